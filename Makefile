@@ -1,0 +1,43 @@
+# The two commands: `make demo` shows it work, `make test` proves it. Each makes .venv when it is missing or old.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint bench tables lock clean
+
+.venv: .venv/.made
+
+# Hash-pinned, then the project itself without its index-resolved dependencies: what runs is exactly what was locked.
+.venv/.made: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "stream_scrub needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@echo "making .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/.made
+	@$(BIN)/stream-scrub demo
+
+test: .venv/.made
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.made
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.made
+	$(BIN)/python -m bench
+
+# Package data, generated from phonenumbers' own metadata: run after every new phonenumbers, commit the result.
+tables: .venv/.made
+	$(BIN)/python -m stream_scrub.numbering.generate
+
+# Needs uv on the PATH. Hashes, no index address.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --no-emit-package stream-scrub pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf .venv dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/kafka/libs

@@ -1,0 +1,48 @@
+"""The few errors, each named by what the caller must do. A bad prospect is not one of them: it is a verdict.
+
+No error text holds a phone number: it names a topic, partition and offset, or a file and line.
+"""
+
+
+class ScrubError(Exception):
+    """Base of every error that crosses a room."""
+
+
+class ConfigError(ScrubError):
+    """The settings or the rules are wrong. Exit 2. Lists every problem at once."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Unavailable(ScrubError):
+    """A broker cannot be asked now. Retry until the deadline."""
+
+
+class Migrated(ScrubError):
+    """Fenced, revoked or lost: abort, drop the fetched buffer, rewind from the committed offsets, go on. Normal."""
+
+
+class Uncertain(ScrubError):
+    """A commit whose outcome is unknown: re-create the producer, ask the broker, never assume."""
+
+
+class TooLarge(Migrated):
+    """A produced record is over the topic's limit: as Migrated, and then without a stamp in it."""
+
+
+class StaleIndex(ScrubError):
+    """No verdict would be safe: hold. `cause` is a short word for metrics, the text a sentence for people."""
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class Refused(ScrubError):
+    """The broker will not do this for us (missing right, missing topic, wrong password). Exit 1, says what to change."""
+
+
+class Corrupt(ScrubError):
+    """The log, a snapshot or an invariant is broken: stop serving. Exit 3. Names the offset."""

@@ -1,0 +1,111 @@
+"""The nouns. Frozen, no I/O; every room may import this and `errors`, nothing here imports a room."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+Header = tuple[str, bytes | None]
+
+
+class Verdict(StrEnum):
+    """What a dialler may do with a prospect."""
+
+    ALLOWED = "allowed"
+    BLOCKED = "blocked"
+
+
+class Reason(StrEnum):
+    """Why. A closed set: consumers may switch on it."""
+
+    CLEAR = "clear"
+    CONSENTED = "consented"
+    CONTRACT = "contract"
+    EXEMPT = "exempt"
+    OPPOSED = "opposed"
+    NO_CONSENT = "no-consent"
+    BANNED_PURPOSE = "banned-purpose"
+    NOT_CALLABLE = "not-callable"
+    INVALID_NUMBER = "invalid-number"
+    UNREADABLE = "unreadable"
+    NO_RULE = "no-rule"
+    STALE_REGISTER = "stale-register"
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that this reason belongs to."""
+        return Verdict.ALLOWED if self in _ALLOWING else Verdict.BLOCKED
+
+
+_ALLOWING = frozenset({Reason.CLEAR, Reason.CONSENTED, Reason.CONTRACT, Reason.EXEMPT})
+
+
+class RegisterKind(StrEnum):
+    """`deny`: who is in it opposes. `allow`: who is in it consented, or was washed clean."""
+
+    DENY = "deny"
+    ALLOW = "allow"
+
+
+class LogRecord(NamedTuple):
+    """One record of the opposition log, as a follower sees it."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header]
+
+
+class LogReader(Protocol):
+    """What the lists room needs to follow the log. One partition, one order, committed records only."""
+
+    def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
+        """Wait at most `timeout_s` for records in offset order; the flag says that the log's end was confirmed
+        by the broker during this call and that everything before it has been returned.
+
+        Raises Unavailable while the broker cannot be asked, Corrupt when offsets that were never read are gone,
+        Refused when the topic is missing or may not be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the connection."""
+        ...
+
+
+class LogWriter(Protocol):
+    """What the lists room needs to publish: all records of one delta, or none."""
+
+    def publish(self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]]) -> int:
+        """Write (key, value, headers) in one transaction; returns the offset of the last one.
+
+        Raises Unavailable, Migrated (another publisher of this register has taken over), Uncertain, Refused.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """One moment, passed down: retries share it, nothing re-creates it."""
+
+    at: float = field()
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """A deadline that many seconds from now on the monotonic clock."""
+        return cls(time.monotonic() + seconds)
+
+    def left(self, at_most: float | None = None) -> float:
+        """Seconds left, never negative, capped by `at_most`."""
+        left = max(0.0, self.at - time.monotonic())
+        return left if at_most is None else min(left, at_most)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is too late."""
+        return time.monotonic() >= self.at
