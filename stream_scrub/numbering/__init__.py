@@ -1,1 +1,27 @@
+"""What a valid number is (step 3 of a prospect's life): exactly what phonenumbers says, at the speed of a table.
 
+phonenumbers is the reference. For digits in a shape whose parsing its metadata proves, tables made from that metadata
+(`generate`) answer validity, region and type with one look-up; all else is asked of phonenumbers itself. Tables made
+from another version than the installed one are ignored. Must never: log or keep a number, guess, or raise for a text.
+"""
+
+from stream_scrub.numbering.fast import LineOf, Normalise, liner, normaliser
+from stream_scrub.numbering.line import Line
+from stream_scrub.numbering.tables import REGIONS, Tables
+
+__all__ = ["DATA_VERSION", "REGIONS", "Line", "e164", "line_of", "normalise", "tables_in_use"]
+
+_TABLES = Tables.shipped()
+DATA_VERSION: str = _TABLES.version  # the phonenumbers that the tables were made from
+normalise: Normalise = normaliser(_TABLES)
+line_of: LineOf = liner(_TABLES)
+
+
+def e164(number: int) -> str:
+    """A number as diallers write it, ITU-T E.164 with a plus: 33612345678 is "+33612345678"."""
+    return f"+{number}"
+
+
+def tables_in_use() -> bool:
+    """Whether the tables answer; False when another phonenumbers is installed and answers everything itself."""
+    return _TABLES.in_use

@@ -1,0 +1,96 @@
+"""Typed, frozen settings: flags over environment over file over defaults, with every problem reported at once.
+
+The only reader of the environment. Knows no room: what a client property may be is checked by whoever loads the
+settings and hands in `extra_checks`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stream_scrub.config.settings import Kafka, Lists, Log, Prospect, Rules, Settings, Topics, Worker
+from stream_scrub.config.sources import PREFIX, PROPERTIES, Sources
+from stream_scrub.errors import ConfigError
+
+__all__ = [
+    "Kafka",
+    "Lists",
+    "Loaded",
+    "Log",
+    "Prospect",
+    "Rules",
+    "Settings",
+    "Topics",
+    "Worker",
+    "load",
+    "masked",
+    "read",
+]
+
+Check = Callable[[Settings], list[str]]
+
+_MASK = "***"
+_SECRET = re.compile(r"password|passphrase|secret|token|key\.pem|ssl_key|jaas|credential|oauthbearer\.config")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was found. With problems, `settings` is only for showing: whatever is wrong stands at its default.
+
+    `origins` says for each dotted key, and each client property, where its value comes from: "command line", the name of
+    a variable, a file and line, or "default".
+    """
+
+    settings: Settings | None
+    problems: list[str]
+    origins: dict[str, str]
+
+
+def load(
+    *,
+    flags: Mapping[str, Any] | None = None,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    extra_checks: Sequence[Check] = (),
+) -> Settings:
+    """The settings, from flags (dotted keys; None: not given) over `environ` over the file over defaults.
+
+    Raises ConfigError with every problem, each saying where it stands; those of `extra_checks` join the same list.
+    """
+    found = read(flags=flags, config_file=config_file, environ=environ, cwd=cwd, extra_checks=extra_checks)
+    if found.problems or found.settings is None:
+        raise ConfigError(found.problems)
+    return found.settings
+
+
+def read(
+    *,
+    flags: Mapping[str, Any] | None = None,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    extra_checks: Sequence[Check] = (),
+) -> Loaded:
+    """As `load`, without raising: for showing the configuration together with its problems."""
+    env = os.environ if environ is None else environ
+    sources = Sources()
+    sources.read_file(config_file, env.get(PREFIX + "CONFIG", ""), cwd or Path())
+    sources.read_environment(env, cwd or Path())
+    sources.read_flags(flags or {})
+    settings = sources.settings()
+    checked = [] if settings is None else [problem for check in extra_checks for problem in check(settings)]
+    return Loaded(settings, sources.problems + checked, sources.origins())
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The effective configuration as nested plain values, secrets replaced by ***."""
+    shown = settings.model_dump(mode="json")
+    for side in PROPERTIES:
+        for name in shown["kafka"][side]:
+            if _SECRET.search(name.lower()):
+                shown["kafka"][side][name] = _MASK
+    return shown

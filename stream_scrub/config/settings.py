@@ -1,0 +1,185 @@
+"""What can be set: sections, names, types, defaults and what contradicts what. Frozen, and valid by construction.
+
+Durations and sizes carry their unit in their name. Nothing here reads a file or the environment.
+"""
+
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+_SERVER = re.compile(r"(?:\w+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\],/]+)(?::(\d{1,5}))?")
+
+
+def _servers(value: str) -> str:
+    for server in value.split(","):
+        match = _SERVER.fullmatch(server.strip())
+        if match is None or not 0 < int(match[1] or 9092) < 65536:
+            raise ValueError("should be host:port, or several of them with commas between")
+    return value
+
+
+def _member(value: str) -> str:
+    parts = value.split(".")
+    if not all(part and part == part.strip() and part.isprintable() for part in parts):
+        raise ValueError('should name a member, as in "phone" or "contact.phone"')
+    if parts[0] == "scrub":
+        raise ValueError('should not be "scrub": that is where the stamp goes')
+    return value
+
+
+def _members(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("should name at least one member, and each once")
+    return values
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
+        raise ValueError(
+            "should be a Kafka topic name: 1 to 249 letters, digits, dots, underscores and hyphens"
+        )
+    return value
+
+
+def _identity(value: str) -> str:
+    name = value or socket.gethostname()
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise ValueError(
+            "should hold letters, digits, dots, underscores and hyphens only (empty: the host's name)"
+        )
+    return name
+
+
+def _format(value: str) -> str:
+    if value != "json":
+        raise ValueError('should be "json": other formats are not implemented yet')
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _region(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{2}", value):
+        raise ValueError('should be an ISO 3166-1 code of two letters, as in "FR"')
+    return value
+
+
+Member = Annotated[str, AfterValidator(_member)]
+Topic = Annotated[str, AfterValidator(_topic)]
+Properties = Mapping[str, str]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+
+class Kafka(_Section):
+    """How to reach the brokers."""
+
+    bootstrap_servers: Annotated[str, AfterValidator(_servers)] = "localhost:9092"
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    client: Properties = Field(default_factory=dict, repr=False)
+    consumer: Properties = Field(default_factory=dict, repr=False)
+    producer: Properties = Field(default_factory=dict, repr=False)
+
+
+class Topics(_Section):
+    """The names of the topics; no two are the same."""
+
+    prospects: Topic = "prospects"
+    allowed: Topic = "prospects.allowed"
+    blocked: Topic = "prospects.blocked"
+    recalled: Topic = "prospects.recalled"
+    log: Topic = "opposition.log"
+    requests: Topic = "opposition.requests"
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        keys: dict[str, list[str]] = {}
+        for key, name in self.model_dump().items():
+            keys.setdefault(name, []).append(key)
+        for same in keys.values():
+            if len(same) > 1:
+                raise _contradiction(same, "should be different topics")
+        return self
+
+
+class Worker(_Section):
+    """The main job."""
+
+    group_id: Annotated[str, Field(min_length=1)] = "stream-scrub"
+    id: Annotated[str, AfterValidator(_identity)] = ""
+    batch_records: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    batch_ms: Annotated[int, Field(ge=1, le=60_000)] = 50
+    processes: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
+class Prospect(_Section):
+    """Where a prospect keeps what the verdict needs, and where the stamp goes."""
+
+    format: Annotated[str, AfterValidator(_format)] = "json"
+    numbers: Annotated[tuple[Member, ...], Field(strict=False), AfterValidator(_members)] = ("phone",)
+    region: Member = "country"
+    default_region: Annotated[str, BeforeValidator(_upper), AfterValidator(_region)] = "FR"
+    purpose: Member = "purpose"
+    contract: Member = "contract"
+    campaign: Member = "campaign"
+    mixed: Literal["block", "strip"] = "block"
+    stamp: Literal["value", "header"] = "value"
+
+    @model_validator(mode="after")
+    def _number_is_nothing_else(self) -> Self:
+        for key in ("region", "purpose", "contract", "campaign"):
+            if getattr(self, key) in self.numbers:
+                raise _contradiction([key, "numbers"], "should name different members")
+        return self
+
+
+class Rules(_Section):
+    """The country rules and how fresh the index must be."""
+
+    folder: str = ""
+    stale: Literal["hold", "block"] = "hold"
+    index_lag_max_s: Annotated[float, Field(gt=0)] = 30
+
+
+class Lists(_Section):
+    """The guard on imports."""
+
+    max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+class Log(_Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(_Section):
+    """Everything that can be set. Valid as a whole by construction."""
+
+    kafka: Kafka = Field(default_factory=Kafka)
+    topics: Topics = Field(default_factory=Topics)
+    worker: Worker = Field(default_factory=Worker)
+    prospect: Prospect = Field(default_factory=Prospect)
+    rules: Rules = Field(default_factory=Rules)
+    lists: Lists = Field(default_factory=Lists)
+    log: Log = Field(default_factory=Log)
+
+
+def _contradiction(keys: Sequence[str], text: str) -> PydanticCustomError:
+    return PydanticCustomError("contradiction", "{text}", {"keys": list(keys), "text": text})

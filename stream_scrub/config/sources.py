@@ -1,0 +1,251 @@
+"""Where settings come from: a TOML file, the environment, flags. Later ones win; every problem is kept, none raised.
+
+No problem repeats the value of a client property: it may be a secret.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from stream_scrub.config.problems import cut, dotted, nearest, reason, unreadable
+from stream_scrub.config.settings import Settings
+from stream_scrub.config.toml import Key, parse
+
+PREFIX = "STREAM_SCRUB_"
+FILE_NAME = "stream-scrub.toml"
+_FLAG = "command line"  # of several flags that may set one key, the user knows which was given
+PROPERTIES = ("client", "consumer", "producer")
+
+_BYTES_MAX = 1 << 20  # of a settings file or a mounted secret; a chain of certificates is a few KiB
+_TYPES: dict[Key, Any] = {
+    (section, key): field.annotation
+    for section, table in Settings.model_fields.items()
+    for key, field in getattr(table.annotation, "model_fields", {}).items()
+}
+_MAPS: frozenset[Key] = frozenset(("kafka", side) for side in PROPERTIES)
+_NOT_PROPERTIES = "should hold client properties by their names"
+_NAMES = [*Settings.model_fields, *map(".".join, _TYPES)]
+_VARIABLES = [PREFIX + "__".join(key).upper() for key in _TYPES]
+# The client has properties that end in "file" themselves: their variables are not the `_FILE` variant of another.
+_FILE_PROPERTIES = frozenset(
+    f"sasl.oauthbearer.assertion.{name}" for name in ("file", "private.key.file", "jwt.template.file")
+)
+_NOT_SETTINGS = re.compile(PREFIX + r"(?:CONFIG|DIFFERENTIAL|TEST_\w+|REQUIRE_\w+)")
+# What Kubernetes puts into every pod beside a Service named stream-scrub or stream-scrub-something.
+_SERVICE_LINK = re.compile(
+    PREFIX + r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_[A-Z]+(?:_\w+)?)?)"
+)
+
+
+class _Given(NamedTuple):
+    value: Any
+    where: str
+
+
+class Sources:
+    """Collects what was given. Read in order of rising precedence, then ask for the settings."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._given: dict[Key, _Given] = {}
+
+    def read_file(self, flag: Path | None, variable: str, cwd: Path) -> None:
+        """Take the file that --config names, else STREAM_SCRUB_CONFIG, else stream-scrub.toml if `cwd` has one."""
+        name = str(flag) if flag is not None else variable or FILE_NAME
+        asked = "--config: " if flag is not None else f"{PREFIX}CONFIG: " if variable else ""
+        try:
+            text = _text(cwd / name)
+        except (OSError, ValueError) as error:
+            if asked or not isinstance(error, FileNotFoundError):
+                self.problems.append(f"{asked}{cut(name)} {unreadable(error)}")
+            return
+        tables, lines, wrong = parse(text)
+        if wrong:
+            self.problems.append(f"{name}:{wrong}")
+        places = {_normal(path): f"{name}:{line}" for path, line in reversed(lines.items())}
+        for section, table in tables.items():
+            place = places.get((section,), name)
+            if isinstance(table, dict) and section in Settings.model_fields:
+                for key, value in table.items():
+                    self._take((section, key), value, places.get((section, key), place), places)
+            elif section in Settings.model_fields:
+                self._wrong(place, (section,), "should be a table")
+            else:
+                self._unknown(place, (section,))
+
+    def read_environment(self, environ: Mapping[str, str], cwd: Path) -> None:
+        """Take every STREAM_SCRUB_ variable; one that is no setting is a problem."""
+        pod = "KUBERNETES_SERVICE_HOST" in environ
+        setters: dict[Key, str] = {}
+        for name in sorted(name for name in environ if name.startswith(PREFIX)):
+            if _NOT_SETTINGS.fullmatch(name) or (pod and _SERVICE_LINK.fullmatch(name)):
+                continue
+            key, is_file = _variable(name)
+            try:
+                value: Any = environ[name] if is_file else _from_text(key, environ[name])
+            except ValueError as error:
+                self._wrong(name, key, str(error))
+                continue
+            for path in [path for path, _ in _properties(key, value)] if key in _MAPS else [key]:
+                if path in setters:
+                    self._wrong(f"{setters[path]} and {name}", path, "is set by both")
+                setters[path] = name
+            try:
+                self._take(key, _secret(cwd / value) if is_file else value, name, {})
+            except ValueError as error:
+                self._wrong(name, key, str(error))
+
+    def read_flags(self, flags: Mapping[str, Any]) -> None:
+        """Take flags under their dotted keys; None means that the flag was not given."""
+        for name, value in flags.items():
+            if value is None:
+                continue
+            key = _normal(tuple(name.split(".")))
+            try:
+                self._take(key, _from_text(key, value) if isinstance(value, str) else value, _FLAG, {})
+            except ValueError as error:
+                self._wrong(_FLAG, key, str(error))
+
+    def settings(self) -> Settings | None:
+        """The settings, with whatever is wrong left at its default; None when that is wrong too."""
+        refused: set[Key] = set()
+        while True:
+            nested: dict[str, dict[str, Any]] = {}
+            for (section, name, *rest), given in self._given.items():
+                table = nested.setdefault(section, {})
+                if rest:
+                    table.setdefault(name, {})[rest[0]] = given.value
+                else:
+                    table[name] = given.value
+            try:
+                return Settings.model_validate(nested)
+            except ValidationError as error:
+                at_fault = [key for found in error.errors() for key in self._refuse(found, refused)]
+            if refused.issuperset(at_fault):
+                return None
+            refused.update(at_fault)
+            for key in at_fault:
+                self._given.pop(key, None)
+
+    def origins(self) -> dict[str, str]:
+        """Where each dotted key, and each client property, comes from."""
+        places = {key: self._given[key].where if key in self._given else "default" for key in _TYPES}
+        for side in _MAPS:
+            inside = {key: given.where for key, given in sorted(self._given.items()) if key[:2] == side}
+            if inside:
+                places |= {side: ", ".join(dict.fromkeys(inside.values())), **inside}
+        return {".".join(key): where for key, where in places.items()}
+
+    def _take(self, key: Key, value: Any, where: str, places: Mapping[Key, str]) -> None:
+        if key[:2] in _MAPS:
+            taken: set[Key] = set()
+            for path, text in _properties(key, value):
+                place = places.get(path, where)
+                if text is None:
+                    self._wrong(
+                        place,
+                        path,
+                        _NOT_PROPERTIES if path in _MAPS else "should be text, a number, true or false",
+                    )
+                elif path in taken:
+                    self._wrong(place, path, "is given twice")
+                else:
+                    taken.add(path)
+                    self._given[path] = _Given(text, place)
+        elif key in _TYPES:
+            self._given[key] = _Given(value, where)
+        else:
+            self._unknown(where, key)
+
+    def _refuse(self, found: ErrorDetails, refused: set[Key]) -> list[Key]:
+        """Note what the model says, unless a value that was refused before is part of it; return whose fault it is."""
+        loc: Key = tuple(str(part) for part in found["loc"])
+        secret = loc[:2] in _MAPS
+        together: list[Key] = [(loc[0], str(part)) for part in found.get("ctx", {}).get("keys", ())]
+        parts = together or [loc[: 3 if secret else 2]]
+        given = [key for key in parts if key in self._given]
+        where = self._given[given[-1]].where if given else "default"
+        if together and not refused.intersection(together):
+            self.problems.append(f"{where}: {' and '.join(map(dotted, together))} {found['msg']}")
+        elif not together:
+            self._wrong(where, parts[0], reason(found, secret=secret))
+        return given or parts
+
+    def _wrong(self, where: str, key: Key, text: str) -> None:
+        self.problems.append(f"{where}: {dotted(key)} {text}")
+
+    def _unknown(self, where: str, key: Key) -> None:
+        if where.startswith(PREFIX):
+            self.problems.append(f"{where}: is no setting{nearest(where, _VARIABLES)}")
+        else:
+            self.problems.append(f"{where}: {dotted(key)} is no setting{nearest('.'.join(key), _NAMES)}")
+
+
+def _normal(key: Key) -> Key:
+    """A client property is one name, however many dots it has and whether or not the file quoted it."""
+    return (*key[:2], ".".join(key[2:])) if key[:2] in _MAPS and len(key) > 2 else key
+
+
+def _variable(name: str) -> tuple[Key, bool]:
+    """The key that an environment variable sets, and whether it names a file that holds the value."""
+    key = tuple(name.removeprefix(PREFIX).lower().split("__"))
+    if len(key) != 3 or key[:2] not in _MAPS:
+        return key, False
+    property_ = key[2].replace("_", ".")
+    is_file = property_.endswith(".file") and property_ not in _FILE_PROPERTIES
+    return (*key[:2], property_.removesuffix(".file") if is_file else property_), is_file
+
+
+def _from_text(key: Key, text: str) -> Any:
+    """Text as the type that its key has; text that is no number is left for the model to refuse."""
+    kind = _TYPES.get(key)
+    if key in _MAPS or (get_origin(kind) is tuple and text.lstrip().startswith("[")):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("should be JSON") from None
+    if get_origin(kind) is tuple:
+        return [part.strip() for part in text.split(",")]
+    if kind in (int, float):
+        for number in (int, float):
+            try:
+                return number(text)
+            except ValueError:
+                continue
+    return text
+
+
+def _properties(key: Key, value: Any) -> Iterator[tuple[Key, str | None]]:
+    """Client properties as text, whatever type they were written in; nested tables are dotted names. None: neither."""
+    match value:
+        case Mapping():
+            for name, inner in value.items():
+                yield from _properties(_normal((*key, name)), inner)
+        case bool() if key not in _MAPS:
+            yield key, str(value).lower()
+        case str() if key not in _MAPS:
+            yield key, value
+        case int() | float() if key not in _MAPS and abs(value) < 1 << 63:  # which nan and inf are not
+            yield key, str(value)
+        case _:
+            yield key, None
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_BYTES_MAX + 1)
+    if len(content) > _BYTES_MAX:
+        raise ValueError("is over 1 MiB")
+    return content.decode("utf-8-sig")
+
+
+def _secret(path: Path) -> str:
+    try:
+        return _text(path).removesuffix("\n").removesuffix("\r")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"names a file that {unreadable(error)}") from None

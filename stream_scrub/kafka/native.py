@@ -1,0 +1,114 @@
+"""librdkafka's own C functions, for what its Python binding does not offer: its list of properties and the
+embedded broker.
+
+The binding's module is already loaded and is linked to librdkafka, so a look-up through it finds the very library
+that the clients run on. Every function used is declared in `_SIGNATURES`: without its argument types ctypes passes
+a pointer as a 32-bit integer, and the call hangs or crashes. Must never be needed for a verdict.
+"""
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from confluent_kafka import cimpl
+
+_Pointer = Any  # ctypes has no common base for the types of types
+
+_SIGNATURES: dict[str, tuple[_Pointer, tuple[_Pointer, ...]]] = {
+    "rd_kafka_conf_new": (c_void_p, ()),
+    "rd_kafka_conf_destroy": (None, (c_void_p,)),
+    "rd_kafka_conf_set": (c_int, (c_void_p, c_char_p, c_char_p, c_char_p, c_size_t)),
+    "rd_kafka_conf_properties_show": (None, (c_void_p,)),
+    "rd_kafka_new": (c_void_p, (c_int, c_void_p, c_char_p, c_size_t)),
+    "rd_kafka_destroy": (None, (c_void_p,)),
+    "rd_kafka_err2str": (c_char_p, (c_int,)),
+    "rd_kafka_mock_cluster_new": (c_void_p, (c_void_p, c_int)),
+    "rd_kafka_mock_cluster_destroy": (None, (c_void_p,)),
+    "rd_kafka_mock_cluster_bootstraps": (c_char_p, (c_void_p,)),
+    "rd_kafka_mock_topic_create": (c_int, (c_void_p, c_char_p, c_int, c_int)),
+    "rd_kafka_mock_topic_set_error": (None, (c_void_p, c_char_p, c_int)),
+    "rd_kafka_mock_push_request_errors_array": (None, (c_void_p, c_int16, c_size_t, POINTER(c_int))),
+    "rd_kafka_mock_clear_request_errors": (None, (c_void_p, c_int16)),
+    "rd_kafka_mock_broker_set_down": (c_int, (c_void_p, c_int32)),
+    "rd_kafka_mock_broker_set_up": (c_int, (c_void_p, c_int32)),
+    "rd_kafka_mock_broker_set_rtt": (c_int, (c_void_p, c_int32, c_int)),
+    "rd_kafka_mock_partition_delete_records": (c_int, (c_void_p, c_char_p, c_int32, c_int64)),
+    "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, (c_void_p, c_int32)),
+    "rd_kafka_mock_set_group_consumer_heartbeat_interval_ms": (None, (c_void_p, c_int)),
+    "rd_kafka_mock_set_group_consumer_session_timeout_ms": (None, (c_void_p, c_int)),
+}
+
+
+class Librdkafka:
+    """The declared functions as attributes without their prefix: `lib.mock_topic_create(...)`. Any other is an error."""
+
+    def __init__(self) -> None:
+        loaded = ctypes.CDLL(cimpl.__file__)
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(loaded, name)
+            function.restype = result
+            function.argtypes = arguments
+            setattr(self, name.removeprefix("rd_kafka_"), function)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name} is not declared in _SIGNATURES: ctypes would cut its pointers in half")
+
+
+@cache
+def library() -> Librdkafka:
+    """The loaded library; the same object at each call, as the process holds one."""
+    return Librdkafka()
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property that librdkafka knows. `side` is `*`, `C` (consumers only) or `P` (producers only)."""
+
+    name: str
+    side: str
+    default: str
+    alias_of: str
+
+
+def properties() -> dict[str, Property]:
+    """Every property of the loaded librdkafka by name, from its own reference table."""
+    found: dict[str, Property] = {}
+    for line in _shown().splitlines():
+        cells = [cell.strip() for cell in line.split(" | ")]
+        if len(cells) < 6 or cells[1] not in ("*", "C", "P"):
+            continue
+        about = cells[5].removeprefix("**DEPRECATED** ")
+        alias_of = about.split("`")[1] if about.startswith("Alias for `") else ""
+        # A few names stand in both the global and the topic table: the first is the one a client's settings reach.
+        found.setdefault(cells[0], Property(cells[0], cells[1], cells[3], alias_of))
+    return found
+
+
+def _shown() -> str:
+    """What librdkafka prints as its reference, caught in a memory stream of the C library."""
+    libc = ctypes.CDLL(None)
+    libc.open_memstream.restype = c_void_p
+    libc.open_memstream.argtypes = (POINTER(c_char_p), POINTER(c_size_t))
+    libc.fclose.argtypes = (c_void_p,)
+    libc.free.argtypes = (c_void_p,)
+    text, size = c_char_p(), c_size_t()
+    stream = libc.open_memstream(ctypes.byref(text), ctypes.byref(size))
+    library().conf_properties_show(stream)
+    libc.fclose(stream)
+    shown = (text.value or b"").decode()
+    libc.free(text)
+    return shown
+
+
+def objection(name: str, value: str) -> str:
+    """What librdkafka says against setting this property to this value; empty when nothing."""
+    lib = library()
+    why = ctypes.create_string_buffer(512)
+    settings = lib.conf_new()
+    try:
+        refused = lib.conf_set(settings, name.encode(), value.encode(), why, len(why))
+    finally:
+        lib.conf_destroy(settings)
+    return why.value.decode(errors="replace") if refused else ""

@@ -1,0 +1,188 @@
+"""Steps 6 and 7 of a prospect's life: the transactional producer. Outputs and offsets commit together or not at all.
+
+The one owner of the transaction: begin, emit, commit, abort happen here and nowhere else. Every failure leaves by one
+of the errors of `translate`; after any of them the caller calls `recover` and rewinds its source.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from stream_scrub.errors import ScrubError, Unavailable
+from stream_scrub.kafka.translate import translate
+from stream_scrub.model import Deadline, Header
+
+STAMP_HEADER = "scrub"
+_SHAKING = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
+
+
+class Session:
+    """One transactional id's producer, through as many lives as it needs.
+
+    `options` are a producer's properties; the session adds its own `error_cb`. One thread.
+    """
+
+    def __init__(self, options: dict[str, Any], allowed_topic: str, blocked_topic: str) -> None:
+        self._told = options.get("error_cb")
+        self._options = {**options, "error_cb": self._on_error}
+        self._topics = (blocked_topic, allowed_topic)
+        self._producer: Producer | None = None
+        self._in_transaction = False
+        self._shaken = False
+        self._reports_wanted = False
+        self._first_report: KafkaError | None = None
+        self.reopened = -1
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Served from poll, flush and commit. A connection that broke may have broken around an EndTxn."""
+        if error.code() in _SHAKING:
+            self._shaken = True
+        if self._told is not None:
+            self._told(error)
+
+    def open(self, deadline: Deadline) -> None:
+        """Make a producer and take over the transactional id: aborts what an earlier life left open (it may have been
+        killed in the middle), and fences that life. Blocks until the deadline at most.
+
+        Raises Unavailable (try again: also while the coordinator still ends the old transaction), Refused.
+        """
+        self._drop()
+        producer = Producer(self._options)
+        try:
+            producer.init_transactions(max(0.1, deadline.left()))
+        except KafkaException as error:
+            raise translate(error, "opening the transactional session") from error
+        self._producer = producer
+        self._shaken = False
+        self.reopened += 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a producer to emit with."""
+        return self._producer is not None
+
+    def emit(
+        self,
+        messages: Sequence[Message],
+        partitions: Sequence[int],
+        allowed: Iterable[bool],
+        values: Iterable[bytes | None],
+        stamps: Iterable[bytes | None],
+    ) -> None:
+        """Begin, and produce every record to its topic: same key, partition, timestamp and foreign headers.
+
+        Raises Migrated, Uncertain, TooLarge, Refused; then nothing of it will be readable.
+        """
+        producer = self._ready()
+        topics = self._topics
+        report: Callable[..., None] | None = self._on_report if self._reports_wanted else None
+        try:
+            producer.begin_transaction()
+            self._in_transaction = True
+            produce = producer.produce
+            for message, partition, ok, value, stamp in zip(
+                messages, partitions, allowed, values, stamps, strict=True
+            ):
+                headers: Any = message.headers()
+                if headers is not None or stamp is not None:
+                    headers = _foreign(headers, stamp)
+                arguments = (
+                    topics[ok],
+                    value,
+                    message.key(),
+                    partition,
+                    report,
+                    report,
+                    message.timestamp()[1],
+                    headers,
+                )
+                while True:
+                    try:
+                        produce(*arguments)
+                    except BufferError:
+                        producer.poll(0.05)
+                    else:
+                        break
+        except KafkaException as error:
+            raise translate(error, "emitting") from error
+
+    def commit(self, offsets: list[TopicPartition], membership: bytes, deadline: Deadline) -> None:
+        """Commit what was emitted and the offsets it came from, in one transaction.
+
+        Raises Migrated (the group has moved on, or a record was refused: nothing was committed), Uncertain (it may
+        have been committed), TooLarge, Refused.
+        """
+        producer = self._ready()
+        try:
+            producer.send_offsets_to_transaction(offsets, membership, max(0.1, deadline.left()))
+            producer.commit_transaction(max(0.1, deadline.left()))
+        except KafkaException as error:
+            raise self._explained(error) from error
+        self._in_transaction = False
+        self._reports_wanted = False
+        producer.poll(0)
+        if self._shaken:
+            # librdkafka retries an EndTxn over a new connection by itself; until KIP-890 reaches it, a delayed first
+            # copy could still end a later transaction. A new producer epoch makes that copy worthless.
+            self.open(deadline)
+
+    def _explained(self, error: KafkaException) -> ScrubError:
+        """A failed commit says that records failed, not why; their reports do, if they were asked for."""
+        if self._first_report is not None:
+            first, self._first_report = self._first_report, None
+            return translate(first, "emitting")
+        return translate(error, "committing")
+
+    def _on_report(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._first_report is None and error.code() != KafkaError._PURGE_QUEUE:
+            self._first_report = error
+
+    def recover(self, *, reopen: bool, deadline: Deadline) -> None:
+        """After a failure: abort what is open, or start a new life when the producer's state is not to be trusted.
+
+        Raises Unavailable, Refused; then call it again.
+        """
+        self._reports_wanted = True  # one batch's reports cost little, and tell what the commit did not
+        producer = self._producer
+        if producer is None or reopen or self._shaken:
+            self.open(deadline)
+            return
+        if self._in_transaction:
+            try:
+                producer.abort_transaction(max(0.1, deadline.left()))
+            except KafkaException:
+                self.open(deadline)
+        self._in_transaction = False
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            raise Unavailable("the transactional session is not open")
+        return self._producer
+
+    def _drop(self) -> None:
+        """Forget the producer. Its records are purged first: a flush would wait for a broker that may be away."""
+        producer, self._producer, self._in_transaction = self._producer, None, False
+        self._first_report = None
+        if producer is not None:
+            producer.purge()
+            producer.poll(0)
+
+    def close(self, deadline: Deadline) -> None:
+        """Abort what is open and end. Never raises: the next life of this transactional id cleans up as well."""
+        producer = self._producer
+        if producer is not None and self._in_transaction:
+            try:
+                producer.abort_transaction(max(0.1, deadline.left(5.0)))
+            except KafkaException:
+                time.sleep(0)
+        self._drop()
+
+
+def _foreign(headers: Sequence[Header] | None, stamp: bytes | None) -> list[Header] | None:
+    """The producer's own headers without any stamp, and then ours: no incoming verdict survives."""
+    kept: list[Header] = [header for header in headers or () if header[0] != STAMP_HEADER]
+    if stamp is not None:
+        kept.append((STAMP_HEADER, stamp))
+    return kept or None

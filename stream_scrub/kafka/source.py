@@ -1,0 +1,222 @@
+"""Step 1 of a prospect's life: the consumer. Hands out batches, and knows which partitions are surely still ours.
+
+One thread. The client calls back only from within `poll` and `idle`; the callbacks set flags and nothing else, since
+an exception raised there would destroy a batch after the position has moved. Any change of assignment during a poll
+drops the batch: a record fetched before a partition was given away may already be another worker's. Then, as after
+every abort, the source rewinds: it asks the broker what was committed and seeks there, so the fetched buffer goes too.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream_scrub.errors import Migrated, Unavailable
+from stream_scrub.kafka.translate import translate
+from stream_scrub.model import Deadline
+
+_REWIND_S = 10.0
+_NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
+__all__ = ["Message", "Source", "partitions_of"]
+
+# What is committed with an offset: the index position that the records before it were judged by.
+_NOTE = "index="
+
+
+def partitions_of(messages: Sequence[Message]) -> list[int]:
+    """The partition of each record."""
+    return [message.partition() for message in messages]  # type: ignore[misc]  # a consumed record has one
+
+
+class Source:
+    """The prospects topic as one member of the worker group sees it.
+
+    `on_assignment(event, partitions)` hears "assigned", "revoked" or "lost" with partition numbers, after the poll.
+    """
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        topic: str,
+        on_assignment: Callable[[str, list[int]], None] = lambda _e, _p: None,
+    ) -> None:
+        self._consumer = Consumer(options)
+        self._topic = topic
+        self._tell = on_assignment
+        self._moves: list[tuple[str, list[int]]] = []
+        self._must_rewind = False
+        self._paused = False
+        self._delivered: set[int] = set()
+        self.partitions: set[int] = set()
+        self.metadata = b""
+        self.floor = -1
+
+    def subscribe(self) -> None:
+        """Join the group. Partitions arrive during later polls."""
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._change("assigned", partitions)
+        self.partitions.update(p.partition for p in partitions)
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._change("revoked", partitions)
+        self.partitions.difference_update(p.partition for p in partitions)
+
+    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._change("lost", partitions)
+        self.partitions.difference_update(p.partition for p in partitions)
+
+    def _change(self, event: str, partitions: list[TopicPartition]) -> None:
+        self._moves.append((event, [p.partition for p in partitions]))
+
+    def _has_moved(self) -> bool:
+        """Whether partitions came or went since the last time; whoever listens is told."""
+        moves, self._moves = self._moves, []
+        if moves:
+            self._must_rewind = True
+        for event, partitions in moves:
+            self._tell(event, partitions)
+        return bool(moves)
+
+    def poll(self, records_max: int, wait_s: float) -> list[Message]:
+        """At most `records_max` records, after at most `wait_s`; often none. Blocks for the whole wait unless the
+        batch is full: that is how the client works.
+
+        Raises Unavailable when a rewind is due and the broker cannot be asked, else what the broker answered.
+        """
+        if self._paused:
+            self._consumer.resume(self._assignment())
+            self._paused = False
+        if self._must_rewind:
+            self._rewind(Deadline.after(_REWIND_S))
+        messages = self._consumer.consume(records_max, wait_s)
+        self._delivered.update(partitions_of(messages))
+        if self._has_moved():
+            return []
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._must_rewind = True
+                raise translate(error, f"consuming {self._topic}")
+        if messages:
+            self.metadata = self._membership()
+        return messages
+
+    def idle(self, wait_s: float) -> None:
+        """Stay in the group without taking records, while the worker holds. Blocks for `wait_s`."""
+        assigned = self._assignment()
+        if assigned:
+            self._consumer.pause(assigned)
+            self._paused = True
+        started = time.monotonic()
+        messages = self._consumer.consume(1, wait_s)
+        if messages:
+            self._must_rewind = True
+            self._delivered.update(partitions_of(messages))
+        self._has_moved()
+        time.sleep(max(0.0, started + wait_s - time.monotonic()))
+
+    def drop(self) -> None:
+        """What was polled last will not be emitted: the next poll begins by rewinding."""
+        self._must_rewind = True
+
+    def offsets(
+        self, partitions: Sequence[int], messages: Sequence[Message], position: int
+    ) -> list[TopicPartition]:
+        """What to commit for a batch: one past its last record in each partition, and the index position."""
+        note = f"{_NOTE}{position}"
+        missing = set(partitions)
+        found = []
+        for at in range(len(messages) - 1, -1, -1):
+            if partitions[at] in missing:
+                missing.discard(partitions[at])
+                offset = messages[at].offset()
+                assert offset is not None, "a consumed record has an offset"
+                found.append(TopicPartition(self._topic, partitions[at], offset + 1, note))
+                if not missing:
+                    break
+        return found
+
+    def _assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, partition) for partition in sorted(self.partitions)]
+
+    def _membership(self) -> bytes:
+        """The group metadata that this batch's commit must carry, checked to be a member's.
+
+        Taken now, when every callback has been served: if the group moves on before the commit, the broker refuses
+        the old generation (KIP-447). Taken later, a worker that was paused and thrown out would find generation -1
+        and no member, which the broker accepts from anyone.
+        """
+        metadata: bytes = self._consumer.consumer_group_metadata()
+        if metadata[:7] != b"CGMDv2:":
+            raise Migrated("the client's group metadata has an unknown form: use the locked confluent-kafka")
+        (generation,) = struct.unpack_from("=i", metadata, 7)
+        member = metadata[11:].split(b"\0")[1]
+        if generation <= 0 or not member:
+            self._must_rewind = True
+            raise Migrated("this worker is not in the group at the moment")
+        return metadata
+
+    def _rewind(self, deadline: Deadline) -> None:
+        """Seek every partition of ours to what the broker says is committed, and learn the positions used so far."""
+        assigned = self._assignment()
+        self._delivered &= self.partitions
+        try:
+            committed = (
+                self._consumer.committed(assigned, timeout=max(0.1, deadline.left())) if assigned else []
+            )
+            for partition in committed:
+                if partition.error is not None:
+                    raise translate(partition.error, "asking for the committed offsets")
+            self.floor = max([-1, *(_noted(p) for p in committed)])
+            for partition in committed:
+                self._seek(partition, deadline)
+        except KafkaException as error:
+            raise translate(error, "asking for the committed offsets") from error
+        self._delivered.clear()
+        self._must_rewind = False
+
+    def _seek(self, committed: TopicPartition, deadline: Deadline) -> None:
+        offset = committed.offset if committed.offset >= 0 else OFFSET_BEGINNING
+        while True:
+            try:
+                self._consumer.seek(TopicPartition(self._topic, committed.partition, offset))
+            except KafkaException as error:
+                if error.args[0].code() not in _NOT_FETCHING:
+                    raise
+                if committed.partition not in self._delivered:
+                    return  # not fetching yet, so it will begin at the committed offset by itself
+                if deadline.passed:
+                    raise Unavailable(
+                        f"{self._topic} partition {committed.partition} cannot be rewound yet"
+                    ) from error
+                time.sleep(0.05)
+            else:
+                return
+
+    def lag(self) -> dict[int, int]:
+        """Records between this worker's next offset and each partition's end, as far as the client knows it."""
+        lags: dict[int, int] = {}
+        for partition in self._consumer.position(self._assignment()):
+            _, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition.partition), cached=True
+            )
+            if partition.offset >= 0 and high >= 0:
+                lags[partition.partition] = max(0, high - partition.offset)
+        return lags
+
+    def close(self) -> None:
+        """Leave the group at once, so that others take over without waiting for a session to end."""
+        self._consumer.close()
+        self._has_moved()
+
+
+def _noted(committed: TopicPartition) -> int:
+    """The index position in a commit's metadata, -1 without one."""
+    note = committed.metadata or ""
+    digits = note.removeprefix(_NOTE)
+    return int(digits) if note.startswith(_NOTE) and digits.isdecimal() else -1

@@ -1,0 +1,221 @@
+"""What a client error asks of the caller: the one place where librdkafka's errors become ours.
+
+One table, read from the top, first row that fits. It holds for librdkafka 2.16.0, where each row that a broker's
+answer can provoke was provoked (`tests/contract/test_error_table.py`); the flags alone do not tell, because the
+same code means different things at different moments, so every caller says what it was `Doing`.
+
+Two outcomes recover a transaction, and both go on from the offsets that the broker holds, never from our own memory:
+
+* `Migrated`: abort_transaction() is due, and the same producer goes on;
+* `Uncertain`: the producer is of no more use, because it is fatally failed, or because it may have committed:
+  close it, make another with the same transactional id, init_transactions(), which ends what the old one left.
+
+Texts name topics, partitions, offsets and brokers, never a record's key or value.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scrub.errors import Corrupt, Migrated, Refused, ScrubError, TooLarge, Unavailable, Uncertain
+
+_TEXT_MAX = 400  # librdkafka's sentence may list every partition of a batch
+
+
+class Doing(StrEnum):
+    """What the client was asked to do when it failed: the first word of an error's text."""
+
+    OPENING = "opening"  # init_transactions
+    BEGINNING = "beginning"
+    EMITTING = "emitting"  # produce(), and a delivery report, which carries no flags
+    COMMITTING = "committing"  # send_offsets_to_transaction() and commit_transaction()
+    PUBLISHING = "publishing"  # begin to commit, to the log
+    ABORTING = "aborting"
+    CONSUMING = "consuming"  # as a member of the group
+    FOLLOWING = "following"  # the log, as a member of none
+    ASKING = "asking"  # metadata, committed offsets, admin
+
+
+_ENDING = frozenset({Doing.COMMITTING, Doing.PUBLISHING})
+_TRANSACTION = _ENDING | {Doing.BEGINNING, Doing.EMITTING, Doing.ABORTING}
+_READING = frozenset({Doing.CONSUMING, Doing.FOLLOWING})
+
+
+class Row(NamedTuple):
+    """`codes` by their names in KafkaError (none: any), `during` (none: any), `flag` as the client raises it."""
+
+    outcome: type[ScrubError]
+    sentence: str
+    codes: tuple[str, ...] = ()
+    during: frozenset[Doing] = frozenset()
+    flag: str = ""
+
+
+TABLE: tuple[Row, ...] = (
+    # -- No retry and no new producer helps: somebody has to change something. Before the flags, for the broker's
+    #    answer makes some of these fatal and some abortable, and both would be tried again for ever.
+    Row(
+        Refused,
+        "the right to WRITE to the topic is missing",
+        ("TOPIC_AUTHORIZATION_FAILED",),
+        frozenset({Doing.EMITTING, Doing.PUBLISHING}),
+    ),
+    Row(
+        Refused,
+        "the right to READ the topic is missing",
+        ("TOPIC_AUTHORIZATION_FAILED",),
+        _READING,
+    ),
+    # At commit it may be an output's, from AddPartitionsToTxn or Produce, or the input's, from TxnOffsetCommit.
+    Row(
+        Refused,
+        "the right to WRITE to an output topic, to READ the input, or to DESCRIBE is missing",
+        ("TOPIC_AUTHORIZATION_FAILED",),
+    ),
+    Row(
+        Refused,
+        "the right to READ the consumer group ([worker] group_id) is missing",
+        ("GROUP_AUTHORIZATION_FAILED",),
+    ),
+    Row(
+        Refused,
+        "the rights to WRITE to and DESCRIBE the transactional id (prefix of [worker] group_id) are missing",
+        ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED",),
+    ),
+    Row(
+        Refused,
+        "the right to write idempotently (IDEMPOTENT_WRITE on the cluster, before Kafka 2.8), "
+        "or to describe or create is missing",
+        ("CLUSTER_AUTHORIZATION_FAILED",),
+    ),
+    Row(
+        Refused,
+        "the broker does not accept these credentials (sasl.* in [kafka] client)",
+        (
+            "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM", "ILLEGAL_SASL_STATE",
+            "UNACCEPTABLE_CREDENTIAL", "SECURITY_DISABLED",
+        ),
+    ),
+    Row(Refused, "no trusted connection (security.protocol and ssl.* in [kafka] client)", ("_SSL",)),
+    Row(
+        Refused,
+        "there is no such topic or partition: `stream-scrub topics` creates what is missing",
+        ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION"),
+    ),
+    Row(
+        Refused,
+        "transaction.timeout.ms is above the broker's transaction.max.timeout.ms",
+        ("INVALID_TRANSACTION_TIMEOUT",),
+    ),
+    Row(
+        Refused,
+        "session.timeout.ms is outside what the broker allows (group.min.session.timeout.ms and its max)",
+        ("INVALID_SESSION_TIMEOUT",),
+    ),
+    Row(
+        Refused,
+        'the broker is too old: transactions need Kafka 2.5, [kafka] group_protocol = "consumer" needs 4.0',
+        ("UNSUPPORTED_VERSION", "_UNSUPPORTED_FEATURE", "UNSUPPORTED_FOR_MESSAGE_FORMAT", "UNSUPPORTED_ASSIGNOR"),
+    ),
+    Row(
+        Refused,
+        "the group's other members use another protocol or assignor: stop them all, then start again",
+        ("INCONSISTENT_GROUP_PROTOCOL", "INVALID_GROUP_ID", "GROUP_MAX_SIZE_REACHED"),
+    ),
+    # Fatal for the consumer. With the classic protocol the older of the two is told, with the new one the newer.
+    Row(
+        Refused,
+        "another live worker has the same group.instance.id",
+        ("FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"),
+        _READING | {Doing.ASKING},
+    ),
+    Row(Refused, "the settings are not accepted", ("_INVALID_ARG", "INVALID_CONFIG", "POLICY_VIOLATION")),
+    # -- Offsets that were never read are gone, or bytes are not what was written.
+    Row(
+        Corrupt,
+        "offsets that were never read are gone from the log",
+        ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"),
+    ),
+    Row(Corrupt, "a batch is damaged", ("_BAD_MSG", "_BAD_COMPRESSION", "INVALID_MSG")),
+    # -- From produce() without a flag when over the client's message.max.bytes, else abortable from the broker.
+    #    The broker's refusal leaves a gap in the sequence: the next transaction fails once more, abortable.
+    Row(TooLarge, "a record is over the topic's limit", ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE")),
+    # -- Fatal: the producer accepts nothing any more. `_FENCED` says too little to stop: librdkafka gives it for
+    #    a transaction that outlived transaction.timeout.ms as well, and the offsets' generation check keeps us safe.
+    Row(Uncertain, "the producer was fenced", ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"), flag="fatal"),
+    Row(Uncertain, "the client failed for good", flag="fatal"),
+    # -- Abortable. At commit only those that come from before the commit request was sent: the client repeats that
+    #    request by itself, so an error in its answer does not say that an earlier try was not applied.
+    Row(
+        Migrated,
+        "the partitions or the generation are no longer ours",
+        (
+            "ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "STALE_MEMBER_EPOCH", "FENCED_MEMBER_EPOCH",
+            "REBALANCE_IN_PROGRESS", "_ASSIGNMENT_LOST", "_MAX_POLL_EXCEEDED", "_UNKNOWN_PARTITION",
+        ),
+    ),
+    Row(
+        Migrated,
+        "a record of this transaction was not written",
+        (
+            "TRANSACTION_ABORTABLE", "OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "INVALID_TXN_STATE",
+            "PRODUCER_FENCED", "_FENCED", "INVALID_RECORD", "_INCONSISTENT", "_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT",
+        ),
+        flag="abort",
+    ),
+    Row(Uncertain, "whether it was committed is unknown", during=_ENDING, flag="abort"),
+    Row(Migrated, "the transaction must be aborted", flag="abort"),
+    # -- No flag that helps. A commit that timed out is `retriable`, but abort_transaction() then says _CONFLICT, and
+    #    with protocol v1 a late commit may land in a later transaction: only a new producer's init is sure to end it.
+    Row(Uncertain, "whether it was committed is unknown", during=_ENDING),
+    # -- _STATE from produce(), send_offsets and begin, anything from abort: the producer's state is not what we think.
+    Row(Uncertain, "the producer is in an unknown state", during=_TRANSACTION),
+    # -- Nothing was begun: ask again. CONCURRENT_TRANSACTIONS at the start is a predecessor's transaction being ended.
+    Row(Unavailable, "no broker answers now"),
+)  # fmt: skip
+
+
+def translate(error: KafkaException | KafkaError, doing: str) -> ScrubError:
+    """The error to raise for what the client raised or reported while `doing`.
+
+    Its first word is a Doing, by which the table is read (any other is read as `asking`); the rest may name what was
+    touched, as in "following opposition.log [0] at offset 12". Never raises; the caller adds `from error`.
+    """
+    cause = cause_of(error)
+    row = _row(cause, doing.split(" ", 1)[0])
+    return row.outcome(f"{doing}: {row.sentence} ({cause.name()}: {cause.str()[:_TEXT_MAX]})")
+
+
+def cause_of(error: KafkaException | KafkaError) -> KafkaError:
+    """The KafkaError inside, made up when a binding's exception carries something else."""
+    if isinstance(error, KafkaError):
+        return error
+    inner = error.args[0] if error.args else None
+    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(error))  # noqa: SLF001
+
+
+def fenced(error: KafkaException | KafkaError) -> bool:
+    """Whether another producer of the same transactional id, or a transaction timeout, has ended this producer."""
+    codes = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001
+    return cause_of(error).code() in codes
+
+
+def place(topic: str | None, partition: int | None = None, offset: int | None = None) -> str:
+    """A topic, partition and offset as every error text and log line writes them; what is unknown is left out."""
+    named = topic or "no topic"
+    if partition is not None and partition >= 0:
+        named += f" [{partition}]"
+    return f"{named} at offset {offset}" if offset is not None and offset >= 0 else named
+
+
+def _row(error: KafkaError, doing: str) -> Row:
+    code = error.code()
+    flag = "fatal" if error.fatal() else "abort" if error.txn_requires_abort() else ""
+    for row in TABLE:
+        if row.codes and code not in (getattr(KafkaError, name) for name in row.codes):
+            continue
+        if (row.during and doing not in row.during) or (row.flag and row.flag != flag):
+            continue
+        return row
+    raise AssertionError("the last row fits every error")

@@ -1,0 +1,71 @@
+"""The reference: what phonenumbers itself says. Everything that the tables do not settle comes here (14 to 40 us).
+
+The fast path may only ever answer what these functions would have answered.
+"""
+
+from typing import Final
+
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    NumberParseException,
+    PhoneNumber,
+    PhoneNumberFormat,
+    PhoneNumberType,
+    format_number,
+    is_valid_number,
+    number_type,
+    parse,
+    region_code_for_number,
+)
+
+from stream_scrub.numbering.line import Line
+
+TYPES: Final[dict[int, str]] = {
+    value: name.lower() for name, value in vars(PhoneNumberType).items() if isinstance(value, int)
+}
+NSN_DIGITS_MAX: Final = 17  # phonenumbers' own limit; ITU-T E.164 says 15 with the calling code
+CALLING_CODE_DIGITS_MAX: Final = 3  # ITU-T E.164
+
+
+def ask(text: str, region: str) -> tuple[int, Line] | None:
+    """The number in `text` read as someone in `region` would write it, and its line; None unless valid."""
+    try:
+        parsed = parse(text, region)
+    except NumberParseException:
+        return None
+    line = _line(parsed)
+    return None if line is None else (int(format_number(parsed, PhoneNumberFormat.E164)[1:]), line)
+
+
+def ask_line(number: int) -> Line | None:
+    """The line of the integer of a number's E.164 digits; None unless valid. Strips no national prefix."""
+    calling_code, significant = split(number)
+    if calling_code == 0 or not 2 <= len(significant) <= NSN_DIGITS_MAX:
+        return None
+    zeros = min(len(significant) - len(significant.lstrip("0")), len(significant) - 1)
+    return _line(
+        PhoneNumber(
+            country_code=calling_code,
+            national_number=int(significant),
+            italian_leading_zero=zeros > 0 or None,
+            number_of_leading_zeros=zeros if zeros > 1 else None,
+        )
+    )
+
+
+def split(number: int) -> tuple[int, str]:
+    """The calling code and the national significant digits of a number; (0, "") when no calling code fits."""
+    if number <= 0 or number >= 10 ** (CALLING_CODE_DIGITS_MAX + NSN_DIGITS_MAX):
+        return 0, ""
+    digits = str(number)
+    for length in range(1, CALLING_CODE_DIGITS_MAX + 1):
+        if int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE:
+            return int(digits[:length]), digits[length:]
+    return 0, ""
+
+
+def _line(parsed: PhoneNumber) -> Line | None:
+    if not is_valid_number(parsed):
+        return None
+    region = region_code_for_number(parsed)
+    return None if region is None else Line.of(region, TYPES[number_type(parsed)])

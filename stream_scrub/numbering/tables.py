@@ -1,0 +1,223 @@
+"""Reads the tables that `generate` wrote, one calling code at a time, the first time that a number needs it.
+
+A table is `bytes`: one cell for each choice of a significant number's first digits, its value 0 (no valid number),
+1 (ask phonenumbers) or a line. A `Row` adds where the digits that people type sit in such a table.
+"""
+
+import hashlib
+import json
+import math
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import phonenumbers
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, SUPPORTED_REGIONS, country_code_for_region
+
+from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, NSN_DIGITS_MAX
+from stream_scrub.numbering.line import Line
+
+REGIONS: Final[frozenset[str]] = frozenset(SUPPORTED_REGIONS)
+LEADING: Final = 4  # digits after a plus that choose a row: any calling code, and a national prefix of one digit
+PREFIX_DIGITS_MAX: Final = 3  # of a shape: a national prefix that `clean` knows, or a calling code without its plus
+
+FOLDER: Final = Path(__file__).with_name("tables")
+FORMAT: Final = 1
+NONE: Final = 0  # cell values; a line's is higher
+ASK: Final = 1
+FIRST_LINE: Final = 2
+
+
+class Row(NamedTuple):
+    """Digit strings of one length and beginning, read as one integer n: the cell is `cells[n // size - first]`.
+
+    The number is n + `shift`, its line `lines[cell]`.
+    """
+
+    size: int
+    first: int
+    cells: bytes
+    shift: int
+    lines: tuple[Line | None, ...]
+
+
+class Shape(NamedTuple):
+    """Strings of `length` digits beginning with `prefix`, then the significant number; see `clean`."""
+
+    length: int
+    prefix: str
+    depth: int
+    masked: tuple[tuple[int, int], ...]
+
+
+UNKNOWN: Final = Row(10**20, 0, bytes([ASK]), 0, (None, None))  # whatever the digits: ask
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One calling code's file."""
+
+    calling_code: int
+    lines: tuple[Line | None, ...]
+    tables: dict[int, bytes]  # by digits of the significant number; absent: none is valid
+    international: tuple[Shape, ...]  # prefixes without the calling code
+    national: dict[str, tuple[Shape, ...]]  # by region
+    _rows: dict[tuple[Shape, str], Row] = field(default_factory=dict)
+    _masked: dict[tuple[int, int, tuple[tuple[int, int], ...]], bytes] = field(default_factory=dict)
+
+    def cells(self, digits: int, depth: int, masked: tuple[tuple[int, int], ...]) -> bytes:
+        """The table of significant numbers of so many digits, at least `depth` deep, the `masked` runs set to ASK."""
+        key = (digits, depth, masked)
+        if key not in self._masked:
+            plain = self.tables.get(digits, bytes([NONE]))
+            wider = 10**depth // len(plain)
+            if wider > 1:
+                plain = b"".join(bytes([cell]) * wider for cell in plain)
+            deeper = len(plain) // 10**depth
+            cells = bytearray(plain)
+            for begin, end in masked:
+                cells[begin * deeper : end * deeper] = bytes([ASK]) * ((end - begin) * deeper)
+            self._masked[key] = bytes(cells) if masked else plain
+        return self._masked[key]
+
+    def row(self, shape: Shape, before: str) -> Row:
+        """The row of a shape whose strings begin with `before` and then its prefix."""
+        if (shape, before) not in self._rows:
+            rest = shape.length - len(shape.prefix)
+            cells = self.cells(rest, shape.depth, shape.masked)
+            low = int(before + shape.prefix or "0") * 10**rest
+            size = 10**rest // len(cells)
+            self._rows[shape, before] = Row(
+                size, low // size, cells, self.calling_code * 10**rest - low, self.lines
+            )
+        return self._rows[shape, before]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All calling codes, for one version of phonenumbers; loaded as needed and then kept."""
+
+    version: str
+    digests: dict[str, str]
+    _plans: dict[int, Plan | None] = field(default_factory=dict)
+
+    @classmethod
+    def shipped(cls) -> "Tables":
+        """The package's own. Without a readable index there are none, and phonenumbers answers everything."""
+        try:
+            index = json.loads((FOLDER / "index.json").read_bytes())
+        except FileNotFoundError:
+            return cls("", {})
+        known = index["format"] == FORMAT
+        return cls(index["phonenumbers"], index["sha256"]) if known else cls("", {})
+
+    def plan(self, calling_code: int) -> Plan | None:
+        """One calling code's tables; None when there are none, or not the ones that the index speaks of."""
+        if calling_code not in self._plans:
+            self._plans[calling_code] = self._read(calling_code)
+        return self._plans[calling_code]
+
+    def _read(self, calling_code: int) -> Plan | None:
+        digest = self.digests.get(str(calling_code))
+        if digest is None:
+            return None
+        content = zlib.decompress((FOLDER / f"{calling_code}.z").read_bytes())
+        if hashlib.sha256(content).hexdigest() != digest:
+            return None
+        return _plan(calling_code, content)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether they were made from the phonenumbers that is installed: any other may differ, so it is asked."""
+        return self.version == phonenumbers.__version__
+
+    def main(self, region: str, length: int) -> Row:
+        """The row that strings of so many digits typed in `region` most likely need, of those that start at zero.
+
+        Its cells may end before the strings do, which an IndexError then tells. UNKNOWN when there is none.
+        """
+        plan = self.plan(country_code_for_region(region))
+        if plan is None:
+            return UNKNOWN
+        zero = [shape for shape in _of_length(plan.national.get(region, ()), length) if not shape.prefix.strip("0")]
+        rows = [plan.row(shape, "") for shape in sorted(zero, key=lambda shape: -len(shape.prefix))]
+        lines = (row for row in rows if row.cells.count(NONE) + row.cells.count(ASK) < len(row.cells))
+        return next(lines, rows[-1] if rows else UNKNOWN)
+
+    def national(self, region: str, digits: str) -> tuple[int, Row] | None:
+        """How many leading digits choose the row of such a string typed in `region`, and the row."""
+        plan = self.plan(country_code_for_region(region))
+        shapes = () if plan is None else _of_length(plan.national.get(region, ()), len(digits))
+        return None if plan is None or not shapes else _best(plan, shapes, 0, digits)
+
+    def international(self, digits: str) -> tuple[int, Row] | None:
+        """The same for what follows a plus: calling code, then perhaps a national prefix."""
+        code = _calling_code(digits)
+        plan = self.plan(int(code)) if code else None
+        shapes = () if plan is None else _of_length(plan.international, len(digits) - len(code))
+        return None if plan is None or not shapes else _best(plan, shapes, len(code), digits)
+
+    def significant(self, digits: str) -> tuple[int, Row] | None:
+        """The same for the digits of an E.164 number: calling code and significant number, nothing else."""
+        code = _calling_code(digits)
+        plan = self.plan(int(code)) if code else None
+        rest = len(digits) - len(code)
+        if plan is None or not 2 <= rest <= NSN_DIGITS_MAX:
+            return None
+        return CALLING_CODE_DIGITS_MAX, plan.row(Shape(rest, "", 0, ()), code)
+
+
+def _of_length(shapes: tuple[Shape, ...], length: int) -> tuple[Shape, ...]:
+    return tuple(shape for shape in shapes if shape.length == length)
+
+
+def _calling_code(digits: str) -> str:
+    """The assigned calling code at the beginning, "" when there is none: no code is the beginning of another."""
+    codes = (digits[:length] for length in range(1, CALLING_CODE_DIGITS_MAX + 1))
+    return next((code for code in codes if int(code) in COUNTRY_CODE_TO_REGION_CODE), "")
+
+
+def _best(plan: Plan, shapes: tuple[Shape, ...], code_digits: int, digits: str) -> tuple[int, Row]:
+    """The row that leaves the least to phonenumbers among those of these leading digits. All of them are exact.
+
+    How many digits lead depends on their count alone, so that one divisor serves all strings of a length. A shape
+    whose beginning is longer than that is left to phonenumbers.
+    """
+    key = digits[: min(LEADING if code_digits else PREFIX_DIGITS_MAX, len(digits))]
+    best, least = UNKNOWN, 1.0
+    for shape in shapes:
+        before = digits[:code_digits]
+        if not key.startswith(before + shape.prefix):
+            continue
+        row = plan.row(shape, before)
+        depth = round(math.log10(len(row.cells)))
+        behind = key[code_digits + len(shape.prefix) :][:depth]
+        wide = 10 ** (depth - len(behind))
+        begin = int(behind or "0") * wide
+        share = row.cells.count(ASK, begin, begin + wide) / wide
+        if share < least:
+            best, least = row, share
+    return len(key), best
+
+
+def _plan(calling_code: int, content: bytes) -> Plan:
+    head, _, rest = content.partition(b"\n")
+    fields: dict[str, Any] = json.loads(head)
+    tables = {}
+    for digits, cells in fields["tables"]:
+        tables[digits], rest = rest[:cells], rest[cells:]
+    return Plan(
+        calling_code,
+        (None, None, *(Line.of(region, type_) for region, type_ in fields["lines"])),
+        tables,
+        _shapes(fields["international"]),
+        {region: _shapes(rows) for region, rows in fields["national"].items()},
+    )
+
+
+def _shapes(rows: list[Any]) -> tuple[Shape, ...]:
+    return tuple(
+        Shape(length, prefix, depth, tuple((begin, end) for begin, end in masked))
+        for length, prefix, depth, masked in rows
+    )

@@ -1,0 +1,162 @@
+"""The rule files, found and joined: `Rulebook`. Reads files once, in `load`, and never again."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from stream_scrub.errors import ConfigError
+from stream_scrub.rules.check import read_country
+from stream_scrub.rules.country import Country, Rule
+from stream_scrub.rules.lines import Lines
+
+_SHIPPED = "stream_scrub/rules"
+
+
+class RuleFile(NamedTuple):
+    """One rule file as it was found: its own name (`fr.toml`), the path to show to people, its bytes."""
+
+    name: str
+    where: str
+    content: bytes
+    default_timezone: str | None = None
+
+
+class Rulebook:
+    """All countries' rules. Immutable once made; any thread may ask it, and no question blocks or reads a file."""
+
+    def __init__(self, countries: Iterable[Country]) -> None:
+        self._countries = {country.code: country for country in countries}
+        self._zones = {code: ZoneInfo(country.timezone) for code, country in self._countries.items()}
+        self._of_region = {
+            region: country for country in self._countries.values() for region in country.regions
+        }
+        self._registers = frozenset(
+            name for country in self._countries.values() for rule in country.rules for name in rule.registers
+        )
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> "Rulebook":
+        """The shipped rules, and those of a user's folder over them. Reads files.
+
+        Raises ConfigError with every problem of every file.
+        """
+        shipped = _shipped()
+        return cls.of((shipped if folder is None else {**shipped, **_own(folder, shipped)}).values())
+
+    @classmethod
+    def of(cls, rule_files: Iterable[RuleFile]) -> "Rulebook":
+        """The rules in these files and no others: also how the rules of an old stamp are made again from their text.
+
+        Raises ConfigError with every problem of every file.
+        """
+        problems: list[str] = []
+        countries: list[Country] = []
+        for file in rule_files:
+            read = read_country(file.name, file.where, file.content, file.default_timezone)
+            if isinstance(read, Country):
+                countries.append(read)
+            else:
+                problems.extend(read)
+        problems.extend(_claimed_twice(countries))
+        if problems:
+            raise ConfigError(problems)
+        return cls(countries)
+
+    @property
+    def countries(self) -> Mapping[str, Country]:
+        """The countries by their code."""
+        return MappingProxyType(self._countries)
+
+    @property
+    def registers(self) -> frozenset[str]:
+        """Every register that any rule of any date names."""
+        return self._registers
+
+    def day(self, region: str, at: datetime) -> date | None:
+        """The day of that instant in the zone of the country that governs the region; None when none does.
+
+        Raises ValueError when `at` has no zone: an instant that must be guessed has no day.
+        """
+        if at.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        country = self._of_region.get(region)
+        return None if country is None else at.astimezone(self._zones[country.code]).date()
+
+    def rule(self, region: str, at: datetime) -> Rule | None:
+        """The rule for a number of that region at that instant; None when there is none, and then nobody is called.
+
+        Raises ValueError when `at` has no zone.
+        """
+        day = self.day(region, at)
+        return None if day is None else self.on(region, day)
+
+    def on(self, region: str, day: date) -> Rule | None:
+        """The rule for a number of that region on that day of its country; None when there is none."""
+        country = self._of_region.get(region)
+        return None if country is None else country.on(day)
+
+
+def _shipped() -> dict[str, RuleFile]:
+    found = sorted(
+        (each for each in files(__package__).iterdir() if each.name.endswith(".toml")), key=lambda f: f.name
+    )
+    return {each.name: RuleFile(each.name, f"{_SHIPPED}/{each.name}", each.read_bytes()) for each in found}
+
+
+def _own(folder: Path, shipped: Mapping[str, RuleFile]) -> dict[str, RuleFile]:
+    """The user's files. A folder that cannot be read, or holds no rules, is a mistake and not an empty wish."""
+    own: dict[str, RuleFile] = {}
+    problems: list[str] = []
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".toml" and path.name[:1] != ".")
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise ConfigError(
+            [f"{folder}: the folder of rules: {reason}: create it, or leave rules.folder empty"]
+        ) from error
+    for path in paths:
+        try:
+            own[path.name] = RuleFile(
+                path.name, str(path), path.read_bytes(), _usual_timezone(path.stem, shipped)
+            )
+        except OSError as error:
+            problems.append(
+                f"{path}:1: {error.strerror or 'it cannot be read'}: make it a file that can be read"
+            )
+    if not paths:
+        problems.append(
+            f"{folder}: the folder of rules holds no .toml file: add one, or leave rules.folder empty"
+        )
+    if problems:
+        raise ConfigError(problems)
+    return own
+
+
+def _usual_timezone(stem: str, shipped: Mapping[str, RuleFile]) -> str | None:
+    """The zone of a country whose file names none: that of the shipped file, else its only one, else None."""
+    if (file := shipped.get(f"{stem}.toml")) is not None:
+        read = read_country(file.name, file.where, file.content)
+        return read.timezone if isinstance(read, Country) else None
+    table = (
+        files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    )  # code, coordinates, zone, comments
+    rows = [line.split("\t") for line in table.splitlines() if line.startswith(f"{stem.upper()}\t")]
+    return rows[0][2] if len(rows) == 1 else None
+
+
+def _claimed_twice(countries: Iterable[Country]) -> list[str]:
+    problems = []
+    owner: dict[str, Country] = {}
+    for country in countries:
+        for region in country.regions:
+            first = owner.setdefault(region, country)
+            if first is not country:
+                problems.append(
+                    f"{country.where}:{Lines(country.text).of(None, 'regions')}: region {region} is claimed by "
+                    f"{first.where} as well: leave it in one of them"
+                )
+    return problems

@@ -1,0 +1,151 @@
+"""From the bytes of one rule file to a `Country`, or to every problem in it, each with its line and its remedy.
+
+Pure: bytes in, value out. Nothing here guesses: what is not understood is a problem, for a rule that is half read
+would let calls through that the other half forbids.
+"""
+
+import hashlib
+import re
+import tomllib
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from stream_scrub.rules.country import Country, Rule
+from stream_scrub.rules.rule import read_rule
+from stream_scrub.rules.sheet import Sheet, nearest
+
+_KEYS = ("country", "regions", "timezone", "rule")
+_CODE = re.compile(r"[A-Z]{2}")
+_REGION = re.compile(r"[A-Z]{2}|001")  # 001 is what numbering plans call numbers of no country (+800, +870)
+_BYTES_MAX = 1 << 20  # the shipped files are under 8 KiB
+
+
+def read_country(
+    name: str, where: str, content: bytes, default_timezone: str | None = None
+) -> Country | list[str]:
+    """The country that a file tells, or the problems in it.
+
+    `name` is the file's own name, such as `fr.toml`, `where` the path to show to people. A file without `timezone`
+    gets the default one, if there is one.
+    """
+    if len(content) > _BYTES_MAX:
+        return [
+            f"{where}:1: the file is over {_BYTES_MAX} bytes: keep one country's rules in it and nothing else"
+        ]
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return [f"{where}:{line}: the file is not UTF-8: save it as UTF-8"]
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        return [f"{where}:1: the brackets are nested too deep: a rule file needs two levels"]
+    except ValueError as error:  # tomllib's own error, and Python's for a number of thousands of digits
+        return [_syntax(where, text, str(error))]
+    sheet = Sheet(where, text)
+    country = _country(sheet, document, name, text, default_timezone)
+    return sheet.problems() or country
+
+
+def _syntax(where: str, text: str, error: str) -> str:
+    found = re.search(r"\(at line (\d+),", error)
+    line = int(found[1]) if found else text.rstrip("\n").count("\n") + 1 if "end of document" in error else 1
+    reason = re.sub(r"\s*\(at .*\)$", "", error)
+    return f"{where}:{line}: not valid TOML: {reason}: correct this line or the one before it"
+
+
+def _country(
+    sheet: Sheet, document: dict[str, Any], name: str, text: str, default_timezone: str | None
+) -> Country:
+    sheet.unknown(None, document, _KEYS)
+    code = sheet.text(None, document, "country", '"FR"')
+    if code and not _CODE.fullmatch(code):
+        sheet.wrong(
+            None, "country", '`country` must be the two capital letters of ISO 3166-1, as in country = "FR"'
+        )
+    elif code and name != f"{code.lower()}.toml":
+        sheet.wrong(
+            None, "country", f'`country` is "{code}" in a file called {name}: call it {code.lower()}.toml'
+        )
+    regions = sheet.names(None, document, "regions", _region_problem)
+    if not document.get("regions"):
+        sheet.wrong(
+            None,
+            "regions",
+            '`regions` is missing or empty: list whose numbers it governs, as in regions = ["FR"]',
+        )
+    elif _CODE.fullmatch(code) and regions and code not in regions:
+        sheet.wrong(None, "regions", f'`regions` lacks "{code}", the country itself: add it')
+    digest = f"{code.lower()}@{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return Country(
+        code=code,
+        regions=regions,
+        timezone=_timezone(sheet, document, default_timezone),
+        rules=_rules(sheet, document, code, digest),
+        text=text,
+        digest=digest,
+        where=sheet.where,
+    )
+
+
+def _timezone(sheet: Sheet, document: dict[str, Any], default: str | None) -> str:
+    if "timezone" not in document and default is not None:
+        return default
+    key = sheet.text(None, document, "timezone", '"Europe/Paris"')
+    if key and not is_timezone(key):
+        sheet.wrong(
+            None, "timezone", f'`timezone`: no zone is called "{key}"{nearest(key, available_timezones())}'
+        )
+    return key
+
+
+def is_timezone(key: str) -> bool:
+    """Whether the zone database knows this name."""
+    try:
+        ZoneInfo(key)
+    except (
+        KeyError,
+        ValueError,
+        OSError,
+        ImportError,
+    ):  # absent, absurd as a path, a folder, an odd package name
+        return False
+    return True
+
+
+def _rules(sheet: Sheet, document: dict[str, Any], code: str, digest: str) -> tuple[Rule, ...]:
+    """The rules with their last days, once each starts after the one above it."""
+    tables = document.get("rule", [])
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        sheet.wrong(None, "rule", "`rule` must be tables: write [[rule]] above each rule's keys")
+        return ()
+    if not tables:
+        sheet.wrong(
+            None, "rule", "no rule: add [[rule]] and below it `from`, `source` and `deny` or `require`"
+        )
+    rules: list[Rule] = []
+    for at, table in enumerate(tables):
+        rule = read_rule(sheet, at, table, code, digest)
+        if rule is None:
+            continue
+        if rules and rule.start == rules[-1].start:
+            sheet.wrong(
+                at, "from", f"two rules start on {rule.start}: give each its own day, or make them one"
+            )
+        elif rules and rule.start < rules[-1].start:
+            sheet.wrong(
+                at,
+                "from",
+                f"the rule from {rule.start} stands below the one from {rules[-1].start}: oldest first",
+            )
+        elif rules:
+            rules[-1] = replace(rules[-1], end=rule.start - timedelta(days=1))
+        rules.append(rule)
+    return tuple(rules)
+
+
+def _region_problem(name: str) -> str | None:
+    return None if _REGION.fullmatch(name) else f'"{name}" is no region: use two capital letters, as in "FR"'

@@ -1,0 +1,69 @@
+"""What the rules say, once read: `Rule` and `Country`. Frozen values, no I/O, no clock.
+
+A rule is a fact of law or of the company, with the day it starts and the text it comes from. It decides nothing by
+itself: `scrub/decide` does, and asks for the rule through the `Rulebook`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one country asks from `start` to `end`, both days included.
+
+    `internal` opposition blocks whether or not `deny` names it. `end` is the day before the next rule of the
+    country, None for the last one. `max_age_days` has an entry for each register that may grow too old.
+    `not_callable_prefixes` are the digits of a prefix in E.164, without the plus. `uncertain` says in free text what
+    in this rule is not proven, and which way the doubt was settled. `digest` names the file it was read from.
+    """
+
+    country: str
+    start: date
+    end: date | None
+    source: str
+    deny: tuple[str, ...]
+    require: tuple[str, ...]
+    lifted_by: tuple[str, ...]
+    max_age_days: Mapping[str, int] = field(hash=False)
+    valid_days: int | None
+    banned_purposes: frozenset[str]
+    not_callable_types: frozenset[str]
+    not_callable_prefixes: tuple[str, ...]
+    uncertain: tuple[str, ...]
+    digest: str
+
+    @property
+    def registers(self) -> frozenset[str]:
+        """Every register that this rule names."""
+        return frozenset(self.deny) | frozenset(self.require)
+
+
+@dataclass(frozen=True, slots=True)
+class Country:
+    """One rule file: whose numbers it governs, in which zone its days are counted, and its rules by date.
+
+    `text` is the file as it was read, with Unix line ends: with it and `digest` an old verdict can be given again.
+    `where` is the path to show to people.
+    """
+
+    code: str
+    regions: tuple[str, ...]
+    timezone: str
+    rules: tuple[Rule, ...]
+    text: str
+    digest: str
+    where: str
+
+    def on(self, day: date) -> Rule | None:
+        """The rule in force on that day; None before the first one."""
+        for rule in reversed(self.rules):
+            if rule.start <= day:
+                return rule
+        return None
+
+
+def until(rule: Rule, day: date) -> date | None:
+    """The last day on which a verdict given on `day` may be used; None when the rule sets no limit."""
+    return None if rule.valid_days is None else day + timedelta(days=rule.valid_days)

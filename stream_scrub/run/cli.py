@@ -1,0 +1,280 @@
+"""The console: every command of `stream-scrub`, its options and its exit code. No work is done here.
+
+Exit codes: 0 well, 1 the operation failed, 2 usage or configuration, 3 corrupt.
+"""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream_scrub import __version__
+from stream_scrub.config import Settings, load, read
+from stream_scrub.errors import ConfigError, Corrupt, ScrubError
+from stream_scrub.model import RegisterKind
+
+app = typer.Typer(
+    name="stream-scrub",
+    help="Scrubs prospect streams on Kafka against registers of opposition and consent, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+lists_app = typer.Typer(help="Registers on the opposition log.", no_args_is_help=True)
+app.add_typer(lists_app, name="lists")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="TOML file; else STREAM_SCRUB_CONFIG, else stream-scrub.toml here."
+    ),
+]
+Bootstrap = Annotated[
+    str | None,
+    typer.Option("--bootstrap-servers", metavar="HOST:PORT,...", help="Brokers (kafka.bootstrap_servers)."),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in worker.batch_ms=10; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Output for machines.")]
+
+
+def _flags(bootstrap: str | None, assignments: list[str] | None, **more: Any) -> dict[str, Any]:
+    """Flags as dotted settings. Raises ConfigError."""
+    flags: dict[str, Any] = {}
+    problems = []
+    for assignment in assignments or []:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            problems.append(f"--set {assignment}: write KEY=VALUE, as in worker.batch_ms=10")
+        flags[key.strip()] = value
+    if problems:
+        raise ConfigError(problems)
+    flags["kafka.bootstrap_servers"] = (
+        flags.get("kafka.bootstrap_servers") if bootstrap is None else bootstrap
+    )
+    flags.update({key.replace("__", "."): value for key, value in more.items() if value is not None})
+    return {key: value for key, value in flags.items() if value is not None}
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+    from stream_scrub.run import wiring
+
+    return load(flags=flags, config_file=config, extra_checks=[wiring.refused_properties, _rules_problems])
+
+
+def _rules_problems(settings: Settings) -> list[str]:
+    from stream_scrub.run import wiring
+
+    try:
+        wiring.rulebook(settings)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"stream-scrub {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long prospects are produced.", min=5, max=600)] = 15,
+    rate: Annotated[int, typer.Option(help="Prospects a second.", min=100, max=50_000)] = 20_000,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the whole system work on an embedded broker: no Kafka needed."""
+    from stream_scrub.run import demo as demonstration
+
+    raise typer.Exit(demonstration.run(seconds=seconds, rate=rate, as_json=as_json))
+
+
+@app.command()
+def worker(
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="Workers on this machine (worker.processes).")
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option("--id", help="Stable identity, one a live worker (worker.id).")
+    ] = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+) -> None:
+    """Scrub prospects from Kafka to Kafka until told to stop (SIGTERM or Ctrl-C)."""
+    from stream_scrub.run import supervise
+
+    flags = _flags(bootstrap, assignments, worker__processes=processes, worker__id=identity)
+    raise typer.Exit(supervise.run(_settings(config, flags)))
+
+
+@app.command()
+def topics(
+    partitions: Annotated[
+        int, typer.Option(metavar="N", help="Partitions of the prospects topics, where missing.", min=1)
+    ] = 6,
+    replication: Annotated[
+        int | None, typer.Option(metavar="R", help="Replicas; default: the broker's own.", min=1)
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look: exit 1 if something is missing or differs.")
+    ] = False,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create the topics that are missing, report what differs in the others."""
+    from stream_scrub.run import topics as command
+
+    settings = _settings(config, _flags(bootstrap, assignments))
+    raise typer.Exit(
+        command.run(
+            settings, partitions=partitions, replication=replication, only_look=check, as_json=as_json
+        )
+    )
+
+
+@lists_app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list: lines or CSV; plain, gzip or zip.")],
+    register: Annotated[
+        str, typer.Option("--register", "-r", help="The register, as in bloctel or internal@acme.")
+    ],
+    adds: Annotated[bool, typer.Option("--adds", help="FILE holds numbers to add.")] = False,
+    removes: Annotated[bool, typer.Option("--removes", help="FILE holds numbers to remove.")] = False,
+    kind: Annotated[
+        RegisterKind | None, typer.Option(help="At the register's first import; default deny.")
+    ] = None,
+    effective_at: Annotated[
+        str, typer.Option(metavar="DAY", help="The day or moment that the list speaks of; default now.")
+    ] = "",
+    region: Annotated[
+        str | None, typer.Option(help="Region of national numbers (prospect.default_region).")
+    ] = None,
+    column: Annotated[
+        str, typer.Option(help="Column of the numbers: a header's name, or a number from 1.")
+    ] = "",
+    max_bad: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Refuse above this share of bad lines (lists.max_bad)."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect, publish nothing.")] = False,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a list, compare it with its register, publish what changed. FILE is a full list by default."""
+    from stream_scrub.run import importing, show
+
+    if adds and removes:
+        raise ConfigError(["--adds and --removes: a file is one or the other"])
+    settings = _settings(config, _flags(bootstrap, assignments, lists__max_bad=max_bad))
+    order = importing.Order(
+        file=file,
+        register=register,
+        change="adds" if adds else "removes" if removes else "full",
+        kind=kind,
+        effective_at=importing.effective(effective_at, datetime.now(UTC)),
+        region=(region or settings.prospect.default_region).upper(),
+        column=column,
+        max_bad=settings.lists.max_bad,
+        dry_run=dry_run,
+    )
+    with show.progress(visible=not as_json) as stage:
+        effect = importing.run(order, settings, _quiet_log(settings), stage)
+    show.effect(effect, as_json=as_json)
+
+
+@lists_app.command("status")
+def status(
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every register on the log: kind, size, age."""
+    from stream_scrub.run import show, wiring
+
+    settings = _settings(config, _flags(bootstrap, assignments))
+    show.status(wiring.read_index(settings, _quiet_log(settings)), wiring.rulebook(settings), as_json=as_json)
+
+
+@app.command()
+def check(
+    numbers: Annotated[
+        list[str], typer.Argument(metavar="NUMBER...", help="As a prospect would spell them.")
+    ],
+    on: Annotated[
+        str, typer.Option(metavar="DATE", help="Judge by the rules of that day (2026-08-10).")
+    ] = "",
+    purpose: Annotated[str | None, typer.Option(help="The call's purpose, as in press.")] = None,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="The person has a contract that the call is about.")
+    ] = False,
+    campaign: Annotated[str | None, typer.Option(help="The campaign, for scoped registers.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """The verdict on numbers, and why."""
+    from stream_scrub.run import checking, show, wiring
+
+    settings = _settings(config, _flags(bootstrap, assignments))
+    asked = checking.Question(tuple(numbers), purpose, contract, campaign, region, checking.moment(on))
+    index = wiring.read_index(settings, _quiet_log(settings))
+    show.verdicts(checking.answer(asked, settings, index), as_json=as_json)
+
+
+@app.command("config")
+def config_(
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """The effective configuration, secrets masked, with every problem."""
+    from stream_scrub.run import show, wiring
+
+    flags = _flags(bootstrap, assignments)
+    found = read(flags=flags, config_file=config, extra_checks=[wiring.refused_properties, _rules_problems])
+    show.configuration(found, as_json=as_json)
+    if found.problems:
+        raise ConfigError(found.problems)
+
+
+def _quiet_log(settings: Settings) -> Any:
+    """For commands that talk on the terminal: only what goes wrong is logged."""
+    from stream_scrub.run import logs
+
+    return logs.configure("error" if settings.log.level != "debug" else "debug", settings.log.format)
+
+
+def main() -> None:
+    """The console script: turns every error into one clear message and its exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        for problem in error.problems:
+            typer.echo(f"stream-scrub: {problem}", err=True)
+        sys.exit(2)
+    except Corrupt as error:
+        typer.echo(f"stream-scrub: corrupt: {error}", err=True)
+        sys.exit(3)
+    except ScrubError as error:
+        typer.echo(f"stream-scrub: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)

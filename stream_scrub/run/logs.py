@@ -1,0 +1,207 @@
+"""Log lines: one line of JSON, or of text on a terminal, on stderr. Set up once at the start and handed on by value.
+
+No number may reach a log in the first place; `redact` is the second line of defence, for what a library or a mistake
+lets through. It rather masks a count in a sentence than shows a number, so counts belong under the keys of `COUNTS`.
+"""
+
+import logging
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from datetime import date
+from numbers import Integral, Real
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from stream_scrub.errors import ScrubError
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "console", "json"]
+
+MASK = "[number]"
+# Keys whose numbers are never a phone number, however many digits they have. A new one is added here.
+COUNTS = frozenset(
+    """
+    adds age_s allowed batch blocked bytes chunks count counts duration_ms end failures held_s index lag lag_s left_s
+    line next_offset offset offsets partition partitions parts per_s pid port position prospects recalled record_limit
+    records removes rows seq size took_ms took_s total waited_ms waited_s
+    """.split()  # noqa: SIM905 - a word a line would say no more
+)
+
+# What may stand between the digits of one number: spaces, dots, hyphens and brackets of every script, and invisible
+# marks. Not ":" and ",": times, ports and lists of counts have those.
+_BETWEEN = (
+    r"[\s.()\[\]/_+\-\u00ad\u00b7\u200b-\u200f\u2010-\u2015\u202a-\u202f\u2060\u2212\ufeff\uff0b\uff0d]{0,3}"
+)
+_LOOKS = re.compile(
+    rf"""
+    (?P<keep>
+        (?<![0-9A-Za-z])(?:[0-9a-f]{{64}}|[0-9a-f]{{40}}|[0-9a-f]{{32}})(?![0-9A-Za-z])                    # digests
+      | (?<![0-9A-Za-z])[0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}(?![0-9A-Za-z])
+      | (?<![\d+.\-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])                                # dates
+        (?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{{1,9}})?)?(?:Z|[+-]\d\d:?\d\d)?)?(?![\d]|[.\-]\d)
+      | (?<![\d:])\d\d:\d\d:\d\d[.,]\d{{1,9}}(?!\d)                                                         # times
+      | (?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){{3}}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d):\d{{1,5}}(?!\d)
+      | (?<![A-Za-z])(?:offset|position)[ =:]{{1,2}}\d{{1,19}}(?!{_BETWEEN}\d)
+    )
+  | (?P<number>[+\uff0b(]*\d(?:{_BETWEEN}\d){{6,}})
+    """,
+    re.VERBOSE,
+)
+_INT_MIN = 10**8  # the least integer of 9 digits: shorter ones are counts, and no country's E.164 numbers
+_DEPTH_MAX = 6
+_TEXT_MAX = 4000
+
+
+def configure(level: Level, format: Format, stream: BinaryIO | None = None) -> FilteringBoundLogger:  # noqa: A002
+    """A logger that writes to `stream` (default stderr); the standard library's logging goes through it too."""
+    out = sys.stderr.buffer if stream is None else stream
+    console = format == "console" or (format == "auto" and out.isatty())
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.BytesLogger(out),
+        processors=[
+            _one_line_errors,
+            redact,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_console(colours=out.isatty()) if console else [_json]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    ).bind()
+    root = logging.getLogger()
+    root.handlers[:] = [_Routed(logger)]
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    return logger
+
+
+def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Mask whatever looks like a phone number, and turn every value into plain text, numbers, lists and dicts."""
+    return {mask(key): _plain(value, known=key in COUNTS) for key, value in event_dict.items()}
+
+
+def mask(text: str) -> str:
+    """The text with its numbers masked, on one line, without what would upset a terminal."""
+    masked = _LOOKS.sub(lambda match: match["keep"] or MASK, text[:_TEXT_MAX])
+    if masked.isprintable():
+        return masked
+    return "".join(char if char.isprintable() else _escaped(char) for char in masked)
+
+
+def _escaped(char: str) -> str:
+    return " " if unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+
+
+def _plain(value: object, *, known: bool, depth: int = 0) -> Any:
+    plain: Any
+    match value:
+        case None | bool():
+            plain = value
+        case Real():
+            plain = _number(int(value) if isinstance(value, Integral) else float(value), known=known)
+        case date():  # and its subclass datetime
+            plain = value.isoformat()
+        case bytes() | bytearray() | memoryview():
+            plain = f"[{len(value)} bytes]"
+        case Mapping() | list() | tuple() | AbstractSet() if depth == _DEPTH_MAX:
+            plain = "..."
+        case Mapping():
+            plain = {
+                mask(str(key)): _plain(inner, known=known or key in COUNTS, depth=depth + 1)
+                for key, inner in value.items()
+            }
+        case list() | tuple() | AbstractSet():
+            plain = [_plain(inner, known=known, depth=depth + 1) for inner in value]
+        case BaseException():
+            plain = _error(value)
+        case _:
+            plain = mask(str(value))
+    return plain
+
+
+def _number(value: float, *, known: bool) -> float | str:
+    shown = abs(value) < 1 << 63 and (known or abs(value) < _INT_MIN)
+    return value if shown else MASK
+
+
+def _one_line_errors(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Replace `exc_info` by one line: what, where, and what caused it; no locals, and a text only if it is ours."""
+    found = event_dict.pop("exc_info", None)
+    if isinstance(found, tuple):
+        found = found[1]
+    elif found and not isinstance(found, BaseException):
+        found = sys.exc_info()[1]
+    if found:
+        event_dict["error"] = _error(found)
+    return event_dict
+
+
+def _error(error: BaseException) -> str:
+    chain: list[str] = []
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(chain) < _DEPTH_MAX:
+        seen.add(id(link))
+        said = f": {link}" if isinstance(link, ScrubError) else ""
+        chain.append(f"{type(link).__name__}{mask(said)}{_place(link.__traceback__)}")
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return ", caused by ".join(chain)
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """Where it was raised and, if that is in a library, the last place of ours on the way."""
+    places = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        parts = PurePath(code.co_filename).parts
+        ours = "stream_scrub" in parts
+        name = "/".join(parts[parts.index("stream_scrub") :] if ours else parts[-2:])
+        places.append((f"{name}:{traceback.tb_lineno} in {code.co_name}", ours))
+        traceback = traceback.tb_next
+    if not places:
+        return ""
+    shown, ours = places[-1]
+    via = "" if ours else next((f" from {place}" for place, is_ours in reversed(places) if is_ours), "")
+    return f" at {shown}{via}"
+
+
+def _json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> bytes:
+    first = {key: event_dict.pop(key) for key in ("timestamp", "level", "event") if key in event_dict}
+    return msgspec.json.encode(first | dict(event_dict))
+
+
+def _console(*, colours: bool) -> list[Any]:
+    render = structlog.dev.ConsoleRenderer(
+        colors=colours, exception_formatter=structlog.dev.plain_traceback, sort_keys=False, pad_event_to=0
+    )
+
+    def encoded(logger: WrappedLogger, method: str, event_dict: EventDict) -> bytes:
+        return render(logger, method, event_dict).encode("utf-8", "backslashreplace")
+
+    return [encoded]
+
+
+class _Routed(logging.Handler):
+    """Hands the standard library's records to our logger: libraries log the way we do."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a library's format string that does not fit its arguments
+            text = str(record.msg)
+        level = min(
+            max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL
+        )  # libraries invent levels
+        self._logger.log(level, text, logger=record.name, exc_info=record.exc_info)

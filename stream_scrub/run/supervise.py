@@ -1,0 +1,142 @@
+"""`worker`: signals, start-up against a broker that may be away, and several processes on one machine.
+
+Each process is a whole worker with an identity of its own (`<id>-<n>`), hence its own transactional id, its own
+consumer and its own copy of the index. The parent only watches: it passes signals on, and starts anew what died.
+"""
+
+import multiprocessing
+import signal
+import socket
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Corrupt, ScrubError, Unavailable
+from stream_scrub.run import logs, wiring
+from stream_scrub.run.counters import Counters
+
+_RETRY_S = (0.5, 1.0, 2.0, 5.0)
+_RESTART_S = 1.0
+_STOP_S = 30.0
+
+
+def run(settings: Settings) -> int:
+    """Run the worker or workers until SIGTERM or SIGINT; returns the exit code."""
+    stopping = threading.Event()
+    _on_signals(stopping)
+    log = logs.configure(settings.log.level, settings.log.format)
+    identity = settings.worker.id or socket.gethostname()
+    if settings.worker.processes == 1:
+        return one(settings, identity, log.bind(worker=identity), stopping)
+    return _several(settings, identity, log, stopping)
+
+
+def _on_signals(stopping: threading.Event) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()  # and nothing else: an exception here could land in the middle of a fetch
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def one(settings: Settings, identity: str, log: FilteringBoundLogger, stopping: threading.Event) -> int:
+    """One worker, from its first look at the broker to its end; returns the exit code."""
+    try:
+        limit = _preflight(settings, log, stopping)
+        if stopping.is_set():
+            return 0
+        counters = Counters()
+        worker, follower = wiring.worker(settings, identity, counters, log, limit)
+        log.info(
+            "started", topic=settings.topics.prospects, group=settings.worker.group_id, record_limit=limit
+        )
+        follower.start()
+        try:
+            worker.run(stopping)
+        finally:
+            follower.stop()
+    except Corrupt as error:
+        log.error("stopped on a corrupt log", why=str(error))
+        return 3
+    except ScrubError as error:
+        log.error("cannot work", why=str(error))
+        return 1
+    return 0
+
+
+def _preflight(settings: Settings, log: FilteringBoundLogger, stopping: threading.Event) -> int | None:
+    """Wait for the brokers, then see that the topics are there and fit; the largest record that the outputs take.
+
+    Raises Refused when they do not fit.
+    """
+    tries = 0
+    while not stopping.is_set():
+        try:
+            return wiring.record_limit(settings, log)
+        except Unavailable as error:
+            pause_s = _RETRY_S[min(tries, len(_RETRY_S) - 1)]
+            tries += 1
+            log.warning("no broker answers, trying again", why=str(error), tries=tries, pause_s=pause_s)
+            stopping.wait(pause_s)
+    return None
+
+
+def _several(settings: Settings, identity: str, log: FilteringBoundLogger, stopping: threading.Event) -> int:
+    """Watch over the processes; the worst exit code of those that ended when told to."""
+    context = multiprocessing.get_context("spawn")
+    alive, held = context.Pipe(duplex=False)  # its end of file tells the children that the parent is gone
+    children: dict[str, SpawnProcess] = {}
+    started: dict[str, float] = {}
+    codes: list[int] = []
+    names = [f"{identity}-{n}" for n in range(settings.worker.processes)]
+    while not stopping.is_set():
+        for name in names:
+            child = children.get(name)
+            if child is not None and child.is_alive():
+                continue
+            if child is not None:
+                log.error("a worker process ended", worker=name, code=child.exitcode)
+                if child.exitcode in (1, 2, 3):  # it said why itself; the same would happen again
+                    codes.append(child.exitcode)
+                    stopping.set()
+                    break
+                stopping.wait(max(0.0, started[name] + _RESTART_S - time.monotonic()))
+            children[name] = context.Process(target=_child, args=(settings, name, alive, held), name=name)
+            children[name].start()
+            started[name] = time.monotonic()
+        stopping.wait(0.2)
+    for child in children.values():
+        if child.is_alive():
+            child.terminate()
+    until = time.monotonic() + _STOP_S
+    for child in children.values():
+        child.join(max(0.1, until - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+            child.join()
+        codes.append(child.exitcode if child.exitcode is not None and child.exitcode >= 0 else 1)
+    held.close()
+    return max(codes, default=0)
+
+
+def _child(settings: Settings, identity: str, alive: Connection, held: Connection) -> None:
+    held.close()
+    stopping = threading.Event()
+    _on_signals(stopping)
+
+    def watch() -> None:
+        try:
+            alive.recv_bytes()
+        except (EOFError, OSError):
+            stopping.set()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+    log = logs.configure(settings.log.level, settings.log.format)
+    code = one(settings, identity, log.bind(worker=identity), stopping)
+    sys.exit(code)

@@ -1,0 +1,138 @@
+"""From settings to parts. The one place where rooms meet: nothing else builds a source, a session or a follower."""
+
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.index import Index
+from stream_scrub.kafka import clientlog, options
+from stream_scrub.kafka.log import KafkaLogReader, KafkaLogWriter
+from stream_scrub.kafka.session import Session
+from stream_scrub.kafka.source import Source
+from stream_scrub.lists.follow import Follower, replay_to_end
+from stream_scrub.model import Deadline
+from stream_scrub.rules import Rulebook
+from stream_scrub.run.counters import Counters
+from stream_scrub.run.worker import Pace, Worker
+from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.decode import Members
+
+_ASK_S = 15.0
+
+
+def refused_properties(settings: Settings) -> list[str]:
+    """Client properties that would break a promise, each with its reason: for `config.load`."""
+    return options.refusals(settings.kafka.client, settings.kafka.consumer, settings.kafka.producer)
+
+
+def rulebook(settings: Settings) -> Rulebook:
+    """The shipped rules and the user's own. Raises ConfigError."""
+    return Rulebook.load(Path(settings.rules.folder) if settings.rules.folder else None)
+
+
+def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Scrubber:
+    """The pure composition as configured; `header` and `hold` say otherwise for surfaces that only show verdicts."""
+    prospect = settings.prospect
+    members = Members.of(
+        prospect.numbers, prospect.region, prospect.purpose, prospect.contract, prospect.campaign
+    )
+    in_header = prospect.stamp == "header" if header is None else header
+    terms = Terms(
+        members=members,
+        default_region=prospect.default_region,
+        mixed=prospect.mixed,
+        stamp="header" if in_header else "value",
+        stale=settings.rules.stale if hold else "block",
+    )
+    return Scrubber(terms, rulebook(settings))
+
+
+def log_reader(settings: Settings, log: FilteringBoundLogger) -> KafkaLogReader:
+    """A reader at the log's start."""
+    kafka = settings.kafka
+    made = options.log_reader_options(
+        kafka.bootstrap_servers, kafka.client, kafka.consumer, logs=clientlog.ClientLog(log, "follower")
+    )
+    return KafkaLogReader(made, settings.topics.log)
+
+
+def log_writer(settings: Settings, register: str, log: FilteringBoundLogger) -> KafkaLogWriter:
+    """The writer of one register; it fences any other."""
+    kafka = settings.kafka
+    made = options.publisher_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.producer,
+        register=register,
+        logs=clientlog.ClientLog(log, "publisher"),
+    )
+    return KafkaLogWriter(made, settings.topics.log, Deadline.after(_ASK_S))
+
+
+def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
+    """The index at the log's end, for commands that look once. Raises Corrupt, Unavailable, Refused."""
+    reader = log_reader(settings, log)
+    try:
+        return replay_to_end(reader, Deadline.after(_ASK_S))
+    finally:
+        reader.close()
+
+
+def worker(
+    settings: Settings, identity: str, counters: Counters, log: FilteringBoundLogger, record_limit: int | None
+) -> tuple[Worker, Follower]:
+    """A worker and the follower that it judges by; start the follower before running the worker."""
+    kafka, topics = settings.kafka, settings.topics
+    follower = Follower(
+        lambda: log_reader(settings, log),
+        on_swap=lambda index, seconds: _swapped(index, seconds, counters, log),
+        on_trouble=lambda text: log.warning("following the log", trouble=text),
+    )
+    source = Source(
+        options.consumer_options(
+            kafka.bootstrap_servers,
+            kafka.client,
+            kafka.consumer,
+            group_id=settings.worker.group_id,
+            protocol=kafka.group_protocol,
+            logs=clientlog.ClientLog(log, "consumer"),
+        ),
+        topics.prospects,
+        lambda event, partitions: _moved(event, partitions, counters, log),
+    )
+    session = Session(
+        options.producer_options(
+            kafka.bootstrap_servers,
+            kafka.client,
+            kafka.producer,
+            transactional_id=f"scrub-{settings.worker.group_id}-{identity}",
+            max_bytes=record_limit,
+            logs=clientlog.ClientLog(log, "producer"),
+        ),
+        topics.allowed,
+        topics.blocked,
+    )
+    pace = Pace(
+        settings.worker.batch_records, settings.worker.batch_ms / 1000, settings.rules.index_lag_max_s
+    )
+    made = Worker(
+        source, session, follower, scrubber(settings), counters, log, pace=pace, record_limit=record_limit
+    )
+    return made, follower
+
+
+def _swapped(index: Index, seconds: float, counters: Counters, log: FilteringBoundLogger) -> None:
+    counters.swapped(index.position, seconds)
+    log.info(
+        "index swapped",
+        position=index.position,
+        registers=len(index.registers),
+        took_ms=round(seconds * 1000, 1),
+    )
+
+
+def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
+    counters.rebalances[event] += 1
+    counters.assigned += len(partitions) if event == "assigned" else -len(partitions)
+    log.info(f"partitions {event}", partitions=partitions, assigned=counters.assigned)

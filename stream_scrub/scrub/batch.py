@@ -1,0 +1,390 @@
+"""Steps 2 to 5 of a prospect's life, composed once: a batch of values in, as many verdicts and bytes out.
+
+Pure: the index, the rules and the moment come as arguments. The worker, the check command and the demo all call
+`Scrubber.scrub`; there is no second way to a verdict.
+
+Most prospects are plain: one number, spelled cleanly, no purpose, no escape. For these the batch is a few tight loops
+(read, normalise; one filter look-up for all; splice). Whatever is not plain goes one by one through the strict
+reader, to the same plans and stamps.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from stream_scrub.errors import StaleIndex
+from stream_scrub.index import Index, Register
+from stream_scrub.model import Reason, Verdict
+from stream_scrub.numbering import REGIONS, Line, normalise
+from stream_scrub.rules import Rule, Rulebook, until
+from stream_scrub.scrub import decide, stamp
+from stream_scrub.scrub.decide import NO_FACTS, Facts, Finding
+from stream_scrub.scrub.decode import (
+    ABSENT,
+    QUICK_ERRORS,
+    Members,
+    Prospect,
+    Unreadable,
+    is_plain,
+    quick_decoder,
+    quoted,
+    read_quickly,
+    read_strictly,
+)
+
+# A value longer than this is measured against the topic's limit with its stamp; stamps are far shorter than that.
+_LARGE = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The settings that verdicts and stamps depend on."""
+
+    members: Members
+    default_region: str = "FR"
+    mixed: Literal["block", "strip"] = "block"
+    stamp: Literal["value", "header"] = "value"
+    stale: Literal["hold", "block"] = "hold"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What became of each value, by place: the verdict, the value to emit and the stamp for its header, if any."""
+
+    allowed: list[bool]
+    values: list[bytes | None]
+    stamps: list[bytes | None]
+    tally: Counter[Reason] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    """A finding with its stamp as templates: `splice` goes before the closing brace's place, `bare` into a header."""
+
+    reason: Reason
+    allowed: bool
+    splice: bytes
+    bare: bytes
+    finding: Finding
+    until: date | None
+
+
+class _Case:
+    """One plan of this batch with its outcomes. `clean` is the outcome for a number in no register."""
+
+    __slots__ = ("_bench", "_outcomes", "_region", "clean", "plan")
+
+    def __init__(self, plan: decide.Plan, region: str, bench: "_Bench") -> None:
+        self.plan = plan
+        self._region = region
+        self._bench = bench
+        self._outcomes: dict[Finding, _Outcome] = {}
+        self.clean = self._outcome(plan.conclude(()))
+
+    def find(self, number: int) -> _Outcome:
+        """The outcome for a number, by exact look-ups."""
+        return self._outcome(self.plan.judge(number))
+
+    def _outcome(self, finding: Finding) -> _Outcome:
+        made = self._outcomes.get(finding)
+        if made is None:
+            made = self._outcomes[finding] = self._bench.outcome(finding, self.plan.rule, self._region)
+        return made
+
+
+class _Bench:
+    """Everything that one batch shares: one index, one moment, and the cases met so far."""
+
+    def __init__(self, rulebook: Rulebook, index: Index, now: datetime) -> None:
+        self.index = index
+        self.evidence = stamp.Evidence(index.position, stamp.utc_millis(now))
+        self._rulebook = rulebook
+        self._now = now
+        self._rules: dict[str, Rule | None] = {}
+        self._cases: dict[tuple[Line, Facts, bool], _Case] = {}
+
+    def rule(self, region: str) -> Rule | None:
+        """The rule of the day for a region."""
+        if region not in self._rules:
+            self._rules[region] = self._rulebook.rule(region, self._now)
+        return self._rules[region]
+
+    def case(self, number: int, line: Line, told: Facts) -> _Case:
+        """The case for a number with these facts."""
+        rule = self.rule(line.region)
+        barred = decide.is_barred(number, rule)
+        key = (line, told, barred)
+        case = self._cases.get(key)
+        if case is None:
+            plan = decide.plan(line, barred, rule, told, self.index, self._now)
+            case = self._cases[key] = _Case(plan, line.region, self)
+        return case
+
+    def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> _Outcome:
+        """A finding with its stamp; without a region, one that names no number."""
+        allowed = finding.reason.verdict is Verdict.ALLOWED
+        day = self._rulebook.day(region, self._now) if allowed else None
+        end = until(rule, day) if rule is not None and day is not None else None
+        bare = stamp.single(
+            finding, bool(region), rule.digest if rule is not None else "", end, self.evidence
+        )
+        return _Outcome(finding.reason, allowed, b',"scrub":' + bare + b"}", bare, finding, end)
+
+    @property
+    def registers(self) -> set[Register]:
+        """Every register that some case of this batch looks in."""
+        return {register for case in self._cases.values() for register in case.plan.registers}
+
+
+class Scrubber:
+    """The pure composition: built once from terms and rules, then called with each batch."""
+
+    def __init__(self, terms: Terms, rulebook: Rulebook) -> None:
+        self.terms = terms
+        self.rulebook = rulebook
+        members = terms.members
+        self._decode = quick_decoder(members)
+        flat = all(len(path) == 1 for path in (*members.numbers, *members.facts))
+        self._one_flat_number = flat and len(members.numbers) == 1
+        self._quoted_number = quoted(members.numbers[0][0])
+        self._quoted_region = quoted(members.region[0])
+
+    def scrub(
+        self,
+        values: Sequence[bytes | None],
+        index: Index,
+        now: datetime,
+        *,
+        limit: int | None = None,
+        overhead: Callable[[int], int] = lambda _: 0,
+    ) -> Batch:
+        """Judge and stamp every value, by one index at one moment.
+
+        `limit` is the largest record that the output topics take, in bytes, and `overhead(i)` what the i-th record
+        weighs besides its value: a prospect that its stamp would make unpublishable comes out blocked, unchanged.
+        Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
+        unless the terms say to block these.
+        """
+        bench = _Bench(self.rulebook, index, now)
+        numbers, cases, others = self._read(values, bench)
+        outcomes = _look_up(numbers, cases, bench.registers)
+        batch = self._stamp(values, numbers, outcomes)
+        odd = {place: self._one(values[place], place, bench, batch) for place in others}
+        self._refuse_stale(batch, outcomes)
+        if limit is not None:
+            for place in _too_large(batch, limit, overhead):
+                outcome = outcomes[place]
+                batch.tally[odd[place] if outcome is None else outcome.reason] -= 1
+                self._shorten(values[place] or b"", place, batch, bench, limit - overhead(place))
+        return batch
+
+    def _read(
+        self, values: Sequence[bytes | None], bench: _Bench
+    ) -> tuple[list[int], list[_Case | None], list[int]]:
+        """The plain ones' numbers and cases, and the places of all others, which have number 0 and no case."""
+        numbers: list[int] = []
+        cases: list[_Case | None] = []
+        others: list[int] = []
+        if not self._one_flat_number:
+            return [0] * len(values), [None] * len(values), list(range(len(values)))
+        decode, name, default = self._decode, self._quoted_number, self.terms.default_region
+        regions = _Regions(default)
+        plain: dict[Line, _Case] = {}
+        for value in values:
+            try:
+                quick = decode(value)  # type: ignore[arg-type]  # None raises TypeError
+                text = quick.n0
+                told = quick.f1 is not ABSENT or quick.f2 is not ABSENT or quick.f3 is not ABSENT
+                if (
+                    type(text) is str
+                    and not told
+                    and quick.stamp is ABSENT
+                    and is_plain(value)  # type: ignore[arg-type]  # None does not decode
+                    and value.count(name) == 1  # type: ignore[union-attr]
+                ):
+                    region = quick.f0
+                    if region is ABSENT:
+                        found = normalise(text, default)
+                    elif value.count(self._quoted_region) == 1:  # type: ignore[union-attr]
+                        found = normalise(text, regions[region])
+                    else:
+                        found = None
+                    if found is not None:
+                        number, line = found
+                        case = plain.get(line)
+                        if case is None:
+                            case = bench.case(number, line, NO_FACTS)
+                            if case.plan.rule is None or not case.plan.rule.not_callable_prefixes:
+                                plain[line] = case
+                        numbers.append(number)
+                        cases.append(case)
+                        continue
+            except QUICK_ERRORS:
+                pass
+            others.append(len(numbers))
+            numbers.append(0)
+            cases.append(None)
+        return numbers, cases, others
+
+    def _stamp(
+        self, values: Sequence[bytes | None], numbers: list[int], outcomes: list[_Outcome | None]
+    ) -> Batch:
+        """Splice the plain ones' stamps in; the others' places stay as they came, blocked."""
+        size = len(values)
+        allowed = [outcome is not None and outcome.allowed for outcome in outcomes]
+        if self.terms.stamp == "value":
+            spliced: list[bytes | None] = [
+                value[:-1] + outcome.splice % number if outcome is not None else value  # type: ignore[index]
+                for value, outcome, number in zip(values, outcomes, numbers, strict=True)
+            ]
+            batch = Batch(allowed, spliced, [None] * size)
+        else:
+            stamps = [
+                outcome.bare % number if outcome is not None else None
+                for outcome, number in zip(outcomes, numbers, strict=True)
+            ]
+            batch = Batch(allowed, list(values), stamps)
+        for made, count in Counter(outcomes).items():
+            if made is not None:
+                batch.tally[made.reason] += count
+        return batch
+
+    def _one(self, value: bytes | None, place: int, bench: _Bench, batch: Batch) -> Reason:
+        """Judge one prospect that is not plain, and put what became of it in its place; returns the reason."""
+        prospect = self._strict(value)
+        if prospect is None:
+            unreadable = bench.outcome(Finding(Reason.UNREADABLE), None)
+            batch.stamps[place] = unreadable.bare % ()
+            batch.tally[Reason.UNREADABLE] += 1
+            return Reason.UNREADABLE
+        reason, made = self._judge(prospect, bench)
+        batch.tally[reason] += 1
+        batch.allowed[place] = reason.verdict is Verdict.ALLOWED
+        if self.terms.stamp == "value":
+            comma = b"," if prospect.comma else b""
+            batch.values[place] = b"".join((prospect.head, comma, b'"scrub":', made, prospect.tail))
+        else:
+            batch.values[place] = prospect.head + prospect.tail
+            batch.stamps[place] = made
+        return reason
+
+    def _strict(self, value: bytes | None) -> Prospect | None:
+        if value is None:
+            return None
+        try:
+            return read_quickly(value, self.terms.members, self._decode) or read_strictly(
+                value, self.terms.members
+            )
+        except Unreadable:
+            return None
+
+    def _judge(self, prospect: Prospect, bench: _Bench) -> tuple[Reason, bytes]:
+        """The verdict on a whole prospect and its stamp."""
+        told = decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
+        region = _Regions(self.terms.default_region)[prospect.region]
+        entries = [self._entry(member, region, told, bench) for member in _candidates(prospect.numbers)]
+        if not entries:
+            entries = [stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)]
+        stale = [
+            name for e in entries if e.finding.reason is Reason.STALE_REGISTER for name in e.finding.registers
+        ]
+        if stale and self.terms.stale == "hold":
+            raise _stale(stale)
+        if len(entries) > 1:
+            return stamp.several(entries, self.terms.mixed == "strip", bench.evidence)
+        (only,) = entries
+        made = stamp.single(only.finding, only.number is not None, only.rules, only.until, bench.evidence)
+        return only.finding.reason, made % (() if only.number is None else only.number)
+
+    def _entry(self, member: Any, region: str, told: Facts, bench: _Bench) -> stamp.Entry:
+        if isinstance(member, int) and not isinstance(member, bool):
+            member = str(member)
+        found = normalise(member, region) if isinstance(member, str) else None
+        if found is None:
+            return stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)
+        number, line = found
+        made = bench.case(number, line, told).find(number)
+        rule = bench.rule(line.region)
+        return stamp.Entry(made.finding, number, rule.digest if rule is not None else "", made.until)
+
+    def _refuse_stale(self, batch: Batch, outcomes: list[_Outcome | None]) -> None:
+        if self.terms.stale == "hold" and batch.tally[Reason.STALE_REGISTER]:
+            stale = [o.finding for o in outcomes if o is not None and o.reason is Reason.STALE_REGISTER]
+            raise _stale([name for finding in stale for name in finding.registers])
+
+    def _shorten(self, original: bytes, place: int, batch: Batch, bench: _Bench, room: int) -> None:
+        """A prospect that its stamp makes too large: the original bytes, blocked, a short stamp in the header; and
+        where even that is too large, the original bytes alone."""
+        short = bench.outcome(Finding(Reason.UNREADABLE), None).bare % ()
+        batch.allowed[place] = False
+        batch.values[place] = original
+        batch.stamps[place] = short if len(original) + len(short) <= room else None
+        batch.tally[Reason.UNREADABLE] += 1
+
+
+def _too_large(batch: Batch, limit: int, overhead: Callable[[int], int]) -> list[int]:
+    """The places whose value and stamp are more than the topic takes. Short values are not even measured."""
+    floor = min(_LARGE, limit // 2)
+    return [
+        place
+        for place, value in enumerate(batch.values)
+        if value is not None
+        and len(value) >= floor
+        and len(value) + len(batch.stamps[place] or b"") + overhead(place) > limit
+    ]
+
+
+class _Regions(dict[Any, str]):
+    """A prospect's region member to a region that the plan knows, whatever type it is; remembers the answers."""
+
+    def __init__(self, default: str) -> None:
+        super().__init__()
+        self._default = default
+
+    def __missing__(self, member: Any) -> str:
+        region = member.strip().upper() if isinstance(member, str) else ""
+        region = region if region in REGIONS else self._default
+        if isinstance(member, str) and len(self) < 1024:
+            self[member] = region
+        return region
+
+    def __getitem__(self, member: Any) -> str:
+        return super().__getitem__(member) if isinstance(member, str) else self._default
+
+
+def _look_up(
+    numbers: list[int], cases: list[_Case | None], registers: set[Register]
+) -> list[_Outcome | None]:
+    """The outcome for each plain number: one pass of the filters for all, exact look-ups for what they let through."""
+    if not registers:
+        return [None if case is None else case.clean for case in cases]
+    array = np.array(numbers, dtype=np.uint64)
+    perhaps = np.zeros(len(numbers), dtype=np.bool_)
+    for register in registers:
+        perhaps |= register.filter.perhaps(array)
+    return [
+        None if case is None else case.find(number) if hit else case.clean
+        for number, case, hit in zip(numbers, cases, perhaps.tolist(), strict=True)
+    ]
+
+
+def _candidates(members: Sequence[Any]) -> list[Any]:
+    """What a prospect offers as numbers, lists opened, absent and empty ones left out."""
+    opened: list[Any] = []
+    for member in members:
+        opened.extend(member if isinstance(member, list) else [member])
+    return [
+        m for m in opened if m is not ABSENT and m is not None and not (isinstance(m, str) and not m.strip())
+    ]
+
+
+def _stale(names: Sequence[str]) -> StaleIndex:
+    listed = ", ".join(sorted(set(names)))
+    return StaleIndex(
+        "register",
+        f"prospects need registers that are missing or too old: {listed}; import a fresh list of each",
+    )

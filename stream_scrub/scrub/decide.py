@@ -1,0 +1,188 @@
+"""Step 4 of a prospect's life: what the rule of its country and day says about one number.
+
+A `Plan` is the rule compiled for one line (region and type) and one prospect's facts against one index: the
+registers to look in, and what follows from each. So the many prospects that share a country and facts share the
+thinking, and a look-up is all that is left for each number.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from stream_scrub.index import Index, Register
+from stream_scrub.model import Reason, RegisterKind
+from stream_scrub.numbering import Line
+from stream_scrub.rules import Rule
+
+INTERNAL = "internal"
+CONTRACT = "contract"
+_NO = frozenset({"", "0", "false", "no", "none", "null", "n"})
+
+
+class Facts(NamedTuple):
+    """What a prospect says about itself, read for the rules: purposes and campaigns in lower case."""
+
+    purposes: tuple[str, ...] = ()
+    contract: bool = False
+    campaigns: tuple[str, ...] = ()
+
+
+NO_FACTS = Facts()
+
+
+def facts(purpose: Any, contract: Any, campaign: Any) -> Facts:
+    """Facts from members of any type. What cannot be understood lifts nothing."""
+    return Facts(
+        tuple(word.replace(" ", "-").replace("_", "-") for word in _words(purpose)),
+        _is_yes(contract),
+        _words(campaign),
+    )
+
+
+def _words(member: Any) -> tuple[str, ...]:
+    if isinstance(member, str):
+        word = member.strip().casefold()
+        return (word,) if word else ()
+    if isinstance(member, int) and not isinstance(member, bool):
+        return (str(member),)
+    if isinstance(member, list):
+        return tuple(word for part in member if not isinstance(part, list) for word in _words(part))
+    return ()
+
+
+def _is_yes(member: Any) -> bool:
+    """A contract is `true` or its own identifier; not a word that denies it, nor an empty or structured member."""
+    if isinstance(member, bool):
+        return member
+    if isinstance(member, str):
+        return member.strip().casefold() not in _NO
+    return isinstance(member, int) and member != 0
+
+
+class Finding(NamedTuple):
+    """The reason for a number's verdict and the registers that made it so."""
+
+    reason: Reason
+    registers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them."""
+
+    rule: Rule | None
+    internal: tuple[Register, ...]
+    deny: tuple[Register, ...]
+    allow: tuple[Register, ...]
+    stale_deny: tuple[str, ...]
+    stale_allow: tuple[str, ...]
+    fixed: Reason | None
+    lift: Reason | None
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """Every register whose membership can change the verdict."""
+        return (*self.internal, *self.deny, *self.allow)
+
+    def judge(self, number: int) -> Finding:
+        """The verdict on a number, by exact look-ups."""
+        return self.conclude({r.name for r in self.registers if number in r.numbers})
+
+    def conclude(self, held: Collection[str]) -> Finding:
+        """The verdict on a number that is in the registers named `held` and in no other. The order is the law's:
+        the company's own opposition, what is no consumer's line, a banned purpose, then registers unless lifted.
+        """
+        denying = tuple(r.name for r in (*self.internal, *self.deny) if r.name in held)
+        if any(r.name in held for r in self.internal):
+            return Finding(Reason.OPPOSED, denying)
+        if self.fixed is not None or self.rule is None:
+            return Finding(self.fixed or Reason.NO_RULE)
+        consented = any(r.name in held for r in self.allow)
+        lacking = bool(self.rule.require) and not consented
+        if self.lift is not None:
+            needed = denying or lacking or self.stale_deny
+            return Finding(self.lift if needed else self._clear())
+        if denying:
+            return Finding(Reason.OPPOSED, denying)
+        if lacking and not self.stale_allow:
+            return Finding(Reason.NO_CONSENT)
+        if self.stale_deny or lacking:
+            return Finding(Reason.STALE_REGISTER, (*self.stale_deny, *(self.stale_allow if lacking else ())))
+        return Finding(self._clear())
+
+    def _clear(self) -> Reason:
+        return Reason.CONSENTED if self.rule is not None and self.rule.require else Reason.CLEAR
+
+
+def is_barred(number: int, rule: Rule | None) -> bool:
+    """Whether the number starts with a prefix that the rule says is never a consumer's line."""
+    return (
+        rule is not None
+        and bool(rule.not_callable_prefixes)
+        and str(number).startswith(rule.not_callable_prefixes)
+    )
+
+
+def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index, now: datetime) -> Plan:
+    """Compile `rule` for numbers of `line` with the same facts, all barred by their prefix or none."""
+    internal = tuple(r for r in index.named(INTERNAL, told.campaigns) if r.kind is RegisterKind.DENY)
+    if rule is None:
+        return Plan(None, internal, (), (), (), (), Reason.NO_RULE, None)
+    deny, stale_deny = _usable(
+        rule, [n for n in rule.deny if n != INTERNAL], RegisterKind.DENY, told, index, now
+    )
+    allow, stale_allow = _usable(rule, rule.require, RegisterKind.ALLOW, told, index, now)
+    stale_deny += tuple(r.name for r in internal if _is_stale(r, rule, now))
+    return Plan(
+        rule,
+        internal,
+        deny,
+        allow,
+        stale_deny,
+        stale_allow,
+        _fixed(line, barred, rule, told),
+        _lift(rule, told),
+    )
+
+
+def _usable(
+    rule: Rule, names: Collection[str], kind: RegisterKind, told: Facts, index: Index, now: datetime
+) -> tuple[tuple[Register, ...], tuple[str, ...]]:
+    """The fresh registers of those names, and the names of the stale ones. One that the log never held is stale,
+    not empty; so is one of the wrong kind."""
+    fresh: list[Register] = []
+    stale: list[str] = []
+    for name in names:
+        found = index.named(name, told.campaigns)
+        if not found:
+            stale.append(name)
+        for register in found:
+            if register.kind is not kind or _is_stale(register, rule, now):
+                stale.append(register.name)
+            else:
+                fresh.append(register)
+    return tuple(fresh), tuple(stale)
+
+
+def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
+    days = rule.max_age_days.get(register.name.partition("@")[0])
+    return days is not None and register.older_than(days, now)
+
+
+def _fixed(line: Line, barred: bool, rule: Rule, told: Facts) -> Reason | None:
+    """What the number's line or the call's purpose decides alone."""
+    if barred or line.type in rule.not_callable_types:
+        return Reason.NOT_CALLABLE
+    excused = told.contract and CONTRACT in rule.lifted_by
+    if not excused and not rule.banned_purposes.isdisjoint(told.purposes):
+        return Reason.BANNED_PURPOSE
+    return None
+
+
+def _lift(rule: Rule, told: Facts) -> Reason | None:
+    if told.contract and CONTRACT in rule.lifted_by:
+        return Reason.CONTRACT
+    if any(purpose in rule.lifted_by for purpose in told.purposes if purpose != CONTRACT):
+        return Reason.EXEMPT
+    return None

@@ -1,0 +1,97 @@
+"""Step 5 of a prospect's life: the verdict and its evidence as bytes, the same for every surface.
+
+A stamp is one JSON object (schemas/stamp.schema.json). All of it but the number is fixed for a batch, a plan and a
+finding, so it is made once as a template with one `%d`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+
+from stream_scrub.model import Reason, Verdict
+from stream_scrub.numbering import e164
+from stream_scrub.scrub.decide import Finding
+
+_encode = msgspec.json.encode
+
+
+def utc_millis(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, `2026-11-24T12:00:00.123Z` (RFC 3339)."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What every stamp of one batch shares."""
+
+    index: int
+    at: str
+
+
+def single(finding: Finding, number: bool, rules: str, until: date | None, evidence: Evidence) -> bytes:
+    """The stamp of a prospect with one number, as a template for `% number` (or for `% ()` without one)."""
+    stamp: dict[str, Any] = {"verdict": finding.reason.verdict, "reason": finding.reason}
+    if number:
+        stamp["number"] = "\0"
+    if finding.registers:
+        stamp["registers"] = finding.registers
+    stamp["index"] = evidence.index
+    if rules:
+        stamp["rules"] = rules
+    stamp["at"] = evidence.at
+    if until is not None:
+        stamp["until"] = until.isoformat()
+    return _encode(stamp).replace(b"%", b"%%").replace(b'"\\u0000"', b'"+%d"')
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One of several numbers of a prospect: its finding, the number if it is one, its rule's digest and end."""
+
+    finding: Finding
+    number: int | None
+    rules: str
+    until: date | None
+
+
+def several(entries: Sequence[Entry], strip: bool, evidence: Evidence) -> tuple[Reason, bytes]:
+    """The reason and the stamp of a prospect with several numbers, one entry each, in the prospect's order.
+
+    Without `strip`, every number must be allowed; with it, one allowed number is enough and `callable` names them.
+    """
+    allowed = [entry for entry in entries if entry.finding.reason.verdict is Verdict.ALLOWED]
+    blocked = [entry for entry in entries if entry.finding.reason.verdict is Verdict.BLOCKED]
+    if allowed and (strip or not blocked):
+        reason = allowed[0].finding.reason
+    else:
+        reason = next((e for e in blocked if e.finding.reason is Reason.OPPOSED), blocked[0]).finding.reason
+    stamp: dict[str, Any] = {
+        "verdict": reason.verdict,
+        "reason": reason,
+        "numbers": [_entry(e) for e in entries],
+    }
+    if reason.verdict is Verdict.ALLOWED and strip:
+        stamp["callable"] = [e164(entry.number) for entry in allowed if entry.number is not None]
+    stamp["index"] = evidence.index
+    stamp["at"] = evidence.at
+    ends = [entry.until for entry in allowed if entry.until is not None]
+    if reason.verdict is Verdict.ALLOWED and ends:
+        stamp["until"] = min(ends).isoformat()
+    return reason, _encode(stamp)
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    reason = entry.finding.reason
+    described: dict[str, Any] = {"verdict": reason.verdict, "reason": reason}
+    if entry.number is not None:
+        described["number"] = e164(entry.number)
+    if entry.finding.registers:
+        described["registers"] = entry.finding.registers
+    if entry.rules:
+        described["rules"] = entry.rules
+    if entry.until is not None:
+        described["until"] = entry.until.isoformat()
+    return described

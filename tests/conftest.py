@@ -1,0 +1,99 @@
+"""What every test may ask for: the real Kafka (shared or private), topics on it, and Hypothesis' profiles.
+
+A test that asks for `kafka`, `own_kafka` or `topic` carries the marker `kafka` by that alone.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from hypothesis import HealthCheck, settings
+
+from tests.kafka.broker import Kafka, NoKafka
+from tests.kafka.jars import HOW
+
+NO_KAFKA = "no real Kafka"
+REAL = {"kafka", "own_kafka", "topic"}
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile(
+    "ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if REAL & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [
+        report for report in terminalreporter.stats.get("skipped", []) if NO_KAFKA in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.section("real Apache Kafka")
+        terminalreporter.line(f"{len(skipped)} tests were skipped: {NO_KAFKA} here. To run them, {HOW}.")
+        terminalreporter.line("STREAM_SCRUB_REQUIRE_KAFKA=1 makes that a failure.")
+
+
+def _absent(error: NoKafka) -> NoReturn:
+    reason = f"{NO_KAFKA}: {error}"
+    if os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _started(*, own: bool) -> Kafka:
+    kafka = Kafka(own=own)
+    try:
+        return kafka.__enter__()
+    except NoKafka as error:
+        _absent(error)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """The real Kafka that the whole run shares: never stop, pause or reconfigure it."""
+    shared = _started(own=False)
+    yield shared
+    shared.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def _module_kafka() -> Iterator[Kafka]:
+    private = _started(own=True)
+    yield private
+    private.__exit__(None, None, None)
+
+
+@pytest.fixture
+def own_kafka(_module_kafka: Kafka) -> Iterator[Kafka]:
+    """A real Kafka of this module's own, running at the start of each test whatever the last one did to it."""
+    _module_kafka.resume()
+    _module_kafka.start()
+    yield _module_kafka
+    _module_kafka.resume()
+
+
+Topic = Callable[..., str]
+
+
+@pytest.fixture
+def topic(kafka: Kafka) -> Topic:
+    """Make a topic of its own on the shared Kafka: `topic("in", partitions=3, config={...})` returns its name."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+
+    def make(name: str = "t", *, partitions: int = 1, config: dict[str, str] | None = None) -> str:
+        unique = f"{name}-{uuid.uuid4().hex[:8]}"
+        new = NewTopic(unique, num_partitions=partitions, replication_factor=-1, config=config or {})
+        for made in admin.create_topics([new]).values():
+            made.result(30)
+        return unique
+
+    return make

@@ -1,0 +1,220 @@
+"""Rule files: what is wrong is told all at once, with file, line and remedy; a user's folder goes over the shipped ones."""
+
+import pickle
+from datetime import date
+
+import pytest
+
+from stream_scrub.errors import ConfigError
+from stream_scrub.rules import Country, Rulebook, RuleFile
+
+HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
+RULE = '[[rule]]\nfrom = 2020-01-01\nsource = "law"\ndeny = ["list", "internal"]\n'
+GOOD = HEAD + RULE
+
+
+def problems(text: str | bytes, name: str = "xx.toml") -> list[str]:
+    content = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(ConfigError) as caught:
+        Rulebook.of([RuleFile(name, f"rules/{name}", content)])
+    return caught.value.problems
+
+
+def country(text: str, name: str = "xx.toml") -> Country:
+    return Rulebook.of([RuleFile(name, name, text.encode())]).countries["XX"]
+
+
+ONE_PROBLEM = [
+    (GOOD + "denny = []\n", 8, 'unknown key "denny": did you mean "deny"?'),
+    (
+        HEAD + 'shape = "round"\n' + RULE,
+        4,
+        'unknown key "shape": use one of country, regions, rule, timezone',
+    ),
+    (GOOD + "[[rules]]\n", 8, 'unknown key "rules": did you mean "rule"?'),
+    (GOOD.replace('deny = ["list", "internal"]', "deny = 3"), 7, "`deny` must be a list of texts"),
+    (GOOD.replace('"list", "internal"', '"list", 3'), 7, "`deny` must be a list of texts"),
+    (GOOD.replace('"list", "internal"', '"list", "list"'), 7, "`deny` names something twice"),
+    (GOOD.replace('"list"', '"list@acme"'), 7, "has a scope"),
+    (GOOD.replace('"list"', '"List"'), 7, "is no register name"),
+    (GOOD.replace('"list"', '"-list"'), 7, "is no register name"),
+    (GOOD.replace("from = 2020-01-01\n", ""), 4, "`from` is missing"),
+    (GOOD.replace("2020-01-01", '"2020-01-01"'), 5, "`from` must be a day without quotes or hours"),
+    (GOOD.replace("2020-01-01", "2020-01-01T00:00:00Z"), 5, "`from` must be a day without quotes or hours"),
+    (GOOD.replace('source = "law"\n', ""), 4, "`source` is missing"),
+    (GOOD.replace('"law"', '"  "'), 6, "`source` must be a text that is not empty"),
+    (GOOD.replace('deny = ["list", "internal"]\n', ""), 4, "the rule asks nothing"),
+    (GOOD.replace('["list", "internal"]', "[]"), 4, "the rule asks nothing"),
+    (GOOD + 'require = ["list"]\n', 8, "is in `deny` as well"),
+    (
+        HEAD + RULE.replace('"list", "internal"', '"list"') + 'require = ["internal"]\n',
+        8,
+        "move it to `deny`",
+    ),
+    (GOOD + 'lifted_by = ["consent"]\n', 8, '"consent" is a register, which lifts nothing'),
+    (GOOD + 'lifted_by = ["Press"]\n', 8, 'would never be met: write it "press"'),
+    (GOOD + 'banned_purposes = ["energy_renovation"]\n', 8, 'write it "energy-renovation"'),
+    (GOOD + 'lifted_by = ["press"]\nbanned_purposes = ["press"]\n', 9, "is in `lifted_by` as well"),
+    (GOOD + "max_age_days = 3\n", 8, "`max_age_days` must be a table"),
+    (GOOD + "max_age_days = { lost = 3 }\n", 8, 'names "lost", which this rule does not use'),
+    (GOOD + "max_age_days = { lists = 3 }\n", 8, 'did you mean "list"?'),
+    (GOOD + "max_age_days = { list = 0 }\n", 8, "`max_age_days.list` must be a whole number of days"),
+    (GOOD + "[rule.max_age_days]\nlist = true\n", 8, "`max_age_days.list` must be a whole number of days"),
+    (GOOD + "max_age_days.list = 1.5\n", 8, "`max_age_days.list` must be a whole number of days"),
+    (GOOD + "valid_days = 0\n", 8, "`valid_days` must be a whole number of days from 1"),
+    (GOOD + "valid_days = -1\n", 8, "`valid_days` must be"),
+    (GOOD + "valid_days = 99999999999999999999\n", 8, "`valid_days` must be"),
+    (GOOD + 'not_callable = ["premium-rate"]\n', 8, 'no type of number: did you mean "premium_rate"?'),
+    (GOOD + 'not_callable = ["+0162"]\n', 8, "is no prefix"),
+    (GOOD + 'not_callable = ["33162"]\n', 8, "is no prefix"),
+    (GOOD + 'not_callable = ["+"]\n', 8, "is no prefix"),
+    (GOOD + 'not_callable = ["+٣٣"]\n', 8, "is no prefix"),
+    (GOOD + "uncertain = [\n  'real',\n  '',\n]\n", 8, "a note is empty"),
+    (
+        GOOD.replace("Europe/Paris", "Europe/Pari"),
+        3,
+        'no zone is called "Europe/Pari": did you mean "Europe/Paris"?',
+    ),
+    (GOOD.replace('"Europe/Paris"', "3"), 3, "`timezone` must be a text"),
+    (GOOD.replace('timezone = "Europe/Paris"\n', ""), 1, "`timezone` is missing"),
+    (GOOD.replace('country = "XX"\n', ""), 1, "`country` is missing"),
+    (GOOD.replace('country = "XX"', 'country = "xx"'), 1, "two capital letters"),
+    (GOOD.replace('country = "XX"', 'country = "XY"').replace('["XX"]', '["XY"]'), 1, "call it xy.toml"),
+    (GOOD.replace('["XX"]', "[]"), 2, "`regions` is missing or empty"),
+    (GOOD.replace('regions = ["XX"]\n', ""), 1, "`regions` is missing or empty"),
+    (GOOD.replace('["XX"]', '["YY"]'), 2, '`regions` lacks "XX"'),
+    (GOOD.replace('["XX"]', '["XX", "yy"]'), 2, '"yy" is no region'),
+    (HEAD, 1, "no rule: add [[rule]]"),
+    (GOOD.replace("[[rule]]", "[rule]"), 4, "`rule` must be tables: write [[rule]]"),
+    (GOOD + RULE, 9, "two rules start on 2020-01-01"),
+    (GOOD + RULE.replace("2020", "2019"), 9, "stands below the one from 2020-01-01: oldest first"),
+    (GOOD + "deny = []\n", 8, "not valid TOML: Cannot overwrite a value"),
+    (GOOD + "valid_days = \n", 8, "not valid TOML: Invalid value"),
+    (GOOD + "lifted_by = [", 8, "not valid TOML"),
+    (GOOD.encode() + b"# caf\xe9\n", 8, "not UTF-8"),
+    (GOOD + "uncertain = " + "[" * 5000 + "]" * 5000, 1, "nested too deep"),
+    (GOOD + "#" * (1 << 20), 1, "over 1048576 bytes"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "sentence"), ONE_PROBLEM, ids=range(len(ONE_PROBLEM)))
+def test_a_mistake_is_told_with_its_line(text, line, sentence):
+    """A mistake in a rule file would pass, or would be told without the place to mend it."""
+    told = problems(text)
+    assert len(told) == 1, told
+    assert told[0].startswith(f"rules/xx.toml:{line}: ")
+    assert sentence in told[0]
+
+
+def test_every_problem_of_every_file_is_told_at_once():
+    """A user would mend one mistake, start again, and meet the next."""
+    first = GOOD.replace("deny", "denny") + "valid_days = 0\n"
+    second = GOOD.replace("XX", "YY").replace("Europe/Paris", "Mars/Base")
+    with pytest.raises(ConfigError) as caught:
+        Rulebook.of(
+            [
+                RuleFile("xx.toml", "a/xx.toml", first.encode()),
+                RuleFile("yy.toml", "b/yy.toml", second.encode()),
+            ]
+        )
+    places = [problem.split(" ", 1)[0] for problem in caught.value.problems]
+    assert places == ["a/xx.toml:4:", "a/xx.toml:7:", "a/xx.toml:8:", "b/yy.toml:3:"]
+
+
+def test_the_example_of_the_design_is_a_rule_file(tmp_path):
+    """The documented example, which names no zone, would be refused."""
+    (tmp_path / "fr.toml").write_text(
+        'country = "FR"\nregions = ["FR", "GP"]\n[[rule]]\nfrom = 2016-06-01\nsource = "L.223-1"\n'
+        'deny = ["bloctel", "internal"]\nlifted_by = ["contract", "press"]\nmax_age_days = { bloctel = 30 }\n'
+        'valid_days = 30\n[[rule]]\nfrom = 2026-08-11\nsource = "L.223-1"\ndeny = ["internal"]\nrequire = ["consent"]\n'
+        'lifted_by = ["contract"]\nbanned_purposes = ["energy-renovation", "home-adaptation"]\n'
+        'not_callable = ["premium_rate", "voicemail", "+33162"]\n'
+    )
+    book = Rulebook.load(tmp_path)
+    rule = book.on("FR", date(2026, 8, 11))
+    assert book.countries["FR"].timezone == "Europe/Paris"
+    assert rule.not_callable_types == {"premium_rate", "voicemail"}
+    assert rule.not_callable_prefixes == ("33162",)
+    assert rule.max_age_days == {} and rule.valid_days is None
+
+
+def test_a_file_of_the_same_name_replaces_the_shipped_one(tmp_path):
+    """A company's stricter rules would be ignored, or mixed with the shipped ones."""
+    (tmp_path / "gb.toml").write_text(GOOD.replace("XX", "GB"))
+    (tmp_path / "notes.txt").write_text("not a rule file")
+    (tmp_path / ".#gb.toml").write_text("an editor's lock")
+    book = Rulebook.load(tmp_path)
+    assert book.on("GB", date(2010, 1, 1)) is None
+    assert book.on("GB", date(2026, 1, 1)).deny == ("list", "internal")
+    assert book.countries["GB"].where == str(tmp_path / "gb.toml")
+    assert book.on("FR", date(2026, 8, 11)) == Rulebook.load().on("FR", date(2026, 8, 11))
+
+
+def test_a_file_of_another_name_adds_a_country(tmp_path):
+    """Numbers of a country that is not shipped could never be called."""
+    (tmp_path / "im.toml").write_text(GOOD.replace('["XX"]', '["IM", "GG", "JE"]').replace("XX", "IM"))
+    (tmp_path / "pl.toml").write_text(GOOD.replace("XX", "PL").replace('timezone = "Europe/Paris"\n', ""))
+    book = Rulebook.load(tmp_path)
+    assert book.on("JE", date(2026, 1, 1)).country == "IM"
+    assert book.countries["PL"].timezone == "Europe/Warsaw"
+    assert "list" in book.registers and len(book.countries) == 13
+
+
+def test_a_country_of_many_zones_must_name_one(tmp_path):
+    """The day on which a law changes would be guessed."""
+    (tmp_path / "br.toml").write_text(GOOD.replace("XX", "BR").replace('timezone = "Europe/Paris"\n', ""))
+    with pytest.raises(ConfigError, match=r"br\.toml:1: `timezone` is missing"):
+        Rulebook.load(tmp_path)
+
+
+def test_two_countries_may_not_claim_one_region(tmp_path):
+    """Which of two laws judges a number would depend on the order of the files."""
+    (tmp_path / "mc.toml").write_text(GOOD.replace('["XX"]', '["MC", "FR"]').replace("XX", "MC"))
+    with pytest.raises(ConfigError) as caught:
+        Rulebook.load(tmp_path)
+    sentence = "region FR is claimed by stream_scrub/rules/fr.toml as well: leave it in one of them"
+    assert caught.value.problems == [f"{tmp_path / 'mc.toml'}:2: {sentence}"]
+
+
+def test_a_folder_without_rules_is_a_mistake(tmp_path):
+    """A folder that failed to mount would quietly leave the shipped rules in force."""
+    for folder, sentence in ((tmp_path, "holds no .toml file"), (tmp_path / "gone", "No such file")):
+        with pytest.raises(ConfigError, match=sentence):
+            Rulebook.load(folder)
+
+
+def test_a_rule_file_that_cannot_be_read_is_told(tmp_path):
+    """An unreadable rule file would stop the worker with a traceback, or be passed over."""
+    (tmp_path / "fr.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"fr\.toml:1: Is a directory"):
+        Rulebook.load(tmp_path)
+
+
+def test_a_rule_lasts_until_the_day_before_the_next():
+    """Two laws would hold on one day, or none."""
+    first, second = country(GOOD + RULE.replace("2020", "2021")).rules
+    assert (first.end, second.start, second.end) == (date(2020, 12, 31), date(2021, 1, 1), None)
+
+
+def test_the_digest_is_that_of_the_text():
+    """A stamp would name rules that were changed after it, or a checkout on Windows would change every stamp."""
+    read = country(GOOD)
+    assert read.digest == read.rules[0].digest == "xx@af7182"
+    assert country(GOOD.replace("\n", "\r\n")).digest == read.digest
+    assert country(GOOD.replace("\n", "\r\n")).text == GOOD
+    assert country(GOOD + " ").digest != read.digest
+    assert country(GOOD.replace('"law"', '"lax"')).digest != read.digest
+
+
+def test_rules_can_be_made_again_from_their_text():
+    """An old verdict could not be replayed."""
+    for read in Rulebook.load().countries.values():
+        name = f"{read.code.lower()}.toml"
+        assert Rulebook.of([RuleFile(name, read.where, read.text.encode())]).countries == {read.code: read}
+
+
+def test_a_rulebook_travels_to_another_process():
+    """A worker of several processes could not start."""
+    book = pickle.loads(pickle.dumps(Rulebook.load()))
+    assert book.on("FR", date(2026, 8, 11)) == Rulebook.load().on("FR", date(2026, 8, 11))
+    assert len({rule for read in book.countries.values() for rule in read.rules}) > 11

@@ -1,0 +1,113 @@
+"""The shipped rules, read against the law: the golden table has one row a legal sentence."""
+
+import tomllib
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from stream_scrub.rules import Rulebook, until
+
+LAW = Path(__file__).parents[2] / "golden" / "rules" / "law.toml"
+ROWS = tomllib.loads(LAW.read_text("utf-8"))["row"]
+CASES = [pytest.param(row, day, id=f"{row['region']}-{day}") for row in ROWS for day in row["on"]]
+
+
+@pytest.fixture(scope="module")
+def book() -> Rulebook:
+    return Rulebook.load()
+
+
+@pytest.mark.parametrize(("row", "day"), CASES)
+def test_the_law_of_the_day(book, row, day):
+    """A prospect would be judged by a law that is not in force for its number on that day."""
+    rule = book.on(row["region"], day)
+    if "deny" not in row:
+        assert rule is None, row["law"]
+        return
+    assert rule is not None, row["law"]
+    assert row["deny"] == list(rule.deny)
+    assert row.get("require", []) == list(rule.require)
+    assert row.get("lifted", []) == list(rule.lifted_by)
+    assert set(row.get("banned", [])) == rule.banned_purposes
+    assert row.get("valid") == rule.valid_days
+    assert row.get("age", {}) == dict(rule.max_age_days)
+    assert rule.start <= day and (rule.end is None or day <= rule.end)
+
+
+def test_every_shipped_country_has_rows(book):
+    """A country could ship rules that nobody read against the law."""
+    assert set(book.countries) <= {row["region"] for row in ROWS}
+    assert set(book.countries) == {"FR", "GB", "US", "CA", "BE", "DE", "NL", "IT", "ES", "AT", "IE"}
+
+
+def test_every_edge_of_every_rule_is_in_the_table(book):
+    """The first day of a rule could move by one without a test that notices."""
+    seen = {(row["region"], day) for row in ROWS for day in row["on"]}
+    for country in book.countries.values():
+        for rule in country.rules:
+            assert (country.code, rule.start) in seen
+            assert rule.end is None or (country.code, rule.end) in seen
+
+
+def test_every_rule_names_its_source(book):
+    """A compliance officer could not tell which law a verdict rests on."""
+    for country in book.countries.values():
+        assert all(len(rule.source) > 20 for rule in country.rules), country.code
+
+
+def test_no_shipped_rule_forgets_internal_opposition(book):
+    """Someone who told the caller to stop could be called again."""
+    for country in book.countries.values():
+        assert all("internal" in rule.deny for rule in country.rules), country.code
+
+
+def test_every_shared_register_may_grow_too_old(book):
+    """A register nobody renews would go on allowing calls for years."""
+    for country in book.countries.values():
+        for rule in country.rules:
+            assert set(rule.registers) - {"internal", "consent"} == set(rule.max_age_days), country.code
+
+
+def test_the_registers_are_those_of_the_design(book):
+    """A list imported under the documented name would count for nothing."""
+    assert book.registers == {
+        *("internal", "consent", "bloctel", "pacitel", "tps", "us-dnc"),
+        *("ca-dncl", "dncm", "rpo", "robinson", "ndd"),
+    }
+
+
+def test_the_day_is_the_day_in_the_country(book):
+    """At 00:30 in Paris the old law would still allow a call that the new one forbids."""
+    before = book.rule("FR", datetime(2026, 8, 10, 21, 59, 59, tzinfo=UTC))
+    after = book.rule("FR", datetime(2026, 8, 10, 22, 30, tzinfo=UTC))
+    assert before.deny == ("bloctel", "internal") and before.require == ()
+    assert after.require == ("consent",)
+    assert book.rule("RE", datetime(2026, 8, 10, 21, 59, 59, tzinfo=UTC)) == before
+    assert book.day("FR", datetime(2026, 8, 10, 22, 0, tzinfo=UTC)) == date(2026, 8, 11)
+    assert book.day("US", datetime(2026, 8, 11, 3, 59, tzinfo=UTC)) == date(2026, 8, 10)
+
+
+def test_winter_and_summer_are_told_apart(book):
+    """The law would change an hour early or late when the clocks had moved."""
+    assert book.day("GB", datetime(2026, 7, 1, 23, 0, tzinfo=UTC)) == date(2026, 7, 2)
+    assert book.day("GB", datetime(2026, 12, 1, 23, 0, tzinfo=UTC)) == date(2026, 12, 1)
+
+
+def test_an_unclaimed_region_has_no_rule(book):
+    """A number of a country whose law nobody wrote down would be called."""
+    assert book.rule("AU", datetime(2026, 8, 11, tzinfo=UTC)) is None
+    assert book.day("AU", datetime(2026, 8, 11, tzinfo=UTC)) is None
+    assert book.on("", date(2026, 8, 11)) is None
+
+
+def test_an_instant_without_a_zone_is_refused(book):
+    """The machine's own zone would choose the law."""
+    with pytest.raises(ValueError, match="time zone"):
+        book.rule("FR", datetime(2026, 8, 11, 0, 30))
+
+
+def test_until(book):
+    """A dialler would keep a lead longer than its verdict is good for."""
+    assert until(book.on("GB", date(2026, 11, 24)), date(2026, 11, 24)) == date(2026, 12, 22)
+    assert until(book.on("FR", date(2026, 8, 11)), date(2026, 8, 11)) is None

@@ -1,0 +1,194 @@
+"""Settings: the defaults, and what is refused."""
+
+import json
+import pickle
+import socket
+
+import pytest
+from pydantic import ValidationError
+
+from stream_scrub.config import load, masked
+from stream_scrub.errors import ConfigError
+
+
+def loaded(tmp_path, *, toml=None, environ=None, flags=None, **more):
+    if toml is not None:
+        (tmp_path / "stream-scrub.toml").write_text(toml)
+    return load(cwd=tmp_path, environ=environ or {}, flags=flags, **more)
+
+
+def problems(tmp_path, **given):
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, **given)
+    return caught.value.problems
+
+
+def test_defaults_are_those_of_the_documentation(tmp_path):
+    """A user who sets nothing would run with other values than the README promises."""
+    settings = loaded(tmp_path)
+
+    assert masked(settings) == {
+        "kafka": {
+            "bootstrap_servers": "localhost:9092",
+            "group_protocol": "classic",
+            "client": {},
+            "consumer": {},
+            "producer": {},
+        },
+        "topics": {
+            "prospects": "prospects",
+            "allowed": "prospects.allowed",
+            "blocked": "prospects.blocked",
+            "recalled": "prospects.recalled",
+            "log": "opposition.log",
+            "requests": "opposition.requests",
+        },
+        "worker": {
+            "group_id": "stream-scrub",
+            "id": socket.gethostname(),
+            "batch_records": 10000,
+            "batch_ms": 50,
+            "processes": 1,
+        },
+        "prospect": {
+            "format": "json",
+            "numbers": ["phone"],
+            "region": "country",
+            "default_region": "FR",
+            "purpose": "purpose",
+            "contract": "contract",
+            "campaign": "campaign",
+            "mixed": "block",
+            "stamp": "value",
+        },
+        "rules": {"folder": "", "stale": "hold", "index_lag_max_s": 30.0},
+        "lists": {"max_bad": 0.01},
+        "log": {"level": "info", "format": "auto"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kafka.bootstrap_servers", ""),
+        ("kafka.bootstrap_servers", "a:1,,b:2"),
+        ("kafka.bootstrap_servers", "a:70000"),
+        ("kafka.group_protocol", "eager"),
+        ("topics.log", "two words"),
+        ("topics.log", ".."),
+        ("worker.group_id", ""),
+        ("worker.id", "a/b"),
+        ("worker.batch_records", 0),
+        ("worker.batch_records", 1_000_001),
+        ("worker.batch_ms", 0),
+        ("worker.batch_ms", 60_001),
+        ("worker.batch_ms", 1.5),
+        ("worker.processes", 0),
+        ("worker.processes", True),
+        ("prospect.format", "avro"),
+        ("prospect.numbers", []),
+        ("prospect.numbers", ["a", "a"]),
+        ("prospect.numbers", ["a."]),
+        ("prospect.numbers", ["scrub"]),
+        ("prospect.numbers", [3]),
+        ("prospect.campaign", "scrub.verdict"),
+        ("prospect.region", ""),
+        ("prospect.default_region", "FRA"),
+        ("prospect.mixed", "allow"),
+        ("prospect.stamp", "both"),
+        ("rules.stale", "allow"),
+        ("rules.index_lag_max_s", 0),
+        ("rules.index_lag_max_s", float("inf")),
+        ("rules.index_lag_max_s", float("nan")),
+        ("lists.max_bad", 1.1),
+        ("lists.max_bad", float("nan")),
+        ("log.format", "xml"),
+    ],
+)
+def test_values_outside_their_range_are_refused(tmp_path, key, value):
+    """A worker would start with settings that cannot work, or that no verdict is safe with."""
+    (problem,) = problems(tmp_path, flags={key: value})
+
+    assert problem.startswith(f"command line: {key} should ")
+
+
+def test_topics_that_are_the_same_are_refused(tmp_path):
+    """Allowed and blocked prospects would be written to one topic and dialled together."""
+    toml = "[topics]\nallowed = 'out'\nblocked = 'out'\nrequests = 'opposition.log'\nprospects = 'bad name'\n"
+
+    assert [problem.partition(": ")[2] for problem in problems(tmp_path, toml=toml)][1:] == [
+        "topics.allowed and topics.blocked should be different topics",
+        "topics.log and topics.requests should be different topics",
+    ]
+
+
+def test_a_refused_value_is_not_blamed_on_its_default(tmp_path):
+    """A user would be told of a contradiction that disappears with the mistake that was already reported."""
+    assert len(problems(tmp_path, toml="[topics]\nlog = 'bad name'\nrequests = 'opposition.log'\n")) == 1
+
+
+def test_number_member_cannot_be_another_member_too(tmp_path):
+    """Numbers would be read as country codes."""
+    assert problems(tmp_path, flags={"prospect.region": "phone"}) == [
+        "command line: prospect.region and prospect.numbers should name different members"
+    ]
+
+
+def test_default_region_may_be_written_in_small_letters(tmp_path):
+    """`fr` would be refused, or match no rule."""
+    assert (
+        loaded(tmp_path, environ={"STREAM_SCRUB_PROSPECT__DEFAULT_REGION": "gb"}).prospect.default_region
+        == "GB"
+    )
+
+
+def test_problems_of_extra_checks_join_the_list(tmp_path):
+    """Refused client properties would show only after every other mistake is gone."""
+    seen = []
+
+    def check(settings):
+        seen.append(settings.kafka.client)
+        return ["kafka.client: no"]
+
+    found = problems(
+        tmp_path,
+        toml="[kafka.client]\nacks = 0\n[worker]\nbatch_ms = 0\n",
+        extra_checks=[check, lambda _: []],
+    )
+
+    assert seen == [{"acks": "0"}]
+    assert found[0].startswith("stream-scrub.toml:4: worker.batch_ms") and found[1:] == ["kafka.client: no"]
+
+
+def test_secrets_are_masked_and_never_in_problems_or_representations(tmp_path):
+    """A password would stand in a terminal's scrollback, a log or a bug report."""
+    names = (
+        "sasl.password ssl.key.password ssl.keystore.password ssl.key.pem sasl.jaas.config sasl.oauthbearer.config "
+        "sasl.oauthbearer.client.secret sasl.oauthbearer.assertion.private.key.passphrase basic.auth.credentials.source"
+    )
+    secrets = dict.fromkeys(names.split(), "hunter2")
+    client = {**secrets, "sasl.username": "u"}
+    settings = loaded(tmp_path, environ={"STREAM_SCRUB_KAFKA__CLIENT": json.dumps(client)})
+
+    assert masked(settings)["kafka"]["client"] == {**dict.fromkeys(secrets, "***"), "sasl.username": "u"}
+    assert settings.kafka.client == client
+    assert "hunter2" not in repr(settings)
+    wrong = problems(
+        tmp_path,
+        toml='[kafka.client]\n"sasl.password" = ["hunter2"]\n',
+        environ={
+            "STREAM_SCRUB_KAFKA__CONSUMER": '{"sasl.password": "hunter2"',
+            "STREAM_SCRUB_KAFKA__SASL": "hunter2",
+        },
+        flags={"kafka.client": {"sasl.password": ["hunter2"]}},
+    )
+    assert len(wrong) == 4 and "hunter2" not in "".join(wrong)
+
+
+def test_settings_are_frozen_and_travel_to_other_processes(tmp_path):
+    """One part of the program could change the rules of another, or `--processes 2` could not start."""
+    settings = loaded(tmp_path, toml='[kafka.client]\n"sasl.password" = "x"\n')
+
+    with pytest.raises(ValidationError):
+        settings.worker.batch_ms = 1
+    assert pickle.loads(pickle.dumps(settings)) == settings
