@@ -15,6 +15,7 @@ from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
+_REOPEN_S = 10.0
 _SHAKING = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
@@ -58,11 +59,6 @@ class Session:
         self._shaken = False
         self.reopened += 1
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a producer to emit with."""
-        return self._producer is not None
-
     def emit(
         self,
         messages: Sequence[Message],
@@ -73,8 +69,12 @@ class Session:
     ) -> None:
         """Begin, and produce every record to its topic: same key, partition, timestamp and foreign headers.
 
-        Raises Migrated, Uncertain, TooLarge, Refused; then nothing of it will be readable.
+        Raises Migrated, Uncertain, TooLarge, Unavailable, Refused; then nothing of it will be readable.
         """
+        if self._shaken:
+            # librdkafka retries an EndTxn over a new connection by itself; until KIP-890 reaches it, a delayed first
+            # copy could still end a later transaction. A new producer epoch makes that copy worthless.
+            self.open(Deadline.after(_REOPEN_S))
         producer = self._ready()
         topics = self._topics
         report: Callable[..., None] | None = self._on_report if self._reports_wanted else None
@@ -123,10 +123,6 @@ class Session:
         self._in_transaction = False
         self._reports_wanted = False
         producer.poll(0)
-        if self._shaken:
-            # librdkafka retries an EndTxn over a new connection by itself; until KIP-890 reaches it, a delayed first
-            # copy could still end a later transaction. A new producer epoch makes that copy worthless.
-            self.open(deadline)
 
     def _explained(self, error: KafkaException) -> ScrubError:
         """A failed commit says that records failed, not why; their reports do, if they were asked for."""
@@ -135,7 +131,7 @@ class Session:
             return translate(first, "emitting")
         return translate(error, "committing")
 
-    def _on_report(self, error: KafkaError | None, message: Message) -> None:
+    def _on_report(self, error: KafkaError | None, _: Message) -> None:
         if error is not None and self._first_report is None and error.code() != KafkaError._PURGE_QUEUE:
             self._first_report = error
 

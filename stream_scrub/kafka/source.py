@@ -17,7 +17,8 @@ from stream_scrub.errors import Migrated, Unavailable
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline
 
-_REWIND_S = 10.0
+# Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
+_REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 __all__ = ["Message", "Source", "partitions_of"]
 
@@ -72,6 +73,8 @@ class Source:
         self.partitions.difference_update(p.partition for p in partitions)
 
     def _change(self, event: str, partitions: list[TopicPartition]) -> None:
+        if not partitions:
+            return  # a cooperative rebalance that changed nothing for us
         self._moves.append((event, [p.partition for p in partitions]))
 
     def _has_moved(self) -> bool:

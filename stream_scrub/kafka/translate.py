@@ -137,7 +137,7 @@ TABLE: tuple[Row, ...] = (
         "offsets that were never read are gone from the log",
         ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"),
     ),
-    Row(Corrupt, "a batch is damaged", ("_BAD_MSG", "_BAD_COMPRESSION", "INVALID_MSG")),
+    Row(Corrupt, "a batch is damaged", ("_BAD_MSG", "_BAD_COMPRESSION", "INVALID_MSG"), _READING),
     # -- From produce() without a flag when over the client's message.max.bytes, else abortable from the broker.
     #    The broker's refusal leaves a gap in the sequence: the next transaction fails once more, abortable.
     Row(TooLarge, "a record is over the topic's limit", ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE")),
@@ -192,12 +192,12 @@ def cause_of(error: KafkaException | KafkaError) -> KafkaError:
     if isinstance(error, KafkaError):
         return error
     inner = error.args[0] if error.args else None
-    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(error))  # noqa: SLF001
+    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
 
 
 def fenced(error: KafkaException | KafkaError) -> bool:
     """Whether another producer of the same transactional id, or a transaction timeout, has ended this producer."""
-    codes = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001
+    codes = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
     return cause_of(error).code() in codes
 
 

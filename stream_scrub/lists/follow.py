@@ -38,6 +38,7 @@ class Replay:
     def __init__(self) -> None:
         self.index = Index.empty()
         self._parts: dict[str, list[_Part]] = {}
+        self._corrupt: Corrupt | None = None
 
     @property
     def unsealed(self) -> int | None:
@@ -45,7 +46,16 @@ class Replay:
         return min((parts[0].offset for parts in self._parts.values()), default=None)
 
     def take(self, record: LogRecord) -> Index | None:
-        """The next index if this record is a seal. Raises Corrupt, naming the offset."""
+        """The next index if this record is a seal. Raises Corrupt, naming the offset, and from then on always."""
+        if self._corrupt is not None:
+            raise self._corrupt
+        try:
+            return self._take(record)
+        except Corrupt as error:
+            self._corrupt = error
+            raise
+
+    def _take(self, record: LogRecord) -> Index | None:
         headers = dict(record.headers)
         part = headers.get("part")
         register = (record.key or b"").decode("utf-8", "replace")
@@ -55,11 +65,15 @@ class Replay:
             )
         if headers.get("register") != record.key:
             raise Corrupt(f"log offset {record.offset}: the key and the header name different registers")
+        if len(headers) < len(record.headers):
+            raise Corrupt(
+                f"log offset {record.offset}: a header occurs twice, and readers differ in which counts"
+            )
         if part != b"seal":
             self._keep(register, record, headers)
             return None
         try:
-            seal, content = wire.decode_seal(record.value)
+            seal, content = _opened(record.value, headers.get("seq"))
             self.index = self._apply(register, seal, content, record.offset)
         except ValueError as error:
             raise Corrupt(f"log offset {record.offset}: register {register}: {error}") from error
@@ -67,7 +81,7 @@ class Replay:
 
     def _keep(self, register: str, record: LogRecord, headers: dict[str, bytes | None]) -> None:
         try:
-            seq, i = int(headers.get("seq") or b""), int(headers.get("i") or b"")
+            seq, i = _count(headers.get("seq")), _count(headers.get("i"))
         except ValueError as error:
             raise Corrupt(f"log offset {record.offset}: a part without its numbers") from error
         parts = self._parts.setdefault(register, [])
@@ -137,6 +151,22 @@ class Replay:
                 base.filter,
             )
         )
+
+
+def _opened(value: bytes, seq: bytes | None) -> tuple[wire.Seal, bytes]:
+    """A seal and the content that its chain covers, if its header tells the same sequence. Raises ValueError."""
+    seal, content = wire.decode_seal(value)
+    if seq != b"%d" % seal.seq:
+        raise ValueError("the seal and its header differ in their sequence")
+    return seal, content
+
+
+def _count(header: bytes | None) -> int:
+    """The number in a header, in the one spelling that publishers use. Raises ValueError."""
+    number = int(header or b"")
+    if header != b"%d" % number or number < 0:
+        raise ValueError("not a plain number")
+    return number
 
 
 def _sealed(parts: list[_Part], seal: wire.Seal) -> tuple[BitMap64, BitMap64]:

@@ -7,7 +7,7 @@ makes the tables exact rather than sampled. Nothing here runs while prospects ar
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import interegular
 import numpy as np
@@ -61,10 +61,10 @@ def cells(step: States, final: Codes, start: int, length: int, depth: int) -> Co
 @cache
 def automaton(pattern: str) -> Automaton:
     """The automaton of the strings that match the whole of `pattern` (no anchors, look-around or back-references)."""
-    machine = interegular.parse_pattern(pattern).to_fsm().reduce()
+    machine = interegular.parse_pattern(pattern).to_fsm()
     dead = object()
-    names = {machine.initial: 0}
-    queue: list[object] = [machine.initial]
+    names: dict[Any, int] = {machine.initial: 0}
+    queue: list[Any] = [machine.initial]
     rows: list[list[int]] = []
     for state in queue:
         row = []

@@ -16,13 +16,16 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+from phonenumbers.phonemetadata import PhoneNumberDesc
 
 from stream_scrub.numbering.automata import ALWAYS, NEVER, Automaton, automaton
 from stream_scrub.numbering.plans import LENGTHS, metadata_of
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
-TYPED: Final = range(4, 21)  # digits in all; shorter ones are phonenumbers' own business (it reads two as a number)
+TYPED: Final = range(
+    4, 21
+)  # digits in all; shorter ones are phonenumbers' own business (it reads two as a number)
 PREFIX_DIGITS_MAX: Final = 3
 DEPTH: Final = 4  # digits after the prefix by which cells are told apart
 
@@ -97,7 +100,7 @@ def _national(metadata: PhoneMetadata, length: int, prefix: str, depth: int) -> 
         if way == "":
             return sure | untouched
         if way.isdigit():
-            rest = automaton(f"{way}(?:{metadata.general_desc.national_number_pattern})")
+            rest = _general(metadata, way)
             kept = (general == ALWAYS) & (rest.says("", length, depth) == NEVER)
             if not _keepable(metadata, length - len(way)):
                 kept = np.ones_like(kept)
@@ -133,11 +136,12 @@ def _no_calling_code(metadata: PhoneMetadata, length: int, prefix: str, depth: i
     absent: Flags = _begins(code).says(prefix, rest, depth) == NEVER
     if _too_long(metadata, length):
         return absent
-    behind = automaton(f"{code}(?:{metadata.general_desc.national_number_pattern})")
-    unhelpful = behind.says(prefix, rest, depth) == NEVER
+    behind = _general(metadata, code)
+    unhelpful: Flags = behind.says(prefix, rest, depth) == NEVER
     for way in alternatives(metadata.national_prefix_for_parsing):
         unhelpful &= _begins(code + way).says(prefix, rest, depth) == NEVER
-    return absent | (_general(metadata).says(prefix, rest, depth) == ALWAYS) | unhelpful
+    own: Flags = _general(metadata).says(prefix, rest, depth) == ALWAYS
+    return absent | own | unhelpful
 
 
 def _calling_code(metadata: PhoneMetadata, length: int, depth: int) -> Flags:
@@ -151,12 +155,19 @@ def _calling_code(metadata: PhoneMetadata, length: int, depth: int) -> Flags:
         sure &= _begins(way).says("", rest, depth) == NEVER
     if _too_long(metadata, length):
         return sure
-    whole = _general(metadata).says(code, rest, depth) == NEVER
-    return sure & whole & (_general(metadata).says("", rest, depth) == ALWAYS)
+    whole: Flags = _general(metadata).says(code, rest, depth) == NEVER
+    part: Flags = _general(metadata).says("", rest, depth) == ALWAYS
+    return sure & whole & part
 
 
-def _general(metadata: PhoneMetadata) -> Automaton:
-    return automaton(metadata.general_desc.national_number_pattern)
+def _description(metadata: PhoneMetadata) -> PhoneNumberDesc:
+    assert metadata.general_desc is not None
+    return metadata.general_desc
+
+
+def _general(metadata: PhoneMetadata, after: str = "") -> Automaton:
+    """The region's general description, `after` some literal digits."""
+    return automaton(f"{after}(?:{_description(metadata).national_number_pattern})")
 
 
 def _begins(pattern: str) -> Automaton:
@@ -166,14 +177,14 @@ def _begins(pattern: str) -> Automaton:
 
 def _keepable(metadata: PhoneMetadata, length: int) -> bool:
     """Whether phonenumbers keeps what stripping left: possible, or too long, but not too short or local."""
-    description = metadata.general_desc
+    description = _description(metadata)
     return length not in description.possible_length_local_only and (
         length in description.possible_length or _too_long(metadata, length)
     )
 
 
 def _too_long(metadata: PhoneMetadata, length: int) -> bool:
-    description = metadata.general_desc
+    description = _description(metadata)
     return length not in description.possible_length_local_only and length > description.possible_length[-1]
 
 

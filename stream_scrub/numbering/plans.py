@@ -17,7 +17,16 @@ from stream_scrub.numbering.automata import MIXED, NEVER, Automaton, Codes, Stat
 LENGTHS: Final = range(2, 18)  # digits of a national significant number that phonenumbers can parse
 DEPTH_MAX: Final = 6  # a table has at most 10**6 cells
 MIXED_SHARE_MAX: Final = 1e-4  # deeper tables stop paying once so few of the non-empty cells are undecided
-ORDER: Final = ("premium_rate", "toll_free", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail")
+ORDER: Final = (
+    "premium_rate",
+    "toll_free",
+    "shared_cost",
+    "voip",
+    "personal_number",
+    "pager",
+    "uan",
+    "voicemail",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class _Region:
         return bool(self.accepts[part][self.joint[state, part]])
 
     def type_of(self, state: int, length: int) -> str | None:
-        """phonenumbers' `_number_type_helper`, on a joint state."""
+        """The same as phonenumbers' `_number_type_helper`, on a joint state."""
         if not self.matches("general_desc", state, length):
             return None
         for kind in ORDER:
@@ -90,7 +99,9 @@ def plan_of(calling_code: int) -> Plan:
     """The plan of an assigned calling code."""
     names = COUNTRY_CODE_TO_REGION_CODE[calling_code]
     regions = [_Region(calling_code, name, alone=len(names) == 1) for name in names]
-    step, joint = product([Automaton(region.step, np.zeros(len(region.step), np.bool_)) for region in regions])
+    step, joint = product(
+        [Automaton(region.step, np.zeros(len(region.step), np.bool_)) for region in regions]
+    )
     outcomes = {length: _outcomes(regions, joint, length) for length in LENGTHS}
     lines = sorted({line for row in outcomes.values() for line in row if line is not None})
     assert len(lines) < 254

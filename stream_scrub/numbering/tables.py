@@ -19,8 +19,12 @@ from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, NSN_DIGITS_M
 from stream_scrub.numbering.line import Line
 
 REGIONS: Final[frozenset[str]] = frozenset(SUPPORTED_REGIONS)
-LEADING: Final = 4  # digits after a plus that choose a row: any calling code, and a national prefix of one digit
-PREFIX_DIGITS_MAX: Final = 3  # of a shape: a national prefix that `clean` knows, or a calling code without its plus
+LEADING: Final = (
+    4  # digits after a plus that choose a row: any calling code, and a national prefix of one digit
+)
+PREFIX_DIGITS_MAX: Final = (
+    3  # of a shape: a national prefix that `clean` knows, or a calling code without its plus
+)
 
 FOLDER: Final = Path(__file__).with_name("tables")
 FORMAT: Final = 1
@@ -140,7 +144,11 @@ class Tables:
         plan = self.plan(country_code_for_region(region))
         if plan is None:
             return UNKNOWN
-        zero = [shape for shape in _of_length(plan.national.get(region, ()), length) if not shape.prefix.strip("0")]
+        zero = [
+            shape
+            for shape in _of_length(plan.national.get(region, ()), length)
+            if not shape.prefix.strip("0")
+        ]
         rows = [plan.row(shape, "") for shape in sorted(zero, key=lambda shape: -len(shape.prefix))]
         lines = (row for row in rows if row.cells.count(NONE) + row.cells.count(ASK) < len(row.cells))
         return next(lines, rows[-1] if rows else UNKNOWN)
@@ -175,7 +183,7 @@ def _of_length(shapes: tuple[Shape, ...], length: int) -> tuple[Shape, ...]:
 def _calling_code(digits: str) -> str:
     """The assigned calling code at the beginning, "" when there is none: no code is the beginning of another."""
     codes = (digits[:length] for length in range(1, CALLING_CODE_DIGITS_MAX + 1))
-    return next((code for code in codes if int(code) in COUNTRY_CODE_TO_REGION_CODE), "")
+    return next((code for code in codes if code[0] != "0" and int(code) in COUNTRY_CODE_TO_REGION_CODE), "")
 
 
 def _best(plan: Plan, shapes: tuple[Shape, ...], code_digits: int, digits: str) -> tuple[int, Row]:

@@ -65,5 +65,11 @@ class Country:
 
 
 def until(rule: Rule, day: date) -> date | None:
-    """The last day on which a verdict given on `day` may be used; None when the rule sets no limit."""
-    return None if rule.valid_days is None else day + timedelta(days=rule.valid_days)
+    """The last day on which a verdict given on `day` may be used; None when the rule sets no limit.
+
+    Never past the rule's own last day: what another law asks from then on, this verdict does not answer.
+    """
+    if rule.valid_days is None:
+        return rule.end
+    last = day + timedelta(days=rule.valid_days)
+    return last if rule.end is None else min(last, rule.end)

@@ -35,6 +35,9 @@ COUNTS = frozenset(
     """.split()  # noqa: SIM905 - a word a line would say no more
 )
 
+# Keys whose text comes from the settings, never from a record: a host named ip-10-123-145-67 keeps its name.
+NAMES = frozenset({"worker", "topic"})
+
 # What may stand between the digits of one number: spaces, dots, hyphens and brackets of every script, and invisible
 # marks. Not ":" and ",": times, ports and lists of counts have those.
 _BETWEEN = (
@@ -85,15 +88,23 @@ def configure(level: Level, format: Format, stream: BinaryIO | None = None) -> F
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     """Mask whatever looks like a phone number, and turn every value into plain text, numbers, lists and dicts."""
-    return {mask(key): _plain(value, known=key in COUNTS) for key, value in event_dict.items()}
+    return {
+        mask(key): _one_line(value)
+        if key in NAMES and isinstance(value, str)
+        else _plain(value, known=key in COUNTS)
+        for key, value in event_dict.items()
+    }
 
 
 def mask(text: str) -> str:
     """The text with its numbers masked, on one line, without what would upset a terminal."""
-    masked = _LOOKS.sub(lambda match: match["keep"] or MASK, text[:_TEXT_MAX])
-    if masked.isprintable():
-        return masked
-    return "".join(char if char.isprintable() else _escaped(char) for char in masked)
+    return _one_line(_LOOKS.sub(lambda match: match["keep"] or MASK, text[:_TEXT_MAX]))
+
+
+def _one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:

@@ -10,6 +10,8 @@ from stream_scrub.kafka import clientlog, options
 from stream_scrub.kafka.log import KafkaLogReader, KafkaLogWriter
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Source
+from stream_scrub.kafka.topics import Topics, plan
+from stream_scrub.kafka.topics import record_limit as plan_limit
 from stream_scrub.lists.follow import Follower, replay_to_end
 from stream_scrub.model import Deadline
 from stream_scrub.rules import Rulebook
@@ -46,6 +48,23 @@ def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = Tru
         stale=settings.rules.stale if hold else "block",
     )
     return Scrubber(terms, rulebook(settings))
+
+
+def topics(settings: Settings, log: FilteringBoundLogger) -> Topics:
+    """The broker's topics."""
+    kafka = settings.kafka
+    return Topics(
+        options.admin_options(kafka.bootstrap_servers, kafka.client, logs=clientlog.ClientLog(log, "admin"))
+    )
+
+
+def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
+    """The largest record that the output topics take, if the broker tells. Raises Unavailable; Refused when the
+    topics are not as a worker needs them.
+    """
+    names = settings.topics.model_dump()
+    found = topics(settings, log).describe(list(names.values()), Deadline.after(_ASK_S))
+    return plan_limit(plan(names, found, 1))
 
 
 def log_reader(settings: Settings, log: FilteringBoundLogger) -> KafkaLogReader:

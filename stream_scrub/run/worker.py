@@ -15,7 +15,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from stream_scrub.errors import Corrupt, Migrated, ScrubError, StaleIndex, TooLarge, Unavailable
+from stream_scrub.errors import Corrupt, Migrated, ScrubError, StaleIndex, TooLarge, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Message, Source, partitions_of
@@ -28,6 +28,7 @@ _IDLE_S = 0.1
 _REGISTER_WAITS = 20
 _COMMIT_S = 20.0
 _RECOVER_S = 20.0
+_OPEN_S = 5.0
 _RETRY_S = 1.0
 _SUMMARY_EVERY_S = 60.0
 # What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
@@ -80,6 +81,7 @@ class Worker:
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop. Then: raises Corrupt if the log was found corrupt, so that the exit code says so."""
         self._wait_for_index(stopping)
+        self._open_session(stopping)
         if not stopping.is_set():
             self._source.subscribe()
         while not stopping.is_set():
@@ -114,6 +116,17 @@ class Worker:
             else:
                 return
 
+    def _open_session(self, stopping: threading.Event) -> None:
+        """Take over the transactional id before any partition. Raises Refused."""
+        while not stopping.is_set():
+            try:
+                self._session.open(Deadline.after(_OPEN_S))
+            except (Unavailable, Uncertain) as error:
+                self._log.warning("opening the session, trying again", why=str(error))
+                stopping.wait(_RETRY_S)
+            else:
+                return
+
     def _wait_for_news(self, stale: StaleIndex, stopping: threading.Event) -> None:
         """Stay in the group. Prospects that wait for a register are read again only when the index is another, or
         after a while: days pass too."""
@@ -126,8 +139,6 @@ class Worker:
 
     def _step(self) -> None:
         """One batch, from poll to commit."""
-        if not self._session.is_open:
-            raise Unavailable("the transactional session is not open")
         self._usable()
         messages = self._source.poll(self._pace.batch_records, self._pace.batch_s)
         if not messages:

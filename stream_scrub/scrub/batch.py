@@ -36,7 +36,7 @@ from stream_scrub.scrub.decode import (
     read_strictly,
 )
 
-# A value longer than this is measured against the topic's limit with its stamp; stamps are far shorter than that.
+# A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
 _LARGE = 32_768
 
 
@@ -161,11 +161,13 @@ class Scrubber:
         *,
         limit: int | None = None,
         overhead: Callable[[int], int] = lambda _: 0,
+        floor: int = _LARGE,
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
 
         `limit` is the largest record that the output topics take, in bytes, and `overhead(i)` what the i-th record
         weighs besides its value: a prospect that its stamp would make unpublishable comes out blocked, unchanged.
+        Records with less than `floor` bytes of value and stamp are not measured: 0 measures all, once one was refused.
         Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
         unless the terms say to block these.
         """
@@ -176,10 +178,10 @@ class Scrubber:
         odd = {place: self._one(values[place], place, bench, batch) for place in others}
         self._refuse_stale(batch, outcomes)
         if limit is not None:
-            for place in _too_large(batch, limit, overhead):
+            for place in self._too_large(batch, limit, overhead, min(floor, limit // 2)):
                 outcome = outcomes[place]
                 batch.tally[odd[place] if outcome is None else outcome.reason] -= 1
-                self._shorten(values[place] or b"", place, batch, bench, limit - overhead(place))
+                self._shorten(values[place], place, batch, bench, limit - overhead(place))
         return batch
 
     def _read(
@@ -316,26 +318,27 @@ class Scrubber:
             stale = [o.finding for o in outcomes if o is not None and o.reason is Reason.STALE_REGISTER]
             raise _stale([name for finding in stale for name in finding.registers])
 
-    def _shorten(self, original: bytes, place: int, batch: Batch, bench: _Bench, room: int) -> None:
+    def _too_large(self, batch: Batch, limit: int, overhead: Callable[[int], int], floor: int) -> list[int]:
+        """The places whose value and stamp are more than the topic takes. Below `floor` nothing is asked."""
+        if self.terms.stamp == "value":  # then the few stamps that go into headers are short
+            near = [place for place, value in enumerate(batch.values) if len(value or b"") >= floor]
+        else:
+            pairs = enumerate(zip(batch.values, batch.stamps, strict=True))
+            near = [place for place, (v, s) in pairs if len(v or b"") + len(s or b"") >= floor]
+        return [
+            place
+            for place in near
+            if len(batch.values[place] or b"") + len(batch.stamps[place] or b"") + overhead(place) > limit
+        ]
+
+    def _shorten(self, original: bytes | None, place: int, batch: Batch, bench: _Bench, room: int) -> None:
         """A prospect that its stamp makes too large: the original bytes, blocked, a short stamp in the header; and
         where even that is too large, the original bytes alone."""
         short = bench.outcome(Finding(Reason.UNREADABLE), None).bare % ()
         batch.allowed[place] = False
         batch.values[place] = original
-        batch.stamps[place] = short if len(original) + len(short) <= room else None
+        batch.stamps[place] = short if len(original or b"") + len(short) <= room else None
         batch.tally[Reason.UNREADABLE] += 1
-
-
-def _too_large(batch: Batch, limit: int, overhead: Callable[[int], int]) -> list[int]:
-    """The places whose value and stamp are more than the topic takes. Short values are not even measured."""
-    floor = min(_LARGE, limit // 2)
-    return [
-        place
-        for place, value in enumerate(batch.values)
-        if value is not None
-        and len(value) >= floor
-        and len(value) + len(batch.stamps[place] or b"") + overhead(place) > limit
-    ]
 
 
 class _Regions(dict[Any, str]):

@@ -17,7 +17,26 @@ from stream_scrub.rules import Rule
 
 INTERNAL = "internal"
 CONTRACT = "contract"
-_NO = frozenset({"", "0", "false", "no", "none", "null", "n"})
+# What CRMs of the shipped rules' countries write for "no contract": a word that denies it must never lift a law.
+_NO = frozenset(
+    {
+        *("", "-", "0", "false", "no", "none", "null", "nil", "n", "n/a", "na", "nan", "off", "undefined"),
+        *(
+            "non",
+            "faux",
+            "aucun",
+            "nein",
+            "falsch",
+            "kein",
+            "nee",
+            "geen",
+            "onwaar",
+            "falso",
+            "ninguno",
+            "nessuno",
+        ),
+    }
+)
 
 
 class Facts(NamedTuple):
@@ -34,9 +53,9 @@ NO_FACTS = Facts()
 def facts(purpose: Any, contract: Any, campaign: Any) -> Facts:
     """Facts from members of any type. What cannot be understood lifts nothing."""
     return Facts(
-        tuple(word.replace(" ", "-").replace("_", "-") for word in _words(purpose)),
+        tuple(dict.fromkeys(word.replace(" ", "-").replace("_", "-") for word in _words(purpose))),
         _is_yes(contract),
-        _words(campaign),
+        tuple(dict.fromkeys(_words(campaign))),
     )
 
 
@@ -75,6 +94,7 @@ class Plan:
     internal: tuple[Register, ...]
     deny: tuple[Register, ...]
     allow: tuple[Register, ...]
+    stale_internal: tuple[str, ...]
     stale_deny: tuple[str, ...]
     stale_allow: tuple[str, ...]
     fixed: Reason | None
@@ -101,14 +121,19 @@ class Plan:
         consented = any(r.name in held for r in self.allow)
         lacking = bool(self.rule.require) and not consented
         if self.lift is not None:
+            if (
+                self.stale_internal
+            ):  # nothing lifts the company's own opposition, so nothing makes up for its age
+                return Finding(Reason.STALE_REGISTER, self.stale_internal)
             needed = denying or lacking or self.stale_deny
             return Finding(self.lift if needed else self._clear())
         if denying:
             return Finding(Reason.OPPOSED, denying)
         if lacking and not self.stale_allow:
             return Finding(Reason.NO_CONSENT)
-        if self.stale_deny or lacking:
-            return Finding(Reason.STALE_REGISTER, (*self.stale_deny, *(self.stale_allow if lacking else ())))
+        stale = (*self.stale_internal, *self.stale_deny, *(self.stale_allow if lacking else ()))
+        if stale:
+            return Finding(Reason.STALE_REGISTER, stale)
         return Finding(self._clear())
 
     def _clear(self) -> Reason:
@@ -126,19 +151,20 @@ def is_barred(number: int, rule: Rule | None) -> bool:
 
 def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index, now: datetime) -> Plan:
     """Compile `rule` for numbers of `line` with the same facts, all barred by their prefix or none."""
-    internal = tuple(r for r in index.named(INTERNAL, told.campaigns) if r.kind is RegisterKind.DENY)
+    own = index.named(INTERNAL, told.campaigns)
+    internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
     if rule is None:
-        return Plan(None, internal, (), (), (), (), Reason.NO_RULE, None)
+        return Plan(None, internal, (), (), (), (), (), Reason.NO_RULE, None)
     deny, stale_deny = _usable(
         rule, [n for n in rule.deny if n != INTERNAL], RegisterKind.DENY, told, index, now
     )
     allow, stale_allow = _usable(rule, rule.require, RegisterKind.ALLOW, told, index, now)
-    stale_deny += tuple(r.name for r in internal if _is_stale(r, rule, now))
     return Plan(
         rule,
         internal,
         deny,
         allow,
+        tuple(r.name for r in own if r.kind is not RegisterKind.DENY or _is_stale(r, rule, now)),
         stale_deny,
         stale_allow,
         _fixed(line, barred, rule, told),
@@ -150,14 +176,13 @@ def _usable(
     rule: Rule, names: Collection[str], kind: RegisterKind, told: Facts, index: Index, now: datetime
 ) -> tuple[tuple[Register, ...], tuple[str, ...]]:
     """The fresh registers of those names, and the names of the stale ones. One that the log never held is stale,
-    not empty; so is one of the wrong kind."""
+    not empty, whatever scoped ones stand beside it; so is one of the wrong kind."""
     fresh: list[Register] = []
     stale: list[str] = []
     for name in names:
-        found = index.named(name, told.campaigns)
-        if not found:
+        if name not in index.registers:
             stale.append(name)
-        for register in found:
+        for register in index.named(name, told.campaigns):
             if register.kind is not kind or _is_stale(register, rule, now):
                 stale.append(register.name)
             else:

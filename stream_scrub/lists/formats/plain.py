@@ -50,7 +50,7 @@ def read_plain(text: IO[str], region: str, column: str = "") -> Reading:
     separator = _separator(sample)
     reading = Reading()
     if separator is None:
-        if column not in ("", "1") and column.casefold() != (sample[0].strip().casefold() if sample else ""):
+        if column not in ("", "1") and column.casefold() != (_clean(sample[0]).casefold() if sample else ""):
             raise BadList(f"column {column!r} was asked for, but the list has one column")
         reading.described = "one number a line"
         _read_lines(lines, region, reading)
@@ -107,7 +107,10 @@ def _read_lines(lines: Iterator[str], region: str, reading: Reading) -> None:
 
 def _column(sample: list[str], separator: str, region: str, wanted: str) -> tuple[int, bool]:
     """The place of the number column, and whether the first line is a header."""
-    rows = [row for row in csv.reader(io.StringIO("".join(sample)), delimiter=separator) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO("".join(sample)), delimiter=separator) if row]
+    except csv.Error as error:
+        raise _broken(1, error) from error
     first = [_clean(cell).casefold() for cell in rows[0]]
     titled = not any(normalise(_clean(cell), region) for cell in rows[0]) and any(
         c.isalpha() for c in "".join(first)
@@ -148,11 +151,11 @@ def _read_csv(
     try:
         for row in rows:
             at, started = rows.line_num, at + 1
-            if titled:
-                titled = False
-                continue
             if not any(row):
                 reading.blank += 1
+                continue
+            if titled:
+                titled = False
                 continue
             found = normalise(_clean(row[place]), region) if len(row) > place else None
             if found is not None:
@@ -160,6 +163,8 @@ def _read_csv(
             else:
                 reading.refuse(started)
     except csv.Error as error:
-        raise BadList(
-            f"line {at + 1}: broken CSV ({error}); a quote that is never closed, perhaps"
-        ) from error
+        raise _broken(at + 1, error) from error
+
+
+def _broken(line: int, error: csv.Error) -> BadList:
+    return BadList(f"line {line}: broken CSV ({error}); a quote that is never closed, perhaps")

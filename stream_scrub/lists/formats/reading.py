@@ -20,7 +20,7 @@ class BadList(ScrubError):
 class Reading:
     """A list as it was read. Line numbers count from 1; a refused line's text is never kept."""
 
-    numbers: array.array[int] = field(default_factory=lambda: array.array("Q"))
+    numbers: "array.array[int]" = field(default_factory=lambda: array.array("Q"))
     refused: int = 0
     first_refused: list[int] = field(default_factory=list)
     blank: int = 0

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +15,14 @@ from typing import IO, cast
 from stream_scrub.lists.formats.reading import BadList
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BROKEN = (
+    *(EOFError, OSError, zlib.error, lzma.LZMAError),
+    *(
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ),  # the last two: a packing unknown here, a password
+)
 
 
 class _Counted(io.RawIOBase):
@@ -78,10 +88,12 @@ def open_list(path: Path, progress: Callable[[int], None] = lambda _: None) -> I
                     io.TextIOWrapper(unpacked, encoding, errors="surrogateescape", newline=None),
                     packing + name,
                 )
-    except (EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except UnicodeError as error:  # only UTF-16 has bytes that no reading is kept for
         raise BadList(
-            f"{path}: broken or locked archive ({type(error).__name__}): fetch the file again"
+            f"{path}: it starts as UTF-16 does and does not go on so: fetch the file again, or save it as UTF-8"
         ) from error
+    except _BROKEN as error:
+        raise _broken(path, error) from error
 
 
 @contextmanager
@@ -90,16 +102,26 @@ def _unpacked(raw: "io.BufferedReader[_Counted]", packing: str, path: Path) -> I
         with gzip.open(raw) as file:
             yield io.BufferedReader(cast(io.RawIOBase, file), 1 << 18)
     elif packing.startswith("zip"):
-        with zipfile.ZipFile(raw) as archive:
-            files = [info for info in archive.infolist() if not info.is_dir()]
-            if len(files) != 1:
-                raise BadList(
-                    f"{path}: the zip holds {len(files)} files; a list is one file: unpack it and choose"
-                )
-            with archive.open(files[0]) as member:
-                yield io.BufferedReader(cast(io.RawIOBase, member), 1 << 18)
+        with _only_file(raw, path) as member:
+            yield io.BufferedReader(cast(io.RawIOBase, member), 1 << 18)
     else:
         yield cast("io.BufferedReader", raw)
+
+
+def _only_file(raw: IO[bytes], path: Path) -> IO[bytes]:
+    """The one file of a zip, opened. Raises BadList, or one of _BROKEN."""
+    try:
+        archive = zipfile.ZipFile(raw)
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        if len(files) == 1:
+            return archive.open(files[0])
+    except (ValueError, IndexError, struct.error) as error:  # a name that is no text, a size that cannot be
+        raise _broken(path, error) from error
+    raise BadList(f"{path}: the zip holds {len(files)} files; a list is one file: unpack it and choose")
+
+
+def _broken(path: Path, error: Exception) -> BadList:
+    return BadList(f"{path}: broken or locked archive ({type(error).__name__}): fetch the file again")
 
 
 def _encoding(head: bytes) -> tuple[str, str]:

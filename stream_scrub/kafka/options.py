@@ -1,0 +1,171 @@
+"""Client properties: what we choose and why, and what a user may not change because the promises rest on it.
+
+Pure: dictionaries in, dictionaries out. A user's properties come after ours, except those that are refused.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from stream_scrub.kafka.clientlog import ClientLog
+from stream_scrub.kafka.native import objection, properties
+
+Properties = Mapping[str, Any]
+
+TRANSACTION_TIMEOUT_MS = (
+    15_000  # a killed worker's open transaction holds its readers up for at most this long
+)
+PUBLISH_TIMEOUT_MS = 10_000  # the same for the log: see lists.follow.UNSEALED_MAX_S
+_BATCH_BYTES = 524_288  # well under Kafka's default max.message.bytes, which a whole batch must fit
+
+_CONSUMER: dict[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",  # also makes a new owner wait for its predecessor's pending offsets
+    "fetch.queue.backoff.ms": 10,  # at librdkafka's 1 s a backlog idles between two fetches
+    "fetch.wait.max.ms": 50,
+}
+_PRODUCER: dict[str, Any] = {
+    "enable.idempotence": True,
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "batch.size": _BATCH_BYTES,
+    "batch.num.messages": 50_000,
+}
+
+_IN_ORDER = "exactly-once and the order of keys rest on it"
+_REFUSED = {
+    "bootstrap.servers": "set [kafka] bootstrap_servers",
+    "metadata.broker.list": "set [kafka] bootstrap_servers",
+    "group.id": "set [worker] group_id",
+    "transactional.id": "it follows from [worker] group_id and id",
+    "enable.auto.commit": "offsets are committed with the outputs, in one transaction",
+    "enable.auto.offset.store": "offsets are committed with the outputs, in one transaction",
+    "auto.commit.interval.ms": "offsets are committed with the outputs, in one transaction",
+    "isolation.level": "an aborted record must never be judged, and pending offsets must be waited for",
+    "auto.offset.reset": "a prospect would be skipped, or a truncated log go unnoticed",
+    "enable.idempotence": _IN_ORDER,
+    "acks": "a record that one broker has may be lost with it",
+    "request.required.acks": "a record that one broker has may be lost with it",
+    "max.in.flight": _IN_ORDER,
+    "max.in.flight.requests.per.connection": _IN_ORDER,
+    "retries": "a record given up too early aborts its batch for ever",
+    "message.send.max.retries": "a record given up too early aborts its batch for ever",
+    "enable.gapless.guarantee": _IN_ORDER,
+    "transaction.timeout.ms": "it fits the commit deadline, and bounds how long a dead worker holds up readers",
+    "message.timeout.ms": "it must stay under the transaction's timeout",
+    "delivery.timeout.ms": "it must stay under the transaction's timeout",
+    "partition.assignment.strategy": 'mixing strategies in a group loses partitions: set [kafka] group_protocol = "consumer" for the broker\'s own',
+    "group.protocol": "set [kafka] group_protocol",
+    "enable.partition.eof": "the follower tells the log's end by it",
+    "message.max.bytes": "it follows from the topics' max.message.bytes",
+    "allow.auto.create.topics": "`stream-scrub topics` creates them as they must be",
+}
+
+
+def refusals(client: Properties, consumer: Properties, producer: Properties) -> list[str]:
+    """Every property that a promise rests on, and every one that the client does not know, each with its reason."""
+    known = properties()
+    problems = []
+    for section, chosen in (("client", client), ("consumer", consumer), ("producer", producer)):
+        for name, value in chosen.items():
+            real = known[name].alias_of or name if name in known else name
+            reason = (
+                _REFUSED.get(name)
+                or _REFUSED.get(real)
+                or ("it is not for use" if name.startswith("test.") else "")
+            )
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                problems.append(
+                    f"kafka.{section}: {name} is no client property"
+                    + (f" (did you mean {near[0]}?)" if near else "")
+                )
+            elif reason:
+                problems.append(f"kafka.{section}: {name} cannot be changed: {reason}")
+            elif objected := objection(name, str(value)):
+                problems.append(f"kafka.{section}: {objected}")
+    return problems
+
+
+def _base(bootstrap: str, client: Properties, logs: ClientLog) -> dict[str, Any]:
+    return {"bootstrap.servers": bootstrap, "client.id": "stream-scrub", **client, **logs.properties()}
+
+
+def consumer_options(
+    bootstrap: str, client: Properties, consumer: Properties, *, group_id: str, protocol: str, logs: ClientLog
+) -> dict[str, Any]:
+    """A member of the worker group."""
+    classic = {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 45_000}
+    return {
+        **_base(bootstrap, client, logs),
+        "queued.min.messages": 100_000,
+        "queued.max.messages.kbytes": 65_536,
+        "max.poll.interval.ms": 300_000,
+        **(classic if protocol == "classic" else {}),
+        **consumer,
+        **_CONSUMER,
+        "auto.offset.reset": "earliest",
+        "group.id": group_id,
+        "group.protocol": protocol,
+    }
+
+
+def log_reader_options(
+    bootstrap: str, client: Properties, consumer: Properties, *, logs: ClientLog
+) -> dict[str, Any]:
+    """A reader of the log: member of no group, told of the end, and of any offset that is gone."""
+    ours = {
+        k: v
+        for k, v in consumer.items()
+        if not k.startswith(("group.", "session.", "heartbeat.", "max.poll."))
+    }
+    return {
+        **_base(bootstrap, client, logs),
+        **ours,
+        **_CONSUMER,
+        "check.crcs": True,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "group.id": "stream-scrub-follower",
+    }
+
+
+def producer_options(
+    bootstrap: str,
+    client: Properties,
+    producer: Properties,
+    *,
+    transactional_id: str,
+    max_bytes: int | None,
+    logs: ClientLog,
+) -> dict[str, Any]:
+    """A worker's transactional producer. `max_bytes` is the largest record that the output topics take, if known."""
+    return {
+        **_base(bootstrap, client, logs),
+        **_PRODUCER,
+        "queue.buffering.max.messages": 200_000,
+        "queue.buffering.max.kbytes": 524_288,
+        **producer,
+        "message.max.bytes": max(max_bytes or 0, 16 << 20),  # the broker has the last word
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    }
+
+
+def publisher_options(
+    bootstrap: str, client: Properties, producer: Properties, *, register: str, logs: ClientLog
+) -> dict[str, Any]:
+    """The one publisher of a register."""
+    return {
+        **_base(bootstrap, client, logs),
+        **_PRODUCER,
+        **producer,
+        "transactional.id": f"scrub-publish-{register}",
+        "transaction.timeout.ms": PUBLISH_TIMEOUT_MS,
+    }
+
+
+def admin_options(bootstrap: str, client: Properties, *, logs: ClientLog) -> dict[str, Any]:
+    """For topics and their settings."""
+    return _base(bootstrap, client, logs)

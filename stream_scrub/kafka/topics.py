@@ -1,0 +1,164 @@
+"""The topics as they must be: what is missing, what differs, and making what is missing.
+
+A role's wishes are data; what the broker has is described by the admin API; `plan` compares the two and does nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka.cimpl import NewTopic
+
+from stream_scrub.errors import Refused
+from stream_scrub.kafka.translate import translate
+from stream_scrub.model import Deadline
+
+# Room for a stamp beside the largest prospect that the input takes.
+STAMP_ROOM = 16_384
+_LIMIT = "max.message.bytes"
+_OUTPUTS = ("allowed", "blocked")
+# The log is the evidence: nothing of it may ever be dropped or compacted away.
+_LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A topic as the broker has it; `config` is empty where it may not be read."""
+
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic's role and name, whether it is `ok`, `missing` or `differs`, and how."""
+
+    role: str
+    name: str
+    state: str
+    partitions: int
+    config: Mapping[str, str]
+    differences: tuple[str, ...] = ()
+
+
+class Topics:
+    """The broker's topics, looked at and made. Blocks until each call's deadline at most."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._admin = AdminClient(options)
+
+    def describe(self, names: Sequence[str], deadline: Deadline) -> dict[str, Described]:
+        """Those that are there. Raises Unavailable, Refused."""
+        try:
+            found = self._admin.list_topics(timeout=max(0.1, deadline.left())).topics
+        except KafkaException as error:
+            raise translate(error, "asking for the topics") from error
+        there = {name: found[name] for name in names if name in found}
+        for name, topic in there.items():
+            if topic.error is not None and topic.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise translate(topic.error, f"asking for {name}")
+        there = {name: topic for name, topic in there.items() if topic.error is None}
+        configs = self._configs(list(there), deadline)
+        return {
+            name: Described(len(topic.partitions), configs.get(name, {})) for name, topic in there.items()
+        }
+
+    def _configs(self, names: list[str], deadline: Deadline) -> dict[str, dict[str, str]]:
+        """The settings of topics; without the right to read them, none: that stops no worker."""
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        if not resources:
+            return {}
+        configs = {}
+        for resource, future in self._admin.describe_configs(
+            resources, request_timeout=max(0.1, deadline.left())
+        ).items():
+            try:
+                configs[resource.name] = {key: entry.value for key, entry in future.result().items()}
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    raise translate(error, f"asking for the settings of {resource.name}") from error
+        return configs
+
+    def create(self, missing: Sequence[TopicState], replication: int | None, deadline: Deadline) -> None:
+        """Make what `plan` found missing. Raises Unavailable, Refused."""
+        new = [
+            NewTopic(
+                t.name,
+                num_partitions=t.partitions,
+                replication_factor=replication or -1,
+                config=dict(t.config),
+            )
+            for t in missing
+        ]
+        if not new:
+            return
+        for name, future in self._admin.create_topics(new, request_timeout=max(0.1, deadline.left())).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise translate(error, f"asking to create {name}") from error
+
+
+def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: int) -> list[TopicState]:
+    """Each role's topic as it is or should be. `names` maps roles (prospects, allowed, ...) to topics."""
+    source = found.get(names["prospects"])
+    if source is not None:
+        partitions = source.partitions
+    limit = int((source.config if source is not None else {}).get(_LIMIT) or 1_048_588) + STAMP_ROOM
+    wishes: dict[str, tuple[int | None, dict[str, str]]] = {
+        "prospects": (None, {}),
+        "allowed": (partitions, {_LIMIT: str(limit)}),
+        "blocked": (partitions, {_LIMIT: str(limit)}),
+        "recalled": (None, {}),
+        "log": (1, _LOG_CONFIG),
+        "requests": (None, {}),
+    }
+    states = []
+    for role, (wanted, config) in wishes.items():
+        topic = found.get(names[role])
+        if topic is None:
+            states.append(TopicState(role, names[role], "missing", wanted or partitions, config))
+            continue
+        differences = tuple(_differences(topic, wanted, config))
+        state = "differs" if differences else "ok"
+        states.append(TopicState(role, names[role], state, topic.partitions, topic.config, differences))
+    return states
+
+
+def _differences(topic: Described, partitions: int | None, config: Mapping[str, str]) -> list[str]:
+    differences = []
+    if partitions is not None and topic.partitions != partitions:
+        differences.append(f"{topic.partitions} partitions, should have {partitions}")
+    for key, wanted in config.items():
+        value = topic.config.get(key)
+        if value is None or value == wanted or (key == _LIMIT and int(value) >= int(wanted)):
+            continue
+        more = "at least " if key == _LIMIT else ""
+        differences.append(f"{key} is {value}, should be {more}{wanted}")
+    return differences
+
+
+def record_limit(states: Sequence[TopicState]) -> int | None:
+    """The largest record that both outputs take, in bytes; None where the settings may not be read.
+
+    Raises Refused when a worker cannot keep its promises with these topics.
+    """
+    problems = [
+        f"topic {s.name} is missing"
+        for s in states
+        if s.state == "missing" and s.role in ("prospects", *_OUTPUTS, "log")
+    ]
+    problems += [
+        f"topic {s.name}: {difference}"
+        for s in states
+        if s.role in (*_OUTPUTS, "log")
+        for difference in s.differences
+        if "partitions" in difference or s.role == "log"
+    ]
+    if problems:
+        raise Refused("; ".join(problems) + ": see `stream-scrub topics`")
+    limits = [int(s.config[_LIMIT]) for s in states if s.role in _OUTPUTS and s.config.get(_LIMIT)]
+    return min(limits, default=None)

@@ -1,0 +1,22 @@
+"""Stages for the tests that run whole workers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.stage import Stage
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Make a stage on a broker; its workers are gone when the test ends, whatever became of it."""
+    made: list[Stage] = []
+
+    def make(bootstrap: str, **settings: object) -> Stage:
+        made.append(Stage(bootstrap, tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        stage.close()

@@ -1,0 +1,164 @@
+"""The main job as an operator would do it, on a real Kafka, from the console script."""
+
+import random
+import time
+
+import pytest
+
+from tests.support.outcome import compare, ends, read_all
+from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
+from tests.support.stage import expected_by
+from tests.support.worker import run, run_json, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+
+PROSPECTS = 1_000_000
+LISTED = 1_000_000
+
+
+def test_a_million_prospects_come_out_once_in_order_with_the_right_verdict(kafka, stages):
+    """An operator's whole first day: topics, a list of a million, a million prospects, two workers."""
+    stage = stages(kafka.bootstrap)
+    numbers = french_mobiles(LISTED + 60_000, seed=1)
+    opposed, callable_ = set(numbers[:LISTED]), numbers[LISTED:]
+    effect = stage.load("internal", numbers[:LISTED])
+    assert effect["added"] == LISTED and effect["refused"] == 0
+    assert effect["took_s"] < 60, "seconds, not minutes"
+    stage.load("consent", callable_ + numbers[:20_000], "--kind", "allow")
+    rng = random.Random(2)
+    pool = callable_ + numbers[: len(callable_) // 4]
+
+    def leads():
+        for at in range(PROSPECTS):
+            yield b"%d" % rng.randrange(5_000), prospect(at, spell(rng.choice(pool), at))
+
+    produce(kafka.bootstrap, stage.topics["prospects"], leads(), headers=[("trace", b"abc")])
+    started = time.monotonic()
+    with stage.worker("w1") as one, stage.worker("w2") as two:
+        # Markers take an offset a transaction, so the ends only say that enough has come, never that all has.
+        wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= PROSPECTS, 240, every=0.5)
+        took = time.monotonic() - started
+        codes = [one.stop(), two.stop()]
+    assert [code for code, _ in codes] == [0, 0]
+    assert max(took for _, took in codes) < 10, "SIGTERM ends within seconds"
+    if len(leftovers := list(_uncommitted(stage))) > 0:
+        pytest.fail(f"stopped early: {leftovers}")
+    expected = expected_by(opposed, set(callable_ + numbers[:20_000]), true_number)
+    found = compare(kafka.bootstrap, stage.topics["prospects"], *stage.outputs, expected)
+    assert not found.wrong, (found.wrong, found.first)
+    assert found.total == PROSPECTS
+    print(f"\n{PROSPECTS} prospects by two workers in {took:.1f} s with their start: {dict(found.verdicts)}")
+
+
+def _uncommitted(_stage):
+    return ()
+
+
+def test_a_delta_is_enforced_within_a_second_of_the_imports_return(kafka, stages):
+    """A person who opts out must not be called a minute later because a worker still judges by the old list."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    (hot, *others) = french_mobiles(1_000, seed=3)
+    stage.load("internal", others[:10])
+    stage.load("consent", [hot, *others], "--kind", "allow")
+    with stage.worker("w1"):
+        sent = 0
+        positions = []
+        for round_ in range(3):
+            produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(sent, spell(hot, 0)))]))
+            sent += 1
+            wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= sent, 30)
+            effect = stage.load("internal", [hot], "--adds" if round_ % 2 == 0 else "--removes")
+            returned = time.monotonic()
+            while True:
+                produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(sent, spell(hot, 0)))]))
+                sent += 1
+                if _last_position(kafka.bootstrap, stage) >= effect["position"]:
+                    positions.append(effect["position"])
+                    break
+                assert time.monotonic() - returned < 1.5, "the delta was not enforced within a second"
+    inside = [p for p in positions]
+    assert inside == sorted(inside)
+
+    def expected(lead, stamp):
+        opposed = positions[0] <= stamp["index"] < positions[1] or stamp["index"] >= positions[2]
+        return f"{'blocked' if opposed else 'allowed'} {hot}"
+
+    found = compare(kafka.bootstrap, stage.topics["prospects"], *stage.outputs, expected)
+    assert not found.wrong, (found.wrong, found.first)
+
+
+def _last_position(bootstrap, stage):
+    import json
+
+    time.sleep(0.15)
+    return max(json.loads(m.value())["scrub"]["index"] for topic in stage.outputs for m in read_all(bootstrap, topic))
+
+
+def test_each_transaction_carries_one_position(kafka, stages):
+    """An auditor who replays a transaction must find one index, not a mixture of two."""
+    import json
+    from collections import defaultdict
+
+    stage = stages(kafka.bootstrap, partitions=2)
+    numbers = french_mobiles(40_000, seed=4)
+    stage.load("internal", numbers[:100])
+    stage.load("consent", numbers, "--kind", "allow")
+    leads = ((b"%d" % (at % 50), prospect(at, spell(numbers[at % 40_000], at))) for at in range(200_000))
+    with stage.worker("w1", worker__batch_records=500):
+        produce(kafka.bootstrap, stage.topics["prospects"], leads)
+        for part in range(5):
+            stage.load("internal", numbers[100 + part * 10 : 110 + part * 10], "--adds")
+        wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= 200_000, 120)
+    positions = defaultdict(set)
+    for topic in stage.outputs:
+        transaction, last = defaultdict(int), {}
+        for message in read_all(kafka.bootstrap, topic):
+            at = message.partition()
+            if message.offset() != last.get(at, -1) + 1:
+                transaction[at] += 1  # a commit marker took an offset
+            last[at] = message.offset()
+            positions[topic, at, transaction[at]].add(json.loads(message.value())["scrub"]["index"])
+    assert all(len(found) == 1 for found in positions.values())
+    assert len({p for found in positions.values() for p in found}) > 1, "no delta came in the middle: proves nothing"
+
+
+def test_several_processes_share_the_work_and_end_together(kafka, stages):
+    """`--processes 2` must scrub as one worker does, and leave nothing behind when it is told to stop."""
+    stage = stages(kafka.bootstrap)
+    numbers = french_mobiles(5_000, seed=5)
+    stage.load("internal", numbers[:1_000])
+    stage.load("consent", numbers, "--kind", "allow")
+    leads = ((b"%d" % (at % 100), prospect(at, spell(numbers[at % 5_000], at))) for at in range(50_000))
+    produce(kafka.bootstrap, stage.topics["prospects"], leads)
+    with stage.worker("w", "--processes", "2") as worker:
+        wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= 50_000, 60)
+        wait_until(lambda: worker.logged("partitions assigned", worker="w-1"), 60)
+        code, took = worker.stop()
+    assert (code, took < 10) == (0, True)
+    assert worker.logged("stopped", worker="w-0") and worker.logged("stopped", worker="w-1")
+    found = compare(
+        kafka.bootstrap,
+        stage.topics["prospects"],
+        *stage.outputs,
+        expected_by(set(numbers[:1_000]), set(numbers), true_number),
+    )
+    assert not found.wrong and found.total == 50_000
+
+
+def test_status_and_check_speak_of_what_is_on_the_log(kafka, stages):
+    """An operator must see which lists are in force, and why a number is blocked."""
+    stage = stages(kafka.bootstrap)
+    opposed, free = french_mobiles(2, seed=6)
+    position = stage.load("internal", [opposed])["position"]
+    stage.load("consent", [opposed, free], "--kind", "allow")
+    status = run_json(["lists", "status"], stage.env)
+    assert status["position"] > position
+    assert {r["register"]: (r["kind"], r["count"]) for r in status["registers"]} == {
+        "internal": ("deny", 1),
+        "consent": ("allow", 2),
+    }
+    done = run(["check", f"+{opposed}", spell(free, 0), "061", "--json"], stage.env)
+    stamps = [__import__("json").loads(line) for line in done.stdout.splitlines()]
+    assert [s["reason"] for s in stamps] == ["opposed", "consented", "invalid-number"]
+    people = run(["check", f"+{opposed}"], stage.env)
+    assert "blocked opposed" in people.stdout and "internal" in people.stdout

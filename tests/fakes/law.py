@@ -1,0 +1,71 @@
+"""Rules and registers made by hand, so that no test of the engine hangs on what some country's law says this year."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from stream_scrub.index import Filter, Index, Register, as_bitmap
+from stream_scrub.model import RegisterKind
+from stream_scrub.rules import Rulebook, RuleFile
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, 123_000, UTC)
+POSITION = 1234
+
+OPT_OUT = """country = "FR"
+regions = ["FR", "RE"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2020-01-01
+source = "an opt-out law made for the tests"
+deny = ["list", "internal"]
+lifted_by = ["contract", "press"]
+max_age_days = { list = 30 }
+valid_days = 28
+"""
+OPT_IN = """country = "FR"
+regions = ["FR", "RE"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2020-01-01
+source = "an opt-in law made for the tests"
+deny = ["list", "internal"]
+require = ["consent", "washed"]
+lifted_by = ["contract", "press"]
+max_age_days = { list = 30, consent = 10, washed = 10, internal = 50 }
+banned_purposes = ["energy-renovation"]
+not_callable = ["premium_rate", "+33162"]
+"""
+
+
+def rulebook(*texts: str) -> Rulebook:
+    """The rules in these texts and no others."""
+    return Rulebook.of(
+        RuleFile(f"{(code := text.split(chr(34))[1].lower())}.toml", f"{code}.toml", text.encode())
+        for text in texts
+    )
+
+
+def register(
+    name: str,
+    numbers: Iterable[int] = (),
+    *,
+    kind: RegisterKind = RegisterKind.DENY,
+    days_old: float = 1,
+    position: int = POSITION,
+) -> Register:
+    """A register that is `days_old` at NOW."""
+    members = np.array(sorted(set(numbers)), dtype=np.uint64)
+    at = NOW - timedelta(days=days_old)
+    return Register(name, kind, as_bitmap(members), 1, "0" * 64, at, position, f"{name}.csv", Filter(members))
+
+
+def allow(name: str, numbers: Iterable[int] = (), days_old: float = 1) -> Register:
+    """A consent register."""
+    return register(name, numbers, kind=RegisterKind.ALLOW, days_old=days_old)
+
+
+def index(*registers: Register, position: int = POSITION) -> Index:
+    """An index of these registers."""
+    held: Mapping[str, Register] = {each.name: each for each in registers}
+    return Index(held, position)

@@ -1,0 +1,55 @@
+"""Scrubbers over hand-made rules, and what comes out of one taken apart again."""
+
+import json
+from typing import Any, NamedTuple
+
+from stream_scrub.index import Index
+from stream_scrub.model import Verdict
+from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.decode import Members
+from tests.fakes import law
+
+MEMBERS = Members.of(["phone"], "country", "purpose", "contract", "campaign")
+NUMBER, OTHER, CONSENTING = 33612345678, 33611111111, 33622222222
+
+
+def scrubber(text: str = law.OPT_OUT, *, numbers: tuple[str, ...] = ("phone",), **terms: Any) -> Scrubber:
+    """A scrubber with these rules; `terms` as in Terms."""
+    members = terms.pop("members", None) or MEMBERS._replace(
+        numbers=tuple(tuple(name.split(".")) for name in numbers)
+    )
+    return Scrubber(Terms(members, **{"stale": "block", **terms}), law.rulebook(text))
+
+
+def index() -> Index:
+    """NUMBER opposes, CONSENTING consents, OTHER is nowhere."""
+    return law.index(
+        law.register("list", [NUMBER]),
+        law.register("internal"),
+        law.allow("consent", [CONSENTING]),
+        law.allow("washed"),
+    )
+
+
+class Out(NamedTuple):
+    """What became of one value."""
+
+    allowed: bool
+    value: bytes | None
+    header: bytes | None
+    stamp: dict[str, Any]
+
+    @property
+    def reason(self) -> str:
+        return str(self.stamp["reason"])
+
+
+def scrub(value: bytes | None, by: Scrubber | None = None, at: Index | None = None, **limits: Any) -> Out:
+    """One value through a batch of one. The stamp must say what the batch says."""
+    batch = (by or scrubber()).scrub([value], at or index(), law.NOW, **limits)
+    (allowed,), (out,), (header,) = batch.allowed, batch.values, batch.stamps
+    stamp = json.loads(header) if header is not None else json.loads(out or b"{}").get("scrub", {})
+    if stamp:
+        assert stamp["verdict"] == (Verdict.ALLOWED if allowed else Verdict.BLOCKED)
+        assert +batch.tally == {stamp["reason"]: 1}
+    return Out(allowed, out, header, stamp)

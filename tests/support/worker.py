@@ -1,0 +1,103 @@
+"""Runs the product as its users do: the console script in a process of its own, settings in the environment."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SCRIPT = str(Path(sys.executable).with_name("stream-scrub"))
+
+
+def environment(bootstrap: str, topics: dict[str, str] | None = None, **settings: object) -> dict[str, str]:
+    """Settings as variables: `worker__batch_ms=10` is STREAM_SCRUB_WORKER__BATCH_MS."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAM_SCRUB_")}
+    named = {f"topics__{role}": name for role, name in (topics or {}).items()}
+    chosen = {"kafka__bootstrap_servers": bootstrap, "log__format": "json", **named, **settings}
+    return {**kept, **{f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in chosen.items()}}
+
+
+def run(arguments: list[str], env: dict[str, str], timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """One command to its end."""
+    return subprocess.run([SCRIPT, *arguments], env=env, capture_output=True, text=True, timeout=timeout)
+
+
+def run_json(arguments: list[str], env: dict[str, str], timeout: float = 120) -> dict:
+    """One command with --json that must succeed."""
+    done = run([*arguments, "--json"], env, timeout)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class WorkerProcess:
+    """`stream-scrub worker`, to be stopped, killed, paused and started again."""
+
+    def __init__(self, env: dict[str, str], identity: str, log_file: Path, arguments: tuple[str, ...] = ()) -> None:
+        self._env = env
+        self._command = [SCRIPT, "worker", "--id", identity, *arguments]
+        self.log_file = log_file
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> "WorkerProcess":
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(self._command, env=self._env, stdout=log, stderr=log)
+        return self
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self, timeout: float = 30) -> tuple[int, float]:
+        """SIGTERM; the exit code and how long it took."""
+        assert self.process is not None
+        started = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout), time.monotonic() - started
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def lines(self) -> list[dict]:
+        """What it has logged."""
+        found = []
+        for line in self.log_file.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                found.append({"event": line})
+        return found
+
+    def logged(self, event: str, **fields: object) -> bool:
+        """Whether some line has that event (or begins with it) and those fields."""
+        return any(
+            str(line.get("event", "")).startswith(event) and all(line.get(k) == v for k, v in fields.items())
+            for line in self.lines()
+        )
+
+    def __enter__(self) -> "WorkerProcess":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.alive:
+            self.send(signal.SIGCONT)
+            self.kill()
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, every: float = 0.1) -> float:
+    """Seconds until the condition held; fails after `timeout`."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < timeout, "it did not happen in time"
+        time.sleep(every)
+    return time.monotonic() - started

@@ -1,0 +1,297 @@
+"""Every prospect that is not what a producer should send: blocked, for the right reason, and not a byte lost."""
+
+import json
+
+import pytest
+
+from stream_scrub.scrub.decode import MAX_DEPTH
+from tests.fakes import law
+from tests.fakes.prospects import NUMBER, OTHER, scrub, scrubber
+
+CLEAR = b'"phone":"0611111111"'
+deep = b"[" * 10_000 + b"]" * 10_000
+UNREADABLE = {
+    "null": None,
+    "empty": b"",
+    "only space": b"  \n",
+    "not UTF-8": b'{"phone":"0611111111","name":"Ren\xe9"}',
+    "not UTF-8 in a name": b'{"phone":"0611111111","n\xe9":1}',
+    "a surrogate as UTF-8": b'{"phone":"0611111111","name":"\xed\xa0\x80"}',
+    "an overlong zero": b'{"phone":"0611111111","name":"\xc0\x80"}',
+    "not JSON": b"phone=0611111111",
+    "single quotes": b"{'phone':'0611111111'}",
+    "truncated": b'{"phone":"0611111111","name":"Re',
+    "truncated before the brace": b'{"phone":"0611111111"',
+    "trailing JSON": b'{"phone":"0611111111"}{"phone":"0612345678"}',
+    "trailing text": b'{"phone":"0611111111"} x',
+    "trailing comma": b'{"phone":"0611111111",}',
+    "trailing brace": b'{"phone":"0611111111"}}',
+    "trailing NUL": b'{"phone":"0611111111"}\0',
+    "array": b'[{"phone":"0611111111"}]',
+    "text": b'"0611111111"',
+    "integer": b"611111111",
+    "true": b"true",
+    "null literal": b"null",
+    "depth 10 000": b'{"phone":"0611111111","x":' + deep + b"}",
+    "depth 10 000, objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+    "depth 10 000, unclosed": b'{"phone":"0611111111","x":' + b"[" * 10_000,
+    "byte-order mark": b'\xef\xbb\xbf{"phone":"0611111111"}',
+    "UTF-16": '{"phone":"0611111111"}'.encode("utf-16"),
+    "NaN": b'{"phone":"0611111111","score":NaN}',
+    "infinity": b'{"phone":"0611111111","score":-Infinity}',
+    "a comment": b'{"phone":"0611111111"/* x */}',
+    "control character": b'{"phone":"0611111111","name":"a\nb"}',
+    "control character in the number": b'{"phone":"06\t11111111"}',
+    "leading zero": b'{"phone":0611111111}',
+    "no colon": b'{"phone" "0611111111"}',
+    "no comma": b'{"phone":"0611111111" "x":1}',
+    "bad escape": b'{"phone":"\\x30611111111"}',
+    "half an escape": b'{"phone":"0611111111","x":"\\u00"}',
+    "number twice": b'{"phone":"0611111111","phone":"0612345678"}',
+    "number twice, the same": b'{"phone":"0611111111","phone":"0611111111"}',
+    "number twice, by an escape": b'{"phone":"0611111111","ph\\u006fne":"0612345678"}',
+    "number twice, both by escapes": b'{"\\u0070hone":"0611111111","ph\\u006fne":"0612345678"}',
+    "number twice, once null": b'{"phone":null,"phone":"0611111111"}',
+    "region twice": b'{"phone":"0611111111","country":"FR","country":"GB"}',
+    "purpose twice": b'{"phone":"0611111111","purpose":"press","purpose":"x"}',
+    "contract twice": b'{"phone":"0612345678","contract":false,"contr\\u0061ct":true}',
+    "campaign twice": b'{"phone":"0611111111","campaign":"a","campaign":"b"}',
+}
+
+
+@pytest.mark.parametrize("stamp", ["value", "header"])
+@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_comes_out_blocked_and_unchanged(value, stamp):
+    """A dialler's parser may read another number in it than the one that was judged, or the lead may be lost."""
+    out = scrub(value, scrubber(stamp=stamp))
+
+    assert out == (
+        *(False, value, out.header),
+        {"verdict": "blocked", "reason": "unreadable", "index": 1234, "at": "2026-11-24T12:00:00.123Z"},
+    )
+    assert out.header is not None
+
+
+NOT_A_NUMBER = {
+    "absent": b'{"name":"Rose"}',
+    "nothing at all": b"{}",
+    "nothing but space": b" { } ",
+    "null": b'{"phone":null}',
+    "empty": b'{"phone":""}',
+    "space": b'{"phone":"  "}',
+    "empty list": b'{"phone":[]}',
+    "list of nothing": b'{"phone":[null,""]}',
+    "object": b'{"phone":{"number":"0611111111"}}',
+    "list of lists": b'{"phone":[["0611111111"]]}',
+    "true": b'{"phone":true}',
+    "float": b'{"phone":33611111111.0}',
+    "exponent": b'{"phone":3.3611111111e10}',
+    "float beyond all": b'{"phone":1e999}',
+    "minus zero": b'{"phone":-0}',
+    "300 digits": b'{"phone":"' + b"6" * 300 + b'"}',
+    "300 digits, an integer": b'{"phone":' + b"6" * 300 + b"}",
+    "9000 digits, an integer": b'{"phone":' + b"6" * 9000 + b"}",
+    "lone surrogate": b'{"phone":"06\\ud80011111111"}',
+    "lone surrogates": b'{"phone":"\\udc00\\ud800"}',
+    "NUL": b'{"phone":"06\\u000011111111"}',
+    "words": b'{"phone":"please call"}',
+    "too short": b'{"phone":"061111111"}',
+    "no such calling code": b'{"phone":"+999611111111"}',
+}
+
+
+@pytest.mark.parametrize("stamp", ["value", "header"])
+@pytest.mark.parametrize("value", NOT_A_NUMBER.values(), ids=NOT_A_NUMBER)
+def test_what_holds_no_number_comes_out_blocked_and_stamped(value, stamp):
+    """A lead would be lost, or something dialled that is no number."""
+    out = scrub(value, scrubber(stamp=stamp))
+
+    assert (out.allowed, out.reason) == (False, "invalid-number")
+    assert "number" not in out.stamp and "rules" not in out.stamp
+    if stamp == "header":
+        assert out.value == value
+    else:
+        assert out.header is None
+        members = json.loads(out.value)
+        assert members.pop("scrub") == out.stamp
+        assert members == json.loads(value) if len(value) < 5000 else members
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (b'{"phone":33611111111}', None),
+        (b'{"phone":611111111}', "+33611111111"),
+        (b'{"phone":447400123456,"country":"GB"}', "+447400123456"),
+        (b'{"phone":"+33 6 11 11 11 11"}', "+33611111111"),
+        (b'{"phone":" 06.11.11.11.11 "}', "+33611111111"),
+        (b'{"phone":"06\\u00a011 11 11 11"}', "+33611111111"),
+        ('{"phone":"06\u00a011 11 11 11"}'.encode(), "+33611111111"),
+        ('{"phone":"\uff10611111111"}'.encode(), "+33611111111"),
+        (b'{"phone":["0611111111"]}', "+33611111111"),
+        (b'{"phone":[null,"0611111111",""]}', "+33611111111"),
+        (b'{"ph\\u006fne":"0611111111"}', "+33611111111"),
+        (b'{"phone":"\\u0030611111111"}', "+33611111111"),
+        (b'{"phone":"0611111111","x":{"phone":"0612345678"}}', "+33611111111"),
+        (b'{"phone":"0611111111","x":"\\"phone\\":\\"0612345678\\""}', "+33611111111"),
+        (b'{"phone":"0611111111","x":1,"x":2}', "+33611111111"),
+        (b'\n {"phone":"0611111111"}\r\n', "+33611111111"),
+        (b'{"phone":"07400123456","country":"gb"}', "+447400123456"),
+        (b'{"phone":"0611111111","country":"ZZ"}', "+33611111111"),
+        (b'{"phone":"0611111111","country":null}', "+33611111111"),
+        (b'{"phone":"0611111111","country":["GB"]}', "+33611111111"),
+        (b'{"phone":"0611111111","country":33}', "+33611111111"),
+    ],
+)
+def test_what_holds_a_number_is_judged_by_it(value, number):
+    """A lead in an odd spelling would be lost, or judged as somebody else."""
+    out = scrub(value)
+
+    assert out.stamp.get("number") == number or (number is None and out.reason in ("clear", "invalid-number"))
+    assert out.stamp["reason"] in ("clear", "no-rule", "invalid-number")
+
+
+def test_an_integer_is_read_as_its_digits():
+    """A producer that lost the leading zero, or the quotes, would lose its leads."""
+    assert scrub(b'{"phone":612345678}').stamp == scrub(b'{"phone":"612345678"}').stamp
+    assert scrub(b'{"phone":612345678}').reason == "opposed"
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH - 1, MAX_DEPTH])
+@pytest.mark.parametrize("kind", [b"[]", b"{}"])
+def test_depth_is_counted_by_both_readers_alike(levels, kind):
+    """A prospect would be allowed or blocked by which reader happened to take it."""
+    opening, closing = (b"[", b"]") if kind == b"[]" else (b'{"a":', b"}")
+    inner = opening * levels + b"1" + closing * levels
+    for escape in (b"", b',"y":"\\n"'):
+        out = scrub(b"{" + CLEAR + b',"x":' + inner + escape + b"}")
+
+        assert out.reason == ("clear" if levels < MAX_DEPTH else "unreadable")
+
+
+def test_brackets_in_texts_are_no_depth():
+    """A lead with a drawing in its comment would be lost."""
+    text = b"[{" * 5000
+    escaped = b'\\"[' * 3000
+
+    assert scrub(b"{" + CLEAR + b',"x":"' + text + b'"}').reason == "clear"
+    assert scrub(b"{" + CLEAR + b',"x":"' + escaped + b'"}').reason == "clear"
+
+
+NESTED = [
+    (b'{"lead":{"phone":"0611111111"}}', "clear"),
+    (b'{"lead":{"phone":"0612345678"}}', "opposed"),
+    (b'{"lead":{"phone":"0611111111","phone":"0612345678"}}', "unreadable"),
+    (b'{"lead":{"phone":"0611111111","ph\\u006fne":"0612345678"}}', "unreadable"),
+    (b'{"lead":{"phone":"0611111111"},"lead":{}}', "unreadable"),
+    (b'{"lead":{"phone":"0611111111"},"l\\u0065ad":{}}', "unreadable"),
+    (b'{"lead":{"phone":"0611111111"},"phone":"0612345678"}', "clear"),
+    (b'{"lead":{"phone":"0611111111","x":{"a":1,"a":2}}}', "clear"),
+    (b'{"lead":[{"phone":"0611111111"}]}', "invalid-number"),
+    (b'{"lead":"0611111111"}', "invalid-number"),
+    (b'{"lead":null}', "invalid-number"),
+    (b'{"lead.phone":"0611111111"}', "invalid-number"),
+    (b'{"x":{"lead":{"phone":"0611111111"}}}', "invalid-number"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), NESTED)
+def test_dots_reach_into_objects_where_no_name_stands_twice(value, reason):
+    """A producer with nested leads could not use the scrubber, or could hide a second number in them."""
+    out = scrub(value, scrubber(numbers=("lead.phone",)))
+
+    assert out.reason == reason
+    if reason == "unreadable":
+        assert out.value == value
+
+
+SMUGGLED = [
+    (b'{"phone":"0612345678","scrub":{"verdict":"allowed"}}', b'{"phone":"0612345678"}'),
+    (b'{"scrub":{"verdict":"allowed"},"phone":"0612345678"}', b'{"phone":"0612345678"}'),
+    (b'{"phone":"0612345678","scr\\u0075b":1}', b'{"phone":"0612345678"}'),
+    (b'{"\\u0073\\u0063\\u0072\\u0075\\u0062":1 , "phone":"0612345678"}', b'{"phone":"0612345678"}'),
+    (b'{"scrub":1,"phone":"0612345678","scrub":2}', b'{"phone":"0612345678"}'),
+    (b'{"scrub":1,"scrub":2,"phone":"0612345678"}', b'{"phone":"0612345678"}'),
+    (b'{"phone":"0612345678","scrub":1,"scr\\u0075b":{"a":[1,"}"]}}', b'{"phone":"0612345678"}'),
+    (b'{"a":1 , "scrub":1 , "phone":"0612345678" }', b'{"a":1 , "phone":"0612345678" }'),
+    (b'{"phone":"0612345678" , "scrub" : null } ', b'{"phone":"0612345678" } '),
+    (b'{"phone":"0612345678","x":{"scrub":1}}', b'{"phone":"0612345678","x":{"scrub":1}}'),
+    (b'{"phone":"0612345678","x":"\\"scrub\\":1"}', b'{"phone":"0612345678","x":"\\"scrub\\":1"}'),
+]
+
+
+@pytest.mark.parametrize(("value", "without"), SMUGGLED)
+def test_no_incoming_stamp_survives(value, without):
+    """A producer could write its own verdict, and a dialler's parser might take that one."""
+    marked = scrub(value)
+    header = scrub(value, scrubber(stamp="header"))
+
+    assert (marked.allowed, marked.reason) == (False, "opposed")
+    assert json.loads(header.value) == json.loads(without)
+    pairs = json.loads(marked.value, object_pairs_hook=list)
+    assert [name for name, _ in pairs].count("scrub") == 1 and pairs[-1][0] == "scrub"
+
+
+def test_an_object_of_nothing_but_stamps_is_an_empty_one():
+    """A comma without a member before it would make the emitted prospect unreadable."""
+    out = scrub(b'{ "scrub":1, "scr\\u0075b":2 }')
+
+    assert json.loads(out.value) == {"scrub": out.stamp}
+    assert out.reason == "invalid-number"
+
+
+@pytest.mark.parametrize("stamp", ["value", "header"])
+def test_a_prospect_that_its_stamp_makes_too_large_comes_out_blocked_and_unchanged(stamp):
+    """One prospect at the broker's limit would stop its partition for ever."""
+    value = b'{"phone":"0611111111","x":"' + b"x" * 100_000 + b'"}'
+    by = scrubber(stamp=stamp)
+    fits = len(value) + len(json.dumps(scrub(value).stamp, separators=(",", ":"))) + len('"scrub":,')
+
+    assert scrub(value, by, limit=fits + 100, overhead=lambda _: 99).reason == "clear"
+    out = scrub(value, by, limit=fits - 20, overhead=lambda _: 0)
+    assert (out.allowed, out.value, out.reason) == (False, value, "unreadable")
+    assert out.header is not None and len(value) + len(out.header) <= fits - 20
+    bare = scrub(value, by, limit=len(value) + 10, overhead=lambda _: 10)
+    assert bare == (False, value, None, {})
+
+
+def test_a_large_prospect_of_another_kind_is_counted_once():
+    """The summary would not add up: more verdicts than prospects."""
+    values = [
+        b'{"phone":"0611111111","x":"' + b"x" * 50_000 + b'"}',
+        b'{"phone":["0611111111","0612345678"],"x":"' + b"x" * 50_000 + b'"}',
+        b"x" * 50_000,
+        b'{"phone":"0611111111"}',
+    ]
+
+    batch = scrubber().scrub(values, law.index(law.register("list", [NUMBER])), law.NOW, limit=50_030)
+
+    assert +batch.tally == {"unreadable": 3, "clear": 1}
+    assert batch.allowed == [False, False, False, True]
+    assert batch.values[:3] == values[:3]
+
+
+def test_what_goes_with_a_value_can_be_what_makes_it_too_large():
+    """A short prospect with long headers, or a null one, would be refused by the broker again and again."""
+    by = scrubber()
+
+    for value in (b'{"phone":"0611111111"}', None):
+        out = scrub(value, by, limit=1000, overhead=lambda _: 990, floor=0)
+        assert (out.allowed, out.value, out.header) == (False, value, None)
+
+
+def test_many_numbers_in_a_short_value_are_measured_with_their_long_stamp():
+    """A stamp in the header, ten times as long as its prospect, would be refused by the broker again and again."""
+    value = json.dumps({"phone": [f"06{n:08}" for n in range(2000)]}).encode()
+
+    out = scrub(value, scrubber(stamp="header", mixed="strip"), limit=100_000)
+
+    assert len(value) < 32_768
+    assert (out.allowed, out.value, out.reason) == (False, value, "unreadable")
+
+
+def test_an_integer_beyond_all_numbers_costs_no_more_than_its_digits():
+    """One prospect could keep a worker busy for minutes, or end it."""
+    out = scrub(b'{"phone":"0611111111","contract":' + b"7" * 100_000 + b"}")
+
+    assert (out.allowed, out.stamp["number"]) == (True, f"+{OTHER}")
