@@ -6,7 +6,7 @@ A test that asks for `kafka`, `own_kafka` or `topic` carries the marker `kafka` 
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -49,8 +49,9 @@ def _absent(error: NoKafka) -> NoReturn:
     pytest.skip(reason)
 
 
-def _started(*, own: bool) -> Kafka:
-    kafka = Kafka(own=own)
+def started(**options: Any) -> Kafka:
+    """A Kafka made with these options; skips, or fails where one is required, when there is none."""
+    kafka = Kafka(**options)
     try:
         return kafka.__enter__()
     except NoKafka as error:
@@ -60,14 +61,14 @@ def _started(*, own: bool) -> Kafka:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     """The real Kafka that the whole run shares: never stop, pause or reconfigure it."""
-    shared = _started(own=False)
+    shared = started(own=False)
     yield shared
     shared.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="module")
 def _module_kafka() -> Iterator[Kafka]:
-    private = _started(own=True)
+    private = started(own=True)
     yield private
     private.__exit__(None, None, None)
 
@@ -94,6 +95,8 @@ def topic(kafka: Kafka) -> Topic:
         new = NewTopic(unique, num_partitions=partitions, replication_factor=-1, config=config or {})
         for made in admin.create_topics([new]).values():
             made.result(30)
+        while unique not in admin.list_topics(timeout=10).topics:  # made, but not known to the broker yet
+            admin.poll(0.05)
         return unique
 
     return make

@@ -24,9 +24,8 @@ from typing import Self
 
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_scrub.kafka.native import library
+from stream_scrub.kafka.native import Kind, library
 
-_PRODUCER = 0  # RD_KAFKA_PRODUCER: the kind of handle that the mock cluster hangs on
 _TOPIC_ALREADY_EXISTS = 36
 ALL_BROKERS = -1
 DISCONNECT = -195  # push_errors with this code drops the connection instead of answering
@@ -152,7 +151,7 @@ class EmbeddedKafka:
         why = ctypes.create_string_buffer(512)
         settings = self._lib.conf_new()
         self._lib.conf_set(settings, b"log_level", b"0", why, len(why))
-        client = self._lib.new(_PRODUCER, settings, why, len(why))  # owns `settings` from here on
+        client = self._lib.new(Kind.PRODUCER, settings, why, len(why))  # owns `settings` from here on
         if not client:
             self._lib.conf_destroy(settings)
             raise RuntimeError(f"librdkafka made no client: {why.value.decode()}")

@@ -7,8 +7,10 @@ a pointer as a 32-bit integer, and the call hangs or crashes. Must never be need
 """
 
 import ctypes
+from collections.abc import Mapping
 from ctypes import POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cache
 from typing import Any
 
@@ -54,6 +56,13 @@ class Librdkafka:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{name} is not declared in _SIGNATURES: ctypes would cut its pointers in half")
+
+
+class Kind(IntEnum):
+    """Of a client: librdkafka's rd_kafka_type_t."""
+
+    PRODUCER = 0
+    CONSUMER = 1
 
 
 @cache
@@ -112,3 +121,23 @@ def objection(name: str, value: str) -> str:
     finally:
         lib.conf_destroy(settings)
     return why.value.decode(errors="replace") if refused else ""
+
+
+def contradiction(settings: Mapping[str, str], *, kind: Kind) -> str:
+    """What librdkafka says when it makes a client of these properties together; empty when it does.
+
+    Reads the files that they name (certificates). Connects to nothing: leave the servers out. Milliseconds.
+    """
+    lib = library()
+    why = ctypes.create_string_buffer(512)
+    conf = lib.conf_new()
+    for name, value in settings.items():
+        if lib.conf_set(conf, name.encode(), value.encode(), why, len(why)):
+            lib.conf_destroy(conf)
+            return why.value.decode(errors="replace")
+    client = lib.new(kind, conf, why, len(why))
+    if client:
+        lib.destroy(client)
+        return ""
+    lib.conf_destroy(conf)  # a client owns its settings only once it is made
+    return why.value.decode(errors="replace")

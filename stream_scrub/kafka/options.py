@@ -1,6 +1,7 @@
 """Client properties: what we choose and why, and what a user may not change because the promises rest on it.
 
-Pure: dictionaries in, dictionaries out. A user's properties come after ours, except those that are refused.
+Dictionaries in, dictionaries out; only `refusals` asks librdkafka itself. A user's properties come after ours, except
+those that are refused. `logs` is None where the client's lines go nowhere.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from stream_scrub.kafka.clientlog import ClientLog
-from stream_scrub.kafka.native import objection, properties
+from stream_scrub.kafka.native import Kind, Property, contradiction, objection, properties
 
 Properties = Mapping[str, Any]
 
@@ -61,39 +62,91 @@ _REFUSED = {
     "message.max.bytes": "it follows from the topics' max.message.bytes",
     "allow.auto.create.topics": "`stream-scrub topics` creates them as they must be",
 }
+_SIDES = {"*": "", "C": "consumer", "P": "producer"}
+# With the broker's own group protocol librdkafka makes no client that has any of these.
+_BROKER_CHOOSES = frozenset({"session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type"})
 
 
-def refusals(client: Properties, consumer: Properties, producer: Properties) -> list[str]:
-    """Every property that a promise rests on, and every one that the client does not know, each with its reason."""
+def refusals(
+    client: Properties, consumer: Properties, producer: Properties, *, protocol: str = "classic"
+) -> list[str]:
+    """Everything wrong with the user's properties, each with its reason: those that a promise rests on, those that
+    the client does not know or that would do nothing where they stand, bad values, and contradictions.
+
+    `protocol` is [kafka] group_protocol. Reads the files that properties name; connects to nothing.
+    """
     known = properties()
-    problems = []
-    for section, chosen in (("client", client), ("consumer", consumer), ("producer", producer)):
-        for name, value in chosen.items():
-            real = known[name].alias_of or name if name in known else name
-            reason = (
-                _REFUSED.get(name)
-                or _REFUSED.get(real)
-                or ("it is not for use" if name.startswith("test.") else "")
-            )
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                problems.append(
-                    f"kafka.{section}: {name} is no client property"
-                    + (f" (did you mean {near[0]}?)" if near else "")
-                )
-            elif reason:
-                problems.append(f"kafka.{section}: {name} cannot be changed: {reason}")
-            elif objected := objection(name, str(value)):
-                problems.append(f"kafka.{section}: {objected}")
-    return problems
+    problems = [
+        f"kafka.{section}: {problem}"
+        for section, chosen in (("client", client), ("consumer", consumer), ("producer", producer))
+        for name, value in chosen.items()
+        if (problem := _problem(known, section, name, str(value), protocol))
+    ]
+    return problems or _contradictions(client, consumer, producer, protocol)
 
 
-def _base(bootstrap: str, client: Properties, logs: ClientLog) -> dict[str, Any]:
-    return {"bootstrap.servers": bootstrap, "client.id": "stream-scrub", **client, **logs.properties()}
+def _problem(known: Mapping[str, Property], section: str, name: str, value: str, protocol: str) -> str:
+    """What is wrong with this one property; empty when nothing is."""
+    if name.startswith("test."):
+        return f"{name} cannot be set: it replaces the brokers by an embedded one"
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        return f"{name} is no client property" + (f" (did you mean {near[0]}?)" if near else "")
+    if reason := _REFUSED.get(name) or _REFUSED.get(known[name].alias_of):
+        return f"{name} cannot be changed: {reason}"
+    if (side := _SIDES[known[name].side]) and section != side:
+        return f"{name} would do nothing here: it is a {side}'s property, set it in [kafka.{side}]"
+    if name in _BROKER_CHOOSES and protocol == "consumer":
+        return f'{name} cannot be set with group_protocol = "consumer": the broker chooses it'
+    return objection(name, value)
+
+
+def _contradictions(
+    client: Properties, consumer: Properties, producer: Properties, protocol: str
+) -> list[str]:
+    """What librdkafka says against the properties together, asked by making each client once, without a server."""
+    if said := _said(Kind.PRODUCER, admin_options("", client, logs=None)):
+        return [f"kafka.client: {said}"]
+    member = consumer_options("", client, consumer, group_id="g", protocol=protocol, logs=None)
+    reader = log_reader_options("", client, consumer, logs=None)
+    worker = producer_options("", client, producer, transactional_id="t", max_bytes=None, logs=None)
+    publisher = publisher_options("", client, producer, register="r", logs=None)
+    found = (
+        ("consumer", _said(Kind.CONSUMER, member) or _said(Kind.CONSUMER, reader)),
+        ("producer", _said(Kind.PRODUCER, worker) or _said(Kind.PRODUCER, publisher)),
+    )
+    return [f"kafka.{section}: {said}" for section, said in found if said]
+
+
+def _said(kind: Kind, options: dict[str, Any]) -> str:
+    unasked = {
+        "bootstrap.servers",
+        "debug",
+        "log_level",
+    }  # this client is to connect nowhere and to say nothing
+    texts = {name: str(value) for name, value in options.items() if name not in unasked}
+    return contradiction({**texts, "log_level": "0"}, kind=kind)
+
+
+def _base(bootstrap: str, client: Properties, logs: ClientLog | None) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "client.id": "stream-scrub",
+        "reconnect.backoff.max.ms": 1_000,  # librdkafka's 10 s would be added to every outage
+        "socket.keepalive.enable": True,  # a connection that a firewall forgot is found out
+        **(logs.properties() if logs is not None else {}),
+        **client,
+    }
 
 
 def consumer_options(
-    bootstrap: str, client: Properties, consumer: Properties, *, group_id: str, protocol: str, logs: ClientLog
+    bootstrap: str,
+    client: Properties,
+    consumer: Properties,
+    *,
+    group_id: str,
+    protocol: str,
+    logs: ClientLog | None,
 ) -> dict[str, Any]:
     """A member of the worker group."""
     classic = {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 45_000}
@@ -112,7 +165,7 @@ def consumer_options(
 
 
 def log_reader_options(
-    bootstrap: str, client: Properties, consumer: Properties, *, logs: ClientLog
+    bootstrap: str, client: Properties, consumer: Properties, *, logs: ClientLog | None
 ) -> dict[str, Any]:
     """A reader of the log: member of no group, told of the end, and of any offset that is gone."""
     ours = {
@@ -138,7 +191,7 @@ def producer_options(
     *,
     transactional_id: str,
     max_bytes: int | None,
-    logs: ClientLog,
+    logs: ClientLog | None,
 ) -> dict[str, Any]:
     """A worker's transactional producer. `max_bytes` is the largest record that the output topics take, if known."""
     return {
@@ -154,7 +207,7 @@ def producer_options(
 
 
 def publisher_options(
-    bootstrap: str, client: Properties, producer: Properties, *, register: str, logs: ClientLog
+    bootstrap: str, client: Properties, producer: Properties, *, register: str, logs: ClientLog | None
 ) -> dict[str, Any]:
     """The one publisher of a register."""
     return {
@@ -166,6 +219,6 @@ def publisher_options(
     }
 
 
-def admin_options(bootstrap: str, client: Properties, *, logs: ClientLog) -> dict[str, Any]:
+def admin_options(bootstrap: str, client: Properties, *, logs: ClientLog | None) -> dict[str, Any]:
     """For topics and their settings."""
     return _base(bootstrap, client, logs)

@@ -4,13 +4,14 @@ The one owner of the transaction: begin, emit, commit, abort happen here and now
 of the errors of `translate`; after any of them the caller calls `recover` and rewinds its source.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream_scrub.errors import ScrubError, Unavailable
+from stream_scrub.errors import ScrubError, Unavailable, Uncertain
+from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline, Header
 
@@ -29,6 +30,7 @@ class Session:
         self._told = options.get("error_cb")
         self._options = {**options, "error_cb": self._on_error}
         self._topics = (blocked_topic, allowed_topic)
+        self._caller = Caller()
         self._producer: Producer | None = None
         self._in_transaction = False
         self._shaken = False
@@ -52,7 +54,7 @@ class Session:
         self._drop()
         producer = Producer(self._options)
         try:
-            producer.init_transactions(max(0.1, deadline.left()))
+            self._bounded("opening", producer.init_transactions, deadline)
         except KafkaException as error:
             raise translate(error, "opening the transactional session") from error
         self._producer = producer
@@ -116,8 +118,8 @@ class Session:
         """
         producer = self._ready()
         try:
-            producer.send_offsets_to_transaction(offsets, membership, max(0.1, deadline.left()))
-            producer.commit_transaction(max(0.1, deadline.left()))
+            self._bounded("committing", producer.send_offsets_to_transaction, deadline, offsets, membership)
+            self._bounded("committing", producer.commit_transaction, deadline)
         except KafkaException as error:
             raise self._explained(error) from error
         self._in_transaction = False
@@ -147,10 +149,15 @@ class Session:
             return
         if self._in_transaction:
             try:
-                producer.abort_transaction(max(0.1, deadline.left()))
-            except KafkaException:
+                self._bounded("aborting", producer.abort_transaction, deadline)
+            except (KafkaException, Uncertain):
                 self.open(deadline)
         self._in_transaction = False
+
+    def _bounded(
+        self, doing: str, function: Callable[..., None], deadline: Deadline, *arguments: Any
+    ) -> None:
+        self._caller.call(doing, function, *arguments, timeout_s=max(0.1, deadline.left()))
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -169,11 +176,10 @@ class Session:
         """Abort what is open and end. Never raises: the next life of this transactional id cleans up as well."""
         producer = self._producer
         if producer is not None and self._in_transaction:
-            try:
-                producer.abort_transaction(max(0.1, deadline.left(5.0)))
-            except KafkaException:
-                time.sleep(0)
+            with suppress(KafkaException, Uncertain):
+                self._bounded("aborting", producer.abort_transaction, deadline)
         self._drop()
+        self._caller.close()
 
 
 def _foreign(headers: Sequence[Header] | None, stamp: bytes | None) -> list[Header] | None:

@@ -3,11 +3,12 @@
 A role's wishes are data; what the broker has is described by the admin API; `plan` compares the two and does nothing.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
@@ -17,6 +18,7 @@ from stream_scrub.model import Deadline
 
 # Room for a stamp beside the largest prospect that the input takes.
 STAMP_ROOM = 16_384
+_KNOWN_AGAIN_S = 0.1
 _LIMIT = "max.message.bytes"
 _OUTPUTS = ("allowed", "blocked")
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
@@ -60,10 +62,27 @@ class Topics:
             if topic.error is not None and topic.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise translate(topic.error, f"asking for {name}")
         there = {name: topic for name, topic in there.items() if topic.error is None}
+        self._need_described([name for name in names if name not in there], deadline)
         configs = self._configs(list(there), deadline)
         return {
             name: Described(len(topic.partitions), configs.get(name, {})) for name, topic in there.items()
         }
+
+    def _need_described(self, absent: list[str], deadline: Deadline) -> None:
+        """The list of all topics leaves out those that may not be described, so each absent one is asked for by name:
+        a missing right must not be taken for a missing topic. Raises Refused for it.
+        """
+        if not absent:
+            return
+        asked = self._admin.describe_topics(
+            TopicCollection(absent), request_timeout=max(0.1, deadline.left())
+        )
+        for name, future in asked.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise translate(error, f"asking for {name}") from error
 
     def _configs(self, names: list[str], deadline: Deadline) -> dict[str, dict[str, str]]:
         """The settings of topics; without the right to read them, none: that stops no worker."""
@@ -100,6 +119,14 @@ class Topics:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise translate(error, f"asking to create {name}") from error
+        self._wait_until_known([topic.name for topic in missing], deadline)
+
+    def _wait_until_known(self, names: list[str], deadline: Deadline) -> None:
+        """A topic is made by the controller, and known to the broker that answers us a moment later: a worker started
+        in between would be refused.
+        """
+        while not deadline.passed and self.describe(names, deadline).keys() < set(names):
+            time.sleep(_KNOWN_AGAIN_S)
 
 
 def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: int) -> list[TopicState]:

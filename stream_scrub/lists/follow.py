@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pyroaring import BitMap64
 
-from stream_scrub.errors import Corrupt, Refused, ScrubError, StaleIndex, Unavailable
+from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, Unavailable
 from stream_scrub.index import Index, Register
 from stream_scrub.lists import wire
 from stream_scrub.model import Deadline, LogReader, LogRecord
@@ -242,6 +242,7 @@ class Follower:
         self._on_trouble = on_trouble
         self._replay = Replay()
         self._stopping = threading.Event()
+        self._started = False
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._confirmed_at: float | None = None
         self._unsealed_since: float | None = None
@@ -251,6 +252,7 @@ class Follower:
 
     def start(self) -> None:
         """Begin to follow."""
+        self._started = True
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
@@ -268,6 +270,8 @@ class Follower:
         """The index to judge by now. Raises StaleIndex, with a cause and a sentence, when none is safe."""
         if self.corrupt is not None:
             raise StaleIndex("log-corrupt", f"the opposition log is corrupt: {self.corrupt}")
+        if self._started and not self._thread.is_alive():
+            raise RuntimeError("the follower's thread has ended: a fault of ours, see the traceback above")
         lag = self.lag_s
         if lag is None or lag > index_lag_max_s:
             if self.trouble:
@@ -297,7 +301,9 @@ class Follower:
                 self.corrupt = error
                 self._tell(str(error))
                 break
-            except (Unavailable, Refused) as error:
+            except (
+                ScrubError
+            ) as error:  # whatever the client says meanwhile, the log is still there: ask again
                 self._tell(str(error))
                 self._stopping.wait(_RETRY_S)
         if reader is not None:

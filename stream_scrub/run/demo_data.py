@@ -26,7 +26,8 @@ class Country:
     `trunk` is dialled before a national number, `abroad` before a calling code; `groups` are the digits of each group
     as people write them. `deny` is its opposition register ("": none), `consent` whether prior consent is needed,
     `banned` which purposes are forbidden, `contract_lifts` whether a contract lifts all that. `opposed` and `share`
-    are its parts of the internal list and of the prospects, in thousandths.
+    are its parts of the internal list and of the prospects, in thousandths. `open_plan`: numbers are of any length, so
+    the digits of a whole number without a plus may be a shorter prefix and a longer number of its own.
     """
 
     code: str
@@ -42,6 +43,7 @@ class Country:
     banned: frozenset[str] = frozenset()
     contract_lifts: bool = False
     ruled: bool = True
+    open_plan: bool = False
 
 
 COUNTRIES = (
@@ -83,6 +85,7 @@ COUNTRIES = (
     Country(
         code="DE",
         calling="49",
+        open_plan=True,
         groups=(3, 7),
         ranges=((491_700_000_000, 491_800_000_000),),
         opposed=90,

@@ -73,7 +73,10 @@ def phone_forms(country: Country, number: int) -> dict[str, bytes]:
     forms = {name: msgspec.json.encode(text) for name, text in texts.items()}
     forms["escaped"] = b'"\\u002b%d"' % number
     forms["escaped no-break spaces"] = json.dumps(texts["national, no-break spaces"]).encode()
-    forms["integer"] = b"%d" % number
+    if (
+        not country.open_plan
+    ):  # Germany's 49170... is also a fixed line in area 4917, and is read as that there
+        forms["integer"] = b"%d" % number
     if not national.startswith("0"):
         forms["national integer"] = national.encode()  # as a spreadsheet leaves it
     return forms

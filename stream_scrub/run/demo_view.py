@@ -4,7 +4,7 @@ No number of the demo's is ever shown, only how many there are.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -131,13 +131,14 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._said_s = 0.0
+        self._said: set[str] = set()
 
     def step(self, text: str) -> None:
         """Nothing: the line comes when it is done."""
 
     def done(self, text: str) -> None:
         """A line."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def imported(self, made: Effect) -> None:
         """A line."""
@@ -148,6 +149,10 @@ class Lines:
         if figures.elapsed_s - self._said_s >= _LINE_EVERY_S:
             self._said_s = figures.elapsed_s
             self.done(_line(figures))
+            for text in (figures.delta, figures.note):
+                if text and text not in self._said:
+                    self._said.add(text)
+                    self.done(f"         {text}")
 
     def end(self, summary: Summary) -> None:
         """The summary."""
@@ -199,8 +204,8 @@ def show_for(*, as_json: bool) -> Show:
 
 
 def _import_line(made: Effect) -> str:
-    refused = f", {made.refused:,} lines that hold no number" if made.refused else ""
-    return f"  {made.register:<9} {made.kind:<5} {made.count:>9,} numbers, imported in {made.took_s:.2f} s{refused}"
+    refused = f", {made.refused:,} lines refused" if made.refused else ""
+    return f"  {made.register:<9} {made.kind:<5} {made.count:>9,} numbersin {made.took_s:.2f} s{refused}"
 
 
 def _of(figures: Figures, verdict: Verdict) -> int:
@@ -213,8 +218,7 @@ def _line(f: Figures) -> str:
         f"  allowed {_of(f, Verdict.ALLOWED):,}  blocked {_of(f, Verdict.BLOCKED):,}  index {f.position}"
         f"  p50 {f.p50_ms:.0f} ms  p99 {f.p99_ms:.0f} ms"
     )
-    wrong = f"  WRONG {f.faults:,}" if f.faults else ""
-    return "\n".join([line + wrong, *(f"         {text}" for text in (f.delta, f.note) if text)])
+    return f"{line}  WRONG {f.faults:,}" if f.faults else line
 
 
 def _screen(f: Figures) -> Padding:
@@ -224,10 +228,10 @@ def _screen(f: Figures) -> Padding:
         f"produced [bold]{f.produced:,}[/]",
         f"scrubbed [bold]{f.scrubbed:,}[/]",
         f"[bold]{f.per_s:,}[/]/s",
-        f"to verdict [bold]{f.p50_ms:.0f}[/] ms, p99 [bold]{f.p99_ms:.0f}[/] ms",
     )
     sizes = "  ".join(f"{name} {count:,}" for name, _, count in f.registers)
     foot = Table.grid(padding=(0, 2))
+    foot.add_row("latency", f"[bold]{f.p50_ms:.0f}[/] ms from sent to read, p99 {f.p99_ms:.0f} ms")
     foot.add_row("index", f"position [bold]{f.position}[/]")
     foot.add_row("registers", Text(sizes))
     foot.add_row("delta", Text(f.delta or "a list of new opt-outs comes midway", style="yellow"))
@@ -261,19 +265,15 @@ def _bars(f: Figures) -> Table:
 
 
 def _print_summary(console: Console, summary: Summary) -> None:
-    table = Table.grid(padding=(0, 2))
+    """Under each check its figures, so that eighty columns are enough."""
+    console.print()
     for check in summary.checks:
-        mark = Text("ok", style="green") if check.ok else Text("NOT ok", style="bold red")
-        table.add_row(mark, check.name, Text(check.found, style="dim"))
-    console.print()
-    console.print(Padding(table, (0, 2)), highlight=False)
-    warnings: Sequence[str] = summary.warnings if not summary.ok else ()
-    for warning in warnings:
-        console.print(f"  log: {warning}", highlight=False, markup=False)
-    console.print()
+        mark = "[green]ok    [/]" if check.ok else "[bold red]NOT ok[/]"
+        console.print(f"  {mark}  [bold]{check.name}[/]", highlight=False)
+        console.print(f"          [dim]{check.found}[/]", highlight=False, soft_wrap=True)
+    for warning in () if summary.ok else summary.warnings:
+        console.print(f"  log: {warning}", highlight=False, markup=False, soft_wrap=True)
     said = "[green]every check holds[/]" if summary.ok else "[bold red]NOT every check holds[/]"
-    console.print(f"  {said}: {summary.figures['scrubbed']:,} prospects. Next:", highlight=False)
-    following = Table.grid(padding=(0, 2))
+    console.print(f"\n  {said}. Next:\n", highlight=False)
     for what, command in NEXT:
-        following.add_row(what, Text(command, style="bold"))
-    console.print(Padding(following, (0, 4)), highlight=False)
+        console.print(f"    [dim]# {what}[/]\n    {command}", highlight=False, soft_wrap=True)

@@ -26,8 +26,9 @@ from stream_scrub.scrub.batch import Batch, Scrubber
 
 _IDLE_S = 0.1
 _REGISTER_WAITS = 20
-_COMMIT_S = 20.0
-_RECOVER_S = 20.0
+# Both under transaction.timeout.ms: after that the broker has ended the transaction by itself.
+_COMMIT_S = 10.0
+_RECOVER_S = 10.0
 _OPEN_S = 5.0
 _RETRY_S = 1.0
 _SUMMARY_EVERY_S = 60.0

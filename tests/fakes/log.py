@@ -1,5 +1,6 @@
 """The opposition log in memory, as honest as a broker: one order, whole transactions or none, offsets that skip."""
 
+import time
 from collections.abc import Sequence
 
 from stream_scrub.model import Header, LogRecord
@@ -49,11 +50,14 @@ class Writer:
 
 
 class Reader:
-    """A LogReader from the log's start, at most `at_once` records a call; `trouble` is raised, one a call."""
+    """A LogReader from the log's start, at most `at_once` records a call; `trouble` is raised, one a call; while it is
+    `silent` it has nothing and does not know where the end is.
+    """
 
     def __init__(self, log: Log, at_once: int = 1000) -> None:
         self.log = log
         self.trouble: list[Exception] = []
+        self.silent = False
         self.closed = False
         self._at_once = at_once
         self._next = 0
@@ -61,8 +65,13 @@ class Reader:
     def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
         if self.trouble:
             raise self.trouble.pop(0)
+        if self.silent:
+            time.sleep(min(timeout_s, 0.01))
+            return [], False
         found = self.log.records[self._next : self._next + self._at_once]
         self._next += len(found)
+        if not found:
+            time.sleep(min(timeout_s, 0.002))  # as a broker that waits for news
         return found, self._next == len(self.log.records)
 
     def close(self) -> None:

@@ -67,16 +67,24 @@ class Kafka:
     """A real Apache Kafka for the length of a `with`.
 
     Takes the one that STREAM_SCRUB_TEST_BOOTSTRAP names unless `own`, which asks for a private one that may be
-    killed, paused and restarted. `properties` are added to server.properties. Raises NoKafka.
+    killed, paused and restarted. `properties` are added to server.properties; `client` is what a client then needs
+    besides the address (credentials). Raises NoKafka.
     """
 
-    def __init__(self, *, own: bool = False, properties: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        own: bool = False,
+        properties: dict[str, str] | None = None,
+        client: dict[str, str] | None = None,
+    ) -> None:
         given = "" if own or properties else os.environ.get("STREAM_SCRUB_TEST_BOOTSTRAP", "")
         self.bootstrap = given
         self.ours = not given
         self.folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = PROPERTIES | (OWN_PROPERTIES if own else {}) | (properties or {})
+        self._client = client or {}
         self._java = "java"
 
     @property
@@ -192,9 +200,8 @@ class Kafka:
 
     def _wait_ready(self) -> None:
         until = time.monotonic() + READY_S
-        admin = AdminClient(
-            {"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
-        )
+        options = {"bootstrap.servers": self.bootstrap, "log_level": "0", "reconnect.backoff.max.ms": "200"}
+        admin = AdminClient(options | self._client)
         while True:
             try:
                 if admin.list_topics(timeout=1.0).brokers:

@@ -63,7 +63,9 @@ class IndexBesideSet(RuleBasedStateMachine):
     def remove_what_was_given(self, name, gone):
         self.change(name, set(), {gone})
 
-    @rule(name=st.sampled_from(["list", "internal"]), start=st.integers(0, 2**34), step=st.sampled_from([1, 3]))
+    @rule(
+        name=st.sampled_from(["list", "internal"]), start=st.integers(0, 2**34), step=st.sampled_from([1, 3])
+    )
     def many(self, name, start, step):
         self.change(name, set(range(start, start + 700 * step, step)), set())
 

@@ -69,11 +69,26 @@ def _chain(sample: list[str], rest: IO[str]) -> Iterator[str]:
 
 
 def _separator(sample: list[str]) -> str | None:
-    """The separator that most lines of the sample share; None for a list of lines."""
+    """The separator that most lines of the sample share, or most rows where quoted cells have line ends in them;
+    None for a list of lines.
+    """
     filled = [line for line in sample if line.strip()]
-    counts = {s: sum(s in line for line in filled) for s in _SEPARATORS}
-    best = max(counts, key=lambda s: counts[s])
-    return best if filled and counts[best] * 2 > len(filled) else None
+    lines = {s: sum(s in line for line in filled) for s in _SEPARATORS}
+    best = max(lines, key=lambda s: lines[s])
+    if lines[best] * 2 > len(filled):
+        return best
+    rows = {s: _rows_share(sample, s) for s in _SEPARATORS if any('"' in line for line in filled)}
+    best = max(rows, key=lambda s: rows[s], default="")
+    return best if best and rows[best] > 0.5 else None
+
+
+def _rows_share(sample: list[str], separator: str) -> float:
+    """The share of rows with more than one cell, if that is the separator."""
+    try:
+        rows = [row for row in csv.reader(sample, delimiter=separator) if any(row)]
+    except csv.Error:
+        return 0.0
+    return sum(len(row) > 1 for row in rows) / max(1, len(rows))
 
 
 def _spoken(separator: str) -> str:
@@ -108,7 +123,9 @@ def _read_lines(lines: Iterator[str], region: str, reading: Reading) -> None:
 def _column(sample: list[str], separator: str, region: str, wanted: str) -> tuple[int, bool]:
     """The place of the number column, and whether the first line is a header."""
     try:
-        rows = [row for row in csv.reader(io.StringIO("".join(sample)), delimiter=separator) if row]
+        rows = [row for row in csv.reader(io.StringIO("".join(sample)), delimiter=separator) if any(row)] or [
+            []
+        ]
     except csv.Error as error:
         raise _broken(1, error) from error
     first = [_clean(cell).casefold() for cell in rows[0]]
@@ -121,7 +138,7 @@ def _column(sample: list[str], separator: str, region: str, wanted: str) -> tupl
         return int(wanted) - 1, titled
     if wanted:
         if not titled or wanted.casefold() not in first:
-            known = ", ".join(first) if titled else "none: the first line is no header"
+            known = ", ".join(map(_speakable, first)) if titled else "none: the first line is no header"
             raise BadList(f"no column is called {wanted!r}; columns: {known}")
         return first.index(wanted.casefold()), True
     if titled and len(named := [i for i, cell in enumerate(first) if cell in _HEADERS]) == 1:
@@ -134,6 +151,11 @@ def _column(sample: list[str], separator: str, region: str, wanted: str) -> tupl
             + ("(a header's name or a number from 1)" if titled else "(a number from 1)")
         )
     return holding[0], titled
+
+
+def _speakable(title: str) -> str:
+    """A header's name as an error may tell it: what has as many digits as a phone number is not told."""
+    return "..." if sum(sign.isdigit() for sign in title) >= 6 else title[:40]
 
 
 def _holds_numbers(rows: list[list[str]], place: int, region: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from stream_scrub.scrub.decode import MAX_DEPTH
 from tests.fakes import law
-from tests.fakes.prospects import NUMBER, OTHER, scrub, scrubber
+from tests.fakes.prospects import NUMBER, OTHER, read, scrub, scrubber
 
 CLEAR = b'"phone":"0611111111"'
 deep = b"[" * 10_000 + b"]" * 10_000
@@ -112,15 +112,15 @@ def test_what_holds_no_number_comes_out_blocked_and_stamped(value, stamp):
         assert out.value == value
     else:
         assert out.header is None
-        members = json.loads(out.value)
+        members = read(out.value)
         assert members.pop("scrub") == out.stamp
-        assert members == json.loads(value) if len(value) < 5000 else members
+        assert members == read(value)
 
 
 @pytest.mark.parametrize(
     ("value", "number"),
     [
-        (b'{"phone":33611111111}', None),
+        (b'{"phone":33611111111}', "+33611111111"),
         (b'{"phone":611111111}', "+33611111111"),
         (b'{"phone":447400123456,"country":"GB"}', "+447400123456"),
         (b'{"phone":"+33 6 11 11 11 11"}', "+33611111111"),
@@ -147,8 +147,7 @@ def test_what_holds_a_number_is_judged_by_it(value, number):
     """A lead in an odd spelling would be lost, or judged as somebody else."""
     out = scrub(value)
 
-    assert out.stamp.get("number") == number or (number is None and out.reason in ("clear", "invalid-number"))
-    assert out.stamp["reason"] in ("clear", "no-rule", "invalid-number")
+    assert (out.stamp["number"], out.reason) == (number, "clear" if number[:3] == "+33" else "no-rule")
 
 
 def test_an_integer_is_read_as_its_digits():

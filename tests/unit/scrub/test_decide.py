@@ -36,7 +36,9 @@ def found(text, registers, told=decide.NO_FACTS, line=MOBILE, number=NUMBER, now
     rule = rulebook.rule(line.region, now)
     plan = decide.plan(line, decide.is_barred(number, rule), rule, told, law.index(*registers), now)
     finding = plan.judge(number)
-    assert finding == plan.conclude([r.name for r in registers if number in r.numbers and r in plan.registers])
+    assert finding == plan.conclude(
+        [r.name for r in registers if number in r.numbers and r in plan.registers]
+    )
     return finding
 
 
@@ -246,7 +248,24 @@ def test_a_contract_is_true_or_has_a_name(contract):
 @pytest.mark.parametrize(
     "contract",
     [
-        *(False, None, 0, "", "  ", "0", "no", "No", "NONE", "null", "false", "n", "non", "Nein", "nee", "n/a"),
+        *(
+            False,
+            None,
+            0,
+            "",
+            "  ",
+            "0",
+            "no",
+            "No",
+            "NONE",
+            "null",
+            "false",
+            "n",
+            "non",
+            "Nein",
+            "nee",
+            "n/a",
+        ),
         *(1.5, [], ["C-1"], {}, {"id": 1}),
     ],
 )
@@ -278,7 +297,9 @@ def test_a_campaign_named_twice_counts_once():
     told = decide.facts(None, None, ["Acme", "ACME ", "acme"])
 
     assert told.campaigns == ("acme",)
-    assert found(OUT, [no_list, law.register("internal@acme", [NUMBER])], told).registers == ("internal@acme",)
+    assert found(OUT, [no_list, law.register("internal@acme", [NUMBER])], told).registers == (
+        "internal@acme",
+    )
 
 
 @pytest.mark.parametrize("reason", Reason)

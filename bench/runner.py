@@ -1,0 +1,236 @@
+"""Runs one contender from its start to its end, and measures it from outside: the same way for every one.
+
+The group's assignment and committed offsets, which the broker tells, say when work begins and ends; /proc and wait4
+say what it cost. Nothing is asked of the contender but to be a member of the group and to end well on SIGTERM.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.kafka.broker import _die_with_parent
+
+_ASSIGNED_S = 90.0  # the start of a worker with a 5 M register is a few seconds
+_SLOWEST_PER_S = 2_000  # a contender slower than this is given up
+_STALLED_S = 60.0
+_STOP_S = 30.0
+_EVERY_S = 0.02
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Failed(RuntimeError):
+    """The contender did not do its job; the text says why, with its last words."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run cost. Every CPU figure is user+sys of the whole process with all its threads, in seconds."""
+
+    records: int
+    records_after_first_commit: int
+    wall_s: float  # from the first commit seen to the last
+    startup_cpu_s: float  # from the start of the process until it has its partitions
+    work_cpu_s: float  # from then until the last commit
+    life_cpu_s: float  # from its start to its end, as wait4 says
+    startup_s: float
+    work_s: float
+    stop_s: float
+    peak_mb: float
+    broker_cpu_s: float  # while the contender worked, as are the next two
+    others_cpu_s: float  # the machine's, without the contender, the broker and the bench itself
+    stolen_s: float  # what the hypervisor gave to others
+
+    @property
+    def records_per_s(self) -> float:
+        return self.records_after_first_commit / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def work_us(self) -> float:
+        return self.work_cpu_s / self.records * 1e6
+
+    @property
+    def life_us(self) -> float:
+        return self.life_cpu_s / self.records * 1e6
+
+    def as_json(self) -> dict[str, Any]:
+        rounded = {name: round(figure, 4) for name, figure in asdict(self).items()}
+        return {
+            **rounded,
+            "records_per_s": round(self.records_per_s),
+            "work_us_a_record": round(self.work_us, 3),
+            "life_us_a_record": round(self.life_us, 3),
+        }
+
+
+@dataclass(frozen=True)
+class _Usage:
+    """CPU seconds up to a moment."""
+
+    process: float
+    broker: float
+    busy: float
+    stolen: float
+    bench: float
+
+    @classmethod
+    def now(cls, pid: int, broker: int | None) -> "_Usage":
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        user, nice, system, _idle, _iowait, irq, softirq, stolen = (int(field) / _TICKS for field in fields)
+        own = os.times()
+        return cls(
+            cpu_of(pid),
+            cpu_of(broker) if broker else 0.0,
+            user + nice + system + irq + softirq,
+            stolen,
+            own.user + own.system,
+        )
+
+
+def cpu_of(pid: int) -> float:
+    """user+sys of a process with all its threads so far, also of those that ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def peak_mb_of(pid: int) -> float:
+    """Its peak memory. Not wait4's: that begins with the memory of the process that forked it."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise Failed(f"no VmHWM of process {pid}")
+
+
+class Runner:
+    """Runs contenders against one broker and one input topic. `broker` is its process id, if it is ours."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int, broker: int | None) -> None:
+        self._bootstrap = bootstrap
+        self._partitions = [TopicPartition(topic, each) for each in range(partitions)]
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self._broker = broker
+
+    def run(self, command: list[str], env: dict[str, str], group: str, records: int, log: Path) -> Figures:
+        """Start, wait until all `records` are committed, stop. Raises Failed; the process is gone in any case."""
+        with log.open("wb") as out:
+            started = time.monotonic()
+            process = subprocess.Popen(
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
+            )
+        offsets = Consumer(
+            # read_uncommitted: the last stable offset at once, instead of waiting for a commit under way
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": group,
+                "isolation.level": "read_uncommitted",
+                "log_level": 0,
+            }
+        )
+        try:
+            return self._measure(process, group, records, offsets, started)
+        except Failed as failed:
+            words = log.read_text(errors="replace")[-3000:]
+            raise Failed(f"{failed}; its last words:\n{words}") from None
+        finally:
+            offsets.close()
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+
+    def _measure(
+        self, process: subprocess.Popen[bytes], group: str, records: int, offsets: Consumer, started: float
+    ) -> Figures:
+        pid = process.pid
+        self._wait_assigned(process, group)
+        assigned, before = time.monotonic(), _Usage.now(pid, self._broker)
+        first, first_records = 0.0, 0
+        changed, last_records = assigned, 0
+        while True:
+            done, now = self._committed(offsets), time.monotonic()
+            if done and not first:
+                first, first_records = now, done
+            if done != last_records:
+                changed, last_records = now, done
+            if done >= records:
+                break
+            self._alive(process)
+            if now - changed > _STALLED_S or now - assigned > _STALLED_S + records / _SLOWEST_PER_S:
+                raise Failed(f"{done} of {records} records after {now - assigned:.0f} s, and too slow or stalled")
+            time.sleep(_EVERY_S)
+        after = _Usage.now(pid, self._broker)
+        peak_mb = peak_mb_of(pid)
+        if done > records:
+            raise Failed(f"{done} records committed of {records}")
+        life_cpu_s, stop_s = _stop(process)
+        work = after.process - before.process
+        broker = after.broker - before.broker
+        return Figures(
+            records=records,
+            records_after_first_commit=records - first_records,
+            wall_s=now - first,
+            startup_cpu_s=before.process,
+            work_cpu_s=work,
+            life_cpu_s=life_cpu_s,
+            startup_s=assigned - started,
+            work_s=now - assigned,
+            stop_s=stop_s,
+            peak_mb=peak_mb,
+            broker_cpu_s=broker,
+            others_cpu_s=max(0.0, after.busy - before.busy - work - broker - (after.bench - before.bench)),
+            stolen_s=after.stolen - before.stolen,
+        )
+
+    def _wait_assigned(self, process: subprocess.Popen[bytes], group: str) -> None:
+        """Until the group's one member has every partition: just before its first fetch."""
+        until = time.monotonic() + _ASSIGNED_S
+        while time.monotonic() < until:
+            self._alive(process)
+            if self._assigned(group) == len(self._partitions):
+                return
+            time.sleep(_EVERY_S / 2)
+        raise Failed(f"it had no partitions after {_ASSIGNED_S:.0f} s")
+
+    def _assigned(self, group: str) -> int:
+        (future,) = self._admin.describe_consumer_groups([group], request_timeout=10).values()
+        try:
+            members = future.result(15).members
+        except KafkaException:
+            return 0  # no such group yet
+        return sum(len(member.assignment.topic_partitions) for member in members if member.assignment)
+
+    def _committed(self, offsets: Consumer) -> int:
+        try:
+            return sum(max(0, each.offset) for each in offsets.committed(self._partitions, timeout=10))
+        except KafkaException as error:
+            raise Failed(f"asking for the committed offsets: {error}") from error
+
+    @staticmethod
+    def _alive(process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is not None:
+            raise Failed(f"it ended by itself with code {process.returncode}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> tuple[float, float]:
+    """SIGTERM; the CPU of the process's whole life, and how long it took to end. Raises Failed unless it ends well."""
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    while time.monotonic() - asked < _STOP_S:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise Failed(f"it ended with code {process.returncode}")
+            return usage.ru_utime + usage.ru_stime, time.monotonic() - asked
+        time.sleep(0.005)
+    raise Failed(f"it did not end {_STOP_S:.0f} s after SIGTERM")

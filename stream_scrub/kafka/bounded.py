@@ -1,0 +1,70 @@
+"""Calls into the client that must end, even those whose own timeout does not hold.
+
+librdkafka 2.16.0 can wait for ever in `rd_kafka_send_offsets_to_transaction` when the broker dies at the wrong moment
+(seen on a real Kafka under kill -9), whatever timeout it was given. A blocking call therefore runs in a thread beside
+the caller; one that overruns is left behind with its thread and its producer, and the caller goes on with a new one.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from stream_scrub.errors import Uncertain
+
+Result = TypeVar("Result")
+_GRACE_S = 5.0
+
+
+class Caller:
+    """Runs one call at a time in a thread of its own. The client's callbacks are then served in that thread."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[
+            tuple[Callable[[], Any], queue.SimpleQueue[tuple[Any, BaseException | None]]]
+        ]
+        self._start()
+
+    def _start(self) -> None:
+        self._calls = queue.SimpleQueue()
+        threading.Thread(target=_serve, args=(self._calls,), name="caller", daemon=True).start()
+
+    def call(self, doing: str, function: Callable[..., Result], *arguments: Any, timeout_s: float) -> Result:
+        """What `function(*arguments, timeout_s)` returns or raises. Raises Uncertain when it does not come back."""
+        answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._calls.put((lambda: function(*arguments, timeout_s), answers))
+        try:
+            result, error = answers.get(timeout=timeout_s + _GRACE_S)
+        except queue.Empty:
+            self._start()
+            raise Uncertain(
+                f"{doing}: the client did not come back within its timeout of {timeout_s:.0f} s"
+            ) from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]  # what the function returned
+
+    def close(self) -> None:
+        """End the thread when it is idle."""
+        self._calls.put((_end, queue.SimpleQueue()))
+
+
+class _Ended(BaseException):
+    """Ends a caller's thread."""
+
+
+def _end() -> None:
+    raise _Ended
+
+
+def _serve(
+    calls: "queue.SimpleQueue[tuple[Callable[[], Any], queue.SimpleQueue[tuple[Any, BaseException | None]]]]",
+) -> None:
+    while True:
+        function, answers = calls.get()
+        try:
+            answers.put((function(), None))
+        except _Ended:
+            return
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, which raises it
+            answers.put((None, error))

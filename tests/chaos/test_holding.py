@@ -1,0 +1,230 @@
+"""When no verdict would be safe the worker emits nothing, says why once, and goes on by itself."""
+
+import json
+import time
+from hashlib import sha256
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.support.outcome import count, ends, read_all
+from tests.support.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
+from tests.support.worker import run, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+HELD = "holding"
+OPPOSED, *FREE = french_mobiles(200, seed=20)
+
+
+def send(stage, bootstrap, leads=50):
+    produce(bootstrap, stage.topics["prospects"], ((b"k", prospect(n, spell(FREE[n], n))) for n in range(leads)))
+
+
+def with_lists(stages, bootstrap, **settings):
+    stage = stages(bootstrap, partitions=2, **settings)
+    stage.load("internal", [OPPOSED])
+    stage.load("consent", FREE, "--kind", "allow")
+    return stage
+
+
+def stays_silent(stage, bootstrap, seconds=2.0):
+    """Nothing more comes out for a while; how much had."""
+    before = count(bootstrap, stage.outputs, "read_uncommitted")
+    time.sleep(seconds)
+    assert count(bootstrap, stage.outputs, "read_uncommitted") == before, "it went on emitting"
+    return before
+
+
+def log_records(bootstrap, stage):
+    """The log's records as (key, value, headers), as anyone may copy them."""
+    return [(m.key(), m.value(), m.headers()) for m in read_all(bootstrap, stage.topics["log"])]
+
+
+def write_log(bootstrap, stage, records):
+    """Write to the log as no publisher would."""
+    producer = ordinary_producer(bootstrap)
+    for key, value, headers in records:
+        producer.produce(stage.topics["log"], value, key, headers=headers)
+    assert producer.flush(30) == 0
+
+
+def resealed(seal, previous, **changed):
+    """A seal with other fields and a chain that fits them."""
+    fields = json.loads(seal) | changed
+    fields.pop("chain")
+    content = json.dumps(fields, separators=(",", ":")).encode()[:-1]
+    return content + b',"chain":"' + sha256(previous.encode() + content).hexdigest().encode() + b'"}'
+
+
+def test_no_list_no_verdict(kafka, stages):
+    """A worker started before the first import must not let everybody through."""
+    stage = stages(kafka.bootstrap)
+    send(stage, kafka.bootstrap)
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged(HELD, cause="no-seal"), 30)
+        assert stays_silent(stage, kafka.bootstrap) == 0
+        stage.load("internal", [OPPOSED])
+        stage.load("consent", FREE, "--kind", "allow")
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        assert worker.stop()[0] == 0
+    assert worker.logged("hold ended")
+
+
+def test_a_missing_register_is_stale_not_empty(kafka, stages):
+    """A rule that asks for a list nobody ever imported must not be read as "nobody is on it"."""
+    stage = stages(kafka.bootstrap, partitions=2)
+    stage.load("internal", [OPPOSED])
+    send(stage, kafka.bootstrap)
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged(HELD, cause="register"), 30)
+        assert stays_silent(stage, kafka.bootstrap) == 0
+        told = [line for line in worker.lines() if line.get("cause") == "register"]
+        assert len(told) == 1 and "consent" in told[0]["why"], "it says so once, and which"
+        stage.load("consent", FREE, "--kind", "allow")
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+
+
+def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
+    """A list past its legal age must stop calls of its country, and an unchanged fresh one must let them go on."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    stage.load("dncm", [32_470_123_456], "--effective-at", "2026-01-05")
+    produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))]))
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged(HELD, cause="register"), 30)
+        assert stays_silent(stage, kafka.bootstrap) == 0
+        renewed = stage.load("dncm", [32_470_123_456])
+        assert (renewed["added"], renewed["removed"], renewed["unchanged"]) == (0, 0, 1)
+        wait_until(lambda: count(kafka.bootstrap, [stage.topics["allowed"]]) == 1, 30)
+
+
+def test_stale_block_blocks_only_those_who_needed_it(kafka, stages):
+    """With `stale = "block"` one country's late list must not stop the others."""
+    stage = with_lists(stages, kafka.bootstrap, rules__stale="block")
+    send(stage, kafka.bootstrap)
+    produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))]))
+    with stage.worker("w1"):
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 51, 30)
+    (blocked,) = read_all(kafka.bootstrap, stage.topics["blocked"])
+    assert json.loads(blocked.value())["scrub"]["reason"] == "stale-register"
+    assert json.loads(blocked.value())["scrub"]["registers"] == ["dncm"]
+
+
+def flipped(records):
+    return [(k, bytes([v[0] ^ 1]) + v[1:] if h[0][1] != b"seal" else v, h) for k, v, h in records]
+
+
+def foreign(_records):
+    return [(b"internal", b"hello", [("who", b"somebody")])]
+
+
+def unknown_version(records):
+    return [(k, v.replace(b'"format":1', b'"format":2') if h[0][1] == b"seal" else v, h) for k, v, h in records]
+
+
+def gap(records):
+    previous = json.loads(records[-1][1])["chain"]
+    seal = resealed(records[-1][1], previous, seq=3, adds=0, parts=[], kind="delta")
+    return [(b"internal", seal, [("part", b"seal"), ("register", b"internal"), ("seq", b"3")])]
+
+
+def wrong_count(records):
+    previous = json.loads(records[-1][1])["chain"]
+    seal = resealed(records[-1][1], previous, seq=2, adds=0, parts=[], kind="delta", count=99)
+    return [(b"internal", seal, [("part", b"seal"), ("register", b"internal"), ("seq", b"2")])]
+
+
+def broken_chain(records):
+    seal = resealed(records[-1][1], "0" * 64, seq=2, adds=0, parts=[], kind="delta")
+    return [(b"internal", seal, [("part", b"seal"), ("register", b"internal"), ("seq", b"2")])]
+
+
+@pytest.mark.parametrize("spoil", [gap, wrong_count, broken_chain, foreign, flipped, unknown_version])
+def test_a_corrupt_log_stops_all_verdicts(kafka, stages, spoil):
+    """A log that was tampered with or damaged must not be judged by: hold, name the offset, exit 3 when told to end."""
+    stage = with_lists(stages, kafka.bootstrap)
+    good = [r for r in log_records(kafka.bootstrap, stage) if r[0] == b"internal"]
+    with stage.worker("w1") as worker:
+        send(stage, kafka.bootstrap)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        write_log(kafka.bootstrap, stage, spoil(good))
+        wait_until(lambda: worker.logged(HELD, cause="log-corrupt"), 30)
+        send(stage, kafka.bootstrap)
+        assert stays_silent(stage, kafka.bootstrap) == 50
+        (told,) = [line for line in worker.lines() if line.get("cause") == "log-corrupt"]
+        assert "offset" in told["why"]
+        assert worker.stop()[0] == 3
+    status = run(["lists", "status"], stage.env)
+    assert status.returncode == 3 and "offset" in status.stderr
+
+
+def test_parts_without_a_seal_hold(kafka, stages):
+    """Half a delta at the log's end means that somebody wrote who is no publisher: nothing may be judged by it."""
+    stage = with_lists(stages, kafka.bootstrap)
+    (part, _seal) = [r for r in log_records(kafka.bootstrap, stage) if r[0] == b"internal"]
+    headers = [(k, b"2" if k == "seq" else v) for k, v in part[2]]
+    with stage.worker("w1") as worker:
+        send(stage, kafka.bootstrap)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        write_log(kafka.bootstrap, stage, [(part[0], part[1], headers)])
+        wait_until(lambda: worker.logged(HELD, cause="log-unsealed"), 30)
+        send(stage, kafka.bootstrap)
+        assert stays_silent(stage, kafka.bootstrap) == 50
+        wait_until(lambda: worker.logged(HELD, cause="log-corrupt"), 30)
+        assert worker.stop()[0] == 3
+
+
+def test_a_broker_that_is_away_is_waited_for(own_kafka, stages):
+    """An outage longer than the index may be old must end by itself, without a restart and without a flood of lines."""
+    bootstrap = own_kafka.bootstrap
+    stage = with_lists(stages, bootstrap, rules__index_lag_max_s=3)
+    with stage.worker("w1") as worker:
+        send(stage, bootstrap)
+        wait_until(lambda: count(bootstrap, stage.outputs) == 50, 30)
+        own_kafka.kill()
+        wait_until(lambda: worker.logged(HELD, cause="log-unreachable"), 60)
+        time.sleep(8)
+        assert worker.alive
+        own_kafka.start()
+        send(stage, bootstrap)
+        wait_until(lambda: count(bootstrap, stage.outputs) == 100, 90)
+        assert worker.stop()[0] == 0
+    lines = worker.lines()
+    assert len(lines) < 60, f"{len(lines)} lines for one outage"
+    assert not any("Traceback" in str(line) for line in lines)
+
+
+def test_a_worker_started_without_a_broker_waits(own_kafka, stages):
+    """At start-up a missing broker is one clear line a retry, and then work."""
+    bootstrap = own_kafka.bootstrap
+    stage = with_lists(stages, bootstrap)
+    send(stage, bootstrap)
+    own_kafka.kill()
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged("no broker answers, trying again", tries=2), 90)
+        own_kafka.start()
+        wait_until(lambda: count(bootstrap, stage.outputs) == 50, 90)
+        assert worker.stop()[0] == 0
+    assert not any("Traceback" in str(line) for line in worker.lines())
+
+
+def test_missing_topics_are_named(kafka, stages):
+    """A worker pointed at the wrong cluster must say which topic is missing and what to do, not wait for ever."""
+    stage = stages(kafka.bootstrap)
+    env = stage.env | {"STREAM_SCRUB_TOPICS__ALLOWED": "nowhere-at-all"}
+    done = run(["worker"], env, timeout=60)
+    assert done.returncode == 1
+    assert "nowhere-at-all" in done.stderr and "stream-scrub topics" in done.stderr
+
+
+def test_positions_never_go_back_to_a_worker_that_knows_less(kafka, stages):
+    """A partition that moves to a slower follower must wait for it, or an opted-out number could be let through."""
+    stage = with_lists(stages, kafka.bootstrap)
+    ahead = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]})
+    ahead.commit(offsets=[TopicPartition(stage.topics["prospects"], 0, 0, "index=999")], asynchronous=False)
+    ahead.close()
+    produce(kafka.bootstrap, stage.topics["prospects"], iter([(None, prospect(1, spell(FREE[1], 1)))]), partition=0)
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged(HELD, cause="log-behind", why="another worker has judged by position 999, this one knows 4"), 30)
+        assert stays_silent(stage, kafka.bootstrap) == 0
+    assert ends(kafka.bootstrap, stage.outputs) == 0

@@ -1,0 +1,143 @@
+"""The embedded broker: that real clients run on it, and exactly what it cannot show. A limit that is gone after an
+update of the client fails here, and then the text of `embedded` is wrong."""
+
+import time
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from stream_scrub.kafka.embedded import DISCONNECT, Api, EmbeddedKafka
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with EmbeddedKafka() as embedded:
+        yield embedded
+
+
+def producer(broker, **more) -> Producer:
+    return Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0} | more)
+
+
+def consumer(broker, **more) -> Consumer:
+    options = {"bootstrap.servers": broker.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"}
+    options |= {"group.protocol": "consumer", "enable.auto.commit": False, "log_level": 0}
+    return Consumer(options | more)
+
+
+def written(broker, topic: str, count: int, size: int = 10) -> None:
+    made = producer(broker)
+    for number in range(count):
+        made.produce(topic, b"x" * size, key=str(number).encode(), headers=[("h", b"1"), ("none", None)])
+    assert made.flush(10) == 0
+
+
+def test_records_come_back_as_they_were_sent_in_the_partitions_asked_for(broker):
+    """The demo would show something else than what its prospects were."""
+    broker.create_topic("plain", 3)
+    broker.create_topic("plain", 3)
+    written(broker, "plain", 100)
+
+    made = consumer(broker)
+    partitions = made.list_topics("plain", timeout=5).topics["plain"].partitions
+    made.assign([TopicPartition("plain", p, 0) for p in partitions])
+    got = []
+    until = time.monotonic() + 10
+    while len(got) < 100 and time.monotonic() < until:
+        got += made.consume(200, 0.2)
+    made.close()
+
+    assert len(partitions) == 3
+    assert sorted(int(m.key()) for m in got) == list(range(100))
+    assert got[0].headers() == [("h", b"1"), ("none", None)]
+
+
+def test_a_group_of_the_new_protocol_shares_partitions_within_moments(broker):
+    """The demo's second worker would seem to do nothing for half a minute."""
+    broker.create_topic("shared", 4)
+    first, second = consumer(broker), consumer(broker)
+    for member in (first, second):
+        member.subscribe(["shared"])
+
+    started = time.monotonic()
+    while time.monotonic() - started < 8:
+        first.consume(1, 0.05)
+        second.consume(1, 0.05)
+        held = [len(member.assignment()) for member in (first, second)]
+        if held == [2, 2]:
+            break
+    took = time.monotonic() - started
+    first.close()
+    second.close()
+
+    assert held == [2, 2]
+    assert took < 5
+
+
+def test_injected_errors_and_disconnects_reach_the_client(broker):
+    """The table of errors would be tested against nothing."""
+    broker.create_topic("faulty")
+    made = producer(broker, **{"transactional.id": "faulty"})
+    broker.push_errors(Api.INIT_PRODUCER_ID, [DISCONNECT, 53])
+
+    with pytest.raises(KafkaException) as raised:
+        made.init_transactions(5)
+
+    broker.clear_errors(Api.INIT_PRODUCER_ID)
+    assert raised.value.args[0].code() == 53
+
+
+def test_a_cluster_can_go_away_and_come_back(broker):
+    """No test could show that the worker lives through an outage."""
+    made = producer(broker, **{"reconnect.backoff.max.ms": 200})
+    made.list_topics(timeout=5)
+    broker.set_down()
+    with pytest.raises(KafkaException):
+        made.list_topics(timeout=0.5)
+    broker.set_up()
+
+    assert made.list_topics(timeout=5).brokers
+
+
+def test_evicted_records_are_told(broker):
+    """The demo would count prospects as lost that its own broker had thrown away."""
+    broker.create_topic("full", 1)
+    written(broker, "full", 1)
+    assert broker.dropped("full") == 0
+
+    written(broker, "full", 8_000, size=1_000)
+
+    assert broker.dropped("full") > 0
+    broker.create_topic("deleted", 1)
+    written(broker, "deleted", 10)
+    broker.delete_records("deleted", 0, 4)
+    assert broker.dropped("deleted") == 4
+
+
+def test_its_limits_are_those_that_its_text_tells(broker):
+    """Somebody would take a passing test on the embedded broker for a proof of exactly-once."""
+    broker.create_topic("limits", 1)
+    reader = consumer(broker, **{"group.id": "limits", "isolation.level": "read_committed"})
+    old, new = (producer(broker, **{"transactional.id": "same"}) for _ in range(2))
+    old.init_transactions(5)
+    old.begin_transaction()
+    old.produce("limits", b"aborted")
+    old.flush(5)
+    old.abort_transaction(5)
+    new.init_transactions(5)
+
+    old.begin_transaction()
+    old.produce("limits", b"of a zombie")
+    offsets = [TopicPartition("limits", 0, 1)]
+    old.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 5)
+    old.commit_transaction(5)  # a real broker has fenced it
+
+    reader.assign([TopicPartition("limits", 0, 0)])
+    values = []
+    until = time.monotonic() + 5
+    while len(values) < 2 and time.monotonic() < until:
+        values += [m.value() for m in reader.consume(10, 0.2)]
+    committed = reader.committed([TopicPartition("limits", 0)], timeout=5)[0].offset
+    reader.close()
+    assert values == [b"aborted", b"of a zombie"]
+    assert committed < 0

@@ -1,0 +1,134 @@
+"""`topics` against a real Kafka, and against one where rights are missing."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from confluent_kafka import KafkaException, Producer
+
+from stream_scrub.errors import Refused, Unavailable
+from stream_scrub.kafka.clientlog import ClientLog
+from stream_scrub.kafka.topics import Topics, plan, record_limit
+from stream_scrub.kafka.translate import translate
+from stream_scrub.model import Deadline
+from tests.conftest import started
+from tests.kafka.broker import Kafka
+
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests")
+PASSWORDS = {"admin": "a-word", "worker": "w-word"}
+JAAS = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+
+
+def names() -> dict[str, str]:
+    unique = uuid.uuid4().hex[:8]
+    return {role: f"{role}-{unique}" for role in ROLES}
+
+
+def state(topics: Topics, named: dict[str, str], seconds: float = 20):
+    return plan(named, topics.describe(list(named.values()), Deadline.after(seconds)), 3)
+
+
+def test_what_is_missing_is_made_and_is_then_as_it_must_be(kafka: Kafka):
+    """`stream-scrub topics` would leave a cluster that the worker refuses."""
+    topics, named = Topics({"bootstrap.servers": kafka.bootstrap}), names()
+    missing = state(topics, named)
+    assert {s.state for s in missing} == {"missing"}
+
+    topics.create(missing, None, Deadline.after(20))
+    topics.create(missing, None, Deadline.after(20))  # another operator was quicker
+
+    made = state(topics, named)
+    assert {s.role: (s.state, s.differences) for s in made} == dict.fromkeys(ROLES, ("ok", ()))
+    assert {s.role: s.partitions for s in made}["allowed"] == 3
+    assert {s.role: s.config["retention.ms"] for s in made}["log"] == "-1"
+    assert record_limit(made) == 1_048_588 + 16_384
+
+
+def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
+    """A log with a week of retention would lose its evidence unnoticed."""
+    named = names() | {"log": topic("log", partitions=2, config={"retention.ms": "604800000"})}
+
+    found = {s.role: s for s in state(Topics({"bootstrap.servers": kafka.bootstrap}), named)}["log"]
+
+    assert found.state == "differs"
+    assert found.differences == ("2 partitions, should have 1", "retention.ms is 604800000, should be -1")
+
+
+def test_no_broker_is_unavailable_and_keeps_to_the_deadline():
+    """The command would hang instead of saying that nobody answers."""
+    with pytest.raises(Unavailable):
+        state(Topics({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), names(), 0.5)
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Kafka]:
+    """A private Kafka with two users and no rights but the admin's."""
+    users = " ".join(f'user_{name}="{word}"' for name, word in PASSWORDS.items())
+    properties = {
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "listener.name.plaintext.plain.sasl.jaas.config": f'{JAAS} username="admin" password="a-word" {users};',
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:admin;User:ANONYMOUS",
+    }
+    private = started(own=True, properties=properties, client=credentials("admin"))
+    yield private
+    private.__exit__(None, None, None)
+
+
+def credentials(user: str, password: str | None = None) -> dict[str, str]:
+    return {
+        "security.protocol": "sasl_plaintext",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": user,
+        "sasl.password": password or PASSWORDS[user],
+    }
+
+
+@pytest.mark.kafka
+def test_a_missing_right_is_not_taken_for_a_missing_topic(guarded: Kafka):
+    """The user would be told to create topics that are there."""
+    named = names()
+    admin = Topics({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
+    admin.create(state(admin, named), None, Deadline.after(20))
+    worker = Topics({"bootstrap.servers": guarded.bootstrap} | credentials("worker"))
+
+    with pytest.raises(Refused, match="DESCRIBE"):
+        state(worker, named)
+
+
+@pytest.mark.kafka
+def test_a_missing_right_to_start_a_producer_is_named(guarded: Kafka):
+    """The worker would retry for ever without a word about access rights."""
+    producer = Producer(
+        {"bootstrap.servers": guarded.bootstrap, "transactional.id": "t", "log_level": 0}
+        | credentials("worker")
+    )
+    with pytest.raises(KafkaException) as raised:
+        producer.init_transactions(10)
+
+    error = translate(raised.value, "opening")
+    assert type(error) is Refused
+    assert "transactional id" in str(error)
+
+
+@pytest.mark.kafka
+def test_a_wrong_password_is_told_apart_from_a_broker_that_is_away(guarded: Kafka):
+    """A mistyped password would look like an outage."""
+    with structlog.testing.capture_logs() as lines:
+        logs = ClientLog(structlog.get_logger(), "admin")
+        properties = (
+            {"bootstrap.servers": guarded.bootstrap} | credentials("worker", "wrong") | logs.properties()
+        )
+        producer = Producer(properties)
+        for _ in range(50):
+            producer.poll(0.1)
+            if logs.refusal is not None:
+                break
+
+    assert logs.refusal is not None
+    assert logs.refusal.name() == "_AUTHENTICATION"
+    assert "broker turns us away" in [line["event"] for line in lines]
+    assert "wrong" not in str(lines)

@@ -1,0 +1,276 @@
+"""Every command and every program on the users' pages, run as it stands there, on a real Kafka.
+
+Only the broker's address and the names of topics and groups are replaced, so that runs do not meet each other.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, USER_PAGES, Block, blocks
+from tests.support.outcome import count, ends, read_all
+from tests.support.prospects import produce, prospect
+from tests.support.stage import Stage
+from tests.support.worker import SCRIPT, environment, run, run_json, wait_until
+
+pytestmark = [pytest.mark.timeout(300)]
+
+# Which test runs a block, by the block's page and first line. A test runs all of its blocks, in the page's order.
+RUN_BY = {
+    ("docs/operator.md", "export STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS=localhost:9092"): "story",
+    ("docs/operator.md", "stream-scrub lists status"): "test_an_operator_sees_what_is_in_force",
+    ("docs/operator.md", "stream-scrub topics --check"): "test_an_operator_sees_what_is_in_force",
+    (
+        "docs/operator.md",
+        "stream-scrub lists import todays-opt-outs.txt --register internal --adds --dry-run",
+    ): ("test_an_operator_imports_a_delta"),
+    ("docs/operator.md", "from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition"): (
+        "test_an_operator_starts_a_new_log"
+    ),
+    ("docs/producer.md", "import json"): "test_a_producer_publishes_from_python",
+    (
+        "docs/producer.md",
+        """echo '43|{"id": 43, "phone": "+33 6 12 34 56 78", "country": "FR"}' """
+        "| kcat -P -b localhost:9092 -t prospects -K '|'",
+    ): "test_a_producer_publishes_with_kcat",
+    ("docs/dialler.md", "import json"): "test_a_dialler_consumes_from_python",
+    (
+        "docs/dialler.md",
+        "kcat -C -b localhost:9092 -t prospects.allowed -X isolation.level=read_committed -o beginning -e -q "
+        r"-f '%k %s\n'",
+    ): "test_a_dialler_consumes_with_kcat",
+}
+NOT_RUN = {
+    ("README.md", "make demo"): "`make test` would run itself; that both targets exist is tested below",
+}
+ALLOWED, OPPOSED = "06 12 34 56 80", "+33 6 12 34 56 78"
+
+
+def all_blocks() -> list[Block]:
+    return [block for page in USER_PAGES for block in blocks(page) if block.language in ("python", "sh")]
+
+
+class Story:
+    """The pages' world: topics and a group of their own, a folder with the lists, the operator's worker."""
+
+    def __init__(self, bootstrap: str, folder: Path) -> None:
+        unique = uuid.uuid4().hex[:8]
+        self.bootstrap = bootstrap
+        self.folder = folder
+        roles = ("allowed", "blocked", "recalled")
+        self.topics = {"prospects": f"prospects-{unique}", "log": f"opposition.log-{unique}"}
+        self.topics |= {role: f"prospects.{role}-{unique}" for role in roles} | {
+            "requests": f"opposition.requests-{unique}"
+        }
+        self.group = f"stream-scrub-{unique}"
+        self.env = environment(bootstrap, self.topics, worker__group_id=self.group)
+        self.env["PATH"] = f"{Path(SCRIPT).parent}:{self.env['PATH']}"
+        (folder / "opt-outs.csv").write_text("name;phone\nA;06 12 34 56 78\nB;+33 6 12 34 56 79\n")
+        (folder / "consents.csv").write_text("+33612345678\n+33612345680\n")
+        (folder / "todays-opt-outs.txt").write_text("0612345681\n")
+        self.log_file = folder / "worker.log"
+
+    def placed(self, text: str) -> str:
+        """A block for this broker and these topics."""
+        own = {re.sub(r"-\w{8}$", "", name): name for name in self.topics.values()}
+        text = text.replace("localhost:9092", self.bootstrap)
+        text = re.sub(r'(?<=group = )"stream-scrub"', f'"{self.group}"', text)
+        names = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))
+        return re.sub(rf"(?<![\w.-])(?:{names})(?![\w.-])", lambda found: own[found[0]], text)
+
+    def blocks(self, test: str) -> list[str]:
+        """The blocks that a test runs, placed."""
+        return [self.placed(block.text) for block in all_blocks() if RUN_BY.get(block.first) == test]
+
+    def shell(self, script: str, *, exits: int = 0) -> str:
+        """A block to its end, line after line, stopping at the first that fails; what it printed."""
+        command = ["bash", "-eo", "pipefail", "-c", script]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == exits, done.stdout + done.stderr
+        return done.stdout
+
+    def came_out(self, verdict: str, lead: int) -> dict:
+        """The stamp of a prospect, waited for."""
+        found: list[dict] = []
+
+        def there() -> bool:
+            values = [
+                json.loads(message.value()) for message in read_all(self.bootstrap, self.topics[verdict])
+            ]
+            found[:] = [value["scrub"] for value in values if value["id"] == lead]
+            return bool(found)
+
+        wait_until(there, 60, every=0.3)
+        assert len(found) == 1
+        return found[0]
+
+
+@pytest.fixture(scope="module")
+def story(kafka, tmp_path_factory) -> Iterator[Story]:
+    """The operator's five commands, run verbatim; the worker stays while the other pages are tried."""
+    made = Story(kafka.bootstrap, tmp_path_factory.mktemp("story"))
+    (script,) = made.blocks("story")
+    with made.log_file.open("wb") as log:
+        shell = subprocess.Popen(
+            ["bash", "-euc", script],
+            cwd=made.folder,
+            env=made.env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_until(
+            lambda: "partitions assigned" in made.log_file.read_text() or shell.poll() is not None, 120
+        )
+        assert shell.poll() is None, made.log_file.read_text()
+        yield made
+    finally:
+        if shell.poll() is None:
+            os.killpg(shell.pid, signal.SIGTERM)
+            shell.wait(30)
+    wait_until(lambda: '"event":"stopped"' in made.log_file.read_text(), 30)
+
+
+def test_every_block_is_run_or_says_why_not():
+    """An example would rot unseen, and the first thing that a new user tries would fail."""
+    known = [block.first for block in all_blocks()]
+    assert len(known) == len(set(known)), "two blocks with one first line cannot be told apart"
+    assert set(known) == set(RUN_BY) | set(NOT_RUN)
+    assert all(name in globals() for name in RUN_BY.values())
+
+
+def test_the_two_commands_are_make_targets():
+    """The README's first two commands would not exist."""
+    for target in ("demo", "test"):
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_an_operator_sees_what_is_in_force(story):
+    """The commands that an operator looks with would not say what the page says they do."""
+    look, topics = story.blocks("test_an_operator_sees_what_is_in_force")
+    if "--check" in look:
+        look, topics = topics, look
+    said = story.shell(look)
+    assert "consents.csv" in said and "opt-outs.csv" in said
+    assert "+33612345678  blocked opposed" in said and "+33612345680  allowed consented" in said
+    assert '"verdict":"allowed","reason":"exempt","number":"+33612345680"' in said
+    assert "worker.batch_ms" in said
+    assert "missing" not in story.shell(topics)
+
+
+def test_a_producer_publishes_from_python(story):
+    """A lead producer who copies the program would publish what the scrubber cannot read."""
+    (program,) = story.blocks("test_a_producer_publishes_from_python")
+    exec(compile(program, "docs/producer.md", "exec"), {})
+    assert story.came_out("allowed", 42)["reason"] == "consented"
+
+
+def test_a_producer_publishes_with_kcat(story, kcat):
+    """A lead producer who copies the command would publish what the scrubber cannot read, or without its key."""
+    (command,) = story.blocks("test_a_producer_publishes_with_kcat")
+    story.shell(command)
+    assert story.came_out("blocked", 43)["registers"] == ["internal"]
+    assert b"43" in [message.key() for message in read_all(story.bootstrap, story.topics["blocked"])]
+
+
+def send(story: Story, first: int, phones: list[object]) -> None:
+    leads = ((b"k", prospect(first + at, phone)) for at, phone in enumerate(phones))
+    produce(story.bootstrap, story.topics["prospects"], leads)
+
+
+def test_a_dialler_consumes_from_python(story):
+    """A dialler who copies the program would dial nobody, a blocked number, or the number as it was typed."""
+    (program,) = story.blocks("test_a_dialler_consumes_from_python")
+    send(story, 100, [ALLOWED, OPPOSED, [ALLOWED, "0033612345680"], [ALLOWED, OPPOSED], ALLOWED])
+    story.came_out("allowed", 104)
+    dialled: dict[int, list[str]] = {}
+
+    class Enough(Exception):
+        pass
+
+    def dial(lead: dict, numbers: list[str]) -> None:
+        dialled[lead["id"]] = numbers
+        if lead["id"] == 104:
+            raise Enough
+
+    names = {"dial": dial}
+    with pytest.raises(Enough):
+        exec(compile(program, "docs/dialler.md", "exec"), names)
+    names["consumer"].close()
+    callable_ = "+33612345680"
+    assert {lead: numbers for lead, numbers in dialled.items() if lead >= 100} == {
+        100: [callable_],
+        102: [callable_, callable_],
+        104: [callable_],
+    }
+
+
+def test_a_dialler_consumes_with_kcat(story, kcat):
+    """Who looks at the topic from a terminal would see nothing, or what was aborted."""
+    (command,) = story.blocks("test_a_dialler_consumes_with_kcat")
+    send(story, 200, [ALLOWED])
+    story.came_out("allowed", 200)
+    lines = story.shell(command).splitlines()
+    assert len(lines) == count(story.bootstrap, [story.topics["allowed"]])
+    assert any(line.startswith('k {"id":200,') and '"verdict":"allowed"' in line for line in lines)
+
+
+def test_an_operator_imports_a_delta(story):
+    """The daily import would replace the register, or the dry run would publish."""
+    (script,) = story.blocks("test_an_operator_imports_a_delta")
+    before = run_json(["lists", "status"], story.env)
+    said = story.shell(script)
+    after = run_json(["lists", "status"], story.env)
+    counts = [{r["register"]: r["count"] for r in status["registers"]} for status in (before, after)]
+    assert counts == [{"consent": 2, "internal": 2}, {"consent": 2, "internal": 3}]
+    assert "dry run: nothing was published" in said
+    seqs = {r["register"]: r["seq"] for r in after["registers"]}
+    assert seqs["internal"] == 2, "the dry run must publish nothing"
+
+
+def test_an_operator_starts_a_new_log(kafka, tmp_path):
+    """After a corrupt log the page's way out would leave every worker holding for ever."""
+    stage = Stage(kafka.bootstrap, tmp_path, partitions=2)
+    stage.load("internal", [33612345678])
+    stage.load("consent", [33612345678, 33612345680], "--kind", "allow")
+    stage.load("internal", [33612345679], "--adds")
+    world = Story(kafka.bootstrap, tmp_path)
+    world.topics, world.group, world.env = stage.topics, stage.env["STREAM_SCRUB_WORKER__GROUP_ID"], stage.env
+    with stage.worker("old") as worker:
+        send(world, 1, [ALLOWED, OPPOSED])
+        wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= 2, 60)
+        worker.stop()
+
+    stage.env["STREAM_SCRUB_TOPICS__LOG"] = f"{stage.topics['log']}-new"
+    assert run(["topics"], stage.env).returncode == 0
+    stage.load("internal", [33612345678])
+    stage.load("consent", [33612345680], "--kind", "allow")
+    done = count(kafka.bootstrap, stage.outputs)
+    send(world, 3, [ALLOWED])
+    with stage.worker("held") as worker:
+        wait_until(
+            lambda: worker.logged("holding", why="another worker has judged by position 7, this one knows 4"),
+            60,
+        )
+        worker.stop()
+    assert count(kafka.bootstrap, stage.outputs) == done, "without the page's step 3 it must hold"
+
+    (program,) = world.blocks("test_an_operator_starts_a_new_log")
+    exec(compile(program, "docs/operator.md", "exec"), {})
+    with stage.worker("new") as worker:
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == done + 1, 60, every=0.5)
+        time.sleep(1)
+        worker.stop()
+    assert count(kafka.bootstrap, stage.outputs) == done + 1, "nothing twice"

@@ -1,0 +1,195 @@
+"""What the pages list, held against the code: commands, options, settings, reasons, holds, rules, files and links."""
+
+import ast
+import json
+import re
+import tomllib
+from datetime import UTC, datetime
+
+import pytest
+from typer.main import get_command
+
+from stream_scrub.config import Settings, load
+from stream_scrub.model import Reason
+from stream_scrub.rules import Rulebook
+from stream_scrub.run.cli import app
+from tests.docs.pages import ALL_PAGES, ROOT, anchors, blocks, rows, section, ticked
+
+OPERATOR = ROOT / "docs" / "operator.md"
+DIALLER = ROOT / "docs" / "dialler.md"
+DESIGN = ROOT / "DESIGN.md"
+PACKAGE = ROOT / "stream_scrub"
+
+
+def commands(command, above=""):
+    """Every command, groups opened, by its path."""
+    for name, inner in command.commands.items():
+        path = f"{above} {name}".strip()
+        if hasattr(inner, "commands"):
+            yield from commands(inner, path)
+        else:
+            yield path, inner
+
+
+COMMANDS = dict(commands(get_command(app)))
+
+
+def test_the_command_table_is_the_console():
+    """A user would try a command that is not there, or never learn of one that is."""
+    listed = [
+        " ".join(ticked(cells[0])[0].split()[1:])
+        for cells in rows(
+            section(ROOT / "README.md", "Where to read on")
+            .partition("| command |")[2]
+            .join(("| command |", ""))
+        )
+    ]
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_documented_for_its_command(command):
+    """An option could only be found by reading the source."""
+    told: set[str] = set()
+    for options, of, _ in rows(section(OPERATOR, "Commands")):
+        excepted = re.match(r"all but `(.+)`", of)
+        if (excepted and excepted[1] != command) or of == "all" or of == f"`{command}`":
+            told.update(word for name in ticked(options) for word in name.split() if word.startswith("-"))
+    known = {flag for option in COMMANDS[command].params for flag in option.opts if flag.startswith("-")}
+    assert known | {"--help"} == told
+
+
+def test_the_configuration_table_is_the_settings():
+    """An operator would set a key that is none, or rely on a default that is another."""
+    listed = [
+        (ticked(key)[0], json.loads(ticked(default)[0]))
+        for key, default, _ in rows(section(OPERATOR, "Configuration"))
+    ]
+    held = []
+    for name, field in Settings.model_fields.items():
+        for key, inner in field.annotation.model_fields.items():
+            default = inner.get_default(call_default_factory=True)
+            held.append((f"{name}.{key}", list(default) if isinstance(default, tuple) else default))
+    assert listed == held
+
+
+def test_the_settings_file_on_the_page_is_accepted(tmp_path):
+    """An operator who starts from the example would be refused."""
+    (example,) = [block.text for block in blocks(OPERATOR) if block.language == "toml"]
+    (tmp_path / "stream-scrub.toml").write_text(example)
+    settings = load(environ={}, cwd=tmp_path)
+    assert settings.worker.processes == 2
+    assert tomllib.loads(example)["kafka"]["client"] == settings.kafka.client
+
+
+def test_the_reasons_are_the_closed_set():
+    """A dialler that switches on the reason would meet one that it does not know."""
+    listed = {ticked(reason)[0]: verdict for reason, verdict, _ in rows(section(DIALLER, "Reasons"))}
+    assert listed == {str(reason): str(reason.verdict) for reason in Reason}
+
+
+def test_the_holds_are_those_of_the_code():
+    """An operator who reads a cause in the log would not find what to do about it."""
+    raised = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "StaleIndex":
+                raised.add(ast.literal_eval(node.args[0]))
+    assert {ticked(cause)[0] for cause, _, _ in rows(section(OPERATOR, "Holds"))} == raised
+
+
+def test_the_table_of_rules_is_what_is_shipped():
+    """An operator would import the wrong list, or let one grow too old."""
+    rulebook = Rulebook.load()
+    shipped = {}
+    for code, country in rulebook.countries.items():
+        rule = country.on(datetime.now(UTC).date())
+        ages = {name: str(days) for name, days in rule.max_age_days.items()}
+        shipped[code] = (rule.registers, ages, rule.banned_purposes)
+    listed = {}
+    for code, registers, age, banned in rows(section(OPERATOR, "Registers of the shipped rules")):
+        listed[code] = (
+            frozenset(ticked(registers)),
+            dict(re.findall(r"`(\S+)` (\d+) days", age)),
+            frozenset(ticked(banned)),
+        )
+    assert listed == shipped
+
+
+def names(tree, above=""):
+    """Every class, function, constant and attribute of a module, dotted."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield above + node.name
+            yield from names(node, f"{above}{node.name}." if isinstance(node, ast.ClassDef) else above)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                yield above + (getattr(target, "id", None) or getattr(target, "attr", ""))
+    if isinstance(tree, ast.FunctionDef) and tree.name == "__init__":
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                yield f"{above}{node.attr}"
+
+
+def test_the_design_names_files_and_symbols_that_exist():
+    """A reader would be sent to code that was renamed or is gone."""
+    named = re.findall(r"`([\w/.]+\.py): ([\w.]+)`", DESIGN.read_text())
+    assert len(named) > 30
+    wrong = []
+    for file, symbol in named:
+        path = PACKAGE / file
+        known = set(names(ast.parse(path.read_bytes()))) if path.is_file() else set()
+        known |= {f"{name.split('.')[0]}.{name.split('.')[-1]}" for name in known}
+        if symbol not in known:
+            wrong.append(f"{file}: {symbol}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_named_on_a_page_exist(page):
+    """A reader would look for a file that is not there."""
+    wrong = []
+    for name in re.findall(r"`([\w./-]+/[\w.-]*|[\w-]+\.(?:md|toml|py))`", page.read_text()):
+        folders = [ROOT, PACKAGE, ROOT / "tests"]
+        if page == DESIGN:
+            folders += [folder for folder in PACKAGE.rglob("*") if folder.is_dir()]
+        made = name in {"stream-scrub.toml", ".venv/bin/stream-scrub"}
+        if not made and not any((folder / name).exists() for folder in folders):
+            wrong.append(name)
+    assert wrong == []
+
+
+def test_every_module_is_in_the_file_map():
+    """A file that the map does not name would be found by chance."""
+    text = section(DESIGN, "File map")
+    parts = {"demo_check.py", "demo_data.py", "demo_end.py", "demo_leads.py", "demo_play.py", "demo_view.py"}
+    rooms = {"config"}
+    missing = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        if path.name.startswith("__") or path.name in parts or relative.parts[0] in rooms:
+            continue
+        if path.parent.name == "formats":
+            continue
+        if f"`{path.name}`" not in text and f"`{relative.as_posix()}`" not in text:
+            missing.append(relative.as_posix())
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    """A reader would click into nothing."""
+    wrong = []
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        file, _, fragment = target.partition("#")
+        path = page.parent / file if file else page
+        if not path.exists() or (fragment and fragment not in anchors(path)):
+            wrong.append(target)
+    assert wrong == []
+
+
+def test_pages_name_no_line_numbers():
+    """A line number is wrong after the next change of its file."""
+    assert [page.name for page in ALL_PAGES if re.search(r"\.(py|toml):\d+", page.read_text())] == []

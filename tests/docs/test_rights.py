@@ -1,0 +1,117 @@
+"""The operator's table of rights, given to a user who has no others: everything works; and each of them is needed."""
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from tests.docs.pages import rows, section, ticked
+from tests.docs.test_reference import OPERATOR
+from tests.kafka.broker import Kafka, NoKafka
+from tests.support.outcome import ends
+from tests.support.prospects import produce, prospect
+from tests.support.stage import Stage
+from tests.support.worker import run, wait_until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+# Every client of these tests is ANONYMOUS. A resource that has some right for anyone is closed to all who have none.
+PROPERTIES = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+TYPES = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+@pytest.fixture(scope="module")
+def guarded(kafka):
+    """A real Kafka with access control. Asks for the shared one first: where there is none, there is none of these."""
+    try:
+        with Kafka(properties=PROPERTIES) as made:
+            yield made
+    except NoKafka as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def allow(
+    user: str, kind: ResourceType, name: str, operation: AclOperation, *, prefix: bool = False
+) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if prefix else ResourcePatternType.LITERAL
+    return AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+
+
+def table(stage: Stage, who: str) -> list[AclBinding]:
+    """The rows of one of the table's users, for a stage's topics and group."""
+    roles = {"prospects": "prospects", "opposition.log": "log"}
+    roles |= {f"prospects.{role}": role for role in ("allowed", "blocked")}
+    group = stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]
+    rights = []
+    for user, kind, name, operations in rows(section(OPERATOR, "Rights")):
+        if user != who:
+            continue
+        for each in ticked(name):
+            if each == "worker.group_id":
+                continue
+            real = stage.topics[roles[each]] if each in roles else each.replace("<group_id>", group)
+            real = group if each == "stream-scrub" else real
+            for operation in operations.split(", "):
+                rights.append(
+                    allow(
+                        "ANONYMOUS",
+                        TYPES[kind],
+                        real,
+                        AclOperation[operation.upper()],
+                        prefix="(prefix)" in name,
+                    )
+                )
+    assert rights
+    return rights
+
+
+def closed(stage: Stage) -> list[AclBinding]:
+    """Rights of somebody else on everything, which close it to us."""
+    resources = [(ResourceType.TOPIC, name) for name in stage.topics.values()]
+    resources += [(ResourceType.GROUP, "*"), (ResourceType.TRANSACTIONAL_ID, "*")]
+    return [allow("nobody", kind, name, AclOperation.ALL) for kind, name in resources]
+
+
+def grant(admin: AdminClient, rights: list[AclBinding]) -> None:
+    for made in admin.create_acls(rights).values():
+        made.result(20)
+
+
+def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
+    """An operator who grants what the page says would find a worker that is turned away, and guess for a day."""
+    stage = Stage(guarded.bootstrap, tmp_path, partitions=2)
+    produce(guarded.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "06 12 34 56 78"))]))
+    admin = AdminClient({"bootstrap.servers": guarded.bootstrap})
+    grant(admin, closed(stage))
+    refused = run(["lists", "status"], stage.env)
+    assert refused.returncode == 1, "nothing was closed: proves nothing"
+
+    grant(admin, table(stage, "status, check"))
+    wait_until(lambda: run(["lists", "status"], stage.env).returncode == 0, 20)
+    assert run(["check", "+33612345678"], stage.env).returncode == 0
+
+    grant(admin, table(stage, "import"))
+    stage.load("internal", [33612345678])
+    stage.load("consent", [33612345678], "--kind", "allow")
+
+    grant(admin, table(stage, "worker"))
+    with stage.worker("w1") as worker:
+        wait_until(lambda: ends(guarded.bootstrap, stage.outputs) > 0 or not worker.alive, 60)
+        assert worker.alive, worker.lines()
+        assert worker.stop()[0] == 0
+    assert not worker.logged("batch given up")
+    assert worker.logged("stopped", blocked=1)

@@ -1,0 +1,161 @@
+"""Two readers, one answer; and a stamp changes nothing but itself, whatever a producer sends."""
+
+import json
+import re
+from dataclasses import replace
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.scrub.decode import Unreadable, quick_decoder, read_quickly, read_strictly
+from tests.fakes import law
+from tests.fakes.jsonish import broken, prospects
+from tests.fakes.prospects import MEMBERS, index, read, scrubber
+
+NESTED = MEMBERS._replace(numbers=(("phone",), ("lead", "phone"), ("x", "x")), campaign=("lead", "x"))
+WHOLE = prospects().map(lambda made: made[0])
+ANY = st.one_of(WHOLE, WHOLE, WHOLE, broken())
+INDEX = index()
+QUICK = {members: quick_decoder(members) for members in (MEMBERS, NESTED)}
+
+
+class Strict(Scrubber):
+    """A scrubber in which only the strict reader reads."""
+
+    def __init__(self, like):
+        super().__init__(like.terms, like.rulebook)
+        self._one_flat_number = False
+
+    def _strict(self, value):
+        try:
+            return None if value is None else read_strictly(value, self.terms.members)
+        except Unreadable:
+            return None
+
+
+BOTH_PLACES = [scrubber(law.OPT_OUT), scrubber(law.OPT_IN, stamp="header", mixed="strip")]
+STRICT = [Strict(each) for each in BOTH_PLACES]
+
+
+def comparable(prospect):
+    """Integers beyond every number are kept as text by one reader and as integers by the other."""
+    return prospect._replace(
+        numbers=json.dumps([_plain(n) for n in prospect.numbers]),
+        **{
+            name: json.dumps(_plain(getattr(prospect, name)))
+            for name in ("region", "purpose", "contract", "campaign")
+        },
+    )
+
+
+def _plain(member):
+    if isinstance(member, dict):
+        return {name: _plain(inner) for name, inner in member.items()}
+    if isinstance(member, list):
+        return [_plain(inner) for inner in member]
+    if isinstance(member, int) and not isinstance(member, bool) and len(str(member)) > 40:
+        return str(member)
+    return member if isinstance(member, str | int | float | None) else "absent"
+
+
+@settings(max_examples=400)
+@given(ANY, st.sampled_from([MEMBERS, NESTED]))
+@example(b'{"phone":1e999}', MEMBERS)
+@example(b'{"phone":"06","x":"\xff"}', MEMBERS)
+@example(b'{"phone":{"phone":"06"}}', MEMBERS)
+@example(b'{"x":1e999,"phone":"0612345678"}', MEMBERS)
+@example(b'{"lead":{"phone":1,"x":{"phone":2}}}', NESTED)
+@example(b'{"phone":"0612345678"} ', MEMBERS)
+def test_what_the_quick_reader_takes_the_strict_one_reads_alike(value, members):
+    """A prospect's verdict would hang on which reader happened to take it."""
+    quick = read_quickly(value, members, QUICK[members])
+    if quick is not None:
+        strict = read_strictly(value, members)
+        assert comparable(quick) == comparable(strict)
+        assert quick.head + quick.tail == value
+
+
+@settings(max_examples=60)
+@given(st.lists(ANY, min_size=1, max_size=12))
+def test_a_batch_of_anything_comes_out_as_by_the_strict_reader_alone(values):
+    """The fast way through a batch would allow what the careful one blocks."""
+    for by, strict in zip(BOTH_PLACES, STRICT, strict=True):
+        assert by.scrub(values, INDEX, law.NOW) == strict.scrub(values, INDEX, law.NOW)
+
+
+def names(value):
+    return [name for name, _ in json.loads(value, object_pairs_hook=lambda pairs: pairs, parse_int=str)]
+
+
+SPACES = rb"[ \t\r\n]*"
+
+
+@settings(max_examples=250)
+@given(prospects())
+def test_a_stamp_changes_nothing_but_itself(made):
+    """A producer's members would come out re-encoded, reordered or lost, or with a second verdict among them."""
+    value, members = made
+    batch = BOTH_PLACES[0].scrub([value], INDEX, law.NOW)
+    (out,), (header,) = batch.values, batch.stamps
+    if header is not None:
+        assert out == value and read(header)["reason"] == "unreadable"
+        return
+
+    assert names(out).count("scrub") == 1 and names(out)[-1] == "scrub"
+    kept = [member for member in members if names(b"{" + member + b"}") != ["scrub"]]
+    stamp = out[out.rindex(b'"scrub":{"verdict"') :].rstrip(b" \t\r\n")[:-1]
+    if len(kept) == len(members):
+        assert out.count(stamp) == 1
+        before, after = out.split(b"," + stamp)
+        assert before + after == value
+    spaced = (SPACES + b"," + SPACES).join(map(re.escape, [*kept, stamp]))
+    assert re.fullmatch(SPACES + rb"\{" + SPACES + spaced + SPACES + rb"\}" + SPACES, out)
+
+
+@settings(max_examples=150)
+@given(prospects(), st.integers(0, 10**6))
+def test_stamping_again_changes_the_stamp_alone(made, position):
+    """A prospect that goes through twice would grow, or keep a verdict that no longer holds."""
+    by = BOTH_PLACES[0]
+    once = by.scrub([made[0]], INDEX, law.NOW)
+    again = by.scrub(once.values, INDEX, law.NOW)
+    later = by.scrub(once.values, replace(INDEX, position=position), law.NOW)
+    back = by.scrub(later.values, INDEX, law.NOW)
+
+    assert again == once == back
+    if once.stamps == [None]:
+        assert read(later.values[0])["scrub"] == {**read(once.values[0])["scrub"], "index": position}
+
+
+@settings(max_examples=150)
+@given(prospects())
+def test_the_two_places_of_a_stamp_tell_the_same(made):
+    """Diallers that read headers and diallers that read values would call different numbers."""
+    value = made[0]
+    inside, beside = scrubber(), scrubber(stamp="header")
+    one, other = (by.scrub([value], INDEX, law.NOW) for by in (inside, beside))
+
+    assert one.allowed == other.allowed and one.tally == other.tally
+    if one.stamps[0] is None:
+        stamp = read(one.values[0]).pop("scrub")
+        assert read(other.stamps[0]) == stamp
+        members = read(one.values[0])
+        del members["scrub"]
+        assert read(other.values[0]) == members
+        assert b"scrub" in value or other.values[0] == value or b"\\u" in value
+    else:
+        assert one == other
+
+
+@settings(max_examples=60)
+@given(st.lists(ANY, min_size=1, max_size=4), st.lists(ANY, max_size=4))
+def test_a_prospects_verdict_does_not_hang_on_its_neighbours(values, others):
+    """The same lead would be allowed in one batch and blocked in the next."""
+    for by in BOTH_PLACES:
+        alone = by.scrub(values, INDEX, law.NOW)
+        among = by.scrub([*others, *values], INDEX, law.NOW)
+        size = len(values)
+        assert (alone.allowed, alone.values, alone.stamps) == (
+            *(among.allowed[-size:], among.values[-size:], among.stamps[-size:]),
+        )

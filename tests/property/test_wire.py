@@ -1,0 +1,127 @@
+"""The log's bytes: what goes out comes in again, in parts that a broker takes, readable by anybody's roaring."""
+
+import json
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroaring import BitMap64
+
+from stream_scrub.index import as_bitmap
+from stream_scrub.lists import wire
+from stream_scrub.lists.wire import Seal, Source
+from stream_scrub.model import RegisterKind
+
+NUMBERS = st.one_of(
+    st.integers(0, 2**64 - 1),
+    st.builds(lambda block, near: max(0, block * 2**16 + near), st.integers(0, 2**20), st.integers(-2, 2)),
+)
+DIGITS = st.text("0123456789abcdef", min_size=64, max_size=64)
+SEALS = st.builds(
+    Seal,
+    format=st.just(wire.FORMAT),
+    register=st.text(max_size=8),
+    register_kind=st.sampled_from(RegisterKind),
+    kind=st.sampled_from(["delta", "full"]),
+    seq=st.integers(1, 2**53),
+    adds=st.integers(0, 2**53),
+    removes=st.integers(0, 2**53),
+    count=st.integers(0, 2**53),
+    effective_at=st.text(max_size=20),
+    source=st.builds(Source, st.one_of(st.text(max_size=20), st.just(',"chain":"x"}')), DIGITS),
+    parts=st.lists(DIGITS, max_size=3),
+    chain=st.just(""),
+)
+
+
+@given(SEALS, DIGITS)
+def test_a_seal_comes_in_as_it_went_out(seal, previous):
+    """A follower would refuse a sound log, or read other counts than were sealed."""
+    value, chain = wire.encode_seal(seal, previous)
+    read, content = wire.decode_seal(value)
+
+    assert {**json.loads(value)} == {**json.loads(value), "chain": chain}
+    assert list(json.loads(value))[-1] == "chain"
+    for name in Seal.__struct_fields__[:-1]:
+        assert getattr(read, name) == getattr(seal, name)
+    assert (read.chain, content) == (chain, value.rpartition(b',"chain":"')[0])
+
+
+@given(SEALS, DIGITS)
+def test_the_chain_can_be_checked_without_any_of_this_code(seal, previous):
+    """An auditor with twenty lines of Go could not verify the log."""
+    value, _ = wire.encode_seal(seal, previous)
+    content, chain = value[: -len(',"chain":""}') - 64], value[-66:-2].decode()
+
+    assert value[len(content) :] == b',"chain":"' + chain.encode() + b'"}'
+    assert sha256(previous.encode() + content).hexdigest() == chain
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_seal_is_refused_in_words(value):
+    """A worker would end in a traceback instead of holding and saying why."""
+    with pytest.raises(ValueError, match=r"seal|format"):
+        wire.decode_seal(value)
+
+
+@given(st.sets(NUMBERS, max_size=200))
+def test_parts_hold_the_numbers_and_nothing_twice(numbers):
+    """Numbers would be lost on the way to the log."""
+    parts = [BitMap64.deserialize(part) for part in wire.split(BitMap64(sorted(numbers)))]
+
+    assert set().union(*parts) == numbers
+    assert sum(map(len, parts)) == len(numbers)
+
+
+@pytest.mark.parametrize("spread", [2_000, 30_000, 2**17])
+def test_large_deltas_are_cut_into_parts_that_a_broker_takes(spread):
+    """The first import of a national list would be refused by the broker."""
+    gaps = np.random.default_rng(spread).integers(1, spread, 450_000, dtype=np.uint64)
+    numbers = as_bitmap(np.uint64(33_600_000_000) + np.cumsum(gaps, dtype=np.uint64))
+
+    parts = wire.split(numbers)
+
+    assert len(parts) > 1
+    assert max(map(len, parts)) <= wire.PART_BYTES_MAX == 768 * 1024
+    read = [BitMap64.deserialize(part) for part in parts]
+    assert BitMap64.union(*read) == numbers
+    assert sum(map(len, read)) == len(numbers)
+    assert all(a.max() < b.min() for a, b in zip(read, read[1:], strict=False))
+
+
+@given(st.sets(NUMBERS, min_size=1, max_size=50))
+def test_a_part_is_portable_roaring_as_its_specification_says(numbers):
+    """A follower in another language could not read the log."""
+    (part,) = wire.split(BitMap64(sorted(numbers)))
+
+    assert portable(part) == numbers
+
+
+def portable(value):
+    """RoaringFormatSpec, its extension for 64 bits: read with nothing but integers (no run containers met here)."""
+    members, at = set(), 8
+    for _ in range(int.from_bytes(value[:8], "little")):
+        high = int.from_bytes(value[at : at + 4], "little") << 32
+        low, at = portable_32(value, at + 4)
+        members |= {high | each for each in low}
+    assert at == len(value)
+    return members
+
+
+def portable_32(value, at):
+    def short(place):
+        return int.from_bytes(value[place : place + 2], "little")
+
+    cookie = int.from_bytes(value[at : at + 4], "little")
+    assert cookie == 12346, "a cookie without runs"
+    size = int.from_bytes(value[at + 4 : at + 8], "little")
+    keys = [(short(at + 8 + 4 * i), short(at + 10 + 4 * i) + 1) for i in range(size)]
+    at += 8 + 8 * size  # descriptions and offsets
+    found = []
+    for key, count in keys:
+        assert count <= 4096, "an array container"
+        found += [key << 16 | short(at + 2 * i) for i in range(count)]
+        at += 2 * count
+    return found, at

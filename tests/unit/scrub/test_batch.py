@@ -1,0 +1,238 @@
+"""Whole batches: one index and one moment for all, several numbers, hold and block, the two places of a stamp."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from stream_scrub.errors import StaleIndex
+from tests.fakes import law
+from tests.fakes.prospects import CONSENTING, NUMBER, OTHER, index, scrub, scrubber
+
+CLEAR, OPPOSED = b'{"phone":"0611111111"}', b'{"phone":"0612345678"}'
+BOTH = b'{"phone":["0611111111","0612345678"]}'
+ODD = b'{"phone":"06\\u0031 1111111"}'
+MIXTURE = [CLEAR, OPPOSED, None, BOTH, b"", ODD, b'{"phone":"x"}', b'{"phone":"+14155552671"}', CLEAR]
+
+
+@pytest.mark.parametrize("stamp", ["value", "header"])
+@pytest.mark.parametrize("mixed", ["block", "strip"])
+@pytest.mark.parametrize("text", [law.OPT_OUT, law.OPT_IN])
+def test_a_batch_gives_what_each_prospect_would_get_alone(stamp, mixed, text):
+    """A verdict would hang on who else happened to be in the batch."""
+    by = scrubber(text, stamp=stamp, mixed=mixed)
+    together = by.scrub(MIXTURE, index(), law.NOW)
+
+    alone = [scrub(value, by) for value in MIXTURE]
+    assert together.allowed == [each.allowed for each in alone]
+    assert together.values == [each.value for each in alone]
+    assert together.stamps == [each.header for each in alone]
+    assert sum(together.tally.values()) == len(MIXTURE)
+
+
+def test_an_empty_batch_is_an_empty_batch():
+    """A quiet topic would stop the worker."""
+    batch = scrubber().scrub([], index(), law.NOW)
+
+    assert (batch.allowed, batch.values, batch.stamps, +batch.tally) == ([], [], [], {})
+
+
+def test_every_stamp_of_a_batch_names_one_index_and_one_moment():
+    """Nobody could say afterwards by which lists a transaction was judged."""
+    batch = scrubber(stamp="header").scrub(MIXTURE, index(), law.NOW)
+
+    stamps = [json.loads(stamp) for stamp in batch.stamps]
+    assert {(stamp["index"], stamp["at"]) for stamp in stamps} == {(1234, "2026-11-24T12:00:00.123Z")}
+
+
+def test_the_index_given_is_the_index_used():
+    """A number opposed since the last batch would still be called, or one no longer opposed be lost."""
+    by = scrubber()
+    before, after = law.index(law.register("list")), law.index(law.register("list", [OTHER]), position=5000)
+
+    assert scrub(CLEAR, by, before).reason == "clear"
+    assert scrub(CLEAR, by, after).reason == "opposed"
+    assert scrub(CLEAR, by, after).stamp["index"] == 5000
+    assert scrub(CLEAR, by, before).reason == "clear"
+
+
+@pytest.mark.parametrize(
+    ("value", "mixed", "allowed", "reason", "callable_"),
+    [
+        (BOTH, "block", False, "opposed", None),
+        (BOTH, "strip", True, "clear", ["+33611111111"]),
+        (b'{"phone":["0612345678","0611111111"]}', "strip", True, "clear", ["+33611111111"]),
+        (b'{"phone":["0611111111","0633333333"]}', "block", True, "clear", None),
+        (
+            b'{"phone":["0611111111","0633333333"]}',
+            "strip",
+            True,
+            "clear",
+            ["+33611111111", "+33633333333"],
+        ),
+        (b'{"phone":["0612345678","0612345678"]}', "strip", False, "opposed", None),
+        (b'{"phone":["x","0611111111"]}', "block", False, "invalid-number", None),
+        (b'{"phone":["x","0611111111"]}', "strip", True, "clear", ["+33611111111"]),
+        (b'{"phone":["x","y"]}', "strip", False, "invalid-number", None),
+        (b'{"phone":["x","0612345678"]}', "block", False, "opposed", None),
+        (b'{"phone":["+14155552671","0611111111"]}', "block", False, "no-rule", None),
+        (b'{"phone":["+14155552671","0611111111"]}', "strip", True, "clear", ["+33611111111"]),
+        (b'{"phone":["0611111111",{}]}', "block", False, "invalid-number", None),
+    ],
+)
+def test_several_numbers_are_each_judged_and_one_can_block_all(value, mixed, allowed, reason, callable_):
+    """A dialler would call an opposed number because another one in the same lead was clear."""
+    out = scrub(value, scrubber(mixed=mixed))
+
+    assert (out.allowed, out.reason) == (allowed, reason)
+    assert out.stamp.get("callable") == callable_
+    assert len(out.stamp["numbers"]) == 2
+    for entry in out.stamp["numbers"]:
+        if callable_ is not None:
+            assert (entry["verdict"] == "allowed") is (entry.get("number") in callable_)
+
+
+def test_numbers_in_several_members_are_one_prospect():
+    """A lead's second telephone would go unjudged."""
+    by = scrubber(numbers=("phone", "mobile", "home.phone"))
+
+    out = scrub(b'{"phone":"0611111111","mobile":["0633333333"],"home":{"phone":"0612345678"}}', by)
+    assert (out.allowed, out.reason) == (False, "opposed")
+    assert [entry["number"] for entry in out.stamp["numbers"]] == [
+        *("+33611111111", "+33633333333", "+33612345678")
+    ]
+    assert scrub(b'{"mobile":"0611111111"}', by).stamp["number"] == "+33611111111"
+
+
+def test_the_shortest_end_counts_for_a_prospect_with_several_numbers():
+    """A dialler would keep calling a number after its verdict ran out."""
+    gb = law.OPT_OUT.replace('"FR"', '"GB"', 1).replace('["FR", "RE"]', '["GB"]').replace("= 28", "= 3")
+    by = scrubber(mixed="strip")
+    by = type(by)(by.terms, law.rulebook(law.OPT_OUT, gb))
+
+    out = scrub(b'{"phone":["0611111111","+447400123456"]}', by)
+
+    assert out.stamp["until"] == "2026-11-27"
+    assert [entry["until"] for entry in out.stamp["numbers"]] == ["2026-12-22", "2026-11-27"]
+
+
+@pytest.mark.parametrize("value", [CLEAR, ODD, BOTH, b'{"phone":["0611111111"]}'])
+def test_without_a_fresh_register_the_batch_is_held(value):
+    """Prospects would be called by a list that is out of date."""
+    old = law.index(law.register("list", days_old=31))
+    for at in (old, law.index(law.register("internal")), law.index(law.allow("list"))):
+        with pytest.raises(StaleIndex, match="list") as caught:
+            scrubber(stale="hold").scrub([b"", value, CLEAR], at, law.NOW)
+        assert caught.value.cause == "register"
+        assert "061" not in str(caught.value) and "336" not in str(caught.value)
+
+
+def test_with_block_only_those_that_need_the_register_are_blocked():
+    """One old list would stop the leads of every country, though the operator chose otherwise."""
+    old = law.index(law.register("list", [NUMBER], days_old=31), law.register("internal", [CONSENTING]))
+    values = [CLEAR, OPPOSED, b'{"phone":"0622222222"}', b'{"phone":"0611111111","contract":true}', b""]
+
+    batch = scrubber(stamp="header").scrub(values, old, law.NOW)
+
+    stamps = [json.loads(stamp) for stamp in batch.stamps]
+    assert [stamp["reason"] for stamp in stamps] == [
+        *("stale-register", "stale-register", "opposed", "contract", "unreadable")
+    ]
+    assert stamps[0]["registers"] == ["list"]
+
+
+def test_what_needs_no_stale_register_is_not_held():
+    """Leads that only need fresh lists would wait for a list of another country."""
+    old = law.index(law.register("list", days_old=31), law.register("internal", [NUMBER]))
+    values = [OPPOSED, b'{"phone":"0611111111","contract":true}', b"x", b'{"phone":"+14155552671"}']
+
+    batch = scrubber(stale="hold").scrub(values, old, law.NOW)
+
+    assert +batch.tally == {"opposed": 1, "contract": 1, "unreadable": 1, "no-rule": 1}
+
+
+def test_hold_gives_no_verdict_at_all():
+    """Half a batch would be emitted, and the other half again later."""
+    old = law.index(law.register("list", days_old=31))
+    values = list(MIXTURE)
+
+    with pytest.raises(StaleIndex):
+        scrubber(stale="hold").scrub(values, old, law.NOW)
+    assert values == MIXTURE
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        (b'"contract":true', "contract"),
+        (b'"purpose":"press"', "exempt"),
+        (b'"purpose":["Press"]', "exempt"),
+        (b'"purpose":"sales"', "opposed"),
+        (b'"contract":"non"', "opposed"),
+        (b'"contract":false,"purpose":null', "opposed"),
+        (b'"campaign":"acme"', "opposed"),
+    ],
+)
+def test_facts_of_a_prospect_reach_its_rule(members, reason):
+    """A client's own customers would be lost, or everybody's opposition lifted."""
+    assert scrub(b'{"phone":"0612345678",' + members + b"}").reason == reason
+
+
+def test_a_campaigns_own_opposition_counts_for_it_alone():
+    """Who opposed to one client would be called for it, or be lost for all others."""
+    at = law.index(law.register("list"), law.register("internal@acme", [OTHER]))
+
+    assert scrub(b'{"phone":"0611111111","campaign":"ACME"}', at=at).reason == "opposed"
+    assert scrub(b'{"phone":"0611111111","campaign":"other"}', at=at).reason == "clear"
+    assert scrub(CLEAR, at=at).reason == "clear"
+
+
+def test_a_barred_prefix_blocks_beside_numbers_of_the_same_line():
+    """The first number of a batch would decide for all others of its kind."""
+    at = law.index(
+        law.register("list"), law.allow("consent", [33162123456, 33163123456]), law.allow("washed")
+    )
+    values = [b'{"phone":"0163123456"}', b'{"phone":"0162123456"}', b'{"phone":"0163123456"}']
+
+    batch = scrubber(law.OPT_IN, stamp="header").scrub(values, at, law.NOW)
+
+    assert [json.loads(stamp)["reason"] for stamp in batch.stamps] == [
+        *("consented", "not-callable", "consented")
+    ]
+
+
+def test_the_day_of_a_rule_is_its_countrys_day():
+    """For two hours a night the law of yesterday would be applied."""
+    text = law.OPT_OUT.replace("2020-01-01", "2026-11-25")
+    late = law.NOW.replace(hour=22, minute=59)
+
+    verdicts = [
+        json.loads(scrubber(text, stamp="header").scrub([CLEAR], index(), at).stamps[0])["reason"]
+        for at in (late, late + timedelta(minutes=1))
+    ]
+    assert verdicts == ["no-rule", "clear"]
+
+
+@pytest.mark.parametrize("name", ["téléphone", "the phone", "a:b", "x" * 300])
+def test_a_number_member_may_have_any_name(name):
+    """A producer whose members have other names could not use the scrubber."""
+    value = json.dumps({name: "0612345678", "n": 1}, ensure_ascii=False).encode()
+    escaped = json.dumps({name: "0612345678", "n": 1}).encode()
+
+    for each in (value, escaped):
+        assert scrub(each, scrubber(numbers=(name,))).reason == "opposed"
+
+
+def test_one_member_may_serve_twice():
+    """A configuration that reads the region from the campaign, or the like, would fail at the first prospect."""
+    members = scrubber().terms.members._replace(campaign=("country",), contract=("country",))
+
+    out = scrub(b'{"phone":"0611111111","country":"FR"}', scrubber(members=members))
+    assert out.reason == "clear"
+
+
+def test_percent_signs_and_odd_digests_stay_as_they_are():
+    """A stamp is made by a template: a register's name could break it."""
+    at = law.index(law.register("list"), law.register("internal@50%d", [OTHER]))
+    for value in (b'{"phone":"0611111111","campaign":"50%d"}', b'{"phone":["0611111111"],"campaign":"50%d"}'):
+        assert scrub(value, at=at).stamp["registers"] == ["internal@50%d"]
