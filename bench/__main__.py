@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -49,7 +48,16 @@ class Contender:
 
 
 def _bare(stage: "Stage", topics: dict[str, str], group: str) -> list[str]:
-    return [sys.executable, "-m", "bench.bare", stage.bootstrap, topics["prospects"], topics["allowed"], group]
+    # -P: the bench's modules stay out of its path
+    return [
+        sys.executable,
+        "-P",
+        str(ROOT / "bench/bare.py"),
+        stage.bootstrap,
+        topics["prospects"],
+        topics["allowed"],
+        group,
+    ]
 
 
 def _worker(_stage: "Stage", _topics: dict[str, str], group: str) -> list[str]:
@@ -78,7 +86,9 @@ class Stage:
         self._position = -1
 
     def _topics(self, run: str) -> dict[str, str]:
-        shared = {role: f"bench-{self._unique}-{role}" for role in ("prospects", "recalled", "log", "requests")}
+        shared = {
+            role: f"bench-{self._unique}-{role}" for role in ("prospects", "recalled", "log", "requests")
+        }
         return shared | {role: f"bench-{self._unique}-{role}{run}" for role in ("allowed", "blocked")}
 
     def _environment(self, topics: dict[str, str], **settings: Any) -> dict[str, str]:
@@ -91,13 +101,24 @@ class Stage:
         self._command(["topics", "--partitions", str(data.PARTITIONS)], self._environment(topics), _COMMAND_S)
         return topics
 
-    @staticmethod
-    def _command(arguments: list[str], env: dict[str, str], timeout_s: float) -> str:
-        done = subprocess.run(
-            [SCRIPT, *arguments], env=env, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+    def _command(self, arguments: list[str], env: dict[str, str], timeout_s: float) -> str:
+        command = [SCRIPT, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self._folder,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Failed(f"stream-scrub {arguments[0]} took longer than {timeout_s:.0f} s") from None
         if done.returncode:
-            raise Failed(f"stream-scrub {arguments[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise Failed(
+                f"stream-scrub {arguments[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
         return done.stdout
 
     def produce(self) -> None:
@@ -114,7 +135,15 @@ class Stage:
             }
         )
         for at, value in enumerate(self._prospects.values):
-            arguments = (topic, value, data.key(at), data.partition(at), None, None, self._prospects.timestamp(at))
+            arguments = (
+                topic,
+                value,
+                data.key(at),
+                data.partition(at),
+                None,
+                None,
+                self._prospects.timestamp(at),
+            )
             try:
                 producer.produce(*arguments)
             except BufferError:
@@ -147,19 +176,23 @@ class Stage:
         env = self._environment(topics, worker__group_id=group, **contender.settings)
         try:
             figures = self._runner.run(
-                contender.command(self, topics, group), env, group, len(self._prospects), self._folder / f"{name}.log"
+                contender.command(self, topics, group),
+                env,
+                group,
+                len(self._prospects),
+                self._folder / f"{name}.log",
             )
             outputs = {role: topics[role] for role in (oracle.ALLOWED, oracle.BLOCKED)}
             found = oracle.check(
                 oracle.read(self.bootstrap, outputs), self._prospects, contender.kind, self._position
             )
-            if not found.right:
-                raise Failed(f"its output is {found}")
-        except Failed as failed:
+        except (Failed, TimeoutError, KafkaException) as failed:
             raise Failed(f"{contender.name}, round {round_}: {failed}") from None
         finally:
             self._delete({topics[role] for role in ("allowed", "blocked")})
             self._forget(group)
+        if not found.right:
+            raise Failed(f"{contender.name}, round {round_}: its output is {found}")
         say(
             f"round {round_}: {contender.name}: {figures.records_per_s:,.0f} records/s, {figures.work_us:.2f} us"
             f" a record, {figures.peak_mb:.0f} MB; oracle: {found}"
@@ -167,7 +200,9 @@ class Stage:
         return Run(contender.name, round_, figures)
 
     def _delete(self, topics: set[str]) -> None:
-        for future in self._admin.delete_topics(sorted(topics), operation_timeout=30).values() if topics else ():
+        for future in (
+            self._admin.delete_topics(sorted(topics), operation_timeout=30).values() if topics else ()
+        ):
             with suppress(KafkaException):  # it is not there, or goes with the broker
                 future.result(40)
         self._made -= topics
@@ -233,7 +268,6 @@ def main() -> int:
     if min(prospects, numbers, given.rounds) < 1:
         parser.error("every number must be at least 1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
-    os.chdir(ROOT)  # the bare loop is started as a module of it
     try:
         runs, settings, own_broker = run(prospects, numbers, given.rounds)
     except Failed as failed:
@@ -242,8 +276,10 @@ def main() -> int:
     except NoKafka as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        return 130
     file = report.write(runs, settings, given.out, own_broker=own_broker, usual=(prospects, numbers) == USUAL)
-    report.show(runs, Console(width=max(150, Console().width)))
+    report.show(runs, Console(width=max(132, Console().width)))
     print(f"written: {file.name} in {given.out.name}/")
     return 0
 

@@ -32,7 +32,12 @@ def main(bootstrap: str, source: str, output: str, group: str) -> None:
     )
     producer = Producer(
         options.producer_options(
-            bootstrap, {}, {}, transactional_id=f"bare-{group}", max_bytes=None, logs=ClientLog(log, "producer")
+            bootstrap,
+            {},
+            {},
+            transactional_id=f"bare-{group}",
+            max_bytes=None,
+            logs=ClientLog(log, "producer"),
         )
     )
     producer.init_transactions(_DEADLINE_S)

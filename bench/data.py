@@ -72,7 +72,8 @@ def register_numbers(count: int, seed: int = 1) -> NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     found = np.empty(0, np.int64)
     while len(found) < count:
-        found = np.unique(np.concatenate((found, _draw(rng, count - len(found) + 1000))))
+        found = np.sort(np.concatenate((found, _draw(rng, count - len(found) + 1000))))
+        found = found[np.append(True, np.diff(found) > 0)]  # several times faster than np.unique
     return rng.permutation(found)[:count]
 
 
@@ -81,9 +82,11 @@ def prospects(count: int, register: NDArray[np.int64], seed: int = 2) -> Prospec
     rng = np.random.default_rng(seed)
     denied = rng.random(count) < HITS
     others = np.empty(0, np.int64)
+    held = np.sort(register)
     while len(others) < count:
         drawn = _draw(rng, count - len(others) + 1000)
-        others = np.concatenate((others, drawn[~np.isin(drawn, register)]))
+        near = held[np.minimum(np.searchsorted(held, drawn), len(held) - 1)]
+        others = np.concatenate((others, drawn[near != drawn]))
     numbers = np.where(denied, rng.choice(register, count), others[:count])
     ways = rng.random(count)
     words = random.Random(seed)
@@ -129,7 +132,11 @@ def _blocks(begin: str) -> NDArray[np.int64]:
     found = []
     rng = random.Random(0)
     for block in range(100, 800):
-        tries = [block * BLOCK, block * BLOCK + BLOCK - 1, *(block * BLOCK + rng.randrange(BLOCK) for _ in range(3))]
+        tries = [
+            block * BLOCK,
+            block * BLOCK + BLOCK - 1,
+            *(block * BLOCK + rng.randrange(BLOCK) for _ in range(3)),
+        ]
         if str(block)[0] in begin and all(map(_is_french, tries)):
             found.append(block)
     return np.array(found, np.int64)

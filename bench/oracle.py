@@ -55,7 +55,9 @@ class Found:
     def __str__(self) -> str:
         if self.right:
             return f"right: {self.records:,} records, {self.allowed:,} allowed, {self.blocked:,} blocked"
-        return "WRONG: " + "; ".join(f"{what} x {n}: {self.first.get(what, '')}" for what, n in self.wrong.items())
+        return "WRONG: " + "; ".join(
+            f"{what} x {n}: {self.first.get(what, '')}" for what, n in self.wrong.items()
+        )
 
 
 def check(outs: Iterable[Out], prospects: Prospects, kind: Kind, position: int) -> Found:
@@ -104,7 +106,9 @@ def _stamp(out: Out, original: bytes, kind: Kind) -> Any:
     """The stamp, if everything else is as it came in."""
     value = out.value or b""
     if kind == "header":
-        kept = value == original and out.headers is not None and [name for name, _ in out.headers] == ["scrub"]
+        kept = (
+            value == original and out.headers is not None and [name for name, _ in out.headers] == ["scrub"]
+        )
         return _parsed(out.headers[0][1]) if kept and out.headers else None
     head = original[:-1] + b',"scrub":'
     if out.headers or not value.startswith(head) or not value.endswith(b"}"):

@@ -65,19 +65,21 @@ def summary(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 def show(runs: Sequence[Run], console: Console) -> None:
     """The table, and what to know about it."""
-    table = Table(title="median [min-max]", title_justify="left", box=None, pad_edge=False)
-    table.add_column("contender")
+    table = Table(
+        title="Median \\[least-most] of each contender's runs", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("contender", no_wrap=True)
     for name in (
         "records/s",
-        "CPU us a record",
-        "x bare",
-        "whole life: us",
-        "x bare",
-        "start-up CPU s",
-        "start-up s",
-        "peak MB",
+        "CPU us\na record",
+        "\nx bare",
+        "whole life\nCPU us",
+        "\nx bare",
+        "start-up\nCPU s",
+        "start-up\ns",
+        "peak\nMB",
     ):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for contender, found in summary(runs).items():
         table.add_row(
             contender,
@@ -92,22 +94,25 @@ def show(runs: Sequence[Run], console: Console) -> None:
         )
     console.print(table)
     console.print(
-        "CPU is user+sys of the whole process, all threads. The first pair counts from the moment it has its partitions to its"
-        "\nlast commit: the bold ratio, the budgets' one. Whole life counts from exec to exit; its difference is the start-up"
-        " (imports,\nand for a worker the replay of the register), which a longer run dilutes. Ratios are medians of per-round ratios."
+        "CPU is user+sys of the whole process with all its threads. The first two columns of it count from the moment that it"
+        "\nhas its partitions to its last commit; their ratio, in bold, is the budgets' one. Whole life counts from exec to exit,"
+        "\nwith the start-up (imports; for a worker the replay of the register too), which a longer run dilutes."
+        "\nA ratio is the median of the rounds' own ratios.",
+        soft_wrap=True,
     )
     noisy = [run for run in runs if _noise(run.figures) > 0.1]
     if noisy:
         worst = max(noisy, key=lambda run: _noise(run.figures))
         console.print(
-            f"[yellow]Not alone on the machine: in {len(noisy)} of {len(runs)} runs other processes or a hypervisor took more than"
-            f" 10 % of a core (at most {_noise(worst.figures):.0%}). Repeat on an idle machine.[/]"
+            f"[yellow]Not alone on the machine: in {len(noisy)} of {len(runs)} runs other processes or a hypervisor took"
+            f"\nmore than 10 % of a core (at most {_noise(worst.figures):.0%}). Repeat on an idle machine.[/]",
+            soft_wrap=True,
         )
 
 
 def _cell(found: dict[str, float], form: str) -> str:
     middle, least, most = (form.format(found[name]) for name in ("median", "min", "max"))
-    return f"{middle} \\[{least}-{most}]"
+    return f"{middle}\n[dim]\\[{least}-{most}][/]"
 
 
 def _noise(figures: Figures) -> float:
@@ -154,7 +159,9 @@ def _first_line(command: list[str]) -> str:
     return "" if done.returncode else (done.stdout or done.stderr).partition("\n")[0]
 
 
-def write(runs: Sequence[Run], settings: dict[str, Any], folder: Path, *, own_broker: bool, usual: bool) -> Path:
+def write(
+    runs: Sequence[Run], settings: dict[str, Any], folder: Path, *, own_broker: bool, usual: bool
+) -> Path:
     """All of it as JSON; returns the file, which never replaces another."""
     now = datetime.now(UTC)
     slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", cpu_model().lower())).strip("-")

@@ -122,6 +122,7 @@ class Runner:
             started = time.monotonic()
             process = subprocess.Popen(
                 command,
+                cwd=log.parent,  # no stream-scrub.toml of somebody's checkout
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -166,7 +167,9 @@ class Runner:
                 break
             self._alive(process)
             if now - changed > _STALLED_S or now - assigned > _STALLED_S + records / _SLOWEST_PER_S:
-                raise Failed(f"{done} of {records} records after {now - assigned:.0f} s, and too slow or stalled")
+                raise Failed(
+                    f"{done} of {records} records after {now - assigned:.0f} s, and too slow or stalled"
+                )
             time.sleep(_EVERY_S)
         after = _Usage.now(pid, self._broker)
         peak_mb = peak_mb_of(pid)

@@ -43,12 +43,14 @@ class Source:
         topic: str,
         on_assignment: Callable[[str, list[int]], None] = lambda _e, _p: None,
     ) -> None:
+        self._options = options
         self._consumer = Consumer(options)
         self._topic = topic
         self._tell = on_assignment
         self._moves: list[tuple[str, list[int]]] = []
         self._must_rewind = False
         self._paused = False
+        self._failed = False
         self._delivered: set[int] = set()
         self.partitions: set[int] = set()
         self.metadata = b""
@@ -56,6 +58,7 @@ class Source:
 
     def subscribe(self) -> None:
         """Join the group. Partitions arrive during later polls."""
+        self._failed = False
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -92,6 +95,8 @@ class Source:
 
         Raises Unavailable when a rewind is due and the broker cannot be asked, else what the broker answered.
         """
+        if self._failed:
+            self._renew()
         if self._paused:
             self._consumer.resume(self._assignment())
             self._paused = False
@@ -104,10 +109,19 @@ class Source:
         for message in messages:
             if (error := message.error()) is not None:
                 self._must_rewind = True
+                self._failed = self._failed or error.fatal()
                 raise translate(error, f"consuming {self._topic}")
         if messages:
             self.metadata = self._membership()
         return messages
+
+    def _renew(self) -> None:
+        """A consumer that failed for good is replaced: its partitions come back, or go to others, as after a crash."""
+        self._consumer.close()
+        self._has_moved()
+        self.partitions.clear()
+        self._consumer = Consumer(self._options)
+        self.subscribe()
 
     def idle(self, wait_s: float) -> None:
         """Stay in the group without taking records, while the worker holds. Blocks for `wait_s`."""

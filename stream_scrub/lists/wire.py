@@ -1,4 +1,4 @@
-"""The log's format: parts and seals (schemas/seal.schema.json, schemas/part.schema.json), bytes out and bytes in.
+"""The log's format: parts and seals (schemas/seal.schema.json, schemas/part-headers.schema.json), bytes out and bytes in.
 
 A delta is its parts, then its seal. A part's value is portable 64-bit roaring (the RoaringFormatSpec's 64-bit
 extension), its headers say `part`, `register`, `seq` and `i`. The seal's value is one JSON object whose last member

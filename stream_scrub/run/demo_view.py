@@ -205,7 +205,7 @@ def show_for(*, as_json: bool) -> Show:
 
 def _import_line(made: Effect) -> str:
     refused = f", {made.refused:,} lines refused" if made.refused else ""
-    return f"  {made.register:<9} {made.kind:<5} {made.count:>9,} numbersin {made.took_s:.2f} s{refused}"
+    return f"  {made.register:<9} {made.kind:<5} {made.count:>9,} numbers in {made.took_s:.2f} s{refused}"
 
 
 def _of(figures: Figures, verdict: Verdict) -> int:

@@ -29,14 +29,14 @@ MASK = "[number]"
 # Keys whose numbers are never a phone number, however many digits they have. A new one is added here.
 COUNTS = frozenset(
     """
-    adds age_s allowed batch blocked bytes chunks count counts duration_ms end failures held_s index lag lag_s left_s
-    line next_offset offset offsets partition partitions parts per_s pid port position prospects recalled record_limit
-    records removes rows seq size took_ms took_s total waited_ms waited_s
+    adds age_s allowed away_s batch blocked bytes chunks count counts code duration_ms end failures held_s index lag lag_s left_s
+    line next_offset offset offsets partition partitions parts pause_s per_s pid port position prospects recalled record_limit
+    records registers removes rows seq size took_ms took_s total tries waited_ms waited_s
     """.split()  # noqa: SIM905 - a word a line would say no more
 )
 
 # Keys whose text comes from the settings, never from a record: a host named ip-10-123-145-67 keeps its name.
-NAMES = frozenset({"worker", "topic"})
+NAMES = frozenset({"worker", "topic", "broker", "client", "group"})
 
 # What may stand between the digits of one number: spaces, dots, hyphens and brackets of every script, and invisible
 # marks. Not ":" and ",": times, ports and lists of counts have those.

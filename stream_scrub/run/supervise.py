@@ -6,7 +6,6 @@ consumer and its own copy of the index. The parent only watches: it passes signa
 
 import multiprocessing
 import signal
-import socket
 import sys
 import threading
 import time
@@ -31,7 +30,7 @@ def run(settings: Settings) -> int:
     stopping = threading.Event()
     _on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
-    identity = settings.worker.id or socket.gethostname()
+    identity = settings.worker.id
     if settings.worker.processes == 1:
         return one(settings, identity, log.bind(worker=identity), stopping)
     return _several(settings, identity, log, stopping)

@@ -17,12 +17,12 @@ def run(
     """The exit code: 1 when something differs, or with `only_look` is missing. Raises Unavailable, Refused."""
     log = logs.configure("error", settings.log.format)
     deadline = Deadline.after(_ASK_S)
-    topics = wiring.topics(settings, log)
     names = settings.topics.model_dump()
-    states = plan(names, topics.describe(list(names.values()), deadline), partitions)
-    missing = [state for state in states if state.state == "missing"]
-    if missing and not only_look:
-        topics.create(missing, replication, deadline)
+    with wiring.topics(settings, log) as topics:
+        states = plan(names, topics.describe(list(names.values()), deadline), partitions)
+        missing = [state for state in states if state.state == "missing"]
+        if missing and not only_look:
+            topics.create(missing, replication, deadline)
     rows = []
     for state in states:
         done = "created" if state.state == "missing" and not only_look else state.state

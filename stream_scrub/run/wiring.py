@@ -1,10 +1,13 @@
 """From settings to parts. The one place where rooms meet: nothing else builds a source, a session or a follower."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
+from stream_scrub.errors import Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clientlog, options
 from stream_scrub.kafka.log import KafkaLogReader, KafkaLogWriter
@@ -12,6 +15,7 @@ from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Source
 from stream_scrub.kafka.topics import Topics, plan
 from stream_scrub.kafka.topics import record_limit as plan_limit
+from stream_scrub.kafka.translate import translate
 from stream_scrub.lists.follow import Follower, replay_to_end
 from stream_scrub.model import Deadline
 from stream_scrub.rules import Rulebook
@@ -25,7 +29,13 @@ _ASK_S = 15.0
 
 def refused_properties(settings: Settings) -> list[str]:
     """Client properties that would break a promise, each with its reason: for `config.load`."""
-    return options.refusals(settings.kafka.client, settings.kafka.consumer, settings.kafka.producer)
+    kafka = settings.kafka
+    problems = options.refusals(kafka.client, kafka.consumer, kafka.producer, protocol=kafka.group_protocol)
+    if settings.worker.processes > 1 and "group.instance.id" in {**kafka.client, **kafka.consumer}:
+        problems.append(
+            "kafka.consumer: group.instance.id is one worker's own, it cannot serve worker.processes > 1"
+        )
+    return problems
 
 
 def rulebook(settings: Settings) -> Rulebook:
@@ -50,12 +60,24 @@ def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = Tru
     return Scrubber(terms, rulebook(settings))
 
 
-def topics(settings: Settings, log: FilteringBoundLogger) -> Topics:
+@contextmanager
+def _said_why(logs: clientlog.ClientLog) -> Iterator[None]:
+    """A broker that turns us away looks like one that is away: the call times out, only the client's log knows."""
+    try:
+        yield
+    except Unavailable as error:
+        if logs.refusal is not None:
+            raise translate(logs.refusal, "asking") from error
+        raise
+
+
+@contextmanager
+def topics(settings: Settings, log: FilteringBoundLogger) -> Iterator[Topics]:
     """The broker's topics."""
     kafka = settings.kafka
-    return Topics(
-        options.admin_options(kafka.bootstrap_servers, kafka.client, logs=clientlog.ClientLog(log, "admin"))
-    )
+    logs = clientlog.ClientLog(log, "admin")
+    with _said_why(logs):
+        yield Topics(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs))
 
 
 def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
@@ -63,16 +85,15 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     topics are not as a worker needs them.
     """
     names = settings.topics.model_dump()
-    found = topics(settings, log).describe(list(names.values()), Deadline.after(_ASK_S))
+    with topics(settings, log) as there:
+        found = there.describe(list(names.values()), Deadline.after(_ASK_S))
     return plan_limit(plan(names, found, 1))
 
 
-def log_reader(settings: Settings, log: FilteringBoundLogger) -> KafkaLogReader:
+def log_reader(settings: Settings, logs: clientlog.ClientLog) -> KafkaLogReader:
     """A reader at the log's start."""
     kafka = settings.kafka
-    made = options.log_reader_options(
-        kafka.bootstrap_servers, kafka.client, kafka.consumer, logs=clientlog.ClientLog(log, "follower")
-    )
+    made = options.log_reader_options(kafka.bootstrap_servers, kafka.client, kafka.consumer, logs=logs)
     return KafkaLogReader(made, settings.topics.log)
 
 
@@ -91,9 +112,11 @@ def log_writer(settings: Settings, register: str, log: FilteringBoundLogger) -> 
 
 def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
     """The index at the log's end, for commands that look once. Raises Corrupt, Unavailable, Refused."""
-    reader = log_reader(settings, log)
+    logs = clientlog.ClientLog(log, "follower")
+    reader = log_reader(settings, logs)
     try:
-        return replay_to_end(reader, Deadline.after(_ASK_S))
+        with _said_why(logs):
+            return replay_to_end(reader, Deadline.after(_ASK_S))
     finally:
         reader.close()
 
@@ -104,7 +127,7 @@ def worker(
     """A worker and the follower that it judges by; start the follower before running the worker."""
     kafka, topics = settings.kafka, settings.topics
     follower = Follower(
-        lambda: log_reader(settings, log),
+        lambda: log_reader(settings, clientlog.ClientLog(log, "follower")),
         on_swap=lambda index, seconds: _swapped(index, seconds, counters, log),
         on_trouble=lambda text: log.warning("following the log", trouble=text),
     )

@@ -143,7 +143,10 @@ class Worker:
         self._usable()
         messages = self._source.poll(self._pace.batch_records, self._pace.batch_s)
         if not messages:
-            self._resumed()
+            if (
+                self._counters.holding != "register"
+            ):  # that one ends when a batch needs no stale register any more
+                self._resumed()
             return
         started = time.perf_counter()
         index = self._usable()

@@ -3,7 +3,7 @@ phonenumbers and plain sets. Slow, short, and sharing nothing with the engine.
 """
 
 import json
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import phonenumbers
@@ -56,7 +56,7 @@ def parse(value: bytes | None) -> dict | None:
     return None if len(names) > len(set(names)) else dict(pairs)
 
 
-@lru_cache(maxsize=None)
+@cache
 def number(text: str, region: str) -> tuple[int, str, int] | None:
     """(E.164 digits, region, type) of a valid number."""
     try:

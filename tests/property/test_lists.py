@@ -456,7 +456,7 @@ def test_parts_without_seal_are_followed_by_no_others():
     part = LogRecord(10, *records[0])
     later = LogRecord(11, b"list", records[0][1], wire.part_headers("adds", "list", 3, 0))
 
-    replay, error = follow([*first_delta(), part, later])
+    _, error = follow([*first_delta(), part, later])
     assert error is not None and "log offset 10" in str(error) and "without seal" in str(error)
     assert base.seq == 1
 

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 
 import phonenumbers
 from confluent_kafka import Producer
@@ -41,7 +41,7 @@ def prospect(at: int, phone: object, **more: object) -> bytes:
     return json.dumps(lead, separators=(",", ":")).encode()
 
 
-@lru_cache(maxsize=None)
+@cache
 def true_number(text: str, region: str = "FR") -> int | None:
     """What phonenumbers says of a text: the E.164 digits of a valid number."""
     try:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 SCRIPT = str(Path(sys.executable).with_name("stream-scrub"))
 
@@ -41,7 +42,7 @@ class WorkerProcess:
         self.log_file = log_file
         self.process: subprocess.Popen | None = None
 
-    def start(self) -> "WorkerProcess":
+    def start(self) -> Self:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self._command, env=self._env, stdout=log, stderr=log)
         return self
@@ -85,7 +86,7 @@ class WorkerProcess:
             for line in self.lines()
         )
 
-    def __enter__(self) -> "WorkerProcess":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

@@ -43,7 +43,8 @@ def test_a_delta_leaves_the_register_before_it_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("age", "old"), [(timedelta(days=30), False), (timedelta(days=30, seconds=1), True), (-timedelta(1), False)]
+    ("age", "old"),
+    [(timedelta(days=30), False), (timedelta(days=30, seconds=1), True), (-timedelta(1), False)],
 )
 def test_a_list_is_too_old_only_after_its_last_day(age, old):
     """A worker would hold while the list may still be used, or call by one that may not."""

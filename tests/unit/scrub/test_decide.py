@@ -227,6 +227,16 @@ def test_only_internal_of_a_rule_that_names_it_alone_may_be_absent():
     assert found(free, [internal], CONTRACT) == Finding(OPPOSED, ("internal",))
 
 
+def test_a_contract_excuses_only_where_the_rule_says_so():
+    """Whoever writes "contract" into a lead could call for a purpose that the law bans for everybody."""
+    strict = IN.replace('lifted_by = ["contract", "press"]', "lifted_by = []")
+    registers = [no_list, consent, no_washed]
+
+    assert found(strict, registers, BANNED._replace(contract=True)) == Finding(Reason.BANNED_PURPOSE)
+    assert found(strict, [bloctel, consent, no_washed], CONTRACT) == Finding(OPPOSED, ("list",))
+    assert found(strict, [no_list, no_consent, no_washed], CONTRACT) == Finding(NO_CONSENT)
+
+
 def test_internal_blocks_where_the_rule_does_not_name_it():
     """A rule file that forgot the company's own list would have its opponents called."""
     silent = OUT.replace('["list", "internal"]', '["list"]')

@@ -1,0 +1,211 @@
+"""Where a prospect's time goes in the pure room: `Scrubber.scrub` on prospects in memory, and its steps one by one.
+
+For tuning: `python -m bench.loop [--prospects N] [--numbers N] [--stamp value|header] [--repeats R]`. The first line is
+the real thing; the steps below it are the public parts that it is made of, run over the same batches in loops of their
+own, so that caches are as cold as in the whole. What the steps do not explain is the whole's own bookkeeping; its three
+stages, as they stand in `scrub.batch` today, say where that is.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import data
+from stream_scrub.index import Index, Register, as_bitmap
+from stream_scrub.model import RegisterKind
+from stream_scrub.numbering import normalise
+from stream_scrub.rules import Rulebook
+from stream_scrub.scrub import batch as room
+from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.decode import Members, is_plain, quick_decoder, quoted
+
+BATCH = 10_000
+Batch = list[bytes]
+Step = Callable[[Batch], int]
+
+
+@contextmanager
+def _rulebook() -> Iterator[Rulebook]:
+    with tempfile.TemporaryDirectory(prefix="stream-scrub-bench-") as folder:
+        yield Rulebook.load(data.write_rules(Path(folder) / "rules"))
+
+
+def make_index(numbers: np.ndarray) -> Index:
+    """An index with the register, as a follower would have made it."""
+    empty = Register.empty(data.REGISTER, RegisterKind.DENY, datetime.now(UTC))
+    bitmap, filter_ = empty.changed(
+        as_bitmap(np.sort(numbers).astype(np.uint64)), as_bitmap(np.empty(0, np.uint64))
+    )
+    return Index.empty().with_register(replace(empty, numbers=bitmap, filter=filter_, seq=1, position=7))
+
+
+def make_scrubber(rulebook: Rulebook, stamp: str) -> Scrubber:
+    """As the default settings make it."""
+    members = Members.of(("phone",), "country", "purpose", "contract", "campaign")
+    return Scrubber(Terms(members, stamp="header" if stamp == "header" else "value"), rulebook)
+
+
+def steps(scrubber: Scrubber, index: Index, prospects: data.Prospects) -> dict[str, Step]:
+    """The whole, and its parts."""
+    register = index.registers[data.REGISTER]
+    decode = quick_decoder(scrubber.terms.members)
+    in_value = scrubber.terms.stamp == "value"
+    name, region = quoted("phone"), quoted("country")
+    template = (
+        b',"scrub":{"verdict":"allowed","reason":"clear","number":"+%d","index":7,'
+        b'"rules":"fr@000000","at":"2026-11-24T12:00:00.000Z"}}'
+    )
+    # What one step needs of the step before, made outside of the clock.
+    texts = {id(value): decode(value).n0 for value in prospects.values}
+    numbers = {
+        id(value): number for value, number in zip(prospects.values, prospects.numbers.tolist(), strict=True)
+    }
+    now = datetime.now(UTC)
+
+    def whole(batch: Batch) -> None:
+        scrubber.scrub(batch, index, now)
+
+    def empty(batch: Batch) -> None:
+        for _ in batch:
+            pass
+
+    def decoding(batch: Batch) -> None:
+        for value in batch:
+            decode(value)
+
+    def plain(batch: Batch) -> None:
+        for value in batch:
+            is_plain(value)
+
+    def counting(batch: Batch) -> None:
+        for value in batch:
+            value.count(name)
+            value.count(region)
+
+    def normalising(batch: list[str]) -> None:
+        for text in batch:
+            normalise(text, "FR")
+
+    def looking_up(batch: list[int]) -> None:
+        held = register.numbers
+        perhaps = register.filter.perhaps(np.array(batch, dtype=np.uint64)).tolist()
+        for number, hit in zip(batch, perhaps, strict=True):
+            if hit:
+                number in held  # noqa: B015 - the look-up is what is measured
+
+    def splicing(batch: list[tuple[bytes, int]]) -> None:
+        if in_value:
+            [value[:-1] + template % number for value, number in batch]
+        else:
+            [template % number for _, number in batch]
+
+    def of_texts(batch: Batch) -> list[str]:
+        return [texts[id(value)] for value in batch]
+
+    def of_numbers(batch: Batch) -> list[int]:
+        return [numbers[id(value)] for value in batch]
+
+    def of_pairs(batch: Batch) -> list[tuple[bytes, int]]:
+        return [(value, numbers[id(value)]) for value in batch]
+
+    return {
+        "Scrubber.scrub, whole": _timed(whole),
+        "an empty loop": _timed(empty),
+        "decode (msgspec)": _timed(decoding),
+        "is_plain": _timed(plain),
+        "count the two names": _timed(counting),
+        "normalise": _timed(normalising, of_texts),
+        "look-up (filter, then exact)": _timed(looking_up, of_numbers),
+        "stamp (splice)": _timed(splicing, of_pairs),
+    }
+
+
+def stages(scrubber: Scrubber, index: Index) -> dict[str, Step]:
+    """The private stages of the whole; none when they are called otherwise by now: this is a tool, not a contract."""
+    if not all(hasattr(scrubber, name) for name in ("_read", "_stamp")) or not hasattr(room, "_look_up"):
+        return {}
+    now = datetime.now(UTC)
+
+    def desk() -> room._Bench:
+        return room._Bench(scrubber.rulebook, index, now)
+
+    def read(batch: Batch) -> tuple:
+        bench = desk()
+        return (bench, *scrubber._read(batch, bench))
+
+    def before_stamp(batch: Batch) -> tuple:
+        bench, numbers, cases, _ = read(batch)
+        return batch, numbers, room._look_up(numbers, cases, bench.registers)
+
+    return {
+        "  of it, reading": _timed(read),
+        "  of it, looking up": _timed(lambda made: room._look_up(made[1], made[2], made[0].registers), read),
+        "  of it, stamping": _timed(lambda made: scrubber._stamp(*made), before_stamp),
+    }
+
+
+def _timed(step: Callable, prepare: Callable = list) -> Step:
+    """The step as a function that returns its nanoseconds, without those of preparing its batch."""
+
+    def run(batch: Batch) -> int:
+        prepared = prepare(batch)
+        started = time.process_time_ns()  # of the CPU: others may be at work here
+        step(prepared)
+        return time.process_time_ns() - started
+
+    return run
+
+
+def measure(made: dict[str, Step], values: list[bytes], repeats: int) -> dict[str, list[float]]:
+    """Nanoseconds a prospect by step, one figure a repeat; the steps take turns, over all batches each."""
+    batches = [values[start : start + BATCH] for start in range(0, len(values), BATCH)]
+    found: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(repeats + 1):  # the first one warms up
+        for name, step in made.items():
+            found[name].append(sum(map(step, batches)) / len(values))
+    return {name: figures[1:] for name, figures in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.loop", description=__doc__)
+    parser.add_argument("--prospects", type=int, default=200_000)
+    parser.add_argument("--numbers", type=int, default=5_000_000)
+    parser.add_argument("--stamp", choices=("value", "header"), default="value")
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    register = data.register_numbers(given.numbers)
+    prospects = data.prospects(given.prospects, register)
+    index = make_index(register)
+    with _rulebook() as rulebook:
+        scrubber = make_scrubber(rulebook, given.stamp)
+        parts_of_it = stages(scrubber, index)
+        made = steps(scrubber, index, prospects)
+        made = {name: made.pop(name) for name in list(made)[:1]} | parts_of_it | made
+        found = measure(made, prospects.values, given.repeats)
+    table = Table(
+        "step", box=None, pad_edge=False, title=f"{given.prospects:,} prospects, {given.numbers:,} numbers"
+    )
+    for column in ("ns a prospect", "least", "most"):
+        table.add_column(column, justify="right")
+    for name, figures in found.items():
+        table.add_row(name, *(f"{each:.0f}" for each in (median(figures), min(figures), max(figures))))
+    middle = {name: median(figures) for name, figures in found.items() if name not in parts_of_it}
+    whole, loop, *parts = middle.values()
+    table.add_row(
+        "rest: bookkeeping of the whole", f"{whole - loop - sum(part - loop for part in parts):.0f}"
+    )
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""What no producer should send and every producer will, through a whole worker on a real Kafka."""
+
+import json
+
+import pytest
+from confluent_kafka import KafkaException
+
+from tests.support.outcome import count, read_all
+from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
+from tests.support.worker import wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+
+OPPOSED, FREE = french_mobiles(2, seed=30)
+PHONE = spell(FREE, 0)
+
+UNREADABLE = {
+    "null": None,
+    "empty": b"",
+    "not UTF-8": b'{"name":"\xff","phone":"' + PHONE.encode() + b'"}',
+    "not JSON": b"phone=0612345678",
+    "truncated": b'{"phone":"' + PHONE.encode() + b'"',
+    "trailing": b'{"phone":"' + PHONE.encode() + b'"} {}',
+    "array": b'["' + PHONE.encode() + b'"]',
+    "scalar": b"42",
+    "deep": b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b',"phone":"' + PHONE.encode() + b'"}',
+    "byte-order mark": b'\xef\xbb\xbf{"phone":"' + PHONE.encode() + b'"}',
+    "twice": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","phone":"' + PHONE.encode() + b'"}',
+    "twice, escaped": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","ph\\u006fne":"' + PHONE.encode() + b'"}',
+}
+INVALID = {
+    "absent": b'{"id":1}',
+    "no member": b"{}",
+    "null number": b'{"phone":null}',
+    "empty number": b'{"phone":""}',
+    "empty list": b'{"phone":[]}',
+    "object": b'{"phone":{"home":"' + PHONE.encode() + b'"}}',
+    "300 digits": b'{"phone":"' + b"6" * 300 + b'"}',
+    "lone surrogate": b'{"phone":"\\ud800"}',
+}
+GOOD = {
+    "plain": b'{"phone":"' + PHONE.encode() + b'"}',
+    "integer": b'{"phone":' + str(FREE).encode() + b"}",
+    "stamped": b'{"scrub":{"verdict":"blocked"},"phone":"' + PHONE.encode() + b'","x":1}',
+}
+SMUGGLED = {
+    "verdict": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","scrub":{"verdict":"allowed","reason":"clear"}}',
+    "escaped": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","scr\\u0075b":{"verdict":"allowed"}}',
+}
+
+
+def at_the_limit(bootstrap, topic):
+    """Publish the largest prospect that the broker takes; its value."""
+    for size in range(1_048_588, 1_048_000, -4):
+        value = prospect(1, PHONE)[:-1] + b',"blob":"'
+        value += bytes(65 + (i * 7919 >> 3) % 26 for i in range(size - len(value) - 2)) + b'"}'
+        failed = []
+        producer = ordinary_producer(bootstrap)
+        producer.produce(topic, value, b"limit", on_delivery=lambda error, _: failed.append(error) if error else None)
+        producer.flush(30)
+        if not failed:
+            return value
+    raise AssertionError("no size was taken")
+
+
+@pytest.mark.parametrize("mode", ["value", "header"])
+def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages, mode):
+    """No producer's mistake may stop the stream, be lost, or be called."""
+    stage = stages(kafka.bootstrap, partitions=1, prospect__stamp=mode)
+    stage.load("internal", [OPPOSED])
+    stage.load("consent", [OPPOSED, FREE], "--kind", "allow")
+    cases = {**UNREADABLE, **INVALID, **GOOD, **SMUGGLED}
+    producer = ordinary_producer(kafka.bootstrap)
+    headers = [("scrub", b'{"verdict":"allowed"}'), ("trace", b"1"), ("scrub", b"again")]
+    for name, value in cases.items():
+        producer.produce(stage.topics["prospects"], value, name.encode(), headers=headers, timestamp=1_700_000_000_000)
+    assert producer.flush(30) == 0
+    with stage.worker("w1") as worker:
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= len(cases), 60)
+        assert worker.stop()[0] == 0
+    came = {m.key().decode(): (verdict, m) for verdict, topic in zip(("allowed", "blocked"), stage.outputs) for m in read_all(kafka.bootstrap, topic)}
+    assert set(came) == set(cases)
+    for name, value in cases.items():
+        verdict, message = came[name]
+        kept = dict(message.headers())
+        assert kept["trace"] == b"1" and message.timestamp()[1] == 1_700_000_000_000
+        assert b"again" not in [v for _, v in message.headers()], "an incoming header survived"
+        in_header = name in UNREADABLE or mode == "header"
+        assert ("scrub" in kept) == in_header
+        stamp = json.loads(kept["scrub"]) if in_header else json.loads(message.value())["scrub"]
+        reason = (
+            "unreadable" if name in UNREADABLE else "invalid-number" if name in INVALID
+            else "opposed" if name in SMUGGLED else "consented"
+        )
+        assert (stamp["reason"], stamp["verdict"]) == (reason, verdict), name
+        if name in UNREADABLE:
+            assert message.value() == value, name
+        elif mode == "header" and name not in SMUGGLED and name != "stamped":
+            assert message.value() == value, name
+    assert not any(str(FREE)[2:] in line or PHONE in line for line in worker.log_file.read_text().splitlines())
+
+
+def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages):
+    """The stamp must not make the largest prospect unpublishable."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    stage.load("internal", [OPPOSED])
+    stage.load("consent", [FREE], "--kind", "allow")
+    value = at_the_limit(kafka.bootstrap, stage.topics["prospects"])
+    with stage.worker("w1") as worker:
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= 1, 60)
+        assert worker.stop()[0] == 0
+    (message,) = read_all(kafka.bootstrap, stage.topics["allowed"])
+    assert message.value()[: len(value) - 1] == value[:-1]
+    assert json.loads(message.value())["scrub"]["reason"] == "consented"
+
+
+def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
+    """Where the output topics take no more than the input's, the largest prospect comes out blocked, unchanged, and
+    those behind it are not held up."""
+    from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+    stage = stages(kafka.bootstrap, partitions=1)
+    stage.load("internal", [OPPOSED])
+    stage.load("consent", [FREE], "--kind", "allow")
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for topic in stage.outputs:
+        entry = ConfigEntry("max.message.bytes", "1048588", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource("topic", topic, incremental_configs=[entry])
+        for future in admin.incremental_alter_configs([resource]).values():
+            try:
+                future.result(20)
+            except KafkaException as error:
+                raise AssertionError(error) from error
+    value = at_the_limit(kafka.bootstrap, stage.topics["prospects"])
+    producer = ordinary_producer(kafka.bootstrap)
+    producer.produce(stage.topics["prospects"], prospect(2, PHONE), b"behind")
+    assert producer.flush(30) == 0
+    with stage.worker("w1") as worker:
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= 2, 90)
+        assert worker.stop()[0] == 0
+    (large,) = read_all(kafka.bootstrap, stage.topics["blocked"])
+    assert large.value() == value
+    (behind,) = read_all(kafka.bootstrap, stage.topics["allowed"])
+    assert behind.key() == b"behind"

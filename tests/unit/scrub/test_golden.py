@@ -1,0 +1,26 @@
+"""Old verdicts given again: the log up to a stamp's position, the rules of its digest and the prospect say the same."""
+
+from datetime import datetime
+
+from stream_scrub.rules import Rulebook, RuleFile
+from stream_scrub.scrub.batch import Scrubber, Terms
+from tests.fakes import golden
+from tests.fakes.prospects import MEMBERS
+
+
+def test_an_old_prospect_gets_the_stamp_that_it_got():
+    """Years later nobody could prove why somebody was called."""
+    index = golden.replayed("sound").index
+    rules = RuleFile("fr.toml", "fr.toml", (golden.GOLDEN / "stamps" / "fr.toml").read_bytes())
+    rulebook = Rulebook.of([rules])
+    told = list(golden.lines("stamps/stamps.jsonl"))
+
+    assert len(told) > 80
+    for line in told:
+        terms = Terms(MEMBERS, mixed=line["mixed"], stamp=line["stamp"], stale="block")
+        batch = Scrubber(terms, rulebook).scrub(
+            [golden.unpacked(line["in"])], index, datetime.fromisoformat(line["now"])
+        )
+        assert batch.allowed == [line["allowed"]]
+        assert batch.values == [golden.unpacked(line["out"])]
+        assert batch.stamps == [golden.unpacked(line["header"])]

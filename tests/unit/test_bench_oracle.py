@@ -1,0 +1,167 @@
+"""The bench's oracle finds every way of being wrong: a figure of a wrong contender would be worth nothing."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from bench import data, loop, oracle
+from bench.oracle import Out
+from stream_scrub.rules import Rulebook
+
+POSITION = 7
+REGISTER = data.register_numbers(2_000)
+PROSPECTS = data.prospects(500, REGISTER)
+OPPOSED = int(PROSPECTS.denied.argmax())
+CLEAR = int((~PROSPECTS.denied).argmax())
+
+
+def stamp(at: int) -> bytes:
+    """What a right stamp looks like, by hand."""
+    verdict = (
+        b'"verdict":"blocked","reason":"opposed"'
+        if PROSPECTS.denied[at]
+        else b'"verdict":"allowed","reason":"clear"'
+    )
+    registers = b'"registers":["internal"],' if PROSPECTS.denied[at] else b""
+    return b'{%s,"number":"+%d",%s"index":7,"rules":"fr@9c01f2","at":"2026-11-24T12:00:00.123Z"}' % (
+        verdict,
+        PROSPECTS.numbers[at],
+        registers,
+    )
+
+
+def right(kind: oracle.Kind) -> list[Out]:
+    """What a right contender gives."""
+    outs = []
+    for at, value in enumerate(PROSPECTS.values):
+        role = oracle.BLOCKED if PROSPECTS.denied[at] and kind != "bare" else oracle.ALLOWED
+        headers = [("scrub", stamp(at))] if kind == "header" else None
+        spliced = value[:-1] + b',"scrub":' + stamp(at) + b"}" if kind == "value" else value
+        outs.append(Out(role, data.partition(at), data.key(at), spliced, PROSPECTS.timestamp(at), headers))
+    return outs
+
+
+def check(outs: list[Out], kind: oracle.Kind = "value") -> oracle.Found:
+    return oracle.check(outs, PROSPECTS, kind, POSITION)
+
+
+def replaced(at: int, **members: object) -> list[Out]:
+    outs = right("value")
+    outs[at] = outs[at]._replace(**members)
+    return outs
+
+
+def changed(at: int, old: bytes, new: bytes) -> list[Out]:
+    value = right("value")[at].value
+    assert value is not None and old in value
+    return replaced(at, value=value.replace(old, new))
+
+
+@pytest.mark.parametrize("kind", ["bare", "value", "header"])
+def test_a_right_output_is_right(kind: oracle.Kind) -> None:
+    """Every record of a right contender passes, and is counted."""
+    found = check(right(kind), kind)
+
+    assert found.right, str(found)
+    assert found.records == len(PROSPECTS)
+    assert found.blocked == (0 if kind == "bare" else PROSPECTS.denied.sum())
+
+
+def test_one_wrong_verdict_is_found() -> None:
+    """One opposed prospect among all of them that is allowed, with a stamp that says so."""
+    value = PROSPECTS.values[OPPOSED]
+    allowed = stamp(OPPOSED).replace(b'"blocked","reason":"opposed"', b'"allowed","reason":"clear"')
+    allowed = allowed.replace(b'"registers":["internal"],', b"")
+    outs = replaced(OPPOSED, role=oracle.ALLOWED, value=value[:-1] + b',"scrub":' + allowed + b"}")
+
+    found = check(outs)
+
+    assert found.wrong == {"wrong verdict or stamp": 1}
+
+
+WRONGS: dict[str, tuple[Callable[[], list[Out]], str]] = {
+    "one clear prospect blocked": (lambda: replaced(CLEAR, role=oracle.BLOCKED), "wrong verdict or stamp"),
+    "one opposed prospect in the allowed topic": (
+        lambda: replaced(OPPOSED, role=oracle.ALLOWED),
+        "wrong verdict or stamp",
+    ),
+    "another number": (lambda: changed(CLEAR, b'"number":"+33', b'"number":"+34'), "wrong verdict or stamp"),
+    "another position": (lambda: changed(CLEAR, b'"index":7', b'"index":8'), "wrong verdict or stamp"),
+    "another register": (lambda: changed(OPPOSED, b'["internal"]', b'["bloctel"]'), "wrong verdict or stamp"),
+    "no rules": (lambda: changed(CLEAR, b"fr@9c01f2", b""), "wrong verdict or stamp"),
+    "a member changed": (lambda: changed(CLEAR, b'"FR"', b'"BE"'), "no stamp, or bytes or headers not kept"),
+    "no stamp": (
+        lambda: replaced(CLEAR, value=PROSPECTS.values[CLEAR]),
+        "no stamp, or bytes or headers not kept",
+    ),
+    "a broken stamp": (
+        lambda: changed(CLEAR, b'{"verdict"', b'{{"verdict"'),
+        "no stamp, or bytes or headers not kept",
+    ),
+    "one lost": (lambda: right("value")[1:], "lost"),
+    "one twice": (lambda: [*right("value"), right("value")[CLEAR]], "twice"),
+    "one of another input": (lambda: changed(CLEAR, b'{"id":', b'{"id":9000'), "from nowhere"),
+    "no value": (lambda: replaced(CLEAR, value=None), "from nowhere"),
+    "another key": (lambda: replaced(CLEAR, key=b"x"), "partition, key or timestamp not kept"),
+    "another partition": (lambda: replaced(CLEAR, partition=99), "partition, key or timestamp not kept"),
+    "another timestamp": (lambda: replaced(CLEAR, timestamp=1), "partition, key or timestamp not kept"),
+    "another order": (lambda: right("value")[::-1], "order not kept"),
+}
+
+
+@pytest.mark.parametrize("name", WRONGS)
+def test_anything_wrong_is_found(name: str) -> None:
+    """One wrong record, or a wrong order, is enough."""
+    make, what = WRONGS[name]
+
+    found = check(make())
+
+    assert found.wrong[what] >= 1, str(found)
+    assert not found.right
+
+
+@pytest.mark.parametrize("kind", ["bare", "header"])
+def test_foreign_headers_and_changed_bytes_are_found(kind: oracle.Kind) -> None:
+    """Where the value must stay as it came, one byte more is wrong, and so is one header more."""
+    for members in ({"value": PROSPECTS.values[0] + b" "}, {"headers": [("scrub", stamp(0)), ("x", b"")]}):
+        outs = right(kind)
+        outs[0] = outs[0]._replace(**members)
+
+        assert check(outs, kind).wrong.total() == 1
+
+
+@pytest.mark.parametrize("kind", ["value", "header"])
+def test_the_product_passes(kind: oracle.Kind, tmp_path) -> None:
+    """The scrubber under the bench's rule, without Kafka, gives what the oracle expects: the rule decides by the register."""
+    scrubber = loop.make_scrubber(Rulebook.load(data.write_rules(tmp_path / "rules")), kind)
+
+    batch = scrubber.scrub(PROSPECTS.values, loop.make_index(REGISTER), datetime.now(UTC))
+
+    outs = [
+        Out(
+            oracle.ALLOWED if batch.allowed[at] else oracle.BLOCKED,
+            data.partition(at),
+            data.key(at),
+            batch.values[at],
+            PROSPECTS.timestamp(at),
+            None if (made := batch.stamps[at]) is None else [("scrub", made)],
+        )
+        for at in range(len(PROSPECTS))
+    ]
+    found = check(outs, kind)
+    assert found.right, str(found)
+
+
+def test_the_data_is_what_the_bench_says_it_is() -> None:
+    """The register is distinct; a fifth of the prospects are in it; the spellings are mixed as said; about 220 bytes."""
+    prospects = data.prospects(20_000, REGISTER)
+    held = set(REGISTER.tolist())
+    phones = [value.split(b'"phone":"')[1].split(b'"')[0] for value in prospects.values]
+
+    assert len(held) == len(REGISTER)
+    assert [number in held for number in prospects.numbers.tolist()] == prospects.denied.tolist()
+    assert prospects.denied.mean() == pytest.approx(0.2, abs=0.02)
+    assert sum(b" " in phone for phone in phones) / 20_000 == pytest.approx(0.4, abs=0.02)
+    assert sum(phone[:1] == b"+" for phone in phones) / 20_000 == pytest.approx(0.3, abs=0.02)
+    assert sum(map(len, prospects.values)) / 20_000 == pytest.approx(220, abs=5)
