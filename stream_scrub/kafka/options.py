@@ -23,6 +23,8 @@ _CONSUMER: dict[str, Any] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "isolation.level": "read_committed",  # also makes a new owner wait for its predecessor's pending offsets
+}
+_FETCH: dict[str, Any] = {
     "fetch.queue.backoff.ms": 10,  # at librdkafka's 1 s a backlog idles between two fetches
     "fetch.wait.max.ms": 50,
 }
@@ -156,6 +158,7 @@ def consumer_options(
         "queued.max.messages.kbytes": 65_536,
         "max.poll.interval.ms": 300_000,
         **(classic if protocol == "classic" else {}),
+        **_FETCH,
         **consumer,
         **_CONSUMER,
         "auto.offset.reset": "earliest",
@@ -165,7 +168,7 @@ def consumer_options(
 
 
 def log_reader_options(
-    bootstrap: str, client: Properties, consumer: Properties, *, logs: ClientLog | None
+    bootstrap: str, client: Properties, consumer: Properties, *, group_id: str, logs: ClientLog | None
 ) -> dict[str, Any]:
     """A reader of the log: member of no group, told of the end, and of any offset that is gone."""
     ours = {
@@ -175,12 +178,13 @@ def log_reader_options(
     }
     return {
         **_base(bootstrap, client, logs),
+        **_FETCH,
+        "check.crcs": True,
         **ours,
         **_CONSUMER,
-        "check.crcs": True,
         "auto.offset.reset": "error",
         "enable.partition.eof": True,
-        "group.id": "stream-scrub-follower",
+        "group.id": group_id,  # of no group, but the client cannot do without a name, nor the broker without its right
     }
 
 

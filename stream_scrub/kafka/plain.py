@@ -21,7 +21,7 @@ from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Header
 
 _ASK_S = 10.0
-_LINGER_MS = 10  # what a lead producer would choose that cares for latency and for full batches
+_LINGER_MS = 25  # fewer, fuller batches: the embedded broker finds an offset by walking from batch to batch
 _FETCH_WAIT_MS = 20  # the embedded broker does not wake a waiting fetch, so the wait is the reader's latency
 _BATCH_RECORDS = 10_000
 

@@ -29,8 +29,8 @@ from stream_scrub.run.importing import Change, Effect, Order
 
 _INTERNAL = 1_000_000
 _LEADS = 30_000
-# All of it stays in memory: what is sent, what comes out, and the clients' buffers between.
-_PROSPECTS_MAX = 3_000_000
+# All of it stays in memory, 1 GiB of a million and a half, and the embedded broker slows down as its partitions grow.
+_PROSPECTS_MAX = 1_500_000
 _PROSPECTS_A_PARTITION = (
     12_500  # of at most 400 bytes with their stamp: under the broker's 5 MiB, compressed or not
 )

@@ -4,7 +4,6 @@ No number of the demo's is ever shown, only how many there are.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -251,16 +250,16 @@ def _bars(f: Figures) -> Table:
     table.add_column(justify="right", width=7)
     table.add_column(width=_BAR)
 
-    def row(name: str, count: int, style: str, bar: Callable[[str], Text]) -> None:
-        filled = "█" * round(_BAR * count / total)
-        table.add_row(Text(name, style=style), f"{count:,}", f"{count / total:.1%}", bar(filled))
+    def row(name: str, count: int, style: str, colour: str) -> None:
+        bar = Text("█" * round(_BAR * count / total), style=colour)
+        table.add_row(Text(name, style=style), f"{count:,}", f"{count / total:.1%}", bar)
 
     for verdict, colour in _COLOURS.items():
         bold = f"bold {colour}"
-        row(str(verdict), _of(f, verdict), bold, lambda filled, style=bold: Text(filled, style=style))  # type: ignore[misc]
+        row(str(verdict), _of(f, verdict), bold, bold)
         for reason in Reason:
             if reason.verdict is verdict and f.reasons[reason]:
-                row(f"  {reason}", f.reasons[reason], "", lambda b, style=colour: Text(b, style=style))  # type: ignore[misc]
+                row(f"  {reason}", f.reasons[reason], "", colour)
     return table
 
 

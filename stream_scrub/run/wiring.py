@@ -85,15 +85,19 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     topics are not as a worker needs them.
     """
     names = settings.topics.model_dump()
+    used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]
     with topics(settings, log) as there:
-        found = there.describe(list(names.values()), Deadline.after(_ASK_S))
+        found = there.describe(used, Deadline.after(_ASK_S))
     return plan_limit(plan(names, found, 1))
 
 
 def log_reader(settings: Settings, logs: clientlog.ClientLog) -> KafkaLogReader:
     """A reader at the log's start."""
     kafka = settings.kafka
-    made = options.log_reader_options(kafka.bootstrap_servers, kafka.client, kafka.consumer, logs=logs)
+    group = settings.worker.group_id
+    made = options.log_reader_options(
+        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=group, logs=logs
+    )
     return KafkaLogReader(made, settings.topics.log)
 
 
@@ -128,7 +132,7 @@ def worker(
     kafka, topics = settings.kafka, settings.topics
     follower = Follower(
         lambda: log_reader(settings, clientlog.ClientLog(log, "follower")),
-        on_swap=lambda index, seconds: _swapped(index, seconds, counters, log),
+        on_swap=lambda index, seconds: _swapped(index, seconds, follower, counters, log),
         on_trouble=lambda text: log.warning("following the log", trouble=text),
     )
     source = Source(
@@ -164,14 +168,15 @@ def worker(
     return made, follower
 
 
-def _swapped(index: Index, seconds: float, counters: Counters, log: FilteringBoundLogger) -> None:
+def _swapped(
+    index: Index, seconds: float, follower: Follower, counters: Counters, log: FilteringBoundLogger
+) -> None:
+    """Told of each new index. Those on the way to the log's end for the first time are history, and not news."""
     counters.swapped(index.position, seconds)
-    log.info(
-        "index swapped",
-        position=index.position,
-        registers=len(index.registers),
-        took_ms=round(seconds * 1000, 1),
-    )
+    if follower.lag_s is not None:
+        log.info(
+            "index swapped", position=index.position, registers=len(index.registers), took_ms=round(seconds * 1000, 1)
+        )
 
 
 def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from stream_scrub.errors import Corrupt, Migrated, ScrubError, StaleIndex, TooLarge, Unavailable, Uncertain
+from stream_scrub.errors import Migrated, ScrubError, StaleIndex, TooLarge, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Message, Source, partitions_of
@@ -232,13 +232,15 @@ class Worker:
             self._end_hold()
             self._counters.holding = stale.cause
             self._held_since = time.monotonic()
-            level = self._log.error if isinstance(self._follower.corrupt, Corrupt) else self._log.warning
+            level = self._log.error if self._follower.corrupt is not None else self._log.warning
+            if self._follower.lag_s is None and not self._follower.trouble:
+                level = self._log.info  # every start begins so
             level("holding: nothing is emitted", cause=stale.cause, why=str(stale))
 
     def _resumed(self) -> None:
         if self._counters.holding:
             held_s = self._end_hold()
-            self._log.info("hold ended", held_s=round(held_s, 1))
+            self._log.info("hold ended", held_s=round(held_s, 1), index=self._follower.index.position)
 
     def _end_hold(self) -> float:
         held_s = time.monotonic() - self._held_since

@@ -121,9 +121,7 @@ class Plan:
         consented = any(r.name in held for r in self.allow)
         lacking = bool(self.rule.require) and not consented
         if self.lift is not None:
-            if (
-                self.stale_internal
-            ):  # nothing lifts the company's own opposition, so nothing makes up for its age
+            if self.stale_internal:  # nothing lifts the company's own opposition, nor its age
                 return Finding(Reason.STALE_REGISTER, self.stale_internal)
             needed = denying or lacking or self.stale_deny
             return Finding(self.lift if needed else self._clear())

@@ -7,6 +7,7 @@ ever drops a byte: what is kept is sliced out of the original.
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in CPython, absent from the stubs
@@ -89,9 +90,15 @@ def quick_decoder(members: Members) -> Callable[[bytes], Any]:
 QUICK_ERRORS = (msgspec.DecodeError, RecursionError, TypeError, UnicodeDecodeError)
 
 
+# An escape that spells an ASCII sign, so perhaps a letter of a member's name. Any other escape spells none of them.
+_ASCII_ESCAPE = re.compile(rb"\\u00[0-7]")
+
+
 def is_plain(value: bytes) -> bool:
-    """Whether an object's bytes leave no room for a second reading of its names, its end or its text."""
-    if b"\\" in value or value[:1] != b"{" or value[-1:] != b"}":
+    """Whether an object's bytes leave no room for a second reading of its (ASCII) names, its end or its text."""
+    if value[:1] != b"{" or value[-1:] != b"}":
+        return False
+    if b"\\" in value and _ASCII_ESCAPE.search(value) is not None:
         return False
     if len(value) > MAX_DEPTH and value.count(b"[") + value.count(b"{") > MAX_DEPTH:
         return False
