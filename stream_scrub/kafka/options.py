@@ -110,7 +110,7 @@ def _contradictions(
     if said := _said(Kind.PRODUCER, admin_options("", client, logs=None)):
         return [f"kafka.client: {said}"]
     member = consumer_options("", client, consumer, group_id="g", protocol=protocol, logs=None)
-    reader = log_reader_options("", client, consumer, logs=None)
+    reader = log_reader_options("", client, consumer, group_id="g", logs=None)
     worker = producer_options("", client, producer, transactional_id="t", max_bytes=None, logs=None)
     publisher = publisher_options("", client, producer, register="r", logs=None)
     found = (

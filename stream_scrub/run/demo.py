@@ -31,9 +31,8 @@ _INTERNAL = 1_000_000
 _LEADS = 30_000
 # All of it stays in memory, 1 GiB of a million and a half, and the embedded broker slows down as its partitions grow.
 _PROSPECTS_MAX = 1_500_000
-_PROSPECTS_A_PARTITION = (
-    12_500  # of at most 400 bytes with their stamp: under the broker's 5 MiB, compressed or not
-)
+# Of at most 400 bytes each with their stamp: under the 5 MiB that the broker keeps, compressed or not.
+_PROSPECTS_A_PARTITION = 12_500
 _PARTITIONS_MIN = 12
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -113,7 +112,8 @@ class _Stage:
         checker = Checker(ledger, truth, outputs, start)
         play = Play(self.settings, self.pace, ledger, checker, self.log, self.said)
         play.run(show, effects, lambda: self._import("internal", delta, "adds"), rng)
-        dropped = {topic: self.broker.dropped(topic) for topic in (topics.prospects, *outputs.values())}
+        kept = (topics.prospects, *outputs.values(), topics.log)
+        dropped = {topic: self.broker.dropped(topic) for topic in kept}
         outcome = Outcome(seed, effects, [*lists.values(), delta], dropped)
         found = summary(play, outcome)
         show.end(found)

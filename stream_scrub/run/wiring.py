@@ -175,7 +175,10 @@ def _swapped(
     counters.swapped(index.position, seconds)
     if follower.lag_s is not None:
         log.info(
-            "index swapped", position=index.position, registers=len(index.registers), took_ms=round(seconds * 1000, 1)
+            "index swapped",
+            position=index.position,
+            registers=len(index.registers),
+            took_ms=round(seconds * 1000, 1),
         )
 
 

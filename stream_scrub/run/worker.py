@@ -183,7 +183,12 @@ class Worker:
                 + sum(len(k) + len(v or b"") + 8 for k, v in headers)
             )
 
-        batch = self._scrubber.scrub(values, index, datetime.now(UTC), limit=self._limit, overhead=overhead)
+        measured = (
+            {"floor": 0} if self._failures else {}
+        )  # one was refused, perhaps a small one with large headers
+        batch = self._scrubber.scrub(
+            values, index, datetime.now(UTC), limit=self._limit, overhead=overhead, **measured
+        )
         self._largest = 0
         if self._failures:  # only then is it worth knowing, should a record prove too large again
             weights = zip(batch.values, batch.stamps, strict=True)

@@ -25,11 +25,14 @@ from stream_scrub.scrub import decide, stamp
 from stream_scrub.scrub.decide import NO_FACTS, Facts, Finding
 from stream_scrub.scrub.decode import (
     ABSENT,
+    MAX_DEPTH,
     QUICK_ERRORS,
     Members,
     Prospect,
     Unreadable,
+    all_plain,
     is_plain,
+    occurs_at_most,
     quick_decoder,
     quoted,
     read_quickly,
@@ -38,6 +41,8 @@ from stream_scrub.scrub.decode import (
 
 # A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
 _LARGE = 32_768
+_REGIONS_MAX = 1024
+_BRACE = ord("}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +81,36 @@ class _Outcome:
 class _Case:
     """One plan of this batch with its outcomes. `clean` is the outcome for a number in no register."""
 
-    __slots__ = ("_bench", "_outcomes", "_region", "clean", "plan")
+    __slots__ = ("_bench", "_outcomes", "_region", "_sets", "clean", "plan", "told")
 
-    def __init__(self, plan: decide.Plan, region: str, bench: "_Bench") -> None:
+    def __init__(self, plan: decide.Plan, region: str, told: bool, bench: "_Bench") -> None:
         self.plan = plan
+        self.told = told
         self._region = region
         self._bench = bench
-        self._outcomes: dict[Finding, _Outcome] = {}
-        self.clean = self._outcome(plan.conclude(()))
+        self._sets = [(1 << place, register.numbers) for place, register in enumerate(plan.registers)]
+        self._outcomes: dict[int, _Outcome] = {}
+        self.clean = self._outcome(0)
+
+    @property
+    def stands_for_its_line(self) -> bool:
+        """Whether it judges every number of its line that comes without facts: not where it has facts itself, or where
+        the rule bars some numbers by prefix."""
+        return not self.told and (self.plan.rule is None or not self.plan.rule.not_callable_prefixes)
 
     def find(self, number: int) -> _Outcome:
-        """The outcome for a number, by exact look-ups."""
-        return self._outcome(self.plan.judge(number))
+        """The outcome for a number, by exact look-ups: one bit a register that holds it."""
+        held = 0
+        for bit, numbers in self._sets:
+            if number in numbers:
+                held |= bit
+        made = self._outcomes.get(held)
+        return made if made is not None else self._outcome(held)
 
-    def _outcome(self, finding: Finding) -> _Outcome:
-        made = self._outcomes.get(finding)
-        if made is None:
-            made = self._outcomes[finding] = self._bench.outcome(finding, self.plan.rule, self._region)
+    def _outcome(self, held: int) -> _Outcome:
+        names = {register.name for place, register in enumerate(self.plan.registers) if held >> place & 1}
+        made = self._bench.outcome(self.plan.conclude(names), self.plan.rule, self._region)
+        self._outcomes[held] = made
         return made
 
 
@@ -121,7 +139,7 @@ class _Bench:
         case = self._cases.get(key)
         if case is None:
             plan = decide.plan(line, barred, rule, told, self.index, self._now)
-            case = self._cases[key] = _Case(plan, line.region, self)
+            case = self._cases[key] = _Case(plan, line.region, told != NO_FACTS, self)
         return case
 
     def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> _Outcome:
@@ -148,10 +166,9 @@ class Scrubber:
         self.rulebook = rulebook
         members = terms.members
         self._decode = quick_decoder(members)
-        flat = all(len(path) == 1 for path in (*members.numbers, *members.facts))
+        flat = all(len(path) == 1 and path[0].isascii() for path in (*members.numbers, *members.facts))
         self._one_flat_number = flat and len(members.numbers) == 1
-        self._quoted_number = quoted(members.numbers[0][0])
-        self._quoted_region = quoted(members.region[0])
+        self._names = [quoted(path[0]) for path in (members.numbers[0], *members.facts)]
 
     def scrub(
         self,
@@ -191,46 +208,68 @@ class Scrubber:
         numbers: list[int] = []
         cases: list[_Case | None] = []
         others: list[int] = []
+        number = 0
         if not self._one_flat_number:
             return [0] * len(values), [None] * len(values), list(range(len(values)))
-        decode, name, default = self._decode, self._quoted_number, self.terms.default_region
-        regions = _Regions(default)
+        quicks = _decoded(self._decode, values)
+        sure = self._nothing_twice(values, quicks)
+        region_of = _Regions(self.terms.default_region).of
         plain: dict[Line, _Case] = {}
-        for value in values:
-            try:
-                quick = decode(value)  # type: ignore[arg-type]  # None raises TypeError
-                text = quick.n0
-                told = quick.f1 is not ABSENT or quick.f2 is not ABSENT or quick.f3 is not ABSENT
-                if (
-                    type(text) is str
-                    and not told
-                    and quick.stamp is ABSENT
-                    and is_plain(value)  # type: ignore[arg-type]  # None does not decode
-                    and value.count(name) == 1  # type: ignore[union-attr]
-                ):
-                    region = quick.f0
-                    if region is ABSENT:
-                        found = normalise(text, default)
-                    elif value.count(self._quoted_region) == 1:  # type: ignore[union-attr]
-                        found = normalise(text, regions[region])
-                    else:
-                        found = None
-                    if found is not None:
-                        number, line = found
+        for value, quick in zip(values, quicks, strict=True):
+            case = None
+            if (
+                quick is not None
+                and value is not None
+                and type(quick.n0) is str
+                and quick.stamp is ABSENT
+                and (value[-1] == _BRACE and len(value) <= MAX_DEPTH if sure else self._is_sure(value, quick))
+            ):
+                found = normalise(quick.n0, region_of(quick.f0))
+                if found is not None:
+                    number, line = found
+                    if quick.f1 is quick.f2 is quick.f3 is ABSENT:
                         case = plain.get(line)
-                        if case is None:
-                            case = bench.case(number, line, NO_FACTS)
-                            if case.plan.rule is None or not case.plan.rule.not_callable_prefixes:
-                                plain[line] = case
-                        numbers.append(number)
-                        cases.append(case)
-                        continue
-            except QUICK_ERRORS:
-                pass
-            others.append(len(numbers))
-            numbers.append(0)
-            cases.append(None)
+                    if case is None:
+                        case = self._case(value, quick, number, line, bench)
+                        if case is not None and case.stands_for_its_line:
+                            plain[line] = case
+            cases.append(case)
+            if case is None:
+                others.append(len(numbers))
+                number = 0
+            numbers.append(number)
         return numbers, cases, others
+
+    def _case(self, value: bytes, quick: Any, number: int, line: Line, bench: _Bench) -> _Case | None:
+        """The case of a plain prospect: a new line's, or one with facts; None where these stand in it twice."""
+        told = (quick.f1, quick.f2, quick.f3)
+        if all(fact is ABSENT for fact in told):
+            return bench.case(number, line, NO_FACTS)
+        return bench.case(number, line, decide.facts(*told)) if self._is_sure(value, quick) else None
+
+    def _nothing_twice(self, values: Sequence[bytes | None], quicks: list[Any]) -> bool:
+        """Whether every value of the batch is plain text and names its number and its region at most once.
+
+        A name that a value has was found there by the decoder, so the batch holds it at least that often; if it does
+        not hold it more often, then no value holds it twice. One value in doubt, and each is looked at by itself.
+        """
+        joined = b"".join([value for value in values if value is not None])
+        if not all_plain(joined):
+            return False
+        named = sum([quick is not None and quick.n0 is not ABSENT for quick in quicks])
+        placed = sum([quick is not None and quick.f0 is not ABSENT for quick in quicks])
+        return occurs_at_most(joined, self._names[0], named) and occurs_at_most(
+            joined, self._names[1], placed
+        )
+
+    def _is_sure(self, value: bytes, quick: Any) -> bool:
+        """Whether this value is plain and has no needed name twice."""
+        if not is_plain(value) or value.count(self._names[0]) != 1:
+            return False
+        told = (quick.f0, quick.f1, quick.f2, quick.f3)
+        return all(
+            fact is ABSENT or value.count(name) == 1 for fact, name in zip(told, self._names[1:], strict=True)
+        )
 
     def _stamp(
         self, values: Sequence[bytes | None], numbers: list[int], outcomes: list[_Outcome | None]
@@ -287,7 +326,7 @@ class Scrubber:
     def _judge(self, prospect: Prospect, bench: _Bench) -> tuple[Reason, bytes]:
         """The verdict on a whole prospect and its stamp."""
         told = decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
-        region = _Regions(self.terms.default_region)[prospect.region]
+        region = _Regions(self.terms.default_region).of(prospect.region)
         entries = [self._entry(member, region, told, bench) for member in _candidates(prospect.numbers)]
         if not entries:
             entries = [stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)]
@@ -341,22 +380,42 @@ class Scrubber:
         batch.tally[Reason.UNREADABLE] += 1
 
 
-class _Regions(dict[Any, str]):
-    """A prospect's region member to a region that the plan knows, whatever type it is; remembers the answers."""
+class _Regions:
+    """A prospect's region member, whatever type it is, to a region with a numbering plan; remembers its answers."""
+
+    __slots__ = ("_default", "_known")
 
     def __init__(self, default: str) -> None:
-        super().__init__()
         self._default = default
+        self._known: dict[Any, str] = {ABSENT: default}
 
-    def __missing__(self, member: Any) -> str:
-        region = member.strip().upper() if isinstance(member, str) else ""
-        region = region if region in REGIONS else self._default
-        if isinstance(member, str) and len(self) < 1024:
-            self[member] = region
-        return region
+    def of(self, member: Any) -> str:
+        """The region in capitals, or the default where the member names none."""
+        try:
+            return self._known[member]
+        except KeyError:
+            region = member.strip().upper() if isinstance(member, str) else ""
+            region = region if region in REGIONS else self._default
+            if len(self._known) < _REGIONS_MAX:
+                self._known[member] = region
+            return region
+        except TypeError:  # a list or an object
+            return self._default
 
-    def __getitem__(self, member: Any) -> str:
-        return super().__getitem__(member) if isinstance(member, str) else self._default
+
+def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> list[Any]:
+    """The quick reader's structs, None where it gives none. Most batches have no such value."""
+    try:
+        return list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
+    except QUICK_ERRORS:
+        return [_try(decode, value) for value in values]
+
+
+def _try(decode: Callable[[bytes], Any], value: bytes | None) -> Any:
+    try:
+        return decode(value)  # type: ignore[arg-type]
+    except QUICK_ERRORS:
+        return None
 
 
 def _look_up(

@@ -105,10 +105,6 @@ class Plan:
         """Every register whose membership can change the verdict."""
         return (*self.internal, *self.deny, *self.allow)
 
-    def judge(self, number: int) -> Finding:
-        """The verdict on a number, by exact look-ups."""
-        return self.conclude({r.name for r in self.registers if number in r.numbers})
-
     def conclude(self, held: Collection[str]) -> Finding:
         """The verdict on a number that is in the registers named `held` and in no other. The order is the law's:
         the company's own opposition, what is no consumer's line, a banned purpose, then registers unless lifted.

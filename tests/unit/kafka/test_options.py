@@ -19,7 +19,7 @@ def logs():
 def test_the_properties_that_promises_rest_on_are_those_we_promise():
     """Aborted prospects would be judged, offsets committed before their outputs, or a truncated log go unnoticed."""
     member = options.consumer_options("b:9092", {}, {}, group_id="g", protocol="classic", logs=None)
-    reader = options.log_reader_options("b:9092", {}, {}, logs=None)
+    reader = options.log_reader_options("b:9092", {}, {}, group_id="g", logs=None)
     worker = options.producer_options("b:9092", {}, {}, transactional_id="t", max_bytes=None, logs=None)
 
     for made in (member, reader):
@@ -41,7 +41,7 @@ def test_librdkafka_makes_a_client_of_what_we_choose(protocol, logs):
     nowhere = "127.0.0.1:1"
 
     Consumer(options.consumer_options(nowhere, {}, {}, group_id="g", protocol=protocol, logs=logs)).close()
-    Consumer(options.log_reader_options(nowhere, {}, {}, logs=logs)).close()
+    Consumer(options.log_reader_options(nowhere, {}, {}, group_id="g", logs=logs)).close()
     Producer(options.producer_options(nowhere, {}, {}, transactional_id="t", max_bytes=2_000_000, logs=logs))
     Producer(options.publisher_options(nowhere, {}, {}, register="bloctel", logs=logs))
     AdminClient(options.admin_options(nowhere, {}, logs=logs))
@@ -66,7 +66,7 @@ def test_a_user_s_own_properties_reach_the_clients_they_are_meant_for(logs):
         max_bytes=None,
         logs=logs,
     )
-    reader = options.log_reader_options("b", client, {"group.instance.id": "pod-0"}, logs=logs)
+    reader = options.log_reader_options("b", client, {"group.instance.id": "pod-0"}, group_id="g", logs=logs)
 
     for made in (member, worker, reader):
         assert client.items() <= made.items()
