@@ -26,6 +26,7 @@ from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import batch as room
+from stream_scrub.scrub import cases
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members, is_plain, quick_decoder, quoted
 
@@ -136,8 +137,8 @@ def stages(scrubber: Scrubber, index: Index) -> dict[str, Step]:
         return {}
     now = datetime.now(UTC)
 
-    def desk() -> room._Bench:
-        return room._Bench(scrubber.rulebook, index, now)
+    def desk() -> cases.Bench:
+        return cases.Bench(scrubber.rulebook, index, now)
 
     def read(batch: Batch) -> tuple:
         bench = desk()

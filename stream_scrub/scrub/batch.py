@@ -3,7 +3,7 @@
 Pure: the index, the rules and the moment come as arguments. The worker, the check command and the demo all call
 `Scrubber.scrub`; there is no second way to a verdict.
 
-Most prospects are plain: one number, spelled cleanly, no purpose, no escape. For these the batch is a few tight loops
+Most prospects are plain: one number, nothing that two parsers could read differently. For these it is a few tight loops
 (read, normalise; one filter look-up for all; splice). Whatever is not plain goes one by one through the strict
 reader, to the same plans and stamps.
 """
@@ -11,7 +11,7 @@ reader, to the same plans and stamps.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +20,9 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index, Register
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import REGIONS, Line, normalise
-from stream_scrub.rules import Rule, Rulebook, until
+from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import decide, stamp
+from stream_scrub.scrub.cases import Bench, Case, Outcome
 from stream_scrub.scrub.decide import NO_FACTS, Facts, Finding
 from stream_scrub.scrub.decode import (
     ABSENT,
@@ -66,98 +67,6 @@ class Batch:
     tally: Counter[Reason] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Outcome:
-    """A finding with its stamp as templates: `splice` goes before the closing brace's place, `bare` into a header."""
-
-    reason: Reason
-    allowed: bool
-    splice: bytes
-    bare: bytes
-    finding: Finding
-    until: date | None
-
-
-class _Case:
-    """One plan of this batch with its outcomes. `clean` is the outcome for a number in no register."""
-
-    __slots__ = ("_bench", "_outcomes", "_region", "_sets", "clean", "plan", "told")
-
-    def __init__(self, plan: decide.Plan, region: str, told: bool, bench: "_Bench") -> None:
-        self.plan = plan
-        self.told = told
-        self._region = region
-        self._bench = bench
-        self._sets = [(1 << place, register.numbers) for place, register in enumerate(plan.registers)]
-        self._outcomes: dict[int, _Outcome] = {}
-        self.clean = self._outcome(0)
-
-    @property
-    def stands_for_its_line(self) -> bool:
-        """Whether it judges every number of its line that comes without facts: not where it has facts itself, or where
-        the rule bars some numbers by prefix."""
-        return not self.told and (self.plan.rule is None or not self.plan.rule.not_callable_prefixes)
-
-    def find(self, number: int) -> _Outcome:
-        """The outcome for a number, by exact look-ups: one bit a register that holds it."""
-        held = 0
-        for bit, numbers in self._sets:
-            if number in numbers:
-                held |= bit
-        made = self._outcomes.get(held)
-        return made if made is not None else self._outcome(held)
-
-    def _outcome(self, held: int) -> _Outcome:
-        names = {register.name for place, register in enumerate(self.plan.registers) if held >> place & 1}
-        made = self._bench.outcome(self.plan.conclude(names), self.plan.rule, self._region)
-        self._outcomes[held] = made
-        return made
-
-
-class _Bench:
-    """Everything that one batch shares: one index, one moment, and the cases met so far."""
-
-    def __init__(self, rulebook: Rulebook, index: Index, now: datetime) -> None:
-        self.index = index
-        self.evidence = stamp.Evidence(index.position, stamp.utc_millis(now))
-        self._rulebook = rulebook
-        self._now = now
-        self._rules: dict[str, Rule | None] = {}
-        self._cases: dict[tuple[Line, Facts, bool], _Case] = {}
-
-    def rule(self, region: str) -> Rule | None:
-        """The rule of the day for a region."""
-        if region not in self._rules:
-            self._rules[region] = self._rulebook.rule(region, self._now)
-        return self._rules[region]
-
-    def case(self, number: int, line: Line, told: Facts) -> _Case:
-        """The case for a number with these facts."""
-        rule = self.rule(line.region)
-        barred = decide.is_barred(number, rule)
-        key = (line, told, barred)
-        case = self._cases.get(key)
-        if case is None:
-            plan = decide.plan(line, barred, rule, told, self.index, self._now)
-            case = self._cases[key] = _Case(plan, line.region, told != NO_FACTS, self)
-        return case
-
-    def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> _Outcome:
-        """A finding with its stamp; without a region, one that names no number."""
-        allowed = finding.reason.verdict is Verdict.ALLOWED
-        day = self._rulebook.day(region, self._now) if allowed else None
-        end = until(rule, day) if rule is not None and day is not None else None
-        bare = stamp.single(
-            finding, bool(region), rule.digest if rule is not None else "", end, self.evidence
-        )
-        return _Outcome(finding.reason, allowed, b',"scrub":' + bare + b"}", bare, finding, end)
-
-    @property
-    def registers(self) -> set[Register]:
-        """Every register that some case of this batch looks in."""
-        return {register for case in self._cases.values() for register in case.plan.registers}
-
-
 class Scrubber:
     """The pure composition: built once from terms and rules, then called with each batch."""
 
@@ -188,7 +97,7 @@ class Scrubber:
         Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
         unless the terms say to block these.
         """
-        bench = _Bench(self.rulebook, index, now)
+        bench = Bench(self.rulebook, index, now)
         numbers, cases, others = self._read(values, bench)
         outcomes = _look_up(numbers, cases, bench.registers)
         batch = self._stamp(values, numbers, outcomes)
@@ -202,11 +111,11 @@ class Scrubber:
         return batch
 
     def _read(
-        self, values: Sequence[bytes | None], bench: _Bench
-    ) -> tuple[list[int], list[_Case | None], list[int]]:
+        self, values: Sequence[bytes | None], bench: Bench
+    ) -> tuple[list[int], list[Case | None], list[int]]:
         """The plain ones' numbers and cases, and the places of all others, which have number 0 and no case."""
         numbers: list[int] = []
-        cases: list[_Case | None] = []
+        cases: list[Case | None] = []
         others: list[int] = []
         number = 0
         if not self._one_flat_number:
@@ -214,7 +123,7 @@ class Scrubber:
         quicks = _decoded(self._decode, values)
         sure = self._nothing_twice(values, quicks)
         region_of = _Regions(self.terms.default_region).of
-        plain: dict[Line, _Case] = {}
+        plain: dict[Line, Case] = {}
         for value, quick in zip(values, quicks, strict=True):
             case = None
             if (
@@ -240,7 +149,7 @@ class Scrubber:
             numbers.append(number)
         return numbers, cases, others
 
-    def _case(self, value: bytes, quick: Any, number: int, line: Line, bench: _Bench) -> _Case | None:
+    def _case(self, value: bytes, quick: Any, number: int, line: Line, bench: Bench) -> Case | None:
         """The case of a plain prospect: a new line's, or one with facts; None where these stand in it twice."""
         told = (quick.f1, quick.f2, quick.f3)
         if all(fact is ABSENT for fact in told):
@@ -272,7 +181,7 @@ class Scrubber:
         )
 
     def _stamp(
-        self, values: Sequence[bytes | None], numbers: list[int], outcomes: list[_Outcome | None]
+        self, values: Sequence[bytes | None], numbers: list[int], outcomes: list[Outcome | None]
     ) -> Batch:
         """Splice the plain ones' stamps in; the others' places stay as they came, blocked."""
         size = len(values)
@@ -294,7 +203,7 @@ class Scrubber:
                 batch.tally[made.reason] += count
         return batch
 
-    def _one(self, value: bytes | None, place: int, bench: _Bench, batch: Batch) -> Reason:
+    def _one(self, value: bytes | None, place: int, bench: Bench, batch: Batch) -> Reason:
         """Judge one prospect that is not plain, and put what became of it in its place; returns the reason."""
         prospect = self._strict(value)
         if prospect is None:
@@ -323,7 +232,7 @@ class Scrubber:
         except Unreadable:
             return None
 
-    def _judge(self, prospect: Prospect, bench: _Bench) -> tuple[Reason, bytes]:
+    def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes]:
         """The verdict on a whole prospect and its stamp."""
         told = decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
         region = _Regions(self.terms.default_region).of(prospect.region)
@@ -341,7 +250,7 @@ class Scrubber:
         made = stamp.single(only.finding, only.number is not None, only.rules, only.until, bench.evidence)
         return only.finding.reason, made % (() if only.number is None else only.number)
 
-    def _entry(self, member: Any, region: str, told: Facts, bench: _Bench) -> stamp.Entry:
+    def _entry(self, member: Any, region: str, told: Facts, bench: Bench) -> stamp.Entry:
         if isinstance(member, int) and not isinstance(member, bool):
             member = str(member)
         found = normalise(member, region) if isinstance(member, str) else None
@@ -352,7 +261,7 @@ class Scrubber:
         rule = bench.rule(line.region)
         return stamp.Entry(made.finding, number, rule.digest if rule is not None else "", made.until)
 
-    def _refuse_stale(self, batch: Batch, outcomes: list[_Outcome | None]) -> None:
+    def _refuse_stale(self, batch: Batch, outcomes: list[Outcome | None]) -> None:
         if self.terms.stale == "hold" and batch.tally[Reason.STALE_REGISTER]:
             stale = [o.finding for o in outcomes if o is not None and o.reason is Reason.STALE_REGISTER]
             raise _stale([name for finding in stale for name in finding.registers])
@@ -370,7 +279,7 @@ class Scrubber:
             if len(batch.values[place] or b"") + len(batch.stamps[place] or b"") + overhead(place) > limit
         ]
 
-    def _shorten(self, original: bytes | None, place: int, batch: Batch, bench: _Bench, room: int) -> None:
+    def _shorten(self, original: bytes | None, place: int, batch: Batch, bench: Bench, room: int) -> None:
         """A prospect that its stamp makes too large: the original bytes, blocked, a short stamp in the header; and
         where even that is too large, the original bytes alone."""
         short = bench.outcome(Finding(Reason.UNREADABLE), None).bare % ()
@@ -418,9 +327,7 @@ def _try(decode: Callable[[bytes], Any], value: bytes | None) -> Any:
         return None
 
 
-def _look_up(
-    numbers: list[int], cases: list[_Case | None], registers: set[Register]
-) -> list[_Outcome | None]:
+def _look_up(numbers: list[int], cases: list[Case | None], registers: set[Register]) -> list[Outcome | None]:
     """The outcome for each plain number: one pass of the filters for all, exact look-ups for what they let through."""
     if not registers:
         return [None if case is None else case.clean for case in cases]

@@ -43,10 +43,22 @@ FILE_LINES = 400
 FUNCTION_LINES = 60
 # (file, function): why whatever goes wrong there must not go further.
 CATCH_ALL: dict[tuple[str, str], str] = {
-    ("stream_scrub/kafka/bounded.py", "_serve"): "whatever a call raises in the other thread, its caller raises",
-    ("stream_scrub/kafka/clientlog.py", "error_cb"): "an exception in a client's callback destroys a fetched batch",
-    ("stream_scrub/kafka/clientlog.py", "emit"): "an exception in a client's callback destroys a fetched batch",
-    ("stream_scrub/kafka/clientlog.py", "_on_statistics"): "an exception in a client's callback destroys a batch",
+    (
+        "stream_scrub/kafka/bounded.py",
+        "_serve",
+    ): "whatever a call raises in the other thread, its caller raises",
+    (
+        "stream_scrub/kafka/clientlog.py",
+        "error_cb",
+    ): "an exception in a client's callback destroys a fetched batch",
+    (
+        "stream_scrub/kafka/clientlog.py",
+        "emit",
+    ): "an exception in a client's callback destroys a fetched batch",
+    (
+        "stream_scrub/kafka/clientlog.py",
+        "_on_statistics",
+    ): "an exception in a client's callback destroys a batch",
 }
 
 

@@ -26,7 +26,11 @@ UNREADABLE = {
     "deep": b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b',"phone":"' + PHONE.encode() + b'"}',
     "byte-order mark": b'\xef\xbb\xbf{"phone":"' + PHONE.encode() + b'"}',
     "twice": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","phone":"' + PHONE.encode() + b'"}',
-    "twice, escaped": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","ph\\u006fne":"' + PHONE.encode() + b'"}',
+    "twice, escaped": b'{"phone":"'
+    + spell(OPPOSED, 0).encode()
+    + b'","ph\\u006fne":"'
+    + PHONE.encode()
+    + b'"}',
 }
 INVALID = {
     "absent": b'{"id":1}',
@@ -44,7 +48,9 @@ GOOD = {
     "stamped": b'{"scrub":{"verdict":"blocked"},"phone":"' + PHONE.encode() + b'","x":1}',
 }
 SMUGGLED = {
-    "verdict": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","scrub":{"verdict":"allowed","reason":"clear"}}',
+    "verdict": b'{"phone":"'
+    + spell(OPPOSED, 0).encode()
+    + b'","scrub":{"verdict":"allowed","reason":"clear"}}',
     "escaped": b'{"phone":"' + spell(OPPOSED, 0).encode() + b'","scr\\u0075b":{"verdict":"allowed"}}',
 }
 
@@ -56,7 +62,9 @@ def at_the_limit(bootstrap, topic):
         value += bytes(65 + (i * 7919 >> 3) % 26 for i in range(size - len(value) - 2)) + b'"}'
         failed = []
         producer = ordinary_producer(bootstrap)
-        producer.produce(topic, value, b"limit", on_delivery=lambda error, _: failed.append(error) if error else None)
+        producer.produce(
+            topic, value, b"limit", on_delivery=lambda error, _: failed.append(error) if error else None
+        )
         producer.flush(30)
         if not failed:
             return value
@@ -73,12 +81,18 @@ def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages, mode):
     producer = ordinary_producer(kafka.bootstrap)
     headers = [("scrub", b'{"verdict":"allowed"}'), ("trace", b"1"), ("scrub", b"again")]
     for name, value in cases.items():
-        producer.produce(stage.topics["prospects"], value, name.encode(), headers=headers, timestamp=1_700_000_000_000)
+        producer.produce(
+            stage.topics["prospects"], value, name.encode(), headers=headers, timestamp=1_700_000_000_000
+        )
     assert producer.flush(30) == 0
     with stage.worker("w1") as worker:
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= len(cases), 60)
         assert worker.stop()[0] == 0
-    came = {m.key().decode(): (verdict, m) for verdict, topic in zip(("allowed", "blocked"), stage.outputs) for m in read_all(kafka.bootstrap, topic)}
+    came = {
+        m.key().decode(): (verdict, m)
+        for verdict, topic in zip(("allowed", "blocked"), stage.outputs)
+        for m in read_all(kafka.bootstrap, topic)
+    }
     assert set(came) == set(cases)
     for name, value in cases.items():
         verdict, message = came[name]
@@ -89,15 +103,22 @@ def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages, mode):
         assert ("scrub" in kept) == in_header
         stamp = json.loads(kept["scrub"]) if in_header else json.loads(message.value())["scrub"]
         reason = (
-            "unreadable" if name in UNREADABLE else "invalid-number" if name in INVALID
-            else "opposed" if name in SMUGGLED else "consented"
+            "unreadable"
+            if name in UNREADABLE
+            else "invalid-number"
+            if name in INVALID
+            else "opposed"
+            if name in SMUGGLED
+            else "consented"
         )
         assert (stamp["reason"], stamp["verdict"]) == (reason, verdict), name
         if name in UNREADABLE:
             assert message.value() == value, name
         elif mode == "header" and name not in SMUGGLED and name != "stamped":
             assert message.value() == value, name
-    assert not any(str(FREE)[2:] in line or PHONE in line for line in worker.log_file.read_text().splitlines())
+    assert not any(
+        str(FREE)[2:] in line or PHONE in line for line in worker.log_file.read_text().splitlines()
+    )
 
 
 def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages):

@@ -25,7 +25,9 @@ def prepared(stages, bootstrap, prospects, **settings):
     stage = stages(bootstrap, **settings)
     stage.load("internal", NUMBERS[:4_000])
     stage.load("consent", NUMBERS, "--kind", "allow")
-    leads = ((b"%d" % (at % 977), prospect(at, spell(NUMBERS[at * 7 % 20_000], at))) for at in range(prospects))
+    leads = (
+        (b"%d" % (at % 977), prospect(at, spell(NUMBERS[at * 7 % 20_000], at))) for at in range(prospects)
+    )
     produce(bootstrap, stage.topics["prospects"], leads)
     return stage
 

@@ -18,7 +18,9 @@ OPPOSED, *FREE = french_mobiles(200, seed=20)
 
 
 def send(stage, bootstrap, leads=50):
-    produce(bootstrap, stage.topics["prospects"], ((b"k", prospect(n, spell(FREE[n], n))) for n in range(leads)))
+    produce(
+        bootstrap, stage.topics["prospects"], ((b"k", prospect(n, spell(FREE[n], n))) for n in range(leads))
+    )
 
 
 def with_lists(stages, bootstrap, **settings):
@@ -89,7 +91,9 @@ def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
     """A list past its legal age must stop calls of its country, and an unchanged fresh one must let them go on."""
     stage = stages(kafka.bootstrap, partitions=1)
     stage.load("dncm", [32_470_123_456], "--effective-at", "2026-01-05")
-    produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))]))
+    produce(
+        kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))])
+    )
     with stage.worker("w1") as worker:
         wait_until(lambda: worker.logged(HELD, cause="register"), 30)
         assert stays_silent(stage, kafka.bootstrap) == 0
@@ -102,7 +106,9 @@ def test_stale_block_blocks_only_those_who_needed_it(kafka, stages):
     """With `stale = "block"` one country's late list must not stop the others."""
     stage = with_lists(stages, kafka.bootstrap, rules__stale="block")
     send(stage, kafka.bootstrap)
-    produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))]))
+    produce(
+        kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))])
+    )
     with stage.worker("w1"):
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 51, 30)
     (blocked,) = read_all(kafka.bootstrap, stage.topics["blocked"])
@@ -119,7 +125,9 @@ def foreign(_records):
 
 
 def unknown_version(records):
-    return [(k, v.replace(b'"format":1', b'"format":2') if h[0][1] == b"seal" else v, h) for k, v, h in records]
+    return [
+        (k, v.replace(b'"format":1', b'"format":2') if h[0][1] == b"seal" else v, h) for k, v, h in records
+    ]
 
 
 def gap(records):
@@ -220,11 +228,23 @@ def test_missing_topics_are_named(kafka, stages):
 def test_positions_never_go_back_to_a_worker_that_knows_less(kafka, stages):
     """A partition that moves to a slower follower must wait for it, or an opted-out number could be let through."""
     stage = with_lists(stages, kafka.bootstrap)
-    ahead = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]})
+    ahead = Consumer(
+        {"bootstrap.servers": kafka.bootstrap, "group.id": stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]}
+    )
     ahead.commit(offsets=[TopicPartition(stage.topics["prospects"], 0, 0, "index=999")], asynchronous=False)
     ahead.close()
-    produce(kafka.bootstrap, stage.topics["prospects"], iter([(None, prospect(1, spell(FREE[1], 1)))]), partition=0)
+    produce(
+        kafka.bootstrap,
+        stage.topics["prospects"],
+        iter([(None, prospect(1, spell(FREE[1], 1)))]),
+        partition=0,
+    )
     with stage.worker("w1") as worker:
-        wait_until(lambda: worker.logged(HELD, cause="log-behind", why="another worker has judged by position 999, this one knows 4"), 30)
+        wait_until(
+            lambda: worker.logged(
+                HELD, cause="log-behind", why="another worker has judged by position 999, this one knows 4"
+            ),
+            30,
+        )
         assert stays_silent(stage, kafka.bootstrap) == 0
     assert ends(kafka.bootstrap, stage.outputs) == 0

@@ -65,7 +65,9 @@ def test_a_delta_is_enforced_within_a_second_of_the_imports_return(kafka, stages
             effect = stage.load("internal", [hot], "--adds" if round_ % 2 == 0 else "--removes")
             returned = time.monotonic()
             while True:
-                produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(sent, spell(hot, 0)))]))
+                produce(
+                    kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(sent, spell(hot, 0)))])
+                )
                 sent += 1
                 if _last_position(kafka.bootstrap, stage) >= effect["position"]:
                     positions.append(effect["position"])
@@ -85,7 +87,9 @@ def _last_position(bootstrap, stage):
     import json
 
     time.sleep(0.15)
-    return max(json.loads(m.value())["scrub"]["index"] for topic in stage.outputs for m in read_all(bootstrap, topic))
+    return max(
+        json.loads(m.value())["scrub"]["index"] for topic in stage.outputs for m in read_all(bootstrap, topic)
+    )
 
 
 def test_each_transaction_carries_one_position(kafka, stages):
@@ -113,7 +117,9 @@ def test_each_transaction_carries_one_position(kafka, stages):
             last[at] = message.offset()
             positions[topic, at, transaction[at]].add(json.loads(message.value())["scrub"]["index"])
     assert all(len(found) == 1 for found in positions.values())
-    assert len({p for found in positions.values() for p in found}) > 1, "no delta came in the middle: proves nothing"
+    assert len({p for found in positions.values() for p in found}) > 1, (
+        "no delta came in the middle: proves nothing"
+    )
 
 
 def test_several_processes_share_the_work_and_end_together(kafka, stages):

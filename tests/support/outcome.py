@@ -65,7 +65,9 @@ class Found:
 
     def note(self, what: str, where: Message) -> None:
         self.wrong[what] += 1
-        self.first.setdefault(what, (where.topic(), where.partition(), where.offset(), (where.value() or b"")[:400]))
+        self.first.setdefault(
+            what, (where.topic(), where.partition(), where.offset(), (where.value() or b"")[:400])
+        )
 
 
 def strip_stamp(value: bytes) -> bytes:
@@ -101,7 +103,11 @@ def compare(
                 found.note("twice, changed or from nowhere", message)
                 continue
             was = waiting.pop(0)
-            if (message.key(), message.timestamp(), message.headers()) != (was.key(), was.timestamp(), was.headers()):
+            if (message.key(), message.timestamp(), message.headers()) != (
+                was.key(),
+                was.timestamp(),
+                was.headers(),
+            ):
                 found.note("key, timestamp or headers not kept", message)
             lead = json.loads(message.value())
             stamp = lead.pop("scrub")

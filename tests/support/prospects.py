@@ -66,7 +66,9 @@ def ordinary_producer(bootstrap: str) -> Producer:
     )
 
 
-def produce(bootstrap: str, topic: str, leads: Iterator[tuple[bytes | None, bytes | None]], **more: object) -> int:
+def produce(
+    bootstrap: str, topic: str, leads: Iterator[tuple[bytes | None, bytes | None]], **more: object
+) -> int:
     """Publish (key, value) pairs; returns how many."""
     producer = ordinary_producer(bootstrap)
     count = 0

@@ -36,7 +36,9 @@ def run_json(arguments: list[str], env: dict[str, str], timeout: float = 120) ->
 class WorkerProcess:
     """`stream-scrub worker`, to be stopped, killed, paused and started again."""
 
-    def __init__(self, env: dict[str, str], identity: str, log_file: Path, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, env: dict[str, str], identity: str, log_file: Path, arguments: tuple[str, ...] = ()
+    ) -> None:
         self._env = env
         self._command = [SCRIPT, "worker", "--id", identity, *arguments]
         self.log_file = log_file
