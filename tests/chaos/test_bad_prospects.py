@@ -90,7 +90,7 @@ def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages, mode):
         assert worker.stop()[0] == 0
     came = {
         m.key().decode(): (verdict, m)
-        for verdict, topic in zip(("allowed", "blocked"), stage.outputs)
+        for verdict, topic in zip(("allowed", "blocked"), stage.outputs, strict=True)
         for m in read_all(kafka.bootstrap, topic)
     }
     assert set(came) == set(cases)

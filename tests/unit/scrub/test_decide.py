@@ -35,8 +35,7 @@ def found(text, registers, told=decide.NO_FACTS, line=MOBILE, number=NUMBER, now
     rulebook = law.rulebook(text)
     rule = rulebook.rule(line.region, now)
     plan = decide.plan(line, decide.is_barred(number, rule), rule, told, law.index(*registers), now)
-    finding = plan.conclude({r.name for r in plan.registers if number in r.numbers})
-    return finding
+    return plan.conclude({r.name for r in plan.registers if number in r.numbers})
 
 
 IN = law.OPT_IN
