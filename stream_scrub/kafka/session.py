@@ -90,25 +90,24 @@ class Session:
                 headers: Any = message.headers()
                 if headers is not None or stamp is not None:
                     headers = _foreign(headers, stamp)
-                arguments = (
-                    topics[ok],
-                    value,
-                    message.key(),
-                    partition,
-                    report,
-                    report,
-                    message.timestamp()[1],
-                    headers,
-                )
-                while True:
-                    try:
-                        produce(*arguments)
-                    except BufferError:
-                        producer.poll(0.05)
-                    else:
-                        break
+                topic, key, stamped_at = topics[ok], message.key(), message.timestamp()[1]
+                try:
+                    produce(topic, value, key, partition, report, report, stamped_at, headers)
+                except BufferError:
+                    self._when_room(
+                        producer, (topic, value, key, partition, report, report, stamped_at, headers)
+                    )
         except KafkaException as error:
             raise translate(error, "emitting") from error
+
+    @staticmethod
+    def _when_room(producer: Producer, arguments: tuple[Any, ...]) -> None:
+        """The client's queue is full: the same record again, once some have been sent. Raises KafkaException."""
+        while True:
+            producer.poll(0.05)
+            with suppress(BufferError):
+                producer.produce(*arguments)
+                return
 
     def commit(self, offsets: list[TopicPartition], membership: bytes, deadline: Deadline) -> None:
         """Commit what was emitted and the offsets it came from, in one transaction.
