@@ -6,6 +6,7 @@ drops the batch: a record fetched before a partition was given away may already 
 every abort, the source rewinds: it asks the broker what was committed and seeks there, so the fetched buffer goes too.
 """
 
+import re
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,8 @@ _REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 __all__ = ["Message", "Source", "partitions_of"]
 
-# What is committed with an offset: the index position that the records before it were judged by.
-_NOTE = "index="
+# What is committed with an offset: the log, and the position on it that the records before were judged by.
+_NOTE = re.compile(r"index=(\d+) log=(.+)")
 
 
 def partitions_of(messages: Sequence[Message]) -> list[int]:
@@ -32,7 +33,7 @@ def partitions_of(messages: Sequence[Message]) -> list[int]:
 
 
 class Source:
-    """The prospects topic as one member of the worker group sees it.
+    """The prospects topic as one member of the worker group sees it. `log_topic` is noted with what is committed.
 
     `on_assignment(event, partitions)` hears "assigned", "revoked" or "lost" with partition numbers, after the poll.
     """
@@ -41,11 +42,13 @@ class Source:
         self,
         options: dict[str, Any],
         topic: str,
+        log_topic: str,
         on_assignment: Callable[[str, list[int]], None] = lambda _e, _p: None,
     ) -> None:
         self._options = options
         self._consumer = Consumer(options)
         self._topic = topic
+        self._log_topic = log_topic
         self._tell = on_assignment
         self._moves: list[tuple[str, list[int]]] = []
         self._must_rewind = False
@@ -145,7 +148,7 @@ class Source:
         self, partitions: Sequence[int], messages: Sequence[Message], position: int
     ) -> list[TopicPartition]:
         """What to commit for a batch: one past its last record in each partition, and the index position."""
-        note = f"{_NOTE}{position}"
+        note = f"index={position} log={self._log_topic}"
         missing = set(partitions)
         found = []
         for at in range(len(messages) - 1, -1, -1):
@@ -189,13 +192,18 @@ class Source:
             for partition in committed:
                 if partition.error is not None:
                     raise translate(partition.error, "asking for the committed offsets")
-            self.floor = max([-1, *(_noted(p) for p in committed)])
+            self.floor = max([-1, *(self._noted(p) for p in committed)])
             for partition in committed:
                 self._seek(partition, deadline)
         except KafkaException as error:
             raise translate(error, "asking for the committed offsets") from error
         self._delivered.clear()
         self._must_rewind = False
+
+    def _noted(self, committed: TopicPartition) -> int:
+        """The position in a commit's note, -1 without one. Positions on another log say nothing about this one."""
+        found = _NOTE.fullmatch(committed.metadata or "")
+        return int(found[1]) if found is not None and found[2] == self._log_topic else -1
 
     def _seek(self, committed: TopicPartition, deadline: Deadline) -> None:
         offset = committed.offset if committed.offset >= 0 else OFFSET_BEGINNING
@@ -230,10 +238,3 @@ class Source:
         """Leave the group at once, so that others take over without waiting for a session to end."""
         self._consumer.close()
         self._has_moved()
-
-
-def _noted(committed: TopicPartition) -> int:
-    """The index position in a commit's metadata, -1 without one."""
-    note = committed.metadata or ""
-    digits = note.removeprefix(_NOTE)
-    return int(digits) if note.startswith(_NOTE) and digits.isdecimal() else -1

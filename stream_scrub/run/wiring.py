@@ -145,6 +145,7 @@ def worker(
             logs=clientlog.ClientLog(log, "consumer"),
         ),
         topics.prospects,
+        topics.log,
         lambda event, partitions: _moved(event, partitions, counters, log),
     )
     session = Session(
