@@ -16,12 +16,14 @@ from confluent_kafka import (
 )
 
 from stream_scrub.errors import Migrated, ScrubError, Uncertain
+from stream_scrub.kafka.leaders import wait_for_leaders
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline, Header, LogRecord
 
 _CONFIRM_EVERY_S = 0.5
 _CONFIRM_TIMEOUT_S = 5.0
 _FETCH_RECORDS = 200
+_COMMIT_S = 30.0
 
 
 class KafkaLogReader:
@@ -88,6 +90,7 @@ class KafkaLogWriter:
     def __init__(self, options: dict[str, Any], topic: str, deadline: Deadline) -> None:
         self._topic = topic
         self._producer = Producer(options)
+        wait_for_leaders(self._producer, [topic], deadline)
         while True:
             try:
                 self._producer.init_transactions(max(0.1, deadline.left(5.0)))
@@ -121,7 +124,7 @@ class KafkaLogWriter:
                         self._producer.poll(0.1)
                     else:
                         break
-            self._producer.commit_transaction()
+            self._producer.commit_transaction(_COMMIT_S)
         except KafkaException as error:
             raise self._given_up(failed[0] if failed else error) from error
         return max(last)

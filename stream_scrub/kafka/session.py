@@ -4,7 +4,6 @@ The one owner of the transaction: begin, emit, commit, abort happen here and now
 of the errors of `translate`; after any of them the caller calls `recover` and rewinds its source.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,13 +12,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from stream_scrub.errors import ScrubError, Unavailable, Uncertain
 from stream_scrub.kafka.bounded import Caller
+from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
 _REOPEN_S = 10.0
-_OFFSETS = "__consumer_offsets"  # the group's offsets are part of the transaction
-_LEADER_EVERY_S = 0.2
 _SHAKING = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
@@ -56,7 +54,9 @@ class Session:
         """
         self._drop()
         producer = Producer(self._options)
-        self._wait_for_leaders(producer, deadline)
+        wait_for_leaders(
+            producer, (*self._topics, GROUP_OFFSETS), deadline
+        )  # offsets are part of the transaction
         try:
             self._bounded("opening", producer.init_transactions, deadline)
         except KafkaException as error:
@@ -64,26 +64,6 @@ class Session:
         self._producer = producer
         self._shaken = False
         self.reopened += 1
-
-    def _wait_for_leaders(self, producer: Producer, deadline: Deadline) -> None:
-        """Ask for nothing to be aborted while a partition has no leader. Raises Unavailable.
-
-        Kafka 4.3.1 then takes the partition for deleted and writes no abort marker to it (KAFKA-20734): what an earlier
-        life left there stays open, and our next commit would commit it, twice for whoever reads. A broker that
-        just came back from a crash is in that state for a moment, and a worker that waited for it asks at once.
-        """
-        while True:
-            try:
-                headless = [
-                    topic for topic in (*self._topics, _OFFSETS) if _is_headless(producer, topic, deadline)
-                ]
-            except KafkaException as error:
-                raise translate(error, "asking for the leaders") from error
-            if not headless:
-                return
-            if deadline.left() < _LEADER_EVERY_S:
-                raise Unavailable(f"partitions of {', '.join(headless)} have no leader")
-            time.sleep(_LEADER_EVERY_S)
 
     def emit(
         self,
@@ -203,12 +183,6 @@ class Session:
                 self._bounded("aborting", producer.abort_transaction, deadline)
         self._drop()
         self._caller.close()
-
-
-def _is_headless(producer: Producer, topic: str, deadline: Deadline) -> bool:
-    """Whether a topic that we may see has a partition without a leader."""
-    found = producer.list_topics(topic, timeout=max(0.1, deadline.left())).topics.get(topic)
-    return found is not None and any(partition.leader < 0 for partition in found.partitions.values())
 
 
 def _foreign(headers: Sequence[Header] | None, stamp: bytes | None) -> list[Header] | None:
