@@ -143,9 +143,8 @@ class Worker:
         self._usable()
         messages = self._source.poll(self._pace.batch_records, self._pace.batch_s)
         if not messages:
-            if (
-                self._counters.holding != "register"
-            ):  # that one ends when a batch needs no stale register any more
+            # A hold for a register ends when a batch needs no stale one any more, not when there is no batch.
+            if self._counters.holding != "register":
                 self._resumed()
             return
         started = time.perf_counter()
@@ -183,9 +182,8 @@ class Worker:
                 + sum(len(k) + len(v or b"") + 8 for k, v in headers)
             )
 
-        measured = (
-            {"floor": 0} if self._failures else {}
-        )  # one was refused, perhaps a small one with large headers
+        # Once a batch was refused every record is measured: it may have been a small one with large headers.
+        measured = {"floor": 0} if self._failures else {}
         batch = self._scrubber.scrub(
             values, index, datetime.now(UTC), limit=self._limit, overhead=overhead, **measured
         )
