@@ -17,7 +17,7 @@ from confluent_kafka import (
 
 from stream_scrub.errors import Migrated, ScrubError, Uncertain
 from stream_scrub.kafka.leaders import wait_for_leaders
-from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.translate import fenced, translate
 from stream_scrub.model import Deadline, Header, LogRecord
 
 _CONFIRM_EVERY_S = 0.5
@@ -132,12 +132,7 @@ class KafkaLogWriter:
     def _given_up(self, error: KafkaError | KafkaException) -> ScrubError:
         translated = translate(error, f"publishing to {self._topic}")
         if isinstance(translated, Uncertain):
-            inner = error.args[0] if isinstance(error, KafkaException) else error
-            if inner.code() in (
-                KafkaError._FENCED,
-                KafkaError.PRODUCER_FENCED,
-                KafkaError.INVALID_PRODUCER_EPOCH,
-            ):
+            if fenced(error):
                 return Migrated(
                     "another publisher of this register has taken over; nothing of this one was published"
                 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pyroaring import BitMap64
 
 from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, Unavailable
-from stream_scrub.index import Index, Register
+from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists import wire
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
@@ -105,13 +105,7 @@ class Replay:
         if wire.chain_of(base.chain, content) != seal.chain:
             raise ValueError("the chain is broken: this seal does not continue the one before it")
         adds, removes = _sealed(parts, seal)
-        if seal.kind == "full" and base.seq > 0:
-            return self._confirm(base, adds, removes, seal, offset, effective_at)
-        if not base.numbers.isdisjoint(adds) or not removes.issubset(base.numbers):
-            raise ValueError("it adds numbers that the register holds, or removes some that it does not hold")
-        numbers, filter_ = base.changed(adds, removes)
-        if len(numbers) != seal.count:
-            raise ValueError(f"the register would hold {len(numbers)} numbers, not {seal.count}")
+        numbers, filter_ = _after(base, seal, adds, removes)
         return self.index.with_register(
             Register(
                 name,
@@ -126,31 +120,22 @@ class Replay:
             )
         )
 
-    def _confirm(
-        self,
-        base: Register,
-        adds: BitMap64,
-        removes: BitMap64,
-        seal: wire.Seal,
-        offset: int,
-        effective_at: datetime,
-    ) -> Index:
-        """A `full` part set in mid-log restates the register: it must be what the deltas gave."""
+
+def _after(base: Register, seal: wire.Seal, adds: BitMap64, removes: BitMap64) -> tuple[BitMap64, Filter]:
+    """The register's numbers after a seal, and a filter for them. Raises ValueError.
+
+    A `full` part set in mid-log restates the register: it must be what the deltas gave.
+    """
+    if seal.kind == "full" and base.seq > 0:
         if removes or adds != base.numbers or seal.count != len(adds):
             raise ValueError("a full restatement differs from what the deltas before it gave")
-        return self.index.with_register(
-            Register(
-                base.name,
-                base.kind,
-                base.numbers,
-                seal.seq,
-                seal.chain,
-                effective_at,
-                offset,
-                seal.source.name,
-                base.filter,
-            )
-        )
+        return base.numbers, base.filter
+    if not base.numbers.isdisjoint(adds) or not removes.issubset(base.numbers):
+        raise ValueError("it adds numbers that the register holds, or removes some that it does not hold")
+    numbers, filter_ = base.changed(adds, removes)
+    if len(numbers) != seal.count:
+        raise ValueError(f"the register would hold {len(numbers)} numbers, not {seal.count}")
+    return numbers, filter_
 
 
 def _opened(value: bytes, seq: bytes | None) -> tuple[wire.Seal, bytes]:
