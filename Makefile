@@ -3,17 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint bench tables lock clean
+.PHONY: demo test lint bench bench-lists tables lock clean
 
 .venv: .venv/.made
 
 # Hash-pinned, then the project itself without its index-resolved dependencies: what runs is exactly what was locked.
-.venv/.made: requirements/dev.txt pyproject.toml
+.venv/.made: requirements/dev.txt pyproject.toml $(wildcard native/*.toml native/*.pyx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "stream_scrub needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "making .venv"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation ./native \
+		|| echo "the optional extension could not be built (it needs a C compiler and Python's headers): going on in Python, slower"
 	@touch $@
 
 demo: .venv/.made
@@ -30,6 +32,9 @@ lint: .venv/.made
 bench: .venv/.made
 	$(BIN)/python -m bench
 
+bench-lists: .venv/.made
+	$(BIN)/python -m bench.lists
+
 # Package data, generated from phonenumbers' own metadata: run after every new phonenumbers, commit the result.
 tables: .venv/.made
 	$(BIN)/python -m stream_scrub.numbering.generate
@@ -40,4 +45,4 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --no-emit-package stream-scrub pyproject.toml -o requirements/dev.txt
 
 clean:
-	rm -rf .venv dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/kafka/libs
+	rm -rf .venv dist build native/build native/*.egg-info native/*.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/kafka/libs

@@ -6,7 +6,7 @@ derived from it for speed alone, which answers "surely not in here" for a whole 
 """
 
 import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -27,6 +27,23 @@ _ONE = np.uint64(1)
 _SIX = np.uint64(63)
 _S32 = np.uint64(32)
 _SHIFTS = tuple(np.uint64(shift) for shift in (40, 46, 52, 58))  # the best mixed bits are the high ones
+_CHUNK = 32_768
+
+# A call into roaring withholds the interpreter from every other thread until it returns: 20 ms for a copy of 50 M
+# numbers, 800 ms for an array of them. So whatever concerns a whole register goes by ranges of numbers: of 2**24 for a
+# copy (half a millisecond), of 2**22 for an array, and wider ones where the numbers are too sparse for that.
+_COPY = (24, 256)  # bits, and ranges at most: each costs a walk over all that was put together before
+_LIST = (22, 4096)
+_WIDEST_BITS = 32
+
+
+# Ends are published as they come. A register with an end that lies further back than this has no publisher, and so
+# holds numbers that it should not hold any more: it is stale.
+ENDS_GRACE_S = 60.0
+
+
+def _no_pause() -> None:
+    """Nobody else waits for the interpreter."""
 
 
 class Filter:
@@ -40,11 +57,33 @@ class Filter:
     __slots__ = ("_size", "_words", "left")
 
     def __init__(self, numbers: Numbers) -> None:
-        capacity = max(1024, len(numbers) + len(numbers) // 4)
-        self._size = np.uint64(capacity * _BITS_A_NUMBER // 64)
-        self._words: Numbers = np.zeros(int(self._size), dtype=np.uint64)
-        self.left = capacity
+        self._make(len(numbers))
         self.add(numbers)
+
+    def _make(self, count: int, pause: Callable[[], None] = _no_pause) -> None:
+        """With room for so many numbers and a quarter more."""
+        self.left = max(1024, count + count // 4)
+        size = self.left * _BITS_A_NUMBER // 64
+        self._size = np.uint64(size)
+        self._words: Numbers = np.empty(size, dtype=np.uint64)
+        # Memory is made and cleared when it is first touched; that is not left to one call of `add`.
+        for start in range(0, size, _CHUNK):
+            self._words[start : start + _CHUNK] = 0
+            pause()
+
+    @classmethod
+    def of(cls, bitmap: BitMap64, pause: Callable[[], None] = _no_pause) -> "Filter":
+        """A filter for the members of a bitmap. `pause`: see `add`."""
+        made = cls.__new__(cls)
+        made._make(len(bitmap), pause)
+        made.add_all(bitmap, pause)
+        return made
+
+    @property
+    def room(self) -> int:
+        """How many more numbers it may take before it is worth making anew: with twice as many as it was made for,
+        one in twenty others hits."""
+        return self.left + int(self._size) * 64 // _BITS_A_NUMBER
 
     def _place(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
         mixed = numbers * _MIX_WORD
@@ -56,18 +95,41 @@ class Filter:
             bits |= _ONE << ((mixed >> shift) & _SIX)
         return words, bits
 
-    def add(self, numbers: Numbers) -> None:
-        """Make every one of `numbers` a hit from now on. Uses up `left`; rebuild when that is below zero."""
-        for start in range(0, len(numbers), 65_536):  # short calls: each holds the interpreter for its length
-            words, bits = self._place(numbers[start : start + 65_536])
+    def add(self, numbers: Numbers, pause: Callable[[], None] = _no_pause) -> None:
+        """Make every one of `numbers` a hit from now on. Uses up `left`.
+
+        `pause` is called between calls that are all short, so that it may let other threads have the interpreter.
+        """
+        for start in range(0, len(numbers), _CHUNK):
+            words, bits = self._place(numbers[start : start + _CHUNK])
             np.bitwise_or.at(self._words, words, bits)
+            pause()
         self.left -= len(numbers)
+
+    def add_all(self, bitmap: BitMap64, pause: Callable[[], None] = _no_pause) -> None:
+        """`add` for the members of a bitmap, which are never all in memory as an array."""
+        for mask in _ranges([bitmap], *_LIST):
+            self.add(as_numbers(bitmap if mask is None else bitmap & mask), pause)
 
     def perhaps(self, numbers: Numbers) -> NDArray[np.bool_]:
         """For each number: False if it is surely not in the register."""
         words, bits = self._place(numbers)
         hits: NDArray[np.bool_] = (self._words[words] & bits) == bits
         return hits
+
+    @classmethod
+    def restored(cls, words: Numbers, left: int) -> "Filter":
+        """The filter that had these words (`words`) and so much room left."""
+        made = cls.__new__(cls)
+        made.left = left
+        made._size = np.uint64(len(words))  # noqa: SLF001  # its own
+        made._words = words  # noqa: SLF001
+        return made
+
+    @property
+    def words(self) -> Numbers:
+        """What the filter is made of; only ever more bits of it are set."""
+        return self._words
 
     @property
     def nbytes(self) -> int:
@@ -85,12 +147,56 @@ def as_bitmap(numbers: Numbers) -> BitMap64:
     return BitMap64(array.array("Q", numbers.astype(np.uint64, copy=False).tobytes()))
 
 
+def _ranges(bitmaps: Sequence[BitMap64], bits_min: int, most: int) -> Iterator[BitMap64 | None]:
+    """At most `most` masks, of 2**`bits_min` numbers each or more, that together cover every member of the bitmaps; a
+    single None, for everything at once, where that takes too many: numbers so sparse are those of no plan."""
+    for bits in range(bits_min, _WIDEST_BITS + 1, 2):
+        starts = {start for bitmap in bitmaps for start in _starts(bitmap, bits, most)}
+        if len(starts) <= most:
+            for start in sorted(starts):
+                last = start + 2**bits - 1
+                mask = BitMap64(range(start, last))
+                mask.add(last)  # by itself: no range ends at 2**64
+                yield mask
+            return
+    yield None
+
+
+def _starts(bitmap: BitMap64, bits: int, most: int) -> list[int]:
+    """Where the ranges of 2**`bits` numbers begin that hold any; of more than `most`, only so many and one."""
+    starts: list[int] = []
+    last = bitmap.max() if bitmap else -1
+    at = 0
+    while at <= last and len(starts) <= most:
+        at = bitmap.next_set_bit(at) >> bits << bits
+        starts.append(at)
+        at += 2**bits
+    return starts
+
+
+def _piece(held: BitMap64, adds: BitMap64, removes: BitMap64, mask: BitMap64 | None) -> BitMap64:
+    """What a delta makes of the numbers in the mask. Raises ValueError if it is no delta of theirs."""
+    if mask is None:
+        before, piece = len(held), held | adds
+    else:
+        piece, adds, removes = held & mask, adds & mask, removes & mask
+        before = len(piece)
+        piece |= adds
+    between = len(piece)
+    piece -= removes
+    exact = (between - before, between - len(piece)) == (len(adds), len(removes))
+    if not exact or not adds.isdisjoint(removes):
+        raise ValueError("it adds numbers that the register holds, or removes some that it does not hold")
+    return piece
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Register:
     """One named set of numbers after one of its deltas.
 
     `seq` counts its deltas from 1, `chain` is the head of its hash chain (hex), `effective_at` the moment that the
-    source list speaks of, `position` the log offset of its last seal.
+    source list speaks of, `position` the log offset of its last seal, `next_end` the moment from which the first of
+    its numbers should not be in it any more.
     """
 
     name: str
@@ -102,6 +208,7 @@ class Register:
     position: int
     source: str
     filter: Filter = field(repr=False)
+    next_end: datetime | None = None
 
     @classmethod
     def empty(cls, name: str, kind: RegisterKind, at: datetime) -> "Register":
@@ -109,21 +216,43 @@ class Register:
         none = np.empty(0, dtype=np.uint64)
         return cls(name, kind, BitMap64(), 0, "0" * 64, at, -1, "", Filter(none))
 
-    def changed(self, adds: BitMap64, removes: BitMap64) -> tuple[BitMap64, Filter]:
-        """The numbers after a delta, and a filter that covers them. This register stays as it is."""
-        numbers = self.numbers
-        if adds:
-            numbers = numbers | adds
-        if removes:
-            numbers = numbers - removes
-        if len(adds) > self.filter.left:
-            return numbers, Filter(as_numbers(numbers))
-        self.filter.add(as_numbers(adds))
+    def changed(
+        self, adds: BitMap64, removes: BitMap64, pause: Callable[[], None] = _no_pause
+    ) -> tuple[BitMap64, Filter]:
+        """The numbers after a delta, and a filter that covers them. This register stays as it is. `adds` may become
+        the register's numbers: it is not to be changed afterwards. `pause`: see `Filter.add`.
+
+        Raises ValueError if the register holds a number of `adds` or does not hold one of `removes`.
+        """
+        if self.numbers or removes:
+            numbers = BitMap64()
+            for mask in _ranges([self.numbers, adds, removes], *_COPY):
+                piece = _piece(self.numbers, adds, removes, mask)
+                if mask is None:
+                    numbers = piece
+                else:
+                    numbers |= piece
+                pause()
+        else:
+            numbers = adds  # a copy would be the largest thing in memory at a register's first import
+        if len(adds) > self.filter.room:
+            return numbers, Filter.of(numbers, pause)
+        self.filter.add_all(adds, pause)
         return numbers, self.filter
+
+    def holds(self, numbers: Numbers) -> NDArray[np.bool_]:
+        """For each number: whether the register holds it. One by one: with the thousands of containers of a national
+        register, intersecting with a bitmap made for the purpose takes twice as long."""
+        held = self.numbers
+        return np.array([number in held for number in numbers.tolist()], np.bool_)
 
     def older_than(self, days: int, now: datetime) -> bool:
         """Whether the list that this register holds is more than `days` days old."""
         return now - self.effective_at > timedelta(days=days)
+
+    def ends_overdue(self, now: datetime) -> bool:
+        """Whether numbers that should have ended are still in it: nobody publishes this register's ends."""
+        return self.next_end is not None and now - self.next_end > timedelta(seconds=ENDS_GRACE_S)
 
     @property
     def scope(self) -> str:

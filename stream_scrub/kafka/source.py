@@ -21,13 +21,13 @@ from stream_scrub.model import Deadline
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
 _REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
-__all__ = ["Message", "Source", "partitions_of"]
+__all__ = ["Message", "Source"]
 
 # What is committed with an offset: the log, and the position on it that the records before were judged by.
 _NOTE = re.compile(r"index=(\d+) log=(.+)")
 
 
-def partitions_of(messages: Sequence[Message]) -> list[int]:
+def _partitions_of(messages: Sequence[Message]) -> list[int]:
     """The partition of each record."""
     return [message.partition() for message in messages]  # type: ignore[misc]  # a consumed record has one
 
@@ -92,9 +92,9 @@ class Source:
             self._tell(event, partitions)
         return bool(moves)
 
-    def poll(self, records_max: int, wait_s: float) -> list[Message]:
-        """At most `records_max` records, after at most `wait_s`; often none. Blocks for the whole wait unless the
-        batch is full: that is how the client works.
+    def poll(self, records_max: int, wait_s: float) -> tuple[list[Message], list[int]]:
+        """At most `records_max` records and their partitions, after at most `wait_s`; often none. Blocks for the whole
+        wait unless the batch is full: that is how the client works.
 
         Raises Unavailable when a rewind is due and the broker cannot be asked, else what the broker answered.
         """
@@ -106,9 +106,10 @@ class Source:
         if self._must_rewind:
             self._rewind(Deadline.after(_REWIND_S))
         messages = self._consumer.consume(records_max, wait_s)
-        self._delivered.update(partitions_of(messages))
+        partitions = _partitions_of(messages)
+        self._delivered.update(partitions)
         if self._has_moved():
-            return []
+            return [], []
         for message in messages:
             if (error := message.error()) is not None:
                 self._must_rewind = True
@@ -116,7 +117,7 @@ class Source:
                 raise translate(error, f"consuming {self._topic}")
         if messages:
             self.metadata = self._membership()
-        return messages
+        return messages, partitions
 
     def _renew(self) -> None:
         """A consumer that failed for good is replaced: its partitions come back, or go to others, as after a crash."""
@@ -136,7 +137,7 @@ class Source:
         messages = self._consumer.consume(1, wait_s)
         if messages:
             self._must_rewind = True
-            self._delivered.update(partitions_of(messages))
+            self._delivered.update(_partitions_of(messages))
         self._has_moved()
         time.sleep(max(0.0, started + wait_s - time.monotonic()))
 

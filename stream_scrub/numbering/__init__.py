@@ -5,16 +5,33 @@ phonenumbers is the reference. For digits in a shape whose parsing its metadata 
 from another version than the installed one are ignored. Must never: log or keep a number, guess, or raise for a text.
 """
 
-from stream_scrub.numbering.fast import LineOf, Normalise, liner, normaliser
+from stream_scrub.numbering.fast import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.line import Line
+from stream_scrub.numbering.many import Many, validator
 from stream_scrub.numbering.tables import REGIONS, Tables
+from stream_scrub.numbering.typed import lines_reader
 
-__all__ = ["DATA_VERSION", "REGIONS", "Line", "e164", "line_of", "normalise", "tables_in_use"]
+__all__ = [
+    "DATA_VERSION",
+    "REGIONS",
+    "Line",
+    "e164",
+    "line_of",
+    "lines_many",
+    "normalise",
+    "rows",
+    "tables_in_use",
+    "valid_many",
+]
 
 _TABLES = Tables.shipped()
 DATA_VERSION: str = _TABLES.version  # the phonenumbers that the tables were made from
-normalise: Normalise = normaliser(_TABLES)
+rows = Learnt(_TABLES)  # the rows met so far, for whoever looks numbers up by other means than `normalise`
+normalise: Normalise = normaliser(rows)
 line_of: LineOf = liner(_TABLES)
+_MANY = Many(_TABLES)
+lines_many = lines_reader(_MANY)  # the same for whole chunks of lines and arrays of numbers: lists
+valid_many = validator(_MANY, line_of)
 
 
 def e164(number: int) -> str:

@@ -29,11 +29,10 @@ DIGITS_MAX: Final = 20
 SEPARATORS: Final = ("-", ".", "(", ")", "/", "\u00a0")
 
 
-def normaliser(tables: Tables) -> Normalise:  # noqa: C901  # flat: on the hot path a call costs more than a branch
-    """The function that reads what people type, with these tables, or without any that are not of this version."""
-    if not tables.in_use:
+def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot path a call costs more than a branch
+    """The function that reads what people type, with these rows, or without any whose tables are of another version."""
+    if not learnt.tables.in_use:
         return ask
-    learnt = _Learnt(tables)
     main, international, elsewhere = learnt.main, learnt.international, learnt.read
 
     def normalise(text: str, region: str) -> Answer:
@@ -75,7 +74,7 @@ def normaliser(tables: Tables) -> Normalise:  # noqa: C901  # flat: on the hot p
     return normalise
 
 
-class _Learnt:
+class Learnt:
     """The rows met so far, and the way in for texts that the hot function does not settle."""
 
     def __init__(self, tables: Tables) -> None:
@@ -96,11 +95,29 @@ class _Learnt:
                 settled, answer = self.read_national(digits, region)
         return answer if settled else ask(text, region)
 
+    def main_row(self, region: str, length: int) -> Fields | None:
+        """The row for so many digits typed in a region of phonenumbers', read from its first cell; None when only
+        the library can say. The strings may go on behind its last cell: ask the library about these."""
+        if not self.tables.in_use or not DIGITS_MIN <= length <= DIGITS_MAX:
+            return None
+        lengths = self.main.setdefault(region, {})
+        if length not in lengths:
+            lengths[length] = self.tables.main(region, length)[:]
+        return lengths[length]
+
+    def international_row(self, digits: str) -> tuple[int, int, Fields] | None:
+        """For what follows a plus: the divisor that leaves the digits that choose a row, those digits as an integer,
+        and the row; None when only the library can say."""
+        if not self.tables.in_use:
+            return None
+        _look_up(digits, self.international, self.tables.international)
+        divisor, rows = self.international.get(len(digits), (1, {}))
+        row = rows.get(int(digits) // divisor)
+        return None if row is None else (divisor, int(digits) // divisor, row)
+
     def read_national(self, digits: str, region: str) -> tuple[bool, Answer]:
         """Whether the tables settle digits typed without a plus in a region of phonenumbers', and how."""
-        lengths = self.main.setdefault(region, {})
-        if len(digits) not in lengths and DIGITS_MIN <= len(digits) <= DIGITS_MAX:
-            lengths[len(digits)] = self.tables.main(region, len(digits))[:]
+        self.main_row(region, len(digits))
         rows = self.national.setdefault(region, {})
         settled, answer = _look_up(digits, rows, lambda typed: self.tables.national(region, typed))
         if not settled and digits.startswith("00") and digits[2:3] != "0" and _dials_00(region):

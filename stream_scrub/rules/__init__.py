@@ -5,7 +5,27 @@ others. Step 4 of a prospect's life asks here which rule its region and day have
 never in the code, and nothing here knows what a phone number is.
 """
 
-from stream_scrub.rules.book import Rulebook, RuleFile
+from stream_scrub.rules.archive import Archive, read_text
+from stream_scrub.rules.book import Rulebook, RuleFile, Survey, survey
 from stream_scrub.rules.country import Country, Rule, until
+from stream_scrub.rules.doubts import doubts, purposes_of
+from stream_scrub.rules.text import digest_of, text_of
+from stream_scrub.rules.words import in_words, period
 
-__all__ = ["Country", "Rule", "RuleFile", "Rulebook", "until"]
+__all__ = [
+    "Archive",
+    "Country",
+    "Rule",
+    "RuleFile",
+    "Rulebook",
+    "Survey",
+    "digest_of",
+    "doubts",
+    "in_words",
+    "period",
+    "purposes_of",
+    "read_text",
+    "survey",
+    "text_of",
+    "until",
+]

@@ -34,9 +34,9 @@ class Rulebook:
         self._of_region = {
             region: country for country in self._countries.values() for region in country.regions
         }
-        self._registers = frozenset(
-            name for country in self._countries.values() for rule in country.rules for name in rule.registers
-        )
+        rules = [rule for country in self._countries.values() for rule in country.rules]
+        self._registers = frozenset(name for rule in rules for name in rule.registers)
+        self._texts = {rule.digest: rule.text for rule in rules}
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Rulebook":
@@ -44,27 +44,18 @@ class Rulebook:
 
         Raises ConfigError with every problem of every file.
         """
-        shipped = _shipped()
-        return cls.of((shipped if folder is None else {**shipped, **_own(folder, shipped)}).values())
+        return cls._sound(survey(folder))
 
     @classmethod
     def of(cls, rule_files: Iterable[RuleFile]) -> "Rulebook":
-        """The rules in these files and no others: also how the rules of an old stamp are made again from their text.
+        """The rules in these files and no others. Raises ConfigError with every problem of every file."""
+        return cls._sound(_surveyed(rule_files))
 
-        Raises ConfigError with every problem of every file.
-        """
-        problems: list[str] = []
-        countries: list[Country] = []
-        for file in rule_files:
-            read = read_country(file.name, file.where, file.content, file.default_timezone)
-            if isinstance(read, Country):
-                countries.append(read)
-            else:
-                problems.extend(read)
-        problems.extend(_claimed_twice(countries))
-        if problems:
-            raise ConfigError(problems)
-        return cls(countries)
+    @classmethod
+    def _sound(cls, found: "Survey") -> "Rulebook":
+        if found.problems:
+            raise ConfigError(list(found.problems))
+        return cls(found.countries)
 
     @property
     def countries(self) -> Mapping[str, Country]:
@@ -75,6 +66,15 @@ class Rulebook:
     def registers(self) -> frozenset[str]:
         """Every register that any rule of any date names."""
         return self._registers
+
+    @property
+    def texts(self) -> Mapping[str, bytes]:
+        """The canonical text of every rule by its digest: what must be kept for old stamps to be replayed."""
+        return MappingProxyType(self._texts)
+
+    def country(self, region: str) -> Country | None:
+        """The country whose rules govern numbers of that region; None when none does."""
+        return self._of_region.get(region)
 
     def day(self, region: str, at: datetime) -> date | None:
         """The day of that instant in the zone of the country that governs the region; None when none does.
@@ -98,6 +98,50 @@ class Rulebook:
         """The rule for a number of that region on that day of its country; None when there is none."""
         country = self._of_region.get(region)
         return None if country is None else country.on(day)
+
+
+class Survey(NamedTuple):
+    """What a look at all rule files found: the countries that could be read, and every problem of the others.
+
+    `own` are the countries that the user's folder tells, `replaced` those of them that are shipped as well.
+    """
+
+    countries: tuple[Country, ...]
+    problems: tuple[str, ...]
+    own: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
+
+
+def survey(folder: Path | None = None) -> Survey:
+    """The shipped rules and those of a user's folder over them, with all that is wrong. Reads files."""
+    shipped = _shipped()
+    own: dict[str, RuleFile] = {}
+    problems: list[str] = []
+    if folder is not None:
+        try:
+            own = _own(folder, shipped)
+        except ConfigError as error:
+            problems = error.problems
+    found = _surveyed({**shipped, **own}.values())
+    codes = {name: name.removesuffix(".toml").upper() for name in own}
+    return found._replace(
+        problems=(*problems, *found.problems),
+        own=frozenset(codes.values()),
+        replaced=frozenset(code for name, code in codes.items() if name in shipped),
+    )
+
+
+def _surveyed(rule_files: Iterable[RuleFile]) -> Survey:
+    problems: list[str] = []
+    countries: list[Country] = []
+    for file in rule_files:
+        read = read_country(file.name, file.where, file.content, file.default_timezone)
+        if isinstance(read, Country):
+            countries.append(read)
+        else:
+            problems.extend(read)
+    problems.extend(_claimed_twice(countries))
+    return Survey(tuple(countries), tuple(problems))
 
 
 def _shipped() -> dict[str, RuleFile]:

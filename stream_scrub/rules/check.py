@@ -4,7 +4,6 @@ Pure: bytes in, value out. Nothing here guesses: what is not understood is a pro
 would let calls through that the other half forbids.
 """
 
-import hashlib
 import re
 import tomllib
 from dataclasses import replace
@@ -15,11 +14,14 @@ from zoneinfo import ZoneInfo, available_timezones
 from stream_scrub.rules.country import Country, Rule
 from stream_scrub.rules.rule import read_rule
 from stream_scrub.rules.sheet import Sheet, nearest
+from stream_scrub.rules.text import digest_of, text_of
 
 _KEYS = ("country", "regions", "timezone", "rule")
 _CODE = re.compile(r"[A-Z]{2}")
 _REGION = re.compile(r"[A-Z]{2}|001")  # 001 is what numbering plans call numbers of no country (+800, +870)
-_BYTES_MAX = 1 << 20  # the shipped files are under 8 KiB
+_BYTES_MAX = (
+    1 << 18
+)  # the shipped files are under 8 KiB; a rule's canonical text is never twice as long as its file
 
 
 def read_country(
@@ -79,16 +81,11 @@ def _country(
         )
     elif _CODE.fullmatch(code) and regions and code not in regions:
         sheet.wrong(None, "regions", f'`regions` lacks "{code}", the country itself: add it')
-    digest = f"{code.lower()}@{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    return Country(
-        code=code,
-        regions=regions,
-        timezone=_timezone(sheet, document, default_timezone),
-        rules=_rules(sheet, document, code, digest),
-        text=text,
-        digest=digest,
-        where=sheet.where,
-    )
+    timezone = _timezone(sheet, document, default_timezone)
+    rules = _rules(sheet, document, code)
+    if _CODE.fullmatch(code):
+        rules = _named(sheet, rules, regions, timezone)
+    return Country(code=code, regions=regions, timezone=timezone, rules=rules, text=text, where=sheet.where)
 
 
 def _timezone(sheet: Sheet, document: dict[str, Any], default: str | None) -> str:
@@ -116,7 +113,7 @@ def is_timezone(key: str) -> bool:
     return True
 
 
-def _rules(sheet: Sheet, document: dict[str, Any], code: str, digest: str) -> tuple[Rule, ...]:
+def _rules(sheet: Sheet, document: dict[str, Any], code: str) -> tuple[Rule, ...]:
     """The rules with their last days, once each starts after the one above it."""
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
@@ -128,23 +125,48 @@ def _rules(sheet: Sheet, document: dict[str, Any], code: str, digest: str) -> tu
         )
     rules: list[Rule] = []
     for at, table in enumerate(tables):
-        rule = read_rule(sheet, at, table, code, digest)
+        rule = read_rule(sheet, at, table, code)
         if rule is None:
             continue
-        if rules and rule.start == rules[-1].start:
-            sheet.wrong(
-                at, "from", f"two rules start on {rule.start}: give each its own day, or make them one"
-            )
-        elif rules and rule.start < rules[-1].start:
-            sheet.wrong(
-                at,
-                "from",
-                f"the rule from {rule.start} stands below the one from {rules[-1].start}: oldest first",
-            )
-        elif rules:
-            rules[-1] = replace(rules[-1], end=rule.start - timedelta(days=1))
+        if rules:
+            rules[-1] = _followed(sheet, at, rules[-1], rule)
         rules.append(rule)
     return tuple(rules)
+
+
+def _followed(sheet: Sheet, at: int, rule: Rule, following: Rule) -> Rule:
+    """The rule with its last day, given the one below it, which is that of the table `at`."""
+    if following.start == rule.start:
+        sheet.wrong(at, "from", f"two rules start on {rule.start}: give each its own day, or make them one")
+    elif following.start < rule.start:
+        sheet.wrong(
+            at,
+            "from",
+            f"the rule from {following.start} stands below the one from {rule.start}: oldest first",
+        )
+    elif rule.end is None:
+        return replace(rule, end=following.start - timedelta(days=1))
+    elif following.start <= rule.end:
+        sheet.wrong(at, "from", f"the rule above lasts to {rule.end}: start after it, or take its `to` away")
+    return rule
+
+
+def _named(
+    sheet: Sheet, rules: tuple[Rule, ...], regions: tuple[str, ...], timezone: str
+) -> tuple[Rule, ...]:
+    """The rules with their texts and digests, which must tell them apart."""
+    named: dict[str, Rule] = {}
+    for at, rule in enumerate(rules):
+        text = text_of(rule, regions, timezone)
+        digest = digest_of(text)
+        first = named.setdefault(digest, replace(rule, text=text, digest=digest))
+        if first.text != text:
+            sheet.wrong(
+                at,
+                "source",
+                f"its digest {digest} is that of the rule from {first.start} as well: change a word of the source",
+            )
+    return tuple(named.values())
 
 
 def _region_problem(name: str) -> str | None:

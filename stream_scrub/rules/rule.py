@@ -16,42 +16,53 @@ NUMBER_TYPES = frozenset(
     }
 )
 _KEYS = (
-    *("from", "source", "deny", "require", "lifted_by", "max_age_days", "valid_days"),
-    *("banned_purposes", "not_callable", "uncertain"),
+    *("from", "to", "source", "deny", "require", "lifted_by", "named_consents", "max_age_days", "areas"),
+    *("valid_days", "banned_purposes", "not_callable", "uncertain"),
 )
+_AREA_DIGITS = range(
+    2, 8
+)  # a calling code of one digit and an area's first, to three of a code and four of an area
 _REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*")
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
-def read_rule(sheet: Sheet, at: int, table: Mapping[str, Any], code: str, digest: str) -> Rule | None:
-    """The rule in the table of that index, its last day still open; None when it has no date to stand on."""
+def read_rule(sheet: Sheet, at: int, table: Mapping[str, Any], code: str) -> Rule | None:
+    """The rule in the table of that index, without its text; None when it has no date to stand on. Its last day is
+    its own `to`: what follows it in the file is not seen here.
+    """
     sheet.unknown(at, table, _KEYS)
     source = sheet.text(at, table, "source", '"the law and the article it comes from"')
     deny, require = _registers(sheet, at, table)
-    lifted_by, banned = _purposes(sheet, at, table, {*deny, *require})
+    named = _named_consents(sheet, at, table, deny)
+    lifted_by, banned = _purposes(sheet, at, table, {*deny, *require, *named})
     not_callable = sheet.names(at, table, "not_callable", _not_callable_problem)
-    max_age_days = _max_age_days(sheet, at, table, (*deny, *require))
+    max_age_days = _ages(sheet, at, table, (*deny, *require, *named))
+    areas = _areas(sheet, at, table, deny)
     valid_days = table.get("valid_days")
     if valid_days is not None:
         valid_days = sheet.days(at, "valid_days", "valid_days", valid_days)
     uncertain = sheet.names(at, table, "uncertain", _note_problem)
-    if (start := _start(sheet, at, table)) is None:
+    start, end = _day(sheet, at, table, "from"), _day(sheet, at, table, "to")
+    if start is not None and end is not None and end < start:
+        sheet.wrong(at, "to", f"`to` is before `from`: the last day of the rule is {start} or later")
+    if start is None:
         return None
     return Rule(
         country=code,
         start=start,
-        end=None,
+        end=end,
         source=source,
         deny=deny,
         require=require,
         lifted_by=lifted_by,
+        named_consents=named,
         max_age_days=max_age_days,
+        areas=areas,
         valid_days=valid_days,
         banned_purposes=frozenset(banned),
         not_callable_types=frozenset(name for name in not_callable if name[:1] != "+"),
         not_callable_prefixes=tuple(name[1:] for name in not_callable if name[:1] == "+"),
         uncertain=uncertain,
-        digest=digest,
     )
 
 
@@ -86,35 +97,67 @@ def _purposes(
     return lifted_by, banned
 
 
-def _start(sheet: Sheet, at: int, table: Mapping[str, Any]) -> date | None:
-    value = table.get("from")
+def _named_consents(
+    sheet: Sheet, at: int, table: Mapping[str, Any], deny: Collection[str]
+) -> tuple[str, ...]:
+    """The allow registers whose scoped lists lift what denies."""
+    named = sheet.names(at, table, "named_consents", _register_problem)
+    for name in named:
+        if name in deny or name == "internal":
+            sheet.wrong(at, "named_consents", f'"{name}" holds who opposes, and lifts nothing: take it away')
+    if named and not any(name != "internal" for name in deny):
+        sheet.wrong(
+            at, "named_consents", "nothing in `deny` but internal, which no consent lifts: take it away"
+        )
+    return named
+
+
+def _day(sheet: Sheet, at: int, table: Mapping[str, Any], key: str) -> date | None:
+    value = table.get(key)
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    if value is None:
+    if value is not None:
+        sheet.wrong(at, key, f"`{key}` must be a day without quotes or hours, as in {key} = 2016-06-01")
+    elif key == "from":
         sheet.wrong(at, "from", "`from` is missing: add the first day of the rule, as in from = 2016-06-01")
-    else:
-        sheet.wrong(at, "from", "`from` must be a day without quotes or hours, as in from = 2016-06-01")
     return None
 
 
-def _max_age_days(sheet: Sheet, at: int, table: Mapping[str, Any], used: tuple[str, ...]) -> dict[str, int]:
-    value = table.get("max_age_days", {})
-    if not isinstance(value, dict):
-        sheet.wrong(
-            at, "max_age_days", "`max_age_days` must be a table, as in max_age_days = { bloctel = 30 }"
-        )
-        return {}
+def _ages(sheet: Sheet, at: int, table: Mapping[str, Any], used: tuple[str, ...]) -> dict[str, int]:
+    """Days after which a register is too old."""
     ages = {}
-    for name, days in value.items():
-        if name not in used:
-            sheet.wrong(
-                at,
-                "max_age_days",
-                f'`max_age_days` names "{name}", which this rule does not use{nearest(name, used)}',
-            )
+    for name, days in _of_registers(sheet, at, table, "max_age_days", used, "{ bloctel = 30 }").items():
         if (age := sheet.days(at, "max_age_days", f"max_age_days.{name}", days)) is not None:
             ages[name] = age
     return ages
+
+
+def _areas(sheet: Sheet, at: int, table: Mapping[str, Any], deny: tuple[str, ...]) -> dict[str, int]:
+    """How many first digits name an area, for the registers that are handed out by area."""
+    used = tuple(name for name in deny if name != "internal")
+    areas = {}
+    for name, digits in _of_registers(sheet, at, table, "areas", used, "{ us-dnc = 4 }").items():
+        if isinstance(digits, int) and not isinstance(digits, bool) and digits in _AREA_DIGITS:
+            areas[name] = digits
+        else:
+            first, last = _AREA_DIGITS[0], _AREA_DIGITS[-1]
+            how = f"how many digits name an area, {first} to {last}, the calling code among them"
+            sheet.wrong(at, "areas", f"`areas.{name}` must be {how}, as in areas.{name} = 4")
+    return areas
+
+
+def _of_registers(
+    sheet: Sheet, at: int, table: Mapping[str, Any], key: str, used: tuple[str, ...], example: str
+) -> dict[str, Any]:
+    """A table whose keys must be registers of the rule."""
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        sheet.wrong(at, key, f"`{key}` must be a table, as in {key} = {example}")
+        return {}
+    for name in value:
+        if name not in used:
+            sheet.wrong(at, key, f'`{key}` names "{name}", which this rule does not use{nearest(name, used)}')
+    return value
 
 
 def _register_problem(name: str) -> str | None:

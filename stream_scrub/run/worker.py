@@ -18,7 +18,8 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.errors import Migrated, ScrubError, StaleIndex, TooLarge, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.kafka.session import Session
-from stream_scrub.kafka.source import Message, Source, partitions_of
+from stream_scrub.kafka.source import Message, Source
+from stream_scrub.lists import archive
 from stream_scrub.lists.follow import Follower
 from stream_scrub.model import Deadline, Verdict
 from stream_scrub.run.counters import Counters
@@ -82,6 +83,8 @@ class Worker:
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop. Then: raises Corrupt if the log was found corrupt, so that the exit code says so."""
         self._wait_for_index(stopping)
+        if not stopping.is_set():
+            self._look_for_rules()
         self._open_session(stopping)
         if not stopping.is_set():
             self._source.subscribe()
@@ -117,6 +120,13 @@ class Worker:
             else:
                 return
 
+    def _look_for_rules(self) -> None:
+        """A worker may only read the log: it says what the stamps that it gives could not be replayed without."""
+        if lacking := archive.lacking(self._follower.rules, self._scrubber.rulebook):
+            self._log.warning(
+                "texts of rules in use are not on the log", rules=sorted(lacking), do=archive.HOW
+            )
+
     def _open_session(self, stopping: threading.Event) -> None:
         """Take over the transactional id before any partition. Raises Refused."""
         while not stopping.is_set():
@@ -141,7 +151,7 @@ class Worker:
     def _step(self) -> None:
         """One batch, from poll to commit."""
         self._usable()
-        messages = self._source.poll(self._pace.batch_records, self._pace.batch_s)
+        messages, partitions = self._source.poll(self._pace.batch_records, self._pace.batch_s)
         if not messages:
             # A hold for a register ends when a batch needs no stale one any more, not when there is no batch.
             if self._counters.holding != "register":
@@ -151,7 +161,6 @@ class Worker:
         index = self._usable()
         batch = self._scrub(messages, index)
         self._resumed()
-        partitions = partitions_of(messages)
         self._session.emit(messages, partitions, batch.allowed, batch.values, batch.stamps)
         emitted = time.perf_counter()
         offsets = self._source.offsets(partitions, messages, index.position)

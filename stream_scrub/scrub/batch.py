@@ -3,9 +3,9 @@
 Pure: the index, the rules and the moment come as arguments. The worker, the check command and the demo all call
 `Scrubber.scrub`; there is no second way to a verdict.
 
-Most prospects are plain: one number, nothing that two parsers could read differently. For these it is a few tight loops
-(read, normalise; one filter look-up for all; splice). Whatever is not plain goes one by one through the strict
-reader, to the same plans and stamps.
+Most prospects are plain: one number, nothing that two parsers could read differently. These are read, judged and
+spliced a batch at a time (`plain`, `judge`, `swift`). Whatever is not plain goes one by one through the strict reader,
+to the same plans and stamps.
 """
 
 from collections import Counter
@@ -17,33 +17,28 @@ from typing import Any, Literal
 import numpy as np
 
 from stream_scrub.errors import StaleIndex
-from stream_scrub.index import Index, Register
+from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
-from stream_scrub.numbering import REGIONS, Line, normalise
+from stream_scrub.numbering import normalise
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub import decide, stamp
-from stream_scrub.scrub.cases import Bench, Case, Outcome
-from stream_scrub.scrub.decide import NO_FACTS, Facts, Finding
+from stream_scrub.scrub import decide, stamp, swift
+from stream_scrub.scrub.cases import Bench
+from stream_scrub.scrub.decide import Facts, Finding
 from stream_scrub.scrub.decode import (
     ABSENT,
-    MAX_DEPTH,
-    QUICK_ERRORS,
     Members,
     Prospect,
     Unreadable,
-    all_plain,
-    is_plain,
-    occurs_at_most,
     quick_decoder,
-    quoted,
     read_quickly,
     read_strictly,
 )
+from stream_scrub.scrub.judge import Judged, judge
+from stream_scrub.scrub.plain import Plain, Regions
+from stream_scrub.scrub.swift import Hand
 
 # A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
 _LARGE = 32_768
-_REGIONS_MAX = 1024
-_BRACE = ord("}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +63,18 @@ class Batch:
 
 
 class Scrubber:
-    """The pure composition: built once from terms and rules, then called with each batch."""
+    """The pure composition: built once from terms and rules, then called with each batch.
 
-    def __init__(self, terms: Terms, rulebook: Rulebook) -> None:
+    `by` does the plain prospects' reading and splicing: the extension where it is installed, else the reference.
+    """
+
+    def __init__(self, terms: Terms, rulebook: Rulebook, by: Hand | None = None) -> None:
         self.terms = terms
         self.rulebook = rulebook
-        members = terms.members
-        self._decode = quick_decoder(members)
-        flat = all(len(path) == 1 and path[0].isascii() for path in (*members.numbers, *members.facts))
-        self._one_flat_number = flat and len(members.numbers) == 1
-        self._names = [quoted(path[0]) for path in (members.numbers[0], *members.facts)]
+        self._decode = quick_decoder(terms.members)
+        self._regions = Regions(terms.default_region)
+        self._by = by or swift.BEST
+        self._reader = self._by.reader(terms.members, terms.default_region)
 
     def scrub(
         self,
@@ -98,109 +95,33 @@ class Scrubber:
         unless the terms say to block these.
         """
         bench = Bench(self.rulebook, index, now)
-        numbers, cases, others = self._read(values, bench)
-        outcomes = _look_up(numbers, cases, bench.registers)
-        batch = self._stamp(values, numbers, outcomes)
+        plain = self._reader.read(values)
+        judged = judge(plain, bench)
+        batch = self._stamp(values, plain, judged)
+        others = np.flatnonzero(judged.ids < 0).tolist()
         odd = {place: self._one(values[place], place, bench, batch) for place in others}
-        self._refuse_stale(batch, outcomes)
+        self._refuse_stale(batch, judged)
         if limit is not None:
             for place in self._too_large(batch, limit, overhead, min(floor, limit // 2)):
-                outcome = outcomes[place]
+                outcome = judged.at(place)
                 batch.tally[odd[place] if outcome is None else outcome.reason] -= 1
                 self._shorten(values[place], place, batch, bench, limit - overhead(place))
         return batch
 
-    def _read(
-        self, values: Sequence[bytes | None], bench: Bench
-    ) -> tuple[list[int], list[Case | None], list[int]]:
-        """The plain ones' numbers and cases, and the places of all others, which have number 0 and no case."""
-        numbers: list[int] = []
-        cases: list[Case | None] = []
-        others: list[int] = []
-        number = 0
-        if not self._one_flat_number:
-            return [0] * len(values), [None] * len(values), list(range(len(values)))
-        quicks = _decoded(self._decode, values)
-        sure = self._nothing_twice(values, quicks)
-        region_of = _Regions(self.terms.default_region).of
-        plain: dict[Line, Case] = {}
-        for value, quick in zip(values, quicks, strict=True):
-            case = None
-            if (
-                quick is not None
-                and value is not None
-                and type(quick.n0) is str
-                and quick.stamp is ABSENT
-                and (value[-1] == _BRACE and len(value) <= MAX_DEPTH if sure else self._is_sure(value, quick))
-            ):
-                found = normalise(quick.n0, region_of(quick.f0))
-                if found is not None:
-                    number, line = found
-                    if quick.f1 is quick.f2 is quick.f3 is ABSENT:
-                        case = plain.get(line)
-                    if case is None:
-                        case = self._case(value, quick, number, line, bench)
-                        if case is not None and case.stands_for_its_line:
-                            plain[line] = case
-            cases.append(case)
-            if case is None:
-                others.append(len(numbers))
-                number = 0
-            numbers.append(number)
-        return numbers, cases, others
-
-    def _case(self, value: bytes, quick: Any, number: int, line: Line, bench: Bench) -> Case | None:
-        """The case of a plain prospect: a new line's, or one with facts; None where these stand in it twice."""
-        told = (quick.f1, quick.f2, quick.f3)
-        if all(fact is ABSENT for fact in told):
-            return bench.case(number, line, NO_FACTS)
-        return bench.case(number, line, decide.facts(*told)) if self._is_sure(value, quick) else None
-
-    def _nothing_twice(self, values: Sequence[bytes | None], quicks: list[Any]) -> bool:
-        """Whether every value of the batch is plain text and names its number and its region at most once.
-
-        A name that a value has was found there by the decoder, so the batch holds it at least that often; if it does
-        not hold it more often, then no value holds it twice. One value in doubt, and each is looked at by itself.
-        """
-        joined = b"".join([value for value in values if value is not None])
-        if not all_plain(joined):
-            return False
-        named = sum([quick is not None and quick.n0 is not ABSENT for quick in quicks])
-        placed = sum([quick is not None and quick.f0 is not ABSENT for quick in quicks])
-        return occurs_at_most(joined, self._names[0], named) and occurs_at_most(
-            joined, self._names[1], placed
-        )
-
-    def _is_sure(self, value: bytes, quick: Any) -> bool:
-        """Whether this value is plain and has no needed name twice."""
-        if not is_plain(value) or value.count(self._names[0]) != 1:
-            return False
-        told = (quick.f0, quick.f1, quick.f2, quick.f3)
-        return all(
-            fact is ABSENT or value.count(name) == 1 for fact, name in zip(told, self._names[1:], strict=True)
-        )
-
-    def _stamp(
-        self, values: Sequence[bytes | None], numbers: list[int], outcomes: list[Outcome | None]
-    ) -> Batch:
+    def _stamp(self, values: Sequence[bytes | None], plain: Plain, judged: Judged) -> Batch:
         """Splice the plain ones' stamps in; the others' places stay as they came, blocked."""
-        size = len(values)
-        allowed = [outcome is not None and outcome.allowed for outcome in outcomes]
+        allowing = [*(outcome.allowed for outcome in judged.outcomes), False]  # the last is what -1 finds
+        allowed = [allowing[at] for at in judged.ids.tolist()]
         if self.terms.stamp == "value":
-            spliced: list[bytes | None] = [
-                value[:-1] + outcome.splice % number if outcome is not None else value  # type: ignore[index]
-                for value, outcome, number in zip(values, outcomes, numbers, strict=True)
-            ]
-            batch = Batch(allowed, spliced, [None] * size)
+            templates = [outcome.splice for outcome in judged.outcomes]
+            spliced = self._by.splice(values, plain.numbers, judged.ids, templates)
+            batch = Batch(allowed, spliced, [None] * len(values))
         else:
-            stamps = [
-                outcome.bare % number if outcome is not None else None
-                for outcome, number in zip(outcomes, numbers, strict=True)
-            ]
-            batch = Batch(allowed, list(values), stamps)
-        for made, count in Counter(outcomes).items():
-            if made is not None:
-                batch.tally[made.reason] += count
+            templates = [outcome.bare for outcome in judged.outcomes]
+            batch = Batch(allowed, list(values), self._by.fill(plain.numbers, judged.ids, templates))
+        counts = np.bincount(judged.ids + 1, minlength=len(judged.outcomes) + 1)[1:]
+        for outcome, count in zip(judged.outcomes, counts.tolist(), strict=True):
+            batch.tally[outcome.reason] += count
         return batch
 
     def _one(self, value: bytes | None, place: int, bench: Bench, batch: Batch) -> Reason:
@@ -235,13 +156,11 @@ class Scrubber:
     def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes]:
         """The verdict on a whole prospect and its stamp."""
         told = decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
-        region = _Regions(self.terms.default_region).of(prospect.region)
+        region = self._regions.of(prospect.region)
         entries = [self._entry(member, region, told, bench) for member in _candidates(prospect.numbers)]
         if not entries:
             entries = [stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)]
-        stale = [
-            name for e in entries if e.finding.reason is Reason.STALE_REGISTER for name in e.finding.registers
-        ]
+        stale = [name for e in entries if _awaits(e.finding) for name in e.finding.registers]
         if stale and self.terms.stale == "hold":
             raise _stale(stale)
         if len(entries) > 1:
@@ -257,14 +176,15 @@ class Scrubber:
         if found is None:
             return stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)
         number, line = found
-        made = bench.case(number, line, told).find(number)
         rule = bench.rule(line.region)
+        made = bench.case(line, told, barred=decide.is_barred(number, rule)).find(number)
         return stamp.Entry(made.finding, number, rule.digest if rule is not None else "", made.until)
 
-    def _refuse_stale(self, batch: Batch, outcomes: list[Outcome | None]) -> None:
+    def _refuse_stale(self, batch: Batch, judged: Judged) -> None:
         if self.terms.stale == "hold" and batch.tally[Reason.STALE_REGISTER]:
-            stale = [o.finding for o in outcomes if o is not None and o.reason is Reason.STALE_REGISTER]
-            raise _stale([name for finding in stale for name in finding.registers])
+            stale = [o.finding for o in judged.outcomes if _awaits(o.finding)]
+            if stale:
+                raise _stale([name for finding in stale for name in finding.registers])
 
     def _too_large(self, batch: Batch, limit: int, overhead: Callable[[int], int], floor: int) -> list[int]:
         """The places whose value and stamp are more than the topic takes. Below `floor` nothing is asked."""
@@ -289,58 +209,6 @@ class Scrubber:
         batch.tally[Reason.UNREADABLE] += 1
 
 
-class _Regions:
-    """A prospect's region member, whatever type it is, to a region with a numbering plan; remembers its answers."""
-
-    __slots__ = ("_default", "_known")
-
-    def __init__(self, default: str) -> None:
-        self._default = default
-        self._known: dict[Any, str] = {ABSENT: default}
-
-    def of(self, member: Any) -> str:
-        """The region in capitals, or the default where the member names none."""
-        try:
-            return self._known[member]
-        except KeyError:
-            region = member.strip().upper() if isinstance(member, str) else ""
-            region = region if region in REGIONS else self._default
-            if len(self._known) < _REGIONS_MAX:
-                self._known[member] = region
-            return region
-        except TypeError:  # a list or an object
-            return self._default
-
-
-def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> list[Any]:
-    """The quick reader's structs, None where it gives none. Most batches have no such value."""
-    try:
-        return list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
-    except QUICK_ERRORS:
-        return [_try(decode, value) for value in values]
-
-
-def _try(decode: Callable[[bytes], Any], value: bytes | None) -> Any:
-    try:
-        return decode(value)  # type: ignore[arg-type]
-    except QUICK_ERRORS:
-        return None
-
-
-def _look_up(numbers: list[int], cases: list[Case | None], registers: set[Register]) -> list[Outcome | None]:
-    """The outcome for each plain number: one pass of the filters for all, exact look-ups for what they let through."""
-    if not registers:
-        return [None if case is None else case.clean for case in cases]
-    array = np.array(numbers, dtype=np.uint64)
-    perhaps = np.zeros(len(numbers), dtype=np.bool_)
-    for register in registers:
-        perhaps |= register.filter.perhaps(array)
-    return [
-        None if case is None else case.find(number) if hit else case.clean
-        for number, case, hit in zip(numbers, cases, perhaps.tolist(), strict=True)
-    ]
-
-
 def _candidates(members: Sequence[Any]) -> list[Any]:
     """What a prospect offers as numbers, lists opened, absent and empty ones left out."""
     opened: list[Any] = []
@@ -349,6 +217,11 @@ def _candidates(members: Sequence[Any]) -> list[Any]:
     return [
         m for m in opened if m is not ABSENT and m is not None and not (isinstance(m, str) and not m.strip())
     ]
+
+
+def _awaits(finding: Finding) -> bool:
+    """Whether a fresh list would settle it."""
+    return finding.reason is Reason.STALE_REGISTER and not finding.lasting
 
 
 def _stale(names: Sequence[str]) -> StaleIndex:

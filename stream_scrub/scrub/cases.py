@@ -7,12 +7,12 @@ against one index at one moment. Nothing here outlives its batch.
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from stream_scrub.index import Index, Register
+from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
 from stream_scrub.rules import Rule, Rulebook, until
 from stream_scrub.scrub import decide, stamp
-from stream_scrub.scrub.decide import NO_FACTS, Facts, Finding
+from stream_scrub.scrub.decide import Facts, Finding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,39 +28,27 @@ class Outcome:
 
 
 class Case:
-    """One plan of this batch with its outcomes. `clean` is the outcome for a number in no register."""
+    """One plan of this batch with the outcomes that its prospects have met."""
 
-    __slots__ = ("_bench", "_outcomes", "_region", "_sets", "clean", "plan", "told")
+    __slots__ = ("_bench", "_outcomes", "_region", "plan")
 
-    def __init__(self, plan: decide.Plan, region: str, told: bool, bench: "Bench") -> None:
+    def __init__(self, plan: decide.Plan, region: str, bench: "Bench") -> None:
         self.plan = plan
-        self.told = told
         self._region = region
         self._bench = bench
-        self._sets = [(1 << place, register.numbers) for place, register in enumerate(plan.registers)]
-        self._outcomes: dict[int, Outcome] = {}
-        self.clean = self._outcome(0)
+        self._outcomes: dict[frozenset[str], Outcome] = {}
 
-    @property
-    def stands_for_its_line(self) -> bool:
-        """Whether it judges every number of its line that comes without facts: not where it has facts itself, or where
-        the rule bars some numbers by prefix."""
-        return not self.told and (self.plan.rule is None or not self.plan.rule.not_callable_prefixes)
+    def outcome(self, held: frozenset[str]) -> Outcome:
+        """The outcome for a number that the registers of these names hold and no other."""
+        made = self._outcomes.get(held)
+        if made is None:
+            made = self._bench.outcome(self.plan.conclude(held), self.plan.rule, self._region)
+            self._outcomes[held] = made
+        return made
 
     def find(self, number: int) -> Outcome:
-        """The outcome for a number, by exact look-ups: one bit a register that holds it."""
-        held = 0
-        for bit, numbers in self._sets:
-            if number in numbers:
-                held |= bit
-        made = self._outcomes.get(held)
-        return made if made is not None else self._outcome(held)
-
-    def _outcome(self, held: int) -> Outcome:
-        names = {register.name for place, register in enumerate(self.plan.registers) if held >> place & 1}
-        made = self._bench.outcome(self.plan.conclude(names), self.plan.rule, self._region)
-        self._outcomes[held] = made
-        return made
+        """The outcome for one number, by an exact look-up in each register."""
+        return self.outcome(frozenset(r.name for r in self.plan.registers if number in r.numbers))
 
 
 class Bench:
@@ -80,15 +68,13 @@ class Bench:
             self._rules[region] = self._rulebook.rule(region, self._now)
         return self._rules[region]
 
-    def case(self, number: int, line: Line, told: Facts) -> Case:
-        """The case for a number with these facts."""
-        rule = self.rule(line.region)
-        barred = decide.is_barred(number, rule)
+    def case(self, line: Line, told: Facts, *, barred: bool) -> Case:
+        """The case of numbers of that line with these facts, all barred by their prefix or none."""
         key = (line, told, barred)
         case = self._cases.get(key)
         if case is None:
-            plan = decide.plan(line, barred, rule, told, self.index, self._now)
-            case = self._cases[key] = Case(plan, line.region, told != NO_FACTS, self)
+            plan = decide.plan(line, barred, self.rule(line.region), told, self.index, self._now)
+            case = self._cases[key] = Case(plan, line.region, self)
         return case
 
     def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> Outcome:
@@ -100,8 +86,3 @@ class Bench:
             finding, bool(region), rule.digest if rule is not None else "", end, self.evidence
         )
         return Outcome(finding.reason, allowed, b',"scrub":' + bare + b"}", bare, finding, end)
-
-    @property
-    def registers(self) -> set[Register]:
-        """Every register that some case of this batch looks in."""
-        return {register for case in self._cases.values() for register in case.plan.registers}

@@ -14,6 +14,7 @@ from stream_scrub.index import Index, Register
 from stream_scrub.model import Reason, RegisterKind
 from stream_scrub.numbering import Line
 from stream_scrub.rules import Rule
+from stream_scrub.scrub.areas import Areas
 
 INTERNAL = "internal"
 CONTRACT = "contract"
@@ -80,15 +81,22 @@ def _is_yes(member: Any) -> bool:
 
 
 class Finding(NamedTuple):
-    """The reason for a number's verdict and the registers that made it so."""
+    """The reason for a number's verdict and the registers that made it so.
+
+    `lasting`: a stale register that no fresh list makes good, so that holding for one would be for ever.
+    """
 
     reason: Reason
     registers: tuple[str, ...] = ()
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them."""
+    """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
+
+    `named` are consents to the caller that this call is for, `areas` says by deny register which areas it covers.
+    """
 
     rule: Rule | None
     internal: tuple[Register, ...]
@@ -99,11 +107,16 @@ class Plan:
     stale_allow: tuple[str, ...]
     fixed: Reason | None
     lift: Reason | None
+    named: tuple[Register, ...] = ()
+    areas: tuple[tuple[str, Areas], ...] = ()
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """Every register whose membership can change the verdict."""
-        return (*self.internal, *self.deny, *self.allow)
+        own = (*self.internal, *self.deny, *self.allow)
+        if not self.named and not self.areas:
+            return own
+        return tuple(dict.fromkeys((*own, *self.named, *(areas for _, areas in self.areas))))
 
     def conclude(self, held: Collection[str]) -> Finding:
         """The verdict on a number that is in the registers named `held` and in no other. The order is the law's:
@@ -116,19 +129,25 @@ class Plan:
             return Finding(self.fixed or Reason.NO_RULE)
         consented = any(r.name in held for r in self.allow)
         lacking = bool(self.rule.require) and not consented
+        uncovered = tuple(name for name, areas in self.areas if areas.name not in held)
         if self.lift is not None:
             if self.stale_internal:  # nothing lifts the company's own opposition, nor its age
                 return Finding(Reason.STALE_REGISTER, self.stale_internal)
-            needed = denying or lacking or self.stale_deny
+            needed = denying or lacking or self.stale_deny or uncovered
             return Finding(self.lift if needed else self._clear())
-        if denying:
+        named = any(r.name in held for r in self.named)
+        if denying and not named:
             return Finding(Reason.OPPOSED, denying)
         if lacking and not self.stale_allow:
             return Finding(Reason.NO_CONSENT)
-        stale = (*self.stale_internal, *self.stale_deny, *(self.stale_allow if lacking else ()))
+        stale_deny = () if named else self.stale_deny
+        stale = (*self.stale_internal, *stale_deny, *(self.stale_allow if lacking else ()))
         if stale:
             return Finding(Reason.STALE_REGISTER, stale)
-        return Finding(self._clear())
+        if uncovered and not named:  # the register is fresh, and says nothing of this number's area
+            return Finding(Reason.STALE_REGISTER, uncovered, lasting=True)
+        lifted = named and (denying or self.stale_deny or uncovered)
+        return Finding(Reason.CONSENTED if lifted else self._clear())
 
     def _clear(self) -> Reason:
         return Reason.CONSENTED if self.rule is not None and self.rule.require else Reason.CLEAR
@@ -163,6 +182,8 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         stale_allow,
         _fixed(line, barred, rule, told),
         _lift(rule, told),
+        _named(rule, told, index, now),
+        _areas(rule, deny),
     )
 
 
@@ -184,9 +205,28 @@ def _usable(
     return tuple(fresh), tuple(stale)
 
 
+def _named(rule: Rule, told: Facts, index: Index, now: datetime) -> tuple[Register, ...]:
+    """The fresh registers of consents that name the caller: the scoped ones alone, and only where the prospect names
+    one campaign, for a consent to one caller is none to another. A stale one lifts nothing."""
+    if not rule.named_consents or len(told.campaigns) != 1:
+        return ()
+    fresh, _ = _usable(rule, rule.named_consents, RegisterKind.ALLOW, told, index, now)
+    return tuple(register for register in fresh if register.scope)
+
+
+def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], ...]:
+    """What the fresh registers that are handed out by area cover."""
+    found = []
+    for name, digits in rule.areas.items():
+        if of_it := [register for register in deny if register.name.partition("@")[0] == name]:
+            found.append((name, Areas.of(of_it, digits)))
+    return tuple(found)
+
+
 def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
+    """Too old for the rule, or still holding what should have ended: then nobody publishes it."""
     days = rule.max_age_days.get(register.name.partition("@")[0])
-    return days is not None and register.older_than(days, now)
+    return (days is not None and register.older_than(days, now)) or register.ends_overdue(now)
 
 
 def _fixed(line: Line, barred: bool, rule: Rule, told: Facts) -> Reason | None:

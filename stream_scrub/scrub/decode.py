@@ -237,6 +237,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_no_constan
 _SPACE = " \t\n\r"
 
 
+def value_of(token: bytes) -> Any:
+    """One JSON value, as `read_strictly` reads a member's. Raises ValueError."""
+    return _DECODER.decode(token.decode())
+
+
 def _skip(text: str, at: int) -> int:
     while text[at : at + 1] in _SPACE and at < len(text):
         at += 1

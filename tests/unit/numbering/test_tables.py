@@ -12,7 +12,7 @@ import pytest
 
 from stream_scrub.numbering import DATA_VERSION, REGIONS, Line, generate, tables_in_use
 from stream_scrub.numbering.clean import alternatives
-from stream_scrub.numbering.fast import liner, normaliser
+from stream_scrub.numbering.fast import Learnt, liner, normaliser
 from stream_scrub.numbering.library import ask, ask_line
 from stream_scrub.numbering.tables import FOLDER, Tables
 
@@ -62,16 +62,16 @@ def test_another_version_is_asked_itself(monkeypatch):
 
     assert not tables.in_use
     assert not tables_in_use()
-    assert normaliser(tables) is ask
+    assert normaliser(Learnt(tables)) is ask
     assert liner(tables) is ask_line
     for text in TYPED:
-        assert normaliser(tables)(text, "FR") == normaliser(Tables("99.0.0", {}))(text, "FR")
+        assert normaliser(Learnt(tables))(text, "FR") == normaliser(Learnt(Tables("99.0.0", {})))(text, "FR")
 
 
 def test_a_file_that_is_not_the_index_s_is_not_used():
     """A half-updated package would judge by two versions at once."""
     wrong = Tables(phonenumbers.__version__, {"33": "0" * 64})
-    normalise = normaliser(wrong)
+    normalise = normaliser(Learnt(wrong))
 
     assert wrong.in_use
     assert wrong.plan(33) is None
@@ -86,7 +86,7 @@ def test_plain_shapes_never_reach_the_library(monkeypatch):
         pytest.fail("asked the library")
 
     monkeypatch.setattr("stream_scrub.numbering.fast.ask", refuse)
-    normalise = normaliser(Tables.shipped())
+    normalise = normaliser(Learnt(Tables.shipped()))
     for region in (
         "FR",
         "RE",

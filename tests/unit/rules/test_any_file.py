@@ -42,6 +42,9 @@ WORDS = st.sampled_from(
             "deny",
             "require",
             "lifted_by",
+            "to",
+            "named_consents",
+            "areas",
         ),
         *(
             "max_age_days",
@@ -108,7 +111,20 @@ VALUES = st.recursive(
 @given(
     st.sampled_from(["country", "regions", "timezone", "rule"]),
     st.sampled_from(
-        ["from", "source", "deny", "require", "lifted_by", "max_age_days", "valid_days", "not_callable"]
+        [
+            *(
+                "from",
+                "to",
+                "source",
+                "deny",
+                "require",
+                "lifted_by",
+                "named_consents",
+                "max_age_days",
+                "areas",
+            ),
+            *("valid_days", "banned_purposes", "not_callable", "uncertain"),
+        ]
     ),
     VALUES,
 )

@@ -29,9 +29,11 @@ def test_the_law_of_the_day(book, row, day):
     assert row["deny"] == list(rule.deny)
     assert row.get("require", []) == list(rule.require)
     assert row.get("lifted", []) == list(rule.lifted_by)
+    assert row.get("named", []) == list(rule.named_consents)
     assert set(row.get("banned", [])) == rule.banned_purposes
     assert row.get("valid") == rule.valid_days
     assert row.get("age", {}) == dict(rule.max_age_days)
+    assert row.get("areas", {}) == dict(rule.areas)
     assert rule.start <= day and (rule.end is None or day <= rule.end)
 
 
@@ -66,7 +68,8 @@ def test_every_shared_register_may_grow_too_old(book):
     """A register nobody renews would go on allowing calls for years."""
     for country in book.countries.values():
         for rule in country.rules:
-            assert set(rule.registers) - {"internal", "consent"} == set(rule.max_age_days), country.code
+            named = rule.registers | set(rule.named_consents)
+            assert named - {"internal", "consent"} == set(rule.max_age_days), country.code
 
 
 def test_the_registers_are_those_of_the_design(book):

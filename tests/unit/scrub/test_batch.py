@@ -1,6 +1,7 @@
 """Whole batches: one index and one moment for all, several numbers, hold and block, the two places of a stamp."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -236,3 +237,15 @@ def test_percent_signs_and_odd_digests_stay_as_they_are():
     at = law.index(law.register("list"), law.register("internal@50%d", [OTHER]))
     for value in (b'{"phone":"0611111111","campaign":"50%d"}', b'{"phone":["0611111111"],"campaign":"50%d"}'):
         assert scrub(value, at=at).stamp["registers"] == ["internal@50%d"]
+
+
+def test_a_register_whose_ends_nobody_publishes_is_stale():
+    """A consent that ended would still let its person be called, while its publisher is down and nobody notices."""
+    consent = replace(law.allow("consent", [CONSENTING]), next_end=law.NOW - timedelta(seconds=61))
+    at = law.index(law.register("list"), consent, law.allow("washed"))
+    value = b'{"phone":"0622222222"}'
+    with pytest.raises(StaleIndex, match="consent"):
+        scrubber(law.OPT_IN, stale="hold").scrub([value], at, law.NOW)
+    assert scrub(value, scrubber(law.OPT_IN), at).reason == "stale-register"
+    soon = law.index(law.register("list"), replace(consent, next_end=law.NOW), law.allow("washed"))
+    assert scrub(value, scrubber(law.OPT_IN), soon).reason == "consented"

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from stream_scrub.rules import Rulebook, RuleFile
+from stream_scrub.rules import Archive
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.fakes import golden
 from tests.fakes.prospects import MEMBERS
@@ -11,8 +11,8 @@ from tests.fakes.prospects import MEMBERS
 def test_an_old_prospect_gets_the_stamp_that_it_got():
     """Years later nobody could prove why somebody was called."""
     index = golden.replayed("sound").index
-    rules = RuleFile("fr.toml", "fr.toml", (golden.GOLDEN / "stamps" / "fr.toml").read_bytes())
-    rulebook = Rulebook.of([rules])
+    archive = Archive([(golden.GOLDEN / "stamps" / "fr.toml").read_bytes()])
+    rulebook = archive.book(archive)
     told = list(golden.lines("stamps/stamps.jsonl"))
 
     assert len(told) > 80

@@ -1,0 +1,574 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The plain prospects' reading and splicing, compiled: what `stream_scrub.scrub.plain` does, for a fifth of the time.
+
+It decides nothing. `Reader` walks a prospect's bytes by RFC 8259 and takes it for plain only where no two parsers could
+read it differently; looks its number up in the rows of `stream_scrub.numbering`; and says which number and which kind
+(line and facts) it found. Everything in doubt is left to the reference: a prospect that is not plain gets kind -1, a
+number that the rows do not settle is asked of `normalise`. The same tests hold both.
+
+Memory: a `bytes` object ends with a NUL that is not counted in its length (CPython's C API), and NUL stands nowhere in
+plain JSON; so one byte at the end of a value may be looked at, and stops every loop below.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
+
+VERSION = 1
+
+cdef extern from *:
+    """
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    #error "stream_scrub_native reads eight bytes at once and needs a little-endian machine: go without it"
+    #endif
+    #define FIRST_BYTE(mask) (__builtin_ctzll(mask) >> 3)
+    """
+    int FIRST_BYTE(uint64_t mask) nogil
+
+cdef enum:
+    DEPTH_MAX = 30  # deeper ones are left to the reference
+    TEXT_MAX = 250  # characters of a number, as in `numbering`
+    DIGITS_MIN = 4
+    DIGITS_MAX = 19  # more would not fit 64 bits
+    LEADS = 10_000  # what chooses an international row has at most four digits
+    SLOTS_MAX = 512  # more than there are regions
+    LINES_MAX = 4096
+    CACHE = 64
+    ASK = 1  # a cell's meaning, as in `numbering.tables`
+    NUMBER = 0  # the members, in the order of their names
+    REGION = 1
+    PURPOSE = 2
+    CAMPAIGN = 4
+    STAMP = 5
+    MEMBERS = 6
+    ESCAPED = 1
+    NOT_ASCII = 2
+
+ctypedef const uint8_t* At
+
+cdef struct Span:
+    At start  # the whole token, quotes included; NULL where the member is absent
+    Py_ssize_t size
+    bint text  # a string of ASCII without escapes
+
+cdef struct Row:
+    uint64_t size
+    uint64_t first
+    At cells
+    uint64_t count
+    int64_t shift
+    int32_t lines[256]
+
+cdef uint64_t ONES = 0x0101010101010101, HIGHS = 0x8080808080808080
+
+
+cdef inline uint64_t is_zero(uint64_t word) noexcept nogil:
+    """The high bit of the first zero byte; those behind it may be wrong."""
+    return (word - ONES) & ~word & HIGHS
+
+
+cdef inline At space(At at) noexcept nogil:
+    while at[0] == 0x20 or at[0] == 0x0A or at[0] == 0x0D or at[0] == 0x09:
+        at += 1
+    return at
+
+
+cdef inline int hex_digit(uint8_t sign) noexcept nogil:
+    if 0x30 <= sign <= 0x39:
+        return sign - 0x30
+    sign |= 0x20
+    return sign - 0x57 if 0x61 <= sign <= 0x66 else -1
+
+
+cdef At escape_end(At at) noexcept nogil:
+    """Past an escape; NULL when it is none, spells ASCII the long way, or half of a surrogate pair."""
+    cdef int code = 0, digit, i
+    cdef uint8_t sign = at[1]
+    if sign == 0x22 or sign == 0x5C or sign == 0x2F or sign == 0x62 or sign == 0x66 or sign == 0x6E or sign == 0x72 or sign == 0x74:
+        return at + 2
+    if sign != 0x75:
+        return NULL
+    for i in range(2, 6):
+        digit = hex_digit(at[i])
+        if digit < 0:
+            return NULL
+        code = code * 16 + digit
+    return NULL if code < 0x80 or 0xD800 <= code <= 0xDFFF else at + 6
+
+
+cdef inline bint follows(uint8_t sign) noexcept nogil:
+    return (sign & 0xC0) == 0x80
+
+
+cdef At utf8_end(At at) noexcept nogil:
+    """Past one character of two to four bytes (RFC 3629, section 4); NULL when it is none."""
+    cdef uint8_t first = at[0], second = at[1]
+    if 0xC2 <= first <= 0xDF:
+        return at + 2 if follows(second) else NULL
+    if not follows(second):
+        return NULL
+    if 0xE0 <= first <= 0xEF:
+        if (first == 0xE0 and second < 0xA0) or (first == 0xED and second > 0x9F):
+            return NULL
+        return at + 3 if follows(at[2]) else NULL
+    if 0xF0 <= first <= 0xF4:
+        if (first == 0xF0 and second < 0x90) or (first == 0xF4 and second > 0x8F):
+            return NULL
+        return at + 4 if follows(at[2]) and follows(at[3]) else NULL
+    return NULL
+
+
+cdef At string_end(At at, At end, int* signs) noexcept nogil:
+    """From behind the opening quote to the closing one; NULL when it is no string, or not a plain one."""
+    cdef uint64_t word, found
+    while True:
+        while end - at >= 8:
+            memcpy(&word, at, 8)
+            found = is_zero(word ^ (ONES * 0x22)) | is_zero(word ^ (ONES * 0x5C)) | is_zero(word & (ONES * 0xE0)) | (word & HIGHS)
+            if found:
+                at += FIRST_BYTE(found)
+                break
+            at += 8
+        else:
+            while at[0] >= 0x20 and at[0] < 0x80 and at[0] != 0x22 and at[0] != 0x5C:
+                at += 1
+        if at >= end:
+            return NULL
+        if at[0] == 0x22:
+            return at
+        if at[0] == 0x5C:
+            signs[0] |= ESCAPED
+            at = escape_end(at)
+        elif at[0] >= 0x80:
+            signs[0] |= NOT_ASCII
+            at = utf8_end(at)
+        else:
+            return NULL
+        if at == NULL:
+            return NULL
+
+
+cdef inline At digits_end(At at) noexcept nogil:
+    """Past at least one digit; NULL when there is none."""
+    if not 0x30 <= at[0] <= 0x39:
+        return NULL
+    while 0x30 <= at[0] <= 0x39:
+        at += 1
+    return at
+
+
+cdef At number_end(At at) noexcept nogil:
+    if at[0] == 0x2D:
+        at += 1
+    if at[0] == 0x30:
+        at += 1
+    else:
+        at = digits_end(at)
+    if at != NULL and at[0] == 0x2E:
+        at = digits_end(at + 1)
+    if at != NULL and (at[0] | 0x20) == 0x65:
+        at += 1
+        if at[0] == 0x2B or at[0] == 0x2D:
+            at += 1
+        at = digits_end(at)
+    return at
+
+
+cdef At value_end(At at, At end, int depth) noexcept nogil:
+    """Past one JSON value; NULL when it is none, or not a plain one."""
+    cdef int signs = 0
+    cdef uint8_t sign = at[0]
+    if sign == 0x22:
+        at = string_end(at + 1, end, &signs)
+        return NULL if at == NULL else at + 1
+    if sign == 0x7B or sign == 0x5B:
+        return NULL if depth == 0 else inside_end(at, end, depth)
+    if sign == 0x74:
+        return at + 4 if end - at > 4 and memcmp(at, b"true", 4) == 0 else NULL
+    if sign == 0x66:
+        return at + 5 if end - at > 5 and memcmp(at, b"false", 5) == 0 else NULL
+    if sign == 0x6E:
+        return at + 4 if end - at > 4 and memcmp(at, b"null", 4) == 0 else NULL
+    return number_end(at)
+
+
+cdef At inside_end(At at, At end, int depth) noexcept nogil:
+    """Past one object or array."""
+    cdef int signs = 0
+    cdef bint named = at[0] == 0x7B
+    cdef uint8_t close = 0x7D if named else 0x5D
+    at = space(at + 1)
+    if at[0] == close:
+        return at + 1
+    while True:
+        if named:
+            if at[0] != 0x22:
+                return NULL
+            at = string_end(at + 1, end, &signs)
+            if at == NULL:
+                return NULL
+            at = space(at + 1)
+            if at[0] != 0x3A:
+                return NULL
+            at = space(at + 1)
+        at = value_end(at, end, depth - 1)
+        if at == NULL:
+            return NULL
+        at = space(at)
+        if at[0] == close:
+            return at + 1
+        if at[0] != 0x2C:
+            return NULL
+        at = space(at + 1)
+
+
+cdef class Reader:
+    """Reads the plain prospects of a batch. One thread.
+
+    `names` are those of the number, region, purpose, contract and campaign, all different, ASCII, not `scrub`, without
+    quotes or backslashes. `region_of(token)` gives the region for the JSON of a region member, `facts_of(tokens)` the
+    facts for the JSON of the other three (empty where absent), `normalise` and `rows` are those of `numbering`.
+    """
+
+    cdef object _region_of, _facts_of, _normalise, _rows
+    cdef list _names, _kept, _regions, _lines
+    cdef dict _slots, _line_ids
+    cdef At _name[MEMBERS]
+    cdef Py_ssize_t _name_size[MEMBERS]
+    cdef uint64_t _region_keys[CACHE]
+    cdef int _region_slots[CACHE]
+    cdef Row* _main[SLOTS_MAX][DIGITS_MAX + 1]
+    cdef Row** _plus[DIGITS_MAX + 1]
+    cdef uint64_t _plus_divisor[DIGITS_MAX + 1]
+    cdef int32_t _kind_of[LINES_MAX]
+    cdef list _made
+
+    def __cinit__(self, names, str default_region, region_of, facts_of, normalise, rows):
+        cdef int i
+        self._names = [*names, b"scrub"]
+        for i in range(MEMBERS):
+            self._name[i] = <At>PyBytes_AS_STRING(self._names[i])
+            self._name_size[i] = PyBytes_GET_SIZE(self._names[i])
+        self._region_of, self._facts_of, self._normalise, self._rows = region_of, facts_of, normalise, rows
+        self._kept, self._regions, self._lines, self._made = [], [], [], []
+        self._slots, self._line_ids = {}, {}
+        self._slot(default_region)  # slot 0
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(DIGITS_MAX + 1):
+            free(self._plus[i])
+        if self._made is not None:
+            for address in self._made:
+                free(<void*><size_t>address)
+
+    cdef int _slot(self, str region) except -1:
+        slot = self._slots.get(region)
+        if slot is None:
+            if len(self._regions) >= SLOTS_MAX:
+                raise OverflowError("more regions than there are")
+            slot = self._slots[region] = len(self._regions)
+            self._regions.append(region)
+        return slot
+
+    cdef int _line(self, line) except -1:
+        known = self._line_ids.get(line)
+        if known is None:
+            if len(self._lines) >= LINES_MAX:
+                raise OverflowError("more lines than there are")
+            known = self._line_ids[line] = len(self._lines)
+            self._lines.append(line)
+            self._kind_of[known] = -1
+        return known
+
+    cdef Row* _row(self, fields) except NULL:
+        """A row of `numbering` where C can reach it; one that always asks for None."""
+        cdef Row* row = <Row*>calloc(1, sizeof(Row))
+        if row == NULL:
+            raise MemoryError
+        self._made.append(<size_t>row)
+        if fields is None:
+            fields = (10**DIGITS_MAX, 0, bytes([ASK]), 0, ())
+        size, first, cells, shift, lines = fields
+        if len(lines) > 256:
+            raise OverflowError("a cell is one byte")
+        row.size, row.first, row.shift = min(size, 2**64 - 1), first, shift
+        self._kept.append(cells)
+        row.cells, row.count = <At>PyBytes_AS_STRING(cells), len(cells)
+        for cell, line in enumerate(lines):
+            if line is not None:
+                row.lines[cell] = self._line(line)
+        return row
+
+    cdef Row* _learn_plus(self, uint64_t value, int digits) except? NULL:
+        """The row for what follows a plus; NULL where there is none."""
+        learnt = self._rows.international_row(str(value).zfill(digits))
+        if learnt is None:
+            return NULL
+        divisor, lead, fields = learnt
+        if lead >= LEADS:
+            return NULL
+        if self._plus[digits] == NULL:
+            self._plus[digits] = <Row**>calloc(LEADS, sizeof(void*))
+            if self._plus[digits] == NULL:
+                raise MemoryError
+            self._plus_divisor[digits] = divisor
+        cdef Row* row = self._row(fields)
+        self._plus[digits][<int>lead] = row
+        return row
+
+    cdef int _number(self, At text, Py_ssize_t size, int slot, uint64_t* number, int32_t* line) except -2:
+        """1 with the number and its line, 0 when it is not valid, -1 when only `normalise` can say."""
+        cdef uint64_t value = 0, cell_at, lead
+        cdef int digits = 0
+        cdef bint plus = False
+        cdef Py_ssize_t i
+        cdef uint8_t sign, cell
+        cdef Row* row
+        if size > TEXT_MAX:
+            return -1
+        for i in range(size):
+            sign = text[i]
+            if 0x30 <= sign <= 0x39:
+                digits += 1
+                if digits > DIGITS_MAX:
+                    return -1
+                value = value * 10 + (sign - 0x30)
+            elif sign == 0x20 or 0x28 <= sign <= 0x29 or 0x2D <= sign <= 0x2F:  # space ( ) - . /
+                continue
+            elif sign == 0x2B and digits == 0 and not plus:
+                plus = True
+            else:
+                return -1
+        if digits < DIGITS_MIN:
+            return -1
+        if plus:
+            row = NULL
+            if self._plus[digits] != NULL:
+                lead = value // self._plus_divisor[digits]
+                row = self._plus[digits][lead] if lead < LEADS else NULL
+            if row == NULL:
+                row = self._learn_plus(value, digits)
+        else:
+            row = self._main[slot][digits]
+            if row == NULL:
+                row = self._main[slot][digits] = self._row(self._rows.main_row(self._regions[slot], digits))
+        if row == NULL:
+            return -1
+        cell_at = value // row.size - row.first
+        if cell_at >= row.count:
+            return -1
+        cell = row.cells[cell_at]
+        if cell <= ASK:
+            return -1 if cell == ASK else 0
+        number[0] = value + <uint64_t>row.shift
+        line[0] = row.lines[cell]
+        return 1
+
+    cdef bint _walk(self, At at, Py_ssize_t size, Span* spans) noexcept nogil:
+        """Whether it is a plain prospect; its members' tokens then."""
+        cdef At end = at + size, name, token
+        cdef int signs, member, i
+        if size < 2 or at[0] != 0x7B or (end - 1)[0] != 0x7D:
+            return False
+        at = space(at + 1)
+        while at[0] == 0x22:
+            name = at + 1
+            signs = 0
+            at = string_end(name, end, &signs)
+            if at == NULL or signs & ESCAPED:
+                return False
+            member = -1
+            for i in range(MEMBERS):
+                if at - name == self._name_size[i] and memcmp(name, self._name[i], at - name) == 0:
+                    member = i
+            at = space(at + 1)
+            if at[0] != 0x3A:
+                return False
+            token = space(at + 1)
+            signs = 0
+            if token[0] == 0x22:
+                at = string_end(token + 1, end, &signs)
+                if at != NULL:
+                    at += 1
+            else:
+                signs = ESCAPED
+                at = value_end(token, end, DEPTH_MAX)
+            if at == NULL:
+                return False
+            if member >= 0:
+                if member == STAMP or spans[member].start != NULL:
+                    return False
+                spans[member].start, spans[member].size, spans[member].text = token, at - token, signs == 0
+            at = space(at)
+            if at[0] == 0x7D:
+                return at + 1 == end
+            if at[0] != 0x2C:
+                return False
+            at = space(at + 1)
+        return False
+
+    cdef int _region(self, Span* span) except -1:
+        """The slot of the region that a prospect names."""
+        cdef uint64_t key = 0
+        cdef int entry
+        if span.start == NULL:
+            return 0
+        if span.size > 7:
+            return self._slot(self._region_of(span.start[:span.size]))
+        memcpy(&key, span.start, span.size)
+        key |= <uint64_t>span.size << 56
+        entry = <int>((key * <uint64_t>0x9E3779B97F4A7C15) >> 58)
+        if self._region_keys[entry] != key:
+            self._region_slots[entry] = self._slot(self._region_of(span.start[:span.size]))
+            self._region_keys[entry] = key
+        return self._region_slots[entry]
+
+    cdef int _told(self, Span* spans, int32_t line, dict facts, dict kinds, list pairs) except -1:
+        """The kind of a prospect with facts. `facts` remembers what tokens mean, `kinds` what was met in this batch."""
+        cdef int i
+        tokens = tuple([
+            spans[i].start[:spans[i].size] if spans[i].start != NULL else b"" for i in range(PURPOSE, CAMPAIGN + 1)
+        ])
+        told = facts.get(tokens)
+        if told is None:
+            told = facts[tokens] = self._facts_of(tokens)
+        pair = (self._lines[line], told)
+        kind = kinds.get(pair)
+        if kind is None:
+            kind = kinds[pair] = len(pairs)
+            pairs.append(pair)
+        return kind
+
+    def read(self, list values, uint64_t[::1] numbers, int32_t[::1] kinds, no_facts):
+        """Fills `numbers` and `kinds`, by place, 0 and -1 where a value is not plain; returns what each kind is."""
+        cdef Py_ssize_t place, count = len(values)
+        cdef Span spans[MEMBERS]
+        cdef uint64_t number = 0
+        cdef int32_t line = 0
+        cdef int found, slot, i
+        cdef dict facts = {}, met = {}
+        cdef list pairs = []
+        if numbers.shape[0] != count or kinds.shape[0] != count:
+            raise ValueError("numbers and kinds must be as long as values")
+        for i in range(<int>len(self._lines)):
+            self._kind_of[i] = -1
+        for place in range(count):
+            numbers[place], kinds[place] = 0, -1
+            value = values[place]
+            if not PyBytes_CheckExact(value):
+                continue
+            for i in range(MEMBERS):
+                spans[i].start = NULL
+            if not self._walk(<At>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), spans):
+                continue
+            if spans[NUMBER].start == NULL or not spans[NUMBER].text:
+                continue
+            slot = self._region(&spans[REGION])
+            found = self._number(spans[NUMBER].start + 1, spans[NUMBER].size - 2, slot, &number, &line)
+            if found < 0:
+                asked = self._normalise(
+                    spans[NUMBER].start[1 : spans[NUMBER].size - 1].decode("ascii"), self._regions[slot]
+                )
+                if asked is None:
+                    continue
+                number, line = asked[0], self._line(asked[1])
+            elif found == 0:
+                continue
+            numbers[place] = number
+            if spans[2].start == NULL and spans[3].start == NULL and spans[4].start == NULL:
+                if self._kind_of[line] < 0:
+                    pair = (self._lines[line], no_facts)
+                    if pair not in met:
+                        met[pair] = len(pairs)
+                        pairs.append(pair)
+                    self._kind_of[line] = met[pair]
+                kinds[place] = self._kind_of[line]
+            else:
+                kinds[place] = self._told(spans, line, facts, met, pairs)
+        return pairs
+
+
+cdef class _Ends:
+    """Templates where C can reach them: what goes before a number and what goes behind it."""
+
+    cdef list heads, tails
+    cdef const char** head
+    cdef const char** tail
+    cdef Py_ssize_t* head_size
+    cdef Py_ssize_t* tail_size
+
+    def __cinit__(self, list heads, list tails):
+        cdef Py_ssize_t i, count = len(heads)
+        self.heads, self.tails = heads, tails
+        self.head, self.tail = <const char**>calloc(count + 1, sizeof(void*)), <const char**>calloc(count + 1, sizeof(void*))
+        self.head_size = <Py_ssize_t*>calloc(count + 1, sizeof(Py_ssize_t))
+        self.tail_size = <Py_ssize_t*>calloc(count + 1, sizeof(Py_ssize_t))
+        if self.head == NULL or self.tail == NULL or self.head_size == NULL or self.tail_size == NULL:
+            raise MemoryError
+        for i in range(count):
+            self.head[i], self.head_size[i] = PyBytes_AS_STRING(heads[i]), PyBytes_GET_SIZE(heads[i])
+            self.tail[i], self.tail_size[i] = PyBytes_AS_STRING(tails[i]), PyBytes_GET_SIZE(tails[i])
+
+    def __dealloc__(self):
+        free(self.head)
+        free(self.tail)
+        free(self.head_size)
+        free(self.tail_size)
+
+
+cdef inline bytes joined(const char* before, Py_ssize_t size, _Ends ends, int32_t id, uint64_t number):
+    """`before`, the head, the number's digits, the tail, as one object."""
+    cdef char digits[20]
+    cdef int first = 20
+    cdef bytes made
+    cdef char* to
+    while True:
+        first -= 1
+        digits[first] = <char>(0x30 + number % 10)
+        number //= 10
+        if number == 0:
+            break
+    made = PyBytes_FromStringAndSize(NULL, size + ends.head_size[id] + (20 - first) + ends.tail_size[id])
+    to = PyBytes_AS_STRING(made)
+    memcpy(to, before, size)
+    to += size
+    memcpy(to, ends.head[id], ends.head_size[id])
+    to += ends.head_size[id]
+    memcpy(to, digits + first, 20 - first)
+    memcpy(to + (20 - first), ends.tail[id], ends.tail_size[id])
+    return made
+
+
+def splice(list values, const uint64_t[::1] numbers, const int32_t[::1] ids, list heads, list tails):
+    """Each value without its last byte, then head, number and tail of its id; as it came where that is -1."""
+    cdef Py_ssize_t place, count = len(values)
+    cdef _Ends ends = _Ends(heads, tails)
+    cdef list made = list(values)
+    if numbers.shape[0] != count or ids.shape[0] != count or len(heads) != len(tails):
+        raise ValueError("numbers and ids must be as long as values, heads as tails")
+    for place in range(count):
+        if ids[place] >= 0:
+            if ids[place] >= len(heads):
+                raise IndexError("an id without its head")
+            value = values[place]
+            if not PyBytes_CheckExact(value) or PyBytes_GET_SIZE(value) == 0:
+                raise TypeError("a value to splice into must be bytes")
+            made[place] = joined(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value) - 1, ends, ids[place], numbers[place])
+    return made
+
+
+def fill(const uint64_t[::1] numbers, const int32_t[::1] ids, list heads, list tails):
+    """Head, number and tail of each id; None where that is -1."""
+    cdef Py_ssize_t place, count = ids.shape[0]
+    cdef _Ends ends = _Ends(heads, tails)
+    cdef list made = [None] * count
+    if numbers.shape[0] != count or len(heads) != len(tails):
+        raise ValueError("numbers must be as long as ids, heads as tails")
+    for place in range(count):
+        if ids[place] >= 0:
+            if ids[place] >= len(heads):
+                raise IndexError("an id without its head")
+            made[place] = joined(b"", 0, ends, ids[place], numbers[place])
+    return made

@@ -1,0 +1,75 @@
+"""The canonical text of one rule and the digest that names it on stamps.
+
+The text is a rule file of its own: the country, whose numbers, the zone of its days, and one `[[rule]]` with every key
+that says something, in a fixed order and spelling. Comments, layout and the other rules of the file are not in it, so
+that a stamp names exactly what it was given by. Kept on the log, it gives the verdict again years later
+(`archive.py`): a digest is made from the text's bytes alone, so a later change of this form renames no old rule. The
+first stamps named whole files as they were; these are texts as well.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from stream_scrub.rules.country import Rule
+
+DIGEST_DIGITS = 6  # on every stamp, so short; `book.py` and `archive.py` refuse two texts with one digest
+_COUNTRY = re.compile(rb'^country *= *"([A-Z]{2})"', re.MULTILINE)
+
+
+def text_of(rule: Rule, regions: Sequence[str], timezone: str) -> bytes:
+    """The canonical text of a rule of that country file."""
+    return "".join(f"{line}\n" for line in _lines(rule, regions, timezone)).encode()
+
+
+def digest_of(text: bytes) -> str:
+    """The name of a text on a stamp, as in "fr@9c01f2". Raises ValueError for bytes that tell no country."""
+    country = _COUNTRY.search(text)
+    if country is None:
+        raise ValueError("the text of a rule names no country")
+    return f"{country[1].decode().lower()}@{hashlib.sha256(text).hexdigest()[:DIGEST_DIGITS]}"
+
+
+def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
+    yield f"country = {_text(rule.country)}"
+    yield f"regions = {_list(regions)}"
+    yield f"timezone = {_text(timezone)}"
+    yield "[[rule]]"
+    yield f"from = {rule.start.isoformat()}"
+    if rule.end is not None:
+        yield f"to = {rule.end.isoformat()}"
+    yield f"source = {_text(rule.source)}"
+    not_callable = (
+        *sorted(rule.not_callable_types),
+        *(f"+{digits}" for digits in rule.not_callable_prefixes),
+    )
+    keys: list[tuple[str, str]] = [
+        ("deny", _list(rule.deny)),
+        ("require", _list(rule.require)),
+        ("lifted_by", _list(rule.lifted_by)),
+        ("named_consents", _list(rule.named_consents)),
+        ("max_age_days", _table(rule.max_age_days)),
+        ("areas", _table(rule.areas)),
+        ("valid_days", "" if rule.valid_days is None else str(rule.valid_days)),
+        ("banned_purposes", _list(sorted(rule.banned_purposes))),
+        ("not_callable", _list(not_callable)),
+        ("uncertain", _list(rule.uncertain)),
+    ]
+    for key, value in keys:
+        if value:
+            yield f"{key} = {value}"
+
+
+def _text(text: str) -> str:
+    """A TOML string: JSON's escapes are TOML's, but for the one control character that JSON leaves as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(_text, texts))}]" if texts else ""
+
+
+def _table(days: Mapping[str, int]) -> str:
+    inner = ", ".join(f"{name} = {number}" for name, number in sorted(days.items()))
+    return f"{{ {inner} }}" if inner else ""

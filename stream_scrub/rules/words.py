@@ -1,0 +1,89 @@
+"""A rule in words, for people who answer for it: what it blocks, what lifts that, and for how long. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from stream_scrub.rules.country import Rule
+
+_CONTRACT = "contract"
+
+
+def in_words(rule: Rule) -> list[str]:
+    """What the rule asks, in the order in which a verdict is made: one sentence each."""
+    return list(_sentences(rule))
+
+
+def period(rule: Rule) -> str:
+    """From when to when it is in force."""
+    return f"from {rule.start}" if rule.end is None else f"from {rule.start} to {rule.end}"
+
+
+def _sentences(rule: Rule) -> Iterator[str]:
+    lifts = _lifts(rule)
+    unless = f", unless {_either(lifts)}" if lifts else ""
+    denying = [name for name in rule.deny if name != "internal"]
+    yield f"Whoever is in internal is blocked, whatever else is true.{_age(rule, 'internal')}"
+    yield from _numbers(rule)
+    if rule.banned_purposes:
+        excused = ", unless the prospect has a contract" if _CONTRACT in rule.lifted_by else ""
+        yield f"Calls for {_either(sorted(rule.banned_purposes))} are blocked{excused}."
+    named = [f"the {name}@campaign of the prospect's own campaign holds it" for name in rule.named_consents]
+    for name in denying:
+        exception = f", unless {_either([*lifts, *named])}" if lifts or named else ""
+        yield f"Whoever is in {name} is blocked{exception}.{_age(rule, name)}"
+        if name in rule.areas:
+            area = f"the first {rule.areas[name]} digits of a number, the calling code among them"
+            yield (
+                f"{name} is handed out by area ({area}): numbers of an area of which it holds none are blocked, "
+                "as stale-register."
+            )
+    if rule.require:
+        ages = "".join(_age(rule, name) for name in rule.require)
+        yield f"Who is not in {_either(rule.require)} is blocked{unless}.{ages}"
+    for name in rule.named_consents:
+        if name in rule.max_age_days:
+            yield f"{name}@campaign counts for {_days(rule.max_age_days[name])}; when it is older it lifts nothing."
+    if not denying and not rule.require:
+        yield "Everybody else may be called."
+    yield _validity(rule)
+
+
+def _numbers(rule: Rule) -> Iterator[str]:
+    if rule.not_callable_types:
+        types = [name.replace("_", " ") for name in sorted(rule.not_callable_types)]
+        yield f"Numbers of these types are never called: {', '.join(types)}."
+    if rule.not_callable_prefixes:
+        yield f"Numbers that begin with {_either([f'+{p}' for p in rule.not_callable_prefixes])} are never called."
+
+
+def _lifts(rule: Rule) -> list[str]:
+    """What a prospect may say that lifts registers."""
+    purposes = [name for name in rule.lifted_by if name != _CONTRACT]
+    told = ["the prospect has a contract"] if _CONTRACT in rule.lifted_by else []
+    return [*told, f"its purpose is {_either(purposes)}"] if purposes else told
+
+
+def _age(rule: Rule, name: str) -> str:
+    if name not in rule.max_age_days:
+        return ""
+    days = _days(rule.max_age_days[name])
+    return f" A list of {name} is good for {days}."
+
+
+def _validity(rule: Rule) -> str:
+    last = "" if rule.end is None else f"{rule.end}, the last day of this rule"
+    if rule.valid_days is not None:
+        end = f", and not after {last}" if last else ""
+        return f"A verdict that allows may be used for {_days(rule.valid_days)}{end}."
+    return (
+        f"A verdict that allows may be used until {last}."
+        if last
+        else "A verdict that allows has no last day."
+    )
+
+
+def _days(days: int) -> str:
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

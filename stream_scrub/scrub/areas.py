@@ -1,0 +1,97 @@
+"""Registers that are handed out by area (the US registry is sold by area code): which numbers do they speak of at all?
+
+A register that holds no number of an area was not bought for it, or not imported: that a number of that area is not in
+it means nothing. `Areas` answers as if the numbers of all areas that are covered were a register of their own, so that
+a batch asks for them in the same pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.index import Filter, Numbers, Register
+from stream_scrub.model import RegisterKind
+
+_E164_DIGITS_MAX = 15
+
+
+class _Covered:
+    """The numbers of covered areas, without a list of them. Remembers its answers: made for one batch."""
+
+    def __init__(self, registers: Sequence[Register], digits: int) -> None:
+        self.key = (*registers, digits)
+        self._held = [register.numbers for register in registers]
+        self._digits = digits
+        self._known: dict[int, bool] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return self._covers(int(str(number)[: self._digits]))
+
+    def holds(self, numbers: Numbers) -> NDArray[np.bool_]:
+        areas, end = numbers.copy(), np.uint64(10**self._digits)
+        while (longer := areas >= end).any():
+            areas[longer] //= np.uint64(10)
+        distinct, back = np.unique(areas, return_inverse=True)
+        return np.array([self._covers(area) for area in distinct.tolist()], np.bool_)[back]
+
+    def _covers(self, area: int) -> bool:
+        if area not in self._known:
+            self._known[area] = any(
+                next(held.iter_equal_or_larger(area * size), -1) // size == area
+                for held in self._held
+                for size in (10**more for more in range(_E164_DIGITS_MAX - self._digits + 1))
+            )
+        return self._known[area]
+
+
+class _Open(Filter):
+    """Lets every number through to the exact look-up: nearly all numbers are of covered areas."""
+
+    __slots__ = ()
+
+    def perhaps(self, numbers: Numbers) -> NDArray[np.bool_]:
+        return np.ones(len(numbers), np.bool_)
+
+
+_OPEN = _Open(np.empty(0, np.uint64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Areas(Register):
+    """The areas that registers of one name cover, as a register. No register has its name: it has a space in it.
+
+    Equal when they are of the same registers, so that the many cases of a batch ask once.
+    """
+
+    covered: _Covered = field(kw_only=True, repr=False)
+
+    @classmethod
+    def of(cls, registers: Sequence[Register], digits: int) -> "Areas":
+        """Of at least one register; the first so many digits of a number name its area."""
+        first = registers[0]
+        covered = _Covered(registers, digits)
+        return cls(
+            name=f"{first.name} areas",
+            kind=RegisterKind.ALLOW,
+            numbers=cast(Any, covered),  # all that is asked of it is `in`
+            seq=first.seq,
+            chain=first.chain,
+            effective_at=first.effective_at,
+            position=first.position,
+            source=first.source,
+            filter=_OPEN,
+            covered=covered,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Areas) and self.covered.key == other.covered.key
+
+    def __hash__(self) -> int:
+        return hash(self.covered.key)
+
+    def holds(self, numbers: Numbers) -> NDArray[np.bool_]:
+        """For each number: whether its area is covered."""
+        return self.covered.holds(numbers)

@@ -1,0 +1,185 @@
+"""Steps 2 and 3 for plain prospects, a batch at a time: one number, nothing that two parsers could read differently.
+
+This is the reference, in Python. The optional extension (`stream_scrub_native`, see `swift`) does the same for a
+fifth of the time; the same tests hold both. Whatever is not plain is left to `batch`, which reads it strictly.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.index import Numbers
+from stream_scrub.numbering import REGIONS, Line, normalise
+from stream_scrub.scrub import decide
+from stream_scrub.scrub.decide import NO_FACTS, Facts
+from stream_scrub.scrub.decode import (
+    ABSENT,
+    MAX_DEPTH,
+    QUICK_ERRORS,
+    Members,
+    all_plain,
+    is_plain,
+    occurs_at_most,
+    quick_decoder,
+    quoted,
+)
+
+_REGIONS_MAX = 1024
+_BRACE = ord("}")
+
+Kinds = NDArray[np.int32]
+Kind = tuple[
+    Line, Facts
+]  # what the verdict depends on besides the number: its line and what the prospect says
+
+
+class Plain(NamedTuple):
+    """What a reader found, by place: the number, and which of `pairs` it goes with; 0 and -1 where not plain."""
+
+    numbers: Numbers
+    kinds: Kinds
+    pairs: Sequence[Kind]
+
+
+class Reader(Protocol):
+    """Reads the plain prospects of a batch."""
+
+    def read(self, values: Sequence[bytes | None]) -> Plain:
+        """Never raises for what a value holds, and never takes for plain what `read_strictly` reads otherwise."""
+        ...
+
+
+class PlainReader:
+    """The reference reader, for prospects with one number at their top level; it finds none plain for others."""
+
+    def __init__(self, members: Members, default_region: str) -> None:
+        self._decode = quick_decoder(members)
+        self._default_region = default_region
+        self._flat = is_flat(members)
+        self._names = [quoted(path[0]) for path in (members.numbers[0], *members.facts)]
+
+    def read(self, values: Sequence[bytes | None]) -> Plain:
+        """As `Reader.read`."""
+        if not self._flat:
+            return Plain(np.zeros(len(values), np.uint64), np.full(len(values), -1, np.int32), ())
+        numbers: list[int] = []
+        kinds: list[int] = []
+        known: dict[Line, int] = {}
+        pairs: dict[Kind, int] = {}
+        quicks = _decoded(self._decode, values)
+        sure = self._nothing_twice(values, quicks)
+        region_of = Regions(self._default_region).of
+        for value, quick in zip(values, quicks, strict=True):
+            number, kind = 0, -1
+            if (
+                quick is not None
+                and value is not None
+                and type(quick.n0) is str
+                and quick.stamp is ABSENT
+                and (value[-1] == _BRACE and len(value) <= MAX_DEPTH if sure else self._is_sure(value, quick))
+            ):
+                found = normalise(quick.n0, region_of(quick.f0))
+                if found is not None:
+                    number, line = found
+                    if quick.f1 is quick.f2 is quick.f3 is ABSENT:
+                        kind = known.get(line, -1)
+                        if kind < 0:
+                            kind = known[line] = pairs.setdefault((line, NO_FACTS), len(pairs))
+                    elif self._is_sure(value, quick):
+                        told = decide.facts(quick.f1, quick.f2, quick.f3)
+                        kind = pairs.setdefault((line, told), len(pairs))
+                    else:
+                        number = 0
+            numbers.append(number)
+            kinds.append(kind)
+        return Plain(np.array(numbers, np.uint64), np.array(kinds, np.int32), list(pairs))
+
+    def _nothing_twice(self, values: Sequence[bytes | None], quicks: list[Any]) -> bool:
+        """Whether every value of the batch is plain text and names its number and its region at most once.
+
+        A name that a value has was found there by the decoder, so the batch holds it at least that often; if it does
+        not hold it more often, then no value holds it twice. One value in doubt, and each is looked at by itself.
+        """
+        joined = b"".join([value for value in values if value is not None])
+        if not all_plain(joined):
+            return False
+        named = sum([quick is not None and quick.n0 is not ABSENT for quick in quicks])
+        placed = sum([quick is not None and quick.f0 is not ABSENT for quick in quicks])
+        return occurs_at_most(joined, self._names[0], named) and occurs_at_most(
+            joined, self._names[1], placed
+        )
+
+    def _is_sure(self, value: bytes, quick: Any) -> bool:
+        """Whether this value is plain and has no needed name twice."""
+        if not is_plain(value) or value.count(self._names[0]) != 1:
+            return False
+        told = (quick.f0, quick.f1, quick.f2, quick.f3)
+        return all(
+            fact is ABSENT or value.count(name) == 1 for fact, name in zip(told, self._names[1:], strict=True)
+        )
+
+
+def is_flat(members: Members) -> bool:
+    """Whether there is one number, and all that a verdict needs stands at a prospect's top level, in ASCII."""
+    paths = (*members.numbers, *members.facts)
+    return len(members.numbers) == 1 and all(len(path) == 1 and path[0].isascii() for path in paths)
+
+
+class Regions:
+    """A prospect's region member, whatever type it is, to a region with a numbering plan; remembers its answers."""
+
+    __slots__ = ("_default", "_known")
+
+    def __init__(self, default: str) -> None:
+        self._default = default
+        self._known: dict[Any, str] = {ABSENT: default}
+
+    def of(self, member: Any) -> str:
+        """The region in capitals, or the default where the member names none."""
+        try:
+            return self._known[member]
+        except KeyError:
+            region = member.strip().upper() if isinstance(member, str) else ""
+            region = region if region in REGIONS else self._default
+            if len(self._known) < _REGIONS_MAX:
+                self._known[member] = region
+            return region
+        except TypeError:  # a list or an object
+            return self._default
+
+
+def splice(
+    values: Sequence[bytes | None], numbers: Numbers, ids: Kinds, templates: Sequence[bytes]
+) -> list[bytes | None]:
+    """Each value with its stamp before its closing brace: `templates[id] % number`; as it came where the id is -1."""
+    chosen = [*templates, None]  # the last is what -1 finds
+    return [
+        value[:-1] + template % number if (template := chosen[at]) is not None else value  # type: ignore[index]
+        for value, at, number in zip(values, ids.tolist(), numbers.tolist(), strict=True)
+    ]
+
+
+def fill(numbers: Numbers, ids: Kinds, templates: Sequence[bytes]) -> list[bytes | None]:
+    """Each stamp by itself, for a header: `templates[id] % number`; None where the id is -1."""
+    chosen = [*templates, None]
+    return [
+        template % number if (template := chosen[at]) is not None else None
+        for at, number in zip(ids.tolist(), numbers.tolist(), strict=True)
+    ]
+
+
+def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> list[Any]:
+    """The quick reader's structs, None where it gives none. Most batches have no such value."""
+    try:
+        return list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
+    except QUICK_ERRORS:
+        return [_try(decode, value) for value in values]
+
+
+def _try(decode: Callable[[bytes], Any], value: bytes | None) -> Any:
+    try:
+        return decode(value)  # type: ignore[arg-type]
+    except QUICK_ERRORS:
+        return None

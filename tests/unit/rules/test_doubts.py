@@ -1,0 +1,135 @@
+"""What `rules check` doubts in one file, and a rule in words."""
+
+from datetime import date
+
+import pytest
+
+from stream_scrub.rules import Country, Rulebook, RuleFile, doubts, in_words, purposes_of
+
+TODAY = date(2026, 11, 24)
+HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
+RULE = (
+    '[[rule]]\nfrom = 2020-01-01\nsource = "law"\ndeny = ["list", "internal"]\nmax_age_days = { list = 3 }\n'
+)
+GOOD = HEAD + RULE
+LATER = RULE.replace("2020", "2027")
+KNOWN = frozenset({"press", "energy-renovation"})
+
+
+def country(text: str) -> Country:
+    return Rulebook.of([RuleFile("xx.toml", "xx.toml", text.encode())]).countries["XX"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD, []),
+        (
+            GOOD + "to = 2026-12-31\n" + LATER.replace("2027-01-01", "2027-01-11"),
+            ["xx.toml:11: no rule from 2027-01-01 to 2027-01-10: on those days nobody is called"],
+        ),
+        (GOOD + "to = 2026-12-31\n" + LATER, []),
+        (GOOD + "to = 2026-12-31\n", ["xx.toml:9: no rule from 2027-01-01 on: from then nobody is called"]),
+        (
+            HEAD + LATER,
+            ["xx.toml:5: no rule is in force today, 2026-11-24: nobody is called before 2027-01-01"],
+        ),
+        (
+            GOOD + 'uncertain = ["a", "b"]\n',
+            ["xx.toml:9: the rule from 2020-01-01: 2 points are not proven, read `uncertain`"],
+        ),
+        (
+            GOOD + LATER + 'uncertain = ["a"]\n',
+            ["xx.toml:14: the rule from 2027-01-01: 1 point is not proven, read `uncertain`"],
+        ),
+        (GOOD + 'uncertain = ["a"]\n' + RULE.replace("2020", "2021"), []),
+        (
+            GOOD.replace("max_age_days = { list = 3 }\n", "") + 'require = ["consent", "washed"]\n',
+            [
+                "xx.toml:4: list never grows too old: give it an age in `max_age_days`",
+                "xx.toml:4: washed never grows too old: give it an age in `max_age_days`",
+            ],
+        ),
+        (
+            GOOD + 'lifted_by = ["contracts", "press", "my-own"]\n',
+            ['xx.toml:9: `lifted_by`: no rule that is shipped knows "contracts": did you mean "contract"?'],
+        ),
+        (
+            GOOD + 'banned_purposes = ["energy-renovations", "betting"]\n',
+            [
+                'xx.toml:9: `banned_purposes`: no rule that is shipped knows "energy-renovations": '
+                'did you mean "energy-renovation"?'
+            ],
+        ),
+        (
+            GOOD + 'banned_purposes = ["contract"]\n',
+            ['xx.toml:9: `banned_purposes`: "contract" is what lifts a rule, and no purpose'],
+        ),
+    ],
+)
+def test_a_doubt_is_told_with_its_line(text, expected):
+    """A gap or a misspelt word would be found when somebody was called, or nobody any more."""
+    assert doubts(country(text), TODAY, KNOWN) == expected
+
+
+def test_the_shipped_rules_have_no_doubts_but_their_own():
+    """Every user would be warned of what nobody can mend."""
+    book = Rulebook.load()
+    purposes = frozenset().union(*map(purposes_of, book.countries.values()))
+    assert "contract" not in purposes and {"press", "pensions"} < purposes
+    told = [each for read in book.countries.values() for each in doubts(read, TODAY, purposes)]
+    assert all("not proven" in each for each in told) and len(told) == 10
+
+
+EVERY = """[[rule]]
+from = 2020-01-01
+to = 2026-12-31
+source = "law"
+deny = ["list", "internal"]
+require = ["consent", "washed"]
+lifted_by = ["contract", "press", "survey"]
+named_consents = ["named"]
+max_age_days = { list = 30, internal = 1, named = 7 }
+areas = { list = 4 }
+valid_days = 28
+banned_purposes = ["energy-renovation", "betting"]
+not_callable = ["premium_rate", "+33162", "+33163"]
+"""
+
+
+def test_a_rule_in_words_says_all_that_it_asks():
+    """Who answers for the calls would read half of the rule."""
+    said = in_words(country(HEAD + EVERY).rules[0])
+    assert said == [
+        "Whoever is in internal is blocked, whatever else is true. A list of internal is good for 1 day.",
+        "Numbers of these types are never called: premium rate.",
+        "Numbers that begin with +33162 or +33163 are never called.",
+        "Calls for betting or energy-renovation are blocked, unless the prospect has a contract.",
+        "Whoever is in list is blocked, unless the prospect has a contract, its purpose is press or survey or the "
+        "named@campaign of the prospect's own campaign holds it. A list of list is good for 30 days.",
+        "list is handed out by area (the first 4 digits of a number, the calling code among them): numbers of an "
+        "area of which it holds none are blocked, as stale-register.",
+        "Who is not in consent or washed is blocked, unless the prospect has a contract or its purpose is press or "
+        "survey.",
+        "named@campaign counts for 7 days; when it is older it lifts nothing.",
+        "A verdict that allows may be used for 28 days, and not after 2026-12-31, the last day of this rule.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", ["Everybody else may be called.", "A verdict that allows has no last day."]),
+        (
+            "to = 2026-12-31\n",
+            [
+                "Everybody else may be called.",
+                "A verdict that allows may be used until 2026-12-31, the last day of this rule.",
+            ],
+        ),
+    ],
+)
+def test_a_free_regime_in_words(keys, expected):
+    """A rule that asks nothing would read as if it asked for something."""
+    text = HEAD + '[[rule]]\nfrom = 2020-01-01\nsource = "none"\ndeny = ["internal"]\n' + keys
+    assert in_words(country(text).rules[0])[1:] == expected

@@ -1,0 +1,87 @@
+"""What the law says about a prospect, sentence by sentence, through the very code that a worker runs."""
+
+import json
+import tomllib
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stream_scrub.model import Reason, RegisterKind
+from stream_scrub.numbering import normalise
+from stream_scrub.rules import Rulebook
+from stream_scrub.scrub.batch import Scrubber, Terms
+from tests.fakes import law
+from tests.fakes.prospects import MEMBERS
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "rules"
+ROWS = tomllib.loads((GOLDEN / "verdicts.toml").read_text("utf-8"))["verdict"]
+KEYS = {
+    *("law", "source", "confidence", "number", "numbers", "on", "purpose", "contract", "campaign", "held"),
+    *("missing", "age", "others", "folder", "reason", "registers", "until", "until_of"),
+}
+BOOKS = {False: Rulebook.load(), True: Rulebook.load(GOLDEN / "own")}
+
+
+def moment(on: date | datetime) -> datetime:
+    return on if isinstance(on, datetime) else datetime(on.year, on.month, on.day, 12, tzinfo=UTC)
+
+
+CASES = [
+    pytest.param(row, number, at, id=f"{number}-{on}-{row['reason']}-{place}")
+    for place, row in enumerate(ROWS)
+    for number in row.get("numbers") or [row["number"]]
+    for at, on in enumerate(row["on"])
+]
+
+
+def judged(row: dict, number: str, now: datetime) -> dict:
+    """The stamp that a worker would give."""
+    digits, line = normalise(number, "FR")
+    book = BOOKS[row.get("folder", False)]
+    rule = book.rule(line.region, now)
+    named = set() if rule is None else rule.registers
+    allow = {"consent"} if rule is None else {*rule.require, *rule.named_consents, "consent"}
+    held, others, age = row.get("held", []), row.get("others", {}), row.get("age", {})
+    registers = []
+    for name in {"internal", *named, *held, *others, *age} - set(row.get("missing", [])):
+        kind = RegisterKind.ALLOW if name.partition("@")[0] in allow else RegisterKind.DENY
+        numbers = [int(other) for other in others.get(name, [])] + [digits] * (name in held)
+        since = (law.NOW - now) / timedelta(days=1)
+        registers.append(law.register(name, numbers, kind=kind, days_old=age.get(name, 1) + since))
+    facts = {key: row[key] for key in ("purpose", "contract", "campaign") if key in row}
+    prospect = json.dumps({"phone": number, **facts}).encode()
+    terms = Terms(MEMBERS, stamp="header", stale="block")
+    (stamp,) = Scrubber(terms, book).scrub([prospect], law.index(*registers), now).stamps
+    return json.loads(stamp)
+
+
+@pytest.mark.parametrize(("row", "number", "at"), CASES)
+def test_the_verdict_of_the_law(row, number, at):
+    """Somebody whom the law protects would be called, or a lead that may be called be lost."""
+    stamp = judged(row, number, moment(row["on"][at]))
+    assert stamp["reason"] == row["reason"], row["law"]
+    assert stamp.get("registers", []) == row.get("registers", [])
+    if row.get("until_of") != "any":
+        until = row.get("until")
+        until = until[at] if isinstance(until, list) else until
+        assert stamp.get("until") == (None if until is None else str(until))
+
+
+def test_every_row_is_a_sentence_with_its_source():
+    """A verdict would rest on nobody knows what."""
+    for row in ROWS:
+        assert set(row) <= KEYS, set(row) - KEYS
+        assert row["law"].endswith(".") and len(row["source"]) > 5, row
+        assert row["confidence"] in {"high", "med", "low", "ours"}, row
+        assert ("number" in row) != ("numbers" in row)
+    assert len({row["law"] for row in ROWS}) == len(ROWS)
+
+
+def test_every_shipped_country_and_every_reason_of_the_law_has_a_row():
+    """A country's rule, or a reason, could be changed and no sentence notice."""
+    regions = {
+        normalise(number, "FR")[1].region for row in ROWS for number in row.get("numbers") or [row["number"]]
+    }
+    assert set(BOOKS[False].countries) <= regions
+    assert {row["reason"] for row in ROWS} == set(Reason) - {Reason.INVALID_NUMBER, Reason.UNREADABLE}
