@@ -24,6 +24,10 @@ class Migrated(ScrubError):
     """Fenced, revoked or lost: abort, drop the fetched buffer, rewind from the committed offsets, go on. Normal."""
 
 
+class TakenOver(Migrated):
+    """Another publisher has this register now, or the transaction outlived its timeout: ask who, and end or begin anew."""
+
+
 class Uncertain(ScrubError):
     """A commit whose outcome is unknown: re-create the producer, ask the broker, never assume."""
 

@@ -49,12 +49,26 @@ class RegisterKind(StrEnum):
 
 
 class LogRecord(NamedTuple):
-    """One record of the opposition log, as a follower sees it."""
+    """One record of the opposition log, as a follower sees it. `timestamp_ms` is the moment that Kafka keeps with it,
+    milliseconds since 1970-01-01T00:00Z: evidence, no part of what is sealed.
+    """
 
     offset: int
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header]
+    timestamp_ms: int | None = None
+
+
+class Request(NamedTuple):
+    """One record of `opposition.requests`, as it came."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[Header] = ()
 
 
 class LogReader(Protocol):
@@ -66,6 +80,17 @@ class LogReader(Protocol):
 
         Raises Unavailable while the broker cannot be asked, Corrupt when offsets that were never read are gone,
         Refused when the topic is missing or may not be read.
+        """
+        ...
+
+    def seek(self, offset: int) -> None:
+        """Read on from this offset, or from the first record after it. A new reader is at the log's start."""
+        ...
+
+    def bounds(self) -> tuple[int, int]:
+        """The first offset that the log holds, and the one that its next record will take at the earliest.
+
+        Raises Unavailable, Refused.
         """
         ...
 

@@ -37,6 +37,21 @@ def _members(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _registers(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not {"internal", "consent"}.issubset(values) or len(set(values)) < len(values):
+        raise ValueError('should name "internal" and "consent", and every register once')
+    if not all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) and name != "rules" for name in values):
+        raise ValueError("should name registers without scopes: small letters, digits and hyphens")
+    return values
+
+
+def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
+    pair = re.compile(r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?=\d{1,6}(\.\d{1,6})?")
+    if not all(pair.fullmatch(value) for value in values):
+        raise ValueError('should hold a register and its share each, as in "bloctel=0.25"')
+    return values
+
+
 def _topic(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
         raise ValueError(
@@ -105,6 +120,7 @@ class Topics(_Section):
     recalled: Topic = "prospects.recalled"
     log: Topic = "opposition.log"
     requests: Topic = "opposition.requests"
+    refused: Topic = "opposition.refused"
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -125,6 +141,7 @@ class Worker(_Section):
     batch_records: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     batch_ms: Annotated[int, Field(ge=1, le=60_000)] = 50
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    state_dir: str = ""
 
 
 class Prospect(_Section):
@@ -157,9 +174,27 @@ class Rules(_Section):
 
 
 class Lists(_Section):
-    """The guard on imports."""
+    """The guards on imports, how the log is begun and kept short to read, and what the publisher does."""
 
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_change: Annotated[float, Field(ge=0)] = 0.1
+    max_change_of: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shares)] = ()
+    full_every: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
+    start: Literal["latest-full", "beginning"] = "latest-full"
+    registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = (
+        "internal",
+        "consent",
+    )
+    ends: Literal["all", "own"] = "all"
+    folder: str = ""
+    requests_group: Annotated[str, Field(min_length=1)] = "stream-scrub-publisher"
+    batch_requests: Annotated[int, Field(ge=1, le=100_000)] = 5000
+    batch_ms: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+    def change_allowed(self, register: str) -> float:
+        """The largest share by which a full list may change that register."""
+        shares = dict(pair.split("=") for pair in self.max_change_of)
+        return float(shares.get(register) or shares.get(register.partition("@")[0]) or self.max_change)
 
 
 class Log(_Section):

@@ -112,7 +112,7 @@ def _contradictions(
     member = consumer_options("", client, consumer, group_id="g", protocol=protocol, logs=None)
     reader = log_reader_options("", client, consumer, group_id="g", logs=None)
     worker = producer_options("", client, producer, transactional_id="t", max_bytes=None, logs=None)
-    publisher = publisher_options("", client, producer, register="r", logs=None)
+    publisher = publisher_options("", client, producer, log_topic="l", register="r", logs=None)
     found = (
         ("consumer", _said(Kind.CONSUMER, member) or _said(Kind.CONSUMER, reader)),
         ("producer", _said(Kind.PRODUCER, worker) or _said(Kind.PRODUCER, publisher)),
@@ -188,6 +188,17 @@ def log_reader_options(
     }
 
 
+def requests_options(
+    bootstrap: str, client: Properties, consumer: Properties, *, group_id: str, logs: ClientLog | None
+) -> dict[str, Any]:
+    """The reader of the requests: its group has offsets and no members."""
+    return {
+        **log_reader_options(bootstrap, client, consumer, group_id=group_id, logs=logs),
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": False,
+    }
+
+
 def producer_options(
     bootstrap: str,
     client: Properties,
@@ -211,14 +222,24 @@ def producer_options(
 
 
 def publisher_options(
-    bootstrap: str, client: Properties, producer: Properties, *, register: str, logs: ClientLog | None
+    bootstrap: str,
+    client: Properties,
+    producer: Properties,
+    *,
+    log_topic: str,
+    register: str,
+    logs: ClientLog | None,
 ) -> dict[str, Any]:
-    """The one publisher of a register."""
+    """The one publisher of a register and its scoped ones on that log."""
     return {
         **_base(bootstrap, client, logs),
         **_PRODUCER,
+        # Right after a commit the broker still writes its markers and refuses the next transaction: ask again soon.
+        "retry.backoff.ms": 20,
         **producer,
-        "transactional.id": f"scrub-publish-{register}",
+        "message.max.bytes": 16
+        << 20,  # a refused request goes out as it came in; the broker has the last word
+        "transactional.id": f"scrub-publish-{log_topic}-{register.partition('@')[0]}",
         "transaction.timeout.ms": PUBLISH_TIMEOUT_MS,
     }
 

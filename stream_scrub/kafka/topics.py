@@ -134,14 +134,15 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
     source = found.get(names["prospects"])
     if source is not None:
         partitions = source.partitions
-    limit = int((source.config if source is not None else {}).get(_LIMIT) or 1_048_588) + STAMP_ROOM
+    limit, asked = _roomier(source), _roomier(found.get(names["requests"]))
     wishes: dict[str, tuple[int | None, dict[str, str]]] = {
         "prospects": (None, {}),
-        "allowed": (partitions, {_LIMIT: str(limit)}),
-        "blocked": (partitions, {_LIMIT: str(limit)}),
+        "allowed": (partitions, {_LIMIT: limit}),
+        "blocked": (partitions, {_LIMIT: limit}),
         "recalled": (None, {}),
         "log": (1, _LOG_CONFIG),
         "requests": (None, {}),
+        "refused": (None, {_LIMIT: asked}),
     }
     states = []
     for role, (wanted, config) in wishes.items():
@@ -153,6 +154,11 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
         state = "differs" if differences else "ok"
         states.append(TopicState(role, names[role], state, topic.partitions, topic.config, differences))
     return states
+
+
+def _roomier(source: Described | None) -> str:
+    """The limit of a topic that takes what `source` takes, and a stamp or a reason with it."""
+    return str(int((source.config if source is not None else {}).get(_LIMIT) or 1_048_588) + STAMP_ROOM)
 
 
 def _differences(topic: Described, partitions: int | None, config: Mapping[str, str]) -> list[str]:

@@ -1,22 +1,54 @@
-"""Step 2 of a delta's life: what a list changes in a register as it stands at the log's end."""
+"""Step 2 of a delta's life: what must change so that a register becomes what a list says.
 
-from dataclasses import dataclass
+The delta is exact and in its normal form: nothing is added that is already held, nothing removed that is not. It only
+fits the register that it was made against, so the publisher makes it against the register at the log's end.
+"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap64
+
+from stream_scrub.index import Numbers
+
+Moments = NDArray[np.int64]  # seconds since 1970-01-01T00:00Z
+
+
+class Stated(NamedTuple):
+    """Of each of these numbers, none of them twice: when it ends; 0 for one that does not end, or not any more."""
+
+    numbers: Numbers
+    ends: Moments
+
+    @classmethod
+    def none(cls) -> "Stated":
+        """Nothing said about any number."""
+        return cls(np.empty(0, np.uint64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The exact numbers to add (none of them is in the register) and to remove (all of them are)."""
+    """The exact numbers to add (none of them is in the register) and to remove (all of them are).
+
+    `ends` is about numbers that are in the register afterwards; what it does not name ends as it did, and a number
+    that is added does not end. `reason` says in a word why all this: "list", "requests", "ended". `requests` are
+    the lines (`wire.request_line`) of the requests that asked for it.
+    """
 
     adds: BitMap64
     removes: BitMap64
     unchanged: int
+    ends: Stated = field(default_factory=Stated.none)
+    reason: str = "list"
+    requests: Sequence[bytes] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether the register stays as it is; publishing it all the same renews the register's date."""
-        return not self.adds and not self.removes
+        return not self.adds and not self.removes and not len(self.ends.numbers)
 
 
 def full(register: BitMap64, listed: BitMap64) -> Delta:

@@ -1,199 +1,44 @@
-"""Steps 4 to 6 of a delta's life: follow the log, apply each sealed delta to a new index, swap the reference.
+"""Steps 4 and 6 of a delta's life: follow the log, have each sealed delta applied (`replay.py`), swap the reference.
 
-`Replay` is the pure part: records in, indexes out, every promise of the format checked. `Follower` runs it in a
-thread beside a worker and answers the one question that the hot path asks: which index may I use now?
+`Follower` runs a `Replay` in a thread beside a worker and answers the one question that the hot path asks: which
+index may I use now?
 """
 
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime
-from typing import NamedTuple
-
-from pyroaring import BitMap64
+from contextlib import nullcontext, suppress
 
 from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, Unavailable
-from stream_scrub.index import Filter, Index, Register
-from stream_scrub.lists import wire
+from stream_scrub.index import Index
+from stream_scrub.lists.begin import Start, begin
+from stream_scrub.lists.keeper import Keeper
+from stream_scrub.lists.replay import Replay, Rules
+from stream_scrub.lists.turns import Turns, Watch
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 # Parts and seal are one transaction, at most this long (the publisher's transaction.timeout.ms, and a margin).
 # Parts that the log's end shows without a seal for longer were not written by a publisher.
 UNSEALED_MAX_S = 12.0
 _RETRY_S = 0.5
-
-
-class _Part(NamedTuple):
-    offset: int
-    side: str
-    seq: int
-    i: int
-    value: bytes
-
-
-class Replay:
-    """The log so far as an index. Feed it every record in offset order; it raises Corrupt and then takes no more."""
-
-    def __init__(self) -> None:
-        self.index = Index.empty()
-        self._parts: dict[str, list[_Part]] = {}
-        self._corrupt: Corrupt | None = None
-
-    @property
-    def unsealed(self) -> int | None:
-        """The offset of the first part that has no seal yet."""
-        return min((parts[0].offset for parts in self._parts.values()), default=None)
-
-    def take(self, record: LogRecord) -> Index | None:
-        """The next index if this record is a seal. Raises Corrupt, naming the offset, and from then on always."""
-        if self._corrupt is not None:
-            raise self._corrupt
-        try:
-            return self._take(record)
-        except Corrupt as error:
-            self._corrupt = error
-            raise
-
-    def _take(self, record: LogRecord) -> Index | None:
-        headers = dict(record.headers)
-        part = headers.get("part")
-        register = (record.key or b"").decode("utf-8", "replace")
-        if part not in (b"adds", b"removes", b"seal") or record.value is None or not register:
-            raise Corrupt(
-                f"log offset {record.offset}: a record that is neither part nor seal; only publishers may write"
-            )
-        if headers.get("register") != record.key:
-            raise Corrupt(f"log offset {record.offset}: the key and the header name different registers")
-        if len(headers) < len(record.headers):
-            raise Corrupt(
-                f"log offset {record.offset}: a header occurs twice, and readers differ in which counts"
-            )
-        if part != b"seal":
-            self._keep(register, record, headers)
-            return None
-        try:
-            seal, content = _opened(record.value, headers.get("seq"))
-            self.index = self._apply(register, seal, content, record.offset)
-        except ValueError as error:
-            raise Corrupt(f"log offset {record.offset}: register {register}: {error}") from error
-        return self.index
-
-    def _keep(self, register: str, record: LogRecord, headers: dict[str, bytes | None]) -> None:
-        try:
-            seq, i = _count(headers.get("seq")), _count(headers.get("i"))
-        except ValueError as error:
-            raise Corrupt(f"log offset {record.offset}: a part without its numbers") from error
-        parts = self._parts.setdefault(register, [])
-        if parts and parts[0].seq != seq:
-            raise Corrupt(
-                f"log offset {parts[0].offset}: register {register}: parts without seal, then others"
-            )
-        parts.append(_Part(record.offset, (headers["part"] or b"").decode(), seq, i, record.value or b""))
-
-    def _apply(self, name: str, seal: wire.Seal, content: bytes, offset: int) -> Index:
-        """Check a seal against its parts and the register before it. Raises ValueError with what is wrong."""
-        parts = self._parts.pop(name, [])
-        effective_at = datetime.fromisoformat(seal.effective_at)
-        if effective_at.tzinfo is None:
-            raise ValueError("the effective date has no zone")
-        base = self.index.registers.get(name) or Register.empty(name, seal.register_kind, effective_at)
-        if seal.register != name or seal.register_kind is not base.kind:
-            raise ValueError("the seal is of another register")
-        if seal.seq != base.seq + 1:
-            raise ValueError(f"sequence {seal.seq} follows {base.seq}: a delta is missing or doubled")
-        if wire.chain_of(base.chain, content) != seal.chain:
-            raise ValueError("the chain is broken: this seal does not continue the one before it")
-        adds, removes = _sealed(parts, seal)
-        numbers, filter_ = _after(base, seal, adds, removes)
-        return self.index.with_register(
-            Register(
-                name,
-                base.kind,
-                numbers,
-                seal.seq,
-                seal.chain,
-                effective_at,
-                offset,
-                seal.source.name,
-                filter_,
-            )
-        )
-
-
-def _after(base: Register, seal: wire.Seal, adds: BitMap64, removes: BitMap64) -> tuple[BitMap64, Filter]:
-    """The register's numbers after a seal, and a filter for them. Raises ValueError.
-
-    A `full` part set in mid-log restates the register: it must be what the deltas gave.
-    """
-    if seal.kind == "full" and base.seq > 0:
-        if removes or adds != base.numbers or seal.count != len(adds):
-            raise ValueError("a full restatement differs from what the deltas before it gave")
-        return base.numbers, base.filter
-    if not base.numbers.isdisjoint(adds) or not removes.issubset(base.numbers):
-        raise ValueError("it adds numbers that the register holds, or removes some that it does not hold")
-    numbers, filter_ = base.changed(adds, removes)
-    if len(numbers) != seal.count:
-        raise ValueError(f"the register would hold {len(numbers)} numbers, not {seal.count}")
-    return numbers, filter_
-
-
-def _opened(value: bytes, seq: bytes | None) -> tuple[wire.Seal, bytes]:
-    """A seal and the content that its chain covers, if its header tells the same sequence. Raises ValueError."""
-    seal, content = wire.decode_seal(value)
-    if seq != b"%d" % seal.seq:
-        raise ValueError("the seal and its header differ in their sequence")
-    return seal, content
-
-
-def _count(header: bytes | None) -> int:
-    """The number in a header, in the one spelling that publishers use. Raises ValueError."""
-    number = int(header or b"")
-    if header != b"%d" % number or number < 0:
-        raise ValueError("not a plain number")
-    return number
-
-
-def _sealed(parts: list[_Part], seal: wire.Seal) -> tuple[BitMap64, BitMap64]:
-    """What the parts add and remove, if they are the ones that were sealed. Raises ValueError."""
-    if [part.seq for part in parts] != [seal.seq] * len(parts) or [p.i for p in parts] != list(
-        range(len(parts))
-    ):
-        raise ValueError("the parts are not the seal's, or not in order")
-    if wire.digests([part.value for part in parts]) != seal.parts:
-        raise ValueError("a part's bytes are not the ones that were sealed")
-    adds, removes = _union(parts, "adds"), _union(parts, "removes")
-    if (len(adds), len(removes)) != (seal.adds, seal.removes):
-        raise ValueError(
-            f"the parts hold {len(adds)} adds and {len(removes)} removes, not {seal.adds} and {seal.removes}"
-        )
-    return adds, removes
-
-
-def _union(parts: list[_Part], side: str) -> BitMap64:
-    whole = BitMap64()
-    held = 0
-    for part in parts:
-        if part.side == side:
-            try:
-                numbers = BitMap64.deserialize(part.value)
-            except (ValueError, IndexError) as error:
-                raise ValueError("a part is not a portable 64-bit roaring bitmap") from error
-            held += len(numbers)
-            whole |= numbers
-    if held != len(whole):
-        raise ValueError("two parts hold the same number")
-    return whole
+_BEGIN_S = 15.0
+# A shorter stretch that nobody needs is read all the same: a seek empties what the client has fetched ahead.
+_SEEK_OFFSETS = 1000
 
 
 def replay_to_end(
-    reader: LogReader, deadline: Deadline, on_record: Callable[[int], None] = lambda _: None
+    reader: LogReader,
+    deadline: Deadline,
+    on_record: Callable[[int], None] = lambda _: None,
+    *,
+    replay: Replay | None = None,
 ) -> Index:
     """Read the log until its end is confirmed. The deadline is for silence: every record that arrives renews it.
 
+    `replay` is one that `begin` gave with this reader; without one the reader is at the log's beginning.
     Raises Corrupt, Unavailable, Refused.
     """
-    replay = Replay()
+    replay = replay or Replay()
     patience = deadline.left()
     while True:
         records, at_end = reader.read(1.0)
@@ -202,33 +47,47 @@ def replay_to_end(
             on_record(record.offset)
         if records:
             deadline = Deadline.after(patience)
+            _skip(reader, replay, records[-1].offset + 1)
         if at_end:
             return replay.index
         if deadline.passed:
             raise Unavailable("the end of the opposition log could not be reached in time")
 
 
+def _skip(reader: LogReader, replay: Replay, offset: int) -> None:
+    """Over what this replay does not need, if it is much."""
+    wanted = replay.wanted(offset)
+    if wanted - offset > _SEEK_OFFSETS:
+        reader.seek(wanted)
+
+
 class Follower:
     """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed.
 
-    `open_log` connects at the log's start; `on_swap(index, seconds)` is told of each new index and how long the
-    applying took, `on_trouble(text)` of each new reason why the log cannot be followed.
+    It begins with the snapshot that `keeper` has, else where `start` says. `open_log` connects to the log;
+    `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
+    it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed.
     """
 
     def __init__(
         self,
         open_log: Callable[[], LogReader],
         *,
-        on_swap: Callable[[Index, float], None] = lambda _index, _s: None,
+        start: Start = "latest-full",
+        keeper: Keeper | None = None,
+        on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._open_log = open_log
+        self._start = start
+        self._keeper = keeper
         self._on_swap = on_swap
         self._on_trouble = on_trouble
         self._replay = Replay()
         self._stopping = threading.Event()
         self._started = False
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._kept = -1
         self._confirmed_at: float | None = None
         self._unsealed_since: float | None = None
         self.index = Index.empty()
@@ -241,15 +100,22 @@ class Follower:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread; waits for it at most `timeout_s`."""
+        """End the thread; waits for it at most `timeout_s`, and then for the snapshot of what it knew last."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        if self._keeper is not None:
+            self._keeper.stop()
 
     @property
     def lag_s(self) -> float | None:
         """Seconds since this follower was last known to be at the log's end; None before the first time."""
         return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
+
+    @property
+    def rules(self) -> Rules:
+        """The rules on the log as far as it was read, by their digests."""
+        return self._replay.rules
 
     def usable(self, index_lag_max_s: float) -> Index:
         """The index to judge by now. Raises StaleIndex, with a cause and a sentence, when none is safe."""
@@ -277,10 +143,14 @@ class Follower:
 
     def _run(self) -> None:
         reader: LogReader | None = None
+        begun = False
         while not self._stopping.is_set():
             try:
                 if reader is None:
                     reader = self._open_log()
+                if not begun:
+                    self._begin(reader)
+                    begun = True
                 self._step(reader)
             except Corrupt as error:
                 self.corrupt = error
@@ -295,21 +165,49 @@ class Follower:
             with suppress(ScrubError):
                 reader.close()
 
+    def _begin(self, reader: LogReader) -> None:
+        deadline = Deadline.after(_BEGIN_S)
+        started = time.perf_counter()
+        kept = None if self._keeper is None else self._keeper.begin(reader, deadline)
+        self._replay = kept or begin(reader, deadline, start=self._start)
+        if kept is not None:
+            self.index = kept.index
+            self._on_swap(kept.index, time.perf_counter() - started, 0.0)
+
     def _step(self, reader: LogReader) -> None:
         asked_at = time.monotonic()
         records, at_end = reader.read(0.1)
-        started = time.perf_counter()
-        for record in records:
-            index = self._replay.take(record)
-            if index is not None:
-                self.index = index
-                now = time.perf_counter()
-                self._on_swap(index, now - started)
-                started = now
+        if records:
+            self._take(records)
+            _skip(reader, self._replay, records[-1].offset + 1)
         if at_end:
             self._confirmed_at = asked_at
             self.trouble = ""
             self._check_unsealed()
+            self._keep()
+
+    def _take(self, records: list[LogRecord]) -> None:
+        """Swap in what each seal gives. Beside a worker that has an index already, in turns with it."""
+        in_use = self._confirmed_at is not None
+        if in_use:
+            self._replay.pause = Turns().pause
+        with Watch() if in_use else nullcontext() as watch:
+            started = time.perf_counter()
+            for record in records:
+                index = self._replay.take(record)
+                if index is not None:
+                    self.index = index
+                    now = time.perf_counter()
+                    self._on_swap(index, now - started, watch.longest_s() if watch is not None else 0.0)
+                    started = now
+
+    def _keep(self) -> None:
+        if self._keeper is None or self.index.position == self._kept:
+            return
+        state = self._replay.state
+        if state is not None:
+            self._kept = self.index.position
+            self._keeper.offer(state)
 
     def _check_unsealed(self) -> None:
         offset = self._replay.unsealed

@@ -1,69 +1,204 @@
-"""Step 3 of a delta's life: parts and seal onto the log, all in one transaction."""
+"""Step 3 of a delta's life: parts and seal onto the log, all in one transaction; now and then the whole register anew.
 
-from collections.abc import Sequence
+A full set lets a new follower begin there instead of at the log's beginning. It is due by what a follower would have
+to read otherwise: `full_every` records of whatever register since the last one, and more of them for a large
+register, so that restating adds a fraction at most to what the log grows by anyway.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import NamedTuple
 
-import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+from pyroaring import BitMap64
 
 from stream_scrub.index import Register
 from stream_scrub.lists import wire
-from stream_scrub.lists.diff import Delta
-from stream_scrub.lists.wire import Seal, Source
+from stream_scrub.lists.diff import Delta, Stated
+from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.replay import Known, Rules
+from stream_scrub.lists.wire import Cursor, Seal, Source
 from stream_scrub.model import Header, LogWriter
+
+FULL_EVERY = 1000
+# A record of the log weighs half a kilobyte or more, a number in a full set about two bytes.
+_NUMBERS_A_RECORD = 128
+
+Records = list[tuple[bytes, bytes, Sequence[Header]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is on the log now: the seal and the position that it gives the index."""
+    """What is on the log now: its last seal, and the position that this gives the index."""
 
     seal: Seal
     position: int
 
 
+class _Part(NamedTuple):
+    side: wire.Side
+    value: bytes
+    digest: str = ""
+
+
 def records_of(
-    base: Register, delta: Delta, effective_at: datetime, source: Source
-) -> tuple[list[tuple[bytes, bytes, Sequence[Header]]], Seal]:
-    """The records (key, value, headers) of a delta on `base`, in the order of the log, and the seal among them."""
-    seq = base.seq + 1
-    key = base.name.encode()
-    records: list[tuple[bytes, bytes, Sequence[Header]]] = []
-    values: list[bytes] = []
-    sides: tuple[tuple[Literal["adds", "removes"], list[bytes]], ...] = (
-        ("adds", wire.split(delta.adds)),
-        ("removes", wire.split(delta.removes)),
-    )
-    for side, parts in sides:
-        for part in parts:
-            records.append((key, part, wire.part_headers(side, base.name, seq, len(values))))
-            values.append(part)
+    base: Register,
+    delta: Delta,
+    effective_at: datetime,
+    source: Source,
+    *,
+    known: Known | None = None,
+    full_every: int = FULL_EVERY,
+    cursor: Cursor | None = None,
+) -> tuple[Records, Seal]:
+    """The records (key, value, headers) of a delta on `base`, in the order of the log, and the last seal among them.
+
+    `known` is what the replay that `base` comes from knows of it; without it nothing is restated. `cursor`: up to
+    which requests this delta is, where it comes from requests. Raises ValueError when that replay kept no ends and
+    the register has some.
+    """
+    ends = Ends.none() if known is None else known.ends
+    if _rfc3339(ends.next) != (base.next_end and wire.utc_seconds(base.next_end)):
+        raise ValueError(f"register {base.name}: its ends are not known here; replay the log with them")
+    after = ends.changed(delta.removes, delta.ends)
     seal = Seal(
         format=wire.FORMAT,
         register=base.name,
-        register_kind=base.kind,
+        register_kind=wire.Kind(base.kind.value),
         kind="full" if base.seq == 0 else "delta",
-        seq=seq,
+        seq=base.seq,
         adds=len(delta.adds),
         removes=len(delta.removes),
+        ends=len(delta.ends.numbers),
+        requests=len(delta.requests),
         count=len(base.numbers) + len(delta.adds) - len(delta.removes),
+        next_end=_rfc3339(after.next),
         effective_at=wire.utc_seconds(effective_at),
+        reason=delta.reason,
         source=source,
-        parts=wire.digests(values),
-        chain="",
+        parts=[],
+        starts={} if known is None else known.starts,
+        asked=cursor or (known and known.asked) or UNSET,
+        chain=base.chain,
     )
-    value, chain = wire.encode_seal(seal, base.chain)
-    records.append((key, value, wire.seal_headers(base.name, seq)))
-    return records, msgspec.structs.replace(seal, chain=chain)
+    records: Records = []
+    asked = [_Part("requests", lines) for lines in wire.pack_lines(delta.requests)]
+    due = _is_due(known, base.name, seal.count, full_every)
+    if not (due and delta.is_empty):  # else the restatement says it all
+        parts = [
+            *_numbers("adds", delta.adds),
+            *_numbers("removes", delta.removes),
+            *_ends(delta.ends),
+            *asked,
+        ]
+        seal = _seal_up(records, seal, parts)
+    if due:
+        seal = _restate(records, seal, (base.numbers | delta.adds) - delta.removes, after, asked)
+    return records, seal
+
+
+def rules_records(
+    rules: Rules,
+    texts: Mapping[str, bytes],
+    effective_at: datetime,
+    source: Source,
+    *,
+    known: Known,
+    full_every: int = FULL_EVERY,
+) -> tuple[Records, Seal]:
+    """The records that put rules' texts, by their digests, on the log, and the last seal among them. What is there
+    already is left out. Raises ValueError for another text under a digest that is there, or that is not kept.
+    """
+    for digest, text in texts.items():
+        if digest in rules.texts and rules.texts[digest] != text:
+            raise ValueError(
+                f"{digest}: another text is on the log under this digest, or its text was not kept"
+            )
+    new = {digest: text for digest, text in texts.items() if digest not in rules.texts}
+    whole = {digest: text for digest, text in {**rules.texts, **new}.items() if text is not None}
+    seal = Seal(
+        format=wire.FORMAT,
+        register=wire.RULES,
+        register_kind=wire.Kind.RULES,
+        kind="full" if rules.seq == 0 else "delta",
+        seq=rules.seq,
+        adds=0,
+        removes=0,
+        count=len(rules.texts) + len(new),
+        effective_at=wire.utc_seconds(effective_at),
+        reason="rules",
+        source=source,
+        parts=[],
+        starts=known.starts,
+        chain=rules.chain,
+    )
+    records: Records = []
+    seal = _seal_up(records, seal, _texts(new))
+    if _is_due(known, wire.RULES, seal.count, full_every) and len(whole) == seal.count:
+        seal = _seal_up(records, replace(seal, kind="full", reason="restated"), _texts(whole))
+    return records, seal
 
 
 def publish(
-    writer: LogWriter, base: Register, delta: Delta, effective_at: datetime, source: Source
+    writer: LogWriter,
+    base: Register,
+    delta: Delta,
+    effective_at: datetime,
+    source: Source,
+    *,
+    known: Known | None = None,
+    full_every: int = FULL_EVERY,
 ) -> Published:
     """Put a delta on the log. `base` must be the register at the log's end, read after the writer was opened: the
     writer fences every older publisher of the register, so nothing can come between.
 
-    Raises what `LogWriter.publish` raises; then the delta is on the log whole or not at all.
+    Raises what `LogWriter.publish` raises; then the delta is on the log whole or not at all. Raises ValueError as
+    `records_of`.
     """
-    records, seal = records_of(base, delta, effective_at, source)
+    records, seal = records_of(base, delta, effective_at, source, known=known, full_every=full_every)
     return Published(seal, writer.publish(records))
+
+
+def _is_due(known: Known | None, name: str, count: int, full_every: int) -> bool:
+    if known is None or name not in known.starts:
+        return False
+    return known.upto - known.starts[name][0] >= max(full_every, count // _NUMBERS_A_RECORD)
+
+
+def _restate(records: Records, before: Seal, numbers: BitMap64, ends: Ends, asked: Sequence[_Part]) -> Seal:
+    """Append the whole register; with what was asked for, where it is all that there is to say."""
+    seal = replace(before, kind="full", adds=len(numbers), removes=0, ends=len(ends.numbers()))
+    if records:
+        seal, asked = replace(seal, requests=0, reason="restated"), ()
+    return _seal_up(records, seal, [*_numbers("adds", numbers), *_ends(ends.stated()), *asked])
+
+
+def _seal_up(records: Records, before: Seal, parts: Sequence[_Part]) -> Seal:
+    """Append the parts and their seal. `before` says all that the seal says, but still has the sequence number and
+    the chain that it continues."""
+    name, seq, key = before.register, before.seq + 1, before.register.encode()
+    for i, (side, value, digest) in enumerate(parts):
+        records.append((key, value, wire.part_headers(side, name, seq, i, digest)))
+    digests = wire.digests([part.value for part in parts])
+    seal = replace(before, seq=seq, parts=digests, previous=before.chain)
+    value, chain = wire.encode_seal(seal, before.chain)
+    records.append((key, value, wire.seal_headers(name, seq)))
+    return replace(seal, chain=chain)
+
+
+def _numbers(side: wire.Side, numbers: BitMap64) -> Iterable[_Part]:
+    return (_Part(side, part) for part in wire.split(numbers))
+
+
+def _ends(stated: Stated) -> Iterable[_Part]:
+    return (_Part("ends", part) for part in wire.encode_ends(stated))
+
+
+def _texts(texts: Mapping[str, bytes]) -> list[_Part]:
+    return [_Part("rules", text, digest) for digest, text in sorted(texts.items())]
+
+
+def _rfc3339(moment: int | None) -> str | None:
+    return None if moment is None else wire.utc_seconds(datetime.fromtimestamp(moment, UTC))

@@ -1,26 +1,53 @@
 """The log's format: parts and seals (schemas/seal.schema.json, schemas/part-headers.schema.json), bytes out and bytes in.
 
-A delta is its parts, then its seal. A part's value is portable 64-bit roaring (the RoaringFormatSpec's 64-bit
-extension), its headers say `part`, `register`, `seq` and `i`. The seal's value is one JSON object whose last member
-is `chain`: the SHA-256, in hex, of the previous seal's chain (64 hex digits; zeros before the first) followed by
-this seal's bytes up to the comma before `"chain"`. So a reader in any language checks the chain without re-encoding.
+A delta is its parts, then its seal. A part's headers say `part`, `register`, `seq` and `i`. The value of `adds` and
+`removes` is portable 64-bit roaring (the RoaringFormatSpec's 64-bit extension), that of `ends` such bitmaps by the
+moment that their numbers end, that of `requests` one JSON object a line, that of `rules` a rule's text. The seal's
+value is one JSON object whose last member is `chain`: the SHA-256, in hex, of the previous seal's chain (64 hex
+digits; zeros before the first) followed by this seal's bytes up to the comma before `"chain"`. So a reader in any
+language checks the chain without re-encoding.
 """
 
-from collections.abc import Sequence
+import base64
+from array import array
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from hashlib import sha256
-from typing import Literal
+from itertools import islice, pairwise
+from struct import Struct
+from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import as_bitmap, as_numbers
+from stream_scrub.lists.diff import Stated
 from stream_scrub.model import Header, RegisterKind
 
 FORMAT = 1
 PART_BYTES_MAX = 768 * 1024  # with headers and batch overhead well under a broker's default 1 MiB
 GENESIS = "0" * 64
+RULES = "rules"  # the name of what looks like a register and holds the texts of rules
+END_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
 _CHAIN = b',"chain":"'
+_END = Struct("<QI")  # a moment, and how many bytes of bitmap follow
+_PIECE = 4_000_000  # numbers that are cut at once: bounds the memory of cutting a large register
+_NARROW = 1 << 33  # a range that is made in 10 ms; it costs 0.1 us for each 65 536 that it is wide
+_SOME = 50_000  # members that are taken one by one in one call
+
+Side = Literal["adds", "removes", "ends", "requests", "rules"]
+# By register: the offsets of the first record of its latest full set and of its last seal.
+Starts = dict[str, tuple[int, int]]
+
+
+class Kind(StrEnum):
+    """What a seal is of: a register of that kind, or the rules, which no verdict can take for a register."""
+
+    DENY = RegisterKind.DENY.value
+    ALLOW = RegisterKind.ALLOW.value
+    RULES = "rules"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -30,25 +57,45 @@ class Source(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Cursor(msgspec.Struct, frozen=True):
+    """Up to which requests a register was told: the topic's name, the id that Kafka gave it when it was made (a topic
+    made anew counts from 0 again), and by partition the offset after the last request.
+    """
+
+    topic: str
+    id: str
+    next: dict[int, int]
+
+
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
     """The last message of a delta. Without it the delta does not exist.
 
-    `kind` is `full` when the adds are the whole register, as at its first delta. `count` is the register's size
-    after it, `parts` the SHA-256 (hex) of each part's value in order, `effective_at` the moment that the source list
-    speaks of (RFC 3339, UTC).
+    `kind` is `full` when the adds are the whole register, as at its first delta. `ends` and `requests` count what
+    parts of that name hold, `count` is the register's size after the delta and `next_end` the earliest end in it.
+    `parts` are the SHA-256 (hex) of each part's value in order, `effective_at` the moment that the source list
+    speaks of (both moments RFC 3339, UTC). `starts` says where a new follower may begin (`begin.py`), as far as the
+    publisher knew, `previous` is the chain that this seal continues. `asked` stands in every seal of a register from
+    its first request on: what was asked before, nobody applies again.
     """
 
     format: int
     register: str
-    register_kind: RegisterKind
+    register_kind: Kind
     kind: Literal["delta", "full"]
     seq: int
     adds: int
     removes: int
+    ends: int = 0
+    requests: int = 0
     count: int
+    next_end: str | None = None
     effective_at: str
+    reason: str = "list"
     source: Source
     parts: list[str]
+    starts: Starts = {}
+    asked: Cursor | msgspec.UnsetType = msgspec.UNSET
+    previous: str = ""
     chain: str
 
 
@@ -57,26 +104,122 @@ def utc_seconds(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def split(numbers: BitMap64) -> list[bytes]:
-    """Portable roaring bitmaps of at most PART_BYTES_MAX each that together hold `numbers`; none for none."""
+def split(numbers: BitMap64, limit: int = PART_BYTES_MAX) -> list[bytes]:
+    """Portable roaring bitmaps of at most `limit` bytes each that together hold `numbers`; none for none."""
     if not numbers:
         return []
     whole: bytes = numbers.serialize()
-    if len(whole) <= PART_BYTES_MAX:
+    if len(whole) <= limit:
         return [whole]
+    if len(numbers) > _PIECE:
+        return [part for piece in pieces(numbers, _PIECE) for part in split(piece, limit)]
+    share = max(2, 1 + len(whole) * 5 // (limit * 4))
     members = as_numbers(numbers)
-    half = len(members) // 2
-    return split(as_bitmap(members[:half])) + split(as_bitmap(members[half:]))
+    cuts = [len(members) * i // share for i in range(share + 1)]
+    return [part for a, b in pairwise(cuts) for part in split(as_bitmap(members[a:b]), limit)]
 
 
-def part_headers(part: Literal["adds", "removes"], register: str, seq: int, i: int) -> list[Header]:
-    """The headers of a part: `i` counts a delta's parts from 0, adds before removes."""
-    return [
+def pieces(numbers: BitMap64, size: int) -> Iterator[BitMap64]:
+    """The numbers in sets of at most `size`, ascending: short calls, and bounded memory."""
+    if len(numbers) <= size:
+        yield numbers
+        return
+    last = -1
+    for at in range(0, len(numbers), size):
+        count = min(size, len(numbers) - at)
+        first, last = (
+            numbers.next_set_bit(last + 1),
+            numbers[at + count - 1],
+        )  # a look-up by rank walks all before
+        if last - first < _NARROW:
+            between = BitMap64()
+            between.add_range(first, last)
+            between.add(last)  # not in the range: the number after the last of all would be none
+            yield numbers & between
+        else:
+            members = numbers.iter_equal_or_larger(first)
+            found = array("Q")
+            while count:
+                found.extend(islice(members, min(count, _SOME)))
+                count -= min(count, _SOME)
+            yield BitMap64(found)
+
+
+def encode_ends(stated: Stated) -> list[bytes]:
+    """Parts that say of each number when it ends, ascending by end, of at most PART_BYTES_MAX each; none for none."""
+    order = np.argsort(stated.ends, kind="stable")
+    numbers, ends = stated.numbers[order], stated.ends[order]
+    cuts = [0, *(np.flatnonzero(ends[1:] != ends[:-1]) + 1).tolist(), len(ends)] if len(ends) else []
+    parts: list[bytes] = []
+    part = bytearray()
+    for a, b in pairwise(cuts):
+        for bitmap in split(as_bitmap(np.sort(numbers[a:b])), PART_BYTES_MAX - _END.size):
+            if len(part) + _END.size + len(bitmap) > PART_BYTES_MAX:
+                parts.append(bytes(part))
+                part.clear()
+            part += _END.pack(int(ends[a]), len(bitmap)) + bitmap
+    return [*parts, bytes(part)] if part else parts
+
+
+def decode_ends(value: bytes) -> Iterator[tuple[int, BitMap64]]:
+    """Each end in a part, 0 for none, and its numbers. Raises ValueError with what is wrong."""
+    at, before = 0, 0
+    while at < len(value):
+        if len(value) - at < _END.size:
+            raise ValueError("a part of ends is cut off")
+        end, length = _END.unpack_from(value, at)
+        at += _END.size
+        if not before <= end <= END_MAX or length > len(value) - at:
+            raise ValueError("a part of ends is not in order, or cut off")
+        yield end, bitmap_of(value[at : at + length])
+        at, before = at + length, end
+
+
+def bitmap_of(value: bytes) -> BitMap64:
+    """The numbers of a part. Raises ValueError."""
+    try:
+        return BitMap64.deserialize(value)
+    except (ValueError, IndexError) as error:
+        raise ValueError("a part is not a portable 64-bit roaring bitmap") from error
+
+
+def request_line(partition: int, offset: int, timestamp_ms: int, value: bytes) -> bytes:
+    """One line of a `requests` part: where the request stood, and its own bytes, as they are if they are one JSON
+    object on one line, else in base64. Raises ValueError for one that no part could hold.
+    """
+    try:
+        plain = b"\n" not in value and b"\r" not in value and isinstance(msgspec.json.decode(value), dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        plain = False
+    said: dict[str, Any] = {"partition": partition, "offset": offset, "timestamp": timestamp_ms}
+    said |= {"request": msgspec.Raw(value)} if plain else {"bytes": base64.b64encode(value).decode()}
+    line = msgspec.json.encode(said) + b"\n"
+    if len(line) > PART_BYTES_MAX:
+        raise ValueError("the request is too large to be kept as evidence")
+    return line
+
+
+def pack_lines(lines: Sequence[bytes]) -> list[bytes]:
+    """Lines in parts of at most PART_BYTES_MAX each."""
+    parts: list[bytes] = []
+    part = bytearray()
+    for line in lines:
+        if len(part) + len(line) > PART_BYTES_MAX:
+            parts.append(bytes(part))
+            part.clear()
+        part += line
+    return [*parts, bytes(part)] if part else parts
+
+
+def part_headers(part: Side, register: str, seq: int, i: int, digest: str = "") -> list[Header]:
+    """The headers of a part: `i` counts a delta's parts from 0; a part of rules also says its `digest`."""
+    headers: list[Header] = [
         ("part", part.encode()),
         ("register", register.encode()),
         ("seq", b"%d" % seq),
         ("i", b"%d" % i),
     ]
+    return [*headers, ("digest", digest.encode())] if digest else headers
 
 
 def seal_headers(register: str, seq: int) -> list[Header]:

@@ -3,17 +3,34 @@
 Exit codes: 0 well, 1 the operation failed, 2 usage or configuration, 3 corrupt.
 """
 
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stream_scrub import __version__
-from stream_scrub.config import Settings, load, read
+from stream_scrub.config import load, read
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
 from stream_scrub.model import RegisterKind
+from stream_scrub.run import cli_evidence, cli_publish
+from stream_scrub.run.cli_options import (
+    AsJson,
+    Assignments,
+    Bootstrap,
+    ConfigFile,
+    EffectiveAt,
+    ListColumn,
+    ListColumns,
+    ListFormat,
+    RulesFolder,
+)
+from stream_scrub.run.cli_options import flags as _flags
+from stream_scrub.run.cli_options import quiet_log as _quiet_log
+from stream_scrub.run.cli_options import rules_problems as _rules_problems
+from stream_scrub.run.cli_options import settings_of as _settings
 
 app = typer.Typer(
     name="stream-scrub",
@@ -25,56 +42,10 @@ app = typer.Typer(
 )
 lists_app = typer.Typer(help="Registers on the opposition log.", no_args_is_help=True)
 app.add_typer(lists_app, name="lists")
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="TOML file; else STREAM_SCRUB_CONFIG, else stream-scrub.toml here."
-    ),
-]
-Bootstrap = Annotated[
-    str | None,
-    typer.Option("--bootstrap-servers", metavar="HOST:PORT,...", help="Brokers (kafka.bootstrap_servers)."),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in worker.batch_ms=10; repeatable."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Output for machines.")]
-
-
-def _flags(bootstrap: str | None, assignments: list[str] | None, **more: Any) -> dict[str, Any]:
-    """Flags as dotted settings. Raises ConfigError."""
-    flags: dict[str, Any] = {}
-    problems = []
-    for assignment in assignments or []:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            problems.append(f"--set {assignment}: write KEY=VALUE, as in worker.batch_ms=10")
-        flags[key.strip()] = value
-    if problems:
-        raise ConfigError(problems)
-    flags["kafka.bootstrap_servers"] = (
-        flags.get("kafka.bootstrap_servers") if bootstrap is None else bootstrap
-    )
-    flags.update({key.replace("__", "."): value for key, value in more.items() if value is not None})
-    return {key: value for key, value in flags.items() if value is not None}
-
-
-def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
-    from stream_scrub.run import wiring
-
-    return load(flags=flags, config_file=config, extra_checks=[wiring.refused_properties, _rules_problems])
-
-
-def _rules_problems(settings: Settings) -> list[str]:
-    from stream_scrub.run import wiring
-
-    try:
-        wiring.rulebook(settings)
-    except ConfigError as error:
-        return error.problems
-    return []
+rules_app = typer.Typer(help="What the law and the company ask, in words.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+cli_evidence.add_to(app, lists_app, rules_app)
+cli_publish.add_to(lists_app)
 
 
 @app.callback(invoke_without_command=True)
@@ -146,7 +117,7 @@ def topics(
 
 @lists_app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list: lines or CSV; plain, gzip or zip.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list, as it came: plain, gzip or zip.")],
     register: Annotated[
         str, typer.Option("--register", "-r", help="The register, as in bloctel or internal@acme.")
     ],
@@ -155,20 +126,25 @@ def import_(
     kind: Annotated[
         RegisterKind | None, typer.Option(help="At the register's first import; default deny.")
     ] = None,
-    effective_at: Annotated[
-        str, typer.Option(metavar="DAY", help="The day or moment that the list speaks of; default now.")
-    ] = "",
+    effective_at: EffectiveAt = "",
     region: Annotated[
         str | None, typer.Option(help="Region of national numbers (prospect.default_region).")
     ] = None,
-    column: Annotated[
-        str, typer.Option(help="Column of the numbers: a header's name, or a number from 1.")
-    ] = "",
+    format_: ListFormat = "auto",
+    column: ListColumn = "",
+    columns: ListColumns = "",
     max_bad: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Refuse above this share of bad lines (lists.max_bad)."),
     ] = None,
+    allow_change: Annotated[
+        bool,
+        typer.Option("--allow-change", help="Let a full list change any share of it (lists.max_change)."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect, publish nothing.")] = False,
+    sample: Annotated[
+        int, typer.Option(metavar="N", help="Judge the last N prospects for --dry-run.", min=0)
+    ] = 10_000,
     config: ConfigFile = None,
     bootstrap: Bootstrap = None,
     assignments: Assignments = None,
@@ -188,7 +164,11 @@ def import_(
         effective_at=importing.effective(effective_at, datetime.now(UTC)),
         region=(region or settings.prospect.default_region).upper(),
         column=column,
+        format=format_,
+        columns=importing.columns(columns),
         max_bad=settings.lists.max_bad,
+        max_change=math.inf if allow_change else settings.lists.change_allowed(register),
+        sample=sample,
         dry_run=dry_run,
     )
     with show.progress(visible=not as_json) as stage:
@@ -208,6 +188,50 @@ def status(
 
     settings = _settings(config, _flags(bootstrap, assignments))
     show.status(wiring.read_index(settings, _quiet_log(settings)), wiring.rulebook(settings), as_json=as_json)
+
+
+@rules_app.command("check")
+def rules_check(
+    folder: RulesFolder = None,
+    no_log: Annotated[
+        bool, typer.Option("--no-log", help="Only the files: do not ask what the log holds.")
+    ] = False,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """What every rule does today, and what is wrong or doubtful about it. Exit 2 when a file is wrong."""
+    from stream_scrub.run import rules_command, wiring
+
+    flags = _flags(bootstrap, assignments, rules__folder=None if folder is None else str(folder))
+    settings = load(flags=flags, config_file=config, extra_checks=[wiring.refused_properties])
+    read_index = None if no_log else lambda: wiring.read_index(settings, _quiet_log(settings))
+    raise typer.Exit(rules_command.check(settings, read_index, as_json=as_json))
+
+
+@rules_app.command("show")
+def rules_show(
+    what: Annotated[
+        str, typer.Argument(metavar="REGION", help="A region, as in FR or GP; or a stamp's digest.")
+    ],
+    on: Annotated[str, typer.Option(metavar="DATE", help="The rule of that day; default today.")] = "",
+    only_text: Annotated[
+        bool, typer.Option("--text", help="The rule's canonical text and nothing else.")
+    ] = False,
+    folder: RulesFolder = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """The rule of a day in words: what it blocks, what lifts that, its source, what comes next."""
+    from stream_scrub.run import rules_command
+
+    settings = _settings(
+        config, _flags(bootstrap, assignments, rules__folder=None if folder is None else str(folder))
+    )
+    rules_command.show_rule(settings, what, on, only_text=only_text, as_json=as_json)
 
 
 @app.command()
@@ -253,13 +277,6 @@ def config_(
     show.configuration(found, as_json=as_json)
     if found.problems:
         raise ConfigError(found.problems)
-
-
-def _quiet_log(settings: Settings) -> Any:
-    """For commands that talk on the terminal: only what goes wrong is logged."""
-    from stream_scrub.run import logs
-
-    return logs.configure("error" if settings.log.level != "debug" else "debug", settings.log.format)
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from stream_scrub.model import Reason, Verdict
 class Counters:
     """Totals since the start of one worker. Written by its loop and its follower, read by anyone.
 
-    Durations are in seconds. `aborts` is by class of error; `holds` by cause, in seconds spent.
+    Durations are in seconds. `aborts` is by class of error; `holds` by cause, in seconds spent. `swap_stall_s_max` is the
+    longest that a swap kept other threads from running.
     """
 
     prospects: Counter[Reason] = field(default_factory=Counter)
@@ -28,6 +29,7 @@ class Counters:
     holding: str = ""
     swaps: int = 0
     swap_s_max: float = 0.0
+    swap_stall_s_max: float = 0.0
     position: int = -1
     heartbeat: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -40,11 +42,13 @@ class Counters:
         self.batch_s += batch_s
         self.commit_s += commit_s
 
-    def swapped(self, position: int, seconds: float) -> None:
-        """One new index, applied in so many seconds. Called from the follower's thread."""
+    def swapped(self, position: int, seconds: float, stall_s: float) -> None:
+        """One new index, applied in so many seconds, and how long at a time it kept others from running. Called from
+        the follower's thread."""
         with self.lock:
             self.swaps += 1
             self.swap_s_max = max(self.swap_s_max, seconds)
+            self.swap_stall_s_max = max(self.swap_stall_s_max, stall_s)
             self.position = position
 
     @property

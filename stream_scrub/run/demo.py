@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka.embedded import EmbeddedKafka
+from stream_scrub.lists.listed import Change
 from stream_scrub.model import RegisterKind
 from stream_scrub.run import importing, logs, wiring
 from stream_scrub.run.demo_check import Checker, Ledger, Truth
@@ -25,7 +26,7 @@ from stream_scrub.run.demo_end import Outcome, summary
 from stream_scrub.run.demo_leads import Casting
 from stream_scrub.run.demo_play import LastLines, Pace, Play
 from stream_scrub.run.demo_view import Show, show_for
-from stream_scrub.run.importing import Change, Effect, Order
+from stream_scrub.run.importing import Effect, Order
 
 _INTERNAL = 1_000_000
 _LEADS = 30_000

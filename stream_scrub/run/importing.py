@@ -1,52 +1,68 @@
 """`lists import`: steps 1 to 3 of a delta's life for one file, with the figures that a person wants at the end."""
 
+import math
 import re
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError
-from stream_scrub.index import Index, Register
-from stream_scrub.lists import diff
+from stream_scrub.errors import ConfigError, Migrated
+from stream_scrub.index import Register
 from stream_scrub.lists.diff import Delta
-from stream_scrub.lists.formats import BadList, Reading, open_list, read_plain
+from stream_scrub.lists.formats import FORMATS, BadList, Options, Reading, open_list
+from stream_scrub.lists.formats.choose import AUTO, read_list
 from stream_scrub.lists.formats.unpack import digest
+from stream_scrub.lists.guard import change_of, check_change
+from stream_scrub.lists.listed import Change, check, delta_of, kind_of
 from stream_scrub.lists.publish import Published, publish
+from stream_scrub.lists.replay import Known, Replay
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import REGIONS
-from stream_scrub.run import wiring
+from stream_scrub.run import archiving, ownership, wiring
+from stream_scrub.run.foresee import SAMPLE, Foreseen, foresee
 
-Change = Literal["full", "adds", "removes"]
 _REGISTER = r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?"
-_CHANGES = {"full": diff.full, "adds": diff.adding, "removes": diff.removing}
 _FUTURE_MAX = timedelta(days=1)
+_TO_COME = "the list would speak of a day to come, and so look fresh for too long"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to import, as whom. `kind` None: as the register is, `deny` at its first import."""
+    """What to import, as whom. `kind` None: as the register is, at its first import as the list means it, else `deny`.
+    `effective_at` None: what the list says, else now. `format` and `columns` are as `Options` and `read_list` take them.
+    `max_change` is the largest share of its register that a full list may change, `sample` how many prospects a dry run
+    judges.
+    """
 
     file: Path
     register: str
     change: Change
     kind: RegisterKind | None
-    effective_at: datetime
+    effective_at: datetime | None
     region: str
     column: str
     max_bad: float
     dry_run: bool
+    format: str = AUTO
+    columns: Mapping[str, str] = field(default_factory=dict)
+    max_change: float = math.inf
+    sample: int = SAMPLE
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an import did, or with `dry_run` would do. `position` is None when nothing was published."""
+    """What an import did, or with `dry_run` would do. `position` is None when nothing was published; `refused_in` names
+    the file of each refused line in a zip of several, and `ending` counts the listed numbers that will end. `kept` are numbers that a full list of `internal` lacks, and
+    that stay. A dry run says why the list `would_be_refused`, and what is `foreseen`.
+    """
 
     register: str
     kind: str
@@ -61,16 +77,32 @@ class Effect:
     position: int | None
     read_as: str
     took_s: float
+    refused_in: list[str] = field(default_factory=list)
+    ending: int = 0
+    kept: int = 0
+    would_be_refused: str = ""
+    foreseen: Foreseen | None = None
 
     def as_json(self) -> dict[str, object]:
         """For `--json`."""
         return asdict(self)
 
 
-def effective(text: str, now: datetime) -> datetime:
-    """`--effective-at`: a day or a moment, UTC where it names no zone; now by default. Raises ConfigError."""
+class Plan(NamedTuple):
+    """What an import would do to the register as it stands, and what its publisher must know."""
+
+    base: Register
+    delta: Delta
+    known: Known
+    effective_at: datetime
+    ending: int
+    kept: int
+
+
+def effective(text: str, now: datetime) -> datetime | None:
+    """`--effective-at`: a day or a moment, UTC where it names no zone; None when it was not said. Raises ConfigError."""
     if not text:
-        return now
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -79,10 +111,21 @@ def effective(text: str, now: datetime) -> datetime:
         ) from error
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     if moment - now > _FUTURE_MAX:
-        raise ConfigError(
-            ["--effective-at: the list would speak of a day to come, and so look fresh for too long"]
-        )
+        raise ConfigError([f"--effective-at: {_TO_COME}"])
     return moment
+
+
+def columns(text: str) -> dict[str, str]:
+    """`--columns area=1,number=2`: the place of each named content. Raises ConfigError."""
+    named: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, equals, place = (side.strip() for side in part.partition("="))
+        if not (equals and name and place) or name in named:
+            raise ConfigError(
+                [f"--columns: {part!r}: write NAME=COLUMN once for each, as in area=1,number=2"]
+            )
+        named[name] = place
+    return named
 
 
 def run(
@@ -93,27 +136,48 @@ def run(
     Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published.
     """
     started = time.monotonic()
-    reading = _read(order, stage)
-    _guard(order, reading)
+    now = datetime.now(UTC)
+    reading = read(order, now, stage)
+    check_lines(order, reading)
     source = Source(order.file.name, digest(order.file))
     if order.dry_run:
-        change = _change(order, reading, wiring.read_index(settings, log))
-        return _effect(order, reading, change, None, started)
+        return _dry_run(order, settings, log, reading, started)
     stage("opening the log", 0, 0)
+    ownership.leave_to_daemon(settings, order.register, log)
     writer = wiring.log_writer(
         settings, order.register, log
     )  # from here on there is no other publisher of it
     try:
         stage("reading the log", 0, 0)
-        change = _change(order, reading, wiring.read_index(settings, log))
+        replay = wiring.replayed(settings, log, keep_ends=True)
+        plan = plan_of(order, reading, replay, now)
         stage("publishing", 0, 0)
-        published = publish(writer, *change, order.effective_at, source)
+        with suppress(Migrated):  # somebody else puts them there just now
+            archiving.keep_rules(settings, log, replay)
+        published = publish(writer, plan.base, plan.delta, plan.effective_at, source, known=plan.known)
     finally:
         writer.close()
-    return _effect(order, reading, change, published, started)
+    return effect_of(reading, plan, published, started)
 
 
-def _read(order: Order, stage: Callable[[str, int, int], None]) -> Reading:
+def _dry_run(
+    order: Order, settings: Settings, log: FilteringBoundLogger, reading: Reading, started: float
+) -> Effect:
+    replay = wiring.replayed(settings, log, keep_ends=True)
+    now = datetime.now(UTC)
+    plan = plan_of(replace(order, max_change=math.inf), reading, replay, now)
+    why = ""
+    try:
+        plan_of(order, reading, replay, now)
+    except BadList as error:
+        why = str(error)
+    foreseen = foresee(settings, log, replay.index, plan.base, plan.delta, order.sample)
+    effect = effect_of(reading, plan, None, started)
+    return replace(effect, would_be_refused=why, foreseen=foreseen)
+
+
+def read(order: Order, now: datetime, stage: Callable[[str, int, int], None]) -> Reading:
+    """Step 1: the list's numbers. Raises ConfigError, BadList."""
     if re.fullmatch(_REGISTER, order.register) is None:
         raise ConfigError(
             [
@@ -125,64 +189,66 @@ def _read(order: Order, stage: Callable[[str, int, int], None]) -> Reading:
             [f"--region: {order.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
         )
     size = order.file.stat().st_size if order.file.is_file() else 0
-    with open_list(order.file, lambda done: stage("reading the list", done, size)) as (text, packing):
-        reading = read_plain(text, order.region, order.column)
-    reading.described = f"{packing}, {reading.described}"
-    return reading
+    with open_list(order.file, lambda done: stage("reading the list", done, size)) as packed:
+        options = Options(order.region, now, order.column, order.columns)
+        return read_list(FORMATS, packed, options, order.format)
 
 
-def _guard(order: Order, reading: Reading) -> None:
+def check_lines(order: Order, reading: Reading) -> None:
     """A list that is largely not one is the wrong file, or the wrong column, or the wrong region."""
     if not reading.lines:
         raise BadList(f"{order.file.name}: no line holds anything; nothing was published")
     if reading.refused_share > order.max_bad:
-        lines = ", ".join(map(str, reading.first_refused)) + (
-            " ..." if reading.refused > len(reading.first_refused) else ""
-        )
         raise BadList(
             f"{order.file.name}, read as {reading.described}: {reading.refused} of {reading.lines} lines"
             f" ({reading.refused_share:.1%}) hold no valid number of region {order.region}, more than --max-bad"
-            f" {order.max_bad:.1%}; nothing was published. Lines: {lines}"
+            f" {order.max_bad:.1%}; nothing was published. Lines: {reading.refused_places()}"
         )
 
 
-def _change(order: Order, reading: Reading, index: Index) -> tuple[Register, Delta]:
-    """The register as it stands and what the list changes in it."""
-    held = index.registers.get(order.register)
-    kind = order.kind or (held.kind if held is not None else RegisterKind.DENY)
-    if held is not None and held.kind is not kind:
-        raise ConfigError(
-            [f"--kind: register {order.register} is of kind {held.kind} since its first import"]
-        )
-    base = held or Register.empty(order.register, kind, order.effective_at)
-    return base, _CHANGES[order.change](base.numbers, reading.bitmap())
+def plan_of(order: Order, reading: Reading, replay: Replay, now: datetime) -> Plan:
+    """The register as it stands and what the list changes in it. Raises ConfigError, BadList."""
+    held = replay.index.registers.get(order.register)
+    kind = kind_of(reading, order.kind, held)
+    if order.kind is not None and kind is not order.kind:
+        raise ConfigError([f"--kind: register {order.register} is of kind {kind} since its first import"])
+    effective_at = order.effective_at or reading.effective_at or now
+    if effective_at - now > _FUTURE_MAX:
+        raise BadList(f"{order.file.name}: {_TO_COME}; say another with --effective-at")
+    base = held or Register.empty(order.register, kind, effective_at)
+    known = replay.known(order.register)
+    change = change_of(order.register, order.change)
+    try:
+        check(reading, order.change, base, order.kind)
+        delta = delta_of(reading, change, base, known.ends, now)
+        check_change(base, delta, order.change, order.max_change)
+    except BadList as error:
+        raise BadList(
+            f"{order.file.name}, read as {reading.described}: {error}; nothing was published"
+        ) from error
+    kept = len(base.numbers) - delta.unchanged if change != order.change else 0
+    ending = int((reading.ends().ends > int(now.timestamp())).sum())
+    return Plan(base, delta, known, effective_at, ending, kept)
 
 
-def _effect(
-    order: Order,
-    reading: Reading,
-    change: tuple[Register, Delta],
-    published: Published | None,
-    started: float,
-) -> Effect:
-    base, delta = change
-    distinct = (
-        len(delta.adds) + delta.unchanged
-        if order.change != "removes"
-        else len(delta.removes) + delta.unchanged
-    )
+def effect_of(reading: Reading, plan: Plan, published: Published | None, started: float) -> Effect:
+    """What a plan did or, where nothing is `published`, would do."""
+    base, delta = plan.base, plan.delta
     return Effect(
-        register=order.register,
+        register=base.name,
         kind=base.kind,
         added=len(delta.adds),
         removed=len(delta.removes),
         unchanged=delta.unchanged,
         refused=reading.refused,
         refused_lines=reading.first_refused,
-        duplicates=len(reading.numbers) - distinct,
+        duplicates=reading.duplicates,
         count=len(base.numbers) + len(delta.adds) - len(delta.removes),
-        effective_at=utc_seconds(order.effective_at),
+        effective_at=utc_seconds(plan.effective_at),
         position=None if published is None else published.position,
         read_as=reading.described,
         took_s=round(time.monotonic() - started, 3),
+        refused_in=reading.refused_in,
+        ending=plan.ending,
+        kept=plan.kept,
     )

@@ -16,6 +16,7 @@ from stream_scrub.index import Index
 from stream_scrub.lists.wire import utc_seconds
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.checking import Answer
+from stream_scrub.run.foresee import Foreseen
 from stream_scrub.run.importing import Effect
 
 
@@ -41,12 +42,14 @@ def progress(*, visible: bool) -> Iterator[Callable[[str, int, int], None]]:
 
         yield line
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    place = TextColumn("{task.fields[place]}")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), place, TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
+        task = bar.add_task("starting", total=None, place="")
 
         def stage(what: str, done: int, of: int) -> None:
-            bar.update(task, description=what, completed=done, total=of or None)
+            at = f"{done:,} of {of:,}" if of else ""
+            bar.update(task, description=what, completed=done, total=of or None, place=at)
 
         yield stage
 
@@ -62,16 +65,43 @@ def effect(made: Effect, *, as_json: bool) -> None:
     for what in ("added", "removed", "unchanged", "refused", "duplicates", "count"):
         table.add_row({"count": "now in it"}.get(what, what), f"{getattr(made, what):,}")
     console.print(table)
+    if made.kept:
+        console.print(
+            f"{made.kept:,} numbers that the list lacks stay: a full list only adds to this register",
+            highlight=False,
+        )
+    if made.foreseen is not None:
+        _foreseen(console, made.foreseen)
+    if made.ending:
+        console.print(f"{made.ending:,} of the listed numbers end", highlight=False)
     if made.refused:
-        lines = ", ".join(map(str, made.refused_lines))
+        names = made.refused_in or [""] * len(made.refused_lines)
+        places = zip(names, made.refused_lines, strict=True)
+        lines = ", ".join(f"{name}: {line}" if name else str(line) for name, line in places)
         more = " ..." if made.refused > len(made.refused_lines) else ""
         console.print(f"refused lines: {lines}{more}", highlight=False)
+    if made.would_be_refused:
+        console.print(f"would be refused: {made.would_be_refused}", highlight=False, markup=False)
     where = (
         "dry run: nothing was published"
         if made.position is None
         else f"published at position {made.position}"
     )
     console.print(f"{where}, effective {made.effective_at}, in {made.took_s:.1f} s", highlight=False)
+
+
+def _foreseen(console: Console, foreseen: Foreseen) -> None:
+    """What a dry run found out beside the counts."""
+    for what, regions in (("added", foreseen.added_in), ("removed", foreseen.removed_in)):
+        if regions:
+            told = ", ".join(f"{region} {count:,}" for region, count in regions.items())
+            console.print(f"{what} by region: {told}", highlight=False)
+    total = sum(foreseen.changed.values())
+    console.print(
+        f"of the last {foreseen.judged:,} prospects, {total:,} would get another verdict", highlight=False
+    )
+    for what, count in foreseen.changed.items():
+        console.print(f"    {count:,}  {what}", highlight=False)
 
 
 def status(index: Index, rulebook: Rulebook, *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
 from stream_scrub.run import logs, wiring
 from stream_scrub.run.counters import Counters
+from stream_scrub.scrub import swift
 
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 _RESTART_S = 1.0
@@ -54,7 +55,11 @@ def one(settings: Settings, identity: str, log: FilteringBoundLogger, stopping: 
         counters = Counters()
         worker, follower = wiring.worker(settings, identity, counters, log, limit)
         log.info(
-            "started", topic=settings.topics.prospects, group=settings.worker.group_id, record_limit=limit
+            "started",
+            topic=settings.topics.prospects,
+            group=settings.worker.group_id,
+            record_limit=limit,
+            reader=swift.BEST.name,
         )
         follower.start()
         _settle_collector()

@@ -1,6 +1,6 @@
 """From settings to parts. The one place where rooms meet: nothing else builds a source, a session or a follower."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,21 +10,28 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clientlog, options
-from stream_scrub.kafka.log import KafkaLogReader, KafkaLogWriter
+from stream_scrub.kafka.log import KafkaLogReader
+from stream_scrub.kafka.requests import Requests
+from stream_scrub.kafka.sample import last_values
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Source
 from stream_scrub.kafka.topics import Topics, plan
 from stream_scrub.kafka.topics import record_limit as plan_limit
 from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.writer import KafkaLogWriter
+from stream_scrub.lists.begin import Start, begin
 from stream_scrub.lists.follow import Follower, replay_to_end
-from stream_scrub.model import Deadline
+from stream_scrub.lists.keeper import Keeper
+from stream_scrub.lists.replay import Replay
+from stream_scrub.model import Deadline, LogReader
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.worker import Pace, Worker
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 
-_ASK_S = 15.0
+ASK_S = 15.0
+_TAKE_S = 30.0  # another register's publisher that died may keep the log's end hidden for twenty of these
 
 
 def refused_properties(settings: Settings) -> list[str]:
@@ -43,21 +50,25 @@ def rulebook(settings: Settings) -> Rulebook:
     return Rulebook.load(Path(settings.rules.folder) if settings.rules.folder else None)
 
 
-def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Scrubber:
-    """The pure composition as configured; `header` and `hold` say otherwise for surfaces that only show verdicts."""
+def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Terms:
+    """What verdicts and stamps depend on, as configured; `header` and `hold` say otherwise for surfaces that only show
+    verdicts."""
     prospect = settings.prospect
-    members = Members.of(
-        prospect.numbers, prospect.region, prospect.purpose, prospect.contract, prospect.campaign
-    )
     in_header = prospect.stamp == "header" if header is None else header
-    terms = Terms(
-        members=members,
+    return Terms(
+        members=Members.of(
+            prospect.numbers, prospect.region, prospect.purpose, prospect.contract, prospect.campaign
+        ),
         default_region=prospect.default_region,
         mixed=prospect.mixed,
         stamp="header" if in_header else "value",
         stale=settings.rules.stale if hold else "block",
     )
-    return Scrubber(terms, rulebook(settings))
+
+
+def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Scrubber:
+    """The pure composition as configured, with `terms` as they are said."""
+    return Scrubber(terms(settings, header=header, hold=hold), rulebook(settings))
 
 
 @contextmanager
@@ -87,12 +98,12 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     names = settings.topics.model_dump()
     used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]
     with topics(settings, log) as there:
-        found = there.describe(used, Deadline.after(_ASK_S))
+        found = there.describe(used, Deadline.after(ASK_S))
     return plan_limit(plan(names, found, 1))
 
 
 def log_reader(settings: Settings, logs: clientlog.ClientLog) -> KafkaLogReader:
-    """A reader at the log's start."""
+    """A reader at the log's beginning."""
     kafka = settings.kafka
     group = settings.worker.group_id
     made = options.log_reader_options(
@@ -101,28 +112,89 @@ def log_reader(settings: Settings, logs: clientlog.ClientLog) -> KafkaLogReader:
     return KafkaLogReader(made, settings.topics.log)
 
 
-def log_writer(settings: Settings, register: str, log: FilteringBoundLogger) -> KafkaLogWriter:
-    """The writer of one register; it fences any other."""
+def log_writer(
+    settings: Settings, register: str, log: FilteringBoundLogger, also: Sequence[str] = ()
+) -> KafkaLogWriter:
+    """The writer of a register and its scoped ones; it fences any other. `also` are other topics that it writes to.
+
+    Raises Unavailable, Refused.
+    """
     kafka = settings.kafka
     made = options.publisher_options(
         kafka.bootstrap_servers,
         kafka.client,
         kafka.producer,
+        log_topic=settings.topics.log,
         register=register,
         logs=clientlog.ClientLog(log, "publisher"),
     )
-    return KafkaLogWriter(made, settings.topics.log, Deadline.after(_ASK_S))
+    return KafkaLogWriter(made, settings.topics.log, Deadline.after(_TAKE_S), also)
+
+
+def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) -> list[bytes | None]:
+    """About the last so many prospects. Raises Unavailable, Refused."""
+    kafka, logs = settings.kafka, clientlog.ClientLog(log, "sample")
+    made = options.log_reader_options(
+        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=settings.worker.group_id, logs=logs
+    )
+    return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
+
+
+def requests(settings: Settings, log: FilteringBoundLogger) -> Requests:
+    """The requests topic, and who publishes by it."""
+    kafka, logs = settings.kafka, clientlog.ClientLog(log, "requests")
+    made = options.requests_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.consumer,
+        group_id=settings.lists.requests_group,
+        logs=logs,
+    )
+    admin = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs)
+    return Requests(made, admin, settings.topics.requests)
+
+
+def replayed(
+    settings: Settings,
+    log: FilteringBoundLogger,
+    *,
+    start: Start | None = None,
+    keep_ends: bool = False,
+    digest_of: Callable[[bytes], str] | None = None,
+) -> Replay:
+    """The log replayed to its end, for commands that look once. `start` None: as configured; the rest as `Replay`.
+
+    Raises Corrupt, Unavailable, Refused.
+    """
+    with reading(settings, log) as reader:
+        deadline = Deadline.after(ASK_S)
+        replay = begin(
+            reader, deadline, start=start or settings.lists.start, keep_ends=keep_ends, digest_of=digest_of
+        )
+        replay_to_end(reader, deadline, replay=replay)
+    return replay
+
+
+@contextmanager
+def reading(
+    settings: Settings, log: FilteringBoundLogger, topic: str = "", partition: int = 0
+) -> Iterator[LogReader]:
+    """The log, or a partition of another topic, for commands that read it by themselves."""
+    kafka, logs = settings.kafka, clientlog.ClientLog(log, "follower")
+    made = options.log_reader_options(
+        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=settings.worker.group_id, logs=logs
+    )
+    reader = KafkaLogReader(made, topic or settings.topics.log, partition)
+    try:
+        with _said_why(logs):
+            yield reader
+    finally:
+        reader.close()
 
 
 def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
     """The index at the log's end, for commands that look once. Raises Corrupt, Unavailable, Refused."""
-    logs = clientlog.ClientLog(log, "follower")
-    reader = log_reader(settings, logs)
-    try:
-        with _said_why(logs):
-            return replay_to_end(reader, Deadline.after(_ASK_S))
-    finally:
-        reader.close()
+    return replayed(settings, log).index
 
 
 def worker(
@@ -132,7 +204,9 @@ def worker(
     kafka, topics = settings.kafka, settings.topics
     follower = Follower(
         lambda: log_reader(settings, clientlog.ClientLog(log, "follower")),
-        on_swap=lambda index, seconds: _swapped(index, seconds, follower, counters, log),
+        start=settings.lists.start,
+        keeper=_keeper(settings, log),
+        on_swap=lambda index, s, stall_s: _swapped(index, s, stall_s, follower, counters, log),
         on_trouble=lambda text: log.warning("following the log", trouble=text),
     )
     source = Source(
@@ -169,17 +243,33 @@ def worker(
     return made, follower
 
 
+def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
+    if not settings.worker.state_dir:
+        return None
+    return Keeper(
+        Path(settings.worker.state_dir),
+        settings.topics.log,
+        on_trouble=lambda text: log.warning("keeping a snapshot", trouble=text),
+    )
+
+
 def _swapped(
-    index: Index, seconds: float, follower: Follower, counters: Counters, log: FilteringBoundLogger
+    index: Index,
+    seconds: float,
+    stall_s: float,
+    follower: Follower,
+    counters: Counters,
+    log: FilteringBoundLogger,
 ) -> None:
     """Told of each new index. Those on the way to the log's end for the first time are history, and not news."""
-    counters.swapped(index.position, seconds)
+    counters.swapped(index.position, seconds, stall_s)
     if follower.lag_s is not None:
         log.info(
             "index swapped",
             position=index.position,
             registers=len(index.registers),
             took_ms=round(seconds * 1000, 1),
+            stall_ms=round(stall_s * 1000, 1),
         )
 
 

@@ -44,6 +44,10 @@ FUNCTION_LINES = 60
 # (file, function): why whatever goes wrong there must not go further.
 CATCH_ALL: dict[tuple[str, str], str] = {
     (
+        "stream_scrub/run/inbox.py",
+        "read",
+    ): "a file that makes us stumble is refused and told of, and requests go on",
+    (
         "stream_scrub/kafka/bounded.py",
         "_serve",
     ): "whatever a call raises in the other thread, its caller raises",

@@ -15,7 +15,7 @@ from stream_scrub.model import Deadline
 from tests.conftest import started
 from tests.kafka.broker import Kafka
 
-ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests")
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
 PASSWORDS = {"admin": "a-word", "worker": "w-word"}
 JAAS = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 

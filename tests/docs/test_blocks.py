@@ -32,6 +32,17 @@ RUN_BY = {
         "docs/operator.md",
         "stream-scrub lists import todays-opt-outs.txt --register internal --adds --dry-run",
     ): ("test_an_operator_imports_a_delta"),
+    ("docs/operator.md", "stream-scrub rules show FR"): "test_an_operator_reads_the_rules",
+    ("docs/operator.md", "stream-scrub rules check --folder my-rules --no-log"): (
+        "test_an_operator_reads_the_rules"
+    ),
+    (
+        "docs/sizing.md",
+        "python -m bench.sizing --per-s 1000000 --numbers 250000000",
+    ): "test_an_operator_orders_machines",
+    ("docs/evidence.md", 'stream-scrub lists history "06 12 34 56 80"'): "test_an_officer_shows_the_proof",
+    ("docs/evidence.md", "stream-scrub explain prospect.json"): "test_an_officer_shows_the_proof",
+    ("docs/evidence.md", "stream-scrub lists verify --json > verify.json"): "test_an_officer_shows_the_proof",
     ("docs/producer.md", "import json"): "test_a_producer_publishes_from_python",
     (
         "docs/producer.md",
@@ -167,6 +178,27 @@ def test_an_operator_sees_what_is_in_force(story):
     assert "missing" not in story.shell(topics)
 
 
+def test_an_operator_orders_machines(story):
+    """Whoever orders machines by the page would get an error, or no figures."""
+    (script,) = story.blocks("test_an_operator_orders_machines")
+    said = story.shell(f"cd {ROOT}\n{script}")
+    assert "partitions" in said and '"workers"' in said
+
+
+def test_an_operator_reads_the_rules(story):
+    """The commands that tell what the law asks would not run, or tell another law than the one that judges."""
+    (story.folder / "my-rules").mkdir()
+    (example,) = [
+        block.text for block in blocks(ROOT / "docs" / "operator.md") if block.first[1] == 'country = "IM"'
+    ]
+    (story.folder / "my-rules" / "im.toml").write_text(example)
+    shipped, own = map(story.shell, story.blocks("test_an_operator_reads_the_rules"))
+    assert "consent is blocked" in shipped and "Whoever is in bloctel is blocked" in shipped
+    assert "tps was never imported, and the rules of GB need it" in shipped
+    assert "bloctel was never imported" not in shipped and "11 countries" in shipped
+    assert "(your own)" in own and "12 countries" in own and "our counsel" in own
+
+
 def test_a_producer_publishes_from_python(story):
     """A lead producer who copies the program would publish what the scrubber cannot read."""
     (program,) = story.blocks("test_a_producer_publishes_from_python")
@@ -235,6 +267,28 @@ def test_an_operator_imports_a_delta(story):
     assert "dry run: nothing was published" in said
     seqs = {r["register"]: r["seq"] for r in after["registers"]}
     assert seqs["internal"] == 2, "the dry run must publish nothing"
+
+
+def test_an_officer_shows_the_proof(story):
+    """The file for an authority would be empty, or the proof fail on a log that is sound."""
+    asked, explained, verified = story.blocks("test_an_officer_shows_the_proof")
+    send(story, 300, [ALLOWED])
+    story.came_out("allowed", 300)
+    (message,) = [
+        each
+        for each in read_all(story.bootstrap, story.topics["allowed"])
+        if json.loads(each.value())["id"] == 300
+    ]
+    (story.folder / "prospect.json").write_bytes(message.value())
+    place = f"--partition {message.partition()} --offset {message.offset()}"
+
+    said = story.shell(asked)
+    assert "consent (allow): added" in said and "now: in consent" in said
+    assert json.loads((story.folder / "history.json").read_text())["events"][0]["change"] == "added"
+    assert "--partition 0 --offset 17" in explained
+    assert story.shell(explained.replace("--partition 0 --offset 17", place)).startswith("same\n")
+    assert json.loads((story.folder / "explain.json").read_text())["same"] is True
+    assert "\nsound: " in story.shell(verified)
 
 
 def test_an_operator_starts_a_new_log(kafka, tmp_path):

@@ -10,8 +10,12 @@ import pytest
 from typer.main import get_command
 
 from stream_scrub.config import Settings, load
+from stream_scrub.lists.formats import FORMATS
 from stream_scrub.model import Reason
-from stream_scrub.rules import Rulebook
+from stream_scrub.rules import Rulebook, survey
+from stream_scrub.rules.check import _KEYS as COUNTRY_KEYS
+from stream_scrub.rules.rule import _KEYS as RULE_KEYS
+from stream_scrub.run import rules_report
 from stream_scrub.run.cli import app
 from tests.docs.pages import ALL_PAGES, ROOT, anchors, blocks, rows, section, ticked
 
@@ -52,8 +56,8 @@ def test_every_option_is_documented_for_its_command(command):
     """An option could only be found by reading the source."""
     told: set[str] = set()
     for options, of, _ in rows(section(OPERATOR, "Commands")):
-        excepted = re.match(r"all but `(.+)`", of)
-        if (excepted and excepted[1] != command) or of == "all" or of == f"`{command}`":
+        excepted = re.match(r"all but (`.+`)", of)
+        if (excepted and f"`{command}`" not in excepted[1]) or of == "all" or of == f"`{command}`":
             told.update(word for name in ticked(options) for word in name.split() if word.startswith("-"))
     known = {flag for option in COMMANDS[command].params for flag in option.opts if flag.startswith("-")}
     assert known | {"--help"} == told
@@ -73,19 +77,54 @@ def test_the_configuration_table_is_the_settings():
     assert listed == held
 
 
+def tomls(first: str) -> str:
+    """The TOML example on the operator's page with that first line."""
+    (found,) = [
+        block.text for block in blocks(OPERATOR) if block.language == "toml" and block.first[1] == first
+    ]
+    return found
+
+
 def test_the_settings_file_on_the_page_is_accepted(tmp_path):
     """An operator who starts from the example would be refused."""
-    (example,) = [block.text for block in blocks(OPERATOR) if block.language == "toml"]
+    example = tomls("[kafka]")
     (tmp_path / "stream-scrub.toml").write_text(example)
     settings = load(environ={}, cwd=tmp_path)
     assert settings.worker.processes == 2
     assert tomllib.loads(example)["kafka"]["client"] == settings.kafka.client
 
 
+def test_the_rule_file_on_the_page_is_accepted(tmp_path):
+    """A user who starts from the example would be refused, or warned of it."""
+    (tmp_path / "im.toml").write_text(tomls('country = "IM"'))
+    found = survey(tmp_path)
+    (own,) = [country for country in found.countries if country.code in found.own]
+    assert found.problems == () and own.code == "IM" and not found.replaced
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    told = rules_report.warnings([own], found.countries, now)
+    assert len(told) == 1 and "1 point is not proven" in told[0]
+    assert own.on(now.date()).named_consents == ("consent",)
+
+
+def test_the_keys_of_a_rule_are_those_of_the_code():
+    """A user would write a key that is none, or never learn of one."""
+    listed = {key for keys, _ in rows(section(OPERATOR, "Rules of your own")) for key in ticked(keys)}
+    assert listed == {*COUNTRY_KEYS, *RULE_KEYS} - {"rule"}
+
+
 def test_the_reasons_are_the_closed_set():
     """A dialler that switches on the reason would meet one that it does not know."""
     listed = {ticked(reason)[0]: verdict for reason, verdict, _ in rows(section(DIALLER, "Reasons"))}
     assert listed == {str(reason): str(reason.verdict) for reason in Reason}
+
+
+def test_the_table_of_formats_is_what_is_read():
+    """An operator would convert a list that could be imported as it is, or name a format or a column that is none."""
+    listed = [
+        (ticked(name)[0], set(ticked(columns)))
+        for name, *_, columns in rows(section(OPERATOR, "List formats"))
+    ]
+    assert listed == [(each.name, set(each.columns)) for each in FORMATS]
 
 
 def test_the_holds_are_those_of_the_code():

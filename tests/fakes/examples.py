@@ -4,19 +4,27 @@ Fixed moment, fixed index, fixed rules (schemas/examples/fr.toml): so they are t
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import Register
 from stream_scrub.lists import diff
-from stream_scrub.lists.follow import Replay
-from stream_scrub.lists.publish import records_of
-from stream_scrub.lists.wire import Source
+from stream_scrub.lists.diff import Stated
+from stream_scrub.lists.ends import Ends, ended, with_ends
+from stream_scrub.lists.formats import scrub_delta
+from stream_scrub.lists.publish import Records, records_of, rules_records
+from stream_scrub.lists.replay import Replay
+from stream_scrub.lists.wire import Seal, Source, request_line
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.rules import Rulebook, RuleFile
+from stream_scrub.rules.text import digest_of
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.fakes import law
 from tests.fakes.prospects import MEMBERS
@@ -66,28 +74,90 @@ def stamp(name: str) -> bytes:
 
 
 def deltas() -> Iterator[tuple[str, bytes]]:
-    """The first two deltas of a register: parts, seals and the headers of each."""
-    replay = Replay()
+    """The first deltas of a log: parts, seals and the headers of each, by register and sequence number."""
+    replay, offset = Replay(keep_ends=True, digest_of=digest_of), 0
     at = datetime(2026, 6, 30, 4, 0, 0, tzinfo=UTC)
-    base = Register.empty("list", RegisterKind.DENY, at)
-    offset = 0
-    for listed in ({33611111111, 33612345678, 447400123456}, {33612345678, 33699999999, 447400123456}):
-        change = diff.full(base.numbers, BitMap64(sorted(listed)))
-        source = Source(f"opposed-{base.seq + 1}.csv", f"{base.seq + 1}" * 64)
-        records, seal = records_of(base, change, at, source)
+    for records, seal in _published(replay, at):
         for key, value, headers in records:
             replay.take(LogRecord(offset, key, value, headers))
             offset += 1
             told = {name: (text or b"").decode() for name, text in headers}
-            name = f"list-{seal.seq}." + (f"part-{told['i']}" if "i" in told else "seal")
+            name = f"{seal.register}-{seal.seq}." + (f"part-{told['i']}" if "i" in told else "seal")
+            ending = {"requests": "jsonl", "rules": "toml", "seal": "json"}.get(told["part"], "bin")
             yield f"{name}.headers.json", json.dumps(told, separators=(",", ":")).encode()
-            yield f"{name}.{'bin' if 'i' in told else 'json'}", value
-        base = replay.index.registers["list"]
+            yield f"{name}.{ending}", value
+        offset += 1  # the transaction's marker
+
+
+def _published(replay: Replay, at: datetime) -> Iterator[tuple[Records, Seal]]:
+    """Two lists of opposed numbers, the rules, two consents with an end, the withdrawal of one, the end of the other."""
+
+    def put(register: str, change: Callable[[BitMap64], diff.Delta], source: str) -> tuple[Records, Seal]:
+        kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
+        base = replay.index.registers.get(register) or Register.empty(register, kind, at)
+        told = Source(source, sha256(source.encode()).hexdigest())
+        return records_of(base, change(base.numbers), at, told, known=replay.known(register))
+
+    for i, listed in enumerate(
+        ({33611111111, 33612345678, 447400123456}, {33612345678, 33699999999, 447400123456}), 1
+    ):
+        yield put(
+            "list", lambda held, listed=listed: diff.full(held, BitMap64(sorted(listed))), f"opposed-{i}.csv"
+        )
+    texts = rulebook().texts
+    yield rules_records(
+        replay.rules, texts, at, Source("stream-scrub", sha256(b"").hexdigest()), known=replay.known("rules")
+    )
+    consents = BitMap64([CONSENTING, 33633333333])
+    ends = [int(datetime(2027, month, 1, tzinfo=UTC).timestamp()) for month in (6, 7)]
+    wanted = Stated(np.array(list(consents), np.uint64), np.array(ends, np.int64))
+    yield put(
+        "consent",
+        lambda held: with_ends(diff.full(held, consents), Ends.none(), consents, wanted),
+        "consents.csv",
+    )
+    line = request_line(
+        2, 41, 1_782_950_400_000, b'{"request":"withdrawal","number":"+33622222222","source":"crm"}'
+    )
+    yield put(
+        "consent",
+        lambda held: replace(diff.removing(held, BitMap64([CONSENTING])), reason="requests", requests=[line]),
+        "opposition.requests",
+    )
+    later = datetime(2027, 7, 1, tzinfo=UTC)
+    yield put("consent", lambda _: ended(replay.known("consent").ends, later), "ended")
+
+
+def delta_file() -> bytes:
+    """A delta of the same register as a file, which `lists import` reads."""
+    ends = datetime(2027, 6, 30, tzinfo=UTC)
+    out = BytesIO()
+    scrub_delta.write(
+        out,
+        scrub_delta.Header(
+            kind=RegisterKind.DENY,
+            change="delta",
+            base=2,
+            register="list",
+            effective_at=datetime(2026, 7, 1, 4, 0, 0, tzinfo=UTC),
+            source="opposed-3",
+        ),
+        [
+            scrub_delta.Entry(3, "A", f"+{OPPOSED}", reason="opt-out", source="dialler-7"),
+            scrub_delta.Entry(3, "A", "+447400123456", expires_at=ends, reason="asked for a year of rest"),
+            scrub_delta.Entry(3, "D", "+33699999999", reason="number given back"),
+        ],
+    )
+    return out.getvalue()
 
 
 def made() -> dict[str, bytes]:
     """Every example file by its name, but the rules."""
-    return {**{f"stamp-{name}.json": stamp(name) for name in STAMPS}, **dict(deltas())}
+    return {
+        **{f"stamp-{name}.json": stamp(name) for name in STAMPS},
+        **dict(deltas()),
+        "scrub-delta.jsonl": delta_file(),
+    }
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stream_scrub.lists.follow import Replay
+from stream_scrub.lists.replay import Replay
 from stream_scrub.model import LogRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,7 +32,7 @@ def log(name: str) -> Iterator[LogRecord]:
     for line in lines(f"log/{name}.jsonl"):
         headers = [(header, text.encode()) for header, text in line["headers"]]
         key = None if line["key"] is None else line["key"].encode()
-        yield LogRecord(line["offset"], key, unpacked(line["value"]), headers)
+        yield LogRecord(line["offset"], key, unpacked(line["value"]), headers, line.get("timestamp"))
 
 
 def replayed(name: str) -> Replay:

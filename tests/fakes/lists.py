@@ -1,17 +1,25 @@
 """Lists as files, read whole."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
-from stream_scrub.lists.formats import Reading, open_list, read_plain
+from stream_scrub.lists.formats import FORMATS, Options, Reading, open_list
+from stream_scrub.lists.formats.choose import read_list
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def read(
-    folder: Path, content: bytes, column: str = "", region: str = "FR", name: str = "list.csv"
+    folder: Path,
+    content: bytes,
+    column: str = "",
+    region: str = "FR",
+    name: str = "list.csv",
+    format: str = "auto",  # noqa: A002  # as the option is called
+    columns: dict[str, str] | None = None,
 ) -> Reading:
-    """What an import would read; the described packing goes before the described columns."""
+    """What an import would read."""
     path = folder / name
     path.write_bytes(content)
-    with open_list(path) as (text, packed):
-        reading = read_plain(text, region, column)
-    reading.described = f"{packed}; {reading.described}"
-    return reading
+    with open_list(path) as packed:
+        return read_list(FORMATS, packed, Options(region, NOW, column, columns or {}), format)

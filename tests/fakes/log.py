@@ -1,8 +1,10 @@
 """The opposition log in memory, as honest as a broker: one order, whole transactions or none, offsets that skip."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 
+from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.model import Header, LogRecord
 
 
@@ -13,6 +15,7 @@ class Log:
 
     def __init__(self, start: int = 0) -> None:
         self.records: list[LogRecord] = []
+        self.start = start
         self.end = start
 
     def append(self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = ()) -> int:
@@ -50,8 +53,8 @@ class Writer:
 
 
 class Reader:
-    """A LogReader from the log's start, at most `at_once` records a call; `trouble` is raised, one a call; while it is
-    `silent` it has nothing and does not know where the end is.
+    """A LogReader, at most `at_once` records a call; `trouble` is raised, one a call; while it is `silent` it has
+    nothing and does not know where the end is. `read_offsets` are those of every record that it gave.
     """
 
     def __init__(self, log: Log, at_once: int = 1000) -> None:
@@ -59,8 +62,9 @@ class Reader:
         self.trouble: list[Exception] = []
         self.silent = False
         self.closed = False
+        self.read_offsets: list[int] = []
         self._at_once = at_once
-        self._next = 0
+        self._next = log.start
 
     def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
         if self.trouble:
@@ -68,11 +72,26 @@ class Reader:
         if self.silent:
             time.sleep(min(timeout_s, 0.01))
             return [], False
-        found = self.log.records[self._next : self._next + self._at_once]
-        self._next += len(found)
+        if self._next < self.log.start:
+            raise Corrupt("offsets that were never read are gone")
+        since = bisect_left(self.log.records, self._next, key=lambda record: record.offset)
+        found = self.log.records[since : since + self._at_once]
+        at_end = since + len(found) == len(self.log.records)
+        self._next = self.log.end if at_end else found[-1].offset + 1
+        self.read_offsets += [record.offset for record in found]
         if not found:
             time.sleep(min(timeout_s, 0.002))  # as a broker that waits for news
-        return found, self._next == len(self.log.records)
+        return found, at_end
+
+    def seek(self, offset: int) -> None:
+        self._next = offset
+
+    def bounds(self) -> tuple[int, int]:
+        if self.trouble:
+            raise self.trouble.pop(0)
+        if self.silent:
+            raise Unavailable("silent")
+        return self.log.start, self.log.end
 
     def close(self) -> None:
         self.closed = True

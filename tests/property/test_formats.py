@@ -1,6 +1,7 @@
 """Whatever stands in a file, an import reads a list or says in words that it cannot."""
 
 import gzip
+import re
 import tempfile
 import zipfile
 from io import BytesIO
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.formats import BadList, Reading
+from stream_scrub.lists.formats import FORMATS, BadList, Reading
 from stream_scrub.numbering import normalise
+from tests.fakes.golden import GOLDEN
 from tests.fakes.lists import read
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -64,9 +66,9 @@ PACKINGS = {
 }
 
 
-def attempt(content, column="", region="FR"):
+def attempt(content, column="", region="FR", named="auto"):
     try:
-        return read(Path(FOLDER.name), content, column, region)
+        return read(Path(FOLDER.name), content, column, region, format=named)
     except BadList as error:
         return error
 
@@ -114,8 +116,9 @@ def test_every_line_is_taken_refused_blank_or_the_header(lines, end, packing):
     blank = sum(not line.strip() for line in lines)
     header = bool(lines) and numbers[0] is None and any(map(str.isalpha, lines[0]))
 
-    assert list(reading.numbers) == [number for number, _ in filter(None, numbers)]
-    assert (reading.blank, reading.refused) == (blank, len(lines) - blank - len(reading.numbers) - header)
+    assert set(reading.bitmap()) == {number for number, _ in filter(None, numbers)}
+    assert reading.taken == sum(number is not None for number in numbers)
+    assert (reading.blank, reading.refused) == (blank, len(lines) - blank - reading.taken - header)
     assert all(numbers[at - 1] is None for at in reading.first_refused)
 
 
@@ -142,5 +145,88 @@ def test_a_named_column_gives_its_numbers_whatever_stands_beside_it(rows, separa
         pytest.fail(str(reading))
     numbers = [normalise(phone, "FR") for _, phone, _ in rows]
 
-    assert list(reading.numbers) == [number for number, _ in filter(None, numbers)]
+    assert set(reading.bitmap()) == {number for number, _ in filter(None, numbers)}
+    assert reading.taken == sum(number is not None for number in numbers)
     assert reading.refused + reading.blank == numbers.count(None)
+
+
+# Of these an entry is not a line: a JSON array and XML may stand on one line, or each entry on several.
+OF_ENTRIES = {"nanp-xml", "webex-json", "ringcentral-json"}
+SAMPLES = sorted(
+    path.read_bytes() for path in (GOLDEN / "lists").iterdir() if path.suffix in {".txt", ".csv"}
+)
+PIECES = [
+    *(
+        b"416,5550123\n",
+        b"905,5550142\r\n",
+        b"01204 523456\r\n",
+        b"01204523456 \n",
+        b"0612345678\n",
+        b"+33611111111\n",
+    ),
+    *(
+        b"416,555012\n",
+        b"0612*\n",
+        b"0612345678-0612345699\n",
+        b"\n",
+        b"  \n",
+        b"phone;date\n",
+        b"0612345678;2026-11-24\n",
+    ),
+    *(
+        b"phone,expires\n",
+        b"0612345678,2027-01-01T00:00Z\n",
+        b'{"phoneNumber":"+33612345678"}\n',
+        b"A,416,5550123\n",
+    ),
+    *(
+        b"Number,Status\n",
+        b"81234567,Clean\n",
+        b"\xff",
+        b"\0",
+        b"\r",
+        b"\x85",
+        b",",
+        b";",
+        b"x",
+        b"-",
+        b"9" * 30,
+    ),
+]
+FILES = st.one_of(
+    st.binary(max_size=80),
+    st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join),
+    st.tuples(st.sampled_from(SAMPLES), st.integers(0, 60), st.integers(0, 20), st.sampled_from(PIECES)).map(
+        lambda cut: cut[0][: cut[1]] + cut[3] + cut[0][cut[1] + cut[2] :]
+    ),
+)
+
+
+def lines_of(content):
+    """How many lines a text editor shows, the last one without an end included."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        content = content.decode("utf-16").encode("utf-8", "replace")
+    content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return content.count(b"\n") + (content[-1:] not in (b"", b"\n"))
+
+
+@given(FILES)
+def test_every_format_accounts_for_every_line_of_any_file(content):
+    """A line would vanish without being counted, and with it somebody's opposition; or an import end in a traceback."""
+    for named in ("auto", *(each.name for each in FORMATS)):
+        found = attempt(content, named=named)
+        if isinstance(found, BadList):
+            assert re.search(r"\d{7}", re.sub(r"\d[\d,]*,\d{3}\b", "", str(found))) is None, (
+                named,
+                str(found),
+            )
+            continue
+        assert found.bitmap().isdisjoint(found.removals())
+        assert all(number in found.bitmap() for number in found.ends().numbers.tolist())
+        name = found.described.partition(",")[0]
+        if b'"' in content or name in OF_ENTRIES:
+            continue
+        if " columns of phones" in found.described:  # each phone of a line is counted, or the line is blank
+            assert found.accounted >= lines_of(content), name
+        else:
+            assert found.accounted == lines_of(content), name

@@ -1,19 +1,19 @@
 """The log's bytes: what goes out comes in again, in parts that a broker takes, readable by anybody's roaring."""
 
+import base64
 import json
 from hashlib import sha256
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
 from stream_scrub.index import as_bitmap
 from stream_scrub.lists import wire
 from stream_scrub.lists.wire import Seal, Source
-from stream_scrub.model import RegisterKind
 
 NUMBERS = st.one_of(
     st.integers(0, 2**64 - 1),
@@ -24,15 +24,25 @@ SEALS = st.builds(
     Seal,
     format=st.just(wire.FORMAT),
     register=st.text(max_size=8),
-    register_kind=st.sampled_from(RegisterKind),
+    register_kind=st.sampled_from(wire.Kind),
     kind=st.sampled_from(["delta", "full"]),
     seq=st.integers(1, 2**53),
     adds=st.integers(0, 2**53),
     removes=st.integers(0, 2**53),
+    ends=st.integers(0, 2**53),
+    requests=st.integers(0, 2**53),
     count=st.integers(0, 2**53),
+    next_end=st.one_of(st.none(), st.text(max_size=20)),
     effective_at=st.text(max_size=20),
+    reason=st.text(max_size=8),
     source=st.builds(Source, st.one_of(st.text(max_size=20), st.just(',"chain":"x"}')), DIGITS),
     parts=st.lists(DIGITS, max_size=3),
+    starts=st.dictionaries(
+        st.one_of(st.text(max_size=4), st.just("chain")),
+        st.tuples(st.integers(0, 2**53), st.integers(0, 2**53)),
+        max_size=3,
+    ),
+    previous=st.one_of(st.just(""), DIGITS),
     chain=st.just(""),
 )
 
@@ -58,6 +68,33 @@ def test_the_chain_can_be_checked_without_any_of_this_code(seal, previous):
 
     assert value[len(content) :] == b',"chain":"' + chain.encode() + b'"}'
     assert sha256(previous.encode() + content).hexdigest() == chain
+
+
+def test_a_seal_of_the_first_release_is_one():
+    """After an upgrade the log of years could not be read."""
+    members = json.loads(wire.encode_seal(Seal(**OLD, chain=""), wire.GENESIS)[0])
+    for name in ("ends", "requests", "next_end", "reason", "starts", "previous", "chain"):
+        del members[name]
+    content = json.dumps(members, separators=(",", ":")).encode()[:-1]
+    read, _ = wire.decode_seal(content + b',"chain":"x"}')
+
+    assert (read.ends, read.requests, read.next_end, read.reason) == (0, 0, None, "list")
+    assert (read.starts, read.previous) == ({}, "")
+
+
+OLD = {
+    "format": wire.FORMAT,
+    "register": "list",
+    "register_kind": wire.Kind.DENY,
+    "kind": "full",
+    "seq": 1,
+    "adds": 0,
+    "removes": 0,
+    "count": 0,
+    "effective_at": "2026-11-24T00:00:00Z",
+    "source": Source("list.csv", "ab" * 32),
+    "parts": [],
+}
 
 
 @given(st.binary(max_size=200))
@@ -90,6 +127,69 @@ def test_large_deltas_are_cut_into_parts_that_a_broker_takes(spread):
     assert BitMap64.union(*read) == numbers
     assert sum(map(len, read)) == len(numbers)
     assert all(a.max() < b.min() for a, b in pairwise(read))
+
+
+@given(st.sets(NUMBERS, max_size=60), st.integers(1, 20), st.sampled_from([0, 2**33]))
+@example({2**64 - 1, 2**64 - 2, 2**64 - 3}, 2, 2**33)
+def test_pieces_are_the_numbers_in_order_and_no_larger_than_asked(numbers, size, narrow):
+    """A snapshot would lose numbers, or hold the interpreter up for as long as a national list is large."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_NARROW", narrow)
+        patch.setattr(wire, "_SOME", 3)
+        pieces = list(wire.pieces(BitMap64(sorted(numbers)), size))
+
+    assert [number for piece in pieces for number in piece] == sorted(numbers)
+    assert all(len(piece) <= size for piece in pieces)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            JSON.map(lambda value: json.dumps(value).encode()),
+            JSON.map(
+                lambda value: json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace")
+            ),
+            st.sampled_from(
+                [b'{"a":1,"a":2}', b' {"a" : 1 } ', b'{"a":"\xff"}', b'{"a":1}\n', b"{}{}", b'{"a":"\r"}']
+            ),
+        ),
+        max_size=8,
+    )
+)
+def test_a_request_is_kept_byte_for_byte(values):
+    """What a person asked for would be on the log in other words, or the line after it be lost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "PART_BYTES_MAX", 400)
+        lines = [wire.request_line(3, i, 1000 + i, value) for i, value in enumerate(values)]
+        parts = wire.pack_lines(lines)
+        assert all(0 < len(part) <= 400 for part in parts)
+    read = b"".join(parts).split(b"\n")
+
+    assert read.pop() == b"" and len(read) == len(values)
+    for i, (line, value) in enumerate(zip(read, values, strict=True)):
+        said = json.loads(line)
+        assert (said["partition"], said["offset"], said["timestamp"]) == (3, i, 1000 + i)
+        if "bytes" in said:
+            assert base64.b64decode(said["bytes"]) == value
+        else:
+            assert isinstance(said["request"], dict)
+            assert line == b'{"partition":3,"offset":%d,"timestamp":%d,"request":%b}' % (i, 1000 + i, value)
+
+
+def test_a_request_that_no_part_could_hold_is_refused():
+    """The publisher would be stopped for good by one record."""
+    with pytest.raises(ValueError, match="too large"):
+        wire.request_line(0, 0, 0, b"x" * wire.PART_BYTES_MAX)
 
 
 @given(st.sets(NUMBERS, min_size=1, max_size=50))

@@ -18,7 +18,7 @@ class Stage:
         self.bootstrap = bootstrap
         self.folder = folder
         unique = uuid.uuid4().hex[:8]
-        roles = ("prospects", "allowed", "blocked", "recalled", "log", "requests")
+        roles = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
         self.topics = {role: f"{role}-{unique}" for role in roles}
         self.env = environment(bootstrap, self.topics, worker__group_id=f"group-{unique}", **settings)
         made = run(["topics", "--partitions", str(partitions)], self.env)

@@ -1,7 +1,55 @@
-"""Step 1 of a delta's life: a list's bytes to numbers. One module a format; all give a `Reading`."""
+"""Step 1 of a delta's life: a list's bytes to numbers. One module a format; all give a `Reading`.
 
-from stream_scrub.lists.formats.plain import read_plain
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import open_list
+A new format is one module with a FORMAT (see `format`), named in FORMATS below.
+"""
 
-__all__ = ["BadList", "Reading", "open_list", "read_plain"]
+from stream_scrub.lists.formats import (
+    crm_suppression,
+    dncm_txt,
+    expiry_csv,
+    nanp_change,
+    nanp_pair,
+    nanp_xml,
+    plain,
+    ranges,
+    ringcentral_json,
+    scrub_delta,
+    tps_fixed,
+    wash,
+    webex_json,
+    ytel_csv,
+)
+from stream_scrub.lists.formats.format import Format, Options, Sample
+from stream_scrub.lists.formats.reading import BadList, Ending, Reading
+from stream_scrub.lists.formats.unpack import ListSource, Packed, open_list
+
+__all__ = [
+    "FORMATS",
+    "BadList",
+    "Ending",
+    "Format",
+    "ListSource",
+    "Options",
+    "Packed",
+    "Reading",
+    "Sample",
+    "open_list",
+]
+
+# In the order of the docs' table. Order says nothing about which one is chosen: `recognise` does.
+FORMATS: tuple[Format, ...] = (
+    plain.FORMAT,
+    crm_suppression.FORMAT,
+    nanp_pair.FORMAT,
+    nanp_xml.FORMAT,
+    nanp_change.FORMAT,
+    tps_fixed.FORMAT,
+    dncm_txt.FORMAT,
+    wash.FORMAT,
+    expiry_csv.FORMAT,
+    webex_json.FORMAT,
+    ringcentral_json.FORMAT,
+    ytel_csv.FORMAT,
+    ranges.FORMAT,
+    scrub_delta.FORMAT,
+)

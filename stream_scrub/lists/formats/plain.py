@@ -7,12 +7,18 @@ and the column is the chosen one, else the one whose header says phone, else the
 import csv
 import io
 from collections.abc import Iterator
-from typing import IO
+from itertools import chain
 
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.lists.formats.cells import clean, numbers_of, numbers_of_lines
+from stream_scrub.lists.formats.format import Format, Options, Sample
 from stream_scrub.lists.formats.reading import BadList, Reading
+from stream_scrub.lists.formats.table import Rows, broken, rows_of, separator_of, spoken
+from stream_scrub.lists.formats.unpack import ListSource, text_of
 from stream_scrub.numbering import normalise
 
-_SEPARATORS = ";,\t|"
 _HEADERS = frozenset(
     {
         *(
@@ -39,85 +45,64 @@ _HEADERS = frozenset(
     }
 )
 _SAMPLE_LINES = 50
+_CHUNK_BYTES = 1 << 18  # what the arrays of a chunk stay in the caches for
 
 
-def read_plain(text: IO[str], region: str, column: str = "") -> Reading:
-    """Every number of the list, national ones read in `region` (ISO 3166-1). `column` is a header's name, or a
-    number from 1. Raises BadList when it cannot be told where the numbers are.
-    """
-    sample = [line for _, line in zip(range(_SAMPLE_LINES), text, strict=False)]
-    lines = _chain(sample, text)
-    separator = _separator(sample)
-    reading = Reading()
+def _recognise(_: Sample) -> int:
+    return 1  # whatever no other format knows
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:
+    """Every number of the list. Raises BadList when it cannot be told where the numbers are."""
+    chunks = source.chunks(_CHUNK_BYTES)
+    first = next(chunks, b"")
+    sample = [
+        line + "\n" for line in first.decode("utf-8", "surrogateescape").split("\n", _SAMPLE_LINES)[:-1]
+    ]
+    separator = separator_of(sample)
+    column = options.column
     if separator is None:
-        if column not in ("", "1") and column.casefold() != (_clean(sample[0]).casefold() if sample else ""):
+        if column not in ("", "1") and column.casefold() != (clean(sample[0]).casefold() if sample else ""):
             raise BadList(f"column {column!r} was asked for, but the list has one column")
         reading.described = "one number a line"
-        _read_lines(lines, region, reading)
+        _read_lines(chain((first,), chunks), options.region, reading)
     else:
-        place, titled = _column(sample, separator, region, column)
-        reading.described = f"column {place + 1} of CSV by {_spoken(separator)}" + (
+        place, titled = _column(sample, separator, options.region, column)
+        reading.described = f"column {place + 1} of CSV by {spoken(separator)}" + (
             ", with header" if titled else ""
         )
-        _read_csv(lines, separator, place, titled, region, reading)
-    return reading
-
-
-def _chain(sample: list[str], rest: IO[str]) -> Iterator[str]:
-    yield from sample
-    yield from rest
-
-
-def _separator(sample: list[str]) -> str | None:
-    """The separator that most lines of the sample share, or most rows where quoted cells have line ends in them;
-    None for a list of lines.
-    """
-    filled = [line for line in sample if line.strip()]
-    lines = {s: sum(s in line for line in filled) for s in _SEPARATORS}
-    best = max(lines, key=lambda s: lines[s])
-    if lines[best] * 2 > len(filled):
-        return best
-    rows = {s: _rows_share(sample, s) for s in _SEPARATORS if any('"' in line for line in filled)}
-    best = max(rows, key=lambda s: rows[s], default="")
-    return best if best and rows[best] > 0.5 else None
-
-
-def _rows_share(sample: list[str], separator: str) -> float:
-    """The share of rows with more than one cell, if that is the separator."""
-    try:
-        rows = [row for row in csv.reader(sample, delimiter=separator) if any(row)]
-    except csv.Error:
-        return 0.0
-    return sum(len(row) > 1 for row in rows) / max(1, len(rows))
-
-
-def _spoken(separator: str) -> str:
-    return {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}[separator]
+        lines = text_of(chain((first,), chunks))
+        _read_csv(rows_of(lines, separator), place, options.region, reading, titled=titled)
 
 
 def _is_title(cell: str, region: str) -> bool:
     """A header, rather than a bad number: it has letters, and is no number."""
-    return any(sign.isalpha() for sign in cell) and normalise(_clean(cell), region) is None
+    return any(sign.isalpha() for sign in cell) and normalise(clean(cell), region) is None
 
 
-def _clean(cell: str) -> str:
-    """A cell as text: quotes off, and Latin-1 bytes that were kept as surrogates read as Latin-1."""
-    cell = cell.strip().strip("\"'").strip()
-    if not cell.isascii() and any("\udc80" <= sign <= "\udcff" for sign in cell):
-        cell = cell.encode("utf-8", "surrogateescape").decode("latin-1")
-    return cell
+def _read_lines(chunks: Iterator[bytes], region: str, reading: Reading) -> None:
+    before = 0  # lines
+    for chunk in chunks:
+        numbers, valid = numbers_of_lines(chunk, region)
+        reading.take(numbers[valid])
+        if not valid.all():
+            _account(chunk, np.flatnonzero(~valid), before, region, reading)
+        before += len(valid)
 
 
-def _read_lines(lines: Iterator[str], region: str, reading: Reading) -> None:
-    take = reading.numbers.append
-    for at, line in enumerate(lines, 1):
-        found = normalise(line.strip(), region) or normalise(_clean(line), region)
-        if found is not None:
-            take(found[0])
-        elif not line.strip():
+def _account(chunk: bytes, places: NDArray[np.int64], before: int, region: str, reading: Reading) -> None:
+    """Count the lines of a chunk that hold no number."""
+    lines = chunk.split(b"\n")
+    refused = []
+    for place in places.tolist():
+        line = lines[place].decode("utf-8", "surrogateescape")
+        if not line.strip():
             reading.blank += 1
-        elif at > 1 or not _is_title(line, region):
-            reading.refuse(at)
+        elif before + place == 0 and _is_title(line, region):
+            reading.titles += 1
+        else:
+            refused.append(before + place + 1)
+    reading.refuse_many(np.array(refused, np.int64))
 
 
 def _column(sample: list[str], separator: str, region: str, wanted: str) -> tuple[int, bool]:
@@ -127,9 +112,9 @@ def _column(sample: list[str], separator: str, region: str, wanted: str) -> tupl
             []
         ]
     except csv.Error as error:
-        raise _broken(1, error) from error
-    first = [_clean(cell).casefold() for cell in rows[0]]
-    titled = not any(normalise(_clean(cell), region) for cell in rows[0]) and any(
+        raise broken(1, error) from error
+    first = [clean(cell).casefold() for cell in rows[0]]
+    titled = not any(normalise(clean(cell), region) for cell in rows[0]) and any(
         c.isalpha() for c in "".join(first)
     )
     if wanted.isdecimal():
@@ -159,34 +144,27 @@ def _speakable(title: str) -> str:
 
 
 def _holds_numbers(rows: list[list[str]], place: int, region: str) -> bool:
-    cells = [_clean(row[place]) for row in rows if len(row) > place and row[place].strip()]
+    cells = [clean(row[place]) for row in rows if len(row) > place and row[place].strip()]
     valid = sum(normalise(cell, region) is not None for cell in cells)
     return valid > 0 and valid * 2 >= len(cells)
 
 
-def _read_csv(
-    lines: Iterator[str], separator: str, place: int, titled: bool, region: str, reading: Reading
-) -> None:
-    rows = csv.reader(lines, delimiter=separator)
-    take = reading.numbers.append
-    at = 0
-    try:
-        for row in rows:
-            at, started = rows.line_num, at + 1
-            if not any(row):
+def _read_csv(batches: Iterator[Rows], place: int, region: str, reading: Reading, *, titled: bool) -> None:
+    for starts, rows in batches:
+        numbers, valid = numbers_of([row[place] if len(row) > place else "" for row in rows], region)
+        refused = []
+        for at in range(len(rows)) if titled else np.flatnonzero(~valid).tolist():
+            if not any(rows[at]):
                 reading.blank += 1
-                continue
-            if titled:
-                titled = False
-                continue
-            found = normalise(_clean(row[place]), region) if len(row) > place else None
-            if found is not None:
-                take(found[0])
-            else:
-                reading.refuse(started)
-    except csv.Error as error:
-        raise _broken(at + 1, error) from error
+            elif titled:
+                titled, valid[at] = False, False
+                reading.titles += 1
+            elif not valid[at]:
+                refused.append(starts[at])
+        reading.take(numbers[valid])
+        reading.refuse_many(np.array(refused, np.int64))
 
 
-def _broken(line: int, error: csv.Error) -> BadList:
-    return BadList(f"line {line}: broken CSV ({error}); a quote that is never closed, perhaps")
+FORMAT = Format(
+    "plain", "one number a line, or one column of a CSV, with or without a header", _recognise, _read
+)

@@ -43,7 +43,7 @@ def test_librdkafka_makes_a_client_of_what_we_choose(protocol, logs):
     Consumer(options.consumer_options(nowhere, {}, {}, group_id="g", protocol=protocol, logs=logs)).close()
     Consumer(options.log_reader_options(nowhere, {}, {}, group_id="g", logs=logs)).close()
     Producer(options.producer_options(nowhere, {}, {}, transactional_id="t", max_bytes=2_000_000, logs=logs))
-    Producer(options.publisher_options(nowhere, {}, {}, register="bloctel", logs=logs))
+    Producer(options.publisher_options(nowhere, {}, {}, log_topic="log", register="bloctel", logs=logs))
     AdminClient(options.admin_options(nowhere, {}, logs=logs))
 
 

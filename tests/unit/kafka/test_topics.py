@@ -5,7 +5,7 @@ import pytest
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.topics import STAMP_ROOM, Described, plan, record_limit
 
-NAMES = {role: role for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests")}
+NAMES = {role: role for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")}
 LOG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 
@@ -18,6 +18,7 @@ def found(**changed: Described | None) -> dict[str, Described]:
         "recalled": Described(3, {}),
         "log": Described(1, LOG),
         "requests": Described(2, {}),
+        "refused": Described(2, {"max.message.bytes": str(1_048_588 + STAMP_ROOM)}),
     } | changed
     return {name: topic for name, topic in topics.items() if topic is not None}
 
@@ -51,6 +52,7 @@ def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
         "recalled": 12,
         "log": 1,
         "requests": 12,
+        "refused": 12,
     }
 
 

@@ -77,7 +77,7 @@ def test_each_delta_gives_the_next_index(following):
     """An opt-out would never reach the workers, or change a batch in the middle."""
     log, swaps = Log(7), []
     register = put(log, [1, 2])
-    follower = following(Reader(log), on_swap=lambda index, seconds: swaps.append((index.position, seconds)))
+    follower = following(Reader(log), on_swap=lambda index, *took: swaps.append((index.position, took)))
     until(lambda: cause(follower) == "usable")
     first = follower.usable(LAG)
 
@@ -87,7 +87,7 @@ def test_each_delta_gives_the_next_index(following):
     assert set(first.registers["list"].numbers) == {1, 2}
     assert set(follower.usable(LAG).registers["list"].numbers) == {2, 3}
     assert [position for position, _ in swaps] == [8, 12]
-    assert all(0 <= seconds < 1 for _, seconds in swaps)
+    assert all(0 <= seconds < 1 and 0 <= stall_s < 1 for _, (seconds, stall_s) in swaps)
 
 
 def test_a_log_that_has_not_been_asked_for_too_long_is_stale(following):

@@ -1,14 +1,16 @@
-"""Logs and lists that were written once: this release reads them as the one that wrote them did."""
+"""Logs that were written once: this release reads them as the one that wrote them did."""
+
+from hashlib import sha256
 
 import pytest
 
 from stream_scrub.errors import Corrupt
-from stream_scrub.lists.follow import Replay
+from stream_scrub.lists.replay import Replay
+from stream_scrub.rules.text import digest_of
 from tests.fakes import golden
-from tests.fakes.lists import read
+from tests.fakes.publisher import as_dict
 
 CORRUPT = golden.expected("log/corrupt.expected.json")
-LISTS = golden.expected("lists/expected.json")
 
 
 def take_all(replay, records):
@@ -36,6 +38,36 @@ def test_an_old_log_gives_the_registers_that_it_gave():
         } == expected["registers"][name]
 
 
+def test_an_old_log_gives_the_ends_and_the_rules_that_it_gave():
+    """After an upgrade a consent would end on another day, or an old verdict's rules be gone."""
+    expected = golden.expected("log/ends.expected.json")
+    whole = Replay(keep_ends=True, digest_of=digest_of)
+    starts = {name: tuple(span) for name, span in expected["starts"].items()}
+    late = Replay.starting(starts, keep_ends=True, digest_of=digest_of)
+    for replay in (whole, late, Replay(), Replay.starting(starts)):
+        take_all(replay, golden.log("ends"))
+        assert (replay.index.position, replay.state.starts) == (expected["position"], starts)
+        assert replay.rules.texts.keys() == expected["rules"].keys()
+        assert replay.rules.chain == expected["rules_chain"]
+        assert replay.index.registers.keys() == expected["registers"].keys()
+        for name, register in replay.index.registers.items():
+            said = dict(expected["registers"][name])
+            ends = {int(number): end for number, end in said.pop("ends").items()}
+            assert {
+                "kind": register.kind,
+                "seq": register.seq,
+                "chain": register.chain,
+                "position": register.position,
+                "effective_at": register.effective_at.isoformat(),
+                "source": register.source,
+                "next_end": register.next_end and register.next_end.isoformat(),
+                "numbers": sorted(register.numbers),
+            } == said
+            assert as_dict(replay.known(name).ends) == (ends if replay in (whole, late) else {})
+    for replay in (whole, late):
+        assert {d: sha256(text).hexdigest() for d, text in replay.rules.texts.items()} == expected["rules"]
+
+
 @pytest.mark.parametrize("name", CORRUPT)
 def test_a_corrupt_log_is_refused_at_the_same_offset(name):
     """After an upgrade a damaged log would be believed."""
@@ -51,16 +83,3 @@ def test_every_corrupt_log_is_expected_to_be():
     names = {path.name for path in (golden.GOLDEN / "log").glob("corrupt-*.jsonl")}
 
     assert names == {f"corrupt-{name}.jsonl" for name in CORRUPT}
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_an_old_list_gives_the_numbers_that_it_gave(name, tmp_path):
-    """After an upgrade the same list would oppose other people."""
-    reading = read(tmp_path, (golden.GOLDEN / "lists" / name).read_bytes(), name=name)
-
-    assert {
-        "numbers": sorted(reading.bitmap()),
-        "refused": reading.first_refused,
-        "blank": reading.blank,
-        "read_as": reading.described,
-    } == LISTS[name]

@@ -12,8 +12,10 @@ from hypothesis import given
 from jsonschema import Draft202012Validator
 from pyroaring import BitMap64
 
-from stream_scrub.lists.follow import Replay
+from stream_scrub.lists.replay import Replay
+from stream_scrub.lists.wire import decode_ends
 from stream_scrub.model import LogRecord, Reason
+from stream_scrub.rules.text import digest_of
 from tests.fakes import examples, law
 from tests.fakes.jsonish import prospects
 from tests.fakes.prospects import index, read, scrubber
@@ -113,6 +115,19 @@ NOT_SEALS = [
     changed("list-1.seal.json", source={"name": "x"}),
     changed("list-1.seal.json", effective_at="yesterday"),
     changed("list-1.seal.json", register_kind=...),
+    changed("list-1.seal.json", register_kind="rules"),
+    changed("list-1.seal.json", register="rules"),
+    changed("list-1.seal.json", ends=-1),
+    changed("list-1.seal.json", requests=None),
+    changed("list-1.seal.json", next_end="2027-06-01"),
+    changed("list-1.seal.json", reason=""),
+    changed("list-1.seal.json", starts={"list": [0]}),
+    changed("list-1.seal.json", starts={"list": [0, 1, 2]}),
+    changed("list-1.seal.json", starts={"list": [-1, 1]}),
+    changed("list-1.seal.json", previous="0"),
+    changed("consent-2.seal.json", parts=[]),
+    changed("rules-1.seal.json", adds=1),
+    changed("rules-1.seal.json", next_end="2027-06-01T00:00:00Z"),
     changed("list-1.part-0.headers.json"),
 ]
 NOT_HEADERS = [
@@ -123,6 +138,11 @@ NOT_HEADERS = [
     changed("list-1.part-0.headers.json", part="add"),
     changed("list-1.part-0.headers.json", register=...),
     changed("list-1.seal.headers.json", i="0"),
+    changed("list-1.part-0.headers.json", digest="fr@013eb4"),
+    changed("list-1.part-0.headers.json", part="rules"),
+    changed("rules-1.part-0.headers.json", digest=...),
+    changed("rules-1.part-0.headers.json", digest="013eb4"),
+    changed("rules-1.part-0.headers.json", register="list"),
 ]
 
 
@@ -154,15 +174,24 @@ def test_every_stamp_is_as_the_schema_says(made):
 
 def test_the_example_deltas_are_a_log():
     """Who tests a follower with them would not know what it should come to."""
-    replay, offset = Replay(), 0
+    replay, offset = Replay(keep_ends=True, digest_of=digest_of), 0
     for name in [name for name in MADE if name.endswith(".headers.json")]:
-        value = MADE.get(name.replace("headers.json", "bin")) or MADE[name.replace("headers.", "")]
+        (value,) = (MADE[n] for n in MADE if n.startswith(name.replace("headers.json", "")) and n != name)
         headers = [(key, text.encode()) for key, text in json.loads(MADE[name]).items()]
-        replay.take(LogRecord(offset, b"list", value, headers))
-        offset += 1
+        replay.take(LogRecord(offset, dict(headers)["register"], value, headers))
+        offset += 1 + name.endswith("seal.headers.json")
 
-    assert set(replay.index.registers["list"].numbers) == {33612345678, 33699999999, 447400123456}
+    assert {name: set(register.numbers) for name, register in replay.index.registers.items()} == {
+        "list": {33612345678, 33699999999, 447400123456},
+        "consent": set(),
+    }
+    assert replay.rules.texts == examples.rulebook().texts
     assert set(BitMap64.deserialize(MADE["list-2.part-1.bin"])) == {33611111111}
+    assert [(end, set(numbers)) for end, numbers in decode_ends(MADE["consent-1.part-1.bin"])] == [
+        (1811808000, {33622222222}),
+        (1814400000, {33633333333}),
+    ]
+    assert json.loads(MADE["consent-2.part-1.jsonl"])["request"]["request"] == "withdrawal"
 
 
 def readme(language):
@@ -182,6 +211,8 @@ def test_the_readmes_check_of_the_chain_works():
 
 def test_the_examples_rules_have_the_digest_that_the_stamps_name():
     """Nobody could find the rules of an old verdict again."""
-    digest = sha256((examples.FOLDER / "fr.toml").read_bytes()).hexdigest()[:6]
+    named = {rules for value in MADE.values() for rules in re.findall(rb'"rules":"(fr@[0-9a-f]{6})"', value)}
+    texts = examples.rulebook().texts
 
-    assert json.loads(MADE["stamp-clear.json"])["rules"] == f"fr@{digest}"
+    assert named == {digest.encode() for digest in texts}
+    assert all(digest == f"fr@{sha256(text).hexdigest()[:6]}" for digest, text in texts.items())

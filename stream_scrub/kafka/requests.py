@@ -1,0 +1,208 @@
+"""`opposition.requests` as the publisher consumes it: every partition, from what its group has committed.
+
+No member of the group: who may commit is settled by the transactional ids of the registers (`writer.py`), and a killed
+publisher's successor need not wait for anybody's session to end. The group's offsets are committed in the writers'
+transactions and with them, in each one's metadata, who it was that committed: the note that a second publisher reads.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    Consumer,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.writer import Beside
+from stream_scrub.model import Deadline, Header, Request
+
+_ASK_S = 5.0
+_AT_ONCE_S = 0.002
+_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)")
+
+
+class Note(NamedTuple):
+    """Who publishes by the requests of this group: `owner` is empty when he has ended. Whoever lives counts `beat` up.
+    `registers` are without scopes."""
+
+    owner: str
+    beat: int
+    registers: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"owner={self.owner} beat={self.beat} registers={','.join(sorted(self.registers))}"
+
+    @classmethod
+    def of(cls, text: str | None) -> "Note":
+        """The note in a commit's metadata; one of nobody where there is none."""
+        found = _NOTE.fullmatch(text or "")
+        if found is None:
+            return cls("", 0, frozenset())
+        return cls(found[1], int(found[2]), frozenset(filter(None, found[3].split(","))))
+
+
+class Requests:
+    """The requests topic. One thread. Every method but `poll` blocks for some seconds at most while no broker answers;
+    all raise Unavailable and Refused.
+    """
+
+    def __init__(self, options: dict[str, Any], admin: dict[str, Any], topic: str) -> None:
+        self._topic = topic
+        self._admin = AdminClient(admin)
+        self._consumer = Consumer(options)
+        # Who asks for what is stable waits for transactions that are pending; this one does not.
+        self._asking = Consumer({**options, "isolation.level": "read_uncommitted"})
+        self._membership = b""
+        self._next: dict[int, int] = {}
+        self._polled_at = time.monotonic()
+        self.missed = 0
+
+    def topic_id(self) -> str:
+        """The id that Kafka gave the topic when it was made; empty from brokers before 2.8, which give none."""
+        asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ASK_S)
+        try:
+            described = asked[self._topic].result()
+        except KafkaException as error:
+            raise translate(error, f"asking for {self._topic}") from error
+        made = str(described.topic_id)
+        return "" if set(made) <= {"A"} else made  # an id of zeros only
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions are read."""
+        return len(self._next)
+
+    def partitions(self) -> int:
+        """How many partitions the topic has now."""
+        try:
+            topic = self._consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic]
+        except KafkaException as error:
+            raise translate(error, f"asking for {self._topic}") from error
+        if topic.error is not None:
+            raise translate(topic.error, f"asking for {self._topic}")
+        return len(topic.partitions)
+
+    def note(self) -> Note:
+        """The note of whoever committed last. Does not wait for a transaction that is about to commit another: its
+        publisher may have been killed in it, and whoever asks is the one who can end it.
+        """
+        return Note.of(self._noted()[0].metadata)
+
+    def _noted(self) -> list[TopicPartition]:
+        """What the group has committed in each partition, without waiting for what is pending.
+
+        Not by AdminClient.list_consumer_group_offsets: librdkafka 2.16.0 dies of it (SIGSEGV) while the group's
+        coordinator is not available, as on a new cluster or after a broker's restart.
+        """
+        mine = [TopicPartition(self._topic, partition) for partition in range(self.partitions())]
+        return self._committed(mine, Deadline.after(_ASK_S), self._asking)
+
+    def begin(self, deadline: Deadline) -> None:
+        """Go to what is committed, or to the oldest request there is. To be called when every older publisher has
+        been fenced. `missed` are requests that Kafka deleted before anyone read them.
+        """
+        mine = [TopicPartition(self._topic, partition) for partition in range(self.partitions())]
+        self.missed = 0
+        for each in self._committed(mine, deadline, self._consumer):
+            low, high = self._bounds(each.partition)
+            if each.offset >= 0:
+                self.missed += max(0, low - each.offset)
+            # Beyond the end: what was read is gone, and what is there may be new. It is read from its beginning.
+            self._next[each.partition] = each.offset if low <= each.offset <= high else low
+        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in self._next.items()])
+        self._membership = self._consumer.consumer_group_metadata()
+
+    def lag(self) -> int:
+        """How many requests are on the topic that nobody has taken yet."""
+        behind = 0
+        for each in self._noted():
+            low, high = self._bounds(each.partition)
+            behind += high - max(low, each.offset)
+        return behind
+
+    def _committed(
+        self, partitions: list[TopicPartition], deadline: Deadline, by: Consumer
+    ) -> list[TopicPartition]:
+        while True:
+            try:
+                found = by.committed(partitions, timeout=max(0.1, deadline.left(_ASK_S)))
+            except KafkaException as error:
+                # A transaction that is just ending keeps its offsets from being read: that is waited for.
+                failure = translate(error, f"asking for what was read of {self._topic}")
+                if deadline.passed or not isinstance(failure, Unavailable):
+                    raise failure from error
+            else:
+                for each in found:
+                    if each.error is not None:
+                        raise translate(each.error, f"asking for what was read of {self._topic}")
+                return found
+            time.sleep(0.05)
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        try:
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_ASK_S
+            )
+        except KafkaException as error:
+            raise translate(error, f"asking for the ends of {self._topic}") from error
+        if found is None:
+            raise Unavailable(f"asking for the ends of {self._topic}: no broker answers now")
+        return found
+
+    def poll(self, idle_s: float, batch_s: float, requests_max: int) -> list[Request]:
+        """Wait at most `idle_s` for a request, and then for more until the first may have waited for `batch_s`, here or
+        while the last ones were published. Offsets go on only with `consumed`.
+        """
+        asked_at = time.monotonic()
+        first = self._consumer.poll(idle_s)
+        if first is None:
+            self._polled_at = time.monotonic()
+            return []
+        came_at = time.monotonic()
+        if came_at - asked_at < _AT_ONCE_S:  # it lay here, for as long as since the last poll perhaps
+            came_at = self._polled_at
+        wait_s = max(0.0, came_at + batch_s - time.monotonic())
+        messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
+        self._polled_at = time.monotonic()
+        found = []
+        for message in messages:
+            if (error := message.error()) is not None:
+                raise translate(error, f"consuming {self._topic}")
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
+            headers: Sequence[Header] = message.headers() or []  # type: ignore[assignment]  # bytes on receipt
+            moment = max(0, message.timestamp()[1])
+            found.append(Request(partition, offset, moment, message.key(), message.value(), headers))
+        return found
+
+    def beside(
+        self,
+        note: Note,
+        consumed: Mapping[int, int],
+        refused_topic: str = "",
+        refused: Sequence[Request] = (),
+    ) -> Beside:
+        """What a writer commits beside a delta: by partition the offset after the last request that was consumed, with
+        the note in the first partition's, and the requests that were refused.
+        """
+        upto = {0: self._next[0], **consumed}
+        offsets = [
+            TopicPartition(self._topic, p, offset, str(note) if p == 0 else "") for p, offset in upto.items()
+        ]
+        return Beside(refused_topic, refused, offsets, self._membership)
+
+    def consumed(self, upto: Mapping[int, int]) -> None:
+        """These offsets were committed."""
+        self._next.update(upto)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._consumer.close()
+        self._asking.close()

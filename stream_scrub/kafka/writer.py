@@ -1,0 +1,161 @@
+"""Step 3 of a delta's life on Kafka: one register's publisher. All of a delta in one transaction, or nothing of it.
+
+A register and its scoped ones share one transactional id, so opening a writer fences every older one of the register,
+whoever it is: a command, a daemon, or what is left of one. Nothing else keeps two publishers apart, and nothing else
+is needed: a fenced producer cannot commit.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
+
+from stream_scrub.errors import ScrubError, TakenOver, Unavailable, Uncertain
+from stream_scrub.kafka.bounded import Caller
+from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
+from stream_scrub.kafka.translate import fenced, translate
+from stream_scrub.model import Deadline, Header, Request
+
+_COMMIT_S = 12.0  # after ten the broker has ended the transaction by itself (`options.PUBLISH_TIMEOUT_MS`)
+_ABORT_S = 5.0
+_AGAIN_S = 0.05
+_OF_A_PRODUCER = ("transactional.id", "transaction.timeout.ms")
+
+
+class Beside(NamedTuple):
+    """What goes into a delta's transaction beside it: requests as they came, for another topic, and what was
+    consumed, with the group metadata of who consumed it."""
+
+    topic: str = ""
+    records: Sequence[Request] = ()
+    offsets: Sequence[TopicPartition] = ()
+    membership: bytes = b""
+
+
+_NOTHING = Beside()
+_UNKNOWN = "whether the last delta was published is unknown; to publish it again is safe"
+
+
+class KafkaLogWriter:
+    """Publishes deltas of one register and its scoped ones. Opening it fences every older publisher of these.
+
+    When it is open, whatever its predecessors committed can be read: nothing of it is hidden any more behind another
+    register's open transaction (see `_wait_for_others`). Blocks until the deadline at most. Raises Unavailable, Refused.
+    """
+
+    def __init__(
+        self, options: dict[str, Any], topic: str, deadline: Deadline, also: Sequence[str] = ()
+    ) -> None:
+        """`also` are the topics that `Beside` will name."""
+        self._topic = topic
+        self._caller = Caller()
+        self._producer = Producer(options)
+        touched = (topic, *also, *([GROUP_OFFSETS] if also else []))
+        wait_for_leaders(self._producer, touched, deadline)
+        while True:
+            try:
+                self._bounded("opening", self._producer.init_transactions, deadline.left(5.0))
+                break
+            except KafkaException as error:
+                if not error.args[0].retriable() or deadline.passed:
+                    raise translate(error, "opening the publisher's session") from error
+                time.sleep(0.1)
+        _wait_for_others(options, topic, deadline)
+
+    def publish(
+        self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], beside: Beside = _NOTHING
+    ) -> int:
+        """As `model.LogWriter.publish`; -1 where there are no records but what is beside them.
+
+        Raises TakenOver too: somebody else has this register now, or the transaction outlived its timeout.
+        """
+        last: list[int] = [-1]
+        failed: list[KafkaError] = []
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                failed.append(error)
+            elif message.topic() == self._topic:
+                last.append(message.offset() or 0)
+
+        try:
+            self._producer.begin_transaction()
+            for key, value, headers in records:
+                self._produce(self._topic, value, key, 0, on_delivery=report, headers=list(headers))
+            for about in beside.records:
+                more = {
+                    "on_delivery": report,
+                    "headers": list(about.headers),
+                    "timestamp": about.timestamp_ms,
+                }
+                self._produce(beside.topic, about.value, about.key, **more)
+            if beside.offsets:
+                send = self._producer.send_offsets_to_transaction
+                self._bounded("publishing", send, _COMMIT_S, list(beside.offsets), beside.membership)
+            self._bounded("publishing", self._producer.commit_transaction, _COMMIT_S)
+        except KafkaException as error:
+            raise self._given_up(failed[0] if failed else error) from error
+        return max(last)
+
+    def _produce(self, *arguments: Any, **more: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(*arguments, **more)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _bounded(self, doing: str, function: Callable[..., None], timeout_s: float, *arguments: Any) -> None:
+        self._caller.call(doing, function, *arguments, timeout_s=max(0.1, timeout_s))
+
+    def _given_up(self, error: KafkaError | KafkaException) -> ScrubError:
+        translated = translate(error, f"publishing to {self._topic}")
+        if isinstance(translated, Uncertain):
+            if fenced(error):
+                return TakenOver(f"another publisher of this register has taken over; {_UNKNOWN}")
+            return Uncertain(f"{translated}; {_UNKNOWN}")
+        with suppress(KafkaException, Uncertain):  # else the next publisher's init aborts it
+            self._bounded("aborting", self._producer.abort_transaction, _ABORT_S)
+        return translated
+
+    def close(self) -> None:
+        """As `model.LogWriter.close`."""
+        with suppress(KafkaException):  # a fenced producer says once more that it is
+            self._producer.purge()
+            self._producer.poll(0)
+        self._caller.close()
+
+
+def _wait_for_others(options: dict[str, Any], topic: str, deadline: Deadline) -> None:
+    """Return when what is on the log now can be read. Raises Unavailable, Refused.
+
+    Who reads what is committed sees nothing behind the first open transaction. So while another register is being
+    published, our register's last deltas, committed long ago, may be hidden: a delta made without them would have
+    their sequence numbers a second time, and every follower would find the log corrupt.
+    """
+    admin = AdminClient({name: value for name, value in options.items() if name not in _OF_A_PRODUCER})
+    written = _end(admin, topic, IsolationLevel.READ_UNCOMMITTED, deadline)
+    while _end(admin, topic, IsolationLevel.READ_COMMITTED, deadline) < written:
+        if deadline.passed:
+            raise Unavailable(
+                f"a transaction is still open on {topic}: another register is being published, or, if this lasts for"
+                " minutes, it hangs (see docs/operator.md, A broker that crashed)"
+            )
+        time.sleep(_AGAIN_S)
+
+
+def _end(admin: AdminClient, topic: str, isolation: IsolationLevel, deadline: Deadline) -> int:
+    asked = admin.list_offsets(
+        {TopicPartition(topic, 0): OffsetSpec.latest()},  # type: ignore[no-untyped-call]
+        isolation_level=isolation,
+        request_timeout=max(1.0, deadline.left()),
+    )
+    try:
+        (found,) = [future.result() for future in asked.values()]
+    except KafkaException as error:
+        raise translate(error, f"asking for the end of {topic}") from error
+    return int(found.offset)

@@ -1,0 +1,58 @@
+"""`crm-suppression`: a CRM's suppression list, a CSV whose header says `phone,email,date_added,reason`.
+
+Source: LeadConduit's suppression lists, as ActiveProspect's knowledge base describes them; other CRMs write the same
+columns in another order and under names close to these. A row with an e-mail address and no phone is for other
+channels: it is passed, not refused.
+"""
+
+from stream_scrub.lists.formats import rows
+from stream_scrub.lists.formats.batch import Batch
+from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.formats.reading import BadList, Reading
+from stream_scrub.lists.formats.unpack import ListSource
+
+_EMAILS = frozenset({"email", "emailaddress", "mail"})
+_ADDED = frozenset({"dateadded", "added", "addeddate", "addedat", "addedon", "createdat", "suppressedat"})
+_REASONS = frozenset({"reason", "suppressionreason", "comment"})
+_SURE, _LIKELY = 95, 85
+
+
+def _recognise(sample: Sample) -> int:
+    titles = rows.sample_titles(sample)
+    found = [rows.find(titles, names) is not None for names in (rows.PHONES, _EMAILS, _ADDED, _REASONS)]
+    if not found[0]:
+        return NEVER
+    return {3: _SURE, 2: _LIKELY}.get(sum(found[1:]), NEVER)
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:
+    """Every phone of the list. Raises BadList when no column is one of phones."""
+    table = rows.Table(source.text(), reading)
+    titles = table.headed()
+    if not table.head:
+        return
+    if options.column:
+        phone: int | None = rows.place_of(options.column, titles, table.width)
+    else:
+        phone = rows.find(titles, rows.PHONES)
+    if phone is None:
+        raise BadList("no column is called phone: name it with --column")
+    email = rows.find(titles, _EMAILS)
+    batch = Batch(reading, options.region)
+    without = 0
+    for row in table.body(reading, headed=bool(titles)):
+        cell = row.cell(phone)
+        if not cell.strip() and email is not None and row.cell(email).strip():
+            reading.passed += 1
+            without += 1
+        else:
+            batch.put(cell, row.line)
+    batch.close()
+    reading.described = f"suppressed phones of a CRM, CSV by {table.spoken}" + (
+        f", without a phone: {without}" if without else ""
+    )
+
+
+FORMAT = Format(
+    "crm-suppression", "a CRM's suppression list: phone,email,date_added,reason", _recognise, _read
+)

@@ -1,0 +1,80 @@
+"""`dncm-txt`: the Belgian "do not call me" list, one number and the date of its registration a line; the full file.
+
+Source: dncm.be, "Purchase the list": a TXT with phone number and registration date, rebuilt every night. What stands
+between number and date is not told, so any of space, tab, `;` `,` `|` does, quotes or not. National numbers are
+Belgian, whatever the region of the import. The date is not needed to oppose: a line without a readable one counts.
+
+A list of another country has the same shape, and a French number may be a Belgian one as well. So by its content a
+file is only recognised when its numbers say +32 or 32, or when its name says dncm.
+"""
+
+import re
+
+from stream_scrub.lists.formats.batch import Batch
+from stream_scrub.lists.formats.cells import clean, number_of
+from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.formats.moments import days
+from stream_scrub.lists.formats.reading import Reading
+from stream_scrub.lists.formats.unpack import ListSource
+
+_REGION = "BE"
+_NAMED, _SURE = 90, 80
+_LINE = re.compile(
+    r"""["']?(?P<number>[+0-9][-+0-9 ./()\xa0]*?)["']?  # a typed number
+        (?:\s*[;,|\t]\s*|\ +)
+        ["']?(?P<day>\d{4}[-/.]?\d{2}[-/.]?\d{2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})
+        (?:[T ]\d{1,2}:\d{2}[0-9:.,Z+ ]*)?["']?[;,|\s]*""",
+    re.ASCII | re.VERBOSE,
+)
+_CUT = re.compile(r"[;,|\t]")
+_BELGIAN = re.compile(r"(?:\+|00)?\s?32")
+_HEADER = re.compile(r"[^0-9]{1,80}")
+_LINE_SIGNS_MAX = 200  # what is longer is no number and date
+
+
+def _parted(line: str) -> tuple[str, bool]:
+    """The number's part of a line, and whether a date follows it."""
+    found = _LINE.fullmatch(line) if len(line) <= _LINE_SIGNS_MAX else None
+    if found is None:
+        return _CUT.split(line, maxsplit=1)[0], False
+    return found["number"], bool(days(found["day"]))
+
+
+def _recognise(sample: Sample) -> int:
+    lines = sample.filled
+    if lines and _HEADER.fullmatch(lines[0].strip()):
+        lines = lines[1:]
+    parted = [_parted(line.strip()) for line in lines]
+    dated = [number for number, has_date in parted if has_date]
+    if not dated or len(dated) * 3 < len(lines) * 2:
+        return NEVER
+    valid = [number for number in dated if number_of(number, _REGION) is not None]
+    if len(valid) * 3 < len(dated) * 2:
+        return NEVER
+    if "dncm" in sample.member.casefold():
+        return _NAMED
+    return _SURE if all(_BELGIAN.match(number) for number in valid) else NEVER
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:  # noqa: ARG001  # Belgian whatever is said
+    """Every number of the list, and for none of them an end."""
+    batch = Batch(reading, _REGION)
+    undated = 0
+    for at, line in enumerate(source.text(), 1):
+        text = line.strip()
+        if not text:
+            reading.blank += 1
+            continue
+        if at == 1 and _HEADER.fullmatch(text):
+            reading.titles += 1
+            continue
+        number, has_date = _parted(text)
+        undated += not has_date
+        batch.put(clean(number), at)
+    batch.close()
+    reading.described = "Belgian numbers, each with the date of its registration" + (
+        f", without a readable date: {undated}" if undated else ""
+    )
+
+
+FORMAT = Format("dncm-txt", "the Belgian list: number and registration date", _recognise, _read)

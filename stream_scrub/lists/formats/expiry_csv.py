@@ -1,0 +1,171 @@
+"""`expiry-csv`: oppositions that end, a CSV with phones and a column of ends or of days to them.
+
+Sources: Genesys Cloud, "Create a new internal DNC list" (any number of phone columns, ends as `yyyy-MM-ddTHH:mmZ` in
+UTC); LiveVox, "Dial-Time Phone DNC - File Upload" (phone, contact group id, days to expiry); NICE CXone, "Upload a Do
+Not Call List" (phone, expire date). Days count from the import.
+
+No opposition is lifted early. An empty cell means that the number does not end, and so does one that cannot be read:
+such a line is taken without an end and its number told in `Reading.described`. An end without a zone is the last moment
+that it can be on earth, and of 03/04/2026 the later reading holds. What has ended already is for the importer to leave out.
+
+A file without a header is never taken for this by its content: the last column of somebody's customers may hold
+anything, and would lift oppositions. `--format expiry-csv` reads one as LiveVox's, or by `--columns`:
+`number=1,expires=3` or `number=1,days=3`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from stream_scrub.lists.formats import rows
+from stream_scrub.lists.formats.batch import NO_END, Batch
+from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.formats.moments import latest
+from stream_scrub.lists.formats.reading import BadList, Reading
+from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.model import RegisterKind
+
+_SURE = 96  # above a CRM's list that has an end as well
+_ENDS = rows.words(
+    "expires expiresat expireson expiry expirydate expirydatetime expiration expirationdate expirationdatetime"
+    " expirationtime expiredate dncexpiration dncexpirationdatetime dncexpirationdate"
+)
+_DAYS = frozenset({"daystoexpiry", "daystoexpire", "daystoexpiration", "expirydays", "expiresindays"})
+_GROUPS = frozenset({"contactgroupid", "contactgroup", "groupid", "group", "dncgroup"})
+# Genesys' lists hold several phones a row, called as people please: DNC_Home, Cell Phone, phone2.
+_PHONE = re.compile(
+    r"(?=.)(dnc)?(home|cell|work|mobile|business|evening|day|other)?(phone|telephone|tel|number)?(number)?\d{0,2}"
+)
+_DAYS_MAX = 36_500
+_TOLD = 10
+
+
+@dataclass(slots=True)
+class _Places:
+    """Where the contents are; -1 for none."""
+
+    phones: list[int]
+    expires: int
+    days: int
+    group: int = -1
+
+
+@dataclass(slots=True)
+class _Odd:
+    """The lines whose end could not be read."""
+
+    count: int = 0
+    lines: list[int] = field(default_factory=list)
+
+    def add(self, line: int) -> None:
+        self.count += 1
+        if len(self.lines) < _TOLD:
+            self.lines.append(line)
+
+    def __str__(self) -> str:
+        lines = ", ".join(map(str, self.lines)) + (" ..." if self.count > len(self.lines) else "")
+        return f", unreadable ends taken as none: {self.count} (lines {lines})" if self.count else ""
+
+
+def _is_phone(name: str) -> bool:
+    return name in rows.PHONES or _PHONE.fullmatch(name) is not None
+
+
+def _recognise(sample: Sample) -> int:
+    titles = rows.sample_titles(sample)
+    ends = rows.find(titles, _ENDS | _DAYS) is not None
+    return _SURE if ends and any(map(_is_phone, filter(None, titles))) else NEVER
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:
+    """Every phone with its end. Raises BadList when it cannot be told where phones and ends are."""
+    reading.kind = RegisterKind.DENY
+    table = rows.Table(source.text(), reading)
+    if not table.head:
+        return
+    titles = table.headed()
+    places = _places(titles, table, options)
+    now = int(options.now.timestamp())
+    batch = Batch(reading, options.region)
+    odd, ended = _Odd(), 0
+    for row in table.body(reading, headed=bool(titles)):
+        end = _end(row, places, now)
+        if end is None:
+            odd.add(row.line)
+            end = NO_END
+        phones = [cell for cell in map(row.cell, places.phones) if cell.strip()]
+        if not phones:
+            batch.refuse(row.line)
+        for phone in phones:
+            batch.put(phone, row.line, end)
+        ended += end != NO_END and end <= now
+    batch.close()
+    reading.described = (
+        f"{_spoken(places)}, CSV by {table.spoken}{odd}"
+        + (f", ended before the import: {ended}" if ended else "")
+        + (", contact groups not told apart" if places.group >= 0 else "")
+    )
+
+
+def _spoken(places: _Places) -> str:
+    phones = f"{len(places.phones)} columns of phones" if len(places.phones) > 1 else "phones"
+    return f"{phones} with " + ("days to their end" if places.days >= 0 else "their ends")
+
+
+def _places(titles: Sequence[str], table: rows.Table, options: Options) -> _Places:
+    told = {name: rows.place_of(place, titles, table.width) for name, place in options.columns.items()}
+    if options.column:
+        told["number"] = rows.place_of(options.column, titles, table.width)
+    phones = [place for place, name in enumerate(titles) if name and _is_phone(name)]
+    expires, days, group = (_or_none(rows.find(titles, names)) for names in (_ENDS, _DAYS, _GROUPS))
+    if not titles:  # LiveVox's order, which its uploads may leave without a header
+        phones, expires, days, group = [0], -1, 2, 1
+    if "number" in told:
+        phones = [told["number"]]
+    if told.keys() & {"expires", "days"}:
+        expires, days = told.get("expires", -1), told.get("days", -1)
+    if not phones or (expires < 0 and days < 0):
+        raise BadList("no columns of phones and of their ends: name them, as in --columns number=1,expires=2")
+    if not titles and max(*phones, expires, days) >= table.width:
+        raise BadList(
+            "there is no header, and fewer columns than phone, group and days: name them, as in"
+            " --columns number=1,expires=2"
+        )
+    return _Places(phones, expires, days, group)
+
+
+def _or_none(place: int | None) -> int:
+    return -1 if place is None else place
+
+
+def _end(row: rows.Row, places: _Places, now: int) -> int | None:
+    """When a row's numbers end, in epoch seconds UTC, NO_END for never; None when what stands there is neither.
+
+    With both an end and days to it, the later one holds.
+    """
+    ends = []
+    if places.expires >= 0:
+        text = row.cell(places.expires).strip().strip("\"'")
+        ends.append(latest(text) if text else NO_END)
+    if places.days >= 0:
+        text = row.cell(places.days).strip()
+        ends.append(_after_days(text, now) if text else NO_END)
+    if None in ends:
+        return None
+    return NO_END if NO_END in ends else max(end for end in ends if end is not None)
+
+
+def _after_days(text: str, now: int) -> int | None:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
+        return None
+    return NO_END if int(text) > _DAYS_MAX else now + int(text) * int(timedelta(days=1).total_seconds())
+
+
+FORMAT = Format(
+    "expiry-csv",
+    "phones with their ends, or days to them: Genesys, LiveVox, NICE",
+    _recognise,
+    _read,
+    frozenset({"number", "expires", "days"}),
+)

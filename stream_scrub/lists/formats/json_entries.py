@@ -1,0 +1,142 @@
+"""The entries of a JSON list, for the formats whose files are answers of an API: an array, an object with one in it
+(whatever it is called: items, data, content), or JSON lines.
+
+JSON lines are read line by line; an array is held whole, which is why it may have 256 MiB at most. Entries of an array
+count as lines.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from stream_scrub.lists.formats.reading import BadList, Reading
+from stream_scrub.lists.formats.unpack import LINE_BYTES_MAX, ListSource
+
+_BLOCK = 1 << 20
+_WHOLE_BYTES_MAX = 256 << 20
+_COMMAS_MAX = 16_000_000  # more than an array of that size has when it holds objects; bounds the entries
+_DEPTH = 3  # objects that the array may be within
+_BLANKS_MAX = 1 << 12
+Entry: TypeAlias = bytes | msgspec.Raw
+T = TypeVar("T")
+
+
+def entries(source: ListSource, reading: Reading, key: str) -> Iterator[tuple[int, Entry]]:
+    """Each entry with its number from 1, as it stands in the file. `key` is a member that only an entry has.
+
+    Blank lines are counted in `reading`. Raises BadList when the file is no JSON, or too large to be held.
+    """
+    blocks = source.blocks(_BLOCK)
+    head = b""
+    for block in blocks:
+        head += block
+        if head.strip():
+            break
+    start = head.lstrip()[:1]
+    if start == b"{":
+        while b"\n" not in head.strip() and len(head) < LINE_BYTES_MAX and (block := next(blocks, b"")):
+            head += block
+        if _is_entry(head.strip().partition(b"\n")[0], key):
+            yield from _lines(head, blocks, reading)
+            return
+    if start:
+        yield from enumerate(_whole(head, blocks, key), 1)
+
+
+def decoded(entry: Entry, decoder: "msgspec.json.Decoder[T]") -> T | None:
+    """An entry as the decoder's type; None when it is none of these. Bytes that are not UTF-8 are read as Latin-1."""
+    try:
+        return decoder.decode(entry)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return decoder.decode(bytes(entry).decode("latin-1").encode())
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def only_once(entry: Entry, key: str) -> bool:
+    """Whether a member is there at most once: of two equal ones a decoder takes the last and loses the other."""
+    return len(re.findall(rb'"%s"\s*:' % key.encode(), bytes(entry))) <= 1
+
+
+def _is_entry(line: bytes, key: str) -> bool:
+    members = decoded(line, msgspec.json.Decoder(dict[str, msgspec.Raw]))
+    return members is not None and key in members
+
+
+def _lines(head: bytes, blocks: Iterator[bytes], reading: Reading) -> Iterator[tuple[int, Entry]]:
+    at, rest = 0, head
+    while True:
+        block = next(blocks, b"")
+        lines = (rest + block).split(b"\n")
+        rest = lines.pop()
+        if not block and rest.strip():
+            lines.append(rest)
+        for line in lines:
+            at += 1
+            if line.strip():
+                yield at, line
+            else:
+                reading.blank += 1
+        if not block:
+            return
+        if len(rest) > LINE_BYTES_MAX:
+            raise BadList(
+                f"line {at + 1} is longer than {LINE_BYTES_MAX >> 20} MiB: this is no list of JSON lines"
+            )
+
+
+def _whole(head: bytes, blocks: Iterator[bytes], key: str) -> Sequence[Entry]:
+    held, size, commas = [head], len(head), head.count(b",")
+    for block in blocks:
+        held.append(block)
+        size += len(block)
+        commas += block.count(b",")
+        if size > _WHOLE_BYTES_MAX or commas > _COMMAS_MAX:
+            raise BadList(
+                f"a JSON array of more than {_WHOLE_BYTES_MAX >> 20} MiB, or of too many small entries: save it as"
+                " JSON lines, one entry a line"
+            )
+    found = _array(b"".join(held), key, _DEPTH)
+    if found is None:
+        raise BadList(
+            "JSON without an array of entries in it, or with several: save the entries as JSON lines"
+        )
+    return found
+
+
+def _array(content: Entry, key: str, depth: int) -> Sequence[Entry] | None:
+    """The one array in some JSON, or the one entry that it is; None when there is none, or no telling which."""
+    try:
+        if _first_sign(content) == b"[":
+            return msgspec.json.decode(content, type=list[msgspec.Raw])
+        members = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadList(f"broken JSON ({_place(error)}): fetch the file again") from error
+    if key in members:
+        return [content]
+    inner = []
+    for value in members.values():
+        sign = _first_sign(value)
+        if sign == b"[" or (sign == b"{" and depth > 1):
+            inner.append(_array(value, key, depth - 1))
+    arrays = [array for array in inner if array is not None]
+    of_entries = [array for array in arrays if array and key.encode() in bytes(array[0])] or arrays
+    return of_entries[0] if len(of_entries) == 1 else None
+
+
+def _first_sign(content: Entry) -> bytes:
+    return bytes(memoryview(content)[:_BLANKS_MAX]).lstrip()[:1]
+
+
+def _place(error: Exception) -> str:
+    """Where JSON is broken, and nothing of what stands there."""
+    found = re.search(r"byte (\d+)", str(error))
+    if found:
+        return f"at byte {int(found[1]):,}"
+    return "it ends too early" if "truncated" in str(error) else "too deep, or not UTF-8"

@@ -1,0 +1,221 @@
+"""`nanp-change`: a North American register's additions and deletions since the last download, a CSV.
+
+Source: the US register's "Telemarketer Access Information": the change list is comma-delimited with several contents a
+record; their order is published nowhere that could be found. So the columns are told apart by what is in them: three
+digits are an area code, seven a number (or ten both together), a day is the day of the change, and A or D what it is.
+Where that leaves a doubt, the operator says it: `--columns area=1,number=2,date=3,change=4`, each a place or a header's
+name; `date` may be left out, and `area` where the number has ten digits.
+
+A number may change more than once. With dates the last day holds, and of one day the addition; without dates an
+addition holds over every deletion, since nobody knows which came first.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
+
+import numpy as np
+
+from stream_scrub.index import Numbers
+from stream_scrub.lists.formats import rows
+from stream_scrub.lists.formats.cells import numbers_of
+from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.formats.moments import days
+from stream_scrub.lists.formats.reading import BadList, Reading
+from stream_scrub.lists.formats.unpack import ListSource
+
+REGION = "US"  # any region's of +1: read with the calling code
+_SURE = 92
+_CHANGES = dict.fromkeys(("a", "add", "added", "addition"), False) | dict.fromkeys(
+    ("d", "del", "delete", "deleted", "deletion", "r", "remove", "removed"), True
+)
+_PLACES = ("area", "number", "date", "change")
+_NAMES = {
+    "area": frozenset({"area", "areacode", "npa", "ac"}),
+    "number": frozenset(
+        {"number", "phone", "phonenumber", "telephone", "telephonenumber", "localnumber", "ph"}
+    ),
+    "date": frozenset({"date", "changedate", "effectivedate", "dateofchange"}),
+    "change": frozenset({"change", "changetype", "action", "type", "adddelete", "status", "op"}),
+}
+# By how many digits: an area code, a number, both. No area code begins with 0 or 1, as elsewhere a trunk prefix does.
+_LOCAL = {
+    3: re.compile(r"[2-9]\d{2}", re.ASCII),
+    7: re.compile(r"\d{7}", re.ASCII),
+    10: re.compile(r"[2-9]\d{9}", re.ASCII),
+}
+_BATCH = 10_000
+_ROWS_MAX = (
+    50_000_000  # 1 GB of them; the whole US register holds five times as many, and is read as a full list
+)
+_FUTURE_MAX = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the contents are; -1 for none."""
+
+    area: int
+    number: int
+    date: int
+    change: int
+
+
+def _digits(cell: str) -> str:
+    return cell.strip().replace("-", "").replace(" ", "")
+
+
+def _holds(cells: Sequence[str], name: str, size: int) -> bool:
+    """Whether a column is of such contents, but for a few bad lines: what it is for, and for numbers their digits."""
+    if name == "change":
+        fitting = sum(cell.strip().casefold() in _CHANGES for cell in cells)
+    elif name == "date":
+        fitting = sum(bool(days(cell)) for cell in cells)
+    else:
+        fitting = sum(_LOCAL[size].fullmatch(_digits(cell)) is not None for cell in cells)
+    return fitting * 4 >= len(cells) * 3
+
+
+def _found(body: Sequence[Sequence[str]], width: int) -> dict[str, list[int]]:
+    """The places that may be of each content; `whole` are numbers with their area code."""
+    columns = [[row[place] if place < len(row) else "" for row in body] for place in range(width)]
+    sizes = {"area": 3, "number": 7, "whole": 10, "date": 0, "change": 0}
+    return {
+        name: [place for place, cells in enumerate(columns) if cells and _holds(cells, name, size)]
+        for name, size in sizes.items()
+    }
+
+
+def _told_apart(body: Sequence[Sequence[str]], width: int) -> _Places | None:
+    """The places by their contents, when each is at one place only."""
+    found = _found(body, width)
+    if len(found["change"]) != 1 or len(found["date"]) > 1:
+        return None
+    dated = found["date"][0] if found["date"] else -1
+    change = found["change"][0]
+    if len(found["area"]) == len(found["number"]) == 1 and not found["whole"]:
+        return _Places(found["area"][0], found["number"][0], dated, change)
+    if len(found["whole"]) == 1 and not found["area"] and not found["number"]:
+        return _Places(-1, found["whole"][0], dated, change)
+    return None
+
+
+def _recognise(sample: Sample) -> int:
+    cells = rows.sample_rows(sample)
+    if cells and rows.is_header([rows.title(cell) for cell in cells[0]]):
+        cells = cells[1:]
+    if not cells or (width := len(cells[0])) < 2 or any(len(row) != width for row in cells):
+        return NEVER
+    return _SURE if _told_apart(cells, width) is not None else NEVER
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:
+    """Every change. Raises BadList when the columns cannot be told apart, and for more than 50 million changes."""
+    reading.change = "delta"
+    table = rows.Table(source.text(), reading)
+    if not table.head:
+        return
+    titles = table.headed()
+    places = _places(table, titles, options.columns)
+    changes = _Changes(places, reading, options.now)
+    body = table.body(reading, headed=bool(titles))
+    while some := list(islice(body, _BATCH)):
+        changes.take(some)
+    changes.apply()
+    order = ", ".join(f"{name} in column {place + 1}" for name, place in _spoken(places))
+    reading.described = f"additions and deletions, CSV by {table.spoken}: {order}" + (
+        "" if places.date >= 0 else "; without dates an addition holds over a deletion"
+    )
+
+
+def _spoken(places: _Places) -> Iterator[tuple[str, int]]:
+    return ((name, getattr(places, name)) for name in _PLACES if getattr(places, name) >= 0)
+
+
+def _places(table: rows.Table, titles: Sequence[str], columns: Mapping[str, str]) -> _Places:
+    if columns:
+        told = {name: rows.place_of(columns[name], titles, table.width) for name in columns}
+        if not {"number", "change"} <= told.keys():
+            raise BadList("--columns: name number and change at least, as in area=1,number=2,date=3,change=4")
+    else:
+        named = {name: rows.find(titles, names) for name, names in _NAMES.items()}
+        told = {name: place for name, place in named.items() if place is not None}
+    if {"number", "change"} <= told.keys():
+        return _Places(*(told.get(name, -1) for name in _PLACES))
+    body = [row.cells for row in table.head[bool(titles) :]]
+    places = _told_apart(body, table.width)
+    if places is None:
+        raise BadList(
+            "by its first lines it cannot be told which column is what: say it, as in"
+            " --columns area=1,number=2,date=3,change=4"
+        )
+    return places
+
+
+class _Changes:
+    """All changes of a file, to be applied in the order of their days."""
+
+    def __init__(self, places: _Places, reading: Reading, now: datetime) -> None:
+        self._places = places
+        self._reading = reading
+        self._now = now
+        self._day_of: dict[str, int] = {}  # days repeat by the thousand
+        self._numbers: list[Numbers] = []
+        self._days: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
+        self._removed: list[np.ndarray[tuple[int], np.dtype[np.bool_]]] = []
+        self._count = 0
+
+    def take(self, some: Sequence[rows.Row]) -> None:
+        """Some rows; one without a valid number, a known change, or a day where there should be one is refused."""
+        places = self._places
+        cells, removed, when = [], [], []
+        for row in some:
+            area = row.cell(places.area) if places.area >= 0 else ""
+            digits = _digits(area) + _digits(row.cell(places.number))
+            change = _CHANGES.get(row.cell(places.change).strip().casefold())
+            day = self._day(row.cell(places.date)) if places.date >= 0 else 0
+            known = change is not None and day is not None and _LOCAL[10].fullmatch(digits) is not None
+            cells.append(f"+1{digits}" if known else "")
+            removed.append(bool(change))
+            when.append(day or 0)
+        numbers, valid = numbers_of(cells, REGION)
+        self._reading.refuse_many(np.array([row.line for row in some], np.int64)[~valid])
+        self._numbers.append(numbers[valid])
+        self._removed.append(np.array(removed, bool)[valid])
+        self._days.append(np.array(when, np.int32)[valid])
+        self._count += int(valid.sum())
+        if self._count > _ROWS_MAX:
+            raise BadList(f"more than {_ROWS_MAX:,} changes: import the full list instead")
+
+    def _day(self, text: str) -> int | None:
+        if text not in self._day_of:
+            if len(self._day_of) > _BATCH:  # moments rather than days: they do not repeat
+                self._day_of.clear()
+            found = days(text) or days(text.strip().partition(" ")[0].partition("T")[0])
+            self._day_of[text] = found[-1].toordinal() if found else 0  # month first, as there
+        return self._day_of[text] or None
+
+    def apply(self) -> None:
+        """Tell the reading, the last day last and of one day the additions last."""
+        if not self._count:
+            return
+        numbers, removed = np.concatenate(self._numbers), np.concatenate(self._removed)
+        when = np.concatenate(self._days)
+        order = np.lexsort((~removed, when))
+        self._reading.change_many(numbers[order], removed[order])
+        if self._places.date >= 0:
+            told = datetime.combine(date.fromordinal(int(when.max())), time(), UTC)
+            if told <= self._now + _FUTURE_MAX:
+                before = self._reading.effective_at
+                self._reading.effective_at = told if before is None else max(before, told)
+
+
+FORMAT = Format(
+    "nanp-change",
+    "a North American register's additions and deletions",
+    _recognise,
+    _read,
+    frozenset(_PLACES),
+)

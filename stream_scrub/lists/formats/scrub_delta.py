@@ -1,0 +1,258 @@
+"""`scrub-delta`: this project's own format, JSON lines: a header, then one change of one number a line.
+
+`schemas/scrub-delta.schema.json` describes it. The header has the format's version, the register's kind, what the
+changes apply on (`base`), how many lines follow and their SHA-256; anything that is not as it says raises BadList, so a
+file that was cut, joined or edited is never half applied. `write` makes what `FORMAT` reads.
+
+Dates err to the side that protects: an opposition counts from the file's import even if it speaks of a later day, and a
+consent only from its day; the lifting of an opposition waits for its day as well. What waits is passed.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import MAXYEAR, datetime
+from hashlib import sha256
+from math import ceil, floor
+from typing import IO, Final, Literal
+
+import msgspec
+
+from stream_scrub.lists.formats.batch import NO_END, Batch
+from stream_scrub.lists.formats.format import NEVER, SURELY, Format, Options, Sample
+from stream_scrub.lists.formats.reading import BadList, Reading
+from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.model import RegisterKind
+
+NAME: Final = "scrub-delta"
+VERSION: Final = 1
+_SPOOL_BYTES = 16 << 20
+_HEADER_BYTES_MAX = 1 << 16
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a file says of itself. `register` is a name for people: the import says which one it is for."""
+
+    kind: RegisterKind
+    change: Literal["full", "delta"]
+    base: int | None = None  # of a delta: the sequence number that its register must be at
+    register: str = ""
+    scope: str = ""  # the campaign that the numbers are for
+    effective_at: datetime | None = None  # the moment that the file speaks of
+    source: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One change. `seq` is the sequence number of the register's delta that it belongs to. Moments have a zone, and in
+    the year 9999 mean never.
+    """
+
+    seq: int
+    op: Literal["A", "D"]
+    number: str  # E.164 with its plus
+    scope: str = ""
+    effective_from: datetime | None = None
+    expires_at: datetime | None = None
+    reason: str = ""
+    source: str = ""
+
+
+class _Sealed(Header, frozen=True, kw_only=True):
+    """A header as it stands in a file."""
+
+    format: str
+    version: int
+    count: int
+    sha256: str
+
+
+def write(out: IO[bytes], header: Header, entries: Iterable[Entry]) -> int:
+    """Write a file that `FORMAT` reads, in bounded memory; how many entries it has. Raises ValueError for a header or
+    entries that would not be read: the same checks, before anything is written.
+    """
+    count, digest = 0, sha256()
+    encode = msgspec.json.Encoder().encode
+    problem = _problem(header)
+    order = _Order(header)
+    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as lines:
+        for entry in entries:
+            problem = problem or order.problem(entry)
+            if problem:
+                raise ValueError(problem)
+            line = encode(entry) + b"\n"
+            digest.update(line)
+            lines.write(line)
+            count += 1
+        if problem:
+            raise ValueError(problem)
+        about = {"format": NAME, "version": VERSION, **msgspec.to_builtins(header)}
+        about |= {"count": count, "sha256": digest.hexdigest()}
+        out.write(json.dumps(about, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+        lines.seek(0)
+        shutil.copyfileobj(lines, out)
+    return count
+
+
+def _recognise(sample: Sample) -> int:
+    lines = sample.filled
+    first = lines[0] if lines else sample.head[:_HEADER_BYTES_MAX].decode("utf-8", "surrogateescape")
+    named = first.lstrip().startswith("{") and '"format"' in first and f'"{NAME}"' in first
+    return SURELY if named else NEVER
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:
+    """Every change, in the file's order. Raises BadList for another version, count or digest than the header's."""
+    if reading.member:
+        raise BadList(
+            "the zip holds several files, and each delta applies on its own base: import them one by one"
+        )
+    lines = _lines(source, reading)
+    header = _header(next(lines, b""))
+    reading.titles += 1
+    reading.kind, reading.change, reading.base = header.kind, header.change, header.base
+    reading.scope = header.scope
+    if header.effective_at is not None:
+        reading.effective_at = header.effective_at
+    changes = _Changes(header, options.now, Batch(reading, options.region), reading)
+    digest = sha256()
+    count = 0
+    for at, line in enumerate(lines, 2):
+        digest.update(line)
+        if line.strip():
+            count += 1
+            changes.take(line, at)
+    changes.batch.close()
+    if count != header.count:
+        raise BadList(
+            f"{count} lines follow the header, which says {header.count}: the file is cut or joined"
+        )
+    if digest.hexdigest() != header.sha256:
+        raise BadList("the lines' SHA-256 is not the header's: the file was changed after it was written")
+    reading.described = (
+        f"{header.change} of kind {header.kind}, version {header.version}, complete by its digest"
+        + (f", from a later day: {changes.waiting}" if changes.waiting else "")
+        + (f", ended before the import: {changes.ended}" if changes.ended else "")
+    )
+
+
+def _lines(source: ListSource, reading: Reading) -> Iterator[bytes]:
+    """Lines with their end. Blank ones are counted, and part of the digest."""
+    for chunk in source.chunks():
+        for line in chunk.splitlines(keepends=True):
+            reading.blank += not line.strip()
+            yield line
+
+
+def _header(line: bytes) -> _Sealed:
+    try:
+        header = msgspec.json.decode(line, type=_Sealed)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadList(f"the first line is no header of a scrub-delta ({_member(error)})") from error
+    if header.format != NAME:
+        raise BadList('the first line is no header of a scrub-delta: its "format" is another one')
+    if header.version != VERSION:
+        raise BadList(
+            f"version {VERSION} of scrub-delta is read here, and the file is of another one: upgrade"
+        )
+    if problem := _problem(header):
+        raise BadList(f"header: {problem}")
+    return header
+
+
+def _member(error: Exception) -> str:
+    """What is wrong with a header: msgspec's path of the member, and nothing of what stands there."""
+    _, sign, path = str(error).partition(" - at ")
+    return (
+        f"see {path}"
+        if sign and path.startswith("`$.") and path.count("`") == 2
+        else "no JSON object of that kind"
+    )
+
+
+def _problem(header: Header) -> str:
+    """What makes a header unreadable, "" for nothing."""
+    if header.change == "delta" and (header.base is None or header.base < 0):
+        return "a delta needs base, the sequence number of the register that it applies on"
+    if header.change == "full" and header.base is not None:
+        return "a full list has no base"
+    if header.effective_at is not None and header.effective_at.tzinfo is None:
+        return "effective_at needs a zone"
+    return ""
+
+
+@dataclass(slots=True)
+class _Order:
+    """What must hold between an entry and its header, and the entries before it."""
+
+    header: Header
+    seq: int = 0
+
+    def problem(self, entry: Entry) -> str:
+        """What makes an entry unreadable here, "" for nothing."""
+        base = self.header.base or 0
+        if entry.seq <= base or entry.seq < self.seq:
+            return "seq is not above base, or goes back"
+        if self.header.change == "full" and entry.op != "A":
+            return "a full list has additions only"
+        if entry.scope not in ("", self.header.scope):
+            return "another scope than the header's: one register a file"
+        if any(at is not None and at.tzinfo is None for at in (entry.effective_from, entry.expires_at)):
+            return "a moment needs a zone"
+        if not entry.number.startswith("+"):
+            return "number is E.164 with its plus"
+        self.seq = entry.seq
+        return ""
+
+
+@dataclass(slots=True)
+class _Changes:
+    """Entries on their way into a reading."""
+
+    header: _Sealed
+    now: datetime
+    batch: Batch
+    reading: Reading
+    waiting: int = 0
+    ended: int = 0
+    _order: _Order = field(init=False)
+    _decoder: "msgspec.json.Decoder[Entry]" = field(default_factory=lambda: msgspec.json.Decoder(Entry))
+
+    def __post_init__(self) -> None:
+        self._order = _Order(self.header)
+
+    def take(self, line: bytes, at: int) -> None:
+        """One line; one that is no entry is refused."""
+        try:
+            entry = self._decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.batch.refuse(at)
+            return
+        if problem := self._order.problem(entry):
+            if entry.scope not in ("", self.header.scope):
+                raise BadList(f"line {at}: {problem}")
+            self.batch.refuse(at)
+            return
+        removed = entry.op == "D"
+        protects = removed is (self.header.kind is RegisterKind.ALLOW)
+        if not protects and entry.effective_from is not None and entry.effective_from > self.now:
+            self.reading.passed += 1
+            self.waiting += 1
+        else:
+            self.ended += not removed and entry.expires_at is not None and entry.expires_at <= self.now
+            self.batch.put(
+                entry.number, at, NO_END if removed else self._end(entry.expires_at), removed=removed
+            )
+
+    def _end(self, moment: datetime | None) -> int:
+        """In epoch seconds: of an opposition the second after, of a consent the one before."""
+        if moment is None or moment.year >= MAXYEAR:
+            return NO_END
+        seconds = moment.timestamp()
+        return ceil(seconds) if self.header.kind is RegisterKind.DENY else floor(seconds)
+
+
+FORMAT = Format(
+    NAME, "this project's own: JSON lines with base, count and digest (schemas/)", _recognise, _read
+)

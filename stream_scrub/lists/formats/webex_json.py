@@ -1,0 +1,43 @@
+"""`webex-json`: the do-not-contact entries of Webex Contact Center: phoneNumber, source, addedDate, addedBy, reason.
+
+Source: Webex Contact Center's DNC Management API, `DncEntryResponse`: phoneNumber is E.164 with its plus. The entries
+are an array, stand within an object as a page of answers does, or are JSON lines.
+"""
+
+import msgspec
+
+from stream_scrub.lists.formats.batch import Batch
+from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.formats.json_entries import decoded, entries, only_once
+from stream_scrub.lists.formats.reading import Reading
+from stream_scrub.lists.formats.unpack import ListSource
+
+_KEY = "phoneNumber"
+_OTHERS = (b'"addedDate"', b'"addedBy"', b'"lastModified"', b'"source"')
+_SURE, _LIKELY = 95, 80
+
+
+class _Entry(msgspec.Struct):
+    phone: str = msgspec.field(name=_KEY)
+
+
+def _recognise(sample: Sample) -> int:
+    if sample.head.lstrip()[:1] not in (b"[", b"{") or b'"phoneNumber"' not in sample.head:
+        return NEVER
+    return _SURE if any(name in sample.head for name in _OTHERS) else _LIKELY
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:
+    """Every entry's number. Raises BadList for what is no JSON."""
+    batch = Batch(reading, options.region)
+    decoder = msgspec.json.Decoder(_Entry)
+    for at, entry in entries(source, reading, _KEY):
+        found = decoded(entry, decoder) if only_once(entry, _KEY) else None
+        batch.put(found.phone if found is not None else "", at)
+    batch.close()
+    reading.described = "JSON entries with a phoneNumber"
+
+
+FORMAT = Format(
+    "webex-json", "Webex Contact Center's entries: phoneNumber, source, addedDate ...", _recognise, _read
+)

@@ -1,0 +1,51 @@
+"""`ytel-csv`: a bulk upload of Ytel's, a CSV whose header says `endpoint,subtype,selector`.
+
+Source: Ytel's API reference, "Upload DNC Async": `endpoint` is the phone in E.164, `subtype` is `call` or `sms`,
+`selector` is `CUSTOMER_GLOBAL` or the own number that may not contact the endpoint. A row for text messages only is
+passed; one that does not say is taken, although Ytel reads it as `sms`: it blocks a call that may have been lawful,
+never the other way round. The same goes for a selector: the number is taken for every own number.
+"""
+
+from stream_scrub.lists.formats import rows
+from stream_scrub.lists.formats.batch import Batch
+from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.formats.reading import BadList, Reading
+from stream_scrub.lists.formats.unpack import ListSource
+
+_ENDPOINT = frozenset({"endpoint"})
+_SUBTYPE, _SELECTOR = frozenset({"subtype"}), frozenset({"selector"})
+_SURE, _LIKELY = 98, 90
+
+
+def _recognise(sample: Sample) -> int:
+    titles = rows.sample_titles(sample)
+    if rows.find(titles, _ENDPOINT) is None:
+        return NEVER
+    others = sum(rows.find(titles, names) is not None for names in (_SUBTYPE, _SELECTOR))
+    return (NEVER, _LIKELY, _SURE)[others]
+
+
+def _read(source: ListSource, options: Options, reading: Reading) -> None:
+    """Every endpoint that may not be called. Raises BadList when no column is called `endpoint`."""
+    table = rows.Table(source.text(), reading)
+    if not table.head:
+        return
+    titles = table.headed()
+    endpoint, subtype = rows.find(titles, _ENDPOINT), rows.find(titles, _SUBTYPE)
+    if endpoint is None:
+        raise BadList("no column is called endpoint: Ytel's files begin with a header that says endpoint")
+    batch = Batch(reading, options.region)
+    texts = 0
+    for row in table.body(reading, headed=True):
+        if subtype is not None and row.cell(subtype).strip().casefold() == "sms":
+            reading.passed += 1
+            texts += 1
+        else:
+            batch.put(row.cell(endpoint), row.line)
+    batch.close()
+    reading.described = f"endpoints of Ytel's, CSV by {table.spoken}" + (
+        f", for text messages only: {texts}" if texts else ""
+    )
+
+
+FORMAT = Format("ytel-csv", "Ytel's bulk upload: endpoint,subtype,selector", _recognise, _read)

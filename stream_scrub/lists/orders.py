@@ -1,0 +1,118 @@
+"""From requests to deltas: what a batch of them makes of each register. Pure.
+
+The last word on a number holds, in the order of the topic. A register's seals say up to which request it was told
+(`wire.Cursor`); what it was told already is left out here, so a batch that was published to one register and not yet
+to another may simply be taken again.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from pyroaring import BitMap64
+
+from stream_scrub.index import Register
+from stream_scrub.lists.diff import Delta, Stated
+from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.requests import Order, Refusal, Terms, read
+from stream_scrub.lists.wire import request_line
+from stream_scrub.model import RegisterKind, Request
+
+_GONE = -1
+
+
+class Turned(NamedTuple):
+    """A request that was not taken, or of whose numbers only `taken` were."""
+
+    request: Request
+    reason: Refusal
+    taken: int = 0
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a batch asks of one register: by number its end (0: none) or _GONE, the requests' own lines as evidence,
+    and by partition the offset after the last of them."""
+
+    kind: RegisterKind
+    numbers: dict[int, int] = field(default_factory=dict)
+    lines: list[bytes] = field(default_factory=list)
+    upto: dict[int, int] = field(default_factory=dict)
+
+    def delta(self, base: Register, known: Ends) -> Delta:
+        """The delta that makes the register so; `known` are its ends before."""
+        held = BitMap64(sorted(number for number, end in self.numbers.items() if end != _GONE))
+        gone = BitMap64(sorted(number for number, end in self.numbers.items() if end == _GONE))
+        before = held & base.numbers
+        ending = before & known.numbers() if known.next is not None else BitMap64()
+        ends = {n: end for n, end in self.numbers.items() if end > 0 or (end == 0 and n in ending)}
+        return Delta(
+            adds=held - before,
+            removes=gone & base.numbers,
+            unchanged=len(before),
+            ends=Stated(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64)),
+            reason="requests",
+            requests=self.lines,
+        )
+
+
+def take(
+    requests: Iterable[Request], terms: Terms, told: Callable[[str], Mapping[int, int]]
+) -> tuple[dict[str, Wanted], list[Turned]]:
+    """What these requests ask of each register, and those that were turned away; in their topic's order.
+
+    `told(register)` says by partition the offset up to which the register's seals have the requests already.
+    """
+    wanted: dict[str, Wanted] = {}
+    turned = []
+    for request in in_order(requests):
+        order = read(request.value, terms)
+        line = b""
+        if isinstance(order, Order):
+            try:
+                value = request.value or b""
+                line = request_line(request.partition, request.offset, request.timestamp_ms, value)
+            except ValueError:
+                order = Refusal.TOO_LARGE
+        if isinstance(order, Refusal):
+            turned.append(Turned(request, order))
+            continue
+        if order.refused:
+            turned.append(Turned(request, Refusal.INVALID_NUMBER, len(order.numbers)))
+        for change in order.changes:
+            if request.offset < told(change.register).get(request.partition, 0):
+                continue
+            register = wanted.setdefault(change.register, Wanted(change.kind))
+            register.numbers.update(dict.fromkeys(order.numbers, change.end if change.held else _GONE))
+            register.lines.append(line)
+            register.upto[request.partition] = request.offset + 1
+    return wanted, turned
+
+
+def in_order(requests: Iterable[Request]) -> Iterator[Request]:
+    """By offset within each partition. Between partitions, which have no order, by Kafka's own time of each."""
+    by_partition: dict[int, list[Request]] = defaultdict(list)
+    for request in requests:
+        by_partition[request.partition].append(request)
+    for each in by_partition.values():
+        each.sort(key=lambda request: request.offset)
+    return heapq.merge(*by_partition.values(), key=lambda request: (request.timestamp_ms, request.partition))
+
+
+def families(registers: Iterable[str], kinds: Callable[[str], RegisterKind]) -> list[Sequence[str]]:
+    """The registers by family (a name and its scoped ones, which are published together), in the order in which they
+    must be published: what denies first, so that no crash in between leaves a consent without the opposition that
+    came before it.
+    """
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for register in sorted(registers):
+        by_name[family(register)].append(register)
+    return sorted(by_name.values(), key=lambda of_it: (kinds(of_it[0]) is not RegisterKind.DENY, of_it[0]))
+
+
+def family(register: str) -> str:
+    """A register's name without its scope."""
+    return register.partition("@")[0]

@@ -1,0 +1,357 @@
+"""Step 5 of a delta's life: records of the log in, indexes out, every promise of the format checked. Pure.
+
+What is checked is told in schemas/README.md; a follower in any language does the same. A replay starts at the log's
+beginning, at the registers' latest full sets (`begin.py`), or at what a snapshot kept (`snapshot.py`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pyroaring import BitMap64
+
+from stream_scrub.errors import Corrupt
+from stream_scrub.index import Filter, Index, Register
+from stream_scrub.lists import wire
+from stream_scrub.lists.content import SIDES, Content, Part, sealed
+from stream_scrub.lists.ends import Ends
+from stream_scrub.model import LogRecord, RegisterKind
+
+_COMPARED = 500_000  # numbers of a restatement that are compared in one call
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules' texts on the log by digest (None where they are not kept), and the chain that they are sealed in."""
+
+    seq: int = 0
+    chain: str = wire.GENESIS
+    position: int = -1
+    texts: Mapping[str, bytes | None] = field(default_factory=dict)
+
+
+class Known(NamedTuple):
+    """What a publisher must know beside a register: its ends, where every register stands on the log, the last
+    offset that was taken, and up to which requests the register was told."""
+
+    ends: Ends
+    starts: wire.Starts
+    upto: int
+    asked: wire.Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a follower needs to go on after `index.position`."""
+
+    index: Index
+    starts: wire.Starts
+    rules: Rules
+
+
+class Replay:
+    """The log so far as an index. Feed it every record in offset order; it raises Corrupt and then takes no more.
+
+    `keep_ends`: keep each number's end, for whoever publishes or verifies; without it only the next end of each
+    register is known, as its seal says. `digest_of` gives the digest of a rule's text: with it the texts are kept,
+    and each is checked to have the digest that its part says.
+    """
+
+    def __init__(self, *, keep_ends: bool = False, digest_of: Callable[[bytes], str] | None = None) -> None:
+        self.index = Index.empty()
+        self.pause: Callable[[], None] = lambda: None  # as `Register.changed` takes it
+        self.rules = Rules()
+        self._keep_ends = keep_ends
+        self._digest_of = digest_of
+        self._ends: dict[str, Ends] = {}
+        self._starts: wire.Starts = {}
+        self._asked: dict[str, wire.Cursor] = {}
+        self._awaited: dict[str, int] = {}
+        self._spans: list[tuple[int, int]] = []
+        self._trusted: set[str] = set()
+        self._parts: dict[str, list[Part]] = {}
+        self._taken = -1
+        self._corrupt: Corrupt | None = None
+
+    @classmethod
+    def starting(
+        cls,
+        starts: wire.Starts,
+        *,
+        keep_ends: bool = False,
+        digest_of: Callable[[bytes], str] | None = None,
+    ) -> "Replay":
+        """A replay that takes each register from its latest full set on, as a seal's `starts` name them. The chain
+        of that set is believed; what `lists verify` proves is that it continues what was before.
+        """
+        made = cls(keep_ends=keep_ends, digest_of=digest_of)
+        made._awaited = {name: start for name, (start, _) in starts.items()}
+        made._spans = sorted(starts.values())
+        return made
+
+    def wanted(self, offset: int) -> int:
+        """The first offset from `offset` on whose record may be needed. Between the last seal of one register that
+        is hardly ever published and the first start of the others may lie years."""
+        self._spans = [span for span in self._spans if span[1] >= offset]  # after the last one all is needed
+        return max(offset, self._spans[0][0]) if self._spans else offset
+
+    @classmethod
+    def resuming(cls, state: State) -> "Replay":
+        """A replay that goes on after `state`, with the record after its position. It keeps no ends."""
+        made = cls()
+        made.index, made.rules, made._starts = state.index, state.rules, dict(state.starts)
+        made._taken = state.index.position
+        return made
+
+    @property
+    def unsealed(self) -> int | None:
+        """The offset of the first part that has no seal yet."""
+        return min((parts[0].offset for parts in self._parts.values()), default=None)
+
+    @property
+    def state(self) -> State | None:
+        """What a snapshot must keep; None while parts wait for their seal or registers for their full set."""
+        if self._parts or self._awaited:
+            return None
+        return State(
+            self.index, dict(self._starts), replace(self.rules, texts=dict.fromkeys(self.rules.texts))
+        )
+
+    def known(self, name: str) -> Known:
+        """What the publisher of that register must know. Its ends are empty unless ends are kept."""
+        starts = dict(self._starts)
+        for (
+            pending,
+            parts,
+        ) in self._parts.items():  # of another publisher: they must be read again, and its seal
+            starts[pending] = (starts.get(pending, (parts[0].offset, 0))[0], self._taken)
+        ends, asked = self._ends.get(name, Ends.none()), self._asked.get(name)
+        return Known(ends, dict(sorted(starts.items())), self._taken, asked)
+
+    def take(self, record: LogRecord) -> Index | None:
+        """The next index if this record is a seal. Raises Corrupt, naming the offset, and from then on always."""
+        if self._corrupt is not None:
+            raise self._corrupt
+        try:
+            return self._take(record)
+        except Corrupt as error:
+            self._corrupt = error
+            raise
+
+    def _take(self, record: LogRecord) -> Index | None:
+        headers = dict(record.headers)
+        part = (headers.get("part") or b"").decode("utf-8", "replace")
+        name = (record.key or b"").decode("utf-8", "replace")
+        if part not in SIDES | {"seal"} or record.value is None or not name:
+            raise Corrupt(
+                f"log offset {record.offset}: a record that is neither part nor seal; only publishers may write"
+            )
+        if headers.get("register") != record.key:
+            raise Corrupt(f"log offset {record.offset}: the key and the header name different registers")
+        if len(headers) < len(record.headers):
+            raise Corrupt(
+                f"log offset {record.offset}: a header occurs twice, and readers differ in which counts"
+            )
+        if self._awaited and not self._counts(name, record.offset):
+            return None
+        self._taken = record.offset
+        if part != "seal":
+            self._keep(name, part, record, headers)
+            return None
+        try:
+            seal, content = _opened(record.value, headers.get("seq"))
+            self.index = self._apply(name, seal, content, record.offset)
+        except ValueError as error:
+            raise Corrupt(f"log offset {record.offset}: register {name}: {error}") from error
+        return self.index
+
+    def _counts(self, name: str, offset: int) -> bool:
+        """Whether a record is at or after the start of its register, while starts are still awaited."""
+        missed = min(self._awaited.values())
+        if offset > missed:
+            raise Corrupt(f"log offset {missed}: no full set begins here, though a later seal says so")
+        if offset == self._awaited.get(name):
+            del self._awaited[name]
+            self._trusted.add(name)
+        return name not in self._awaited
+
+    def _keep(self, name: str, side: str, record: LogRecord, headers: Mapping[str, bytes | None]) -> None:
+        try:
+            seq, i = _count(headers.get("seq")), _count(headers.get("i"))
+            digest = (headers.get("digest") or b"").decode()
+        except ValueError as error:
+            raise Corrupt(f"log offset {record.offset}: a part without its numbers") from error
+        parts = self._parts.setdefault(name, [])
+        if parts and parts[0].seq != seq:
+            raise Corrupt(f"log offset {parts[0].offset}: register {name}: parts without seal, then others")
+        parts.append(Part(record.offset, side, seq, i, record.value or b"", digest))
+
+    def _apply(self, name: str, seal: wire.Seal, content: bytes, offset: int) -> Index:
+        """Check a seal against its parts and what was before it. Raises ValueError with what is wrong."""
+        parts = self._parts.pop(name, [])
+        effective_at = _moment(seal.effective_at)
+        if seal.register != name or (seal.register_kind is wire.Kind.RULES) != (name == wire.RULES):
+            raise ValueError("the seal is of another register")
+        if seal.register_kind is wire.Kind.RULES:
+            before = (self.rules.seq, self.rules.chain)
+        else:
+            held = self.index.registers.get(name)
+            base = held or Register.empty(name, RegisterKind(seal.register_kind.value), effective_at)
+            if seal.register_kind.value != base.kind.value:
+                raise ValueError("the seal is of another register")
+            before = (base.seq, base.chain)
+        if trusted := name in self._trusted:
+            if seal.kind != "full" or (seal.seq == 1) != (seal.previous == wire.GENESIS):
+                raise ValueError("no full set, though a later seal says that one begins here")
+            before = (seal.seq - 1, seal.previous)
+        _continues(seal, content, *before)
+        self._check_starts(seal)
+        held_by_parts = sealed(parts, seal)
+        restates = seal.kind == "full" and before[0] > 0 and not trusted
+        if seal.register_kind is wire.Kind.RULES:
+            self.rules = self._ruled(seal, held_by_parts, offset, restates=restates)
+            index = replace(self.index, position=offset)
+        else:
+            register = self._registered(base, seal, held_by_parts, offset, restates=restates)
+            index = self.index.with_register(replace(register, effective_at=effective_at))
+        start = parts[0].offset if parts else offset
+        full = seal.kind == "full" or seal.seq == 1
+        self._starts[name] = (start if full else self._starts[name][0], offset)
+        if isinstance(seal.asked, wire.Cursor):
+            self._asked[name] = seal.asked
+        self._trusted.discard(name)
+        return index
+
+    def _check_starts(self, seal: wire.Seal) -> None:
+        """What the publisher knew of all registers is what is known here: so a delta that is dropped together with
+        everything after it in its own register is missed all the same. Raises ValueError.
+        """
+        for name, (start, last) in seal.starts.items():
+            if name in self._awaited or name in self._trusted or name in self._parts:
+                continue
+            mine = self._starts.get(name, (-1, -1))
+            if mine[1] < last or (mine[1] == last and mine[0] != start):
+                raise ValueError(f"its publisher had read more of register {name}: a delta is missing")
+
+    def _registered(
+        self, base: Register, seal: wire.Seal, content: Content, offset: int, *, restates: bool
+    ) -> Register:
+        if content.texts:
+            raise ValueError("a register holds no rules")
+        numbers, filter_ = _after(base, seal, content, self.pause, restates=restates)
+        if not content.ending.issubset(numbers):
+            raise ValueError("it states ends of numbers that the register does not hold")
+        next_end = None if seal.next_end is None else _moment(seal.next_end)
+        if self._keep_ends:
+            known = self._ends.get(base.name, Ends.none())
+            stated = content.stated()
+            if restates and not known.are(stated):
+                raise ValueError("a full restatement differs from what the deltas before it gave")
+            ends = known if restates else known.changed(content.removes, stated)
+            if next_end != _at(ends.next):
+                raise ValueError("the next end is not the earliest of the register's ends")
+            self._ends[base.name] = ends
+        elif not _may_be_next(next_end, None if restates else base, content):
+            raise ValueError("the next end cannot be the earliest of the register's ends")
+        return replace(
+            base,
+            numbers=numbers,
+            seq=seal.seq,
+            chain=seal.chain,
+            position=offset,
+            source=seal.source.name,
+            filter=filter_,
+            next_end=next_end,
+        )
+
+    def _ruled(self, seal: wire.Seal, content: Content, offset: int, *, restates: bool) -> Rules:
+        texts = content.texts
+        if content.adds or content.removes or content.ends or seal.next_end is not None:
+            raise ValueError("the rules hold no numbers")
+        for digest, text in texts.items():
+            if not digest or (self._digest_of is not None and self._digest_of(text) != digest):
+                raise ValueError("a rule's text has another digest than its part says")
+        held = dict(self.rules.texts)
+        if restates and texts.keys() != held.keys():
+            raise ValueError("a full restatement differs from what the deltas before it gave")
+        if not restates and not held.keys().isdisjoint(texts):
+            raise ValueError("a rule with this digest is on the log already")
+        for digest, text in texts.items():
+            if held.get(digest) not in (None, text):
+                raise ValueError("a full restatement differs from what the deltas before it gave")
+            held[digest] = text if self._digest_of is not None else None
+        if len(held) != seal.count:
+            raise ValueError(f"there would be {len(held)} rules, not {seal.count}")
+        return Rules(seal.seq, seal.chain, offset, held)
+
+
+def _after(
+    base: Register, seal: wire.Seal, content: Content, pause: Callable[[], None], *, restates: bool
+) -> tuple[BitMap64, Filter]:
+    """The register's numbers after a seal, and a filter for them. Raises ValueError.
+
+    A `full` part set in mid-log restates the register: it must be what the deltas gave.
+    """
+    if restates:
+        count = len(base.numbers)
+        same = not content.removes and len(content.adds) == seal.count == count
+        for piece in wire.pieces(content.adds, _COMPARED) if same else ():
+            same = same and piece.issubset(base.numbers)
+            pause()
+        if not same:
+            raise ValueError("a full restatement differs from what the deltas before it gave")
+        return base.numbers, base.filter
+    numbers, filter_ = base.changed(content.adds, content.removes, pause)
+    if len(numbers) != seal.count:
+        raise ValueError(f"the register would hold {len(numbers)} numbers, not {seal.count}")
+    return numbers, filter_
+
+
+def _may_be_next(next_end: datetime | None, base: Register | None, content: Content) -> bool:
+    """Whether a seal's next end can be right, for one that does not know every number's end. `base` is None where
+    the delta states every end there is."""
+    stated = _at(content.earliest)
+    before = None if base is None else base.next_end
+    if base is None or (not content.removes and not content.ends):
+        return next_end == (stated if base is None else before)
+    if next_end is None:
+        return stated is None
+    return next_end in (stated, before) or (
+        before is not None and before < next_end and (stated is None or next_end < stated)
+    )
+
+
+def _continues(seal: wire.Seal, content: bytes, seq: int, chain: str) -> None:
+    """Whether a seal is the next one after a sequence number and its chain. Raises ValueError."""
+    if seal.seq != seq + 1:
+        raise ValueError(f"sequence {seal.seq} follows {seq}: a delta is missing or doubled")
+    if seal.previous not in ("", chain) or wire.chain_of(chain, content) != seal.chain:
+        raise ValueError("the chain is broken: this seal does not continue the one before it")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a moment has no zone")
+    return moment
+
+
+def _at(moment: int | None) -> datetime | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC)
+
+
+def _opened(value: bytes, seq: bytes | None) -> tuple[wire.Seal, bytes]:
+    """A seal and the content that its chain covers, if its header tells the same sequence. Raises ValueError."""
+    seal, content = wire.decode_seal(value)
+    if seq != b"%d" % seal.seq:
+        raise ValueError("the seal and its header differ in their sequence")
+    return seal, content
+
+
+def _count(header: bytes | None) -> int:
+    """The number in a header, in the one spelling that publishers use. Raises ValueError."""
+    number = int(header or b"")
+    if header != b"%d" % number or number < 0:
+        raise ValueError("not a plain number")
+    return number

@@ -1,0 +1,286 @@
+"""A follower's state in local files, for a quick start: written beside, renamed, and checked to the last byte.
+
+Each register's numbers and filter are files named by their SHA-256; the manifest names them, ends with the SHA-256 of
+itself and is renamed last. So a reader finds a whole snapshot or none, and whatever is wrong in it means that the log
+is replayed. The filter is derived, but making it is most of the work of a start.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from struct import Struct
+from types import MappingProxyType
+from typing import Self
+
+import msgspec
+import numpy as np
+from pyroaring import BitMap64
+
+from stream_scrub.index import Filter, Index, Register
+from stream_scrub.lists import wire
+from stream_scrub.lists.replay import Rules, State
+from stream_scrub.model import RegisterKind
+
+FORMAT = 1
+MANIFEST = "stream-scrub-snapshot.json"
+_SHA = b',"sha256":"'
+_OURS = re.compile(r"[0-9a-f]{64}\.(numbers|filter)|snapshot-.*\.part")
+_LENGTH = Struct("<Q")  # of the bitmap that follows; 0 after the last one
+# Numbers that are serialised, and words that are written, in one call: it holds the interpreter for 2 ms.
+_PIECE = 500_000
+_WORDS = 131_072
+_TRIES = 5
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """A file of the snapshot, which is named by its SHA-256 (hex)."""
+
+    file: str
+    sha256: str
+    nbytes: int
+
+
+class _Saved(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    kind: RegisterKind
+    seq: int
+    chain: str
+    effective_at: datetime
+    position: int
+    source: str
+    next_end: datetime | None
+    count: int
+    numbers: Blob
+    filter: Blob
+    filter_left: int
+
+
+class _SavedRules(msgspec.Struct, frozen=True):
+    seq: int
+    chain: str
+    position: int
+    digests: list[str]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot holds. `log` names the log; `filters` tells whether filters are still made in the same way."""
+
+    format: int
+    log: str
+    position: int
+    filters: str
+    registers: list[_Saved]
+    starts: wire.Starts
+    rules: _SavedRules
+    sha256: str = ""
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def save(folder: Path, log: str, state: State) -> None:
+    """Write a snapshot, and take the one before away; files of it that are still right are kept.
+
+    One process at a time. Raises OSError; then the snapshot before is still there.
+    """
+    kept = _kept(folder, log)
+    registers = [
+        kept.get((register.name, register.chain)) or _saved(folder, register)
+        for register in state.index.registers.values()
+    ]
+    rules = state.rules
+    manifest = Manifest(
+        format=FORMAT,
+        log=log,
+        position=state.index.position,
+        filters=_filters(),
+        registers=registers,
+        starts=state.starts,
+        rules=_SavedRules(rules.seq, rules.chain, rules.position, list(rules.texts)),
+    )
+    encoded = msgspec.json.encode(manifest)
+    content = encoded[: encoded.rindex(_SHA)]
+    digest = sha256(content).hexdigest()
+    with _Beside(folder) as file:
+        file.write(content + _SHA + digest.encode() + b'"}')
+        file.rename(MANIFEST)
+    named = {blob.file for saved in registers for blob in (saved.numbers, saved.filter)}
+    for path in folder.iterdir():  # what earlier snapshots, or writers that were killed, have left
+        if _OURS.fullmatch(path.name) and path.name not in named:
+            path.unlink(missing_ok=True)
+
+
+def load(folder: Path, log: str) -> State | None:
+    """The snapshot of that log; None when there is none. Raises ValueError with what is wrong in it, OSError."""
+    tried = ""
+    for _ in range(_TRIES):
+        manifest = _manifest(folder, log)
+        if manifest is None:
+            return None
+        try:
+            registers = {saved.name: _restored(folder, saved) for saved in manifest.registers}
+        except FileNotFoundError as error:  # replaced meanwhile by another process, or lost
+            if tried == manifest.sha256:
+                raise ValueError("a file that it names is missing") from error
+            tried = manifest.sha256
+            continue
+        rules = manifest.rules
+        return State(
+            Index(MappingProxyType(registers), manifest.position),
+            manifest.starts,
+            Rules(rules.seq, rules.chain, rules.position, dict.fromkeys(rules.digests)),
+        )
+    raise ValueError("it is replaced again and again while it is read")
+
+
+def _kept(folder: Path, log: str) -> dict[tuple[str, str], _Saved]:
+    """The registers of the snapshot that is there, by name and chain, as far as their files are."""
+    try:
+        manifest = _manifest(folder, log)
+    except ValueError:
+        return {}
+    there = {path.name for path in folder.iterdir()}
+    registers = [] if manifest is None else manifest.registers
+    return {(r.name, r.chain): r for r in registers if {r.numbers.file, r.filter.file} <= there}
+
+
+def heads(state: State) -> dict[int, str]:
+    """The offset and the chain of each register's last seal, and the rules'. Raises ValueError when these are not of
+    the state's position."""
+    chains = {register.position: register.chain for register in state.index.registers.values()}
+    if state.rules.seq:
+        chains[state.rules.position] = state.rules.chain
+    if max(chains, default=-1) != state.index.position:
+        raise ValueError("its position is not that of its last seal")
+    return chains
+
+
+def _manifest(folder: Path, log: str) -> Manifest | None:
+    try:
+        value = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return None
+    content, found, rest = value.rpartition(_SHA)
+    if not found or rest != sha256(content).hexdigest().encode() + b'"}':
+        raise ValueError("its manifest is damaged")
+    try:
+        version = msgspec.json.decode(value, type=_Version).format
+        if version != FORMAT:
+            raise ValueError(f"it is of format version {version}")
+        manifest = msgspec.json.decode(value, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise ValueError("its manifest is none") from error
+    if manifest.log != log:
+        raise ValueError("it is of another log")
+    if manifest.filters != _filters():
+        raise ValueError("its filters are made in another way")
+    return manifest
+
+
+def _filters() -> str:
+    """Changes when filters are made in another way: old ones would then miss numbers."""
+    numbers = np.arange(33_600_000_000, 33_600_000_500, dtype=np.uint64)
+    return sha256(Filter(numbers).words.tobytes()).hexdigest()[:16]
+
+
+def _saved(folder: Path, register: Register) -> _Saved:
+    with _Beside(folder) as file:
+        for piece in wire.pieces(register.numbers, _PIECE):
+            value: bytes = piece.serialize()
+            file.write(_LENGTH.pack(len(value)))
+            file.write(value)
+        file.write(_LENGTH.pack(0))
+        numbers = file.named("numbers")
+    # Numbers may be added to the filter meanwhile: what is written then hits more of them, and misses none of these.
+    words = register.filter.words
+    with _Beside(folder) as file:
+        for at in range(0, len(words), _WORDS):
+            file.write(words[at : at + _WORDS].tobytes())
+        filter_ = file.named("filter")
+    return _Saved(
+        name=register.name,
+        kind=register.kind,
+        seq=register.seq,
+        chain=register.chain,
+        effective_at=register.effective_at,
+        position=register.position,
+        source=register.source,
+        next_end=register.next_end,
+        count=len(register.numbers),
+        numbers=numbers,
+        filter=filter_,
+        filter_left=register.filter.left,
+    )
+
+
+def _restored(folder: Path, saved: _Saved) -> Register:
+    with (folder / saved.numbers.file).open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != saved.numbers.sha256:
+            raise ValueError("a file of it is damaged")
+        file.seek(0)
+        numbers = BitMap64()
+        while length := _LENGTH.unpack(file.read(_LENGTH.size))[0]:
+            numbers |= wire.bitmap_of(file.read(length))
+    path = folder / saved.filter.file
+    words = np.fromfile(path, np.uint64)
+    if path.stat().st_size != words.nbytes or sha256(words.data).hexdigest() != saved.filter.sha256:
+        raise ValueError("a file of it is damaged")
+    if len(numbers) != saved.count:
+        raise ValueError("a register of it has another size than it should")
+    return Register(
+        saved.name,
+        saved.kind,
+        numbers,
+        saved.seq,
+        saved.chain,
+        saved.effective_at,
+        saved.position,
+        saved.source,
+        Filter.restored(words, saved.filter_left),
+        saved.next_end,
+    )
+
+
+class _Beside:
+    """A file that is written under a name of its own, and renamed when it is whole and on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        number, name = tempfile.mkstemp(prefix="snapshot-", suffix=".part", dir=folder)
+        self._path = Path(name)
+        self._file = os.fdopen(number, "wb")
+        self._digest = sha256()
+        self._nbytes = 0
+
+    def write(self, value: bytes) -> None:
+        self._file.write(value)
+        self._digest.update(value)
+        self._nbytes += len(value)
+
+    def named(self, suffix: str) -> Blob:
+        """Give it its name, which is its digest."""
+        digest = self._digest.hexdigest()
+        self.rename(f"{digest}.{suffix}")
+        return Blob(f"{digest}.{suffix}", digest, self._nbytes)
+
+    def rename(self, name: str) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._path.replace(self._folder / name)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)

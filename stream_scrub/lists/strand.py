@@ -1,0 +1,233 @@
+"""One register's deltas, audited: what `Replay` refuses and then takes no more of, this names and goes on after.
+
+Two things are proven of each delta. That it continues the one before it, by sequence and chain: that can be seen of
+every seal. And that it holds what the format promises, by feeding it to a replay: after a fault the numbers are not
+known any more, so from there on only seals and digests are proven, until the register's next full set.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stream_scrub.errors import Corrupt
+from stream_scrub.index import Register
+from stream_scrub.lists import wire
+from stream_scrub.lists.replay import Replay, Rules
+from stream_scrub.model import LogRecord
+
+
+class Problem(NamedTuple):
+    """What is wrong where. `register` is empty where the record belongs to none."""
+
+    offset: int
+    register: str
+    what: str
+
+
+class Delta(NamedTuple):
+    """Where a delta stands: its first record, its seal, whether it says the whole register; and what its seal says of
+    where all registers stand. `sound`: nothing was wrong with it."""
+
+    first: int
+    seal: int
+    full: bool
+    starts: wire.Starts
+    sound: bool
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was proven of a register. `restated` counts full sets that equal the deltas before them. `unproven` are
+    spans of offsets whose numbers could not be followed, the last of them open (None) while they still cannot.
+    """
+
+    deltas: int = 0
+    restated: int = 0
+    problems: int = 0
+    unproven: list[tuple[int, int | None]] = field(default_factory=list)
+
+
+class Alone(Replay):
+    """A replay of one register's records, or the rules', which cannot know whether what seals say of others is so."""
+
+    def _check_starts(self, seal: wire.Seal) -> None:
+        pass
+
+
+class Strand:
+    """The records of one register in offset order. `tell` is told of each problem, of one delta's at most one.
+
+    `cut`: the log's beginning has been deleted, so the first delta here need not be the register's first, nor whole.
+    """
+
+    def __init__(
+        self, name: str, digest_of: Callable[[bytes], str], tell: Callable[[Problem], None], *, cut: bool
+    ) -> None:
+        self.name = name
+        self.tally = Tally()
+        self.seq = 0
+        self.head = wire.GENESIS  # the chain as the last seal says it
+        self.cut = cut
+        self._digest_of = digest_of
+        self._tell = tell
+        self._replay: Replay | None = Alone(keep_ends=True, digest_of=digest_of)
+        # What the next seal may continue: more than one after a seal whose chain is not that of its content, none
+        # known after one that could not be read.
+        self._chains: frozenset[str] = frozenset({wire.GENESIS})
+        self._open: list[LogRecord] = []
+        self._asked: wire.Cursor | None = None
+        self._told = False
+
+    @property
+    def unsealed(self) -> int | None:
+        """The offset of the first part that has no seal yet."""
+        return self._open[0].offset if self._open else None
+
+    @property
+    def register(self) -> Register | None:
+        """The register as it is proven to be; None while its numbers are not known, and for the rules."""
+        return None if self._replay is None else self._replay.index.registers.get(self.name)
+
+    @property
+    def rules(self) -> Rules | None:
+        """The rules as they are proven to be, for the strand of these."""
+        return None if self._replay is None else self._replay.rules
+
+    def fault(self, offset: int, what: str) -> None:
+        """A problem with a record that belongs here: what it was to say is not known any more."""
+        self._note(offset, what)
+        if self._replay is not None:
+            self._replay = None
+            self.tally.unproven.append((offset, None))
+
+    def doubt(self, offset: int, what: str) -> None:
+        """A problem with what a seal says of others: the numbers of this register are as they were."""
+        self.tally.problems += 1
+        self._tell(Problem(offset, self.name, what))
+
+    def _note(self, offset: int, what: str) -> None:
+        if not self._told:
+            self._told = True
+            self.tally.problems += 1
+            self._tell(Problem(offset, self.name, what))
+
+    def part(self, record: LogRecord) -> None:
+        """A part, in form."""
+        if self._open and _header(self._open[0], "seq") != _header(record, "seq"):
+            self.fault(self._open[0].offset, "parts without their seal, then others")
+            self._open = []
+        self._open.append(record)
+
+    def seal(self, record: LogRecord) -> Delta | None:
+        """A seal: where its delta stands, None when that cannot be told."""
+        parts, self._open = self._open, []
+        try:
+            seal, content = wire.decode_seal(record.value or b"")
+        except ValueError as error:
+            self.fault(record.offset, str(error))
+            self._told, self._chains = False, frozenset()
+            return None
+        if seal.register != self.name or _header(record, "seq") != b"%d" % seal.seq:
+            self.fault(record.offset, "the seal is another's: it and its headers differ")
+        doubted = self._told  # then what is here of it need not be all of it
+        chained = self._chained(seal, content)
+        late = self.cut and not self.tally.deltas and (seal.seq > 1 or len(parts) != len(seal.parts))
+        if late:  # what it continues can only be believed
+            self._replay, chained = None, {seal.chain}
+            self.tally.unproven.append((record.offset, None))
+        elif seal.seq <= self.seq:
+            self._note(
+                record.offset, f"sequence {seal.seq} again, after {self.seq}: doubled, or out of order"
+            )
+            self._told = False
+            return None
+        elif self._chains and seal.seq != self.seq + 1:
+            self.fault(record.offset, f"sequence {seal.seq} follows {self.seq}: a delta is missing")
+        elif seal.chain not in chained:
+            self.fault(record.offset, "the chain is broken: this seal does not continue the one before it")
+        if not doubted and not (late and len(parts) != len(seal.parts)):
+            self._prove(parts, record, seal)
+        self._check_asked(record.offset, seal)
+        sound, self._told = not self._told, False
+        self.tally.deltas += 1
+        self.seq, self.head, self._chains = seal.seq, seal.chain, frozenset({seal.chain, *chained})
+        full = seal.kind == "full" or seal.seq == 1
+        first = parts[0].offset if parts else record.offset
+        return Delta(first, record.offset, full, seal.starts, sound)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        if self._open:
+            self.fault(self._open[0].offset, "parts without their seal")
+
+    def _chained(self, seal: wire.Seal, content: bytes) -> set[str]:
+        """The chains that this seal may have, by what it may continue."""
+        if (
+            not self._chains and not seal.previous
+        ):  # after one that could not be read, of a release that said less
+            return {seal.chain}
+        return {wire.chain_of(chain, content) for chain in self._chains or {seal.previous}}
+
+    def _check_asked(self, offset: int, seal: wire.Seal) -> None:
+        """Up to which requests it was told never goes back, nor is forgotten: they would be applied again."""
+        before, self._asked = self._asked, seal.asked if isinstance(seal.asked, wire.Cursor) else None
+        if before is None or self._told:
+            return
+        now = self._asked
+        if now is None or (
+            (now.topic, now.id) == (before.topic, before.id)
+            and any(now.next.get(partition, 0) < upto for partition, upto in before.next.items())
+        ):
+            self.doubt(offset, "it goes back to requests that the register was told before")
+
+    def _prove(self, parts: list[LogRecord], record: LogRecord, seal: wire.Seal) -> None:
+        """Feed the delta to the replay, and begin a new one at a full set where there is none."""
+        replay = self._replay
+        if replay is None:
+            if (wrong := _wrong_part(parts, record, seal)) is not None:
+                self.fault(*wrong)
+                return
+            if seal.kind != "full":
+                return
+            start = parts[0].offset if parts else record.offset
+            replay = Alone.starting(
+                {self.name: (start, record.offset)}, keep_ends=True, digest_of=self._digest_of
+            )
+        for each in (*parts, record):
+            try:
+                replay.take(each)
+            except Corrupt as error:
+                self.fault(*(_wrong_part(parts, record, seal) or (each.offset, _bare(error))))
+                return
+        if self._replay is None:
+            since, _ = self.tally.unproven.pop()
+            self.tally.unproven.append((since, record.offset))
+            self._replay = replay
+        elif seal.kind == "full" and seal.seq > 1:
+            self.tally.restated += 1
+
+
+def _wrong_part(parts: list[LogRecord], record: LogRecord, seal: wire.Seal) -> tuple[int, str] | None:
+    """Where the first part is that is not the one that was sealed, and what is wrong with it."""
+    for i, (part, digest) in enumerate(
+        zip(parts, wire.digests([p.value or b"" for p in parts]), strict=True)
+    ):
+        if _header(part, "seq") != b"%d" % seal.seq or _header(part, "i") != b"%d" % i:
+            return part.offset, "a part that is not the seal's, or not in order"
+        if i < len(seal.parts) and digest != seal.parts[i]:
+            return part.offset, "its bytes are not the ones that were sealed"
+    if len(parts) != len(seal.parts):
+        return record.offset, f"{len(seal.parts)} parts were sealed, and {len(parts)} are here"
+    return None
+
+
+def _header(record: LogRecord, name: str) -> bytes | None:
+    return dict(record.headers).get(name)
+
+
+def _bare(error: Corrupt) -> str:
+    """Its sentence without the place, which is told beside it."""
+    text = str(error)
+    while (head := text.partition(": "))[2] and head[0].startswith(("log offset ", "register ")):
+        text = head[2]
+    return text

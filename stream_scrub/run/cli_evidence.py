@@ -1,0 +1,213 @@
+"""The console's commands about evidence. Part of `cli.py`: no work is done here."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError
+from stream_scrub.run.cli_options import (
+    AsJson,
+    Assignments,
+    Bootstrap,
+    ConfigFile,
+    RulesFolder,
+    flags,
+    quiet_log,
+    settings_of,
+)
+
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help="As a prospect would spell it.")]
+Region = Annotated[str | None, typer.Option(help="Region of a national number (prospect.default_region).")]
+
+
+def history(
+    number: Number,
+    region: Region = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """When a number came into each register and left it, from which source, on whose request."""
+    from stream_scrub.run import evidence, show, telling, wiring
+
+    settings = settings_of(config, flags(bootstrap, assignments))
+    asked, region = _asked(number, region, settings)
+    with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
+        told = evidence.history(reader, asked, region, stage)
+    if as_json:
+        show.machine(told)
+    else:
+        telling.history(told)
+
+
+def at(
+    position: Annotated[
+        int, typer.Argument(metavar="POSITION", help="An offset of the log, as in a stamp's index.", min=0)
+    ],
+    number: Number,
+    region: Region = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which registers held a number at a past position, and how old each was then."""
+    from stream_scrub.run import evidence, show, telling, wiring
+
+    settings = settings_of(config, flags(bootstrap, assignments))
+    asked, region = _asked(number, region, settings)
+    with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
+        told = evidence.at(reader, position, asked, region, stage)
+    if as_json:
+        show.machine(told)
+    else:
+        telling.at(told)
+
+
+def verify(
+    snapshot: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Hold a worker's snapshot (worker.state_dir) against the log too."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="An earlier output of this command with --json: it must still be true."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove the whole log, from its first record to its last. Exit 3 when anything in it is wrong."""
+    from stream_scrub.run import evidence, show, telling, wiring
+
+    settings = settings_of(config, flags(bootstrap, assignments))
+    filed = None if against is None else evidence.filed_in(against)
+    with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
+        told = evidence.verify(reader, stage, snapshot, settings.topics.log, filed)
+    if as_json:
+        show.machine(told)
+    else:
+        telling.verified(told)
+    raise typer.Exit(0 if told["sound"] else 3)
+
+
+def explain(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="The emitted prospect's value; - or nothing: standard input."),
+    ] = None,
+    header: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The record's header `scrub`, where the stamp is.")
+    ] = None,
+    stamp: Annotated[str | None, typer.Option(metavar="JSON", help="The same, on the command line.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(metavar="allowed|blocked", help="Read the prospect from this topic.")
+    ] = None,
+    partition: Annotated[int, typer.Option(metavar="P", help="With --topic.", min=0)] = 0,
+    offset: Annotated[int | None, typer.Option(metavar="O", help="With --topic.", min=0)] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BYTES", help="The largest record that the topic took, where that blocked it.", min=1
+        ),
+    ] = None,
+    folder: RulesFolder = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge an emitted prospect again, as it was judged then. Exit 0 when its stamp says the same, else 1."""
+    from stream_scrub.run import explaining, show, telling, wiring
+
+    if (topic is None) != (offset is None) or (topic is not None and (file or header or stamp)):
+        raise ConfigError(["--topic and --offset go together, and without a file, --header or --stamp"])
+    if header is not None and stamp is not None:
+        raise ConfigError(["--header and --stamp: the stamp is in one or the other"])
+    settings = settings_of(
+        config, flags(bootstrap, assignments, rules__folder=None if folder is None else str(folder))
+    )
+    log = quiet_log(settings)
+    if topic is None or offset is None:
+        found = stamp.encode() if stamp is not None else None if header is None else _read(header)
+        emitted = explaining.Emitted(_read(file), found)
+    else:
+        verdict, name = _topic(topic, settings)
+        with wiring.reading(settings, log, name, partition) as reader:
+            emitted = explaining.emitted_at(reader, name, partition, offset, verdict)
+    with show.progress(visible=not as_json) as stage, wiring.reading(settings, log) as reader:
+        told = explaining.explain(reader, emitted, settings, stage, limit)
+    if as_json:
+        show.machine(told)
+    else:
+        telling.explained(told)
+    raise typer.Exit(0 if told["same"] else 1)
+
+
+def publish_rules(
+    folder: RulesFolder = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the texts of the rules in use on the log, so that stamps given by them can be replayed for ever."""
+    from stream_scrub.lists import archive
+    from stream_scrub.run import archiving, show, wiring
+
+    settings = settings_of(
+        config, flags(bootstrap, assignments, rules__folder=None if folder is None else str(folder))
+    )
+    log = quiet_log(settings)
+    replay, book = wiring.replayed(settings, log), wiring.rulebook(settings)
+    kept, added = book.texts, sorted(archive.lacking(replay.rules, book))
+    published = archiving.keep_rules(settings, log, replay)
+    if as_json:
+        position = None if published is None else published.position
+        show.machine({"rules": sorted(kept), "added": added, "position": position})
+    elif published is None:
+        typer.echo(f"all {len(kept)} rules in use are on the log already")
+    else:
+        typer.echo(
+            f"{len(added)} of {len(kept)} rules in use were put on the log, at position {published.position}"
+        )
+
+
+def add_to(app: typer.Typer, lists_app: typer.Typer, rules_app: typer.Typer) -> None:
+    """Register the commands."""
+    lists_app.command("history")(history)
+    lists_app.command("at")(at)
+    lists_app.command("verify")(verify)
+    rules_app.command("publish")(publish_rules)
+    app.command("explain")(explain)
+
+
+def _asked(number: str, region: str | None, settings: Settings) -> tuple[int, str]:
+    from stream_scrub.run import evidence
+
+    region = (region or settings.prospect.default_region).upper()
+    return evidence.number_of(number, region), region
+
+
+def _topic(topic: str, settings: Settings) -> tuple[str, str]:
+    """The verdict that a topic is for, and its name."""
+    for verdict, name in (("allowed", settings.topics.allowed), ("blocked", settings.topics.blocked)):
+        if topic in (verdict, name):
+            return verdict, name
+    raise ConfigError([f"--topic: {topic!r} is no output: say allowed or blocked"])
+
+
+def _read(path: Path | None) -> bytes:
+    if path is None or str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror or 'it cannot be read'}"]) from error

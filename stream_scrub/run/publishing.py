@@ -1,0 +1,334 @@
+"""`lists publish`: the publisher as a daemon. Requests, ends and dropped files become deltas, each exactly once.
+
+One thread does all publishing; a second one only reads a dropped file's numbers. A batch of requests is one transaction
+for each name of registers that it touches, what denies first; the last of them commits the offsets and the refused
+requests too. Whatever is cut off in between is taken up again: each register's own seals say up to which request it was
+told (docs/decisions/0008-requests-exactly-once.md).
+"""
+
+import signal
+import threading
+import time
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from types import FrameType
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Corrupt, Migrated, Refused, ScrubError, TakenOver, Unavailable, Uncertain
+from stream_scrub.kafka.requests import Note, Requests
+from stream_scrub.kafka.topics import plan
+from stream_scrub.lists.ends import ended
+from stream_scrub.lists.orders import Turned, Wanted, families, family, take
+from stream_scrub.lists.requests import OWN, Terms
+from stream_scrub.lists.wire import Cursor, Source
+from stream_scrub.model import Deadline, RegisterKind, Request
+from stream_scrub.run import archiving, logs, ownership, wiring
+from stream_scrub.run.desk import Desk, Lent, Made, let_go
+from stream_scrub.run.folder import Folder
+from stream_scrub.run.inbox import Inbox
+
+_IDLE_S = 0.1
+_ENDS_EVERY_S = 1.0
+_GROWN_EVERY_S = 30.0
+_SUMMARY_EVERY_S = 60.0
+_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_BEGIN_S = 15.0
+_PART_BYTES = 2 << 20
+_TAKEN_MAX = 5  # times that nobody says he did it
+# Longer than a successor takes from fencing the first register to writing its note.
+_NEWS_S = 2.0
+
+
+def run(settings: Settings) -> int:
+    """Publish until SIGTERM or SIGINT; returns the exit code."""
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    log = logs.configure(settings.log.level, settings.log.format)
+    try:
+        Publisher(settings, ownership.identity(), log).run(stopping)
+    except Corrupt as error:
+        log.error("stopped on a corrupt log", why=str(error))
+        return 3
+    except ScrubError as error:
+        log.error("cannot publish", why=str(error))
+        return 1
+    return 0
+
+
+class Publisher:
+    """One daemon. `run` returns when `stopping` is set. Raises Refused when it may not go on, saying who publishes
+    instead or what to change, and Corrupt.
+    """
+
+    def __init__(self, settings: Settings, identity: str, log: FilteringBoundLogger) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._log = log
+        self._folder = Folder(Path(settings.lists.folder)) if settings.lists.folder else None
+        self._desk = Desk(settings, log)
+        self._inbox = None if self._folder is None else Inbox(self._folder, self._desk, settings, log)
+        self._requests: Requests | None = None
+        rules = [rule for country in wiring.rulebook(settings).countries.values() for rule in country.rules]
+        self._ruled = dict.fromkeys((name for rule in rules for name in rule.deny), RegisterKind.DENY)
+        self._ruled |= dict.fromkeys((name for rule in rules for name in rule.require), RegisterKind.ALLOW)
+        kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
+        self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
+        self._topic_id = ""
+        self._beat = 0
+        self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
+        self._sums: Counter[str] = Counter()
+        self._failures = self._taken = 0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until told to stop."""
+        self._prepare(stopping)
+        while not stopping.is_set():
+            try:
+                self._begin()
+                while not stopping.is_set():
+                    self._step()
+                self._hand_over()
+            except TakenOver as error:
+                self._who_is_it(error, stopping)
+            except (Unavailable, Uncertain, Migrated) as error:
+                self._log.warning("trying again", why=str(error), failures=self._failures)
+                stopping.wait(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
+                self._failures += 1
+            finally:
+                self._desk.close()
+                self._let_go()
+        if self._folder is not None:
+            self._folder.close()
+        self._log.info("stopped", **self._sums)
+
+    def _prepare(self, stopping: threading.Event) -> None:
+        """See that the topics are there and that nobody else alive publishes by requests. Raises Refused."""
+        while not stopping.is_set():
+            try:
+                self._need_topics()
+                ownership.need_free(self._asked().note, self._settings.lists.registers)
+            except (Unavailable, Uncertain) as error:
+                self._log.warning("no broker answers, trying again", why=str(error))
+                self._let_go()
+                stopping.wait(_RETRY_S[-1])
+            else:
+                return
+
+    def _need_topics(self) -> None:
+        names = self._settings.topics.model_dump()
+        with wiring.topics(self._settings, self._log) as there:
+            found = there.describe(
+                [names[role] for role in ("log", "requests", "refused")], Deadline.after(_BEGIN_S)
+            )
+        states = {state.role: state for state in plan(names, found, 1)}
+        missing = [names[role] for role in ("log", "requests", "refused") if states[role].state == "missing"]
+        if missing or states["log"].differences:
+            wrong = [f"{name} is missing" for name in missing] + [
+                f"{names['log']}: {d}" for d in states["log"].differences
+            ]
+            raise Refused(f"topic {'; '.join(wrong)}: see `stream-scrub topics`")
+
+    def _begin(self) -> None:
+        """Fence every older publisher, say so, and only then look at what is on the log and what was read."""
+        requests = self._asked()
+        self._desk.fence(self._own, [self._settings.topics.refused])
+        requests.begin(Deadline.after(_BEGIN_S))
+        if requests.missed:
+            self._log.error(
+                "requests were deleted from their topic before they were read", count=requests.missed
+            )
+        self._topic_id = requests.topic_id()
+        if not self._topic_id:
+            raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
+        self._beat = requests.note().beat
+        self._commit({})
+        self._desk.read_on()
+        if self._inbox is not None:
+            self._inbox.recover()
+        with suppress(Migrated):  # somebody else puts them there just now
+            archiving.keep_rules(self._settings, self._log, self._desk.replay)
+        self._log.info(
+            "publishing",
+            registers=self._own,
+            topic=self._settings.topics.requests,
+            position=self._desk.replay.index.position,
+        )
+
+    def _step(self) -> None:
+        """One round: what was asked, what has ended, what was dropped."""
+        lists = self._settings.lists
+        batch = self._asked().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests)
+        for part in _parted(batch):
+            self._answer(part)
+        if not batch:
+            self._desk.glance()
+        self._failures = 0
+        now = time.monotonic()
+        if now - self._ended_at >= _ENDS_EVERY_S:
+            self._ended_at = now
+            self._end(datetime.now(UTC))
+        if self._inbox is not None:
+            self._sums.update(self._inbox.step())
+        if now - self._committed_at >= ownership.BEAT_S:
+            self._commit({})
+        if now - self._looked_at >= _GROWN_EVERY_S:
+            self._look()
+        if now - self._summed_at >= _SUMMARY_EVERY_S:
+            self._summed_at, self._taken = now, 0
+            self._log.info("published", **self._sums)
+
+    def _answer(self, batch: Sequence[Request]) -> None:
+        """Everything that a batch of requests asks for, and with the last of it the offsets after them."""
+        now = datetime.now(UTC)
+        for each in self._own:
+            self._desk.ready(each)
+        wanted, turned = take(batch, self._terms(now), self._told)
+        consumed: dict[int, int] = {}
+        for request in batch:
+            consumed[request.partition] = max(consumed.get(request.partition, 0), request.offset + 1)
+        groups = families(wanted, lambda name: wanted[name].kind)
+        for group in groups[:-1]:
+            self._desk.publish([self._made(name, wanted[name], now) for name in group])
+        last = [self._made(name, wanted[name], now) for name in groups[-1]] if groups else []
+        self._commit(consumed, last, [_told_why(each) for each in turned])
+        self._sums.update(requests=len(batch), refused=len(turned))
+        self._log.debug("requests", requests=len(batch), refused=len(turned), registers=sorted(wanted))
+
+    def _terms(self, now: datetime) -> Terms:
+        held = {name: register.kind for name, register in self._desk.replay.index.registers.items()}
+        return Terms(
+            frozenset(self._own), ChainMap(held, self._ruled), self._settings.prospect.default_region, now
+        )
+
+    def _told(self, register: str) -> Mapping[int, int]:
+        """By partition, the offset up to which a register's seals have the requests of this very topic."""
+        cursor = self._desk.replay.known(register).asked
+        return cursor.next if cursor is not None and cursor.id == self._topic_id else {}
+
+    def _made(self, name: str, wanted: Wanted, now: datetime) -> Made:
+        base = self._desk.base(name, wanted.kind)
+        known = self._desk.replay.known(name)
+        cursor = Cursor(self._settings.topics.requests, self._topic_id, {**self._told(name), **wanted.upto})
+        source = Source(self._settings.topics.requests, sha256(b"".join(wanted.lines)).hexdigest())
+        # A request says nothing of how fresh the register's lists are.
+        effective_at = base.effective_at if base.seq else now
+        return Made(base, wanted.delta(base, known.ends), effective_at, source, known, cursor)
+
+    def _commit(
+        self, consumed: Mapping[int, int], made: Sequence[Made] = (), refused: Sequence[Request] = ()
+    ) -> None:
+        """Deltas of one name with the offsets, the refused requests, and the note of who this is."""
+        requests = self._asked()
+        self._beat += 1
+        note = Note(self._identity, self._beat, frozenset(self._own))
+        self._desk.publish(made, requests.beside(note, consumed, self._settings.topics.refused, refused))
+        requests.consumed(consumed)
+        self._committed_at = time.monotonic()
+
+    def _end(self, now: datetime) -> None:
+        """Publish the ends that have come: one transaction for each name of registers."""
+        due = [
+            register.name
+            for register in self._desk.replay.index.registers.values()
+            if register.next_end is not None
+            and register.next_end <= now
+            and (self._settings.lists.ends == "all" or family(register.name) in self._own)
+        ]
+        kinds = {name: self._desk.replay.index.registers[name].kind for name in due}
+        for group in families(due, kinds.__getitem__):
+            try:
+                self._desk.ready(group[0])
+                made = [
+                    each for each in (self._ended(name, now) for name in group) if not each.delta.is_empty
+                ]
+                if made:
+                    self._desk.publish(made)
+            except Lent as lent:
+                self._log.info("ends wait", register=family(group[0]), why=str(lent))
+                continue
+            for each in made:
+                self._sums["ended"] += len(each.delta.removes)
+                self._log.info("ended", register=each.base.name, removes=len(each.delta.removes))
+        self._desk.give_back()
+
+    def _ended(self, name: str, now: datetime) -> Made:
+        register = self._desk.replay.index.registers[name]
+        known = self._desk.replay.known(name)
+        source = Source("ends", sha256(register.chain.encode()).hexdigest())
+        return Made(register, ended(known.ends, now), register.effective_at, source, known)
+
+    def _look(self) -> None:
+        """Partitions may have been added to the topic: they are read from their beginning. Raises Unavailable."""
+        self._looked_at = time.monotonic()
+        if self._asked().partitions() != self._asked().assigned:
+            raise Unavailable("the requests topic has other partitions than before: beginning anew")
+
+    def _who_is_it(self, error: TakenOver, stopping: threading.Event) -> None:
+        """Fenced: by a successor, who then says so in the note; or it was a transaction that took too long, or an
+        import that took this publisher for dead. Raises Refused, naming the successor.
+        """
+        stopping.wait(_NEWS_S)
+        try:
+            note = self._asked().note()
+        except (Unavailable, Uncertain):
+            note = Note("", 0, frozenset())
+        if note.owner not in {"", self._identity}:
+            raise Refused(
+                f"{ownership.named(note.owner)} publishes {', '.join(self._own)} now: this one ends"
+            ) from error
+        self._taken += 1
+        if self._taken > _TAKEN_MAX:
+            raise Refused(
+                "registers are taken away again and again, and nobody says who does it: is there another publisher,"
+                " with another lists.requests_group?"
+            ) from error
+        self._log.warning("a register was taken away for a moment: opening it again", why=str(error))
+
+    def _hand_over(self) -> None:
+        """Say that nobody publishes any more: the next one need not watch."""
+        self._identity = ""
+        self._commit({})
+
+    def _asked(self) -> Requests:
+        if self._requests is None:
+            self._requests = wiring.requests(self._settings, self._log)
+        return self._requests
+
+    def _let_go(self) -> None:
+        if self._requests is not None:
+            let_go(self._requests.close)
+            self._requests = None
+
+
+def _parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """A batch in parts of a bounded size: one request may hold thousands of numbers."""
+    part: list[Request] = []
+    size = 0
+    for request in batch:
+        if part and size + len(request.value or b"") > _PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(request)
+        size += len(request.value or b"")
+    if part:
+        yield part
+
+
+def _told_why(turned: Turned) -> Request:
+    """A request as it came, with the reason why it was not taken, or how many of its numbers were."""
+    request = turned.request
+    place = f"{request.partition}/{request.offset}".encode()
+    ours = {"reason": turned.reason.encode(), "taken": b"%d" % turned.taken, "from": place}
+    kept = [(name, value) for name, value in request.headers if name not in ours]
+    return request._replace(headers=[*kept, *ours.items()])

@@ -1,0 +1,206 @@
+"""The publisher daemon on a real Kafka: killed, doubled, paused, and quick."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_scrub.config import load
+from stream_scrub.run import logs, wiring
+from tests.support.outcome import read_all
+from tests.support.publisher import Asking, PublisherProcess, drop, evidence, refused
+from tests.support.worker import run, run_json, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+KILLS = int(os.environ.get("STREAM_SCRUB_TEST_KILLS", "8"))  # more by hand: three seconds each
+
+
+def replayed(publisher):
+    """What is on the log, every promise of its format checked from its first record on."""
+    settings = load(environ=publisher.env)
+    return wiring.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
+
+
+def lag(stage, publisher) -> int:
+    settings = load(environ=publisher.env)
+    requests = wiring.requests(settings, logs.configure("error", "json"))
+    try:
+        return requests.lag()
+    finally:
+        requests.close()
+
+
+def test_kill_9_at_random_moments_loses_and_doubles_nothing(kafka, stages):
+    """The opt-outs of the second in which a publisher was killed would be lost, or a number that somebody had put back
+    be removed once more."""
+    stage = stages(kafka.bootstrap, partitions=3)
+    folder = stage.folder / "drop"
+    folder.mkdir()
+    asking = Asking(stage, folder, per_s=300, seed=11)
+    publisher = PublisherProcess(stage, folder)
+    rng = random.Random(12)
+    asking.start()
+    for round_ in range(KILLS):
+        begun = _begun(publisher)
+        publisher.start()
+        if round_ % 5:  # else it is killed while it begins
+            wait_until(lambda begun=begun: _begun(publisher) > begun, 20, every=0.02)
+        time.sleep(rng.uniform(0, 0.9))
+        publisher.kill()
+    asking.finish()
+    with publisher:
+        wait_until(lambda: lag(stage, publisher) == 0, 60, every=0.5)
+        wait_until(lambda: _all_done(folder, asking.files), 60, every=0.3)
+        time.sleep(3.5)  # the last of the consents that end
+        code, _ = publisher.stop()
+    assert code == 0, publisher.log_file.read_text()[-3000:]
+    replay = replayed(publisher)
+    held = {name: set(register.numbers) for name, register in replay.index.registers.items()}
+    assert held == asking.registers
+    told = evidence(stage)
+    ended = {request for _, request in told} - {request for _, request in asking.told}
+    assert {key: n for key, n in told.items() if key[1] not in ended} == dict(asking.told), (
+        "each request once"
+    )
+    turned = refused(stage)
+    assert sorted(name for name, reason in turned if reason != "ended") == sorted(asking.refused)
+    assert len(turned) == len(set(turned)), "each refusal once"
+    print(
+        f"\n{KILLS} kills, {asking.sent} requests, {asking.files} files, {replay.index.position} log offsets"
+    )
+
+
+def _begun(publisher) -> int:
+    return publisher.log_file.read_text().count('"publishing"') if publisher.log_file.exists() else 0
+
+
+def _all_done(folder, files: int) -> bool:
+    done = [path for path in folder.rglob("list-*.txt") if path.parent.name == "done"]
+    return len(done) == files
+
+
+def test_a_second_publisher_says_who_owns_the_registers_and_ends(kafka, stages):
+    """Two publishers would put each other out of work in turns, and nobody would know which one is at fault."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    with PublisherProcess(stage, None, "first") as first:
+        wait_until(first.ready, 30)
+        second = PublisherProcess(stage, None, "second").start()
+        assert second.process.wait(40) == 1
+        (line,) = [line for line in second.lines() if line["event"] == "cannot publish"]
+        assert f"process {first.process.pid} on" in line["why"] and "internal" in line["why"]
+        refusal = run(
+            ["lists", "import", str(stage.list_file([33612345678])), "--register", "internal@acme"], first.env
+        )
+        assert refusal.returncode == 1 and f"process {first.process.pid} on" in refusal.stderr
+        other = run_json(
+            ["lists", "import", str(stage.list_file([33612345678])), "--register", "bloctel"], first.env
+        )
+        assert other["added"] == 1, "registers that the daemon does not own are anybody's"
+        assert first.stop()[0] == 0
+    with PublisherProcess(stage, None, "third") as third:
+        wait_until(third.ready, 30)
+        assert third.stop()[0] == 0
+
+
+def test_a_publisher_taken_for_dead_is_fenced_and_ends_or_goes_on(kafka, stages):
+    """A frozen machine that thaws would publish on what it knew before, and break the chain for every worker."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    ask = Producer({"bootstrap.servers": kafka.bootstrap})
+
+    def opt_out(number):
+        said = {"id": f"r{number}", "request": "opt-out", "number": f"+{number}"}
+        ask.produce(stage.topics["requests"], json.dumps(said).encode())
+        assert ask.flush(10) == 0
+
+    first = PublisherProcess(stage, None, "first")
+    with first:
+        wait_until(first.ready, 30)
+        opt_out(33612000001)
+        wait_until(lambda: lag(stage, first) == 0, 10)
+        first.send(signal.SIGSTOP)
+        opt_out(33612000002)
+        effect = run_json(
+            ["lists", "import", str(stage.list_file([33612000003])), "-r", "internal", "--adds"], first.env
+        )
+        assert effect["count"] == 2, "the import found it silent, and took over"
+        first.send(signal.SIGCONT)
+        wait_until(lambda: lag(stage, first) == 0, 30)
+        assert first.alive, "nobody else publishes: it goes on"
+        first.send(signal.SIGSTOP)
+        with PublisherProcess(stage, None, "second") as second:
+            wait_until(second.ready, 40)
+            opt_out(33612000004)
+            wait_until(lambda: lag(stage, first) == 0, 10)
+            first.send(signal.SIGCONT)
+            assert first.process.wait(30) == 1
+            (line,) = [line for line in first.lines() if line["event"] == "cannot publish"]
+            assert f"process {second.process.pid} on" in line["why"]
+            assert second.stop()[0] == 0
+    index = replayed(first).index
+    assert set(index.registers["internal"].numbers) == {33612000000 + n for n in (1, 2, 3, 4)}
+    assert set(evidence(stage).values()) == {1}
+
+
+def test_the_folder_refuses_with_figures_and_keeps_every_file(kafka, stages):
+    """A list that was cut off would empty a register over night, or a file vanish without a word."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    folder = stage.folder / "drop"
+    folder.mkdir()
+    numbers = list(range(33612000000, 33612001000))
+    with PublisherProcess(stage, folder, lists__max_change_of="tps=0.6") as publisher:
+        drop(folder, "bloctel", "a.txt", numbers)
+        drop(folder, "tps", "a.txt", numbers)
+        drop(folder, "internal", "a.txt", numbers[:10])
+        wait_until(lambda: len(list(folder.rglob("done/*.json"))) == 3, 40)
+        drop(folder, "bloctel", "b.txt", numbers[:500])
+        drop(folder, "tps", "b.txt", numbers[:500])
+        drop(folder, "internal", "b.txt", numbers[9:11])
+        (folder / "bloctel" / "c.txt").write_text("no list\nat all\n")
+        (folder / "bloctel" / "d.txt.part").write_text("+33612999999\n")
+        wait_until(lambda: len(list(folder.rglob("*/*.json"))) == 7, 40)
+        drop(folder, "bloctel/allow-change", "e.txt", numbers[:500])
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6))
+        (folder / "paused").mkdir()
+        (folder / ".paused").write_text(f"phone,expires\n+33612000000,{ends}\n+33612000001,\n")
+        (folder / ".paused").rename(folder / "paused" / "f.csv")
+        wait_until(lambda: len(list(folder.rglob("*/*.json"))) == 9, 40)
+        wait_until(lambda: publisher.logged("ended", register="paused"), 30)
+        assert publisher.stop()[0] == 0
+    counts = {name: len(register.numbers) for name, register in replayed(publisher).index.registers.items()}
+    assert counts == {"bloctel": 500, "tps": 500, "internal": 11, "paused": 1}
+    refusal = json.loads((folder / "bloctel/refused/b.txt.report.json").read_text())
+    assert "remove 500 (50.0%)" in refusal["why"] and "--allow-change" in refusal["why"]
+    assert (folder / "bloctel/refused/b.txt").is_file() and (folder / "bloctel/refused/c.txt").is_file()
+    assert (folder / "bloctel/d.txt.part").is_file()
+
+
+def test_a_request_is_sealed_within_a_second(kafka, stages):
+    """Who opted out would be called for as long as the publisher gathers others' requests."""
+    stage = stages(kafka.bootstrap, partitions=3)
+    with PublisherProcess(stage, None) as publisher:
+        wait_until(publisher.ready, 30)
+        ask = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
+        for at in range(2_000):
+            number = 33_612_000_000 + at
+            said = {"id": f"r{at}", "request": "opt-out", "number": f"+{number}"}
+            ask.produce(stage.topics["requests"], json.dumps(said).encode(), str(number).encode())
+            ask.poll(0)
+            if at % 10 == 9:
+                time.sleep(0.01)
+        assert ask.flush(10) == 0
+        wait_until(lambda: lag(stage, publisher) == 0, 20)
+        assert publisher.stop()[0] == 0
+    took = []
+    for message in read_all(kafka.bootstrap, stage.topics["log"]):
+        if dict(message.headers())["part"] == b"requests":
+            sealed = message.timestamp()[1]
+            took += [sealed - json.loads(line)["timestamp"] for line in message.value().splitlines()]
+    took.sort()
+    p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
+    print(f"\n{len(took)} requests: produced to sealed p50 {p50} ms, p99 {p99} ms, worst {took[-1]} ms")
+    assert len(took) == 2_000 and p99 < 1_000

@@ -1,0 +1,181 @@
+"""The opposition log on a real Kafka: its end among markers and aborted records, beginning in its middle, seeking."""
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_scrub.errors import Corrupt
+from stream_scrub.kafka import options
+from stream_scrub.kafka.log import KafkaLogReader
+from stream_scrub.kafka.writer import KafkaLogWriter
+from stream_scrub.lists import diff, publish, wire
+from stream_scrub.lists.begin import begin, check_seals, last_seal
+from stream_scrub.lists.follow import replay_to_end
+from stream_scrub.lists.keeper import Keeper
+from stream_scrub.lists.publish import records_of
+from stream_scrub.model import Deadline
+from tests.fakes.log import Log
+from tests.fakes.publisher import AT, NOW, SOURCE, Publisher
+
+LONG = {"retention.ms": "-1"}
+
+
+class OnKafka(Publisher):
+    """The tests' publisher, on a real log."""
+
+    def __init__(self, bootstrap: str, topic: str, **more) -> None:
+        self.bootstrap, self.topic = bootstrap, topic
+        self._reader = reader(bootstrap, topic)
+        super().__init__(Log(), **more)
+        self.writer = writer(bootstrap, topic)
+
+    def restart(self, start="latest-full") -> None:
+        self.replay = begin(self._reader, Deadline.after(20), start=start, keep_ends=True)
+        self.catch_up()
+
+
+def reader(bootstrap, topic):
+    return KafkaLogReader(options.log_reader_options(bootstrap, {}, {}, group_id="g", logs=None), topic)
+
+
+def writer(bootstrap, topic, register="list"):
+    made = options.publisher_options(bootstrap, {}, {}, log_topic=topic, register=register, logs=None)
+    return KafkaLogWriter(made, topic, Deadline.after(20))
+
+
+def abort(bootstrap, topic, count=3, *, leave_open=False):
+    """Records of a publisher that gave up, or that was killed and is not back yet."""
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "transactional.id": f"abort-{topic}", "transaction.timeout.ms": 2000}
+    )
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for i in range(count):
+        producer.produce(topic, b"x", b"list", 0, headers=wire.part_headers("adds", "list", 99, i))
+    producer.flush(10)
+    if leave_open:
+        return producer
+    producer.abort_transaction(10)
+    return None
+
+
+@pytest.fixture
+def log(kafka, topic):
+    return kafka.bootstrap, topic("log", config=LONG)
+
+
+def whole(log, start, **more):
+    made = reader(*log)
+    replay = begin(made, Deadline.after(20), start=start, **more)
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    made.close()
+    return replay
+
+
+def test_an_empty_log_begins(log):
+    """A worker would not start before the first import."""
+    for start in ("beginning", "latest-full"):
+        assert whole(log, start).index.position == -1
+
+
+def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):
+    """A worker started today would judge otherwise than one that has run for years."""
+    publisher = OnKafka(*log, full_every=6)
+    for number in range(5):
+        abort(*log, count=1 + 9 * number)
+        publisher.import_list("list", {number: NOW + number, 1000: 0})
+    abort(*log, count=200)
+
+    replays = [whole(log, start, keep_ends=True) for start in ("beginning", "latest-full")]
+    for replay in replays:
+        register = replay.index.registers["list"]
+        assert (set(register.numbers), register.seq, register.chain) == (
+            {4, 1000},
+            publisher.base("list").seq,
+            publisher.base("list").chain,
+        )
+        assert register.next_end.timestamp() == NOW + 4
+    assert publisher.replay.known("list").starts["list"][0] > 0
+    found = last_seal(publisher._reader, Deadline.after(20))
+    assert found.offset == replays[0].index.position
+
+
+def test_an_open_transaction_is_after_the_end(log):
+    """A worker would wait for a publisher that was killed, and not start."""
+    publisher = OnKafka(*log)
+    publisher.import_list("list", {1: 0})
+    left = abort(*log, leave_open=True)
+
+    assert set(whole(log, "latest-full").index.registers["list"].numbers) == {1}
+    assert left is not None
+
+
+def test_the_reader_goes_on_where_it_is_put(log):
+    """A snapshot would cost as much as the whole log."""
+    publisher = OnKafka(*log)
+    positions = [publisher.import_list("list", dict.fromkeys(range(n), 0)).position for n in range(1, 5)]
+    made = reader(*log)
+    first, end = made.bounds()
+    assert (first, end) == (0, positions[-1] + 2)
+    for position in reversed(positions):
+        made.seek(position)
+        records = []
+        deadline = Deadline.after(20)
+        at_end = False
+        while not at_end and not deadline.passed:
+            some, at_end = made.read(0.5)
+            records += some
+        assert [r.offset for r in records if r.offset in positions] == [p for p in positions if p >= position]
+        assert records[0].offset == position
+    chain = publisher.base("list").chain
+    check_seals(made, {positions[-1]: chain}, Deadline.after(20))
+    for place, said in ((positions[0], chain), (positions[-1] + 1, chain), (10_000, chain)):
+        with pytest.raises(ValueError, match=r"seal|position"):
+            check_seals(made, {place: said}, Deadline.after(20))
+
+
+def test_a_snapshot_goes_on(log, tmp_path):
+    """A restarted worker would hold for ever, or miss what was published meanwhile."""
+    publisher = OnKafka(*log)
+    publisher.import_list("list", {1: NOW + 5, 2: 0})
+    keeper = Keeper(tmp_path, log[1])
+    keeper.offer(whole(log, "beginning").state)
+    keeper.stop()
+    publisher.import_list("internal", {3: 0})
+    publisher.remove("list", [2])
+
+    made = reader(*log)
+    replay = Keeper(tmp_path, log[1]).begin(made, Deadline.after(20))
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    held = {name: set(register.numbers) for name, register in replay.index.registers.items()}
+    assert held == {"list": {1}, "internal": {3}}
+
+
+def test_offsets_that_are_gone_are_an_error_wherever_the_reader_is_put(log):
+    """A truncated log would be read from its new start, with deltas missing."""
+    made = reader(*log)
+    made.seek(500)
+    with pytest.raises(Corrupt):
+        replay_to_end(made, Deadline.after(20))
+
+
+def test_a_restatement_of_several_parts_is_where_a_follower_begins(log, monkeypatch):
+    """A register could only be stated anew while it is small."""
+    monkeypatch.setattr(publish, "_NUMBERS_A_RECORD", 10**9)
+    publisher = OnKafka(*log, full_every=1)
+    listed = {33_600_000_000 + 100 * number: NOW + number % 3 for number in range(300_000)}
+    publisher.import_list("list", listed)
+    records, seal = records_of(
+        publisher.base("list"),
+        diff.full(publisher.base("list").numbers, publisher.base("list").numbers),
+        AT,
+        SOURCE,
+        known=publisher.replay.known("list"),
+        full_every=1,
+    )
+    assert seal.kind == "full" and len(records) > 2
+    publisher.writer.publish(records)
+    publisher.catch_up()
+    publisher.import_list("internal", {1: 0})
+    late = whole(log, "latest-full", keep_ends=True)
+    assert late.index.registers["list"].seq == 2
+    assert len(late.index.registers["list"].numbers) == len(listed)

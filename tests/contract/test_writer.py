@@ -1,0 +1,125 @@
+"""The register's writer on a real Kafka: who it fences, what it waits for, and what is one with a delta."""
+
+import time
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from stream_scrub.errors import TakenOver, Unavailable
+from stream_scrub.kafka import options
+from stream_scrub.kafka.requests import Note, Requests
+from stream_scrub.kafka.writer import KafkaLogWriter
+from stream_scrub.lists.wire import seal_headers
+from stream_scrub.model import Deadline, Request
+from tests.support.outcome import read_all
+
+LONG = {"retention.ms": "-1"}
+
+
+@pytest.fixture
+def log(kafka, topic):
+    return kafka.bootstrap, topic("log", config=LONG)
+
+
+def writer(log, register, wait_s=20.0, also=()):
+    bootstrap, topic = log
+    made = options.publisher_options(bootstrap, {}, {}, log_topic=topic, register=register, logs=None)
+    return KafkaLogWriter(made, topic, Deadline.after(wait_s), also)
+
+
+def record(register, seq):
+    return register.encode(), b"x", seal_headers(register, seq)
+
+
+def test_a_register_and_its_scoped_ones_have_one_publisher(log):
+    """The daemon and an import of a campaign's register would publish side by side."""
+    first = writer(log, "internal@acme")
+    first.publish([record("internal@acme", 1)])
+    other = writer(log, "consent")
+    second = writer(log, "internal")
+    with pytest.raises(TakenOver):
+        first.publish([record("internal@acme", 2)])
+    first.close()
+    assert second.publish([record("internal", 1)]) > 0
+    assert other.publish([record("consent", 1)]) > 0
+    seen = [message.key() for message in read_all(*log)]
+    assert seen == [b"internal@acme", b"internal", b"consent"]
+
+
+def test_it_is_open_only_when_nothing_of_its_register_is_hidden(log):
+    """Behind another register's open transaction our own last deltas cannot be read: the next one would have their
+    sequence number again, and every worker would find the log corrupt."""
+    mine = writer(log, "internal")
+    blocking = Producer({"bootstrap.servers": log[0], "transactional.id": f"slow-{log[1]}"})
+    blocking.init_transactions(20)
+    blocking.begin_transaction()
+    blocking.produce(log[1], b"x", b"other", 0)
+    blocking.flush(10)
+    mine.publish([record("internal", 1)])
+    assert not list(read_all(*log)), "committed, and nobody sees it"
+    with pytest.raises(Unavailable, match="still open"):
+        writer(log, "internal", wait_s=2.0)
+    started = time.monotonic()
+    blocking.abort_transaction(10)
+    writer(log, "internal").close()
+    assert time.monotonic() - started < 15
+    assert len(list(read_all(*log))) == 1
+
+
+def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
+    """A refused request would be reported twice, or an opt-out be counted as done that is not on the log."""
+    bootstrap = log[0]
+    asked, refused, group = topic("asked", partitions=2), topic("refused"), f"g-{log[1]}"
+    made = options.requests_options(bootstrap, {}, {}, group_id=group, logs=None)
+    requests = Requests(made, options.admin_options(bootstrap, {}, logs=None), asked)
+    ask = Producer({"bootstrap.servers": bootstrap})
+    ask.produce(asked, b"nonsense", b"k", partition=1, headers=[("trace", b"1")])
+    ask.flush(10)
+    mine = writer(log, "internal", also=[refused])
+    requests.begin(Deadline.after(20))
+    deadline = time.monotonic() + 20
+    got: list[Request] = []
+    while not got and time.monotonic() < deadline:
+        got = requests.poll(0.2, 0.05, 10)
+    assert [(r.partition, r.offset, r.key, r.value, r.headers) for r in got] == [
+        (1, 0, b"k", b"nonsense", [("trace", b"1")])
+    ]
+    note = Note("me", 1, frozenset({"internal"}))
+    beside = requests.beside(note, {1: 1}, refused, got)
+    writer(log, "internal", also=[refused]).close()
+    with pytest.raises(TakenOver):
+        mine.publish([record("internal", 1)], beside)
+    assert requests.note().owner == "" and requests.lag() == 1
+    assert not list(read_all(bootstrap, refused)) and not list(read_all(*log))
+    again = writer(log, "internal", also=[refused])
+    again.publish([record("internal", 1)], beside)
+    assert requests.note() == note and requests.lag() == 0
+    (turned,) = read_all(bootstrap, refused)
+    assert (turned.key(), turned.value(), turned.headers()) == (b"k", b"nonsense", [("trace", b"1")])
+    assert turned.timestamp()[1] == got[0].timestamp_ms
+    assert again.publish([], requests.beside(note._replace(beat=2), {})) == -1
+    assert requests.note().beat == 2
+
+
+def test_requests_that_were_deleted_unread_are_counted(log, topic):
+    """A publisher that was away for longer than the topic keeps requests would go on as if nothing had been lost."""
+    bootstrap = log[0]
+    asked, group = topic("asked"), f"g-{log[1]}"
+    ask = Producer({"bootstrap.servers": bootstrap})
+    for _ in range(5):
+        ask.produce(asked, b"x")
+    ask.flush(10)
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    reader.commit(offsets=[TopicPartition(asked, 0, 1)], asynchronous=False)
+    reader.close()
+    admin = options.admin_options(bootstrap, {}, logs=None)
+    made = options.requests_options(bootstrap, {}, {}, group_id=group, logs=None)
+    requests = Requests(made, admin, asked)
+    assert requests.topic_id() and requests.partitions() == 1
+    keeper = AdminClient(admin)
+    (deleted,) = keeper.delete_records([TopicPartition(asked, 0, 3)]).values()
+    deleted.result(20)
+    requests.begin(Deadline.after(20))
+    assert requests.missed == 2 and requests.lag() == 2
+    requests.close()

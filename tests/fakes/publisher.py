@@ -1,0 +1,114 @@
+"""A publisher on the log in memory, as a daemon is one: it follows the log, and publishes on what it knows from it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from pyroaring import BitMap64
+
+from stream_scrub.index import Register
+from stream_scrub.lists import diff
+from stream_scrub.lists.begin import begin
+from stream_scrub.lists.diff import Delta, Stated
+from stream_scrub.lists.ends import Ends, ended, with_ends
+from stream_scrub.lists.follow import replay_to_end
+from stream_scrub.lists.publish import Published, publish
+from stream_scrub.lists.replay import Replay
+from stream_scrub.lists.wire import Source
+from stream_scrub.model import Deadline, RegisterKind
+from tests.fakes.log import Log, Reader, Writer
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+NOW = int(AT.timestamp())
+SOURCE = Source("list.csv", "ab" * 32)
+
+
+def bitmap(numbers) -> BitMap64:
+    return BitMap64(sorted(numbers))
+
+
+def stated(ends: Mapping[int, int]) -> Stated:
+    """Ends by number, 0 for none, as a delta says them."""
+    return Stated(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64))
+
+
+def as_dict(ends: Ends) -> dict[int, int]:
+    """When each number ends that does."""
+    said = ends.stated()
+    return dict(zip(said.numbers.tolist(), said.ends.tolist(), strict=True))
+
+
+class Publisher:
+    """Publishes each register anew; `restart` forgets all that it knew and reads the log again."""
+
+    def __init__(self, log: Log, *, full_every: int = 1000, start="latest-full") -> None:
+        self.log = log
+        self.writer = Writer(log)
+        self.full_every = full_every
+        self.published: list[Published] = []
+        self.restart(start)
+
+    def restart(self, start="latest-full") -> None:
+        self._reader = Reader(self.log)
+        self.replay = begin(self._reader, Deadline.after(5), start=start, keep_ends=True)
+        self.catch_up()
+
+    def catch_up(self) -> Replay:
+        replay_to_end(self._reader, Deadline.after(5), replay=self.replay)
+        return self.replay
+
+    def base(self, name: str, kind: RegisterKind = RegisterKind.DENY) -> Register:
+        return self.replay.index.registers.get(name) or Register.empty(name, kind, AT)
+
+    def put(
+        self, name: str, delta: Delta, kind: RegisterKind = RegisterKind.DENY, hours: int = 0
+    ) -> Published:
+        """Publish a delta and take in what is on the log then."""
+        made = publish(
+            self.writer,
+            self.base(name, kind),
+            delta,
+            AT + timedelta(hours=hours),
+            SOURCE,
+            known=self.replay.known(name),
+            full_every=self.full_every,
+        )
+        self.catch_up()
+        self.published.append(made)
+        return made
+
+    def import_list(
+        self,
+        name: str,
+        listed: Mapping[int, int],
+        kind: RegisterKind = RegisterKind.DENY,
+        *,
+        adding: bool = False,
+    ) -> Published:
+        """A full list, or one to add: each number with its end, or 0."""
+        numbers = bitmap(listed)
+        change = (diff.adding if adding else diff.full)(self.base(name, kind).numbers, numbers)
+        wanted = stated({number: end for number, end in sorted(listed.items()) if end})
+        return self.put(name, with_ends(change, self.replay.known(name).ends, numbers, wanted), kind)
+
+    def remove(self, name: str, numbers) -> Published:
+        return self.put(name, diff.removing(self.base(name).numbers, bitmap(numbers)))
+
+    def end(self, name: str, now: int) -> Published | None:
+        """Publish what has ended by now, if anything has."""
+        delta = ended(self.replay.known(name).ends, datetime.fromtimestamp(now, UTC))
+        return None if delta.is_empty else self.put(name, delta)
+
+    def request(self, name: str, delta: Delta, lines) -> Published:
+        return self.put(name, replace(delta, reason="requests", requests=lines))
+
+
+def followed(
+    log: Log, *, start="beginning", keep_ends: bool = False, at_once: int = 1000, digest_of=None
+) -> Replay:
+    """A replay of the whole log by somebody else."""
+    reader = Reader(log, at_once)
+    replay = begin(reader, Deadline.after(5), start=start, keep_ends=keep_ends, digest_of=digest_of)
+    replay_to_end(reader, Deadline.after(5), replay=replay)
+    return replay

@@ -1,0 +1,635 @@
+"""The log with ends, evidence, rules and full sets: every way to read it comes to the same, and nothing damaged gets in."""
+
+import json
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scrub.errors import Corrupt
+from stream_scrub.lists import diff, wire
+from stream_scrub.lists.begin import begin, last_seal
+from stream_scrub.lists.follow import replay_to_end
+from stream_scrub.lists.publish import rules_records
+from stream_scrub.lists.replay import Replay
+from stream_scrub.model import Deadline, RegisterKind
+from tests.fakes.log import Log, Reader
+from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed, stated
+
+NUMBERS = st.one_of(st.integers(33_600_000_000, 33_600_000_015), st.integers(0, 2**50))
+ENDS = st.dictionaries(NUMBERS, st.one_of(st.just(0), st.integers(NOW - 5, NOW + 5)), max_size=12)
+KINDS = {"list": RegisterKind.DENY, "internal": RegisterKind.DENY, "consent": RegisterKind.ALLOW}
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(list(KINDS)),
+        st.sampled_from(["full", "adding", "removing", "end", "request", "rules", "abort"]),
+        ENDS,
+    ),
+    min_size=1,
+    max_size=12,
+)
+FULL_EVERY = st.sampled_from([1, 4, 1000])
+
+
+def digest_of(text):
+    return "fr@" + sha256(text).hexdigest()[:6]
+
+
+def put_rules(publisher, texts):
+    records, _ = rules_records(
+        publisher.replay.rules,
+        {digest_of(text): text for text in texts},
+        AT,
+        SOURCE,
+        known=publisher.replay.known(wire.RULES),
+        full_every=publisher.full_every,
+    )
+    publisher.writer.publish(records)
+    publisher.catch_up()
+
+
+def publish_steps(steps, full_every, log=None):
+    """Publish them all; the log, the registers with their ends as dictionaries, and the rules' texts."""
+    publisher = Publisher(log or Log(5), full_every=full_every)
+    publisher.replay._digest_of = digest_of
+    model, texts = {}, {}
+    for name, step, listed in steps:
+        held = model.get(name, {})
+        if step in ("full", "adding"):
+            publisher.import_list(name, listed, KINDS[name], adding=step == "adding")
+            model[name] = {**(held if step == "adding" else {}), **listed}
+        elif step == "removing" and name in model:
+            publisher.remove(name, listed)
+            model[name] = {number: end for number, end in held.items() if number not in listed}
+        elif step == "end" and name in model:
+            publisher.end(name, NOW)
+            model[name] = {number: end for number, end in held.items() if not 0 < end <= NOW}
+        elif step == "request" and name in model and listed:
+            number = min(listed)
+            line = wire.request_line(1, len(held), NOW, b'{"request":"opt-out","number":"+%d"}' % number)
+            publisher.request(name, diff.adding(publisher.base(name).numbers, bitmap([number])), [line])
+            model[name] = {number: 0, **held}
+        elif step == "rules":
+            added = [b"rule %d" % number for number in listed]
+            put_rules(publisher, added)
+            texts |= {digest_of(text): text for text in added}
+        elif step == "abort":
+            publisher.log.skip(3)
+    return publisher, model, texts
+
+
+def registers(replay):
+    return {name: set(register.numbers) for name, register in replay.index.registers.items()}
+
+
+def same(one, other):
+    """Two followers that know the same."""
+    assert one.index.position == other.index.position and one.unsealed is other.unsealed is None
+    assert registers(one) == registers(other)
+    for name, register in one.index.registers.items():
+        for part in ("kind", "seq", "chain", "effective_at", "position", "source", "next_end"):
+            assert getattr(register, part) == getattr(other.index.registers[name], part)
+    rules, others = one.state.rules, other.state.rules
+    assert (rules.seq, rules.chain, rules.position) == (others.seq, others.chain, others.position)
+    assert rules.texts.keys() == others.texts.keys()
+    assert one.state.starts == other.state.starts
+
+
+@given(STEPS, FULL_EVERY, st.integers(1, 4))
+def test_every_way_to_read_the_log_comes_to_the_same(steps, full_every, at_once):
+    """A worker started today would judge otherwise than one that has run for years."""
+    publisher, model, texts = publish_steps(steps, full_every)
+    log = publisher.log
+
+    whole = followed(log, keep_ends=True, digest_of=digest_of, at_once=at_once)
+    assert registers(whole) == {name: set(ends) for name, ends in model.items()}
+    for name, ends in model.items():
+        assert as_dict(whole.known(name).ends) == {number: end for number, end in ends.items() if end}
+        assert as_dict(publisher.replay.known(name).ends) == as_dict(whole.known(name).ends)
+    assert whole.rules.texts == texts
+    same(whole, publisher.replay)
+    same(whole, followed(log, at_once=at_once))
+    for keep_ends in (False, True):
+        late = followed(log, start="latest-full", keep_ends=keep_ends, digest_of=digest_of, at_once=at_once)
+        same(whole, late)
+        assert late.rules.texts == texts
+        if keep_ends:
+            assert all(as_dict(late.known(n).ends) == as_dict(whole.known(n).ends) for n in model)
+
+
+@given(STEPS, FULL_EVERY)
+def test_the_next_end_is_on_the_seal(steps, full_every):
+    """A follower would not notice that nobody publishes a register's ends any more."""
+    publisher, model, _ = publish_steps(steps, full_every)
+
+    for name, register in followed(publisher.log).index.registers.items():
+        earliest = min((end for end in model[name].values() if end), default=None)
+        assert (register.next_end and int(register.next_end.timestamp())) == earliest
+
+
+@given(STEPS, FULL_EVERY)
+def test_what_was_asked_for_is_on_the_log_as_it_came(steps, full_every):
+    """The proof of an opt-out would be lost, or not be what the person sent."""
+    publisher, _, _ = publish_steps(steps, full_every)
+    lines = [
+        json.loads(line)
+        for record in publisher.log.records
+        if dict(record.headers)["part"] == b"requests"
+        for line in record.value.splitlines()
+    ]
+    sealed = [
+        json.loads(record.value)
+        for record in publisher.log.records
+        if dict(record.headers)["part"] == b"seal"
+    ]
+
+    assert len(lines) == sum(seal["requests"] for seal in sealed)
+    assert {seal["reason"] for seal in sealed if seal["requests"]} <= {"requests"}
+    assert all(line["request"]["request"] == "opt-out" and line["partition"] == 1 for line in lines)
+
+
+def sample():
+    """A log with every kind of part, full sets, and a register that is hardly ever published."""
+    steps = [
+        ("consent", "full", {33_600_000_001: NOW - 1, 33_600_000_002: NOW + 9, 447_400_123_456: 0}),
+        ("list", "full", {1: 0, 2: 0}),
+        ("internal", "full", {7: 0}),
+        ("internal", "request", {8: 0}),
+        ("consent", "end", {}),
+        ("internal", "rules", {3: 0}),
+        ("internal", "adding", {9: NOW + 3}),
+        ("internal", "removing", {9: 0}),
+        ("list", "adding", {5: 0}),
+    ]
+    return publish_steps(steps, 6)[0].log
+
+
+LOG = sample()
+PLACES = range(len(LOG.records))
+
+
+def damaged(place, **fields):
+    log = Log(LOG.start)
+    log.records = [*LOG.records[:place], LOG.records[place]._replace(**fields), *LOG.records[place + 1 :]]
+    log.end = LOG.end
+    return log
+
+
+def delta_starts(place):
+    """The offset of the first record of the delta that a record belongs to."""
+    key, seq = LOG.records[place].key, dict(LOG.records[place].headers)["seq"]
+    return min(r.offset for r in LOG.records if r.key == key and dict(r.headers)["seq"] == seq)
+
+
+def test_the_sample_has_everything():
+    """The damages below would be done to half a log."""
+    kinds = {dict(record.headers)["part"] for record in LOG.records}
+    fulls = [json.loads(r.value) for r in LOG.records if dict(r.headers)["part"] == b"seal"]
+
+    assert kinds == {b"adds", b"removes", b"ends", b"requests", b"rules", b"seal"}
+    assert {(s["register"], s["kind"] == "full" and s["seq"] > 1) for s in fulls} >= {
+        ("consent", True),
+        ("internal", True),
+        ("list", True),
+    }
+    assert followed(LOG, start="latest-full").index.position == LOG.records[-1].offset
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("keep_ends", [False, True])
+def test_every_flipped_bit_is_refused_by_who_reads_it_all(place, keep_ends):
+    """A disk's fault would change when a consent ends, or what somebody asked for."""
+    value = LOG.records[place].value
+    for at in range(0, len(value), 3):
+        flipped = value[:at] + bytes([value[at] ^ 1 << (at * 5 + place) % 8]) + value[at + 1 :]
+        with pytest.raises(Corrupt) as caught:
+            followed(damaged(place, value=flipped), keep_ends=keep_ends)
+        assert int(str(caught.value).partition("log offset ")[2].split(":")[0]) >= delta_starts(place)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_flipped_bit_is_refused_by_who_begins_at_the_full_sets_or_not_read(place):
+    """A follower without the history would believe what one with it refuses."""
+    sound = followed(LOG, start="latest-full")
+    reader = Reader(LOG)
+    value = LOG.records[place].value
+    for at in range(0, len(value), 3):
+        flipped = value[:at] + bytes([value[at] ^ 1 << (at * 5 + place) % 8]) + value[at + 1 :]
+        try:
+            late = followed(damaged(place, value=flipped), start="latest-full")
+        except Corrupt:
+            continue
+        same(sound, late)  # it lies before the register's latest full set
+    assert last_seal(reader, Deadline.after(1)).offset == LOG.records[-1].offset
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_dropped_record_is_missed_by_who_begins_at_the_full_sets(place):
+    """A follower without the history would not notice that a register is gone."""
+    sound = followed(LOG, start="latest-full")
+    log = damaged(place)
+    del log.records[place]
+    try:
+        late = followed(log, start="latest-full")
+    except Corrupt:
+        return
+    if place == len(LOG.records) - 1:  # only a shorter log
+        return
+    assert registers(late) == registers(sound) or late.unsealed is not None
+
+
+@pytest.mark.parametrize("name", [b"consent", b"list", b"rules", b"internal"])
+def test_a_register_that_lost_its_last_delta_is_missed_by_the_others(name):
+    """The last opt-outs of a register could be taken off the log, and no chain would tell."""
+    log = damaged(0)
+    last = max(p for p in PLACES if LOG.records[p].key == name)
+    seq = dict(LOG.records[last].headers)["seq"]
+    log.records = [r for r in LOG.records if not (r.key == name and dict(r.headers)["seq"] == seq)]
+    if last == len(LOG.records) - 1:  # only a shorter log
+        assert followed(log).index.position < LOG.records[-1].offset
+    else:
+        with pytest.raises(Corrupt, match=f"register {name.decode()}: a delta is missing"):
+            followed(log)
+
+
+def resealed(name, base, parts, **fields):
+    """A log on which somebody with the right to write sealed something that is wrong; `base` is published before."""
+    publisher = Publisher(Log())
+    publisher.import_list(name, base)
+    register = publisher.base(name)
+    records = []
+    for i, (side, value) in enumerate(parts):
+        records.append((name.encode(), value, wire.part_headers(side, name, 2, i)))
+    seal = wire.Seal(
+        **{
+            "format": wire.FORMAT,
+            "register": name,
+            "register_kind": wire.Kind.DENY,
+            "kind": "delta",
+            "seq": 2,
+            "adds": 0,
+            "removes": 0,
+            "count": len(base),
+            "effective_at": wire.utc_seconds(AT),
+            "source": SOURCE,
+            "parts": wire.digests([value for _, value in parts]),
+            "previous": register.chain,
+            "chain": "",
+            **fields,
+        }
+    )
+    value, _ = wire.encode_seal(seal, register.chain)
+    publisher.writer.publish([*records, (name.encode(), value, wire.seal_headers(name, 2))])
+    return publisher.log
+
+
+def utc(moment):
+    return wire.utc_seconds(AT.fromtimestamp(moment, AT.tzinfo))
+
+
+ENDS_OF_1 = wire.encode_ends(stated({1: NOW + 5}))[0]
+WRONG = {
+    "an end of a number that is not held": {
+        "parts": [("ends", wire.encode_ends(stated({3: NOW + 5}))[0])],
+        "ends": 1,
+        "next_end": utc(NOW + 5),
+    },
+    "an end of a number that is removed": {
+        "parts": [("removes", bitmap([1]).serialize()), ("ends", ENDS_OF_1)],
+        "removes": 1,
+        "ends": 1,
+        "count": 1,
+        "next_end": utc(NOW + 5),
+    },
+    "another count of ends": {"parts": [("ends", ENDS_OF_1)], "ends": 2, "next_end": utc(NOW + 5)},
+    "ends without next end": {"parts": [("ends", ENDS_OF_1)], "ends": 1},
+    "a later next end": {"parts": [("ends", ENDS_OF_1)], "ends": 1, "next_end": utc(NOW + 6)},
+    "an earlier next end": {"parts": [("ends", ENDS_OF_1)], "ends": 1, "next_end": utc(NOW + 4)},
+    "a next end out of nothing": {"parts": [], "next_end": utc(NOW + 5)},
+    "a next end without zone": {"parts": [("ends", ENDS_OF_1)], "ends": 1, "next_end": utc(NOW + 5)[:-1]},
+    "a number that ends twice": {
+        "parts": [("ends", ENDS_OF_1), ("ends", ENDS_OF_1)],
+        "ends": 2,
+        "next_end": utc(NOW + 5),
+    },
+    "another count of requests": {"parts": [("requests", b"{}\n")], "requests": 2},
+    "rules in a register": {"parts": [("rules", b"text")]},
+    "a restatement that removes": {
+        "parts": [("adds", bitmap([1, 2]).serialize()), ("removes", bitmap([2]).serialize())],
+        "kind": "full",
+        "adds": 2,
+        "removes": 1,
+    },
+    "a restatement of another size": {
+        "parts": [("adds", bitmap([1, 2]).serialize())],
+        "kind": "full",
+        "adds": 2,
+        "count": 3,
+    },
+    "a restatement of other numbers": {
+        "parts": [("adds", bitmap([1, 3]).serialize())],
+        "kind": "full",
+        "adds": 2,
+    },
+    "another previous chain": {"parts": [], "previous": "0" * 64},
+    "the kind of rules": {"parts": [], "register_kind": wire.Kind.RULES},
+    "a part of no kind": {"parts": [("other", b"")]},
+}
+
+
+@pytest.mark.parametrize("keep_ends", [False, True])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_delta_that_contradicts_itself_is_refused(wrong, keep_ends):
+    """A publisher with a fault would change what every follower takes for true."""
+    with pytest.raises(Corrupt):
+        followed(resealed("list", {1: 0, 2: 0}, **WRONG[wrong]), keep_ends=keep_ends)
+
+
+@pytest.mark.parametrize("next_end", [None, NOW + 2, NOW + 6])
+def test_a_next_end_that_only_history_refutes_is_refused_by_who_keeps_it(next_end):
+    """`lists verify` would call a log sound whose followers are told a wrong next end."""
+    fields = {"parts": [("removes", bitmap([1]).serialize())], "removes": 1, "count": 2}
+    told = {**fields, "next_end": next_end and utc(next_end)}
+    log = resealed("list", {1: NOW + 1, 2: NOW + 4, 3: 0}, **told)
+
+    with pytest.raises(Corrupt, match="next end"):
+        followed(log, keep_ends=True)
+    right = resealed("list", {1: NOW + 1, 2: NOW + 4, 3: 0}, **{**told, "next_end": utc(NOW + 4)})
+    assert followed(right, keep_ends=True).index.registers["list"].next_end.timestamp() == NOW + 4
+
+
+def test_no_register_is_called_rules():
+    """A list under that name could be named by a rule, and its evidence be taken for the rules' texts."""
+    with pytest.raises(Corrupt, match="another register"):
+        followed(resealed("rules", {1: 0}, parts=[]))
+
+
+def rules_log(*texts):
+    publisher = Publisher(Log())
+    publisher.replay._digest_of = digest_of
+    for each in texts:
+        put_rules(publisher, each)
+    return publisher
+
+
+def test_rules_are_kept_by_their_digest_and_are_no_register():
+    """An old verdict could not be given again, or a rule could deny by the register `rules`."""
+    publisher = rules_log([b"one", b"two"], [b"two", b"three"])
+
+    replay = followed(publisher.log, digest_of=digest_of)
+    assert replay.rules.texts == {digest_of(text): text for text in (b"one", b"two", b"three")}
+    assert "rules" not in replay.index.registers
+    assert replay.index.position == publisher.log.records[-1].offset
+    assert followed(publisher.log).rules.texts == dict.fromkeys(replay.rules.texts)
+
+
+def test_a_text_that_has_not_its_digest_is_refused():
+    """A verdict would be explained by rules that it was not given by."""
+    log = rules_log([b"one"]).log
+    part = log.records[0]
+    log.records[0] = part._replace(
+        headers=[(n, b"fr@000000" if n == "digest" else v) for n, v in part.headers]
+    )
+
+    followed(log)  # who keeps no texts does not use the digest either
+    with pytest.raises(Corrupt, match="digest"):
+        followed(log, digest_of=digest_of)
+
+
+def sealed_rules(*deltas, digest=digest_of):
+    """A log of rules as whoever may write could have made it: for each delta its texts, kind and count."""
+    log, chain = Log(), wire.GENESIS
+    for seq, (texts, kind, count) in enumerate(deltas, 1):
+        for i, text in enumerate(texts):
+            log.append(b"rules", text, wire.part_headers("rules", "rules", seq, i, digest(text)))
+        seal = wire.Seal(
+            format=wire.FORMAT,
+            register="rules",
+            register_kind=wire.Kind.RULES,
+            kind=kind,
+            seq=seq,
+            adds=0,
+            removes=0,
+            count=count,
+            effective_at=wire.utc_seconds(AT),
+            source=SOURCE,
+            parts=wire.digests(texts),
+            previous=chain,
+            chain="",
+        )
+        value, chain = wire.encode_seal(seal, chain)
+        log.append(b"rules", value, wire.seal_headers("rules", seq))
+    return log
+
+
+ONE, TWO = b"one", b"two"
+RULES_LOGS = {
+    "sound": ([([ONE], "full", 1), ([TWO], "delta", 2), ([ONE, TWO], "full", 2)], None),
+    "a restatement that leaves one out": ([([ONE, TWO], "full", 2), ([ONE], "full", 2)], "restatement"),
+    "a restatement that adds one": ([([ONE], "full", 1), ([ONE, TWO], "full", 2)], "restatement"),
+    "one that is there already": ([([ONE], "full", 1), ([ONE], "delta", 1)], "already"),
+    "another count": ([([ONE], "full", 2)], "2"),
+    "the same one twice": ([([ONE, ONE], "full", 1)], "same rule"),
+}
+
+
+@pytest.mark.parametrize("name", RULES_LOGS)
+def test_the_rules_on_the_log_are_as_their_seals_say(name):
+    """The rules of an old verdict could be taken off the log, or be put there twice."""
+    deltas, why = RULES_LOGS[name]
+    for keep in (None, digest_of):
+        if why is None:
+            assert followed(sealed_rules(*deltas), digest_of=keep).rules.texts.keys() == {
+                digest_of(ONE),
+                digest_of(TWO),
+            }
+        else:
+            with pytest.raises(Corrupt, match=why):
+                followed(sealed_rules(*deltas), digest_of=keep)
+
+
+def test_a_restated_rule_with_another_text_of_the_same_digest_is_refused():
+    """Of two rules whose short names collide, the later would explain the verdicts of the earlier."""
+
+    def collide(_):
+        return "fr@000000"
+
+    log = sealed_rules(([ONE], "full", 1), ([TWO], "full", 1), digest=collide)
+    with pytest.raises(Corrupt, match="restatement"):
+        followed(log, digest_of=collide)
+
+
+def test_another_text_under_a_digest_that_is_taken_is_not_published():
+    """Two rules would have one name on the stamps."""
+    publisher = rules_log([b"one"])
+    with pytest.raises(ValueError, match="another text"):
+        rules_records(
+            publisher.replay.rules,
+            {digest_of(b"one"): b"other"},
+            AT,
+            SOURCE,
+            known=publisher.replay.known(wire.RULES),
+        )
+
+
+def test_a_register_with_ends_is_not_published_by_who_does_not_know_them():
+    """The seal would say a next end that is not, and every follower that keeps ends call the log corrupt."""
+    publisher = Publisher(Log())
+    publisher.import_list("consent", {1: NOW + 5}, RegisterKind.ALLOW)
+    publisher.replay = followed(publisher.log)
+
+    with pytest.raises(ValueError, match="ends are not known"):
+        publisher.put("consent", diff.adding(publisher.base("consent").numbers, bitmap([2])))
+
+
+def test_a_new_follower_reads_no_more_than_it_needs():
+    """A worker would need minutes to start when the log is ten years old."""
+    log = Log()
+    publisher = Publisher(log, full_every=50)
+    publisher.import_list("pacitel", {1: 0, 2: 0})
+    for number in range(6000):
+        publisher.request("internal", diff.adding(publisher.base("internal").numbers, bitmap([number])), [])
+
+    reader = Reader(log, at_once=100)
+    replay = begin(reader, Deadline.after(1))
+    replay_to_end(reader, Deadline.after(1), replay=replay)
+    assert len(log.records) > 12_000
+    assert len(reader.read_offsets) < 500
+    same(followed(log), replay)
+
+
+def test_what_is_needed_is_every_stretch_from_a_full_set_to_the_last_seal_and_all_after():
+    """A follower would skip a delta, and call a sound log corrupt."""
+    spans = {"a": (10, 5000), "b": (3000, 3500), "c": (9000, 9000), "d": (9001, 9500)}
+    replay = Replay.starting(spans)
+    asked = [0, 10, 11, 3000, 3501, 5000, 5001, 8999, 9000, 9001, 9400, 9500, 9501, 20_000]
+
+    assert [replay.wanted(offset) for offset in asked] == [
+        *(10, 10, 11, 3000, 3501, 5000, 9000, 9000, 9000, 9001, 9400, 9500, 9501, 20_000)
+    ]
+    assert Replay().wanted(7) == 7
+
+
+def test_a_large_register_is_restated_less_often():
+    """A national list would be written to the log again for every few opt-outs."""
+    publisher = Publisher(Log(), full_every=2)
+    publisher.import_list("list", dict.fromkeys(range(128 * 12), 0))
+    kinds = []
+    for number in range(8):
+        publisher.request("list", diff.adding(publisher.base("list").numbers, bitmap([10**6 + number])), [])
+        kinds.append(publisher.published[-1].seal.kind)
+
+    assert kinds == ["delta"] * 4 + ["full"] + ["delta"] * 3  # three offsets each, the marker among them
+
+
+def test_an_empty_log_begins_at_its_beginning():
+    """A worker would not start before the first import."""
+    assert last_seal(Reader(Log(9)), Deadline.after(1)) is None
+    assert followed(Log(9), start="latest-full").index.position == -1
+
+
+def test_the_last_seal_is_found_behind_what_was_aborted():
+    """A worker would read ten years because a publisher was killed."""
+    publisher = Publisher(Log())
+    publisher.import_list("list", {1: 0})
+    sealed = publisher.log.records[-1].offset
+    publisher.log.skip(5000)
+
+    assert last_seal(Reader(publisher.log), Deadline.after(1)).offset == sealed
+
+
+@pytest.mark.parametrize("starts", [{"list": (0, 99)}, {"list": (1, 0)}, {"list": (-1, 1)}])
+def test_starts_that_cannot_be_are_refused(starts):
+    """A follower would wait for a full set that never comes."""
+    log = resealed("list", {1: 0}, parts=[], starts=starts)
+    with pytest.raises(Corrupt, match="starts"):
+        followed(log, start="latest-full")
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        *({"list": (2, 3)}, {"list": (1, 1)}, {"other": (0, 1)}, {"other": (2, 2)}),
+        *({"other": (0, 1), "list": (1, 1)}, {"list": (0, 1), "other": (1, 1)}),
+    ],
+)
+def test_starts_where_no_full_set_begins_are_refused(starts):
+    """A follower would begin in the middle of a register and hold half of it."""
+    log = resealed("list", {1: 0}, parts=[], starts=starts)
+    for start in ("latest-full", "beginning"):
+        with pytest.raises(Corrupt):
+            followed(log, start=start)
+
+
+def test_a_start_that_is_an_ordinary_delta_is_refused():
+    """A follower that begins there would miss the ends that the deltas before it stated."""
+    publisher = Publisher(Log())
+    publisher.import_list("list", {1: NOW + 5})
+    publisher.import_list("list", {})
+    publisher.import_list("list", {2: 0})
+    third = publisher.log.records[-2].offset
+    publisher.import_list("internal", {1: 0})
+    place, seal = len(publisher.log.records) - 1, json.loads(publisher.log.records[-1].value)
+    seal["starts"]["list"][0] = third
+    del seal["chain"]
+    content = json.dumps(seal, separators=(",", ":")).encode()[:-1]
+    value = content + b',"chain":"' + wire.chain_of(wire.GENESIS, content).encode() + b'"}'
+    publisher.log.records[place] = publisher.log.records[place]._replace(value=value)
+
+    for start in ("latest-full", "beginning"):
+        with pytest.raises(Corrupt, match=r"full set|a delta is missing"):
+            followed(publisher.log, start=start)
+
+
+def test_a_restatement_that_states_other_ends_is_refused():
+    """A follower that begins at it would be told other ends than the history has."""
+    ends = {1: NOW + 5, 2: NOW + 6}
+    fields = {"kind": "full", "adds": 2, "ends": 2, "next_end": utc(NOW + 5)}
+    for said, sound in ((ends, True), ({1: NOW + 5, 2: NOW + 7}, False), ({1: NOW + 5}, False)):
+        parts = [("adds", bitmap(ends).serialize()), ("ends", wire.encode_ends(stated(said))[0])]
+        log = resealed("list", ends, parts=parts, **{**fields, "ends": len(said)})
+        if sound:
+            assert as_dict(followed(log, keep_ends=True).known("list").ends) == ends
+        else:
+            with pytest.raises(Corrupt, match="restatement"):
+                followed(log, keep_ends=True)
+
+
+def test_a_delta_that_another_publisher_has_half_written_is_read_whole_by_who_begins_later():
+    """A follower that starts at the wrong moment would call a sound log corrupt."""
+    publisher = Publisher(Log(), full_every=1)
+    publisher.import_list("list", {1: 0})
+    log = publisher.log
+    other = Publisher(Log())  # its records, taken apart below
+    other.import_list("big", {5: 0, 6: NOW + 5})
+    parts, seal = other.log.records[:-1], other.log.records[-1]
+    for part in parts:
+        log.append(part.key, part.value, part.headers)
+    publisher.catch_up()  # it has read the parts, and not yet their seal
+    for number in range(3):  # the last one says that the list begins behind those parts
+        publisher.import_list("list", {1: 0, 2 + number: 0})
+    assert json.loads(log.records[-1].value)["starts"]["list"][0] > parts[-1].offset
+    log.append(seal.key, seal.value, seal.headers)
+    publisher.import_list("list", {1: 0})
+
+    for records in (log.records, log.records[:-4]):  # by the last seal of all, and by that before the other's
+        shorter = Log(log.start)
+        shorter.records, shorter.end = records, records[-1].offset + 1
+        late = followed(shorter, start="latest-full")
+        assert registers(late)["list"] == registers(followed(shorter))["list"]
+        same(followed(shorter), late)
+        assert registers(late)["big"] == {5, 6}
+
+
+def test_a_replay_is_where_it_says():
+    """A snapshot would be taken in the middle of a delta, and the worker that starts from it hold for ever."""
+    publisher = Publisher(Log())
+    publisher.import_list("list", {1: 0})
+    replay = Replay()
+    assert replay.state.index.position == -1
+    part, seal = publisher.log.records
+    replay.take(part)
+    assert replay.state is None
+    replay.take(seal)
+    assert replay.state.starts == {"list": (part.offset, seal.offset)}

@@ -1,0 +1,185 @@
+"""Requests: any bytes come to an order or a refusal, and a batch that is cut off anywhere is applied once."""
+
+import json
+from collections import Counter
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from stream_scrub.lists.orders import families, in_order, take
+from stream_scrub.lists.publish import records_of
+from stream_scrub.lists.requests import Order, Refusal, Terms, read
+from stream_scrub.lists.wire import Cursor, Source
+from stream_scrub.model import RegisterKind, Request
+from tests.fakes.jsonish import VALUES, broken, prospects
+from tests.fakes.log import Log
+from tests.fakes.publisher import Publisher, as_dict, followed
+from tests.fakes.requests import NOW, SCHEMA, TERMS, Model, requests
+
+VALIDATOR = Draft202012Validator(SCHEMA)
+WORDS = st.sampled_from(
+    ["opt-out", "consent", "withdrawal", "correction", "internal", "consent@acme", "FR", "zz", ""]
+)
+
+
+@given(st.one_of(st.none(), st.binary(max_size=200), broken(), prospects().map(lambda made: made[0])))
+def test_any_bytes_come_to_an_order_or_a_refusal(value):
+    """One record on the topic would stop the publisher, and with it every opt-out behind it."""
+    assert isinstance(read(value, TERMS), Order | Refusal)
+
+
+MEMBERS = st.sampled_from(
+    [
+        "request",
+        "number",
+        "register",
+        "scope",
+        "region",
+        "until",
+        "after_opt_out",
+        "remove_from",
+        "reason",
+        "x",
+    ]
+)
+ANY = st.one_of(WORDS.map(json.dumps), VALUES)
+
+
+@given(
+    st.sampled_from(["opt-out", "consent", "withdrawal", "correction", "x"]), st.dictionaries(MEMBERS, ANY)
+)
+def test_any_members_come_to_an_order_or_a_refusal(kind, members):
+    """One oddly filled form would stop the publisher."""
+    told = {"request": json.dumps(kind), "number": '"0612345678"', **members}
+    value = "{" + ",".join(f'"{name}":{member}' for name, member in told.items()) + "}"
+    assert isinstance(read(value.encode("utf-8", "surrogatepass"), TERMS), Order | Refusal)
+
+
+@given(requests())
+def test_what_is_taken_is_what_the_schema_describes(value):
+    """Who writes requests by the schema would be refused, or rely on a member that means nothing."""
+    order = read(value, TERMS)
+    if isinstance(order, Order):
+        assert VALIDATOR.is_valid(json.loads(value))
+    elif order in (Refusal.UNREADABLE, Refusal.UNKNOWN_REQUEST, Refusal.NO_NUMBER, Refusal.NO_REASON):
+        assert not VALIDATOR.is_valid(json.loads(value))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=20))
+def test_within_a_partition_the_order_is_that_of_offsets(placed):
+    """A withdrawal would be undone by the consent that came before it."""
+    made = [Request(p, at, moment, None, b"") for at, (p, moment) in enumerate(placed)]
+    ordered = list(in_order(made))
+    assert Counter(ordered) == Counter(made)
+    for partition in range(3):
+        offsets = [request.offset for request in ordered if request.partition == partition]
+        assert all(a < b for a, b in pairwise(offsets))
+
+
+class Crashed(Exception):
+    """The publisher was killed here."""
+
+
+class Office:
+    """The daemon's work on requests without Kafka: what is committed is what a group's offsets would be."""
+
+    topic_id = "AAAAAAAAAAAAAAAAAAAAAQ"
+
+    def __init__(self) -> None:
+        self.publisher = Publisher(Log(), full_every=20)
+        self.committed: dict[int, int] = {}
+        self.refused: list[Request] = []
+
+    def told(self, register: str) -> dict[int, int]:
+        cursor = self.publisher.replay.known(register).asked
+        return cursor.next if cursor is not None and cursor.id == self.topic_id else {}
+
+    def answer(self, batch: list[Request], crash: int) -> None:
+        """One batch; dies before the transaction of that number."""
+        wanted, turned = take(batch, TERMS, self.told)
+        groups = families(wanted, lambda name: wanted[name].kind)
+        for at, group in enumerate(groups or [[]]):
+            if at == crash:
+                raise Crashed
+            records = []
+            for name in group:
+                asks, known = wanted[name], self.publisher.replay.known(name)
+                base = self.publisher.base(name, asks.kind)
+                cursor = Cursor("requests", self.topic_id, {**self.told(name), **asks.upto})
+                delta, source = asks.delta(base, known.ends), Source("requests", "0" * 64)
+                made, _ = records_of(base, delta, NOW, source, known=known, full_every=20, cursor=cursor)
+                records += made
+            if records:
+                self.publisher.writer.publish(records)
+            if at >= len(groups) - 1:
+                self.refused += [each.request for each in turned]
+                for request in batch:
+                    at_least = self.committed.get(request.partition, 0)
+                    self.committed[request.partition] = max(at_least, request.offset + 1)
+        self.publisher.catch_up()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), requests()), max_size=25),
+    st.lists(st.tuples(st.integers(1, 8), st.sampled_from([0, 1, 2, 9, 9, 9])), min_size=1, max_size=12),
+    st.booleans(),
+)
+def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets):
+    """An opt-out would be lost with the process that was killed over it, or a consent come back with the next one."""
+    counts: Counter[int] = Counter()
+    topic = []
+    for partition, value in placed:
+        topic.append(Request(partition, counts[partition], len(topic), b"", value))
+        counts[partition] += 1
+    office, model = Office(), Model()
+    rounds = iter([*rounds, *[(8, 9)] * 40])
+    while waiting := [r for r in topic if r.offset >= office.committed.get(r.partition, 0)]:
+        size, crash = next(rounds)
+        try:
+            office.answer(waiting[:size], crash)
+        except Crashed:
+            office.publisher.restart()
+    if forgets:  # the group's offsets have expired
+        office.committed.clear()
+        seen = len(office.refused)
+        office.publisher.restart()
+        office.answer(topic, 9)
+        del office.refused[seen:]
+    model.take(topic)
+    last = followed(office.publisher.log, keep_ends=True, start="beginning")
+    held = {name: set(register.numbers) for name, register in last.index.registers.items()}
+    assert held == {name: set(numbers) for name, numbers in model.registers.items()}
+    for name, numbers in model.registers.items():
+        assert as_dict(last.known(name).ends) == {n: end for n, end in numbers.items() if end}
+    lines = Counter(_evidence(office.publisher.log))
+    assert lines == Counter(model.evidence)
+    assert sorted(office.refused) == sorted(model.refused)
+
+
+def _evidence(log: Log):
+    for record in log.records:
+        headers = dict(record.headers)
+        if headers["part"] == b"requests":
+            for line in (record.value or b"").splitlines():
+                said = json.loads(line)
+                yield record.key.decode(), said["partition"], said["offset"]
+
+
+def test_requests_of_a_topic_that_was_made_anew_are_not_taken_for_old_ones():
+    """After a topic was deleted and made again, every opt-out up to the old offset would be skipped in silence."""
+    office = Office()
+    first = Request(0, 5, 0, b"", b'{"request":"opt-out","number":"0612345678"}')
+    office.answer([first], 9)
+    office.topic_id = "AAAAAAAAAAAAAAAAAAAAAg"
+    second = Request(0, 0, 1, b"", b'{"request":"opt-out","number":"0612345679"}')
+    office.answer([second], 9)
+    assert set(office.publisher.replay.index.registers["internal"].numbers) == {33612345678, 33612345679}
+
+
+def test_the_kind_of_a_register_that_rules_name_is_known_before_its_first_delta():
+    """An opt-out into a house's own list would be refused until somebody imports a file into it."""
+    terms = Terms(frozenset({"internal", "consent", "house"}), {"house": RegisterKind.DENY}, "FR", NOW)
+    order = read(b'{"request":"opt-out","number":"0612345678","register":"house@acme"}', terms)
+    assert isinstance(order, Order) and order.changes[0].register == "house@acme"

@@ -1,0 +1,154 @@
+"""The publisher daemon as its users run it, requests and files for it, and what must be on the log in the end."""
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from tests.support.outcome import read_all
+from tests.support.stage import Stage
+from tests.support.worker import SCRIPT, WorkerProcess
+
+
+class PublisherProcess(WorkerProcess):
+    """`stream-scrub lists publish`."""
+
+    def __init__(
+        self, stage: Stage, folder: Path | None, name: str = "publisher", **settings: object
+    ) -> None:
+        group = {"lists__requests_group": f"publisher-{stage.topics['log']}", **settings}
+        env = stage.env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in group.items()}
+        super().__init__(env, name, stage.folder / f"{name}.log")
+        self._command = [SCRIPT, "lists", "publish", *(["--folder", str(folder)] if folder else [])]
+        self.env = env
+
+    def ready(self) -> bool:
+        return self.logged("publishing")
+
+
+def drop(folder: Path, where: str, name: str, numbers) -> None:
+    """Hand a file over: written beside, and renamed."""
+    target = folder / where
+    target.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{name}"
+    beside.write_text("".join(f"+{number}\n" for number in numbers))
+    beside.rename(target / name)
+
+
+class Asking(threading.Thread):
+    """Sends random requests and files until it is stopped, and keeps by plain dicts what they come to.
+
+    Requests are keyed by their number, so their order about it is the topic's. Files are about numbers of their own, so
+    that it does not matter when they are read.
+    """
+
+    def __init__(self, stage: Stage, folder: Path, per_s: float, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._stage = stage
+        self._folder = folder
+        self._per_s = per_s
+        self._rng = random.Random(seed)
+        self._stopping = threading.Event()
+        self.registers: dict[str, set[int]] = {"internal": set(), "consent": set(), "partner": set()}
+        self.told: Counter[tuple[str, str]] = Counter()  # by register and request
+        self.refused: list[str] = []
+        self.files = 0
+        self.sent = 0
+
+    def run(self) -> None:
+        producer = Producer(
+            {"bootstrap.servers": self._stage.bootstrap, "linger.ms": 2, "enable.idempotence": True}
+        )
+        next_file = time.monotonic() + 0.3
+        while not self._stopping.is_set():
+            for _ in range(max(1, round(self._per_s / 50))):
+                key, value = self._request()
+                producer.produce(self._stage.topics["requests"], value, key)
+                self.sent += 1
+            producer.poll(0)
+            if time.monotonic() > next_file:
+                self._drop()
+                next_file = time.monotonic() + self._rng.uniform(0.3, 0.9)
+            time.sleep(0.02)
+        assert producer.flush(30) == 0
+
+    def finish(self) -> None:
+        self._stopping.set()
+        self.join(60)
+        assert not self.is_alive()
+
+    def _request(self) -> tuple[bytes, bytes]:
+        number = 33_612_000_000 + self._rng.randrange(400)
+        kind = self._rng.choice(
+            ["opt-out"] * 3 + ["consent"] * 3 + ["withdrawal", "correction", "ended", "nonsense"]
+        )
+        said = {"id": f"r{self.sent}", "request": kind, "number": f"+{number}"}
+        name = said["id"]
+        at = self._rng.choice(["", "", "", "@acme"])
+        if at:
+            said["scope"] = "acme"
+        match kind:
+            case "opt-out":
+                self._say(name, f"internal{at}", number, holds=True)
+            case "withdrawal":
+                self._say(name, f"internal{at}", number, holds=True)
+                self._say(name, f"consent{at}", number, holds=False)
+            case "consent":
+                self._say(name, f"consent{at}", number, holds=True)
+                if self._rng.random() < 0.5:
+                    said["after_opt_out"] = True
+                    self._say(name, f"internal{at}", number, holds=False)
+            case "correction":
+                said |= {"remove_from": "internal", "reason": "wrong number typed"}
+                self._say(name, f"internal{at}", number, holds=False)
+            case "ended":  # of a number of its own: taken and ended, or refused since it had ended by then
+                soon = time.gmtime(time.time() + 2)
+                said |= {"request": "consent", "number": f"+{33_613_000_000 + self.sent}"}
+                said["until"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", soon)
+            case "nonsense":
+                self.refused.append(name)
+        return f"{number}".encode(), json.dumps(said).encode()
+
+    def _say(self, name: str, register: str, number: int, *, holds: bool) -> None:
+        held = self.registers.setdefault(register, set())
+        self.told[register, name] += 1
+        (held.add if holds else held.discard)(number)
+
+    def _drop(self) -> None:
+        self.files += 1
+        name = f"list-{self.files:04}.txt"
+        numbers = {33_614_000_000 + self._rng.randrange(300) for _ in range(30)}
+        match self._rng.choice(["partner", "adds", "removes"]):
+            case "partner":
+                whole = {33_615_000_000 + self._rng.randrange(300) for _ in range(60)}
+                drop(self._folder, "partner/allow-change", name, whole)
+                self.registers["partner"] = whole
+            case "adds":
+                drop(self._folder, "internal/adds", name, numbers)
+                self.registers["internal"] |= numbers
+            case "removes":
+                drop(self._folder, "internal/removes", name, numbers)
+                self.registers["internal"] -= numbers
+        time.sleep(0.002)  # no two files are of one moment
+
+
+def evidence(stage: Stage) -> Counter[tuple[str, str]]:
+    """By register and request, how often the log says that the register was told it."""
+    found: Counter[tuple[str, str]] = Counter()
+    for message in read_all(stage.bootstrap, stage.topics["log"]):
+        if dict(message.headers())["part"] == b"requests":
+            for line in message.value().splitlines():
+                found[message.key().decode(), json.loads(line)["request"]["id"]] += 1
+    return found
+
+
+def refused(stage: Stage) -> list[tuple[str, str]]:
+    """The requests on the refused topic and their reasons."""
+    return [
+        (json.loads(m.value())["id"], dict(m.headers())["reason"].decode())
+        for m in read_all(stage.bootstrap, stage.topics["refused"])
+    ]

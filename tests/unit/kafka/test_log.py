@@ -1,0 +1,106 @@
+"""The log's reader when something fails after records were fetched: the client's position has moved on by then."""
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.kafka.log import KafkaLogReader
+
+
+class Fetched:
+    """A record, or what came in the place of one."""
+
+    def __init__(self, offset, code=None):
+        self._offset, self._code = offset, code
+
+    def error(self):
+        return None if self._code is None else KafkaError(self._code)
+
+    def offset(self):
+        return self._offset
+
+    def key(self):
+        return b"list"
+
+    def value(self):
+        return b"x"
+
+    def headers(self):
+        return []
+
+    def timestamp(self):
+        return 1, 0
+
+
+class Client:
+    """Hands out one list a fetch; the end is `end`, or cannot be asked for while it is None."""
+
+    def __init__(self, *fetches, end=None):
+        self.fetches, self.end, self.assigned = list(fetches), end, []
+
+    def poll(self, _timeout):
+        return self.fetches[0].pop(0) if self.fetches and self.fetches[0] else None
+
+    def consume(self, _count, _timeout):
+        return self.fetches.pop(0)
+
+    def get_watermark_offsets(self, _partition, timeout):
+        if self.end is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return 0, self.end
+
+    def assign(self, places):
+        self.assigned += [(each.partition, each.offset) for each in places]
+
+
+def reader(client):
+    made = KafkaLogReader.__new__(KafkaLogReader)
+    made._partition, made._consumer = TopicPartition("log", 0), client
+    made._next, made._confirmed, made._assigned = 0, float("-inf"), True
+    return made
+
+
+def offsets(answer):
+    return [record.offset for record in answer[0]], answer[1]
+
+
+def test_records_outlive_a_broker_that_cannot_be_asked_for_the_end():
+    """A delta would be missing, and the worker hold for a log that is in order."""
+    client = Client([Fetched(0), Fetched(1)], [])
+    made = reader(client)
+    assert offsets(made.read(0)) == ([0, 1], False)
+    with pytest.raises(Unavailable):
+        made.read(0)
+    client.fetches, client.end = [[]], 3
+    assert offsets(made.read(0)) == ([], False)
+    client.fetches = [[Fetched(3, KafkaError._PARTITION_EOF)]]
+    assert offsets(made.read(0)) == ([], True)
+
+
+def test_records_outlive_an_error_behind_them_and_what_follows_is_fetched_again():
+    """A delta would be missing, or one be taken that does not follow on what was read."""
+    client = Client([Fetched(0), Fetched(1), Fetched(0, KafkaError._TRANSPORT), Fetched(9)], end=10)
+    made = reader(client)
+    assert offsets(made.read(0)) == ([0, 1], False)
+    assert client.assigned == [(0, 2)]
+    client.fetches = [[Fetched(0, KafkaError._AUTO_OFFSET_RESET)]]
+    with pytest.raises(Corrupt):
+        made.read(0)
+
+
+def test_a_record_that_was_returned_is_not_returned_again():
+    """A client that begins anew by itself would make every worker find the log corrupt."""
+    client = Client([Fetched(0), Fetched(1)], [Fetched(0), Fetched(1), Fetched(2)], end=3)
+    made = reader(client)
+    assert offsets(made.read(0)) == ([0, 1], False)
+    assert offsets(made.read(0)) == ([2], True)
+
+
+def test_nothing_is_asked_for_before_it_is_known_where_to_read():
+    """The client would go to the beginning when a broker comes back, after it was told to go elsewhere."""
+    client = Client([], end=0)
+    made = reader(client)
+    made._assigned = False
+    made.seek(7)
+    made.read(0)
+    assert client.assigned == [(0, 7)]

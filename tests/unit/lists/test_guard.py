@@ -1,0 +1,69 @@
+"""What a list may change before somebody is asked to look at it."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pyroaring import BitMap64
+
+from stream_scrub.index import Filter, Register, as_numbers
+from stream_scrub.lists import diff, guard
+from stream_scrub.lists.formats import BadList
+from stream_scrub.model import RegisterKind
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def register(count, name="bloctel"):
+    numbers = BitMap64(range(33612000000, 33612000000 + count))
+    return Register(name, RegisterKind.DENY, numbers, 3, "0" * 64, NOW, 9, "l", Filter(as_numbers(numbers)))
+
+
+def listed(first, count):
+    return BitMap64(range(33612000000 + first, 33612000000 + first + count))
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "told"),
+    [
+        (0, 899, "remove 101 (10.1%)"),
+        (0, 1101, "add 101 (10.1%)"),
+        (5_000, 1000, "add 1,000 (100.0%) and remove 1,000 (100.0%)"),
+        (0, 0, "remove 1,000 (100.0%)"),
+    ],
+)
+def test_a_list_that_changes_too_much_is_refused_with_the_figures(first, count, told):
+    """A file that was cut off over night would empty a register, and everybody in it be called in the morning."""
+    base = register(1000)
+    delta = diff.full(base.numbers, listed(first, count))
+    with pytest.raises(BadList) as caught:
+        guard.check_change(base, delta, "full", 0.1)
+    assert told in str(caught.value) and "1,000 numbers" in str(caught.value)
+    assert guard.LETS_THROUGH in str(caught.value) and "10.0%" in str(caught.value)
+    guard.check_change(base, delta, "full", 2.0)
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 1000), (0, 900), (0, 1100), (100, 1000)])
+def test_a_days_change_passes(first, count):
+    """Operators would get used to letting every list through."""
+    base = register(1000)
+    guard.check_change(base, diff.full(base.numbers, listed(first, count)), "full", 0.1)
+
+
+def test_a_first_import_has_nothing_to_be_compared_with():
+    """No register could ever be begun."""
+    base = Register.empty("bloctel", RegisterKind.DENY, NOW)
+    guard.check_change(base, diff.full(base.numbers, listed(0, 1000)), "full", 0.1)
+
+
+def test_a_delta_says_itself_what_it_changes():
+    """Whoever removes by name what he wants removed would be asked whether he wants it."""
+    base = register(1000)
+    guard.check_change(base, diff.removing(base.numbers, listed(0, 900)), "removes", 0.1)
+
+
+def test_a_full_list_only_adds_to_the_companys_own_oppositions():
+    """One source's file would take out what people said to another one, and they would be called."""
+    assert guard.change_of("internal", "full") == "adds"
+    assert guard.change_of("internal@acme", "full") == "adds"
+    assert guard.change_of("internal", "removes") == "removes"
+    assert guard.change_of("consent", "full") == "full" and guard.change_of("bloctel", "full") == "full"

@@ -1,0 +1,134 @@
+"""The drop folder: what is taken from it, in which order, and that no file is ever lost."""
+
+import json
+import os
+
+import pytest
+
+from stream_scrub.errors import Refused
+from stream_scrub.run.folder import Dropped, Folder, Note
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "drop"
+
+
+def put(root, where, content="x", written=None):
+    path = root / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    if written is not None:
+        os.utime(path, (written, written))
+    return path
+
+
+def seen(folder):
+    return [(each.register, each.way, each.path.name) for each in folder.waiting()]
+
+
+def test_files_are_taken_in_the_order_in_which_they_were_written(root):
+    """A list of yesterday would overwrite that of today."""
+    folder = Folder(root)
+    put(root, "bloctel/b.csv", written=100)
+    put(root, "internal@acme/removes/a.csv", written=300)
+    put(root, "internal/adds/c.csv", written=200)
+    put(root, "bloctel/allow-change/a.csv", written=200)
+    assert seen(folder) == [
+        ("bloctel", "", "b.csv"),
+        ("bloctel", "allow-change", "a.csv"),
+        ("internal", "adds", "c.csv"),
+        ("internal@acme", "removes", "a.csv"),
+    ]
+    changes = [(each.change, each.any_change) for each in folder.waiting()]
+    assert changes == [("full", False), ("full", True), ("adds", False), ("removes", False)]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("bloctel/.hidden", "bloctel/a.csv.part", "bloctel/a.TMP", "a.csv", "bloctel/sub/a.csv"),
+        *("Bloctel/a.csv", "rules/a.csv", "bloctel/done/a.csv", "bloctel/refused/a.csv", ".working/x"),
+    ],
+)
+def test_what_was_not_handed_over_is_left_alone(root, where):
+    """Half a list would be published as the whole one, or yesterday's again."""
+    folder = Folder(root)
+    path = put(root, where)
+    (root / "bloctel" / "link.csv").parent.mkdir(exist_ok=True)
+    (root / "bloctel" / "link.csv").symlink_to(path)
+    assert seen(folder) == [] and path.exists()
+
+
+def test_sub_folders_that_are_no_registers_are_told(root):
+    """An operator would wait for ever for a list in a folder whose name has a capital."""
+    folder = Folder(root)
+    put(root, "Bloctel/a.csv")
+    put(root, "rules/a.csv")
+    put(root, "tps/a.csv")
+    assert folder.ignored() == ["Bloctel", "rules"]
+
+
+def test_a_file_that_is_worked_on_cannot_be_replaced(root):
+    """The list that came in its place would be moved away unread."""
+    folder = Folder(root)
+    put(root, "bloctel/a.csv", "first")
+    claimed = folder.claim(folder.waiting()[0])
+    put(root, "bloctel/a.csv", "second")
+    assert claimed.path.read_text() == "first"
+    done = folder.finish(claimed, "done", {"outcome": "published"})
+    assert done == root / "bloctel/done/a.csv" and done.read_text() == "first"
+    assert json.loads((root / "bloctel/done/a.csv.report.json").read_text()) == {"outcome": "published"}
+    (second,) = folder.waiting()
+    moved = folder.finish(folder.claim(second), "done", {})
+    assert moved.name == "a.csv.2" and moved.read_text() == "second"
+    assert (root / "bloctel/done/a.csv").read_text() == "first"
+
+
+def test_what_a_killed_publisher_was_at_is_found_again_with_its_note(root):
+    """The file would lie where nobody looks, or be published twice."""
+    folder = Folder(root)
+    put(root, "internal/removes/a.csv")
+    put(root, "internal/b.csv")
+    noted, unnoted = (folder.claim(each) for each in folder.waiting())
+    folder.begin(noted, Note("ab" * 32, 1234))
+    folder.close()
+    folder = Folder(root)
+    assert folder.waiting() == [] and sorted(folder.left()) == sorted([noted, unnoted])
+    assert folder.begun(noted) == Note("ab" * 32, 1234) and folder.begun(unnoted) is None
+    folder.finish(noted, "done", {})
+    assert folder.left() == [unnoted] and folder.begun(noted) is None
+
+
+def test_a_damaged_note_is_none(root):
+    """A power cut that left half a note would stop the publisher for good."""
+    folder = Folder(root)
+    put(root, "bloctel/a.csv")
+    claimed = folder.claim(folder.waiting()[0])
+    (claimed.path.parent / ".a.csv.note").write_text('{"sha256": "x"')
+    assert folder.begun(claimed) is None
+
+
+def test_two_publishers_do_not_share_a_folder(root):
+    """They would take files from under each other."""
+    folder = Folder(root)
+    with pytest.raises(Refused, match=f"process {os.getpid()}"):
+        Folder(root)
+    folder.close()
+    Folder(root).close()
+
+
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
+    """A publisher would look well and take no file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match="cannot be used"):
+        Folder(tmp_path / "file")
+
+
+def test_an_order_of_equal_moments_is_that_of_names(root):
+    """Two deltas of one moment would be taken in the order that the file system likes."""
+    folder = Folder(root)
+    for name in ("b", "c", "a"):
+        put(root, f"bloctel/{name}", written=5)
+    assert [each.path.name for each in folder.waiting()] == ["a", "b", "c"]
+    assert all(isinstance(each, Dropped) for each in folder.waiting())
