@@ -56,6 +56,11 @@ class Prospects:
         """Its timestamp, which every contender has to keep. In the past: a broker refuses the far future."""
         return self.last_ms - len(self) + 1 + prospect
 
+    def first(self, count: int) -> "Prospects":
+        """The first ones, as they are here."""
+        last_ms = self.last_ms - len(self) + count
+        return Prospects(self.values[:count], self.numbers[:count], self.denied[:count], last_ms)
+
 
 def partition(prospect: int) -> int:
     """The partition of the prospect with that id."""
@@ -152,6 +157,11 @@ def write_list(numbers: NDArray[np.int64], file: Path) -> None:
     with file.open("w") as out:
         for start in range(0, len(numbers), 500_000):
             out.write("".join(f"+{number}\n" for number in numbers[start : start + 500_000].tolist()))
+
+
+def write_register(numbers: NDArray[np.int64], file: Path) -> None:
+    """The register for the peers: sorted, each a little-endian u64."""
+    np.sort(numbers).astype("<u8").tofile(file)
 
 
 def write_rules(folder: Path) -> Path:

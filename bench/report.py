@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,11 +18,23 @@ import confluent_kafka
 from rich.console import Console
 from rich.table import Table
 
+from bench import build
 from bench.runner import Figures
 from tests.kafka.jars import KAFKA_JAR
 
 BARE = "bare loop"
-_LIBRARIES = ("stream-scrub", "confluent-kafka", "msgspec", "numpy", "phonenumbers", "pyroaring")
+WORKER = "worker, value stamp"
+_LIBRARIES = (
+    "stream-scrub",
+    "stream-scrub-native",
+    "confluent-kafka",
+    "msgspec",
+    "numpy",
+    "phonenumbers",
+    "pyroaring",
+)
+
+Spread = dict[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -34,26 +46,36 @@ class Run:
     figures: Figures
 
 
-def spread(figures: Sequence[float]) -> dict[str, float]:
-    """Median, least and most."""
+def spread(figures: Sequence[float]) -> Spread:
+    """Median, least and most; None of nothing."""
+    if not figures:
+        return None
     return {"median": round(median(figures), 3), "min": round(min(figures), 3), "max": round(max(figures), 3)}
 
 
-def ratios(runs: Sequence[Run], contender: str, figure: Callable[[Figures], float]) -> list[float]:
-    """A contender's figure by the bare loop's of the same round, round by round."""
-    bare = {run.round: figure(run.figures) for run in runs if run.contender == BARE}
-    return [figure(run.figures) / bare[run.round] for run in runs if run.contender == contender]
+def ratios(
+    runs: Sequence[Run], contender: str, figure: Callable[[Figures], float], base: str = BARE
+) -> list[float]:
+    """A contender's figure by the base's of the same round, for every round in which both have one."""
+    bases = {run.round: figure(run.figures) for run in runs if run.contender == base}
+    own = {run.round: figure(run.figures) for run in runs if run.contender == contender}
+    return [own[each] / bases[each] for each in own if own[each] and bases.get(each)]
 
 
 def summary(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
-    """By contender. `cpu_ratio` is the one that the budgets speak of; see README.md."""
+    """By contender. `cpu_ratio` is the one that the budgets speak of; see README.md. None: there is no such figure."""
     found: dict[str, dict[str, Any]] = {}
     for contender in dict.fromkeys(run.contender for run in runs):
         figures = [run.figures for run in runs if run.contender == contender]
         found[contender] = {
-            "records_per_s": spread([each.records_per_s for each in figures]),
+            "prospects": figures[0].records,
+            "records_per_s": spread([each.records_per_s for each in figures if each.records_per_s]),
             "cpu_us_a_record": spread([each.work_us for each in figures]),
-            "cpu_ratio": spread(ratios(runs, contender, lambda f: f.work_us)),
+            "cpu_ratio": spread(ratios(runs, contender, _work)),
+            "cpu_ratio_to_worker": spread(ratios(runs, contender, _work, WORKER)),
+            "cpu_us_a_record_late": spread([each.late_us for each in figures if each.late_us]),
+            "cpu_ratio_late": spread(ratios(runs, contender, _late)),
+            "cpu_ratio_late_to_worker": spread(ratios(runs, contender, _late, WORKER)),
             "cpu_us_a_record_whole_life": spread([each.life_us for each in figures]),
             "cpu_ratio_whole_life": spread(ratios(runs, contender, lambda f: f.life_us)),
             "startup_cpu_s": spread([each.startup_cpu_s for each in figures]),
@@ -63,42 +85,54 @@ def summary(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _work(figures: Figures) -> float:
+    return figures.work_us
+
+
+def _late(figures: Figures) -> float:
+    return figures.late_us
+
+
+# Heading, key in the summary, what to divide by.
+_COLUMNS = (
+    ("1000\nrecords/s", "records_per_s", 1000),
+    ("CPU us\na record", "cpu_us_a_record", 1),
+    ("\n[bold]x bare[/]", "cpu_ratio", 1),
+    ("\n[bold]x worker[/]", "cpu_ratio_to_worker", 1),
+    ("2nd half\nCPU us", "cpu_us_a_record_late", 1),
+    ("\nx worker", "cpu_ratio_late_to_worker", 1),
+    ("whole life\nCPU us", "cpu_us_a_record_whole_life", 1),
+    ("start-up\nCPU s", "startup_cpu_s", 1),
+    ("\ns", "startup_s", 1),
+    ("peak\nMB", "peak_mb", 1),
+)
+
+
 def show(runs: Sequence[Run], console: Console) -> None:
     """The table, and what to know about it."""
     table = Table(
-        title="Median \\[least-most] of each contender's runs", title_justify="left", box=None, pad_edge=False
+        title="Median (and least-most) of each contender's runs",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
-    table.add_column("contender", no_wrap=True)
-    for name in (
-        "records/s",
-        "CPU us\na record",
-        "\nx bare",
-        "whole life\nCPU us",
-        "\nx bare",
-        "start-up\nCPU s",
-        "start-up\ns",
-        "peak\nMB",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("\ncontender", no_wrap=True)
+    for heading, _, _ in _COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
     for contender, found in summary(runs).items():
         table.add_row(
-            contender,
-            _cell(found["records_per_s"], "{:,.0f}"),
-            _cell(found["cpu_us_a_record"], "{:.2f}"),
-            f"[bold]{_cell(found['cpu_ratio'], '{:.2f}')}[/]",
-            _cell(found["cpu_us_a_record_whole_life"], "{:.2f}"),
-            _cell(found["cpu_ratio_whole_life"], "{:.2f}"),
-            _cell(found["startup_cpu_s"], "{:.2f}"),
-            _cell(found["startup_s"], "{:.1f}"),
-            _cell(found["peak_mb"], "{:,.0f}"),
+            f"{contender}\n[dim]{found['prospects']:,} prospects[/]",
+            *(_cell(found[key], by) for _, key, by in _COLUMNS),
         )
     console.print(table)
     console.print(
-        "CPU is user+sys of the whole process with all its threads. The first two columns of it count from the moment that it"
-        "\nhas its partitions to its last commit; their ratio, in bold, is the budgets' one. Whole life counts from exec to exit,"
-        "\nwith the start-up (imports; for a worker the replay of the register too), which a longer run dilutes."
-        "\nA ratio is the median of the rounds' own ratios.",
+        "CPU is user+sys of the whole process with all its threads. CPU us a record counts from the moment that it has its"
+        "\npartitions to its last commit; then its ratio to the bare loop (the budgets' one) and to the worker with the value"
+        "\nstamp. 2nd half: the same from the commit at half of its records on, when a JIT compiler is warm. Whole life counts"
+        "\nfrom exec to exit, with the start-up (imports, the JVM; for a worker the replay of the register too), which a longer"
+        "\nrun dilutes. A ratio is the median of the rounds' own ratios.",
         soft_wrap=True,
+        highlight=False,
     )
     noisy = [run for run in runs if _noise(run.figures) > 0.1]
     if noisy:
@@ -110,9 +144,25 @@ def show(runs: Sequence[Run], console: Console) -> None:
         )
 
 
-def _cell(found: dict[str, float], form: str) -> str:
-    middle, least, most = (form.format(found[name]) for name in ("median", "min", "max"))
-    return f"{middle}\n[dim]\\[{least}-{most}][/]"
+def caption(settings: dict[str, Any]) -> str:
+    """What the chart has to say below its bars."""
+    return (
+        f"{settings['prospects']:,} prospects of {settings['bytes_a_prospect']:.0f} bytes (slow contenders: the first of them),"
+        f" {settings['numbers']:,} opposed numbers, exactly-once, lz4; median of {settings['rounds']} rounds\n"
+        f"every output checked; Kafka on the same machine, {len(os.sched_getaffinity(0))} cores, {cpu_model()}"
+    )
+
+
+def _cell(found: Spread, by: float) -> str:
+    if found is None:
+        return "-"
+    middle, least, most = (significant(found[name] / by) for name in ("median", "min", "max"))
+    return f"[bold]{middle}[/]\n[dim]{least}-{most}[/]"
+
+
+def significant(figure: float) -> str:
+    """Three digits: more would be noise."""
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
 
 
 def _noise(figures: Figures) -> float:
@@ -141,15 +191,23 @@ def cpu_model() -> str:
     return platform.machine()
 
 
-def versions(*, own_broker: bool) -> dict[str, str]:
-    """Of all that works in a run."""
+def versions(*, own_broker: bool) -> dict[str, Any]:
+    """Of all that works in a run; the peers' own by peer."""
     return {
-        **{name: version(name) for name in _LIBRARIES},
+        **{name: _version(name) for name in _LIBRARIES},
         "librdkafka": confluent_kafka.libversion()[0],
         "kafka": KAFKA_JAR.removesuffix(".jar").rpartition("-")[2] if own_broker else "given",
-        "java": _first_line(["java", "-version"]) if own_broker else "given",
+        "java": _first_line(["java", "-version"]),
+        "peers": build.versions(),
         "commit": _first_line(["git", "describe", "--always", "--dirty"]),
     }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def _first_line(command: list[str]) -> str:
@@ -160,15 +218,23 @@ def _first_line(command: list[str]) -> str:
 
 
 def write(
-    runs: Sequence[Run], settings: dict[str, Any], folder: Path, *, own_broker: bool, usual: bool
+    runs: Sequence[Run],
+    settings: dict[str, Any],
+    folder: Path,
+    *,
+    absent: dict[str, list[str]],
+    own_broker: bool,
+    usual: bool,
+    part: str = "",
 ) -> Path:
-    """All of it as JSON; returns the file, which never replaces another."""
+    """All of it as JSON, with the names of those that were skipped or failed; `part` says in the file's name who ran; returns the file, which never replaces another."""
     now = datetime.now(UTC)
     slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", cpu_model().lower())).strip("-")
     size = "" if usual else f"-{settings['prospects']}-{settings['numbers']}"
     content = {
         "at": now.isoformat(timespec="seconds"),
         "settings": settings,
+        **absent,
         "machine": machine(),
         "versions": versions(own_broker=own_broker),
         "summary": summary(runs),
@@ -176,7 +242,7 @@ def write(
     }
     folder.mkdir(parents=True, exist_ok=True)
     for again in range(1, 1000):
-        file = folder / f"{now:%Y-%m-%d}-{slug}{size}{f'-{again}' if again > 1 else ''}.json"
+        file = folder / f"{now:%Y-%m-%d}-{slug}{size}{part}{f'-{again}' if again > 1 else ''}.json"
         if not file.exists():
             file.write_text(json.dumps(content, indent=2) + "\n")
             return file

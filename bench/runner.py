@@ -5,9 +5,12 @@ say what it cost. Nothing is asked of the contender but to be a member of the gr
 """
 
 import os
+import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ _ASSIGNED_S = 90.0  # the start of a worker with a 5 M register is a few seconds
 _SLOWEST_PER_S = 2_000  # a contender slower than this is given up
 _STALLED_S = 60.0
 _STOP_S = 30.0
+_CRASH_S = 240.0  # to be back and through: its successor waits for its session's end, 45 s, and its transaction's, 60 s
+_FORGOTTEN_S = 75.0
 _EVERY_S = 0.02
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -35,9 +40,11 @@ class Figures:
 
     records: int
     records_after_first_commit: int
+    records_late: int  # after the first commit seen that reached half of them: a JIT compiler is warm by then
     wall_s: float  # from the first commit seen to the last
     startup_cpu_s: float  # from the start of the process until it has its partitions
     work_cpu_s: float  # from then until the last commit
+    late_cpu_s: float  # of `records_late`
     life_cpu_s: float  # from its start to its end, as wait4 says
     startup_s: float
     work_s: float
@@ -56,6 +63,11 @@ class Figures:
         return self.work_cpu_s / self.records * 1e6
 
     @property
+    def late_us(self) -> float:
+        """0 when the first commit past the half was near the end: there were too few records to say."""
+        return self.late_cpu_s / self.records_late * 1e6 if self.records_late * 4 >= self.records else 0.0
+
+    @property
     def life_us(self) -> float:
         return self.life_cpu_s / self.records * 1e6
 
@@ -65,6 +77,7 @@ class Figures:
             **rounded,
             "records_per_s": round(self.records_per_s),
             "work_us_a_record": round(self.work_us, 3),
+            "late_us_a_record": round(self.late_us, 3),
             "life_us_a_record": round(self.life_us, 3),
         }
 
@@ -107,6 +120,14 @@ def peak_mb_of(pid: int) -> float:
     raise Failed(f"no VmHWM of process {pid}")
 
 
+@dataclass(frozen=True)
+class Crash:
+    """One that was killed, and its successor."""
+
+    committed: int  # before
+    back_s: float  # from the kill to the last commit
+
+
 class Runner:
     """Runs contenders against one broker and one input topic. `broker` is its process id, if it is ours."""
 
@@ -118,17 +139,12 @@ class Runner:
 
     def run(self, command: list[str], env: dict[str, str], group: str, records: int, log: Path) -> Figures:
         """Start, wait until all `records` are committed, stop. Raises Failed; the process is gone in any case."""
-        with log.open("wb") as out:
-            started = time.monotonic()
-            process = subprocess.Popen(
-                command,
-                cwd=log.parent,  # no stream-scrub.toml of somebody's checkout
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
-            )
+        with self._offsets(group) as offsets, _started(command, env, log) as (process, started):
+            return self._measure(process, group, records, offsets, started)
+
+    @contextmanager
+    def _offsets(self, group: str) -> Iterator[Consumer]:
+        """What the group has committed can be asked of this."""
         offsets = Consumer(
             # read_uncommitted: the last stable offset at once, instead of waiting for a commit under way
             {
@@ -139,28 +155,61 @@ class Runner:
             }
         )
         try:
-            return self._measure(process, group, records, offsets, started)
-        except Failed as failed:
-            words = log.read_text(errors="replace")[-3000:]
-            raise Failed(f"{failed}; its last words:\n{words}") from None
+            yield offsets
         finally:
             offsets.close()
-            if process.returncode is None:
+
+    def prepare(
+        self, command: list[str], env: dict[str, str], group: str, log: Path, timeout_s: float
+    ) -> float:
+        """Start, wait until it has its partitions, stop: what it keeps on disk is there then. The seconds it took."""
+        with _started(command, env, log) as (process, started):
+            self._wait_assigned(process, group, timeout_s)
+            ready_s = time.monotonic() - started
+            _stop(process)
+            return ready_s
+
+    def crash(self, command: list[str], env: dict[str, str], group: str, records: int, log: Path) -> Crash:
+        """Start, SIGKILL at a quarter, start again, wait until all is committed and no transaction is open, stop."""
+        with self._offsets(group) as offsets:
+            with _started(command, env, log) as (process, _):
+                self._until(process, offsets, records // 4)
+                time.sleep(random.uniform(0.0, 0.5))
+                committed = self._committed(offsets)
                 process.kill()
-                process.wait()
+                killed = time.monotonic()
+            if committed >= records:
+                raise Failed("it was through before it could be killed: more prospects are needed")
+            with _started(command, env, log) as (process, _):
+                self._until(process, offsets, records)
+                back_s = time.monotonic() - killed
+                time.sleep(max(0.0, _FORGOTTEN_S - back_s))
+                _stop(process)
+        return Crash(committed, back_s)
+
+    def _until(self, process: subprocess.Popen[bytes], offsets: Consumer, records: int) -> None:
+        until = time.monotonic() + _CRASH_S
+        while (done := self._committed(offsets)) < records:
+            self._alive(process)
+            if time.monotonic() > until:
+                raise Failed(f"{done} of {records} records committed after {_CRASH_S:.0f} s")
+            time.sleep(_EVERY_S)
 
     def _measure(
         self, process: subprocess.Popen[bytes], group: str, records: int, offsets: Consumer, started: float
     ) -> Figures:
         pid = process.pid
-        self._wait_assigned(process, group)
+        self._wait_assigned(process, group, _ASSIGNED_S)
         assigned, before = time.monotonic(), _Usage.now(pid, self._broker)
         first, first_records = 0.0, 0
+        half_cpu_s, half_records = 0.0, 0
         changed, last_records = assigned, 0
         while True:
             done, now = self._committed(offsets), time.monotonic()
             if done and not first:
                 first, first_records = now, done
+            if done * 2 >= records and not half_records:
+                half_cpu_s, half_records = cpu_of(pid), done
             if done != last_records:
                 changed, last_records = now, done
             if done >= records:
@@ -181,9 +230,11 @@ class Runner:
         return Figures(
             records=records,
             records_after_first_commit=records - first_records,
+            records_late=records - half_records,
             wall_s=now - first,
             startup_cpu_s=before.process,
             work_cpu_s=work,
+            late_cpu_s=after.process - half_cpu_s,
             life_cpu_s=life_cpu_s,
             startup_s=assigned - started,
             work_s=now - assigned,
@@ -194,15 +245,15 @@ class Runner:
             stolen_s=after.stolen - before.stolen,
         )
 
-    def _wait_assigned(self, process: subprocess.Popen[bytes], group: str) -> None:
+    def _wait_assigned(self, process: subprocess.Popen[bytes], group: str, timeout_s: float) -> None:
         """Until the group's one member has every partition: just before its first fetch."""
-        until = time.monotonic() + _ASSIGNED_S
+        until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             self._alive(process)
             if self._assigned(group) == len(self._partitions):
                 return
             time.sleep(_EVERY_S / 2)
-        raise Failed(f"it had no partitions after {_ASSIGNED_S:.0f} s")
+        raise Failed(f"it had no partitions after {timeout_s:.0f} s")
 
     def _assigned(self, group: str) -> int:
         (future,) = self._admin.describe_consumer_groups([group], request_timeout=10).values()
@@ -222,6 +273,33 @@ class Runner:
     def _alive(process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise Failed(f"it ended by itself with code {process.returncode}")
+
+
+@contextmanager
+def _started(
+    command: list[str], env: dict[str, str], log: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+    """The contender's process, gone at the end in any case, and when it was started. A Failed gets its last words."""
+    with log.open("wb") as out:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            cwd=log.parent,  # no stream-scrub.toml of somebody's checkout
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
+        )
+    try:
+        yield process, started
+    except Failed as failed:
+        words = log.read_text(errors="replace")[-3000:]
+        raise Failed(f"{failed}; its last words:\n{words}") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> tuple[float, float]:

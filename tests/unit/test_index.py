@@ -1,5 +1,6 @@
 """The index as values: what a register answers, and that nothing given out is ever changed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -43,6 +44,55 @@ def test_a_delta_leaves_the_register_before_it_as_it_was():
 
 
 @pytest.mark.parametrize(
+    ("adds", "removes"),
+    [([2], []), ([9, 3 * 2**24], []), ([], [4]), ([5], [5]), ([], [2**40]), ([1], [1])],
+    ids=["held", "held far off", "not held", "both", "beyond", "held, both"],
+)
+def test_a_delta_that_does_not_fit_is_refused_and_changes_nothing(adds, removes):
+    """A register would drift from its list without anybody noticing, or a half-applied delta be served."""
+    before = law.register("list", [1, 2, 3, 3 * 2**24])
+    words = before.filter.words.copy()
+
+    with pytest.raises(ValueError, match="adds numbers that the register holds"):
+        before.changed(BitMap64(adds), BitMap64(removes))
+    assert set(before.numbers) == {1, 2, 3, 3 * 2**24}
+    assert (before.filter.words == words).all()
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        range(0, 2**26, 4099),
+        [n << 33 for n in range(300)],
+        [n << 44 for n in range(2**20)],
+        [0, 2**24 - 1, 2**24, 2**64 - 2**24, 2**64 - 1],
+    ],
+    ids=["near", "far apart", "in too many ranges", "at the edges"],
+)
+def test_a_delta_is_the_same_however_far_apart_the_numbers_are(numbers):
+    """A number between two pieces of a large register would be lost, or a sparse register take minutes to change."""
+    members = list(numbers)
+    before = law.register("list", members[::2])
+
+    numbers, filter_ = before.changed(BitMap64(members[1::2]), BitMap64(members[::4]))
+
+    gone = set(members[::4])
+    left = np.array([number for number in members if number not in gone], dtype=np.uint64)
+    assert as_numbers(numbers).tolist() == left.tolist()
+    assert filter_.perhaps(left).all()
+
+
+def test_a_large_change_lets_others_run_in_between():
+    """Prospects would stand still while a large list changes."""
+    before = law.register("list", range(0, 2**27, 64))
+    pauses = []
+
+    before.changed(BitMap64(range(1, 2**27, 4096)), BitMap64(), lambda: pauses.append(1))
+
+    assert len(pauses) >= 8
+
+
+@pytest.mark.parametrize(
     ("age", "old"),
     [(timedelta(days=30), False), (timedelta(days=30, seconds=1), True), (-timedelta(1), False)],
 )
@@ -51,6 +101,18 @@ def test_a_list_is_too_old_only_after_its_last_day(age, old):
     register = Register.empty("list", RegisterKind.DENY, AT)
 
     assert register.older_than(30, AT + age) is old
+
+
+@pytest.mark.parametrize(
+    ("since", "overdue"),
+    [(timedelta(seconds=-1), False), (timedelta(seconds=60), False), (timedelta(seconds=61), True)],
+)
+def test_ends_are_overdue_a_minute_after_they_should_have_been_published(since, overdue):
+    """A consent would count after its end because its publisher is away, or every end make the worker hold."""
+    register = replace(law.register("consent"), next_end=AT)
+
+    assert register.ends_overdue(AT + since) is overdue
+    assert not law.register("list").ends_overdue(AT)
 
 
 def test_a_scoped_register_says_whose_it_is():
@@ -91,9 +153,10 @@ def test_a_filter_that_fills_up_is_made_anew():
     register = law.register("list", range(1000))
     filter_ = register.filter
 
-    _, same = register.changed(BitMap64([5000]), BitMap64())
-    _, other = register.changed(BitMap64(range(10_000, 12_000)), BitMap64([1]))
+    _, same = register.changed(BitMap64(range(5000, 6000)), BitMap64())
+    numbers, other = register.changed(BitMap64(range(10_000, 12_000)), BitMap64([1]))
 
     assert same is filter_
     assert other is not filter_ and other.nbytes > filter_.nbytes
-    assert other.perhaps(np.arange(10_000, 12_000, dtype=np.uint64)).all()
+    assert other.perhaps(as_numbers(numbers)).all()
+    assert (other.words == Filter(as_numbers(numbers)).words).all()
