@@ -177,7 +177,7 @@ class Scrubber:
             return stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)
         number, line = found
         rule = bench.rule(line.region)
-        made = bench.case(line, told, barred=decide.is_barred(number, rule)).find(number)
+        made = bench.find(bench.case(line, told, barred=decide.is_barred(number, rule)), number)
         return stamp.Entry(made.finding, number, rule.digest if rule is not None else "", made.until)
 
     def _refuse_stale(self, batch: Batch, judged: Judged) -> None:

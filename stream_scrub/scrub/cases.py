@@ -1,7 +1,8 @@
 """One batch's plans and what follows from them: the thinking that the prospects of a batch share.
 
 A `Case` is a plan with its outcomes made ready as bytes; the `Bench` holds the cases that a batch has met so far,
-against one index at one moment. Nothing here outlives its batch.
+against one index at one moment. Nothing here outlives its batch, and nothing refers in a circle: an index that has been
+replaced must be free as soon as its last batch is, not when the collector comes round.
 """
 
 from dataclasses import dataclass
@@ -28,27 +29,14 @@ class Outcome:
 
 
 class Case:
-    """One plan of this batch with the outcomes that its prospects have met."""
+    """One plan of this batch with the outcomes that its prospects have met, by the registers that hold the number."""
 
-    __slots__ = ("_bench", "_outcomes", "_region", "plan")
+    __slots__ = ("outcomes", "plan", "region")
 
-    def __init__(self, plan: decide.Plan, region: str, bench: "Bench") -> None:
+    def __init__(self, plan: decide.Plan, region: str) -> None:
         self.plan = plan
-        self._region = region
-        self._bench = bench
-        self._outcomes: dict[frozenset[str], Outcome] = {}
-
-    def outcome(self, held: frozenset[str]) -> Outcome:
-        """The outcome for a number that the registers of these names hold and no other."""
-        made = self._outcomes.get(held)
-        if made is None:
-            made = self._bench.outcome(self.plan.conclude(held), self.plan.rule, self._region)
-            self._outcomes[held] = made
-        return made
-
-    def find(self, number: int) -> Outcome:
-        """The outcome for one number, by an exact look-up in each register."""
-        return self.outcome(frozenset(r.name for r in self.plan.registers if number in r.numbers))
+        self.region = region
+        self.outcomes: dict[frozenset[str], Outcome] = {}
 
 
 class Bench:
@@ -74,8 +62,20 @@ class Bench:
         case = self._cases.get(key)
         if case is None:
             plan = decide.plan(line, barred, self.rule(line.region), told, self.index, self._now)
-            case = self._cases[key] = Case(plan, line.region, self)
+            case = self._cases[key] = Case(plan, line.region)
         return case
+
+    def conclude(self, case: Case, held: frozenset[str]) -> Outcome:
+        """The outcome for a number that the registers of these names hold and no other."""
+        made = case.outcomes.get(held)
+        if made is None:
+            made = self.outcome(case.plan.conclude(held), case.plan.rule, case.region)
+            case.outcomes[held] = made
+        return made
+
+    def find(self, case: Case, number: int) -> Outcome:
+        """The outcome for one number, by an exact look-up in each register."""
+        return self.conclude(case, frozenset(r.name for r in case.plan.registers if number in r.numbers))
 
     def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> Outcome:
         """A finding with its stamp; without a region, one that names no number."""

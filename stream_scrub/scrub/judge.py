@@ -48,7 +48,7 @@ def judge(plain: Plain, bench: Bench) -> Judged:
         if case is None:
             return -1
         names = sets_met[code % len(sets_met)]
-        return outcomes.setdefault(case.outcome(names), len(outcomes))
+        return outcomes.setdefault(bench.conclude(case, names), len(outcomes))
 
     size = len(cases) * len(sets_met)
     if size <= _TABLE_MAX:

@@ -1,6 +1,8 @@
 """Whole batches: one index and one moment for all, several numbers, hold and block, the two places of a stamp."""
 
+import gc
 import json
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -249,3 +251,16 @@ def test_a_register_whose_ends_nobody_publishes_is_stale():
     assert scrub(value, scrubber(law.OPT_IN), at).reason == "stale-register"
     soon = law.index(law.register("list"), replace(consent, next_end=law.NOW), law.allow("washed"))
     assert scrub(value, scrubber(law.OPT_IN), soon).reason == "consented"
+
+
+def test_an_index_is_free_when_its_last_batch_is():
+    """Every swap of a large register would leave another copy of it in memory, until the worker is killed for it."""
+    at = index()
+    before = sys.getrefcount(at)
+    gc.disable()
+    try:
+        for mixed in ("block", "strip"):
+            scrubber(mixed=mixed).scrub(MIXTURE, at, law.NOW)
+        assert sys.getrefcount(at) == before
+    finally:
+        gc.enable()
