@@ -45,4 +45,4 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --no-emit-package stream-scrub pyproject.toml -o requirements/dev.txt
 
 clean:
-	rm -rf .venv dist build native/build native/*.egg-info native/*.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/kafka/libs
+	rm -rf .venv dist build native/build native/*.egg-info native/*.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs

@@ -110,6 +110,7 @@ COUNTRIES = (
         opposed=50,
         share=60,
         deny="rpo",
+        contract_lifts=True,
     ),
     Country(
         code="ES",
