@@ -16,6 +16,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 VERSION = 1
+_BEYOND = 10**19  # more than any number of DIGITS_MAX digits
 
 cdef extern from *:
     """
@@ -288,12 +289,13 @@ cdef class Reader:
         if row == NULL:
             raise MemoryError
         self._made.append(<size_t>row)
-        if fields is None:
-            fields = (10**DIGITS_MAX, 0, bytes([ASK]), 0, ())
+        if fields is None or not -_BEYOND < 2 * fields[3] < _BEYOND:  # a shift that is no number's fits no 64 bits
+            fields = (_BEYOND, 0, bytes([ASK]), 0, ())
         size, first, cells, shift, lines = fields
         if len(lines) > 256:
             raise OverflowError("a cell is one byte")
-        row.size, row.first, row.shift = min(size, 2**64 - 1), first, shift
+        size = min(size, _BEYOND)  # Python's own integers: a row that always asks has a size beyond 64 bits
+        row.size, row.first, row.shift = size, first, shift
         self._kept.append(cells)
         row.cells, row.count = <At>PyBytes_AS_STRING(cells), len(cells)
         for cell, line in enumerate(lines):

@@ -133,3 +133,10 @@ def test_an_extension_of_another_version_is_not_used(monkeypatch):
     """After an upgrade of one of the two packages, the other would be called in a way that it does not know."""
     monkeypatch.setattr(swift, "VERSION", swift.VERSION + 1)
     assert swift.native() is None
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_length_that_no_table_knows_is_asked_about(region):
+    """A number of a strange length would stop the worker, and every lead behind it."""
+    texts = [sign + digit * length for sign in ("", "+") for digit in "019" for length in range(1, 24)]
+    same([b'{"phone":"%s","country":"%s"}' % (text.encode(), region.encode()) for text in texts])
