@@ -40,10 +40,8 @@ _UNKNOWN = "whether the last delta was published is unknown; to publish it again
 
 
 class KafkaLogWriter:
-    """Publishes deltas of one register and its scoped ones. Opening it fences every older publisher of these.
-
-    When it is open, whatever its predecessors committed can be read: nothing of it is hidden any more behind another
-    register's open transaction (see `_wait_for_others`). Blocks until the deadline at most. Raises Unavailable, Refused.
+    """Publishes deltas of one register and its scoped ones. Opening it fences every older publisher of these, and ends
+    what that one left open. Blocks until the deadline at most. Raises Unavailable, Refused.
     """
 
     def __init__(
@@ -51,6 +49,7 @@ class KafkaLogWriter:
     ) -> None:
         """`also` are the topics that `Beside` will name."""
         self._topic = topic
+        self._options = options
         self._caller = Caller()
         self._producer = Producer(options)
         touched = (topic, *also, *([GROUP_OFFSETS] if also else []))
@@ -63,7 +62,25 @@ class KafkaLogWriter:
                 if not error.args[0].retriable() or deadline.passed:
                     raise translate(error, "opening the publisher's session") from error
                 time.sleep(0.1)
-        _wait_for_others(options, topic, deadline)
+
+    def wait_for_others(self, deadline: Deadline) -> None:
+        """Return when what is on the log now can be read: to be called before the register is looked at. Raises
+        Unavailable, Refused.
+
+        Who reads what is committed sees nothing behind the first open transaction. So while another register is being
+        published, our register's last deltas, committed long ago, may be hidden: a delta made without them would have
+        their sequence numbers a second time, and every follower would find the log corrupt.
+        """
+        options = {name: value for name, value in self._options.items() if name not in _OF_A_PRODUCER}
+        admin = AdminClient(options)
+        written = _end(admin, self._topic, IsolationLevel.READ_UNCOMMITTED, deadline)
+        while _end(admin, self._topic, IsolationLevel.READ_COMMITTED, deadline) < written:
+            if deadline.passed:
+                raise Unavailable(
+                    f"a transaction is still open on {self._topic}: another register is being published, or, if this"
+                    " lasts for minutes, it hangs (see docs/operator.md, A broker that crashed)"
+                )
+            time.sleep(_AGAIN_S)
 
     def publish(
         self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], beside: Beside = _NOTHING
@@ -128,24 +145,6 @@ class KafkaLogWriter:
             self._producer.purge()
             self._producer.poll(0)
         self._caller.close()
-
-
-def _wait_for_others(options: dict[str, Any], topic: str, deadline: Deadline) -> None:
-    """Return when what is on the log now can be read. Raises Unavailable, Refused.
-
-    Who reads what is committed sees nothing behind the first open transaction. So while another register is being
-    published, our register's last deltas, committed long ago, may be hidden: a delta made without them would have
-    their sequence numbers a second time, and every follower would find the log corrupt.
-    """
-    admin = AdminClient({name: value for name, value in options.items() if name not in _OF_A_PRODUCER})
-    written = _end(admin, topic, IsolationLevel.READ_UNCOMMITTED, deadline)
-    while _end(admin, topic, IsolationLevel.READ_COMMITTED, deadline) < written:
-        if deadline.passed:
-            raise Unavailable(
-                f"a transaction is still open on {topic}: another register is being published, or, if this lasts for"
-                " minutes, it hangs (see docs/operator.md, A broker that crashed)"
-            )
-        time.sleep(_AGAIN_S)
 
 
 def _end(admin: AdminClient, topic: str, isolation: IsolationLevel, deadline: Deadline) -> int:

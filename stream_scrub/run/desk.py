@@ -69,12 +69,19 @@ class Desk:
         self._borrowed: dict[str, _Borrowed] = {}
         self._lent_until: dict[str, float] = {}
         self._upto = -1
+        self._publishing = ""
         self.replay = Replay()
 
     def fence(self, families: Sequence[str], also: Sequence[str]) -> None:
-        """Open the writers of one's own registers: from here on nobody else publishes these."""
+        """Open the writers of one's own registers: from here on nobody else publishes these, and what an earlier life
+        of this publisher left open is ended."""
+        deadline = Deadline.after(_OPEN_S)
         for each in families:
-            self._own[each] = wiring.log_writer(self._settings, each, self._log, also)
+            self._own[each] = wiring.taken_over(self._settings, each, self._log, also, deadline)
+        if self._publishing not in {"", *families}:
+            wiring.taken_over(self._settings, self._publishing, self._log, (), deadline).close()
+        self._publishing = ""
+        self._own[families[0]].wait_for_others(deadline)
 
     def read_on(self) -> None:
         """Follow the log to its end; from where one stood, or from its beginning the first time."""
@@ -139,6 +146,7 @@ class Desk:
             seals.append(seal)
         borrowed = self._borrowed.get(mine)
         writer = self._own[mine] if borrowed is None else borrowed.writer
+        self._publishing = mine
         try:
             position = writer.publish(records) if beside is None else writer.publish(records, beside)
         except TakenOver as error:
@@ -147,7 +155,9 @@ class Desk:
             self._give_back(
                 [mine]
             )  # an import of it began: it is the publisher now, and this one tries later
+            self._publishing = ""
             raise Lent(str(error)) from error
+        self._publishing = ""
         if borrowed is not None:
             borrowed.used_at = time.monotonic()
         self._upto = max(self._upto, position)

@@ -154,7 +154,15 @@ def run(
         stage("publishing", 0, 0)
         with suppress(Migrated):  # somebody else puts them there just now
             archiving.keep_rules(settings, log, replay)
-        published = publish(writer, plan.base, plan.delta, plan.effective_at, source, known=plan.known)
+        published = publish(
+            writer,
+            plan.base,
+            plan.delta,
+            plan.effective_at,
+            source,
+            known=plan.known,
+            full_every=settings.lists.full_every,
+        )
     finally:
         writer.close()
     return effect_of(reading, plan, published, started)

@@ -20,7 +20,16 @@ from types import FrameType
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import Corrupt, Migrated, Refused, ScrubError, TakenOver, Unavailable, Uncertain
+from stream_scrub.errors import (
+    Corrupt,
+    Migrated,
+    Refused,
+    ScrubError,
+    TakenOver,
+    TooLarge,
+    Unavailable,
+    Uncertain,
+)
 from stream_scrub.kafka.requests import Note, Requests
 from stream_scrub.kafka.topics import plan
 from stream_scrub.lists.ends import ended
@@ -40,6 +49,7 @@ _SUMMARY_EVERY_S = 60.0
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _BEGIN_S = 15.0
 _PART_BYTES = 2 << 20
+_LARGE = 64 * 1024
 _TAKEN_MAX = 5  # times that nobody says he did it
 # Longer than a successor takes from fencing the first register to writing its note.
 _NEWS_S = 2.0
@@ -89,6 +99,7 @@ class Publisher:
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
         self._sums: Counter[str] = Counter()
         self._failures = self._taken = 0
+        self._slim = False
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop."""
@@ -102,6 +113,7 @@ class Publisher:
             except TakenOver as error:
                 self._who_is_it(error, stopping)
             except (Unavailable, Uncertain, Migrated) as error:
+                self._slim |= isinstance(error, TooLarge)
                 self._log.warning("trying again", why=str(error), failures=self._failures)
                 stopping.wait(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
                 self._failures += 1
@@ -201,7 +213,7 @@ class Publisher:
         for group in groups[:-1]:
             self._desk.publish([self._made(name, wanted[name], now) for name in group])
         last = [self._made(name, wanted[name], now) for name in groups[-1]] if groups else []
-        self._commit(consumed, last, [_told_why(each) for each in turned])
+        self._commit(consumed, last, [_told_why(each, slim=self._slim) for each in turned])
         self._sums.update(requests=len(batch), refused=len(turned))
         self._log.debug("requests", requests=len(batch), refused=len(turned), registers=sorted(wanted))
 
@@ -325,10 +337,17 @@ def _parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
         yield part
 
 
-def _told_why(turned: Turned) -> Request:
-    """A request as it came, with the reason why it was not taken, or how many of its numbers were."""
+def _told_why(turned: Turned, *, slim: bool) -> Request:
+    """A request as it came, with the reason why it was not taken, or how many of its numbers were. `slim`: a large one
+    goes without its bytes, since the topic of the refused takes less than that of the requests.
+    """
     request = turned.request
     place = f"{request.partition}/{request.offset}".encode()
     ours = {"reason": turned.reason.encode(), "taken": b"%d" % turned.taken, "from": place}
-    kept = [(name, value) for name, value in request.headers if name not in ours]
-    return request._replace(headers=[*kept, *ours.items()])
+    value = request.value or b""
+    if slim and len(value) > _LARGE:
+        ours["omitted"] = b"%d" % len(value)
+    kept = [(name, told) for name, told in request.headers if name not in ours]
+    return request._replace(
+        headers=[*kept, *ours.items()], value=None if "omitted" in ours else request.value
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import Unavailable
+from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clientlog, options
 from stream_scrub.kafka.log import KafkaLogReader
@@ -115,10 +115,27 @@ def log_reader(settings: Settings, logs: clientlog.ClientLog) -> KafkaLogReader:
 def log_writer(
     settings: Settings, register: str, log: FilteringBoundLogger, also: Sequence[str] = ()
 ) -> KafkaLogWriter:
-    """The writer of a register and its scoped ones; it fences any other. `also` are other topics that it writes to.
-
-    Raises Unavailable, Refused.
+    """The writer of a register and its scoped ones; it fences any other. What others of the register published can be
+    read when it is there. `also` are other topics that it writes to. Raises Unavailable, Refused.
     """
+    deadline = Deadline.after(_TAKE_S)
+    writer = taken_over(settings, register, log, also, deadline)
+    try:
+        writer.wait_for_others(deadline)
+    except ScrubError:
+        writer.close()
+        raise
+    return writer
+
+
+def taken_over(
+    settings: Settings,
+    register: str,
+    log: FilteringBoundLogger,
+    also: Sequence[str] = (),
+    deadline: Deadline | None = None,
+) -> KafkaLogWriter:
+    """As `log_writer`, without waiting: for whoever takes over several registers and then waits once."""
     kafka = settings.kafka
     made = options.publisher_options(
         kafka.bootstrap_servers,
@@ -128,7 +145,7 @@ def log_writer(
         register=register,
         logs=clientlog.ClientLog(log, "publisher"),
     )
-    return KafkaLogWriter(made, settings.topics.log, Deadline.after(_TAKE_S), also)
+    return KafkaLogWriter(made, settings.topics.log, deadline or Deadline.after(_TAKE_S), also)
 
 
 def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) -> list[bytes | None]:

@@ -25,7 +25,9 @@ def log(kafka, topic):
 def writer(log, register, wait_s=20.0, also=()):
     bootstrap, topic = log
     made = options.publisher_options(bootstrap, {}, {}, log_topic=topic, register=register, logs=None)
-    return KafkaLogWriter(made, topic, Deadline.after(wait_s), also)
+    opened = KafkaLogWriter(made, topic, Deadline.after(20), also)
+    opened.wait_for_others(Deadline.after(wait_s))
+    return opened
 
 
 def record(register, seq):

@@ -43,6 +43,8 @@ RUN_BY = {
     ("docs/evidence.md", 'stream-scrub lists history "06 12 34 56 80"'): "test_an_officer_shows_the_proof",
     ("docs/evidence.md", "stream-scrub explain prospect.json"): "test_an_officer_shows_the_proof",
     ("docs/evidence.md", "stream-scrub lists verify --json > verify.json"): "test_an_officer_shows_the_proof",
+    ("docs/operator.md", "mkdir -p lists-in/internal/adds"): "test_an_operator_runs_the_publisher",
+    ("docs/requests.md", "import json"): "test_an_operator_runs_the_publisher",
     ("docs/producer.md", "import json"): "test_a_producer_publishes_from_python",
     (
         "docs/producer.md",
@@ -76,7 +78,7 @@ class Story:
         roles = ("allowed", "blocked", "recalled")
         self.topics = {"prospects": f"prospects-{unique}", "log": f"opposition.log-{unique}"}
         self.topics |= {role: f"prospects.{role}-{unique}" for role in roles} | {
-            "requests": f"opposition.requests-{unique}"
+            role: f"opposition.{role}-{unique}" for role in ("requests", "refused")
         }
         self.group = f"stream-scrub-{unique}"
         self.env = environment(bootstrap, self.topics, worker__group_id=self.group)
@@ -289,6 +291,26 @@ def test_an_officer_shows_the_proof(story):
     assert story.shell(explained.replace("--partition 0 --offset 17", place)).startswith("same\n")
     assert json.loads((story.folder / "explain.json").read_text())["same"] is True
     assert "\nsound: " in story.shell(verified)
+
+
+def test_an_operator_runs_the_publisher(story):
+    """The drop folder would take nothing, or an opt-out by the page's program reach nobody."""
+    script, program = story.blocks("test_an_operator_runs_the_publisher")
+    if "Producer" in script:
+        script, program = program, script
+    shell = subprocess.Popen(
+        ["bash", "-euc", f"{script}\nwait"], cwd=story.folder, env=story.env, start_new_session=True
+    )
+    try:
+        report = story.folder / "lists-in" / "internal" / "done" / "today.txt.report.json"
+        wait_until(lambda: report.is_file() or shell.poll() is not None, 60)
+        assert json.loads(report.read_text())["outcome"] == "published"
+        exec(compile(program, "docs/requests.md", "exec"), {})
+        history = ["lists", "history", "+33612345682"]
+        wait_until(lambda: "now: in internal" in run(history, story.env).stdout, 60, every=0.5)
+    finally:
+        os.killpg(shell.pid, signal.SIGTERM)
+        shell.wait(30)
 
 
 def test_an_operator_starts_a_new_log(kafka, tmp_path):

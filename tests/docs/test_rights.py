@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -18,6 +19,7 @@ from tests.docs.test_reference import OPERATOR
 from tests.kafka.broker import Kafka, NoKafka
 from tests.support.outcome import ends
 from tests.support.prospects import produce, prospect
+from tests.support.publisher import PublisherProcess
 from tests.support.stage import Stage
 from tests.support.worker import run, wait_until
 
@@ -56,14 +58,14 @@ def table(stage: Stage, who: str) -> list[AclBinding]:
     """The rows of one of the table's users, for a stage's topics and group."""
     roles = {"prospects": "prospects", "opposition.log": "log"}
     roles |= {f"prospects.{role}": role for role in ("allowed", "blocked", "recalled")}
-    roles["opposition.requests"] = "requests"
+    roles |= {f"opposition.{role}": role for role in ("requests", "refused")}
     group = stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]
     rights = []
     for user, kind, name, operations in rows(section(OPERATOR, "Rights")):
         if user != who:
             continue
         for each in ticked(name):
-            if each == "worker.group_id":
+            if each in {"worker.group_id", "lists.requests_group"}:
                 continue
             real = stage.topics[roles[each]] if each in roles else each.replace("<group_id>", group)
             real = group if each == "stream-scrub" else real
@@ -94,10 +96,29 @@ def grant(admin: AdminClient, rights: list[AclBinding]) -> None:
     time.sleep(1)  # the answer comes before the authorizer has them
 
 
+def revoke(admin: AdminClient, rights: list[AclBinding]) -> None:
+    filters = [
+        AclBindingFilter(
+            each.restype,
+            each.name,
+            each.resource_pattern_type,
+            each.principal,
+            each.host,
+            each.operation,
+            each.permission_type,
+        )
+        for each in rights
+    ]
+    for gone in admin.delete_acls(filters).values():
+        gone.result(20)
+
+
 def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
     """An operator who grants what the page says would find a worker that is turned away, and guess for a day."""
     stage = Stage(guarded.bootstrap, tmp_path, partitions=2)
     produce(guarded.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "06 12 34 56 78"))]))
+    asked = b'{"request":"opt-out","number":"+33612345679"}'
+    produce(guarded.bootstrap, stage.topics["requests"], iter([(b"k", asked), (b"k", b"nonsense")]))
     admin = AdminClient({"bootstrap.servers": guarded.bootstrap})
     grant(admin, closed(stage))
     refused = run(["lists", "status"], stage.env)
@@ -116,5 +137,13 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
         wait_until(lambda: ends(guarded.bootstrap, stage.outputs) > 0 or not worker.alive, 60)
         assert worker.alive, worker.log_file.read_text()
         assert worker.stop()[0] == 0
+    revoke(admin, table(stage, "import"))
+    grant(admin, table(stage, "publish"))
+    group = {"lists__requests_group": "stream-scrub-publisher"}
+    with PublisherProcess(stage, None, **group) as publisher:
+        wait_until(lambda: publisher.logged("publishing") or not publisher.alive, 60)
+        wait_until(lambda: ends(guarded.bootstrap, [stage.topics["refused"]]) > 0 or not publisher.alive, 60)
+        assert publisher.alive, publisher.log_file.read_text()
+        assert publisher.stop()[0] == 0
     assert not worker.logged("batch given up")
     assert worker.logged("stopped", blocked=1)

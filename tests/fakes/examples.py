@@ -53,6 +53,17 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
 }
 
 
+# Requests are others' to write: these are what the pages tell them to.
+REQUESTS = {
+    "opt-out": b'{"request":"opt-out","number":"+33612345678","at":"2026-11-24T12:00:00Z","source":"dialler-7"}',
+    "consent": b'{"request":"consent","number":"06 12 34 56 78","region":"FR","until":"2027-11-24","source":"form-energy-42",'
+    b'"proof":{"text":"I agree to be called about my energy contract","url":"https://example.org/form","ip":"192.0.2.7"}}',
+    "withdrawal": b'{"request":"withdrawal","number":["+33612345678","+33612345679"],"scope":"acme","source":"crm"}',
+    "correction": b'{"request":"correction","number":33612345679,"remove_from":"internal",'
+    b'"reason":"typed wrong by dialler-7 on 24 November 2026","source":"crm"}',
+}
+
+
 def rulebook() -> Rulebook:
     """The rules of the examples."""
     return Rulebook.of([RuleFile("fr.toml", "schemas/examples/fr.toml", (FOLDER / "fr.toml").read_bytes())])
@@ -155,6 +166,7 @@ def made() -> dict[str, bytes]:
     """Every example file by its name, but the rules."""
     return {
         **{f"stamp-{name}.json": stamp(name) for name in STAMPS},
+        **{f"request-{name}.json": value for name, value in REQUESTS.items()},
         **dict(deltas()),
         "scrub-delta.jsonl": delta_file(),
     }

@@ -7,7 +7,10 @@ import pytest
 
 from stream_scrub.lists.requests import CONSENT, INTERNAL, NUMBERS_MAX, Change, Order, Refusal, Terms, read
 from stream_scrub.model import RegisterKind
+from tests.docs.pages import ROOT, rows, section, ticked
+from tests.fakes.examples import REQUESTS
 
+PAGE = ROOT / "docs" / "requests.md"
 DENY, ALLOW = RegisterKind.DENY, RegisterKind.ALLOW
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 KINDS = {"house": DENY, "newsletter": ALLOW}
@@ -201,3 +204,17 @@ def test_a_proof_may_be_as_it_likes():
     """An opt-out would be refused for what a form's script left in its evidence."""
     value = b'{"request":"opt-out","number":"+33612345678","proof":{"a":1,"a":2,"n":' + b"9" * 5000 + b"}}"
     assert isinstance(read(value, TERMS), Order)
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_the_examples_are_taken(kind):
+    """Who writes requests after the examples would be refused."""
+    order = read(REQUESTS[kind], TERMS)
+    assert isinstance(order, Order) and order.changes and order.refused == 0
+    assert json.loads(REQUESTS[kind])["request"] == kind
+
+
+def test_the_refusals_on_the_page_are_the_closed_set():
+    """Whoever reads the refused topic would meet a reason that the page does not explain."""
+    listed = [ticked(reason)[0] for reason, _ in rows(section(PAGE, "What is refused"))]
+    assert listed == [str(reason) for reason in Refusal]

@@ -32,6 +32,8 @@ MADE = examples.made()
 
 
 def schema_of(name):
+    if name.startswith("request"):
+        return "request"
     return "stamp" if name.startswith("stamp") else "seal" if name.endswith("seal.json") else "part-headers"
 
 
