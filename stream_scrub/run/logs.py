@@ -29,9 +29,10 @@ MASK = "[number]"
 # Keys whose numbers are never a phone number, however many digits they have. A new one is added here.
 COUNTS = frozenset(
     """
-    adds age_s allowed away_s batch blocked bytes chunks count counts code duration_ms end failures held_s index lag lag_s left_s
-    line next_offset offset offsets partition partitions parts pause_s per_s pid port position prospects recalled record_limit
-    records registers removes rows seq size took_ms took_s total tries waited_ms waited_s
+    adds age_s allowed away_s batch blocked bytes chunks code count counts duration_ms end ended failures files files_refused
+    held_s index lag lag_s left_s line next_offset offset offsets partition partitions parts pause_s per_s pid port position
+    prospects recalled record_limit records refused registers removes requests rows seq size took_ms took_s total tries
+    waited_ms waited_s
     """.split()  # noqa: SIM905 - a word a line would say no more
 )
 

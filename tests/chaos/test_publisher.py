@@ -17,7 +17,7 @@ from tests.support.worker import run, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
-KILLS = int(os.environ.get("STREAM_SCRUB_TEST_KILLS", "6"))  # more by hand: three seconds each
+KILLS = int(os.environ.get("STREAM_SCRUB_TEST_KILLS", "5"))  # more by hand: three seconds each
 
 
 def replayed(publisher):

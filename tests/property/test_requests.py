@@ -53,8 +53,13 @@ ANY = st.one_of(WORDS.map(json.dumps), VALUES)
 def test_any_members_come_to_an_order_or_a_refusal(kind, members):
     """One oddly filled form would stop the publisher."""
     told = {"request": json.dumps(kind), "number": '"0612345678"', **members}
-    value = "{" + ",".join(f'"{name}":{member}' for name, member in told.items()) + "}"
-    assert isinstance(read(value.encode("utf-8", "surrogatepass"), TERMS), Order | Refusal)
+    text = "{" + ",".join(f'"{name}":{member}' for name, member in told.items()) + "}"
+    value = text.encode("utf-8", "surrogatepass")
+    order = read(value, TERMS)
+    assert isinstance(order, Order | Refusal)
+    wanted, turned = take([Request(0, 7, 0, None, value)], TERMS, lambda _: {})
+    assert bool(wanted) == isinstance(order, Order) and len(turned) == (not wanted or order.refused > 0)
+    assert all(asked.upto == {0: 8} and len(asked.lines) == 1 for asked in wanted.values())
 
 
 @given(requests())

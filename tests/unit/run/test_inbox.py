@@ -1,0 +1,220 @@
+"""Dropped files on their way: read, published, moved, and found again after a kill between two of these."""
+
+import json
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+import structlog
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Uncertain
+from stream_scrub.lists.diff import Delta
+from stream_scrub.lists.formats.unpack import digest
+from stream_scrub.lists.wire import Source
+from stream_scrub.run import inbox as module
+from stream_scrub.run.folder import Folder, Note
+from stream_scrub.run.inbox import Inbox
+from tests.fakes.log import Log, Reader
+from tests.fakes.publisher import Publisher, bitmap
+
+LOG = structlog.get_logger()
+
+
+class Desk:
+    """What an inbox publishes through, on a log in memory; `trouble` is raised after the delta is on the log, or before."""
+
+    def __init__(self):
+        self.publisher = Publisher(Log())
+        self.trouble = None
+        self.published = 0
+
+    @property
+    def replay(self):
+        return self.publisher.replay
+
+    def ready(self, _name):
+        self.publisher.catch_up()
+
+    def publish(self, made):
+        (one,) = made
+        records, seal = module_records(one)
+        self.publisher.writer.publish(records)
+        self.published += 1
+        if self.trouble is not None:
+            raise self.trouble
+        return [(seal, self.publisher.log.records[-1].offset)]
+
+
+def module_records(one):
+    from stream_scrub.lists.publish import records_of
+
+    return records_of(one.base, one.delta, one.effective_at, one.source, known=one.known)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    desk = Desk()
+
+    @contextmanager
+    def reading(_settings, _log):
+        yield Reader(desk.publisher.log)
+
+    monkeypatch.setattr(module.wiring, "reading", reading)
+    return SimpleNamespace(root=tmp_path, desk=desk, settings=Settings())
+
+
+def opened(world):
+    return Inbox(Folder(world.root), world.desk, world.settings, LOG)
+
+
+def put(world, where, text):
+    path = world.root / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def worked(inbox):
+    """Step until something came of it."""
+    for _ in range(500):
+        if came := inbox.step():
+            return dict(came)
+        for thread in threading.enumerate():
+            if thread.name == "reader":
+                thread.join(5)
+    raise AssertionError("nothing came of it")
+
+
+def held(world, name):
+    world.desk.publisher.catch_up()
+    return set(world.desk.replay.index.registers[name].numbers)
+
+
+def test_a_file_is_published_and_moved_with_its_report(world):
+    """An operator could not tell what became of the file that he handed over."""
+    put(world, "consent/a.txt", "+33612345678\n+33612345679\n")
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    assert held(world, "consent") == {33612345678, 33612345679}
+    assert world.desk.replay.index.registers["consent"].kind == "allow", "the rules say what consent is"
+    report = json.loads((world.root / "consent/done/a.txt.report.json").read_text())
+    assert (report["outcome"], report["added"], report["count"]) == ("published", 2, 2)
+    assert report["sha256"] == digest(world.root / "consent/done/a.txt")
+    assert world.desk.replay.index.registers["consent"].source == "a.txt"
+
+
+def test_a_list_speaks_of_the_time_at_which_it_was_written(world):
+    """A file that lay in the folder for a month would look fresh, and be judged by for another month."""
+    import os
+
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    written = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
+    os.utime(world.root / "bloctel/a.txt", (written, written))
+    worked(opened(world))
+    world.desk.publisher.catch_up()
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 1, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "why"),
+    [
+        ("bloctel/b.txt", "+33612345670\n" * 3, "--allow-change"),
+        ("bloctel/b.txt", "nothing\nhere\n", "hold no valid number"),
+        ("bloctel/b.gz", "no gzip", ""),
+        ("bloctel/b.txt", "", "no line"),
+    ],
+)
+def test_a_file_that_may_not_be_right_is_refused_and_kept(world, where, text, why):
+    """A wrong file would empty a register, or vanish."""
+    put(world, "bloctel/a.txt", "".join(f"+336123456{n:02}\n" for n in range(20)))
+    inbox = opened(world)
+    worked(inbox)
+    put(world, where, text)
+    assert worked(inbox) == {"files_refused": 1}
+    name = where.rpartition("/")[2]
+    report = json.loads((world.root / f"bloctel/refused/{name}.report.json").read_text())
+    assert report["outcome"] == "refused" and why in report["why"]
+    assert (world.root / f"bloctel/refused/{name}").read_text() == text
+    assert len(held(world, "bloctel")) == 20
+
+
+def test_a_full_list_takes_nobody_out_of_internal(world):
+    """One source's file would undo what people said to another one."""
+    put(world, "internal/a.txt", "".join(f"+336123456{n:02}\n" for n in range(20)))
+    put(world, "internal/b.txt", "+33612345600\n+33612345620\n")
+    inbox = opened(world)
+    worked(inbox), worked(inbox)
+    assert len(held(world, "internal")) == 21
+    assert json.loads((world.root / "internal/done/b.txt.report.json").read_text())["kept"] == 19
+
+
+def test_a_fault_in_reading_refuses_the_file_and_stops_nothing(world, monkeypatch):
+    """One odd file would stop the publisher, again at each restart, and with it every opt-out."""
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module.importing, "read", broken)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    assert worked(opened(world)) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "a fault of ours (ZeroDivisionError)" in report["why"]
+
+
+def test_a_file_that_was_published_before_the_kill_is_not_published_again(world):
+    """Numbers that came back meanwhile would be removed a second time, and called."""
+    world.desk.publisher.put("internal", Delta(bitmap([33612345678, 33612345679]), bitmap([]), 0))
+    put(world, "internal/removes/a.txt", "+33612345678\n")
+    inbox = opened(world)
+    world.desk.trouble = Uncertain("the broker went away at that moment")
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    world.desk.trouble = None
+    inbox._folder.close()
+    world.desk.publisher.catch_up()
+    world.desk.publisher.put("internal", Delta(bitmap([33612345678]), bitmap([]), 0, reason="requests"))
+
+    again = opened(world)
+    again.recover()
+
+    assert world.desk.published == 1 and held(world, "internal") == {33612345678, 33612345679}
+    report = json.loads((world.root / "internal/done/a.txt.report.json").read_text())
+    assert (report["outcome"], report["removed"]) == ("published", 1)
+    assert again._folder.left() == [] and not again.step()
+
+
+def test_a_file_that_was_not_published_before_the_kill_is(world):
+    """The file would lie where nobody looks."""
+    world.desk.publisher.put("internal", Delta(bitmap([33612345678]), bitmap([]), 0))
+    put(world, "internal/removes/a.txt", "+33612345678\n")
+    folder = Folder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    folder.begin(claimed, Note(digest(claimed.path), world.desk.replay.known("internal").upto))
+    folder.close()
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files": 1} and held(world, "internal") == set()
+
+
+def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
+    """Today's file would be moved away unread because yesterday's was published."""
+    text = "+33612345678\n"
+    put(world, "bloctel/a.txt", text)
+    inbox = opened(world)
+    worked(inbox)
+    put(world, "bloctel/a.txt", text)
+    assert worked(inbox) == {"files": 1} and world.desk.published == 2
+    seen = [r for r in world.desk.publisher.log.records if dict(r.headers)["part"] == b"seal"]
+    source = Source("a.txt", digest(world.root / "bloctel/done/a.txt"))
+    found = module.published.find(
+        Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, module.Deadline.after(5)
+    )
+    assert found is not None and found[1] == seen[1].offset
+    assert (
+        module.published.find(
+            Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, module.Deadline.after(5)
+        )
+        is None
+    )
