@@ -4,7 +4,6 @@ import argparse
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from bench import build, chart, data, report
 from bench.contenders import CONTENDERS, ROOT, Contender
-from bench.report import Run
+from bench.report import Run, say
 from bench.runner import Failed
 from bench.stage import Stage
 from tests.kafka.broker import Kafka, NoKafka
@@ -23,12 +22,6 @@ from tests.kafka.broker import Kafka, NoKafka
 USUAL = (1_000_000, 5_000_000)
 SMALL = (50_000, 200_000)
 NAMES = ", ".join(each.id for each in CONTENDERS)
-_STARTED = time.monotonic()
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"{time.monotonic() - _STARTED:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 @dataclass

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench import build, data, latency_report
+from bench import build, data, latency_report, report
 from bench.latency_contenders import ALL, OURS, REGISTER_FILE
 from bench.latency_load import CONSUMER, PRODUCER
-from bench.latency_stage import ROOT, Contender, Outcome, Stage, say
+from bench.latency_stage import ROOT, Contender, Outcome, Stage
 from bench.latency_stats import Schedule, Wrong, histogram, spread
+from bench.report import say
 from bench.runner import Failed
 from tests.kafka.broker import Kafka, NoKafka
 
@@ -272,7 +273,7 @@ def main() -> int:
         return 3
     except KeyboardInterrupt:
         return 130
-    file = latency_report.write("latency", content, given.out, own_broker=own_broker)
+    file = report.save("-latency", content, given.out, own_broker=own_broker)
     show(content["steady"], content["importing"], Console(width=max(110, Console().width)))
     print(f"written: {file.name} in {given.out.name}/")
     return 0

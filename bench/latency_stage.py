@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -25,8 +25,8 @@ from confluent_kafka.admin import AdminClient
 from bench import data
 from bench.latency_load import Load
 from bench.latency_stats import Received, Schedule, Times
-from bench.runner import Failed
-from tests.kafka.broker import Kafka, _die_with_parent
+from bench.runner import Failed, alive, running
+from tests.kafka.broker import Kafka
 from tests.support.worker import SCRIPT, environment
 
 ROOT = Path(__file__).parents[1]
@@ -36,14 +36,8 @@ _LEAD_S = 0.5
 _STOP_S = 30.0
 _COMMAND_S = 900.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-_STARTED = time.monotonic()
 
 Topics = dict[str, str]
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"{time.monotonic() - _STARTED:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -165,7 +159,7 @@ class Stage:
         log = self.folder / f"{run}.log"
         command = contender.command(self, topics, group)
         try:
-            with _process(command, env, log) as process:
+            with running(command, env, log) as process:
                 self._wait_assigned(process, group)
                 load = Load(self.bootstrap, topics["prospects"], outputs, str(values), "")
                 outcome = self._under_load(process, load, schedule, env, log, during)
@@ -189,12 +183,12 @@ class Stage:
         taken, sent = log.with_suffix(".npz"), log.with_suffix(".npy")
         module = [sys.executable, "-P", "-m", "bench.latency_load"]
         taking = [*module, "consume", _with_file(load, taken).argument(None, schedule(0).count)]
-        with _process(taking, env, log.with_suffix(".taker")) as consumer:
+        with running(taking, env, log.with_suffix(".taker")) as consumer:
             _wait_connected(consumer, log.with_suffix(".taker"))
             # The start is a little ahead: the producer must be connected by then.
             plan = schedule(time.monotonic_ns() + int((_LEAD_S + 1.0) * 1e9))
             sending = [*module, "produce", _with_file(load, sent).argument(plan)]
-            with _process(sending, env, log.with_suffix(".sender")) as producer:
+            with running(sending, env, log.with_suffix(".sender")) as producer:
                 _wait_connected(producer, log.with_suffix(".sender"))
                 time.sleep(max(0.0, plan.window[0] / 1e9 - time.monotonic()))
                 pids = [process.pid, self._broker or -1, producer.pid, consumer.pid, os.getpid()]
@@ -203,7 +197,7 @@ class Stage:
                     during(plan, process.pid)
                 time.sleep(max(0.0, plan.window[1] / 1e9 - time.monotonic()))
                 after = _Cpu.now(pids)
-                _alive(process)
+                alive(process)
                 _wait(producer, log.with_suffix(".sender"))
             _wait(consumer, log.with_suffix(".taker"))
         with np.load(taken) as found:
@@ -216,7 +210,7 @@ class Stage:
     def _wait_assigned(self, process: subprocess.Popen[bytes], group: str) -> None:
         until = time.monotonic() + _READY_S
         while time.monotonic() < until:
-            _alive(process)
+            alive(process)
             if self._assigned(group) == data.PARTITIONS:
                 return
             time.sleep(0.05)
@@ -244,32 +238,6 @@ class Stage:
 
 def _with_file(load: Load, file: Path) -> Load:
     return Load(load.bootstrap, load.prospects, load.outputs, load.values, str(file))
-
-
-@contextmanager
-def _process(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """It is gone at the end, in any case."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=log.parent,  # no stream-scrub.toml of somebody's checkout
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def _alive(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        raise Failed(f"it ended by itself with code {process.returncode}")
 
 
 def _wait_connected(process: subprocess.Popen[bytes], log: Path) -> None:

@@ -22,7 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import formats, latency_report
+from bench import formats, report
+from bench.report import say
 from bench.runner import Failed, cpu_of, peak_mb_of
 from tests.kafka.broker import Kafka, NoKafka
 from tests.support.worker import SCRIPT, environment
@@ -33,7 +34,6 @@ DELTA = 1_000_000
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
 _WAIT_S = 900.0
 _MANIFEST = "stream-scrub-snapshot.json"
-_STARTED = time.monotonic()
 
 
 @dataclass
@@ -57,11 +57,6 @@ class Figures:
     swap_ms: float = 0.0
     stall_ms: float = 0.0
     swap_peak_mb: float = 0.0
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"{time.monotonic() - _STARTED:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def resident_mb(pid: int) -> float:
@@ -247,7 +242,7 @@ def main() -> int:
         return 3
     Console(width=120).print(_table(found))
     content = {"sizes": [asdict(each) for each in found]}
-    print(f"written: {latency_report.write('lists', content, given.out, own_broker=True).name}")
+    print(f"written: {report.save('-lists', content, given.out, own_broker=True).name}")
     return 0
 
 

@@ -1,9 +1,9 @@
 """Where a prospect's time goes in the pure room: `Scrubber.scrub` on prospects in memory, and its steps one by one.
 
-For tuning: `python -m bench.loop [--prospects N] [--numbers N] [--stamp value|header] [--repeats R]`. The first line is
-the real thing; the steps below it are the public parts that it is made of, run over the same batches in loops of their
-own, so that caches are as cold as in the whole. What the steps do not explain is the whole's own bookkeeping; its three
-stages, as they stand in `scrub.batch` today, say where that is.
+For tuning: `python -m bench.loop [--prospects N] [--numbers N] [--stamp value|header] [--python] [--repeats R]`. The first
+line is the real thing, then come its three stages. With the reference (`--python`) the steps below them are the public
+parts that it is made of, run over the same batches in loops of their own, so that caches are as cold as in the whole;
+what they do not explain is the whole's own bookkeeping.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from stream_scrub.index import Index, Register, as_bitmap
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub import batch as room
-from stream_scrub.scrub import cases
+from stream_scrub.scrub import swift
 from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.cases import Bench
 from stream_scrub.scrub.decode import Members, is_plain, quick_decoder, quoted
+from stream_scrub.scrub.judge import judge
 
 BATCH = 10_000
 Batch = list[bytes]
@@ -50,10 +51,10 @@ def make_index(numbers: np.ndarray) -> Index:
     return Index.empty().with_register(replace(empty, numbers=bitmap, filter=filter_, seq=1, position=7))
 
 
-def make_scrubber(rulebook: Rulebook, stamp: str) -> Scrubber:
-    """As the default settings make it."""
+def make_scrubber(rulebook: Rulebook, stamp: str, by: swift.Hand | None = None) -> Scrubber:
+    """As the default settings make it, unless `by` another hand."""
     members = Members.of(("phone",), "country", "purpose", "contract", "campaign")
-    return Scrubber(Terms(members, stamp="header" if stamp == "header" else "value"), rulebook)
+    return Scrubber(Terms(members, stamp="header" if stamp == "header" else "value"), rulebook, by)
 
 
 def steps(scrubber: Scrubber, index: Index, prospects: data.Prospects) -> dict[str, Step]:
@@ -132,25 +133,20 @@ def steps(scrubber: Scrubber, index: Index, prospects: data.Prospects) -> dict[s
 
 
 def stages(scrubber: Scrubber, index: Index) -> dict[str, Step]:
-    """The private stages of the whole; none when they are called otherwise by now: this is a tool, not a contract."""
-    if not all(hasattr(scrubber, name) for name in ("_read", "_stamp")) or not hasattr(room, "_look_up"):
-        return {}
+    """The three stages of the whole, as it runs them."""
     now = datetime.now(UTC)
+    reader = scrubber._by.reader(scrubber.terms.members, scrubber.terms.default_region)
 
-    def desk() -> cases.Bench:
-        return cases.Bench(scrubber.rulebook, index, now)
-
-    def read(batch: Batch) -> tuple:
-        bench = desk()
-        return (bench, *scrubber._read(batch, bench))
+    def desk() -> Bench:
+        return Bench(scrubber.rulebook, index, now)
 
     def before_stamp(batch: Batch) -> tuple:
-        bench, numbers, cases, _ = read(batch)
-        return batch, numbers, room._look_up(numbers, cases, bench.registers)
+        plain = reader.read(batch)
+        return batch, plain, judge(plain, desk())
 
     return {
-        "  of it, reading": _timed(read),
-        "  of it, looking up": _timed(lambda made: room._look_up(made[1], made[2], made[0].registers), read),
+        "  of it, reading": _timed(reader.read),
+        "  of it, judging": _timed(lambda plain: judge(plain, desk()), reader.read),
         "  of it, stamping": _timed(lambda made: scrubber._stamp(*made), before_stamp),
     }
 
@@ -182,16 +178,22 @@ def main() -> None:
     parser.add_argument("--prospects", type=int, default=200_000)
     parser.add_argument("--numbers", type=int, default=5_000_000)
     parser.add_argument("--stamp", choices=("value", "header"), default="value")
+    parser.add_argument(
+        "--python", action="store_true", help="the reference, also where the extension is installed"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     register = data.register_numbers(given.numbers)
     prospects = data.prospects(given.prospects, register)
     index = make_index(register)
     with _rulebook() as rulebook:
-        scrubber = make_scrubber(rulebook, given.stamp)
+        by = swift.PYTHON if given.python else swift.BEST
+        reference = by is swift.PYTHON
+        scrubber = make_scrubber(rulebook, given.stamp, by)
         parts_of_it = stages(scrubber, index)
         made = steps(scrubber, index, prospects)
-        made = {name: made.pop(name) for name in list(made)[:1]} | parts_of_it | made
+        first, *others = made
+        made = {first: made[first]} | parts_of_it | {name: made[name] for name in others if reference}
         found = measure(made, prospects.values, given.repeats)
     table = Table(
         "step", box=None, pad_edge=False, title=f"{given.prospects:,} prospects, {given.numbers:,} numbers"
@@ -200,11 +202,12 @@ def main() -> None:
         table.add_column(column, justify="right")
     for name, figures in found.items():
         table.add_row(name, *(f"{each:.0f}" for each in (median(figures), min(figures), max(figures))))
-    middle = {name: median(figures) for name, figures in found.items() if name not in parts_of_it}
-    whole, loop, *parts = middle.values()
-    table.add_row(
-        "rest: bookkeeping of the whole", f"{whole - loop - sum(part - loop for part in parts):.0f}"
-    )
+    if reference:
+        middle = {name: median(figures) for name, figures in found.items() if name not in parts_of_it}
+        whole, loop, *parts = middle.values()
+        table.add_row(
+            "rest: bookkeeping of the whole", f"{whole - loop - sum(part - loop for part in parts):.0f}"
+        )
     Console(width=100).print(table)
 
 

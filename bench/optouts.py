@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench import latency_report
-from bench.latency_stage import ROOT, say
+from bench import report
+from bench.latency_stage import ROOT
 from bench.latency_stats import spread
+from bench.report import say
 from bench.runner import Failed
 from tests.kafka.broker import Kafka, NoKafka
 from tests.support.outcome import read_all
@@ -229,7 +230,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     content = {"settings": {**sizes.__dict__, "partitions": PARTITIONS}, **made}
-    file = latency_report.write("optouts", content, given.out, own_broker=kafka.ours)
+    file = report.save("-optouts", content, given.out, own_broker=kafka.ours)
     show(content, Console(width=max(110, Console().width)))
     print(f"written: {file.name} in {given.out.name}/")
     return 0

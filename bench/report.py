@@ -6,6 +6,8 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +46,14 @@ class Run:
     contender: str
     round: int
     figures: Figures
+
+
+_STARTED = time.monotonic()
+
+
+def say(text: str) -> None:
+    """A line of progress."""
+    print(f"{time.monotonic() - _STARTED:6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def spread(figures: Sequence[float]) -> Spread:
@@ -227,23 +237,31 @@ def write(
     usual: bool,
     part: str = "",
 ) -> Path:
-    """All of it as JSON, with the names of those that were skipped or failed; `part` says in the file's name who ran; returns the file, which never replaces another."""
-    now = datetime.now(UTC)
-    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", cpu_model().lower())).strip("-")
+    """All of it, with the names of those that were skipped or failed; `part` says in the file's name who ran."""
     size = "" if usual else f"-{settings['prospects']}-{settings['numbers']}"
     content = {
-        "at": now.isoformat(timespec="seconds"),
         "settings": settings,
         **absent,
-        "machine": machine(),
-        "versions": versions(own_broker=own_broker),
         "summary": summary(runs),
         "runs": [{"contender": r.contender, "round": r.round, **r.figures.as_json()} for r in runs],
     }
+    return save(f"{size}{part}", content, folder, own_broker=own_broker)
+
+
+def save(suffix: str, content: dict[str, Any], folder: Path, *, own_broker: bool) -> Path:
+    """`<date>-<cpu><suffix>.json`, with the machine and all versions; returns the file, which never replaces another."""
+    now = datetime.now(UTC)
+    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", cpu_model().lower())).strip("-")
+    whole = {
+        "at": now.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(own_broker=own_broker),
+        **content,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     for again in range(1, 1000):
-        file = folder / f"{now:%Y-%m-%d}-{slug}{size}{part}{f'-{again}' if again > 1 else ''}.json"
+        file = folder / f"{now:%Y-%m-%d}-{slug}{suffix}{f'-{again}' if again > 1 else ''}.json"
         if not file.exists():
-            file.write_text(json.dumps(content, indent=2) + "\n")
+            file.write_text(json.dumps(whole, indent=2) + "\n")
             return file
     raise FileExistsError(f"a thousand results of one day in {folder.name}")

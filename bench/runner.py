@@ -190,7 +190,7 @@ class Runner:
     def _until(self, process: subprocess.Popen[bytes], offsets: Consumer, records: int) -> None:
         until = time.monotonic() + _CRASH_S
         while (done := self._committed(offsets)) < records:
-            self._alive(process)
+            alive(process)
             if time.monotonic() > until:
                 raise Failed(f"{done} of {records} records committed after {_CRASH_S:.0f} s")
             time.sleep(_EVERY_S)
@@ -214,7 +214,7 @@ class Runner:
                 changed, last_records = now, done
             if done >= records:
                 break
-            self._alive(process)
+            alive(process)
             if now - changed > _STALLED_S or now - assigned > _STALLED_S + records / _SLOWEST_PER_S:
                 raise Failed(
                     f"{done} of {records} records after {now - assigned:.0f} s, and too slow or stalled"
@@ -249,7 +249,7 @@ class Runner:
         """Until the group's one member has every partition: just before its first fetch."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            self._alive(process)
+            alive(process)
             if self._assigned(group) == len(self._partitions):
                 return
             time.sleep(_EVERY_S / 2)
@@ -269,19 +269,11 @@ class Runner:
         except KafkaException as error:
             raise Failed(f"asking for the committed offsets: {error}") from error
 
-    @staticmethod
-    def _alive(process: subprocess.Popen[bytes]) -> None:
-        if process.poll() is not None:
-            raise Failed(f"it ended by itself with code {process.returncode}")
-
 
 @contextmanager
-def _started(
-    command: list[str], env: dict[str, str], log: Path
-) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
-    """The contender's process, gone at the end in any case, and when it was started. A Failed gets its last words."""
+def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the bench, which says what it says to `log`. It is gone at the end, in any case."""
     with log.open("wb") as out:
-        started = time.monotonic()
         process = subprocess.Popen(
             command,
             cwd=log.parent,  # no stream-scrub.toml of somebody's checkout
@@ -292,14 +284,31 @@ def _started(
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
         )
     try:
-        yield process, started
-    except Failed as failed:
-        words = log.read_text(errors="replace")[-3000:]
-        raise Failed(f"{failed}; its last words:\n{words}") from None
+        yield process
     finally:
-        if process.returncode is None:
+        if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def alive(process: subprocess.Popen[bytes]) -> None:
+    """Raises Failed when it has ended by itself."""
+    if process.poll() is not None:
+        raise Failed(f"it ended by itself with code {process.returncode}")
+
+
+@contextmanager
+def _started(
+    command: list[str], env: dict[str, str], log: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+    """The contender's process, and when it was started. A Failed gets its last words."""
+    started = time.monotonic()
+    with running(command, env, log) as process:
+        try:
+            yield process, started
+        except Failed as failed:
+            words = log.read_text(errors="replace")[-3000:]
+            raise Failed(f"{failed}; its last words:\n{words}") from None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> tuple[float, float]:

@@ -23,9 +23,10 @@ from pyroaring import BitMap64
 from rich.console import Console
 from rich.table import Table
 
-from bench import data, latency_report
-from bench.latency_stage import ROOT, Contender, Outcome, Stage, Topics, say
+from bench import data, latency_report, report
+from bench.latency_stage import ROOT, Contender, Outcome, Stage, Topics
 from bench.latency_stats import Schedule, Wrong, spread
+from bench.report import say
 from bench.runner import Failed
 from stream_scrub.config import load
 from stream_scrub.index import Register, as_bitmap, as_numbers
@@ -297,7 +298,7 @@ def main() -> int:
         "partitions": data.PARTITIONS,
     }
     content = {"settings": sizes, **made}
-    file = latency_report.write("swap", content, given.out, own_broker=kafka.ours)
+    file = report.save("-swap", content, given.out, own_broker=kafka.ours)
     show(content, Console(width=max(110, Console().width)))
     print(f"written: {file.name} in {given.out.name}/")
     return 0

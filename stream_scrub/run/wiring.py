@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -104,12 +105,15 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
 
 def log_reader(settings: Settings, logs: clientlog.ClientLog) -> KafkaLogReader:
     """A reader at the log's beginning."""
+    return KafkaLogReader(_reader_options(settings, logs), settings.topics.log)
+
+
+def _reader_options(settings: Settings, logs: clientlog.ClientLog) -> dict[str, Any]:
+    """For whoever reads by itself, in no group: the group's name is for the broker's access rights alone."""
     kafka = settings.kafka
-    group = settings.worker.group_id
-    made = options.log_reader_options(
-        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=group, logs=logs
+    return options.log_reader_options(
+        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=settings.worker.group_id, logs=logs
     )
-    return KafkaLogReader(made, settings.topics.log)
 
 
 def log_writer(
@@ -150,10 +154,7 @@ def taken_over(
 
 def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) -> list[bytes | None]:
     """About the last so many prospects. Raises Unavailable, Refused."""
-    kafka, logs = settings.kafka, clientlog.ClientLog(log, "sample")
-    made = options.log_reader_options(
-        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=settings.worker.group_id, logs=logs
-    )
+    made = _reader_options(settings, clientlog.ClientLog(log, "sample"))
     return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
 
 
@@ -197,11 +198,8 @@ def reading(
     settings: Settings, log: FilteringBoundLogger, topic: str = "", partition: int = 0
 ) -> Iterator[LogReader]:
     """The log, or a partition of another topic, for commands that read it by themselves."""
-    kafka, logs = settings.kafka, clientlog.ClientLog(log, "follower")
-    made = options.log_reader_options(
-        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=settings.worker.group_id, logs=logs
-    )
-    reader = KafkaLogReader(made, topic or settings.topics.log, partition)
+    logs = clientlog.ClientLog(log, "follower")
+    reader = KafkaLogReader(_reader_options(settings, logs), topic or settings.topics.log, partition)
     try:
         with _said_why(logs):
             yield reader
