@@ -36,7 +36,7 @@ class Contender:
     """`id` names it in a command, `name` in the table; `kind` is what its records look like.
 
     `build` makes it ready, once, and may raise build.Unavailable. One that is `lasting` keeps the register on disk under
-    its group's name: it has one group for all runs, and is started once before.
+    its group's name: it has one group for all runs, and is started once before. `members` is how many of the group it is.
     """
 
     id: str
@@ -47,6 +47,7 @@ class Contender:
     share: float = 1.0
     build: Callable[[], object] | None = None
     lasting: bool = False
+    members: int = 1
 
     def records(self, prospects: int) -> int:
         """How many of the prospects it gets."""
@@ -95,6 +96,15 @@ CONTENDERS = (
     Contender("bare", report.BARE, "bare", _bare),
     Contender("value", report.WORKER, "value", _worker, {"prospect__stamp": "value"}),
     Contender("header", "worker, header stamp", "header", _worker, {"prospect__stamp": "header"}),
+    Contender(
+        "processes",
+        "worker, 2 processes",
+        "value",
+        _worker,
+        # The first one hears of the second at its next heartbeat, and would have done most of the work by itself till then.
+        {"worker__processes": 2, "kafka__consumer": '{"heartbeat.interval.ms":"200"}'},
+        members=2,
+    ),
     Contender("kstreams", "Kafka Streams, expert", "peer", kstreams, build=build.kstreams),
     Contender(
         "kstreams-tuned",

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Failed(RuntimeError):
 class Figures:
     """What one run cost. Every CPU figure is user+sys of the whole process with all its threads, in seconds."""
 
-    records: int
+    records: int  # committed while it was measured
     records_after_first_commit: int
     records_late: int  # after the first commit seen that reached half of them: a JIT compiler is warm by then
     wall_s: float  # from the first commit seen to the last
@@ -107,13 +107,31 @@ class _Usage:
 
 
 def cpu_of(pid: int) -> float:
-    """user+sys of a process with all its threads so far, also of those that ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """user+sys of a process and those that it started, with all their threads so far, also of threads that ended."""
+    return sum((int(fields[11]) + int(fields[12])) / _TICKS for fields in _family(pid).values())
+
+
+def _family(pid: int) -> dict[int, list[str]]:
+    """The process, and all that it started and that still live: the fields of /proc/PID/stat from the state on."""
+    everyone = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            everyone[int(folder.name)] = (folder / "stat").read_text().rpartition(") ")[2].split()
+    if pid not in everyone:
+        raise Failed("its process has ended")
+    family = [pid]
+    for member in family:
+        family += [each for each, fields in everyone.items() if int(fields[1]) == member]
+    return {each: everyone[each] for each in family}
 
 
 def peak_mb_of(pid: int) -> float:
-    """Its peak memory. Not wait4's: that begins with the memory of the process that forked it."""
+    """Its peak memory, and that of those that it started. Not wait4's: that begins with the memory of the process that
+    forked it."""
+    return sum(_peak_mb_of_one(each) for each in _family(pid))
+
+
+def _peak_mb_of_one(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -137,10 +155,16 @@ class Runner:
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         self._broker = broker
 
-    def run(self, command: list[str], env: dict[str, str], group: str, records: int, log: Path) -> Figures:
-        """Start, wait until all `records` are committed, stop. Raises Failed; the process is gone in any case."""
+    def run(
+        self, command: list[str], env: dict[str, str], group: str, records: int, log: Path, members: int = 1
+    ) -> Figures:
+        """Start, wait until all `records` are committed, stop. Raises Failed; the process is gone in any case.
+
+        With several `members` the figures begin when each of them has partitions: the first one has worked by then.
+        """
         with self._offsets(group) as offsets, _started(command, env, log) as (process, started):
-            return self._measure(process, group, records, offsets, started)
+            self._wait_assigned(process, group, _ASSIGNED_S, members)
+            return self._measure(process, records, offsets, started)
 
     @contextmanager
     def _offsets(self, group: str) -> Iterator[Consumer]:
@@ -164,7 +188,7 @@ class Runner:
     ) -> float:
         """Start, wait until it has its partitions, stop: what it keeps on disk is there then. The seconds it took."""
         with _started(command, env, log) as (process, started):
-            self._wait_assigned(process, group, timeout_s)
+            self._wait_assigned(process, group, timeout_s, 1)
             ready_s = time.monotonic() - started
             _stop(process)
             return ready_s
@@ -196,19 +220,22 @@ class Runner:
             time.sleep(_EVERY_S)
 
     def _measure(
-        self, process: subprocess.Popen[bytes], group: str, records: int, offsets: Consumer, started: float
+        self, process: subprocess.Popen[bytes], records: int, offsets: Consumer, started: float
     ) -> Figures:
         pid = process.pid
-        self._wait_assigned(process, group, _ASSIGNED_S)
-        assigned, before = time.monotonic(), _Usage.now(pid, self._broker)
+        assigned, before, earlier = (
+            time.monotonic(),
+            _Usage.now(pid, self._broker),
+            self._committed(offsets),
+        )
         first, first_records = 0.0, 0
         half_cpu_s, half_records = 0.0, 0
         changed, last_records = assigned, 0
         while True:
             done, now = self._committed(offsets), time.monotonic()
-            if done and not first:
+            if done > earlier and not first:
                 first, first_records = now, done
-            if done * 2 >= records and not half_records:
+            if done * 2 >= records + earlier and not half_records:
                 half_cpu_s, half_records = cpu_of(pid), done
             if done != last_records:
                 changed, last_records = now, done
@@ -228,7 +255,7 @@ class Runner:
         work = after.process - before.process
         broker = after.broker - before.broker
         return Figures(
-            records=records,
+            records=records - earlier,
             records_after_first_commit=records - first_records,
             records_late=records - half_records,
             wall_s=now - first,
@@ -245,23 +272,28 @@ class Runner:
             stolen_s=after.stolen - before.stolen,
         )
 
-    def _wait_assigned(self, process: subprocess.Popen[bytes], group: str, timeout_s: float) -> None:
-        """Until the group's one member has every partition: just before its first fetch."""
+    def _wait_assigned(
+        self, process: subprocess.Popen[bytes], group: str, timeout_s: float, members: int
+    ) -> None:
+        """Until the group's members have every partition, and each has some: just before the last one's first fetch."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             alive(process)
-            if self._assigned(group) == len(self._partitions):
+            shares = self._assigned(group)
+            if sum(shares) == len(self._partitions) and len(shares) == members:
                 return
             time.sleep(_EVERY_S / 2)
         raise Failed(f"it had no partitions after {timeout_s:.0f} s")
 
-    def _assigned(self, group: str) -> int:
+    def _assigned(self, group: str) -> list[int]:
+        """How many partitions each member has that has any."""
         (future,) = self._admin.describe_consumer_groups([group], request_timeout=10).values()
         try:
             members = future.result(15).members
         except KafkaException:
-            return 0  # no such group yet
-        return sum(len(member.assignment.topic_partitions) for member in members if member.assignment)
+            return []  # no such group yet
+        shares = [len(member.assignment.topic_partitions) for member in members if member.assignment]
+        return [share for share in shares if share]
 
     def _committed(self, offsets: Consumer) -> int:
         try:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -180,7 +181,9 @@ class Stage:
 
     def run(self, contender: Contender, round_: int) -> Run:
         """One contender, measured and checked. Raises Failed: also when the oracle finds anything wrong."""
-        figures, found = self._played(contender, f"{contender.id}-{round_}", Runner.run)
+        figures, found = self._played(
+            contender, f"{contender.id}-{round_}", partial(Runner.run, members=contender.members)
+        )
         if not found.right:
             raise Failed(f"{contender.name}, round {round_}: its output is {found}")
         self._say(
