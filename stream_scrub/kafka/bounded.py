@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from stream_scrub.errors import Uncertain
 
 Result = TypeVar("Result")
-_GRACE_S = 5.0
+GRACE_S = 5.0  # a call that has not come back so long after its timeout never will
 
 
 class Caller:
@@ -34,7 +34,7 @@ class Caller:
         answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
         self._calls.put((lambda: function(*arguments, timeout_s), answers))
         try:
-            result, error = answers.get(timeout=timeout_s + _GRACE_S)
+            result, error = answers.get(timeout=timeout_s + GRACE_S)
         except queue.Empty:
             self._start()
             raise Uncertain(

@@ -14,7 +14,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any
 
-from confluent_kafka import cimpl
+from confluent_kafka import cimpl, libversion
 
 _Pointer = Any  # ctypes has no common base for the types of types
 
@@ -141,3 +141,8 @@ def contradiction(settings: Mapping[str, str], *, kind: Kind) -> str:
         return ""
     lib.conf_destroy(conf)  # a client owns its settings only once it is made
     return why.value.decode(errors="replace")
+
+
+def librdkafka_version() -> str:
+    """The version of the C library that every client here runs on."""
+    return str(libversion()[0])

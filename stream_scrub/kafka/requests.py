@@ -8,6 +8,7 @@ transactions and with them, in each one's metadata, who it was that committed: t
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import (
@@ -126,6 +127,18 @@ class Requests:
             low, high = self._bounds(each.partition)
             behind += high - max(low, each.offset)
         return behind
+
+    def behind(self) -> dict[int, int]:
+        """By partition, the requests from what was taken to the partition's end, as far as the client knows that."""
+        found = {}
+        for partition, offset in self._next.items():
+            place = TopicPartition(self._topic, partition)
+            # A figure to look at: whatever is wrong comes out at the next poll.
+            with suppress(KafkaException):
+                _, high = self._consumer.get_watermark_offsets(place, cached=True)
+                if high >= 0:
+                    found[partition] = max(0, high - offset)
+        return found
 
     def _committed(
         self, partitions: list[TopicPartition], deadline: Deadline, by: Consumer

@@ -4,9 +4,10 @@ The one owner of the transaction: begin, emit, commit, abort happen here and now
 of the errors of `translate`; after any of them the caller calls `recover` and rewinds its source.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -17,8 +18,15 @@ from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
-_REOPEN_S = 10.0
+REOPEN_S = 10.0
 _SHAKING = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
+
+
+class Took(NamedTuple):
+    """Seconds that sending the offsets and committing took."""
+
+    offsets_s: float
+    commit_s: float
 
 
 class Session:
@@ -80,7 +88,7 @@ class Session:
         if self._shaken:
             # librdkafka retries an EndTxn over a new connection by itself; until KIP-890 reaches it, a delayed first
             # copy could still end a later transaction. A new producer epoch makes that copy worthless.
-            self.open(Deadline.after(_REOPEN_S))
+            self.open(Deadline.after(REOPEN_S))
         producer = self._ready()
         topics = self._topics
         report: Callable[..., None] | None = self._on_report if self._reports_wanted else None
@@ -113,21 +121,30 @@ class Session:
                 producer.produce(*arguments)
                 return
 
-    def commit(self, offsets: list[TopicPartition], membership: bytes, deadline: Deadline) -> None:
-        """Commit what was emitted and the offsets it came from, in one transaction.
+    @property
+    def queued(self) -> int:
+        """Records that wait in the client to be sent."""
+        return 0 if self._producer is None else len(self._producer)
+
+    def commit(self, offsets: list[TopicPartition], membership: bytes, deadline: Deadline) -> Took:
+        """Commit what was emitted and the offsets it came from, in one transaction; what either took.
 
         Raises Migrated (the group has moved on, or a record was refused: nothing was committed), Uncertain (it may
         have been committed), TooLarge, Refused.
         """
         producer = self._ready()
+        started = time.perf_counter()
         try:
             self._bounded("committing", producer.send_offsets_to_transaction, deadline, offsets, membership)
+            sent = time.perf_counter()
             self._bounded("committing", producer.commit_transaction, deadline)
         except KafkaException as error:
             raise self._explained(error) from error
         self._in_transaction = False
         self._reports_wanted = False
+        ended = time.perf_counter()
         producer.poll(0)
+        return Took(sent - started, ended - sent)
 
     def _explained(self, error: KafkaException) -> ScrubError:
         """A failed commit says that records failed, not why; their reports do, if they were asked for."""

@@ -10,6 +10,7 @@ import re
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -19,11 +20,12 @@ from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline
 
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
-_REWIND_S = 2.0
+REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 __all__ = ["Message", "Source"]
 
 # What is committed with an offset: the log, and the position on it that the records before were judged by.
+_FORM = b"CGMDv2:"  # what group metadata begins with
 _NOTE = re.compile(r"index=(\d+) log=(.+)")
 
 
@@ -32,10 +34,17 @@ def _partitions_of(messages: Sequence[Message]) -> list[int]:
     return [message.partition() for message in messages]  # type: ignore[misc]  # a consumed record has one
 
 
+def _names_a_member(metadata: bytes) -> bool:
+    """Whether group metadata is a member's: of some generation, and with a name."""
+    (generation,) = struct.unpack_from("=i", metadata, 7)
+    return generation > 0 and bool(metadata[11:].split(b"\0")[1])
+
+
 class Source:
     """The prospects topic as one member of the worker group sees it. `log_topic` is noted with what is committed.
 
-    `on_assignment(event, partitions)` hears "assigned", "revoked" or "lost" with partition numbers, after the poll.
+    `on_assignment(event, partitions)` hears "assigned", "revoked" or "lost" with partition numbers, after the poll;
+    `on_settled(seconds)` how long after such a change records are polled again.
     """
 
     def __init__(
@@ -44,17 +53,22 @@ class Source:
         topic: str,
         log_topic: str,
         on_assignment: Callable[[str, list[int]], None] = lambda _e, _p: None,
+        on_settled: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._options = options
         self._consumer = Consumer(options)
         self._topic = topic
         self._log_topic = log_topic
         self._tell = on_assignment
+        self._tell_settled = on_settled
+        self._moved_at: float | None = None
         self._moves: list[tuple[str, list[int]]] = []
         self._must_rewind = False
         self._paused = False
         self._failed = False
         self._delivered: set[int] = set()
+        self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self.partitions: set[int] = set()
         self.metadata = b""
         self.floor = -1
@@ -82,6 +96,8 @@ class Source:
         if not partitions:
             return  # a cooperative rebalance that changed nothing for us
         self._moves.append((event, [p.partition for p in partitions]))
+        if self._moved_at is None:
+            self._moved_at = time.monotonic()
 
     def _has_moved(self) -> bool:
         """Whether partitions came or went since the last time; whoever listens is told."""
@@ -103,8 +119,12 @@ class Source:
         if self._paused:
             self._consumer.resume(self._assignment())
             self._paused = False
+            self._ends.clear()
         if self._must_rewind:
-            self._rewind(Deadline.after(_REWIND_S))
+            self._rewind(Deadline.after(REWIND_S))
+        if self._moved_at is not None:
+            self._tell_settled(time.monotonic() - self._moved_at)
+            self._moved_at = None
         messages = self._consumer.consume(records_max, wait_s)
         partitions = _partitions_of(messages)
         self._delivered.update(partitions)
@@ -138,7 +158,8 @@ class Source:
         if messages:
             self._must_rewind = True
             self._delivered.update(_partitions_of(messages))
-        self._has_moved()
+        if self._has_moved():
+            self._moved_at = None  # polling waits for the hold's end, not for the group
         time.sleep(max(0.0, started + wait_s - time.monotonic()))
 
     def drop(self) -> None:
@@ -157,6 +178,7 @@ class Source:
                 missing.discard(partitions[at])
                 offset = messages[at].offset()
                 assert offset is not None, "a consumed record has an offset"
+                self._next[partitions[at]] = offset + 1
                 found.append(TopicPartition(self._topic, partitions[at], offset + 1, note))
                 if not missing:
                     break
@@ -173,14 +195,18 @@ class Source:
         and no member, which the broker accepts from anyone.
         """
         metadata: bytes = self._consumer.consumer_group_metadata()
-        if metadata[:7] != b"CGMDv2:":
+        if metadata[:7] != _FORM:
             raise Migrated("the client's group metadata has an unknown form: use the locked confluent-kafka")
-        (generation,) = struct.unpack_from("=i", metadata, 7)
-        member = metadata[11:].split(b"\0")[1]
-        if generation <= 0 or not member:
+        if not _names_a_member(metadata):
             self._must_rewind = True
             raise Migrated("this worker is not in the group at the moment")
         return metadata
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the group knows this worker at the moment, with or without partitions."""
+        metadata: bytes = self._consumer.consumer_group_metadata()
+        return metadata[:7] == _FORM and _names_a_member(metadata)
 
     def _rewind(self, deadline: Deadline) -> None:
         """Seek every partition of ours to what the broker says is committed, and learn the positions used so far."""
@@ -195,6 +221,7 @@ class Source:
                     raise translate(partition.error, "asking for the committed offsets")
             self.floor = max([-1, *(self._noted(p) for p in committed)])
             for partition in committed:
+                self._next[partition.partition] = max(0, partition.offset)
                 self._seek(partition, deadline)
         except KafkaException as error:
             raise translate(error, "asking for the committed offsets") from error
@@ -224,16 +251,31 @@ class Source:
             else:
                 return
 
-    def lag(self) -> dict[int, int]:
-        """Records between this worker's next offset and each partition's end, as far as the client knows it."""
+    def lag(self, deadline: Deadline | None = None) -> dict[int, int]:
+        """By partition, the prospects from what is committed, or about to be, to the partition's end, as far as the
+        client knows that. With a deadline the brokers are asked for the ends, as many as answer until then.
+
+        Not the client's own figure, which knows nothing of offsets that a transaction commits.
+        """
         lags: dict[int, int] = {}
-        for partition in self._consumer.position(self._assignment()):
-            _, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition.partition), cached=True
-            )
-            if partition.offset >= 0 and high >= 0:
-                lags[partition.partition] = max(0, high - partition.offset)
+        for each in self._assignment():
+            low, high = self._bounds(each, deadline)
+            if each.partition in self._next and high >= 0:
+                lags[each.partition] = max(0, high - max(low, self._next[each.partition]))
         return lags
+
+    def _bounds(self, partition: TopicPartition, deadline: Deadline | None) -> tuple[int, int]:
+        """The oldest offset and the end of a partition, negative where they are not known. While nothing is fetched the
+        client keeps an older end, so what a broker was asked for is remembered until then."""
+        low = high = -1
+        # A figure to look at: others tell of a broker that is away.
+        with suppress(KafkaException):
+            if deadline is not None and not deadline.passed:
+                low, high = self._consumer.get_watermark_offsets(partition, max(0.1, deadline.left()))
+                self._ends[partition.partition] = high
+            else:
+                low, high = self._consumer.get_watermark_offsets(partition, cached=True)
+        return low, max(high, self._ends.get(partition.partition, -1))
 
     def close(self) -> None:
         """Leave the group at once, so that others take over without waiting for a session to end."""

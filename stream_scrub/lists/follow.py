@@ -62,7 +62,8 @@ def _skip(reader: LogReader, replay: Replay, offset: int) -> None:
 
 
 class Follower:
-    """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed.
+    """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed, and `sealed_ms`
+    is when Kafka says that its last seal was written (milliseconds since 1970; None when it came from a snapshot).
 
     It begins with the snapshot that `keeper` has, else where `start` says. `open_log` connects to the log;
     `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
@@ -91,6 +92,7 @@ class Follower:
         self._confirmed_at: float | None = None
         self._unsealed_since: float | None = None
         self.index = Index.empty()
+        self.sealed_ms: int | None = None
         self.corrupt: Corrupt | None = None
         self.trouble = ""
 
@@ -196,7 +198,7 @@ class Follower:
             for record in records:
                 index = self._replay.take(record)
                 if index is not None:
-                    self.index = index
+                    self.index, self.sealed_ms = index, record.timestamp_ms
                     now = time.perf_counter()
                     self._on_swap(index, now - started, watch.longest_s() if watch is not None else 0.0)
                     started = now
