@@ -20,9 +20,17 @@ _noted = array("d")
 class Noting(counters.Counters):
     """The product's counters, and the notes."""
 
-    def emitted(self, tally: Counter[Reason], batch_s: float, commit_s: float) -> None:
-        counters.Counters.emitted(self, tally, batch_s, commit_s)
-        _noted.extend((time.monotonic(), batch_s, commit_s))
+    def emitted(
+        self,
+        tally: Counter[Reason],
+        batch_s: float,
+        send_offsets_s: float,
+        commit_s: float,
+        age_s: float | None = None,
+    ) -> None:
+        counters.Counters.emitted(self, tally, batch_s, send_offsets_s, commit_s, age_s)
+        ending_s = send_offsets_s + commit_s
+        _noted.extend((time.monotonic(), batch_s - ending_s, ending_s))
 
 
 def main(file: str) -> None:

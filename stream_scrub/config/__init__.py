@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stream_scrub.config.settings import Kafka, Lists, Log, Prospect, Rules, Settings, Topics, Worker
+from stream_scrub.config.settings import Http, Kafka, Lists, Log, Prospect, Rules, Settings, Topics, Worker
 from stream_scrub.config.sources import PREFIX, PROPERTIES, Sources
 from stream_scrub.errors import ConfigError
 
 __all__ = [
+    "Http",
     "Kafka",
     "Lists",
     "Loaded",

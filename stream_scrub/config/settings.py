@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 _SERVER = re.compile(r"(?:\w+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\],/]+)(?::(\d{1,5}))?")
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
 
 def _servers(value: str) -> str:
@@ -67,6 +68,13 @@ def _identity(value: str) -> str:
             "should hold letters, digits, dots, underscores and hyphens only (empty: the host's name)"
         )
     return name
+
+
+def _listen(value: str) -> str:
+    match = _LISTEN.fullmatch(value)
+    if value and (match is None or int(match[2]) > 65535):
+        raise ValueError("should be host:port (port 0: any free one), or empty for none")
+    return value
 
 
 def _format(value: str) -> str:
@@ -197,6 +205,23 @@ class Lists(_Section):
         return float(shares.get(register) or shares.get(register.partition("@")[0]) or self.max_change)
 
 
+class Http(_Section):
+    """Where health and metrics are served."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port to listen on; None for none."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether somebody chose the address, or it is merely the default."""
+        return "listen" in self.model_fields_set
+
+
 class Log(_Section):
     """What is logged, and how."""
 
@@ -213,6 +238,7 @@ class Settings(_Section):
     prospect: Prospect = Field(default_factory=Prospect)
     rules: Rules = Field(default_factory=Rules)
     lists: Lists = Field(default_factory=Lists)
+    http: Http = Field(default_factory=Http)
     log: Log = Field(default_factory=Log)
 
 

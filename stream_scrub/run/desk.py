@@ -28,6 +28,7 @@ from stream_scrub.lists.replay import Known, Replay
 from stream_scrub.lists.wire import Cursor, Seal, Source
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.run import wiring
+from stream_scrub.run.counters import PublisherCounters
 
 _OPEN_S = 30.0
 # Another register's publisher that dies in its transaction hides the log's end for this long: its timeout of ten
@@ -61,8 +62,9 @@ class Desk:
     opened again before anything else.
     """
 
-    def __init__(self, settings: Settings, log: FilteringBoundLogger) -> None:
+    def __init__(self, settings: Settings, counters: PublisherCounters, log: FilteringBoundLogger) -> None:
         self._settings = settings
+        self._counters = counters
         self._log = log
         self._reader: KafkaLogReader | None = None
         self._own: dict[str, KafkaLogWriter] = {}
@@ -94,7 +96,7 @@ class Desk:
             else:
                 reader.seek(taken + 1)
             self._reader = reader
-        replay_to_end(self._reader, deadline, replay=self.replay)
+        replay_to_end(self._reader, deadline, lambda _: self._counters.beat(), replay=self.replay)
 
     def glance(self) -> None:
         """Take in what others have published meanwhile, without waiting for it."""
@@ -147,6 +149,8 @@ class Desk:
         borrowed = self._borrowed.get(mine)
         writer = self._own[mine] if borrowed is None else borrowed.writer
         self._publishing = mine
+        self._counters.beat()
+        started = time.perf_counter()
         try:
             position = writer.publish(records) if beside is None else writer.publish(records, beside)
         except TakenOver as error:
@@ -158,6 +162,8 @@ class Desk:
             self._publishing = ""
             raise Lent(str(error)) from error
         self._publishing = ""
+        if made:
+            self._counters.published([each.base.name for each in made], time.perf_counter() - started)
         if borrowed is not None:
             borrowed.used_at = time.monotonic()
         self._upto = max(self._upto, position)

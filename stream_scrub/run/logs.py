@@ -29,7 +29,7 @@ MASK = "[number]"
 # Keys whose numbers are never a phone number, however many digits they have. A new one is added here.
 COUNTS = frozenset(
     """
-    adds age_s allowed away_s batch blocked bytes chunks code count counts duration_ms end ended failures files files_refused
+    aborts adds age_s allowed away_s batch batches blocked bytes chunks code count counts duration_ms end ended failures files files_refused
     held_s index lag lag_s left_s line next_offset offset offsets partition partitions parts pause_s per_s pid port position
     prospects recalled record_limit records refused registers removes requests rows seq size took_ms took_s total tries
     waited_ms waited_s
@@ -37,7 +37,7 @@ COUNTS = frozenset(
 )
 
 # Keys whose text comes from the settings, never from a record: a host named ip-10-123-145-67 keeps its name.
-NAMES = frozenset({"worker", "topic", "broker", "client", "group"})
+NAMES = frozenset({"worker", "topic", "broker", "client", "group", "listen"})
 
 # What may stand between the digits of one number: spaces, dots, hyphens and brackets of every script, and invisible
 # marks. Not ":" and ",": times, ports and lists of counts have those.

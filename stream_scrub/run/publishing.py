@@ -9,7 +9,7 @@ told (docs/decisions/0008-requests-exactly-once.md).
 import signal
 import threading
 import time
-from collections import ChainMap, Counter
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -37,10 +37,13 @@ from stream_scrub.lists.orders import Turned, Wanted, families, family, take
 from stream_scrub.lists.requests import OWN, Terms
 from stream_scrub.lists.wire import Cursor, Source
 from stream_scrub.model import Deadline, RegisterKind, Request
-from stream_scrub.run import archiving, logs, ownership, wiring
+from stream_scrub.run import archiving, http, logs, ownership, wiring
+from stream_scrub.run.counters import PublisherCounters
 from stream_scrub.run.desk import Desk, Lent, Made, let_go
+from stream_scrub.run.figures import OfPublisher
 from stream_scrub.run.folder import Folder
 from stream_scrub.run.inbox import Inbox
+from stream_scrub.run.metrics import Side
 
 _IDLE_S = 0.1
 _ENDS_EVERY_S = 1.0
@@ -51,6 +54,10 @@ _BEGIN_S = 15.0
 _PART_BYTES = 2 << 20
 _LARGE = 64 * 1024
 _TAKEN_MAX = 5  # times that nobody says he did it
+# For how long the loop may say nothing: the longest step is a list of hundreds of millions of numbers, diffed and
+# published in one transaction. It says so before and after everything that waits for a broker, which has a deadline of
+# some thirty seconds at most (`run/desk.py`), and for each record of the log that it reads.
+BEAT_LIMIT_S = 300.0
 # Longer than a successor takes from fencing the first register to writing its note.
 _NEWS_S = 2.0
 
@@ -65,8 +72,11 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     log = logs.configure(settings.log.level, settings.log.format)
+    vitals = OfPublisher(PublisherCounters(), limit_s=BEAT_LIMIT_S)
     try:
-        Publisher(settings, ownership.identity(), log).run(stopping)
+        publisher = Publisher(settings, ownership.identity(), vitals, log)
+        with http.serving(settings.http, Side.PUBLISHER, lambda: [vitals()], log):
+            publisher.run(stopping)
     except Corrupt as error:
         log.error("stopped on a corrupt log", why=str(error))
         return 3
@@ -81,15 +91,20 @@ class Publisher:
     instead or what to change, and Corrupt.
     """
 
-    def __init__(self, settings: Settings, identity: str, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, settings: Settings, identity: str, vitals: OfPublisher, log: FilteringBoundLogger
+    ) -> None:
         self._settings = settings
         self._identity = identity
+        self._vitals = vitals
+        self._counters = vitals.counters
         self._log = log
         self._folder = Folder(Path(settings.lists.folder)) if settings.lists.folder else None
-        self._desk = Desk(settings, log)
+        self._desk = Desk(settings, self._counters, log)
         self._inbox = None if self._folder is None else Inbox(self._folder, self._desk, settings, log)
         self._requests: Requests | None = None
-        rules = [rule for country in wiring.rulebook(settings).countries.values() for rule in country.rules]
+        self._rulebook = wiring.rulebook(settings)
+        rules = [rule for country in self._rulebook.countries.values() for rule in country.rules]
         self._ruled = dict.fromkeys((name for rule in rules for name in rule.deny), RegisterKind.DENY)
         self._ruled |= dict.fromkeys((name for rule in rules for name in rule.require), RegisterKind.ALLOW)
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
@@ -97,8 +112,7 @@ class Publisher:
         self._topic_id = ""
         self._beat = 0
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
-        self._sums: Counter[str] = Counter()
-        self._failures = self._taken = 0
+        self._taken = 0
         self._slim = False
 
     def run(self, stopping: threading.Event) -> None:
@@ -109,28 +123,38 @@ class Publisher:
                 self._begin()
                 while not stopping.is_set():
                     self._step()
+                self._counters.stopping = True
                 self._hand_over()
             except TakenOver as error:
+                self._gave_up(error)
                 self._who_is_it(error, stopping)
             except (Unavailable, Uncertain, Migrated) as error:
+                self._gave_up(error)
                 self._slim |= isinstance(error, TooLarge)
-                self._log.warning("trying again", why=str(error), failures=self._failures)
-                stopping.wait(_RETRY_S[min(self._failures, len(_RETRY_S) - 1)])
-                self._failures += 1
+                failures = self._counters.failures
+                self._log.warning("trying again", why=str(error), failures=failures)
+                stopping.wait(_RETRY_S[min(failures, len(_RETRY_S)) - 1])
             finally:
                 self._desk.close()
                 self._let_go()
         if self._folder is not None:
             self._folder.close()
-        self._log.info("stopped", **self._sums)
+        self._log.info("stopped", **self._counters.sums())
+
+    def _gave_up(self, error: ScrubError) -> None:
+        self._counters.owner = False
+        self._counters.gave_up(error)
+        self._counters.beat()
 
     def _prepare(self, stopping: threading.Event) -> None:
         """See that the topics are there and that nobody else alive publishes by requests. Raises Refused."""
         while not stopping.is_set():
+            self._counters.beat()
             try:
                 self._need_topics()
                 ownership.need_free(self._asked().note, self._settings.lists.registers)
             except (Unavailable, Uncertain) as error:
+                self._counters.waits("broker", str(error))
                 self._log.warning("no broker answers, trying again", why=str(error))
                 self._let_go()
                 stopping.wait(_RETRY_S[-1])
@@ -154,8 +178,11 @@ class Publisher:
     def _begin(self) -> None:
         """Fence every older publisher, say so, and only then look at what is on the log and what was read."""
         requests = self._asked()
+        self._counters.waiting = None
         self._desk.fence(self._own, [self._settings.topics.refused])
+        self._counters.beat()
         requests.begin(Deadline.after(_BEGIN_S))
+        self._counters.missed += requests.missed
         if requests.missed:
             self._log.error(
                 "requests were deleted from their topic before they were read", count=requests.missed
@@ -165,11 +192,15 @@ class Publisher:
             raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
         self._beat = requests.note().beat
         self._commit({})
+        self._counters.beat()
         self._desk.read_on()
+        self._vitals.attach(self._desk.replay, self._rulebook)
         if self._inbox is not None:
             self._inbox.recover()
         with suppress(Migrated):  # somebody else puts them there just now
             archiving.keep_rules(self._settings, self._log, self._desk.replay)
+        self._counters.begins()
+        self._counters.owner = True
         self._log.info(
             "publishing",
             registers=self._own,
@@ -179,30 +210,35 @@ class Publisher:
 
     def _step(self) -> None:
         """One round: what was asked, what has ended, what was dropped."""
-        lists = self._settings.lists
+        lists, counters = self._settings.lists, self._counters
+        counters.beat()
         batch = self._asked().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests)
         for part in _parted(batch):
             self._answer(part)
         if not batch:
             self._desk.glance()
-        self._failures = 0
+        counters.failures = 0
         now = time.monotonic()
         if now - self._ended_at >= _ENDS_EVERY_S:
             self._ended_at = now
+            counters.lags = self._asked().behind()
             self._end(datetime.now(UTC))
         if self._inbox is not None:
-            self._sums.update(self._inbox.step())
+            counters.beat()
+            came = self._inbox.step()
+            counters.worked_on(came["files"], came["files_refused"])
         if now - self._committed_at >= ownership.BEAT_S:
             self._commit({})
         if now - self._looked_at >= _GROWN_EVERY_S:
             self._look()
         if now - self._summed_at >= _SUMMARY_EVERY_S:
             self._summed_at, self._taken = now, 0
-            self._log.info("published", **self._sums)
+            self._log.info("published", **counters.sums(), lag=sum(counters.lags.values()))
 
     def _answer(self, batch: Sequence[Request]) -> None:
         """Everything that a batch of requests asks for, and with the last of it the offsets after them."""
         now = datetime.now(UTC)
+        self._counters.beat()
         for each in self._own:
             self._desk.ready(each)
         wanted, turned = take(batch, self._terms(now), self._told)
@@ -214,7 +250,10 @@ class Publisher:
             self._desk.publish([self._made(name, wanted[name], now) for name in group])
         last = [self._made(name, wanted[name], now) for name in groups[-1]] if groups else []
         self._commit(consumed, last, [_told_why(each, slim=self._slim) for each in turned])
-        self._sums.update(requests=len(batch), refused=len(turned))
+        at = time.time()
+        self._counters.answered(
+            len(batch), len(turned), (at - each.timestamp_ms / 1000 for each in batch if each.timestamp_ms)
+        )
         self._log.debug("requests", requests=len(batch), refused=len(turned), registers=sorted(wanted))
 
     def _terms(self, now: datetime) -> Terms:
@@ -270,7 +309,7 @@ class Publisher:
                 self._log.info("ends wait", register=family(group[0]), why=str(lent))
                 continue
             for each in made:
-                self._sums["ended"] += len(each.delta.removes)
+                self._counters.ended += len(each.delta.removes)
                 self._log.info("ended", register=each.base.name, removes=len(each.delta.removes))
         self._desk.give_back()
 

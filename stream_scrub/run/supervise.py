@@ -1,7 +1,8 @@
 """`worker`: signals, start-up against a broker that may be away, and several processes on one machine.
 
 Each process is a whole worker with an identity of its own (`<id>-<n>`), hence its own transactional id, its own
-consumer and its own copy of the index. The parent only watches: it passes signals on, and starts anew what died.
+consumer and its own copy of the index. The parent only watches: it passes signals on, starts anew what died, and serves
+health and metrics for all.
 """
 
 import gc
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -18,8 +20,11 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
-from stream_scrub.run import logs, wiring
+from stream_scrub.run import fleet, http, logs, wiring
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.figures import OfWorker
+from stream_scrub.run.metrics import Side
+from stream_scrub.run.worker import beat_limit_s
 from stream_scrub.scrub import swift
 
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
@@ -32,10 +37,25 @@ def run(settings: Settings) -> int:
     stopping = threading.Event()
     _on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
-    identity = settings.worker.id
-    if settings.worker.processes == 1:
-        return one(settings, identity, log.bind(worker=identity), stopping)
-    return _several(settings, identity, log, stopping)
+    names = [settings.worker.id]
+    if settings.worker.processes > 1:
+        names = [f"{settings.worker.id}-{n}" for n in range(settings.worker.processes)]
+    try:
+        if len(names) == 1:
+            vitals = _vitals(settings, names[0])
+            with http.serving(settings.http, Side.WORKER, lambda: [vitals()], log):
+                return one(settings, vitals, log.bind(worker=names[0]), stopping)
+        told = fleet.Fleet(names, beat_limit_s(wiring.pace(settings)))
+        with http.serving(settings.http, Side.WORKER, told, log):
+            return _several(settings, names, told, log, stopping)
+    except ScrubError as error:
+        log.error("cannot work", why=str(error))
+        return 1
+
+
+def _vitals(settings: Settings, identity: str) -> OfWorker:
+    pace = wiring.pace(settings)
+    return OfWorker(identity, Counters(), limit_s=beat_limit_s(pace), index_lag_max_s=pace.index_lag_max_s)
 
 
 def _on_signals(stopping: threading.Event) -> None:
@@ -46,14 +66,15 @@ def _on_signals(stopping: threading.Event) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def one(settings: Settings, identity: str, log: FilteringBoundLogger, stopping: threading.Event) -> int:
+def one(settings: Settings, vitals: OfWorker, log: FilteringBoundLogger, stopping: threading.Event) -> int:
     """One worker, from its first look at the broker to its end; returns the exit code."""
+    counters = vitals.counters
     try:
-        limit = _preflight(settings, log, stopping)
+        limit = _preflight(settings, counters, log, stopping)
         if stopping.is_set():
             return 0
-        counters = Counters()
-        worker, follower = wiring.worker(settings, identity, counters, log, limit)
+        worker, follower = wiring.worker(settings, vitals.identity, counters, log, limit)
+        vitals.attach(follower, worker.rulebook)
         log.info(
             "started",
             topic=settings.topics.prospects,
@@ -85,7 +106,9 @@ def _settle_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _preflight(settings: Settings, log: FilteringBoundLogger, stopping: threading.Event) -> int | None:
+def _preflight(
+    settings: Settings, counters: Counters, log: FilteringBoundLogger, stopping: threading.Event
+) -> int | None:
     """Wait for the brokers, then see that the topics are there and fit; the largest record that the outputs take.
 
     Raises Refused when they do not fit.
@@ -97,33 +120,44 @@ def _preflight(settings: Settings, log: FilteringBoundLogger, stopping: threadin
         except Unavailable as error:
             pause_s = _RETRY_S[min(tries, len(_RETRY_S) - 1)]
             tries += 1
+            counters.waits("broker", str(error))
             log.warning("no broker answers, trying again", why=str(error), tries=tries, pause_s=pause_s)
             stopping.wait(pause_s)
     return None
 
 
-def _several(settings: Settings, identity: str, log: FilteringBoundLogger, stopping: threading.Event) -> int:
+def _several(
+    settings: Settings,
+    names: Sequence[str],
+    told: fleet.Fleet,
+    log: FilteringBoundLogger,
+    stopping: threading.Event,
+) -> int:
     """Watch over the processes; the worst exit code of those that ended when told to."""
     context = multiprocessing.get_context("spawn")
     alive, held = context.Pipe(duplex=False)  # its end of file tells the children that the parent is gone
     children: dict[str, SpawnProcess] = {}
     started: dict[str, float] = {}
     codes: list[int] = []
-    names = [f"{identity}-{n}" for n in range(settings.worker.processes)]
     while not stopping.is_set():
         for name in names:
             child = children.get(name)
             if child is not None and child.is_alive():
                 continue
             if child is not None:
+                told.ended(name)
                 log.error("a worker process ended", worker=name, code=child.exitcode)
                 if child.exitcode in (1, 2, 3):  # it said why itself; the same would happen again
                     codes.append(child.exitcode)
                     stopping.set()
                     break
                 stopping.wait(max(0.0, started[name] + _RESTART_S - time.monotonic()))
-            children[name] = context.Process(target=_child, args=(settings, name, alive, held), name=name)
+            hears, tells = context.Pipe(duplex=False)
+            arguments = (settings, name, alive, held, tells)
+            children[name] = context.Process(target=_child, args=arguments, name=name)
             children[name].start()
+            tells.close()  # so that the pipe ends with the child
+            told.started(name, hears)
             started[name] = time.monotonic()
         stopping.wait(0.2)
     for child in children.values():
@@ -140,8 +174,10 @@ def _several(settings: Settings, identity: str, log: FilteringBoundLogger, stopp
     return max(codes, default=0)
 
 
-def _child(settings: Settings, identity: str, alive: Connection, held: Connection) -> None:
+def _child(settings: Settings, identity: str, alive: Connection, held: Connection, tells: Connection) -> None:
     held.close()
+    vitals = _vitals(settings, identity)
+    fleet.tell(vitals, tells)
     stopping = threading.Event()
     _on_signals(stopping)
 
@@ -153,5 +189,5 @@ def _child(settings: Settings, identity: str, alive: Connection, held: Connectio
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
     log = logs.configure(settings.log.level, settings.log.format)
-    code = one(settings, identity, log.bind(worker=identity), stopping)
+    code = one(settings, vitals, log.bind(worker=identity), stopping)
     sys.exit(code)

@@ -1,5 +1,6 @@
 """From settings to parts. The one place where rooms meet: nothing else builds a source, a session or a follower."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,6 +237,7 @@ def worker(
         topics.prospects,
         topics.log,
         lambda event, partitions: _moved(event, partitions, counters, log),
+        counters.polls_again,
     )
     session = Session(
         options.producer_options(
@@ -249,13 +251,24 @@ def worker(
         topics.allowed,
         topics.blocked,
     )
-    pace = Pace(
-        settings.worker.batch_records, settings.worker.batch_ms / 1000, settings.rules.index_lag_max_s
-    )
     made = Worker(
-        source, session, follower, scrubber(settings), counters, log, pace=pace, record_limit=record_limit
+        source,
+        session,
+        follower,
+        scrubber(settings),
+        counters,
+        log,
+        pace=pace(settings),
+        record_limit=record_limit,
     )
     return made, follower
+
+
+def pace(settings: Settings) -> Pace:
+    """How much and how long a batch may be, as configured."""
+    return Pace(
+        settings.worker.batch_records, settings.worker.batch_ms / 1000, settings.rules.index_lag_max_s
+    )
 
 
 def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
@@ -277,18 +290,20 @@ def _swapped(
     log: FilteringBoundLogger,
 ) -> None:
     """Told of each new index. Those on the way to the log's end for the first time are history, and not news."""
-    counters.swapped(index.position, seconds, stall_s)
-    if follower.lag_s is not None:
+    is_news = follower.lag_s is not None
+    waited_s = time.time() - follower.sealed_ms / 1000 if is_news and follower.sealed_ms is not None else None
+    counters.swapped(index.position, seconds, stall_s, waited_s)
+    if is_news:
         log.info(
             "index swapped",
             position=index.position,
             registers=len(index.registers),
             took_ms=round(seconds * 1000, 1),
             stall_ms=round(stall_s * 1000, 1),
+            waited_ms=None if waited_s is None else round(waited_s * 1000, 1),
         )
 
 
 def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
-    counters.rebalances[event] += 1
-    counters.assigned += len(partitions) if event == "assigned" else -len(partitions)
+    counters.moved(event, len(partitions))
     log.info(f"partitions {event}", partitions=partitions, assigned=counters.assigned)

@@ -17,11 +17,14 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.errors import Migrated, ScrubError, StaleIndex, TooLarge, Unavailable, Uncertain
 from stream_scrub.index import Index
-from stream_scrub.kafka.session import Session
-from stream_scrub.kafka.source import Message, Source
+from stream_scrub.kafka.bounded import GRACE_S
+from stream_scrub.kafka.options import TRANSACTION_TIMEOUT_MS
+from stream_scrub.kafka.session import REOPEN_S, Session
+from stream_scrub.kafka.source import REWIND_S, Message, Source
 from stream_scrub.lists import archive
 from stream_scrub.lists.follow import Follower
 from stream_scrub.model import Deadline, Verdict
+from stream_scrub.rules import Rulebook
 from stream_scrub.run.counters import Counters
 from stream_scrub.scrub.batch import Batch, Scrubber
 
@@ -32,7 +35,11 @@ _COMMIT_S = 10.0
 _RECOVER_S = 10.0
 _OPEN_S = 5.0
 _RETRY_S = 1.0
+_PREFLIGHT_S = 20.0  # `supervise` asks for the topics, and waits before it asks again
+_SLOWEST_S = 50e-6  # a prospect whose every look-up goes to the reference libraries
 _SUMMARY_EVERY_S = 60.0
+_LOOK_EVERY_S = 1.0
+_ASK_EVERY_S, _ASK_S = 5.0, 1.0
 # What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
 _RECORD_OVERHEAD = 96
 
@@ -44,6 +51,22 @@ class Pace:
     batch_records: int = 10_000
     batch_s: float = 0.05
     index_lag_max_s: float = 30.0
+
+
+def beat_limit_s(pace: Pace) -> float:
+    """For how long at most a loop of that pace may say nothing: twice what its longest step may take, so that no wait
+    with an end of its own passes for a loop that hangs. No step waits for a broker longer than its deadline.
+    """
+    steps = (
+        _PREFLIGHT_S,
+        REWIND_S + pace.batch_s,
+        pace.batch_records * _SLOWEST_S,
+        # Emitting may need another session first, and then wait in a full queue until its records time out.
+        REOPEN_S + GRACE_S + TRANSACTION_TIMEOUT_MS / 1000,
+        _COMMIT_S + GRACE_S,
+        _RETRY_S + _RECOVER_S + 2 * GRACE_S,  # an abort that overruns, and then another session
+    )
+    return 2 * max(steps)
 
 
 class Worker:
@@ -75,21 +98,29 @@ class Worker:
         self._largest = 0
         self._trouble: ScrubError | None = None
         self._failures = 0
-        self._held_since = 0.0
         self._last_told = ""
+        self._looked_at = self._asked_at = float("-inf")
         self._summed_at = time.monotonic()
-        self._summed = 0
+        self._summed: Counter[str] = Counter()
+
+    @property
+    def rulebook(self) -> Rulebook:
+        """The rules that it judges by."""
+        return self._scrubber.rulebook
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop. Then: raises Corrupt if the log was found corrupt, so that the exit code says so."""
+        counters = self._counters
         self._wait_for_index(stopping)
         if not stopping.is_set():
             self._look_for_rules()
         self._open_session(stopping)
         if not stopping.is_set():
             self._source.subscribe()
+            counters.begins()
         while not stopping.is_set():
-            self._counters.heartbeat = time.monotonic()
+            counters.beat()
+            self._look()
             try:
                 if self._trouble is not None:
                     self._recover(stopping)
@@ -102,16 +133,19 @@ class Worker:
             except ScrubError as error:
                 self._fail(error)
             self._summarise()
+        counters.stopping = True
+        counters.beat()
         self._session.close(Deadline.after(5.0))
         self._source.close()
-        self._log.info("stopped", prospects=self._counters.total, **self._by_verdict())
+        self._log.info("stopped", prospects=counters.total, **self._by_verdict())
         if self._follower.corrupt is not None:
             raise self._follower.corrupt
 
     def _wait_for_index(self, stopping: threading.Event) -> None:
         """A partition taken before there is an index to judge by would only lie idle."""
+        self._counters.waiting = None
         while not stopping.is_set():
-            self._counters.heartbeat = time.monotonic()
+            self._counters.beat()
             try:
                 self._follower.usable(self._pace.index_lag_max_s)
             except StaleIndex as stale:
@@ -133,6 +167,7 @@ class Worker:
             try:
                 self._session.open(Deadline.after(_OPEN_S))
             except (Unavailable, Uncertain) as error:
+                self._counters.waits("session", str(error))
                 self._log.warning("opening the session, trying again", why=str(error))
                 stopping.wait(_RETRY_S)
             else:
@@ -144,9 +179,24 @@ class Worker:
         position = self._follower.index.position
         for _ in range(_REGISTER_WAITS if stale.cause == "register" else 1):
             self._source.idle(_IDLE_S)
-            self._counters.heartbeat = time.monotonic()
+            self._counters.beat()
             if stopping.is_set() or self._follower.index.position != position:
                 return
+
+    def _look(self) -> None:
+        """About once a second: what only this thread may ask the clients, out of what they have at hand. While it
+        holds they fetch nothing and know of no new end: then the broker is asked, now and then and not for long.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        ask = bool(self._counters.holding) and now - self._asked_at >= _ASK_EVERY_S
+        if ask:
+            self._asked_at = now
+        self._counters.member = self._source.is_member
+        self._counters.lags = self._source.lag(Deadline.after(_ASK_S) if ask else None)
+        self._counters.sessions = self._session.reopened
 
     def _step(self) -> None:
         """One batch, from poll to commit."""
@@ -157,17 +207,22 @@ class Worker:
             if self._counters.holding != "register":
                 self._resumed()
             return
-        started = time.perf_counter()
+        counters, started = self._counters, time.perf_counter()
+        counters.beat()
+        counters.read += len(messages)
         index = self._usable()
         batch = self._scrub(messages, index)
         self._resumed()
+        counters.beat()
         self._session.emit(messages, partitions, batch.allowed, batch.values, batch.stamps)
-        emitted = time.perf_counter()
+        counters.beat()
+        counters.queued = self._session.queued
         offsets = self._source.offsets(partitions, messages, index.position)
-        self._session.commit(offsets, self._source.metadata, Deadline.after(_COMMIT_S))
+        took = self._session.commit(offsets, self._source.metadata, Deadline.after(_COMMIT_S))
         self._failures = 0
-        self._counters.sessions = self._session.reopened
-        self._counters.emitted(batch.tally, emitted - started, time.perf_counter() - emitted)
+        counters.emitted(
+            batch.tally, time.perf_counter() - started, took.offsets_s, took.commit_s, _age_s(messages[0])
+        )
 
     def _usable(self) -> Index:
         """The index to judge by. Never an older one than what was judged before in the partitions that we hold."""
@@ -175,7 +230,7 @@ class Worker:
         if index.position < self._source.floor:
             raise StaleIndex(
                 "log-behind",
-                f"another worker has judged by position {self._source.floor}, this one knows {index.position}",
+                f"another worker has judged by position {self._source.floor}, this one knows position {index.position}",
             )
         return index
 
@@ -210,7 +265,7 @@ class Worker:
         self._failures += 1
         if isinstance(error, TooLarge):
             self._lower_limit()
-        self._counters.aborts[type(error).__name__] += 1
+        self._counters.gave_up(error)
         self._trouble = error
         if isinstance(error, Migrated):
             self._log.info("batch given up", why=str(error))
@@ -240,10 +295,7 @@ class Worker:
         self._trouble = None
 
     def _hold(self, stale: StaleIndex) -> None:
-        if self._counters.holding != stale.cause:
-            self._end_hold()
-            self._counters.holding = stale.cause
-            self._held_since = time.monotonic()
+        if self._counters.hold(stale.cause, str(stale)):
             level = self._log.error if self._follower.corrupt is not None else self._log.warning
             if self._follower.lag_s is None and not self._follower.trouble:
                 level = self._log.info  # every start begins so
@@ -251,30 +303,35 @@ class Worker:
 
     def _resumed(self) -> None:
         if self._counters.holding:
-            held_s = self._end_hold()
+            held_s = self._counters.resume()
             self._log.info("hold ended", held_s=round(held_s, 1), index=self._follower.index.position)
 
-    def _end_hold(self) -> float:
-        held_s = time.monotonic() - self._held_since
-        if self._counters.holding:
-            self._counters.held_s[self._counters.holding] += int(held_s)
-        self._counters.holding = ""
-        return held_s
-
     def _summarise(self) -> None:
+        """Once a minute in which something was done: what, and how much is left."""
         now = time.monotonic()
         if now - self._summed_at < _SUMMARY_EVERY_S:
             return
-        since, self._summed = self._counters.total - self._summed, self._counters.total
+        counters = self._counters
+        sums = Counter(prospects=counters.total, batches=counters.batches, aborts=counters.aborts.total())
+        since, self._summed = sums + self._by_verdict() - self._summed, sums + self._by_verdict()
         if since:
             self._log.info(
                 "scrubbed",
-                prospects=since,
-                per_s=round(since / (now - self._summed_at)),
-                index=self._counters.position,
-                **self._by_verdict(),
+                prospects=since["prospects"],
+                per_s=round(since["prospects"] / (now - self._summed_at)),
+                batches=since["batches"],
+                aborts=since["aborts"],
+                lag=counters.lag,
+                index=counters.position,
+                **{str(verdict): since[str(verdict)] for verdict in Verdict},
             )
         self._summed_at = now
 
     def _by_verdict(self) -> Counter[str]:
         return Counter({str(verdict): self._counters.of(verdict) for verdict in Verdict})
+
+
+def _age_s(message: Message) -> float | None:
+    """How long ago a prospect was written, where Kafka says when."""
+    _, written_ms = message.timestamp()
+    return time.time() - written_ms / 1000 if written_ms > 0 else None

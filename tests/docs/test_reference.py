@@ -17,6 +17,8 @@ from stream_scrub.rules.check import _KEYS as COUNTRY_KEYS
 from stream_scrub.rules.rule import _KEYS as RULE_KEYS
 from stream_scrub.run import rules_report
 from stream_scrub.run.cli import app
+from stream_scrub.run.health import DO
+from stream_scrub.run.metrics import CATALOGUE
 from tests.docs.pages import ALL_PAGES, ROOT, anchors, blocks, rows, section, ticked
 
 OPERATOR = ROOT / "docs" / "operator.md"
@@ -135,6 +137,26 @@ def test_the_holds_are_those_of_the_code():
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "StaleIndex":
                 raised.add(ast.literal_eval(node.args[0]))
     assert {ticked(cause)[0] for cause, _, _ in rows(section(OPERATOR, "Holds"))} == raised
+
+
+def test_the_table_of_metrics_is_the_catalogue():
+    """An operator would write a query on a metric that is called otherwise, or read it wrongly."""
+    table = section(OPERATOR, "Health and metrics").rpartition("| metric |")[2]
+    listed = [
+        (ticked(name)[0], kind, of, ticked(labels), means)
+        for name, kind, of, labels, means in rows(f"| metric |{table}")
+    ]
+    assert listed == [
+        (metric.name, str(metric.kind), ", ".join(metric.sides), list(metric.labels), metric.help)
+        for metric in CATALOGUE
+    ]
+
+
+def test_the_causes_on_the_page_are_those_of_the_probes():
+    """An operator would read a cause on a page that no page explains."""
+    text = section(OPERATOR, "Health and metrics").partition("Causes are those of")[2].partition("\n\n")[0]
+    holds = {ticked(cause)[0] for cause, _, _ in rows(section(OPERATOR, "Holds"))}
+    assert set(ticked(text)) | holds == set(DO)
 
 
 def test_the_table_of_rules_is_what_is_shipped():

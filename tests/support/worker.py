@@ -17,7 +17,9 @@ def environment(bootstrap: str, topics: dict[str, str] | None = None, **settings
     """Settings as variables: `worker__batch_ms=10` is STREAM_SCRUB_WORKER__BATCH_MS."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAM_SCRUB_")}
     named = {f"topics__{role}": name for role, name in (topics or {}).items()}
-    chosen = {"kafka__bootstrap_servers": bootstrap, "log__format": "json", **named, **settings}
+    # No HTTP unless a test asks for it: workers of one machine would fight over the default port.
+    usual = {"kafka__bootstrap_servers": bootstrap, "log__format": "json", "http__listen": ""}
+    chosen = {**usual, **named, **settings}
     return {**kept, **{f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in chosen.items()}}
 
 

@@ -77,6 +77,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "batch_requests": 5000,
             "batch_ms": 100,
         },
+        "http": {"listen": "127.0.0.1:8080"},
         "log": {"level": "info", "format": "auto"},
     }
 
@@ -215,3 +216,26 @@ def test_settings_are_frozen_and_travel_to_other_processes(tmp_path):
     with pytest.raises(ValidationError):
         settings.worker.batch_ms = 1
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ["8080", ":8080", "localhost", "127.0.0.1:65536", "::1:8080", "a b:1", "http://x:1", "x:1/metrics"],
+)
+def test_an_address_that_cannot_be_listened_on_is_refused(tmp_path, listen):
+    """A worker would start and nobody could probe it."""
+    (problem,) = problems(tmp_path, environ={"STREAM_SCRUB_HTTP__LISTEN": listen})
+    assert problem.startswith("STREAM_SCRUB_HTTP__LISTEN: http.listen should be host:port")
+
+
+def test_an_address_to_listen_on_is_taken_apart(tmp_path):
+    """The worker would listen elsewhere than it was told."""
+    for listen, address in {
+        "127.0.0.1:0": ("127.0.0.1", 0),
+        "[::]:9000": ("::", 9000),
+        "scrub-0.scrub:80": ("scrub-0.scrub", 80),
+        "": None,
+    }.items():
+        http = loaded(tmp_path, environ={"STREAM_SCRUB_HTTP__LISTEN": listen}).http
+        assert http.address == address and http.is_asked_for
+    assert not loaded(tmp_path).http.is_asked_for

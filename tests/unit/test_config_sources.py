@@ -89,7 +89,7 @@ def test_every_problem_is_reported_at_once_with_its_place(tmp_path):
         ),
         ("[workers]\nid = 'a'", "stream-scrub.toml:1: workers is no setting (did you mean worker?)"),
         ("processes = 1", "stream-scrub.toml:1: processes is no setting (did you mean worker.processes?)"),
-        ("[http]\nlisten = ''", "stream-scrub.toml:1: http is no setting"),
+        ("[htp]\nlisten = ''", "stream-scrub.toml:1: htp is no setting (did you mean http?)"),
         ("worker = 3", "stream-scrub.toml:1: worker should be a table"),
         ("[worker]\nid = ", "stream-scrub.toml:2: is not TOML: Invalid value"),
         (
@@ -106,11 +106,11 @@ def test_unknown_and_misshapen_keys_are_refused_with_the_nearest_name(tmp_path, 
 def test_unknown_variables_are_refused_with_the_nearest_name(tmp_path):
     """A misspelt variable on a deployment would be ignored."""
     found = problems(
-        tmp_path, environ={"STREAM_SCRUB_WORKER__BATCHMS": "1", "STREAM_SCRUB_HTTP__LISTEN": "x"}
+        tmp_path, environ={"STREAM_SCRUB_WORKER__BATCHMS": "1", "STREAM_SCRUB_RECALL__WINDOW": "x"}
     )
 
     assert found == [
-        "STREAM_SCRUB_HTTP__LISTEN: is no setting",
+        "STREAM_SCRUB_RECALL__WINDOW: is no setting",
         "STREAM_SCRUB_WORKER__BATCHMS: is no setting (did you mean STREAM_SCRUB_WORKER__BATCH_MS?)",
     ]
 

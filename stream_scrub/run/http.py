@@ -1,0 +1,195 @@
+"""Health and metrics over HTTP, in threads beside the loop: `/metrics`, `/livez`, `/readyz`, `/startupz`.
+
+Small on purpose: the standard library's WSGI server, GET and HEAD, a bounded number of connections that each end by
+themselves, no line for a request. It is up before anything else and until the end, so that probes are answered while a
+broker is away. Whoever may connect may read: the pages hold names of topics, registers and brokers, and no prospect.
+"""
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Http
+from stream_scrub.errors import Refused
+from stream_scrub.run import exposition, health
+from stream_scrub.run.metrics import Side
+from stream_scrub.run.vitals import Board
+
+_CONNECTIONS_MAX = 32
+_REQUEST_S = 10.0  # from a connection's begin to its end, whatever it does meanwhile
+_EVERY_S = 0.25  # how long a stop may take to be heard
+_JSON = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-store")]
+_PROBES: Mapping[str, Callable[..., health.Answer]] = {
+    "/livez": health.livez,
+    "/readyz": health.readyz,
+    "/startupz": health.startupz,
+}
+_PATHS = ("/metrics", *_PROBES)
+
+Start = Callable[..., Any]
+
+
+class Pages:
+    """The WSGI application."""
+
+    def __init__(self, side: Side, board: Board) -> None:
+        self._board = board
+        self._metrics = exposition.page(side, board)
+
+    def __call__(self, request: dict[str, Any], start: Start) -> Iterable[bytes]:
+        """One request."""
+        method, path = request["REQUEST_METHOD"], request["PATH_INFO"]
+        if path not in _PATHS:
+            status, headers, body = "404 Not Found", _JSON, _page({"error": "no such page", "pages": _PATHS})
+        elif method not in {"GET", "HEAD"}:
+            headers = [*_JSON, ("Allow", "GET, HEAD")]
+            status, body = "405 Method Not Allowed", _page({"error": "only GET and HEAD are answered"})
+        elif path == "/metrics":
+            status, headers, body = self._scraped(request)
+        else:
+            answer = _PROBES[path](self._board())
+            status = "200 OK" if answer.ok else "503 Service Unavailable"
+            headers, body = _JSON, _page(answer.page)
+        start(status, [*headers, ("Content-Length", str(len(body)))])
+        return [] if method == "HEAD" else [body]
+
+    def _scraped(self, request: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
+        started: list[Any] = []
+        body = b"".join(
+            self._metrics({**request, "REQUEST_METHOD": "GET"}, lambda *given: started.extend(given))
+        )
+        status, headers = started
+        return status, headers, body
+
+
+def _page(content: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+class _Answering(ServerHandler):
+    os_environ: dict[str, str] = {}  # noqa: RUF012 - the process's own is nobody's business here
+    server_software = "stream-scrub"
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Hand a fault of ours on: wsgiref would print a traceback into the log's JSON."""
+        self.request_handler.server.told(exc_info[1])  # type: ignore[attr-defined]  # set in _Request
+
+
+class _Request(WSGIRequestHandler):
+    timeout = _REQUEST_S
+    server_version = "stream-scrub"
+    sys_version = ""
+    error_content_type = "text/plain"
+    error_message_format = "%(code)d %(message)s\n"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the standard library
+        """Nothing: a probe every few seconds is no news."""
+
+    def handle(self) -> None:
+        """As WSGIRequestHandler does, but that a fault is logged as ours are."""
+        self.raw_requestline = self.rfile.readline(65_537)
+        if len(self.raw_requestline) > 65_536:
+            self.requestline = self.request_version = self.command = ""
+            self.send_error(414)
+        elif self.parse_request():
+            wfile: Any = self.wfile
+            answering = _Answering(self.rfile, wfile, sys.stderr, self.get_environ())
+            answering.request_handler = self  # type: ignore[attr-defined]
+            answering.run(self.server.get_app())  # type: ignore[attr-defined]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = _CONNECTIONS_MAX
+
+    def __init__(self, address: tuple[str, int], pages: Pages, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._since: dict[socket.socket, float] = {}
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Request)
+        self.set_app(pages)
+
+    def server_bind(self) -> None:
+        """Without asking the name service who we are, which may take longer than a probe waits."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, if there are not too many."""
+        with self._lock:
+            room = len(self._since) < _CONNECTIONS_MAX
+            if room:
+                self._since[request] = time.monotonic()
+        if room:
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """It is over."""
+        with self._lock:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End connections that dawdle: called several times a second."""
+        late = time.monotonic() - _REQUEST_S
+        with self._lock:
+            dawdling = [request for request, since in self._since.items() if since < late]
+        for request in dawdling:
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as in the standard library
+        """A client that went away or dawdled is no news; anything else is a fault of ours."""
+        self.told(sys.exception())
+
+    def told(self, fault: BaseException | None) -> None:
+        """Log a fault."""
+        if not isinstance(fault, OSError):
+            self._log.error("a page could not be given", exc_info=fault)
+
+
+@contextmanager
+def serving(http: Http, side: Side, board: Board, log: FilteringBoundLogger) -> Iterator[None]:
+    """Serve as long as the block lasts. An address that is taken is said, and gone on without, when nobody asked for
+    it; raises Refused when somebody did.
+    """
+    server = _opened(http, Pages(side, board), log)
+    if server is None:
+        yield
+        return
+    host, port = server.server_address[:2]
+    shown = f"[{host!s}]" if ":" in str(host) else host
+    log.info("listening", listen=f"{shown!s}:{port}", port=port)
+    thread = threading.Thread(target=server.serve_forever, args=(_EVERY_S,), name="http", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _opened(http: Http, pages: Pages, log: FilteringBoundLogger) -> _Server | None:
+    if http.address is None:
+        return None
+    try:
+        return _Server(http.address, pages, log)
+    except OSError as error:
+        why = f"http.listen: {http.listen} cannot be listened on ({error.strerror})"
+        if http.is_asked_for:
+            raise Refused(f"{why}: choose another address, or none") from error
+        log.warning("no health and no metrics are served", why=why, do="set http.listen")
+        return None

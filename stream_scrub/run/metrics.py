@@ -1,0 +1,184 @@
+"""Every metric that a worker or a publisher gives, declared once: its name as it is scraped, its labels, its meaning.
+
+Only a declaration: `counters.py` counts, `figures.py` gathers, `exposition.py` renders. What is not declared here cannot
+be given, and a test holds that all of it is. No label ever holds a number, a key or an id of a prospect.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stream_scrub.model import Reason
+
+PREFIX = "stream_scrub_"
+_TOTAL = "_total"
+
+
+class Kind(StrEnum):
+    """Of a metric, as Prometheus calls them."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Side(StrEnum):
+    """Who gives a metric. A worker's have the label `worker` (its identity) besides their own."""
+
+    WORKER = "worker"
+    PUBLISHER = "publisher"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """One metric. `name` is what is scraped, with prefix, unit and `_total`; `labels` are those besides `worker`.
+
+    `values` are the values of the labels where they are a closed set: they are all given from the start, so that the
+    first abort is an increase and not a new series. `buckets` are a histogram's upper bounds, without infinity.
+    `grows` says that a gauge is an age: it goes on by itself while nobody reports.
+    """
+
+    name: str
+    kind: Kind
+    sides: tuple[Side, ...]
+    help: str
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    values: tuple[tuple[str, ...], ...] = ()
+    buckets: tuple[float, ...] = ()
+    grows: bool = False
+
+    def all_labels(self, side: Side) -> tuple[str, ...]:
+        """The labels of a series, in their order."""
+        return ("worker", *self.labels) if side is Side.WORKER else self.labels
+
+
+_WORKER, _PUBLISHER, _BOTH = (Side.WORKER,), (Side.PUBLISHER,), (Side.WORKER, Side.PUBLISHER)
+_UNITS = ("seconds", "records", "bytes")
+_declared: list[Metric] = []
+
+# What one step takes; what a prospect or a request waits; how many prospects a batch has.
+_STEP_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WAIT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86_400)
+_RECORDS = (1, 10, 100, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000)
+
+# Causes: of a hold, as `StaleIndex` is raised with them, and of what is given up, as the errors are called.
+HOLDS = ("no-seal", "log-behind", "log-unreachable", "log-unsealed", "log-corrupt", "register")
+ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "refused", "corrupt")
+FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large")
+
+
+def _each(*values: str) -> tuple[tuple[str, ...], ...]:
+    return tuple((value,) for value in values)
+
+
+def _metric(
+    name: str,
+    kind: Kind,
+    sides: tuple[Side, ...],
+    help_: str,
+    labels: tuple[str, ...] = (),
+    *,
+    values: tuple[tuple[str, ...], ...] = (),
+    buckets: Sequence[float] = (),
+    grows: bool = False,
+) -> Metric:
+    full = name if name.startswith("process_") else PREFIX + name
+    unit = next((unit for unit in _UNITS if full.removesuffix(_TOTAL).endswith(f"_{unit}")), "")
+    made = Metric(full, kind, sides, help_, labels, unit, values, tuple(buckets), grows)
+    _declared.append(made)
+    return made
+
+
+# fmt: off
+BUILD_INFO = _metric("build_info", Kind.GAUGE, _BOTH,
+    "1; the versions are in the labels, `extension` is who reads plain prospects (native or python).",
+    ("version", "python", "librdkafka", "extension"))
+READY = _metric("ready", Kind.GAUGE, _BOTH, "1 while /readyz says so, else 0.")
+HEARTBEAT_AGE = _metric("heartbeat_age_seconds", Kind.GAUGE, _BOTH,
+    "Since the loop last said that it goes on.", grows=True)
+
+# -- The way of the prospects.
+READ = _metric("prospects_read_total", Kind.COUNTER, _WORKER,
+    "Prospects polled, also those whose batch was given up and that are read again.")
+PROSPECTS = _metric("prospects_total", Kind.COUNTER, _WORKER,
+    "Prospects emitted and committed, by verdict and reason.",
+    ("verdict", "reason"), values=tuple((str(reason.verdict), str(reason)) for reason in Reason))
+BATCHES = _metric("batches_total", Kind.COUNTER, _WORKER, "Batches committed: one transaction each.")
+BATCH_RECORDS = _metric("batch_records", Kind.HISTOGRAM, _WORKER, "Prospects in a committed batch.", buckets=_RECORDS)
+BATCH_SECONDS = _metric("batch_seconds", Kind.HISTOGRAM, _WORKER,
+    "From the receipt of a batch to its commit.", buckets=_STEP_S)
+PROSPECT_AGE = _metric("prospect_age_seconds", Kind.HISTOGRAM, _WORKER,
+    "Age, by Kafka's timestamp, of a batch's first prospect at its commit.", buckets=_WAIT_S)
+SEND_OFFSETS = _metric("send_offsets_seconds", Kind.HISTOGRAM, _WORKER,
+    "Sending a batch's offsets to the transaction.", buckets=_STEP_S)
+COMMIT = _metric("commit_seconds", Kind.HISTOGRAM, _WORKER, "Committing the transaction.", buckets=_STEP_S)
+ABORTS_TOTAL = _metric("aborts_total", Kind.COUNTER, _WORKER,
+    "Batches given up, and recoveries that failed, by cause; migrated is normal in a rebalance.",
+    ("cause",), values=_each(*ABORTS))
+SESSIONS = _metric("producer_sessions_total", Kind.COUNTER, _WORKER, "Times that the producer was made anew.")
+QUEUE = _metric("producer_queue_records", Kind.GAUGE, _WORKER,
+    "Records in the producer's queue when the last batch had been emitted.")
+LAG = _metric("partition_lag_records", Kind.GAUGE, _WORKER,
+    "Prospects from what is committed to the partition's end. Markers count: it stays at 1 where producers are transactional.",
+    ("partition",))
+ASSIGNED = _metric("partitions_assigned", Kind.GAUGE, _WORKER, "Partitions that this worker has.")
+REBALANCES = _metric("rebalances_total", Kind.COUNTER, _WORKER, "Changes of the assignment.",
+    ("event",), values=_each("assigned", "revoked", "lost"))
+REBALANCE_SECONDS = _metric("rebalance_seconds", Kind.HISTOGRAM, _WORKER,
+    "From a change of the assignment to polling again.", buckets=_STEP_S)
+
+# -- Holds, and the index.
+HOLDING = _metric("holding", Kind.GAUGE, _WORKER, "1 for the cause that it holds for now, else 0.",
+    ("cause",), values=_each(*HOLDS))
+HELD = _metric("held_seconds_total", Kind.COUNTER, _WORKER, "Time spent holding, by cause.",
+    ("cause",), values=_each(*HOLDS))
+POSITION = _metric("index_position", Kind.GAUGE, _BOTH, "Log offset of the last seal applied; -1 before the first.")
+LOG_LAG = _metric("log_lag_seconds", Kind.GAUGE, _WORKER,
+    "Since the log's end was last confirmed; NaN before the first time.", grows=True)
+SEAL_TO_ENFORCEMENT = _metric("seal_to_enforcement_seconds", Kind.HISTOGRAM, _WORKER,
+    "From a seal's timestamp in Kafka to the swap.", buckets=_WAIT_S)
+SWAPS = _metric("swaps_total", Kind.COUNTER, _WORKER, "New indexes taken into use.")
+SWAP_SECONDS = _metric("swap_seconds", Kind.HISTOGRAM, _WORKER, "Applying a delta until the swap.", buckets=_STEP_S)
+SWAP_STALL = _metric("swap_stall_seconds", Kind.HISTOGRAM, _WORKER,
+    "The longest that applying a delta kept other threads from running.", buckets=_STEP_S)
+REGISTER_NUMBERS = _metric("register_numbers", Kind.GAUGE, _BOTH, "Numbers in a register.", ("register",))
+REGISTER_EFFECTIVE = _metric("register_effective_timestamp_seconds", Kind.GAUGE, _BOTH,
+    "The moment that a register's list speaks of, since 1970.", ("register",))
+REGISTER_MAX_AGE = _metric("register_max_age_seconds", Kind.GAUGE, _BOTH,
+    "The strictest age that today's rules ask of a register; absent where none does.", ("register",))
+REGISTER_NEXT_END = _metric("register_next_end_timestamp_seconds", Kind.GAUGE, _BOTH,
+    "When the next of a register's numbers ends, since 1970; absent where none does.", ("register",))
+
+# -- The publisher.
+OWNER = _metric("owner", Kind.GAUGE, _PUBLISHER, "1 while it owns its registers, else 0.")
+REQUESTS = _metric("requests_total", Kind.COUNTER, _PUBLISHER, "Requests consumed, by what became of them.",
+    ("outcome",), values=_each("taken", "refused"))
+REQUESTS_MISSED = _metric("requests_missed_total", Kind.COUNTER, _PUBLISHER,
+    "Requests that Kafka deleted before they were read.")
+REQUEST_AGE = _metric("request_age_seconds", Kind.HISTOGRAM, _PUBLISHER,
+    "From a request's timestamp in Kafka to the commit of its seal.", buckets=_WAIT_S)
+REQUESTS_LAG = _metric("requests_lag_records", Kind.GAUGE, _PUBLISHER,
+    "Requests from what is taken to the partition's end.", ("partition",))
+DELTAS = _metric("deltas_published_total", Kind.COUNTER, _PUBLISHER, "Deltas published, by register.", ("register",))
+PUBLISH_SECONDS = _metric("publish_seconds", Kind.HISTOGRAM, _PUBLISHER,
+    "Publishing the deltas of one transaction.", buckets=_STEP_S)
+ENDED = _metric("numbers_ended_total", Kind.COUNTER, _PUBLISHER, "Numbers removed because their end had come.")
+FILES = _metric("files_total", Kind.COUNTER, _PUBLISHER, "Dropped files worked on.",
+    ("outcome",), values=_each("published", "refused"))
+PUBLISHER_FAILURES = _metric("publisher_failures_total", Kind.COUNTER, _PUBLISHER,
+    "Times that everything was given up and begun anew, by cause.", ("cause",), values=_each(*FAILURES))
+
+# -- The process, by the names that everybody uses.
+MEMORY = _metric("process_resident_memory_bytes", Kind.GAUGE, _BOTH, "Resident memory of the process.")
+OPEN_FDS = _metric("process_open_fds", Kind.GAUGE, _BOTH, "Open file descriptors.")
+CPU = _metric("process_cpu_seconds_total", Kind.COUNTER, _BOTH, "User and system time.")
+STARTED = _metric("process_start_time_seconds", Kind.GAUGE, _BOTH, "When the process began, since 1970.")
+# fmt: on
+
+CATALOGUE: tuple[Metric, ...] = tuple(_declared)
+
+
+def of(side: Side) -> list[Metric]:
+    """The metrics that one side gives, in their order."""
+    return [metric for metric in CATALOGUE if side in metric.sides]
