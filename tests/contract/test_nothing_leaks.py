@@ -1,0 +1,131 @@
+"""A whole worker on the embedded broker, fed with numbers wherever a prospect can hold one: none comes out but in the
+output topics."""
+
+import http.client
+import io
+import json
+import re
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import KafkaError, Producer
+
+from stream_scrub.config import Http, load
+from stream_scrub.kafka.embedded import Api, EmbeddedKafka
+from stream_scrub.model import RegisterKind
+from stream_scrub.run import http as pages
+from stream_scrub.run import importing, logs, wiring
+from stream_scrub.run.counters import Counters
+from stream_scrub.run.figures import OfWorker
+from stream_scrub.run.metrics import Side
+from tests.support.outcome import count
+from tests.support.worker import wait_until
+
+NUMBERS = [33_612_345_600 + n for n in range(40)] + [447_911_123_456, 14_165_550_123, 262_692_123_456]
+
+
+def spelled(number: int) -> list[str]:
+    digits = str(number)
+    return [digits, f"+{digits}", f"00{digits}", "+" + " ".join(digits), f"({digits[:2]}) {digits[2:]}"]
+
+
+def hostile():
+    """Keys, headers and values with numbers in them: good, bad and unreadable."""
+    for at, number in enumerate(NUMBERS):
+        text = spelled(number)[at % 5]
+        values = [
+            json.dumps({"phone": text, "country": "FR"}).encode(),
+            json.dumps({"phone": [text, number, text * 3], text: {text: text}, "campaign": text}).encode(),
+            json.dumps({"phone": {"phone": text}, "country": text, "purpose": text}).encode(),
+            f'{{"phone":"{text}","phone":"{text}"}}'.encode(),
+            f"{text}, {text}\n{text}".encode("utf-16"),
+            text.encode(),
+            b'{"phone":' + str(number).encode() + b"e9}",
+        ]
+        for value in values:
+            yield text.encode(), value, [(text, text.encode()), ("phone", str(number).encode())]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    with EmbeddedKafka() as broker:
+        flags = {
+            "kafka.bootstrap_servers": broker.bootstrap,
+            "kafka.group_protocol": "consumer",
+            "kafka.consumer": {"check.crcs": "false"},
+            "worker.id": "w1",
+            "worker.batch_records": 50,
+            "rules.stale": "block",
+            "log.level": "debug",
+        }
+        found = load(flags=flags, environ={}, cwd=tmp_path, extra_checks=[wiring.refused_properties])
+        topics = found.topics
+        for topic, partitions in {
+            topics.log: 1,
+            topics.prospects: 2,
+            topics.allowed: 2,
+            topics.blocked: 2,
+        }.items():
+            broker.create_topic(topic, partitions)
+        yield found, broker
+
+
+def load_list(settings, log, tmp_path, register, numbers):
+    path = tmp_path / f"{register}.txt"
+    path.write_text("".join(f"+{number}\n" for number in numbers))
+    kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
+    order = importing.Order(path, register, "full", kind, datetime.now(UTC), "FR", "", 0.0, dry_run=False)
+    importing.run(order, settings, log, lambda _what, _done, _of: None)
+
+
+def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
+    """Whoever may read logs and dashboards, which is half the company, could read who is called."""
+    settings, broker = settings
+    out = io.BytesIO()
+    log = logs.configure("debug", "json", out)
+    counters = Counters()
+    vitals = OfWorker("w1", counters, limit_s=60, index_lag_max_s=30)
+    worker, follower = wiring.worker(settings, "w1", counters, log, 600)
+    vitals.attach(follower, worker.rulebook)
+    stopping = threading.Event()
+    follower.start()
+    thread = threading.Thread(target=worker.run, args=(stopping,))
+    seen = []
+    with pages.serving(Http(listen="127.0.0.1:0"), Side.WORKER, lambda: [vitals()], log):
+        port = json.loads(out.getvalue().splitlines()[0])["port"]
+
+        def look():
+            for path in ("/metrics", "/readyz", "/livez", "/startupz", "/33612345600"):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection.request("GET", path)
+                seen.append(connection.getresponse().read().decode())
+
+        thread.start()
+        wait_until(lambda: counters.holding == "no-seal", 20)
+        look()
+        load_list(settings, log, tmp_path, "internal", NUMBERS[::2])
+        load_list(settings, log, tmp_path, "consent", NUMBERS[1::2])
+        wait_until(lambda: counters.assigned == 2, 20)
+        producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+        sent = 0
+        broker.push_errors(Api.TXN_OFFSET_COMMIT, [KafkaError.ILLEGAL_GENERATION])
+        for key, value, headers in hostile():
+            producer.produce(settings.topics.prospects, value, key, headers=headers)
+            sent += 1
+        assert producer.flush(10) == 0
+        outputs = [settings.topics.allowed, settings.topics.blocked]
+        wait_until(lambda: counters.total >= sent, 30)
+        look()
+        stopping.set()
+        thread.join(20)
+        look()
+    follower.stop()
+    assert counters.aborts.total() > 0, "no batch was given up: proves less"
+    assert count(settings.kafka.bootstrap_servers, outputs) >= sent
+    assert len({reason for reason, n in counters.prospects.items() if n}) > 3
+    told = out.getvalue().decode() + "".join(seen)
+    assert "batch given up" in told and "no-seal" in told and "stream_scrub_prospects_total" in told
+    digits = re.sub(r"[ ()]", "", told)
+    leaked = [number for number in NUMBERS if str(number)[2:] in digits]
+    assert leaked == []
