@@ -97,7 +97,6 @@ class Worker:
         self._limit = record_limit
         self._largest = 0
         self._trouble: ScrubError | None = None
-        self._failures = 0
         self._last_told = ""
         self._looked_at = self._asked_at = float("-inf")
         self._summed_at = time.monotonic()
@@ -219,7 +218,6 @@ class Worker:
         counters.queued = self._session.queued
         offsets = self._source.offsets(partitions, messages, index.position)
         took = self._session.commit(offsets, self._source.metadata, Deadline.after(_COMMIT_S))
-        self._failures = 0
         counters.emitted(
             batch.tally, time.perf_counter() - started, took.offsets_s, took.commit_s, _age_s(messages[0])
         )
@@ -247,12 +245,12 @@ class Worker:
             )
 
         # Once a batch was refused every record is measured: it may have been a small one with large headers.
-        measured = {"floor": 0} if self._failures else {}
+        measured = {"floor": 0} if self._counters.failures else {}
         batch = self._scrubber.scrub(
             values, index, datetime.now(UTC), limit=self._limit, overhead=overhead, **measured
         )
         self._largest = 0
-        if self._failures:  # only then is it worth knowing, should a record prove too large again
+        if self._counters.failures:  # only then is it worth knowing, should a record prove too large again
             weights = zip(batch.values, batch.stamps, strict=True)
             self._largest = max(
                 len(v or b"") + len(s or b"") + overhead(i) for i, (v, s) in enumerate(weights)
@@ -262,15 +260,16 @@ class Worker:
     def _fail(self, error: ScrubError) -> None:
         """Nothing of the batch was or will be emitted (or the broker knows): remember, and recover next."""
         self._source.drop()
-        self._failures += 1
         if isinstance(error, TooLarge):
             self._lower_limit()
         self._counters.gave_up(error)
         self._trouble = error
         if isinstance(error, Migrated):
             self._log.info("batch given up", why=str(error))
-        elif str(error) != self._last_told or self._failures == 1:
-            self._log.warning("batch given up, trying again", why=str(error), failures=self._failures)
+        elif str(error) != self._last_told or self._counters.failures == 1:
+            self._log.warning(
+                "batch given up, trying again", why=str(error), failures=self._counters.failures
+            )
         self._last_told = str(error)
 
     def _lower_limit(self) -> None:
@@ -286,11 +285,11 @@ class Worker:
     def _recover(self, stopping: threading.Event) -> None:
         """Abort or re-create the producer; while the broker cannot be asked, stay and try again."""
         assert self._trouble is not None, "recovering from something"
-        if self._failures > 1:
-            self._source.idle(min(_RETRY_S, 0.1 * self._failures))
+        if self._counters.failures > 1:
+            self._source.idle(min(_RETRY_S, 0.1 * self._counters.failures))
         if stopping.is_set():
             return
-        reopen = not isinstance(self._trouble, Migrated) or self._failures > 2
+        reopen = not isinstance(self._trouble, Migrated) or self._counters.failures > 2
         self._session.recover(reopen=reopen, deadline=Deadline.after(_RECOVER_S))
         self._trouble = None
 
