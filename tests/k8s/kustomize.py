@@ -1,0 +1,58 @@
+"""kustomize for the tests of `k8s/`: found on the PATH, or built once a checkout from its Go module."""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+VERSION = "v5.8.1"
+BUILT = ROOT / ".cache" / f"kustomize-{VERSION}" / "kustomize"
+HOW = "install kustomize 5, or go, with which it is built from its module"
+
+NO_KUSTOMIZE = "no kustomize"
+
+
+class NoKustomize(RuntimeError):
+    """There is no kustomize here and none can be built; the text says why and what would help."""
+
+
+def find() -> str:
+    """The kustomize to run. Raises NoKustomize."""
+    found = shutil.which("kustomize")
+    if found is not None and re.match(r"v?5\.", _run([found, "version"]).stdout):
+        return found
+    return _build()
+
+
+def _build() -> str:
+    """One process builds, others wait for it: half a minute, the first time."""
+    go = shutil.which("go")
+    if go is None:
+        raise NoKustomize(f"{NO_KUSTOMIZE} 5 and no go: {HOW}")
+    BUILT.parent.mkdir(parents=True, exist_ok=True)
+    with (BUILT.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not BUILT.is_file():
+            part = BUILT.parent / "part"
+            module = f"sigs.k8s.io/kustomize/kustomize/v5@{VERSION}"
+            done = _run([go, "install", module], GOBIN=str(part), GOTOOLCHAIN="local", GOFLAGS="")
+            if done.returncode != 0:
+                raise NoKustomize(f"{NO_KUSTOMIZE}: building it failed: {done.stderr.strip()[-400:]}; {HOW}")
+            (part / "kustomize").rename(BUILT)
+    return str(BUILT)
+
+
+def build(kustomize: str, folder: Path) -> tuple[str, str]:
+    """The manifests of a folder as text, and what kustomize had to say about them."""
+    done = _run([kustomize, "build", str(folder)])
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def _run(command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | environment, timeout=250
+    )
