@@ -171,7 +171,7 @@ def test_the_other_commands_name_what_is_there(production, tmp_path):
     """An operator would type a name that no manifest has, in the middle of an upgrade."""
     world = Cluster(tmp_path, [production])
     installed, *others = scripts()[3:]
-    world.world["pods"] = dict.fromkeys(world.world["objects"], {"ready": None})
+    world.world["pods"] = {name: {"ready": None} for name in world.world["objects"]}
     world.shell(installed)
     secret = json.loads((tmp_path / "applied.json").read_text())
     assert secret["metadata"]["name"] == "kafka-cluster-ca-cert"
