@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,7 @@ class Cluster:
         self.topics = {role: f"{role}-{unique}" for role in roles}
         self.group = f"stream-scrub-{unique}"
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.pages: dict[str, list[str]] = {}
         self.world: Object = {
             "objects": [
                 f"{each['kind'].lower()}/{each['metadata']['name']}"
@@ -108,8 +110,13 @@ class Cluster:
         stands = {
             "environment": environment,
             "volume": str(self.folder / name),
-            "ready": f"http://127.0.0.1:{port}/readyz",
+            "ready": f"http://127.0.0.1:{port}{last['readinessProbe']['httpGet']['path']}",
         }
+        paths = [
+            last[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")
+        ]
+        paths.append(pod.metadata["annotations"]["prometheus.io/path"])
+        self.pages[name] = [f"http://127.0.0.1:{port}{path}" for path in paths]
         kind = pod.owner["kind"].lower()
         self.world["pods"] |= {f"{kind}/{name}": stands, f"{name}-0": stands}
 
@@ -164,6 +171,9 @@ def test_a_laptops_commands_lead_to_verdicts(cluster, local):
     )
     (told,) = [json.loads(each.value())["scrub"] for each in read_all(cluster.bootstrap, allowed)]
     assert told["number"] == "+33612345680"
+    for page in [page for pages in cluster.pages.values() for page in pages]:
+        with urllib.request.urlopen(page, timeout=5) as answer:
+            assert answer.status == 200, page
     assert cluster.stop() == [0, 0]
 
 

@@ -161,14 +161,14 @@ def waits(function: object) -> float:
 
 def longest_worker_end_s() -> float:
     """From SIGTERM to the end while no broker answers: the step under way, then the closing."""
-    overrun = bounded._GRACE_S
-    step = source._REWIND_S + session._REOPEN_S + overrun + worker._COMMIT_S + overrun
+    overrun, queue = bounded.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
+    step = source.REWIND_S + session.REOPEN_S + overrun + queue + worker._COMMIT_S + overrun
     closing = ends_in_code(worker.Worker.run, worker) + overrun
     return step + closing + waits(Follower.stop) + waits(Keeper.stop)
 
 
 def longest_publisher_end_s() -> float:
-    transaction = 2 * (writer._COMMIT_S + bounded._GRACE_S)
+    transaction = 2 * (writer._COMMIT_S + bounded.GRACE_S)
     return desk._REACH_S + 2 * transaction
 
 
