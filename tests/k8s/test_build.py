@@ -54,6 +54,14 @@ def test_every_manifest_fits_its_schema(overlay, version):
             kubernetes_validate.validate(each, version, strict=True)
 
 
+def test_the_schemas_find_a_misspelt_field(local):
+    """The test above would pass whatever the manifests say."""
+    wrong = copy.deepcopy(local.one("StatefulSet", "stream-scrub-worker"))
+    wrong["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
 def strictly(schema: Any) -> Any:
     """A definition's schema as JSON Schema that refuses what an API server would prune."""
     if isinstance(schema, list):
