@@ -193,8 +193,7 @@ def test_what_is_referred_to_is_there(overlay):
     for pod in overlay.pods():
         if pod.owner["kind"] == "StatefulSet":
             assert ("Service", pod.owner["spec"]["serviceName"]) in made
-        if pod.ours:
-            assert ("ServiceAccount", pod.spec["serviceAccountName"]) in made
+        assert ("ServiceAccount", pod.spec["serviceAccountName"]) in made
         volumes = {}
         for volume in pod.spec.get("volumes", []):
             volumes[volume["name"]] = volume
