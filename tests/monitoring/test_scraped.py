@@ -1,0 +1,131 @@
+"""A worker and a publisher, scraped by a real Prometheus with the rules: everything is there, and nothing cries wolf."""
+
+import json
+import signal
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.kafka.broker import free_ports
+from tests.monitoring.told import ALERTS, alerts, in_dashboard
+from tests.support.outcome import ends
+from tests.support.prospects import produce, prospect
+from tests.support.publisher import PublisherProcess
+from tests.support.stage import Stage
+from tests.support.worker import wait_until
+
+# Of how long something takes: on a busy machine they may well be on their way.
+OF_TIME = "CommitSlow|LogLagging|RequestsSlow|SealToEnforcementSlow|SwapStall"
+CHOSEN = {"$__rate_interval": "15s", "$namespace": ".*", "$worker": ".+"}
+
+
+class Prometheus:
+    """A server on loopback that scrapes these ports each second."""
+
+    def __init__(self, binary: str, folder, ports: list[int]) -> None:
+        self.log_topic = ""
+        (port,) = free_ports(1)
+        self.address = f"http://127.0.0.1:{port}"
+        every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        targets = [{"targets": [f"127.0.0.1:{each}" for each in ports], "labels": {"namespace": "s"}}]
+        scrape = [{"job_name": "stream-scrub", "static_configs": targets}]
+        config = folder / "prometheus.yaml"
+        config.write_text(
+            yaml.safe_dump({"global": every, "rule_files": [str(ALERTS)], "scrape_configs": scrape})
+        )
+        command = [binary, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
+        command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+        with (folder / "prometheus.log").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+
+    def ask(self, path: str, **query: str) -> Any:
+        """What its API answers; None while it does not."""
+        try:
+            with urllib.request.urlopen(
+                f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+            ) as page:
+                return json.load(page)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read()) from error
+        except urllib.error.URLError:
+            return None
+
+    def rows(self, expression: str) -> list[dict]:
+        """The series that an expression gives now."""
+        for variable, value in CHOSEN.items():
+            expression = expression.replace(variable, value)
+        found = self.ask("query", query=expression)
+        return [] if found is None else found["result"]
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def scraped(kafka, prometheus, tmp_path_factory) -> Iterator[Prometheus]:
+    """It has watched a worker and a publisher at their work for a while."""
+    folder = tmp_path_factory.mktemp("scraped")
+    stage = Stage(kafka.bootstrap, folder, partitions=2)
+    stage.load("internal", [33612345678])
+    stage.load("tps", [447400123456])  # a list that may grow too old
+    ports = free_ports(2)
+    listen = [{"http__listen": f"127.0.0.1:{port}"} for port in ports]
+    consent = b'{"request":"consent","number":"+33612345680","until":"2099-01-01"}'
+    with (
+        PublisherProcess(stage, None, **listen[0]) as publisher,
+        stage.worker("w-0", **listen[1]) as worker,
+    ):
+        wait_until(lambda: publisher.ready() and worker.logged("partitions assigned"), 90)
+        server = Prometheus(prometheus, folder, ports)
+        try:
+            wait_until(lambda: len(server.rows("stream_scrub_build_info")) == 2, 60)
+            produce(kafka.bootstrap, stage.topics["requests"], iter([(b"k", consent)]))
+            wait_until(
+                lambda: bool(server.rows('stream_scrub_register_numbers{register="consent"} == 1')), 60
+            )
+            leads = ((b"k", prospect(n, phone)) for n, phone in enumerate(["+33612345678", "+33612345680"]))
+            produce(kafka.bootstrap, stage.topics["prospects"], leads)
+            wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= 4, 60)
+            wait_until(lambda: len(server.rows("stream_scrub_prospects_total == 1")) == 2, 60)
+            wait_until(lambda: bool(server.rows("namespace_worker:stream_scrub_open_fds:max")), 60)
+            server.log_topic = stage.topics["log"]
+            yield server
+        finally:
+            server.stop()
+
+
+def test_every_panel_shows_something(scraped):
+    """A panel would stay empty, and look like a system at rest."""
+    expressions = [told for told in in_dashboard() if not told.text.startswith("ALERTS")]
+
+    def empty() -> list[str]:
+        return [told.where for told in expressions if not scraped.rows(told.text)]
+
+    with suppress(AssertionError):  # a rate needs two scrapes of every counter
+        wait_until(lambda: not empty(), 30, every=1)
+    assert empty() == []
+
+
+def test_a_system_that_is_well_wakes_nobody(scraped):
+    """Alerts that cry wolf are switched off, and then nobody hears the wolf."""
+    assert scraped.rows(f'ALERTS{{alertname!~"{OF_TIME}"}}') == []
+    groups = scraped.ask("rules")["groups"]
+    found = {rule["name"]: rule for group in groups for rule in group["rules"]}
+    assert set(alerts()) <= set(found)
+    assert [(name, rule["lastError"]) for name, rule in found.items() if rule["health"] != "ok"] == []
+
+
+def test_a_corrupt_log_wakes_somebody(scraped, kafka):
+    """Who wrote to the log would be found out weeks later."""
+    produce(kafka.bootstrap, scraped.log_topic, iter([(b"internal", b"rubbish")]))
+    wait_until(
+        lambda: bool(scraped.rows('ALERTS{alertname="LogCorrupt",alertstate="firing",namespace="s"}')), 60
+    )
