@@ -61,13 +61,17 @@ RUN_BY = {
 NOT_RUN = {
     ("README.md", "make demo"): "`make test` would run itself; that both targets exist is tested below",
 }
-ELSEWHERE = {"kubernetes.md": "tests/k8s/test_page.py"}  # pages whose blocks another module runs
+# Pages whose blocks another module runs.
+ELSEWHERE = {
+    "docs/kubernetes.md": "tests/k8s/test_page.py",
+    "docs/runbook.md": "tests/docs/test_runbook.py",
+}
 ALLOWED, OPPOSED = "06 12 34 56 80", "+33 6 12 34 56 78"
 
 
 def all_blocks() -> list[Block]:
-    pages = [page for page in USER_PAGES if page.name not in ELSEWHERE]
-    return [block for page in pages for block in blocks(page) if block.language in ("python", "sh")]
+    found = [block for page in USER_PAGES for block in blocks(page) if block.language in ("python", "sh")]
+    return [block for block in found if block.page not in ELSEWHERE]
 
 
 class Story:
