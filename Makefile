@@ -21,8 +21,9 @@ PYTEST_ARGS ?=
 demo: .venv/.made
 	@$(BIN)/stream-scrub demo
 
+# Two processes: in one, what kills, waits and measures; in the other, all that can run beside it (tests/conftest.py).
 test: .venv/.made
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: .venv/.made
 	$(BIN)/ruff check .

@@ -12,10 +12,12 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
 
+TIMED = ("tests/chaos/", "tests/contract/test_demo.py")
 NO_KAFKA = "no real Kafka"
 REAL = {"kafka", "own_kafka", "topic"}
 
@@ -30,6 +32,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if REAL & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
+
+
+class _ByModule(LoadScopeScheduling):
+    """What kills, waits and measures runs one at a time, in one process; the rest runs beside it, module by module."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "timed" if nodeid.startswith(TIMED) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByModule:
+    return _ByModule(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
