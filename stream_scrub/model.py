@@ -75,8 +75,8 @@ class LogReader(Protocol):
     """What the lists room needs to follow the log. One partition, one order, committed records only."""
 
     def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
-        """Wait at most `timeout_s` for records in offset order; the flag says that the log's end was confirmed
-        by the broker during this call and that everything before it has been returned.
+        """Wait at most `timeout_s` for records in offset order; the flag says that the broker confirmed during this
+        call that everything that can be read now has been returned.
 
         Raises Unavailable while the broker cannot be asked, Corrupt when offsets that were never read are gone,
         Refused when the topic is missing or may not be read.
@@ -85,6 +85,15 @@ class LogReader(Protocol):
 
     def seek(self, offset: int) -> None:
         """Read on from this offset, or from the first record after it. A new reader is at the log's start."""
+        ...
+
+    def complete_at(self) -> float | None:
+        """The latest moment (`time.monotonic`) of which it is known that all that was on the log then has ended, and
+        been returned by `read` if it was committed. An open transaction is on the log and cannot be read, nor can what
+        was committed behind it. None while no such moment is known.
+
+        Raises Unavailable, Refused.
+        """
         ...
 
     def bounds(self) -> tuple[int, int]:
@@ -101,6 +110,12 @@ class LogReader(Protocol):
 
 class LogWriter(Protocol):
     """What the lists room needs to publish: all records of one delta, or none."""
+
+    def takes(self, nbytes: int) -> bool:
+        """Whether it has the time to write so many bytes in one transaction. If not, close it, open another with more
+        time, and only then look at the register again: somebody may publish in between.
+        """
+        ...
 
     def publish(self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]]) -> int:
         """Write (key, value, headers) in one transaction; returns the offset of the last one.

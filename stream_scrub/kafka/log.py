@@ -16,6 +16,7 @@ from confluent_kafka import (
 )
 
 from stream_scrub.errors import ScrubError
+from stream_scrub.kafka.options import asking_options
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Header, LogRecord
 
@@ -30,12 +31,18 @@ class KafkaLogReader:
 
     The end is confirmed by asking the broker for it, not by silence: a broker that cannot be asked is no "no news".
     And not by the last record's offset: transaction markers take offsets of their own that are never delivered.
+
+    There are two ends. Up to the first one can be read what is committed: it is before the oldest open transaction,
+    however much was committed behind that. Up to the second one the log is written: only who asks without regard to
+    transactions is told of it, which takes a second client.
     """
 
     def __init__(self, options: dict[str, Any], topic: str, partition: int = 0) -> None:
         """`partition` is another one than the first where evidence is read from a topic that is not the log."""
         self._partition = TopicPartition(topic, partition, OFFSET_BEGINNING)
+        self._options = options
         self._consumer = Consumer(options)
+        self._asking: Consumer | None = None
         with suppress(
             KafkaException
         ):  # only a quicker start: an assigned partition waits 0.5 s for its leader's name
@@ -43,6 +50,8 @@ class KafkaLogReader:
         self._assigned = False
         self._next = 0
         self._confirmed = float("-inf")
+        self._mark: tuple[float, int] | None = None
+        self._complete_at: float | None = None
 
     def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
         """As `model.LogReader.read`. What was fetched is returned, whatever fails after it: the client's position has
@@ -99,11 +108,40 @@ class KafkaLogReader:
         self._assign(offset)
         self._next = offset
         self._confirmed = float("-inf")
+        self._mark = self._complete_at = None
+
+    def complete_at(self) -> float | None:
+        """As `model.LogReader.complete_at`. Asks the broker when all that it told of the last time has been read.
+
+        The end as it was written is remembered until it is reached, and not asked for anew before that: where one
+        transaction follows on the other there may never be a moment at which none is open.
+        """
+        if self._mark is None or self._reached():
+            asked_at = time.monotonic()
+            self._mark = asked_at, self._written()
+            self._reached()
+        return self._complete_at
+
+    def _reached(self) -> bool:
+        assert self._mark is not None, "there is an end to reach"
+        asked_at, end = self._mark
+        if self._next >= end:
+            self._complete_at = asked_at
+        return self._next >= end
+
+    def _written(self) -> int:
+        """The offset that the log's next record will take, whoever may read those before it."""
+        if self._asking is None:
+            self._asking = Consumer(asking_options(self._options))
+        return self._ends(self._asking)[1]
 
     def bounds(self) -> tuple[int, int]:
         """As `model.LogReader.bounds`. The end is that of what is committed: an open transaction comes after it."""
+        return self._ends(self._consumer)
+
+    def _ends(self, by: Consumer) -> tuple[int, int]:
         try:
-            low, high = self._consumer.get_watermark_offsets(self._partition, timeout=_CONFIRM_TIMEOUT_S)
+            low, high = by.get_watermark_offsets(self._partition, timeout=_CONFIRM_TIMEOUT_S)
         except KafkaException as error:
             raise translate(error, f"asking for the end of {self._partition.topic}") from error
         return low, high
@@ -111,6 +149,8 @@ class KafkaLogReader:
     def close(self) -> None:
         """As `model.LogReader.close`."""
         self._consumer.close()
+        if self._asking is not None:
+            self._asking.close()
 
 
 def _record(message: Message) -> LogRecord:

@@ -16,7 +16,13 @@ Properties = Mapping[str, Any]
 TRANSACTION_TIMEOUT_MS = (
     15_000  # a killed worker's open transaction holds its readers up for at most this long
 )
-PUBLISH_TIMEOUT_MS = 10_000  # the same for the log: see lists.follow.UNSEALED_MAX_S
+# The same for the log. What a day changes is there in a second; a list of 250 million numbers is half a gigabyte, and
+# takes ten. So the time grows with what is published, at a tenth of the pace that two cores reach, and no further
+# than a broker allows by itself (its transaction.max.timeout.ms).
+PUBLISH_TIMEOUT_MS = 10_000
+_PUBLISH_TIMEOUT_MAX_MS = 900_000
+_PUBLISH_BYTES_AT_ONCE = 16 << 20
+_PUBLISH_BYTES_A_MS = 4 << 10
 _BATCH_BYTES = 524_288  # well under Kafka's default max.message.bytes, which a whole batch must fit
 
 _CONSUMER: dict[str, Any] = {
@@ -64,6 +70,7 @@ _REFUSED = {
     "message.max.bytes": "it follows from the topics' max.message.bytes",
     "allow.auto.create.topics": "`stream-scrub topics` creates them as they must be",
 }
+_TOLD_AT_POLLS = frozenset({"logger", "error_cb", "stats_cb", "statistics.interval.ms", "debug"})
 _SIDES = {"*": "", "C": "consumer", "P": "producer"}
 # With the broker's own group protocol librdkafka makes no client that has any of these.
 _BROKER_CHOOSES = frozenset({"session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type"})
@@ -221,6 +228,12 @@ def producer_options(
     }
 
 
+def publish_timeout_ms(nbytes: int) -> int:
+    """How long a transaction may last that puts so much on the log."""
+    more_ms = max(0, nbytes - _PUBLISH_BYTES_AT_ONCE) // _PUBLISH_BYTES_A_MS
+    return min(PUBLISH_TIMEOUT_MS + more_ms, _PUBLISH_TIMEOUT_MAX_MS)
+
+
 def publisher_options(
     bootstrap: str,
     client: Properties,
@@ -229,10 +242,14 @@ def publisher_options(
     log_topic: str,
     register: str,
     logs: ClientLog | None,
+    nbytes: int = 0,
 ) -> dict[str, Any]:
-    """The one publisher of a register and its scoped ones on that log."""
+    """The one publisher of a register and its scoped ones on that log, with time for so much in a transaction. Without
+    statistics, which would pile up in one that is not polled for days.
+    """
     return {
         **_base(bootstrap, client, logs),
+        "statistics.interval.ms": 0,
         **_PRODUCER,
         # Right after a commit the broker still writes its markers and refuses the next transaction: ask again soon.
         "retry.backoff.ms": 20,
@@ -240,8 +257,16 @@ def publisher_options(
         "message.max.bytes": 16
         << 20,  # a refused request goes out as it came in; the broker has the last word
         "transactional.id": f"scrub-publish-{log_topic}-{register.partition('@')[0]}",
-        "transaction.timeout.ms": PUBLISH_TIMEOUT_MS,
+        "transaction.timeout.ms": publish_timeout_ms(nbytes),
     }
+
+
+def asking_options(options: Properties) -> dict[str, Any]:
+    """The same for a client that only asks, and in whose answers open transactions count. It is never polled, so nothing
+    may wait in it to be told at a poll: statistics alone would pile up to 100 MB a day.
+    """
+    kept = {name: value for name, value in options.items() if name not in _TOLD_AT_POLLS}
+    return {**kept, "isolation.level": "read_uncommitted", "log_level": 0}
 
 
 def admin_options(bootstrap: str, client: Properties, *, logs: ClientLog | None) -> dict[str, Any]:

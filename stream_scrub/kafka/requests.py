@@ -20,6 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.options import asking_options
 from stream_scrub.kafka.translate import translate
 from stream_scrub.kafka.writer import Beside
 from stream_scrub.model import Deadline, Header, Request
@@ -56,10 +57,10 @@ class Requests:
 
     def __init__(self, options: dict[str, Any], admin: dict[str, Any], topic: str) -> None:
         self._topic = topic
-        self._admin = AdminClient(admin)
+        self._admin = AdminClient({**admin, "statistics.interval.ms": 0})  # it is never polled
         self._consumer = Consumer(options)
         # Who asks for what is stable waits for transactions that are pending; this one does not.
-        self._asking = Consumer({**options, "isolation.level": "read_uncommitted"})
+        self._asking = Consumer(asking_options(options))
         self._membership = b""
         self._next: dict[int, int] = {}
         self._polled_at = time.monotonic()

@@ -121,6 +121,11 @@ class Session:
                 producer.produce(*arguments)
                 return
 
+    def idle(self) -> None:
+        """While there is nothing to emit: let the client tell what it has to. It would pile up, 100 MB a day."""
+        if self._producer is not None:
+            self._producer.poll(0)
+
     @property
     def queued(self) -> int:
         """Records that wait in the client to be sent."""

@@ -16,10 +16,11 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from stream_scrub.errors import ScrubError, TakenOver, Unavailable, Uncertain
 from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
+from stream_scrub.kafka.options import publish_timeout_ms
 from stream_scrub.kafka.translate import fenced, translate
 from stream_scrub.model import Deadline, Header, Request
 
-_COMMIT_S = 12.0  # after ten the broker has ended the transaction by itself (`options.PUBLISH_TIMEOUT_MS`)
+_LATE_S = 2.0  # when a transaction's time is over, until the broker has surely ended it by itself
 _ABORT_S = 5.0
 _AGAIN_S = 0.05
 _OF_A_PRODUCER = ("transactional.id", "transaction.timeout.ms")
@@ -50,6 +51,8 @@ class KafkaLogWriter:
         """`also` are the topics that `Beside` will name."""
         self._topic = topic
         self._options = options
+        self._timeout_ms = int(options["transaction.timeout.ms"])
+        self._commit_s = self._timeout_ms / 1000 + _LATE_S
         self._caller = Caller()
         self._producer = Producer(options)
         touched = (topic, *also, *([GROUP_OFFSETS] if also else []))
@@ -82,6 +85,16 @@ class KafkaLogWriter:
                 )
             time.sleep(_AGAIN_S)
 
+    def takes(self, nbytes: int) -> bool:
+        """As `model.LogWriter.takes`. How long its transactions may last was said when it was opened."""
+        return publish_timeout_ms(nbytes) <= self._timeout_ms
+
+    @property
+    def is_for_much(self) -> bool:
+        """Whether its transactions may last longer than any that is not large: were it killed in one, nobody could read
+        on for as long."""
+        return self._timeout_ms > publish_timeout_ms(0)
+
     def publish(
         self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], beside: Beside = _NOTHING
     ) -> int:
@@ -111,8 +124,8 @@ class KafkaLogWriter:
                 self._produce(beside.topic, about.value, about.key, **more)
             if beside.offsets:
                 send = self._producer.send_offsets_to_transaction
-                self._bounded("publishing", send, _COMMIT_S, list(beside.offsets), beside.membership)
-            self._bounded("publishing", self._producer.commit_transaction, _COMMIT_S)
+                self._bounded("publishing", send, self._commit_s, list(beside.offsets), beside.membership)
+            self._bounded("publishing", self._producer.commit_transaction, self._commit_s)
         except KafkaException as error:
             raise self._given_up(failed[0] if failed else error) from error
         return max(last)

@@ -17,8 +17,9 @@ from stream_scrub.lists.replay import Replay, Rules
 from stream_scrub.lists.turns import Turns, Watch
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
-# Parts and seal are one transaction, at most this long (the publisher's transaction.timeout.ms, and a margin).
-# Parts that the log's end shows without a seal for longer were not written by a publisher.
+# Parts and their seal are one transaction, however long it takes: they can be read together or not at all. So a
+# publisher never leaves parts without a seal to be seen at the end. Where they are seen nothing is allowed from the
+# first moment on; this is only how long it takes until nobody waits for the seal any more.
 UNSEALED_MAX_S = 12.0
 _RETRY_S = 0.5
 _BEGIN_S = 15.0
@@ -90,6 +91,7 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._kept = -1
         self._confirmed_at: float | None = None
+        self._read_at: float | None = None
         self._unsealed_since: float | None = None
         self.index = Index.empty()
         self.sealed_ms: int | None = None
@@ -111,7 +113,8 @@ class Follower:
 
     @property
     def lag_s(self) -> float | None:
-        """Seconds since this follower was last known to be at the log's end; None before the first time."""
+        """Seconds since the moment of which this follower knows all that was on the log; None before the first one.
+        It grows while a transaction is open on the log: nobody can read what is committed behind that."""
         return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
 
     @property
@@ -129,6 +132,8 @@ class Follower:
         if lag is None or lag > index_lag_max_s:
             if self.trouble:
                 raise StaleIndex("log-unreachable", f"the opposition log cannot be followed: {self.trouble}")
+            if self._read_at is not None and time.monotonic() - self._read_at <= index_lag_max_s:
+                raise StaleIndex("log-open", _open_for(lag))
             if lag is None:
                 raise StaleIndex("log-behind", "the opposition log is being read for the first time")
             raise StaleIndex("log-behind", f"the opposition log's end was last reached {lag:.0f} s ago")
@@ -183,10 +188,11 @@ class Follower:
             self._take(records)
             _skip(reader, self._replay, records[-1].offset + 1)
         if at_end:
-            self._confirmed_at = asked_at
-            self.trouble = ""
             self._check_unsealed()
             self._keep()
+            self._confirmed_at = reader.complete_at() or self._confirmed_at
+            self._read_at = asked_at
+            self.trouble = ""
 
     def _take(self, records: list[LogRecord]) -> None:
         """Swap in what each seal gives. Beside a worker that has an index already, in turns with it."""
@@ -224,3 +230,15 @@ class Follower:
         if text != self.trouble:
             self.trouble = text
             self._on_trouble(text)
+
+
+def _open_for(lag: float | None) -> str:
+    since = (
+        "is open on the opposition log"
+        if lag is None
+        else f"has been open on the opposition log for {lag:.0f} s"
+    )
+    return (
+        f"a transaction {since}, and nothing that was committed behind it can be read: a very large import, a"
+        " publisher that was killed, or one that hangs (see docs/operator.md, An open transaction)"
+    )

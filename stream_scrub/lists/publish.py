@@ -14,6 +14,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from pyroaring import BitMap64
 
+from stream_scrub.errors import ScrubError
 from stream_scrub.index import Register
 from stream_scrub.lists import wire
 from stream_scrub.lists.diff import Delta, Stated
@@ -27,6 +28,15 @@ FULL_EVERY = 1000
 _NUMBERS_A_RECORD = 128
 
 Records = list[tuple[bytes, bytes, Sequence[Header]]]
+
+
+class NeedsTime(ScrubError):
+    """The writer has no time for that many bytes: close it, open one that has, and look at the register again. Nothing
+    was published."""
+
+    def __init__(self, nbytes: int) -> None:
+        super().__init__(f"a delta of {nbytes:,} bytes needs a longer transaction")
+        self.nbytes = nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +164,18 @@ def publish(
     """Put a delta on the log. `base` must be the register at the log's end, read after the writer was opened: the
     writer fences every older publisher of the register, so nothing can come between.
 
-    Raises what `LogWriter.publish` raises; then the delta is on the log whole or not at all. Raises ValueError as
-    `records_of`.
+    Raises what `LogWriter.publish` raises; then the delta is on the log whole or not at all. Raises NeedsTime, and
+    ValueError as `records_of`.
     """
     records, seal = records_of(base, delta, effective_at, source, known=known, full_every=full_every)
+    if not writer.takes(nbytes := nbytes_of(records)):
+        raise NeedsTime(nbytes)
     return Published(seal, writer.publish(records))
+
+
+def nbytes_of(records: Records) -> int:
+    """How much these records put on the log, before it is compressed."""
+    return sum(len(value) for _, value, _ in records)
 
 
 def _is_due(known: Known | None, name: str, count: int, full_every: int) -> bool:

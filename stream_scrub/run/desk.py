@@ -23,7 +23,7 @@ from stream_scrub.lists.begin import begin
 from stream_scrub.lists.diff import Delta
 from stream_scrub.lists.follow import replay_to_end
 from stream_scrub.lists.orders import family
-from stream_scrub.lists.publish import records_of
+from stream_scrub.lists.publish import nbytes_of, records_of
 from stream_scrub.lists.replay import Known, Replay
 from stream_scrub.lists.wire import Cursor, Seal, Source
 from stream_scrub.model import Deadline, RegisterKind
@@ -146,8 +146,10 @@ class Desk:
             )
             records += some
             seals.append(seal)
-        borrowed = self._borrowed.get(mine)
-        writer = self._own[mine] if borrowed is None else borrowed.writer
+        if not self._writer(mine).takes(nbytes := nbytes_of(records)):
+            self._reopen(mine, nbytes)
+            self._need_same(made)
+        borrowed, writer = self._borrowed.get(mine), self._writer(mine)
         self._publishing = mine
         self._counters.beat()
         started = time.perf_counter()
@@ -167,7 +169,32 @@ class Desk:
         if borrowed is not None:
             borrowed.used_at = time.monotonic()
         self._upto = max(self._upto, position)
+        if writer.is_for_much:
+            self._reopen(mine)
         return [(seal, position) for seal in seals]
+
+    def _writer(self, mine: str) -> KafkaLogWriter:
+        borrowed = self._borrowed.get(mine)
+        return self._own[mine] if borrowed is None else borrowed.writer
+
+    def _reopen(self, mine: str, nbytes: int = 0) -> None:
+        """Go on with a writer whose transactions last as long as so much takes. Between the two somebody may publish,
+        so the log is read on."""
+        self._writer(mine).close()
+        also = [self._settings.topics.refused] if mine in self._own else []
+        writer = wiring.log_writer(self._settings, mine, self._log, also, nbytes)
+        if mine in self._own:
+            self._own[mine] = writer
+        else:
+            self._borrowed[mine] = _Borrowed(writer, time.monotonic())
+        self.read_on()
+
+    def _need_same(self, made: Sequence[Made]) -> None:
+        """Raises Unavailable when the deltas are not made against what the log holds now."""
+        for each in made:
+            held = self.replay.index.registers.get(each.base.name)
+            if (held.seq if held is not None else 0) != each.base.seq:
+                raise Unavailable(f"{each.base.name} was published by somebody else meanwhile")
 
     def give_back(self) -> None:
         """Close the writers that were not needed for a while."""

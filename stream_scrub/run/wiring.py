@@ -118,13 +118,14 @@ def _reader_options(settings: Settings, logs: clientlog.ClientLog) -> dict[str, 
 
 
 def log_writer(
-    settings: Settings, register: str, log: FilteringBoundLogger, also: Sequence[str] = ()
+    settings: Settings, register: str, log: FilteringBoundLogger, also: Sequence[str] = (), nbytes: int = 0
 ) -> KafkaLogWriter:
     """The writer of a register and its scoped ones; it fences any other. What others of the register published can be
-    read when it is there. `also` are other topics that it writes to. Raises Unavailable, Refused.
+    read when it is there. `also` are other topics that it writes to, `nbytes` how much it takes in a transaction.
+    Raises Unavailable, Refused.
     """
     deadline = Deadline.after(_TAKE_S)
-    writer = taken_over(settings, register, log, also, deadline)
+    writer = taken_over(settings, register, log, also, deadline, nbytes)
     try:
         writer.wait_for_others(deadline)
     except ScrubError:
@@ -139,6 +140,7 @@ def taken_over(
     log: FilteringBoundLogger,
     also: Sequence[str] = (),
     deadline: Deadline | None = None,
+    nbytes: int = 0,
 ) -> KafkaLogWriter:
     """As `log_writer`, without waiting: for whoever takes over several registers and then waits once."""
     kafka = settings.kafka
@@ -149,6 +151,7 @@ def taken_over(
         log_topic=settings.topics.log,
         register=register,
         logs=clientlog.ClientLog(log, "publisher"),
+        nbytes=nbytes,
     )
     return KafkaLogWriter(made, settings.topics.log, deadline or Deadline.after(_TAKE_S), also)
 
@@ -180,16 +183,21 @@ def replayed(
     start: Start | None = None,
     keep_ends: bool = False,
     digest_of: Callable[[bytes], str] | None = None,
+    before: Replay | None = None,
 ) -> Replay:
     """The log replayed to its end, for commands that look once. `start` None: as configured; the rest as `Replay`.
+    `before` is a replay that was there already, and is read on.
 
     Raises Corrupt, Unavailable, Refused.
     """
     with reading(settings, log) as reader:
         deadline = Deadline.after(ASK_S)
-        replay = begin(
-            reader, deadline, start=start or settings.lists.start, keep_ends=keep_ends, digest_of=digest_of
-        )
+        if before is not None and (taken := before.known("").upto) >= 0:
+            replay = before
+            reader.seek(taken + 1)
+        else:
+            begun = start or settings.lists.start
+            replay = begin(reader, deadline, start=begun, keep_ends=keep_ends, digest_of=digest_of)
         replay_to_end(reader, deadline, replay=replay)
     return replay
 

@@ -178,6 +178,7 @@ class Worker:
         position = self._follower.index.position
         for _ in range(_REGISTER_WAITS if stale.cause == "register" else 1):
             self._source.idle(_IDLE_S)
+            self._session.idle()
             self._counters.beat()
             if stopping.is_set() or self._follower.index.position != position:
                 return
@@ -202,6 +203,7 @@ class Worker:
         self._usable()
         messages, partitions = self._source.poll(self._pace.batch_records, self._pace.batch_s)
         if not messages:
+            self._session.idle()
             # A hold for a register ends when a batch needs no stale one any more, not when there is no batch.
             if self._counters.holding != "register":
                 self._resumed()

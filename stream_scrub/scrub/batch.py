@@ -228,5 +228,6 @@ def _stale(names: Sequence[str]) -> StaleIndex:
     listed = ", ".join(sorted(set(names)))
     return StaleIndex(
         "register",
-        f"prospects need registers that are missing or too old: {listed}; import a fresh list of each",
+        f"prospects need registers that are missing, too old, or still hold what should have ended: {listed}; import a"
+        " fresh list of each, or see that its publisher runs",
     )

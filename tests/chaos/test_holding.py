@@ -2,13 +2,24 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
+from pyroaring import BitMap64
 
+from stream_scrub.config import load
+from stream_scrub.index import Register
+from stream_scrub.lists import diff
+from stream_scrub.lists.ends import with_ends
+from stream_scrub.lists.publish import publish
+from stream_scrub.model import RegisterKind
+from stream_scrub.run import logs, wiring
+from tests.fakes.publisher import SOURCE, stated
 from tests.support.outcome import count, ends, read_all
 from tests.support.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
+from tests.support.publisher import PublisherProcess
 from tests.support.worker import run, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -102,6 +113,41 @@ def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
         wait_until(lambda: count(kafka.bootstrap, [stage.topics["allowed"]]) == 1, 30)
 
 
+def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka, stages):
+    """A consent would count for ever because its publisher is away, and nothing say so."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    stage.load("internal", [OPPOSED])
+    put_with_ends(stage, "consent", {FREE[0]: int(time.time()) - 120, **dict.fromkeys(FREE[1:], 0)})
+    send(stage, kafka.bootstrap)
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged(HELD, cause="register"), 30)
+        assert stays_silent(stage, kafka.bootstrap) == 0
+        (told,) = [line for line in worker.lines() if line.get("cause") == "register"]
+        assert "should have ended: consent" in told["why"], "it says so once, and which"
+        with PublisherProcess(stage, None) as publisher:
+            wait_until(lambda: publisher.logged("ended", register="consent"), 30)
+            wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+            assert publisher.stop()[0] == 0
+        assert worker.stop()[0] == 0
+    assert worker.logged("hold ended")
+    (blocked,) = read_all(kafka.bootstrap, stage.topics["blocked"])
+    assert json.loads(blocked.value())["scrub"]["reason"] == "no-consent"
+
+
+def put_with_ends(stage, register, listed):
+    """Publish an allow register as a publisher did that has not been there since."""
+    settings, log = load(environ=stage.env), logs.configure("error", "json")
+    writer = wiring.log_writer(settings, register, log)
+    known = wiring.replayed(settings, log, keep_ends=True).known(register)
+    now = datetime.now(UTC)
+    base = Register.empty(register, RegisterKind.ALLOW, now)
+    numbers = BitMap64(sorted(listed))
+    ends = stated({number: end for number, end in listed.items() if end})
+    delta = with_ends(diff.full(base.numbers, numbers), known.ends, numbers, ends)
+    publish(writer, base, delta, now, SOURCE, known=known)
+    writer.close()
+
+
 def test_stale_block_blocks_only_those_who_needed_it(kafka, stages):
     """With `stale = "block"` one country's late list must not stop the others."""
     stage = with_lists(stages, kafka.bootstrap, rules__stale="block")
@@ -180,6 +226,35 @@ def test_parts_without_a_seal_hold(kafka, stages):
         assert stays_silent(stage, kafka.bootstrap) == 50
         wait_until(lambda: worker.logged(HELD, cause="log-corrupt"), 30)
         assert worker.stop()[0] == 3
+
+
+def test_a_transaction_that_hangs_on_the_log_holds(kafka, stages):
+    """Behind it nobody sees a delta any more: an opt-out of an hour ago would be called, and nothing say so."""
+    stage = with_lists(stages, kafka.bootstrap, rules__index_lag_max_s=4)
+    log = stage.topics["log"]
+    hanging = Producer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "transactional.id": f"hanging-{log}",
+            "transaction.timeout.ms": 600_000,
+        }
+    )
+    hanging.init_transactions(20)
+    with stage.worker("w1") as worker:
+        send(stage, kafka.bootstrap)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        hanging.begin_transaction()
+        hanging.produce(log, b"x", b"other", 0)
+        hanging.flush(10)
+        wait_until(lambda: worker.logged(HELD, cause="log-open"), 30)
+        send(stage, kafka.bootstrap)
+        assert stays_silent(stage, kafka.bootstrap) == 50
+        (told,) = [line for line in worker.lines() if line.get("cause") == "log-open"]
+        assert "a transaction has been open" in told["why"] and "An open transaction" in told["why"]
+        hanging.abort_transaction(10)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 100, 30)
+        assert worker.stop()[0] == 0
+    assert worker.logged("hold ended")
 
 
 def test_a_broker_that_is_away_is_waited_for(own_kafka, stages):

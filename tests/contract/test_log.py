@@ -14,7 +14,7 @@ from stream_scrub.lists.keeper import Keeper
 from stream_scrub.lists.publish import records_of
 from stream_scrub.model import Deadline
 from tests.fakes.log import Log
-from tests.fakes.publisher import AT, NOW, SOURCE, Publisher
+from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, bitmap
 
 LONG = {"retention.ms": "-1"}
 
@@ -42,10 +42,14 @@ def writer(bootstrap, topic, register="list"):
     return KafkaLogWriter(made, topic, Deadline.after(20))
 
 
-def abort(bootstrap, topic, count=3, *, leave_open=False):
+def abort(bootstrap, topic, count=3, *, leave_open=False, timeout_ms=2000):
     """Records of a publisher that gave up, or that was killed and is not back yet."""
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "transactional.id": f"abort-{topic}", "transaction.timeout.ms": 2000}
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": f"abort-{topic}",
+            "transaction.timeout.ms": timeout_ms,
+        }
     )
     producer.init_transactions(20)
     producer.begin_transaction()
@@ -99,14 +103,39 @@ def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):
     assert found.offset == replays[0].index.position
 
 
-def test_an_open_transaction_is_after_the_end(log):
-    """A worker would wait for a publisher that was killed, and not start."""
+def test_an_open_transaction_is_after_the_end_and_the_end_is_not_known(log):
+    """A command would wait for a publisher that was killed; or a worker go on by what was known before it, for good."""
     publisher = OnKafka(*log)
     publisher.import_list("list", {1: 0})
-    left = abort(*log, leave_open=True)
+    made = reader(*log)
+    replay = begin(made, Deadline.after(20))
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    known_at = made.complete_at()
+    assert known_at is not None
+    left = abort(*log, leave_open=True, timeout_ms=600_000)
+    publisher.writer.publish(publisher_records(publisher, [1, 2]))
 
     assert set(whole(log, "latest-full").index.registers["list"].numbers) == {1}
-    assert left is not None
+    deadline = Deadline.after(3)
+    moments = set()
+    while not deadline.passed:
+        records, at_end = made.read(0.1)
+        assert not records
+        if at_end:
+            moments.add(made.complete_at())
+    assert len(moments - {known_at}) <= 1, "at most once more: asked before the transaction began"
+
+    left.abort_transaction(10)
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    assert set(replay.index.registers["list"].numbers) == {1, 2}
+    assert made.complete_at() > max(moments)
+    made.close()
+
+
+def publisher_records(publisher, numbers):
+    base = publisher.base("list")
+    delta = diff.full(base.numbers, bitmap(numbers))
+    return records_of(base, delta, AT, SOURCE, known=publisher.replay.known("list"))[0]
 
 
 def test_the_reader_goes_on_where_it_is_put(log):

@@ -22,9 +22,11 @@ def log(kafka, topic):
     return kafka.bootstrap, topic("log", config=LONG)
 
 
-def writer(log, register, wait_s=20.0, also=()):
+def writer(log, register, wait_s=20.0, also=(), nbytes=0):
     bootstrap, topic = log
-    made = options.publisher_options(bootstrap, {}, {}, log_topic=topic, register=register, logs=None)
+    made = options.publisher_options(
+        bootstrap, {}, {}, log_topic=topic, register=register, logs=None, nbytes=nbytes
+    )
     opened = KafkaLogWriter(made, topic, Deadline.after(20), also)
     opened.wait_for_others(Deadline.after(wait_s))
     return opened
@@ -125,3 +127,17 @@ def test_requests_that_were_deleted_unread_are_counted(log, topic):
     requests.begin(Deadline.after(20))
     assert requests.missed == 2 and requests.lag() == 2
     requests.close()
+
+
+def test_a_writer_has_the_time_that_it_was_opened_with(log):
+    """A very large list would be given up half-way by the broker, again and again."""
+    first = writer(log, "bloctel")
+    assert first.takes(1_000_000) and not first.takes(500_000_000) and not first.is_for_much
+    longer = writer(log, "bloctel", nbytes=500_000_000)
+    assert longer.takes(500_000_000) and not longer.takes(10**9) and longer.is_for_much
+    assert longer.publish([record("bloctel", 1)]) >= 0
+    longest = writer(log, "bloctel", nbytes=10**12)
+    assert longest.takes(10**15), "there is no longer one to open"
+    assert longest.publish([record("bloctel", 2)]) >= 0
+    for each in (first, longer, longest):
+        each.close()

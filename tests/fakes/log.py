@@ -1,5 +1,6 @@
 """The opposition log in memory, as honest as a broker: one order, whole transactions or none, offsets that skip."""
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -17,6 +18,22 @@ class Log:
         self.records: list[LogRecord] = []
         self.start = start
         self.end = start
+        self.open_since: int | None = None
+
+    @property
+    def readable(self) -> int:
+        """The end of what can be read: where the oldest open transaction began, else the log's."""
+        return self.end if self.open_since is None else self.open_since
+
+    def open(self) -> None:
+        """Begin a transaction that somebody leaves open: nothing from here on can be read, whoever writes it."""
+        self.open_since = self.end
+        self.skip()
+
+    def abort(self) -> None:
+        """End that transaction; what was committed behind it can be read now."""
+        self.open_since = None
+        self.skip()
 
     def append(self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = ()) -> int:
         """One record, without a transaction around it."""
@@ -31,12 +48,18 @@ class Log:
 
 
 class Writer:
-    """A LogWriter; `trouble`, while there is some, is raised before anything is written."""
+    """A LogWriter; `trouble`, while there is some, is raised before anything is written. It takes `at_most` bytes in
+    one transaction.
+    """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, at_most: float = math.inf) -> None:
         self.log = log
+        self.at_most = at_most
         self.trouble: list[Exception] = []
         self.closed = False
+
+    def takes(self, nbytes: int) -> bool:
+        return nbytes <= self.at_most
 
     def publish(self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]]) -> int:
         if self.trouble:
@@ -65,6 +88,8 @@ class Reader:
         self.read_offsets: list[int] = []
         self._at_once = at_once
         self._next = log.start
+        self._mark: tuple[float, int] | None = None
+        self._complete_at: float | None = None
 
     def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
         if self.trouble:
@@ -75,9 +100,10 @@ class Reader:
         if self._next < self.log.start:
             raise Corrupt("offsets that were never read are gone")
         since = bisect_left(self.log.records, self._next, key=lambda record: record.offset)
-        found = self.log.records[since : since + self._at_once]
-        at_end = since + len(found) == len(self.log.records)
-        self._next = self.log.end if at_end else found[-1].offset + 1
+        upto = bisect_left(self.log.records, self.log.readable, key=lambda record: record.offset)
+        found = self.log.records[since : min(since + self._at_once, upto)]
+        at_end = since + len(found) >= upto
+        self._next = self.log.readable if at_end else found[-1].offset + 1
         self.read_offsets += [record.offset for record in found]
         if not found:
             time.sleep(min(timeout_s, 0.002))  # as a broker that waits for news
@@ -85,13 +111,24 @@ class Reader:
 
     def seek(self, offset: int) -> None:
         self._next = offset
+        self._mark = self._complete_at = None
+
+    def complete_at(self) -> float | None:
+        if self._mark is not None and self._next < self._mark[1]:
+            return self._complete_at
+        if self._mark is not None:
+            self._complete_at = self._mark[0]
+        self._mark = time.monotonic(), self.log.end
+        if self._next >= self._mark[1]:
+            self._complete_at = self._mark[0]
+        return self._complete_at
 
     def bounds(self) -> tuple[int, int]:
         if self.trouble:
             raise self.trouble.pop(0)
         if self.silent:
             raise Unavailable("silent")
-        return self.log.start, self.log.end
+        return self.log.start, self.log.readable
 
     def close(self) -> None:
         self.closed = True

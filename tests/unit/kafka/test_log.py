@@ -1,5 +1,7 @@
 """The log's reader when something fails after records were fetched: the client's position has moved on by then."""
 
+import time
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -36,7 +38,7 @@ class Client:
     """Hands out one list a fetch; the end is `end`, or cannot be asked for while it is None."""
 
     def __init__(self, *fetches, end=None):
-        self.fetches, self.end, self.assigned = list(fetches), end, []
+        self.fetches, self.end, self.assigned, self.asked = list(fetches), end, [], 0
 
     def poll(self, _timeout):
         return self.fetches[0].pop(0) if self.fetches and self.fetches[0] else None
@@ -45,6 +47,7 @@ class Client:
         return self.fetches.pop(0)
 
     def get_watermark_offsets(self, _partition, timeout):
+        self.asked += 1
         if self.end is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return 0, self.end
@@ -57,6 +60,7 @@ def reader(client):
     made = KafkaLogReader.__new__(KafkaLogReader)
     made._partition, made._consumer = TopicPartition("log", 0), client
     made._next, made._confirmed, made._assigned = 0, float("-inf"), True
+    made._asking, made._mark, made._complete_at = Client(end=0), None, None
     return made
 
 
@@ -104,3 +108,27 @@ def test_nothing_is_asked_for_before_it_is_known_where_to_read():
     made.seek(7)
     made.read(0)
     assert client.assigned == [(0, 7)]
+
+
+def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read():
+    """What hides behind an open transaction would count as known, or a busy log never be known at all."""
+    made = reader(Client([Fetched(0)], [Fetched(1)], [Fetched(5)], end=1))
+    assert made.complete_at() is None or made._next == 0
+    made.read(0)
+    made._asking.end = 5
+    begun = time.monotonic()
+    empty_log_at = made.complete_at()
+    assert empty_log_at is not None and empty_log_at <= begun, "nothing was on it when it was asked first"
+
+    made._asking.end, asked = 9, made._asking.asked
+    made.read(0)
+    assert made.complete_at() == empty_log_at and made._asking.asked == asked, "five are not read yet"
+    made.read(0)
+    known_at = made.complete_at()
+    assert begun <= known_at < time.monotonic(), "all of the five, and not of the nine"
+    assert made._asking.asked == asked + 1
+
+    made._asking.end = None
+    made._next = 9
+    with pytest.raises(Unavailable):
+        made.complete_at()

@@ -189,3 +189,15 @@ def test_librdkafka_s_own_list_of_properties_is_read():
     assert objection("linger.ms", "5") == ""
     assert "acsk" in objection("acsk", "1")
     assert contradiction({"group.id": "g"}, kind=Kind.CONSUMER) == ""
+
+
+def test_a_publishers_transaction_may_last_longer_the_more_it_publishes():
+    """A list of 250 million numbers would be given up half-way, again at each try; or a killed publisher of a few
+    numbers hide the log from everybody for a quarter of an hour."""
+    timeout_ms = options.publish_timeout_ms
+
+    assert timeout_ms(0) == timeout_ms(10_000_000) == options.PUBLISH_TIMEOUT_MS == 10_000
+    assert 60_000 < timeout_ms(500_000_000) < 200_000, "ten times what half a gigabyte took"
+    assert timeout_ms(10**12) == 900_000, "a broker refuses more"
+    made = options.publisher_options("", {}, {}, log_topic="l", register="r", logs=None, nbytes=500_000_000)
+    assert made["transaction.timeout.ms"] == timeout_ms(500_000_000)

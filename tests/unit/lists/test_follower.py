@@ -105,6 +105,60 @@ def test_a_log_that_has_not_been_asked_for_too_long_is_stale(following):
     until(lambda: cause(follower, 0.02) == "usable")
 
 
+def test_a_transaction_that_hangs_makes_the_index_stale(following):
+    """A worker would go on with the list of the day on which a publisher was killed, and allow whoever opted out since."""
+    log = Log()
+    register = put(log, [1])
+    follower = following(Reader(log))
+    until(lambda: cause(follower, 0.2) == "usable")
+
+    log.open()
+    publish(Writer(log), register, diff.full(register.numbers, BitMap64([1, 2])), AT, SOURCE)
+    until(lambda: cause(follower, 0.1) == "log-open")
+    with pytest.raises(StaleIndex, match="a transaction has been open on the opposition log for 0 s"):
+        follower.usable(0.1)
+    assert cause(follower, 5.0) == "usable", "a short one is everyday life"
+
+    log.abort()
+    until(lambda: cause(follower, 0.1) == "usable")
+    assert set(follower.index.registers["list"].numbers) == {1, 2}
+
+
+def test_a_worker_does_not_begin_beside_a_transaction_that_hangs(following):
+    """A worker restarted to get over a hanging log would allow whoever opted out since."""
+    log = Log()
+    put(log, [1])
+    log.open()
+    follower = following(Reader(log))
+
+    until(lambda: cause(follower) == "log-open")
+    with pytest.raises(StaleIndex, match="a transaction is open on the opposition log"):
+        follower.usable(LAG)
+    log.abort()
+    until(lambda: cause(follower) == "usable")
+
+
+def test_one_transaction_after_the_other_makes_nothing_stale(following):
+    """Workers would hold on the busiest days, when there is never a moment without an open transaction."""
+    written, log = Log(), Log()
+    register = put(written, [1])
+    for number in range(2, 40):
+        register = put(written, range(number), register)
+    log.open()
+    follower = following(Reader(log))
+
+    causes = []
+    for record in written.records:
+        log.append(record.key, record.value, record.headers)
+        if dict(record.headers)["part"] == b"seal":
+            log.skip()
+            log.open_since = log.end  # the next one begins before anybody has looked
+            log.skip()
+            time.sleep(0.02)
+            causes.append(cause(follower, 0.4))
+    assert set(causes[10:]) == {"usable"}
+
+
 def test_a_follower_that_has_ended_serves_no_index(following):
     """A fault in the follower would leave the workers with an old list for good."""
     follower = following(Reader(Log()))
