@@ -1,8 +1,11 @@
 """Between steps 2 and 3 of a delta's life: whether what a list would change may be right. Pure.
 
-A list that was cut off, or is another one, changes much more than a day does. And a register that people spoke to you
-themselves to get into is not emptied because some file does not name them.
+A list that was cut off, or is another one, changes much more than a day does. One from before the register's own brings
+back what has changed since. And a register that people spoke to you themselves to get into is not emptied because some
+file does not name them.
 """
+
+from datetime import UTC, datetime, time
 
 from stream_scrub.index import Register
 from stream_scrub.lists.diff import Delta
@@ -10,8 +13,10 @@ from stream_scrub.lists.formats.reading import BadList
 from stream_scrub.lists.listed import Change
 from stream_scrub.lists.orders import family
 from stream_scrub.lists.requests import INTERNAL
+from stream_scrub.lists.wire import utc_seconds
 
 LETS_THROUGH = "--allow-change"
+OLDER = "--allow-older"
 
 
 def change_of(register: str, change: Change) -> Change:
@@ -37,4 +42,31 @@ def check_change(base: Register, delta: Delta, change: Change, largest: float) -
     raise BadList(
         f"it would {' and '.join(told)}, where {base.name} holds {held:,} numbers: more than lists.max_change"
         f" ({largest:.1%}) lets pass. Look whether the file is whole, and the right one; {LETS_THROUGH} lets it through"
+    )
+
+
+def moment_of(
+    held: Register | None, said: datetime | None, now: datetime, *, whole: bool, older: bool = False
+) -> datetime:
+    """The moment that the register speaks of after a list that says `said` of itself, if anything. `whole`: it is a full
+    list, else one of changes. `older`: it may be from before the register's own moment. Raises BadList, with both
+    moments, when it is and may not.
+
+    Changes say nothing of the numbers that they leave out: they make a register younger only where somebody says up to
+    when it is complete with them, and never older. Of one day the list that names no hour is not the older one. And of
+    `internal` no full list takes anybody out.
+    """
+    if held is None:
+        return said or now
+    before = held.effective_at
+    if not whole:
+        return before if said is None else max(before, said)
+    moment = (said or now).astimezone(UTC)
+    if moment >= before or older:
+        return moment
+    if family(held.name) == INTERNAL or (moment.date() == before.date() and moment.time() == time.min):
+        return before
+    raise BadList(
+        f"it is of {utc_seconds(moment)}, and {held.name} holds a list of {utc_seconds(before)}: an older one brings"
+        f" back what has changed since. Look whether it is the right file; {OLDER} lets it through"
     )

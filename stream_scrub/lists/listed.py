@@ -19,9 +19,12 @@ from stream_scrub.model import RegisterKind
 Change = Literal["full", "adds", "removes"]
 
 
-def kind_of(reading: Reading, wanted: RegisterKind | None, held: Register | None) -> RegisterKind:
-    """The kind of the register: as it is, else as the operator says, else as the list means it, else `deny`."""
-    return (held.kind if held is not None else None) or wanted or reading.kind or RegisterKind.DENY
+def kind_of(
+    reading: Reading, wanted: RegisterKind | None, held: Register | None, ruled: RegisterKind | None
+) -> RegisterKind:
+    """The kind of the register: as it is, else as the operator says, else as the rules need it, else as the list means
+    it, else `deny`."""
+    return (held.kind if held is not None else None) or wanted or ruled or reading.kind or RegisterKind.DENY
 
 
 def check(reading: Reading, change: Change, base: Register, wanted: RegisterKind | None = None) -> None:

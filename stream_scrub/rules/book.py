@@ -9,6 +9,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from stream_scrub.errors import ConfigError
+from stream_scrub.model import RegisterKind
 from stream_scrub.rules.check import read_country
 from stream_scrub.rules.country import Country, Rule
 from stream_scrub.rules.lines import Lines
@@ -36,6 +37,7 @@ class Rulebook:
         }
         rules = [rule for country in self._countries.values() for rule in country.rules]
         self._registers = frozenset(name for rule in rules for name in rule.registers)
+        self._kinds = _kinds(rules)
         self._texts = {rule.digest: rule.text for rule in rules}
 
     @classmethod
@@ -68,6 +70,11 @@ class Rulebook:
         return self._registers
 
     @property
+    def kinds(self) -> Mapping[str, RegisterKind]:
+        """The kind that each register must be of which a rule names. One on which rules disagree is not in it."""
+        return MappingProxyType(self._kinds)
+
+    @property
     def texts(self) -> Mapping[str, bytes]:
         """The canonical text of every rule by its digest: what must be kept for old stamps to be replayed."""
         return MappingProxyType(self._texts)
@@ -98,6 +105,17 @@ class Rulebook:
         """The rule for a number of that region on that day of its country; None when there is none."""
         country = self._of_region.get(region)
         return None if country is None else country.on(day)
+
+
+def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
+    """Who is in one that denies opposes; who is in one that is required, or that names the caller, consents."""
+    denying: set[str] = set()
+    allowing: set[str] = set()
+    for rule in rules:
+        denying.update(rule.deny)
+        allowing.update(rule.require, rule.named_consents)
+    kinds = dict.fromkeys(denying - allowing, RegisterKind.DENY)
+    return kinds | dict.fromkeys(allowing - denying, RegisterKind.ALLOW)
 
 
 class Survey(NamedTuple):

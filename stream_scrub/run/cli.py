@@ -17,6 +17,8 @@ from stream_scrub.errors import ConfigError, Corrupt, ScrubError
 from stream_scrub.model import RegisterKind
 from stream_scrub.run import cli_evidence, cli_publish
 from stream_scrub.run.cli_options import (
+    AllowChange,
+    AllowOlder,
     AsJson,
     Assignments,
     Bootstrap,
@@ -124,7 +126,8 @@ def import_(
     adds: Annotated[bool, typer.Option("--adds", help="FILE holds numbers to add.")] = False,
     removes: Annotated[bool, typer.Option("--removes", help="FILE holds numbers to remove.")] = False,
     kind: Annotated[
-        RegisterKind | None, typer.Option(help="At the register's first import; default deny.")
+        RegisterKind | None,
+        typer.Option(help="At its first import; default: as the rules need it, else as the list means it."),
     ] = None,
     effective_at: EffectiveAt = "",
     region: Annotated[
@@ -137,10 +140,8 @@ def import_(
         float | None,
         typer.Option(metavar="SHARE", help="Refuse above this share of bad lines (lists.max_bad)."),
     ] = None,
-    allow_change: Annotated[
-        bool,
-        typer.Option("--allow-change", help="Let a full list change any share of it (lists.max_change)."),
-    ] = False,
+    allow_change: AllowChange = False,
+    allow_older: AllowOlder = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect, publish nothing.")] = False,
     sample: Annotated[
         int, typer.Option(metavar="N", help="Judge the last N prospects for --dry-run.", min=0)
@@ -168,6 +169,7 @@ def import_(
         columns=importing.columns(columns),
         max_bad=settings.lists.max_bad,
         max_change=math.inf if allow_change else settings.lists.change_allowed(register),
+        allow_older=allow_older,
         sample=sample,
         dry_run=dry_run,
     )

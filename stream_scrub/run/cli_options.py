@@ -41,6 +41,13 @@ ListColumns = Annotated[
     str,
     typer.Option(metavar="NAME=COLUMN,...", help="Columns by name, as in area=1,number=2,date=3,change=4."),
 ]
+AllowChange = Annotated[
+    bool,
+    typer.Option("--allow-change", help="Let a full list change any share of it (lists.max_change)."),
+]
+AllowOlder = Annotated[
+    bool, typer.Option("--allow-older", help="Let a full list be from before the register's own.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Output for machines.")]
 
 

@@ -2,6 +2,7 @@
 
     FOLDER/bloctel/list.csv               the full list of bloctel
     FOLDER/bloctel/allow-change/list.csv  the same, and it may change as much of the register as it does
+    FOLDER/bloctel/allow-older/list.csv   the same, and it may be from before what the register holds
     FOLDER/internal/adds/list.csv         numbers to add
     FOLDER/internal/removes/list.csv      numbers to remove
     FOLDER/internal@acme/list.csv         ... of a scoped register
@@ -28,11 +29,13 @@ from stream_scrub.lists.listed import Change
 from stream_scrub.lists.wire import RULES
 
 _REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?")
-_WAYS: Mapping[str, tuple[Change, bool]] = {
-    "": ("full", False),
-    "allow-change": ("full", True),
-    "adds": ("adds", False),
-    "removes": ("removes", False),
+_ANY_CHANGE, _ANY_AGE = "allow-change", "allow-older"
+_WAYS: Mapping[str, Change] = {
+    "": "full",
+    _ANY_CHANGE: "full",
+    _ANY_AGE: "full",
+    "adds": "adds",
+    "removes": "removes",
 }
 _NOT_YET = (".part", ".tmp")
 _REPORT = ".report.json"
@@ -51,12 +54,17 @@ class Dropped(NamedTuple):
     @property
     def change(self) -> Change:
         """What it is to its register."""
-        return _WAYS[self.way][0]
+        return _WAYS[self.way]
 
     @property
     def any_change(self) -> bool:
         """Whether it may change any share of its register."""
-        return _WAYS[self.way][1]
+        return self.way == _ANY_CHANGE
+
+    @property
+    def any_age(self) -> bool:
+        """Whether it may be from before what its register holds."""
+        return self.way == _ANY_AGE
 
 
 class Note(NamedTuple):

@@ -22,6 +22,7 @@ DO = {
     "no-seal": "import a list with `stream-scrub lists import`",
     "log-behind": "wait; if it lasts, look at the brokers",
     "log-unreachable": "repair the brokers, or the rights; it goes on by itself",
+    "log-open": "find whose transaction it is and end it (docs/operator.md, An open transaction)",
     "log-unsealed": "nothing yet; after some seconds the log counts as corrupt",
     "log-corrupt": "find out who wrote to the log, then begin a new one",
     "register": "import a fresh list of it, or see that its publisher runs",

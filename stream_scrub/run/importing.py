@@ -19,10 +19,12 @@ from stream_scrub.lists.diff import Delta
 from stream_scrub.lists.formats import FORMATS, BadList, Options, Reading, open_list
 from stream_scrub.lists.formats.choose import AUTO, read_list
 from stream_scrub.lists.formats.unpack import digest
-from stream_scrub.lists.guard import change_of, check_change
+from stream_scrub.lists.guard import change_of, check_change, moment_of
 from stream_scrub.lists.listed import Change, check, delta_of, kind_of
-from stream_scrub.lists.publish import Published, publish
+from stream_scrub.lists.orders import family
+from stream_scrub.lists.publish import NeedsTime, Published, publish
 from stream_scrub.lists.replay import Known, Replay
+from stream_scrub.lists.requests import OWN
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import REGIONS
@@ -38,8 +40,9 @@ _TO_COME = "the list would speak of a day to come, and so look fresh for too lon
 class Order:
     """What to import, as whom. `kind` None: as the register is, at its first import as the list means it, else `deny`.
     `effective_at` None: what the list says, else now. `format` and `columns` are as `Options` and `read_list` take them.
-    `max_change` is the largest share of its register that a full list may change, `sample` how many prospects a dry run
-    judges.
+    `max_change` is the largest share of its register that a full list may change; with `allow_older` it may be from
+    before the register's own moment. `written` is when the file was, the moment of a full list that says none.
+    `sample` is how many prospects a dry run judges.
     """
 
     file: Path
@@ -54,6 +57,8 @@ class Order:
     format: str = AUTO
     columns: Mapping[str, str] = field(default_factory=dict)
     max_change: float = math.inf
+    allow_older: bool = False
+    written: datetime | None = None
     sample: int = SAMPLE
 
 
@@ -144,28 +149,33 @@ def run(
         return _dry_run(order, settings, log, reading, started)
     stage("opening the log", 0, 0)
     ownership.leave_to_daemon(settings, order.register, log)
-    writer = wiring.log_writer(
-        settings, order.register, log
-    )  # from here on there is no other publisher of it
-    try:
-        stage("reading the log", 0, 0)
-        replay = wiring.replayed(settings, log, keep_ends=True)
-        plan = plan_of(order, reading, replay, now)
-        stage("publishing", 0, 0)
-        with suppress(Migrated):  # somebody else puts them there just now
-            archiving.keep_rules(settings, log, replay)
-        published = publish(
-            writer,
-            plan.base,
-            plan.delta,
-            plan.effective_at,
-            source,
-            known=plan.known,
-            full_every=settings.lists.full_every,
-        )
-    finally:
-        writer.close()
-    return effect_of(reading, plan, published, started)
+    kinds, replay, nbytes = kinds_of(settings), Replay(keep_ends=True), 0
+    while True:
+        # From here on there is no other publisher of it; and of what came in before, nothing is hidden.
+        writer = wiring.log_writer(settings, order.register, log, nbytes=nbytes)
+        try:
+            stage("reading the log", 0, 0)
+            replay = wiring.replayed(settings, log, keep_ends=True, before=replay)
+            plan = plan_of(order, reading, replay, now, kinds)
+            stage("publishing", 0, 0)
+            with suppress(Migrated):  # somebody else puts them there just now
+                archiving.keep_rules(settings, log, replay)
+            published = publish(
+                writer,
+                plan.base,
+                plan.delta,
+                plan.effective_at,
+                source,
+                known=plan.known,
+                full_every=settings.lists.full_every,
+            )
+        except NeedsTime as error:  # how large the delta is, only a register that was read can say
+            nbytes = error.nbytes
+            del plan  # as large as the list, and made anew
+        else:
+            return effect_of(reading, plan, published, started)
+        finally:
+            writer.close()
 
 
 def _dry_run(
@@ -173,10 +183,11 @@ def _dry_run(
 ) -> Effect:
     replay = wiring.replayed(settings, log, keep_ends=True)
     now = datetime.now(UTC)
-    plan = plan_of(replace(order, max_change=math.inf), reading, replay, now)
+    kinds = kinds_of(settings)
+    plan = plan_of(replace(order, max_change=math.inf, allow_older=True), reading, replay, now, kinds)
     why = ""
     try:
-        plan_of(order, reading, replay, now)
+        plan_of(order, reading, replay, now, kinds)
     except BadList as error:
         why = str(error)
     foreseen = foresee(settings, log, replay.index, plan.base, plan.delta, order.sample)
@@ -214,19 +225,26 @@ def check_lines(order: Order, reading: Reading) -> None:
         )
 
 
-def plan_of(order: Order, reading: Reading, replay: Replay, now: datetime) -> Plan:
-    """The register as it stands and what the list changes in it. Raises ConfigError, BadList."""
+def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
+    """Of what kind each register must be, by its name without scope, as far as the rules say."""
+    return {**wiring.rulebook(settings).kinds, **OWN}
+
+
+def plan_of(
+    order: Order, reading: Reading, replay: Replay, now: datetime, kinds: Mapping[str, RegisterKind]
+) -> Plan:
+    """The register as it stands and what the list changes in it. `kinds` as `kinds_of`. Raises ConfigError, BadList."""
     held = replay.index.registers.get(order.register)
-    kind = kind_of(reading, order.kind, held)
-    if order.kind is not None and kind is not order.kind:
-        raise ConfigError([f"--kind: register {order.register} is of kind {kind} since its first import"])
-    effective_at = order.effective_at or reading.effective_at or now
-    if effective_at - now > _FUTURE_MAX:
+    kind = _kind(order, reading, held, kinds.get(family(order.register)))
+    said = order.effective_at or reading.effective_at
+    if said is not None and said - now > _FUTURE_MAX:
         raise BadList(f"{order.file.name}: {_TO_COME}; say another with --effective-at")
-    base = held or Register.empty(order.register, kind, effective_at)
     known = replay.known(order.register)
     change = change_of(order.register, order.change)
+    whole = order.change == "full" and reading.change == "full"
     try:
+        effective_at = moment_of(held, said, order.written or now, whole=whole, older=order.allow_older)
+        base = held or Register.empty(order.register, kind, effective_at)
         check(reading, order.change, base, order.kind)
         delta = delta_of(reading, change, base, known.ends, now)
         check_change(base, delta, order.change, order.max_change)
@@ -237,6 +255,17 @@ def plan_of(order: Order, reading: Reading, replay: Replay, now: datetime) -> Pl
     kept = len(base.numbers) - delta.unchanged if change != order.change else 0
     ending = int((reading.ends().ends > int(now.timestamp())).sum())
     return Plan(base, delta, known, effective_at, ending, kept)
+
+
+def _kind(order: Order, reading: Reading, held: Register | None, ruled: RegisterKind | None) -> RegisterKind:
+    """The register's kind, which a list of another kind does not change. Raises ConfigError."""
+    kind = kind_of(reading, order.kind, held, ruled)
+    if order.kind is not None and kind is not order.kind:
+        raise ConfigError([f"--kind: register {order.register} is of kind {kind} since its first import"])
+    if held is None and ruled is not None and kind is not ruled:
+        why = f"the rules need {order.register} as a register of kind {ruled}, and take one of kind {kind} for missing"
+        raise ConfigError([f"--kind: {why}: name another register, or leave --kind out"])
+    return kind
 
 
 def effect_of(reading: Reading, plan: Plan, published: Published | None, started: float) -> Effect:

@@ -20,9 +20,8 @@ from stream_scrub.lists import published
 from stream_scrub.lists.formats import BadList, Reading
 from stream_scrub.lists.formats.unpack import digest
 from stream_scrub.lists.publish import Published
-from stream_scrub.lists.requests import OWN
 from stream_scrub.lists.wire import Source, utc_seconds
-from stream_scrub.model import Deadline, RegisterKind
+from stream_scrub.model import Deadline
 from stream_scrub.run import importing, wiring
 from stream_scrub.run.desk import Desk, Lent, Made
 from stream_scrub.run.folder import Dropped, Folder, Note
@@ -68,7 +67,7 @@ class Inbox:
         self._desk = desk
         self._settings = settings
         self._log = log
-        self._rulebook = wiring.rulebook(settings)
+        self._kinds = importing.kinds_of(settings)
         self._queue: deque[Dropped] = deque(folder.left())
         self._job: _Job | None = None
         self._looked_at = float("-inf")
@@ -159,11 +158,11 @@ class Inbox:
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
         order = replace(
             job.order,
-            kind=self._kind(name, job.reading),
-            effective_at=job.reading.effective_at or written,
+            written=written,
+            allow_older=job.dropped.any_age,
             max_change=math.inf if job.dropped.any_change else self._settings.lists.change_allowed(name),
         )
-        plan = importing.plan_of(order, job.reading, self._desk.replay, now)
+        plan = importing.plan_of(order, job.reading, self._desk.replay, now, self._kinds)
         source = Source(job.dropped.path.name, job.sha256)
         self._folder.begin(job.dropped, Note(job.sha256, plan.known.upto))
         ((seal, position),) = self._desk.publish(
@@ -172,15 +171,6 @@ class Inbox:
         effect = importing.effect_of(job.reading, plan, Published(seal, position), job.started)
         told = {k: v for k, v in effect.as_json().items() if k not in ("would_be_refused", "foreseen")}
         return {**told, "sha256": job.sha256}
-
-    def _kind(self, name: str, reading: Reading) -> RegisterKind | None:
-        """What a register that the log does not hold yet must be: the rules know, where the list does not say."""
-        if name in self._desk.replay.index.registers or reading.kind is not None:
-            return None
-        base = name.partition("@")[0]
-        rules = [rule for country in self._rulebook.countries.values() for rule in country.rules]
-        asked = any(base in (*rule.require, *rule.named_consents) for rule in rules)
-        return OWN.get(base) or (RegisterKind.ALLOW if asked else RegisterKind.DENY)
 
     def _finish(self, dropped: Dropped, where: str, report: Mapping[str, Any]) -> None:
         told = {"file": dropped.path.name, "register": dropped.register, "as": dropped.way or dropped.change}

@@ -104,9 +104,7 @@ class Publisher:
         self._inbox = None if self._folder is None else Inbox(self._folder, self._desk, settings, log)
         self._requests: Requests | None = None
         self._rulebook = wiring.rulebook(settings)
-        rules = [rule for country in self._rulebook.countries.values() for rule in country.rules]
-        self._ruled = dict.fromkeys((name for rule in rules for name in rule.deny), RegisterKind.DENY)
-        self._ruled |= dict.fromkeys((name for rule in rules for name in rule.require), RegisterKind.ALLOW)
+        self._ruled = dict(self._rulebook.kinds)
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
         self._topic_id = ""

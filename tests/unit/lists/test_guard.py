@@ -1,6 +1,7 @@
 """What a list may change before somebody is asked to look at it."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pyroaring import BitMap64
@@ -67,3 +68,48 @@ def test_a_full_list_only_adds_to_the_companys_own_oppositions():
     assert guard.change_of("internal@acme", "full") == "adds"
     assert guard.change_of("internal", "removes") == "removes"
     assert guard.change_of("consent", "full") == "full" and guard.change_of("bloctel", "full") == "full"
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize("days", [-400, -1])
+def test_an_older_list_is_refused_with_both_moments(days):
+    """Last month's file would bring back whoever has left the register since, and call whoever has come."""
+    held = replace(register(10), effective_at=NOW + timedelta(hours=9))
+    with pytest.raises(BadList) as caught:
+        guard.moment_of(held, NOW + days * DAY, NOW, whole=True)
+    for told in ("bloctel", f"{NOW + days * DAY:%Y-%m-%d}", "2026-11-24T09:00:00Z", guard.OLDER):
+        assert told in str(caught.value)
+    assert guard.moment_of(held, NOW + days * DAY, NOW, whole=True, older=True) == NOW + days * DAY
+
+
+def test_a_list_that_names_only_the_day_is_not_older_than_one_of_that_day():
+    """The second import of a day would be refused wherever lists say their day and no hour."""
+    held = replace(register(10), effective_at=NOW + timedelta(hours=9))
+    assert guard.moment_of(held, NOW, NOW, whole=True) == held.effective_at
+    with pytest.raises(BadList):
+        guard.moment_of(held, NOW + timedelta(hours=8), NOW, whole=True)
+
+
+def test_a_full_list_says_how_old_a_register_is():
+    """A register would seem as old as its first list for ever, or younger than its last one."""
+    held = register(10)
+    assert guard.moment_of(held, NOW + DAY, NOW, whole=True) == NOW + DAY
+    assert guard.moment_of(held, None, NOW + DAY, whole=True) == NOW + DAY
+    assert guard.moment_of(None, NOW - DAY, NOW, whole=True) == NOW - DAY
+    assert guard.moment_of(None, None, NOW, whole=False) == NOW
+
+
+def test_an_older_list_of_oppositions_to_the_company_adds_and_moves_no_date():
+    """A list of opt-outs that was found late could not be imported without a flag, though it takes nobody out."""
+    held = register(10, "internal@acme")
+    assert guard.moment_of(held, NOW - DAY, NOW, whole=True) == NOW
+
+
+def test_changes_move_a_date_only_forward_and_only_when_somebody_says_so():
+    """Ten numbers added to a list that nobody has fetched for months would make it look fresh."""
+    held = register(10)
+    assert guard.moment_of(held, None, NOW + DAY, whole=False) == NOW
+    assert guard.moment_of(held, NOW - DAY, NOW + DAY, whole=False) == NOW
+    assert guard.moment_of(held, NOW + DAY, NOW + DAY, whole=False) == NOW + DAY

@@ -79,22 +79,31 @@ def test_a_number_is_removed_whatever_its_end():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "meant", "held", "kind"),
+    ("wanted", "meant", "held", "ruled", "kind"),
     [
         *(
-            (None, None, None, DENY),
-            (ALLOW, None, None, ALLOW),
-            (None, ALLOW, None, ALLOW),
-            (DENY, ALLOW, None, DENY),
+            (None, None, None, None, DENY),
+            (ALLOW, None, None, None, ALLOW),
+            (None, ALLOW, None, None, ALLOW),
+            (DENY, ALLOW, None, None, DENY),
         ),
-        *((None, None, ALLOW, ALLOW), (DENY, None, ALLOW, ALLOW)),
+        *(
+            (None, None, None, ALLOW, ALLOW),
+            (None, DENY, None, ALLOW, ALLOW),
+            (None, None, DENY, ALLOW, DENY),
+        ),
+        *(
+            (None, None, ALLOW, None, ALLOW),
+            (DENY, None, ALLOW, None, ALLOW),
+            (DENY, None, None, ALLOW, DENY),
+        ),
     ],
 )
-def test_a_register_stays_what_it_is(wanted, meant, held, kind):
+def test_a_register_stays_what_it_is(wanted, meant, held, ruled, kind):
     """Consents would become oppositions, or the other way round."""
     known = None if held is None else register(kind=held)
 
-    assert kind_of(reading(1, kind=meant), wanted, known) is kind
+    assert kind_of(reading(1, kind=meant), wanted, known, ruled) is kind
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 
 from stream_scrub.errors import ConfigError
+from stream_scrub.model import RegisterKind
 from stream_scrub.rules import Country, Rulebook, RuleFile
 
 HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
@@ -230,3 +231,20 @@ def test_a_rulebook_travels_to_another_process():
     book = pickle.loads(pickle.dumps(Rulebook.load()))
     assert book.on("FR", date(2026, 8, 11)) == Rulebook.load().on("FR", date(2026, 8, 11))
     assert len({rule for read in book.countries.values() for rule in read.rules}) > 11
+
+
+def test_the_rules_say_of_what_kind_their_registers_are():
+    """A first import of consents would make a register of oppositions, for good."""
+    kinds = Rulebook.load().kinds
+    assert {kinds[name] for name in ("tps", "us-dnc", "bloctel", "internal", "rpo")} == {RegisterKind.DENY}
+    assert {kinds[name] for name in ("consent", "consent-since-rpo")} == {RegisterKind.ALLOW}
+    assert set(kinds) >= Rulebook.load().registers
+
+
+def test_a_register_on_which_rules_disagree_is_of_no_kind():
+    """Whichever of two countries' files came last would say what a list is."""
+    other = GOOD.replace('"XX"', '"YY"').replace('"list", "internal"', '"internal"') + 'require = ["list"]\n'
+    book = Rulebook.of(
+        [RuleFile(name, name, text.encode()) for name, text in (("xx.toml", GOOD), ("yy.toml", other))]
+    )
+    assert dict(book.kinds) == {"internal": RegisterKind.DENY}

@@ -34,14 +34,22 @@ def test_files_are_taken_in_the_order_in_which_they_were_written(root):
     put(root, "internal@acme/removes/a.csv", written=300)
     put(root, "internal/adds/c.csv", written=200)
     put(root, "bloctel/allow-change/a.csv", written=200)
+    put(root, "bloctel/allow-older/a.csv", written=400)
     assert seen(folder) == [
         ("bloctel", "", "b.csv"),
         ("bloctel", "allow-change", "a.csv"),
         ("internal", "adds", "c.csv"),
         ("internal@acme", "removes", "a.csv"),
+        ("bloctel", "allow-older", "a.csv"),
     ]
-    changes = [(each.change, each.any_change) for each in folder.waiting()]
-    assert changes == [("full", False), ("full", True), ("adds", False), ("removes", False)]
+    changes = [(each.change, each.any_change, each.any_age) for each in folder.waiting()]
+    assert changes == [
+        ("full", False, False),
+        ("full", True, False),
+        ("adds", False, False),
+        ("removes", False, False),
+        ("full", False, True),
+    ]
 
 
 @pytest.mark.parametrize(

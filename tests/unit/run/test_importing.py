@@ -36,14 +36,27 @@ def log(monkeypatch):
     monkeypatch.setattr(importing, "datetime", Frozen)
     made = Log()
 
-    def replayed(settings, said, *, keep_ends=False, **_):
+    def replayed(settings, said, *, keep_ends=False, before=None, **_):
         reader = Reader(made)
+        if before is not None and before.known("").upto >= 0:
+            reader.seek(before.known("").upto + 1)
+            return replay_to_end(reader, Deadline.after(5), replay=before) and before
         replay = begin(reader, Deadline.after(5), start="latest-full", keep_ends=keep_ends)
         replay_to_end(reader, Deadline.after(5), replay=replay)
         return replay
 
     monkeypatch.setattr(importing.wiring, "replayed", replayed)
-    monkeypatch.setattr(importing.wiring, "log_writer", lambda settings, register, said: Writer(made))
+    made.opened = []
+
+    def log_writer(settings, register, said, also=(), nbytes=0):
+        writer = Writer(made, at_most=max(3_000, 2 * nbytes))
+        made.opened.append(writer)
+        if made.meanwhile:
+            made.meanwhile.pop(0)()
+        return writer
+
+    made.meanwhile = []
+    monkeypatch.setattr(importing.wiring, "log_writer", log_writer)
     monkeypatch.setattr(importing.ownership, "leave_to_daemon", lambda *_: None)
     monkeypatch.setattr(importing.archiving, "keep_rules", lambda *_: None)
     made.replayed = lambda: replayed(None, None, keep_ends=True)
@@ -79,7 +92,8 @@ def test_every_format_is_imported_with_nothing_but_the_register(log, name):
     expected = json.loads((LISTS / f"{name}.json").read_text())
     over = {int(n) for n, end in expected.get("ends", {}).items() if datetime.fromisoformat(end) <= NOW}
 
-    register = f"internal@{expected['scope']}" if expected.get("scope") else "internal"
+    base = "washed" if expected.get("kind") == "allow" else "internal"
+    register = f"{base}@{expected['scope']}" if expected.get("scope") else base
     if expected.get("base"):
         with pytest.raises(BadList, match="applies on sequence"):
             run(LISTS / name, register)
@@ -151,7 +165,16 @@ def test_a_list_of_lines_without_content_is_refused(log, tmp_path):
     [
         ({"register": "Bad Name"}, "--register"),
         ({"region": "ZZ"}, "--region"),
-        ({"kind": RegisterKind.ALLOW}, "--kind"),
+        ({"kind": RegisterKind.ALLOW}, "--kind: register internal is of kind deny since its first import"),
+        (
+            {"register": "consent", "kind": RegisterKind.DENY},
+            "--kind: the rules need consent as a register of",
+        ),
+        ({"register": "us-dnc@acme", "kind": RegisterKind.ALLOW}, "--kind: the rules need us-dnc@acme as"),
+        (
+            {"register": "internal@acme", "kind": RegisterKind.ALLOW},
+            "--kind: the rules need internal@acme as",
+        ),
     ],
 )
 def test_a_wrong_order_is_refused(log, tmp_path, more, says):
@@ -173,6 +196,82 @@ def test_the_moment_is_the_operators_or_the_lists_or_now(log, tmp_path):
     for text in ("tomorrow", "2026-11-03"):
         with pytest.raises(ConfigError):
             importing.effective(text, said)
+
+
+@pytest.mark.parametrize(
+    ("register", "kind"),
+    [
+        *(("consent", "allow"), ("consent@acme", "allow"), ("consent-since-rpo@acme", "allow")),
+        *(("internal@acme", "deny"), ("tps", "deny"), ("bloctel", "deny"), ("of-ours", "deny")),
+    ],
+)
+def test_a_register_that_the_rules_name_is_of_the_kind_that_they_need(log, tmp_path, register, kind):
+    """Consents would be on the log as oppositions for good, and whoever consented be blocked."""
+    assert run(written(tmp_path, b"0612345678\n"), register).kind == kind
+
+
+def test_a_list_of_oppositions_is_not_taken_for_consents(log, tmp_path):
+    """A file of people who opposed until a day would be read as their consent until then."""
+    oppositions = written(tmp_path, b"phone,expires\n0612345678,2027-01-01\n")
+    with pytest.raises(BadList, match="for a register of kind deny, and consent is of kind allow"):
+        run(oppositions, "consent")
+    assert not log.replayed().index.registers
+
+
+def test_an_older_list_is_refused_with_both_days(log, tmp_path):
+    """Last month's file found in a folder would bring back whoever had left the register, and call whoever had come."""
+    file = written(tmp_path, b"0612345678\n")
+    newer, older = datetime(2026, 11, 20, 6, tzinfo=UTC), datetime(2026, 10, 20, tzinfo=UTC)
+    run(file, "bloctel", effective_at=newer)
+    says = r"it is of 2026-10-20T00:00:00Z, and bloctel holds a list of 2026-11-20T06:00:00Z: .*--allow-older"
+    with pytest.raises(BadList, match=says):
+        run(file, "bloctel", effective_at=older)
+    foreseen = run(file, "bloctel", effective_at=older, dry_run=True)
+    assert "--allow-older" in foreseen.would_be_refused and foreseen.effective_at == "2026-10-20T00:00:00Z"
+    let_through = run(file, "bloctel", effective_at=older, allow_older=True)
+    assert let_through.effective_at == "2026-10-20T00:00:00Z"
+
+
+@pytest.mark.parametrize("change", ["adds", "removes"])
+@pytest.mark.parametrize(
+    ("said", "after"),
+    [
+        (None, "2026-11-20T06:00:00Z"),
+        ("2026-10-20", "2026-11-20T06:00:00Z"),
+        ("2026-11-22", "2026-11-22T00:00:00Z"),
+    ],
+)
+def test_a_few_numbers_make_a_register_neither_older_nor_younger_unasked(log, tmp_path, change, said, after):
+    """Ten numbers added to a list that nobody has fetched for months would make it look fresh, and be judged by."""
+    file = written(tmp_path, b"0612345678\n")
+    run(file, "bloctel", effective_at=datetime(2026, 11, 20, 6, tzinfo=UTC))
+    moment = said and datetime.fromisoformat(said).replace(tzinfo=UTC)
+    effect = run(file, "bloctel", change=change, effective_at=moment)
+
+    assert effect.effective_at == after
+    assert log.replayed().index.registers["bloctel"].effective_at == datetime.fromisoformat(after)
+
+
+def test_a_registrys_own_changes_make_it_as_young_as_they_say(log, tmp_path):
+    """A register kept by its registry's daily changes would be too old within the month, and its country's calls stop."""
+    run(written(tmp_path, b"416,5550123\n"), "us-dnc", effective_at=datetime(2026, 11, 1, tzinfo=UTC))
+    effect = run(written(tmp_path, b"A,212,5550199,2026-11-23\nD,416,5550123,2026-11-23\n"), "us-dnc")
+    assert effect.read_as.startswith("nanp-change") and effect.effective_at == "2026-11-23T00:00:00Z"
+
+
+def test_a_delta_that_needs_a_longer_transaction_is_made_anew_against_the_register(log, tmp_path):
+    """A very large list could not be published at all; or its delta be against a register that somebody else has
+    changed while the longer transaction was opened, and every worker find the log corrupt."""
+    numbers = [33_600_000_000 + 7919 * at for at in range(2_000)]
+    text = "".join(f"+{number}\n" for number in numbers).encode()
+    other = written(tmp_path, b"+33612345678\n").rename(tmp_path / "other.txt")
+    log.meanwhile = [lambda: None, lambda: run(other, "bloctel", change="adds")]
+    effect = run(written(tmp_path, text), "bloctel", max_change=float("inf"))
+
+    register = log.replayed().index.registers["bloctel"]
+    assert (set(register.numbers), register.seq) == (set(numbers), 2)
+    assert (effect.added, effect.removed) == (len(set(numbers)), 1)
+    assert len(log.opened) == 3 and all(writer.closed for writer in log.opened)
 
 
 def test_columns_are_named_as_they_are_written():

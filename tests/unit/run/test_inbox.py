@@ -117,6 +117,41 @@ def test_a_list_speaks_of_the_time_at_which_it_was_written(world):
     assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 1, 5, tzinfo=UTC)
 
 
+def dropped(world, where, day):
+    """A file of one number, written on that day of 2026."""
+    import os
+
+    put(world, where, "+33612345678\n")
+    written = datetime(2026, *day, tzinfo=UTC).timestamp()
+    os.utime(world.root / where, (written, written))
+
+
+def test_a_file_from_before_what_the_register_holds_is_refused(world):
+    """A copy of last month's list, dropped by mistake, would bring back whoever left the register since."""
+    inbox = opened(world)
+    dropped(world, "bloctel/a.txt", (3, 5))
+    worked(inbox)
+    dropped(world, "bloctel/b.txt", (2, 5))
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/b.txt.report.json").read_text())
+    assert "2026-02-05" in report["why"] and "2026-03-05" in report["why"] and "allow-older" in report["why"]
+    dropped(world, "bloctel/allow-older/b.txt", (2, 5))
+    assert worked(inbox) == {"files": 1}
+    held(world, "bloctel")
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 2, 5, tzinfo=UTC)
+
+
+def test_a_file_of_a_few_numbers_does_not_make_a_register_younger(world):
+    """A list that nobody has fetched for months would look fresh, and be judged by."""
+    inbox = opened(world)
+    dropped(world, "bloctel/a.txt", (3, 5))
+    worked(inbox)
+    dropped(world, "bloctel/adds/b.txt", (4, 5))
+    assert worked(inbox) == {"files": 1}
+    held(world, "bloctel")
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 3, 5, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("where", "text", "why"),
     [
