@@ -8,6 +8,9 @@ No opposition is lifted early. An empty cell means that the number does not end,
 such a line is taken without an end and its number told in `Reading.described`. An end without a zone is the last moment
 that it can be on earth, and of 03/04/2026 the later reading holds. What has ended already is for the importer to leave out.
 
+`until`, `end` and their like may be about anything, a contract say: a column that is called so is one of ends only where
+it holds moments, and no other format knows the file better.
+
 A file without a header is never taken for this by its content: the last column of somebody's customers may hold
 anything, and would lift oppositions. `--format expiry-csv` reads one as LiveVox's, or by `--columns`:
 `number=1,expires=3` or `number=1,days=3`.
@@ -20,16 +23,22 @@ from datetime import timedelta
 
 from stream_scrub.lists.formats import rows
 from stream_scrub.lists.formats.batch import NO_END, Batch
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample, mostly
 from stream_scrub.lists.formats.moments import latest
 from stream_scrub.lists.formats.reading import BadList, Reading
 from stream_scrub.lists.formats.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
 _SURE = 96  # above a CRM's list that has an end as well
+_MAYBE = 75
 _ENDS = rows.words(
     "expires expiresat expireson expiry expirydate expirydatetime expiration expirationdate expirationdatetime"
     " expirationtime expiredate dncexpiration dncexpirationdatetime dncexpirationdate"
+)
+_MAYBE_ENDS = rows.words(
+    "until till validuntil validtill validto validthrough end ends endson endsat enddate enddatetime endtime dateend"
+    " expire dncuntil donotcalluntil optoutuntil optedoutuntil blockeduntil suppressuntil suppresseduntil"
+    " jusquau datefin datedefin gültigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
 )
 _DAYS = frozenset({"daystoexpiry", "daystoexpire", "daystoexpiration", "expirydays", "expiresindays"})
 _GROUPS = frozenset({"contactgroupid", "contactgroup", "groupid", "group", "dncgroup"})
@@ -74,8 +83,18 @@ def _is_phone(name: str) -> bool:
 
 def _recognise(sample: Sample) -> int:
     titles = rows.sample_titles(sample)
-    ends = rows.find(titles, _ENDS | _DAYS) is not None
-    return _SURE if ends and any(map(_is_phone, filter(None, titles))) else NEVER
+    if not any(map(_is_phone, filter(None, titles))):
+        return NEVER
+    if rows.find(titles, _ENDS | _DAYS) is not None:
+        return _SURE
+    place = rows.find(titles, _MAYBE_ENDS)
+    return _MAYBE if place is not None and _are_moments(rows.sample_rows(sample)[1:], place) else NEVER
+
+
+def _are_moments(body: Sequence[Sequence[str]], place: int) -> bool:
+    """Whether a column holds moments, as far as it holds anything."""
+    cells = [row[place] for row in body if place < len(row) and row[place].strip()]
+    return mostly(sum(latest(cell) is not None for cell in cells), len(cells))
 
 
 def _read(source: ListSource, options: Options, reading: Reading) -> None:
@@ -119,6 +138,8 @@ def _places(titles: Sequence[str], table: rows.Table, options: Options) -> _Plac
         told["number"] = rows.place_of(options.column, titles, table.width)
     phones = [place for place, name in enumerate(titles) if name and _is_phone(name)]
     expires, days, group = (_or_none(rows.find(titles, names)) for names in (_ENDS, _DAYS, _GROUPS))
+    if expires < 0 and days < 0:
+        expires = _or_none(rows.find(titles, _MAYBE_ENDS))
     if not titles:  # LiveVox's order, which its uploads may leave without a header
         phones, expires, days, group = [0], -1, 2, 1
     if "number" in told:

@@ -40,6 +40,8 @@ ORDINARY = {
     "clients with a birthday": "name,phone,birthday\nRose,0612345678,1970-01-01\n",
     "clients with a state": "name,phone,status\nRose,0612345678,active\nAnn,0611111111,gold\n",
     "clients with contracts": "phone,contract expiry date\n0612345678,2027-01-01\n",
+    "clients with an end in words": "name,phone,end\nRose,0612345678,yes\nAnn,0611111111,no\n",
+    "two ends of a range": "number,end\n0612345678,0612345699\n0611111111,0611111199\n",
     "post codes": "75001\n69002\n13003\n",
     "identifiers": "12,3456789,2026-01-01\n13,3456780,2026-01-02\n",
     "two numbers a row": "0612345678,0611111111\n0622222222,0633333333\n",
@@ -74,6 +76,22 @@ SPECIAL = {
     "nanp-xml": "<list type='full' level='all' val='1'>",
     "scrub-delta": '{"version":1,"format":"scrub-delta"}\n',
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("expiry-csv", "phone,end\n0612345678,2027-01-01\n0611111111,\n"),
+        ("expiry-csv", "telephone;valid until\n0612345678;31.12.2026\n"),
+        ("expiry-csv", "msisdn,end_date\n+33612345678,2027-01-01T10:00Z\n"),
+        ("wash", "number,status,valid until\n0612345678,clean,2026-12-20\n0611111111,listed,2026-12-20\n"),
+    ],
+)
+def test_a_word_that_may_mean_an_end_does_so_where_no_other_format_knows_better(name, text):
+    """Oppositions would last for ever, or numbers washed clean until a day stand among oppositions until then."""
+    sample = Sample(text.encode(), "list.csv", whole=True)
+
+    assert max(FORMATS, key=lambda each: each.recognise(sample)).name == name
 
 
 @pytest.mark.parametrize("name", SPECIAL)
