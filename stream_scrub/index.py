@@ -20,7 +20,11 @@ from stream_scrub.model import RegisterKind
 Numbers = NDArray[np.uint64]
 
 # 13 bits a number and four bits of one 64-bit word each: about one false hit in a hundred, one cache line a look-up.
+# Of very many numbers ten each are enough: two false hits in a hundred when it is full, for a quarter less of memory,
+# which at 250 million is then what the register itself takes.
 _BITS_A_NUMBER = 13
+_BITS_OF_MANY = 10
+_MANY = 100_000_000
 _MIX_WORD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: Knuth's multiplicative hashing
 _MIX_BITS = np.uint64(0xC2B2AE3D27D4EB4F)  # an odd constant unrelated to it, of xxHash's
 _ONE = np.uint64(1)
@@ -48,7 +52,7 @@ def _no_pause() -> None:
 
 class Filter:
     """A register-blocked Bloom filter over numbers (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom
-    Filters, 2007). It never misses a number that was added; about 1 % of others hit and are then looked up exactly.
+    Filters, 2007). It never misses a number that was added; 1 or 2 % of others hit and are then looked up exactly.
 
     One filter serves a register through its deltas: adding only ever turns "surely not" into "perhaps", so an older
     index that still reads the same words stays right.
@@ -63,7 +67,7 @@ class Filter:
     def _make(self, count: int, pause: Callable[[], None] = _no_pause) -> None:
         """With room for so many numbers and a quarter more."""
         self.left = max(1024, count + count // 4)
-        size = self.left * _BITS_A_NUMBER // 64
+        size = self.left * (_BITS_A_NUMBER if count < _MANY else _BITS_OF_MANY) // 64
         self._size = np.uint64(size)
         self._words: Numbers = np.empty(size, dtype=np.uint64)
         # Memory is made and cleared when it is first touched; that is not left to one call of `add`.
@@ -82,7 +86,7 @@ class Filter:
     @property
     def room(self) -> int:
         """How many more numbers it may take before it is worth making anew: with twice as many as it was made for,
-        one in twenty others hits."""
+        one in twenty others hits, of very many one in ten."""
         return self.left + int(self._size) * 64 // _BITS_A_NUMBER
 
     def _place(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
@@ -101,8 +105,14 @@ class Filter:
         `pause` is called between calls that are all short, so that it may let other threads have the interpreter.
         """
         for start in range(0, len(numbers), _CHUNK):
-            words, bits = self._place(numbers[start : start + _CHUNK])
-            np.bitwise_or.at(self._words, words, bits)
+            places, bits = self._place(numbers[start : start + _CHUNK])
+            # Of two numbers in one word the last is written: the other is among those that still miss, and is added
+            # again. That is twice as quick as `bitwise_or.at`. No bit that a reader has seen is ever taken away.
+            while len(places):
+                words = self._words[places] | bits
+                self._words[places] = words
+                missing = (self._words[places] & bits) != bits
+                places, bits = places[missing], bits[missing]
             pause()
         self.left -= len(numbers)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pyroaring import BitMap64
 
+from stream_scrub import index
 from stream_scrub.index import Filter, Index, Register, as_bitmap, as_numbers
 from stream_scrub.model import RegisterKind
 from tests.fakes import law
@@ -64,7 +65,7 @@ def test_a_delta_that_does_not_fit_is_refused_and_changes_nothing(adds, removes)
     [
         range(0, 2**26, 4099),
         [n << 33 for n in range(300)],
-        [n << 44 for n in range(2**20)],
+        [n << 44 for n in range(2**13)],
         [0, 2**24 - 1, 2**24, 2**64 - 2**24, 2**64 - 1],
     ],
     ids=["near", "far apart", "in too many ranges", "at the edges"],
@@ -146,6 +147,33 @@ def test_the_filter_lets_few_others_through():
     hits = Filter(members).perhaps(members + np.uint64(1))
 
     assert hits.mean() < 0.03
+
+
+def test_the_filter_of_very_many_is_smaller_and_misses_none(monkeypatch):
+    """A worker with 250 million numbers would need as much memory again as its list and more, or let an opposed number
+    through."""
+    members = np.arange(33_600_000_000, 33_600_100_000, 2, dtype=np.uint64)
+    ordinary = Filter(members)
+    monkeypatch.setattr(index, "_MANY", len(members))
+
+    made = Filter(members)
+    assert made.nbytes < 0.8 * ordinary.nbytes and made.nbytes <= len(members) * 1.6
+    assert made.perhaps(members).all()
+    assert made.perhaps(members + np.uint64(1)).mean() < 0.03
+    made.add(np.arange(33_700_000_000, 33_700_000_000 + made.left, dtype=np.uint64))
+    assert made.perhaps(members + np.uint64(1)).mean() < 0.05, "full"
+    again = Filter.restored(made.words.copy(), made.left)
+    assert again.perhaps(members).all() and again.room == made.room
+
+
+def test_many_numbers_of_one_word_are_all_in_the_filter():
+    """Of two opposed numbers whose bits stand in one word one could be called."""
+    few_words = Filter(np.empty(0, dtype=np.uint64))
+    members = np.arange(33_600_000_000, 33_600_020_000, dtype=np.uint64)
+    assert few_words.nbytes < len(members), "a hundred of them share each word"
+
+    few_words.add(members)
+    assert few_words.perhaps(members).all()
 
 
 def test_a_filter_that_fills_up_is_made_anew():
