@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from stream_scrub.config import Settings, load, masked
 from stream_scrub.errors import ConfigError
+from tests.support.effort import examples
 
 SECTIONS = list(Settings.model_fields)
 KEYS = sorted({key for section in SECTIONS for key in masked(Settings())[section]})
@@ -64,7 +65,7 @@ def settings_or_problems(**given_):
 
 
 @given(st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text(max_size=12)), GARBAGE, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_flags(flags):
     """A wrong flag would end in a traceback instead of a sentence."""
     settings_or_problems(flags=flags)
@@ -88,7 +89,7 @@ def test_any_flags(flags):
         max_size=6,
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_environment(environ):
     """A wrong variable would end in a traceback instead of a sentence."""
     settings_or_problems(environ=environ)
@@ -97,7 +98,7 @@ def test_any_environment(environ):
 @given(
     st.one_of(st.binary(max_size=64), st.text(max_size=64).map(lambda text: text.encode("utf-8", "replace")))
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_bytes_as_the_file(content):
     """A damaged file would end in a traceback instead of a sentence."""
     settings_or_problems(text=content)
@@ -106,7 +107,7 @@ def test_any_bytes_as_the_file(content):
 @given(
     st.dictionaries(WORDS, GARBAGE, max_size=4), st.dictionaries(st.sampled_from(NAMES), LEAVES, max_size=4)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_any_tables_in_the_file(tables, leaves):
     """A file of the wrong shape would end in a traceback instead of a sentence."""
     statements = [f"{toml(str(key))} = {toml(value)}" for key, value in tables.items()]
@@ -115,7 +116,7 @@ def test_any_tables_in_the_file(tables, leaves):
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), LEAVES, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_known_keys_of_any_value_in_the_file(leaves):
     """A value of the wrong type would be taken for another, or end in a traceback."""
     settings_or_problems(text="\n".join(f"{name} = {toml(value)}" for name, value in leaves.items()).encode())

@@ -14,8 +14,9 @@ from stream_scrub.numbering.many import VALID, Many
 from stream_scrub.numbering.tables import ASK, NONE, Tables
 from stream_scrub.numbering.typed import eight_digits, lines_reader
 from tests.property.test_numbering_differential import OFTEN, Mistreatment
+from tests.support.effort import examples
 
-INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", "60000")) // 3
+INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", examples(60_000))) // 3
 REGIONS = st.one_of(st.sampled_from(OFTEN), st.sampled_from(["ZZ", "", "fr"]))
 CELLS = st.one_of(
     st.text("0123456789", max_size=20),

@@ -11,8 +11,9 @@ from phonenumbers import PhoneNumberFormat as Format
 from phonenumbers import PhoneNumberType as Type
 
 from stream_scrub.numbering import REGIONS, line_of, normalise, tables_in_use
+from tests.support.effort import examples
 
-INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", "60000"))
+INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", examples(60_000)))
 SEED = int(os.environ.get("STREAM_SCRUB_SEED", "1"))
 SORTED = sorted(REGIONS)
 # The regions of the shipped rules, those that share a calling code, and those whose prefixes are regular expressions.

@@ -12,6 +12,7 @@ from stream_scrub.scrub.decode import Unreadable, quick_decoder, read_quickly, r
 from tests.fakes import law
 from tests.fakes.jsonish import broken, prospects
 from tests.fakes.prospects import MEMBERS, index, read, scrubber
+from tests.support.effort import examples
 
 NESTED = MEMBERS._replace(numbers=(("phone",), ("lead", "phone"), ("x", "x")), campaign=("lead", "x"))
 WHOLE = prospects().map(lambda made: made[0])
@@ -59,7 +60,7 @@ def _plain(member):
     return member if isinstance(member, str | int | float | None) else "absent"
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(ANY, st.sampled_from([MEMBERS, NESTED]))
 @example(b'{"phone":1e999}', MEMBERS)
 @example(b'{"phone":"06","x":"\xff"}', MEMBERS)
@@ -76,7 +77,7 @@ def test_what_the_quick_reader_takes_the_strict_one_reads_alike(value, members):
         assert quick.head + quick.tail == value
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(ANY, min_size=1, max_size=12))
 def test_a_batch_of_anything_comes_out_as_by_the_strict_reader_alone(values):
     """The fast way through a batch would allow what the careful one blocks."""
@@ -91,7 +92,7 @@ def names(value):
 SPACES = rb"[ \t\r\n]*"
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(prospects())
 def test_a_stamp_changes_nothing_but_itself(made):
     """A producer's members would come out re-encoded, reordered or lost, or with a second verdict among them."""
@@ -113,7 +114,7 @@ def test_a_stamp_changes_nothing_but_itself(made):
     assert re.fullmatch(SPACES + rb"\{" + SPACES + spaced + SPACES + rb"\}" + SPACES, out)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(prospects(), st.integers(0, 10**6))
 def test_stamping_again_changes_the_stamp_alone(made, position):
     """A prospect that goes through twice would grow, or keep a verdict that no longer holds."""
@@ -128,7 +129,7 @@ def test_stamping_again_changes_the_stamp_alone(made, position):
         assert read(later.values[0])["scrub"] == {**read(once.values[0])["scrub"], "index": position}
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(prospects())
 def test_the_two_places_of_a_stamp_tell_the_same(made):
     """Diallers that read headers and diallers that read values would call different numbers."""
@@ -148,7 +149,7 @@ def test_the_two_places_of_a_stamp_tell_the_same(made):
         assert one == other
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(ANY, min_size=1, max_size=4), st.lists(ANY, max_size=4))
 def test_a_prospects_verdict_does_not_hang_on_its_neighbours(values, others):
     """The same lead would be allowed in one batch and blocked in the next."""
