@@ -28,7 +28,8 @@ RulesFolder = Annotated[
 EffectiveAt = Annotated[
     str,
     typer.Option(
-        metavar="DAY", help="The day or moment that the list speaks of; default: as it says, or now."
+        metavar="DAY",
+        help="The day or moment that the list speaks of; default: as it says, or now for a full list.",
     ),
 ]
 ListFormat = Annotated[
