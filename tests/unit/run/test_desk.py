@@ -12,6 +12,7 @@ from stream_scrub.lists import diff
 from stream_scrub.lists.wire import Source
 from stream_scrub.model import RegisterKind
 from stream_scrub.run import desk as module
+from stream_scrub.run.counters import PublisherCounters
 from stream_scrub.run.desk import Desk, Made
 from tests.fakes.log import Log, Reader, Writer
 from tests.fakes.publisher import Publisher, bitmap
@@ -54,7 +55,7 @@ def log(monkeypatch):
 
 @pytest.fixture
 def desk(log):
-    made = Desk(Settings(), structlog.get_logger())
+    made = Desk(Settings(), PublisherCounters(), structlog.get_logger())
     made.fence(["internal"], ["refused"])
     made.read_on()
     return made
