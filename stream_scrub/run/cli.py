@@ -4,6 +4,8 @@ Exit codes: 0 well, 1 the operation failed, 2 usage or configuration, 3 corrupt.
 """
 
 import math
+import os
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -281,8 +283,19 @@ def config_(
         raise ConfigError(found.problems)
 
 
+def _heed_sigterm() -> None:
+    """As a container's first process, end on SIGTERM as every other process does.
+
+    The kernel gives process 1 no default: a signal that it has no handler for is dropped, and a container that is
+    stopped while it starts would live until its grace period is over. `worker` and `lists publish` set their own later.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+
+
 def main() -> None:
     """The console script: turns every error into one clear message and its exit code."""
+    _heed_sigterm()
     try:
         app()
     except ConfigError as error:
