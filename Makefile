@@ -2,8 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_ARGS ?=
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' stream_scrub/__init__.py)
+IMAGE ?= stream-scrub:$(VERSION)
+IMAGE_BUILD ?= $(shell if command -v buildah; then echo bud; elif command -v docker; then echo build; fi)
+IMAGE_ARGS ?=
+SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint bench bench-lists tables lock clean
+.PHONY: demo test lint bench bench-lists image sbom tables lock clean
 
 .venv: .venv/.made
 
@@ -36,6 +41,19 @@ bench: .venv/.made
 bench-lists: .venv/.made
 	$(BIN)/python -m bench.lists
 
+# IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/operator.md, "The image").
+image:
+	@test -n "$(IMAGE_BUILD)" || { echo "make image needs buildah or docker (Debian: apt-get install buildah), or its like as IMAGE_BUILD='podman build'"; exit 1; }
+	$(IMAGE_BUILD) --file Containerfile --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_ARGS) .
+
+# What is in the image and in every other installation, with the hashes that are accepted. The same bytes for the same
+# requirements; the "index" makes cyclonedx-py name packages by their purl instead of an address to fetch them from.
+sbom: .venv/.made
+	@mkdir -p $(dir $(SBOM))
+	$(BIN)/cyclonedx-py requirements --output-reproducible --spec-version 1.6 --output-format JSON --pyproject pyproject.toml \
+		--index-url pkg:pypi --output-file $(SBOM) requirements/run.txt
+
 # Package data, generated from phonenumbers' own metadata: run after every new phonenumbers, commit the result.
 tables: .venv/.made
 	$(BIN)/python -m stream_scrub.numbering.generate
@@ -44,6 +62,7 @@ tables: .venv/.made
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements/run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --no-emit-package stream-scrub pyproject.toml -o requirements/dev.txt
+	printf '%s\n' cython hatchling setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt - -o requirements/build.txt
 
 clean:
 	rm -rf .venv dist build native/build native/*.egg-info native/*.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs

@@ -1,0 +1,138 @@
+"""The distributions: what is in them, and that a wheel works with nothing but what requirements/run.txt names."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from stream_scrub import __version__
+from tests.packaging.builder import ROOT, run
+from tests.packaging.demo import DEMO, held_but_for_time
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def command(alone: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """One command of the installed wheel, far from the checkout."""
+    environment = {"PATH": os.environ["PATH"], "COLUMNS": "120", **variables}
+    return subprocess.run(
+        [alone / "stream-scrub", *arguments],
+        env=environment,
+        cwd=alone,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def package_files() -> set[str]:
+    """The package as it is, or would be, in the repository."""
+    listed = run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "stream_scrub"])
+    return {name for name in listed.splitlines() if (ROOT / name).is_file()}
+
+
+def pinned(name: str) -> dict[str, set[str]]:
+    """The requirements of a file, each with its version and marker, and the hashes that are accepted for it."""
+    text = re.sub(r"(?m)^\s*#.*$", "", (ROOT / "requirements" / name).read_text()).replace("\\\n", " ")
+    found = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        requirement, *hashes = line.split("--hash=")
+        found[requirement.strip()] = {each.strip() for each in hashes}
+    return found
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(built):
+    """Rules or tables would be missing where it is installed, or tests and caches come along."""
+    with zipfile.ZipFile(built.wheel) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == package_files()
+    assert {"stream_scrub/rules/fr.toml", "stream_scrub/numbering/tables/33.z"} <= names
+
+
+def test_the_sdist_builds_the_same_wheel(built, tmp_path):
+    """Whoever builds from the source distribution would get another product, or none."""
+    with tarfile.open(built.sdist) as packed:
+        packed.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    built_again = tmp_path / "dist"
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", built_again],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (again,) = built_again.iterdir()
+    with zipfile.ZipFile(again) as second, zipfile.ZipFile(built.wheel) as first:
+        assert {info.filename: info.CRC for info in second.infolist()} == {
+            info.filename: info.CRC for info in first.infolist()
+        }
+
+
+def test_the_wheel_asks_for_what_is_locked(built, alone):
+    """An installation would lack a package that only the developers' environment has."""
+    told = json.loads(run([str(alone / "python"), "-m", "pip", "list", "--format", "json"]))
+    installed = {each["name"].lower().replace("_", "-") for each in told}
+    locked = {name.partition("==")[0] for name in pinned("run.txt")}
+    assert installed - {"pip", "setuptools", "stream-scrub"} <= locked
+    assert "No broken requirements" in run([str(alone / "python"), "-m", "pip", "check"])
+
+
+def test_every_command_starts_without_the_developers_packages(alone):
+    """A user's first command would end with a missing module."""
+    told = command(alone, "--help")
+    assert told.returncode == 0, told.stderr
+    assert command(alone, "--version").stdout == f"stream-scrub {__version__}\n"
+    modules = "import importlib, pkgutil, stream_scrub\n"
+    modules += "for found in pkgutil.walk_packages(stream_scrub.__path__, 'stream_scrub.'):\n"
+    modules += "    name = found.name\n"
+    modules += "    if not name.startswith('stream_scrub.numbering.') and name != 'stream_scrub.__main__':\n"
+    modules += "        importlib.import_module(name)\n"
+    run([str(alone / "python"), "-c", modules])
+
+
+def test_it_tells_its_settings(alone):
+    """An operator could not see what an installation would do."""
+    told = command(alone, "config", "--json", STREAM_SCRUB_WORKER__BATCH_MS="7")
+    assert told.returncode == 0, told.stderr
+    assert '"batch_ms":7' in told.stdout.replace(" ", "")
+
+
+def test_without_a_broker_a_check_says_so(alone):
+    """Whoever tries it without Kafka would see a traceback, or wait for ever."""
+    told = command(alone, "check", "06 12 34 56 78", STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert told.returncode == 1
+    assert told.stderr.startswith("stream-scrub: ") and "no broker answers" in told.stderr
+    assert "Traceback" not in told.stderr and "34 56 78" not in told.stderr
+
+
+def test_the_demo_works(alone):
+    """The README's first promise would not hold for whoever installs the package."""
+    told = command(alone, *DEMO)
+    assert told.returncode in {0, 1}, told.stderr
+    assert held_but_for_time(told.stdout), told.stdout
+
+
+def test_what_the_image_is_built_with_is_what_is_tested():
+    """The image would be compiled and packed by other versions than those that every test runs with."""
+    tested = pinned("dev.txt")
+    with (
+        (ROOT / "pyproject.toml").open("rb") as file,
+        (ROOT / "native" / "pyproject.toml").open("rb") as native,
+    ):
+        asked = [
+            *tomllib.load(file)["build-system"]["requires"],
+            *tomllib.load(native)["build-system"]["requires"],
+        ]
+    built_with = pinned("build.txt")
+    assert {re.split(r"[=<>~]", each)[0] for each in asked} <= {
+        name.partition("==")[0] for name in built_with
+    }
+    assert {name: tested.get(name) for name in built_with} == built_with
