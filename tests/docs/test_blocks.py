@@ -59,6 +59,13 @@ RUN_BY = {
     ): "test_a_dialler_consumes_with_kcat",
 }
 NOT_RUN = {
+    ("docs/operator.md", "docker compose up --build --detach"): (
+        "needs an engine and a registry of images; tests/packaging holds what the file says, and drops such lists"
+    ),
+    (
+        "docs/operator.md",
+        'make image IMAGE_ARGS="--build-arg BASE=python:3.13-slim@sha256:<digest>"',
+    ): "needs a registry of images; tests/packaging build with both targets",
     ("README.md", "make demo"): "`make test` would run itself; that both targets exist is tested below",
 }
 # Pages whose blocks another module runs.

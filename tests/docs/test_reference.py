@@ -214,7 +214,8 @@ def test_files_named_on_a_page_exist(page):
         folders = [ROOT, PACKAGE, ROOT / "tests"]
         if page == DESIGN:
             folders += [folder for folder in PACKAGE.rglob("*") if folder.is_dir()]
-        made = name in {"stream-scrub.toml", ".venv/bin/stream-scrub"}
+        # One that begins with a slash is a place in a container.
+        made = name in {"stream-scrub.toml", ".venv/bin/stream-scrub"} or name.startswith("/")
         if not made and not any((folder / name).exists() for folder in folders):
             wrong.append(name)
     assert wrong == []
