@@ -124,7 +124,9 @@ def test_a_hold_counts_while_it_lasts():
     counters.held_since -= 5
     page = scraped(Side.WORKER, vitals)
     assert page.value("stream_scrub_holding", cause="no-seal") == 1
-    assert page.sum("stream_scrub_holding") == 1 and len(page.found("stream_scrub_holding")) == len(metrics.HOLDS)
+    assert page.sum("stream_scrub_holding") == 1 and len(page.found("stream_scrub_holding")) == len(
+        metrics.HOLDS
+    )
     assert page.value("stream_scrub_held_seconds_total", cause="no-seal") == pytest.approx(5, abs=1)
     assert page.value("stream_scrub_ready") == 0
 
