@@ -36,6 +36,11 @@ def check(reading: Reading, change: Change, base: Register, wanted: RegisterKind
             f"a list like this is for a register of kind {reading.kind}, and {base.name} is of kind {base.kind}:"
             f" name another register, or say --kind {base.kind} if its numbers are meant so"
         )
+    if reading.endless and base.kind is RegisterKind.ALLOW and change != "removes":
+        raise BadList(
+            f"the ends of {reading.endless} lines cannot be read, and without them these consents would never end:"
+            f" {reading.described}. Write them as in 2027-11-24"
+        )
     if reading.scope and reading.scope != base.scope:
         raise BadList(
             f"the list is for the campaign {reading.scope}, and the register {base.name} is not: import it with"

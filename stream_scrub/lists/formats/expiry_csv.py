@@ -4,7 +4,7 @@ Sources: Genesys Cloud, "Create a new internal DNC list" (any number of phone co
 UTC); LiveVox, "Dial-Time Phone DNC - File Upload" (phone, contact group id, days to expiry); NICE CXone, "Upload a Do
 Not Call List" (phone, expire date). Days count from the import.
 
-No opposition is lifted early. An empty cell means that the number does not end, and so does one that cannot be read:
+No opposition is lifted early; a register of consents takes no list with ends that cannot be read (`listed.check`). An empty cell means that the number does not end, and so does one that cannot be read:
 such a line is taken without an end and its number told in `Reading.described`. An end without a zone is the last moment
 that it can be on earth, and of 03/04/2026 the later reading holds. What has ended already is for the importer to leave out.
 
@@ -120,6 +120,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
             batch.put(phone, row.line, end)
         ended += end != NO_END and end <= now
     batch.close()
+    reading.endless = odd.count
     reading.described = (
         f"{_spoken(places)}, CSV by {table.spoken}{odd}"
         + (f", ended before the import: {ended}" if ended else "")

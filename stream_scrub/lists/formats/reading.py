@@ -53,6 +53,7 @@ class Reading:
     kind: RegisterKind | None = (
         None  # what the format means: numbers washed clean belong in an `allow` register
     )
+    endless: int = 0  # lines whose end could not be read, and whose number was taken without one
     change: Literal["full", "delta"] = "full"  # "delta": holds additions and removals, never a whole register
     _gathered: Gathered = field(default_factory=Gathered)
     _occurrences: int = 0

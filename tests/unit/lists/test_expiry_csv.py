@@ -22,6 +22,7 @@ def test_an_end_that_cannot_be_read_is_none(text, tmp_path):
 
     assert (list(reading.bitmap()), ends_of(reading)) == ([33612345678], {})
     assert "unreadable ends taken as none: 1 (lines 2)" in reading.described
+    assert reading.endless == 1
 
 
 @pytest.mark.parametrize("days", ["-1", "0", "1.5", "x", "٣", "1e3"])

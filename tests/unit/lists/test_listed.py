@@ -150,3 +150,12 @@ def test_whoever_says_the_kind_is_believed():
     check(reading(1, kind=DENY), "full", register(kind=ALLOW), ALLOW)
     with pytest.raises(BadList):
         check(reading(1, kind=DENY), "full", register(kind=ALLOW), DENY)
+
+
+def test_a_consent_never_lasts_because_its_end_cannot_be_read():
+    """A misspelt date would let somebody be called for ever."""
+    with pytest.raises(BadList, match="ends of 1 lines cannot be read"):
+        check(reading(1, endless=1), "full", register(kind=ALLOW), ALLOW)
+
+    check(reading(1, endless=1), "full", register(kind=DENY))
+    check(reading(1, endless=1), "removes", register(kind=ALLOW), ALLOW)
