@@ -1,17 +1,11 @@
 """The real Apache Kafka of the tests and the bench: found, or started from the published jars that `pom.xml` names.
 
-One node, KRaft, loopback only, free ports, a temporary folder; stopped by its process id. Knows nothing of pytest.
-Must never leave a broker behind: the JVM dies with the process that started it, whatever killed that one.
+One node or several, KRaft, loopback only, free ports, a temporary folder. Knows nothing of pytest.
 """
 
 import base64
-import ctypes
 import os
-import random
 import shutil
-import signal
-import socket
-import subprocess
 import tempfile
 import time
 import uuid
@@ -22,29 +16,25 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka.jars import LIBS, NoKafka, fetch_jars, find_java, run
+from tests.kafka.jars import NoKafka, fetch_jars, find_java
+from tests.kafka.node import Node, free_ports
+from tests.kafka.security import ADMIN, LISTENERS, MTLS, SCRAM, Security
 
 __all__ = ["Kafka", "NoKafka"]
 
-READY_S = 60.0  # 3 s on an idle machine; a CI machine starting two brokers beside a compile needs more
-STOP_S = 20.0
+READY_S = 120.0  # 3 s on an idle machine; three brokers on a CI machine beside a compile need more
+PLAIN = "PLAINTEXT"
+
+# Of several JVMs on few cores each must start soon, and none needs to be quick for long.
+_SMALL = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 PROPERTIES = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-    "inter.broker.listener.name": "PLAINTEXT",
+    "inter.broker.listener.name": PLAIN,
     "auto.create.topics.enable": "false",
-    "default.replication.factor": "1",
-    "min.insync.replicas": "1",
-    "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "5",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "5",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
     # A test that abandons a transaction waits for its timeout plus this, instead of plus 10 s.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     "group.initial.rebalance.delay.ms": "0",
@@ -67,54 +57,102 @@ OWN_PROPERTIES = {
     "broker.heartbeat.interval.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
 }
+CLUSTER_PROPERTIES = OWN_PROPERTIES | {"broker.session.timeout.ms": "6000"}  # three JVMs on few cores
+
+
+def _copies(brokers: int) -> dict[str, str]:
+    """Every partition on all brokers (three of them at most), and what is acknowledged on all of them but one."""
+    copies, least = str(min(brokers, 3)), str(max(1, min(brokers, 3) - 1))
+    return {
+        "default.replication.factor": copies,
+        "min.insync.replicas": least,
+        "offsets.topic.replication.factor": copies,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": least,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": least,
+    }
 
 
 class Kafka:
     """A real Apache Kafka for the length of a `with`.
 
     Takes the one that STREAM_SCRUB_TEST_BOOTSTRAP names unless `own`, which asks for a private one that may be
-    killed, paused and restarted. `properties` are added to server.properties; `client` is what a client then needs
-    besides the address (credentials). Raises NoKafka.
+    killed, paused and restarted: all of it, or one of its `nodes`. `brokers` of them replicate everything, `secured`
+    ones want a proof of who one is and give nobody any right (`security.py`). `properties` are added to
+    server.properties; `client` is what a client then needs besides the address (credentials). Raises NoKafka.
     """
 
     def __init__(
         self,
         *,
         own: bool = False,
+        brokers: int = 1,
+        secured: bool = False,
         properties: dict[str, str] | None = None,
         client: dict[str, str] | None = None,
     ) -> None:
+        own = own or secured or brokers > 1
         given = "" if own or properties else os.environ.get("STREAM_SCRUB_TEST_BOOTSTRAP", "")
-        self.bootstrap = given
         self.ours = not given
         self.folder: Path | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._properties = PROPERTIES | (OWN_PROPERTIES if own else {}) | (properties or {})
+        self.nodes: list[Node] = []
+        self._security: Security | None = None
+        self._brokers = brokers
+        self._listeners = LISTENERS if secured else {PLAIN: "PLAINTEXT"}
+        self._addresses: list[dict[str, str]] = [{PLAIN: given}] if given else []
+        special = CLUSTER_PROPERTIES if brokers > 1 else OWN_PROPERTIES if own else {}
+        self._properties = PROPERTIES | _copies(brokers) | special | (properties or {})
+        self._flags = _SMALL if brokers > 1 or secured else ("-Xmx1g",)
         self._client = client or {}
-        self._java = "java"
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients connect: of a secured one, those with a password."""
+        return self.at(SCRAM if SCRAM in self._listeners else PLAIN)
+
+    def at(self, listener: str) -> str:
+        """Every broker's address of that listener."""
+        return ",".join(each[listener] for each in self._addresses)
+
+    @property
+    def security(self) -> Security:
+        """Of a secured one, its certificates."""
+        assert self._security is not None, "ask for Kafka(secured=True), and enter it"
+        return self._security
+
+    @property
+    def admin(self) -> dict[str, str]:
+        """Client properties, address and all, with which everything may be done."""
+        if self._security is None:
+            return {"bootstrap.servers": self.bootstrap} | self._client
+        return {"bootstrap.servers": self.at(MTLS)} | self._client
+
+    def user(self, name: str, password: str = "") -> dict[str, str]:
+        """Client properties, address and all, of a user of a secured one; unless given, with the password that he has."""
+        return {"bootstrap.servers": self.bootstrap} | self.security.scram(name, password)
 
     @property
     def log_file(self) -> Path:
-        """Where the broker's own output goes, for a diagnosis."""
-        if self.folder is None:
+        """Where the first broker's own output goes, for a diagnosis."""
+        if not self.nodes:
             raise RuntimeError("this Kafka was not started here: its log is elsewhere")
-        return self.folder / "broker.log"
+        return self.nodes[0].log_file
 
     @property
     def pid(self) -> int | None:
-        """The broker's process id while it runs."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        """The first broker's process id while it runs."""
+        return self.nodes[0].pid if self.nodes else None
 
     def __enter__(self) -> Self:
         if not self.ours:
             self._wait_ready()
             return self
-        self._java = find_java()
+        java = find_java()
         fetch_jars()
         self.folder = Path(tempfile.mkdtemp(prefix="stream-scrub-kafka-"))
         try:
-            self._format()
+            self._make(self.folder, java)
             self.start()
         except BaseException:
             self.__exit__(None, None, None)
@@ -124,59 +162,58 @@ class Kafka:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.ours:
-            self.kill()
-            if self.folder is not None:
-                shutil.rmtree(self.folder, ignore_errors=True)
+        for node in self.nodes:
+            node.kill()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start, or start again on the same ports and data folder; returns when it answers."""
+        """Start, or start again on the same ports and data folders, whichever nodes are down; returns when all answer."""
         self._need_ours()
-        if self.pid is not None:
-            return
-        command = [self._java, "-Xmx1g", "-cp", f"{LIBS}/*", "kafka.Kafka", str(self._config_file)]
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
-            )
+        for node in self.nodes:
+            node.start()
         self._wait_ready()
 
     def stop(self) -> None:
         """A clean shutdown (SIGTERM), waited for; killed if it takes too long."""
         self._need_ours()
-        if self.pid is None or self._process is None:
-            return
-        self.resume()  # a stopped process does not hear SIGTERM
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        for node in self.nodes:
+            node.stop()
 
     def kill(self) -> None:
         """A crash: SIGKILL, waited for."""
         self._need_ours()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        for node in self.nodes:
+            node.kill()
 
     def pause(self) -> None:
         """A hang: SIGSTOP. Connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
+        self._need_ours()
+        for node in self.nodes:
+            node.pause()
 
     def resume(self) -> None:
         """The end of a hang: SIGCONT."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
         self._need_ours()
-        if self.pid is not None:
-            os.kill(self.pid, number)
+        for node in self.nodes:
+            node.resume()
+
+    def settle(self, timeout_s: float = READY_S) -> None:
+        """Return when every partition has all its replicas in sync: the next broker may be killed then."""
+        admin = AdminClient(self._quiet(self.admin))
+        until = time.monotonic() + timeout_s
+        while True:
+            topics = admin.list_topics(timeout=10).topics
+            behind = sorted(
+                name
+                for name, topic in topics.items()
+                if any(set(each.isrs) != set(each.replicas) for each in topic.partitions.values())
+            )
+            if not behind:
+                return
+            if time.monotonic() > until:
+                raise NoKafka(f"replicas of {', '.join(behind)} are not in sync after {timeout_s:.0f} s")
+            admin.poll(0.2)
 
     def _need_ours(self) -> None:
         if not self.ours:
@@ -184,53 +221,64 @@ class Kafka:
                 "this Kafka was not started here: ask for Kafka(own=True) to stop and start it"
             )
 
-    @property
-    def _config_file(self) -> Path:
-        assert self.folder is not None
-        return self.folder / "server.properties"
-
-    def _format(self) -> None:
-        assert self.folder is not None
-        broker, controller = free_ports(2)
-        self.bootstrap = f"127.0.0.1:{broker}"
-        properties = {
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "log.dirs": str(self.folder / "log"),
-        } | self._properties
-        self._config_file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        command = [self._java, "-Xmx256m", "-cp", f"{LIBS}/*", "kafka.tools.StorageTool", "format"]
-        command += ["--cluster-id", cluster_id(), "--config", str(self._config_file)]
-        run(command, "formatting the broker's folder")
+    def _make(self, folder: Path, java: str) -> None:
+        """Folders, addresses and properties of all nodes."""
+        common = self._properties
+        if MTLS in self._listeners:
+            self._security = Security(folder / "secrets")
+            self._client = self._client or self._security.mtls(self._security.identity(ADMIN))
+            common = common | self._security.broker_properties()
+        of_controllers = "SSL" if self._security is not None else "PLAINTEXT"
+        protocols = {"CONTROLLER": of_controllers} | self._listeners
+        ports = iter(free_ports(self._brokers * len(protocols)))
+        places = [{name: f"127.0.0.1:{next(ports)}" for name in protocols} for _ in range(self._brokers)]
+        voters = [f"{at}@{place['CONTROLLER']}" for at, place in enumerate(places, 1)]
+        common = {
+            "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
+            "controller.quorum.voters": ",".join(voters),
+        } | common
+        cluster = cluster_id()
+        for at, place in enumerate(places, 1):
+            for_clients = [f"{name}://{place[name]}" for name in self._listeners]
+            own = {
+                "node.id": str(at),
+                "listeners": ",".join([*for_clients, f"CONTROLLER://{place['CONTROLLER']}"]),
+                "advertised.listeners": ",".join(for_clients),
+            }
+            node = Node(folder / f"node-{at}", own | common, java=java, flags=self._flags)
+            node.format(cluster)
+            self.nodes.append(node)
+            self._addresses.append(place)
 
     def _wait_ready(self) -> None:
+        """Until each node answers by itself, and knows of all others."""
         until = time.monotonic() + READY_S
-        options = {"bootstrap.servers": self.bootstrap, "log_level": "0", "reconnect.backoff.max.ms": "200"}
-        admin = AdminClient(options | self._client)
-        while True:
-            try:
-                if admin.list_topics(timeout=1.0).brokers:
-                    return
-            except KafkaException:
-                pass
-            if self.ours and self.pid is None:
-                raise NoKafka(f"the broker ended while starting: {self._last_words()}")
-            if time.monotonic() > until:
-                raise NoKafka(f"no answer from {self.bootstrap} in {READY_S:.0f} s: {self._last_words()}")
-            admin.poll(0.05)
+        door = MTLS if self._security is not None else PLAIN
+        for place in self._addresses:
+            options = self.admin | {"bootstrap.servers": place[door]}
+            admin = AdminClient(self._quiet(options))
+            while not self._answers(admin):
+                if self.ours and any(node.pid is None for node in self.nodes):
+                    raise NoKafka(f"a broker ended while starting: {self._last_words()}")
+                if time.monotonic() > until:
+                    raise NoKafka(f"no answer from {place[door]} in {READY_S:.0f} s: {self._last_words()}")
+                admin.poll(0.05)
+
+    def _answers(self, admin: AdminClient) -> bool:
+        try:
+            return len(admin.list_topics(timeout=1.0).brokers) >= self._brokers
+        except KafkaException:
+            return False
+
+    @staticmethod
+    def _quiet(options: dict[str, str]) -> dict[str, str]:
+        return options | {"log_level": "0", "reconnect.backoff.max.ms": "200"}
 
     def _last_words(self) -> str:
-        return (
-            self.log_file.read_text(errors="replace")[-2000:]
-            if self.ours
-            else "it was given, not started here"
-        )
-
-
-def _die_with_parent() -> None:
-    """In the child before exec: SIGKILL for it when its parent dies (Linux's prctl(PR_SET_PDEATHSIG))."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if not self.ours:
+            return "it was given, not started here"
+        dead = [node for node in self.nodes if node.pid is None]
+        return (dead or self.nodes)[0].last_words
 
 
 def cluster_id() -> str:
@@ -239,21 +287,3 @@ def cluster_id() -> str:
         made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not made.startswith("-"):
             return made
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports free on loopback, below the range that the kernel gives to outgoing connections.
-
-    Within that range a client that reconnects while the broker is down may be given the broker's own port.
-    """
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise NoKafka("no free port on loopback")

@@ -4,15 +4,18 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from tests.support.clients import Address, properties
 
-def read_all(bootstrap: str, topic: str, isolation: str = "read_committed") -> Iterator[Message]:
+
+def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") -> Iterator[Message]:
     """Every record of a topic, from its beginning to its end."""
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap,
+            **properties(bootstrap),
             "group.id": "tests",
             "enable.auto.commit": False,
             "isolation.level": isolation,
@@ -36,14 +39,15 @@ def read_all(bootstrap: str, topic: str, isolation: str = "read_committed") -> I
         consumer.close()
 
 
-def count(bootstrap: str, topics: list[str], isolation: str = "read_committed") -> int:
+def count(bootstrap: Address, topics: list[str], isolation: str = "read_committed") -> int:
     """Records of some topics."""
     return sum(1 for topic in topics for _ in read_all(bootstrap, topic, isolation))
 
 
-def ends(bootstrap: str, topics: list[str]) -> int:
-    """The sum of the topics' end offsets: cheap, and it grows with every commit."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tests"})
+def ends(bootstrap: Address, topics: list[str], isolation: str = "read_committed") -> int:
+    """The sum of the topics' end offsets: cheap, and it grows with every commit. Uncommitted ones count what an open
+    transaction has written too."""
+    consumer = Consumer({**properties(bootstrap), "group.id": "tests", "isolation.level": isolation})
     try:
         total = 0
         for topic in topics:
@@ -52,6 +56,16 @@ def ends(bootstrap: str, topics: list[str]) -> int:
         return total
     finally:
         consumer.close()
+
+
+def ages(bootstrap: Address, topics: list[str]) -> list[tuple[float, float]]:
+    """Of each stamped prospect, when it was judged (seconds since the epoch), and how old it was then."""
+    found = []
+    for topic in topics:
+        for message in read_all(bootstrap, topic):
+            at = datetime.fromisoformat(json.loads(message.value())["scrub"]["at"]).timestamp()
+            found.append((at, at - message.timestamp()[1] / 1000))
+    return sorted(found)
 
 
 @dataclass
@@ -77,7 +91,7 @@ def strip_stamp(value: bytes) -> bytes:
 
 
 def compare(
-    bootstrap: str,
+    bootstrap: Address,
     source: str,
     allowed: str,
     blocked: str,

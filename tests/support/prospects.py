@@ -8,6 +8,8 @@ from functools import cache
 import phonenumbers
 from confluent_kafka import Producer
 
+from tests.support.clients import Address, properties
+
 
 def french_mobiles(count: int, seed: int) -> list[int]:
     """Distinct valid French mobile numbers, as integers of their E.164 digits."""
@@ -53,11 +55,11 @@ def true_number(text: str, region: str = "FR") -> int | None:
     return int(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)[1:])
 
 
-def ordinary_producer(bootstrap: str) -> Producer:
+def ordinary_producer(bootstrap: Address) -> Producer:
     """A plain client, as any lead producer would have."""
     return Producer(
         {
-            "bootstrap.servers": bootstrap,
+            **properties(bootstrap),
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,
@@ -67,7 +69,7 @@ def ordinary_producer(bootstrap: str) -> Producer:
 
 
 def produce(
-    bootstrap: str, topic: str, leads: Iterator[tuple[bytes | None, bytes | None]], **more: object
+    bootstrap: Address, topic: str, leads: Iterator[tuple[bytes | None, bytes | None]], **more: object
 ) -> int:
     """Publish (key, value) pairs; returns how many."""
     producer = ordinary_producer(bootstrap)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
+from tests.support.clients import Address, properties
 from tests.support.outcome import read_all
 from tests.support.stage import Stage
 from tests.support.worker import SCRIPT, WorkerProcess
@@ -18,10 +19,17 @@ class PublisherProcess(WorkerProcess):
     """`stream-scrub lists publish`."""
 
     def __init__(
-        self, stage: Stage, folder: Path | None, name: str = "publisher", **settings: object
+        self,
+        stage: Stage,
+        folder: Path | None,
+        name: str = "publisher",
+        *,
+        client: Address | None = None,
+        **settings: object,
     ) -> None:
         group = {"lists__requests_group": f"publisher-{stage.topics['log']}", **settings}
-        env = stage.env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in group.items()}
+        env = stage.env if client is None else stage.env_of(client)
+        env = env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in group.items()}
         super().__init__(env, name, stage.folder / f"{name}.log")
         self._command = [SCRIPT, "lists", "publish", *(["--folder", str(folder)] if folder else [])]
         self.env = env
@@ -60,9 +68,7 @@ class Asking(threading.Thread):
         self.sent = 0
 
     def run(self) -> None:
-        producer = Producer(
-            {"bootstrap.servers": self._stage.bootstrap, "linger.ms": 2, "enable.idempotence": True}
-        )
+        producer = Producer(properties(self._stage.bootstrap) | {"linger.ms": 2, "enable.idempotence": True})
         next_file = time.monotonic() + 0.3
         while not self._stopping.is_set():
             for _ in range(max(1, round(self._per_s / 50))):

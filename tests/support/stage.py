@@ -4,26 +4,49 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from stream_scrub.config.settings import Topics, Worker
+from tests.support import clients
+from tests.support.clients import Address
 from tests.support.worker import WorkerProcess, environment, run, run_json
 
 # Today's French rule asks for consent, so every French number that may be called is in this register.
 CONSENT = "consent"
 INTERNAL = "internal"
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
 
 
 class Stage:
-    """Topics and group of one test; `env` is what a worker of it needs."""
+    """Topics and group of one test; `env` is what a worker of it needs.
 
-    def __init__(self, bootstrap: str, folder: Path, partitions: int = 4, **settings: object) -> None:
-        self.bootstrap = bootstrap
+    They have names of their own, unless `product_names`: those that are configured by default, for a Kafka of the
+    test's own. `address` is that of the stage's own commands, the tests' oracle among them; a process may be started as
+    somebody else (`client`).
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        folder: Path,
+        partitions: int = 4,
+        *,
+        product_names: bool = False,
+        **settings: object,
+    ) -> None:
+        self.bootstrap = address
         self.folder = folder
         unique = uuid.uuid4().hex[:8]
-        roles = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
-        self.topics = {role: f"{role}-{unique}" for role in roles}
-        self.env = environment(bootstrap, self.topics, worker__group_id=f"group-{unique}", **settings)
+        self.topics = Topics().model_dump() if product_names else {role: f"{role}-{unique}" for role in ROLES}
+        group = Worker().group_id if product_names else f"group-{unique}"
+        self._settings = {"worker__group_id": group} | settings
+        self.env = self.env_of(address)
         made = run(["topics", "--partitions", str(partitions)], self.env)
         assert made.returncode == 0, made.stdout + made.stderr
         self._workers: list[WorkerProcess] = []
+
+    def env_of(self, client: Address) -> dict[str, str]:
+        """What a process needs to be that client."""
+        told = clients.settings(client, self.folder)
+        return environment(told.pop("kafka__bootstrap_servers"), self.topics, **told, **self._settings)
 
     @property
     def outputs(self) -> list[str]:
@@ -34,13 +57,19 @@ class Stage:
         path.write_text("".join(f"+{number}\n" for number in numbers))
         return path
 
-    def load(self, register: str, numbers: Iterable[int], *options: str) -> dict:
+    def load(
+        self, register: str, numbers: Iterable[int], *options: str, client: Address | None = None
+    ) -> dict:
         """Import a list; what the command reported."""
         file = self.list_file(numbers, f"{register}.txt")
-        return run_json(["lists", "import", str(file), "--register", register, *options], self.env)
+        env = self.env if client is None else self.env_of(client)
+        return run_json(["lists", "import", str(file), "--register", register, *options], env)
 
-    def worker(self, identity: str, *arguments: str, **settings: object) -> WorkerProcess:
-        env = self.env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
+    def worker(
+        self, identity: str, *arguments: str, client: Address | None = None, **settings: object
+    ) -> WorkerProcess:
+        env = self.env if client is None else self.env_of(client)
+        env = env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
         made = WorkerProcess(env, identity, self.folder / f"{identity}.log", arguments)
         self._workers.append(made)
         return made

@@ -1,0 +1,28 @@
+"""Where a test's clients connect and as whom: a plain Kafka's address, or all the client properties of a secured one."""
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+Address = str | Mapping[str, str]
+_SECRETS = ("sasl.password",)
+
+
+def properties(address: Address) -> dict[str, str]:
+    """What a client of confluent_kafka needs."""
+    return {"bootstrap.servers": address} if isinstance(address, str) else dict(address)
+
+
+def settings(address: Address, folder: Path) -> dict[str, str]:
+    """The same as settings of the product, as a pod gets them: secrets as files of `folder`."""
+    given = properties(address)
+    found = {"kafka__bootstrap_servers": given.pop("bootstrap.servers")}
+    for name, value in given.items():
+        key = f"kafka__client__{name.replace('.', '_')}"
+        if name in _SECRETS:
+            file = folder / f"secret-{uuid.uuid4().hex[:6]}"
+            file.write_text(value + "\n")
+            found[f"{key}_file"] = str(file)
+        else:
+            found[key] = value
+    return found
