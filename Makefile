@@ -8,7 +8,7 @@ IMAGE_BUILD ?= $(shell if command -v buildah; then echo bud; elif command -v doc
 IMAGE_ARGS ?=
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint bench bench-lists image sbom tables lock clean
+.PHONY: demo test lint bench bench-lists soak image sbom tables lock clean
 
 .venv: .venv/.made
 
@@ -40,6 +40,9 @@ bench: .venv/.made
 
 bench-lists: .venv/.made
 	$(BIN)/python -m bench.lists
+
+soak: .venv/.made
+	$(BIN)/python -m bench.soak
 
 # IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/operator.md, "The image").
 image:

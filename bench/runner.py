@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka.broker import _die_with_parent
+from tests.kafka.node import die_with_parent
 
 _ASSIGNED_S = 90.0  # the start of a worker with a 5 M register is a few seconds
 _SLOWEST_PER_S = 2_000  # a contender slower than this is given up
@@ -313,7 +313,7 @@ def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[subp
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one C call, no lock taken
         )
     try:
         yield process
