@@ -36,6 +36,7 @@ class Caller:
         try:
             result, error = answers.get(timeout=timeout_s + GRACE_S)
         except queue.Empty:
+            self.close()  # should it come back after all, its thread ends, and the producer that it holds is freed
             self._start()
             raise Uncertain(
                 f"{doing}: the client did not come back within its timeout of {timeout_s:.0f} s"
@@ -68,3 +69,4 @@ def _serve(
             return
         except BaseException as error:  # noqa: BLE001 - handed to the caller, which raises it
             answers.put((None, error))
+        del function, answers  # while this waits for the next call, nothing of the last one is kept alive

@@ -14,11 +14,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from stream_scrub.errors import ScrubError, Unavailable, Uncertain
 from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
-from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.translate import cause_of, translate
 from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
 REOPEN_S = 10.0
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _SHAKING = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
@@ -32,10 +33,18 @@ class Took(NamedTuple):
 class Session:
     """One transactional id's producer, through as many lives as it needs.
 
-    `options` are a producer's properties; the session adds its own `error_cb`. One thread.
+    `options` are a producer's properties; the session adds its own `error_cb`. `denied` tells the topic that the client's
+    log said a transaction may not be written to (`clientlog.ClientLog.denied`). One thread.
     """
 
-    def __init__(self, options: dict[str, Any], allowed_topic: str, blocked_topic: str) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        allowed_topic: str,
+        blocked_topic: str,
+        denied: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._denied = denied
         self._told = options.get("error_cb")
         self._options = {**options, "error_cb": self._on_error}
         self._topics = (blocked_topic, allowed_topic)
@@ -44,7 +53,7 @@ class Session:
         self._in_transaction = False
         self._shaken = False
         self._reports_wanted = False
-        self._first_report: KafkaError | None = None
+        self._first_report: tuple[KafkaError, str] | None = None
         self.reopened = -1
 
     def _on_error(self, error: KafkaError) -> None:
@@ -68,7 +77,7 @@ class Session:
         try:
             self._bounded("opening", producer.init_transactions, deadline)
         except KafkaException as error:
-            raise translate(error, "opening the transactional session") from error
+            raise translate(error, f"opening the session {self._options['transactional.id']}") from error
         self._producer = producer
         self._shaken = False
         self.reopened += 1
@@ -92,6 +101,7 @@ class Session:
         producer = self._ready()
         topics = self._topics
         report: Callable[..., None] | None = self._on_report if self._reports_wanted else None
+        topic = ""
         try:
             producer.begin_transaction()
             self._in_transaction = True
@@ -110,7 +120,7 @@ class Session:
                         producer, (topic, value, key, partition, report, report, stamped_at, headers)
                     )
         except KafkaException as error:
-            raise translate(error, "emitting") from error
+            raise translate(error, f"emitting to {topic}" if topic else "emitting") from error
 
     @staticmethod
     def _when_room(producer: Producer, arguments: tuple[Any, ...]) -> None:
@@ -144,23 +154,27 @@ class Session:
             sent = time.perf_counter()
             self._bounded("committing", producer.commit_transaction, deadline)
         except KafkaException as error:
+            _serve(producer)  # what the client has to say of it
             raise self._explained(error) from error
         self._in_transaction = False
         self._reports_wanted = False
         ended = time.perf_counter()
-        producer.poll(0)
+        _serve(producer)
         return Took(sent - started, ended - sent)
 
     def _explained(self, error: KafkaException) -> ScrubError:
         """A failed commit says that records failed, not why; their reports do, if they were asked for."""
         if self._first_report is not None:
-            first, self._first_report = self._first_report, None
-            return translate(first, "emitting")
+            (first, topic), self._first_report = self._first_report, None
+            return translate(first, f"emitting to {topic}")
+        topic = self._denied()
+        if topic and cause_of(error).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return translate(error, f"emitting to {topic}")
         return translate(error, "committing")
 
-    def _on_report(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None and self._first_report is None and error.code() != KafkaError._PURGE_QUEUE:
-            self._first_report = error
+    def _on_report(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._first_report is None and error.code() not in _PURGED:
+            self._first_report = (error, message.topic() or "")
 
     def recover(self, *, reopen: bool, deadline: Deadline) -> None:
         """After a failure: abort what is open, or start a new life when the producer's state is not to be trusted.
@@ -195,7 +209,7 @@ class Session:
         self._first_report = None
         if producer is not None:
             producer.purge()
-            producer.poll(0)
+            _serve(producer)
 
     def close(self, deadline: Deadline) -> None:
         """Abort what is open and end. Never raises: the next life of this transactional id cleans up as well."""
@@ -205,6 +219,14 @@ class Session:
                 self._bounded("aborting", producer.abort_transaction, deadline)
         self._drop()
         self._caller.close()
+
+
+def _serve(producer: Producer) -> None:
+    """Let the client call back. A fatal error, which the binding raises from any poll, is for the next call to tell: here
+    a batch has been committed, or given up.
+    """
+    with suppress(KafkaException):
+        producer.poll(0)
 
 
 def _foreign(headers: Sequence[Header] | None, stamp: bytes | None) -> list[Header] | None:

@@ -218,13 +218,13 @@ class Source:
             )
             for partition in committed:
                 if partition.error is not None:
-                    raise translate(partition.error, "asking for the committed offsets")
+                    raise translate(partition.error, f"asking for the committed offsets of {self._topic}")
             self.floor = max([-1, *(self._noted(p) for p in committed)])
             for partition in committed:
                 self._next[partition.partition] = max(0, partition.offset)
                 self._seek(partition, deadline)
         except KafkaException as error:
-            raise translate(error, "asking for the committed offsets") from error
+            raise translate(error, f"asking for the committed offsets of {self._topic}") from error
         self._delivered.clear()
         self._must_rewind = False
 

@@ -13,12 +13,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 from confluent_kafka.cimpl import NewTopic
 
 from stream_scrub.errors import Refused
+from stream_scrub.kafka.clientlog import ClientLog
+from stream_scrub.kafka.rights import Rights, missing
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline
 
 # Room for a stamp beside the largest prospect that the input takes.
 STAMP_ROOM = 16_384
 _KNOWN_AGAIN_S = 0.1
+_TURN_S = 1.0
 _LIMIT = "max.message.bytes"
 _OUTPUTS = ("allowed", "blocked")
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
@@ -46,17 +49,36 @@ class TopicState:
 
 
 class Topics:
-    """The broker's topics, looked at and made. Blocks until each call's deadline at most."""
+    """The broker's topics, looked at and made. Blocks until each call's deadline at most, or until a broker turns us
+    away, which `logs` (of `options`) knows.
+    """
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], logs: ClientLog | None = None) -> None:
         self._admin = AdminClient(options)
+        self._logs = logs
+
+    def lacking(self, rights: Rights, deadline: Deadline) -> list[str]:
+        """The rights that are missing, in words. Raises Unavailable, Refused."""
+        self._all(deadline)
+        return missing(self._admin, rights, deadline)
+
+    def _all(self, deadline: Deadline) -> dict[str, Any]:
+        """Every topic that may be seen, by name. Asked for in short turns: that a broker turns us away is only heard
+        between them, and not by the call, which would wait on.
+        """
+        while True:
+            try:
+                return self._admin.list_topics(timeout=max(0.1, deadline.left(_TURN_S))).topics
+            except KafkaException as error:
+                self._admin.poll(_KNOWN_AGAIN_S)
+                if self._logs is not None and (refusal := self._logs.refusal()) is not None:
+                    raise refusal from error
+                if deadline.passed:
+                    raise translate(error, "asking for the topics") from error
 
     def describe(self, names: Sequence[str], deadline: Deadline) -> dict[str, Described]:
         """Those that are there. Raises Unavailable, Refused."""
-        try:
-            found = self._admin.list_topics(timeout=max(0.1, deadline.left())).topics
-        except KafkaException as error:
-            raise translate(error, "asking for the topics") from error
+        found = self._all(deadline)
         there = {name: found[name] for name in names if name in found}
         for name, topic in there.items():
             if topic.error is not None and topic.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:

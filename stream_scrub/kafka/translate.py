@@ -21,6 +21,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_scrub.errors import Corrupt, Migrated, Refused, ScrubError, TooLarge, Unavailable, Uncertain
 
 _TEXT_MAX = 400  # librdkafka's sentence may list every partition of a batch
+_GRANT = "grant it (docs/operator.md, Rights)"
 
 
 class Doing(StrEnum):
@@ -37,6 +38,7 @@ class Doing(StrEnum):
     ASKING = "asking"  # metadata, committed offsets, admin
 
 
+_MOMENTS = frozenset(Doing)
 _ENDING = frozenset({Doing.COMMITTING, Doing.PUBLISHING})
 _TRANSACTION = _ENDING | {Doing.BEGINNING, Doing.EMITTING, Doing.ABORTING}
 _READING = frozenset({Doing.CONSUMING, Doing.FOLLOWING})
@@ -57,36 +59,42 @@ TABLE: tuple[Row, ...] = (
     #    answer makes some of these fatal and some abortable, and both would be tried again for ever.
     Row(
         Refused,
-        "the right to WRITE to the topic is missing",
+        f"the right to WRITE to the topic is missing: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
         frozenset({Doing.EMITTING, Doing.PUBLISHING}),
     ),
     Row(
         Refused,
-        "the right to READ the topic is missing",
+        f"the right to READ the topic is missing: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
         _READING,
+    ),
+    Row(
+        Refused,
+        f"the right to DESCRIBE the topic is missing, which READ or WRITE brings along: {_GRANT}",
+        ("TOPIC_AUTHORIZATION_FAILED",),
+        frozenset({Doing.ASKING}),
     ),
     # At commit it may be an output's, from AddPartitionsToTxn or Produce, or the input's, from TxnOffsetCommit.
     Row(
         Refused,
-        "the right to WRITE to an output topic, to READ the input, or to DESCRIBE is missing",
+        f"the right to WRITE to an output topic or to READ the input is missing: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
     ),
     Row(
         Refused,
-        "the right to READ the consumer group ([worker] group_id) is missing",
+        f"the right to READ the group ([worker] group_id, for requests [lists] requests_group) is missing: {_GRANT}",
         ("GROUP_AUTHORIZATION_FAILED",),
     ),
     Row(
         Refused,
-        "the rights to WRITE to and DESCRIBE the transactional id (prefix of [worker] group_id) are missing",
+        f"the right to WRITE to the transactional id is missing: {_GRANT}",
         ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED",),
     ),
     Row(
         Refused,
         "the right to write idempotently (IDEMPOTENT_WRITE on the cluster, before Kafka 2.8), "
-        "or to describe or create is missing",
+        f"or to describe or create is missing: {_GRANT}",
         ("CLUSTER_AUTHORIZATION_FAILED",),
     ),
     Row(
@@ -183,7 +191,8 @@ def translate(error: KafkaException | KafkaError, doing: str) -> ScrubError:
     touched, as in "following opposition.log [0] at offset 12". Never raises; the caller adds `from error`.
     """
     cause = cause_of(error)
-    row = _row(cause, doing.split(" ", 1)[0])
+    first = doing.split(" ", 1)[0]
+    row = _row(cause, first if first in _MOMENTS else Doing.ASKING)
     return row.outcome(f"{doing}: {row.sentence} ({cause.name()}: {cause.str()[:_TEXT_MAX]})")
 
 

@@ -63,7 +63,7 @@ class KafkaLogWriter:
                 break
             except KafkaException as error:
                 if not error.args[0].retriable() or deadline.passed:
-                    raise translate(error, "opening the publisher's session") from error
+                    raise translate(error, f"opening the session {options['transactional.id']}") from error
                 time.sleep(0.1)
 
     def wait_for_others(self, deadline: Deadline) -> None:
@@ -103,11 +103,11 @@ class KafkaLogWriter:
         Raises TakenOver too: somebody else has this register now, or the transaction outlived its timeout.
         """
         last: list[int] = [-1]
-        failed: list[KafkaError] = []
+        failed: list[tuple[KafkaError, str]] = []
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                failed.append(error)
+                failed.append((error, message.topic() or self._topic))
             elif message.topic() == self._topic:
                 last.append(message.offset() or 0)
 
@@ -127,7 +127,7 @@ class KafkaLogWriter:
                 self._bounded("publishing", send, self._commit_s, list(beside.offsets), beside.membership)
             self._bounded("publishing", self._producer.commit_transaction, self._commit_s)
         except KafkaException as error:
-            raise self._given_up(failed[0] if failed else error) from error
+            raise self._given_up(*(failed[0] if failed else (error, self._topic))) from error
         return max(last)
 
     def _produce(self, *arguments: Any, **more: Any) -> None:
@@ -142,8 +142,8 @@ class KafkaLogWriter:
     def _bounded(self, doing: str, function: Callable[..., None], timeout_s: float, *arguments: Any) -> None:
         self._caller.call(doing, function, *arguments, timeout_s=max(0.1, timeout_s))
 
-    def _given_up(self, error: KafkaError | KafkaException) -> ScrubError:
-        translated = translate(error, f"publishing to {self._topic}")
+    def _given_up(self, error: KafkaError | KafkaException, topic: str) -> ScrubError:
+        translated = translate(error, f"publishing to {topic}")
         if isinstance(translated, Uncertain):
             if fenced(error):
                 return TakenOver(f"another publisher of this register has taken over; {_UNKNOWN}")

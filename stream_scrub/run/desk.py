@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, TakenOver, Unavailable
 from stream_scrub.index import Register
-from stream_scrub.kafka.clientlog import ClientLog
 from stream_scrub.kafka.log import KafkaLogReader
 from stream_scrub.kafka.writer import Beside, KafkaLogWriter
 from stream_scrub.lists.begin import begin
@@ -89,7 +88,9 @@ class Desk:
         """Follow the log to its end; from where one stood, or from its beginning the first time."""
         deadline = Deadline.after(_OPEN_S)
         if self._reader is None:
-            reader = wiring.log_reader(self._settings, ClientLog(self._log, "follower"))
+            reader = wiring.log_reader(
+                self._settings, wiring.client_log(self._settings, self._log, "follower")
+            )
             taken = self.replay.known("").upto
             if taken < 0:
                 self.replay = begin(reader, deadline, start=self._settings.lists.start, keep_ends=True)

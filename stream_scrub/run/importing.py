@@ -28,7 +28,7 @@ from stream_scrub.lists.requests import OWN
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import REGIONS
-from stream_scrub.run import archiving, ownership, wiring
+from stream_scrub.run import archiving, ownership, preflight, wiring
 from stream_scrub.run.foresee import SAMPLE, Foreseen, foresee
 
 _REGISTER = r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?"
@@ -148,6 +148,8 @@ def run(
     if order.dry_run:
         return _dry_run(order, settings, log, reading, started)
     stage("opening the log", 0, 0)
+    with wiring.topics(settings, log) as there:
+        preflight.need(there, settings, "import")
     ownership.leave_to_daemon(settings, order.register, log)
     kinds, replay, nbytes = kinds_of(settings), Replay(keep_ends=True), 0
     while True:

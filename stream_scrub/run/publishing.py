@@ -37,13 +37,14 @@ from stream_scrub.lists.orders import Turned, Wanted, families, family, take
 from stream_scrub.lists.requests import OWN, Terms
 from stream_scrub.lists.wire import Cursor, Source
 from stream_scrub.model import Deadline, RegisterKind, Request
-from stream_scrub.run import archiving, http, logs, ownership, wiring
+from stream_scrub.run import archiving, http, logs, ownership, preflight, wiring
 from stream_scrub.run.counters import PublisherCounters
 from stream_scrub.run.desk import Desk, Lent, Made, let_go
 from stream_scrub.run.figures import OfPublisher
 from stream_scrub.run.folder import Folder
 from stream_scrub.run.inbox import Inbox
 from stream_scrub.run.metrics import Side
+from stream_scrub.run.trouble import Trouble
 
 _IDLE_S = 0.1
 _ENDS_EVERY_S = 1.0
@@ -112,6 +113,7 @@ class Publisher:
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
         self._taken = 0
         self._slim = False
+        self._trouble = Trouble(log, "trying again", "publishing goes on")
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop."""
@@ -130,7 +132,7 @@ class Publisher:
                 self._gave_up(error)
                 self._slim |= isinstance(error, TooLarge)
                 failures = self._counters.failures
-                self._log.warning("trying again", why=str(error), failures=failures)
+                self._trouble.tell(str(error), failures=failures)
                 stopping.wait(_RETRY_S[min(failures, len(_RETRY_S)) - 1])
             finally:
                 self._desk.close()
@@ -146,6 +148,7 @@ class Publisher:
 
     def _prepare(self, stopping: threading.Event) -> None:
         """See that the topics are there and that nobody else alive publishes by requests. Raises Refused."""
+        trouble = Trouble(self._log, "no broker answers, trying again", "brokers answer")
         while not stopping.is_set():
             self._counters.beat()
             try:
@@ -153,15 +156,17 @@ class Publisher:
                 ownership.need_free(self._asked().note, self._settings.lists.registers)
             except (Unavailable, Uncertain) as error:
                 self._counters.waits("broker", str(error))
-                self._log.warning("no broker answers, trying again", why=str(error))
+                trouble.tell(str(error))
                 self._let_go()
                 stopping.wait(_RETRY_S[-1])
             else:
+                trouble.end()
                 return
 
     def _need_topics(self) -> None:
         names = self._settings.topics.model_dump()
         with wiring.topics(self._settings, self._log) as there:
+            preflight.need(there, self._settings, "publish")
             found = there.describe(
                 [names[role] for role in ("log", "requests", "refused")], Deadline.after(_BEGIN_S)
             )
@@ -216,6 +221,7 @@ class Publisher:
         if not batch:
             self._desk.glance()
         counters.failures = 0
+        self._trouble.end()
         now = time.monotonic()
         if now - self._ended_at >= _ENDS_EVERY_S:
             self._ended_at = now

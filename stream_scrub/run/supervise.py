@@ -20,10 +20,11 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
-from stream_scrub.run import fleet, http, logs, wiring
+from stream_scrub.run import fleet, http, logs, preflight, wiring
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.figures import OfWorker
 from stream_scrub.run.metrics import Side
+from stream_scrub.run.trouble import Trouble
 from stream_scrub.run.worker import beat_limit_s
 from stream_scrub.scrub import swift
 
@@ -114,15 +115,18 @@ def _preflight(
     Raises Refused when they do not fit.
     """
     tries = 0
+    trouble = Trouble(log, "no broker answers, trying again", "brokers answer")
     while not stopping.is_set():
         try:
-            return wiring.record_limit(settings, log)
+            limit = preflight.record_limit(settings, log)
         except Unavailable as error:
-            pause_s = _RETRY_S[min(tries, len(_RETRY_S) - 1)]
-            tries += 1
             counters.waits("broker", str(error))
-            log.warning("no broker answers, trying again", why=str(error), tries=tries, pause_s=pause_s)
-            stopping.wait(pause_s)
+            trouble.tell(str(error), tries=tries + 1)
+            stopping.wait(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+            tries += 1
+        else:
+            trouble.end()
+            return limit
     return None
 
 

@@ -17,9 +17,7 @@ from stream_scrub.kafka.requests import Requests
 from stream_scrub.kafka.sample import last_values
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Source
-from stream_scrub.kafka.topics import Topics, plan
-from stream_scrub.kafka.topics import record_limit as plan_limit
-from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.topics import Topics
 from stream_scrub.kafka.writer import KafkaLogWriter
 from stream_scrub.lists.begin import Start, begin
 from stream_scrub.lists.follow import Follower, replay_to_end
@@ -28,6 +26,7 @@ from stream_scrub.lists.replay import Replay
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.trouble import Trouble
 from stream_scrub.run.worker import Pace, Worker
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
@@ -73,35 +72,39 @@ def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = Tru
     return Scrubber(terms(settings, header=header, hold=hold), rulebook(settings))
 
 
+def client_log(
+    settings: Settings,
+    log: FilteringBoundLogger,
+    client: str,
+    *,
+    brokers: clientlog.Brokers | None = None,
+    quiet: bool = False,
+) -> clientlog.ClientLog:
+    """Where a client's own lines go; as `ClientLog`."""
+    return clientlog.ClientLog(log, client, properties=settings.kafka.client, brokers=brokers, quiet=quiet)
+
+
 @contextmanager
-def _said_why(logs: clientlog.ClientLog) -> Iterator[None]:
+def _said_why(settings: Settings, logs: clientlog.ClientLog) -> Iterator[None]:
     """A broker that turns us away looks like one that is away: the call times out, only the client's log knows."""
     try:
         yield
     except Unavailable as error:
-        if logs.refusal is not None:
-            raise translate(logs.refusal, "asking") from error
-        raise
+        if (refusal := logs.refusal()) is not None:
+            raise refusal from error
+        # A broker that listens for something else says nothing at all.
+        protocol = settings.kafka.client.get("security.protocol", "plaintext")
+        tried = f"tried {settings.kafka.bootstrap_servers} with security.protocol = {protocol}"
+        raise Unavailable(f"{error}; {tried}{logs.said and f'; {logs.said}'}") from error
 
 
 @contextmanager
 def topics(settings: Settings, log: FilteringBoundLogger) -> Iterator[Topics]:
     """The broker's topics."""
     kafka = settings.kafka
-    logs = clientlog.ClientLog(log, "admin")
-    with _said_why(logs):
-        yield Topics(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs))
-
-
-def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
-    """The largest record that the output topics take, if the broker tells. Raises Unavailable; Refused when the
-    topics are not as a worker needs them.
-    """
-    names = settings.topics.model_dump()
-    used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]
-    with topics(settings, log) as there:
-        found = there.describe(used, Deadline.after(ASK_S))
-    return plan_limit(plan(names, found, 1))
+    logs = client_log(settings, log, "admin", quiet=True)
+    with _said_why(settings, logs):
+        yield Topics(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs), logs)
 
 
 def log_reader(settings: Settings, logs: clientlog.ClientLog) -> KafkaLogReader:
@@ -150,7 +153,7 @@ def taken_over(
         kafka.producer,
         log_topic=settings.topics.log,
         register=register,
-        logs=clientlog.ClientLog(log, "publisher"),
+        logs=client_log(settings, log, "publisher"),
         nbytes=nbytes,
     )
     return KafkaLogWriter(made, settings.topics.log, deadline or Deadline.after(_TAKE_S), also)
@@ -158,13 +161,13 @@ def taken_over(
 
 def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) -> list[bytes | None]:
     """About the last so many prospects. Raises Unavailable, Refused."""
-    made = _reader_options(settings, clientlog.ClientLog(log, "sample"))
+    made = _reader_options(settings, client_log(settings, log, "sample"))
     return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
 
 
 def requests(settings: Settings, log: FilteringBoundLogger) -> Requests:
     """The requests topic, and who publishes by it."""
-    kafka, logs = settings.kafka, clientlog.ClientLog(log, "requests")
+    kafka, logs = settings.kafka, client_log(settings, log, "requests")
     made = options.requests_options(
         kafka.bootstrap_servers,
         kafka.client,
@@ -207,10 +210,10 @@ def reading(
     settings: Settings, log: FilteringBoundLogger, topic: str = "", partition: int = 0
 ) -> Iterator[LogReader]:
     """The log, or a partition of another topic, for commands that read it by themselves."""
-    logs = clientlog.ClientLog(log, "follower")
+    logs = client_log(settings, log, "follower", quiet=True)
     reader = KafkaLogReader(_reader_options(settings, logs), topic or settings.topics.log, partition)
     try:
-        with _said_why(logs):
+        with _said_why(settings, logs):
             yield reader
     finally:
         reader.close()
@@ -226,12 +229,17 @@ def worker(
 ) -> tuple[Worker, Follower]:
     """A worker and the follower that it judges by; start the follower before running the worker."""
     kafka, topics = settings.kafka, settings.topics
+    brokers = clientlog.Brokers()
+
+    def logs(client: str) -> clientlog.ClientLog:
+        return client_log(settings, log, client, brokers=brokers)
+
     follower = Follower(
-        lambda: log_reader(settings, clientlog.ClientLog(log, "follower")),
+        lambda: log_reader(settings, logs("follower")),
         start=settings.lists.start,
         keeper=_keeper(settings, log),
         on_swap=lambda index, s, stall_s: _swapped(index, s, stall_s, follower, counters, log),
-        on_trouble=lambda text: log.warning("following the log", trouble=text),
+        on_trouble=Trouble(log, "the log cannot be followed, trying again", "the log is followed").tell,
     )
     source = Source(
         options.consumer_options(
@@ -240,13 +248,14 @@ def worker(
             kafka.consumer,
             group_id=settings.worker.group_id,
             protocol=kafka.group_protocol,
-            logs=clientlog.ClientLog(log, "consumer"),
+            logs=logs("consumer"),
         ),
         topics.prospects,
         topics.log,
         lambda event, partitions: _moved(event, partitions, counters, log),
         counters.polls_again,
     )
+    of_producer = logs("producer")
     session = Session(
         options.producer_options(
             kafka.bootstrap_servers,
@@ -254,10 +263,11 @@ def worker(
             kafka.producer,
             transactional_id=f"scrub-{settings.worker.group_id}-{identity}",
             max_bytes=record_limit,
-            logs=clientlog.ClientLog(log, "producer"),
+            logs=of_producer,
         ),
         topics.allowed,
         topics.blocked,
+        of_producer.denied,
     )
     made = Worker(
         source,

@@ -26,6 +26,7 @@ from stream_scrub.lists.follow import Follower
 from stream_scrub.model import Deadline, Verdict
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.trouble import Trouble
 from stream_scrub.scrub.batch import Batch, Scrubber
 
 _IDLE_S = 0.1
@@ -37,6 +38,7 @@ _OPEN_S = 5.0
 _RETRY_S = 1.0
 _PREFLIGHT_S = 20.0  # `supervise` asks for the topics, and waits before it asks again
 _SLOWEST_S = 50e-6  # a prospect whose every look-up goes to the reference libraries
+_NORMAL = 2  # batches in a row that a rebalance may cost
 _SUMMARY_EVERY_S = 60.0
 _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S, _ASK_S = 5.0, 1.0
@@ -97,7 +99,7 @@ class Worker:
         self._limit = record_limit
         self._largest = 0
         self._trouble: ScrubError | None = None
-        self._last_told = ""
+        self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = float("-inf")
         self._summed_at = time.monotonic()
         self._summed: Counter[str] = Counter()
@@ -162,14 +164,16 @@ class Worker:
 
     def _open_session(self, stopping: threading.Event) -> None:
         """Take over the transactional id before any partition. Raises Refused."""
+        trouble = Trouble(self._log, "opening the session, trying again", "session open")
         while not stopping.is_set():
             try:
                 self._session.open(Deadline.after(_OPEN_S))
             except (Unavailable, Uncertain) as error:
                 self._counters.waits("session", str(error))
-                self._log.warning("opening the session, trying again", why=str(error))
+                trouble.tell(str(error))
                 stopping.wait(_RETRY_S)
             else:
+                trouble.end()
                 return
 
     def _wait_for_news(self, stale: StaleIndex, stopping: threading.Event) -> None:
@@ -220,6 +224,7 @@ class Worker:
         counters.queued = self._session.queued
         offsets = self._source.offsets(partitions, messages, index.position)
         took = self._session.commit(offsets, self._source.metadata, Deadline.after(_COMMIT_S))
+        self._failing.end()
         counters.emitted(
             batch.tally, time.perf_counter() - started, took.offsets_s, took.commit_s, _age_s(messages[0])
         )
@@ -266,13 +271,11 @@ class Worker:
             self._lower_limit()
         self._counters.gave_up(error)
         self._trouble = error
-        if isinstance(error, Migrated):
+        # In the middle of a rebalance the coordinator answers nothing else: that is no outage yet.
+        if isinstance(error, Migrated | Unavailable) and self._counters.failures <= _NORMAL:
             self._log.info("batch given up", why=str(error))
-        elif str(error) != self._last_told or self._counters.failures == 1:
-            self._log.warning(
-                "batch given up, trying again", why=str(error), failures=self._counters.failures
-            )
-        self._last_told = str(error)
+        else:
+            self._failing.tell(str(error), failures=self._counters.failures)
 
     def _lower_limit(self) -> None:
         """The largest record of the refused batch is too large for its topic; next time it goes without its stamp."""

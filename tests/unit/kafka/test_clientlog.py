@@ -7,8 +7,9 @@ import pytest
 import structlog
 from confluent_kafka import Consumer, KafkaError
 
-from stream_scrub.kafka.clientlog import ClientLog
+from stream_scrub.kafka.clientlog import Brokers, ClientLog
 from stream_scrub.kafka.embedded import EmbeddedKafka
+from tests.support.worker import wait_until
 
 REFUSED = "127.0.0.1:9092/{}: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)"
 UP = '{"brokers":{"127.0.0.1:9092/1":{"nodename":"127.0.0.1:9092","state":"UP"}}}'
@@ -66,17 +67,57 @@ def test_an_idle_connection_closed_by_the_broker_is_no_news(client, lines):
     assert lines == []
 
 
-def test_a_broker_that_turns_the_client_away_is_named_with_its_reason(client, lines):
+def test_a_broker_that_turns_the_client_away_is_named_with_its_reason(lines):
     """A wrong password would look like a broker that does not answer."""
     error = KafkaError(
         KafkaError._AUTHENTICATION, "sasl_ssl://kafka:9093/bootstrap: SASL authentication error: no"
     )
+    client = ClientLog(structlog.get_logger(), "consumer", properties={"sasl.username": "scrubber"})
     for _ in range(3):
         client.properties()["error_cb"](error)
+    wait_until(lambda: bool(lines), 5)
 
-    assert [line["event"] for line in lines] == ["broker turns us away", "broker is away"]
-    assert lines[0]["broker"] == "kafka:9093"
-    assert client.refusal is error
+    (line,) = lines
+    assert (line["event"], line["broker"]) == ("broker turns us away", "kafka:9093")
+    assert "connecting as user scrubber" in line["why"] and "sasl.*" in line["why"]
+    assert str(client.refusal()) == line["why"]
+
+
+def test_clients_of_one_process_say_each_thing_once_between_them(lines):
+    """A broker's outage would be told by every client of every worker, and nobody would find the line that matters."""
+    brokers = Brokers()
+    clients = [ClientLog(structlog.get_logger(), name, brokers=brokers) for name in ("consumer", "producer")]
+    for _ in range(2):
+        for each in clients:
+            say(each, REFUSED.format("1"))
+            each.properties()["stats_cb"]('{"brokers":{}}')
+        for each in clients:
+            each.properties()["stats_cb"](UP)
+
+    assert [line["event"] for line in lines] == ["broker is away", "broker is back"] * 2
+
+
+def test_a_client_that_never_comes_back_does_not_speak_for_the_others(lines):
+    """Away and back would take turns every few seconds, although nothing changes."""
+    brokers = Brokers()
+    well, stuck = (ClientLog(structlog.get_logger(), name, brokers=brokers) for name in ("a", "b"))
+    for _ in range(5):
+        for each in (well, stuck):
+            say(each, REFUSED.format("1"))
+        well.properties()["stats_cb"](UP)
+    assert [line["event"] for line in lines].count("broker is back") == 5
+    say(stuck, REFUSED.format("1"))
+    assert lines[-1]["event"] == "broker is back"
+
+
+def test_a_quiet_client_keeps_what_it_would_say(lines):
+    """A command would say the same thing twice, or not at all."""
+    client = ClientLog(structlog.get_logger(), "admin", quiet=True)
+    say(client, REFUSED.format("1"))
+    say(client, "something else", facility="OFFSET", level=logging.WARNING)
+
+    assert lines == []
+    assert client.said.startswith("127.0.0.1:9092: Connect to") and client.refusal() is None
 
 
 def test_other_lines_are_passed_on_once_whatever_their_numbers(client, lines):
@@ -87,6 +128,16 @@ def test_other_lines_are_passed_on_once_whatever_their_numbers(client, lines):
     say(client, "chatter", facility="MAXPOLL", level=logging.INFO)
 
     assert [line["kind"] for line in lines] == ["OFFSET", "MAXPOLL"]
+
+
+def test_the_topic_that_a_transaction_may_not_touch_is_kept_for_the_error(client, lines):
+    """The error says that some topic is closed, and the user would have to guess which of the two outputs."""
+    text = 'TxnCoordinator/1: Failed to add partition "prospects.allowed" [1] to transaction: Broker: Topic authorization failed'
+    say(client, text, facility="ADDPARTS", level=logging.WARNING)
+    say(client, "Current transaction failed in state InTransaction: no", facility="TXNERR")
+
+    assert lines == []
+    assert (client.denied(), client.denied()) == ("prospects.allowed", "")
 
 
 def test_nothing_is_ever_raised_into_the_client(lines):

@@ -72,8 +72,8 @@ def test_the_text_says_what_was_done_what_to_change_and_the_client_s_own_words()
     )
 
     assert str(error) == (
-        "consuming prospects: the right to READ the consumer group ([worker] group_id) is missing "
-        "(GROUP_AUTHORIZATION_FAILED: denied)"
+        "consuming prospects: the right to READ the group ([worker] group_id, for requests [lists] requests_group) "
+        "is missing: grant it (docs/operator.md, Rights) (GROUP_AUTHORIZATION_FAILED: denied)"
     )
 
 

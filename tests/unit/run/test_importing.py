@@ -1,6 +1,7 @@
 """`lists import` from a file to the log in memory: what is published, what is refused, and what is told of it."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -57,6 +58,8 @@ def log(monkeypatch):
 
     made.meanwhile = []
     monkeypatch.setattr(importing.wiring, "log_writer", log_writer)
+    monkeypatch.setattr(importing.wiring, "topics", lambda *_: nullcontext())
+    monkeypatch.setattr(importing.preflight, "need", lambda *_: None)
     monkeypatch.setattr(importing.ownership, "leave_to_daemon", lambda *_: None)
     monkeypatch.setattr(importing.archiving, "keep_rules", lambda *_: None)
     made.replayed = lambda: replayed(None, None, keep_ends=True)

@@ -1,0 +1,47 @@
+"""What must be there before a worker, a publisher or an import begins: the rights, and the topics as they must be."""
+
+from typing import Literal
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Refused
+from stream_scrub.kafka.rights import Rights
+from stream_scrub.kafka.topics import Topics, plan
+from stream_scrub.kafka.topics import record_limit as plan_limit
+from stream_scrub.model import Deadline
+from stream_scrub.run import wiring
+
+Role = Literal["worker", "import", "publish"]
+
+
+def need(there: Topics, settings: Settings, role: Role) -> None:
+    """See that the brokers give us every right of a role, as far as they tell. Raises Refused, naming all that are
+    missing; Unavailable.
+    """
+    topics, group = settings.topics, settings.worker.group_id
+    rights = {
+        "worker": Rights((topics.prospects, topics.log), (topics.allowed, topics.blocked), (group,)),
+        "import": Rights((topics.log,), (topics.log,), (group,)),
+        "publish": Rights(
+            (topics.log, topics.requests),
+            (topics.log, topics.refused),
+            (group, settings.lists.requests_group),
+        ),
+    }
+    if lacking := there.lacking(rights[role], Deadline.after(wiring.ASK_S)):
+        user = settings.kafka.client.get("sasl.username", "")
+        who = f"user {user}" if user else "this client"
+        raise Refused(f"{who} has no right {' nor '.join(lacking)}: see Rights in docs/operator.md")
+
+
+def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
+    """The largest record that the output topics take, if the broker tells. Raises Unavailable; Refused when the
+    topics, or the rights to them, are not as a worker needs them.
+    """
+    names = settings.topics.model_dump()
+    used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]
+    with wiring.topics(settings, log) as there:
+        need(there, settings, "worker")
+        found = there.describe(used, Deadline.after(wiring.ASK_S))
+    return plan_limit(plan(names, found, 1))

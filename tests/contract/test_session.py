@@ -1,0 +1,30 @@
+"""The session on the embedded broker: what a producer's death may not do to the worker."""
+
+import time
+
+from confluent_kafka import KafkaError
+
+from stream_scrub.kafka.embedded import Api, EmbeddedKafka
+from stream_scrub.kafka.session import Session
+from stream_scrub.model import Deadline
+
+
+def test_a_producer_that_died_unnoticed_is_replaced():
+    """The client raises a fatal error once more from whatever is called next: the worker would end with a traceback in
+    the middle of a cluster's recovery, as one did when a broker was killed under it."""
+    with EmbeddedKafka() as broker:
+        for topic in ("allowed", "blocked"):
+            broker.create_topic(topic, 1)
+        options = {"bootstrap.servers": broker.bootstrap, "transactional.id": "t", "log_level": 0}
+        session = Session(options, "allowed", "blocked")
+        session.open(Deadline.after(10))
+        producer = session._ready()
+        producer.begin_transaction()
+        broker.push_errors(Api.ADD_PARTITIONS_TO_TXN, [KafkaError.INVALID_PRODUCER_EPOCH])
+        producer.produce("allowed", b"a prospect", partition=0)
+        time.sleep(1.5)  # it has failed, and nobody has asked
+
+        session.recover(reopen=True, deadline=Deadline.after(10))
+
+        assert session._ready() is not producer and session.reopened == 1
+        session.close(Deadline.after(5))
