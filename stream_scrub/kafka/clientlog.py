@@ -222,8 +222,7 @@ class ClientLog(logging.Handler):
         """Beside the client's poll, which must not wait for the answer."""
 
         def tell() -> None:
-            with suppress(Exception):
-                self._log.error("broker turns us away", broker=broker, why=str(self._refused(broker, error)))
+            self._log.error("broker turns us away", broker=broker, why=str(self._refused(broker, error)))
 
         threading.Thread(target=tell, name="refusal", daemon=True).start()
 

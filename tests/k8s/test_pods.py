@@ -169,7 +169,10 @@ def longest_worker_end_s() -> float:
 
 
 def longest_publisher_end_s() -> float:
-    transaction = 2 * (writer._COMMIT_S + bounded.GRACE_S)
+    commit_s = (
+        options.publish_timeout_ms(0) / 1000 + writer._LATE_S
+    )  # a large list may take longer, and be killed
+    transaction = 2 * (commit_s + bounded.GRACE_S)
     return desk._REACH_S + 2 * transaction
 
 
