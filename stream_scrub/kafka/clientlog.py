@@ -222,7 +222,8 @@ class ClientLog(logging.Handler):
         """Beside the client's poll, which must not wait for the answer."""
 
         def tell() -> None:
-            self._log.error("broker turns us away", broker=broker, why=str(self._refused(broker, error)))
+            with suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
+                self._log.error("broker turns us away", broker=broker, why=str(self._refused(broker, error)))
 
         threading.Thread(target=tell, name="refusal", daemon=True).start()
 

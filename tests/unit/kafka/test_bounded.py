@@ -33,7 +33,7 @@ def threads() -> int:
 def test_a_call_that_comes_back_late_leaves_nothing_behind(monkeypatch):
     """Every overrun of an overloaded hour would keep a producer with its connections, threads and queues for ever: a
     worker was seen to hold three times its memory and twice its files after one."""
-    monkeypatch.setattr(bounded, "_GRACE_S", 0.1)
+    monkeypatch.setattr(bounded, "GRACE_S", 0.1)
     before = threads()
     caller, client = Caller(), Client()
     with pytest.raises(Uncertain):
