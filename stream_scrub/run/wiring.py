@@ -230,6 +230,7 @@ def worker(
     """A worker and the follower that it judges by; start the follower before running the worker."""
     kafka, topics = settings.kafka, settings.topics
     brokers = clientlog.Brokers()
+    trouble = Trouble(log, "the log cannot be followed, trying again", "the log is followed")
 
     def logs(client: str) -> clientlog.ClientLog:
         return client_log(settings, log, client, brokers=brokers)
@@ -239,7 +240,8 @@ def worker(
         start=settings.lists.start,
         keeper=_keeper(settings, log),
         on_swap=lambda index, s, stall_s: _swapped(index, s, stall_s, follower, counters, log),
-        on_trouble=Trouble(log, "the log cannot be followed, trying again", "the log is followed").tell,
+        on_trouble=trouble.tell,
+        on_followed=trouble.end,
     )
     source = Source(
         options.consumer_options(
