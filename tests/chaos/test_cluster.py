@@ -15,6 +15,7 @@ from tests.support.outcome import ages, compare, count, ends
 from tests.support.prospects import french_mobiles, true_number
 from tests.support.stage import Stage, expected_by
 from tests.support.users import IMPORTER, PRODUCER, WORKER, kafka_users
+from tests.support.watch import LISTEN, Watched
 from tests.support.worker import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -55,7 +56,10 @@ def come_out(cluster: Kafka, stage: Stage) -> int:
 def test_brokers_are_killed_in_rotation(cluster, stages):
     """A broker's crash is an ordinary Tuesday: with three of them it must cost seconds of delay, and no lead."""
     stage = placed(cluster, stages)
-    workers = [stage.worker(f"w{n}", client=cluster.user(WORKER)).start() for n in range(2)]
+    workers = [
+        stage.worker(f"w{n}", client=cluster.user(WORKER), http__listen=LISTEN).start() for n in range(2)
+    ]
+    pages = [Watched(worker) for worker in workers]
     for worker in workers:
         wait_until(lambda w=worker: w.logged("partitions assigned"), 90)
     load = Load(cluster.user(PRODUCER), stage.topics["prospects"], NUMBERS, PER_S)
@@ -66,9 +70,12 @@ def test_brokers_are_killed_in_rotation(cluster, stages):
         before = come_out(cluster, stage)
         killed.append(time.time())
         cluster.nodes[round_ % 3].kill()
-        time.sleep(4)
+        for _ in range(4):
+            assert all(page.status("/livez") == 200 for page in pages), "an outage is no reason to restart"
+            time.sleep(1)
         cluster.start()
         cluster.settle()
+        wait_until(lambda: all(page.status("/readyz") == 200 for page in pages), 60, every=1)
         wait_until(lambda before=before: come_out(cluster, stage) > before + PER_S, 90, every=1)
     sent = load.finish()
     wait_until(lambda: come_out(cluster, stage) >= sent, 120, every=1)
