@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
 from stream_scrub.errors import Refused
@@ -59,16 +59,22 @@ class Topics:
 
     def lacking(self, rights: Rights, deadline: Deadline) -> list[str]:
         """The rights that are missing, in words. Raises Unavailable, Refused."""
-        self._all(deadline)
+        cluster = self._cluster(deadline)
+        if cluster.controller_id not in cluster.brokers:
+            return []  # nobody would answer (the embedded broker has none): what is missing is said where it is missed
         return missing(self._admin, rights, deadline)
 
     def _all(self, deadline: Deadline) -> dict[str, Any]:
-        """Every topic that may be seen, by name. Asked for in short turns: that a broker turns us away is only heard
+        """Every topic that may be seen, by name."""
+        return self._cluster(deadline).topics
+
+    def _cluster(self, deadline: Deadline) -> ClusterMetadata:
+        """Brokers, and the topics that may be seen. Asked for in short turns: that a broker turns us away is only heard
         between them, and not by the call, which would wait on.
         """
         while True:
             try:
-                return self._admin.list_topics(timeout=max(0.1, deadline.left(_TURN_S))).topics
+                return self._admin.list_topics(timeout=max(0.1, deadline.left(_TURN_S)))
             except KafkaException as error:
                 self._admin.poll(_KNOWN_AGAIN_S)
                 if self._logs is not None and (refusal := self._logs.refusal()) is not None:

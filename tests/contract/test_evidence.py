@@ -190,7 +190,7 @@ def test_a_flipped_bit_on_the_brokers_disk_is_found_and_the_rest_is_proven(told)
     """The evidence could be changed where it is stored, and the first fault would hide all others."""
     broker, topic = told.broker, told.stage.topics["log"]
     broker.stop()
-    (file,) = broker.folder.glob(f"log/{topic}-0/*.log")
+    (file,) = broker.folder.glob(f"*/log/{topic}-0/*.log")
     stored = bytearray(file.read_bytes())
     stored[len(stored) // 2] ^= 1
     file.write_bytes(stored)
