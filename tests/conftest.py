@@ -3,9 +3,13 @@
 A test that asks for `kafka`, `own_kafka` or `topic` carries the marker `kafka` by that alone.
 """
 
+import fcntl
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -17,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
 
+ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 TIMED = ("tests/chaos/", "tests/contract/test_demo.py")
 NO_KAFKA = "no real Kafka"
 REAL = {"kafka", "own_kafka", "topic"}
@@ -39,6 +44,32 @@ class _ByModule(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return "timed" if nodeid.startswith(TIMED) else super()._split_scope(nodeid)
+
+
+@contextmanager
+def _locked(name: str, how: int) -> Iterator[None]:
+    with (Path(tempfile.gettempdir()) / name).open("a") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """What promises a time has the machine for itself: the other process waits before its next test."""
+    run = getattr(item.config, "workerinput", {}).get("testrunuid")
+    if run is None:
+        return (yield)
+    with ExitStack() as held:
+        # Whoever wants to be alone keeps the door, so that nobody else comes in while he waits for the room.
+        door = held.enter_context(ExitStack())
+        door.enter_context(_locked(f"stream-scrub-{run}-door.lock", fcntl.LOCK_EX))
+        alone = item.nodeid.startswith(ALONE)
+        held.enter_context(
+            _locked(f"stream-scrub-{run}-room.lock", fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        )
+        if not alone:
+            door.close()
+        return (yield)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByModule:
