@@ -134,7 +134,7 @@ class Session:
     def idle(self) -> None:
         """While there is nothing to emit: let the client tell what it has to. It would pile up, 100 MB a day."""
         if self._producer is not None:
-            self._producer.poll(0)
+            _serve(self._producer)
 
     @property
     def queued(self) -> int:

@@ -24,8 +24,8 @@ REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 __all__ = ["Message", "Source"]
 
-# What is committed with an offset: the log, and the position on it that the records before were judged by.
 _FORM = b"CGMDv2:"  # what group metadata begins with
+# What is committed with an offset: the log, and the position on it that the records before were judged by.
 _NOTE = re.compile(r"index=(\d+) log=(.+)")
 
 

@@ -1,7 +1,9 @@
 """The session on the embedded broker: what a producer's death may not do to the worker."""
 
 import time
+from collections.abc import Iterator
 
+import pytest
 from confluent_kafka import KafkaError
 
 from stream_scrub.kafka.embedded import Api, EmbeddedKafka
@@ -9,9 +11,9 @@ from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline
 
 
-def test_a_producer_that_died_unnoticed_is_replaced():
-    """The client raises a fatal error once more from whatever is called next: the worker would end with a traceback in
-    the middle of a cluster's recovery, as one did when a broker was killed under it."""
+@pytest.fixture
+def dead() -> Iterator[Session]:
+    """A session whose producer has failed for good, which nobody has noticed yet."""
     with EmbeddedKafka() as broker:
         for topic in ("allowed", "blocked"):
             broker.create_topic(topic, 1)
@@ -23,8 +25,23 @@ def test_a_producer_that_died_unnoticed_is_replaced():
         broker.push_errors(Api.ADD_PARTITIONS_TO_TXN, [KafkaError.INVALID_PRODUCER_EPOCH])
         producer.produce("allowed", b"a prospect", partition=0)
         time.sleep(1.5)  # it has failed, and nobody has asked
-
-        session.recover(reopen=True, deadline=Deadline.after(10))
-
-        assert session._ready() is not producer and session.reopened == 1
+        yield session
         session.close(Deadline.after(5))
+
+
+def test_a_producer_that_died_unnoticed_is_replaced(dead):
+    """The client raises a fatal error once more from whatever is called next: the worker would end with a traceback in
+    the middle of a cluster's recovery, as one did when a broker was killed under it."""
+    producer = dead._ready()
+
+    dead.recover(reopen=True, deadline=Deadline.after(10))
+
+    assert dead._ready() is not producer and dead.reopened == 1
+
+
+def test_a_producer_that_died_is_no_end_of_an_idle_worker(dead):
+    """A worker without prospects, or one that holds, would end with a traceback."""
+    dead.idle()
+
+    dead.recover(reopen=True, deadline=Deadline.after(10))
+    assert dead.reopened == 1
