@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -20,6 +20,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
+from tests.support.absent import absent, tell
 
 ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 TIMED = ("tests/chaos/", "tests/contract/test_demo.py")
@@ -88,20 +89,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for line in figures:
             terminalreporter.line(line)
-    skipped = [
-        report for report in terminalreporter.stats.get("skipped", []) if NO_KAFKA in str(report.longrepr)
-    ]
-    if skipped:
-        terminalreporter.section("real Apache Kafka")
-        terminalreporter.line(f"{len(skipped)} tests were skipped: {NO_KAFKA} here. To run them, {HOW}.")
-        terminalreporter.line("STREAM_SCRUB_REQUIRE_KAFKA=1 makes that a failure.")
-
-
-def _absent(error: NoKafka) -> NoReturn:
-    reason = f"{NO_KAFKA}: {error}"
-    if os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    tell(terminalreporter, "real Apache Kafka", NO_KAFKA, HOW)
 
 
 def started(**options: Any) -> Kafka:
@@ -110,7 +98,7 @@ def started(**options: Any) -> Kafka:
     try:
         return kafka.__enter__()
     except NoKafka as error:
-        _absent(error)
+        absent(f"{NO_KAFKA}: {error}")
 
 
 @pytest.fixture(scope="session")

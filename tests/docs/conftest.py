@@ -8,6 +8,7 @@ import pytest
 
 from tests.kafka.broker import NoKafka
 from tests.kafka.jars import run
+from tests.support.absent import absent, tell
 
 NO_KCAT = "no kcat"
 HOW = "install kcat (Debian: apt-get install kcat)"
@@ -30,18 +31,10 @@ def kcat() -> str:
         except NoKafka as error:
             why = str(error)
     found = shutil.which("kcat")
-    if found is not None:
-        return found
-    reason = f"{NO_KCAT}: {why}"
-    if os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    if found is None:
+        absent(f"{NO_KCAT}: {why}")
+    return found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = terminalreporter.stats.get("skipped", [])
-    skipped = [report for report in reports if NO_KCAT in str(report.longrepr)]
-    if skipped:
-        terminalreporter.section("kcat")
-        terminalreporter.line(f"{len(skipped)} tests were skipped: {NO_KCAT} here. To run them, {HOW}.")
-        terminalreporter.line("STREAM_SCRUB_REQUIRE_KAFKA=1 makes that a failure.")
+    tell(terminalreporter, "kcat", NO_KCAT, HOW)

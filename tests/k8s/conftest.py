@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import yaml
@@ -10,6 +9,7 @@ import yaml
 from tests.k8s import kustomize as tool
 from tests.k8s.kustomize import NO_KUSTOMIZE, ROOT
 from tests.k8s.manifests import Object, Overlay
+from tests.support.absent import absent
 
 OVERLAYS = ("local", "production")
 NO_CRDS = "no definitions of custom resources"
@@ -20,19 +20,13 @@ CRDS_HOW = (
 )
 
 
-def _absent(reason: str) -> NoReturn:
-    if os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def kustomize() -> str:
     """The path of kustomize; without one the test is skipped, or fails with STREAM_SCRUB_REQUIRE_KAFKA=1."""
     try:
         return tool.find()
     except tool.NoKustomize as error:
-        _absent(str(error))
+        absent(str(error))
 
 
 _BUILT: dict[str, Overlay] = {}

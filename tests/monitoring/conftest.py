@@ -1,10 +1,9 @@
 """Prometheus for the tests of alerts and dashboard; without one they are skipped, or fail where real parts are required."""
 
-import os
-
 import pytest
 
 from tests.monitoring.prometheus import HOW, NoPrometheus, find
+from tests.support.absent import absent, tell
 
 NONE_HERE = "no Prometheus"
 
@@ -13,10 +12,7 @@ def _found(tool: str) -> str:
     try:
         return find(tool)
     except NoPrometheus as error:
-        reason = f"{NONE_HERE}: {error}"
-    if os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+        absent(f"{NONE_HERE}: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +28,4 @@ def prometheus() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = terminalreporter.stats.get("skipped", [])
-    skipped = [report for report in reports if NONE_HERE in str(report.longrepr)]
-    if skipped:
-        terminalreporter.section("Prometheus")
-        terminalreporter.line(f"{len(skipped)} tests were skipped: {NONE_HERE} here. To run them, {HOW}.")
-        terminalreporter.line("STREAM_SCRUB_REQUIRE_KAFKA=1 makes that a failure.")
+    tell(terminalreporter, "Prometheus", NONE_HERE, HOW)

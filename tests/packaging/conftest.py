@@ -6,28 +6,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import pytest
 
 from tests.packaging.builder import HOW, ROOT, Image, NoImage, run
+from tests.support.absent import absent, tell
 
 NO_IMAGE = "no image can be built"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = terminalreporter.stats.get("skipped", [])
-    skipped = [report for report in reports if NO_IMAGE in str(report.longrepr)]
-    if skipped:
-        terminalreporter.section("the image")
-        terminalreporter.line(f"{len(skipped)} tests were skipped: {NO_IMAGE} here. To run them, {HOW}.")
-        terminalreporter.line("STREAM_SCRUB_REQUIRE_KAFKA=1 makes that a failure.")
-
-
-def _absent(reason: str) -> NoReturn:
-    if os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    tell(terminalreporter, "the image", NO_IMAGE, HOW)
 
 
 class Built(NamedTuple):
@@ -73,7 +63,7 @@ def image() -> Iterator[Image]:
     try:
         made.__enter__()
     except NoImage as error:
-        _absent(f"{NO_IMAGE}: {error}")
+        absent(f"{NO_IMAGE}: {error}")
     yield made
     made.__exit__(None, None, None)
 
@@ -84,16 +74,16 @@ def compose_reader() -> list[str]:
     docker = shutil.which("docker")
     if docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
         return [docker, "compose", "--file", str(ROOT / "compose.yaml"), "config", "--format", "json"]
-    if shutil.which("go"):
-        return [
-            "go",
-            "run",
-            "-C",
-            str(ROOT / "tests" / "packaging" / "compose"),
-            ".",
-            str(ROOT / "compose.yaml"),
-        ]
-    _absent("nothing reads compose files here: install Docker's compose plugin, or go")
+    if shutil.which("go") is None:
+        absent("nothing reads compose files here: install Docker's compose plugin, or go")
+    return [
+        "go",
+        "run",
+        "-C",
+        str(ROOT / "tests" / "packaging" / "compose"),
+        ".",
+        str(ROOT / "compose.yaml"),
+    ]
 
 
 @pytest.fixture
