@@ -144,7 +144,7 @@ class Follower:
                 "log-unsealed", f"log offset {self._replay.unsealed}: parts of a delta without its seal"
             )
         index = self.index
-        if index.position < 0:
+        if not index.registers:  # there may be rules already
             raise StaleIndex(
                 "no-seal", "the opposition log holds no list yet: import one with `stream-scrub lists import`"
             )

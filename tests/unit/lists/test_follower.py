@@ -13,7 +13,10 @@ from stream_scrub.lists.follow import Follower, replay_to_end
 from stream_scrub.lists.publish import publish, records_of
 from stream_scrub.lists.wire import Source
 from stream_scrub.model import Deadline, RegisterKind
+from tests.fakes import law
+from tests.fakes.evidence import keep_rules
 from tests.fakes.log import Log, Reader, Writer
+from tests.fakes.publisher import Publisher
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 SOURCE = Source("list.csv", "ab" * 32)
@@ -68,6 +71,18 @@ def test_before_it_has_read_anything_no_index_is_usable():
 def test_an_empty_log_is_no_list(following):
     """A worker started before the first import would allow everybody."""
     follower = following(Reader(Log()))
+
+    until(lambda: follower.lag_s is not None)
+    assert cause(follower) == "no-seal"
+
+
+def test_a_log_with_nothing_but_rules_is_no_list(following):
+    """A publisher puts its rules on a new log before any list: a worker would be ready, and its operator believe that
+    prospects are scrubbed.
+    """
+    publisher = Publisher(Log())
+    keep_rules(publisher, law.OPT_IN)
+    follower = following(Reader(publisher.log))
 
     until(lambda: follower.lag_s is not None)
     assert cause(follower) == "no-seal"
