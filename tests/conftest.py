@@ -47,9 +47,15 @@ class _ByModule(LoadScopeScheduling):
         return "timed" if nodeid.startswith(TIMED) else super()._split_scope(nodeid)
 
 
+def _lock_file(config: pytest.Config, name: str) -> Path | None:
+    """A file that both processes of this run know; None where there is but one."""
+    run = getattr(config, "workerinput", {}).get("testrunuid")
+    return None if run is None else Path(tempfile.gettempdir()) / f"stream-scrub-{run}-{name}.lock"
+
+
 @contextmanager
-def _locked(name: str, how: int) -> Iterator[None]:
-    with (Path(tempfile.gettempdir()) / name).open("a") as file:
+def _locked(path: Path, how: int) -> Iterator[None]:
+    with path.open("a") as file:
         fcntl.flock(file, how)
         yield
 
@@ -57,20 +63,25 @@ def _locked(name: str, how: int) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """What promises a time has the machine for itself: the other process waits before its next test."""
-    run = getattr(item.config, "workerinput", {}).get("testrunuid")
-    if run is None:
+    door_file, room_file = _lock_file(item.config, "door"), _lock_file(item.config, "room")
+    if door_file is None or room_file is None:
         return (yield)
     with ExitStack() as held:
         # Whoever wants to be alone keeps the door, so that nobody else comes in while he waits for the room.
         door = held.enter_context(ExitStack())
-        door.enter_context(_locked(f"stream-scrub-{run}-door.lock", fcntl.LOCK_EX))
+        door.enter_context(_locked(door_file, fcntl.LOCK_EX))
         alone = item.nodeid.startswith(ALONE)
-        held.enter_context(
-            _locked(f"stream-scrub-{run}-room.lock", fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        )
+        held.enter_context(_locked(room_file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
         if not alone:
             door.close()
         return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Whoever ends first leaves the other one alone, who needs no lock then and makes its own."""
+    for name in ("door", "room"):
+        if (file := _lock_file(session.config, name)) is not None:
+            file.unlink(missing_ok=True)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByModule:

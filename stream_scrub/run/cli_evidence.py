@@ -98,6 +98,39 @@ def verify(
     raise typer.Exit(0 if told["sound"] else 3)
 
 
+def export(
+    registers: Annotated[
+        list[str] | None, typer.Argument(metavar="[REGISTER]...", help="Which ones; default: every one.")
+    ] = None,
+    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="A folder that is there.")] = Path(),
+    position: Annotated[
+        int | None,
+        typer.Option(
+            "--at", metavar="POSITION", help="As they were there; default: at the log's end.", min=0
+        ),
+    ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="Of a corrupt log: what it held before its first fault."),
+    ] = False,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write registers as files, REGISTER.jsonl each, which lists import reads: with their ends, kind and date."""
+    from stream_scrub.run import exporting, show, telling, wiring
+
+    settings = settings_of(config, flags(bootstrap, assignments))
+    order = exporting.Order(registers or [], into, position, salvage)
+    with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
+        told = exporting.run(order, reader, settings.topics.log, stage)
+    if as_json:
+        show.machine(told)
+    else:
+        telling.exported(told)
+
+
 def explain(
     file: Annotated[
         Path | None,
@@ -185,6 +218,7 @@ def add_to(app: typer.Typer, lists_app: typer.Typer, rules_app: typer.Typer) -> 
     lists_app.command("history")(history)
     lists_app.command("at")(at)
     lists_app.command("verify")(verify)
+    lists_app.command("export")(export)
     rules_app.command("publish")(publish_rules)
     app.command("explain")(explain)
 

@@ -1,4 +1,4 @@
-"""What `evidence.py` and `explaining.py` found, in words: the same members that `--json` shows, for people."""
+"""What `evidence.py`, `exporting.py` and `explaining.py` found, in words: the same members that `--json` shows, for people."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -51,6 +51,23 @@ def at(told: Told) -> None:
                 register["source"],
             )
         console.print(table)
+
+
+def exported(told: Told) -> None:
+    """Each file, and what stands in it."""
+    console = _console()
+    table = Table("register", "kind", "numbers", "that end", "effective", box=None, pad_edge=False)
+    for register in told["registers"]:
+        counts = (f"{register['count']:,}", f"{register['ending']:,}")
+        table.add_row(register["register"], register["kind"], *counts, register["effective_at"])
+    if told["registers"]:
+        console.print(table)
+        console.print(f"written: {', '.join(each['file'] for each in told['registers'])}")
+    else:
+        console.print("the log held no register there: nothing was written")
+    if told["fault"]:
+        console.print(f"saved up to the first fault: {told['fault']}")
+    console.print(f"the log up to position {told['position']}")
 
 
 def verified(told: Told) -> None:

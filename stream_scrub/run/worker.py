@@ -301,7 +301,7 @@ class Worker:
     def _hold(self, stale: StaleIndex) -> None:
         if self._counters.hold(stale.cause, str(stale)):
             level = self._log.error if self._follower.corrupt is not None else self._log.warning
-            if self._follower.lag_s is None and not self._follower.trouble:
+            if stale.cause == "log-behind" and self._follower.lag_s is None:
                 level = self._log.info  # every start begins so
             level("holding: nothing is emitted", cause=stale.cause, why=str(stale))
 
