@@ -82,6 +82,9 @@ class Source:
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._change("assigned", partitions)
+        self._paused = (
+            True  # the client keeps one paused that went away while it was, also when it comes back
+        )
         self.partitions.update(p.partition for p in partitions)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:

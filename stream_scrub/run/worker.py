@@ -100,7 +100,7 @@ class Worker:
         self._largest = 0
         self._trouble: ScrubError | None = None
         self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
-        self._looked_at = self._asked_at = float("-inf")
+        self._looked_at = self._asked_at = self._polled_at = float("-inf")
         self._summed_at = time.monotonic()
         self._summed: Counter[str] = Counter()
 
@@ -124,6 +124,7 @@ class Worker:
             self._look()
             try:
                 if self._trouble is not None:
+                    self._look_at_index()
                     self._recover(stopping)
                 else:
                     self._step()
@@ -188,19 +189,27 @@ class Worker:
                 return
 
     def _look(self) -> None:
-        """About once a second: what only this thread may ask the clients, out of what they have at hand. While it
-        holds they fetch nothing and know of no new end: then the broker is asked, now and then and not for long.
+        """About once a second: what only this thread may ask the clients, out of what they have at hand. Where nothing
+        comes they may know of no new end, because it holds, or of a fault of theirs: then the broker is asked, now and
+        then and not for long. So a partition that is not read shows as one that waits.
         """
         now = time.monotonic()
         if now - self._looked_at < _LOOK_EVERY_S:
             return
         self._looked_at = now
-        ask = bool(self._counters.holding) and now - self._asked_at >= _ASK_EVERY_S
+        ask = now - max(self._polled_at, self._asked_at) >= _ASK_EVERY_S
         if ask:
             self._asked_at = now
         self._counters.member = self._source.is_member
         self._counters.lags = self._source.lag(Deadline.after(_ASK_S) if ask else None)
         self._counters.sessions = self._session.reopened
+
+    def _look_at_index(self) -> None:
+        """While batches fail none asks for the index: one that has grown stale meanwhile is a hold all the same."""
+        try:
+            self._usable()
+        except StaleIndex as stale:
+            self._hold(stale)
 
     def _step(self) -> None:
         """One batch, from poll to commit."""
@@ -212,6 +221,7 @@ class Worker:
             if self._counters.holding != "register":
                 self._resumed()
             return
+        self._polled_at = time.monotonic()
         counters, started = self._counters, time.perf_counter()
         counters.beat()
         counters.read += len(messages)

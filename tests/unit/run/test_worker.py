@@ -2,12 +2,13 @@
 
 import io
 import json
+import threading
 from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 
-from stream_scrub.errors import StaleIndex
+from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.model import Reason
 from stream_scrub.run import worker as module
 from stream_scrub.run.counters import Counters
@@ -80,19 +81,55 @@ def test_a_hold_is_told_once_and_its_end_with_its_length(made):
     assert ended["event"] == "hold ended" and ended["held_s"] >= 0
 
 
-def test_it_looks_once_a_second_and_asks_brokers_only_while_it_holds(made, monkeypatch):
-    """The clients would be asked for every batch, which costs, or the lag stand still for as long as a hold lasts."""
+def test_it_looks_once_a_second_and_asks_brokers_only_while_nothing_comes(made, monkeypatch):
+    """The clients would be asked for every batch, which costs, or the lag stand still for as long as a hold lasts, or as
+    a partition is not read that should be.
+    """
     now = 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    made.counters.hold("register", "x")
     for _ in range(70):  # seven seconds
         made.worker._look()
         now += 0.1
     assert made.source.asked == [True, False, False, False, False, True, False]
     assert (made.counters.lag, made.counters.member, made.counters.sessions) == (12, True, 2)
-    made.counters.resume()
     made.source.asked.clear()
     for _ in range(70):
+        made.worker._polled_at = now
         made.worker._look()
         now += 0.1
     assert set(made.source.asked) == {False}
+
+
+def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
+    """In an outage under load nobody would be woken: the alert for a hold waits for one that is never told, and the worker
+    only says that it tries again.
+    """
+    worker, stopping = made.worker, threading.Event()
+    made.source.idle = made.source.subscribe = made.source.close = lambda *_: None
+    made.source.floor = -1
+    usable = [law.index()]  # as long as there is one, then stale
+
+    def ask(_lag_s):
+        if usable:
+            return usable.pop()
+        raise StaleIndex("log-unreachable", "no broker answers")
+
+    def recover(**_):
+        if made.counters.failures > 3:
+            stopping.set()
+        raise Unavailable("asking for the leaders: no broker answers now")
+
+    worker._follower.usable = ask
+    worker._follower.rules = SimpleNamespace(texts={})
+    worker._scrubber = SimpleNamespace(rulebook=SimpleNamespace(texts={}))
+    worker._session.open = worker._session.close = lambda *_: None
+    worker._session.recover = recover
+    made.source.drop = lambda: None
+    worker._trouble = Unavailable("committing: no broker answers now")
+
+    worker.run(stopping)
+
+    assert made.counters.holding == "log-unreachable"
+    assert [line["cause"] for line in made.lines() if line["event"].startswith("holding")] == [
+        "log-unreachable"
+    ]
