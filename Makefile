@@ -26,9 +26,10 @@ SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 demo: .venv/.made
 	@$(BIN)/stream-scrub demo
 
-# Two processes: in one, what kills, waits and measures; in the other, all that can run beside it (tests/conftest.py).
+# Two processes, module by module, in the order of the folders: what kills and waits first, what computes last, so that
+# both end together. What promises a time waits until it is alone (tests/conftest.py).
 test: .venv/.made
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: .venv/.made
 	$(BIN)/ruff check .

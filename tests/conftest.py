@@ -16,14 +16,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadScopeScheduling
 
 from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
+from tests.support import prometheus as monitoring
 from tests.support.absent import absent, tell
 
 ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
-TIMED = ("tests/chaos/", "tests/contract/test_demo.py")
 NO_KAFKA = "no real Kafka"
 REAL = {"kafka", "own_kafka", "topic"}
 
@@ -38,13 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if REAL & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
-
-
-class _ByModule(LoadScopeScheduling):
-    """What kills, waits and measures runs one at a time, in one process; the rest runs beside it, module by module."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "timed" if nodeid.startswith(TIMED) else super()._split_scope(nodeid)
 
 
 def _lock_file(config: pytest.Config, name: str) -> Path | None:
@@ -84,10 +76,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             file.unlink(missing_ok=True)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByModule:
-    return _ByModule(config, log)
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     figures = [
         f"{name}: {figure}"
@@ -101,6 +89,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for line in figures:
             terminalreporter.line(line)
     tell(terminalreporter, "real Apache Kafka", NO_KAFKA, HOW)
+    monitoring.tell_skipped(terminalreporter)
 
 
 def started(**options: Any) -> Kafka:
@@ -134,6 +123,18 @@ def own_kafka(_module_kafka: Kafka) -> Iterator[Kafka]:
     _module_kafka.start()
     yield _module_kafka
     _module_kafka.resume()
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The path of promtool. Without one the test is skipped, or fails with STREAM_SCRUB_REQUIRE_KAFKA=1."""
+    return monitoring.found("promtool")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> str:
+    """The path of the server itself; as `promtool`."""
+    return monitoring.found("prometheus")
 
 
 Topic = Callable[..., str]

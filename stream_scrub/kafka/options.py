@@ -143,7 +143,9 @@ def _base(bootstrap: str, client: Properties, logs: ClientLog | None) -> dict[st
         "client.id": "stream-scrub",
         "reconnect.backoff.max.ms": 1_000,  # librdkafka's 10 s would be added to every outage
         "socket.keepalive.enable": True,  # a connection that a firewall forgot is found out
-        **(logs.properties() if logs is not None else {}),
+        **(
+            {"log_level": 0} if logs is None else logs.properties()
+        ),  # else librdkafka writes to stderr by itself
         **client,
     }
 

@@ -65,6 +65,7 @@ class Requests:
         self._next: dict[int, int] = {}
         self._polled_at = time.monotonic()
         self.missed = 0
+        self.skipped: dict[int, int] = {}
 
     def topic_id(self) -> str:
         """The id that Kafka gave the topic when it was made; empty from brokers before 2.8, which give none."""
@@ -108,14 +109,16 @@ class Requests:
 
     def begin(self, deadline: Deadline) -> None:
         """Go to what is committed, or to the oldest request there is. To be called when every older publisher has
-        been fenced. `missed` are requests that Kafka deleted before anyone read them.
+        been fenced. `missed` are requests that Kafka deleted before anyone read them, `skipped` the offsets that follow
+        on them by partition: once these are committed they are not missed again.
         """
         mine = [TopicPartition(self._topic, partition) for partition in range(self.partitions())]
-        self.missed = 0
+        self.missed, self.skipped = 0, {}
         for each in self._committed(mine, deadline, self._consumer):
             low, high = self._bounds(each.partition)
-            if each.offset >= 0:
-                self.missed += max(0, low - each.offset)
+            if 0 <= each.offset < low:
+                self.missed += low - each.offset
+                self.skipped[each.partition] = low
             # Beyond the end: what was read is gone, and what is there may be new. It is read from its beginning.
             self._next[each.partition] = each.offset if low <= each.offset <= high else low
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in self._next.items()])

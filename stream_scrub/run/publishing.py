@@ -185,16 +185,16 @@ class Publisher:
         self._desk.fence(self._own, [self._settings.topics.refused])
         self._counters.beat()
         requests.begin(Deadline.after(_BEGIN_S))
+        self._topic_id = requests.topic_id()
+        if not self._topic_id:
+            raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
+        self._beat = requests.note().beat
+        self._commit(requests.skipped)
         self._counters.missed += requests.missed
         if requests.missed:
             self._log.error(
                 "requests were deleted from their topic before they were read", count=requests.missed
             )
-        self._topic_id = requests.topic_id()
-        if not self._topic_id:
-            raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
-        self._beat = requests.note().beat
-        self._commit({})
         self._counters.beat()
         self._desk.read_on()
         self._vitals.attach(self._desk.replay, self._rulebook)

@@ -1,17 +1,23 @@
-"""Three secured brokers, everything replicated: one after another is killed under load, and no lead may notice."""
+"""Three secured brokers, everything replicated: one after another is killed under load, then all hang. No lead may
+notice, and who is on call is woken by the second alone.
+"""
 
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from confluent_kafka import KafkaException
 
 from tests.conftest import started
 from tests.kafka.broker import Kafka
 from tests.kafka.security import add_user
+from tests.monitoring.told import ALERTS, alerts
 from tests.support.load import Load
 from tests.support.outcome import ages, compare, count, ends
+from tests.support.prometheus import Prometheus
 from tests.support.prospects import french_mobiles, true_number
 from tests.support.stage import Stage, expected_by
 from tests.support.users import IMPORTER, PRODUCER, WORKER, kafka_users
@@ -24,6 +30,8 @@ ROUNDS = int(os.environ.get("STREAM_SCRUB_TEST_ROUNDS", "3"))  # ten by hand: so
 PER_S = 500
 NUMBERS = french_mobiles(5_000, seed=40)
 OPPOSED, CONSENTED = set(NUMBERS[:1_000]), set(NUMBERS)
+HURRY = 60  # minutes of an alert's patience are seconds in the hurried copy of the rules
+HOLDING = 'ALERTS{alertname="ScrubberHolding",cause="log-unreachable",hurried="yes",alertstate="firing"}'
 
 
 @pytest.fixture(scope="module")
@@ -53,32 +61,100 @@ def come_out(cluster: Kafka, stage: Stage) -> int:
         return 0
 
 
-def test_brokers_are_killed_in_rotation(cluster, stages):
-    """A broker's crash is an ordinary Tuesday: with three of them it must cost seconds of delay, and no lead."""
-    stage = placed(cluster, stages)
-    workers = [
-        stage.worker(f"w{n}", client=cluster.user(WORKER), http__listen=LISTEN).start() for n in range(2)
-    ]
-    pages = [Watched(worker) for worker in workers]
-    for worker in workers:
-        wait_until(lambda w=worker: w.logged("partitions assigned"), 90)
-    load = Load(cluster.user(PRODUCER), stage.topics["prospects"], NUMBERS, PER_S)
-    load.start()
-    wait_until(lambda: come_out(cluster, stage) > PER_S, 60, every=1)
-    killed = []
-    for round_ in range(ROUNDS):
-        before = come_out(cluster, stage)
-        killed.append(time.time())
-        cluster.nodes[round_ % 3].kill()
+def hurried(folder: Path) -> Path:
+    """The alerts once more, as they would be if every minute that they wait for were a second."""
+    scale = {"s": 1, "m": 60, "h": 3600}
+    rules = []
+    for rule in alerts().values():
+        patience = rule.get("for", "0s")
+        seconds = int(patience[:-1]) * scale[patience[-1]] / HURRY
+        rules.append(rule | {"for": f"{seconds * 1000:.0f}ms", "labels": rule["labels"] | {"hurried": "yes"}})
+    made = folder / "hurried.yaml"
+    made.write_text(yaml.safe_dump({"groups": [{"name": "hurried", "rules": rules}]}))
+    return made
+
+
+class Scene:
+    """Two workers under load, their pages, and a Prometheus that watches them."""
+
+    def __init__(self, cluster: Kafka, stages, prometheus: str, folder: Path) -> None:
+        self.cluster = cluster
+        self.stage = placed(cluster, stages)
+        self.workers = [
+            self.stage.worker(f"w{n}", client=cluster.user(WORKER), http__listen=LISTEN).start()
+            for n in range(2)
+        ]
+        self.pages = [Watched(worker) for worker in self.workers]
+        for worker in self.workers:
+            wait_until(lambda w=worker: w.logged("partitions assigned"), 90)
+        ports = [page.port for page in self.pages]
+        self.watching = Prometheus(prometheus, folder, ports, [ALERTS, hurried(folder)])
+        self.load = Load(cluster.user(PRODUCER), self.stage.topics["prospects"], NUMBERS, PER_S)
+        self.load.start()
+        wait_until(lambda: self.came_out() > PER_S, 60, every=1)
+
+    def came_out(self) -> int:
+        return come_out(self.cluster, self.stage)
+
+    def answer(self, path: str, status: int) -> bool:
+        """Whether both workers answer so."""
+        return all(page.status(path) == status for page in self.pages)
+
+    def goes_on(self) -> None:
+        """Wait until both are ready, and more comes out than before."""
+        before = self.came_out()
+        wait_until(lambda: self.answer("/readyz", 200), 60, every=1)
+        wait_until(lambda: self.came_out() > before + PER_S, 90, every=1)
+
+    def kill(self, node: int) -> float:
+        """One broker, and start it again; when it was killed."""
+        killed_at = time.time()
+        self.cluster.nodes[node].kill()
         for _ in range(4):
-            assert all(page.status("/livez") == 200 for page in pages), "an outage is no reason to restart"
+            assert self.answer("/livez", 200), "an outage is no reason to restart"
             time.sleep(1)
-        cluster.start()
-        cluster.settle()
-        wait_until(lambda: all(page.status("/readyz") == 200 for page in pages), 60, every=1)
-        wait_until(lambda before=before: come_out(cluster, stage) > before + PER_S, 90, every=1)
-    sent = load.finish()
-    wait_until(lambda: come_out(cluster, stage) >= sent, 120, every=1)
+        self.cluster.start()
+        self.cluster.settle()
+        self.goes_on()
+        return killed_at
+
+    def hang(self) -> None:
+        """All brokers, until whoever is on call has been woken, and is told that it is over."""
+        self.cluster.pause()
+        wait_until(lambda: bool(self.watching.rows(HOLDING)), 90, every=1)
+        wait_until(lambda: all(page.held_for("log-unreachable") for page in self.pages), 30, every=1)
+        assert self.answer("/livez", 200), "an outage is no reason to restart"
+        self.cluster.resume()
+        self.cluster.settle()
+        self.goes_on()
+        wait_until(lambda: not self.watching.rows(HOLDING), 30, every=1)
+
+    def paged(self) -> set[str]:
+        """What has woken somebody so far, by the alerts as they are."""
+        rows = self.watching.rows('max_over_time(ALERTS{hurried="",alertstate="firing",severity="page"}[1h])')
+        return {row["metric"]["alertname"] for row in rows}
+
+
+@pytest.fixture
+def scene(cluster, stages, prometheus, tmp_path) -> Iterator[Scene]:
+    made = Scene(cluster, stages, prometheus, tmp_path)
+    yield made
+    made.watching.stop()
+
+
+def test_brokers_are_killed_in_rotation(cluster, scene):
+    """A broker's crash is an ordinary Tuesday: with three of them it must cost seconds of delay, no lead, and nobody's
+    sleep. When none answers somebody must be woken, and nothing be lost either.
+    """
+    stage, workers = scene.stage, scene.workers
+    killed = [scene.kill(round_ % 3) for round_ in range(ROUNDS)]
+    assert scene.paged() == set()
+    before_hang = sum(len(worker.lines()) for worker in workers)
+    scene.hang()
+    assert scene.paged() == set(), "less than the minutes that the alert waits for"
+
+    sent = scene.load.finish()
+    wait_until(lambda: scene.came_out() >= sent, 120, every=1)
     wait_until(lambda: count(cluster.admin, stage.outputs) >= sent, 120, every=2)
     found = compare(
         cluster.admin, stage.topics["prospects"], *stage.outputs, expected_by(OPPOSED, CONSENTED, true_number)
@@ -91,7 +167,8 @@ def test_brokers_are_killed_in_rotation(cluster, stages):
     )
     lines = [line for worker in workers for line in worker.lines()]
     assert not any("Traceback" in str(line) for line in lines)
-    assert len(lines) < 60 + 40 * ROUNDS, f"{len(lines)} lines for {ROUNDS} crashes"
+    assert before_hang < 60 + 40 * ROUNDS, f"{before_hang} lines for {ROUNDS} crashes"
+    assert len(lines) - before_hang < 100, f"{len(lines) - before_hang} lines for one outage"
     aged = ages(cluster.admin, stage.outputs)
     worst = [max((age for at, age in aged if began <= at < began + 60), default=0) for began in killed]
     given_up = sum(str(line.get("event")).startswith("batch given up") for line in lines)

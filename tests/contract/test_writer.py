@@ -106,8 +106,10 @@ def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
     assert requests.note().beat == 2
 
 
-def test_requests_that_were_deleted_unread_are_counted(log, topic):
-    """A publisher that was away for longer than the topic keeps requests would go on as if nothing had been lost."""
+def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
+    """A publisher that was away for longer than the topic keeps requests would go on as if nothing had been lost, or wake
+    somebody for the same ones each time that it begins anew.
+    """
     bootstrap = log[0]
     asked, group = topic("asked"), f"g-{log[1]}"
     ask = Producer({"bootstrap.servers": bootstrap})
@@ -126,6 +128,10 @@ def test_requests_that_were_deleted_unread_are_counted(log, topic):
     deleted.result(20)
     requests.begin(Deadline.after(20))
     assert requests.missed == 2 and requests.lag() == 2
+    note = Note("somebody", 1, frozenset({"list"}))
+    writer(log, "list").publish([], requests.beside(note, requests.skipped))
+    requests.begin(Deadline.after(20))
+    assert requests.missed == 0 and requests.lag() == 2
     requests.close()
 
 

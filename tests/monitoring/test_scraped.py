@@ -1,21 +1,14 @@
 """A worker and a publisher, scraped by a real Prometheus with the rules: everything is there, and nothing cries wolf."""
 
-import json
-import signal
-import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.kafka.broker import free_ports
 from tests.monitoring.told import ALERTS, alerts, in_dashboard
 from tests.support.outcome import ends
+from tests.support.prometheus import Prometheus
 from tests.support.prospects import produce, prospect
 from tests.support.publisher import PublisherProcess
 from tests.support.stage import Stage
@@ -23,50 +16,6 @@ from tests.support.worker import wait_until
 
 # Of how long something takes: on a busy machine they may well be on their way.
 OF_TIME = "CommitSlow|LogLagging|RequestsSlow|SealToEnforcementSlow|SwapStall"
-CHOSEN = {"$__rate_interval": "15s", "$namespace": ".*", "$worker": ".+"}
-
-
-class Prometheus:
-    """A server on loopback that scrapes these ports each second."""
-
-    def __init__(self, binary: str, folder, ports: list[int]) -> None:
-        self.log_topic = ""
-        (port,) = free_ports(1)
-        self.address = f"http://127.0.0.1:{port}"
-        every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        targets = [{"targets": [f"127.0.0.1:{each}" for each in ports], "labels": {"namespace": "s"}}]
-        scrape = [{"job_name": "stream-scrub", "static_configs": targets}]
-        config = folder / "prometheus.yaml"
-        config.write_text(
-            yaml.safe_dump({"global": every, "rule_files": [str(ALERTS)], "scrape_configs": scrape})
-        )
-        command = [binary, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
-        command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
-        with (folder / "prometheus.log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-
-    def ask(self, path: str, **query: str) -> Any:
-        """What its API answers; None while it does not."""
-        try:
-            with urllib.request.urlopen(
-                f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-            ) as page:
-                return json.load(page)["data"]
-        except urllib.error.HTTPError as error:
-            raise AssertionError(error.read()) from error
-        except urllib.error.URLError:
-            return None
-
-    def rows(self, expression: str) -> list[dict]:
-        """The series that an expression gives now."""
-        for variable, value in CHOSEN.items():
-            expression = expression.replace(variable, value)
-        found = self.ask("query", query=expression)
-        return [] if found is None else found["result"]
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +33,7 @@ def scraped(kafka, prometheus, tmp_path_factory) -> Iterator[Prometheus]:
         stage.worker("w-0", **listen[1]) as worker,
     ):
         wait_until(lambda: publisher.ready() and worker.logged("partitions assigned"), 90)
-        server = Prometheus(prometheus, folder, ports)
+        server = Prometheus(prometheus, folder, ports, [ALERTS])
         try:
             wait_until(lambda: len(server.rows("stream_scrub_build_info")) == 2, 60)
             produce(kafka.bootstrap, stage.topics["requests"], iter([(b"k", consent)]))

@@ -16,10 +16,10 @@ class Watched:
     def __init__(self, process: WorkerProcess) -> None:
         wait_until(lambda: process.logged("listening") or not process.alive, 30)
         (line,) = [line for line in process.lines() if line["event"] == "listening"]
-        self._port = line["port"]
+        self.port = line["port"]
 
     def get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()
