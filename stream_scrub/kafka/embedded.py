@@ -127,6 +127,10 @@ class EmbeddedKafka:
         """Accept connections again."""
         self._lib.mock_broker_set_up(self._cluster, ALL_BROKERS)
 
+    def set_leader(self, topic: str, partition: int, broker: int | None) -> None:
+        """Who leads a partition, by the number of the broker, which counts from 1; None: nobody, as after a crash."""
+        self._lib.mock_partition_set_leader(self._cluster, topic.encode(), partition, broker or -1)
+
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Forget the records under this offset, as retention does."""
         self._lib.mock_partition_delete_records(self._cluster, topic.encode(), partition, before)

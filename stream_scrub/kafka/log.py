@@ -22,6 +22,7 @@ from stream_scrub.model import Header, LogRecord
 
 _CONFIRM_EVERY_S = 0.5
 _CONFIRM_TIMEOUT_S = 5.0
+_LEADERS_TIMEOUT_S = 1.0
 _FETCH_RECORDS = 200
 
 
@@ -46,7 +47,7 @@ class KafkaLogReader:
         with suppress(
             KafkaException
         ):  # only a quicker start: an assigned partition waits 0.5 s for its leader's name
-            self._consumer.list_topics(topic, timeout=1.0)
+            self._consumer.list_topics(topic, timeout=_LEADERS_TIMEOUT_S)
         self._assigned = False
         self._next = 0
         self._confirmed = float("-inf")
@@ -143,8 +144,15 @@ class KafkaLogReader:
         try:
             low, high = by.get_watermark_offsets(self._partition, timeout=_CONFIRM_TIMEOUT_S)
         except KafkaException as error:
+            self._ask_for_leaders(by)
             raise translate(error, f"asking for the end of {self._partition.topic}") from error
         return low, high
+
+    def _ask_for_leaders(self, by: Consumer) -> None:
+        """A client that is assigned nothing believes for a quarter of an hour (metadata.max.age.ms) that a partition has
+        no leader, if it was told so in the middle of an outage (seen on a real Kafka with 2.16.0)."""
+        with suppress(KafkaException):
+            by.list_topics(self._partition.topic, timeout=_LEADERS_TIMEOUT_S)
 
     def close(self) -> None:
         """As `model.LogReader.close`."""

@@ -36,6 +36,7 @@ _SIGNATURES: dict[str, tuple[_Pointer, tuple[_Pointer, ...]]] = {
     "rd_kafka_mock_broker_set_down": (c_int, (c_void_p, c_int32)),
     "rd_kafka_mock_broker_set_up": (c_int, (c_void_p, c_int32)),
     "rd_kafka_mock_broker_set_rtt": (c_int, (c_void_p, c_int32, c_int)),
+    "rd_kafka_mock_partition_set_leader": (c_int, (c_void_p, c_char_p, c_int32, c_int32)),
     "rd_kafka_mock_partition_delete_records": (c_int, (c_void_p, c_char_p, c_int32, c_int64)),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, (c_void_p, c_int32)),
     "rd_kafka_mock_set_group_consumer_heartbeat_interval_ms": (None, (c_void_p, c_int)),

@@ -6,7 +6,10 @@ import time
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from stream_scrub.errors import ScrubError
+from stream_scrub.kafka import options
 from stream_scrub.kafka.embedded import DISCONNECT, Api, EmbeddedKafka
+from stream_scrub.kafka.log import KafkaLogReader
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +144,32 @@ def test_its_limits_are_those_that_its_text_tells(broker):
     reader.close()
     assert values == [b"aborted", b"of a zombie"]
     assert committed < 0
+
+
+def test_the_end_of_a_log_that_nobody_led_for_a_moment_is_known_again_at_once():
+    """After an outage workers would hold for a quarter of an hour: for so long a client that is assigned nothing believes
+    what it was told of leaders when it asked in the middle of it.
+    """
+    with EmbeddedKafka() as broker:
+        broker.create_topic("log")
+        written(broker, "log", 3)
+        broker.set_leader("log", 0, None)
+        reader = KafkaLogReader(
+            options.log_reader_options(broker.bootstrap, {}, {}, group_id="g", logs=None), "log"
+        )
+        assert not told(reader)
+        broker.set_leader("log", 0, 1)
+
+        until = time.monotonic() + 10
+        while not told(reader):
+            assert time.monotonic() < until, "nobody asks for the leader again"
+            time.sleep(0.2)
+        reader.close()
+
+
+def told(reader: KafkaLogReader) -> bool:
+    """Whether it could ask how far the log is written. It was given nothing to read, so it is not there yet."""
+    try:
+        return reader.complete_at() is None
+    except ScrubError:
+        return False
