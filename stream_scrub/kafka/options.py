@@ -143,9 +143,8 @@ def _base(bootstrap: str, client: Properties, logs: ClientLog | None) -> dict[st
         "client.id": "stream-scrub",
         "reconnect.backoff.max.ms": 1_000,  # librdkafka's 10 s would be added to every outage
         "socket.keepalive.enable": True,  # a connection that a firewall forgot is found out
-        **(
-            {"log_level": 0} if logs is None else logs.properties()
-        ),  # else librdkafka writes to stderr by itself
+        # Without a log librdkafka would write to stderr by itself.
+        **({"log_level": 0} if logs is None else logs.properties()),
         **client,
     }
 

@@ -82,9 +82,8 @@ class Source:
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._change("assigned", partitions)
-        self._paused = (
-            True  # the client keeps one paused that went away while it was, also when it comes back
-        )
+        # The client keeps one paused that went away while it was, also when it comes back.
+        self._paused = True
         self.partitions.update(p.partition for p in partitions)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:

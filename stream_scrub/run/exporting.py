@@ -102,7 +102,8 @@ def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage)
     )
     part = file.with_name(file.name + ".part")
     try:
-        with part.open("wb") as out:
+        # They are people's numbers: whoever else may read them is told so on purpose.
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             write(out, about, _entries(register, ends, stage))
             out.flush()
             os.fsync(out.fileno())

@@ -71,7 +71,8 @@ def test_one_register_alone(tmp_path, capsys):
     (only,) = told["registers"]
     register = replayed().index.registers["consent"]
     assert only["count"] == len(register.numbers) and only["chain"] == register.chain
-    assert [file.name for file in tmp_path.iterdir()] == ["consent.jsonl"]
+    (file,) = tmp_path.iterdir()
+    assert (file.name, file.stat().st_mode & 0o777) == ("consent.jsonl", 0o600)
     telling.exported(told)
     said = capsys.readouterr().out
     assert f"{tmp_path}/consent.jsonl" in said and f"the log up to position {told['position']}" in said
