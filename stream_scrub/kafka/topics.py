@@ -93,7 +93,9 @@ class Topics:
         self._need_described([name for name in names if name not in there], deadline)
         configs = self._configs(list(there), deadline)
         return {
-            name: Described(len(topic.partitions), configs.get(name, {})) for name, topic in there.items()
+            name: Described(len(topic.partitions), configs[name])
+            for name, topic in there.items()
+            if name in configs
         }
 
     def _need_described(self, absent: list[str], deadline: Deadline) -> None:
@@ -113,7 +115,9 @@ class Topics:
                     raise translate(error, f"asking for {name}") from error
 
     def _configs(self, names: list[str], deadline: Deadline) -> dict[str, dict[str, str]]:
-        """The settings of topics; without the right to read them, none: that stops no worker."""
+        """The settings of topics; without the right to read them, none: that stops no worker. A topic that was just made
+        may be known to the broker that lists it and not yet to the one that tells its settings: then it is left out.
+        """
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}
@@ -124,7 +128,10 @@ class Topics:
             try:
                 configs[resource.name] = {key: entry.value for key, entry in future.result().items()}
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                code = error.args[0].code()
+                if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    configs[resource.name] = {}
+                elif code != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise translate(error, f"asking for the settings of {resource.name}") from error
         return configs
 

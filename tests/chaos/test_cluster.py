@@ -5,30 +5,34 @@ notice, and who is on call is woken by the second alone.
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 from confluent_kafka import KafkaException
 
+from stream_scrub.config.settings import Lists
 from tests.conftest import started
 from tests.kafka.broker import Kafka
 from tests.kafka.security import add_user
 from tests.monitoring.told import ALERTS, alerts
-from tests.support.load import Load
+from tests.support.load import Load, OptOuts
 from tests.support.outcome import ages, compare, count, ends
 from tests.support.prometheus import Prometheus
 from tests.support.prospects import french_mobiles, true_number
+from tests.support.publisher import PublisherProcess, evidence
 from tests.support.stage import Stage, expected_by
-from tests.support.users import IMPORTER, PRODUCER, WORKER, kafka_users
+from tests.support.users import DIALLER, IMPORTER, PRODUCER, PUBLISHER, WORKER, kafka_users
 from tests.support.watch import LISTEN, Watched
-from tests.support.worker import wait_until
+from tests.support.worker import run_json, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 ROUNDS = int(os.environ.get("STREAM_SCRUB_TEST_ROUNDS", "3"))  # ten by hand: some fifteen seconds each
 PER_S = 500
 NUMBERS = french_mobiles(5_000, seed=40)
+OPT_OUTS_PER_S, FIRST_OPT_OUT = 20, 33_699_000_000  # of nobody in the load: its verdicts stay what they are
 OPPOSED, CONSENTED = set(NUMBERS[:1_000]), set(NUMBERS)
 HURRY = 60  # minutes of an alert's patience are seconds in the hurried copy of the rules
 HOLDING = 'ALERTS{alertname="ScrubberHolding",cause="log-unreachable",hurried="yes",alertstate="firing"}'
@@ -75,22 +79,36 @@ def hurried(folder: Path) -> Path:
 
 
 class Scene:
-    """Two workers under load, their pages, and a Prometheus that watches them."""
+    """Two workers under load and a publisher that is told of opt-outs, their pages, and a Prometheus that watches them."""
 
-    def __init__(self, cluster: Kafka, stages, prometheus: str, folder: Path) -> None:
+    def __init__(self, cluster: Kafka, stages, prometheus: str, folder: Path, held: ExitStack) -> None:
         self.cluster = cluster
         self.stage = placed(cluster, stages)
         self.workers = [
             self.stage.worker(f"w{n}", client=cluster.user(WORKER), http__listen=LISTEN).start()
             for n in range(2)
         ]
+        self.publisher = PublisherProcess(
+            self.stage,
+            None,
+            client=cluster.user(PUBLISHER),
+            http__listen=LISTEN,
+            lists__requests_group=Lists().requests_group,
+        )
+        held.enter_context(self.publisher)
         self.pages = [Watched(worker) for worker in self.workers]
         for worker in self.workers:
             wait_until(lambda w=worker: w.logged("partitions assigned"), 90)
-        ports = [page.port for page in self.pages]
+        wait_until(self.publisher.ready, 60)
+        ports = [page.port for page in [*self.pages, Watched(self.publisher)]]
         self.watching = Prometheus(prometheus, folder, ports, [ALERTS, hurried(folder)])
+        held.callback(self.watching.stop)
         self.load = Load(cluster.user(PRODUCER), self.stage.topics["prospects"], NUMBERS, PER_S)
         self.load.start()
+        self.opt_outs = OptOuts(
+            cluster.user(DIALLER), self.stage.topics["requests"], FIRST_OPT_OUT, OPT_OUTS_PER_S
+        )
+        self.opt_outs.start()
         wait_until(lambda: self.came_out() > PER_S, 60, every=1)
 
     def came_out(self) -> int:
@@ -129,6 +147,16 @@ class Scene:
         self.goes_on()
         wait_until(lambda: not self.watching.rows(HOLDING), 30, every=1)
 
+    def held(self, register: str) -> int:
+        """How many numbers it has on the log."""
+        found = run_json(["lists", "status"], self.stage.env)["registers"]
+        return next(each["count"] for each in found if each["register"] == register)
+
+    def lines(self) -> list[dict]:
+        """What the workers have logged, but for the opt-outs that they heard of."""
+        told = [line for worker in self.workers for line in worker.lines()]
+        return [line for line in told if line["event"] != "index swapped"]
+
     def paged(self) -> set[str]:
         """What has woken somebody so far, by the alerts as they are."""
         rows = self.watching.rows('max_over_time(ALERTS{hurried="",alertstate="firing",severity="page"}[1h])')
@@ -137,9 +165,8 @@ class Scene:
 
 @pytest.fixture
 def scene(cluster, stages, prometheus, tmp_path) -> Iterator[Scene]:
-    made = Scene(cluster, stages, prometheus, tmp_path)
-    yield made
-    made.watching.stop()
+    with ExitStack() as held:
+        yield Scene(cluster, stages, prometheus, tmp_path, held)
 
 
 def test_brokers_are_killed_in_rotation(cluster, scene):
@@ -149,11 +176,11 @@ def test_brokers_are_killed_in_rotation(cluster, scene):
     stage, workers = scene.stage, scene.workers
     killed = [scene.kill(round_ % 3) for round_ in range(ROUNDS)]
     assert scene.paged() == set()
-    before_hang = sum(len(worker.lines()) for worker in workers)
+    before_hang = len(scene.lines())
     scene.hang()
     assert scene.paged() == set(), "less than the minutes that the alert waits for"
 
-    sent = scene.load.finish()
+    sent, asked = scene.load.finish(), scene.opt_outs.finish()
     wait_until(lambda: scene.came_out() >= sent, 120, every=1)
     wait_until(lambda: count(cluster.admin, stage.outputs) >= sent, 120, every=2)
     found = compare(
@@ -161,11 +188,15 @@ def test_brokers_are_killed_in_rotation(cluster, scene):
     )
     assert not found.wrong, (found.wrong, found.first)
     assert found.total == sent
-    assert all(worker.alive for worker in workers), "a worker gave up"
+    held = len(OPPOSED | scene.opt_outs.numbers)
+    wait_until(lambda: scene.held("internal") == held, 60, every=1)
+    told = evidence(stage)
+    assert told == {("internal", f"o{at}"): 1 for at in range(asked)}, "each opt-out once"
+    assert all(worker.alive for worker in [*workers, scene.publisher]), "one gave up"
     assert all(worker.logged("broker is away") for worker in workers), (
         "nobody met a dead broker: proves nothing"
     )
-    lines = [line for worker in workers for line in worker.lines()]
+    lines = scene.lines()
     assert not any("Traceback" in str(line) for line in lines)
     assert before_hang < 60 + 40 * ROUNDS, f"{before_hang} lines for {ROUNDS} crashes"
     assert len(lines) - before_hang < 100, f"{len(lines) - before_hang} lines for one outage"
@@ -174,6 +205,6 @@ def test_brokers_are_killed_in_rotation(cluster, scene):
     given_up = sum(str(line.get("event")).startswith("batch given up") for line in lines)
     aborted = count(cluster.admin, stage.outputs, "read_uncommitted") - sent
     print(
-        f"\n{ROUNDS} brokers killed, {sent} prospects, {given_up} batches given up, {aborted} aborted records,"
+        f"\n{ROUNDS} brokers killed, {sent} prospects, {asked} opt-outs, {given_up} batches given up, {aborted} aborted records,"
         f" {len(lines)} log lines; oldest verdict after each kill: {', '.join(f'{s:.1f} s' for s in worst)}"
     )

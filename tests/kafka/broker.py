@@ -203,7 +203,12 @@ class Kafka:
         admin = AdminClient(self._quiet(self.admin))
         until = time.monotonic() + timeout_s
         while True:
-            topics = admin.list_topics(timeout=10).topics
+            try:
+                topics = admin.list_topics(timeout=10).topics
+            except KafkaException as error:  # a broker that has just begun
+                if time.monotonic() > until:
+                    raise NoKafka(f"no broker answers after {timeout_s:.0f} s") from error
+                continue
             behind = sorted(
                 name
                 for name, topic in topics.items()

@@ -1,5 +1,6 @@
-"""A load that goes on while something happens to workers or brokers."""
+"""A load that goes on while something happens to workers, publishers or brokers."""
 
+import json
 import threading
 import time
 
@@ -12,13 +13,13 @@ _TICK_S = 0.02
 KEYS = 977
 
 
-class Load(threading.Thread):
-    """Prospects at a steady rate until it is finished, as a careful lead producer sends them: keyed, in the order of
-    their ids, and not twice when a broker dies. Of these numbers, one after another.
+class _Sender(threading.Thread):
+    """Sends records at a steady rate until it is finished, as a careful producer does: in order, and not twice when a
+    broker dies.
     """
 
-    def __init__(self, address: Address, topic: str, numbers: list[int], per_s: int) -> None:
-        super().__init__(name="load", daemon=True)
+    def __init__(self, address: Address, topic: str, per_s: int) -> None:
+        super().__init__(name=f"sender of {topic}", daemon=True)
         self._options = properties(address) | {
             "enable.idempotence": True,
             "linger.ms": 5,
@@ -26,22 +27,25 @@ class Load(threading.Thread):
             "log_level": "0",  # of brokers that die there is enough to read
         }
         self._topic = topic
-        self._numbers = numbers
         self._per_s = per_s
         self._stopping = threading.Event()
         self.sent = 0
+
+    def record(self, at: int) -> tuple[bytes, bytes]:
+        """Key and value of the one at that place."""
+        raise NotImplementedError
 
     def run(self) -> None:
         producer = Producer(self._options)
         begun = time.monotonic()
         while not self._stopping.is_set():
             for at in range(self.sent, int((time.monotonic() - begun) * self._per_s)):
-                number = self._numbers[at * 7 % len(self._numbers)]
-                producer.produce(self._topic, prospect(at, spell(number, at)), b"%d" % (at % KEYS))
+                key, value = self.record(at)
+                producer.produce(self._topic, value, key)
                 self.sent += 1
             producer.poll(0)
             time.sleep(_TICK_S)
-        assert producer.flush(120) == 0, "the load was not delivered"
+        assert producer.flush(120) == 0, "not all of it was delivered"
 
     def finish(self) -> int:
         """Stop, when all of it is delivered; how many they were."""
@@ -49,3 +53,33 @@ class Load(threading.Thread):
         self.join(130)
         assert not self.is_alive()
         return self.sent
+
+
+class Load(_Sender):
+    """Prospects, keyed, in the order of their ids. Of these numbers, one after another."""
+
+    def __init__(self, address: Address, topic: str, numbers: list[int], per_s: int) -> None:
+        super().__init__(address, topic, per_s)
+        self._numbers = numbers
+
+    def record(self, at: int) -> tuple[bytes, bytes]:
+        number = self._numbers[at * 7 % len(self._numbers)]
+        return b"%d" % (at % KEYS), prospect(at, spell(number, at))
+
+
+class OptOuts(_Sender):
+    """Opt-outs, each of a number of its own."""
+
+    def __init__(self, address: Address, topic: str, first: int, per_s: int) -> None:
+        super().__init__(address, topic, per_s)
+        self._first = first
+
+    @property
+    def numbers(self) -> set[int]:
+        """Who has opted out."""
+        return set(range(self._first, self._first + self.sent))
+
+    def record(self, at: int) -> tuple[bytes, bytes]:
+        number = f"+{self._first + at}"
+        asked = {"request": "opt-out", "number": number, "id": f"o{at}"}
+        return number.encode(), json.dumps(asked).encode()

@@ -38,7 +38,8 @@ class Client:
     """Hands out one list a fetch; the end is `end`, or cannot be asked for while it is None."""
 
     def __init__(self, *fetches, end=None):
-        self.fetches, self.end, self.assigned, self.asked = list(fetches), end, [], 0
+        self.fetches, self.end, self.assigned = list(fetches), end, []
+        self.asked = self.leaders_asked = 0
 
     def poll(self, _timeout):
         return self.fetches[0].pop(0) if self.fetches and self.fetches[0] else None
@@ -51,6 +52,9 @@ class Client:
         if self.end is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return 0, self.end
+
+    def list_topics(self, _topic, timeout):
+        self.leaders_asked += 1
 
     def assign(self, places):
         self.assigned += [(each.partition, each.offset) for each in places]

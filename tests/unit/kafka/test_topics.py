@@ -1,9 +1,14 @@
 """What the topics must be, compared with what a broker has: no broker needed."""
 
+from concurrent.futures import Future
+from types import SimpleNamespace
+
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.topics import STAMP_ROOM, Described, plan, record_limit
+from stream_scrub.kafka.topics import STAMP_ROOM, Described, Topics, plan, record_limit
+from stream_scrub.model import Deadline
 
 NAMES = {role: role for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")}
 LOG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
@@ -110,3 +115,36 @@ def test_a_worker_is_refused_topics_that_break_a_promise(changed):
     """It would start, and lose the order of keys or the evidence without a word."""
     with pytest.raises(Refused, match="stream-scrub topics"):
         record_limit(plan(NAMES, found(**changed), 1))
+
+
+class Admin:
+    """An admin client of a cluster with one topic, whose settings are told with this code."""
+
+    def __init__(self, code: int | None) -> None:
+        self.code = code
+
+    def list_topics(self, timeout):
+        return SimpleNamespace(topics={"in": SimpleNamespace(error=None, partitions={0: None})})
+
+    def describe_configs(self, resources, request_timeout):
+        told: Future[dict] = Future()
+        if self.code is None:
+            told.set_result({"retention.ms": SimpleNamespace(value="-1")})
+        else:
+            told.set_exception(KafkaException(KafkaError(self.code)))
+        return dict.fromkeys(resources, told)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (None, {"in": Described(1, {"retention.ms": "-1"})}),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, {"in": Described(1, {})}),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, {}),
+    ],
+)
+def test_a_topic_that_one_broker_does_not_know_yet_is_not_there_yet(code, expected):
+    """`topics` would fail beside three brokers, one of which hears of a new topic a moment later than the others."""
+    topics = Topics.__new__(Topics)
+    topics._admin, topics._logs = Admin(code), None
+    assert topics.describe(["in"], Deadline.after(1)) == expected
