@@ -26,6 +26,7 @@ from stream_scrub.lists.replay import Replay
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.swaps import SwapLines
 from stream_scrub.run.trouble import Trouble
 from stream_scrub.run.worker import Pace, Worker
 from stream_scrub.scrub.batch import Scrubber, Terms
@@ -235,11 +236,12 @@ def worker(
     def logs(client: str) -> clientlog.ClientLog:
         return client_log(settings, log, client, brokers=brokers)
 
+    lines = SwapLines(log)
     follower = Follower(
         lambda: log_reader(settings, logs("follower")),
         start=settings.lists.start,
         keeper=_keeper(settings, log),
-        on_swap=lambda index, s, stall_s: _swapped(index, s, stall_s, follower, counters, log),
+        on_swap=lambda index, s, stall_s: _swapped(index, s, stall_s, follower, counters, lines),
         on_trouble=trouble.tell,
         on_followed=trouble.end,
     )
@@ -307,21 +309,14 @@ def _swapped(
     stall_s: float,
     follower: Follower,
     counters: Counters,
-    log: FilteringBoundLogger,
+    lines: SwapLines,
 ) -> None:
     """Told of each new index. Those on the way to the log's end for the first time are history, and not news."""
     is_news = follower.lag_s is not None
     waited_s = time.time() - follower.sealed_ms / 1000 if is_news and follower.sealed_ms is not None else None
     counters.swapped(index.position, seconds, stall_s, waited_s)
     if is_news:
-        log.info(
-            "index swapped",
-            position=index.position,
-            registers=len(index.registers),
-            took_ms=round(seconds * 1000, 1),
-            stall_ms=round(stall_s * 1000, 1),
-            waited_ms=None if waited_s is None else round(waited_s * 1000, 1),
-        )
+        lines.tell(index, seconds, stall_s, waited_s)
 
 
 def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:

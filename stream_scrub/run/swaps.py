@@ -1,0 +1,41 @@
+"""The line of an index swap: one for each, but not ten a second where opt-outs come all the time."""
+
+import time
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.index import Index
+
+_EVERY_S = 1.0
+
+
+class SwapLines:
+    """Tells swaps, at most one line a second. A line speaks of its own swap and of those that were not told since the
+    last one: how many, and the longest of their times. One thread.
+    """
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._told_at = float("-inf")
+        self._untold: list[tuple[float, float, float]] = []
+
+    def tell(self, index: Index, took_s: float, stall_s: float, waited_s: float | None) -> None:
+        """An index is in use that took so long to make, stalled others for so long at a time, and was waited for since
+        its seal was written (None where that is not known).
+        """
+        self._untold.append((took_s, stall_s, -1.0 if waited_s is None else waited_s))
+        now = time.monotonic()
+        if now - self._told_at < _EVERY_S:
+            return
+        took, stall, waited = (max(times) for times in zip(*self._untold, strict=True))
+        self._log.info(
+            "index swapped",
+            position=index.position,
+            registers=len(index.registers),
+            swaps=len(self._untold),
+            took_ms=round(took * 1000, 1),
+            stall_ms=round(stall * 1000, 1),
+            waited_ms=None if waited < 0 else round(waited * 1000, 1),
+        )
+        self._told_at = now
+        self._untold.clear()

@@ -1,0 +1,41 @@
+"""The line of an index swap."""
+
+import io
+import json
+
+import pytest
+
+from stream_scrub.run import swaps
+from stream_scrub.run.logs import configure
+from stream_scrub.run.swaps import SwapLines
+from tests.fakes import law
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Lines by the second in which a swap came: `told([(second, took_s, stall_s, waited_s), ...])`."""
+
+    def tell(moments):
+        out = io.BytesIO()
+        lines = SwapLines(configure("info", "json", out))
+        for second, *times in moments:
+            monkeypatch.setattr(swaps.time, "monotonic", lambda second=second: second)
+            lines.tell(law.index(), *times)
+        return [json.loads(line) for line in out.getvalue().splitlines()]
+
+    return tell
+
+
+def test_a_swap_is_a_line_at_once(told):
+    """An operator would import a list and not see that it is in force."""
+    first, second = told([(5.0, 0.1, 0.01, 0.2), (7.0, 0.3, 0.0, None)])
+    assert (first["took_ms"], first["stall_ms"], first["waited_ms"], first["swaps"]) == (100, 10, 200, 1)
+    assert (second["took_ms"], second["waited_ms"], second["swaps"]) == (300, None, 1)
+
+
+def test_many_swaps_a_second_are_one_line_with_the_longest_times(told):
+    """Opt-outs that come all day would be a million lines a day and worker, and whoever is woken read nothing else."""
+    burst = [(5.0 + n / 10, 0.001 * n, 0.0001 * n, 0.01 * (9 - n)) for n in range(10)]
+    first, second = told([*burst, (6.0, 0.002, 0.0, 0.001)])
+    assert first["swaps"] == 1
+    assert (second["swaps"], second["took_ms"], second["stall_ms"], second["waited_ms"]) == (10, 9, 0.9, 80)
