@@ -20,6 +20,7 @@ def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") 
             "enable.auto.commit": False,
             "isolation.level": isolation,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,  # an empty partition's end is told after it
             "auto.offset.reset": "earliest",
         }
     )
@@ -28,7 +29,7 @@ def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") 
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         live = set(partitions)
         while live:
-            for message in consumer.consume(5000, 1.0):
+            for message in consumer.consume(5000, 0.05):  # it waits for all of them, or for the whole time
                 if message.error() is None:
                     yield message
                 elif message.error().code() == KafkaError._PARTITION_EOF:
