@@ -1,7 +1,9 @@
 """The main job as an operator would do it, on a real Kafka, from the console script."""
 
+import json
 import random
 import time
+from collections import defaultdict
 
 import pytest
 
@@ -84,8 +86,6 @@ def test_a_delta_is_enforced_within_a_second_of_the_imports_return(kafka, stages
 
 
 def _last_position(bootstrap, stage):
-    import json
-
     time.sleep(0.15)
     return max(
         json.loads(m.value())["scrub"]["index"] for topic in stage.outputs for m in read_all(bootstrap, topic)
@@ -94,9 +94,6 @@ def _last_position(bootstrap, stage):
 
 def test_each_transaction_carries_one_position(kafka, stages):
     """An auditor who replays a transaction must find one index, not a mixture of two."""
-    import json
-    from collections import defaultdict
-
     stage = stages(kafka.bootstrap, partitions=2)
     numbers = french_mobiles(40_000, seed=4)
     stage.load("internal", numbers[:100])
