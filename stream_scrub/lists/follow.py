@@ -68,7 +68,8 @@ class Follower:
 
     It begins with the snapshot that `keeper` has, else where `start` says. `open_log` connects to the log;
     `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
-    it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed, `on_followed()` when it is again.
+    it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed,
+    `on_end()` of each time that it was read to its end.
     """
 
     def __init__(
@@ -79,14 +80,14 @@ class Follower:
         keeper: Keeper | None = None,
         on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
         on_trouble: Callable[[str], None] = lambda _: None,
-        on_followed: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._open_log = open_log
         self._start = start
         self._keeper = keeper
         self._on_swap = on_swap
         self._on_trouble = on_trouble
-        self._on_followed = on_followed
+        self._on_end = on_end
         self._replay = Replay()
         self._stopping = threading.Event()
         self._started = False
@@ -194,9 +195,8 @@ class Follower:
             self._keep()
             self._confirmed_at = reader.complete_at() or self._confirmed_at
             self._read_at = asked_at
-            if self.trouble:
-                self.trouble = ""
-                self._on_followed()
+            self.trouble = ""
+            self._on_end()
 
     def _take(self, records: list[LogRecord]) -> None:
         """Swap in what each seal gives. Beside a worker that has an index already, in turns with it."""

@@ -237,13 +237,18 @@ def worker(
         return client_log(settings, log, client, brokers=brokers)
 
     lines = SwapLines(log)
+
+    def at_end() -> None:
+        trouble.end()
+        lines.tell_rest()
+
     follower = Follower(
         lambda: log_reader(settings, logs("follower")),
         start=settings.lists.start,
         keeper=_keeper(settings, log),
         on_swap=lambda index, s, stall_s: _swapped(index, s, stall_s, follower, counters, lines),
         on_trouble=trouble.tell,
-        on_followed=trouble.end,
+        on_end=at_end,
     )
     source = Source(
         options.consumer_options(

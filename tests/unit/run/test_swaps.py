@@ -13,14 +13,18 @@ from tests.fakes import law
 
 @pytest.fixture
 def told(monkeypatch):
-    """Lines by the second in which a swap came: `told([(second, took_s, stall_s, waited_s), ...])`."""
+    """Lines by the second in which a swap came: `told([(second, took_s, stall_s, waited_s), ...])`; `(second,)` alone is one
+    in which the log's end was reached and no swap came."""
 
     def tell(moments):
         out = io.BytesIO()
         lines = SwapLines(configure("info", "json", out))
         for second, *times in moments:
             monkeypatch.setattr(swaps.time, "monotonic", lambda second=second: second)
-            lines.tell(law.index(), *times)
+            if times:
+                lines.tell(law.index(), *times)
+            else:
+                lines.tell_rest()
         return [json.loads(line) for line in out.getvalue().splitlines()]
 
     return tell
@@ -39,3 +43,9 @@ def test_many_swaps_a_second_are_one_line_with_the_longest_times(told):
     first, second = told([*burst, (6.0, 0.002, 0.0, 0.001)])
     assert first["swaps"] == 1
     assert (second["swaps"], second["took_ms"], second["stall_ms"], second["waited_ms"]) == (10, 9, 0.9, 80)
+
+
+def test_the_last_of_many_swaps_is_told_without_a_next_one(told):
+    """An operator would import two lists at once, and the log never say that the second is in force."""
+    first, second = told([(5.0, 0.1, 0.0, 0.1), (5.3, 0.2, 0.0, 0.2), (5.6,), (6.0,), (7.0,), (9.0,)])
+    assert (first["swaps"], second["swaps"], second["took_ms"]) == (1, 1, 200)
