@@ -4,6 +4,7 @@ import json
 
 import pytest
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.support.outcome import count, read_all
 from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
@@ -138,8 +139,6 @@ def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages)
 def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     """Where the output topics take no more than the input's, the largest prospect comes out blocked, unchanged, and
     those behind it are not held up."""
-    from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
-
     stage = stages(kafka.bootstrap, partitions=1)
     stage.load("internal", [OPPOSED])
     stage.load("consent", [FREE], "--kind", "allow")

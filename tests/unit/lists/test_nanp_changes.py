@@ -1,11 +1,13 @@
 """North American changes, as CSV and as XML: what each column or element means, and what is not read at all."""
 
+import io
 import tracemalloc
+import zipfile
 from datetime import UTC, datetime
 
 import pytest
 
-from stream_scrub.lists.formats import BadList, ListSource, Options, Reading, nanp_xml
+from stream_scrub.lists.formats import BadList, ListSource, Options, Reading, nanp_change, nanp_xml
 from tests.fakes.lists import NOW, read
 
 ONE, TWO = 14165550123, 19055550143
@@ -110,8 +112,6 @@ def test_a_day_to_come_does_not_make_the_list_fresher(tmp_path):
 
 def test_too_many_changes_are_a_full_list(tmp_path, monkeypatch):
     """A change list without bound would fill the memory."""
-    from stream_scrub.lists.formats import nanp_change
-
     monkeypatch.setattr(nanp_change, "_ROWS_MAX", 1)
     with pytest.raises(BadList, match="full list"):
         read(tmp_path, b"416,5550123,A\n416,5550124,A\n")
@@ -187,9 +187,6 @@ def test_names_and_cases_around_the_numbers_do_not_matter(tmp_path):
 
 def test_full_lists_and_changes_in_one_zip_are_refused(tmp_path):
     """A full list's numbers would be taken for additions, and whoever is no longer listed would stay opposed."""
-    import io
-    import zipfile
-
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
         archive.writestr("a.xml", FULL.format("<ph val='5550123'/>"))

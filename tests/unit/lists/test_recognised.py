@@ -1,6 +1,7 @@
 """Which format takes a file for its own, when nobody says it."""
 
 import json
+import zipfile
 from contextlib import ExitStack
 
 import pytest
@@ -105,8 +106,6 @@ def test_a_variant_is_claimed_as_well(name):
 
 def test_a_zip_of_one_area_codes_list_and_an_empty_one_is_one_list(tmp_path):
     """A national list handed out by area codes could not be imported when nobody in one of them opposed."""
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "ac.zip", "w") as archive:
         archive.writestr(
             "416.xml", "<list type='full' level='ac' val='416'><ac val='416'><ph val='5550123'/></ac></list>"

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import subprocess
+import zipfile
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -164,8 +165,6 @@ def test_line_ends_may_be_converted(tmp_path):
 
 def test_several_deltas_in_a_zip_are_refused(tmp_path):
     """Two deltas, each on a base of its own, would be taken for one."""
-    import zipfile
-
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
         archive.writestr("a.jsonl", SOUND)

@@ -1,14 +1,18 @@
 """The demo's summary and how it is shown: whatever the checker noticed stands there, and makes the demo fail."""
 
+import inspect
 import io
 import json
+import re
 from array import array
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from stream_scrub.model import Reason
+from stream_scrub.run import demo_check
 from stream_scrub.run.demo_check import Checker, Ledger, Truth
 from stream_scrub.run.demo_data import ListFile
 from stream_scrub.run.demo_end import Outcome, summary
@@ -95,11 +99,6 @@ def test_every_fault_makes_the_demo_fail_and_is_named(fault):
 
 def test_the_checker_counts_no_fault_that_the_summary_does_not_know():
     """A new kind of wrong would be counted and never shown."""
-    import inspect
-    import re
-
-    from stream_scrub.run import demo_check
-
     counted = set(re.findall(r'faults\["([a-z ]+)"\]', inspect.getsource(demo_check)))
 
     assert counted == set(FAULTS)
@@ -253,7 +252,5 @@ def test_log_lines_are_kept_to_the_last_ones():
 @pytest.mark.parametrize(("share", "wanted"), [(0.5, 20.0), (0.99, 300.0), (0.1, 10.0)])
 def test_percentiles(share, wanted):
     """The latency shown would be better or worse than it is."""
-    from collections import Counter
-
     assert percentile(Counter({10: 40, 20: 50, 300: 10}), share) == wanted
     assert percentile(Counter(), share) == 0.0

@@ -6,7 +6,7 @@ import pytest
 
 from stream_scrub.errors import StaleIndex, Unavailable, Uncertain
 from stream_scrub.kafka.bounded import GRACE_S
-from stream_scrub.run import health, metrics
+from stream_scrub.run import health, metrics, supervise, wiring
 from stream_scrub.run import worker as module
 from stream_scrub.run.counters import PublisherCounters
 from stream_scrub.run.health import Condition, causes_of
@@ -136,6 +136,4 @@ def test_the_limit_exceeds_every_wait_with_an_end_of_its_own():
 
 def test_the_first_look_at_the_broker_fits_the_limit():
     """The probe would restart a worker that only waits for its broker."""
-    from stream_scrub.run import supervise, wiring
-
     assert wiring.ASK_S + max(supervise._RETRY_S) <= module._PREFLIGHT_S

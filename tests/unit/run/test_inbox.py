@@ -1,6 +1,7 @@
 """Dropped files on their way: read, published, moved, and found again after a kill between two of these."""
 
 import json
+import os
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Uncertain
 from stream_scrub.lists.diff import Delta
 from stream_scrub.lists.formats.unpack import digest
+from stream_scrub.lists.publish import records_of
 from stream_scrub.lists.wire import Source
 from stream_scrub.run import inbox as module
 from stream_scrub.run.folder import Folder, Note
@@ -49,8 +51,6 @@ class Desk:
 
 
 def module_records(one):
-    from stream_scrub.lists.publish import records_of
-
     return records_of(one.base, one.delta, one.effective_at, one.source, known=one.known)
 
 
@@ -107,8 +107,6 @@ def test_a_file_is_published_and_moved_with_its_report(world):
 
 def test_a_list_speaks_of_the_time_at_which_it_was_written(world):
     """A file that lay in the folder for a month would look fresh, and be judged by for another month."""
-    import os
-
     put(world, "bloctel/a.txt", "+33612345678\n")
     written = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
     os.utime(world.root / "bloctel/a.txt", (written, written))
@@ -119,8 +117,6 @@ def test_a_list_speaks_of_the_time_at_which_it_was_written(world):
 
 def dropped(world, where, day):
     """A file of one number, written on that day of 2026."""
-    import os
-
     put(world, where, "+33612345678\n")
     written = datetime(2026, *day, tzinfo=UTC).timestamp()
     os.utime(world.root / where, (written, written))

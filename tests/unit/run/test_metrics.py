@@ -5,6 +5,7 @@ import math
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from stream_scrub import errors
 from stream_scrub.errors import Migrated, ScrubError, TooLarge, Unavailable
 from stream_scrub.model import Reason
+from stream_scrub.rules import Rulebook
 from stream_scrub.run import exposition, figures, metrics
 from stream_scrub.run.counters import Histogram, cause_of
 from stream_scrub.run.desk import Lent
@@ -147,8 +149,6 @@ def test_registers_show_size_age_and_end():
     rules = law.OPT_OUT
     ages = figures.strictest_ages(law.rulebook(rules), now)
     vitals, _, follower = worker(index=index, rules=rules)
-    from dataclasses import replace
-
     follower.index = index.with_register(replace(index.registers["list@acme"], next_end=end))
     page = scraped(Side.WORKER, vitals)
     assert page.value("stream_scrub_register_numbers", register="list") == 3
@@ -165,8 +165,6 @@ def test_registers_show_size_age_and_end():
 
 def test_the_strictest_age_of_the_shipped_rules_is_the_shortest_in_force():
     """The alert on an old list would come after the worker has begun to hold for it."""
-    from stream_scrub.rules import Rulebook
-
     ages = figures.strictest_ages(Rulebook.load(), datetime(2026, 11, 24, tzinfo=UTC))
     assert ages["dncm"] == 5 * 86_400 and ages["tps"] == 28 * 86_400 and "internal" not in ages
 
