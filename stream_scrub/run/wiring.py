@@ -231,25 +231,11 @@ def worker(
     """A worker and the follower that it judges by; start the follower before running the worker."""
     kafka, topics = settings.kafka, settings.topics
     brokers = clientlog.Brokers()
-    trouble = Trouble(log, "the log cannot be followed, trying again", "the log is followed")
 
     def logs(client: str) -> clientlog.ClientLog:
         return client_log(settings, log, client, brokers=brokers)
 
-    lines = SwapLines(log)
-
-    def at_end() -> None:
-        trouble.end()
-        lines.tell_rest()
-
-    follower = Follower(
-        lambda: log_reader(settings, logs("follower")),
-        start=settings.lists.start,
-        keeper=_keeper(settings, log),
-        on_swap=lambda index, s, stall_s: _swapped(index, s, stall_s, follower, counters, lines),
-        on_trouble=trouble.tell,
-        on_end=at_end,
-    )
+    follower = _follower(settings, counters, log, lambda: logs("follower"))
     source = Source(
         options.consumer_options(
             kafka.bootstrap_servers,
@@ -298,6 +284,39 @@ def pace(settings: Settings) -> Pace:
     )
 
 
+def _follower(
+    settings: Settings,
+    counters: Counters,
+    log: FilteringBoundLogger,
+    logs: Callable[[], clientlog.ClientLog],
+) -> Follower:
+    """Follows the log as a worker does, and says what becomes of it."""
+    trouble = Trouble(log, "the log cannot be followed, trying again", "the log is followed")
+    lines = SwapLines(log)
+
+    def swapped(index: Index, seconds: float, stall_s: float) -> None:
+        """Indexes on the way to the log's end for the first time are history, and not news."""
+        is_news, sealed_ms = follower.lag_s is not None, follower.sealed_ms
+        waited_s = time.time() - sealed_ms / 1000 if is_news and sealed_ms is not None else None
+        counters.swapped(index.position, seconds, stall_s, waited_s)
+        if is_news:
+            lines.tell(index, seconds, stall_s, waited_s)
+
+    def at_end() -> None:
+        trouble.end()
+        lines.tell_rest()
+
+    follower = Follower(
+        lambda: log_reader(settings, logs()),
+        start=settings.lists.start,
+        keeper=_keeper(settings, log),
+        on_swap=swapped,
+        on_trouble=trouble.tell,
+        on_end=at_end,
+    )
+    return follower
+
+
 def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
     if not settings.worker.state_dir:
         return None
@@ -306,22 +325,6 @@ def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
         settings.topics.log,
         on_trouble=lambda text: log.warning("keeping a snapshot", trouble=text),
     )
-
-
-def _swapped(
-    index: Index,
-    seconds: float,
-    stall_s: float,
-    follower: Follower,
-    counters: Counters,
-    lines: SwapLines,
-) -> None:
-    """Told of each new index. Those on the way to the log's end for the first time are history, and not news."""
-    is_news = follower.lag_s is not None
-    waited_s = time.time() - follower.sealed_ms / 1000 if is_news and follower.sealed_ms is not None else None
-    counters.swapped(index.position, seconds, stall_s, waited_s)
-    if is_news:
-        lines.tell(index, seconds, stall_s, waited_s)
 
 
 def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
