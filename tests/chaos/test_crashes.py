@@ -25,11 +25,13 @@ def prepared(stages, bootstrap, prospects, **settings):
     stage = stages(bootstrap, **settings)
     stage.load("internal", NUMBERS[:4_000])
     stage.load("consent", NUMBERS, "--kind", "allow")
-    leads = (
-        (b"%d" % (at % 977), prospect(at, spell(NUMBERS[at * 7 % 20_000], at))) for at in range(prospects)
-    )
-    produce(bootstrap, stage.topics["prospects"], leads)
+    send(stage, bootstrap, range(prospects))
     return stage
+
+
+def send(stage, bootstrap, which):
+    leads = ((b"%d" % (at % 977), prospect(at, spell(NUMBERS[at * 7 % 20_000], at))) for at in which)
+    produce(bootstrap, stage.topics["prospects"], leads)
 
 
 def finish(stage, bootstrap, prospects):
@@ -47,13 +49,19 @@ def finish(stage, bootstrap, prospects):
 
 def test_kill_9_at_random_moments(kafka, stages):
     """A node that dies in the middle of a transaction must neither lose a lead nor hand one out twice."""
-    prospects, kills = 400_000, 14
-    stage = prepared(stages, kafka.bootstrap, prospects, worker__batch_records=300)
+    kills, each = 14, 10_000
+    prospects = kills * each
+    stage = prepared(stages, kafka.bootstrap, 0, worker__batch_records=100)
     rng = random.Random(11)
     workers = [stage.worker("w1").start(), stage.worker("w2").start()]
     done_when_killed = []
-    for _ in range(kills):
-        time.sleep(rng.uniform(1.5, 3.0))
+    for kill in range(kills):
+        time.sleep(rng.uniform(1.0, 2.5))
+        before = ends(kafka.bootstrap, stage.outputs)
+        send(stage, kafka.bootstrap, range(kill * each, (kill + 1) * each))
+        # Not earlier: a fast machine has done a portion, or has not begun it, before any fixed time is over.
+        wait_until(lambda before=before: ends(kafka.bootstrap, stage.outputs) > before, 60, every=0.02)
+        time.sleep(rng.uniform(0, 0.2))
         victim = rng.choice(workers)
         victim.kill()
         done_when_killed.append(ends(kafka.bootstrap, stage.outputs))

@@ -7,6 +7,7 @@ from collections import defaultdict
 
 import pytest
 
+from tests.support.load import Load
 from tests.support.outcome import compare, count, ends, read_all
 from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
 from tests.support.stage import expected_by
@@ -98,12 +99,13 @@ def test_each_transaction_carries_one_position(kafka, stages):
     numbers = french_mobiles(40_000, seed=4)
     stage.load("internal", numbers[:100])
     stage.load("consent", numbers, "--kind", "allow")
-    leads = ((b"%d" % (at % 50), prospect(at, spell(numbers[at % 40_000], at))) for at in range(200_000))
+    load = Load(kafka.bootstrap, stage.topics["prospects"], numbers, 5_000)
     with stage.worker("w1", worker__batch_records=500):
-        produce(kafka.bootstrap, stage.topics["prospects"], leads)
+        load.start()
         for part in range(5):
             stage.load("internal", numbers[100 + part * 10 : 110 + part * 10], "--adds")
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= 200_000, 120, every=1)
+        sent = load.finish()
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= sent, 120, every=1)
     positions = defaultdict(set)
     for topic in stage.outputs:
         transaction, last = defaultdict(int), {}

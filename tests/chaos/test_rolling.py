@@ -121,7 +121,7 @@ def hangs_in_a_transaction(worker, bootstrap, stage) -> None:
     """Stop it (SIGSTOP) in the middle of one."""
     wait_until(lambda: worker.logged("partitions assigned"), 60)
     for _ in range(200):
-        time.sleep(0.05)
+        time.sleep(0.02)
         worker.send(signal.SIGSTOP)
         if is_open(bootstrap, stage):
             return
