@@ -23,7 +23,7 @@ from tests.k8s import kustomize as tool
 from tests.k8s.kustomize import ROOT
 from tests.k8s.manifests import Object, Overlay, Pod
 from tests.kafka.broker import free_ports
-from tests.support.outcome import read_all
+from tests.support.outcome import count, read_all
 from tests.support.prospects import produce, prospect
 from tests.support.worker import SCRIPT, wait_until
 
@@ -167,7 +167,7 @@ def test_a_laptops_commands_lead_to_verdicts(cluster, local):
     produce(cluster.bootstrap, cluster.topics["prospects"], iter(leads))
     allowed, blocked = cluster.topics["allowed"], cluster.topics["blocked"]
     wait_until(
-        lambda: read_all(cluster.bootstrap, allowed) and read_all(cluster.bootstrap, blocked), 60, every=0.5
+        lambda: count(cluster.bootstrap, [allowed]) and count(cluster.bootstrap, [blocked]), 60, every=0.5
     )
     (told,) = [json.loads(each.value())["scrub"] for each in read_all(cluster.bootstrap, allowed)]
     assert told["number"] == "+33612345680"
