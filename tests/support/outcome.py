@@ -20,7 +20,7 @@ def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") 
             "enable.auto.commit": False,
             "isolation.level": isolation,
             "enable.partition.eof": True,
-            "fetch.wait.max.ms": 10,  # an empty partition's end is told after it
+            "fetch.wait.max.ms": 100,  # an end is told after it, with what was committed a moment ago
             "auto.offset.reset": "earliest",
         }
     )
