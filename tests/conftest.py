@@ -1,6 +1,6 @@
 """What every test may ask for: the real Kafka (shared or private), topics on it, and Hypothesis' profiles.
 
-A test that asks for `kafka`, `own_kafka` or `topic` carries the marker `kafka` by that alone.
+A test that asks for `kafka`, `own_kafka`, `proxy` or `topic` carries the marker `kafka` by that alone.
 """
 
 import fcntl
@@ -21,10 +21,11 @@ from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
 from tests.support import prometheus as monitoring
 from tests.support.absent import absent, tell
+from tests.support.proxy import Proxy
 
 ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 NO_KAFKA = "no real Kafka"
-REAL = {"kafka", "own_kafka", "topic"}
+REAL = {"kafka", "own_kafka", "proxy", "topic"}
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(
@@ -123,6 +124,25 @@ def own_kafka(_module_kafka: Kafka) -> Iterator[Kafka]:
     _module_kafka.start()
     yield _module_kafka
     _module_kafka.resume()
+
+
+@pytest.fixture(scope="session")
+def _before_proxy(kafka: Kafka) -> Iterator[Kafka]:
+    """The shared Kafka, or, where that one was given and knows of no proxy, another."""
+    if kafka.ours:
+        yield kafka
+        return
+    private = started(own=True)
+    yield private
+    private.__exit__(None, None, None)
+
+
+@pytest.fixture
+def proxy(_before_proxy: Kafka) -> Iterator[Proxy]:
+    """A real Kafka behind a proxy: `proxy.bootstrap` for whoever is to feel the network's faults, `proxy.behind` for whoever
+    must see the truth."""
+    with Proxy(_before_proxy.proxied, _before_proxy.bootstrap) as before:
+        yield before
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ __all__ = ["Kafka", "NoKafka"]
 
 READY_S = 120.0  # 3 s on an idle machine; three brokers on a CI machine beside a compile need more
 PLAIN = "PLAINTEXT"
+PROXIED = "PROXIED"  # clients that come by it are told to come back by a proxy (`tests/support/proxy.py`)
 
 # Of several JVMs on few cores each must start soon, and none needs to be quick for long.
 _SMALL = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -99,7 +100,10 @@ class Kafka:
         self.nodes: list[Node] = []
         self._security: Security | None = None
         self._brokers = brokers
-        self._listeners = LISTENERS if secured else {PLAIN: "PLAINTEXT"}
+        self._listeners = LISTENERS if secured else {PLAIN: "PLAINTEXT", PROXIED: "PLAINTEXT"}
+        self.proxied: list[tuple[str, str]] = []
+        """Of each broker that was started here and is not secured: the address that it tells those to come back to who
+        came by a proxy, where nobody listens yet, and the one where it listens for them."""
         self._addresses: list[dict[str, str]] = [{PLAIN: given}] if given else []
         special = CLUSTER_PROPERTIES if brokers > 1 else OWN_PROPERTIES if own else {}
         self._properties = PROPERTIES | _copies(brokers) | special | (properties or {})
@@ -235,7 +239,7 @@ class Kafka:
             common = common | self._security.broker_properties()
         of_controllers = "SSL" if self._security is not None else "PLAINTEXT"
         protocols = {"CONTROLLER": of_controllers} | self._listeners
-        ports = iter(free_ports(self._brokers * len(protocols)))
+        ports = iter(free_ports(self._brokers * (len(protocols) + 1)))
         places = [{name: f"127.0.0.1:{next(ports)}" for name in protocols} for _ in range(self._brokers)]
         voters = [f"{at}@{place['CONTROLLER']}" for at, place in enumerate(places, 1)]
         common = {
@@ -245,10 +249,14 @@ class Kafka:
         cluster = cluster_id()
         for at, place in enumerate(places, 1):
             for_clients = [f"{name}://{place[name]}" for name in self._listeners]
+            advertised = dict(place)
+            if PROXIED in place:
+                advertised[PROXIED] = f"127.0.0.1:{next(ports)}"
+                self.proxied.append((advertised[PROXIED], place[PROXIED]))
             own = {
                 "node.id": str(at),
                 "listeners": ",".join([*for_clients, f"CONTROLLER://{place['CONTROLLER']}"]),
-                "advertised.listeners": ",".join(for_clients),
+                "advertised.listeners": ",".join(f"{name}://{advertised[name]}" for name in self._listeners),
             }
             node = Node(folder / f"node-{at}", own | common, java=java, flags=self._flags)
             node.format(cluster)
