@@ -29,7 +29,7 @@ cdef extern from *:
 
 cdef enum:
     DEPTH_MAX = 30  # deeper ones are left to the reference
-    TEXT_MAX = 250  # characters of a number, as in `numbering`
+    TEXT_MAX = 40  # characters of a plain prospect's number, as in `scrub/plain.py`
     DIGITS_MIN = 4
     DIGITS_MAX = 19  # more would not fit 64 bits
     LEADS = 10_000  # what chooses an international row has at most four digits
@@ -328,8 +328,6 @@ cdef class Reader:
         cdef Py_ssize_t i
         cdef uint8_t sign, cell
         cdef Row* row
-        if size > TEXT_MAX:
-            return -1
         for i in range(size):
             sign = text[i]
             if 0x30 <= sign <= 0x39:
@@ -465,7 +463,7 @@ cdef class Reader:
                 spans[i].start = NULL
             if not self._walk(<At>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), spans):
                 continue
-            if spans[NUMBER].start == NULL or not spans[NUMBER].text:
+            if spans[NUMBER].start == NULL or not spans[NUMBER].text or spans[NUMBER].size - 2 > TEXT_MAX:
                 continue
             slot = self._region(&spans[REGION])
             found = self._number(spans[NUMBER].start + 1, spans[NUMBER].size - 2, slot, &number, &line)

@@ -7,7 +7,7 @@ members, and how several numbers are taken, is what the configuration says now.
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ _SAYS = {
     "no-consent": "no register of consents that the rule requires holds the number",
     "banned-purpose": "the rule bans calls for the prospect's purpose",
     "not-callable": "the rule says that a number of this type or prefix is never a consumer's line",
-    "invalid-number": "what stands in the prospect is no valid number",
+    "invalid-number": "what stands in the prospect is no valid number, or more than a hundred numbers",
     "unreadable": "the prospect is not one JSON object that every parser reads alike, or was too large for its topic",
     "no-rule": "no country's rule governs the number",
     "stale-register": "a register that the rule names was missing, too old, or silent about the number's area",
@@ -127,6 +127,8 @@ def explain(
     stamp = stamp_of(emitted)
     at, position = _moment(stamp["at"]), stamp["index"]
     terms = wiring.terms(settings, header=True, hold=False)
+    # Earlier releases judged however many numbers a prospect had.
+    terms = replace(terms, numbers_max=max(terms.numbers_max, len(_entries(stamp))))
     numbers = [
         *_numbers(stamp),
         *_numbers(_judged(emitted.value, Rulebook([]), Index.empty(), at, terms) or {}),

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,16 @@ from stream_scrub.scrub.swift import Hand
 
 # A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
 _LARGE = 32_768
+# More numbers than any person has. Each is judged by itself, in up to milliseconds, and gets an entry on the stamp of
+# about 150 bytes: a hundred fit the room that the output topics have for it (`kafka/topics.py: STAMP_ROOM`).
+NUMBERS_MAX = 100
+
+
+_NO_NUMBER = stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +60,38 @@ class Terms:
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
     stale: Literal["hold", "block"] = "hold"
+    numbers_max: int = NUMBERS_MAX  # more of them in one prospect, and it has no valid one
 
 
 @dataclass(slots=True)
 class Batch:
-    """What became of each value, by place: the verdict, the value to emit and the stamp for its header, if any."""
+    """What became of each value, by place: the verdict, the value to emit and the stamp for its header, if any. Of as
+    many values as there was time for, from the first on."""
 
     allowed: list[bool]
     values: list[bytes | None]
     stamps: list[bytes | None]
     tally: Counter[Reason] = field(default_factory=Counter)
+
+
+class _Made(NamedTuple):
+    """What became of one prospect that is not plain."""
+
+    reason: Reason
+    value: bytes | None
+    stamp: bytes | None
+
+    def into(self, batch: Batch, place: int) -> None:
+        batch.allowed[place] = self.reason.verdict is Verdict.ALLOWED
+        batch.values[place], batch.stamps[place] = self.value, self.stamp
+        batch.tally[self.reason] += 1
+
+
+class _Odd(NamedTuple):
+    """The places of the prospects that are not plain, and what became of the first of them."""
+
+    places: list[int]
+    judged: list[_Made]
 
 
 class Scrubber:
@@ -85,8 +117,12 @@ class Scrubber:
         limit: int | None = None,
         overhead: Callable[[int], int] = lambda _: 0,
         floor: int = _LARGE,
+        enough: Callable[[], bool] = _never,
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
+
+        A prospect that is not plain may take long. `enough` is asked after each of these, and once it says so the batch
+        ends before the next one: what is judged is a prefix of the values, of at least one where there is any.
 
         `limit` is the largest record that the output topics take, in bytes, and `overhead(i)` what the i-th record
         weighs besides its value: a prospect that its stamp would make unpublishable comes out blocked, unchanged.
@@ -96,15 +132,20 @@ class Scrubber:
         """
         bench = Bench(self.rulebook, index, now)
         plain = self._reader.read(values)
+        odd = self._odd(values, plain, bench, enough)
+        if len(odd.judged) < len(odd.places):
+            upto = odd.places[len(odd.judged)]
+            values, plain = values[:upto], plain.first(upto)
         judged = judge(plain, bench)
         batch = self._stamp(values, plain, judged)
-        others = np.flatnonzero(judged.ids < 0).tolist()
-        odd = {place: self._one(values[place], place, bench, batch) for place in others}
+        for place, made in zip(odd.places, odd.judged, strict=False):
+            made.into(batch, place)
         self._refuse_stale(batch, judged)
         if limit is not None:
+            reasons = dict(zip(odd.places, (made.reason for made in odd.judged), strict=False))
             for place in self._too_large(batch, limit, overhead, min(floor, limit // 2)):
                 outcome = judged.at(place)
-                batch.tally[odd[place] if outcome is None else outcome.reason] -= 1
+                batch.tally[reasons[place] if outcome is None else outcome.reason] -= 1
                 self._shorten(values[place], place, batch, bench, limit - overhead(place))
         return batch
 
@@ -124,24 +165,28 @@ class Scrubber:
             batch.tally[outcome.reason] += count
         return batch
 
-    def _one(self, value: bytes | None, place: int, bench: Bench, batch: Batch) -> Reason:
-        """Judge one prospect that is not plain, and put what became of it in its place; returns the reason."""
+    def _odd(
+        self, values: Sequence[bytes | None], plain: Plain, bench: Bench, enough: Callable[[], bool]
+    ) -> _Odd:
+        """Judge those that are not plain, one by one, until it is enough."""
+        places = np.flatnonzero(plain.kinds < 0).tolist()
+        made: list[_Made] = []
+        for place in places:
+            made.append(self._one(values[place], bench))
+            if enough():
+                break
+        return _Odd(places, made)
+
+    def _one(self, value: bytes | None, bench: Bench) -> _Made:
+        """Judge one prospect that is not plain."""
         prospect = self._strict(value)
         if prospect is None:
-            unreadable = bench.outcome(Finding(Reason.UNREADABLE), None)
-            batch.stamps[place] = unreadable.bare % ()
-            batch.tally[Reason.UNREADABLE] += 1
-            return Reason.UNREADABLE
+            return _Made(Reason.UNREADABLE, value, bench.outcome(Finding(Reason.UNREADABLE), None).bare % ())
         reason, made = self._judge(prospect, bench)
-        batch.tally[reason] += 1
-        batch.allowed[place] = reason.verdict is Verdict.ALLOWED
-        if self.terms.stamp == "value":
-            comma = b"," if prospect.comma else b""
-            batch.values[place] = b"".join((prospect.head, comma, b'"scrub":', made, prospect.tail))
-        else:
-            batch.values[place] = prospect.head + prospect.tail
-            batch.stamps[place] = made
-        return reason
+        if self.terms.stamp == "header":
+            return _Made(reason, prospect.head + prospect.tail, made)
+        comma = b"," if prospect.comma else b""
+        return _Made(reason, b"".join((prospect.head, comma, b'"scrub":', made, prospect.tail)), None)
 
     def _strict(self, value: bytes | None) -> Prospect | None:
         if value is None:
@@ -157,9 +202,12 @@ class Scrubber:
         """The verdict on a whole prospect and its stamp."""
         told = decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
         region = self._regions.of(prospect.region)
-        entries = [self._entry(member, region, told, bench) for member in _candidates(prospect.numbers)]
+        offered = _candidates(prospect.numbers)
+        if len(offered) > self.terms.numbers_max:
+            offered = []
+        entries = [self._entry(member, region, told, bench) for member in offered]
         if not entries:
-            entries = [stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)]
+            entries = [_NO_NUMBER]
         stale = [name for e in entries if _awaits(e.finding) for name in e.finding.registers]
         if stale and self.terms.stale == "hold":
             raise _stale(stale)
@@ -174,7 +222,7 @@ class Scrubber:
             member = str(member)
         found = normalise(member, region) if isinstance(member, str) else None
         if found is None:
-            return stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)
+            return _NO_NUMBER
         number, line = found
         rule = bench.rule(line.region)
         made = bench.find(bench.case(line, told, barred=decide.is_barred(number, rule)), number)

@@ -28,6 +28,9 @@ from stream_scrub.scrub.decode import (
 
 _REGIONS_MAX = 1024
 _BRACE = ord("}")
+# Longer than any number is typed. Such a text may take phonenumbers some milliseconds, and nobody looks at the clock
+# while a batch is read: so it is left to those that are judged one by one. The extension has the same bound.
+_TEXT_MAX = 40
 
 Kinds = NDArray[np.int32]
 Kind = tuple[
@@ -41,6 +44,10 @@ class Plain(NamedTuple):
     numbers: Numbers
     kinds: Kinds
     pairs: Sequence[Kind]
+
+    def first(self, count: int) -> "Plain":
+        """Of the first so many values."""
+        return Plain(self.numbers[:count], self.kinds[:count], self.pairs)
 
 
 class Reader(Protocol):
@@ -77,6 +84,7 @@ class PlainReader:
                 quick is not None
                 and value is not None
                 and type(quick.n0) is str
+                and len(quick.n0) <= _TEXT_MAX
                 and quick.stamp is ABSENT
                 and (value[-1] == _BRACE and len(value) <= MAX_DEPTH if sure else self._is_sure(value, quick))
             ):

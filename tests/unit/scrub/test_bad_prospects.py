@@ -281,11 +281,11 @@ def test_what_goes_with_a_value_can_be_what_makes_it_too_large():
 
 def test_many_numbers_in_a_short_value_are_measured_with_their_long_stamp():
     """A stamp in the header, ten times as long as its prospect, would be refused by the broker again and again."""
-    value = json.dumps({"phone": [f"06{n:08}" for n in range(2000)]}).encode()
+    value = json.dumps({"phone": [f"06{n:08}" for n in range(100)]}).encode()
 
-    out = scrub(value, scrubber(stamp="header", mixed="strip"), limit=100_000)
+    out = scrub(value, scrubber(stamp="header", mixed="strip"), limit=6_000)
 
-    assert len(value) < 32_768
+    assert len(value) < 3_000
     assert (out.allowed, out.value, out.reason) == (False, value, "unreadable")
 
 

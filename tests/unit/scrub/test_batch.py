@@ -264,3 +264,52 @@ def test_an_index_is_free_when_its_last_batch_is():
         assert sys.getrefcount(at) == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"phone":[%s]}' % b",".join(b'"06111111%02d"' % at for at in range(100)),
+        b'{"ph\\u006fne":[%s]}' % b",".join(b'"06111111%02d"' % at for at in range(100)),
+    ],
+    ids=["quick", "strict"],
+)
+def test_a_prospect_has_at_most_a_hundred_numbers(value):
+    """One prospect with tens of thousands of them would hold up all others for minutes, and the index grow stale under
+    a batch that is still being judged.
+    """
+    hundred, more = scrub(value), scrub(value[:-2] + b',"0611111111"]}')
+    assert hundred.reason == "clear" and len(hundred.stamp["numbers"]) == 100
+
+    assert (more.allowed, more.reason) == (False, "invalid-number")
+    assert "numbers" not in more.stamp and "number" not in more.stamp
+
+
+def test_a_batch_that_takes_too_long_ends_with_what_is_judged():
+    """Prospects that are made to cost much would keep a worker from saying that it lives, and make the index that their
+    batch was judged by too old.
+    """
+    by, asked = scrubber(), []
+
+    def enough():
+        asked.append(1)
+        return len(asked) == 2
+
+    cut = by.scrub(MIXTURE, index(), law.NOW, enough=enough)
+
+    whole = by.scrub(MIXTURE[:4], index(), law.NOW)  # the third that is not plain is the empty one
+    assert (cut.allowed, cut.values, cut.stamps) == (whole.allowed, whole.values, whole.stamps)
+    assert +cut.tally == +whole.tally and len(asked) == 2
+    one = by.scrub([BOTH, BOTH], index(), law.NOW, enough=lambda: True)
+    assert len(one.values) == 1, "it would never come further"
+    plain = by.scrub([CLEAR] * 10, index(), law.NOW, enough=lambda: True)
+    assert len(plain.values) == 10
+
+
+def test_a_long_text_for_a_number_is_judged_where_the_time_is_looked_at():
+    """Ten thousand texts that phonenumbers needs milliseconds for would be half a minute without a look at the clock."""
+    long = b'{"phone":"+33 6 11 11 11 11%s"}' % (b" " * 200)
+    asked = []
+    batch = scrubber().scrub([long] * 3, index(), law.NOW, enough=lambda: bool(asked.append(1)))
+
+    assert batch.allowed == [True] * 3 and len(asked) == 3
