@@ -27,7 +27,7 @@ from stream_scrub.model import Deadline, Verdict
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.trouble import Trouble
-from stream_scrub.scrub.batch import Batch, Scrubber
+from stream_scrub.scrub.batch import LARGE, Batch, Scrubber
 
 _IDLE_S = 0.1
 _REGISTER_WAITS = 20
@@ -262,9 +262,9 @@ class Worker:
             )
 
         # Once a batch was refused every record is measured: it may have been a small one with large headers.
-        measured = {"floor": 0} if self._counters.failures else {}
+        floor = 0 if self._counters.failures else LARGE
         batch = self._scrubber.scrub(
-            values, index, datetime.now(UTC), limit=self._limit, overhead=overhead, **measured
+            values, index, datetime.now(UTC), limit=self._limit, overhead=overhead, floor=floor
         )
         self._largest = 0
         if self._counters.failures:  # only then is it worth knowing, should a record prove too large again

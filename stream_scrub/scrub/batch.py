@@ -38,7 +38,7 @@ from stream_scrub.scrub.plain import Plain, Regions
 from stream_scrub.scrub.swift import Hand
 
 # A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
-_LARGE = 32_768
+LARGE = 32_768
 # More numbers than any person has. Each is judged by itself, in up to milliseconds, and gets an entry on the stamp of
 # about 150 bytes: a hundred fit the room that the output topics have for it (`kafka/topics.py: STAMP_ROOM`).
 NUMBERS_MAX = 100
@@ -116,7 +116,7 @@ class Scrubber:
         *,
         limit: int | None = None,
         overhead: Callable[[int], int] = lambda _: 0,
-        floor: int = _LARGE,
+        floor: int = LARGE,
         enough: Callable[[], bool] = _never,
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
