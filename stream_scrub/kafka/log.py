@@ -16,6 +16,7 @@ from confluent_kafka import (
 )
 
 from stream_scrub.errors import ScrubError
+from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.options import asking_options
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Header, LogRecord
@@ -63,9 +64,9 @@ class KafkaLogReader:
         first = self._consumer.poll(timeout_s)
         messages = [first, *self._consumer.consume(_FETCH_RECORDS, 0)] if first is not None else []
         records = []
-        for message in messages:
+        for message, headers in zip(messages, read_headers(messages).each, strict=True):
             if (error := message.error()) is None:
-                record = _record(message)
+                record = _record(message, headers)
                 if record.offset >= self._next:  # else it was returned before: see `_assign`
                     records.append(record)
                     self._next = record.offset + 1
@@ -161,10 +162,10 @@ class KafkaLogReader:
             self._asking.close()
 
 
-def _record(message: Message) -> LogRecord:
+def _record(message: Message, headers: Sequence[Header] | None) -> LogRecord:
+    """Without its headers where these are lost: then it is no record of the log's format, as any without them."""
     offset = message.offset()
     assert offset is not None, "a consumed record has an offset"
-    headers: Sequence[Header] = message.headers() or []  # type: ignore[assignment]  # bytes on receipt
     kind, moment = message.timestamp()
     timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else moment
-    return LogRecord(offset, message.key(), message.value(), headers, timestamp_ms)
+    return LogRecord(offset, message.key(), message.value(), headers or (), timestamp_ms)

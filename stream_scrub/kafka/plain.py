@@ -17,6 +17,7 @@ from confluent_kafka import (
 )
 
 from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Header
 
@@ -117,14 +118,15 @@ class PlainReader:
         Raises what `translate` makes of a broker's error.
         """
         messages = self._consumer.consume(_BATCH_RECORDS, wait_s)
-        return [_received(message) for message in messages]
+        headers = read_headers(messages).each
+        return [_received(*each) for each in zip(messages, headers, strict=True)]
 
     def close(self) -> None:
         """Release the connection."""
         self._consumer.close()
 
 
-def _received(message: Message) -> Received:
+def _received(message: Message, headers: Sequence[Header] | None) -> Received:
     if (error := message.error()) is not None:
         raise translate(error, "reading")
     return Received(
@@ -132,6 +134,6 @@ def _received(message: Message) -> Received:
         message.partition(),  # type: ignore[arg-type]  # and this
         message.key(),
         message.value(),
-        message.headers() or (),  # type: ignore[arg-type]  # bytes on receipt
+        headers or (),
         message.timestamp()[1],
     )

@@ -20,10 +20,11 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.options import asking_options
 from stream_scrub.kafka.translate import translate
 from stream_scrub.kafka.writer import Beside
-from stream_scrub.model import Deadline, Header, Request
+from stream_scrub.model import Deadline, Request
 
 _ASK_S = 5.0
 _AT_ONCE_S = 0.002
@@ -189,14 +190,14 @@ class Requests:
         messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
         self._polled_at = time.monotonic()
         found = []
-        for message in messages:
+        # Where headers are lost a request is taken without them: it says nothing in them.
+        for message, headers in zip(messages, read_headers(messages).each, strict=True):
             if (error := message.error()) is not None:
                 raise translate(error, f"consuming {self._topic}")
             partition, offset = message.partition(), message.offset()
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
-            headers: Sequence[Header] = message.headers() or []  # type: ignore[assignment]  # bytes on receipt
             moment = max(0, message.timestamp()[1])
-            found.append(Request(partition, offset, moment, message.key(), message.value(), headers))
+            found.append(Request(partition, offset, moment, message.key(), message.value(), headers or ()))
         return found
 
     def beside(

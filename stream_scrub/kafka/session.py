@@ -86,11 +86,13 @@ class Session:
         self,
         messages: Sequence[Message],
         partitions: Sequence[int],
+        headers: Iterable[Sequence[Header] | None],
         allowed: Iterable[bool],
         values: Iterable[bytes | None],
         stamps: Iterable[bytes | None],
     ) -> None:
         """Begin, and produce every record to its topic: same key, partition, timestamp and foreign headers.
+        `headers` are those that came with each record: they are not asked of it again (`kafka/headers.py`).
 
         Raises Migrated, Uncertain, TooLarge, Unavailable, Refused; then nothing of it will be readable.
         """
@@ -106,18 +108,18 @@ class Session:
             producer.begin_transaction()
             self._in_transaction = True
             produce = producer.produce
-            for message, partition, ok, value, stamp in zip(
-                messages, partitions, allowed, values, stamps, strict=True
+            for message, partition, came, ok, value, stamp in zip(
+                messages, partitions, headers, allowed, values, stamps, strict=True
             ):
-                headers: Any = message.headers()
-                if headers is not None or stamp is not None:
-                    headers = _foreign(headers, stamp)
+                kept: Any = came
+                if came is not None or stamp is not None:
+                    kept = _foreign(came, stamp)
                 topic, key, stamped_at = topics[ok], message.key(), message.timestamp()[1]
                 try:
-                    produce(topic, value, key, partition, report, report, stamped_at, headers)
+                    produce(topic, value, key, partition, report, report, stamped_at, kept)
                 except BufferError:
                     self._when_room(
-                        producer, (topic, value, key, partition, report, report, stamped_at, headers)
+                        producer, (topic, value, key, partition, report, report, stamped_at, kept)
                     )
         except KafkaException as error:
             raise translate(error, f"emitting to {topic}" if topic else "emitting") from error

@@ -11,22 +11,31 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Migrated, Unavailable
+from stream_scrub.kafka.headers import Headers, read_headers
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline
 
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
 REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
-__all__ = ["Message", "Source"]
+__all__ = ["Fetched", "Message", "Source"]
 
 _FORM = b"CGMDv2:"  # what group metadata begins with
 # What is committed with an offset: the log, and the position on it that the records before were judged by.
 _NOTE = re.compile(r"index=(\d+) log=(.+)")
+
+
+class Fetched(NamedTuple):
+    """Records with the partition of each, and their headers, which are not to be asked of them again."""
+
+    messages: list[Message]
+    partitions: list[int]
+    headers: Headers
 
 
 def _partitions_of(messages: Sequence[Message]) -> list[int]:
@@ -110,9 +119,9 @@ class Source:
             self._tell(event, partitions)
         return bool(moves)
 
-    def poll(self, records_max: int, wait_s: float) -> tuple[list[Message], list[int]]:
-        """At most `records_max` records and their partitions, after at most `wait_s`; often none. Blocks for the whole
-        wait unless the batch is full: that is how the client works.
+    def poll(self, records_max: int, wait_s: float) -> Fetched:
+        """At most `records_max` records, after at most `wait_s`; often none. Blocks for the whole wait unless the batch
+        is full: that is how the client works.
 
         Raises Unavailable when a rewind is due and the broker cannot be asked, else what the broker answered.
         """
@@ -131,7 +140,7 @@ class Source:
         partitions = _partitions_of(messages)
         self._delivered.update(partitions)
         if self._has_moved():
-            return [], []
+            return Fetched([], [], Headers([], []))
         for message in messages:
             if (error := message.error()) is not None:
                 self._must_rewind = True
@@ -139,7 +148,7 @@ class Source:
                 raise translate(error, f"consuming {self._topic}")
         if messages:
             self.metadata = self._membership()
-        return messages, partitions
+        return Fetched(messages, partitions, read_headers(messages))
 
     def _renew(self) -> None:
         """A consumer that failed for good is replaced: its partitions come back, or go to others, as after a crash."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -145,7 +146,9 @@ def explain(
     rules = _resolved(_digests(stamp), archive.kept(history.rules), settings, reader)
     # An unreadable one names no rule, and one that was too large must be measured with the stamp that it would have had.
     book = wiring.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
-    made = _judged(emitted.value, book, past.index, at, terms, limit)
+    cause = stamp.get("cause")
+    spoilt = {0: cause} if isinstance(cause, str) else {}
+    made = _judged(emitted.value, book, past.index, at, terms, limit, spoilt)
     differences = list(_differences(stamp, made or {}))
     if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
         differences.append(
@@ -177,9 +180,10 @@ def _judged(
     at: datetime,
     terms: Terms,
     limit: int | None = None,
+    spoilt: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any] | None:
     """The stamp that the value gets; None for a value that is too large for any."""
-    batch = Scrubber(terms, book).scrub([value], index, at, limit=limit, floor=0)
+    batch = Scrubber(terms, book).scrub([value], index, at, limit=limit, floor=0, spoilt=spoilt)
     made = batch.stamps[0]
     return None if made is None else msgspec.json.decode(made, type=dict[str, Any])
 
@@ -315,7 +319,9 @@ def _notes(
     reasons = [entry.get("reason") for entry in _entries(stamp)]
     if "no-rule" in reasons:
         yield "a stamp without rules cannot prove that none was known: it is replayed as it says, without one"
-    if stamp.get("reason") == "unreadable" and (made or {}).get("reason") != "unreadable":
+    if "cause" in stamp:
+        yield "the record that came was unreadable, whatever its value says: why is only in the stamp, and is not proven"
+    elif stamp.get("reason") == "unreadable" and (made or {}).get("reason") != "unreadable":
         yield "a prospect that its stamp would make too large for the topic is unreadable as well: try with --limit"
 
 

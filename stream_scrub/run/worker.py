@@ -8,19 +8,18 @@ has no open transaction: its records are dropped and left to their new owner.
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.errors import Migrated, ScrubError, StaleIndex, TooLarge, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.kafka.bounded import GRACE_S
+from stream_scrub.kafka.headers import LOST
 from stream_scrub.kafka.options import TRANSACTION_TIMEOUT_MS
 from stream_scrub.kafka.session import REOPEN_S, Session
-from stream_scrub.kafka.source import REWIND_S, Message, Source
+from stream_scrub.kafka.source import REWIND_S, Fetched, Message, Source
 from stream_scrub.lists import archive
 from stream_scrub.lists.follow import Follower
 from stream_scrub.model import Deadline, Verdict
@@ -214,7 +213,8 @@ class Worker:
     def _step(self) -> None:
         """One batch, from poll to commit."""
         self._usable()
-        messages, partitions = self._source.poll(self._pace.batch_records, self._pace.batch_s)
+        fetched = self._source.poll(self._pace.batch_records, self._pace.batch_s)
+        messages, partitions, headers = fetched
         if not messages:
             self._session.idle()
             # A hold for a register ends when a batch needs no stale one any more, not when there is no batch.
@@ -226,10 +226,10 @@ class Worker:
         counters.beat()
         counters.read += len(messages)
         index = self._usable()
-        batch = self._scrub(messages, index)
+        batch = self._scrub(fetched, index)
         self._resumed()
         counters.beat()
-        self._session.emit(messages, partitions, batch.allowed, batch.values, batch.stamps)
+        self._session.emit(messages, partitions, headers.each, batch.allowed, batch.values, batch.stamps)
         counters.beat()
         counters.queued = self._session.queued
         offsets = self._source.offsets(partitions, messages, index.position)
@@ -249,22 +249,27 @@ class Worker:
             )
         return index
 
-    def _scrub(self, messages: list[Message], index: Index) -> Batch:
+    def _scrub(self, fetched: Fetched, index: Index) -> Batch:
+        messages, headers = fetched.messages, fetched.headers
         values = [message.value() for message in messages]
 
         def overhead(place: int) -> int:
-            message = messages[place]
-            headers: Sequence[Any] = message.headers() or ()  # type: ignore[assignment]  # pairs on receipt
             return (
                 _RECORD_OVERHEAD
-                + len(message.key() or b"")
-                + sum(len(k) + len(v or b"") + 8 for k, v in headers)
+                + len(messages[place].key() or b"")
+                + sum(len(k) + len(v or b"") + 8 for k, v in headers.each[place] or ())
             )
 
         # Once a batch was refused every record is measured: it may have been a small one with large headers.
         floor = 0 if self._counters.failures else LARGE
         batch = self._scrubber.scrub(
-            values, index, datetime.now(UTC), limit=self._limit, overhead=overhead, floor=floor
+            values,
+            index,
+            datetime.now(UTC),
+            limit=self._limit,
+            overhead=overhead,
+            spoilt=dict.fromkeys(headers.lost, LOST),
+            floor=floor,
         )
         self._largest = 0
         if self._counters.failures:  # only then is it worth knowing, should a record prove too large again

@@ -9,9 +9,10 @@ to the same plans and stamps.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -118,6 +119,7 @@ class Scrubber:
         overhead: Callable[[int], int] = lambda _: 0,
         floor: int = LARGE,
         enough: Callable[[], bool] = _never,
+        spoilt: Mapping[int, str] = MappingProxyType({}),
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
 
@@ -127,10 +129,13 @@ class Scrubber:
         `limit` is the largest record that the output topics take, in bytes, and `overhead(i)` what the i-th record
         weighs besides its value: a prospect that its stamp would make unpublishable comes out blocked, unchanged.
         Records with less than `floor` bytes of value and stamp are not measured: 0 measures all, once one was refused.
+        `spoilt` are the places of records that are unreadable whatever their value says, each with the cause that its
+        stamp names: they come out blocked with their own bytes.
         Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
         unless the terms say to block these.
         """
         bench = Bench(self.rulebook, index, now)
+        given, values = values, _without(values, spoilt) if spoilt else values
         plain = self._reader.read(values)
         odd = self._odd(values, plain, bench, enough)
         if len(odd.judged) < len(odd.places):
@@ -140,13 +145,17 @@ class Scrubber:
         batch = self._stamp(values, plain, judged)
         for place, made in zip(odd.places, odd.judged, strict=False):
             made.into(batch, place)
+        for place, cause in spoilt.items():
+            if place < len(values):
+                batch.values[place] = given[place]
+                batch.stamps[place] = stamp.unreadable(cause, bench.evidence)
         self._refuse_stale(batch, judged)
         if limit is not None:
             reasons = dict(zip(odd.places, (made.reason for made in odd.judged), strict=False))
             for place in self._too_large(batch, limit, overhead, min(floor, limit // 2)):
                 outcome = judged.at(place)
                 batch.tally[reasons[place] if outcome is None else outcome.reason] -= 1
-                self._shorten(values[place], place, batch, bench, limit - overhead(place))
+                self._shorten(given[place], place, batch, bench, limit - overhead(place))
         return batch
 
     def _stamp(self, values: Sequence[bytes | None], plain: Plain, judged: Judged) -> Batch:
@@ -255,6 +264,11 @@ class Scrubber:
         batch.values[place] = original
         batch.stamps[place] = short if len(original or b"") + len(short) <= room else None
         batch.tally[Reason.UNREADABLE] += 1
+
+
+def _without(values: Sequence[bytes | None], spoilt: Mapping[int, str]) -> list[bytes | None]:
+    """The values, with null for a spoilt record: whatever its bytes say, nobody reads them."""
+    return [None if place in spoilt else value for place, value in enumerate(values)]
 
 
 def _candidates(members: Sequence[Any]) -> list[Any]:

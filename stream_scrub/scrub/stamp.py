@@ -47,6 +47,13 @@ def single(finding: Finding, number: bool, rules: str, until: date | None, evide
     return _encode(stamp).replace(b"%", b"%%").replace(b'"\\u0000"', b'"+%d"')
 
 
+def unreadable(cause: str, evidence: Evidence) -> bytes:
+    """The stamp of a record that is unreadable whatever its value says; `cause` is why."""
+    reason = Reason.UNREADABLE
+    stamp = {"verdict": reason.verdict, "reason": reason, "cause": cause}
+    return _encode({**stamp, "index": evidence.index, "at": evidence.at})
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One of several numbers of a prospect: its finding, the number if it is one, its rule's digest and end."""

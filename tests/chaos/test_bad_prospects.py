@@ -6,9 +6,10 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
+from tests.support import rawheaders
 from tests.support.outcome import count, read_all
 from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
-from tests.support.worker import wait_until
+from tests.support.worker import run, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -162,3 +163,33 @@ def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     assert large.value() == value
     (behind,) = read_all(kafka.bootstrap, stage.topics["allowed"])
     assert behind.key() == b"behind"
+
+
+@pytest.mark.parametrize("mode", ["value", "header"])
+def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages, mode):
+    """One such record of a C, Go or Java producer would kill every worker at every start, and its partition would never
+    be read again."""
+    stage = stages(kafka.bootstrap, partitions=1, prospect__stamp=mode)
+    stage.load("internal", [OPPOSED])
+    stage.load("consent", [FREE], "--kind", "allow")
+    value, moment = b'{"phone":"' + PHONE.encode() + b'"}', 1_700_000_000_000
+    headers = [(b"trace", b"1"), (b"h\xff", b"2"), (b"scrub", b'{"verdict":"allowed"}')]
+    topic = stage.topics["prospects"]
+    for key, given in ((b"before", headers[:1]), (b"odd", headers), (b"behind", headers[:1])):
+        rawheaders.produce(kafka.bootstrap, topic, value, key, given, timestamp=moment)
+    with stage.worker("w1") as worker:
+        wait_until(lambda: not worker.alive or count(kafka.bootstrap, stage.outputs) >= 3, 60)
+        assert worker.alive, worker.log_file.read_text()[-2000:]
+        assert worker.stop()[0] == 0
+    (odd,) = read_all(kafka.bootstrap, stage.topics["blocked"])
+    assert (odd.key(), odd.value(), odd.timestamp()[1]) == (b"odd", value, moment)
+    ((name, stamp),) = odd.headers()
+    told = {"verdict": "blocked", "reason": "unreadable", "cause": "headers"}
+    assert name == "scrub" and told.items() <= json.loads(stamp).items()
+    others = list(read_all(kafka.bootstrap, stage.topics["allowed"]))
+    assert [m.key() for m in others] == [b"before", b"behind"]
+    assert all(dict(m.headers())["trace"] == b"1" for m in others)
+    explained = run(
+        ["explain", "--topic", "blocked", "--partition", "0", "--offset", str(odd.offset())], stage.env
+    )
+    assert explained.returncode == 0, explained.stdout + explained.stderr

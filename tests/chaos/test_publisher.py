@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 
 from stream_scrub.config import load
 from stream_scrub.run import logs, wiring
+from tests.support import rawheaders
 from tests.support.outcome import read_all
 from tests.support.publisher import Asking, PublisherProcess, drop, evidence, refused
 from tests.support.worker import run, run_json, wait_until
@@ -213,3 +214,25 @@ def test_a_request_is_sealed_within_a_second(kafka, stages):
     p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
     print(f"\n{len(took)} requests: produced to sealed p50 {p50} ms, p99 {p99} ms, worst {took[-1]} ms")
     assert len(took) == 2_000 and p99 < 1_000
+
+
+def test_a_header_whose_name_is_no_utf_8_stops_no_opt_out(kafka, stages):
+    """One such record of a C, Go or Java producer would kill the publisher at every start: no opt-out behind it would
+    ever be applied."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    headers = [(b"trace", b"1"), (b"h\xff", b"2")]
+    asked = [
+        b"nonsense",
+        *(b'{"request":"opt-out","number":"+%d"}' % number for number in (33612345678, 33612345679)),
+    ]
+    for value in asked[:2]:
+        rawheaders.produce(kafka.bootstrap, stage.topics["requests"], value, b"k", headers)
+    rawheaders.produce(kafka.bootstrap, stage.topics["requests"], asked[2], b"k", headers[:1])
+    with PublisherProcess(stage, None) as publisher:
+        wait_until(lambda: not publisher.alive or lag(stage, publisher) == 0, 60)
+        assert publisher.alive, publisher.log_file.read_text()[-2000:]
+        assert publisher.stop()[0] == 0
+    assert set(replayed(publisher).index.registers["internal"].numbers) == {33612345678, 33612345679}
+    (turned,) = read_all(kafka.bootstrap, stage.topics["refused"])
+    assert (turned.key(), turned.value()) == (b"k", b"nonsense")
+    assert dict(turned.headers())["reason"] == b"unreadable"

@@ -15,6 +15,7 @@ from stream_scrub.lists.publish import records_of
 from stream_scrub.model import Deadline
 from tests.fakes.log import Log
 from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, bitmap
+from tests.support import rawheaders
 
 LONG = {"retention.ms": "-1"}
 
@@ -79,6 +80,14 @@ def test_an_empty_log_begins(log):
     """A worker would not start before the first import."""
     for start in ("beginning", "latest-full"):
         assert whole(log, start).index.position == -1
+
+
+def test_a_record_with_a_header_that_is_no_utf_8_is_corrupt(log):
+    """Every follower of the log would be killed, at every start, without a word why."""
+    OnKafka(*log).import_list("list", {1: 0})
+    rawheaders.produce(*log, b"x", b"list", [(b"part", b"adds"), (b"h\xff", b"")])
+    with pytest.raises(Corrupt, match="offset"):
+        whole(log, "beginning")
 
 
 def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):

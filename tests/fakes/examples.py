@@ -50,7 +50,9 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
     "stale-register": (OPT_OUT_DAY, b'{"phone":"0611111111","stale":1}', "block"),
     "invalid-number": (OPT_IN_DAY, b'{"phone":"06123"}', "block"),
     "unreadable": (OPT_IN_DAY, b'{"phone":"0611111111","phone":"0622222222"}', "block"),
+    "unreadable-headers": (OPT_IN_DAY, b'{"phone":"0622222222"}', "block"),
 }
+SPOILT = {"unreadable-headers": {0: "headers"}}
 
 
 # Requests are others' to write: these are what the pages tell them to.
@@ -79,7 +81,8 @@ def stamp(name: str) -> bytes:
         law.allow("consent", [CONSENTING]),
     )
     terms = Terms(MEMBERS, mixed=mixed, stamp="header", stale="block")
-    (made,) = Scrubber(terms, rulebook()).scrub([value], index, now).stamps
+    spoilt = SPOILT.get(name, {})
+    (made,) = Scrubber(terms, rulebook()).scrub([value], index, now, spoilt=spoilt).stamps
     assert made is not None
     return made
 

@@ -3,35 +3,16 @@
 import time
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.kafka.log import KafkaLogReader
 
 
-class Fetched:
+def fetched(offset: int, code: int | None = None) -> Message:
     """A record, or what came in the place of one."""
-
-    def __init__(self, offset, code=None):
-        self._offset, self._code = offset, code
-
-    def error(self):
-        return None if self._code is None else KafkaError(self._code)
-
-    def offset(self):
-        return self._offset
-
-    def key(self):
-        return b"list"
-
-    def value(self):
-        return b"x"
-
-    def headers(self):
-        return []
-
-    def timestamp(self):
-        return 1, 0
+    error = None if code is None else KafkaError(code)
+    return Message(offset=offset, key=b"list", value=b"x", headers=[], error=error, timestamp=(1, 0))
 
 
 class Client:
@@ -74,31 +55,31 @@ def offsets(answer):
 
 def test_records_outlive_a_broker_that_cannot_be_asked_for_the_end():
     """A delta would be missing, and the worker hold for a log that is in order."""
-    client = Client([Fetched(0), Fetched(1)], [])
+    client = Client([fetched(0), fetched(1)], [])
     made = reader(client)
     assert offsets(made.read(0)) == ([0, 1], False)
     with pytest.raises(Unavailable):
         made.read(0)
     client.fetches, client.end = [[]], 3
     assert offsets(made.read(0)) == ([], False)
-    client.fetches = [[Fetched(3, KafkaError._PARTITION_EOF)]]
+    client.fetches = [[fetched(3, KafkaError._PARTITION_EOF)]]
     assert offsets(made.read(0)) == ([], True)
 
 
 def test_records_outlive_an_error_behind_them_and_what_follows_is_fetched_again():
     """A delta would be missing, or one be taken that does not follow on what was read."""
-    client = Client([Fetched(0), Fetched(1), Fetched(0, KafkaError._TRANSPORT), Fetched(9)], end=10)
+    client = Client([fetched(0), fetched(1), fetched(0, KafkaError._TRANSPORT), fetched(9)], end=10)
     made = reader(client)
     assert offsets(made.read(0)) == ([0, 1], False)
     assert client.assigned == [(0, 2)]
-    client.fetches = [[Fetched(0, KafkaError._AUTO_OFFSET_RESET)]]
+    client.fetches = [[fetched(0, KafkaError._AUTO_OFFSET_RESET)]]
     with pytest.raises(Corrupt):
         made.read(0)
 
 
 def test_a_record_that_was_returned_is_not_returned_again():
     """A client that begins anew by itself would make every worker find the log corrupt."""
-    client = Client([Fetched(0), Fetched(1)], [Fetched(0), Fetched(1), Fetched(2)], end=3)
+    client = Client([fetched(0), fetched(1)], [fetched(0), fetched(1), fetched(2)], end=3)
     made = reader(client)
     assert offsets(made.read(0)) == ([0, 1], False)
     assert offsets(made.read(0)) == ([2], True)
@@ -116,7 +97,7 @@ def test_nothing_is_asked_for_before_it_is_known_where_to_read():
 
 def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read():
     """What hides behind an open transaction would count as known, or a busy log never be known at all."""
-    made = reader(Client([Fetched(0)], [Fetched(1)], [Fetched(5)], end=1))
+    made = reader(Client([fetched(0)], [fetched(1)], [fetched(5)], end=1))
     assert made.complete_at() is None or made._next == 0
     made.read(0)
     made._asking.end = 5

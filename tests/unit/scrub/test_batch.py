@@ -313,3 +313,21 @@ def test_a_long_text_for_a_number_is_judged_where_the_time_is_looked_at():
     batch = scrubber().scrub([long] * 3, index(), law.NOW, enough=lambda: bool(asked.append(1)))
 
     assert batch.allowed == [True] * 3 and len(asked) == 3
+
+
+@pytest.mark.parametrize("stamp", ["value", "header"])
+def test_a_spoilt_record_comes_out_blocked_whatever_its_value_says(stamp):
+    """A prospect whose record could not be kept whole would go to a dialler who is promised that it is, or be lost."""
+    by = scrubber(stamp=stamp)
+    whole = by.scrub(MIXTURE, index(), law.NOW)
+
+    batch = by.scrub(MIXTURE, index(), law.NOW, spoilt={0: "headers", 3: "headers"})
+
+    for at in (0, 3):
+        assert (batch.allowed[at], batch.values[at]) == (False, MIXTURE[at])
+        told = json.loads(batch.stamps[at])
+        assert (told["verdict"], told["reason"], told["cause"]) == ("blocked", "unreadable", "headers")
+    others = [at for at in range(len(MIXTURE)) if at not in (0, 3)]
+    assert [batch.values[at] for at in others] == [whole.values[at] for at in others]
+    assert sum(batch.tally.values()) == len(MIXTURE)
+    assert batch.tally["unreadable"] == whole.tally["unreadable"] + 2

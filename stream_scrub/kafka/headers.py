@@ -1,0 +1,42 @@
+"""A record's headers, as far as Python can have them. Whoever reads a record's headers does it here.
+
+Kafka takes any bytes for a header's name, and C, Go and Java producers can send them. The binding makes a text of each:
+where a name is no UTF-8 its call leaves an error behind and a list with a hole, and whoever touches that list dies. So
+the first call is caught, and there is no second one: what it gave is carried on beside the record.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from confluent_kafka import Message
+
+from stream_scrub.model import Header
+
+LOST = "headers"  # the cause that a stamp names
+# The method is called by `map` and by nobody else: C code that calls it looks whether an error was left behind, and
+# raises SystemError. The interpreter does not look any more once it has seen a call often enough (since 3.11): it would
+# go on with the list that kills, and the error come out wherever something is looked at next.
+_ASK: Any = Message.headers
+
+
+class Headers(NamedTuple):
+    """By place the headers of some records, None for one that has none, and the places of those whose headers are lost:
+    a name among them is no UTF-8."""
+
+    each: list[list[Header] | None]
+    lost: list[int]
+
+
+def read_headers(messages: Iterable[Message]) -> Headers:
+    """To be called once for any record. Never raises."""
+    each: list[list[Header] | None] = []
+    lost: list[int] = []
+    asked = map(_ASK, messages)
+    while True:
+        try:
+            each.extend(asked)  # it keeps what came before an error
+        except SystemError:
+            lost.append(len(each))
+            each.append(None)
+        else:
+            return Headers(each, lost)
