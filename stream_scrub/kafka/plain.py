@@ -23,7 +23,7 @@ from stream_scrub.model import Header
 
 _ASK_S = 10.0
 _LINGER_MS = 25  # fewer, fuller batches: the embedded broker finds an offset by walking from batch to batch
-_FETCH_WAIT_MS = 20  # the embedded broker does not wake a waiting fetch, so the wait is the reader's latency
+FETCH_WAIT_MS = 20  # the embedded broker does not wake a waiting fetch, so the wait is the reader's latency
 _BATCH_RECORDS = 10_000
 
 
@@ -92,7 +92,7 @@ class PlainReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
-                "fetch.wait.max.ms": _FETCH_WAIT_MS,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "fetch.queue.backoff.ms": 10,
                 "log_level": 0,
             }

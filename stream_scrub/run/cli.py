@@ -64,7 +64,7 @@ def _root(
 @app.command()
 def demo(
     seconds: Annotated[float, typer.Option(help="How long prospects are produced.", min=5, max=600)] = 15,
-    rate: Annotated[int, typer.Option(help="Prospects a second.", min=100, max=50_000)] = 20_000,
+    rate: Annotated[int, typer.Option(help="Prospects a second.", min=100, max=50_000)] = 10_000,
     as_json: AsJson = False,
 ) -> None:
     """Watch the whole system work on an embedded broker: no Kafka needed."""

@@ -1,7 +1,7 @@
 """`demo`: the whole system on the embedded broker, and a checker beside it that knows what is true.
 
-The worker, the follower, the imports and the log are the real ones. Only the broker is librdkafka's own mock, and the
-lead producer and the dialler are played here.
+The worker with its follower, the imports and the log are the real ones. Only the broker is librdkafka's own mock, and
+the lead producer and the dialler are played here.
 """
 
 import secrets
@@ -17,15 +17,17 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka.embedded import EmbeddedKafka
+from stream_scrub.kafka.plain import FETCH_WAIT_MS
 from stream_scrub.lists.listed import Change
 from stream_scrub.model import RegisterKind
-from stream_scrub.run import importing, logs, wiring
+from stream_scrub.run import importing, logs, supervise, wiring
 from stream_scrub.run.demo_check import Checker, Ledger, Truth
 from stream_scrub.run.demo_data import HOME, Crowd, ListFile, write_list
 from stream_scrub.run.demo_end import Outcome, summary
 from stream_scrub.run.demo_leads import Casting
-from stream_scrub.run.demo_play import LastLines, Pace, Play
+from stream_scrub.run.demo_play import Pace, Play
 from stream_scrub.run.demo_view import Show, show_for
+from stream_scrub.run.demo_worker import LogLines, WorkerProcess
 from stream_scrub.run.importing import Effect, Order
 
 _INTERNAL = 1_000_000
@@ -58,7 +60,10 @@ def run(*, seconds: float, rate: int, as_json: bool, seed: int | None = None) ->
     try:
         with tempfile.TemporaryDirectory(prefix="stream-scrub-") as folder, EmbeddedKafka() as broker:
             stage = _Stage.built(broker, Path(folder), seconds, rate, show)
-            return stage.perform(show, np.random.default_rng(seed), seed)
+            try:
+                return stage.perform(show, np.random.default_rng(seed), seed)
+            finally:
+                stage.strike()
     except KeyboardInterrupt:
         return _INTERRUPTED
     finally:
@@ -67,23 +72,29 @@ def run(*, seconds: float, rate: int, as_json: bool, seed: int | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What stands before the first prospect: a broker with topics, settings, a folder for lists, a quiet log."""
+    """What stands before the first prospect: a broker with topics, settings, a folder for lists, a quiet log, and a worker
+    that waits for a list.
+    """
 
     broker: EmbeddedKafka
     folder: Path
     settings: Settings
     pace: Pace
-    said: LastLines
+    said: LogLines
     log: FilteringBoundLogger
+    worker: WorkerProcess
 
     @classmethod
     def built(cls, broker: EmbeddedKafka, folder: Path, seconds: float, rate: int, show: Show) -> "_Stage":
-        """Make the topics, with enough partitions that the broker never drops a record."""
+        """Make the topics, with enough partitions that the broker never drops a record, and start the worker."""
         partitions = max(_PARTITIONS_MIN, round(seconds * rate / _PROSPECTS_A_PARTITION))
         flags = {
             "kafka.bootstrap_servers": broker.bootstrap,
             "kafka.group_protocol": "consumer",  # joins within a heartbeat on the embedded broker
-            "kafka.consumer": {"check.crcs": "false"},  # the embedded broker's transaction markers bear none
+            "kafka.consumer": {
+                "check.crcs": "false",  # the embedded broker's transaction markers bear none
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
+            },
             "worker.id": "demo",
         }
         settings = load(flags=flags, environ={}, cwd=folder, extra_checks=[wiring.refused_properties])
@@ -92,9 +103,16 @@ class _Stage:
         for topic in (topics.prospects, topics.allowed, topics.blocked):
             broker.create_topic(topic, partitions)
         show.done(f"an embedded Kafka, {partitions} partitions a topic (Kafka's own client library, no Java)")
-        said = LastLines()
-        log = logs.configure("warning", "console", said)
-        return cls(broker, folder, settings, Pace(seconds, rate, partitions), said, log)
+        said = LogLines(folder / "log")
+        log = logs.configure("warning", "console", said.stream)
+        worker = WorkerProcess(settings, said.path)
+        worker.start()
+        return cls(broker, folder, settings, Pace(seconds, rate, partitions), said, log, worker)
+
+    def strike(self) -> None:
+        """Leave nothing behind, however far it all went."""
+        self.worker.kill()
+        self.said.close()
 
     def perform(self, show: Show, rng: np.random.Generator, seed: int) -> int:
         """Import, send, scrub, check; returns the exit code."""
@@ -111,7 +129,8 @@ class _Stage:
         outputs = {"allowed": topics.allowed, "blocked": topics.blocked}
         start = max(effect.position or 0 for effect in effects)
         checker = Checker(ledger, truth, outputs, start)
-        play = Play(self.settings, self.pace, ledger, checker, self.log, self.said)
+        play = Play(self.settings, self.pace, ledger, checker, self.worker, self.said)
+        supervise.settle_collector()  # millions of numbers stay as they are
         play.run(show, effects, lambda: self._import("internal", delta, "adds"), rng)
         kept = (topics.prospects, *outputs.values(), topics.log)
         dropped = {topic: self.broker.dropped(topic) for topic in kept}

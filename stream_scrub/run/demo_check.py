@@ -48,6 +48,15 @@ class Expected(NamedTuple):
     numbers: list[dict[str, Any]]
 
 
+class Must(NamedTuple):
+    """What is true of a lead: what its stamp must say, whether `internal` holds a number of it, and whether any register
+    of opposition does."""
+
+    says: Expected
+    told_us: bool
+    opposed: bool
+
+
 class Ledger:
     """What was sent: id by id, which lead. Appended to by the sender, before it sends; read by the checker."""
 
@@ -69,6 +78,17 @@ class Truth:
         deny = claim.country.deny
         listed = bool(deny) and claim.number in self._registers[deny]
         return ["internal"] * told_us + [deny] * listed
+
+    def changes(self, lead: Lead) -> bool:
+        """Whether the delta holds a number of this lead."""
+        return any(claim is not None and claim.number in self._delta for claim in lead.claims)
+
+    def of(self, lead: Lead, *, after: bool) -> Must:
+        """All that the checker holds a record of this lead against."""
+        held = {
+            name for claim in lead.claims if claim is not None for name in self.opposed(claim, after=after)
+        }
+        return Must(self.expected(lead, after=after), "internal" in held, bool(held))
 
     def expected(self, lead: Lead, *, after: bool) -> Expected:
         """What the stamp of this lead must say."""
@@ -143,7 +163,7 @@ class Checker:
         self._seen = bytearray()
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._lane_of_key: dict[bytes, int] = {}
-        self._expected: dict[tuple[int, bool], Expected] = {}
+        self._must: dict[bool, dict[int, Must]] = {False: {}, True: {}}
         self._decode = msgspec.json.Decoder(Stamp).decode
         self.faults: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -239,7 +259,7 @@ class Checker:
             self.first_stamp_at = now
         if self.first_block_at is None and stamp.reason == "opposed":
             before = self._must_say(self._ledger.sent[number], after=False)
-            if before.verdict == "allowed":
+            if before.says.verdict == "allowed":
                 self.first_block_at = now
 
     def _judge(self, record: Received, stamp: Stamp, number: int) -> None:
@@ -248,25 +268,28 @@ class Checker:
         after = stamp.index == self._delta
         place = self._ledger.sent[number]
         must = self._must_say(place, after=after)
-        numbers = [{k: v for k, v in each.items() if k not in ("rules", "until")} for each in stamp.numbers]
+        numbers = stamp.numbers and [
+            {k: v for k, v in each.items() if k not in ("rules", "until")} for each in stamp.numbers
+        ]
         says = (stamp.verdict, stamp.reason, stamp.number, stamp.registers, numbers)
-        self.faults["wrong verdict"] += says != must
-        self.faults["wrong topic"] += self._verdict_of_topic.get(record.topic) != stamp.verdict
-        if "allowed" in (stamp.verdict, self._verdict_of_topic.get(record.topic)):
-            claims = [claim for claim in self._ledger.leads[place].claims if claim is not None]
-            lifted = stamp.reason == "contract"
-            held = any(
-                "internal" in names or (names and not lifted)
-                for names in (self._truth.opposed(claim, after=after) for claim in claims)
+        topic = self._verdict_of_topic.get(record.topic)
+        self.faults["wrong verdict"] += says != must.says
+        self.faults["wrong topic"] += topic != stamp.verdict
+        if "allowed" in (stamp.verdict, topic):
+            self.faults["opposed but allowed"] += must.told_us or (
+                must.opposed and stamp.reason != "contract"
             )
-            self.faults["opposed but allowed"] += held
 
-    def _must_say(self, place: int, *, after: bool) -> Expected:
-        found = self._expected.get((place, after))
-        if found is None:
-            found = self._expected[place, after] = self._truth.expected(
-                self._ledger.leads[place], after=after
-            )
+    def _must_say(self, place: int, *, after: bool) -> Must:
+        """Worked out once; for all but those that the delta changes it is the same after it."""
+        known = self._must[after]
+        if (found := known.get(place)) is None:
+            lead = self._ledger.leads[place]
+            if after and not self._truth.changes(lead):
+                found = self._must_say(place, after=False)
+            else:
+                found = self._truth.of(lead, after=after)
+            known[place] = found
         return found
 
 

@@ -1,6 +1,5 @@
 """The demo's end: from figures to checks. Each says what must hold, whether it does, and by which figures."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,13 +34,13 @@ def summary(play: Play, outcome: Outcome) -> Summary:
         _enforced(play),
         _kept(outcome.dropped),
     )
-    return Summary(checks, _figures(play, outcome, imports), tuple(play.said.lines))
+    return Summary(checks, _figures(play, outcome, imports), tuple(play.said.last()))
 
 
 def _once(play: Play) -> Check:
     faults, sent = play.checker.faults, len(play.ledger.sent)
     wrong = {name: faults[name] for name in ("lost", "twice", "never sent")}
-    aborts = play.counters.aborts.total()
+    aborts = play.told.aborts
     found = f"{sent:,} sent, {play.checker.taken:,} came out{_listed(wrong)}"
     if play.undelivered:
         found += f"; {play.undelivered:,} never reached the broker"
@@ -85,7 +84,7 @@ def _by_faults(play: Play) -> list[Check]:
 
 def _counted(play: Play) -> Check:
     """The worker's own counters and the checker's say the same of each reason."""
-    counted = Counter({str(reason): count for reason, count in play.counters.prospects.items()})
+    counted = play.told.reasons
     differing = [
         name for name in counted | play.checker.reasons if counted[name] != play.checker.reasons[name]
     ]
@@ -119,7 +118,9 @@ def _enforced(play: Play) -> Check:
         f"first verdict by it {first:.2f} s after the import, first block {blocked:.2f} s;"
         f" {play.checker.judged_after:,} judged by it"
     )
-    return Check(name, first <= _ENFORCED_S, found)
+    excess_s, load = first - _ENFORCED_S, play.load
+    late = excess_s > 0 and load is not None and load.excuses(excess_s)
+    return Check(name, excess_s <= 0, found, f"the machine had no processor for it: {load}" if late else "")
 
 
 def _kept(dropped: Mapping[str, int]) -> Check:
@@ -148,7 +149,7 @@ def _figures(play: Play, outcome: Outcome, imports: Sequence[Effect]) -> dict[st
             "p50": percentile(play.checker.latencies, 0.5),
             "p99": percentile(play.checker.latencies, 0.99),
         },
-        "index": play.counters.position,
+        "index": play.told.position,
         "imports": [effect.as_json() for effect in imports],
         "delta": {
             "first_verdict_s": first,

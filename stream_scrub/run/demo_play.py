@@ -1,10 +1,10 @@
-"""The demo's threads: one sends, one is the worker, one reads what comes out and checks it; the caller's draws.
+"""The demo's threads: one sends, one reads what comes out and checks it, one imports midway; the caller's draws.
 
-The worker shares the process, so the view can show its own counters. Four threads of one interpreter: each works in
+The worker has a process of its own, and tells what the view shows of it. Four threads of one interpreter: each works in
 short pieces, or the others would wait for it.
 """
 
-import io
+import os
 import signal
 import threading
 import time
@@ -16,37 +16,29 @@ from dataclasses import dataclass
 from types import FrameType
 
 import numpy as np
-from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.plain import PlainProducer, PlainReader
 from stream_scrub.model import Deadline
-from stream_scrub.run import wiring
-from stream_scrub.run.counters import Counters
+from stream_scrub.run import demo_load
 from stream_scrub.run.demo_check import Checker, Ledger
 from stream_scrub.run.demo_view import Figures, Show
+from stream_scrub.run.demo_worker import LogLines, Told, WorkerProcess
 from stream_scrub.run.importing import Effect
 
 _TICK_S = 0.01
 _DRAW_S = 0.2
-_JOIN_S = 20.0
-_FLUSH_S = 10.0
-_STALLED_S = 8.0  # nothing came out for so long, though something was sent: what is missing is lost
+_JOIN_S = 60.0
+_FLUSH_S = 30.0
+_STALLED_S = 30.0  # nothing came out for so long, though something was sent: what is missing is lost
+# An import that takes its time would find nothing left to be enforced on: more is sent until it was, a tenth as fast.
+_MORE_S, _MORE_SHARE = 30.0, 0.1
+# No more than this waits to come out: a machine that cannot keep the pace would show how long its queue is, not how long
+# a verdict takes. Then fewer are sent.
+_AHEAD_S, _AHEAD_MIN = 0.25, 200
+_LAST_S = 1.0  # for what is due in the last moment
 _GRACE_S = 0.3  # for what should not come: a second copy of the last ones
-
-
-class LastLines(io.BytesIO):
-    """A stream for logs that keeps the last lines only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: deque[str] = deque(maxlen=20)
-
-    def write(self, line: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
-        """Keep a line."""
-        self.lines.extend(bytes(line).decode("utf-8", "replace").splitlines())
-        return len(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +52,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The delta, and when its import returned."""
+    """The delta, when its import returned, and how the machine was then."""
 
     effect: Effect
     returned_at: float
+    load: demo_load.Moment | None = None
 
 
 class Play:
@@ -75,22 +68,23 @@ class Play:
         pace: Pace,
         ledger: Ledger,
         checker: Checker,
-        log: FilteringBoundLogger,
-        said: LastLines,
+        worker: WorkerProcess,
+        said: LogLines,
     ) -> None:
         self.settings = settings
         self.pace = pace
         self.ledger = ledger
         self.checker = checker
-        self.counters = Counters()
         self.said = said
+        self.told = Told()
         self.published: Publication | None = None
         self.sent_s = 0.0
         self.undelivered = 0
         self.stopped_early = False
-        self._log = log
+        self.load: demo_load.Load | None = None
+        self._worker = worker
         self._sent_enough = threading.Event()
-        self._stopping = threading.Event()
+        self._seen = threading.Event()
         self._ending = threading.Event()
         self._past: deque[tuple[float, int, Counter[int]]] = deque()
 
@@ -106,18 +100,18 @@ class Play:
         Raises what a thread raised: Unavailable, Refused, Corrupt and their like.
         """
         threads: list[Future[None]] = []
-        with ThreadPoolExecutor(4, "demo") as pool, self._interruptible():
+        with ThreadPoolExecutor(3, "demo") as pool, self._interruptible():
             try:
                 show.step("the worker joins its group")
-                threads.append(pool.submit(self._work))
-                self._wait_until_joined(threads[0])
+                self._wait_until_joined()
                 threads += [pool.submit(self._check), pool.submit(self._send, rng)]
                 self._watch(show, registers, threads, lambda: pool.submit(self._publish, publish))
             finally:
                 self._sent_enough.set()
-                self._stopping.set()
                 time.sleep(_GRACE_S)
                 self._ending.set()
+        self._worker.stop()
+        self.told = self._worker.told
         for thread in threads:
             thread.result()
         self.checker.finish()
@@ -138,42 +132,44 @@ class Play:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _work(self) -> None:
-        """The worker, as `stream-scrub worker` runs it, but for the signals."""
-        worker, follower = wiring.worker(self.settings, "demo", self.counters, self._log, None)
-        follower.start()
-        try:
-            worker.run(self._stopping)
-        finally:
-            follower.stop()
-
-    def _wait_until_joined(self, worker: Future[None]) -> None:
+    def _wait_until_joined(self) -> None:
         """Prospects sent before would only wait, and tell nothing of the latency."""
         deadline = Deadline.after(_JOIN_S)
-        while self.counters.assigned < self.pace.partitions:
-            if worker.done():
-                worker.result()
-            if deadline.passed or worker.done():
+        while self._worker.told.assigned < self.pace.partitions:
+            self._worker.need()
+            if deadline.passed:
                 raise Unavailable(f"the worker did not get its partitions in time: {self._note()}")
             time.sleep(0.02)
-        self.said.lines.clear()  # that it held until it knew the log is how it should start
+        self.said.forget()  # that it held until it knew the log is how it should start
 
     def _send(self, rng: np.random.Generator) -> None:
-        """The lead producer: leads at random, each with the next id, at an even pace."""
+        """The lead producer: leads at random, each with the next id, at an even pace, as long as they come out."""
         producer = PlainProducer(self.settings.kafka.bootstrap_servers, self.settings.topics.prospects)
         sent, leads = self.ledger.sent, self.ledger.leads
         started = time.monotonic()
-        total = round(self.pace.seconds * self.pace.rate)
-        while len(sent) < total and not self._sent_enough.wait(_TICK_S):
-            elapsed = min(time.monotonic() - started, self.pace.seconds)
-            due = min(int(elapsed * self.pace.rate) + 1, total) - len(sent)
-            for place in rng.integers(len(leads), size=max(0, due)).tolist():
+        while not self._sent_enough.wait(_TICK_S):
+            due = self._due(time.monotonic() - started)
+            if due is None:
+                break
+            for place in rng.integers(len(leads), size=max(0, due - len(sent))).tolist():
                 number, lead = len(sent), leads[place]
                 sent.append(place)
                 producer.produce(lead.value(number), lead.key, lead.outgoing(number))
             producer.serve()
         self.sent_s = time.monotonic() - started
         self.undelivered = producer.flush(_FLUSH_S) + producer.failed
+
+    def _due(self, elapsed_s: float) -> int | None:
+        """How many prospects should be sent by now; None when there are no more to be sent."""
+        pace, sent = self.pace, len(self.ledger.sent)
+        total = round(pace.seconds * pace.rate)
+        more_s = elapsed_s - pace.seconds
+        if more_s > _MORE_S or (self._seen.is_set() and (more_s > _LAST_S or sent >= total)):
+            return None
+        due = min(int(elapsed_s * pace.rate) + 1, total)
+        if more_s > _LAST_S:
+            due = total + int(more_s * pace.rate * _MORE_SHARE)
+        return min(due, self.checker.taken + max(_AHEAD_MIN, int(pace.rate * _AHEAD_S)))
 
     def _check(self) -> None:
         """The dialler and the compliance officer in one: reads both output topics as they grow."""
@@ -186,12 +182,19 @@ class Play:
                 if self.published is not None and not told:
                     self.checker.published(self.published.effect.position or -1)
                     told = True
+                if not self._seen.is_set() and None not in self.delays():
+                    before = None if self.published is None else self.published.load
+                    self.load = demo_load.between(before, self._look())
+                    self._seen.set()
         finally:
             reader.close()
 
     def _publish(self, publish: Callable[[], Effect]) -> None:
         effect = publish()
-        self.published = Publication(effect, time.time())
+        self.published = Publication(effect, time.time(), self._look())
+
+    def _look(self) -> demo_load.Moment | None:
+        return demo_load.look((os.getpid(), self._worker.pid))
 
     def _watch(
         self,
@@ -202,10 +205,12 @@ class Play:
     ) -> None:
         """Draw until everything is out."""
         started = moved_at = time.monotonic()
-        _, _, sender = threads
+        _, sender = threads
         publication: Future[None] | None = None
         taken = 0
         while not any(thread.done() and thread.exception() for thread in threads):
+            self._worker.need()
+            self.told = self._worker.told
             now = time.monotonic()
             if publication is None and now - started >= self.pace.seconds / 2 and not self.stopped_early:
                 publication = publish()
@@ -233,7 +238,7 @@ class Play:
             scrubbed=taken,
             per_s=round((taken - before) / (now - then)) if now > then else 0,
             reasons=self.checker.reasons.copy(),
-            position=self.counters.position,
+            position=self.told.position,
             registers=tuple(
                 (r.register, r.kind, added if added and r.register == "internal" else r.count)
                 for r in registers
@@ -265,7 +270,7 @@ class Play:
         return first, blocked
 
     def _note(self) -> str:
-        return self.said.lines[-1] if self.said.lines else ""
+        return (self.said.last() or [""])[-1]
 
 
 def percentile(latencies: Counter[int], share: float) -> float:

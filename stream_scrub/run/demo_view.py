@@ -52,11 +52,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the summary: what must hold, whether it does, and by which figures."""
+    """One line of the summary: what must hold, whether it does, and by which figures. `excuse` says why it is not held
+    against the demo that it does not: a time that a machine without a free processor takes. Of what is true there is none.
+    """
 
     name: str
     ok: bool
     found: str
+    excuse: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether every check holds."""
-        return all(check.ok for check in self.checks)
+        """Whether every check holds, or has its excuse."""
+        return all(check.ok or check.excuse for check in self.checks)
 
 
 class Show(Protocol):
@@ -263,16 +266,25 @@ def _bars(f: Figures) -> Table:
     return table
 
 
+def _mark(check: Check) -> str:
+    if check.ok:
+        return "[green]ok    [/]"
+    return "[yellow]late  [/]" if check.excuse else "[bold red]NOT ok[/]"
+
+
 def _print_summary(console: Console, summary: Summary) -> None:
     """Under each check its figures, so that eighty columns are enough."""
     console.print()
     for check in summary.checks:
-        mark = "[green]ok    [/]" if check.ok else "[bold red]NOT ok[/]"
-        console.print(f"  {mark}  [bold]{check.name}[/]", highlight=False)
-        console.print(f"          [dim]{check.found}[/]", highlight=False, soft_wrap=True)
+        console.print(f"  {_mark(check)}  [bold]{check.name}[/]", highlight=False)
+        for line in filter(None, (check.found, check.excuse)):
+            console.print(f"          [dim]{line}[/]", highlight=False, soft_wrap=True)
     for warning in () if summary.ok else summary.warnings:
         console.print(f"  log: {warning}", highlight=False, markup=False, soft_wrap=True)
-    said = "[green]every check holds[/]" if summary.ok else "[bold red]NOT every check holds[/]"
+    said = "[bold red]NOT every check holds[/]"
+    if summary.ok:
+        late = any(check.excuse for check in summary.checks)
+        said = "[green]every check of what is true holds[/]" if late else "[green]every check holds[/]"
     console.print(f"\n  {said}. Next:\n", highlight=False)
     for what, command in NEXT:
         console.print(f"    [dim]# {what}[/]\n    {command}", highlight=False, soft_wrap=True)

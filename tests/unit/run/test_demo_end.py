@@ -11,13 +11,14 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from stream_scrub.model import Reason
 from stream_scrub.run import demo_check
 from stream_scrub.run.demo_check import Checker, Ledger, Truth
 from stream_scrub.run.demo_data import ListFile
 from stream_scrub.run.demo_end import Outcome, summary
-from stream_scrub.run.demo_play import LastLines, Pace, Play, Publication, percentile
+from stream_scrub.run.demo_load import Load
+from stream_scrub.run.demo_play import Pace, Play, Publication, percentile
 from stream_scrub.run.demo_view import Figures, Lines, Machine, Screen
+from stream_scrub.run.demo_worker import LogLines, Told
 from stream_scrub.run.importing import Effect
 
 SENT = 10
@@ -62,8 +63,9 @@ def played() -> Play:
     checker.taken = checker.checked = SENT
     checker.reasons.update({"opposed": 6, "clear": 4})
     checker.first_stamp_at = checker.first_block_at = 100.2
-    play = Play(SimpleNamespace(), Pace(5, 100, 12), ledger, checker, SimpleNamespace(), LastLines())
-    play.counters.prospects.update({Reason.OPPOSED: 6, Reason.CLEAR: 4})
+    said = SimpleNamespace(last=list)
+    play = Play(SimpleNamespace(), Pace(5, 100, 12), ledger, checker, SimpleNamespace(), said)
+    play.told = Told(reasons=Counter({"opposed": 6, "clear": 4}))
     play.published = Publication(effect("internal", 25, 50), 100.0)
     return play
 
@@ -115,7 +117,7 @@ def spoilt(name: str) -> tuple[Play, Outcome]:
             play.ledger.sent = array("I")
             play.checker.taken = 0
         case "the worker counted another reason":
-            play.counters.prospects.update({Reason.CLEAR: -1, Reason.CONSENTED: 1})
+            play.told = Told(reasons=Counter({"opposed": 6, "clear": 3, "consented": 1}))
         case "the broker dropped":
             known = outcome(dropped={"prospects": 0, "prospects.allowed": 7})
         case "a list came in short":
@@ -147,6 +149,52 @@ def spoilt(name: str) -> tuple[Play, Outcome]:
 def test_whatever_else_went_wrong_makes_the_demo_fail(name):
     """A demo that shows something broken would end with "every check holds"."""
     assert not summary(*spoilt(name)).ok
+
+
+def late(**load: float) -> Play:
+    """As `played`, but that it took 1.5 s until the delta was enforced, on such a machine."""
+    play, _ = spoilt("the delta was slow")
+    made = {
+        "seconds": 1.5,
+        "processors": 2,
+        "others": 1.6,
+        "waited_s": 2.0,
+        "throttled_s": 0.0,
+        "average": 4.0,
+    }
+    play.load = Load(**made | load)
+    return play
+
+
+@pytest.mark.parametrize(
+    "load", [{}, {"waited_s": 0.51, "others": 0.5}, {"waited_s": 0.0, "others": 0.0, "throttled_s": 0.6}]
+)
+def test_a_time_that_a_starved_machine_takes_is_a_warning_with_its_load(load):
+    """A newcomer whose laptop compiles something would be told that the product breaks its promises."""
+    found = summary(late(**load), outcome())
+
+    assert found.ok
+    (check,) = (check for check in found.checks if not check.ok)
+    assert "other programs used" in check.excuse and "load average 4.0" in check.excuse
+    text = shown(found)
+    assert "late" in text and "other programs used" in text
+    assert (
+        "NOT" not in text and "every check holds" not in text and "every check of what is true holds" in text
+    )
+
+
+@pytest.mark.parametrize("load", [{"waited_s": 0.49}, {"others": 0.4}, {"waited_s": 0.0, "throttled_s": 0.4}])
+def test_a_time_that_the_machine_is_not_to_blame_for_fails(load):
+    """A demo that is slow by itself would always find an excuse."""
+    assert not summary(late(**load), outcome()).ok
+
+
+def test_what_is_not_true_has_no_excuse():
+    """A prospect lost on a busy machine would pass for a matter of time."""
+    play = late()
+    play.checker.faults["lost"] = 1
+
+    assert not summary(play, outcome()).ok
 
 
 def test_stopped_before_the_delta_is_no_failure():
@@ -207,7 +255,7 @@ def test_a_failed_check_is_shown_with_what_the_worker_logged():
     """One would know that something is wrong and not what."""
     play = played()
     play.checker.faults["lost"] = 3
-    play.said.write(b"2026-11-24T12:00:00Z batch given up\n")
+    play.said.last = lambda: ["2026-11-24T12:00:00Z batch given up"]
     text = shown(summary(play, outcome()))
 
     assert "NOT ok" in text
@@ -240,13 +288,17 @@ def test_for_machines_there_is_one_document(capsys):
     assert found["delta"]["first_blocked_s"] == pytest.approx(0.2)
 
 
-def test_log_lines_are_kept_to_the_last_ones():
+def test_log_lines_are_kept_to_the_last_ones(tmp_path):
     """A worker that warns without end would fill the memory, or tear the view apart."""
-    said = LastLines()
-    for number in range(100):
-        assert said.write(b"line %d\n" % number) > 0
+    said = LogLines(tmp_path / "log")
+    said.stream.write(b"of no interest\n")
+    said.forget()
+    assert said.last() == []
+    for number in range(5000):
+        said.stream.write(b"line %d\n" % number)
 
-    assert list(said.lines) == [f"line {number}" for number in range(80, 100)]
+    assert said.last() == [f"line {number}" for number in range(4980, 5000)]
+    said.close()
 
 
 @pytest.mark.parametrize(("share", "wanted"), [(0.5, 20.0), (0.99, 300.0), (0.1, 10.0)])

@@ -1,10 +1,9 @@
 """What a parent shows of its worker processes, through pipes as the children have them."""
 
+import threading
 import time
 from collections import Counter
 from multiprocessing import Pipe
-
-import pytest
 
 from stream_scrub.model import Reason
 from stream_scrub.run import fleet, health
@@ -14,16 +13,11 @@ from tests.fakes.vitals import Scraped, text, worker
 from tests.support.worker import wait_until
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(fleet, "_EVERY_S", 0.02)
-
-
 def joined(board: Fleet, name: str, vitals) -> object:
     """A child of that name tells its vitals; the end of its pipe, to be closed when it dies."""
     hears, tells = Pipe(duplex=False)
     board.started(name, hears)
-    fleet.tell(vitals, tells)
+    fleet.tell(vitals, tells, threading.Event(), every_s=0.02)
     return tells
 
 
@@ -89,6 +83,22 @@ def test_a_child_that_never_says_anything_is_not_live_in_the_end():
     assert health.livez(board()).ok
     time.sleep(0.2)
     assert not health.livez(board()).ok
+
+
+def test_what_a_child_counts_last_is_told():
+    """The prospects of a worker's last second would be missing from what its parent shows."""
+    board = Fleet(["w-0"], 60)
+    vitals, counted, _ = worker("w-0")
+    hears, tells = Pipe(duplex=False)
+    board.started("w-0", hears)
+    ended = threading.Event()
+    telling = fleet.tell(vitals, tells, ended, every_s=3600)
+    wait_until(lambda: health.readyz(board()).ok, 5, every=0.01)
+    counted.emitted(Counter({Reason.CLEAR: 3}), 0.1, 0.1, 0.1)
+    ended.set()
+    telling.join(5)
+    board.heard_out("w-0")
+    assert _page(board).found("stream_scrub_batches_total", worker="w-0") == [1]
 
 
 def _page(board) -> Scraped:
