@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.clientlog import ClientLog
 from stream_scrub.kafka.native import Kind, Property, contradiction, objection, properties
 
@@ -24,7 +23,7 @@ PUBLISH_TIMEOUT_MS = 10_000
 _PUBLISH_TIMEOUT_MAX_MS = 900_000
 _PUBLISH_BYTES_AT_ONCE = 16 << 20
 _PUBLISH_BYTES_A_MS = 4 << 10
-_BATCH_BYTES = 524_288  # well under Kafka's default max.message.bytes, which a whole batch must fit
+_BATCH_BYTES = 524_288  # of the client's own batches; well under Kafka's default max.message.bytes
 
 _CONSUMER: dict[str, Any] = {
     "enable.auto.commit": False,
@@ -221,13 +220,17 @@ def producer_options(
     max_bytes: int | None,
     logs: ClientLog | None,
 ) -> dict[str, Any]:
-    """A worker's transactional producer. `max_bytes` is the largest record that the output topics take, if known."""
+    """A worker's transactional producer. `max_bytes` is the largest record that the output topics take, if known: the
+    brokers hold the client's whole batches to it, and refuse every record of one that is larger.
+    """
+    chosen = {**_PRODUCER, **producer}
+    if max_bytes is not None:
+        chosen["batch.size"] = min(int(chosen["batch.size"]), max_bytes)
     return {
         **_base(bootstrap, client, logs),
-        **_PRODUCER,
         "queue.buffering.max.messages": 200_000,
         "queue.buffering.max.kbytes": 524_288,
-        **producer,
+        **chosen,
         "message.max.bytes": max(max_bytes or 0, 16 << 20),  # the broker has the last word
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
@@ -262,7 +265,7 @@ def publisher_options(
         **producer,
         "message.max.bytes": 16
         << 20,  # a refused request goes out as it came in; the broker has the last word
-        "transactional.id": transactional_ids.of_publisher(log_topic, register),
+        "transactional.id": f"scrub-publish-{log_topic}-{register.partition('@')[0]}",
         "transaction.timeout.ms": publish_timeout_ms(nbytes),
     }
 

@@ -24,6 +24,11 @@ _KNOWN_AGAIN_S = 0.1
 _TURN_S = 1.0
 _LIMIT = "max.message.bytes"
 _OUTPUTS = ("allowed", "blocked")
+# How far from the broker's clock a record's own timestamp may be. An output takes what it is given: prospects wait, so
+# their timestamps grow old, and they may be as far ahead as `prospects` lets them. Kafka before 3.6 has the third alone.
+_EARLIER, _LATER, _EITHER = (f"message.timestamp.{side}.max.ms" for side in ("before", "after", "difference"))
+_EVER_MS = str(2**63 - 1)
+_ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
 _LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
@@ -169,11 +174,11 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
     source = found.get(names["prospects"])
     if source is not None:
         partitions = source.partitions
-    limit, asked = _roomier(source), _roomier(found.get(names["requests"]))
+    output, asked = _output_config(source), _roomier(found.get(names["requests"]))
     wishes: dict[str, tuple[int | None, dict[str, str]]] = {
         "prospects": (None, {}),
-        "allowed": (partitions, {_LIMIT: limit}),
-        "blocked": (partitions, {_LIMIT: limit}),
+        "allowed": (partitions, output),
+        "blocked": (partitions, output),
         "recalled": (None, {}),
         "log": (1, _LOG_CONFIG),
         "requests": (None, {}),
@@ -191,6 +196,17 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
     return states
 
 
+def _output_config(source: Described | None) -> dict[str, str]:
+    """What an output should be, for what `source` takes. Compaction would refuse prospects without a key, and keep one
+    alone of those with the same. A bound on timestamps is named only where the brokers know it.
+    """
+    config = {_LIMIT: _roomier(source), "cleanup.policy": "delete"}
+    if source is not None:
+        bounds = {_EARLIER: _EVER_MS, _LATER: source.config.get(_LATER, ""), _EITHER: _EVER_MS}
+        config |= {name: bound for name, bound in bounds.items() if name in source.config}
+    return config
+
+
 def _roomier(source: Described | None) -> str:
     """The limit of a topic that takes what `source` takes, and a stamp or a reason with it."""
     return str(int((source.config if source is not None else {}).get(_LIMIT) or 1_048_588) + STAMP_ROOM)
@@ -200,13 +216,27 @@ def _differences(topic: Described, partitions: int | None, config: Mapping[str, 
     differences = []
     if partitions is not None and topic.partitions != partitions:
         differences.append(f"{topic.partitions} partitions, should have {partitions}")
+    stamped_by_broker = topic.config.get("message.timestamp.type") == "LogAppendTime"
     for key, wanted in config.items():
         value = topic.config.get(key)
-        if value is None or value == wanted or (key == _LIMIT and int(value) >= int(wanted)):
+        if value is None or value == wanted or (key in _ORDERED and int(value) >= int(wanted)):
             continue
-        more = "at least " if key == _LIMIT else ""
+        if stamped_by_broker and key.startswith("message.timestamp."):
+            continue  # then these bind nobody
+        more = "at least " if key in _ORDERED else ""
         differences.append(f"{key} is {value}, should be {more}{wanted}")
     return differences
+
+
+def doubts(states: Sequence[TopicState]) -> list[str]:
+    """What stops no worker, and has single prospects come out blocked for what their record is, in words."""
+    return [
+        f"topic {state.name}: {difference}"
+        for state in states
+        if state.role in _OUTPUTS
+        for difference in state.differences
+        if "partitions" not in difference
+    ]
 
 
 def record_limit(states: Sequence[TopicState]) -> int | None:

@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.rights import Rights
-from stream_scrub.kafka.topics import Topics, plan
+from stream_scrub.kafka.topics import Topics, doubts, plan
 from stream_scrub.kafka.topics import record_limit as plan_limit
 from stream_scrub.model import Deadline
 from stream_scrub.run import wiring
@@ -44,4 +44,12 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     with wiring.topics(settings, log) as there:
         need(there, settings, "worker")
         found = there.describe(used, Deadline.after(wiring.ASK_S))
-    return plan_limit(plan(names, found, 1))
+    states = plan(names, found, 1)
+    limit = plan_limit(states)
+    if doubtful := doubts(states):
+        log.warning(
+            "an output topic will refuse some prospects: each of these comes out blocked",
+            topics=doubtful,
+            do="see `stream-scrub topics --check`",
+        )
+    return limit

@@ -56,6 +56,26 @@ def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
     assert found.differences == ("2 partitions, should have 1", "retention.ms is 604800000, should be -1")
 
 
+def test_an_output_that_refuses_what_the_input_takes_is_found(kafka: Kafka, topic):
+    """The first keyless prospect, or one whose producer counts in microseconds, would say so, in the middle of the work."""
+    free = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    named = names() | {
+        "prospects": topic("in", config=free),
+        "allowed": topic("allowed", config={"cleanup.policy": "compact"}),
+    }
+
+    found = {s.role: s for s in state(Topics({"bootstrap.servers": kafka.bootstrap}), named)}
+
+    assert found["allowed"].differences[1:] == (
+        "cleanup.policy is compact, should be delete",
+        f"message.timestamp.after.max.ms is 3600000, should be at least {2**63 - 1}",
+    )
+    made = found["blocked"]
+    Topics({"bootstrap.servers": kafka.bootstrap}).create([made], None, Deadline.after(20))
+    again = {s.role: s for s in state(Topics({"bootstrap.servers": kafka.bootstrap}), named)}
+    assert again["blocked"].state == "ok"
+
+
 def test_no_broker_is_unavailable_and_keeps_to_the_deadline():
     """The command would hang instead of saying that nobody answers."""
     with pytest.raises(Unavailable):

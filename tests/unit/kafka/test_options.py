@@ -35,6 +35,20 @@ def test_the_properties_that_promises_rest_on_are_those_we_promise():
     assert worker["queue.buffering.max.messages"] >= 2 * 10_000
 
 
+def test_a_batch_of_the_client_fits_the_topics_that_it_goes_to():
+    """A broker refuses every record of a batch that is larger than its topic takes: all prospects would come out blocked."""
+    sizes = {
+        (limit, own): options.producer_options(
+            "b:9092", {}, {"batch.size": own} if own else {}, transactional_id="t", max_bytes=limit, logs=None
+        )["batch.size"]
+        for limit in (None, 20_000, 2_000_000)
+        for own in ("", "100000", "1000")
+    }
+    assert [sizes[20_000, own] for own in ("", "100000", "1000")] == [20_000, 20_000, 1000]
+    assert [int(sizes[2_000_000, own]) for own in ("", "100000")] == [524_288, 100_000]
+    assert sizes[None, ""] == 524_288
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_librdkafka_makes_a_client_of_what_we_choose(protocol, logs):
     """The product would not start at all, or not with the broker's own group protocol."""

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.topics import STAMP_ROOM, Described, Topics, plan, record_limit
+from stream_scrub.kafka.topics import STAMP_ROOM, Described, Topics, doubts, plan, record_limit
 from stream_scrub.model import Deadline
 
 NAMES = {role: role for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")}
@@ -42,7 +42,10 @@ def test_what_is_missing_is_planned_like_the_input():
     planned = {s.role: s for s in plan(NAMES, found(allowed=None, log=None), 12)}
 
     assert (planned["allowed"].state, planned["allowed"].partitions) == ("missing", 6)
-    assert planned["allowed"].config == {"max.message.bytes": str(1_000_000 + STAMP_ROOM)}
+    assert planned["allowed"].config == {
+        "max.message.bytes": str(1_000_000 + STAMP_ROOM),
+        "cleanup.policy": "delete",
+    }
     assert (planned["log"].state, planned["log"].partitions, planned["log"].config) == ("missing", 1, LOG)
 
 
@@ -77,11 +80,63 @@ def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
             Described(6, {"max.message.bytes": "1000000"}),
             "max.message.bytes is 1000000, should be at least 1016384",
         ),
+        (
+            "blocked",
+            Described(6, {"cleanup.policy": "compact"}),
+            "cleanup.policy is compact, should be delete",
+        ),
     ],
 )
 def test_what_differs_is_said_in_full(role, topic, expected):
     """Evidence would be deleted after a week, or a prospect at the size limit could not be emitted with its stamp."""
     assert states(**{role: topic})[role] == ("differs", (expected,))
+
+
+FOR_EVER = str(2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "expected"),
+    [
+        (
+            {"message.timestamp.after.max.ms": FOR_EVER},
+            {"message.timestamp.after.max.ms": "3600000"},
+            (f"message.timestamp.after.max.ms is 3600000, should be at least {FOR_EVER}",),
+        ),
+        (
+            {"message.timestamp.before.max.ms": "3600000"},
+            {"message.timestamp.before.max.ms": "86400000"},
+            (f"message.timestamp.before.max.ms is 86400000, should be at least {FOR_EVER}",),
+        ),
+        (
+            {"message.timestamp.after.max.ms": FOR_EVER},
+            {"message.timestamp.after.max.ms": "1", "message.timestamp.type": "LogAppendTime"},
+            (),
+        ),
+        ({}, {"message.timestamp.after.max.ms": "3600000"}, ()),
+        ({"message.timestamp.after.max.ms": "60000"}, {"message.timestamp.after.max.ms": "3600000"}, ()),
+    ],
+)
+def test_a_bound_on_timestamps_that_prospects_may_be_beyond_is_said(source, output, expected):
+    """A prospect that waited for a day, or whose producer counts in microseconds, would be refused by the output, and
+    nobody be told before.
+    """
+    planned = plan(NAMES, found(prospects=Described(6, source), allowed=Described(6, output)), 1)
+
+    (allowed,) = [each for each in planned if each.role == "allowed"]
+    assert allowed.differences == expected
+    assert doubts(planned) == [f"topic allowed: {each}" for each in expected]
+    assert record_limit(planned) is not None
+
+
+def test_bounds_are_made_only_where_the_brokers_know_them():
+    """`topics` would fail on a Kafka that is older than these settings."""
+    known = {"message.timestamp.before.max.ms": "7", "message.timestamp.after.max.ms": "9"}
+    for source, expected in (({}, {}), (known, known | {"message.timestamp.before.max.ms": FOR_EVER})):
+        planned = plan(NAMES, found(prospects=Described(6, source), blocked=None), 1)
+        (blocked,) = [each for each in planned if each.role == "blocked"]
+        bounds = {name: value for name, value in blocked.config.items() if "timestamp" in name}
+        assert bounds == expected
 
 
 def test_settings_that_may_not_be_read_are_no_difference():
