@@ -147,6 +147,7 @@ class Worker(_Section):
     group_id: Annotated[str, Field(min_length=1)] = "stream-scrub"
     id: Annotated[str, AfterValidator(_identity)] = ""
     batch_records: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    batch_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 8_388_608
     batch_ms: Annotated[int, Field(ge=1, le=60_000)] = 50
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
     state_dir: str = ""

@@ -4,6 +4,9 @@ One thread. The client calls back only from within `poll` and `idle`; the callba
 an exception raised there would destroy a batch after the position has moved. Any change of assignment during a poll
 drops the batch: a record fetched before a partition was given away may already be another worker's. Then, as after
 every abort, the source rewinds: it asks the broker what was committed and seeks there, so the fetched buffer goes too.
+
+The client counts records and not their bytes. What is more than a batch may hold is kept for the next poll, and dropped
+with everything that was fetched.
 """
 
 import re
@@ -11,12 +14,12 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Migrated, Unavailable
-from stream_scrub.kafka.headers import Headers, read_headers
+from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
 from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline
 
@@ -28,19 +31,6 @@ __all__ = ["Fetched", "Message", "Source"]
 _FORM = b"CGMDv2:"  # what group metadata begins with
 # What is committed with an offset: the log, and the position on it that the records before were judged by.
 _NOTE = re.compile(r"index=(\d+) log=(.+)")
-
-
-class Fetched(NamedTuple):
-    """Records with the partition of each, and their headers, which are not to be asked of them again."""
-
-    messages: list[Message]
-    partitions: list[int]
-    headers: Headers
-
-
-def _partitions_of(messages: Sequence[Message]) -> list[int]:
-    """The partition of each record."""
-    return [message.partition() for message in messages]  # type: ignore[misc]  # a consumed record has one
 
 
 def _names_a_member(metadata: bytes) -> bool:
@@ -76,6 +66,8 @@ class Source:
         self._paused = False
         self._failed = False
         self._delivered: set[int] = set()
+        self._rest = NOTHING
+        self._mean_bytes = 1
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self.partitions: set[int] = set()
@@ -119,9 +111,9 @@ class Source:
             self._tell(event, partitions)
         return bool(moves)
 
-    def poll(self, records_max: int, wait_s: float) -> Fetched:
-        """At most `records_max` records, after at most `wait_s`; often none. Blocks for the whole wait unless the batch
-        is full: that is how the client works.
+    def poll(self, records_max: int, bytes_max: int, wait_s: float) -> Fetched:
+        """The next records: at most `records_max`, of at most `bytes_max` together (but one, whatever its size), after at
+        most `wait_s`; often none. Blocks for the whole wait unless it has enough: that is how the client works.
 
         Raises Unavailable when a rewind is due and the broker cannot be asked, else what the broker answered.
         """
@@ -136,19 +128,36 @@ class Source:
         if self._moved_at is not None:
             self._tell_settled(time.monotonic() - self._moved_at)
             self._moved_at = None
-        messages = self._consumer.consume(records_max, wait_s)
-        partitions = _partitions_of(messages)
-        self._delivered.update(partitions)
+        rest = self._rest
+        enough = min(records_max, bytes_max // self._mean_bytes + 1) - len(rest.messages)
+        # Also while enough is left the client is asked: only so does it hear that a partition went away.
+        came = Fetched.of(self._consumer.consume(max(1, enough), 0 if rest.messages else wait_s))
+        self._delivered.update(came.partitions)
         if self._has_moved():
-            return Fetched([], [], Headers([], []))
-        for message in messages:
+            return NOTHING
+        for message in came.messages:
             if (error := message.error()) is not None:
                 self._must_rewind = True
                 self._failed = self._failed or error.fatal()
                 raise translate(error, f"consuming {self._topic}")
-        if messages:
+        fetched = rest.then(came) if rest.messages else came
+        if fetched.messages:
             self.metadata = self._membership()
-        return Fetched(messages, partitions, read_headers(messages))
+        return self._cut(fetched, records_max, bytes_max)
+
+    def _cut(self, fetched: Fetched, records_max: int, bytes_max: int) -> Fetched:
+        """As much as a batch may hold; the rest is kept."""
+        count, nbytes = len(fetched.messages), fetched.nbytes
+        self._rest = NOTHING
+        if count:
+            self._mean_bytes = nbytes // count + 1
+        if count > records_max or nbytes > bytes_max:
+            fetched, self._rest = fetched.parted(max(1, min(records_max, fetched.fitting(bytes_max))))
+        return fetched
+
+    def put_back(self, fetched: Fetched) -> None:
+        """The end of what was polled last, which is not emitted now: it comes first with the next poll."""
+        self._rest = fetched.then(self._rest)
 
     def _renew(self) -> None:
         """A consumer that failed for good is replaced: its partitions come back, or go to others, as after a crash."""
@@ -168,7 +177,7 @@ class Source:
         messages = self._consumer.consume(1, wait_s)
         if messages:
             self._must_rewind = True
-            self._delivered.update(_partitions_of(messages))
+            self._delivered.update(partitions_of(messages))
         if self._has_moved():
             self._moved_at = None  # polling waits for the hold's end, not for the group
         time.sleep(max(0.0, started + wait_s - time.monotonic()))
@@ -221,6 +230,7 @@ class Source:
 
     def _rewind(self, deadline: Deadline) -> None:
         """Seek every partition of ours to what the broker says is committed, and learn the positions used so far."""
+        self._rest = NOTHING
         assigned = self._assignment()
         self._delivered &= self.partitions
         try:

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
-from stream_scrub.kafka import clientlog, options, transactional_ids
+from stream_scrub.kafka import clientlog, options
 from stream_scrub.kafka.log import KafkaLogReader
 from stream_scrub.kafka.requests import Requests
 from stream_scrub.kafka.sample import last_values
@@ -256,7 +256,7 @@ def worker(
             kafka.bootstrap_servers,
             kafka.client,
             kafka.producer,
-            transactional_id=transactional_ids.of_worker(settings.worker.group_id, identity),
+            transactional_id=f"scrub-{settings.worker.group_id}-{identity}",
             max_bytes=record_limit,
             logs=of_producer,
         ),
@@ -279,8 +279,9 @@ def worker(
 
 def pace(settings: Settings) -> Pace:
     """How much and how long a batch may be, as configured."""
+    worker = settings.worker
     return Pace(
-        settings.worker.batch_records, settings.worker.batch_ms / 1000, settings.rules.index_lag_max_s
+        worker.batch_records, worker.batch_bytes, worker.batch_ms / 1000, settings.rules.index_lag_max_s
     )
 
 

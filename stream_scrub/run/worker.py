@@ -37,6 +37,7 @@ _OPEN_S = 5.0
 _RETRY_S = 1.0
 _PREFLIGHT_S = 20.0  # `supervise` asks for the topics, and waits before it asks again
 _SLOWEST_S = 50e-6  # a prospect whose every look-up goes to the reference libraries
+_SCRUB_S = 2.0  # judging prospects one by one: what is not judged by then comes with the next batch
 _NORMAL = 2  # batches in a row that a rebalance may cost
 _SUMMARY_EVERY_S = 60.0
 _LOOK_EVERY_S = 1.0
@@ -50,6 +51,7 @@ class Pace:
     """How much and how long a batch may be, and how old an index."""
 
     batch_records: int = 10_000
+    batch_bytes: int = 8 << 20
     batch_s: float = 0.05
     index_lag_max_s: float = 30.0
 
@@ -61,7 +63,7 @@ def beat_limit_s(pace: Pace) -> float:
     steps = (
         _PREFLIGHT_S,
         REWIND_S + pace.batch_s,
-        pace.batch_records * _SLOWEST_S,
+        pace.batch_records * _SLOWEST_S + _SCRUB_S,
         # Emitting may need another session first, and then wait in a full queue until its records time out.
         REOPEN_S + GRACE_S + TRANSACTION_TIMEOUT_MS / 1000,
         _COMMIT_S + GRACE_S,
@@ -213,9 +215,8 @@ class Worker:
     def _step(self) -> None:
         """One batch, from poll to commit."""
         self._usable()
-        fetched = self._source.poll(self._pace.batch_records, self._pace.batch_s)
-        messages, partitions, headers = fetched
-        if not messages:
+        fetched = self._source.poll(self._pace.batch_records, self._pace.batch_bytes, self._pace.batch_s)
+        if not fetched.messages:
             self._session.idle()
             # A hold for a register ends when a batch needs no stale one any more, not when there is no batch.
             if self._counters.holding != "register":
@@ -224,14 +225,20 @@ class Worker:
         self._polled_at = time.monotonic()
         counters, started = self._counters, time.perf_counter()
         counters.beat()
-        counters.read += len(messages)
+        counters.read += len(fetched.messages)
+        known_at = time.monotonic() - (self._follower.lag_s or 0.0)  # of this index, or of one before it
         index = self._usable()
         batch = self._scrub(fetched, index)
+        if len(batch.values) < len(fetched.messages):
+            fetched, rest = fetched.parted(len(batch.values))
+            self._source.put_back(rest)
         self._resumed()
         counters.beat()
+        messages, partitions, headers, _ = fetched
         self._session.emit(messages, partitions, headers.each, batch.allowed, batch.values, batch.stamps)
         counters.beat()
         counters.queued = self._session.queued
+        self._need_fresh(index, known_at)
         offsets = self._source.offsets(partitions, messages, index.position)
         took = self._session.commit(offsets, self._source.metadata, Deadline.after(_COMMIT_S))
         self._failing.end()
@@ -249,9 +256,25 @@ class Worker:
             )
         return index
 
+    def _need_fresh(self, index: Index, known_at: float) -> None:
+        """A verdict must be good when it is committed, however long the batch took. Raises Migrated: its transaction is
+        given up, its prospects are judged again, and where no index is fresh that is a hold.
+        """
+        try:
+            self._usable()
+        except StaleIndex as stale:
+            raise Migrated(f"the batch is not committed: {stale}") from stale
+        age_s = time.monotonic() - known_at
+        if index is not self._follower.index and age_s > self._pace.index_lag_max_s:
+            raise Migrated(f"the batch is not committed: it was judged by an index of {age_s:.0f} s ago")
+
     def _scrub(self, fetched: Fetched, index: Index) -> Batch:
-        messages, headers = fetched.messages, fetched.headers
-        values = [message.value() for message in messages]
+        messages, _, headers, values = fetched
+        until = Deadline.after(_SCRUB_S)
+
+        def enough() -> bool:
+            self._counters.beat()
+            return until.passed
 
         def overhead(place: int) -> int:
             return (
@@ -270,6 +293,7 @@ class Worker:
             overhead=overhead,
             spoilt=dict.fromkeys(headers.lost, LOST),
             floor=floor,
+            enough=enough,
         )
         self._largest = 0
         if self._counters.failures:  # only then is it worth knowing, should a record prove too large again

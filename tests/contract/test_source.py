@@ -11,6 +11,7 @@ from stream_scrub.model import Deadline
 from tests.support.prospects import produce
 
 PARTITIONS = 4
+MUCH = 1 << 30
 
 
 @pytest.fixture(params=["classic", "consumer"])
@@ -45,20 +46,72 @@ def test_a_partition_that_was_lost_in_a_hold_and_comes_back_is_read(kafka, sourc
     """
     name, make = sources
     first = make()
-    until(lambda: len(first.partitions) == PARTITIONS, lambda: first.poll(10, 0.1))
+    until(lambda: len(first.partitions) == PARTITIONS, lambda: first.poll(10, MUCH, 0.1))
     first.idle(0.1)
     second = make()
 
     def both() -> None:
         first.idle(0.1)
-        second.poll(10, 0.1)
+        second.poll(10, MUCH, 0.1)
 
     until(lambda: len(first.partitions) == len(second.partitions) == PARTITIONS / 2, both)
-    until(lambda: not first.poll(10, 0.1)[0], lambda: None)  # the hold is over
+    until(lambda: not first.poll(10, MUCH, 0.1).messages, lambda: None)  # the hold is over
     second.close()
-    until(lambda: len(first.partitions) == PARTITIONS, lambda: first.poll(10, 0.1))
+    until(lambda: len(first.partitions) == PARTITIONS, lambda: first.poll(10, MUCH, 0.1))
 
     produce(kafka.bootstrap, name, iter([(b"%d" % key, b"{}") for key in range(200)]))
     read: list[int] = []
-    until(lambda: len(read) >= 200, lambda: read.extend(first.poll(200, 0.1)[1]))
+    until(lambda: len(read) >= 200, lambda: read.extend(first.poll(200, MUCH, 0.1).partitions))
     assert set(read) == set(range(PARTITIONS))
+
+
+def test_a_batch_has_no_more_bytes_than_it_may_and_nothing_is_lost_to_that(kafka, sources):
+    """Prospects of a megabyte would come by the hundred, and outgrow the pod, or the time of a transaction. What is cut off,
+    or put back, comes next, in its order, unless it was dropped with everything that was fetched.
+    """
+    name, make = sources
+    values = [b"%03d" % at + b"x" * (20_000 if at % 5 else 70_000) for at in range(100)]
+    produce(kafka.bootstrap, name, iter([(b"one", value) for value in values]), headers=[("a", b"1")])
+    source = make()
+    until(lambda: len(source.partitions) == PARTITIONS, lambda: source.poll(1, MUCH, 0.1))
+    source.drop()
+
+    read: list[bytes] = []
+    sizes: list[int] = []
+
+    def step() -> None:
+        fetched = source.poll(1000, 60_000, 0.1)
+        assert len({*map(len, (fetched.messages, fetched.partitions, fetched.headers.each))}) == 1
+        if len(fetched.messages) > 2:
+            fetched, back = fetched.parted(2)
+            source.put_back(back)
+        sizes.append(fetched.nbytes)
+        read.extend(value for value in fetched.values if value is not None)
+        if len(read) == 40:
+            source.drop()  # nothing is committed: it begins anew
+            read.append(b"again")
+
+    until(lambda: len(read) > 140, step)
+    assert read[:40] == values[:40] and read[41:141] == values
+    assert max(size for size in sizes if size > 75_000 or size <= 60_000) <= 60_000
+    assert 70_000 < max(sizes) < 75_000, "one that is too large comes by itself"
+
+
+def test_no_rest_outlives_the_loss_of_its_partition(kafka, sources):
+    """A record that waits in memory would be emitted by this worker, and by the one that has its partition now."""
+    name, make = sources
+    produce(kafka.bootstrap, name, iter([(b"%d" % key, b"{}") for key in range(400)]))
+    first = make()
+    fetched: list[int] = []
+    until(lambda: bool(fetched), lambda: fetched.extend(first.poll(10, MUCH, 0.1).partitions))
+    second = make()
+
+    # One record at a time: all the while there is a rest.
+    until(
+        lambda: 0 < len(second.partitions) < PARTITIONS,
+        lambda: [first.poll(1, MUCH, 0.1), second.poll(1, MUCH, 0.1)],
+    )
+    seen: set[int] = set()
+    for _ in range(20):
+        seen.update(first.poll(50, MUCH, 0.1).partitions)
+    assert seen and seen <= first.partitions

@@ -8,12 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from stream_scrub.errors import StaleIndex, Unavailable
+from stream_scrub import model
+from stream_scrub.errors import Migrated, StaleIndex, Unavailable
+from stream_scrub.kafka.fetched import Fetched
+from stream_scrub.kafka.headers import Headers
+from stream_scrub.kafka.session import Took
 from stream_scrub.model import Reason
 from stream_scrub.run import worker as module
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.logs import configure
 from stream_scrub.run.worker import Pace, Worker
+from stream_scrub.scrub.batch import Batch
 from tests.fakes import law
 
 
@@ -33,7 +38,7 @@ class Source:
 @pytest.fixture
 def made():
     out = io.BytesIO()
-    source, session = Source(), SimpleNamespace(reopened=2)
+    source, session = Source(), SimpleNamespace(reopened=2, queued=0)
     follower = SimpleNamespace(corrupt=None, lag_s=1.0, trouble="", index=law.index())
     worker = Worker(source, session, follower, None, Counters(), configure("info", "json", out), pace=Pace())
     return SimpleNamespace(
@@ -133,3 +138,84 @@ def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
     assert [line["cause"] for line in made.lines() if line["event"].startswith("holding")] == [
         "log-unreachable"
     ]
+
+
+class Scrubber:
+    """Takes ten seconds for each prospect, and has a clock."""
+
+    rulebook = SimpleNamespace(texts={})
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def scrub(self, values, index, now, *, enough, **_):
+        judged = []
+        for value in values:
+            judged.append(value)
+            self.clock.now += 10.0
+            if enough():
+                break
+        count = len(judged)
+        return Batch([True] * count, judged, [None] * count, Counter({Reason.CLEAR: count}))
+
+
+@pytest.fixture
+def slow(made, monkeypatch):
+    """A worker whose scrubber is slow, and all that it emits, commits and puts back."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(model.time, "monotonic", lambda: clock.now)
+    records = [SimpleNamespace(timestamp=lambda: (0, 0), key=lambda: b"") for _ in range(5)]
+    fetched = Fetched(records, [0] * 5, Headers([None] * 5, []), [b"%d" % at for at in range(5)])
+    source, session, worker = made.source, made.worker._session, made.worker
+    source.floor, source.metadata, source.put = -1, b"", []
+    source.poll = lambda *_: fetched
+    source.put_back = source.put.append
+    source.offsets = lambda *_: []
+    session.emitted, session.committed = [], []
+    session.emit = lambda *given: session.emitted.extend(given[4])
+    session.commit = lambda *given: session.committed.append(given) or Took(0.0, 0.0)
+    worker._scrubber = Scrubber(clock)
+    follower = worker._follower
+    follower.confirmed_at = 1000.0
+
+    def usable(lag_max_s):
+        if clock.now - follower.confirmed_at > lag_max_s:
+            raise StaleIndex("log-behind", "the end was last reached long ago")
+        return follower.index
+
+    follower.usable = usable
+    return SimpleNamespace(**vars(made), clock=clock, session=session, follower=follower)
+
+
+def test_what_there_is_no_time_for_comes_with_the_next_batch(slow):
+    """Prospects that are made to cost much would be judged for minutes in one transaction, or be lost from it."""
+    slow.worker._step()
+
+    assert slow.session.emitted == [b"0"] and len(slow.session.committed) == 1
+    assert [rest.values for rest in slow.source.put] == [[b"1", b"2", b"3", b"4"]]
+    assert slow.counters.prospects == Counter({Reason.CLEAR: 1})
+
+
+def test_a_verdict_that_is_too_old_by_its_commit_is_given_up(slow):
+    """Somebody who opted out a minute ago would be called: the number was free when the batch began."""
+    slow.follower.confirmed_at -= 25.0  # fresh when it is judged, too old after it
+
+    with pytest.raises(Migrated, match="not committed"):
+        slow.worker._step()
+    assert slow.session.emitted and not slow.session.committed
+
+
+def test_a_newer_index_does_not_make_an_older_verdict_fresh(slow):
+    """The follower is well and knows of the opt-out; the batch that was judged before it would be committed all the same."""
+    follower, judge = slow.follower, slow.worker._scrubber.scrub
+    follower.lag_s = 25.0
+
+    def scrub(*given, **more):
+        made = judge(*given, **more)
+        follower.index, follower.confirmed_at = law.index(position=9999), slow.clock.now
+        return made
+
+    slow.worker._scrubber.scrub = scrub
+    with pytest.raises(Migrated, match="an index of 35 s ago"):
+        slow.worker._step()
+    assert not slow.session.committed

@@ -1,0 +1,73 @@
+"""Records as they came, cut to what a batch may hold: step 1 of a prospect's life gives them to steps 2 to 7."""
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, takewhile
+from typing import NamedTuple
+
+from confluent_kafka import Message
+
+from stream_scrub.kafka.headers import Headers, read_headers
+from stream_scrub.model import Header
+
+
+def partitions_of(messages: Iterable[Message]) -> list[int]:
+    """The partition of each record."""
+    return [message.partition() for message in messages]  # type: ignore[misc]  # a consumed record has one
+
+
+def _bytes_of(headers: Sequence[Header] | None) -> int:
+    return sum(len(name) + len(value or b"") for name, value in headers or ())
+
+
+class Fetched(NamedTuple):
+    """Records with the partition and the value of each, and their headers, which are not to be asked of them again."""
+
+    messages: list[Message]
+    partitions: list[int]
+    headers: Headers
+    values: list[bytes | None]
+
+    @classmethod
+    def of(cls, messages: list[Message]) -> "Fetched":
+        """To be called once for any record."""
+        values = [message.value() for message in messages]
+        return cls(messages, partitions_of(messages), read_headers(messages), values)
+
+    def parted(self, count: int) -> tuple["Fetched", "Fetched"]:
+        """The first so many records, and the others."""
+        messages, partitions, (each, lost), values = self
+        first, others = [at for at in lost if at < count], [at - count for at in lost if at >= count]
+        return (
+            Fetched(messages[:count], partitions[:count], Headers(each[:count], first), values[:count]),
+            Fetched(messages[count:], partitions[count:], Headers(each[count:], others), values[count:]),
+        )
+
+    def then(self, more: "Fetched") -> "Fetched":
+        """These records, and then others."""
+        here = len(self.messages)
+        each, lost = self.headers
+        return Fetched(
+            self.messages + more.messages,
+            self.partitions + more.partitions,
+            Headers(each + more.headers.each, lost + [here + at for at in more.headers.lost]),
+            self.values + more.values,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values and headers."""
+        nbytes = sum(map(len, filter(None, self.values)))
+        each = self.headers.each
+        if each.count(None) < len(each):
+            nbytes += sum(map(_bytes_of, each))
+        return nbytes
+
+    def fitting(self, bytes_max: int) -> int:
+        """How many of the first records have no more bytes of values and headers than that."""
+        sizes = map(
+            lambda value, headers: len(value or b"") + _bytes_of(headers), self.values, self.headers.each
+        )
+        return sum(1 for _ in takewhile(lambda total: total <= bytes_max, accumulate(sizes)))
+
+
+NOTHING = Fetched([], [], Headers([], []), [])
