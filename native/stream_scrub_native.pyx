@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-VERSION = 1
+VERSION = 2
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits
 
 cdef extern from *:
@@ -228,12 +228,14 @@ cdef class Reader:
     """Reads the plain prospects of a batch. One thread.
 
     `names` are those of the number, region, purpose, contract and campaign, all different, ASCII, not `scrub`, without
-    quotes or backslashes. `region_of(token)` gives the region for the JSON of a region member, `facts_of(tokens)` the
-    facts for the JSON of the other three (empty where absent), `normalise` and `rows` are those of `numbering`.
+    quotes or backslashes; with `any_case`, in whatever case, and then a prospect with one of `lookalikes` in a name is
+    not plain. `region_of(token)` gives the region for the JSON of a region member, `facts_of(tokens)` the facts for the
+    JSON of the other three (empty where absent), `normalise` and `rows` are those of `numbering`.
     """
 
     cdef object _region_of, _facts_of, _normalise, _rows
-    cdef list _names, _kept, _regions, _lines
+    cdef list _names, _kept, _regions, _lines, _lookalikes
+    cdef uint8_t _fold[256]
     cdef dict _slots, _line_ids
     cdef At _name[MEMBERS]
     cdef Py_ssize_t _name_size[MEMBERS]
@@ -245,9 +247,16 @@ cdef class Reader:
     cdef int32_t _kind_of[LINES_MAX]
     cdef list _made
 
-    def __cinit__(self, names, str default_region, region_of, facts_of, normalise, rows):
+    def __cinit__(
+        self, list names, str default_region, region_of, facts_of, normalise, rows, bint any_case, list lookalikes
+    ):
         cdef int i
-        self._names = [*names, b"scrub"]
+        for i in range(256):
+            self._fold[i] = i | 0x20 if any_case and 0x41 <= i <= 0x5A else i
+        self._names = [bytes([self._fold[sign] for sign in name]) for name in (*names, b"scrub")]
+        self._lookalikes = lookalikes
+        if len(self._names) != MEMBERS:
+            raise ValueError("five names")
         for i in range(MEMBERS):
             self._name[i] = <At>PyBytes_AS_STRING(self._names[i])
             self._name_size[i] = PyBytes_GET_SIZE(self._names[i])
@@ -366,7 +375,26 @@ cdef class Reader:
         line[0] = row.lines[cell]
         return 1
 
-    cdef bint _walk(self, At at, Py_ssize_t size, Span* spans) noexcept nogil:
+    cdef inline bint _is_named(self, At name, Py_ssize_t size, int member) noexcept:
+        """Whether it is that member's name, as names are compared."""
+        cdef At wanted = self._name[member]
+        cdef Py_ssize_t i
+        if size != self._name_size[member]:
+            return False
+        for i in range(size):
+            if self._fold[name[i]] != wanted[i]:
+                return False
+        return True
+
+    cdef bint _looks_alike(self, At name, Py_ssize_t size):
+        """Whether a name that is not ASCII may be taken for one that is."""
+        cdef bytes text = name[:size]
+        for sign in self._lookalikes:
+            if sign in text:
+                return True
+        return False
+
+    cdef bint _walk(self, At at, Py_ssize_t size, Span* spans):
         """Whether it is a plain prospect; its members' tokens then."""
         cdef At end = at + size, name, token
         cdef int signs, member, i
@@ -379,9 +407,11 @@ cdef class Reader:
             at = string_end(name, end, &signs)
             if at == NULL or signs & ESCAPED:
                 return False
+            if signs & NOT_ASCII and self._looks_alike(name, at - name):
+                return False
             member = -1
             for i in range(MEMBERS):
-                if at - name == self._name_size[i] and memcmp(name, self._name[i], at - name) == 0:
+                if self._is_named(name, at - name, i):
                     member = i
             at = space(at + 1)
             if at[0] != 0x3A:
@@ -501,15 +531,21 @@ cdef class _Ends:
 
     def __cinit__(self, list heads, list tails):
         cdef Py_ssize_t i, count = len(heads)
-        self.heads, self.tails = heads, tails
+        if len(tails) != count:
+            raise ValueError("as many heads as tails")
+        for end in (*heads, *tails):
+            if not PyBytes_CheckExact(end):
+                raise TypeError("heads and tails must be bytes")
+        # Lists of our own: the caller's may change while these are read.
+        self.heads, self.tails = list(heads), list(tails)
         self.head, self.tail = <const char**>calloc(count + 1, sizeof(void*)), <const char**>calloc(count + 1, sizeof(void*))
         self.head_size = <Py_ssize_t*>calloc(count + 1, sizeof(Py_ssize_t))
         self.tail_size = <Py_ssize_t*>calloc(count + 1, sizeof(Py_ssize_t))
         if self.head == NULL or self.tail == NULL or self.head_size == NULL or self.tail_size == NULL:
             raise MemoryError
         for i in range(count):
-            self.head[i], self.head_size[i] = PyBytes_AS_STRING(heads[i]), PyBytes_GET_SIZE(heads[i])
-            self.tail[i], self.tail_size[i] = PyBytes_AS_STRING(tails[i]), PyBytes_GET_SIZE(tails[i])
+            self.head[i], self.head_size[i] = PyBytes_AS_STRING(self.heads[i]), PyBytes_GET_SIZE(self.heads[i])
+            self.tail[i], self.tail_size[i] = PyBytes_AS_STRING(self.tails[i]), PyBytes_GET_SIZE(self.tails[i])
 
     def __dealloc__(self):
         free(self.head)
@@ -546,11 +582,11 @@ def splice(list values, const uint64_t[::1] numbers, const int32_t[::1] ids, lis
     cdef Py_ssize_t place, count = len(values)
     cdef _Ends ends = _Ends(heads, tails)
     cdef list made = list(values)
-    if numbers.shape[0] != count or ids.shape[0] != count or len(heads) != len(tails):
-        raise ValueError("numbers and ids must be as long as values, heads as tails")
+    if numbers.shape[0] != count or ids.shape[0] != count:
+        raise ValueError("numbers and ids must be as long as values")
     for place in range(count):
         if ids[place] >= 0:
-            if ids[place] >= len(heads):
+            if ids[place] >= len(ends.heads):
                 raise IndexError("an id without its head")
             value = values[place]
             if not PyBytes_CheckExact(value) or PyBytes_GET_SIZE(value) == 0:
@@ -564,11 +600,11 @@ def fill(const uint64_t[::1] numbers, const int32_t[::1] ids, list heads, list t
     cdef Py_ssize_t place, count = ids.shape[0]
     cdef _Ends ends = _Ends(heads, tails)
     cdef list made = [None] * count
-    if numbers.shape[0] != count or len(heads) != len(tails):
-        raise ValueError("numbers must be as long as ids, heads as tails")
+    if numbers.shape[0] != count:
+        raise ValueError("numbers must be as long as ids")
     for place in range(count):
         if ids[place] >= 0:
-            if ids[place] >= len(heads):
+            if ids[place] >= len(ends.heads):
                 raise IndexError("an id without its head")
             made[place] = joined(b"", 0, ends, ids[place], numbers[place])
     return made

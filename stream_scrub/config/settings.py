@@ -163,6 +163,7 @@ class Prospect(_Section):
     purpose: Member = "purpose"
     contract: Member = "contract"
     campaign: Member = "campaign"
+    case: Literal["any", "exact"] = "any"
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
 
@@ -171,6 +172,20 @@ class Prospect(_Section):
         for key in ("region", "purpose", "contract", "campaign"):
             if getattr(self, key) in self.numbers:
                 raise _contradiction([key, "numbers"], "should name different members")
+        return self
+
+    @model_validator(mode="after")
+    def _case_tells_nothing_apart(self) -> Self:
+        spelled = {"scrub": "scrub"}
+        for name in (*self.numbers, self.region, self.purpose, self.contract, self.campaign):
+            parts = name.split(".")
+            for depth in range(1, len(parts) + 1):
+                path = ".".join(parts[:depth])
+                if self.case == "any" and spelled.setdefault(path.casefold(), path) != path:
+                    raise _contradiction(
+                        ["case"],
+                        'should be "exact" where members, or one and "scrub", differ in nothing but case',
+                    )
         return self
 
 

@@ -59,7 +59,12 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
     in_header = prospect.stamp == "header" if header is None else header
     return Terms(
         members=Members.of(
-            prospect.numbers, prospect.region, prospect.purpose, prospect.contract, prospect.campaign
+            prospect.numbers,
+            prospect.region,
+            prospect.purpose,
+            prospect.contract,
+            prospect.campaign,
+            prospect.case,
         ),
         default_region=prospect.default_region,
         mixed=prospect.mixed,

@@ -29,9 +29,8 @@ from stream_scrub.scrub.decode import (
     ABSENT,
     Members,
     Prospect,
+    QuickReader,
     Unreadable,
-    quick_decoder,
-    read_quickly,
     read_strictly,
 )
 from stream_scrub.scrub.judge import Judged, judge
@@ -104,7 +103,7 @@ class Scrubber:
     def __init__(self, terms: Terms, rulebook: Rulebook, by: Hand | None = None) -> None:
         self.terms = terms
         self.rulebook = rulebook
-        self._decode = quick_decoder(terms.members)
+        self._quick = QuickReader(terms.members)
         self._regions = Regions(terms.default_region)
         self._by = by or swift.BEST
         self._reader = self._by.reader(terms.members, terms.default_region)
@@ -201,9 +200,7 @@ class Scrubber:
         if value is None:
             return None
         try:
-            return read_quickly(value, self.terms.members, self._decode) or read_strictly(
-                value, self.terms.members
-            )
+            return self._quick.read(value) or read_strictly(value, self.terms.members)
         except Unreadable:
             return None
 

@@ -1,21 +1,22 @@
 """Step 2 of a prospect's life: bytes to the few members that a verdict needs.
 
 Two readers that agree. The quick one (msgspec, one struct) takes a prospect whose bytes leave no room for a second
-reading: no escape, no repeated member, no stamp. All else goes to the strict one, which walks the object member by
-member with the standard library's scanner (RFC 8259) and refuses what two parsers might read differently. Neither
-ever drops a byte: what is kept is sliced out of the original.
+reading: no name that could be spelled otherwise (`names`), no repeated member, no stamp. All else goes to the strict
+one, which walks the object member by member with the standard library's scanner (RFC 8259) and refuses what two parsers
+might read differently. Neither ever drops a byte: what is kept is sliced out of the original.
 """
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in CPython, absent from the stubs
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
+
+from stream_scrub.scrub.names import Case, Spellings, fold, folder
 
 STAMP = "scrub"
 ABSENT = msgspec.UNSET
@@ -26,22 +27,34 @@ Path = tuple[str, ...]
 
 
 class Members(NamedTuple):
-    """Where a prospect keeps what the rules ask for; each is a path of member names."""
+    """Where a prospect keeps what the rules ask for; each is a path of member names, and `case` says how these, and the
+    stamp's, are compared with a prospect's own: "any" takes whatever a parser would that does not mind case."""
 
     numbers: tuple[Path, ...]
     region: Path
     purpose: Path
     contract: Path
     campaign: Path
+    case: Case = "any"
 
     @classmethod
-    def of(cls, numbers: Sequence[str], region: str, purpose: str, contract: str, campaign: str) -> "Members":
+    def of(
+        cls,
+        numbers: Sequence[str],
+        region: str,
+        purpose: str,
+        contract: str,
+        campaign: str,
+        case: Case = "any",
+    ) -> "Members":
         """From settings, where dots reach into objects."""
 
         def path(text: str) -> Path:
             return tuple(text.split("."))
 
-        return cls(tuple(map(path, numbers)), path(region), path(purpose), path(contract), path(campaign))
+        return cls(
+            tuple(map(path, numbers)), path(region), path(purpose), path(contract), path(campaign), case
+        )
 
     @property
     def facts(self) -> tuple[Path, ...]:
@@ -69,7 +82,8 @@ class Unreadable(ValueError):
 def quick_decoder(members: Members) -> Callable[[bytes], Any]:
     """A decoder to a struct with the top-level members: `n0`, `n1`... numbers, `f0`..`f3` facts, `stamp`.
 
-    Sound only for bytes that pass `is_plain` and in which no name occurs twice. Raises one of QUICK_ERRORS.
+    Sound only for bytes in which no name can have a second spelling, and none occurs twice. Raises one of QUICK_ERRORS;
+    always, for names that no struct may have.
     """
     wanted = [(f"n{i}", path[0]) for i, path in enumerate(members.numbers)]
     wanted += [(f"f{i}", path[0]) for i, path in enumerate(members.facts)]
@@ -78,6 +92,8 @@ def quick_decoder(members: Members) -> Callable[[bytes], Any]:
     for name, member in wanted:
         if attribute.setdefault(member, name) != name:
             aliases[name] = property(attrgetter(attribute[member]))
+    if any(sign in '"\\' or sign < " " for member in attribute for sign in member):
+        return _none
     struct = msgspec.defstruct(
         "QuickProspect",
         [(name, Any, ABSENT) for name in (*attribute.values(), "stamp")],
@@ -88,91 +104,83 @@ def quick_decoder(members: Members) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(struct).decode
 
 
+def _none(_: bytes) -> Any:
+    raise TypeError
+
+
 QUICK_ERRORS = (msgspec.DecodeError, RecursionError, TypeError, UnicodeDecodeError)
 
 
-# An escape that spells an ASCII sign, so perhaps a letter of a member's name. Any other escape spells none of them.
-_ASCII_ESCAPE = re.compile(rb"\\u00[0-7]")
+def spellings_of(members: Members) -> Spellings:
+    """What could spell the members' names, or the stamp's, in a second way."""
+    names = [name for path in (*members.numbers, *members.facts) for name in path]
+    return Spellings([*names, STAMP], members.case)
 
 
-def is_plain(value: bytes) -> bool:
-    """Whether an object's bytes leave no room for a second reading of its (ASCII) names, its end or its text."""
-    if value[:1] != b"{" or value[-1:] != b"}":
-        return False
-    if b"\\" in value and _ASCII_ESCAPE.search(value) is not None:
-        return False
-    if len(value) > MAX_DEPTH and value.count(b"[") + value.count(b"{") > MAX_DEPTH:
-        return False
-    return value.isascii() or _is_utf8(value)
+def is_shallow(value: bytes) -> bool:
+    """Whether it is surely not nested too deep."""
+    return len(value) <= MAX_DEPTH or value.count(b"[") + value.count(b"{") <= MAX_DEPTH
 
 
-def all_plain(joined: bytes) -> bool:
-    """`is_plain`'s questions about escapes and text, asked of a whole batch at once: true of the values joined only
-    if true of each that begins and ends as an object does. The rest of `is_plain` stays to be asked of each."""
-    if b"\\" in joined and _ASCII_ESCAPE.search(joined) is not None:
-        return False
-    return joined.isascii() or _is_utf8(joined)
+class QuickReader:
+    """Reads as `read_strictly` does, at once what leaves no room for a second reading; the rest only that may read."""
 
+    def __init__(self, members: Members) -> None:
+        self.decode = quick_decoder(members)
+        self._spellings = spellings_of(members)
+        self._any = members.case == "any"
+        paths = [(f"n{i}", path) for i, path in enumerate(members.numbers)]
+        paths += [(f"f{i}", path) for i, path in enumerate(members.facts)]
+        compared = folder(members.case)
+        self._paths = [
+            (attribute, [(name, f'"{compared(name)}"') for name in path]) for attribute, path in paths
+        ]
 
-def occurs_at_most(joined: bytes, name: bytes, times: int) -> bool:
-    """Whether a quoted name stands at most so many times in a batch.
-
-    Four bytes of it, compared at every place by numpy, give an upper bound ten times as fast as counting the name;
-    only where neither end of the name is rare enough is it counted.
-    """
-    for four in (name[:4], name[-4:]):
-        wanted = int.from_bytes(four, "little")
-        bound = 0
-        for shift in range(4):
-            count = (len(joined) - shift) // 4
-            if count > 0:
-                words = np.frombuffer(joined, dtype="<u4", count=count, offset=shift)
-                bound += int(np.count_nonzero(words == wanted))
-        if bound <= times:
-            return True
-    return joined.count(name) <= times
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def quoted(name: str) -> bytes:
-    """A member's name as it stands in plain bytes."""
-    return b'"' + name.encode() + b'"'
-
-
-def read_quickly(value: bytes, members: Members, decode: Callable[[bytes], Any]) -> Prospect | None:
-    """As `read_strictly`, for the plain ones; None where only the strict reader may say."""
-    if not is_plain(value):
-        return None
-    try:
-        quick = decode(value)
-    except QUICK_ERRORS:
-        return None
-    if quick.stamp is not ABSENT:
-        return None
-    found = []
-    for top, path in _tops(quick, members):
-        if top is ABSENT:
-            found.append(ABSENT)
-        elif any(value.count(quoted(name)) > 1 for name in path):
+    def read(self, value: bytes) -> Prospect | None:
+        """As `read_strictly`; None where only that may say."""
+        try:
+            found = self.found(value, self.decode(value))
+        except QUICK_ERRORS:
             return None
-        else:
-            found.append(dig(top, path[1:]))
-    if all(member is ABSENT for member in found):
-        return None  # an empty object, perhaps: whether a comma is needed, only the strict reader knows
-    region, purpose, contract, campaign = found[-4:]
-    return Prospect(found[:-4], region, purpose, contract, campaign, value[:-1], b"}", comma=True)
+        if found is None or all(member is ABSENT for member in found):
+            return None  # an empty object, perhaps: whether a comma is needed, only the strict reader knows
+        region, purpose, contract, campaign = found[-4:]
+        return Prospect(found[:-4], region, purpose, contract, campaign, value[:-1], b"}", comma=True)
+
+    def found(self, value: bytes, quick: Any) -> list[Any] | None:
+        """The members, numbers before facts, of a value that was decoded; None if it leaves room for another reading."""
+        if value[:1] != b"{" or value[-1:] != b"}" or not is_shallow(value) or quick.stamp is not ABSENT:
+            return None
+        text = self._spellings.text(value)
+        if text is None:
+            return None
+        if self._any:
+            text = fold(text)
+            if f'"{STAMP}"' in text:
+                return None
+        made = []
+        for attribute, path in self._paths:
+            member = self._dig(getattr(quick, attribute), path, text)
+            if member is _UNSURE:
+                return None
+            made.append(member)
+        return made
+
+    def _dig(self, member: Any, path: list[tuple[str, str]], text: str) -> Any:
+        """Follow a path from its first member; _UNSURE where a name on it stands more often than it was found."""
+        for i, (name, spelled) in enumerate(path):
+            if i:
+                if not isinstance(member, dict):
+                    return ABSENT
+                member = member.get(name, ABSENT)
+            if member is ABSENT:
+                return _UNSURE if self._any and spelled in text else ABSENT
+            if text.count(spelled) > 1:
+                return _UNSURE
+        return member
 
 
-def _tops(quick: Any, members: Members) -> list[tuple[Any, Path]]:
-    numbers = [(getattr(quick, f"n{i}"), path) for i, path in enumerate(members.numbers)]
-    return numbers + [(getattr(quick, f"f{i}"), path) for i, path in enumerate(members.facts)]
+_UNSURE = object()
 
 
 def read_strictly(value: bytes, members: Members) -> Prospect:
@@ -185,28 +193,65 @@ def read_strictly(value: bytes, members: Members) -> Prospect:
         spans = _walk(text)
     except (ValueError, RecursionError) as error:
         raise Unreadable("not one JSON object") from error
-    tops = {path[0] for path in (*members.numbers, *members.facts)}
-    found: dict[str, Any] = {}
-    for name, member, _, _ in spans:
-        if name in tops:
-            if name in found:
-                raise Unreadable("a member that the verdict needs occurs twice")
-            found[name] = member
-    numbers = [dig(found, path) for path in members.numbers]
-    head, tail, comma = _around(text, spans)
-    region, purpose, contract, campaign = (dig(found, path) for path in members.facts)
+    compared = folder(members.case)
+    found = _named(_Pairs([span[:2] for span in spans[:-1]]), _tops(members), compared)
+
+    def at(path: Path) -> Any:
+        return dig(found.get(compared(path[0]), ABSENT), path[1:], compared)
+
+    numbers = [at(path) for path in members.numbers]
+    head, tail, comma = _around(text, spans, compared)
+    region, purpose, contract, campaign = map(at, members.facts)
     return Prospect(numbers, region, purpose, contract, campaign, head, tail, comma)
 
 
-def dig(found: Any, path: Path) -> Any:
-    """Follow a path of member names through objects; ABSENT where it leads nowhere."""
-    for name in path:
-        if isinstance(found, _Pairs) and name in found.twice:
-            raise Unreadable("a member that the verdict needs occurs twice")
-        if not isinstance(found, dict):
+@lru_cache(maxsize=16)
+def _tops(members: Members) -> frozenset[str]:
+    """The names at the top level, as they are compared."""
+    compared = folder(members.case)
+    return frozenset(compared(path[0]) for path in (*members.numbers, *members.facts))
+
+
+def dig(found: Any, path: Path, compared: Callable[[str], str]) -> Any:
+    """Follow a path of member names through objects; ABSENT where it leads nowhere. Raises Unreadable."""
+    for name in map(compared, path):
+        if not isinstance(found, _Pairs):
             return ABSENT
-        found = found.get(name, ABSENT)
+        found = _named(found, (name,), compared).get(name, ABSENT)
     return found
+
+
+def _named(members: "_Pairs", names: Collection[str], compared: Callable[[str], str]) -> dict[str, Any]:
+    """The members of these names, as names are compared. Raises Unreadable where two parsers could take different ones:
+    one name twice, or two that are compared as one and have different values."""
+    found: dict[str, Any] = {}
+    for each, value in members.items():
+        name = compared(each)
+        if name in names:
+            if each in members.twice or (name in found and not _same(found[name], value)):
+                raise Unreadable("a member that the verdict needs occurs twice")
+            found[name] = value
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one to every parser. An object with a name twice is none, not even to itself."""
+    pairs = [(one, other)]
+    while pairs:
+        a, b = pairs.pop()
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, list):
+            if len(a) != len(b):
+                return False
+            pairs.extend(zip(a, b, strict=True))
+        elif isinstance(a, _Pairs):
+            if a.twice or b.twice or a.keys() != b.keys():
+                return False
+            pairs.extend((a[name], b[name]) for name in a)
+        elif a != b:
+            return False
+    return True
 
 
 class _Pairs(dict[str, Any]):
@@ -299,20 +344,23 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _around(text: str, spans: list[tuple[str, Any, int, int]]) -> tuple[bytes, bytes, bool]:
+def _around(
+    text: str, spans: list[tuple[str, Any, int, int]], compared: Callable[[str], str]
+) -> tuple[bytes, bytes, bool]:
     """The bytes before and after a new stamp, with every old one cut out, and whether a comma is needed between."""
     members, close = spans[:-1], spans[-1][2]
-    kept = [span for span in members if span[0] != STAMP]
-    if len(kept) == len(members):
+    olds = [compared(span[0]) == STAMP for span in members]
+    kept = len(members) - sum(olds)
+    if kept == len(members):
         return text[:close].encode(), text[close:].encode(), bool(members)
     pieces: list[str] = []
     at = 0
-    for here, following in pairwise(members):
-        if here[0] == STAMP:  # it goes with the comma and the space that follow it
+    for old, (here, following) in zip(olds, pairwise(members), strict=False):
+        if old:  # it goes with the comma and the space that follow it
             pieces.append(text[at : here[2]])
             at = following[2]
-    pieces.append(text[at : members[-1][2]] if members[-1][0] == STAMP else text[at:close])
+    pieces.append(text[at : members[-1][2]] if olds[-1] else text[at:close])
     head = "".join(pieces)
-    if members[-1][0] == STAMP and kept:  # the last one goes with the comma before it
+    if olds[-1] and kept:  # the last one goes with the comma before it
         head = head.rstrip(_SPACE).removesuffix(",")
     return head.encode(), text[close:].encode(), bool(kept)

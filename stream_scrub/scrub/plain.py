@@ -5,6 +5,7 @@ fifth of the time; the same tests hold both. Whatever is not plain is left to `b
 """
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,13 +19,13 @@ from stream_scrub.scrub.decode import (
     ABSENT,
     MAX_DEPTH,
     QUICK_ERRORS,
+    STAMP,
     Members,
-    all_plain,
-    is_plain,
-    occurs_at_most,
-    quick_decoder,
-    quoted,
+    QuickReader,
+    is_shallow,
+    spellings_of,
 )
+from stream_scrub.scrub.names import Occurrences
 
 _REGIONS_MAX = 1024
 _BRACE = ord("}")
@@ -62,10 +63,12 @@ class PlainReader:
     """The reference reader, for prospects with one number at their top level; it finds none plain for others."""
 
     def __init__(self, members: Members, default_region: str) -> None:
-        self._decode = quick_decoder(members)
+        self._quick = QuickReader(members)
         self._default_region = default_region
-        self._flat = is_flat(members)
-        self._names = [quoted(path[0]) for path in (members.numbers[0], *members.facts)]
+        self._spellings = spellings_of(members)
+        self._flat = is_flat(members) and self._spellings.simple
+        names = [path[0] for path in (*members.numbers, *members.facts)]
+        self._occurrences = Occurrences([*names, STAMP] if self._flat else [], members.case)
 
     def read(self, values: Sequence[bytes | None]) -> Plain:
         """As `Reader.read`."""
@@ -75,58 +78,64 @@ class PlainReader:
         kinds: list[int] = []
         known: dict[Line, int] = {}
         pairs: dict[Kind, int] = {}
-        quicks = _decoded(self._decode, values)
-        sure = self._nothing_twice(values, quicks)
+        quicks = _decoded(self._quick.decode, values)
+        bare = self._leave_the_doubtful(values, quicks)
         region_of = Regions(self._default_region).of
-        for value, quick in zip(values, quicks, strict=True):
+        named, place, region = map(_NUMBER, quicks), ABSENT, region_of(ABSENT)
+        for value, text, where, quick in zip(values, named, map(_REGION, quicks), quicks, strict=True):
             number, kind = 0, -1
             if (
-                quick is not None
-                and value is not None
-                and type(quick.n0) is str
-                and len(quick.n0) <= _TEXT_MAX
-                and quick.stamp is ABSENT
-                and (value[-1] == _BRACE and len(value) <= MAX_DEPTH if sure else self._is_sure(value, quick))
+                type(text) is str
+                and len(text) <= _TEXT_MAX
+                and value[-1] == _BRACE  # type: ignore[index]  # what was decoded is not None
+                and (len(value) <= MAX_DEPTH or is_shallow(value))  # type: ignore[arg-type]
             ):
-                found = normalise(quick.n0, region_of(quick.f0))
+                if where != place:
+                    place, region = where, region_of(where)
+                found = normalise(text, region)
                 if found is not None:
                     number, line = found
-                    if quick.f1 is quick.f2 is quick.f3 is ABSENT:
+                    if bare or quick.f1 is quick.f2 is quick.f3 is ABSENT:
                         kind = known.get(line, -1)
                         if kind < 0:
                             kind = known[line] = pairs.setdefault((line, NO_FACTS), len(pairs))
-                    elif self._is_sure(value, quick):
+                    else:
                         told = decide.facts(quick.f1, quick.f2, quick.f3)
                         kind = pairs.setdefault((line, told), len(pairs))
-                    else:
-                        number = 0
             numbers.append(number)
             kinds.append(kind)
         return Plain(np.array(numbers, np.uint64), np.array(kinds, np.int32), list(pairs))
 
-    def _nothing_twice(self, values: Sequence[bytes | None], quicks: list[Any]) -> bool:
-        """Whether every value of the batch is plain text and names its number and its region at most once.
+    def _leave_the_doubtful(self, values: Sequence[bytes | None], quicks: list[Any]) -> bool:
+        """Put an empty struct for each value that leaves room for another reading; whether none of the others has facts.
 
         A name that a value has was found there by the decoder, so the batch holds it at least that often; if it does
-        not hold it more often, then no value holds it twice. One value in doubt, and each is looked at by itself.
+        not hold it more often, in whatever case, then no value has it in a second spelling. One value in doubt, and
+        each is looked at by itself.
         """
         joined = b"".join([value for value in values if value is not None])
-        if not all_plain(joined):
-            return False
-        named = sum([quick is not None and quick.n0 is not ABSENT for quick in quicks])
-        placed = sum([quick is not None and quick.f0 is not ABSENT for quick in quicks])
-        return occurs_at_most(joined, self._names[0], named) and occurs_at_most(
-            joined, self._names[1], placed
-        )
+        sure, bare = self._spellings.are_plain(joined), True
+        bounds = self._occurrences.bounds(joined) if sure else ()
+        for which, (member, bound) in enumerate(zip(_MEMBERS, bounds, strict=False)):
+            if bound:
+                times = 0 if member is None else len(quicks) - list(map(member, quicks)).count(ABSENT)
+                sure = bound <= times or self._occurrences.bound(joined, which, times) <= times
+                if not sure:
+                    break
+                bare = bare and (not times or which < _JUDGED)
+        if sure:
+            return bare
+        empty = self._quick.decode(b"{}")
+        for place, (value, quick) in enumerate(zip(values, quicks, strict=True)):
+            if value is None or self._quick.found(value, quick) is None:
+                quicks[place] = empty
+        return False
 
-    def _is_sure(self, value: bytes, quick: Any) -> bool:
-        """Whether this value is plain and has no needed name twice."""
-        if not is_plain(value) or value.count(self._names[0]) != 1:
-            return False
-        told = (quick.f0, quick.f1, quick.f2, quick.f3)
-        return all(
-            fact is ABSENT or value.count(name) == 1 for fact, name in zip(told, self._names[1:], strict=True)
-        )
+
+_NUMBER, _REGION = attrgetter("n0"), attrgetter("f0")
+# In the order of the names: the number and region, the other facts, the stamp, which no plain prospect has.
+_MEMBERS = (_NUMBER, _REGION, *map(attrgetter, ("f1", "f2", "f3")), None)
+_JUDGED = 2  # of these make no facts
 
 
 def is_flat(members: Members) -> bool:
@@ -179,15 +188,16 @@ def fill(numbers: Numbers, ids: Kinds, templates: Sequence[bytes]) -> list[bytes
 
 
 def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> list[Any]:
-    """The quick reader's structs, None where it gives none. Most batches have no such value."""
+    """The quick reader's structs, an empty one where it gives none. Most batches have no such value."""
     try:
         return list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
     except QUICK_ERRORS:
-        return [_try(decode, value) for value in values]
+        empty = decode(b"{}")
+        return [_try(decode, value, empty) for value in values]
 
 
-def _try(decode: Callable[[bytes], Any], value: bytes | None) -> Any:
+def _try(decode: Callable[[bytes], Any], value: bytes | None, empty: Any) -> Any:
     try:
         return decode(value)  # type: ignore[arg-type]
     except QUICK_ERRORS:
-        return None
+        return empty

@@ -19,10 +19,11 @@ from stream_scrub.numbering import normalise, rows
 from stream_scrub.scrub import decide, plain
 from stream_scrub.scrub.decide import NO_FACTS, Facts
 from stream_scrub.scrub.decode import ABSENT, STAMP, Members, value_of
+from stream_scrub.scrub.names import folder, lookalikes
 from stream_scrub.scrub.plain import Kinds, Plain, PlainReader, Reader, Regions, is_flat
 
 _NUMBER = b'"+%d"'  # where a template has it
-VERSION = 1  # of what is asked of the extension: one that offers another is not used
+VERSION = 2  # of what is asked of the extension: one that offers another is not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,18 @@ class SwiftReader:
     """The extension's reader, for members that it can tell apart."""
 
     def __init__(self, native: ModuleType, members: Members, default_region: str) -> None:
-        names = [path[0].encode() for path in (*members.numbers, *members.facts)]
+        names = [path[0] for path in (*members.numbers, *members.facts)]
         self._regions = Regions(default_region)
-        self._reader = native.Reader(names, default_region, self._region, _facts, normalise, rows)
+        self._reader = native.Reader(
+            [name.encode() for name in names],
+            default_region,
+            self._region,
+            _facts,
+            normalise,
+            rows,
+            members.case == "any",
+            [sign.encode() for sign in lookalikes([*names, STAMP], members.case)],
+        )
 
     @staticmethod
     def can_read(members: Members) -> bool:
@@ -52,7 +62,9 @@ class SwiftReader:
         if not is_flat(members):
             return False
         names = [path[0] for path in (*members.numbers, *members.facts)]
-        return len({*names, STAMP}) == 6 and not any(sign in name for name in names for sign in '"\\')
+        return len({*map(folder(members.case), names), STAMP}) == 6 and not any(
+            sign in name for name in names for sign in '"\\'
+        )
 
     def _region(self, token: bytes) -> str:
         return self._regions.of(_value(token))

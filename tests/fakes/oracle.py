@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import phonenumbers
 
-NEEDED = {"phone", "country", "purpose", "contract", "campaign"}
+NAMES = {"phone": [["phone"]], **{name: [name] for name in ("country", "purpose", "contract", "campaign")}}
+ABSENT = object()
 NO_CONTRACT = {
     *("", "-", "0", "false", "no", "none", "null", "nil", "n", "n/a", "na", "nan", "off", "undefined", "non"),
     *("faux", "aucun", "nein", "falsch", "kein", "nee", "geen", "onwaar", "falso", "ninguno", "nessuno"),
@@ -37,8 +38,8 @@ def _refuse(word):
     raise ValueError(word)
 
 
-def parse(value: bytes | None) -> dict | None:
-    """The members of a prospect; None for what not every parser reads alike."""
+def parse(value: bytes | None) -> Pairs | None:
+    """The members of a prospect, every one of them; None for what is no JSON object."""
     if value is None:
         return None
     try:
@@ -50,10 +51,71 @@ def parse(value: bytes | None) -> dict | None:
         )
     except (ValueError, RecursionError):
         return None
-    if not isinstance(pairs, Pairs):
+    return pairs if isinstance(pairs, Pairs) else None
+
+
+def alike(one: str, other: str, case: str = "any") -> bool:
+    """Whether any parser takes two names for one: as they are; or, if case is nothing to it, by whatever capital and
+    small letters Unicode has for each sign, to and fro, every i being one."""
+    return one == other or (case == "any" and _caseless(one) == _caseless(other))
+
+
+def _caseless(name: str) -> str:
+    return "".join("i" if sign in "Ii\u0130\u0131" else sign.upper().lower().casefold() for sign in name)
+
+
+def _equal(one, other) -> bool:
+    """Whether two values are the same to everybody."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Pairs):
+        names = [name for name, _ in one]
+        return (
+            len(set(names)) == len(one) == len(other)
+            and set(names) == {name for name, _ in other}
+            and all(_equal(value, dict(other)[name]) for name, value in one)
+        )
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return one == other
+
+
+class Ambiguous(Exception):
+    """Two parsers may find different members."""
+
+
+def follow(pairs, path: list[str], case: str):
+    """The value at a path, the same for every parser; ABSENT where it leads nowhere. Raises Ambiguous."""
+    found = pairs
+    for wanted in path:
+        if not isinstance(found, Pairs):
+            return ABSENT
+        those = [(name, value) for name, value in found if alike(name, wanted, case)]
+        if len({name for name, _ in those}) < len(those):
+            raise Ambiguous
+        if not all(_equal(those[0][1], value) for _, value in those[1:]):
+            raise Ambiguous
+        found = those[0][1] if those else ABSENT
+    return found
+
+
+def told(pairs: Pairs | None, names=NAMES, case: str = "any") -> dict | None:
+    """What the members of these names say, the phones in a list; None for what not every parser reads alike."""
+    if pairs is None:
         return None
-    names = [name for name, _ in pairs if name in NEEDED]
-    return None if len(names) > len(set(names)) else dict(pairs)
+    try:
+        found = {name: follow(pairs, path, case) for name, path in names.items() if name != "phone"}
+        phones = [follow(pairs, path, case) for path in names["phone"]]
+    except Ambiguous:
+        return None
+    return {name: value for name, value in found.items() if value is not ABSENT} | {"phone": phones}
+
+
+def region_of(members: dict) -> str:
+    """The region that national numbers are read in."""
+    asked = members.get("country")
+    region = asked.strip().upper() if isinstance(asked, str) else ""
+    return region if region in phonenumbers.SUPPORTED_REGIONS else "FR"
 
 
 @cache
@@ -86,17 +148,19 @@ def has_contract(member) -> bool:
     return member is True or (type(member) is int and member != 0)
 
 
-def reasons(value: bytes | None, law: Law) -> list[tuple[str, int | None]] | str:
-    """The reason for each number in a prospect, or for the prospect that has none."""
-    members = parse(value)
+def reasons(members: dict | None, law: Law) -> list[tuple[str, int | None]] | str:
+    """The reason for each number that a prospect's members tell, or for the prospect that has none."""
     if members is None:
         return "unreadable"
-    asked = members.get("country")
-    region = asked.strip().upper() if isinstance(asked, str) else ""
-    region = region if region in phonenumbers.SUPPORTED_REGIONS else "FR"
-    phone = members.get("phone")
-    offered = phone if isinstance(phone, list) and not isinstance(phone, Pairs) else [phone]
-    offered = [one for one in offered if one is not None and not (isinstance(one, str) and one.strip() == "")]
+    region = region_of(members)
+    offered = []
+    for phone in members["phone"]:
+        offered += phone if isinstance(phone, list) and not isinstance(phone, Pairs) else [phone]
+    offered = [
+        one
+        for one in offered
+        if one is not ABSENT and one is not None and not (isinstance(one, str) and one.strip() == "")
+    ]
     found = []
     for one in offered:
         text = str(one) if type(one) is int else one

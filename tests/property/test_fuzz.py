@@ -178,9 +178,9 @@ def check(value, allowed, out, header, said, mixed):
     assert allowed is (any(good) if mixed == "strip" else all(good))
     assert stamp["verdict"] == ("allowed" if allowed else "blocked")
     members, emitted = oracle.parse(value), oracle.parse(out)
-    assert (emitted.pop("scrub", None) is None) is (header is not None)
-    members.pop("scrub", None)
-    assert repr(emitted) == repr(members)
+    own = [(name, value) for name, value in members if not oracle.alike(name, "scrub")]
+    assert emitted[: len(own)] == own
+    assert [name for name, _ in emitted[len(own) :]] == ([] if header is not None else ["scrub"])
 
 
 @pytest.mark.parametrize("which", ["out", "in"])
@@ -200,7 +200,7 @@ def test_mutated_prospects_are_judged_as_an_independent_oracle_does(which):
         for value, allowed, out, header in zip(
             values, batch.allowed, batch.values, batch.stamps, strict=True
         ):
-            said = oracle.reasons(value, opinion)
+            said = oracle.reasons(oracle.told(oracle.parse(value)), opinion)
             try:
                 check(value, allowed, out, header, said, by.terms.mixed)
             except Exception as error:

@@ -4,11 +4,14 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from stream_scrub.scrub import swift
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.decode import Unreadable, quick_decoder, read_quickly, read_strictly
+from stream_scrub.scrub.decode import QuickReader, Unreadable, read_strictly
+from stream_scrub.scrub.plain import Plain
 from tests.fakes import law
 from tests.fakes.jsonish import broken, prospects
 from tests.fakes.prospects import MEMBERS, index, read, scrubber
@@ -18,15 +21,28 @@ NESTED = MEMBERS._replace(numbers=(("phone",), ("lead", "phone"), ("x", "x")), c
 WHOLE = prospects().map(lambda made: made[0])
 ANY = st.one_of(WHOLE, WHOLE, WHOLE, broken())
 INDEX = index()
-QUICK = {members: quick_decoder(members) for members in (MEMBERS, NESTED)}
+QUICK = {members: QuickReader(members) for members in (MEMBERS, NESTED)}
+
+
+class NothingPlain:
+    """A reader that leaves everything to the strict one."""
+
+    def __init__(self, members, default_region):
+        pass
+
+    def read(self, values):
+        """As `Reader.read`."""
+        return Plain(np.zeros(len(values), np.uint64), np.full(len(values), -1, np.int32), ())
+
+
+NOTHING_PLAIN = replace(swift.PYTHON, reader=NothingPlain)
 
 
 class Strict(Scrubber):
     """A scrubber in which only the strict reader reads."""
 
     def __init__(self, like):
-        super().__init__(like.terms, like.rulebook)
-        self._one_flat_number = False
+        super().__init__(like.terms, like.rulebook, NOTHING_PLAIN)
 
     def _strict(self, value):
         try:
@@ -70,7 +86,7 @@ def _plain(member):
 @example(b'{"phone":"0612345678"} ', MEMBERS)
 def test_what_the_quick_reader_takes_the_strict_one_reads_alike(value, members):
     """A prospect's verdict would hang on which reader happened to take it."""
-    quick = read_quickly(value, members, QUICK[members])
+    quick = QUICK[members].read(value)
     if quick is not None:
         strict = read_strictly(value, members)
         assert comparable(quick) == comparable(strict)
@@ -104,7 +120,7 @@ def test_a_stamp_changes_nothing_but_itself(made):
         return
 
     assert names(out).count("scrub") == 1 and names(out)[-1] == "scrub"
-    kept = [member for member in members if names(b"{" + member + b"}") != ["scrub"]]
+    kept = [member for member in members if names(b"{" + member + b"}")[0].lower() != "scrub"]
     stamp = out[out.rindex(b'"scrub":{"verdict"') :].rstrip(b" \t\r\n")[:-1]
     if len(kept) == len(members):
         assert out.count(stamp) == 1
