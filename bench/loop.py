@@ -29,8 +29,8 @@ from stream_scrub.scrub import swift
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.cases import Bench
 from stream_scrub.scrub.decode import STAMP, Members, quick_decoder, spellings_of
-from stream_scrub.scrub.names import Occurrences
 from stream_scrub.scrub.judge import judge
+from stream_scrub.scrub.names import Occurrences
 
 BATCH = 10_000
 Batch = list[bytes]

@@ -5,7 +5,7 @@ moment is the stamp's, and the verdict is that of the very `Scrubber` that worke
 members, and how several numbers are taken, is what the configuration says now.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -146,9 +146,10 @@ def explain(
     rules = _resolved(_digests(stamp), archive.kept(history.rules), settings, reader)
     # An unreadable one names no rule, and one that was too large must be measured with the stamp that it would have had.
     book = wiring.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
-    cause = stamp.get("cause")
-    spoilt = {0: cause} if isinstance(cause, str) else {}
-    made = _judged(emitted.value, book, past.index, at, terms, limit, spoilt)
+    spoilt = {0: cause} if isinstance(cause := stamp.get("cause"), str) else {}
+    made, terms = _as_then(
+        stamp, lambda by: _judged(emitted.value, book, past.index, at, by, limit, spoilt), terms
+    )
     differences = list(_differences(stamp, made or {}))
     if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
         differences.append(
@@ -169,8 +170,32 @@ def explain(
             "phonenumbers": version("phonenumbers"),
             "prospect": {name: prospect[name] for name in prospect if name not in ("format", "stamp")},
         },
-        "notes": [*_rule_notes(rules), *_notes(stamp, made, position, past, passage.end)],
+        "notes": [
+            *_rule_notes(rules),
+            *_notes(stamp, made, position, past, passage.end),
+            *(() if terms.members.case == settings.prospect.case else (_EXACTLY,)),
+        ],
     }
+
+
+_EXACTLY = (
+    "as prospect.case is set now the verdict would be another: it was given with the case of members' names compared"
+    ' exactly, as earlier releases did and "exact" does'
+)
+
+
+def _as_then(
+    stamp: Mapping[str, Any], judged: Callable[[Terms], dict[str, Any] | None], terms: Terms
+) -> tuple[dict[str, Any] | None, Terms]:
+    """The stamp given again, and by which terms: those that hold now, or where only these give the same, those of the
+    releases that compared names exactly."""
+    made = judged(terms)
+    if terms.members.case == "any" and any(_differences(stamp, made or {})):
+        exactly = replace(terms, members=terms.members._replace(case="exact"))
+        older = judged(exactly)
+        if not any(_differences(stamp, older or {})):
+            return older, exactly
+    return made, terms
 
 
 def _judged(

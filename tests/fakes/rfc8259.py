@@ -36,10 +36,6 @@ class Object(list):
     """An object: every Member of it, in order, however often a name occurs."""
 
 
-class Fraction(str):
-    """A number that is no integer, as it is spelled."""
-
-
 def parse(value: bytes) -> Object:
     """One object and nothing else; places are of the text. Raises NotJson."""
     try:
@@ -148,7 +144,7 @@ class _Reader:
         self.at += 1
         return _paired(units)
 
-    def number(self) -> int | str:
+    def number(self) -> int | float:
         start = self.at
         if self.peek() == "-":
             self.at += 1
@@ -166,7 +162,7 @@ class _Reader:
                 self.at += 1
             self.digits()
         spelled = self.text[start : self.at]
-        return int(spelled) if whole else Fraction(spelled)
+        return int(spelled) if whole else float(spelled)
 
     def digits(self) -> None:
         if not self.peek() or self.peek() not in "0123456789":

@@ -114,7 +114,7 @@ def value(chance, names):
     top += chance.sample(
         [
             ("x" * 9, spelled(some, chance)),
-            ("y" * 9, '{%s:"0611111111"}' % spelled(names["phone"][0][-1], chance)),
+            ("y" * 9, "{" + spelled(names["phone"][0][-1], chance) + ':"0611111111"}'),
             (names["phone"][0][-1] + "x" * 9, '"0611111111"'),
             (otherwise("scrub", chance), '{"verdict":"allowed"}'),
         ],

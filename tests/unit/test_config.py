@@ -60,6 +60,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "purpose": "purpose",
             "contract": "contract",
             "campaign": "campaign",
+            "case": "any",
             "mixed": "block",
             "stamp": "value",
         },
@@ -109,6 +110,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("prospect.campaign", "scrub.verdict"),
         ("prospect.region", ""),
         ("prospect.default_region", "FRA"),
+        ("prospect.case", "lower"),
         ("prospect.mixed", "allow"),
         ("prospect.stamp", "both"),
         ("rules.stale", "allow"),
@@ -156,6 +158,24 @@ def test_number_member_cannot_be_another_member_too(tmp_path):
     assert problems(tmp_path, flags={"prospect.region": "phone"}) == [
         "command line: prospect.region and prospect.numbers should name different members"
     ]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"prospect.numbers": ["phone", "Phone"]},
+        {"prospect.numbers": ["lead.phone", "Lead.mobile"]},
+        {"prospect.region": "PHONE"},
+        {"prospect.campaign": "lead.x", "prospect.purpose": "lead.X"},
+        {"prospect.contract": "Scrub"},
+    ],
+)
+def test_members_that_differ_in_case_alone_need_readers_that_tell_them_apart(tmp_path, flags):
+    """Every prospect would come out blocked: each of the two members is another value of the other."""
+    assert problems(tmp_path, flags=flags) == [
+        'default: prospect.case should be "exact" where members, or one and "scrub", differ in nothing but case'
+    ]
+    assert loaded(tmp_path, flags={**flags, "prospect.case": "exact"}).prospect.case == "exact"
 
 
 def test_default_region_may_be_written_in_small_letters(tmp_path):

@@ -127,6 +127,28 @@ def test_at_every_position_and_day_it_is_the_same(position, value, mixed, text, 
             assert entry["rule"]["text_from"] == ("log" if known else "log, from later")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"phone":"0611111111","Phone":"0633333333"}',
+        b'{"Phone":"0611111111"}',
+        b'{"phone":"0611111111","CONTRACT":"C-7"}',
+        b'{"phone":"0611111111","Country":"GB"}',
+    ],
+)
+def test_what_was_judged_when_case_mattered_is_judged_the_same_again(value):
+    """The evidence of years would say that verdicts were wrong, by a setting that is younger than they are."""
+    made = emitted(value, case="exact")
+
+    for case in ("any", "exact"):
+        told = explained(made, case=case)
+
+        assert told["same"], told["differences"]
+        assert any("prospect.case" in note for note in told["notes"]) is (case == "any")
+    by_now = emitted(value)
+    assert explained(by_now)["same"] and not explained(by_now)["notes"]
+
+
 CHANGES = {
     "verdict": {"verdict": "allowed"},
     "reason": {"reason": "clear"},

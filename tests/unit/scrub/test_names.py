@@ -1,12 +1,15 @@
 """Members whose names can be spelled in several ways: no second one may hide beside the one that was judged."""
 
 import json
+import random
 
+import numpy as np
 import pytest
 
-from stream_scrub.scrub import swift
+from stream_scrub.scrub import names, swift
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
+from stream_scrub.scrub.names import Occurrences
 from tests.fakes import law
 from tests.fakes.prospects import NUMBER, index
 
@@ -96,6 +99,139 @@ def test_one_member_in_an_odd_spelling_is_read(name, twins, hand):
         if spelling in head:
             assert outcomes([head + b":%s}" % OPPOSED], named(name), hand) == [(False, "opposed")]
             assert outcomes([head + b":%s}" % CLEAN], named(name), hand) == [(True, "clear")]
+
+
+CASES = [
+    (b'{"Phone":%s}', "opposed"),
+    (b'{"PHONE":%s}', "opposed"),
+    (b'{"phone":%s,"Phone":%s}', "opposed"),
+    (b'{"phone":%s,"Phone":"06\\u00312345678"}', "opposed"),
+    (b'{"phone":%s,"Phone":"0611111111"}', "unreadable"),
+    (b'{"PHONE":"0611111111","phone":%s}', "unreadable"),
+    (b'{"pHonE":"0611111111","PhonE":%s}', "unreadable"),
+    (b'{"phone":"0611111111","Phone":null}', "unreadable"),
+    (b'{"phone":612345678,"Phone":%s}', "unreadable"),
+    (b'{"phone":[%s],"Phone":[%s]}', "opposed"),
+    (b'{"phone":[%s],"Phone":%s}', "unreadable"),
+    (b'{"phone":{"a":1,"b":2},"Phone":{"b":2,"a":1}}', "invalid-number"),
+    (b'{"phone":{"a":1,"a":2},"Phone":{"a":2}}', "unreadable"),
+    (b'{"Phone":%s,"Phone":%s}', "unreadable"),
+    (b'{"phone":%s,"Country":"GB"}', "invalid-number"),
+    (b'{"phone":%s,"country":"FR","Country":"GB"}', "unreadable"),
+    (b'{"phone":%s,"CONTRACT":true}', "contract"),
+    (b'{"phone":%s,"contract":false,"Contract":true}', "unreadable"),
+    ('{"phone":%s,"purpo\u017fe":"press"}'.encode(), "exempt"),
+    (b'{"phone":%s,"purpo\\u017Fe":"press"}', "exempt"),
+    (b'{"phone":%s,"purpose":"x","purpo\\u017fe":"press"}', "unreadable"),
+    ('{"phone":%s,"campa\u0131gn":"x","CAMPA\u0130GN":"y"}'.encode(), "unreadable"),
+    (b'{"phone":%s,"phone_":"0611111111","hone":"06","Phones":"06"}', "opposed"),
+]
+
+
+@pytest.mark.parametrize("crowd", [0, 100])
+@pytest.mark.parametrize(("value", "reason"), CASES)
+def test_a_member_is_judged_in_whatever_case_it_comes(value, reason, crowd, hand):
+    """A parser that does not mind case would dial a number that nobody judged."""
+    usual = b'{"phone":"0611111111","x":"' + b"y" * 100 + b'"}'
+    values = [usual] * crowd + [value.replace(b"%s", OPPOSED)]
+
+    got = outcomes(values, named(), hand)
+
+    assert got == [(True, "clear")] * crowd + [(reason in ("contract", "exempt"), reason)]
+
+
+EXACTLY = [
+    (b'{"phone":%s,"Phone":"0611111111"}', "opposed"),
+    (b'{"phone":"0611111111","Phone":%s}', "clear"),
+    (b'{"Phone":%s}', "invalid-number"),
+    (b'{"Phone":%s,"Phone":%s}', "invalid-number"),
+    (b'{"phone":%s,"country":"FR","Country":"GB"}', "opposed"),
+    (b'{"phone":%s,"CONTRACT":true}', "opposed"),
+    ('{"phone":%s,"purpo\u017fe":"press"}'.encode(), "opposed"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), EXACTLY)
+def test_case_matters_where_the_operator_says_so(value, reason, hand):
+    """A producer whose two members differ in case and mean different things would lose its leads."""
+    got = outcomes([value.replace(b"%s", OPPOSED)], named()._replace(case="exact"), hand)
+
+    assert got == [(reason == "clear", reason)]
+
+
+@pytest.mark.parametrize("stamp", ["Scrub", "SCRUB", "sCRUB", "\\u017fcrub", "\u017fCRUB", "S\\u0063rub"])
+@pytest.mark.parametrize("where", ["first", "last", "only"])
+def test_no_stamp_in_another_case_survives(stamp, where, hand):
+    """A parser that does not mind case would take the producer's own verdict for ours."""
+    theirs = b'"%s":{"verdict":"allowed"}' % stamp.encode()
+    number = b'"phone":' + OPPOSED
+    value = (
+        b"{" + {"first": theirs + b"," + number, "last": number + b"," + theirs, "only": theirs}[where] + b"}"
+    )
+
+    for case, kept in (("any", False), ("exact", True)):
+        members = named()._replace(case=case)
+        batch = Scrubber(Terms(members, stale="block"), RULEBOOK, hand).scrub([value], index(), law.NOW)
+        pairs = json.loads(batch.values[0], object_pairs_hook=list)
+        names = [name for name, _ in pairs]
+        assert names[-1] == "scrub" and batch.allowed == [False]
+        assert ([name for name in names[:-1] if name != "phone"] != []) is kept
+
+
+def test_names_on_a_dotted_path_are_compared_in_every_case(hand):
+    """A dialler's parser would find the opposed number in the other of two objects."""
+    members = named()._replace(numbers=(("lead", "phone"),))
+    values = [
+        b'{"Lead":{"PHONE":%s}}' % OPPOSED,
+        b'{"lead":{"phone":%s},"Lead":{"phone":%s}}' % (CLEAN, OPPOSED),
+        b'{"lead":{"phone":%s},"Lead":{"phone":%s}}' % (OPPOSED, OPPOSED),
+        b'{"lead":{"phone":%s},"Lead":{"Phone":%s}}' % (CLEAN, CLEAN),
+        b'{"lead":{"phone":%s,"Phone":%s}}' % (CLEAN, OPPOSED),
+        b'{"lead":{"phone":%s},"LEAD":1}' % CLEAN,
+        b'{"lead":{"phone":%s},"x":{"Phone":%s}}' % (CLEAN, OPPOSED),
+    ]
+
+    assert [reason for _, reason in outcomes(values, members, hand)] == [
+        *("opposed", "unreadable", "opposed", "unreadable", "unreadable", "unreadable", "clear"),
+    ]
+
+
+@pytest.mark.parametrize("case", ["any", "exact"])
+def test_a_bound_is_never_under_the_true_count(case, monkeypatch):
+    """A name that stands where two pieces of a large batch meet would be overlooked, and with it an opposed number."""
+    monkeypatch.setattr(names, "_PIECE", 64)
+    monkeypatch.setattr(names, "_SMALL", 0)
+    chance = random.Random(5)
+    for _ in range(300):
+        wanted = ["n", "ab", "phone", "contract"]
+        joined = b"".join(
+            chance.choice(
+                [b'"phone"', b'"PHONE"', b'"pho', b'ne"', b'"n"', b'"N"', b'"Contract"', b"x", b'"contact"']
+            )
+            for _ in range(chance.randrange(40))
+        )
+        occurrences = Occurrences(wanted, case)
+        seen = joined.lower() if case == "any" else joined
+        counts = [seen.count(b'"%s"' % name.encode()) for name in wanted]
+
+        assert all(bound >= count for bound, count in zip(occurrences.bounds(joined), counts, strict=True))
+        for which, count in enumerate(counts):
+            assert occurrences.bound(joined, which, count - 1) >= count
+            assert occurrences.bound(joined, which, count) == count
+
+
+@pytest.mark.parametrize("call", ["splice", "fill"])
+@pytest.mark.parametrize(
+    ("heads", "tails"), [([b"a"] * 9, []), ([], [b"a"]), ([b"a", "b"], [b"a", b"b"]), ([b"a"], [None])]
+)
+def test_templates_that_do_not_match_are_refused_before_they_are_read(call, heads, tails):
+    """The extension would read what lies behind a list, and write it into a prospect or crash the worker."""
+    native = pytest.importorskip("stream_scrub_native")
+    numbers, ids = np.array([1], np.uint64), np.array([0], np.int32)
+    given = ([b"{}"], numbers, ids) if call == "splice" else (numbers, ids)
+
+    with pytest.raises((ValueError, TypeError)):
+        getattr(native, call)(*given, heads, tails)
 
 
 def test_the_index_is_the_one_that_these_tests_think_of():
