@@ -113,8 +113,10 @@ class Folder:
         """The file, where nobody replaces it any more. Raises OSError."""
         target = self._working / dropped.register / dropped.way / dropped.path.name
         target.parent.mkdir(parents=True, exist_ok=True)
+        claimed = dropped._replace(path=target)
+        _note_of(claimed).unlink(missing_ok=True)  # of an earlier file, whose publisher was killed at its very end
         dropped.path.replace(target)
-        return dropped._replace(path=target)
+        return claimed
 
     @staticmethod
     def begin(claimed: Dropped, note: Note) -> None:

@@ -78,7 +78,7 @@ class Inbox:
         claimed = [self._job.dropped] if self._job is not None else list(self._queue)
         for dropped in claimed:
             note = self._folder.begun(dropped)
-            if note is None:
+            if note is None or note.sha256 != _digest(dropped):  # else it is of another list of that name
                 continue
             source = Source(dropped.path.name, note.sha256)
             with wiring.reading(self._settings, self._log) as reader:
@@ -197,3 +197,11 @@ class Inbox:
         if text not in self._told:
             self._told.add(text)
             self._log.warning("the folder", trouble=text)
+
+
+def _digest(dropped: Dropped) -> str:
+    """Of a file that may be gone or closed to us: then none."""
+    try:
+        return digest(dropped.path)
+    except BadList:
+        return ""

@@ -249,3 +249,42 @@ def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
         )
         is None
     )
+
+
+def left_by_a_kill_after_the_move(world, text):
+    """A file of this text was published and moved, and its publisher killed before it took the note away."""
+    put(world, "internal/adds/a.txt", text)
+    folder = Folder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    note = Note(digest(claimed.path), world.desk.replay.known("internal").upto)
+    folder.begin(claimed, note)
+    kept = next(claimed.path.parent.glob(".*.note")).read_bytes()
+    folder.close()
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    inbox._folder.close()
+    (claimed.path.parent / f".{claimed.path.name}.note").write_bytes(kept)
+
+
+def test_another_list_is_not_taken_for_the_one_whose_note_was_left(world):
+    """Today's opt-outs would be filed as published, unread, because yesterday's file of that name was."""
+    left_by_a_kill_after_the_move(world, "+33612345678\n")
+    claimed = world.root / ".working/internal/adds/a.txt"
+    claimed.write_text("+33612345679\n")  # claimed, and its publisher was killed before it wrote a note of its own
+    inbox = opened(world)
+
+    inbox.recover()
+
+    assert worked(inbox) == {"files": 1}
+    assert held(world, "internal") == {33612345678, 33612345679}
+
+
+def test_a_note_that_was_left_is_not_of_the_next_file(world):
+    """The same list, handed over again to renew the register, would not be published."""
+    left_by_a_kill_after_the_move(world, "+33612345678\n")
+    put(world, "internal/adds/a.txt", "+33612345678\n")
+    folder = Folder(world.root)
+
+    claimed = folder.claim(folder.waiting()[0])
+
+    assert folder.begun(claimed) is None
