@@ -6,15 +6,15 @@ derived from it for speed alone, which answers "surely not in here" for a whole 
 """
 
 import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap64
 
+from stream_scrub.byname import ByName
 from stream_scrub.model import RegisterKind
 
 Numbers = NDArray[np.uint64]
@@ -274,17 +274,17 @@ class Register:
 class Index:
     """Every register at one position: the log offset of the last seal applied, -1 before the first."""
 
-    registers: Mapping[str, Register]
+    registers: ByName[Register]
     position: int
 
     @classmethod
     def empty(cls) -> "Index":
         """What is known before the first seal: nothing, so nothing may be allowed by it."""
-        return cls(MappingProxyType({}), -1)
+        return cls(ByName(), -1)
 
     def with_register(self, register: Register) -> "Index":
         """The next index, in which `register` replaces its older self."""
-        registers = MappingProxyType({**self.registers, register.name: register})
+        registers = self.registers.put(register.name, register)
         return replace(self, registers=registers, position=register.position)
 
     def named(self, name: str, scopes: Iterable[str] = ()) -> list[Register]:

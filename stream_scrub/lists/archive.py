@@ -29,13 +29,13 @@ def lacking(rules: Rules, book: Rulebook) -> frozenset[str]:
 
 
 def read(reader: LogReader, known: Known, deadline: Deadline) -> Rules:
-    """The rules at the log's end, with their texts. Only their own records are taken: `known`, from any replay of the
-    log so far, says where these are. Raises Corrupt, Unavailable, Refused.
+    """The rules at the log's end, with their texts. Only their own records are taken: `known`, of the rules and from any
+    replay of the log so far, says where these are. Raises Corrupt, Unavailable, Refused.
     """
     replay: Replay = Alone(digest_of=digest_of)
-    if RULES in known.starts:
-        start, last = known.starts[RULES]
-        replay = Alone.starting({RULES: (start, last)}, digest_of=digest_of)
+    if known.span is not None:
+        start, last = known.span
+        replay = Alone.since(RULES, known.span, digest_of=digest_of)
         read_into(reader, lambda record: _take(replay, record), deadline, since=start, upto=last)
     read_into(reader, lambda record: _take(replay, record), deadline, since=known.upto + 1)
     return replay.rules

@@ -7,8 +7,11 @@ wrong: each register is a `Strand` of its own, and what is wrong with one takes 
 import re
 from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
+
+from msgspec import UNSET
 
 from stream_scrub.errors import Corrupt
 from stream_scrub.index import Register, as_numbers
@@ -20,6 +23,7 @@ from stream_scrub.lists.strand import Delta, Problem, Strand
 from stream_scrub.model import LogRecord
 
 PROBLEMS_MAX = 100
+_LATE = 8192  # seals by which a publisher may be behind that is believed
 _PIECE = 1_000_000  # numbers that a filter is asked for at once: bounds the memory
 
 
@@ -63,6 +67,9 @@ class Audit:
         self._filed = dict(filed or {})
         self._max = problems_max
         self._stands: dict[str, _Stands] = {}
+        self._log = _LogChain(begins=first == 0)
+        self._statements: dict[int, int] = {}  # by the seal's offset, that of the first part
+        self._faulty = -1  # where something was wrong last
         self._told_starts: set[tuple[str, int, int]] = set()
         if first:
             self._tell(Problem(first, "", beginning_deleted(first)))
@@ -91,11 +98,16 @@ class Audit:
             return
         self.seals += 1
         delta = strand.seal(record)
-        if delta is not None:
-            if delta.sound:
-                self._check_starts(name, delta)
-            self._stands.setdefault(name, _Stands()).add(delta)
-            self._check_filed(strand, record.offset)
+        if delta is None:
+            return
+        if delta.sound:
+            self._check_log(name, delta)
+            self._check_starts(name, delta)
+        self._log.add(record.offset, delta.said.chain)
+        self._stands.setdefault(name, _Stands()).add(delta)
+        if delta.stating:
+            self._statements[record.offset] = delta.stating[0].offset
+        self._check_filed(strand, record.offset)
 
     def damaged(self, error: Corrupt) -> None:
         """Records that could not be read from the broker: what they held is missing from here on."""
@@ -114,6 +126,7 @@ class Audit:
             self.seen = self._look()
 
     def _tell(self, problem: Problem) -> None:
+        self._faulty = max(self._faulty, problem.offset)
         if len(self.problems) < self._max:
             self.problems.append(problem)
         else:
@@ -136,10 +149,57 @@ class Audit:
             if (strand.seq, strand.head) != (seq, chain):
                 strand.doubt(offset, f"sequence {seq} was filed with another chain: the log was written anew")
 
+    def _check_log(self, name: str, delta: Delta) -> None:
+        """Whether what a seal's publisher had read of the log as a whole is what is here."""
+        read = delta.said.read
+        if read is UNSET:
+            return
+        agreed, wrong = self._log.agreed, self._log.differs(read, delta.seal)
+        # What was named already where it is wrong is not named again by who misses it.
+        if wrong and self._faulty <= agreed:
+            self.strands[name].doubt(
+                delta.seal, f"{wrong}, behind offset {agreed}: the log is not as it was written"
+            )
+        if read.stated is not None and read.stated[0] >= self._first:
+            first, last = read.stated
+            if (
+                self._statements.get(last) != first
+                and not wrong
+                and ("", first, last) not in self._told_starts
+            ):
+                self._told_starts.add(("", first, last))
+                self.strands[name].doubt(
+                    delta.seal, f"at offset {first} begins no statement of starts, as it says"
+                )
+        if delta.stating and not wrong:
+            self._check_statement(name, delta, read.upto)
+
+    def _check_statement(self, name: str, delta: Delta, upto: int) -> None:
+        """Whether registers begin where a seal states it: by that a new follower skips what it does not need."""
+        try:
+            starts = wire.decode_starts(part.value or b"" for part in delta.stating)
+        except ValueError as error:
+            self.strands[name].doubt(delta.seal, str(error))
+            return
+        for other in sorted(starts.keys() | self._stands.keys()):
+            stands = self._stands.get(other) or _Stands()
+            start, last = starts.get(other, (-1, -1))
+            if (
+                stands.upto(upto) != (start, last)
+                and not self._doubted(other)
+                and not 0 <= start < self._first
+            ):
+                what = (
+                    f"it states that {other} begins at offset {start} and goes to {last}, and that is not so"
+                )
+                self.strands[name].doubt(delta.seal, what)
+                return
+
     def _check_starts(self, name: str, delta: Delta) -> None:
-        """Whether a seal's `starts` are true: by them a new follower skips what it does not need."""
-        known_upto = max((last for _, last in delta.starts.values()), default=-1)
-        for other, (start, last) in delta.starts.items():
+        """Whether the `starts` in a seal are true, of a release that said them in each."""
+        starts = {} if delta.said.starts is UNSET else delta.said.starts
+        known_upto = max((last for _, last in starts.values()), default=-1)
+        for other, (start, last) in starts.items():
             if (other, start, last) in self._told_starts or start < self._first or self._doubted(other):
                 continue
             stands = self._stands.get(other) or _Stands()
@@ -148,7 +208,7 @@ class Audit:
                 self._told_starts.add((other, start, last))
                 what = f"it says that {other} begins at offset {start} and goes to {last}, and that is not so"
                 self.strands[name].doubt(delta.seal, what)
-        for other in self._stands.keys() - delta.starts.keys() if delta.starts else ():
+        for other in self._stands.keys() - starts.keys() if starts else ():
             if self._stands[other].seals_between(-1, known_upto) and (other, -1, -1) not in self._told_starts:
                 self._told_starts.add((other, -1, -1))
                 self.strands[name].doubt(delta.seal, f"it does not say where {other} begins")
@@ -184,6 +244,11 @@ class _Stands:
     def last(self) -> tuple[int, int]:
         return self._starts[-1], self._seals[-1]
 
+    def upto(self, offset: int) -> tuple[int, int]:
+        """Where it stood when the log went to that offset; (-1, -1) before its first seal."""
+        i = bisect_right(self._seals, offset) - 1
+        return (self._starts[i], self._seals[i]) if i >= 0 else (-1, -1)
+
     def at(self, offset: int, unsealed: int | None) -> tuple[int, int] | None:
         """What a publisher that had read up to that offset knew, if that was a seal's or while parts waited for
         theirs; else None. `unsealed` is where the parts begin that still wait."""
@@ -196,6 +261,61 @@ class _Stands:
     def seals_between(self, after: int, upto: int) -> bool:
         """Whether a seal stands behind the one offset and not behind the other."""
         return bisect_right(self._seals, upto) > bisect_right(self._seals, after)
+
+
+class _LogChain:
+    """The chain over the seals of all registers, and what it was after each. Forty bytes a seal.
+
+    Where the log does not begin at its beginning (`begins`), it is what the first seal says that it was. `agreed` is the offset up to which a seal said the same last.
+    """
+
+    def __init__(self, *, begins: bool) -> None:
+        self.agreed = -1
+        self._offsets, self._chains = array("q"), bytearray()
+        self._late: deque[tuple[int, str]] = deque(maxlen=_LATE)
+        self._known = begins
+        if begins:
+            self._push(-1, wire.GENESIS)
+
+    def _push(self, offset: int, chain: str) -> None:
+        self._offsets.append(offset)
+        self._chains += bytes.fromhex(chain)
+
+    def _at(self, i: int) -> str:
+        return self._chains[i * 32 : i * 32 + 32].hex()
+
+    def add(self, offset: int, chain: str) -> None:
+        """One more seal, and its own chain."""
+        self._late.append((offset, chain))
+        if self._known:
+            self._push(offset, wire.next_log_chain(self._at(len(self._offsets) - 1), chain))
+
+    def differs(self, read: wire.Read, offset: int) -> str:
+        """What a publisher had read otherwise than it is here, whose seal is at that offset; empty for nothing. From
+        then on it is taken to be what this one says.
+        """
+        wrong = ""
+        if self._known:
+            i = bisect_right(self._offsets, read.upto) - 1
+            if i < 0:  # it is not known what was there then
+                return ""
+            if self._offsets[i] != read.upto or read.upto >= offset:
+                wrong = f"its publisher had read a seal at offset {read.upto} that is not here"
+            elif self._at(i) != read.log_chain:
+                wrong = f"its publisher had read other seals up to offset {read.upto}"
+        if wrong or not self._known:
+            self._believe(read)
+        self.agreed = max(self.agreed, read.upto)
+        return wrong
+
+    def _believe(self, read: wire.Read) -> None:
+        after = [(offset, chain) for offset, chain in self._late if offset > read.upto]
+        self._known = not self._late or len(after) < len(self._late) or len(self._late) < _LATE
+        kept = bisect_right(self._offsets, read.upto - 1)
+        del self._offsets[kept:], self._chains[kept * 32 :]
+        self._push(read.upto, read.log_chain)
+        for offset, chain in after:
+            self._push(offset, wire.next_log_chain(self._at(len(self._offsets) - 1), chain))
 
 
 def _misfit(record: LogRecord) -> str | None:

@@ -1,11 +1,14 @@
 """Where a reader of the log begins: at its beginning, or at each register's latest full set.
 
-Every seal names the latest full sets that its publisher knew of. So the last seal on the log is enough to read what
-a new follower needs and no more, however old the log is.
+Every seal names the last statement of where registers begin that its publisher knew of. So the last seal on the log is
+enough to read what a new follower needs and no more, however old the log is: the full sets and what came after them up
+to that statement, and all that came after it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
+
+from msgspec import UNSET
 
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.lists import wire
@@ -27,23 +30,61 @@ def begin(
     digest_of: Callable[[bytes], str] | None = None,
 ) -> Replay:
     """A replay with nothing taken yet, and the reader where it begins. Raises Corrupt, Unavailable, Refused."""
-    starts = _starts(reader, deadline) if start == "latest-full" else {}
-    reader.seek(min((first for first, _ in starts.values()), default=reader.bounds()[0]))
-    return Replay.starting(starts, keep_ends=keep_ends, digest_of=digest_of)
+    found = _stated(reader, deadline) if start == "latest-full" else None
+    if found is None:
+        reader.seek(reader.bounds()[0])
+        return Replay(keep_ends=keep_ends, digest_of=digest_of)
+    starts, read = found
+    reader.seek(min(first for first, _ in starts.values()))
+    return Replay.starting(starts, read, keep_ends=keep_ends, digest_of=digest_of)
 
 
-def _starts(reader: LogReader, deadline: Deadline) -> wire.Starts:
-    """Where the last seal on the log says that a follower may begin; nothing on an empty log."""
+def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.Starts, wire.Read] | None:
+    """Where the statement that the last seal names says that registers begin, and what its publisher had read; None
+    where none is named: on a young log, or one of a release that stated it in each seal.
+    """
     record = last_seal(reader, deadline)
     if record is None:
-        return {}
+        return None
+    read = _opened(record).read
+    if read is UNSET or read.stated is None:
+        return None
+    first, last = read.stated
+    if not 0 <= first < last <= read.upto < record.offset:
+        raise Corrupt(
+            f"log offset {record.offset}: the seal names a statement of starts that is not before it"
+        )
+    reader.seek(first)
+    records = list(_read(reader, last + 1, deadline))
+    sealed = records[-1] if records else record
+    parts = [each for each in records if each.key == sealed.key and _part(each) == b"starts"]
+    if not parts or parts[0].offset != first or sealed.offset != last:
+        raise Corrupt(f"log offset {first}: no statement of starts is here, though a later seal says so")
     try:
-        starts = wire.decode_seal(record.value or b"")[0].starts
+        return _checked(_opened(sealed), [part.value or b"" for part in parts])
+    except ValueError as error:
+        raise Corrupt(f"log offset {last}: {error}") from error
+
+
+def _checked(seal: wire.Seal, parts: Sequence[bytes]) -> tuple[wire.Starts, wire.Read]:
+    """What these parts state, if they are the ones that were sealed. Raises ValueError."""
+    starts = wire.decode_starts(parts)
+    if wire.digests(parts) != seal.parts[-len(parts) :] or len(starts) != seal.stated or not starts:
+        raise ValueError("its statement of starts is not the one that was sealed")
+    if seal.read is UNSET or max(last for _, last in starts.values()) != seal.read.upto:
+        raise ValueError("its statement of starts does not go to what its publisher had read")
+    return starts, seal.read
+
+
+def _opened(record: LogRecord) -> wire.Seal:
+    try:
+        return wire.decode_seal(record.value or b"")[0]
     except ValueError as error:
         raise Corrupt(f"log offset {record.offset}: {error}") from error
-    if not all(0 <= start <= last < record.offset for start, last in starts.values()):
-        raise Corrupt(f"log offset {record.offset}: the seal names starts that are not before it")
-    return starts
+
+
+def _part(record: LogRecord) -> bytes | None:
+    return dict(record.headers).get("part")
 
 
 def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
@@ -55,7 +96,7 @@ def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
         reader.seek(since)
         found = None
         for record in _read(reader, upto, deadline):
-            if dict(record.headers).get("part") == b"seal":
+            if _part(record) == b"seal":
                 found = record
         if found is not None:
             return found

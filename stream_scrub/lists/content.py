@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 from pyroaring import BitMap64
 
 from stream_scrub.index import as_numbers
 from stream_scrub.lists import wire
 from stream_scrub.lists.diff import Stated
 
-SIDES = frozenset({"adds", "removes", "ends", "requests", "rules"})
+SIDES = frozenset({"adds", "removes", "ends", "requests", "rules", "starts"})
 
 
 class Part(NamedTuple):
@@ -25,13 +26,15 @@ class Part(NamedTuple):
 
 
 class Content(NamedTuple):
-    """A delta's numbers, the ends that it states, those numbers as one set, and the texts of rules by digest."""
+    """A delta's numbers, the ends that it states, those numbers as one set, the texts of rules by digest, and where it
+    says that registers begin."""
 
     adds: BitMap64
     removes: BitMap64
     ends: list[tuple[int, BitMap64]]
     ending: BitMap64
     texts: dict[str, bytes]
+    starts: wire.Starts
 
     @property
     def earliest(self) -> int | None:
@@ -66,10 +69,13 @@ def sealed(parts: Sequence[Part], seal: wire.Seal) -> Content:
         raise ValueError(
             f"the parts hold {len(ending)} ends and {requests} requests, not {seal.ends} and {seal.requests}"
         )
+    starts = wire.decode_starts(part.value for part in parts if part.side == "starts")
+    if len(starts) != seal.stated or (starts and seal.read is UNSET):
+        raise ValueError(f"the parts state where {len(starts)} registers begin, not {seal.stated}")
     texts = {part.digest: part.value for part in parts if part.side == "rules"}
     if len(texts) != sum(part.side == "rules" for part in parts):
         raise ValueError("two parts are of the same rule")
-    return Content(adds, removes, ends, ending, texts)
+    return Content(adds, removes, ends, ending, texts, starts)
 
 
 def union(bitmaps: Sequence[BitMap64]) -> BitMap64:

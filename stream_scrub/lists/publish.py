@@ -1,8 +1,9 @@
 """Step 3 of a delta's life: parts and seal onto the log, all in one transaction; now and then the whole register anew.
 
 A full set lets a new follower begin there instead of at the log's beginning. It is due by what a follower would have
-to read otherwise: `full_every` records of whatever register since the last one, and more of them for a large
-register, so that restating adds a fraction at most to what the log grows by anyway.
+to read otherwise: `full_every` records of whatever register since the last one, and more of them for a large register,
+or for one of very many, so that restating adds no more than a few times what the log grows by anyway
+(`ledger.py: Weights`). By the same measure it is stated where all registers begin.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +21,12 @@ from stream_scrub.lists import wire
 from stream_scrub.lists.diff import Delta, Stated
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.replay import Known, Rules
-from stream_scrub.lists.wire import Cursor, Seal, Source
+from stream_scrub.lists.wire import Cursor, Seal, Source, Starts
 from stream_scrub.model import Header, LogWriter
 
 FULL_EVERY = 1000
-# A record of the log weighs half a kilobyte or more, a number in a full set about two bytes.
-_NUMBERS_A_RECORD = 128
+# A line of where a register begins is a tenth of an opt-out, and stated once in so many records of each register.
+_RECORDS_A_START = 2
 
 Records = list[tuple[bytes, bytes, Sequence[Header]]]
 
@@ -62,12 +63,13 @@ def records_of(
     known: Known | None = None,
     full_every: int = FULL_EVERY,
     cursor: Cursor | None = None,
+    may_state: bool = True,
 ) -> tuple[Records, Seal]:
     """The records (key, value, headers) of a delta on `base`, in the order of the log, and the last seal among them.
 
     `known` is what the replay that `base` comes from knows of it; without it nothing is restated. `cursor`: up to
-    which requests this delta is, where it comes from requests. Raises ValueError when that replay kept no ends and
-    the register has some.
+    which requests this delta is, where it comes from requests. `may_state`: of several deltas in one transaction, one
+    is enough to state where registers begin. Raises ValueError when that replay kept no ends and the register has some.
     """
     ends = Ends.none() if known is None else known.ends
     if _rfc3339(ends.next) != (base.next_end and wire.utc_seconds(base.next_end)):
@@ -89,13 +91,14 @@ def records_of(
         reason=delta.reason,
         source=source,
         parts=[],
-        starts={} if known is None else known.starts,
+        read=UNSET if known is None else known.log.read,
         asked=cursor or (known and known.asked) or UNSET,
         chain=base.chain,
     )
     records: Records = []
     asked = [_Part("requests", lines) for lines in wire.pack_lines(delta.requests)]
-    due = _is_due(known, base.name, seal.count, full_every)
+    due = _is_due(known, seal.count, full_every)
+    starts = _starts(known, full_every) if may_state else {}
     if not (due and delta.is_empty):  # else the restatement says it all
         parts = [
             *_numbers("adds", delta.adds),
@@ -103,9 +106,9 @@ def records_of(
             *_ends(delta.ends),
             *asked,
         ]
-        seal = _seal_up(records, seal, parts)
+        seal = _seal_up(records, seal, parts, {} if due else starts)
     if due:
-        seal = _restate(records, seal, (base.numbers | delta.adds) - delta.removes, after, asked)
+        seal = _restate(records, seal, (base.numbers | delta.adds) - delta.removes, after, asked, starts)
     return records, seal
 
 
@@ -141,13 +144,15 @@ def rules_records(
         reason="rules",
         source=source,
         parts=[],
-        starts=known.starts,
+        read=known.log.read,
         chain=rules.chain,
     )
     records: Records = []
-    seal = _seal_up(records, seal, _texts(new))
-    if _is_due(known, wire.RULES, seal.count, full_every) and len(whole) == seal.count:
-        seal = _seal_up(records, replace(seal, kind="full", reason="restated"), _texts(whole))
+    due = _is_due(known, seal.count, full_every) and len(whole) == seal.count
+    starts = _starts(known, full_every)
+    seal = _seal_up(records, seal, _texts(new), {} if due else starts)
+    if due:
+        seal = _seal_up(records, replace(seal, kind="full", reason="restated"), _texts(whole), starts)
     return records, seal
 
 
@@ -178,28 +183,42 @@ def nbytes_of(records: Records) -> int:
     return sum(len(value) for _, value, _ in records)
 
 
-def _is_due(known: Known | None, name: str, count: int, full_every: int) -> bool:
-    if known is None or name not in known.starts:
+def _is_due(known: Known | None, count: int, full_every: int) -> bool:
+    """Whether a register of so many numbers is to be stated anew."""
+    if known is None or known.span is None:
         return False
-    return known.upto - known.starts[name][0] >= max(full_every, count // _NUMBERS_A_RECORD)
+    return known.upto - known.span[0] >= max(full_every, known.log.weights.beside(count))
 
 
-def _restate(records: Records, before: Seal, numbers: BitMap64, ends: Ends, asked: Sequence[_Part]) -> Seal:
+def _starts(known: Known | None, full_every: int) -> Starts:
+    """Where all registers begin, if it is to be stated now."""
+    starts = None if known is None else known.log.starts
+    if known is None or not starts:
+        return {}
+    before = -1 if known.log.read.stated is None else known.log.read.stated[1]
+    due = known.upto - before >= max(full_every, _RECORDS_A_START * len(starts))
+    return starts if due else {}
+
+
+def _restate(
+    records: Records, before: Seal, numbers: BitMap64, ends: Ends, asked: Sequence[_Part], starts: Starts
+) -> Seal:
     """Append the whole register; with what was asked for, where it is all that there is to say."""
     seal = replace(before, kind="full", adds=len(numbers), removes=0, ends=len(ends.numbers()))
     if records:
         seal, asked = replace(seal, requests=0, reason="restated"), ()
-    return _seal_up(records, seal, [*_numbers("adds", numbers), *_ends(ends.stated()), *asked])
+    return _seal_up(records, seal, [*_numbers("adds", numbers), *_ends(ends.stated()), *asked], starts)
 
 
-def _seal_up(records: Records, before: Seal, parts: Sequence[_Part]) -> Seal:
-    """Append the parts and their seal. `before` says all that the seal says, but still has the sequence number and
-    the chain that it continues."""
+def _seal_up(records: Records, before: Seal, parts: Sequence[_Part], starts: Starts) -> Seal:
+    """Append the parts, those that state where registers begin, and their seal. `before` says all that the seal says,
+    but still has the sequence number and the chain that it continues."""
     name, seq, key = before.register, before.seq + 1, before.register.encode()
+    parts = [*parts, *(_Part("starts", part) for part in wire.encode_starts(starts))]
     for i, (side, value, digest) in enumerate(parts):
         records.append((key, value, wire.part_headers(side, name, seq, i, digest)))
     digests = wire.digests([part.value for part in parts])
-    seal = replace(before, seq=seq, parts=digests, previous=before.chain)
+    seal = replace(before, seq=seq, parts=digests, stated=len(starts), previous=before.chain)
     value, chain = wire.encode_seal(seal, before.chain)
     records.append((key, value, wire.seal_headers(name, seq)))
     return replace(seal, chain=chain)

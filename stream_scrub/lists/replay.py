@@ -4,11 +4,13 @@ What is checked is told in schemas/README.md; a follower in any language does th
 beginning, at the registers' latest full sets (`begin.py`), or at what a snapshot kept (`snapshot.py`).
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from msgspec import UNSET
 from pyroaring import BitMap64
 
 from stream_scrub.errors import Corrupt
@@ -16,6 +18,7 @@ from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists import wire
 from stream_scrub.lists.content import SIDES, Content, Part, sealed
 from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.ledger import Knows, Ledger
 from stream_scrub.model import LogRecord, RegisterKind
 
 _COMPARED = 500_000  # numbers of a restatement that are compared in one call
@@ -32,22 +35,26 @@ class Rules:
 
 
 class Known(NamedTuple):
-    """What a publisher must know beside a register: its ends, where every register stands on the log, the last
-    offset that was taken, and up to which requests the register was told."""
+    """What a publisher must know beside a register: its ends, from where to where its records must be read since its
+    latest full set (None before its first), the last offset that was taken, what is known of the log as a whole, and up
+    to which requests the register was told.
+    """
 
     ends: Ends
-    starts: wire.Starts
+    span: tuple[int, int] | None
     upto: int
+    log: Knows
     asked: wire.Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a follower needs to go on after `index.position`."""
+    """All that a follower needs to go on after `index.position`: where every register stands, and what it has `read`."""
 
     index: Index
     starts: wire.Starts
     rules: Rules
+    read: wire.Read
 
 
 class Replay:
@@ -65,10 +72,11 @@ class Replay:
         self._keep_ends = keep_ends
         self._digest_of = digest_of
         self._ends: dict[str, Ends] = {}
-        self._starts: wire.Starts = {}
+        self._ledger = Ledger()
         self._asked: dict[str, wire.Cursor] = {}
         self._awaited: dict[str, int] = {}
-        self._spans: list[tuple[int, int]] = []
+        self._firsts: deque[int] = deque()
+        self._spans: deque[tuple[int, int]] = deque()
         self._trusted: set[str] = set()
         self._parts: dict[str, list[Part]] = {}
         self._taken = -1
@@ -78,29 +86,38 @@ class Replay:
     def starting(
         cls,
         starts: wire.Starts,
+        read: wire.Read,
         *,
         keep_ends: bool = False,
         digest_of: Callable[[bytes], str] | None = None,
     ) -> "Replay":
-        """A replay that takes each register from its latest full set on, as a seal's `starts` name them. The chain
-        of that set is believed; what `lists verify` proves is that it continues what was before.
+        """A replay that takes each register from its latest full set on, as a seal stated them whose publisher had
+        `read` so far. The chains up to there are believed; what `lists verify` proves is that they continue what was
+        before.
         """
         made = cls(keep_ends=keep_ends, digest_of=digest_of)
-        made._awaited = {name: start for name, (start, _) in starts.items()}
-        made._spans = sorted(starts.values())
+        made._ledger = Ledger(starts, read)
+        made._await(starts)
         return made
+
+    def _await(self, starts: wire.Starts) -> None:
+        self._awaited = {name: start for name, (start, _) in starts.items()}
+        self._spans = deque(sorted(starts.values()))
+        self._firsts = deque(first for first, _ in self._spans)
 
     def wanted(self, offset: int) -> int:
         """The first offset from `offset` on whose record may be needed. Between the last seal of one register that
         is hardly ever published and the first start of the others may lie years."""
-        self._spans = [span for span in self._spans if span[1] >= offset]  # after the last one all is needed
-        return max(offset, self._spans[0][0]) if self._spans else offset
+        while self._spans and self._spans[0][1] < offset:
+            self._spans.popleft()
+        return max(offset, self._spans[0][0]) if self._spans else offset  # after the last one all is needed
 
     @classmethod
     def resuming(cls, state: State) -> "Replay":
         """A replay that goes on after `state`, with the record after its position. It keeps no ends."""
         made = cls()
-        made.index, made.rules, made._starts = state.index, state.rules, dict(state.starts)
+        made.index, made.rules = state.index, state.rules
+        made._ledger = Ledger.resuming(state.starts, state.read)
         made._taken = state.index.position
         return made
 
@@ -114,20 +131,18 @@ class Replay:
         """What a snapshot must keep; None while parts wait for their seal or registers for their full set."""
         if self._parts or self._awaited:
             return None
-        return State(
-            self.index, dict(self._starts), replace(self.rules, texts=dict.fromkeys(self.rules.texts))
-        )
+        rules = replace(self.rules, texts=dict.fromkeys(self.rules.texts))
+        return State(self.index, self._ledger.starts, rules, self._ledger.read)
 
     def known(self, name: str) -> Known:
         """What the publisher of that register must know. Its ends are empty unless ends are kept."""
-        starts = dict(self._starts)
-        for (
-            pending,
-            parts,
-        ) in self._parts.items():  # of another publisher: they must be read again, and its seal
-            starts[pending] = (starts.get(pending, (parts[0].offset, 0))[0], self._taken)
         ends, asked = self._ends.get(name, Ends.none()), self._asked.get(name)
-        return Known(ends, dict(sorted(starts.items())), self._taken, asked)
+        span = self._ledger.starts.get(name)
+        if parts := self._parts.get(name):  # another publisher's: they must be read again, and their seal
+            span = (parts[0].offset if span is None else span[0], self._taken)
+        starts = None if self._parts else self._ledger.starts
+        log = Knows(self._ledger.read, starts, self._ledger.weights)
+        return Known(ends, span, self._taken, log, asked)
 
     def take(self, record: LogRecord) -> Index | None:
         """The next index if this record is a seal. Raises Corrupt, naming the offset, and from then on always."""
@@ -156,6 +171,10 @@ class Replay:
         if self._awaited and not self._counts(name, record.offset):
             return None
         self._taken = record.offset
+        try:
+            self._ledger.passes(record.offset)
+        except ValueError as error:
+            raise Corrupt(f"log offset {record.offset}: {error}") from error
         if part != "seal":
             self._keep(name, part, record, headers)
             return None
@@ -168,11 +187,12 @@ class Replay:
 
     def _counts(self, name: str, offset: int) -> bool:
         """Whether a record is at or after the start of its register, while starts are still awaited."""
-        missed = min(self._awaited.values())
-        if offset > missed:
+        if offset > self._firsts[0]:
+            missed = self._firsts[0]
             raise Corrupt(f"log offset {missed}: no full set begins here, though a later seal says so")
         if offset == self._awaited.get(name):
             del self._awaited[name]
+            self._firsts.popleft()
             self._trusted.add(name)
         return name not in self._awaited
 
@@ -206,8 +226,8 @@ class Replay:
                 raise ValueError("no full set, though a later seal says that one begins here")
             before = (seal.seq - 1, seal.previous)
         _continues(seal, content, *before)
-        self._check_starts(seal)
         held_by_parts = sealed(parts, seal)
+        self._check_log(seal, held_by_parts.starts, offset)
         restates = seal.kind == "full" and before[0] > 0 and not trusted
         if seal.register_kind is wire.Kind.RULES:
             self.rules = self._ruled(seal, held_by_parts, offset, restates=restates)
@@ -216,21 +236,25 @@ class Replay:
             register = self._registered(base, seal, held_by_parts, offset, restates=restates)
             index = self.index.with_register(replace(register, effective_at=effective_at))
         start = parts[0].offset if parts else offset
+        stated = next((part.offset for part in parts if part.side == "starts"), None)
         full = seal.kind == "full" or seal.seq == 1
-        self._starts[name] = (start if full else self._starts[name][0], offset)
+        self._ledger.add(name, seal, offset, start if full else None, stated)
         if isinstance(seal.asked, wire.Cursor):
             self._asked[name] = seal.asked
         self._trusted.discard(name)
         return index
 
-    def _check_starts(self, seal: wire.Seal) -> None:
-        """What the publisher knew of all registers is what is known here: so a delta that is dropped together with
+    def _check_log(self, seal: wire.Seal, starts: wire.Starts, offset: int) -> None:
+        """What the publisher knew of the log as a whole is what is known here: so a delta that is dropped together with
         everything after it in its own register is missed all the same. Raises ValueError.
         """
-        for name, (start, last) in seal.starts.items():
+        self._ledger.check(seal, offset)
+        if starts:
+            self._ledger.check_starts(seal, starts)
+        for name, (start, last) in () if seal.starts is UNSET else seal.starts.items():
             if name in self._awaited or name in self._trusted or name in self._parts:
                 continue
-            mine = self._starts.get(name, (-1, -1))
+            mine = self._ledger.starts.get(name, (-1, -1))
             if mine[1] < last or (mine[1] == last and mine[0] != start):
                 raise ValueError(f"its publisher had read more of register {name}: a delta is missing")
 

@@ -13,19 +13,19 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct
-from types import MappingProxyType
 from typing import Self
 
 import msgspec
 import numpy as np
 from pyroaring import BitMap64
 
+from stream_scrub.byname import ByName
 from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists import wire
 from stream_scrub.lists.replay import Rules, State
 from stream_scrub.model import RegisterKind
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "stream-scrub-snapshot.json"
 _SHA = b',"sha256":"'
 _OURS = re.compile(r"[0-9a-f]{64}\.(numbers|filter)|snapshot-.*\.part")
@@ -74,7 +74,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     filters: str
     registers: list[_Saved]
-    starts: wire.Starts
+    starts: dict[str, tuple[int, int]]
+    read: wire.Read
     rules: _SavedRules
     sha256: str = ""
 
@@ -100,7 +101,8 @@ def save(folder: Path, log: str, state: State) -> None:
         position=state.index.position,
         filters=_filters(),
         registers=registers,
-        starts=state.starts,
+        starts=dict(state.starts),
+        read=state.read,
         rules=_SavedRules(rules.seq, rules.chain, rules.position, list(rules.texts)),
     )
     encoded = msgspec.json.encode(manifest)
@@ -131,9 +133,10 @@ def load(folder: Path, log: str) -> State | None:
             continue
         rules = manifest.rules
         return State(
-            Index(MappingProxyType(registers), manifest.position),
-            manifest.starts,
+            Index(ByName(registers), manifest.position),
+            ByName(manifest.starts),
             Rules(rules.seq, rules.chain, rules.position, dict.fromkeys(rules.digests)),
+            manifest.read,
         )
     raise ValueError("it is replaced again and again while it is read")
 

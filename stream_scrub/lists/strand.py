@@ -25,13 +25,14 @@ class Problem(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """Where a delta stands: its first record, its seal, whether it says the whole register; and what its seal says of
-    where all registers stand. `sound`: nothing was wrong with it."""
+    """Where a delta stands: its first record, its seal, whether it says the whole register; what its seal says, and the
+    parts that state where all registers begin. `sound`: nothing was wrong with it."""
 
     first: int
     seal: int
     full: bool
-    starts: wire.Starts
+    said: wire.Seal
+    stating: list[LogRecord]
     sound: bool
 
 
@@ -50,7 +51,21 @@ class Tally:
 class Alone(Replay):
     """A replay of one register's records, or the rules', which cannot know whether what seals say of others is so."""
 
-    def _check_starts(self, seal: wire.Seal) -> None:
+    @classmethod
+    def since(
+        cls,
+        name: str,
+        span: tuple[int, int],
+        *,
+        keep_ends: bool = False,
+        digest_of: Callable[[bytes], str] | None = None,
+    ) -> "Alone":
+        """From the first offset of the span on, where a full set begins; it goes to the other one at least."""
+        made = cls(keep_ends=keep_ends, digest_of=digest_of)
+        made._await({name: span})
+        return made
+
+    def _check_log(self, seal: wire.Seal, starts: wire.Starts, offset: int) -> None:
         pass
 
 
@@ -153,7 +168,8 @@ class Strand:
         self.seq, self.head, self._chains = seal.seq, seal.chain, frozenset({seal.chain, *chained})
         full = seal.kind == "full" or seal.seq == 1
         first = parts[0].offset if parts else record.offset
-        return Delta(first, record.offset, full, seal.starts, sound)
+        stating = [part for part in parts if _header(part, "part") == b"starts"]
+        return Delta(first, record.offset, full, seal, stating, sound)
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -190,9 +206,8 @@ class Strand:
             if seal.kind != "full":
                 return
             start = parts[0].offset if parts else record.offset
-            replay = Alone.starting(
-                {self.name: (start, record.offset)}, keep_ends=True, digest_of=self._digest_of
-            )
+            span = (start, record.offset)
+            replay = Alone.since(self.name, span, keep_ends=True, digest_of=self._digest_of)
         for each in (*parts, record):
             try:
                 replay.take(each)

@@ -2,15 +2,15 @@
 
 A delta is its parts, then its seal. A part's headers say `part`, `register`, `seq` and `i`. The value of `adds` and
 `removes` is portable 64-bit roaring (the RoaringFormatSpec's 64-bit extension), that of `ends` such bitmaps by the
-moment that their numbers end, that of `requests` one JSON object a line, that of `rules` a rule's text. The seal's
-value is one JSON object whose last member is `chain`: the SHA-256, in hex, of the previous seal's chain (64 hex
-digits; zeros before the first) followed by this seal's bytes up to the comma before `"chain"`. So a reader in any
-language checks the chain without re-encoding.
+moment that their numbers end, that of `requests` one JSON object a line, that of `rules` a rule's text, that of
+`starts` one JSON array a line. The seal's value is one JSON object whose last member is `chain`: the SHA-256, in hex,
+of the previous seal's chain (64 hex digits; zeros before the first) followed by this seal's bytes up to the comma
+before `"chain"`. So a reader in any language checks the chain without re-encoding.
 """
 
 import base64
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -37,9 +37,9 @@ _PIECE = 4_000_000  # numbers that are cut at once: bounds the memory of cutting
 _NARROW = 1 << 33  # a range that is made in 10 ms; it costs 0.1 us for each 65 536 that it is wide
 _SOME = 50_000  # members that are taken one by one in one call
 
-Side = Literal["adds", "removes", "ends", "requests", "rules"]
+Side = Literal["adds", "removes", "ends", "requests", "rules", "starts"]
 # By register: the offsets of the first record of its latest full set and of its last seal.
-Starts = dict[str, tuple[int, int]]
+Starts = Mapping[str, tuple[int, int]]
 
 
 class Kind(StrEnum):
@@ -67,15 +67,30 @@ class Cursor(msgspec.Struct, frozen=True):
     next: dict[int, int]
 
 
+class Read(msgspec.Struct, frozen=True):
+    """What the publisher of a seal had read of the log: every seal up to the offset `upto` (-1: none), over all of
+    which `log_chain` goes (`next_log_chain`), and among them the last one that states where registers begin: `stated` are the
+    offsets of its first part `starts` and of itself, None where there is none.
+    """
+
+    upto: int
+    log_chain: str
+    stated: tuple[int, int] | None = None
+
+
+NOTHING_READ = Read(-1, GENESIS)
+
+
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
     """The last message of a delta. Without it the delta does not exist.
 
-    `kind` is `full` when the adds are the whole register, as at its first delta. `ends` and `requests` count what
-    parts of that name hold, `count` is the register's size after the delta and `next_end` the earliest end in it.
-    `parts` are the SHA-256 (hex) of each part's value in order, `effective_at` the moment that the source list
-    speaks of (both moments RFC 3339, UTC). `starts` says where a new follower may begin (`begin.py`), as far as the
-    publisher knew, `previous` is the chain that this seal continues. `asked` stands in every seal of a register from
-    its first request on: what was asked before, nobody applies again.
+    `kind` is `full` when the adds are the whole register, as at its first delta. `ends`, `requests` and `stated` count
+    what parts of ends, requests and starts hold, `count` is the register's size after the delta and `next_end` the
+    earliest end in it. `parts` are the SHA-256 (hex) of each part's value in order, `effective_at` the moment that the
+    source list speaks of (both moments RFC 3339, UTC). `read` says how far its publisher had read the log, `previous`
+    is the chain that this seal continues. `asked` stands in every seal of a register from its first request on: what
+    was asked before, nobody applies again. `starts` is of seals from before there was `read`: where every register
+    began, as far as the publisher knew.
     """
 
     format: int
@@ -87,13 +102,15 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     removes: int
     ends: int = 0
     requests: int = 0
+    stated: int = 0
     count: int
     next_end: str | None = None
     effective_at: str
     reason: str = "list"
     source: Source
     parts: list[str]
-    starts: Starts = {}
+    starts: dict[str, tuple[int, int]] | msgspec.UnsetType = msgspec.UNSET
+    read: Read | msgspec.UnsetType = msgspec.UNSET
     asked: Cursor | msgspec.UnsetType = msgspec.UNSET
     previous: str = ""
     chain: str
@@ -199,6 +216,26 @@ def request_line(partition: int, offset: int, timestamp_ms: int, value: bytes) -
     return line
 
 
+def encode_starts(starts: Starts) -> list[bytes]:
+    """Parts that say where every register begins, of at most PART_BYTES_MAX each: a line for each, in order."""
+    return pack_lines([msgspec.json.encode((name, *starts[name])) + b"\n" for name in sorted(starts)])
+
+
+def decode_starts(parts: Iterable[bytes]) -> Starts:
+    """Where every register begins. Raises ValueError with what is wrong."""
+    lines = b"".join(parts).split(b"\n")
+    try:
+        found = [msgspec.json.decode(line, type=tuple[str, int, int]) for line in lines[:-1]]
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError("a line of where registers begin is none") from error
+    starts = {name: (start, last) for name, start, last in found}
+    if lines[-1] or list(starts) != sorted({name for name, _, _ in found}) or len(starts) != len(found):
+        raise ValueError("the lines of where registers begin are not in order, or cut off")
+    if not all(0 <= start <= last for start, last in starts.values()):
+        raise ValueError("a register is said to begin behind its end")
+    return starts
+
+
 def pack_lines(lines: Sequence[bytes]) -> list[bytes]:
     """Lines in parts of at most PART_BYTES_MAX each."""
     parts: list[bytes] = []
@@ -257,6 +294,11 @@ class _Version(msgspec.Struct):
 def chain_of(previous: str, content: bytes) -> str:
     """The next link of a register's hash chain."""
     return sha256(previous.encode() + content).hexdigest()
+
+
+def next_log_chain(previous: str, chain: str) -> str:
+    """The next link of the chain over the seals of all registers, in the order of the log: `chain` is the seal's own."""
+    return sha256(previous.encode() + chain.encode()).hexdigest()
 
 
 def digests(parts: Sequence[bytes]) -> list[str]:

@@ -144,6 +144,7 @@ class Desk:
                 known=each.known,
                 full_every=self._settings.lists.full_every,
                 cursor=each.cursor,
+                may_state=each is made[-1],
             )
             records += some
             seals.append(seal)

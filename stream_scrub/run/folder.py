@@ -114,7 +114,9 @@ class Folder:
         target = self._working / dropped.register / dropped.way / dropped.path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         claimed = dropped._replace(path=target)
-        _note_of(claimed).unlink(missing_ok=True)  # of an earlier file, whose publisher was killed at its very end
+        _note_of(claimed).unlink(
+            missing_ok=True
+        )  # of an earlier file, whose publisher was killed at its very end
         dropped.path.replace(target)
         return claimed
 

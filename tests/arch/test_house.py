@@ -21,6 +21,7 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_bytes()) for pat
 RANKS = {
     "__version__": 0,
     "model": 0,
+    "byname": 0,
     "errors": 0,
     "config": 1,
     "index": 1,

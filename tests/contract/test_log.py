@@ -7,10 +7,11 @@ from stream_scrub.errors import Corrupt
 from stream_scrub.kafka import options
 from stream_scrub.kafka.log import KafkaLogReader
 from stream_scrub.kafka.writer import KafkaLogWriter
-from stream_scrub.lists import diff, publish, wire
+from stream_scrub.lists import diff, wire
 from stream_scrub.lists.begin import begin, check_seals, last_seal
 from stream_scrub.lists.follow import replay_to_end
 from stream_scrub.lists.keeper import Keeper
+from stream_scrub.lists.ledger import Weights
 from stream_scrub.lists.publish import records_of
 from stream_scrub.model import Deadline
 from tests.fakes.log import Log
@@ -107,7 +108,7 @@ def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):
             publisher.base("list").chain,
         )
         assert register.next_end.timestamp() == NOW + 4
-    assert publisher.replay.known("list").starts["list"][0] > 0
+    assert publisher.replay.known("list").span[0] > 0
     found = last_seal(publisher._reader, Deadline.after(20))
     assert found.offset == replays[0].index.position
 
@@ -198,7 +199,7 @@ def test_offsets_that_are_gone_are_an_error_wherever_the_reader_is_put(log):
 
 def test_a_restatement_of_several_parts_is_where_a_follower_begins(log, monkeypatch):
     """A register could only be stated anew while it is small."""
-    monkeypatch.setattr(publish, "_NUMBERS_A_RECORD", 10**9)
+    monkeypatch.setattr(Weights, "_NUMBERS_A_RECORD", 10**9)
     publisher = OnKafka(*log, full_every=1)
     listed = {33_600_000_000 + 100 * number: NOW + number % 3 for number in range(300_000)}
     publisher.import_list("list", listed)
@@ -210,10 +211,11 @@ def test_a_restatement_of_several_parts_is_where_a_follower_begins(log, monkeypa
         known=publisher.replay.known("list"),
         full_every=1,
     )
-    assert seal.kind == "full" and len(records) > 2
+    assert seal.kind == "full" and len(records) > 2 and seal.stated == 1
     publisher.writer.publish(records)
     publisher.catch_up()
     publisher.import_list("internal", {1: 0})
+    assert publisher.published[-1].seal.read.stated is not None
     late = whole(log, "latest-full", keep_ends=True)
     assert late.index.registers["list"].seq == 2
     assert len(late.index.registers["list"].numbers) == len(listed)

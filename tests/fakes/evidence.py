@@ -1,11 +1,12 @@
 """A small log with everything that a log may hold, and readers of it: for the tests of evidence.
 
-`python -m tests.fakes.evidence` writes tests/golden/log/evidence.jsonl, which is never made anew: a later release must
-read the old one.
+`python -m tests.fakes.evidence NAME` writes a log for tests/golden/log: never over one that is there, for a later release
+must read the old ones.
 """
 
 import base64
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -106,5 +107,6 @@ def moment(seconds: int) -> datetime:
 
 
 if __name__ == "__main__":
-    made = Path(__file__).parents[1] / "golden" / "log" / "evidence.jsonl"
-    made.write_text(written(timed(small_log())))
+    made = Path(__file__).parents[1] / "golden" / "log" / f"{sys.argv[1]}.jsonl"
+    with made.open("x") as file:
+        file.write(written(timed(small_log())))

@@ -19,7 +19,7 @@ from stream_scrub.lists import diff
 from stream_scrub.lists.diff import Stated
 from stream_scrub.lists.ends import Ends, ended, with_ends
 from stream_scrub.lists.formats import scrub_delta
-from stream_scrub.lists.publish import Records, records_of, rules_records
+from stream_scrub.lists.publish import FULL_EVERY, Records, records_of, rules_records
 from stream_scrub.lists.replay import Replay
 from stream_scrub.lists.wire import Seal, Source, request_line
 from stream_scrub.model import LogRecord, RegisterKind
@@ -97,7 +97,9 @@ def deltas() -> Iterator[tuple[str, bytes]]:
             offset += 1
             told = {name: (text or b"").decode() for name, text in headers}
             name = f"{seal.register}-{seal.seq}." + (f"part-{told['i']}" if "i" in told else "seal")
-            ending = {"requests": "jsonl", "rules": "toml", "seal": "json"}.get(told["part"], "bin")
+            ending = {"requests": "jsonl", "rules": "toml", "starts": "jsonl", "seal": "json"}.get(
+                told["part"], "bin"
+            )
             yield f"{name}.headers.json", json.dumps(told, separators=(",", ":")).encode()
             yield f"{name}.{ending}", value
         offset += 1  # the transaction's marker
@@ -106,11 +108,14 @@ def deltas() -> Iterator[tuple[str, bytes]]:
 def _published(replay: Replay, at: datetime) -> Iterator[tuple[Records, Seal]]:
     """Two lists of opposed numbers, the rules, two consents with an end, the withdrawal of one, the end of the other."""
 
-    def put(register: str, change: Callable[[BitMap64], diff.Delta], source: str) -> tuple[Records, Seal]:
+    def put(
+        register: str, change: Callable[[BitMap64], diff.Delta], source: str, full_every: int = FULL_EVERY
+    ) -> tuple[Records, Seal]:
         kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
         base = replay.index.registers.get(register) or Register.empty(register, kind, at)
         told = Source(source, sha256(source.encode()).hexdigest())
-        return records_of(base, change(base.numbers), at, told, known=replay.known(register))
+        known = replay.known(register)
+        return records_of(base, change(base.numbers), at, told, known=known, full_every=full_every)
 
     for i, listed in enumerate(
         ({33611111111, 33612345678, 447400123456}, {33612345678, 33699999999, 447400123456}), 1
@@ -139,7 +144,8 @@ def _published(replay: Replay, at: datetime) -> Iterator[tuple[Records, Seal]]:
         "opposition.requests",
     )
     later = datetime(2027, 7, 1, tzinfo=UTC)
-    yield put("consent", lambda _: ended(replay.known("consent").ends, later), "ended")
+    # Here it is stated where the registers begin, as otherwise after a thousand records.
+    yield put("consent", lambda _: ended(replay.known("consent").ends, later), "ended", 12)
 
 
 def delta_file() -> bytes:

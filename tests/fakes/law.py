@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from stream_scrub.byname import ByName
 from stream_scrub.index import Filter, Index, Register, as_bitmap
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import Rulebook, RuleFile
@@ -68,4 +69,4 @@ def allow(name: str, numbers: Iterable[int] = (), days_old: float = 1) -> Regist
 def index(*registers: Register, position: int = POSITION) -> Index:
     """An index of these registers."""
     held: Mapping[str, Register] = {each.name: each for each in registers}
-    return Index(held, position)
+    return Index(ByName(held), position)

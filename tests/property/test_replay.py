@@ -14,7 +14,7 @@ from stream_scrub.lists.follow import replay_to_end
 from stream_scrub.lists.publish import rules_records
 from stream_scrub.lists.replay import Replay
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes.log import Log, Reader
+from tests.fakes.log import Log, Reader, Writer
 from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed, stated
 from tests.support.effort import places
 
@@ -188,7 +188,7 @@ def test_the_sample_has_everything():
     kinds = {dict(record.headers)["part"] for record in LOG.records}
     fulls = [json.loads(r.value) for r in LOG.records if dict(r.headers)["part"] == b"seal"]
 
-    assert kinds == {b"adds", b"removes", b"ends", b"requests", b"rules", b"seal"}
+    assert kinds == {b"adds", b"removes", b"ends", b"requests", b"rules", b"starts", b"seal"}
     assert {(s["register"], s["kind"] == "full" and s["seq"] > 1) for s in fulls} >= {
         ("consent", True),
         ("internal", True),
@@ -250,7 +250,9 @@ def test_a_register_that_lost_its_last_delta_is_missed_by_the_others(name):
     if last == len(LOG.records) - 1:  # only a shorter log
         assert followed(log).index.position < LOG.records[-1].offset
     else:
-        with pytest.raises(Corrupt, match=f"register {name.decode()}: a delta is missing"):
+        with pytest.raises(
+            Corrupt, match=rf"had read .* offset {LOG.records[last].offset}: a delta is missing"
+        ):
             followed(log)
 
 
@@ -503,7 +505,7 @@ def test_a_new_follower_reads_no_more_than_it_needs():
 def test_what_is_needed_is_every_stretch_from_a_full_set_to_the_last_seal_and_all_after():
     """A follower would skip a delta, and call a sound log corrupt."""
     spans = {"a": (10, 5000), "b": (3000, 3500), "c": (9000, 9000), "d": (9001, 9500)}
-    replay = Replay.starting(spans)
+    replay = Replay.starting(spans, wire.NOTHING_READ)
     asked = [0, 10, 11, 3000, 3501, 5000, 5001, 8999, 9000, 9001, 9400, 9500, 9501, 20_000]
 
     assert [replay.wanted(offset) for offset in asked] == [
@@ -540,24 +542,69 @@ def test_the_last_seal_is_found_behind_what_was_aborted():
     assert last_seal(Reader(publisher.log), Deadline.after(1)).offset == sealed
 
 
-@pytest.mark.parametrize("starts", [{"list": (0, 99)}, {"list": (1, 0)}, {"list": (-1, 1)}])
-def test_starts_that_cannot_be_are_refused(starts):
-    """A follower would wait for a full set that never comes."""
-    log = resealed("list", {1: 0}, parts=[], starts=starts)
-    with pytest.raises(Corrupt, match="starts"):
+def seal_of(log, place=-1):
+    return wire.decode_seal([r for r in log.records if dict(r.headers)["part"] == b"seal"][place].value)[0]
+
+
+def sealed_after(log, *, starts=None, stated=None):
+    """One more delta of `list` by somebody with the right to write: it states these starts, or says that an earlier one
+    stated them there. All that it says otherwise is right."""
+    seals = [r for r in log.records if dict(r.headers)["part"] == b"seal"]
+    before, log_chain = wire.decode_seal(seals[-1].value)[0], wire.GENESIS
+    for record in seals:
+        log_chain = wire.next_log_chain(log_chain, wire.decode_seal(record.value)[0].chain)
+    seq, parts = before.seq + 1, wire.encode_starts(starts or {})
+    seal = wire.Seal(
+        **{
+            **{name: getattr(before, name) for name in wire.Seal.__struct_fields__},
+            "kind": "delta",
+            "seq": seq,
+            "adds": 0,
+            "removes": 0,
+            "stated": len(starts or {}),
+            "parts": wire.digests(parts),
+            "previous": before.chain,
+            "read": wire.Read(seals[-1].offset, log_chain, stated),
+        }
+    )
+    value, _ = wire.encode_seal(seal, before.chain)
+    records = [(b"list", part, wire.part_headers("starts", "list", seq, i)) for i, part in enumerate(parts)]
+    Writer(log).publish([*records, (b"list", value, wire.seal_headers("list", seq))])
+    return log
+
+
+def one_list():
+    """A log with one list of one number: its part is at offset 0, its seal at 1."""
+    publisher = Publisher(Log())
+    publisher.import_list("list", {1: 0})
+    return publisher.log
+
+
+def test_a_statement_of_where_registers_begin_is_begun_by():
+    """The tests below would refuse whatever they made."""
+    log = sealed_after(sealed_after(one_list(), starts={"list": (0, 1)}), stated=(3, 4))
+
+    same(followed(log), followed(log, start="latest-full"))
+
+
+@pytest.mark.parametrize("stated", [(3, 99), (4, 3), (-1, 4), (3, 3), (2, 4), (0, 1), (4, 5), (1, 4)])
+def test_a_statement_that_is_not_there_is_refused(stated):
+    """A follower would begin at something that is none."""
+    log = sealed_after(sealed_after(one_list(), starts={"list": (0, 1)}), stated=stated)
+    with pytest.raises(Corrupt, match=r"statement of starts|begin|had read"):
         followed(log, start="latest-full")
 
 
 @pytest.mark.parametrize(
     "starts",
     [
-        *({"list": (2, 3)}, {"list": (1, 1)}, {"other": (0, 1)}, {"other": (2, 2)}),
-        *({"other": (0, 1), "list": (1, 1)}, {"list": (0, 1), "other": (1, 1)}),
+        *({"list": (1, 1)}, {"other": (0, 1)}, {"list": (0, 1), "other": (0, 1)}, {"list": (0, 0)}),
+        *({"other": (0, 0), "list": (1, 1)}, {"list": (0, 1), "other": (1, 1)}),
     ],
 )
 def test_starts_where_no_full_set_begins_are_refused(starts):
     """A follower would begin in the middle of a register and hold half of it."""
-    log = resealed("list", {1: 0}, parts=[], starts=starts)
+    log = sealed_after(sealed_after(one_list(), starts=starts), stated=(3, 3 + 1))
     for start in ("latest-full", "beginning"):
         with pytest.raises(Corrupt):
             followed(log, start=start)
@@ -569,18 +616,44 @@ def test_a_start_that_is_an_ordinary_delta_is_refused():
     publisher.import_list("list", {1: NOW + 5})
     publisher.import_list("list", {})
     publisher.import_list("list", {2: 0})
-    third = publisher.log.records[-2].offset
-    publisher.import_list("internal", {1: 0})
-    place, seal = len(publisher.log.records) - 1, json.loads(publisher.log.records[-1].value)
-    seal["starts"]["list"][0] = third
-    del seal["chain"]
-    content = json.dumps(seal, separators=(",", ":")).encode()[:-1]
-    value = content + b',"chain":"' + wire.chain_of(wire.GENESIS, content).encode() + b'"}'
-    publisher.log.records[place] = publisher.log.records[place]._replace(value=value)
+    third, seal = (record.offset for record in publisher.log.records[-2:])
+    log = sealed_after(publisher.log, starts={"list": (third, seal)})
+    sealed_after(log, stated=(log.records[-2].offset, log.records[-1].offset))
 
     for start in ("latest-full", "beginning"):
-        with pytest.raises(Corrupt, match=r"full set|a delta is missing"):
+        with pytest.raises(Corrupt, match=r"full set|begins where it does not"):
+            followed(log, start=start)
+
+
+def test_a_register_that_does_not_go_as_far_as_was_stated_is_missed():
+    """The last opt-outs before a statement could be taken off the log, and a new worker would not notice."""
+    log = sealed_after(sealed_after(one_list(), starts={"list": (0, 1)}), stated=(3, 4))
+    del log.records[1]  # the seal
+    with pytest.raises(Corrupt):
+        followed(log, start="latest-full")
+    publisher = Publisher(Log())
+    publisher.import_list("list", {1: 0})
+    publisher.import_list("internal", {1: 0})
+    publisher.import_list("internal", {1: 0, 2: 0})
+    publisher.full_every = 1
+    publisher.import_list("list", {2: 0})
+    publisher.import_list("list", {3: 0})
+    late = seal_of(publisher.log).read.stated
+    assert late is not None
+    gone = [r for r in publisher.log.records if r.key == b"internal"][-2:]
+    publisher.log.records = [r for r in publisher.log.records if r not in gone]
+    for start, missed in (("latest-full", "register internal is said to go to"), ("beginning", "had read")):
+        with pytest.raises(Corrupt, match=missed):
             followed(publisher.log, start=start)
+
+
+def test_seals_from_before_there_were_statements_make_nobody_begin_anywhere_else():
+    """After an upgrade a follower would begin by what the old release meant, and check less."""
+    log = resealed("list", {1: 0}, parts=[], starts={"list": (0, 1)})
+
+    assert followed(log, start="latest-full").index.position == log.records[-1].offset
+    with pytest.raises(Corrupt, match="had read more of register list"):
+        followed(resealed("list", {1: 0}, parts=[], starts={"list": (0, 9)}))
 
 
 def test_a_restatement_that_states_other_ends_is_refused():
@@ -608,19 +681,18 @@ def test_a_delta_that_another_publisher_has_half_written_is_read_whole_by_who_be
     for part in parts:
         log.append(part.key, part.value, part.headers)
     publisher.catch_up()  # it has read the parts, and not yet their seal
-    for number in range(3):  # the last one says that the list begins behind those parts
-        publisher.import_list("list", {1: 0, 2 + number: 0})
-    assert json.loads(log.records[-1].value)["starts"]["list"][0] > parts[-1].offset
+    publisher.import_list("list", {1: 0, 2: 0})
+    assert seal_of(log).stated == 0  # else who begins by it would not read those parts
     log.append(seal.key, seal.value, seal.headers)
-    publisher.import_list("list", {1: 0})
+    counts = []
+    for number in range(3):
+        publisher.import_list("list", {1: 0, 3 + number: 0})
+        counts.append(seal_of(log).stated)
+    assert 2 in counts[:-1]
 
-    for records in (log.records, log.records[:-4]):  # by the last seal of all, and by that before the other's
-        shorter = Log(log.start)
-        shorter.records, shorter.end = records, records[-1].offset + 1
-        late = followed(shorter, start="latest-full")
-        assert registers(late)["list"] == registers(followed(shorter))["list"]
-        same(followed(shorter), late)
-        assert registers(late)["big"] == {5, 6}
+    late = followed(log, start="latest-full")
+    assert registers(late)["list"] == {1, 5} and registers(late)["big"] == {5, 6}
+    same(followed(log), late)
 
 
 def test_a_replay_is_where_it_says():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from pyroaring import BitMap64
 
 from stream_scrub.index import as_bitmap
@@ -20,6 +21,12 @@ NUMBERS = st.one_of(
     st.builds(lambda block, near: max(0, block * 2**16 + near), st.integers(0, 2**20), st.integers(-2, 2)),
 )
 DIGITS = st.text("0123456789abcdef", min_size=64, max_size=64)
+OFFSETS = st.integers(0, 2**53)
+STARTS = st.dictionaries(
+    st.one_of(st.text(max_size=4), st.just("chain")),
+    st.tuples(OFFSETS, OFFSETS).map(lambda span: (min(span), max(span))),
+    max_size=5,
+)
 SEALS = st.builds(
     Seal,
     format=st.just(wire.FORMAT),
@@ -37,10 +44,11 @@ SEALS = st.builds(
     reason=st.text(max_size=8),
     source=st.builds(Source, st.one_of(st.text(max_size=20), st.just(',"chain":"x"}')), DIGITS),
     parts=st.lists(DIGITS, max_size=3),
-    starts=st.dictionaries(
-        st.one_of(st.text(max_size=4), st.just("chain")),
-        st.tuples(st.integers(0, 2**53), st.integers(0, 2**53)),
-        max_size=3,
+    stated=st.integers(0, 2**53),
+    starts=st.one_of(st.just(UNSET), STARTS),
+    read=st.one_of(
+        st.just(UNSET),
+        st.builds(wire.Read, OFFSETS, DIGITS, st.one_of(st.none(), st.tuples(OFFSETS, OFFSETS))),
     ),
     previous=st.one_of(st.just(""), DIGITS),
     chain=st.just(""),
@@ -73,13 +81,13 @@ def test_the_chain_can_be_checked_without_any_of_this_code(seal, previous):
 def test_a_seal_of_the_first_release_is_one():
     """After an upgrade the log of years could not be read."""
     members = json.loads(wire.encode_seal(Seal(**OLD, chain=""), wire.GENESIS)[0])
-    for name in ("ends", "requests", "next_end", "reason", "starts", "previous", "chain"):
+    for name in ("ends", "requests", "stated", "next_end", "reason", "previous", "chain"):
         del members[name]
     content = json.dumps(members, separators=(",", ":")).encode()[:-1]
     read, _ = wire.decode_seal(content + b',"chain":"x"}')
 
     assert (read.ends, read.requests, read.next_end, read.reason) == (0, 0, None, "list")
-    assert (read.starts, read.previous) == ({}, "")
+    assert (read.starts, read.read, read.stated, read.previous) == (UNSET, UNSET, 0, "")
 
 
 OLD = {
@@ -190,6 +198,39 @@ def test_a_request_that_no_part_could_hold_is_refused():
     """The publisher would be stopped for good by one record."""
     with pytest.raises(ValueError, match="too large"):
         wire.request_line(0, 0, 0, b"x" * wire.PART_BYTES_MAX)
+
+
+@given(STARTS, st.integers(40, 400))
+def test_where_registers_begin_comes_in_as_it_went_out_in_parts_that_fit(starts, limit):
+    """With many tenants the statement would be larger than a broker takes, and no follower could begin by it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "PART_BYTES_MAX", limit)
+        parts = wire.encode_starts(starts)
+    longest = max((len(json.dumps([name, *span])) + 1 for name, span in starts.items()), default=0)
+
+    assert all(0 < len(part) <= max(limit, longest) for part in parts)
+    assert wire.decode_starts(parts) == starts and list(wire.decode_starts(parts)) == sorted(starts)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'["a",1,2]',
+        b'["b",1,2]\n["a",1,2]\n',
+        b'["a",1,2]\n["a",1,2]\n',
+        b'["a",2,1]\n',
+        b'["a",-1,1]\n',
+        b'["a",1]\n',
+        b'["a",1,2,3]\n',
+        b'{"a":[1,2]}\n',
+        b"\n",
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_a_statement_of_starts_that_is_none_is_refused(value):
+    """A follower would begin at half of a register."""
+    with pytest.raises(ValueError, match="begin"):
+        wire.decode_starts([value])
 
 
 @given(st.sets(NUMBERS, min_size=1, max_size=50))

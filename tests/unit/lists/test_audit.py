@@ -1,12 +1,14 @@
 """The audit of a log: a sound one is sound, and what is wrong with another is told, where it is, and all of it."""
 
 import dataclasses
+import re
 
 import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from stream_scrub.errors import Corrupt
 from stream_scrub.index import Filter
 from stream_scrub.lists import diff, wire
 from stream_scrub.lists.audit import Audit, compare
@@ -40,17 +42,21 @@ def seq_of(record):
 
 
 def resealed(records, place, **changed):
-    """The log with another seal there, and every later one of its register sealed anew, so that the chain is right."""
-    made = list(records)
-    chain = None
-    for at in range(place, len(made)):
-        if made[at].key != made[place].key or dict(made[at].headers)["part"] != b"seal":
+    """The log with another seal there, and every later one sealed anew, so that all chains are right."""
+    made, heads, chains = list(records), {}, {-1: wire.GENESIS}
+    log = wire.GENESIS
+    for at, record in enumerate(records):
+        if dict(record.headers)["part"] != b"seal":
             continue
-        seal, _ = wire.decode_seal(made[at].value)
-        chain = chain or seal.previous
-        seal = replace(seal, previous=chain, **(changed if at == place else {}))
-        value, chain = wire.encode_seal(seal, chain)
-        made[at] = made[at]._replace(value=value)
+        seal, _ = wire.decode_seal(record.value)
+        if at >= place:
+            read = seal.read and replace(seal.read, log_chain=chains.get(seal.read.upto, seal.read.log_chain))
+            seal = replace(seal, read=read, previous=heads.get(record.key, seal.previous))
+            seal = replace(seal, **(changed if at == place else {}))
+            value, chain = wire.encode_seal(seal, seal.previous)
+            made[at], seal = record._replace(value=value), replace(seal, chain=chain)
+        heads[record.key], log = seal.chain, wire.next_log_chain(log, seal.chain)
+        chains[record.offset] = log
     return made
 
 
@@ -75,7 +81,8 @@ def test_a_sound_log_is_sound():
 
 def test_a_log_of_an_older_release_is_sound():
     """After an upgrade the evidence of years would be called false."""
-    assert audited(golden.log("sound")).problems == []
+    for name in ("sound", "ends", "evidence", "stated"):
+        assert audited(golden.log(name)).problems == [], name
 
 
 @pytest.mark.parametrize("name", golden.expected("log/corrupt.expected.json"))
@@ -95,18 +102,18 @@ def test_a_dropped_record_is_found_in_its_delta(place):
 
     problems = audited([*RECORDS[:place], *RECORDS[place + 1 :]]).problems
 
+    same_delta = [r.offset for r in RECORDS if r.key == record.key and seq_of(r) == seq_of(record)]
     if record is RECORDS[-1]:
-        assert [(p.offset, p.register) for p in problems] == [(RECORDS[-2].offset, "list")]
+        assert [(p.offset, p.register) for p in problems] == [(same_delta[0], "list")]
         assert "without their seal" in problems[0].what
         return
-    of_it = [p for p in problems if p.register == record.key.decode()]
-    same_delta = [r.offset for r in RECORDS if r.key == record.key and seq_of(r) == seq_of(record)]
+    of_it = [p for p in problems if p.register == record.key.decode() and "had read" not in p.what]
     later = [r.offset for r in RECORDS if r.key == record.key and r.offset > record.offset]
     if of_it:
         assert min(same_delta) <= of_it[0].offset <= min(later, default=10**9)
         assert len(of_it) == 1
-    # a delta that nothing of its register follows is missed by the others, whose seals speak of it
-    assert of_it or any(record.key.decode() in p.what for p in problems)
+    # a delta that nothing of its register follows is missed by the others, whose publishers had read its seal
+    assert of_it or any(str(same_delta[-1]) in p.what for p in problems)
     assert problems
 
 
@@ -116,7 +123,8 @@ def test_a_dropped_delta_is_found_even_when_nothing_of_its_register_follows():
 
     problems = audited([record for place, record in enumerate(RECORDS) if place not in last]).problems
 
-    assert problems and all("internal" in problem.what for problem in problems)
+    assert f"a seal at offset {RECORDS[last[-1]].offset} that is not here" in problems[0].what
+    assert any("internal begins" in problem.what for problem in problems[1:])  # a later statement names it
     assert problems[0].offset == next(
         r.offset for r in RECORDS[last[-1] + 1 :] if dict(r.headers)["part"] == b"seal"
     )
@@ -128,11 +136,12 @@ def test_a_doubled_record_is_found_where_it_is(place):
     twice = RECORDS[place]._replace(offset=RECORDS[place].offset * 1000 + 1)
     records = [r._replace(offset=r.offset * 1000) for r in RECORDS]
 
-    problems = audited(
-        [*records[: place + 1], twice, *records[place + 1 :]]
-    ).problems  # offsets in `starts` are false now, and told after it
+    problems = audited([*records[: place + 1], twice, *records[place + 1 :]]).problems
 
-    own = [p for p in problems if p.register == twice.key.decode() and "begins at offset" not in p.what]
+    # offsets that publishers had read, or stated, are false now
+    own = [
+        p for p in problems if p.register == twice.key.decode() and not re.search("had read|begins", p.what)
+    ]
     assert len(own) == 1
     assert own[0].offset == twice.offset or (part_of(place) != "seal" and own[0].offset > twice.offset)
 
@@ -175,15 +184,18 @@ def test_a_foreign_record_is_told_and_its_key_is_not_shown(foreign):
 def test_every_damage_is_told_and_each_once():
     """An operator would repair one fault and find the next one tomorrow."""
     records = list(RECORDS)
-    for place in (2, 9, 25):  # a part of list, one of consent, one of rules
-        assert part_of(place) != "seal"
+    places = [
+        next(p for p in PLACES[2:] if RECORDS[p].key == key and part_of(p) not in ("seal", "starts"))
+        for key in (b"list", b"consent", b"rules")
+    ]
+    for place in places:
         value = bytearray(records[place].value)
         value[-1] ^= 1
         records[place] = records[place]._replace(value=bytes(value))
 
     problems = audited(records).problems
 
-    assert [problem.offset for problem in problems] == [records[place].offset for place in (2, 9, 25)]
+    assert [problem.offset for problem in problems] == [records[place].offset for place in places]
     assert [problem.register for problem in problems] == ["list", "consent", "rules"]
 
 
@@ -241,23 +253,82 @@ def test_sealing_anew_changes_nothing_by_itself():
     assert audited(resealed(RECORDS, 3)).problems == []
 
 
+def stating(place):
+    """The statement of starts in the delta whose seal is there."""
+    parts = [r for r in RECORDS if r.key == RECORDS[place].key and seq_of(r) == seq_of(RECORDS[place])]
+    return wire.decode_starts(r.value for r in parts if dict(r.headers)["part"] == b"starts")
+
+
+def restated(place, starts):
+    """The log with another statement in that delta, sealed as if it were true."""
+    (value,) = wire.encode_starts(starts)
+    records = list(RECORDS)
+    records[place - 1] = records[place - 1]._replace(value=value)
+    parts = wire.decode_seal(RECORDS[place].value)[0].parts
+    return resealed(records, place, parts=[*parts[:-1], *wire.digests([value])], stated=len(starts))
+
+
 def test_starts_that_are_not_true_are_found():
     """A new follower would skip what it needs, and judge by registers with a hole."""
-    place = next(p for p in PLACES if RECORDS[p].key == b"internal" and part_of(p) == "seal")
-    true = wire.decode_seal(RECORDS[place].value)[0].starts
-    start, last = true["list"]
-    wrong = [
-        {**true, "list": (start + 1, last)},
-        {**true, "list": (start, last - 1)},
-        {**true, "list": (start, last + 1)},
-        {**true, "other": (0, 1)},
-        {name: span for name, span in true.items() if name != "list"},
-        {name: (min(s for s, _ in true.values()), end) for name, (s, end) in true.items()},
-    ]
-    for starts in wrong:
-        problems = audited(resealed(RECORDS, place, starts=starts)).problems
-        assert problems and problems[0].offset == RECORDS[place].offset, starts
-    assert audited(resealed(RECORDS, place, starts={})).problems == []
+    places = [p for p in PLACES if part_of(p) == "seal" and wire.decode_seal(RECORDS[p].value)[0].stated > 2]
+    assert len(places) > 2
+    for place in places:
+        true = stating(place)
+        start, last = true["list"]
+        wrong = [
+            {**true, "list": (start + 1, last)},
+            {**true, "list": (start, last - 1)},
+            {**true, "list": (start, last + 1)},
+            {**true, "other": (0, 1)},
+            {name: span for name, span in true.items() if name != "list"},
+            {name: (min(s for s, _ in true.values()), end) for name, (s, end) in true.items()},
+        ]
+        assert audited(restated(place, true)).problems == []
+        for starts in wrong:
+            if starts == true:
+                continue
+            records = restated(place, starts)
+            problems = audited(records).problems
+            assert problems and problems[0].offset == RECORDS[place].offset, starts
+            with pytest.raises(Corrupt, match=f"offset {RECORDS[place].offset}:"):
+                taken(records)
+
+
+def test_a_statement_that_is_not_where_a_seal_says_is_found():
+    """A new follower would begin at something else."""
+    place = PLACES[-1]
+    read = wire.decode_seal(RECORDS[place].value)[0].read
+    first, last = read.stated
+    for stated in ((first + 1, last), (first, last - 1), (first - 1, last)):
+        problems = audited(resealed(RECORDS, place, read=replace(read, stated=stated))).problems
+        assert [problem.offset for problem in problems] == [RECORDS[place].offset]
+
+
+@pytest.mark.parametrize("upto", [-1, 5, 10**6])
+def test_what_a_publisher_had_read_and_is_not_here_is_found(upto):
+    """A log from which somebody took a seal would be proven."""
+    place = PLACES[-1]
+    read = wire.decode_seal(RECORDS[place].value)[0].read
+    for wrong in (replace(read, upto=upto), replace(read, log_chain="ab" * 32)):
+        records = resealed(RECORDS, place, read=wrong)
+        problems = audited(records).problems
+        assert [problem.offset for problem in problems] == [RECORDS[place].offset]
+        with pytest.raises(Corrupt, match="a delta is missing"):
+            taken(records)
+
+
+def test_starts_of_a_release_that_said_them_in_each_seal_are_checked_too():
+    """Whoever drops a delta would only have to hide it among old ones."""
+    records = list(golden.log("evidence"))
+    place = max(p for p, record in enumerate(records) if record.key == b"list")
+    starts = wire.decode_seal(records[place].value)[0].starts
+    assert audited(resealed(records, place, starts=starts)).problems == []
+    start, last = starts["internal"]
+    for wrong in ({**starts, "internal": (start, last + 1)}, {**starts, "internal": (start + 1, last)}):
+        problems = audited(resealed(records, place, starts=wrong)).problems
+        assert [problem.offset for problem in problems] == [records[place].offset]
+        with pytest.raises(Corrupt, match="had read more of register internal"):
+            taken(resealed(records, place, starts=wrong))
 
 
 def test_starts_are_true_while_another_publishers_parts_wait_for_their_seal():
@@ -401,20 +472,26 @@ def test_a_log_that_was_written_anew_is_found_by_what_was_filed():
     anew = resealed(RECORDS, place, reason="tidied")
     assert audited(anew).problems == []
 
-    (problem,) = audited(anew, filed=filed).problems
+    problems = audited(anew, filed=filed).problems
 
-    assert (problem.register, "written anew" in problem.what) == ("list", True)
+    assert "list" in {problem.register for problem in problems}
+    assert all("written anew" in problem.what for problem in problems)
 
 
 def test_a_log_that_is_shorter_than_what_was_filed_is_found():
     """The last oppositions could be cut off the log and nobody would miss them."""
     filed = {name: (strand.seq, strand.head) for name, strand in audited(RECORDS).strands.items()}
-    shorter = [r for r in RECORDS if r.offset <= 37]
+    last = [r.offset for r in RECORDS if dict(r.headers)["part"] == b"seal"][-2]
+    shorter = [r for r in RECORDS if r.offset <= last]
     assert audited(shorter).problems == []
 
     (problem,) = audited(shorter, filed=filed).problems
 
-    assert problem == (38, "list", "sequence 6 was filed, and the log does not reach it")
+    assert problem == (
+        last + 1,
+        "list",
+        f"sequence {filed['list'][0]} was filed, and the log does not reach it",
+    )
 
 
 def test_a_seal_that_goes_back_to_requests_that_were_told_is_found():

@@ -129,6 +129,12 @@ NOT_SEALS = [
     changed("list-1.seal.json", starts={"list": [0, 1, 2]}),
     changed("list-1.seal.json", starts={"list": [-1, 1]}),
     changed("list-1.seal.json", previous="0"),
+    changed("list-1.seal.json", stated=-1),
+    changed("list-1.seal.json", read={"upto": -1}),
+    changed("list-1.seal.json", read={"upto": -2, "log_chain": "0" * 64, "stated": None}),
+    changed("list-1.seal.json", read={"upto": -1, "log_chain": "0", "stated": None}),
+    changed("list-1.seal.json", read={"upto": -1, "log_chain": "0" * 64, "stated": [1]}),
+    changed("consent-3.seal.json", parts=[]),
     changed("consent-2.seal.json", parts=[]),
     changed("rules-1.seal.json", adds=1),
     changed("rules-1.seal.json", next_end="2027-06-01T00:00:00Z"),
@@ -196,6 +202,12 @@ def test_the_example_deltas_are_a_log():
         (1814400000, {33633333333}),
     ]
     assert json.loads(MADE["consent-2.part-1.jsonl"])["request"]["request"] == "withdrawal"
+    stated = {
+        name: tuple(span) for name, *span in map(json.loads, MADE["consent-3.part-1.jsonl"].splitlines())
+    }
+    assert (
+        stated.keys() == {"list", "rules", "consent"} and stated["list"][1] == replay.state.starts["list"][1]
+    )
 
 
 def readme(language):
@@ -211,6 +223,16 @@ def test_the_readmes_check_of_the_chain_works():
 
     assert [line.split()[0] for line in printed.splitlines()] == [seal["chain"], seal["parts"][0]]
     subprocess.run([sys.executable, "-c", python], cwd=ROOT, check=True)
+
+
+def test_the_logs_chain_is_what_the_readme_says():
+    """A follower in another language would miss a delta that was taken off the log, or find one missing that is not."""
+    chains = [json.loads(MADE[f"list-{i}.seal.json"])["chain"] for i in (1, 2)]
+    log_chain = "0" * 64
+    for chain in chains:
+        log_chain = sha256((log_chain + chain).encode()).hexdigest()
+
+    assert json.loads(MADE["rules-1.seal.json"])["read"]["log_chain"] == log_chain
 
 
 def test_the_examples_rules_have_the_digest_that_the_stamps_name():

@@ -171,7 +171,7 @@ def test_a_snapshot_of_another_log_or_format_is_not_used(kept, folder):
     for members, why in (
         ({}, None),
         ({"log": "other"}, "another log"),
-        ({"format": 2}, "format version 2"),
+        ({"format": 1}, "format version 1"),
         ({"filters": "0" * 16}, "another way"),
         ({"position": 10_000}, "position"),
         ({"position": 4}, "position"),
@@ -189,7 +189,7 @@ def test_a_snapshot_that_the_log_does_not_go_on_from_is_not_used(kept, folder):
     """After a log was made anew under its name, deltas would be applied to what the old one held."""
     anew = log_of([("list", {5: 0}), ("consent", {6: 0}), ("empty", {}), ("list", {7: 0})]).log
     like = log_of([("list", {1: 0, 2: NOW + 9}), ("consent", {33_600_000_002: NOW}), ("empty", {})]).log
-    assert like.records[-1] == kept.records[-1]  # its last seal, but not all before it
+    assert len(like.records) == len(kept.records) and like.records[-1] != kept.records[-1]
     for log in (anew, like, Log(), log_of([("list", {1: 0})]).log):
         copy = folder.with_name("copy")
         shutil.copytree(folder, copy, dirs_exist_ok=True)

@@ -270,7 +270,9 @@ def test_another_list_is_not_taken_for_the_one_whose_note_was_left(world):
     """Today's opt-outs would be filed as published, unread, because yesterday's file of that name was."""
     left_by_a_kill_after_the_move(world, "+33612345678\n")
     claimed = world.root / ".working/internal/adds/a.txt"
-    claimed.write_text("+33612345679\n")  # claimed, and its publisher was killed before it wrote a note of its own
+    claimed.write_text(
+        "+33612345679\n"
+    )  # claimed, and its publisher was killed before it wrote a note of its own
     inbox = opened(world)
 
     inbox.recover()
