@@ -23,6 +23,7 @@ from bench.loop import BATCH, _rulebook, make_index, make_scrubber
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.begin import begin
 from stream_scrub.lists.follow import replay_to_end
+from stream_scrub.lists.lifts import Oppositions
 from stream_scrub.lists.orders import take
 from stream_scrub.lists.publish import records_of
 from stream_scrub.lists.replay import Replay
@@ -81,7 +82,9 @@ class Daemon:
             said = {"request": "opt-out", "number": f"+{number}", "scope": scope, "source": "dialler-7"}
             batch.append(Request(0, self._asked, 1, b"", json.dumps(said).encode()))
             self._asked += 1
-        wanted, turned = take(batch, Terms(frozenset(OWN), now=NOW), self._told)
+        wanted, turned = take(
+            batch, Terms(frozenset(OWN), now=NOW), self._told, Oppositions(), lambda *_: False
+        )
         assert not turned, "every request is taken"
         records = []
         names = sorted(wanted)

@@ -17,6 +17,7 @@ from pyroaring import BitMap64
 from stream_scrub.index import Register
 from stream_scrub.lists.diff import Delta, Stated
 from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.lifts import Oppositions
 from stream_scrub.lists.requests import Order, Refusal, Terms, read
 from stream_scrub.lists.wire import request_line
 from stream_scrub.model import RegisterKind, Request
@@ -60,11 +61,16 @@ class Wanted:
 
 
 def take(
-    requests: Iterable[Request], terms: Terms, told: Callable[[str], Mapping[int, int]]
+    requests: Iterable[Request],
+    terms: Terms,
+    told: Callable[[str], Mapping[int, int]],
+    said: Oppositions,
+    holds: Callable[[str, int], bool],
 ) -> tuple[dict[str, Wanted], list[Turned]]:
     """What these requests ask of each register, and those that were turned away; in their topic's order.
 
-    `told(register)` says by partition the offset up to which the register's seals have the requests already.
+    `told(register)` says by partition the offset up to which the register's seals have the requests already. `said` is
+    what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
     """
     wanted: dict[str, Wanted] = {}
     turned = []
@@ -82,13 +88,22 @@ def take(
             continue
         if order.refused:
             turned.append(Turned(request, Refusal.INVALID_NUMBER, len(order.numbers)))
+        said.add(request, order)
+        superseded: set[int] = set()
         for change in order.changes:
+            kept = said.outlive(request, order, change, holds)
+            superseded.update(kept)
             if request.offset < told(change.register).get(request.partition, 0):
                 continue
             register = wanted.setdefault(change.register, Wanted(change.kind))
-            register.numbers.update(dict.fromkeys(order.numbers, change.end if change.held else _GONE))
+            numbers = dict.fromkeys(order.numbers, change.end if change.held else _GONE)
+            register.numbers.update(
+                {n: end for n, end in numbers.items() if n not in kept} if kept else numbers
+            )
             register.lines.append(line)
             register.upto[request.partition] = request.offset + 1
+        if superseded:
+            turned.append(Turned(request, Refusal.SUPERSEDED, len(order.numbers) - len(superseded)))
     return wanted, turned
 
 

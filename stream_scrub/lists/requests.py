@@ -8,7 +8,7 @@ something by must be exact. schemas/request.schema.json tells the members.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import StrEnum
 from types import MappingProxyType
@@ -32,6 +32,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 # A consent lifts, so its last day is over when it is over somewhere on earth.
 _FIRST_ZONE = timezone(timedelta(hours=14))
+_LAST_ZONE = timezone(timedelta(hours=-12))
 
 
 class Refusal(StrEnum):
@@ -48,6 +49,7 @@ class Refusal(StrEnum):
     INVALID_AFTER_OPT_OUT = "invalid-after-opt-out"
     NO_REASON = "no-reason"
     TOO_LARGE = "too-large"
+    SUPERSEDED = "superseded"
 
 
 class Change(NamedTuple):
@@ -61,11 +63,13 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a request asks for. `refused` of its numbers are invalid; the others were taken all the same."""
+    """What a request asks for. `refused` of its numbers are invalid; the others were taken all the same. `at_ms` is when
+    it was said, where it says so (milliseconds since 1970)."""
 
     numbers: tuple[int, ...]
     changes: tuple[Change, ...]
     refused: int = 0
+    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +99,13 @@ def read(value: bytes | None, terms: Terms) -> Order | Refusal:
     """What one record asks for. Never raises, whatever the bytes."""
     try:
         members = _members(value)
-        match members.get("request"):
-            case "opt-out":
-                return _opt_out(members, terms)
-            case "withdrawal":
-                return _withdrawal(members, terms)
-            case "consent":
-                return _consent(members, terms)
-            case "correction":
-                return _correction(members, terms)
+        reader = _READERS.get(str(members.get("request")))
+        if reader is None:
+            return Refusal.UNKNOWN_REQUEST
+        order = reader(members, terms)
     except _Refused as refused:
         return refused.reason
-    return Refusal.UNKNOWN_REQUEST
+    return replace(order, at_ms=_said_ms(members.get("at"), restricts=reader in (_opt_out, _withdrawal)))
 
 
 def _opt_out(members: Mapping[str, Any], terms: Terms) -> Order:
@@ -244,6 +243,28 @@ def _until(until: Any, now: datetime) -> int:
     if end <= now.timestamp():
         raise _Refused(Refusal.ENDED)
     return end
+
+
+def _said_ms(at: Any, *, restricts: bool) -> int | None:
+    """The moment that a request says it was said, in milliseconds since 1970; None when it says none that can be read.
+    Of a day the side that protects: what restricts was said at its end, what lifts at its beginning.
+    """
+    try:
+        if isinstance(at, str) and _DAY.fullmatch(at):
+            begins = datetime.combine(
+                date.fromisoformat(at), time(), _LAST_ZONE if restricts else _FIRST_ZONE
+            )
+            moment = begins + timedelta(days=1) if restricts else begins
+        elif isinstance(at, str) and _MOMENT.fullmatch(at):
+            moment = datetime.fromisoformat(at.upper())
+        else:
+            return None
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+_READERS = {"opt-out": _opt_out, "withdrawal": _withdrawal, "consent": _consent, "correction": _correction}
 
 
 def _members(value: bytes | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -33,11 +33,13 @@ from stream_scrub.errors import (
 from stream_scrub.kafka.requests import Note, Requests
 from stream_scrub.kafka.topics import plan
 from stream_scrub.lists.ends import ended
-from stream_scrub.lists.orders import Turned, Wanted, families, family, take
+from stream_scrub.lists.lifts import Oppositions, recall
+from stream_scrub.lists.orders import Wanted, families, family, take
 from stream_scrub.lists.requests import OWN, Terms
 from stream_scrub.lists.wire import Cursor, Source
 from stream_scrub.model import Deadline, RegisterKind, Request
 from stream_scrub.run import archiving, http, logs, ownership, preflight, wiring
+from stream_scrub.run.answers import parted, told_why
 from stream_scrub.run.counters import PublisherCounters
 from stream_scrub.run.desk import Desk, Lent, Made, let_go
 from stream_scrub.run.figures import OfPublisher
@@ -52,8 +54,6 @@ _GROWN_EVERY_S = 30.0
 _SUMMARY_EVERY_S = 60.0
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _BEGIN_S = 15.0
-_PART_BYTES = 2 << 20
-_LARGE = 64 * 1024
 _TAKEN_MAX = 5  # times that nobody says he did it
 # For how long the loop may say nothing: the longest step is a list of hundreds of millions of numbers, diffed and
 # published in one transaction. It says so before and after everything that waits for a broker, which has a deadline of
@@ -109,6 +109,7 @@ class Publisher:
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
         self._topic_id = ""
+        self._said: Oppositions | None = None
         self._beat = 0
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
         self._taken = 0
@@ -198,6 +199,7 @@ class Publisher:
         self._counters.beat()
         self._desk.read_on()
         self._vitals.attach(self._desk.replay, self._rulebook)
+        self._recalled(datetime.now(UTC))
         if self._inbox is not None:
             self._inbox.recover()
         with suppress(Migrated):  # somebody else puts them there just now
@@ -216,7 +218,7 @@ class Publisher:
         lists, counters = self._settings.lists, self._counters
         counters.beat()
         batch = self._asked().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests)
-        for part in _parted(batch):
+        for part in parted(batch):
             self._answer(part)
         if not batch:
             self._desk.glance()
@@ -245,7 +247,7 @@ class Publisher:
         self._counters.beat()
         for each in self._own:
             self._desk.ready(each)
-        wanted, turned = take(batch, self._terms(now), self._told)
+        wanted, turned = take(batch, self._terms(now), self._told, self._recalled(now), self._holds)
         consumed: dict[int, int] = {}
         for request in batch:
             consumed[request.partition] = max(consumed.get(request.partition, 0), request.offset + 1)
@@ -253,7 +255,7 @@ class Publisher:
         for group in groups[:-1]:
             self._desk.publish([self._made(name, wanted[name], now) for name in group])
         last = [self._made(name, wanted[name], now) for name in groups[-1]] if groups else []
-        self._commit(consumed, last, [_told_why(each, slim=self._slim) for each in turned])
+        self._commit(consumed, last, [told_why(each, slim=self._slim) for each in turned])
         at = time.time()
         self._counters.answered(
             len(batch), len(turned), (at - each.timestamp_ms / 1000 for each in batch if each.timestamp_ms)
@@ -265,6 +267,17 @@ class Publisher:
         return Terms(
             frozenset(self._own), ChainMap(held, self._ruled), self._settings.prospect.default_region, now
         )
+
+    def _recalled(self, now: datetime) -> Oppositions:
+        """When numbers were opposed; read from the log before the first request of this life."""
+        if self._said is None:
+            with wiring.reading(self._settings, self._log) as reader:
+                self._said = recall(reader, self._terms(now), Deadline.after(_BEGIN_S))
+        return self._said
+
+    def _holds(self, register: str, number: int) -> bool:
+        held = self._desk.replay.index.registers.get(register)
+        return held is not None and number in held.numbers
 
     def _told(self, register: str) -> Mapping[int, int]:
         """By partition, the offset up to which a register's seals have the requests of this very topic."""
@@ -364,33 +377,3 @@ class Publisher:
         if self._requests is not None:
             let_go(self._requests.close)
             self._requests = None
-
-
-def _parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
-    """A batch in parts of a bounded size: one request may hold thousands of numbers."""
-    part: list[Request] = []
-    size = 0
-    for request in batch:
-        if part and size + len(request.value or b"") > _PART_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(request)
-        size += len(request.value or b"")
-    if part:
-        yield part
-
-
-def _told_why(turned: Turned, *, slim: bool) -> Request:
-    """A request as it came, with the reason why it was not taken, or how many of its numbers were. `slim`: a large one
-    goes without its bytes, since the topic of the refused takes less than that of the requests.
-    """
-    request = turned.request
-    place = f"{request.partition}/{request.offset}".encode()
-    ours = {"reason": turned.reason.encode(), "taken": b"%d" % turned.taken, "from": place}
-    value = request.value or b""
-    if slim and len(value) > _LARGE:
-        ours["omitted"] = b"%d" % len(value)
-    kept = [(name, told) for name, told in request.headers if name not in ours]
-    return request._replace(
-        headers=[*kept, *ours.items()], value=None if "omitted" in ours else request.value
-    )

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from stream_scrub.lists.lifts import Oppositions, recall
 from stream_scrub.lists.orders import families, in_order, take
 from stream_scrub.lists.publish import records_of
 from stream_scrub.lists.requests import Order, Refusal, Terms, read
 from stream_scrub.lists.wire import Cursor, Source
-from stream_scrub.model import RegisterKind, Request
+from stream_scrub.model import Deadline, RegisterKind, Request
 from tests.fakes.jsonish import VALUES, broken, prospects
-from tests.fakes.log import Log
+from tests.fakes.log import Log, Reader
 from tests.fakes.publisher import Publisher, as_dict, followed
 from tests.fakes.requests import NOW, SCHEMA, TERMS, Model, requests
 
@@ -57,7 +58,9 @@ def test_any_members_come_to_an_order_or_a_refusal(kind, members):
     value = text.encode("utf-8", "surrogatepass")
     order = read(value, TERMS)
     assert isinstance(order, Order | Refusal)
-    wanted, turned = take([Request(0, 7, 0, None, value)], TERMS, lambda _: {})
+    wanted, turned = take(
+        [Request(0, 7, 0, None, value)], TERMS, lambda _: {}, Oppositions(), lambda *_: False
+    )
     assert bool(wanted) == isinstance(order, Order) and len(turned) == (not wanted or order.refused > 0)
     assert all(asked.upto == {0: 8} and len(asked.lines) == 1 for asked in wanted.values())
 
@@ -96,6 +99,16 @@ class Office:
         self.publisher = Publisher(Log(), full_every=20)
         self.committed: dict[int, int] = {}
         self.refused: list[Request] = []
+        self.said = Oppositions()
+
+    def restart(self) -> None:
+        """What it knew is gone with its process."""
+        self.publisher.restart()
+        self.said = recall(Reader(self.publisher.log), TERMS, Deadline.after(5))
+
+    def holds(self, register: str, number: int) -> bool:
+        held = self.publisher.replay.index.registers.get(register)
+        return held is not None and number in held.numbers
 
     def told(self, register: str) -> dict[int, int]:
         cursor = self.publisher.replay.known(register).asked
@@ -103,7 +116,7 @@ class Office:
 
     def answer(self, batch: list[Request], crash: int) -> None:
         """One batch; dies before the transaction of that number."""
-        wanted, turned = take(batch, TERMS, self.told)
+        wanted, turned = take(batch, TERMS, self.told, self.said, self.holds)
         groups = families(wanted, lambda name: wanted[name].kind)
         for at, group in enumerate(groups or [[]]):
             if at == crash:
@@ -119,7 +132,8 @@ class Office:
             if records:
                 self.publisher.writer.publish(records)
             if at >= len(groups) - 1:
-                self.refused += [each.request for each in turned]
+                # One that was applied before the crash may be told to be too late after it; that changes nothing.
+                self.refused += [each.request for each in turned if each.reason is not Refusal.SUPERSEDED]
                 for request in batch:
                     at_least = self.committed.get(request.partition, 0)
                     self.committed[request.partition] = max(at_least, request.offset + 1)
@@ -145,11 +159,11 @@ def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets):
         try:
             office.answer(waiting[:size], crash)
         except Crashed:
-            office.publisher.restart()
+            office.restart()
     if forgets:  # the group's offsets have expired
         office.committed.clear()
         seen = len(office.refused)
-        office.publisher.restart()
+        office.restart()
         office.answer(topic, 9)
         del office.refused[seen:]
     model.take(topic)

@@ -1,0 +1,124 @@
+"""Whether a request that lifts comes after the last word of the person who opposed: by when each was said. Pure.
+
+Requests of one partition have an order. Those of two partitions have none, and a number whose producers key it in two
+ways is in both: a consent that is read a batch late would undo an opt-out that came after it. So what restricts is
+remembered with its moment, and what lifts counts only if it was said later. Restrictions always count.
+
+Memory is bounded: of so many numbers the latest, which `recall` reads from the log at the start. What is forgotten was
+said before `floor_ms`; a lift from before that takes nobody out of a register of opposition.
+"""
+
+import base64
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from stream_scrub.errors import Unavailable
+from stream_scrub.lists.requests import Change, Order, Terms, read
+from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Request
+
+NUMBERS_MAX = 100_000  # some 20 MB
+# Offsets of the log that are read back at the start: a second or two.
+LOOK_BACK = 100_000
+
+
+class Oppositions:
+    """When numbers were last opposed by a request, by register: milliseconds since 1970 and the request's partition."""
+
+    def __init__(self, numbers_max: int = NUMBERS_MAX) -> None:
+        self.floor_ms = 0
+        self._max = numbers_max
+        self._of: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def add(self, request: Request, order: Order) -> None:
+        """What an order restricts was said then."""
+        moment = moment_of(request, order)
+        for change in order.changes:
+            if not restricts(change):
+                continue
+            for number in order.numbers:
+                before = self._of.pop((change.register, number), (-1, -1))
+                self._of[change.register, number] = max(before, (moment, request.partition))
+        while len(self._of) > self._max:  # the one that was told of the longest time ago
+            moment, _ = self._of.pop(next(iter(self._of)))
+            self.floor_ms = max(self.floor_ms, moment)
+
+    def outlive(
+        self, request: Request, order: Order, change: Change, holds: Callable[[str, int], bool]
+    ) -> list[int]:
+        """Of an order's numbers those that it may not lift in that register: their opposition was said later, or may
+        have been. `holds` tells whether a register holds a number now.
+        """
+        moment = moment_of(request, order)
+        kept = []
+        for number in () if restricts(change) else order.numbers:
+            told = self._of.get((change.register, number))
+            if told is None:
+                forgotten = moment < self.floor_ms and change.kind is RegisterKind.DENY
+                later = forgotten and holds(change.register, number)
+            elif told[1] == request.partition and (order.at_ms is None or told[0] == moment):
+                later = False  # the partition's order says so
+            else:
+                later = told[0] >= moment
+            if later:
+                kept.append(number)
+        return kept
+
+
+def restricts(change: Change) -> bool:
+    """Whether a change takes a right to call away."""
+    return change.held is (change.kind is RegisterKind.DENY)
+
+
+def moment_of(request: Request, order: Order) -> int:
+    """When a request was said, in milliseconds since 1970: what it says itself, but no later than it was written."""
+    if order.at_ms is None:
+        return request.timestamp_ms
+    return min(order.at_ms, request.timestamp_ms) if request.timestamp_ms else order.at_ms
+
+
+def recall(reader: LogReader, terms: Terms, deadline: Deadline, *, look_back: int = LOOK_BACK) -> Oppositions:
+    """What the last requests on the log restricted. Leaves the reader anywhere. Raises Corrupt, Unavailable, Refused."""
+    found = Oppositions()
+    first, end = reader.bounds()
+    since = max(first, end - look_back)
+    reader.seek(since)
+    begun = since == first
+    while True:
+        records, at_end = reader.read(0.5)
+        for record in records:
+            if not begun:  # whatever was published before was said before
+                found.floor_ms, begun = record.timestamp_ms or 0, True
+            for request in _requests(record):
+                order = read(request.value, terms)
+                if isinstance(order, Order):
+                    found.add(request, order)
+        if at_end or (records and records[-1].offset >= end - 1):
+            return found
+        if deadline.passed:
+            raise Unavailable("the last requests on the opposition log could not be read in time")
+
+
+def _requests(record: LogRecord) -> Iterator[Request]:
+    if dict(record.headers).get("part") == b"requests":
+        yield from _lines((record.value or b"").splitlines())
+
+
+def _lines(lines: Iterable[bytes]) -> Iterator[Request]:
+    for line in lines:
+        try:
+            said = msgspec.json.decode(line, type=_Line)
+            value = bytes(said.request) or base64.b64decode(said.bytes)
+        except (msgspec.MsgspecError, ValueError):  # the replay of the log says what is wrong with it
+            continue
+        yield Request(said.partition, said.offset, said.timestamp, None, value)
+
+
+class _Line(msgspec.Struct):
+    """One line of a part of requests (`wire.request_line`)."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    request: msgspec.Raw = msgspec.Raw()
+    bytes: str = ""

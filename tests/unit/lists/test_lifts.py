@@ -1,0 +1,145 @@
+"""What lifts an opposition counts only if it was said after it, whatever partition either is in."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from stream_scrub.lists import diff
+from stream_scrub.lists.lifts import Oppositions, recall
+from stream_scrub.lists.orders import take
+from stream_scrub.lists.requests import Refusal
+from stream_scrub.lists.wire import request_line
+from stream_scrub.model import Deadline, Request
+from tests.fakes.evidence import reader, timed
+from tests.fakes.log import Log
+from tests.fakes.publisher import Publisher, bitmap
+from tests.fakes.requests import TERMS
+
+NUMBER = 33612345678
+T = int(datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp() * 1000)
+
+
+def asked(request, partition=0, offset=0, ms=T, **members):
+    said = {"request": request, "number": f"+{NUMBER}", **members}
+    if request == "consent":
+        said.setdefault("after_opt_out", True)
+    if request == "correction":
+        said |= {"remove_from": "internal", "reason": "typed wrong"}
+    return Request(partition, offset, ms, b"", json.dumps(said).encode())
+
+
+def moment(ms):
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+class Desk:
+    """Takes batches one after the other, as the publisher does; registers as sets."""
+
+    def __init__(self, numbers_max=1000):
+        self.said = Oppositions(numbers_max)
+        self.held = {}
+        self.turned = []
+
+    def take(self, *batch):
+        wanted, turned = take(
+            batch, TERMS, lambda _: {}, self.said, lambda name, n: n in self.held.get(name, ())
+        )
+        self.turned += [(each.reason, each.taken) for each in turned]
+        for name, asks in wanted.items():
+            assert asks.lines, "the evidence is kept, whatever comes of it"
+            register = self.held.setdefault(name, set())
+            for number, end in asks.numbers.items():
+                (register.discard if end < 0 else register.add)(number)
+        return self
+
+
+@pytest.mark.parametrize("lift", ["consent", "correction"])
+@pytest.mark.parametrize("restricts", ["opt-out", "withdrawal"])
+def test_a_lift_that_is_read_late_undoes_no_opposition_that_came_after_it(lift, restricts):
+    """Two producers key a number in two ways: its consent is read a batch after the opt-out that followed it."""
+    desk = Desk().take(asked(restricts, 1, 7, T + 60_000)).take(asked(lift, 0, 3, T))
+
+    assert (desk.held["internal"] == {NUMBER} and not desk.held.get("consent")) or lift == "consent"
+    assert desk.held["internal"] == {NUMBER}
+    assert desk.turned == [(Refusal.SUPERSEDED, 0)]
+    if restricts == "withdrawal":
+        assert not desk.held.get("consent"), "nor is a consent given that was taken back since"
+
+
+def test_a_lift_that_came_after_the_opposition_lifts_it_whatever_it_is_read_after():
+    """A person who agreed again could never be called."""
+    for opposed, lift in (
+        (asked("opt-out", 1, 7, T), asked("consent", 0, 3, T + 1)),
+        (asked("opt-out", 0, 7, T), asked("consent", 0, 8, T)),  # in one partition its order says so
+        (asked("opt-out", 0, 7, T + 5), asked("consent", 0, 8, T)),  # two producers' clocks differ
+        (asked("opt-out", 1, 7, T + 9000, at=moment(T)), asked("consent", 0, 3, T + 5000)),
+        (asked("opt-out", 1, 7, T, at="2026-11-22"), asked("consent", 0, 3, T, at=moment(T - 1))),
+    ):
+        desk = Desk().take(opposed).take(lift)
+        assert desk.held == {"internal": set(), "consent": {NUMBER}} and desk.turned == []
+
+
+def test_what_a_lift_says_of_its_moment_counts_and_never_later_than_it_was_written():
+    """A consent of last week, uploaded tonight, would undo this morning's opt-out."""
+    for lift in (
+        asked("consent", 0, 8, T + 9000, at=moment(T - 1)),
+        asked("consent", 1, 3, T + 9000, at=moment(T)),  # a draw goes to who opposed
+        asked("consent", 1, 3, T, at="2999-01-01T00:00:00Z"),
+        asked("consent", 1, 3, T + 9000, at="2026-11-24"),
+        asked("correction", 1, 3, T - 1, at="no moment"),
+    ):
+        desk = Desk().take(asked("opt-out", 0, 7, T)).take(lift)
+        assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+
+
+def test_an_opposition_counts_whenever_it_was_said():
+    """Who opposed would be called because somebody else's consent was newer."""
+    desk = Desk().take(asked("consent", 0, 3, T + 60_000)).take(asked("opt-out", 1, 7, T))
+
+    assert desk.held["internal"] == {NUMBER} and desk.turned == []
+
+
+def test_of_a_list_the_numbers_that_were_not_opposed_since_are_lifted():
+    """One opposed number would keep ten thousand people's consents away, or come along with them."""
+    desk = Desk().take(asked("opt-out", 1, 7, T + 5))
+    desk.held["internal"].add(33612345679)
+
+    desk.take(asked("consent", 0, 3, T, number=[f"+{NUMBER}", "+33612345679"]))
+
+    assert desk.held["internal"] == {NUMBER} and 33612345679 in desk.held["consent"]
+    assert desk.turned == [(Refusal.SUPERSEDED, 1)]
+
+
+def test_what_is_forgotten_is_lifted_by_nothing_from_before():
+    """Memory would end, and from then on a late consent undo an opt-out again."""
+    desk = Desk(numbers_max=3)
+    desk.take(*(asked("opt-out", 1, i, T + i, number=f"+336123456{10 + i}") for i in range(9)))
+    assert len(desk.said._of) == 3 and desk.said.floor_ms == T + 5
+
+    desk.take(asked("consent", 0, 3, T + 4, number="+33612345610"))
+    assert 33612345610 in desk.held["internal"] and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    desk.take(asked("consent", 0, 4, T + 4, number="+33612345699"))  # nobody opposed it
+    desk.take(asked("consent", 0, 5, T + 6, number="+33612345610"))
+    assert 33612345610 not in desk.held["internal"] and len(desk.turned) == 1
+
+
+def test_a_new_life_recalls_what_was_opposed_from_the_log():
+    """A restart between an opt-out and the consent that is read late would let it be undone."""
+    publisher = Publisher(Log())
+    for at in range(4):
+        request = asked("opt-out", 1, at, T + at, number=f"+336123456{10 + at}")
+        delta = diff.adding(publisher.base("internal").numbers, bitmap([33612345610 + at]))
+        publisher.request("internal", delta, [request_line(1, at, T + at, request.value)])
+    records = timed(publisher.log, T)
+    whole = recall(reader(records), TERMS, Deadline.after(5))
+    part = recall(
+        reader(records), TERMS, Deadline.after(5), look_back=records[-1].offset - records[5].offset + 2
+    )
+
+    assert {number for _, number in whole._of} == {
+        33612345610 + at for at in range(4)
+    } and whole.floor_ms == 0
+    assert {number for _, number in part._of} < {number for _, number in whole._of}
+    assert part.floor_ms >= records[5].timestamp_ms
+    assert whole._of["internal", 33612345612] == (T + 2, 1)
