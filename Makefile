@@ -1,6 +1,7 @@
 # The two commands: `make demo` shows it work, `make test` proves it. Each makes .venv when it is missing or old.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' stream_scrub/__init__.py)
 IMAGE ?= stream-scrub:$(VERSION)
@@ -10,39 +11,39 @@ SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
 .PHONY: demo test lint bench bench-lists soak image sbom tables lock clean
 
-.venv: .venv/.made
+.venv: $(VENV)/.made
 
 # Hash-pinned, then the project itself without its index-resolved dependencies: what runs is exactly what was locked.
-.venv/.made: requirements/dev.txt pyproject.toml $(wildcard native/*.toml native/*.pyx)
+$(VENV)/.made: requirements/dev.txt pyproject.toml $(wildcard native/*.toml native/*.pyx)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "stream_scrub needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
-	@echo "making .venv"
-	@$(PYTHON) -m venv --clear .venv
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation ./native \
 		|| echo "the optional extension could not be built (it needs a C compiler and Python's headers): going on in Python, slower"
 	@touch $@
 
-demo: .venv/.made
+demo: $(VENV)/.made
 	@$(BIN)/stream-scrub demo
 
 # Two processes, module by module, in the order of the folders: what kills and waits first, what computes last, so that
 # both end together. What promises a time waits until it is alone (tests/conftest.py).
-test: .venv/.made
+test: $(VENV)/.made
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
-lint: .venv/.made
+lint: $(VENV)/.made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.made
+bench: $(VENV)/.made
 	$(BIN)/python -m bench
 
-bench-lists: .venv/.made
+bench-lists: $(VENV)/.made
 	$(BIN)/python -m bench.lists
 
-soak: .venv/.made
+soak: $(VENV)/.made
 	$(BIN)/python -m bench.soak
 
 # IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/operator.md, "The image").
@@ -53,13 +54,13 @@ image:
 
 # What is in the image and in every other installation, with the hashes that are accepted. The same bytes for the same
 # requirements; the "index" makes cyclonedx-py name packages by their purl instead of an address to fetch them from.
-sbom: .venv/.made
+sbom: $(VENV)/.made
 	@mkdir -p $(dir $(SBOM))
 	$(BIN)/cyclonedx-py requirements --output-reproducible --spec-version 1.6 --output-format JSON --pyproject pyproject.toml \
 		--index-url pkg:pypi --output-file $(SBOM) requirements/run.txt
 
 # Package data, generated from phonenumbers' own metadata: run after every new phonenumbers, commit the result.
-tables: .venv/.made
+tables: $(VENV)/.made
 	$(BIN)/python -m stream_scrub.numbering.generate
 
 # Needs uv on the PATH. Hashes, no index address.

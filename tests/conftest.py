@@ -26,6 +26,8 @@ from tests.support.proxy import Proxy
 ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 NO_KAFKA = "no real Kafka"
 REAL = {"kafka", "own_kafka", "proxy", "topic"}
+# What is built once a checkout, on a slow machine with an empty cache; pytest-timeout counts it to the first that asks.
+BUILT, BUILD_S = {"kustomize", "compose_reader"}, 900
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(
@@ -38,6 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if REAL & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
+        if BUILT & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.timeout(BUILD_S))
 
 
 def _lock_file(config: pytest.Config, name: str) -> Path | None:

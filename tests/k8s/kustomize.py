@@ -7,12 +7,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.support import golang
+
 ROOT = Path(__file__).parents[2]
 VERSION = "v5.8.1"
 BUILT = ROOT / ".cache" / f"kustomize-{VERSION}" / "kustomize"
-HOW = "install kustomize 5, or go, with which it is built from its module"
+HOW = f"install kustomize 5, or what builds it from its module: {golang.HOW}"
 
 NO_KUSTOMIZE = "no kustomize"
+BUILD_S = 900
 
 
 class NoKustomize(RuntimeError):
@@ -28,17 +31,18 @@ def find() -> str:
 
 
 def _build() -> str:
-    """One process builds, others wait for it: half a minute, the first time."""
-    go = shutil.which("go")
-    if go is None:
-        raise NoKustomize(f"{NO_KUSTOMIZE} 5 and no go: {HOW}")
+    """One process builds, others wait for it: half a minute the first time, and some more where go is fetched too."""
+    try:
+        go = golang.find()
+    except golang.NoGo as error:
+        raise NoKustomize(f"{NO_KUSTOMIZE} 5 and {error}") from error
     BUILT.parent.mkdir(parents=True, exist_ok=True)
     with (BUILT.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not BUILT.is_file():
             part = BUILT.parent / "part"
             module = f"sigs.k8s.io/kustomize/kustomize/v5@{VERSION}"
-            done = _run([go, "install", module], GOBIN=str(part), GOTOOLCHAIN="local", GOFLAGS="")
+            done = _run(go.command("install", module), GOBIN=str(part))
             if done.returncode != 0:
                 raise NoKustomize(f"{NO_KUSTOMIZE}: building it failed: {done.stderr.strip()[-400:]}; {HOW}")
             (part / "kustomize").rename(BUILT)
@@ -54,5 +58,5 @@ def build(kustomize: str, folder: Path) -> tuple[str, str]:
 
 def _run(command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | environment, timeout=250
+        command, capture_output=True, text=True, check=False, env=os.environ | environment, timeout=BUILD_S
     )

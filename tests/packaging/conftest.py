@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.packaging.builder import HOW, ROOT, Image, NoImage, run
+from tests.support import golang
 from tests.support.absent import absent, tell
 
 NO_IMAGE = "no image can be built"
@@ -74,16 +75,8 @@ def compose_reader() -> list[str]:
     docker = shutil.which("docker")
     if docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0:
         return [docker, "compose", "--file", str(ROOT / "compose.yaml"), "config", "--format", "json"]
-    if shutil.which("go") is None:
-        absent("nothing reads compose files here: install Docker's compose plugin, or go")
-    return [
-        "go",
-        "run",
-        "-C",
-        str(ROOT / "tests" / "packaging" / "compose"),
-        ".",
-        str(ROOT / "compose.yaml"),
-    ]
+    reader = str(ROOT / "tests" / "packaging" / "compose")
+    return golang.found().command("run", "-C", reader, ".", str(ROOT / "compose.yaml"))
 
 
 @pytest.fixture

@@ -119,8 +119,8 @@ class _Chunked(io.RawIOBase):
 class _Counted(io.RawIOBase):
     """The file's own bytes; `progress` is told how far it was read, once `told` is set."""
 
-    def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
-        self._file = path.open("rb", buffering=0)
+    def __init__(self, file: io.FileIO, progress: Callable[[int], None]) -> None:
+        self._file = file
         self._progress = progress
         self.told = False
 
@@ -191,7 +191,7 @@ def open_list(path: Path, progress: Callable[[int], None] = lambda _: None) -> I
     read by them. Raises BadList, also while sources are read.
     """
     try:
-        counted = _Counted(path, progress)
+        counted = _Counted(path.open("rb", buffering=0), progress)
     except OSError as error:
         raise BadList(f"{path}: {error.strerror or error}") from error
     with counted, io.BufferedReader(counted, 1 << 18) as raw:
