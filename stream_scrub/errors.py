@@ -25,7 +25,9 @@ class Migrated(ScrubError):
 
 
 class TakenOver(Migrated):
-    """Another publisher has this register now, or the transaction outlived its timeout: ask who, and end or begin anew."""
+    """Another publisher has this register now, or the transaction outlived its timeout: ask who, and end or begin anew.
+    Or another worker has this one's place in the group: end.
+    """
 
 
 class Uncertain(ScrubError):

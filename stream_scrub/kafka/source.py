@@ -18,9 +18,9 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from stream_scrub.errors import Migrated, Unavailable
+from stream_scrub.errors import Migrated, ScrubError, Unavailable
 from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
-from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.translate import cause_of, translate
 from stream_scrub.model import Deadline
 
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
@@ -117,8 +117,7 @@ class Source:
 
         Raises Unavailable when a rewind is due and the broker cannot be asked, else what the broker answered.
         """
-        if self._failed:
-            self._renew()
+        self._need_consumer()
         if self._paused:
             self._consumer.resume(self._assignment())
             self._paused = False
@@ -133,13 +132,13 @@ class Source:
         # Also while enough is left the client is asked: only so does it hear that a partition went away.
         came = Fetched.of(self._consumer.consume(max(1, enough), 0 if rest.messages else wait_s))
         self._delivered.update(came.partitions)
-        if self._has_moved():
-            return NOTHING
+        moved = self._has_moved()
+        # Looked at also where the batch is dropped: what a consumer has failed of it says once, as partitions are lost.
         for message in came.messages:
             if (error := message.error()) is not None:
-                self._must_rewind = True
-                self._failed = self._failed or error.fatal()
-                raise translate(error, f"consuming {self._topic}")
+                raise self._given_up(error)
+        if moved:
+            return NOTHING
         fetched = rest.then(came) if rest.messages else came
         if fetched.messages:
             self.metadata = self._membership()
@@ -159,16 +158,28 @@ class Source:
         """The end of what was polled last, which is not emitted now: it comes first with the next poll."""
         self._rest = fetched.then(self._rest)
 
-    def _renew(self) -> None:
+    def _given_up(self, error: KafkaError) -> ScrubError:
+        self._must_rewind = True
+        if cause_of(error).fatal():
+            self._failed = True
+            self._consumer.close()
+            self._has_moved()
+            self.partitions.clear()
+        who = self._options.get("group.instance.id")
+        return translate(error, f"consuming {self._topic}" + (f" as group.instance.id {who}" if who else ""))
+
+    def _need_consumer(self) -> None:
         """A consumer that failed for good is replaced: its partitions come back, or go to others, as after a crash."""
-        self._consumer.close()
-        self._has_moved()
-        self.partitions.clear()
-        self._consumer = Consumer(self._options)
-        self.subscribe()
+        if self._failed:
+            self._consumer = Consumer(self._options)
+            self.subscribe()
 
     def idle(self, wait_s: float) -> None:
-        """Stay in the group without taking records, while the worker holds. Blocks for `wait_s`."""
+        """Stay in the group without taking records, while the worker holds. Blocks for `wait_s`.
+
+        Raises what a consumer failed of that has failed for good; other errors are met again by the next poll.
+        """
+        self._need_consumer()
         assigned = self._assignment()
         if assigned:
             self._consumer.pause(assigned)
@@ -180,6 +191,9 @@ class Source:
             self._delivered.update(partitions_of(messages))
         if self._has_moved():
             self._moved_at = None  # polling waits for the hold's end, not for the group
+        for message in messages:
+            if (error := message.error()) is not None and cause_of(error).fatal():
+                raise self._given_up(error)
         time.sleep(max(0.0, started + wait_s - time.monotonic()))
 
     def drop(self) -> None:
@@ -225,6 +239,8 @@ class Source:
     @property
     def is_member(self) -> bool:
         """Whether the group knows this worker at the moment, with or without partitions."""
+        if self._failed:
+            return False
         metadata: bytes = self._consumer.consumer_group_metadata()
         return metadata[:7] == _FORM and _names_a_member(metadata)
 
@@ -300,5 +316,6 @@ class Source:
 
     def close(self) -> None:
         """Leave the group at once, so that others take over without waiting for a session to end."""
-        self._consumer.close()
-        self._has_moved()
+        if not self._failed:
+            self._consumer.close()
+            self._has_moved()

@@ -14,12 +14,23 @@ Texts name topics, partitions, offsets and brokers, never a record's key or valu
 """
 
 from enum import StrEnum
+from functools import cache
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scrub.errors import Corrupt, Migrated, Refused, ScrubError, TooLarge, Unavailable, Uncertain
+from stream_scrub.errors import (
+    Corrupt,
+    Migrated,
+    Refused,
+    ScrubError,
+    TakenOver,
+    TooLarge,
+    Unavailable,
+    Uncertain,
+)
 
+_FATAL_TEXT = "Fatal error: "  # librdkafka's rd_kafka_set_fatal_error0
 _TEXT_MAX = 400  # librdkafka's sentence may list every partition of a batch
 _GRANT = "grant it (docs/operator.md, Rights)"
 
@@ -129,13 +140,25 @@ TABLE: tuple[Row, ...] = (
     Row(
         Refused,
         "the group's other members use another protocol or assignor: stop them all, then start again",
-        ("INCONSISTENT_GROUP_PROTOCOL", "INVALID_GROUP_ID", "GROUP_MAX_SIZE_REACHED"),
+        ("INCONSISTENT_GROUP_PROTOCOL", "INVALID_GROUP_ID"),
     ),
-    # Fatal for the consumer. With the classic protocol the older of the two is told, with the new one the newer.
     Row(
         Refused,
-        "another live worker has the same group.instance.id",
-        ("FENCED_INSTANCE_ID", "UNRELEASED_INSTANCE_ID"),
+        "the group has as many members as the brokers let in (group.max.size, with the new protocol group.consumer.max.size)",
+        ("GROUP_MAX_SIZE_REACHED",),
+    ),
+    # Fatal for the consumer. With the classic protocol the older of two is told that the newer has its place, with the
+    # new one the newer that the older has it: a live worker, or one that was killed and whose session is not over yet.
+    Row(
+        TakenOver,
+        "a newer worker of the same group.instance.id has this one's place: give each its own",
+        ("FENCED_INSTANCE_ID",),
+        _READING | {Doing.ASKING},
+    ),
+    Row(
+        Refused,
+        "another worker has the same group.instance.id, or one that was killed still counts as alive",
+        ("UNRELEASED_INSTANCE_ID",),
         _READING | {Doing.ASKING},
     ),
     Row(Refused, "the settings are not accepted", ("_INVALID_ARG", "INVALID_CONFIG", "POLICY_VIOLATION")),
@@ -151,6 +174,7 @@ TABLE: tuple[Row, ...] = (
     Row(TooLarge, "a record is over the topic's limit", ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE")),
     # -- Fatal: the producer accepts nothing any more. `_FENCED` says too little to stop: librdkafka gives it for
     #    a transaction that outlived transaction.timeout.ms as well, and the offsets' generation check keeps us safe.
+    Row(Unavailable, "the consumer has failed for good, and is made anew", (), _READING, flag="fatal"),
     Row(Uncertain, "the producer was fenced", ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"), flag="fatal"),
     Row(Uncertain, "the client failed for good", flag="fatal"),
     # -- Abortable. At commit only those that come from before the commit request was sent: the client repeats that
@@ -197,11 +221,29 @@ def translate(error: KafkaException | KafkaError, doing: str) -> ScrubError:
 
 
 def cause_of(error: KafkaException | KafkaError) -> KafkaError:
-    """The KafkaError inside, made up when a binding's exception carries something else."""
-    if isinstance(error, KafkaError):
-        return error
-    inner = error.args[0] if error.args else None
-    return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError._FAIL, str(error))
+    """The KafkaError inside, made up when a binding's exception carries something else.
+
+    That a client has failed for good arrives as a message whose code is `_FATAL` and which does not say that it is fatal:
+    what it failed of stands in its text alone.
+    """
+    inner = error if isinstance(error, KafkaError) else error.args[0] if error.args else None
+    if not isinstance(inner, KafkaError):
+        return KafkaError(KafkaError._FAIL, str(error))
+    if inner.code() != KafkaError._FATAL:
+        return inner
+    text = inner.str()
+    of = next(
+        (code for sentence, code in _sentences() if text.startswith(_FATAL_TEXT + sentence)), inner.code()
+    )
+    return KafkaError(of, text, fatal=True)
+
+
+@cache
+def _sentences() -> list[tuple[str, int]]:
+    """The client's sentence for each of its codes, the longest first: one may begin with another."""
+    names = [name for name in dir(KafkaError) if name.lstrip("_")[:1].isupper()]
+    found = {KafkaError(code).str(): code for code in (getattr(KafkaError, name) for name in names)}
+    return sorted(found.items(), key=lambda each: -len(each[0]))
 
 
 def fenced(error: KafkaException | KafkaError) -> bool:

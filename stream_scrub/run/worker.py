@@ -13,7 +13,15 @@ from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from stream_scrub.errors import Migrated, ScrubError, StaleIndex, TooLarge, Unavailable, Uncertain
+from stream_scrub.errors import (
+    Migrated,
+    ScrubError,
+    StaleIndex,
+    TakenOver,
+    TooLarge,
+    Unavailable,
+    Uncertain,
+)
 from stream_scrub.index import Index
 from stream_scrub.kafka.bounded import GRACE_S
 from stream_scrub.kafka.headers import LOST
@@ -73,7 +81,7 @@ def beat_limit_s(pace: Pace) -> float:
 
 
 class Worker:
-    """One worker. `run` returns when `stopping` is set; it gives up by itself for nothing.
+    """One worker. `run` returns when `stopping` is set; it gives up by itself only where another has its place.
 
     `record_limit` is the largest record that the output topics take, in bytes; None when it is not known.
     """
@@ -111,8 +119,11 @@ class Worker:
         return self._scrubber.rulebook
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until told to stop. Then: raises Corrupt if the log was found corrupt, so that the exit code says so."""
-        counters = self._counters
+        """Work until told to stop, or until another worker has this one's place in the group: raises TakenOver.
+
+        Raises Corrupt if the log was found corrupt, so that the exit code says so.
+        """
+        counters, replaced = self._counters, None
         self._wait_for_index(stopping)
         if not stopping.is_set():
             self._look_for_rules()
@@ -124,15 +135,12 @@ class Worker:
             counters.beat()
             self._look()
             try:
-                if self._trouble is not None:
-                    self._look_at_index()
-                    self._recover(stopping)
-                else:
-                    self._step()
-            except StaleIndex as stale:
-                self._source.drop()
-                self._hold(stale)
-                self._wait_for_news(stale, stopping)
+                self._turn(stopping)
+            except (
+                TakenOver
+            ) as error:  # whoever went on would throw the other out, and be thrown out, for ever
+                replaced = error
+                break
             except ScrubError as error:
                 self._fail(error)
             self._summarise()
@@ -141,8 +149,21 @@ class Worker:
         self._session.close(Deadline.after(5.0))
         self._source.close()
         self._log.info("stopped", prospects=counters.total, **self._by_verdict())
-        if self._follower.corrupt is not None:
-            raise self._follower.corrupt
+        if (ended := self._follower.corrupt or replaced) is not None:
+            raise ended
+
+    def _turn(self, stopping: threading.Event) -> None:
+        """What is to be done now: a batch, recovering from the last one, or holding."""
+        try:
+            if self._trouble is not None:
+                self._look_at_index()
+                self._recover(stopping)
+            else:
+                self._step()
+        except StaleIndex as stale:
+            self._source.drop()
+            self._hold(stale)
+            self._wait_for_news(stale, stopping)
 
     def _wait_for_index(self, stopping: threading.Event) -> None:
         """A partition taken before there is an index to judge by would only lie idle."""

@@ -3,8 +3,8 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scrub.errors import Corrupt, Migrated, Refused, Unavailable, Uncertain
-from stream_scrub.kafka.translate import TABLE, Doing, fenced, place, translate
+from stream_scrub.errors import Corrupt, Migrated, Refused, TakenOver, Unavailable, Uncertain
+from stream_scrub.kafka.translate import TABLE, Doing, cause_of, fenced, place, translate
 
 E = KafkaError
 
@@ -24,7 +24,7 @@ E = KafkaError
         (E._MAX_POLL_EXCEEDED, "consuming", Migrated),
         (E._ASSIGNMENT_LOST, "consuming", Migrated),
         (E.UNRELEASED_INSTANCE_ID, "consuming", Refused),
-        (E.FENCED_INSTANCE_ID, "consuming", Refused),
+        (E.FENCED_INSTANCE_ID, "consuming", TakenOver),
         (E.FENCED_INSTANCE_ID, "committing", Migrated),
         (E.UNKNOWN_TOPIC_OR_PART, "consuming prospects", Refused),
         (E._AUTHENTICATION, "consuming", Refused),
@@ -75,6 +75,28 @@ def test_the_text_says_what_was_done_what_to_change_and_the_client_s_own_words()
         "consuming prospects: the right to READ the group ([worker] group_id, for requests [lists] requests_group) "
         "is missing: grant it (docs/operator.md, Rights) (GROUP_AUTHORIZATION_FAILED: denied)"
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (E.FENCED_INSTANCE_ID, TakenOver),
+        (E.UNRELEASED_INSTANCE_ID, Refused),
+        (E.GROUP_AUTHORIZATION_FAILED, Refused),
+        (E.GROUP_MAX_SIZE_REACHED, Refused),
+        (E.INVALID_REQUEST, Unavailable),
+        (E.UNKNOWN, Unavailable),
+    ],
+)
+def test_what_a_consumer_failed_of_for_good_is_read_from_its_message(code, expected):
+    """It comes as a code that says nothing, and does not say that it is fatal: a worker would wait for a consumer that
+    is dead."""
+    sentence = KafkaError(code).str()
+    told = KafkaError(E._FATAL, f"Fatal error: {sentence}: Fatal consumer error: {sentence}")
+
+    assert (cause_of(told).code(), cause_of(told).fatal()) == (code, True)
+    assert type(translate(told, "consuming prospects")) is expected
+    assert cause_of(KafkaError(E._FATAL, "Local: Fatal error")).code() == E._FATAL
 
 
 def test_a_client_exception_without_a_code_is_translated_too():

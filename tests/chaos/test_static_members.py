@@ -1,0 +1,62 @@
+"""Workers with a `group.instance.id`, on a real Kafka: one that was killed, and two with the same."""
+
+import signal
+
+import pytest
+
+from tests.support.outcome import count
+from tests.support.prospects import french_mobiles, produce, prospect, spell
+from tests.support.worker import wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+
+(NUMBER,) = french_mobiles(1, seed=61)
+STATIC = {"kafka__consumer__group_instance_id": "pod-0"}
+
+
+def staged(stages, kafka, **settings):
+    stage = stages(kafka.bootstrap, partitions=2, **STATIC, **settings)
+    stage.load("consent", [NUMBER], "--kind", "allow")
+    return stage
+
+
+def scrubbed(stage, kafka, upto):
+    """Publish some more prospects, and wait until that many came out in all."""
+    leads = [(b"k", prospect(at, spell(NUMBER, 0))) for at in range(upto - 10, upto)]
+    produce(kafka.bootstrap, stage.topics["prospects"], iter(leads))
+    wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= upto, 60, every=0.3)
+
+
+def test_a_killed_static_member_comes_back_under_the_new_protocol(kafka, stages):
+    """The broker refuses the new life until the old one's session is over, and the client fails for good of it: the
+    worker would live, be ready, and never read a prospect again."""
+    stage = staged(stages, kafka, kafka__group_protocol="consumer")
+    with stage.worker("w1") as worker:
+        scrubbed(stage, kafka, 10)
+        worker.kill()
+        worker.start()
+        scrubbed(stage, kafka, 20)
+        assert "UNRELEASED_INSTANCE_ID" in worker.log_file.read_text()
+        assert worker.stop()[0] == 0
+
+
+def test_a_static_member_whose_place_another_took_ends_and_says_why(kafka, stages):
+    """It would live, be ready and never read again, also when the other has left long ago; with two of them alive no
+    restart would help, and nobody knew why."""
+    stage = staged(stages, kafka)
+    with stage.worker("w1") as worker, stage.worker("w2") as rival:
+        # Both were started at once: whoever joined first is thrown out by the other.
+        wait_until(lambda: not (worker.alive and rival.alive), 60)
+        loser, winner = (rival, worker) if worker.alive else (worker, rival)
+        assert loser.process.wait(5) == 1
+        assert "group.instance.id pod-0" in loser.log_file.read_text()
+        scrubbed(stage, kafka, 10)
+        winner.send(signal.SIGSTOP)
+        loser.start()
+        scrubbed(stage, kafka, 20)
+        assert loser.stop()[0] == 0
+        winner.send(signal.SIGCONT)
+        wait_until(lambda: not winner.alive, 60)
+        assert winner.process.wait(5) == 1
+        winner.start()
+        scrubbed(stage, kafka, 30)

@@ -1,0 +1,73 @@
+"""The consumer when the group turns it away for good, on the embedded broker: it is made anew, and never silent."""
+
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import KafkaError
+
+from stream_scrub.errors import Refused, TakenOver, Unavailable
+from stream_scrub.kafka import options
+from stream_scrub.kafka.embedded import Api, EmbeddedKafka
+from stream_scrub.kafka.source import Source
+from stream_scrub.model import Deadline
+from tests.support.prospects import produce
+
+E = KafkaError
+FATAL = [
+    (E.UNRELEASED_INSTANCE_ID, Refused, "group.instance.id"),
+    (E.GROUP_AUTHORIZATION_FAILED, Refused, "READ the group"),
+    (E.GROUP_MAX_SIZE_REACHED, Refused, "max.size"),
+    (E.UNSUPPORTED_VERSION, Refused, "too old"),
+    (E.INVALID_REQUEST, Unavailable, "made anew"),
+]
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka() as embedded:
+        embedded.create_topic("in", 2)
+        yield embedded
+
+
+@pytest.fixture
+def source(broker) -> Iterator[Source]:
+    made = Source(
+        options.consumer_options(broker.bootstrap, {}, {}, group_id="g", protocol="consumer", logs=None),
+        "in",
+        "log",
+    )
+    made.subscribe()
+    until(lambda: len(made.partitions) == 2, lambda: made.poll(10, 0.1))
+    yield made
+    made.close()
+
+
+def until(condition, step) -> None:
+    deadline = Deadline.after(30)
+    while not condition():
+        assert not deadline.passed, "it did not happen in time"
+        step()
+
+
+@pytest.mark.parametrize("holding", [False, True])
+@pytest.mark.parametrize(("code", "kind", "says"), FATAL)
+def test_a_consumer_that_is_turned_away_for_good_comes_back(broker, source, code, kind, says, holding):
+    """A worker would live, be ready, show no lag, and never read a prospect again."""
+    step = (lambda: source.idle(0.1)) if holding else (lambda: source.poll(10, 0.1))
+    broker.push_errors(Api.CONSUMER_GROUP_HEARTBEAT, [code])
+    with pytest.raises(kind) as met:
+        until(lambda: False, step)
+
+    assert type(met.value) is kind and says in str(met.value) and KafkaError(code).name() in str(met.value)
+    assert not source.is_member and not source.partitions
+    produce(broker.bootstrap, "in", iter([(b"k", b"{}")]))
+    read: list[int] = []
+    until(lambda: bool(read), lambda: read.extend(source.poll(10, 0.1).partitions))
+
+
+def test_a_member_whose_place_another_has_taken_says_so(broker, source):
+    """Two workers of one group.instance.id would throw each other out for ever, or one of them hang."""
+    broker.push_errors(Api.CONSUMER_GROUP_HEARTBEAT, [E.FENCED_INSTANCE_ID])
+
+    with pytest.raises(TakenOver, match=r"group\.instance\.id"):
+        until(lambda: False, lambda: source.poll(10, 0.1))
