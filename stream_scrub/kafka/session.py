@@ -133,6 +133,22 @@ class Session:
                 producer.produce(*arguments)
                 return
 
+    def width(self, deadline: Deadline) -> int:
+        """How many partitions both output topics have now: there is none to emit to for those of the prospects beyond.
+
+        Raises Unavailable, Refused.
+        """
+        counts = []
+        for topic in self._topics:
+            try:
+                found = self._ready().list_topics(topic, timeout=max(0.1, deadline.left())).topics[topic]
+            except KafkaException as error:
+                raise translate(error, f"asking for {topic}") from error
+            if found.error is not None:
+                raise translate(found.error, f"asking for {topic}")
+            counts.append(len(found.partitions))
+        return min(counts)
+
     def idle(self) -> None:
         """While there is nothing to emit: let the client tell what it has to. It would pile up, 100 MB a day."""
         if self._producer is not None:

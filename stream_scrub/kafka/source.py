@@ -12,7 +12,7 @@ with everything that was fetched.
 import re
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -70,6 +70,7 @@ class Source:
         self._mean_bytes = 1
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self._width: int | None = None
         self.partitions: set[int] = set()
         self.metadata = b""
         self.floor = -1
@@ -119,9 +120,7 @@ class Source:
         """
         self._need_consumer()
         if self._paused:
-            self._consumer.resume(self._assignment())
-            self._paused = False
-            self._ends.clear()
+            self._resume()
         if self._must_rewind:
             self._rewind(Deadline.after(REWIND_S))
         if self._moved_at is not None:
@@ -157,6 +156,28 @@ class Source:
     def put_back(self, fetched: Fetched) -> None:
         """The end of what was polled last, which is not emitted now: it comes first with the next poll."""
         self._rest = fetched.then(self._rest)
+
+    def widen(self, width: int) -> None:
+        """How many partitions there are to emit to: those beyond are kept, and not read, until there are more."""
+        if width != self._width:
+            self._width = width
+            self._paused = True  # the next poll sees to it who is read
+
+    @property
+    def waiting(self) -> list[int]:
+        """Partitions of ours that there is none to emit to for."""
+        return [] if self._width is None else sorted(p for p in self.partitions if p >= self._width)
+
+    def _resume(self) -> None:
+        waiting = set(self.waiting)
+        parted: tuple[list[TopicPartition], list[TopicPartition]] = ([], [])
+        for each in self._assignment():
+            parted[each.partition in waiting].append(each)
+        self._consumer.resume(parted[False])
+        if parted[True]:
+            self._consumer.pause(parted[True])
+        self._paused = False
+        self._ends.clear()
 
     def _given_up(self, error: KafkaError) -> ScrubError:
         self._must_rewind = True
@@ -288,15 +309,15 @@ class Source:
             else:
                 return
 
-    def lag(self, deadline: Deadline | None = None) -> dict[int, int]:
+    def lag(self, deadline: Deadline, ask: Collection[int] = ()) -> dict[int, int]:
         """By partition, the prospects from what is committed, or about to be, to the partition's end, as far as the
-        client knows that. With a deadline the brokers are asked for the ends, as many as answer until then.
+        client knows that. The brokers are asked for the ends of those in `ask`, as many as answer until the deadline.
 
         Not the client's own figure, which knows nothing of offsets that a transaction commits.
         """
         lags: dict[int, int] = {}
         for each in self._assignment():
-            low, high = self._bounds(each, deadline)
+            low, high = self._bounds(each, deadline if each.partition in ask else None)
             if each.partition in self._next and high >= 0:
                 lags[each.partition] = max(0, high - max(low, self._next[each.partition]))
         return lags

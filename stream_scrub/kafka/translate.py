@@ -181,6 +181,12 @@ TABLE: tuple[Row, ...] = (
     #    request by itself, so an error in its answer does not say that an earlier try was not applied.
     Row(
         Migrated,
+        "the topic has fewer partitions than the prospects: give it as many (`stream-scrub topics --check`)",
+        ("_UNKNOWN_PARTITION",),
+        frozenset({Doing.EMITTING}),
+    ),
+    Row(
+        Migrated,
         "the partitions or the generation are no longer ours",
         (
             "ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "STALE_MEMBER_EPOCH", "FENCED_MEMBER_EPOCH",

@@ -32,6 +32,7 @@ from stream_scrub.lists import archive
 from stream_scrub.lists.follow import Follower
 from stream_scrub.model import Deadline, Verdict
 from stream_scrub.rules import Rulebook
+from stream_scrub.run.counterparts import Counterparts
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.trouble import Trouble
 from stream_scrub.scrub.batch import LARGE, Batch, Scrubber
@@ -107,6 +108,7 @@ class Worker:
         self._pace = pace
         self._limit = record_limit
         self._largest = 0
+        self._counterparts = Counterparts(source, session, log)
         self._trouble: ScrubError | None = None
         self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
@@ -196,6 +198,7 @@ class Worker:
                 trouble.tell(str(error))
                 stopping.wait(_RETRY_S)
             else:
+                self._counterparts.measure(Deadline.after(_OPEN_S))
                 trouble.end()
                 return
 
@@ -223,8 +226,14 @@ class Worker:
         if ask:
             self._asked_at = now
         self._counters.member = self._source.is_member
-        self._counters.lags = self._source.lag(Deadline.after(_ASK_S) if ask else None)
+        waiting = self._source.waiting
+        self._counters.lags = self._source.lag(
+            Deadline.after(_ASK_S), self._source.partitions if ask else waiting
+        )
         self._counters.sessions = self._session.reopened
+        if waiting or self._counters.failures:
+            self._counterparts.measure(Deadline.after(_ASK_S))
+        self._counterparts.tell()
 
     def _look_at_index(self) -> None:
         """While batches fail none asks for the index: one that has grown stale meanwhile is a hold all the same."""

@@ -162,7 +162,6 @@ def test_the_record_limit_is_the_smaller_output_s():
         {"allowed": None},
         {"prospects": None},
         {"log": None},
-        {"blocked": Described(1, {})},
         {"log": Described(2, LOG)},
     ],
 )
@@ -170,6 +169,12 @@ def test_a_worker_is_refused_topics_that_break_a_promise(changed):
     """It would start, and lose the order of keys or the evidence without a word."""
     with pytest.raises(Refused, match="stream-scrub topics"):
         record_limit(plan(NAMES, found(**changed), 1))
+
+
+def test_partitions_are_added_to_one_topic_after_the_other():
+    """A worker that is started in between would refuse to work, and stop every lead."""
+    for partitions in (1, 9):
+        assert record_limit(plan(NAMES, found(blocked=Described(partitions, {})), 1)) is not None
 
 
 class Admin:
