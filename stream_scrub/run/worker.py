@@ -7,7 +7,6 @@ has no open transaction: its records are dropped and left to their new owner.
 
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,10 +29,11 @@ from stream_scrub.kafka.session import REOPEN_S, Session
 from stream_scrub.kafka.source import REWIND_S, Fetched, Message, Source
 from stream_scrub.lists import archive
 from stream_scrub.lists.follow import Follower
-from stream_scrub.model import Deadline, Verdict
+from stream_scrub.model import Deadline
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.counterparts import Counterparts
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.summary import Summary, by_verdict
 from stream_scrub.run.trouble import Trouble
 from stream_scrub.scrub.batch import LARGE, Batch, Scrubber
 
@@ -48,7 +48,6 @@ _PREFLIGHT_S = 20.0  # `supervise` asks for the topics, and waits before it asks
 _SLOWEST_S = 50e-6  # a prospect whose every look-up goes to the reference libraries
 _SCRUB_S = 2.0  # judging prospects one by one: what is not judged by then comes with the next batch
 _NORMAL = 2  # batches in a row that a rebalance may cost
-_SUMMARY_EVERY_S = 60.0
 _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S, _ASK_S = 5.0, 1.0
 # What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
@@ -112,8 +111,7 @@ class Worker:
         self._trouble: ScrubError | None = None
         self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
-        self._summed_at = time.monotonic()
-        self._summed: Counter[str] = Counter()
+        self._summary = Summary(counters, log)
 
     @property
     def rulebook(self) -> Rulebook:
@@ -145,12 +143,12 @@ class Worker:
                 break
             except ScrubError as error:
                 self._fail(error)
-            self._summarise()
+            self._summary.tell()
         counters.stopping = True
         counters.beat()
         self._session.close(Deadline.after(5.0))
         self._source.close()
-        self._log.info("stopped", prospects=counters.total, **self._by_verdict())
+        self._log.info("stopped", prospects=counters.total, **by_verdict(counters))
         if (ended := self._follower.corrupt or replaced) is not None:
             raise ended
 
@@ -378,30 +376,6 @@ class Worker:
         if self._counters.holding:
             held_s = self._counters.resume()
             self._log.info("hold ended", held_s=round(held_s, 1), index=self._follower.index.position)
-
-    def _summarise(self) -> None:
-        """Once a minute in which something was done: what, and how much is left."""
-        now = time.monotonic()
-        if now - self._summed_at < _SUMMARY_EVERY_S:
-            return
-        counters = self._counters
-        sums = Counter(prospects=counters.total, batches=counters.batches, aborts=counters.aborts.total())
-        since, self._summed = sums + self._by_verdict() - self._summed, sums + self._by_verdict()
-        if since:
-            self._log.info(
-                "scrubbed",
-                prospects=since["prospects"],
-                per_s=round(since["prospects"] / (now - self._summed_at)),
-                batches=since["batches"],
-                aborts=since["aborts"],
-                lag=counters.lag,
-                index=counters.position,
-                **{str(verdict): since[str(verdict)] for verdict in Verdict},
-            )
-        self._summed_at = now
-
-    def _by_verdict(self) -> Counter[str]:
-        return Counter({str(verdict): self._counters.of(verdict) for verdict in Verdict})
 
 
 def _age_s(message: Message) -> float | None:

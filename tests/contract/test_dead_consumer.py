@@ -37,7 +37,7 @@ def source(broker) -> Iterator[Source]:
         "log",
     )
     made.subscribe()
-    until(lambda: len(made.partitions) == 2, lambda: made.poll(10, 0.1))
+    until(lambda: len(made.partitions) == 2, lambda: made.poll(10, 1 << 20, 0.1))
     yield made
     made.close()
 
@@ -53,7 +53,7 @@ def until(condition, step) -> None:
 @pytest.mark.parametrize(("code", "kind", "says"), FATAL)
 def test_a_consumer_that_is_turned_away_for_good_comes_back(broker, source, code, kind, says, holding):
     """A worker would live, be ready, show no lag, and never read a prospect again."""
-    step = (lambda: source.idle(0.1)) if holding else (lambda: source.poll(10, 0.1))
+    step = (lambda: source.idle(0.1)) if holding else (lambda: source.poll(10, 1 << 20, 0.1))
     broker.push_errors(Api.CONSUMER_GROUP_HEARTBEAT, [code])
     with pytest.raises(kind) as met:
         until(lambda: False, step)
@@ -62,7 +62,7 @@ def test_a_consumer_that_is_turned_away_for_good_comes_back(broker, source, code
     assert not source.is_member and not source.partitions
     produce(broker.bootstrap, "in", iter([(b"k", b"{}")]))
     read: list[int] = []
-    until(lambda: bool(read), lambda: read.extend(source.poll(10, 0.1).partitions))
+    until(lambda: bool(read), lambda: read.extend(source.poll(10, 1 << 20, 0.1).partitions))
 
 
 def test_a_member_whose_place_another_has_taken_says_so(broker, source):
@@ -70,4 +70,4 @@ def test_a_member_whose_place_another_has_taken_says_so(broker, source):
     broker.push_errors(Api.CONSUMER_GROUP_HEARTBEAT, [E.FENCED_INSTANCE_ID])
 
     with pytest.raises(TakenOver, match=r"group\.instance\.id"):
-        until(lambda: False, lambda: source.poll(10, 0.1))
+        until(lambda: False, lambda: source.poll(10, 1 << 20, 0.1))

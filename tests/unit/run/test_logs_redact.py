@@ -163,7 +163,7 @@ NAMED = {
 }
 # Keys that come out of a mapping, by the expression that gives it.
 SPREAD = {
-    "self._by_verdict()": {"allowed", "blocked"},
+    "by_verdict(counters)": {"allowed", "blocked"},
     "{str(verdict): since[str(verdict)] for verdict in Verdict}": {"allowed", "blocked"},
     "self._counters.sums()": {"requests", "refused", "ended", "files", "files_refused"},
     "counters.sums()": {"requests", "refused", "ended", "files", "files_refused"},

@@ -26,19 +26,24 @@ class Source:
     """What the loop looks up."""
 
     is_member = True
+    partitions = frozenset({0, 3})
+    waiting = ()
 
     def __init__(self):
         self.asked = []
 
-    def lag(self, deadline):
-        self.asked.append(deadline is not None)
+    def widen(self, width):
+        """As many as there were."""
+
+    def lag(self, _deadline, ask):
+        self.asked.append(bool(ask))
         return {0: 5, 3: 7}
 
 
 @pytest.fixture
 def made():
     out = io.BytesIO()
-    source, session = Source(), SimpleNamespace(reopened=2, queued=0)
+    source, session = Source(), SimpleNamespace(reopened=2, queued=0, width=lambda _: 4)
     follower = SimpleNamespace(corrupt=None, lag_s=1.0, trouble="", index=law.index())
     worker = Worker(source, session, follower, None, Counters(), configure("info", "json", out), pace=Pace())
     return SimpleNamespace(
@@ -50,15 +55,15 @@ def made():
 
 
 def minute(made):
-    made.worker._summed_at -= 60.5
-    made.worker._summarise()
+    made.worker._summary._told_at -= 60.5
+    made.worker._summary.tell()
 
 
 def test_a_minute_is_one_line_with_what_was_done_in_it(made):
     """An operator without Prometheus could not see from the log what a worker does, or would take sums for rates."""
     counters = made.counters
     counters.lags = {0: 5, 3: 7}
-    made.worker._summarise()
+    made.worker._summary.tell()
     for _ in range(2):
         counters.emitted(Counter({Reason.CLEAR: 400, Reason.OPPOSED: 200}), 0.1, 0.1, 0.1)
         counters.position = 1234
