@@ -111,7 +111,7 @@ class Audit:
 
     def damaged(self, error: Corrupt) -> None:
         """Records that could not be read from the broker: what they held is missing from here on."""
-        named = re.search(r"offset (\d+)", str(error))
+        named = re.search(r"offset (\d++)", str(error))
         self._tell(Problem(int(named[1]) if named else self._last + 1, "", str(error)))
 
     def finish(self) -> None:

@@ -27,7 +27,7 @@ _REASON_MAX = 1_000
 _INTEGER_DIGITS_MAX = (
     40  # longer than any number is: kept as text, so that no limit or cost of a conversion is met
 )
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 # A consent lifts, so its last day is over when it is over somewhere on earth.

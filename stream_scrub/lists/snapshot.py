@@ -28,7 +28,7 @@ from stream_scrub.model import RegisterKind
 FORMAT = 2
 MANIFEST = "stream-scrub-snapshot.json"
 _SHA = b',"sha256":"'
-_OURS = re.compile(r"[0-9a-f]{64}\.(numbers|filter)|snapshot-.*\.part")
+_OURS = re.compile(r"[0-9a-f]{64}\.(numbers|filter)|snapshot-[^/]{0,200}\.part")
 _LENGTH = Struct("<Q")  # of the bitmap that follows; 0 after the last one
 # Numbers that are serialised, and words that are written, in one call: it holds the interpreter for 2 ms.
 _PIECE = 500_000

@@ -28,7 +28,7 @@ from stream_scrub.errors import Refused
 from stream_scrub.lists.listed import Change
 from stream_scrub.lists.wire import RULES
 
-_REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?")
+_REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
 _ANY_CHANGE, _ANY_AGE = "allow-change", "allow-older"
 _WAYS: Mapping[str, Change] = {
     "": "full",

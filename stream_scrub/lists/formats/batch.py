@@ -3,14 +3,17 @@
 Numbers are read by the ten thousand, which is several times faster than one at a time, and counted in their order.
 """
 
+from collections import defaultdict
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.index import Numbers
-from stream_scrub.lists.formats.cells import numbers_of
+from stream_scrub.lists.formats.cells import clean, numbers_of
 from stream_scrub.lists.formats.reading import Reading
 
 _SIZE = 10_000
+_CELL_SIGNS_MAX = 250  # no number is longer; what waits here is as short
 NO_END = 0
 
 
@@ -25,11 +28,14 @@ class Batch:
         self._removals_last = removals_last
         self._held: list[Numbers] = []
         self._reading = reading
-        self._own = self._region = region
+        self._region = region
         self._empty()
 
     def _empty(self) -> None:
         self._cells: list[str] = []
+        self._elsewhere: defaultdict[str, list[int]] = defaultdict(
+            list
+        )  # the places of cells, by their region
         self._lines: list[int] = []
         self._ends: list[int] = []
         self._removed: list[bool] = []
@@ -40,11 +46,11 @@ class Batch:
         """One cell and the line that it stands on; a cell without a valid number is a refused line. `end` is in epoch
         seconds UTC, `region` another one than the batch's.
         """
-        region = region or self._own
-        if len(self._cells) >= _SIZE or region != self._region:
+        if len(self._cells) >= _SIZE:
             self._flush()
-            self._region = region
-        self._cells.append(cell)
+        if region and region != self._region:
+            self._elsewhere[region].append(len(self._cells))
+        self._cells.append(cell if len(cell) <= _CELL_SIGNS_MAX else clean(cell)[: _CELL_SIGNS_MAX + 1])
         self._lines.append(line)
         self._ends.append(end)
         self._removed.append(removed)
@@ -63,7 +69,13 @@ class Batch:
     def _flush(self) -> None:
         if not self._cells:
             return
-        numbers, valid = numbers_of(self._cells, self._region)
+        cells = self._cells
+        there = {place: cells[place] for places in self._elsewhere.values() for place in places}
+        numbers, valid = numbers_of(
+            ["" if at in there else cell for at, cell in enumerate(cells)] if there else cells, self._region
+        )
+        for region, places in self._elsewhere.items():
+            numbers[places], valid[places] = numbers_of([there[place] for place in places], region)
         lines = np.array(self._lines, np.int64)
         ends = np.array(self._ends, np.int64)
         removed = np.array(self._removed, bool)

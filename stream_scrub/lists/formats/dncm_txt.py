@@ -19,25 +19,28 @@ from stream_scrub.lists.formats.unpack import ListSource
 
 _REGION = "BE"
 _NAMED, _SURE = 90, 80
-_LINE = re.compile(
-    r"""["']?(?P<number>[+0-9][-+0-9 ./()\xa0]*?)["']?  # a typed number
-        (?:\s*[;,|\t]\s*|\ +)
-        ["']?(?P<day>\d{4}[-/.]?\d{2}[-/.]?\d{2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})
-        (?:[T ]\d{1,2}:\d{2}[0-9:.,Z+ ]*)?["']?[;,|\s]*""",
+_NUMBER = re.compile(r"""["']?(?P<number>[+0-9][-+0-9 ./()\xa0]*+)["']?""", re.ASCII)
+_BETWEEN = re.compile(r"\s++(?:[;,|]\s*+)?|[;,|]\s*+", re.ASCII)
+_DAY = re.compile(
+    r"""["']?(?P<day>\d{4}[-/.]?\d{2}[-/.]?\d{2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})
+        (?:[T ]\d{1,2}:\d{2}[0-9:.,Z+ ]*+)?["']?[;,|\s]*+""",
     re.ASCII | re.VERBOSE,
 )
 _CUT = re.compile(r"[;,|\t]")
 _BELGIAN = re.compile(r"(?:\+|00)?\s?32")
 _HEADER = re.compile(r"[^0-9]{1,80}")
-_LINE_SIGNS_MAX = 200  # what is longer is no number and date
+_LINE_SIGNS_MAX = 200  # a date begins no later
 
 
 def _parted(line: str) -> tuple[str, bool]:
     """The number's part of a line, and whether a date follows it."""
-    found = _LINE.fullmatch(line) if len(line) <= _LINE_SIGNS_MAX else None
-    if found is None:
-        return _CUT.split(line, maxsplit=1)[0], False
-    return found["number"], bool(days(found["day"]))
+    for between in _BETWEEN.finditer(line[:_LINE_SIGNS_MAX]):
+        number = _NUMBER.fullmatch(line, 0, between.start())
+        if number is None:
+            break
+        if day := _DAY.fullmatch(line, between.end()):
+            return number["number"], bool(days(day["day"]))
+    return _CUT.split(line, maxsplit=1)[0], False
 
 
 def _recognise(sample: Sample) -> int:

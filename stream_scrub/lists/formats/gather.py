@@ -23,7 +23,7 @@ class _Piece(NamedTuple):
 
     numbers: Numbers
     ends: Ends | None
-    removed: bool
+    removed: NDArray[np.bool_] | bool = False  # of each, or of all
 
 
 def _no_numbers() -> Numbers:
@@ -47,11 +47,15 @@ class Gathered:
 
     def add(self, numbers: Numbers, ends: Ends | None) -> None:
         """Numbers that the list holds; an end of 0 is none."""
-        self._put(_Piece(numbers, ends if ends is not None and ends.any() else None, removed=False))
+        self._put(_Piece(numbers, ends if ends is not None and ends.any() else None))
 
     def remove(self, numbers: Numbers) -> None:
         """Numbers that the list takes away."""
         self._put(_Piece(numbers, None, removed=True))
+
+    def change(self, numbers: Numbers, removed: NDArray[np.bool_], ends: Ends | None) -> None:
+        """`add` and `remove` in one, where they take turns."""
+        self._put(_Piece(numbers, ends if ends is not None and ends.any() else None, removed))
 
     def span(self, first: int, last: int) -> None:
         """Every number from `first` to `last`, both included."""
@@ -63,7 +67,8 @@ class Gathered:
     def _put(self, piece: _Piece) -> None:
         self._pieces.append(piece)
         self._waiting += len(piece.numbers)
-        if self._waiting >= _FOLD:
+        # Those that end are sorted anew with every fold: half as many at a time and all of it stays in proportion.
+        if self._waiting >= max(_FOLD, len(self.ending) // 2):
             self.fold()
 
     def fold(self) -> None:
@@ -72,7 +77,7 @@ class Gathered:
         if not any(len(piece.numbers) for piece in pieces):
             return
         numbers = np.concatenate([piece.numbers for piece in pieces])
-        if any(piece.removed for piece in pieces):
+        if any(np.any(piece.removed) for piece in pieces):
             self._fold_changes(numbers, pieces)
         elif any(piece.ends is not None for piece in pieces):
             self._fold_added(numbers, _ends_of(pieces))
@@ -98,7 +103,7 @@ class Gathered:
     def _fold_changes(self, numbers: Numbers, pieces: list[_Piece]) -> None:
         """Additions and removals in the file's order: of each number only what follows its last removal counts."""
         ends = _ends_of(pieces)
-        removed = np.concatenate([np.full(len(piece.numbers), piece.removed) for piece in pieces])
+        removed = np.concatenate([np.broadcast_to(piece.removed, len(piece.numbers)) for piece in pieces])
         order = np.argsort(numbers, kind="stable")
         numbers, ends, removed = numbers[order], ends[order], removed[order]
         places = np.arange(len(numbers))

@@ -1,12 +1,14 @@
 """The entries of a JSON list, for the formats whose files are answers of an API: an array, an object with one in it
 (whatever it is called: items, data, content), or JSON lines.
 
-JSON lines are read line by line; an array is held whole, which is why it may have 256 MiB at most. Entries of an array
+JSON lines are read line by line; an array is held whole, which is why it may have 64 MiB at most. Entries of an array
 count as lines.
 """
 
+import io
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -15,8 +17,8 @@ from stream_scrub.lists.formats.reading import BadList, Reading
 from stream_scrub.lists.formats.unpack import LINE_BYTES_MAX, ListSource
 
 _BLOCK = 1 << 20
-_WHOLE_BYTES_MAX = 256 << 20
-_COMMAS_MAX = 16_000_000  # more than an array of that size has when it holds objects; bounds the entries
+_WHOLE_BYTES_MAX = 64 << 20
+_COMMAS_MAX = 2_000_000  # more than an array of that size has when it holds objects; bounds the entries
 _DEPTH = 3  # objects that the array may be within
 _BLANKS_MAX = 1 << 12
 Entry: TypeAlias = bytes | msgspec.Raw
@@ -29,24 +31,29 @@ def entries(source: ListSource, reading: Reading, key: str) -> Iterator[tuple[in
     Blank lines are counted in `reading`. Raises BadList when the file is no JSON, or too large to be held.
     """
     blocks = source.blocks(_BLOCK)
-    head = b""
+    blank, head = 0, b""
     for block in blocks:
-        head += block
-        if head.strip():
+        head = block.lstrip()
+        blank += block.count(b"\n", 0, len(block) - len(head))
+        if head:
             break
-    start = head.lstrip()[:1]
-    if start == b"{":
-        while b"\n" not in head.strip() and len(head) < LINE_BYTES_MAX and (block := next(blocks, b"")):
+    if head[:1] == b"{":
+        while b"\n" not in head and len(head) < LINE_BYTES_MAX and (block := next(blocks, b"")):
             head += block
-        if _is_entry(head.strip().partition(b"\n")[0], key):
-            yield from _lines(head, blocks, reading)
+        if _is_entry(head.partition(b"\n")[0], key):
+            reading.blank += blank
+            yield from _lines(head, blocks, reading, before=blank)
             return
-    if start:
+    if head:
         yield from enumerate(_whole(head, blocks, key), 1)
 
 
 def decoded(entry: Entry, decoder: "msgspec.json.Decoder[T]") -> T | None:
-    """An entry as the decoder's type; None when it is none of these. Bytes that are not UTF-8 are read as Latin-1."""
+    """An entry as the decoder's type; None when it is none of these, or longer than a line may be. Bytes that are not
+    UTF-8 are read as Latin-1.
+    """
+    if memoryview(entry).nbytes > LINE_BYTES_MAX:
+        return None
     try:
         return decoder.decode(entry)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -57,9 +64,9 @@ def decoded(entry: Entry, decoder: "msgspec.json.Decoder[T]") -> T | None:
         return None
 
 
-def only_once(entry: Entry, key: str) -> bool:
-    """Whether a member is there at most once: of two equal ones a decoder takes the last and loses the other."""
-    return len(re.findall(rb'"%s"\s*:' % key.encode(), bytes(entry))) <= 1
+def only_once(entry: Entry, member: "re.Pattern[bytes]") -> bool:
+    """Whether a member, a pattern, is there at most once: of two a decoder takes the last and loses the other."""
+    return len(list(islice(member.finditer(bytes(entry)), 2))) <= 1
 
 
 def _is_entry(line: bytes, key: str) -> bool:
@@ -67,8 +74,10 @@ def _is_entry(line: bytes, key: str) -> bool:
     return members is not None and key in members
 
 
-def _lines(head: bytes, blocks: Iterator[bytes], reading: Reading) -> Iterator[tuple[int, Entry]]:
-    at, rest = 0, head
+def _lines(
+    head: bytes, blocks: Iterator[bytes], reading: Reading, *, before: int
+) -> Iterator[tuple[int, Entry]]:
+    at, rest = before, head
     while True:
         block = next(blocks, b"")
         lines = (rest + block).split(b"\n")
@@ -90,17 +99,18 @@ def _lines(head: bytes, blocks: Iterator[bytes], reading: Reading) -> Iterator[t
 
 
 def _whole(head: bytes, blocks: Iterator[bytes], key: str) -> Sequence[Entry]:
-    held, size, commas = [head], len(head), head.count(b",")
+    held = io.BytesIO()  # which gives what it holds without a copy
+    size = held.write(head)
+    commas = head.count(b",")
     for block in blocks:
-        held.append(block)
-        size += len(block)
+        size += held.write(block)
         commas += block.count(b",")
         if size > _WHOLE_BYTES_MAX or commas > _COMMAS_MAX:
             raise BadList(
                 f"a JSON array of more than {_WHOLE_BYTES_MAX >> 20} MiB, or of too many small entries: save it as"
                 " JSON lines, one entry a line"
             )
-    found = _array(b"".join(held), key, _DEPTH)
+    found = _array(held.getvalue(), key, _DEPTH)
     if found is None:
         raise BadList(
             "JSON without an array of entries in it, or with several: save the entries as JSON lines"
@@ -136,7 +146,7 @@ def _first_sign(content: Entry) -> bytes:
 
 def _place(error: Exception) -> str:
     """Where JSON is broken, and nothing of what stands there."""
-    found = re.search(r"byte (\d+)", str(error))
+    found = re.search(r"byte (\d++)", str(error))
     if found:
         return f"at byte {int(found[1]):,}"
     return "it ends too early" if "truncated" in str(error) else "too deep, or not UTF-8"

@@ -17,7 +17,7 @@ _DAY = re.compile(
     re.ASCII,
 )
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?Z", re.ASCII)
-_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?\s*([AaPp][Mm])?", re.ASCII)
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d++)?)?\s*+([AaPp][Mm])?", re.ASCII)
 _ZONE = re.compile(r"(Z|UTC|GMT)|([+-])(\d{2}):?(\d{2})?", re.ASCII)
 
 

@@ -24,7 +24,8 @@ _LINE_BYTES: Final = 12  # with its end
 _LINE: Final = np.arange(_LINE_BYTES)
 _END: Final = ord("\n")
 _NANP: Final = np.uint64(10_000_000_000)  # calling code 1 before ten digits
-_LOOSE = re.compile(rb'\s*"?\s*(\d{3})\s*"?\s*,\s*"?\s*(\d{7})\s*"?\s*')
+_LOOSE_BYTES_MAX: Final = 64  # quotes and spaces around ten digits and a comma
+_LOOSE = re.compile(rb'\s*+"?+\s*+(\d{3})\s*+"?+\s*+,\s*+"?+\s*+(\d{7})\s*+"?+\s*+')
 # A line as three words, the first sign lowest: digits' high halves are 3, and the comma and the end are themselves.
 _PATTERN = np.frombuffer(b"000,0000000\n", "<u4")
 _DIGIT_OVER = np.frombuffer(
@@ -37,7 +38,7 @@ def _recognise(sample: Sample) -> int:
     lines = [line.encode("utf-8", "surrogateescape") for line in sample.filled]
     if lines and _is_title(lines[0]):
         lines = lines[1:]
-    alike = sum((found := _LOOSE.fullmatch(line)) is not None and found[1] >= b"2" for line in lines)
+    alike = sum((found := _loose(line)) is not None and found[1] >= b"2" for line in lines)
     return _SURE if mostly(alike, len(lines)) else NEVER
 
 
@@ -56,8 +57,10 @@ def _read(source: ListSource, _: Options, reading: Reading) -> None:
         words = _words(raw[starts[alike][:, None] + _LINE])
         wrong = _wrong(words)
         places = alike[~wrong]
-        others = np.setdiff1d(np.arange(len(ends)), places, assume_unique=True)
-        odd, at = _loosely(chunk, others, before, reading)
+        other = ends > starts
+        reading.blank += len(other) - int(other.sum())
+        other[places] = False
+        odd, at = _loosely(chunk, np.flatnonzero(other), before, reading)
         numbers = np.concatenate((_numbers(words[~wrong]), odd))
         places = np.concatenate((places, at))
         order = np.argsort(places)
@@ -101,11 +104,11 @@ def _loosely(
     chunk: bytes, places: NDArray[np.int64], before: int, reading: Reading
 ) -> tuple[Numbers, NDArray[np.int64]]:
     """The lines at these places one by one: their numbers, 0 for none, and which lines of them should have one."""
-    lines = chunk.split(b"\n")
+    lines = chunk.split(b"\n") if len(places) else []
     numbers, kept = [], []
     for place in places.tolist():
         line = lines[place]
-        found = _LOOSE.fullmatch(line)
+        found = _loose(line)
         if found is None and not line.decode("utf-8", "surrogateescape").strip():
             reading.blank += 1
         elif found is None and before + place == 0 and _is_title(line):
@@ -114,6 +117,11 @@ def _loosely(
             numbers.append(0 if found is None else int(_NANP) + int(found[1] + found[2]))
             kept.append(place)
     return np.array(numbers, np.uint64), np.array(kept, np.int64)
+
+
+def _loose(line: bytes) -> "re.Match[bytes] | None":
+    """An area code and a number in a line, with spaces and quotes around each."""
+    return _LOOSE.fullmatch(line) if len(line) <= _LOOSE_BYTES_MAX else None
 
 
 def _is_title(line: bytes) -> bool:

@@ -6,7 +6,9 @@ number, or an element around it, must say whether it was added or deleted; one t
 deletion in a full list. Entries stand for lines: there may be no line ends at all.
 
 Read as a stream in bounded memory. Nothing is fetched or expanded: entity declarations and document types with a subset
-of their own are refused, and so are depths and lengths that no list has.
+of their own are refused, and so are depths, lengths and names that no list has. The parser's own protections, and what
+is written around it, end with entities: it keeps every name that it ever met, whatever prefix makes it another one, and
+looks at a tag that is not whole from its beginning with every block.
 """
 
 import re
@@ -20,10 +22,13 @@ from stream_scrub.lists.formats.reading import BadList, Reading
 from stream_scrub.lists.formats.unpack import ListSource
 
 _SURE, _LIKELY = 95, 80
-_BLOCK = 1 << 18
+_BLOCK = 1 << 14
 _DEPTH_MAX = 32
-_TOKEN_BYTES_MAX = 1 << 22
-_FOREIGN_MAX = 10_000  # elements and attributes that are no list's: the parser keeps their names
+_TOKEN_BYTES_MAX = 1 << 16
+_ATTRIBUTES_MAX = 32  # of an element
+_NAMES_MAX = 200  # different ones, of elements and attributes
+_NAME_SIGNS_MAX = 100
+_FOREIGN_MAX = 10_000  # elements and attributes that are no list's
 _ADDED = frozenset({"a", "add", "adds", "added", "addition", "additions"})
 _DELETED = frozenset(
     {"d", "del", "delete", "deletes", "deleted", "deletion", "deletions", "remove", "removed", "removes"}
@@ -31,16 +36,22 @@ _DELETED = frozenset(
 _SAYING = ("type", "change", "action", "op", "status")  # attributes that may tell an addition from a deletion
 _FULL = frozenset({"", "full", "all"})
 _CHANGES = frozenset({"change", "changes", "delta", "update", "partial", "incremental", "diff"})
-_AREA, _LOCAL, _WHOLE = (re.compile(rf"\d{{{size}}}", re.ASCII) for size in (3, 7, 10))
+_ENTRY = re.compile(rb"<(?:ph|ac)\s[^<>]{0,200}?\bval\s{0,9}=")
+_LIST = re.compile(rb"<list\s[^<>]{0,200}?\blevel\s{0,9}=")
+_AREA, _LOCAL, _WHOLE = (
+    re.compile(r"\d{3}", re.ASCII),
+    re.compile(r"\d{7}", re.ASCII),
+    re.compile(r"\d{10}", re.ASCII),
+)
 
 
 def _recognise(sample: Sample) -> int:
     head = sample.head[: 1 << 12].lstrip()
     if not head.startswith(b"<"):
         return NEVER
-    if re.search(rb"<ph\s[^>]*val\s*=", head) or re.search(rb"<ac\s[^>]*val\s*=", head):
+    if _ENTRY.search(head):
         return _SURE
-    return _LIKELY if re.search(rb"<list\s[^>]*level\s*=", head) else NEVER
+    return _LIKELY if _LIST.search(head) else NEVER
 
 
 def _read(source: ListSource, options: Options, reading: Reading) -> None:  # noqa: ARG001  # always +1
@@ -60,7 +71,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:  # no
             fed += len(block)
             if fed - parser.CurrentByteIndex > _TOKEN_BYTES_MAX:
                 raise BadList(
-                    f"line {parser.CurrentLineNumber}: something longer than {_TOKEN_BYTES_MAX >> 20} MiB"
+                    f"line {parser.CurrentLineNumber}: something longer than {_TOKEN_BYTES_MAX >> 10} KiB"
                 )
         if fed:
             parser.Parse(b"", True)
@@ -100,9 +111,12 @@ class _Elements:
     _entry: int = 0
     _foreign: int = 0
     _around: list[tuple[str, bool | None]] = field(default_factory=list)
+    _names: set[str] = field(default_factory=set)  # as the parser keeps them
 
     def begin(self, name: str, attributes: dict[str, str]) -> None:
         """An element opens. `removed` is inherited from the element around it: None when nobody has said anything."""
+        if not (name in self._names and self._names.issuperset(attributes)):
+            self._meet({name, *attributes})
         name = name.rpartition(":")[2].lower()
         removed = self._around[-1][1] if self._around else None
         if name == "ph":
@@ -130,6 +144,16 @@ class _Elements:
         name, _removed = self._around.pop()
         if name == "ac":
             self._area = ""
+
+    def _meet(self, names: set[str]) -> None:
+        """New names. Raises BadList for more, or for longer ones, than any list has."""
+        self._names |= names
+        if (
+            len(names) > _ATTRIBUTES_MAX
+            or len(self._names) > _NAMES_MAX
+            or max(map(len, names)) > _NAME_SIGNS_MAX
+        ):
+            raise BadList("the XML has more names, or longer ones, than a North American list")
 
     def _begin_area(self, attributes: dict[str, str]) -> None:
         self.met = True

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stream_scrub.lists.formats.cells import clean, numbers_of, numbers_of_lines
 from stream_scrub.lists.formats.format import Format, Options, Sample
 from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.table import Rows, broken, rows_of, separator_of, spoken
+from stream_scrub.lists.formats.table import COLUMNS_MAX, Rows, broken, rows_of, separator_of, spoken
 from stream_scrub.lists.formats.unpack import ListSource, text_of
 from stream_scrub.numbering import normalise
 
@@ -45,6 +45,7 @@ _HEADERS = frozenset(
     }
 )
 _SAMPLE_LINES = 50
+_TOLD_COLUMNS = 20
 _CHUNK_BYTES = 1 << 18  # what the arrays of a chunk stay in the caches for
 
 
@@ -113,6 +114,8 @@ def _column(sample: list[str], separator: str, region: str, wanted: str) -> tupl
         ]
     except csv.Error as error:
         raise broken(1, error) from error
+    if len(rows[0]) > COLUMNS_MAX:
+        raise BadList(f"a row has more than {COLUMNS_MAX:,} columns: this is no list")
     first = [clean(cell).casefold() for cell in rows[0]]
     titled = not any(normalise(clean(cell), region) for cell in rows[0]) and any(
         c.isalpha() for c in "".join(first)
@@ -123,7 +126,11 @@ def _column(sample: list[str], separator: str, region: str, wanted: str) -> tupl
         return int(wanted) - 1, titled
     if wanted:
         if not titled or wanted.casefold() not in first:
-            known = ", ".join(map(_speakable, first)) if titled else "none: the first line is no header"
+            known = (
+                ", ".join(map(_speakable, first[:_TOLD_COLUMNS]))
+                if titled
+                else "none: the first line is no header"
+            )
             raise BadList(f"no column is called {wanted!r}; columns: {known}")
         return first.index(wanted.casefold()), True
     if titled and len(named := [i for i, cell in enumerate(first) if cell in _HEADERS]) == 1:

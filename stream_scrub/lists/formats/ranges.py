@@ -31,13 +31,18 @@ _SURE, _LIKELY = 90, 60
 _DIGITS_MAX = 15  # ITU-T E.164
 _NATIONAL_MAX = 17  # with what is dialled before a national number
 _PREFIX_MIN = 2
-_SPANS_MAX = 100_000  # lines that are no single number
+_SPANS_MAX = (
+    100_000  # lines that are no single number, refused ones included: each takes a hundred numbers' time
+)
 _LINE_SIGNS_MAX = 120
 _TRIES = 12  # typed numbers of one length that are looked up to learn how a prefix is written internationally
 _PATTERN = re.compile(r"(?P<typed>(?:\+|00)?\d{1,17})(?P<any>[xX?]{1,15}|\*{1,15})?", re.ASCII)
 _BOUND = re.compile(r"\+?\d{7,17}", re.ASCII)
 _COLUMNS = re.compile(r"[,;\t|:]")
-_BETWEEN = re.compile(r"\s+-+\s+|\s+to\s+|\s*[\u2013\u2026]\s*|\s*\.\.+\s*|\s*[,;\t|:]\s*", re.IGNORECASE)
+_BETWEEN = re.compile(
+    r"(?<!\s)\s++(?:-++|to)\s++|(?:(?<!\s)\s++)?(?:[\u2013\u2026]|\.\.++|[,;|:])\s*+|(?<!\s)(?=[^\S\t]*+\t)\s++",
+    re.IGNORECASE,
+)
 _PLEASING = str.maketrans("", "", " ()./-\u00a0")  # signs that only please the eye
 
 
@@ -97,7 +102,7 @@ def _kind(line: str) -> str:
 
 
 def _read(source: ListSource, options: Options, reading: Reading) -> None:
-    """Every line's numbers. Raises BadList for more than 100 000 lines that are no single number."""
+    """Every line's numbers. Raises BadList for more than 100 000 lines that hold something else."""
     wide = spans = 0
     single = array.array("Q")
     for at, line in enumerate(source.text(), 1):
@@ -119,8 +124,10 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
         else:
             spans += 1
             _tell(reading, found)
-        if spans > _SPANS_MAX:
-            raise BadList(f"more than {_SPANS_MAX:,} prefixes and ranges: this is a list of something else")
+        if spans + reading.refused > _SPANS_MAX:
+            raise BadList(
+                f"more than {_SPANS_MAX:,} prefixes, ranges and refused lines: this is a list of something else"
+            )
     reading.take(np.array(single, np.uint64))
     reading.described = f"prefixes and ranges: {spans}, numbers: {len(single)}" + (
         f", refused as wider than {SPAN_MAX:,} numbers: {wide}" if wide else ""

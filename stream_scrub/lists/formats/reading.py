@@ -76,14 +76,9 @@ class Reading:
 
     def change_many(self, numbers: Numbers, removed: NDArray[np.bool_], ends: Ends | None = None) -> None:
         """`take` and `remove` in one, where they take turns line by line."""
-        cuts = np.flatnonzero(removed[1:] != removed[:-1]) + 1
-        for first, last in zip([0, *cuts.tolist()], [*cuts.tolist(), len(numbers)], strict=True):
-            if first == last:
-                continue
-            if removed[first]:
-                self.remove(numbers[first:last])
-            else:
-                self.take(numbers[first:last], None if ends is None else ends[first:last])
+        self.taken += len(numbers)
+        self._occurrences += len(numbers)
+        self._gathered.change(numbers, removed, ends)
 
     def span(self, first: int, last: int) -> None:
         """One line that holds every number from `first` to `last`, both included. Raises BadList for too many."""

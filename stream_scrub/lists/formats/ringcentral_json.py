@@ -6,6 +6,8 @@ country is not known here is refused, since its number would be read as another 
 number under any of them is taken.
 """
 
+import re
+
 import msgspec
 
 from stream_scrub.lists.formats import rows
@@ -17,6 +19,7 @@ from stream_scrub.lists.formats.unpack import ListSource
 from stream_scrub.numbering import REGIONS
 
 _KEY = "phone"
+_MEMBER = re.compile(rb'"phone"\s*+:')
 _OTHERS = (b'"dncTagId"', b'"dncTag"', b'"countryCode"')
 _SURE, _LIKELY = 95, 70
 # ISO 3166-1: three letters to two, for the countries that dial out through such platforms.
@@ -64,7 +67,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     decoder = msgspec.json.Decoder(_Entry)
     unknown = 0
     for at, entry in entries(source, reading, _KEY):
-        found = decoded(entry, decoder) if only_once(entry, _KEY) else None
+        found = decoded(entry, decoder) if only_once(entry, _MEMBER) else None
         if found is None:
             batch.refuse(at)
         elif region := _region(found.country, options.region):

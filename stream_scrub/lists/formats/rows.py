@@ -1,16 +1,19 @@
 """Rows of a CSV, each with the line that it begins on, and columns found by the names that people give them."""
 
 import csv
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain, islice
-from typing import IO, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
+from typing import IO, NamedTuple, TypeVar
 
 from stream_scrub.lists.formats.cells import clean
 from stream_scrub.lists.formats.format import Sample
 from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.table import broken, separator_of, spoken
+from stream_scrub.lists.formats.table import COLUMNS_MAX, ROW_SIGNS_MAX, Metered, broken, separator_of, spoken
 
+_T = TypeVar("_T")
 _HEAD = 50  # rows by which columns are told apart
+_HEAD_SIGNS = 1 << 20  # after which there are enough of them
+_TOLD_COLUMNS = 20
 
 
 def words(text: str) -> frozenset[str]:
@@ -45,16 +48,14 @@ class Table:
     """
 
     def __init__(self, text: IO[str], reading: Reading) -> None:
-        lines = list(islice(text, _HEAD))
+        lines = list(_first(text, len))
         separator = separator_of(lines) or ","
         self.spoken = spoken(separator)  # how the columns are separated, for people
-        self._rows = _rows(chain(lines, text), separator, reading)
-        self.head = list(islice(self._rows, _HEAD))
-
-    @property
-    def width(self) -> int:
-        """The most columns that one of the first rows has."""
-        return max((len(row.cells) for row in self.head), default=0)
+        self._rows = _rows(Metered(chain(lines, text), ROW_SIGNS_MAX), separator, reading)
+        self.head = list(_first(self._rows, lambda row: sum(map(len, row.cells)) + len(row.cells)))
+        self.width = max((len(row.cells) for row in self.head), default=0)  # the most columns of these
+        if self.width > COLUMNS_MAX:
+            raise BadList(f"a row has more than {COLUMNS_MAX:,} columns: this is no list")
 
     def titles(self) -> list[str]:
         """The first row as names of columns, if it were a header."""
@@ -76,11 +77,22 @@ class Table:
         return rows
 
 
-def _rows(lines: Iterable[str], separator: str, reading: Reading) -> Iterator[Row]:
+def _first(of: Iterator[_T], signs: Callable[[_T], int]) -> Iterator[_T]:
+    """The first 50, or fewer of more than a million signs."""
+    total = 0
+    for count, each in enumerate(of, 1):
+        yield each
+        total += signs(each)
+        if count == _HEAD or total > _HEAD_SIGNS:
+            return
+
+
+def _rows(lines: Metered, separator: str, reading: Reading) -> Iterator[Row]:
     rows = csv.reader(lines, delimiter=separator, strict=True)
     begins = 1
     try:
         for cells in rows:
+            lines.signs = 0
             if any(map(str.strip, cells)):
                 yield Row(begins, cells)
             else:
@@ -105,9 +117,10 @@ def sample_rows(sample: Sample) -> list[list[str]]:
     """The sample's rows, for `recognise`; none where it is no CSV."""
     lines = sample.filled
     try:
-        return list(csv.reader(lines, delimiter=separator_of(lines) or ",", strict=True))
+        rows = list(csv.reader(lines, delimiter=separator_of(lines) or ",", strict=True))
     except csv.Error:
         return []
+    return rows if max(map(len, rows), default=0) <= COLUMNS_MAX else []
 
 
 def sample_titles(sample: Sample) -> list[str]:
@@ -130,7 +143,7 @@ def place_of(wanted: str, titles: Sequence[str], width: int) -> int:
         raise BadList(f"column {wanted} was asked for, but the list has {width}")
     if (found := find(titles, {title(wanted)})) is not None:
         return found
-    known = ", ".join(map(speakable, titles)) or "none: the first line is no header"
+    known = ", ".join(map(speakable, titles[:_TOLD_COLUMNS])) or "none: the first line is no header"
     raise BadList(f"no column is called {wanted!r}; columns: {known}")
 
 

@@ -8,7 +8,10 @@ from typing import NamedTuple
 from stream_scrub.lists.formats.reading import BadList
 
 SEPARATORS = ";,\t|"
+ROW_SIGNS_MAX = 1 << 20  # of a row with line ends in its cells: as long as one line may be
+COLUMNS_MAX = 1_000
 _BATCH = 2_000  # rows; the more of them are kept at once, the longer Python's collector looks at them
+_BATCH_SIGNS = 2 << 20  # of which the cells of one or two signs take twenty times the memory
 
 
 class Rows(NamedTuple):
@@ -16,6 +19,26 @@ class Rows(NamedTuple):
 
     starts: Sequence[int]
     cells: list[list[str]]
+
+
+class Metered:
+    """Lines on their way into a csv.reader, whose rows may have any number of them. `signs` are those of the lines given
+    since the caller last set it to 0, and more than `most` raise BadList.
+    """
+
+    def __init__(self, lines: Iterable[str], most: int) -> None:
+        self._lines, self._most = lines, most
+        self.signs = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.signs += len(line)
+            if self.signs > self._most:
+                raise BadList(
+                    f"a row is longer than {ROW_SIGNS_MAX >> 20} MiB: this is no list of rows, or a quote that is never"
+                    " closed"
+                )
+            yield line
 
 
 def separator_of(sample: list[str]) -> str | None:
@@ -48,12 +71,17 @@ def spoken(separator: str) -> str:
 
 def rows_of(lines: Iterable[str], separator: str) -> Iterator[Rows]:
     """The rows, some thousand at a time, of lines that each have their end. Raises BadList for CSV that is broken."""
-    reader = csv.reader(lines, delimiter=separator)
+    metered = Metered(lines, _BATCH_SIGNS + ROW_SIGNS_MAX)
+    reader = csv.reader(metered, delimiter=separator)
     started = 1  # the line that the next row starts on
     while True:
         cells: list[list[str]] = []
+        metered.signs = 0
         try:
-            cells.extend(islice(reader, _BATCH))  # what came before an error is kept in it
+            for row in islice(reader, _BATCH):  # what came before an error is kept
+                cells.append(row)
+                if metered.signs > _BATCH_SIGNS:
+                    break
         except csv.Error as error:
             raise broken(started + sum(map(_lines, cells)), error) from error
         if not cells:

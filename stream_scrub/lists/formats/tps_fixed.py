@@ -17,7 +17,7 @@ from stream_scrub.lists.formats.unpack import ListSource
 _REGION = "GB"
 _SURE = 90
 _HALVES = re.compile(r"(?=.{12}$)0[1-9]\d{1,3} {0,4}\d{5,7}", re.ASCII)
-_PADDED = re.compile(r"(?=.{12}$)0[1-9]\d{7,10} *", re.ASCII)
+_PADDED = re.compile(r"(?=.{12}$)0[1-9]\d{7,10} *+", re.ASCII)
 
 
 def _recognise(sample: Sample) -> int:

@@ -7,38 +7,41 @@ the longest line and the block size, whatever the file unpacks to.
 import codecs
 import gzip
 import io
-import lzma
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, cast
+from zipfile import ZipInfo
 
 from stream_scrub.lists.formats.reading import BadList
+from stream_scrub.lists.formats.zipped import BROKEN, DOCUMENT, Zip
 
 HEAD_BYTES = 1 << 16
-LINE_BYTES_MAX = 4 << 20  # of a format that has lines; far beyond any line with a number in it
+LINE_BYTES_MAX = 1 << 20  # of a format that has lines; far beyond any line with a number in it
 _CHUNK_BYTES = 1 << 18
-_EXPANSION_MAX = 300  # times its size that an archive may unpack to; lists pack 4 to 20 times smaller
-_EXPANSION_FREE = 1 << 28  # bytes that are never too many
-_MEMBERS_MAX = 2000
-_LEFT_BEHIND = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_EXPANSION_MAX = 100  # times its size that an archive may unpack to; lists pack 4 to 20 times smaller
+_EXPANSION_FREE = 1 << 26  # bytes that are never too many
 _OLE = b"\xd0\xcf\x11\xe0"  # the beginning of .xls and .doc files
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_BROKEN = (
-    *(EOFError, OSError, zlib.error, lzma.LZMAError),
-    *(NotImplementedError, RuntimeError),  # a packing unknown here, a password
-    *(
-        zipfile.BadZipFile,
-        ValueError,
-        IndexError,
-        struct.error,
-    ),  # a name that is no text, a size that cannot be
-)
+
+
+class _Unpacked:
+    """Counts the bytes that a list's file unpacks to, all its files together."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._most = max(_EXPANSION_FREE, _EXPANSION_MAX * size)
+        self._total = 0
+
+    def add(self, count: int, *, will_be: int = 0) -> None:
+        """So many more, and `will_be` as a file says of itself. Raises BadList for too many."""
+        self._total += count
+        if self._total + will_be > self._most:
+            raise BadList(
+                f"{self._path}: it unpacks to more than {_EXPANSION_MAX} times its size: this is no list"
+            )
 
 
 class ListSource:
@@ -202,12 +205,13 @@ def open_list(path: Path, progress: Callable[[int], None] = lambda _: None) -> I
         except OSError as error:
             raise BadList(f"{path}: {error.strerror or error}") from error
         if magic == _OLE:
-            raise BadList(_document(path))
+            raise BadList(f"{path}: {DOCUMENT}")
+        unpacked = _Unpacked(path, size)
         if magic.startswith(b"PK\x03\x04") or magic == b"PK\x05\x06":
-            packed = _zipped(raw, path, size)
+            packed = _zipped(raw, path, unpacked)
         else:
             gzipped = magic.startswith(b"\x1f\x8b")
-            member = _member(path, path.name, size, HEAD_BYTES, lambda: _single(raw, gzipped=gzipped))
+            member = _member(path, path.name, unpacked, HEAD_BYTES, lambda: _single(raw, gzipped=gzipped))
             packed = Packed("gzip" if gzipped else "", (member,))
         counted.told = True
         yield packed
@@ -223,53 +227,39 @@ def _single(raw: "io.BufferedReader[_Counted]", *, gzipped: bool) -> Iterator[IO
         yield raw
 
 
-def _zipped(raw: "io.BufferedReader[_Counted]", path: Path, size: int) -> Packed:
+def _zipped(raw: "io.BufferedReader[_Counted]", path: Path, unpacked: _Unpacked) -> Packed:
     try:
-        archive = zipfile.ZipFile(raw)
-        held = sorted(filter(_is_list, archive.infolist()), key=lambda info: info.filename)
-    except _BROKEN as error:
+        archive = Zip(raw)
+    except BROKEN as error:
         raise _broken(path, error) from error
-    if any(info.filename == "[Content_Types].xml" for info in held):
-        raise BadList(_document(path))
-    if not 1 <= len(held) <= _MEMBERS_MAX:
-        raise BadList(f"{path}: the zip holds {len(held)} files; a list is 1 to {_MEMBERS_MAX}")
-    if any(info.file_size > _most(size) for info in held):
-        raise _too_much(path)
+    except BadList as error:
+        raise BadList(f"{path}: {error}") from error
+    held = archive.held
+    unpacked.add(0, will_be=sum(info.file_size for info in held))
     head = HEAD_BYTES if len(held) <= 16 else HEAD_BYTES >> 4
 
-    def opener(info: zipfile.ZipInfo) -> Callable[[], AbstractContextManager[IO[bytes]]]:
+    def opener(info: ZipInfo) -> Callable[[], AbstractContextManager[IO[bytes]]]:
         return lambda: archive.open(info)
 
-    return Packed("zip", tuple(_member(path, info.filename, size, head, opener(info)) for info in held))
-
-
-def _is_list(info: zipfile.ZipInfo) -> bool:
-    """Not a folder, nor what a desktop leaves in archives by itself."""
-    parts = PurePosixPath(info.filename).parts
-    return not (
-        info.is_dir()
-        or not parts
-        or "__MACOSX" in parts
-        or parts[-1] in _LEFT_BEHIND
-        or parts[-1].startswith("._")
-    )
+    return Packed("zip", tuple(_member(path, info.filename, unpacked, head, opener(info)) for info in held))
 
 
 def _member(
-    path: Path, name: str, size: int, head_bytes: int, opened: Callable[[], AbstractContextManager[IO[bytes]]]
+    path: Path,
+    name: str,
+    unpacked: _Unpacked,
+    head_bytes: int,
+    opened: Callable[[], AbstractContextManager[IO[bytes]]],
 ) -> Member:
     """One file, its head read and its source made."""
 
     def packed_blocks(block: int) -> Iterator[bytes]:
-        total = 0
         try:
             with opened() as file:
                 while read := file.read(block):
-                    total += len(read)
-                    if total > _most(size):
-                        raise _too_much(path)
+                    unpacked.add(len(read))
                     yield read
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _broken(path, error) from error
 
     start = next(packed_blocks(head_bytes), b"")
@@ -317,19 +307,6 @@ def _encoding(head: bytes, *, whole: bool) -> str:
     except UnicodeDecodeError:
         return "Latin-1"
     return "UTF-8"
-
-
-def _most(size: int) -> int:
-    """Bytes that a file of so many may unpack to."""
-    return max(_EXPANSION_FREE, _EXPANSION_MAX * size)
-
-
-def _too_much(path: Path) -> BadList:
-    return BadList(f"{path}: it unpacks to more than {_EXPANSION_MAX} times its size: this is no list")
-
-
-def _document(path: Path) -> str:
-    return f"{path}: a spreadsheet or another office document: save its sheet as CSV"
 
 
 def _broken(path: Path, error: Exception) -> BadList:

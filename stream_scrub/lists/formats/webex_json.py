@@ -4,6 +4,8 @@ Source: Webex Contact Center's DNC Management API, `DncEntryResponse`: phoneNumb
 are an array, stand within an object as a page of answers does, or are JSON lines.
 """
 
+import re
+
 import msgspec
 
 from stream_scrub.lists.formats.batch import Batch
@@ -13,6 +15,7 @@ from stream_scrub.lists.formats.reading import Reading
 from stream_scrub.lists.formats.unpack import ListSource
 
 _KEY = "phoneNumber"
+_MEMBER = re.compile(rb'"phoneNumber"\s*+:')
 _OTHERS = (b'"addedDate"', b'"addedBy"', b'"lastModified"', b'"source"')
 _SURE, _LIKELY = 95, 80
 
@@ -32,7 +35,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     batch = Batch(reading, options.region)
     decoder = msgspec.json.Decoder(_Entry)
     for at, entry in entries(source, reading, _KEY):
-        found = decoded(entry, decoder) if only_once(entry, _KEY) else None
+        found = decoded(entry, decoder) if only_once(entry, _MEMBER) else None
         batch.put(found.phone if found is not None else "", at)
     batch.close()
     reading.described = "JSON entries with a phoneNumber"

@@ -136,7 +136,11 @@ FULL = "<list type='full' level='ac' val='416'><ac val='416'>{}</ac></list>"
         (b"<contacts/>", "no North American list"),
         (b"<list type='wat'/>", "neither full nor change"),
         (b"<a>" * 40, "deep"),
-        (b"<list><x " + b" ".join(b"a%d='1'" % n for n in range(20_000)) + b"/></list>", "holds much"),
+        (b"<list>" + b"<x a='1'/>" * 6_000 + b"</list>", "holds much"),
+        (b"<list><x " + b" ".join(b"a%d='1'" % n for n in range(40)) + b"/></list>", "more names"),
+        (b"<list>" + b"".join(b"<x%d:ph val='1'/>" % n for n in range(300)) + b"</list>", "more names"),
+        (b"<list " + b"x" * 200 + b"='1'/>", "longer ones"),
+        (b"<list>" + b"<ph val='" + b" " * 100_000 + b"'/></list>", "longer than 64 KiB"),
     ],
 )
 def test_xml_that_is_no_list_is_refused_and_says_why(content, says, tmp_path):
@@ -222,5 +226,5 @@ def test_something_without_an_end_is_refused_early():
         while True:
             yield b"x" * (1 << 20)
 
-    with pytest.raises(BadList, match="longer than 4 MiB"):
+    with pytest.raises(BadList, match="longer than 64 KiB"):
         nanp_xml.FORMAT.read(ListSource(blocks, "x.xml"), Options("US", NOW), Reading())

@@ -47,7 +47,6 @@ PACKED = {
     ),
     "zip": (zipped(("list.txt", LINES)), "zip, UTF-8, one number a line"),
     "zip, stored": (zipped(("list.txt", LINES), how=zipfile.ZIP_STORED), "zip, UTF-8, one number a line"),
-    "zip, lzma": (zipped(("list.txt", LINES), how=zipfile.ZIP_LZMA), "zip, UTF-8, one number a line"),
     "zip with a folder": (zipped(("a/", ""), ("a/list.txt", LINES)), "zip, UTF-8, one number a line"),
     "semicolons": (
         b"nom;tel\nRose;0612345678\nMax;06 11 11 11 11\nBo;+33622222222\n",
