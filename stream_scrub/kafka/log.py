@@ -25,6 +25,10 @@ _CONFIRM_EVERY_S = 0.5
 _CONFIRM_TIMEOUT_S = 5.0
 _LEADERS_TIMEOUT_S = 1.0
 _FETCH_RECORDS = 200
+_DAMAGED = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG})
+_DAMAGED_MAX = (
+    3  # fetches in a row whose bytes are not what was written: what lies on the disk so is so each time
+)
 
 
 class KafkaLogReader:
@@ -51,6 +55,7 @@ class KafkaLogReader:
             self._consumer.list_topics(topic, timeout=_LEADERS_TIMEOUT_S)
         self._assigned = False
         self._next = 0
+        self._damaged = 0
         self._confirmed = float("-inf")
         self._mark: tuple[float, int] | None = None
         self._complete_at: float | None = None
@@ -70,11 +75,14 @@ class KafkaLogReader:
                 if record.offset >= self._next:  # else it was returned before: see `_assign`
                     records.append(record)
                     self._next = record.offset + 1
+                    self._damaged = 0
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._next = max(self._next, message.offset() or 0)
             else:
                 self._fetch_again()
-                if records:
+                damaged = error.code() in _DAMAGED
+                self._damaged = self._damaged + 1 if damaged else 0
+                if records or (damaged and self._damaged <= _DAMAGED_MAX):
                     return records, False
                 raise translate(error, f"following {self._partition.topic}")
         try:

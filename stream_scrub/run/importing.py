@@ -150,6 +150,7 @@ def run(
     stage("opening the log", 0, 0)
     with wiring.topics(settings, log) as there:
         preflight.need(there, settings, "import")
+        preflight.need_log(there, settings)
     ownership.leave_to_daemon(settings, order.register, log)
     kinds, replay, nbytes = kinds_of(settings), Replay(keep_ends=True), 0
     while True:

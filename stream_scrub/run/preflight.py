@@ -1,5 +1,6 @@
 """What must be there before a worker, a publisher or an import begins: the rights, and the topics as they must be."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
@@ -33,6 +34,19 @@ def need(there: Topics, settings: Settings, role: Role) -> None:
         user = settings.kafka.client.get("sasl.username", "")
         who = f"user {user}" if user else "this client"
         raise Refused(f"{who} has no right {' nor '.join(lacking)}: see Rights in docs/operator.md")
+
+
+def need_log(there: Topics, settings: Settings, also: Sequence[str] = ()) -> None:
+    """See that the log is there and as it must be, and that the topics of the roles `also` are there. Raises Refused,
+    naming all that is wrong; Unavailable.
+    """
+    names, roles = settings.topics.model_dump(), ("log", *also)
+    found = there.describe([names[role] for role in roles], Deadline.after(wiring.ASK_S))
+    states = {state.role: state for state in plan(names, found, 1)}
+    wrong = [f"{names[role]} is missing" for role in roles if states[role].state == "missing"]
+    wrong += [f"{names['log']}: {difference}" for difference in states["log"].differences]
+    if wrong:
+        raise Refused(f"topic {'; '.join(wrong)}: see `stream-scrub topics`")
 
 
 def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:

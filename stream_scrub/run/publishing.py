@@ -31,7 +31,6 @@ from stream_scrub.errors import (
     Uncertain,
 )
 from stream_scrub.kafka.requests import Note, Requests
-from stream_scrub.kafka.topics import plan
 from stream_scrub.lists.ends import ended
 from stream_scrub.lists.lifts import Oppositions, recall
 from stream_scrub.lists.orders import Wanted, families, family, take
@@ -165,19 +164,9 @@ class Publisher:
                 return
 
     def _need_topics(self) -> None:
-        names = self._settings.topics.model_dump()
         with wiring.topics(self._settings, self._log) as there:
             preflight.need(there, self._settings, "publish")
-            found = there.describe(
-                [names[role] for role in ("log", "requests", "refused")], Deadline.after(_BEGIN_S)
-            )
-        states = {state.role: state for state in plan(names, found, 1)}
-        missing = [names[role] for role in ("log", "requests", "refused") if states[role].state == "missing"]
-        if missing or states["log"].differences:
-            wrong = [f"{name} is missing" for name in missing] + [
-                f"{names['log']}: {d}" for d in states["log"].differences
-            ]
-            raise Refused(f"topic {'; '.join(wrong)}: see `stream-scrub topics`")
+            preflight.need_log(there, self._settings, ("requests", "refused"))
 
     def _begin(self) -> None:
         """Fence every older publisher, say so, and only then look at what is on the log and what was read."""

@@ -30,6 +30,15 @@ class OnKafka(Publisher):
         super().__init__(Log(), **more)
         self.writer = writer(bootstrap, topic)
 
+    def put(self, *arguments, **more):
+        """As Publisher's; what was committed can be read a moment later, when its markers are written."""
+        made = super().put(*arguments, **more)
+        deadline = Deadline.after(20)
+        while self.replay.index.position < made.position:
+            assert not deadline.passed, "what was published cannot be read"
+            self.catch_up()
+        return made
+
     def restart(self, start="latest-full") -> None:
         self.replay = begin(self._reader, Deadline.after(20), start=start, keep_ends=True)
         self.catch_up()
@@ -89,6 +98,25 @@ def test_a_record_with_a_header_that_is_no_utf_8_is_corrupt(log):
     rawheaders.produce(*log, b"x", b"list", [(b"part", b"adds"), (b"h\xff", b"")])
     with pytest.raises(Corrupt, match="offset"):
         whole(log, "beginning")
+
+
+def test_bytes_that_a_network_damaged_are_fetched_again(log, proxy):
+    """Every worker behind that network would hold for a corrupt log until somebody restarts it."""
+    publisher = OnKafka(*log)
+    publisher.import_list("list", {33_612_000_001: 0})
+    publisher.import_list("list", {33_612_000_001: 0, 33_612_000_002: 0})
+    behind = reader(proxy.bootstrap, log[1])
+    for times in (2, 1000):
+        proxy.damage(b'"format"', times=times)
+        behind.seek(0)
+        if times == 2:
+            found = replay_to_end(behind, Deadline.after(20))
+            assert proxy.harmed == times
+            assert set(found.registers["list"].numbers) == {33_612_000_001, 33_612_000_002}
+        else:
+            with pytest.raises(Corrupt, match="damaged"):
+                replay_to_end(behind, Deadline.after(20))
+    behind.close()
 
 
 def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):

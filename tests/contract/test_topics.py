@@ -14,7 +14,7 @@ from stream_scrub.kafka.translate import translate
 from stream_scrub.model import Deadline
 from tests.conftest import started
 from tests.kafka.broker import Kafka
-from tests.support.worker import wait_until
+from tests.support.worker import environment, run, wait_until
 
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
 PASSWORDS = {"admin": "a-word", "worker": "w-word"}
@@ -87,7 +87,7 @@ def guarded() -> Iterator[Kafka]:
     """A private Kafka with two users and no rights but the admin's."""
     users = " ".join(f'user_{name}="{word}"' for name, word in PASSWORDS.items())
     properties = {
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT,PROXIED:PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN",
         "sasl.mechanism.inter.broker.protocol": "PLAIN",
         "listener.name.plaintext.plain.sasl.jaas.config": f'{JAAS} username="admin" password="a-word" {users};',
@@ -154,3 +154,13 @@ def test_a_wrong_password_is_told_apart_from_a_broker_that_is_away(guarded: Kafk
     assert [line["event"] for line in lines] == ["broker turns us away"]
     assert "_AUTHENTICATION" in lines[0]["why"]
     assert "wrong" not in str(lines)
+
+
+def test_a_log_that_takes_no_whole_part_is_refused_before_a_list_is_read_into_it(kafka, topic, tmp_path):
+    """A large list would be given up at its first part, with the broker's word for it, at every try."""
+    kept = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": "500000"}
+    env = environment(kafka.bootstrap, {"log": topic("log", config=kept)})
+    (tmp_path / "list.txt").write_text("+33612345678\n")
+    done = run(["lists", "import", str(tmp_path / "list.txt"), "--register", "internal"], env)
+    assert done.returncode == 1
+    assert "max.message.bytes is 500000, should be at least 1048588" in " ".join(done.stderr.split())

@@ -217,6 +217,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._listeners: list[socket.socket] = []
         self._connections: set[_Connection] = set()
+        self._damages: list[bytes] = []
+        self.harmed = 0
         self._to_brokers, self._to_clients = _Pace(), _Pace()
 
     @property
@@ -281,11 +283,17 @@ class Proxy:
         """From now on the link carries so much each way, all connections together; None: as much as it can."""
         self._to_brokers.bytes_per_s = self._to_clients.bytes_per_s = bytes_per_s
 
+    def damage(self, text: bytes, *, times: int = 1) -> None:
+        """Flip a bit of this text in so many of the answers that hold it, as memory does on a bad day; `harmed` counts
+        them."""
+        self._damages += [text] * times
+
     def heal(self) -> None:
         """No more faults. What is held back stays so until it is released."""
         with self._lock:
             for fault in self._faults:
                 fault.times = 0
+            self._damages.clear()
         self.throttle(None)
 
     def cut_all(self) -> None:
@@ -313,6 +321,16 @@ class Proxy:
 
     def to_client(self, client: socket.socket, data: bytes) -> None:
         _send(client, data, self._to_clients)
+
+    def damaged(self, answer: bytes) -> bytes:
+        """The answer as it arrives."""
+        with self._lock:
+            for text in self._damages:
+                if text in answer:
+                    self._damages.remove(text)
+                    self.harmed += 1
+                    return answer.replace(text, bytes([text[0] ^ 1]) + text[1:], 1)
+        return answer
 
     def forget(self, connection: "_Connection") -> None:
         with self._lock:
@@ -392,7 +410,7 @@ class _Connection:
                 return
             if late is not None and late.cut:
                 continue  # nobody is there to hear it
-            self._proxy.to_client(self._client, struct.pack(">i", len(frame)) + frame)
+            self._proxy.to_client(self._client, struct.pack(">i", len(frame)) + self._proxy.damaged(frame))
 
 
 def _frame(source: socket.socket) -> bytes | None:

@@ -45,6 +45,7 @@ def reader(client):
     made = KafkaLogReader.__new__(KafkaLogReader)
     made._partition, made._consumer = TopicPartition("log", 0), client
     made._next, made._confirmed, made._assigned = 0, float("-inf"), True
+    made._damaged = 0
     made._asking, made._mark, made._complete_at = Client(end=0), None, None
     return made
 
@@ -75,6 +76,20 @@ def test_records_outlive_an_error_behind_them_and_what_follows_is_fetched_again(
     client.fetches = [[fetched(0, KafkaError._AUTO_OFFSET_RESET)]]
     with pytest.raises(Corrupt):
         made.read(0)
+
+
+def test_a_damaged_batch_is_fetched_again_before_the_log_counts_as_corrupt():
+    """One bit that flipped on the way would make every worker hold until somebody restarts it."""
+    client = Client([fetched(0)], end=2)
+    made = reader(client)
+    for again in range(7):  # three in a row, a record, and three in a row
+        bad = again not in (3, 7)
+        client.fetches = [[fetched(again // 4, KafkaError._BAD_MSG if bad else None)], []]
+        assert offsets(made.read(0)) == ([] if bad else [0], False), again
+    client.fetches = [[fetched(1, KafkaError._BAD_MSG)], []]
+    with pytest.raises(Corrupt, match="damaged"):
+        made.read(0)
+    assert client.assigned[-1] == (0, 1)
 
 
 def test_a_record_that_was_returned_is_not_returned_again():

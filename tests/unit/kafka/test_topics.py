@@ -11,7 +11,12 @@ from stream_scrub.kafka.topics import STAMP_ROOM, Described, Topics, doubts, pla
 from stream_scrub.model import Deadline
 
 NAMES = {role: role for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")}
-LOG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+LOG = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "max.message.bytes": "1048588",
+}
 
 
 def found(**changed: Described | None) -> dict[str, Described]:
@@ -76,6 +81,11 @@ def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
             "cleanup.policy is compact, should be delete",
         ),
         (
+            "log",
+            Described(1, LOG | {"max.message.bytes": "500000"}),
+            "max.message.bytes is 500000, should be at least 1048588",
+        ),
+        (
             "allowed",
             Described(6, {"max.message.bytes": "1000000"}),
             "max.message.bytes is 1000000, should be at least 1016384",
@@ -137,6 +147,13 @@ def test_bounds_are_made_only_where_the_brokers_know_them():
         (blocked,) = [each for each in planned if each.role == "blocked"]
         bounds = {name: value for name, value in blocked.config.items() if "timestamp" in name}
         assert bounds == expected
+
+
+def test_a_log_with_small_records_stops_publishers_and_no_worker():
+    """A worker that only reads would not start, for a list that it could not even be given."""
+    planned = plan(NAMES, found(log=Described(1, LOG | {"max.message.bytes": "500000"})), 1)
+
+    assert record_limit(planned) == 2_000_000
 
 
 def test_settings_that_may_not_be_read_are_no_difference():

@@ -60,6 +60,7 @@ def log(monkeypatch):
     monkeypatch.setattr(importing.wiring, "log_writer", log_writer)
     monkeypatch.setattr(importing.wiring, "topics", lambda *_: nullcontext())
     monkeypatch.setattr(importing.preflight, "need", lambda *_: None)
+    monkeypatch.setattr(importing.preflight, "need_log", lambda *_: None)
     monkeypatch.setattr(importing.ownership, "leave_to_daemon", lambda *_: None)
     monkeypatch.setattr(importing.archiving, "keep_rules", lambda *_: None)
     made.replayed = lambda: replayed(None, None, keep_ends=True)
