@@ -204,6 +204,7 @@ class Lists(_Section):
     max_change: Annotated[float, Field(ge=0)] = 0.1
     max_change_of: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shares)] = ()
     full_every: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
+    max_scopes: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
     start: Literal["latest-full", "beginning"] = "latest-full"
     registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = (
         "internal",

@@ -8,7 +8,7 @@ to another may simply be taken again.
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,30 @@ class Turned(NamedTuple):
     request: Request
     reason: Refusal
     taken: int = 0
+
+
+_SCOPE_CHARS_MAX = 100
+
+
+@dataclass(slots=True)
+class Scopes:
+    """The scopes that there are, `known`, and how many there may be at most: whoever may write requests makes one by
+    naming it, and each costs every worker memory and every batch time."""
+
+    known: set[str] = field(default_factory=set)
+    most: int = 20_000
+    refused: int = 0
+
+    def takes(self, register: str) -> bool:
+        """Whether requests may be about a register, by its scope; which is known from then on."""
+        scope = register.partition("@")[2]
+        if not scope or scope in self.known:
+            return True
+        if len(self.known) >= self.most or len(scope) > _SCOPE_CHARS_MAX:
+            self.refused += 1
+            return False
+        self.known.add(scope)
+        return True
 
 
 @dataclass(slots=True)
@@ -66,11 +90,13 @@ def take(
     told: Callable[[str], Mapping[int, int]],
     said: Oppositions,
     holds: Callable[[str, int], bool],
+    scopes: Scopes,
 ) -> tuple[dict[str, Wanted], list[Turned]]:
     """What these requests ask of each register, and those that were turned away; in their topic's order.
 
     `told(register)` says by partition the offset up to which the register's seals have the requests already. `said` is
     what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
+    An opposition whose scope is one too many is one to everybody: it protects whom it came from, and is told.
     """
     wanted: dict[str, Wanted] = {}
     turned = []
@@ -86,7 +112,12 @@ def take(
         if isinstance(order, Refusal):
             turned.append(Turned(request, order))
             continue
-        if order.refused:
+        if not all(scopes.takes(change.register) for change in order.changes):
+            order = _to_everybody(order)
+            turned.append(
+                Turned(request, Refusal.TOO_MANY_SCOPES, len(order.numbers) if order.changes else 0)
+            )
+        elif order.refused:
             turned.append(Turned(request, Refusal.INVALID_NUMBER, len(order.numbers)))
         said.add(request, order)
         superseded: set[int] = set()
@@ -105,6 +136,13 @@ def take(
         if superseded:
             turned.append(Turned(request, Refusal.SUPERSEDED, len(order.numbers) - len(superseded)))
     return wanted, turned
+
+
+def _to_everybody(order: Order) -> Order:
+    """What an order adds to scoped registers of opposition, to the unscoped ones; and nothing else."""
+    opposing = [change for change in order.changes if change.held and change.kind is RegisterKind.DENY]
+    changes = tuple(change._replace(register=family(change.register)) for change in opposing)
+    return replace(order, changes=changes)
 
 
 def in_order(requests: Iterable[Request]) -> Iterator[Request]:

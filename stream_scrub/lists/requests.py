@@ -49,6 +49,7 @@ class Refusal(StrEnum):
     INVALID_AFTER_OPT_OUT = "invalid-after-opt-out"
     NO_REASON = "no-reason"
     TOO_LARGE = "too-large"
+    TOO_MANY_SCOPES = "too-many-scopes"
     SUPERSEDED = "superseded"
 
 

@@ -33,7 +33,7 @@ from stream_scrub.errors import (
 from stream_scrub.kafka.requests import Note, Requests
 from stream_scrub.lists.ends import ended
 from stream_scrub.lists.lifts import Oppositions, recall
-from stream_scrub.lists.orders import Wanted, families, family, take
+from stream_scrub.lists.orders import Scopes, Wanted, families, family, take
 from stream_scrub.lists.requests import OWN, Terms
 from stream_scrub.lists.wire import Cursor, Source
 from stream_scrub.model import Deadline, RegisterKind, Request
@@ -109,6 +109,7 @@ class Publisher:
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
         self._topic_id = ""
         self._said: Oppositions | None = None
+        self._room, self._scoped = Scopes(most=settings.lists.max_scopes), 0
         self._beat = 0
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
         self._taken = 0
@@ -236,7 +237,9 @@ class Publisher:
         self._counters.beat()
         for each in self._own:
             self._desk.ready(each)
-        wanted, turned = take(batch, self._terms(now), self._told, self._recalled(now), self._holds)
+        wanted, turned = take(
+            batch, self._terms(now), self._told, self._recalled(now), self._holds, self._scopes()
+        )
         consumed: dict[int, int] = {}
         for request in batch:
             consumed[request.partition] = max(consumed.get(request.partition, 0), request.offset + 1)
@@ -245,6 +248,11 @@ class Publisher:
             self._desk.publish([self._made(name, wanted[name], now) for name in group])
         last = [self._made(name, wanted[name], now) for name in groups[-1]] if groups else []
         self._commit(consumed, last, [told_why(each, slim=self._slim) for each in turned])
+        if self._room.refused:
+            self._log.warning(
+                "no room for more scopes", requests=self._room.refused, max_scopes=self._room.most
+            )
+            self._room.refused = 0
         at = time.time()
         self._counters.answered(
             len(batch), len(turned), (at - each.timestamp_ms / 1000 for each in batch if each.timestamp_ms)
@@ -263,6 +271,14 @@ class Publisher:
             with wiring.reading(self._settings, self._log) as reader:
                 self._said = recall(reader, self._terms(now), Deadline.after(_BEGIN_S))
         return self._said
+
+    def _scopes(self) -> Scopes:
+        """The scopes on the log, looked through again when there are more registers than before."""
+        registers = self._desk.replay.index.registers
+        if len(registers) != self._scoped:
+            self._scoped = len(registers)
+            self._room.known |= {name.partition("@")[2] for name in registers} - {""}
+        return self._room
 
     def _holds(self, register: str, number: int) -> bool:
         held = self._desk.replay.index.registers.get(register)

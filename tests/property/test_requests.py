@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from stream_scrub.lists.lifts import Oppositions, recall
-from stream_scrub.lists.orders import families, in_order, take
+from stream_scrub.lists.orders import Scopes, families, in_order, take
 from stream_scrub.lists.publish import records_of
 from stream_scrub.lists.requests import Order, Refusal, Terms, read
 from stream_scrub.lists.wire import Cursor, Source
@@ -59,7 +59,7 @@ def test_any_members_come_to_an_order_or_a_refusal(kind, members):
     order = read(value, TERMS)
     assert isinstance(order, Order | Refusal)
     wanted, turned = take(
-        [Request(0, 7, 0, None, value)], TERMS, lambda _: {}, Oppositions(), lambda *_: False
+        [Request(0, 7, 0, None, value)], TERMS, lambda _: {}, Oppositions(), lambda *_: False, Scopes()
     )
     assert bool(wanted) == isinstance(order, Order) and len(turned) == (not wanted or order.refused > 0)
     assert all(asked.upto == {0: 8} and len(asked.lines) == 1 for asked in wanted.values())
@@ -116,7 +116,7 @@ class Office:
 
     def answer(self, batch: list[Request], crash: int) -> None:
         """One batch; dies before the transaction of that number."""
-        wanted, turned = take(batch, TERMS, self.told, self.said, self.holds)
+        wanted, turned = take(batch, TERMS, self.told, self.said, self.holds, Scopes())
         groups = families(wanted, lambda name: wanted[name].kind)
         for at, group in enumerate(groups or [[]]):
             if at == crash:

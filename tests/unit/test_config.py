@@ -70,6 +70,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "max_change": 0.1,
             "max_change_of": [],
             "full_every": 1000,
+            "max_scopes": 20_000,
             "start": "latest-full",
             "registers": ["internal", "consent"],
             "ends": "all",

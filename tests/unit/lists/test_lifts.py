@@ -7,7 +7,7 @@ import pytest
 
 from stream_scrub.lists import diff
 from stream_scrub.lists.lifts import Oppositions, recall
-from stream_scrub.lists.orders import take
+from stream_scrub.lists.orders import Scopes, take
 from stream_scrub.lists.requests import Refusal
 from stream_scrub.lists.wire import request_line
 from stream_scrub.model import Deadline, Request
@@ -38,12 +38,13 @@ class Desk:
 
     def __init__(self, numbers_max=1000):
         self.said = Oppositions(numbers_max)
+        self.scopes = Scopes(most=2)
         self.held = {}
         self.turned = []
 
     def take(self, *batch):
         wanted, turned = take(
-            batch, TERMS, lambda _: {}, self.said, lambda name, n: n in self.held.get(name, ())
+            batch, TERMS, lambda _: {}, self.said, lambda name, n: n in self.held.get(name, ()), self.scopes
         )
         self.turned += [(each.reason, each.taken) for each in turned]
         for name, asks in wanted.items():
@@ -143,3 +144,30 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
     assert {number for _, number in part._of} < {number for _, number in whole._of}
     assert part.floor_ms >= records[5].timestamp_ms
     assert whole._of["internal", 33612345612] == (T + 2, 1)
+
+
+def test_an_opposition_whose_scope_is_one_too_many_is_one_to_everybody():
+    """Whoever writes requests would fill every worker's memory; or, at the bound, opt-outs would be lost."""
+    desk = Desk()
+    for at, scope in enumerate(("a", "b", "a", "c", "B ")):
+        desk.take(asked("opt-out", 0, at, scope=scope, number=f"+336123456{10 + at}"))
+
+    assert desk.held == {
+        "internal@a": {33612345610, 33612345612},
+        "internal@b": {33612345611, 33612345614},
+        "internal": {33612345613},
+    }
+    assert desk.turned == [(Refusal.TOO_MANY_SCOPES, 1)]
+
+
+def test_what_a_scope_too_many_would_lift_is_not_lifted():
+    """A consent to one caller would become one to all."""
+    desk = Desk().take(asked("opt-out", scope="a"), asked("opt-out", 0, 1, scope="b"), asked("opt-out", 0, 2))
+    before = {name: set(numbers) for name, numbers in desk.held.items()}
+
+    desk.take(asked("consent", 0, 3, T + 9, scope="c"), asked("correction", 0, 4, T + 9, scope="x" * 101))
+    assert desk.held == before and desk.turned == [(Refusal.TOO_MANY_SCOPES, 0)] * 2
+    desk.take(asked("withdrawal", 0, 5, T + 9, scope="c"), asked("opt-out", 0, 6, scope="x" * 101))
+    assert desk.held == before and desk.turned[2:] == [(Refusal.TOO_MANY_SCOPES, 1)] * 2
+    desk.take(asked("consent", 0, 7, T + 9, scope="a"))
+    assert desk.held["internal@a"] == set() and desk.held["consent@a"] == {NUMBER}
