@@ -1,10 +1,11 @@
-"""The nouns. Frozen, no I/O; every room may import this and `errors`, nothing here imports a room."""
+"""The nouns. Frozen, no I/O; every room may import this, `errors` and `clock`, nothing here imports a room."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+from stream_scrub import clock
 
 Header = tuple[str, bytes | None]
 
@@ -88,7 +89,7 @@ class LogReader(Protocol):
         ...
 
     def complete_at(self) -> float | None:
-        """The latest moment (`time.monotonic`) of which it is known that all that was on the log then has ended, and
+        """The latest moment (`clock.elapsed`) of which it is known that all that was on the log then has ended, and
         been returned by `read` if it was committed. An open transaction is on the log and cannot be read, nor can what
         was committed behind it. None while no such moment is known.
 
@@ -137,15 +138,15 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """A deadline that many seconds from now on the monotonic clock."""
-        return cls(time.monotonic() + seconds)
+        """A deadline that many seconds from now on `clock.elapsed`."""
+        return cls(clock.elapsed() + seconds)
 
     def left(self, at_most: float | None = None) -> float:
         """Seconds left, never negative, capped by `at_most`."""
-        left = max(0.0, self.at - time.monotonic())
+        left = max(0.0, self.at - clock.elapsed())
         return left if at_most is None else min(left, at_most)
 
     @property
     def passed(self) -> bool:
         """Whether it is too late."""
-        return time.monotonic() >= self.at
+        return clock.elapsed() >= self.at

@@ -1,6 +1,5 @@
 """The opposition log on Kafka, as `lists` follows it through the protocol of `model`."""
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +14,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from stream_scrub import clock
 from stream_scrub.errors import ScrubError
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.options import asking_options
@@ -104,7 +104,7 @@ class KafkaLogReader:
         self._consumer.assign([TopicPartition(self._partition.topic, self._partition.partition, offset)])
 
     def _at_end(self, *, moved: bool) -> bool:
-        now = time.monotonic()
+        now = clock.elapsed()
         if now - self._confirmed < _CONFIRM_EVERY_S and not moved:
             return False
         if self._next < self.bounds()[1]:
@@ -127,7 +127,7 @@ class KafkaLogReader:
         transaction follows on the other there may never be a moment at which none is open.
         """
         if self._mark is None or self._reached():
-            asked_at = time.monotonic()
+            asked_at = clock.elapsed()
             self._mark = asked_at, self._written()
             self._reached()
         return self._complete_at

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
+from stream_scrub import clock
 from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.lists.begin import Start, begin
@@ -118,7 +119,7 @@ class Follower:
     def lag_s(self) -> float | None:
         """Seconds since the moment of which this follower knows all that was on the log; None before the first one.
         It grows while a transaction is open on the log: nobody can read what is committed behind that."""
-        return None if self._confirmed_at is None else time.monotonic() - self._confirmed_at
+        return None if self._confirmed_at is None else clock.elapsed() - self._confirmed_at
 
     @property
     def rules(self) -> Rules:
@@ -135,7 +136,7 @@ class Follower:
         if lag is None or lag > index_lag_max_s:
             if self.trouble:
                 raise StaleIndex("log-unreachable", f"the opposition log cannot be followed: {self.trouble}")
-            if self._read_at is not None and time.monotonic() - self._read_at <= index_lag_max_s:
+            if self._read_at is not None and clock.elapsed() - self._read_at <= index_lag_max_s:
                 raise StaleIndex("log-open", _open_for(lag))
             if lag is None:
                 raise StaleIndex("log-behind", "the opposition log is being read for the first time")
@@ -185,7 +186,7 @@ class Follower:
             self._on_swap(kept.index, time.perf_counter() - started, 0.0)
 
     def _step(self, reader: LogReader) -> None:
-        asked_at = time.monotonic()
+        asked_at = clock.elapsed()
         records, at_end = reader.read(0.1)
         if records:
             self._take(records)
@@ -226,8 +227,8 @@ class Follower:
         if offset is None:
             self._unsealed_since = None
         elif self._unsealed_since is None:
-            self._unsealed_since = time.monotonic()
-        elif time.monotonic() - self._unsealed_since > UNSEALED_MAX_S:
+            self._unsealed_since = clock.elapsed()
+        elif clock.elapsed() - self._unsealed_since > UNSEALED_MAX_S:
             raise Corrupt(f"log offset {offset}: parts without a seal for more than {UNSEALED_MAX_S:.0f} s")
 
     def _tell(self, text: str) -> None:

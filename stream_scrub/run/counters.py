@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from stream_scrub import clock
 from stream_scrub.errors import (
     Corrupt,
     Migrated,
@@ -173,7 +174,7 @@ class Counters(Pulse):
             if self.holding == cause:
                 return False
             self._end_hold()
-            self.holding, self.held_since = cause, time.monotonic()
+            self.holding, self.held_since = cause, clock.elapsed()
             return True
 
     def resume(self) -> float:
@@ -182,7 +183,7 @@ class Counters(Pulse):
             return self._end_hold()
 
     def _end_hold(self) -> float:
-        held_s = time.monotonic() - self.held_since
+        held_s = clock.elapsed() - self.held_since
         if self.holding:
             self.held_s[self.holding] = self.held_s.get(self.holding, 0.0) + held_s
         self.holding = ""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from stream_scrub import clock
 from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, TakenOver, Unavailable
 from stream_scrub.index import Register
@@ -112,11 +113,11 @@ class Desk:
     def ready(self, name: str) -> None:
         """What `base` says of that register is then what a delta may be made against. Raises Lent too."""
         mine = family(name)
-        if time.monotonic() < self._lent_until.get(mine, 0.0):
+        if clock.elapsed() < self._lent_until.get(mine, 0.0):
             raise Lent(f"somebody else publishes {mine} just now")
         if mine not in self._own and mine not in self._borrowed:
             writer = wiring.log_writer(self._settings, mine, self._log)
-            self._borrowed[mine] = _Borrowed(writer, time.monotonic())
+            self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
             self.read_on()
         deadline = Deadline.after(_REACH_S)
         while self.replay.index.position < self._upto:
@@ -169,7 +170,7 @@ class Desk:
         if made:
             self._counters.published([each.base.name for each in made], time.perf_counter() - started)
         if borrowed is not None:
-            borrowed.used_at = time.monotonic()
+            borrowed.used_at = clock.elapsed()
         self._upto = max(self._upto, position)
         if writer.is_for_much:
             self._reopen(mine)
@@ -188,7 +189,7 @@ class Desk:
         if mine in self._own:
             self._own[mine] = writer
         else:
-            self._borrowed[mine] = _Borrowed(writer, time.monotonic())
+            self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
         self.read_on()
 
     def _need_same(self, made: Sequence[Made]) -> None:
@@ -200,7 +201,7 @@ class Desk:
 
     def give_back(self) -> None:
         """Close the writers that were not needed for a while."""
-        now = time.monotonic()
+        now = clock.elapsed()
         self._give_back([name for name, each in self._borrowed.items() if now - each.used_at > _IDLE_S])
 
     def _give_back(self, families: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from prometheus_client.process_collector import ProcessCollector
 
-from stream_scrub import __version__
+from stream_scrub import __version__, clock
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index, Register
 from stream_scrub.kafka.native import librdkafka_version
@@ -86,7 +86,7 @@ class OfWorker(_Common):
         figures, counters = Figures(), self.counters
         self._put_process(figures)
         with counters.lock:
-            _put_counters(figures, counters, time.monotonic())
+            _put_counters(figures, counters, clock.elapsed())
         figures.put(metrics.LOG_LAG, seconds_or_nan(None if self._follower is None else self._follower.lag_s))
         if self._follower is not None and self._rulebook is not None:
             self._put_registers(figures, self._follower.index, self._rulebook)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
+from stream_scrub import clock
 from stream_scrub.errors import (
     Migrated,
     ScrubError,
@@ -254,7 +255,7 @@ class Worker:
         counters, started = self._counters, time.perf_counter()
         counters.beat()
         counters.read += len(fetched.messages)
-        known_at = time.monotonic() - (self._follower.lag_s or 0.0)  # of this index, or of one before it
+        known_at = clock.elapsed() - (self._follower.lag_s or 0.0)  # of this index, or of one before it
         index = self._usable()
         batch = self._scrub(fetched, index)
         if len(batch.values) < len(fetched.messages):
@@ -292,7 +293,7 @@ class Worker:
             self._usable()
         except StaleIndex as stale:
             raise Migrated(f"the batch is not committed: {stale}") from stale
-        age_s = time.monotonic() - known_at
+        age_s = clock.elapsed() - known_at
         if index is not self._follower.index and age_s > self._pace.index_lag_max_s:
             raise Migrated(f"the batch is not committed: it was judged by an index of {age_s:.0f} s ago")
 

@@ -5,6 +5,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.model import Header, LogRecord
 
@@ -118,7 +119,7 @@ class Reader:
             return self._complete_at
         if self._mark is not None:
             self._complete_at = self._mark[0]
-        self._mark = time.monotonic(), self.log.end
+        self._mark = clock.elapsed(), self.log.end
         if self._next >= self._mark[1]:
             self._complete_at = self._mark[0]
         return self._complete_at

@@ -1,10 +1,9 @@
 """The log's reader when something fails after records were fetched: the client's position has moved on by then."""
 
-import time
-
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.kafka.log import KafkaLogReader
 
@@ -116,7 +115,7 @@ def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read():
     assert made.complete_at() is None or made._next == 0
     made.read(0)
     made._asking.end = 5
-    begun = time.monotonic()
+    begun = clock.elapsed()
     empty_log_at = made.complete_at()
     assert empty_log_at is not None and empty_log_at <= begun, "nothing was on it when it was asked first"
 
@@ -125,7 +124,7 @@ def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read():
     assert made.complete_at() == empty_log_at and made._asking.asked == asked, "five are not read yet"
     made.read(0)
     known_at = made.complete_at()
-    assert begun <= known_at < time.monotonic(), "all of the five, and not of the nine"
+    assert begun <= known_at < clock.elapsed(), "all of the five, and not of the nine"
     assert made._asking.asked == asked + 1
 
     made._asking.end = None

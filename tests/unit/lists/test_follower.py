@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from pyroaring import BitMap64
 
+from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Refused, StaleIndex, Unavailable
 from stream_scrub.index import Register
 from stream_scrub.lists import diff, follow
@@ -66,6 +67,23 @@ def cause(follower, lag=LAG):
 def test_before_it_has_read_anything_no_index_is_usable():
     """A worker would allow everybody in its first second."""
     assert cause(Follower(lambda: Reader(Log()))) == "log-behind"
+
+
+def test_a_machine_that_slept_does_not_take_its_old_index_for_fresh(monkeypatch):
+    """A laptop or a virtual machine that wakes would allow whoever opposed while it slept, until it has looked at the log."""
+    log = Log()
+    put(log, [1, 2])
+    follower = Follower(lambda: Reader(log))
+    follower.start()
+    until(lambda: cause(follower) == "usable")
+    follower.stop()
+    follower._started = False  # as before its thread runs again
+    monotonic, slept = time.monotonic(), clock.elapsed() + 3600
+    monkeypatch.setattr(clock, "elapsed", lambda: slept)
+
+    assert cause(follower) == "log-behind"
+    assert follower.lag_s > 3599
+    assert time.monotonic() - monotonic < 60, "which stood still meanwhile"
 
 
 def test_an_empty_log_is_no_list(following):

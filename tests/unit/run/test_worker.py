@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stream_scrub import model
+from stream_scrub import clock as elapsing
 from stream_scrub.errors import Migrated, StaleIndex, Unavailable
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.headers import Headers
@@ -168,7 +168,7 @@ class Scrubber:
 def slow(made, monkeypatch):
     """A worker whose scrubber is slow, and all that it emits, commits and puts back."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(model.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(elapsing, "elapsed", lambda: clock.now)
     records = [SimpleNamespace(timestamp=lambda: (0, 0), key=lambda: b"") for _ in range(5)]
     fetched = Fetched(records, [0] * 5, Headers([None] * 5, []), [b"%d" % at for at in range(5)])
     source, session, worker = made.source, made.worker._session, made.worker

@@ -1,0 +1,36 @@
+"""The clock that ages go by."""
+
+import ast
+import time
+from pathlib import Path
+
+from stream_scrub import clock
+from stream_scrub.model import Deadline
+
+PACKAGE = Path(clock.__file__).parent
+# Modules whose ages and deadlines the world outside has a part in.
+WORLDLY = ("model.py", "kafka/log.py", "lists/follow.py", "run/desk.py")
+
+
+def test_it_goes_on_while_a_machine_sleeps():
+    """Ages would stand still on a suspended machine, and an hour-old index be fresh when it wakes."""
+    assert clock._GOES_ON == time.CLOCK_BOOTTIME
+    first = clock.elapsed()
+    assert first <= clock.elapsed()
+    assert abs(first - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60
+
+
+def test_deadlines_go_by_it(monkeypatch):
+    """A commit would wait for its full time after a sleep in which its broker ended the transaction."""
+    deadline = Deadline.after(10)
+    assert 9 < deadline.left() <= 10 and not deadline.passed
+    later = clock.elapsed() + 11
+    monkeypatch.setattr(clock, "elapsed", lambda: later)
+    assert deadline.passed and deadline.left() == 0
+
+
+def test_nothing_worldly_goes_by_a_clock_that_stops():
+    """One age more, counted by the other clock, and a machine that slept would trust what it knew before."""
+    for name in WORLDLY:
+        tree = ast.parse((PACKAGE / name).read_bytes())
+        assert not [node for node in ast.walk(tree) if getattr(node, "attr", "") == "monotonic"], name
