@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.clientlog import ClientLog
 from stream_scrub.kafka.native import Kind, Property, contradiction, objection, properties
 
@@ -265,7 +266,7 @@ def publisher_options(
         **producer,
         "message.max.bytes": 16
         << 20,  # a refused request goes out as it came in; the broker has the last word
-        "transactional.id": f"scrub-publish-{log_topic}-{register.partition('@')[0]}",
+        "transactional.id": transactional_ids.of_publisher(log_topic, register),
         "transaction.timeout.ms": publish_timeout_ms(nbytes),
     }
 

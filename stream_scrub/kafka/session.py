@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream_scrub.errors import ScrubError, Unavailable, Uncertain
+from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
 from stream_scrub.kafka.translate import cause_of, translate
@@ -70,14 +71,12 @@ class Session:
         Raises Unavailable (try again: also while the coordinator still ends the old transaction), Refused.
         """
         self._drop()
+        touched = (*self._topics, GROUP_OFFSETS)  # offsets are part of the transaction
+        if self.reopened < 0:
+            transactional_ids.end_former(self._options, touched, self._caller, deadline)
         producer = Producer(self._options)
-        wait_for_leaders(
-            producer, (*self._topics, GROUP_OFFSETS), deadline
-        )  # offsets are part of the transaction
-        try:
-            self._bounded("opening", producer.init_transactions, deadline)
-        except KafkaException as error:
-            raise translate(error, f"opening the session {self._options['transactional.id']}") from error
+        wait_for_leaders(producer, touched, deadline)
+        transactional_ids.take_over(producer, self._caller, self._options["transactional.id"], deadline)
         self._producer = producer
         self._shaken = False
         self.reopened += 1

@@ -14,6 +14,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message,
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
 from stream_scrub.errors import ScrubError, TakenOver, Unavailable, Uncertain
+from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
 from stream_scrub.kafka.options import publish_timeout_ms
@@ -54,17 +55,11 @@ class KafkaLogWriter:
         self._timeout_ms = int(options["transaction.timeout.ms"])
         self._commit_s = self._timeout_ms / 1000 + _LATE_S
         self._caller = Caller()
-        self._producer = Producer(options)
         touched = (topic, *also, *([GROUP_OFFSETS] if also else []))
+        transactional_ids.end_former(options, touched, self._caller, deadline)
+        self._producer = Producer(options)
         wait_for_leaders(self._producer, touched, deadline)
-        while True:
-            try:
-                self._bounded("opening", self._producer.init_transactions, deadline.left(5.0))
-                break
-            except KafkaException as error:
-                if not error.args[0].retriable() or deadline.passed:
-                    raise translate(error, f"opening the session {options['transactional.id']}") from error
-                time.sleep(0.1)
+        transactional_ids.take_over(self._producer, self._caller, options["transactional.id"], deadline)
 
     def wait_for_others(self, deadline: Deadline) -> None:
         """Return when what is on the log now can be read: to be called before the register is looked at. Raises

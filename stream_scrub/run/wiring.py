@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
-from stream_scrub.kafka import clientlog, options
+from stream_scrub.kafka import clientlog, options, transactional_ids
 from stream_scrub.kafka.log import KafkaLogReader
 from stream_scrub.kafka.requests import Requests
 from stream_scrub.kafka.sample import last_values
@@ -261,7 +261,7 @@ def worker(
             kafka.bootstrap_servers,
             kafka.client,
             kafka.producer,
-            transactional_id=f"scrub-{settings.worker.group_id}-{identity}",
+            transactional_id=transactional_ids.of_worker(settings.worker.group_id, identity),
             max_bytes=record_limit,
             logs=of_producer,
         ),

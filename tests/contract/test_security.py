@@ -51,9 +51,9 @@ WRITES = {
 }
 # Of whom, by prefix: nobody begins a transaction of somebody else. Publishers and imports share the registers.
 SESSIONS = {
-    WORKER: "scrub-stream-scrub-w1",
-    PUBLISHER: "scrub-publish-opposition.log-internal",
-    IMPORTER: "scrub-publish-opposition.log-bloctel",
+    WORKER: "scrub-stream-scrub-w1.w12",
+    PUBLISHER: "scrub-publish-opposition.log-internal.p14",
+    IMPORTER: "scrub-publish-opposition.log-bloctel.p14",
 }
 PUBLISHES = {PUBLISHER, IMPORTER}
 PUBLISHER_GROUP = {"lists__requests_group": "stream-scrub-publisher"}

@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from stream_scrub.errors import TakenOver, Unavailable
 from stream_scrub.kafka import options
@@ -69,6 +70,35 @@ def test_it_is_open_only_when_nothing_of_its_register_is_hidden(log):
     writer(log, "internal").close()
     assert time.monotonic() - started < 15
     assert len(list(read_all(*log))) == 1
+
+
+def test_registers_and_logs_of_one_spelling_together_have_publishers_of_their_own(kafka, topic):
+    """Two companies on one Kafka would put each other's publisher out of work whenever either publishes."""
+    name = topic("log", config=LONG)
+    longer = f"{name}-in"
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic(longer, 1)])[longer].result(20)
+    first = writer((kafka.bootstrap, name), "in-house")
+    second = writer((kafka.bootstrap, longer), "house")
+    first.publish([record("in-house", 1)])
+    second.publish([record("house", 1)])
+    first.close()
+    second.close()
+
+
+def test_what_a_release_left_open_under_the_name_before_is_ended(log):
+    """After an upgrade everybody's readers would wait for the old release's last transaction until it times out."""
+    made = options.publisher_options(log[0], {}, {}, log_topic=log[1], register="list", logs=None)
+    name = {"transactional.id": f"scrub-publish-{log[1]}-list", "transaction.timeout.ms": 600_000}
+    before = Producer({**made, **name})
+    before.init_transactions(20)
+    before.begin_transaction()
+    before.produce(log[1], b"x", b"list", 0)
+    before.flush(10)
+    writer(log, "list").publish([record("list", 1)])
+    assert [message.value() for message in read_all(*log)] == [b"x"], "once, and not what was left open"
+    with pytest.raises(KafkaException, match="fenced"):
+        before.commit_transaction(10)
 
 
 def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
