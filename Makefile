@@ -14,7 +14,7 @@ SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 .venv: $(VENV)/.made
 
 # Hash-pinned, then the project itself without its index-resolved dependencies: what runs is exactly what was locked.
-$(VENV)/.made: requirements/dev.txt pyproject.toml $(wildcard native/*.toml native/*.pyx)
+$(VENV)/.made: requirements/dev.txt pyproject.toml $(wildcard native/*.toml native/*.pyx) native/plugin.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "stream_scrub needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
@@ -70,4 +70,4 @@ lock:
 	printf '%s\n' cython hatchling setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt - -o requirements/build.txt
 
 clean:
-	rm -rf .venv dist build native/build native/*.egg-info native/*.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs
+	rm -rf .venv dist build native/build native/*.egg-info native/stream_scrub_native.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs

@@ -25,7 +25,7 @@ from tests.support.proxy import Proxy
 
 ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 NO_KAFKA = "no real Kafka"
-REAL = {"kafka", "own_kafka", "proxy", "topic"}
+REAL = {"kafka", "own_kafka", "before_proxy", "proxy", "topic"}
 # What is built once a checkout, on a slow machine with an empty cache; pytest-timeout counts it to the first that asks.
 BUILT, BUILD_S = {"kustomize", "compose_reader"}, 900
 
@@ -131,7 +131,7 @@ def own_kafka(_module_kafka: Kafka) -> Iterator[Kafka]:
 
 
 @pytest.fixture(scope="session")
-def _before_proxy(kafka: Kafka) -> Iterator[Kafka]:
+def before_proxy(kafka: Kafka) -> Iterator[Kafka]:
     """The shared Kafka, or, where that one was given and knows of no proxy, another."""
     if kafka.ours:
         yield kafka
@@ -142,10 +142,10 @@ def _before_proxy(kafka: Kafka) -> Iterator[Kafka]:
 
 
 @pytest.fixture
-def proxy(_before_proxy: Kafka) -> Iterator[Proxy]:
+def proxy(before_proxy: Kafka) -> Iterator[Proxy]:
     """A real Kafka behind a proxy: `proxy.bootstrap` for whoever is to feel the network's faults, `proxy.behind` for whoever
     must see the truth."""
-    with Proxy(_before_proxy.proxied, _before_proxy.bootstrap) as before:
+    with Proxy(before_proxy.proxied, before_proxy.bootstrap) as before:
         yield before
 
 

@@ -258,7 +258,7 @@ LOOP = [
     ),
     Panel(
         "Producers made anew",
-        "After a commit without an answer, or a shaken connection, a new producer takes over. A few when a broker restarts.",
+        "After a commit without an answer, or when one of its requests may come late, a new producer takes over. A few when a broker restarts; without the extension also at each commit that takes 80 ms or more.",
         {"{{worker}}": rate("stream_scrub_producer_sessions_total", "worker")},
         unit="ops",
     ),

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from confluent_kafka import KafkaException, Producer
+
 from stream_scrub.errors import Uncertain
 
 Result = TypeVar("Result")
@@ -44,6 +46,20 @@ class Caller:
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]  # what the function returned
+
+    def flush(self, doing: str, producer: Producer, timeout_s: float) -> int:
+        """Write what was produced; how many records were not delivered in time. Raises KafkaException, Uncertain.
+
+        When the client fails for good while it flushes, the binding calls the reports with that very exception set, and
+        what comes out is a SystemError with the truth as its cause.
+        """
+        try:
+            return self.call(doing, producer.flush, timeout_s=timeout_s)
+        except SystemError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, KafkaException):
+                cause = cause.__cause__
+            raise (error if cause is None else cause) from None
 
     def close(self) -> None:
         """End the thread when it is idle."""

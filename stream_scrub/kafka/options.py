@@ -11,6 +11,7 @@ from typing import Any
 from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.clientlog import ClientLog
 from stream_scrub.kafka.native import Kind, Property, contradiction, objection, properties
+from stream_scrub.kafka.repeats import BACKOFF_MS
 
 Properties = Mapping[str, Any]
 
@@ -37,6 +38,7 @@ _FETCH: dict[str, Any] = {
 }
 _PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
+    "retry.backoff.ms": BACKOFF_MS,  # by it is known that a call has repeated nothing (`repeats`)
     "compression.type": "lz4",
     "linger.ms": 5,
     "batch.size": _BATCH_BYTES,
@@ -44,6 +46,7 @@ _PRODUCER: dict[str, Any] = {
 }
 
 _IN_ORDER = "exactly-once and the order of keys rest on it"
+_REPEATED = "by the time of a call it is known that the client has sent no request a second time"
 _REFUSED = {
     "bootstrap.servers": "set [kafka] bootstrap_servers",
     "metadata.broker.list": "set [kafka] bootstrap_servers",
@@ -68,6 +71,9 @@ _REFUSED = {
     "partition.assignment.strategy": 'mixing strategies in a group loses partitions: set [kafka] group_protocol = "consumer" for the broker\'s own',
     "group.protocol": "set [kafka] group_protocol",
     "enable.partition.eof": "the follower tells the log's end by it",
+    "retry.backoff.ms": _REPEATED,
+    "retry.backoff.max.ms": _REPEATED,
+    "plugin.library.paths": "what it names is code, which would run inside this process",
     "message.max.bytes": "it follows from the topics' max.message.bytes",
     "allow.auto.create.topics": "`stream-scrub topics` creates them as they must be",
 }
@@ -261,8 +267,6 @@ def publisher_options(
         **_base(bootstrap, client, logs),
         "statistics.interval.ms": 0,
         **_PRODUCER,
-        # Right after a commit the broker still writes its markers and refuses the next transaction: ask again soon.
-        "retry.backoff.ms": 20,
         **producer,
         "message.max.bytes": 16
         << 20,  # a refused request goes out as it came in; the broker has the last word

@@ -15,17 +15,16 @@ from stream_scrub.errors import ScrubError, Unavailable, Uncertain
 from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
-from stream_scrub.kafka.translate import cause_of, translate
+from stream_scrub.kafka.repeats import Repeats, watched
+from stream_scrub.kafka.translate import PURGED, cause_of, translate
 from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
 REOPEN_S = 10.0
-_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
-_SHAKING = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class Took(NamedTuple):
-    """Seconds that sending the offsets and committing took."""
+    """Seconds that sending the offsets took, and everything else of a commit."""
 
     offsets_s: float
     commit_s: float
@@ -34,8 +33,8 @@ class Took(NamedTuple):
 class Session:
     """One transactional id's producer, through as many lives as it needs.
 
-    `options` are a producer's properties; the session adds its own `error_cb`. `denied` tells the topic that the client's
-    log said a transaction may not be written to (`clientlog.ClientLog.denied`). One thread.
+    `options` are a producer's properties. `denied` tells the topic that the client's log said a transaction may not be
+    written to (`clientlog.ClientLog.denied`). One thread.
     """
 
     def __init__(
@@ -46,23 +45,15 @@ class Session:
         denied: Callable[[], str] = lambda: "",
     ) -> None:
         self._denied = denied
-        self._told = options.get("error_cb")
-        self._options = {**options, "error_cb": self._on_error}
+        self._options = options
         self._topics = (blocked_topic, allowed_topic)
         self._caller = Caller()
         self._producer: Producer | None = None
+        self._repeats = Repeats(None, 0.0)
         self._in_transaction = False
-        self._shaken = False
         self._reports_wanted = False
         self._first_report: tuple[KafkaError, str] | None = None
         self.reopened = -1
-
-    def _on_error(self, error: KafkaError) -> None:
-        """Served from poll, flush and commit. A connection that broke may have broken around an EndTxn."""
-        if error.code() in _SHAKING:
-            self._shaken = True
-        if self._told is not None:
-            self._told(error)
 
     def open(self, deadline: Deadline) -> None:
         """Make a producer and take over the transactional id: aborts what an earlier life left open (it may have been
@@ -74,11 +65,10 @@ class Session:
         touched = (*self._topics, GROUP_OFFSETS)  # offsets are part of the transaction
         if self.reopened < 0:
             transactional_ids.end_former(self._options, touched, self._caller, deadline)
-        producer = Producer(self._options)
+        producer, repeats = watched(self._options)
         wait_for_leaders(producer, touched, deadline)
         transactional_ids.take_over(producer, self._caller, self._options["transactional.id"], deadline)
-        self._producer = producer
-        self._shaken = False
+        self._producer, self._repeats = producer, repeats
         self.reopened += 1
 
     def emit(
@@ -95,9 +85,7 @@ class Session:
 
         Raises Migrated, Uncertain, TooLarge, Unavailable, Refused; then nothing of it will be readable.
         """
-        if self._shaken:
-            # librdkafka retries an EndTxn over a new connection by itself; until KIP-890 reaches it, a delayed first
-            # copy could still end a later transaction. A new producer epoch makes that copy worthless.
+        if self._repeats.possible:  # else a late request of the last transaction could end this one
             self.open(Deadline.after(REOPEN_S))
         producer = self._ready()
         topics = self._topics
@@ -161,15 +149,19 @@ class Session:
     def commit(self, offsets: list[TopicPartition], membership: bytes, deadline: Deadline) -> Took:
         """Commit what was emitted and the offsets it came from, in one transaction; what either took.
 
-        Raises Migrated (the group has moved on, or a record was refused: nothing was committed), Uncertain (it may
-        have been committed), TooLarge, Refused.
+        Raises Migrated (the group has moved on, or a record was refused: nothing was committed), Unavailable (nor when
+        the brokers were too slow), Uncertain (it may have been committed), TooLarge, Refused.
         """
         producer = self._ready()
         started = time.perf_counter()
         try:
-            self._bounded("committing", producer.send_offsets_to_transaction, deadline, offsets, membership)
+            # Offsets join a transaction whose outputs are all there, and the calls that follow wait for nothing else.
+            if left := self._caller.flush("committing", producer, max(0.1, deadline.left())):
+                raise Unavailable(f"committing: {left} records were not delivered in time")
+            flushed = time.perf_counter()
+            self._ask("committing", producer.send_offsets_to_transaction, deadline, offsets, membership)
             sent = time.perf_counter()
-            self._bounded("committing", producer.commit_transaction, deadline)
+            self._ask("committing", producer.commit_transaction, deadline)
         except KafkaException as error:
             _serve(producer)  # what the client has to say of it
             raise self._explained(error) from error
@@ -177,7 +169,7 @@ class Session:
         self._reports_wanted = False
         ended = time.perf_counter()
         _serve(producer)
-        return Took(sent - started, ended - sent)
+        return Took(sent - flushed, ended - started - (sent - flushed))
 
     def _explained(self, error: KafkaException) -> ScrubError:
         """A failed commit says that records failed, not why; their reports do, if they were asked for."""
@@ -190,7 +182,7 @@ class Session:
         return translate(error, "committing")
 
     def _on_report(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and self._first_report is None and error.code() not in _PURGED:
+        if error is not None and self._first_report is None and error.code() not in PURGED:
             self._first_report = (error, message.topic() or "")
 
     def recover(self, *, reopen: bool, deadline: Deadline) -> None:
@@ -200,20 +192,20 @@ class Session:
         """
         self._reports_wanted = True  # one batch's reports cost little, and tell what the commit did not
         producer = self._producer
-        if producer is None or reopen or self._shaken:
+        if producer is None or reopen or self._repeats.possible:
             self.open(deadline)
             return
         if self._in_transaction:
             try:
-                self._bounded("aborting", producer.abort_transaction, deadline)
+                self._ask("aborting", producer.abort_transaction, deadline)
             except (KafkaException, Uncertain):
                 self.open(deadline)
         self._in_transaction = False
 
-    def _bounded(
-        self, doing: str, function: Callable[..., None], deadline: Deadline, *arguments: Any
-    ) -> None:
-        self._caller.call(doing, function, *arguments, timeout_s=max(0.1, deadline.left()))
+    def _ask(self, doing: str, function: Callable[..., None], deadline: Deadline, *arguments: Any) -> None:
+        """What sends requests of the transaction: whether the client repeated one is looked at."""
+        with self._repeats.asking():
+            self._caller.call(doing, function, *arguments, timeout_s=max(0.1, deadline.left()))
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -233,7 +225,7 @@ class Session:
         producer = self._producer
         if producer is not None and self._in_transaction:
             with suppress(KafkaException, Uncertain):
-                self._bounded("aborting", producer.abort_transaction, deadline)
+                self._ask("aborting", producer.abort_transaction, deadline)
         self._drop()
         self._caller.close()
 

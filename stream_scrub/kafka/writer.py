@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
 from stream_scrub.errors import ScrubError, TakenOver, Unavailable, Uncertain
@@ -18,7 +18,8 @@ from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
 from stream_scrub.kafka.options import publish_timeout_ms
-from stream_scrub.kafka.translate import fenced, translate
+from stream_scrub.kafka.repeats import watched
+from stream_scrub.kafka.translate import PURGED, fenced, translate
 from stream_scrub.model import Deadline, Header, Request
 
 _LATE_S = 2.0  # when a transaction's time is over, until the broker has surely ended it by itself
@@ -57,7 +58,7 @@ class KafkaLogWriter:
         self._caller = Caller()
         touched = (topic, *also, *([GROUP_OFFSETS] if also else []))
         transactional_ids.end_former(options, touched, self._caller, deadline)
-        self._producer = Producer(options)
+        self._producer, self._repeats = watched(options)
         wait_for_leaders(self._producer, touched, deadline)
         transactional_ids.take_over(self._producer, self._caller, options["transactional.id"], deadline)
 
@@ -85,10 +86,12 @@ class KafkaLogWriter:
         return publish_timeout_ms(nbytes) <= self._timeout_ms
 
     @property
-    def is_for_much(self) -> bool:
-        """Whether its transactions may last longer than any that is not large: were it killed in one, nobody could read
-        on for as long."""
-        return self._timeout_ms > publish_timeout_ms(0)
+    def is_spent(self) -> bool:
+        """Whether another must take its place before anything else is published. A copy of a request of its last
+        transaction may still be on its way, and would end the next. Or its transactions may last longer than any that
+        is not large: were it killed in one, nobody could read on for as long.
+        """
+        return self._repeats.possible or self._timeout_ms > publish_timeout_ms(0)
 
     def publish(
         self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], beside: Beside = _NOTHING
@@ -97,12 +100,15 @@ class KafkaLogWriter:
 
         Raises TakenOver too: somebody else has this register now, or the transaction outlived its timeout.
         """
+        if self._repeats.possible:
+            raise Unavailable("publishing: a late request of the last transaction could end this one")
         last: list[int] = [-1]
         failed: list[tuple[KafkaError, str]] = []
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                failed.append((error, message.topic() or self._topic))
+                if error.code() not in PURGED:
+                    failed.append((error, message.topic() or self._topic))
             elif message.topic() == self._topic:
                 last.append(message.offset() or 0)
 
@@ -117,10 +123,11 @@ class KafkaLogWriter:
                     "timestamp": about.timestamp_ms,
                 }
                 self._produce(beside.topic, about.value, about.key, **more)
+            self._flush()
             if beside.offsets:
                 send = self._producer.send_offsets_to_transaction
-                self._bounded("publishing", send, self._commit_s, list(beside.offsets), beside.membership)
-            self._bounded("publishing", self._producer.commit_transaction, self._commit_s)
+                self._ask("publishing", send, self._commit_s, list(beside.offsets), beside.membership)
+            self._ask("publishing", self._producer.commit_transaction, self._commit_s)
         except KafkaException as error:
             raise self._given_up(*(failed[0] if failed else (error, self._topic))) from error
         return max(last)
@@ -134,8 +141,16 @@ class KafkaLogWriter:
             else:
                 return
 
-    def _bounded(self, doing: str, function: Callable[..., None], timeout_s: float, *arguments: Any) -> None:
-        self._caller.call(doing, function, *arguments, timeout_s=max(0.1, timeout_s))
+    def _flush(self) -> None:
+        """Parts and seal are written before anything else is asked of the transaction. Raises Unavailable."""
+        if left := self._caller.flush("publishing", self._producer, self._commit_s):
+            self._abort()
+            raise Unavailable(f"publishing: {left} records were not delivered in time")
+
+    def _ask(self, doing: str, function: Callable[..., None], timeout_s: float, *arguments: Any) -> None:
+        """What sends requests of the transaction: whether the client repeated one is looked at."""
+        with self._repeats.asking():
+            self._caller.call(doing, function, *arguments, timeout_s=max(0.1, timeout_s))
 
     def _given_up(self, error: KafkaError | KafkaException, topic: str) -> ScrubError:
         translated = translate(error, f"publishing to {topic}")
@@ -143,9 +158,12 @@ class KafkaLogWriter:
             if fenced(error):
                 return TakenOver(f"another publisher of this register has taken over; {_UNKNOWN}")
             return Uncertain(f"{translated}; {_UNKNOWN}")
-        with suppress(KafkaException, Uncertain):  # else the next publisher's init aborts it
-            self._bounded("aborting", self._producer.abort_transaction, _ABORT_S)
+        self._abort()
         return translated
+
+    def _abort(self) -> None:
+        with suppress(KafkaException, Uncertain):  # else the next publisher's init aborts it
+            self._ask("aborting", self._producer.abort_transaction, _ABORT_S)
 
     def close(self) -> None:
         """As `model.LogWriter.close`."""

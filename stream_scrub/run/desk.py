@@ -172,7 +172,7 @@ class Desk:
         if borrowed is not None:
             borrowed.used_at = clock.elapsed()
         self._upto = max(self._upto, position)
-        if writer.is_for_much:
+        if writer.is_spent:
             self._reopen(mine)
         return [(seal, position) for seal in seals]
 

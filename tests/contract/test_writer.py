@@ -168,9 +168,9 @@ def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
 def test_a_writer_has_the_time_that_it_was_opened_with(log):
     """A very large list would be given up half-way by the broker, again and again."""
     first = writer(log, "bloctel")
-    assert first.takes(1_000_000) and not first.takes(500_000_000) and not first.is_for_much
+    assert first.takes(1_000_000) and not first.takes(500_000_000) and not first.is_spent
     longer = writer(log, "bloctel", nbytes=500_000_000)
-    assert longer.takes(500_000_000) and not longer.takes(10**9) and longer.is_for_much
+    assert longer.takes(500_000_000) and not longer.takes(10**9) and longer.is_spent
     assert longer.publish([record("bloctel", 1)]) >= 0
     longest = writer(log, "bloctel", nbytes=10**12)
     assert longest.takes(10**15), "there is no longer one to open"

@@ -92,6 +92,17 @@ class Request:
         return body[:length].decode(), body[length:]
 
 
+def _first_partition(data: bytes, *, flexible: bool) -> bytes:
+    """From an array of topics on, what the first partition of the first one begins with."""
+    if not flexible:
+        (length,) = struct.unpack_from(">h", data, 4)
+        return data[4 + 2 + length + 4 :]
+    _, data = _varint(data)
+    length, data = _varint(data)
+    _, data = _varint(data[length - 1 :])
+    return data
+
+
 def _varint(data: bytes) -> tuple[int, bytes]:
     value = at = 0
     while True:
@@ -140,10 +151,12 @@ class Held:
         return self.request
 
     def release(self, timeout_s: float = _WAIT_S) -> None:
-        """Let it through to its broker, on the connection that it came on, and return when that one has answered it."""
+        """Let it through to its broker, on the connection that it came on. Returns when the broker has answered what
+        comes late; what did not lose its connection is its client's to wait for."""
         self.wait(timeout_s)
         self._let_go.set()
-        assert self._answered.wait(timeout_s), "the broker did not answer what was held back"
+        if self.cut:
+            assert self._answered.wait(timeout_s), "the broker did not answer what was held back"
 
     def forsake(self) -> None:
         """Nobody will release it any more: whoever keeps it may end."""
@@ -151,11 +164,13 @@ class Held:
 
     @property
     def error(self) -> int:
-        """The broker's error code, of an answer to EndTxn or AddOffsetsToTxn."""
+        """The broker's error code; of an answer that has one for each partition, the first."""
         assert self.request is not None
-        assert self.request.api in (Api.END_TXN, Api.ADD_OFFSETS_TO_TXN), "others have one a partition"
-        flexible = self.request.version >= 3
-        (code,) = struct.unpack_from(">h", self.answer, 4 + flexible + 4)  # correlation, tags, throttle time
+        flexible = self.request.version >= _FLEXIBLE[Api(self.request.api)]
+        rest = self.answer[4 + flexible + 4 :]  # after correlation, tags and throttle time
+        if self.request.api in (Api.TXN_OFFSET_COMMIT, Api.ADD_PARTITIONS_TO_TXN):
+            rest = _first_partition(rest, flexible=flexible)[4:]
+        (code,) = struct.unpack_from(">h", rest)
         return int(code)
 
 
@@ -268,11 +283,12 @@ class Proxy:
         """Keep such requests so long, and with them what comes after them on their connection."""
         self._add(_Fault(matches, times, skip, delay_s=seconds))
 
-    def hold(self, matches: Matches, *, cut: bool = False, skip: int = 0) -> Held:
+    def hold(self, matches: Matches, *, cut: bool = False, skip: int = 0, after: Held | None = None) -> Held:
         """Keep one such request until it is released, and with it what comes after it on its connection; with `cut` that
-        connection breaks for its client, and only the request is kept: it comes late."""
+        connection breaks for its client, and only the request is kept: it comes late. `after` another one was held."""
         held = Held(cut=cut)
-        self._add(_Fault(matches, 1, skip, held=held))
+        such = matches if after is None else lambda request: after.arrived and matches(request)
+        self._add(_Fault(such, 1, skip, held=held))
         return held
 
     def cut(self, matches: Matches, *, after: bool = False, times: int | None = 1, skip: int = 0) -> None:
@@ -390,9 +406,9 @@ class _Connection:
     def _hold(self, request: Request, held: Held) -> None:
         held.request = request
         self._late = held
+        held._arrived.set()  # before its client can know: whoever waits for what comes after it misses nothing
         if held.cut:
             _shut(self._client)
-        held._arrived.set()
         held._let_go.wait()
         self._pass(request.frame)
 

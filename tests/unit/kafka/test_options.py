@@ -109,6 +109,9 @@ REFUSED = [
     ("client", "bootstrap.servers", "elsewhere:9092"),
     ("client", "metadata.broker.list", "elsewhere:9092"),
     ("client", "test.mock.num.brokers", "3"),
+    ("client", "retry.backoff.ms", "20"),
+    ("producer", "retry.backoff.max.ms", "50"),
+    ("client", "plugin.library.paths", "/tmp/mine.so"),
 ]
 
 

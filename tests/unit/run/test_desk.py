@@ -26,7 +26,7 @@ class Timed(Writer):
     """A writer that may take more than any ordinary one, or not."""
 
     @property
-    def is_for_much(self):
+    def is_spent(self):
         return self.at_most > SHORT
 
 

@@ -1,0 +1,225 @@
+/* What the client really sends: a plugin of librdkafka (`plugin.library.paths` names the extension's own file).
+ *
+ * librdkafka repeats a transaction's request whose connection broke, and says so to nobody. Its interceptors see every
+ * request leave and every answer come. A request that was never answered, or that was sent again before it was, may still
+ * be on its way: `kafka/repeats.py` makes the producer anew then. Nothing here calls back into Python, and only public C
+ * functions of the library that is already loaded are used, by the addresses that `scrub_plug_in` is given.
+ *
+ * A watch belongs to one producer's life. It is named by a token, which the producer gets as a property of its own.
+ */
+#ifndef _WIN32
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORTED __attribute__((visibility("default")))
+#define NAME "stream_scrub"
+#define TOKEN "stream.scrub.watch"
+
+enum { OK = 0, FAILED = -196 }; /* rd_kafka_resp_err_t: RD_KAFKA_RESP_ERR__FAIL */
+enum { CONF_UNKNOWN = -2, CONF_INVALID = -1, CONF_OK = 0 }; /* rd_kafka_conf_res_t */
+
+typedef int on_conf_set_f(void *, const char *, const char *, char *, size_t, void *);
+typedef int on_conf_destroy_f(void *);
+typedef int on_new_f(void *, const void *, void *, char *, size_t);
+typedef int on_request_sent_f(void *, int, const char *, int32_t, int16_t, int16_t, int32_t, size_t, void *);
+typedef int on_response_received_f(void *, int, const char *, int32_t, int16_t, int16_t, int32_t, size_t, int64_t, int,
+                                   void *);
+
+static int (*add_on_conf_set)(void *, const char *, on_conf_set_f *, void *);
+static int (*add_on_conf_destroy)(void *, const char *, on_conf_destroy_f *, void *);
+static int (*add_on_new)(void *, const char *, on_new_f *, void *);
+static int (*add_on_request_sent)(void *, const char *, on_request_sent_f *, void *);
+static int (*add_on_response_received)(void *, const char *, on_response_received_f *, void *);
+
+/* AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit. Of each kind at most one is on its way at a time. */
+enum { FIRST = 24, KINDS = 5 };
+
+static int kind_of(int16_t api) {
+    return api == 24 || api == 25 || api == 26 || api == 28 ? api - FIRST : -1;
+}
+
+typedef struct watch {
+    long token;
+    int holders; /* whoever asks, and the client */
+    int attached;
+    int open[KINDS]; /* sent, and not answered */
+    int repeated;
+    struct watch *next;
+} watch;
+
+typedef struct client { /* of one configuration: it has a watch once its token was set */
+    watch *watched;
+} client;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static watch *watches;
+static long last_token;
+
+static watch *found(long token) {
+    watch *each = watches;
+    while (each && each->token != token)
+        each = each->next;
+    return each;
+}
+
+static void let_go(watch *one) {
+    watch **at = &watches;
+    if (--one->holders)
+        return;
+    while (*at != one)
+        at = &(*at)->next;
+    *at = one->next;
+    free(one);
+}
+
+static int on_request_sent(void *rk, int socket, const char *broker, int32_t id, int16_t api, int16_t version,
+                           int32_t correlation, size_t size, void *opaque) {
+    int kind = kind_of(api);
+    if (kind >= 0) {
+        watch *one = opaque;
+        pthread_mutex_lock(&lock);
+        one->repeated |= one->open[kind];
+        one->open[kind] = 1;
+        pthread_mutex_unlock(&lock);
+    }
+    return OK;
+}
+
+/* Called for failures too, without a size, and twice for what the client hands on to another of its threads. */
+static int on_response_received(void *rk, int socket, const char *broker, int32_t id, int16_t api, int16_t version,
+                                int32_t correlation, size_t size, int64_t rtt, int error, void *opaque) {
+    int kind = kind_of(api);
+    if (kind >= 0 && size > 0) {
+        watch *one = opaque;
+        pthread_mutex_lock(&lock);
+        one->open[kind] = 0;
+        pthread_mutex_unlock(&lock);
+    }
+    return OK;
+}
+
+static int on_conf_set(void *conf, const char *name, const char *value, char *why, size_t room, void *opaque) {
+    client *mine = opaque;
+    int known;
+    if (strcmp(name, TOKEN))
+        return CONF_UNKNOWN;
+    pthread_mutex_lock(&lock);
+    known = !mine->watched && value && (mine->watched = found(atol(value)));
+    if (known)
+        mine->watched->holders++;
+    pthread_mutex_unlock(&lock);
+    if (!known)
+        snprintf(why, room, "nobody watches by that token");
+    return known ? CONF_OK : CONF_INVALID;
+}
+
+static int on_new(void *rk, const void *conf, void *opaque, char *why, size_t room) {
+    client *mine = opaque;
+    if (!mine->watched)
+        return OK;
+    if (add_on_request_sent(rk, NAME, on_request_sent, mine->watched) ||
+        add_on_response_received(rk, NAME, on_response_received, mine->watched))
+        return FAILED;
+    pthread_mutex_lock(&lock);
+    mine->watched->attached = 1;
+    pthread_mutex_unlock(&lock);
+    return OK;
+}
+
+/* A client's configuration lives as long as its threads do, so none of them can see a watch that is gone. */
+static int on_conf_destroy(void *opaque) {
+    client *mine = opaque;
+    pthread_mutex_lock(&lock);
+    if (mine->watched)
+        let_go(mine->watched);
+    pthread_mutex_unlock(&lock);
+    free(mine);
+    return OK;
+}
+
+EXPORTED int conf_init(void *conf, void **plugin, char *why, size_t room) {
+    client *mine;
+    if (!add_on_new) {
+        snprintf(why, room, "stream_scrub_native was not plugged in");
+        return FAILED;
+    }
+    if (!(mine = calloc(1, sizeof *mine)))
+        return FAILED;
+    if (add_on_conf_destroy(conf, NAME, on_conf_destroy, mine)) {
+        free(mine);
+        return FAILED;
+    }
+    return add_on_conf_set(conf, NAME, on_conf_set, mine) || add_on_new(conf, NAME, on_new, mine) ? FAILED : OK;
+}
+
+/* The addresses of librdkafka's functions, in the order of the declarations above. */
+EXPORTED void scrub_plug_in(void *const functions[5]) {
+    add_on_conf_set = (int (*)(void *, const char *, on_conf_set_f *, void *))functions[0];
+    add_on_conf_destroy = (int (*)(void *, const char *, on_conf_destroy_f *, void *))functions[1];
+    add_on_request_sent = (int (*)(void *, const char *, on_request_sent_f *, void *))functions[3];
+    add_on_response_received = (int (*)(void *, const char *, on_response_received_f *, void *))functions[4];
+    add_on_new = (int (*)(void *, const char *, on_new_f *, void *))functions[2];
+}
+
+/* A watch for the next producer; its token, or 0. */
+EXPORTED long scrub_watch(void) {
+    watch *one = calloc(1, sizeof *one);
+    long token = 0;
+    if (one) {
+        pthread_mutex_lock(&lock);
+        token = one->token = ++last_token;
+        one->holders = 1;
+        one->next = watches;
+        watches = one;
+        pthread_mutex_unlock(&lock);
+    }
+    return token;
+}
+
+/* Whether a client was made with that token. */
+EXPORTED int scrub_watch_attached(long token) {
+    watch *one;
+    int attached;
+    pthread_mutex_lock(&lock);
+    one = found(token);
+    attached = one && one->attached;
+    pthread_mutex_unlock(&lock);
+    return attached;
+}
+
+/* Whether some request that its client sent was repeated before it was answered, or has no answer now. */
+EXPORTED int scrub_watch_in_doubt(long token) {
+    watch *one;
+    int doubt = 1;
+    pthread_mutex_lock(&lock);
+    if ((one = found(token))) {
+        doubt = one->repeated;
+        for (int kind = 0; kind < KINDS; kind++)
+            doubt |= one->open[kind];
+    }
+    pthread_mutex_unlock(&lock);
+    return doubt;
+}
+
+/* Nobody asks any more; what its client still does is counted until that is gone. */
+EXPORTED void scrub_watch_end(long token) {
+    watch *one;
+    pthread_mutex_lock(&lock);
+    if ((one = found(token)))
+        let_go(one);
+    pthread_mutex_unlock(&lock);
+}
+
+/* How many watches there are, for a test. */
+EXPORTED int scrub_watches(void) {
+    int count = 0;
+    pthread_mutex_lock(&lock);
+    for (watch *each = watches; each; each = each->next)
+        count++;
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+#endif
