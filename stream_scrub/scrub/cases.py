@@ -49,6 +49,7 @@ class Bench:
         self._now = now
         self._rules: dict[str, Rule | None] = {}
         self._cases: dict[tuple[Line, Facts, bool], Case] = {}
+        self._outcomes: dict[tuple[Finding, str], Outcome] = {}
 
     def rule(self, region: str) -> Rule | None:
         """The rule of the day for a region."""
@@ -61,7 +62,14 @@ class Bench:
         key = (line, told, barred)
         case = self._cases.get(key)
         if case is None:
-            plan = decide.plan(line, barred, self.rule(line.region), told, self.index, self._now)
+            rule, plan = self.rule(line.region), None
+            if told.campaigns:  # of thousands of campaigns mostly nothing but the opposition to each differs
+                base = self.case(line, told._replace(campaigns=()), barred=barred)
+                plan = decide.scoped(base.plan, told, self.index, self._now)
+                if plan is base.plan:
+                    self._cases[key] = base
+                    return base
+            plan = plan or decide.plan(line, barred, rule, told, self.index, self._now)
             case = self._cases[key] = Case(plan, line.region)
         return case
 
@@ -78,7 +86,13 @@ class Bench:
         return self.conclude(case, frozenset(r.name for r in case.plan.registers if number in r.numbers))
 
     def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> Outcome:
-        """A finding with its stamp; without a region, one that names no number."""
+        """A finding with its stamp; without a region, one that names no number, of no rule."""
+        made = self._outcomes.get((finding, region))
+        if made is None:
+            made = self._outcomes[finding, region] = self._make(finding, rule, region)
+        return made
+
+    def _make(self, finding: Finding, rule: Rule | None, region: str) -> Outcome:
         allowed = finding.reason.verdict is Verdict.ALLOWED
         day = self._rulebook.day(region, self._now) if allowed else None
         end = until(rule, day) if rule is not None and day is not None else None

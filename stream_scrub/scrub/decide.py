@@ -6,7 +6,7 @@ thinking, and a look-up is all that is left for each number.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -185,6 +185,24 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         _named(rule, told, index, now),
         _areas(rule, deny),
     )
+
+
+def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
+    """The plan for facts that name campaigns, from the one (`base`) for the same facts without: itself where no register
+    is scoped for these, None where another than `internal` is.
+    """
+    rule = base.rule
+    others = () if rule is None else (*rule.deny, *rule.require, *rule.named_consents)
+    for campaign in told.campaigns:
+        if any(f"{name}@{campaign}" in index.registers for name in others if name != INTERNAL):
+            return None
+    names = (f"{INTERNAL}@{campaign}" for campaign in told.campaigns)
+    found = [index.registers[name] for name in names if name in index.registers]
+    if not found:
+        return base
+    deny = tuple(r for r in found if r.kind is RegisterKind.DENY)
+    stale = [r.name for r in found if rule and (r.kind is not RegisterKind.DENY or _is_stale(r, rule, now))]
+    return replace(base, internal=(*base.internal, *deny), stale_internal=(*base.stale_internal, *stale))
 
 
 def _usable(

@@ -5,7 +5,7 @@ exactly, all in one intersection. The thinking is that of `decide`, done once fo
 registers that holds its number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from stream_scrub.scrub.plain import Kinds, Plain
 
 _TABLE_MAX = 65_536  # combinations of kinds and sets, up to which a table is cheaper than sorting
 _DIGITS_MAX = 20
+_FEW = 100  # numbers for which an exact look-up is quicker than a filter
 
 
 class Judged(NamedTuple):
@@ -38,8 +39,7 @@ def judge(plain: Plain, bench: Bench) -> Judged:
     met = [case for case in cases if case is not None]
     if not met:
         return Judged(np.full(len(kinds), -1, np.int32), [])
-    registers = list({register for case in met for register in case.plan.registers})
-    sets, sets_met = _held(plain.numbers, registers)
+    sets, sets_met = _held(plain.numbers, kinds, cases)
     codes = kinds.astype(np.int64) * len(sets_met) + sets  # negative where not plain
     outcomes: dict[Outcome, int] = {}
 
@@ -67,17 +67,22 @@ def _cases(plain: Plain, bench: Bench) -> tuple[Kinds, list[Case | None]]:
     kinds = plain.kinds
     counts = np.bincount(kinds + 1, minlength=len(plain.pairs) + 1)[1:]
     cases: list[Case | None] = [None] * len(plain.pairs)
+    some_barred: dict[tuple[str, ...], tuple[NDArray[np.bool_], set[int]]] = {}
     for kind in np.flatnonzero(counts).tolist():
         line, told = plain.pairs[kind]
         cases[kind] = bench.case(line, told, barred=False)
         rule = bench.rule(line.region)
-        if rule is not None and rule.not_callable_prefixes:
-            of_it = np.flatnonzero(kinds == kind)
-            barred = of_it[_begin_with(plain.numbers[of_it], rule.not_callable_prefixes)]
-            if len(barred):
-                kinds = kinds.copy() if kinds is plain.kinds else kinds
-                kinds[barred] = len(cases)
-                cases.append(bench.case(line, told, barred=True))
+        prefixes = () if rule is None else rule.not_callable_prefixes
+        if not prefixes:
+            continue
+        if prefixes not in some_barred:
+            begins = _begin_with(plain.numbers, prefixes)
+            some_barred[prefixes] = begins, set(plain.kinds[begins].tolist())
+        begins, of_kinds = some_barred[prefixes]
+        if kind in of_kinds:
+            kinds = kinds.copy() if kinds is plain.kinds else kinds
+            kinds[(plain.kinds == kind) & begins] = len(cases)
+            cases.append(bench.case(line, told, barred=True))
     return kinds, cases
 
 
@@ -92,21 +97,46 @@ def _begin_with(numbers: Numbers, prefixes: Sequence[str]) -> NDArray[np.bool_]:
     return found
 
 
-def _held(numbers: Numbers, registers: Sequence[Register]) -> tuple[NDArray[np.int64], list[frozenset[str]]]:
+def _held(
+    numbers: Numbers, kinds: Kinds, cases: Sequence[Case | None]
+) -> tuple[NDArray[np.int64], list[frozenset[str]]]:
     """By place, which of the sets of registers' names holds the number. The first set is the empty one."""
     sets = np.zeros(len(numbers), np.int64)
     met: dict[frozenset[str], int] = {frozenset(): 0}
     names: list[frozenset[str]] = [frozenset()]
-    for register in registers:
-        perhaps = np.flatnonzero(register.filter.perhaps(numbers))
+    for register, perhaps in _asked(numbers, kinds, cases):
         if not len(perhaps):
             continue
         inside = perhaps[register.holds(numbers[perhaps])]
         before = sets[inside]
-        for old in np.flatnonzero(np.bincount(before)).tolist():
+        for old in set(before.tolist()):
             wider = names[old] | {register.name}
             new = met.setdefault(wider, len(met))
             if new == len(names):
                 names.append(wider)
             sets[inside[before == old]] = new
     return sets, names
+
+
+def _asked(
+    numbers: Numbers, kinds: Kinds, cases: Sequence[Case | None]
+) -> Iterator[tuple[Register, NDArray[np.int64]]]:
+    """Every register that a case asks, and the places of the numbers that may be in it.
+
+    An unscoped register is asked for every number at once. A scoped one is asked for those of the kinds that ask for it:
+    there may be thousands, each for the few prospects of its campaign.
+    """
+    asking: dict[Register, list[int]] = {}
+    for kind, case in enumerate(cases):
+        for register in () if case is None else case.plan.registers:
+            asking.setdefault(register, []).append(kind)
+    order = np.argsort(kinds, kind="stable")
+    ends = np.searchsorted(kinds[order], np.arange(len(cases) + 1)).tolist()
+    for register, of_kinds in asking.items():
+        if not register.scope:
+            yield register, np.flatnonzero(register.filter.perhaps(numbers))
+            continue
+        places = np.concatenate([order[ends[kind] : ends[kind + 1]] for kind in of_kinds])
+        if len(places) > _FEW:
+            places = places[register.filter.perhaps(numbers[places])]
+        yield register, places
