@@ -24,7 +24,7 @@ from stream_scrub.index import Index, Register
 from stream_scrub.lists.begin import begin
 from stream_scrub.lists.follow import replay_to_end
 from stream_scrub.lists.lifts import Oppositions
-from stream_scrub.lists.orders import take
+from stream_scrub.lists.orders import Scopes, take
 from stream_scrub.lists.publish import records_of
 from stream_scrub.lists.replay import Replay
 from stream_scrub.lists.requests import OWN, Terms
@@ -83,7 +83,7 @@ class Daemon:
             batch.append(Request(0, self._asked, 1, b"", json.dumps(said).encode()))
             self._asked += 1
         wanted, turned = take(
-            batch, Terms(frozenset(OWN), now=NOW), self._told, Oppositions(), lambda *_: False
+            batch, Terms(frozenset(OWN), now=NOW), self._told, Oppositions(), lambda *_: False, Scopes()
         )
         assert not turned, "every request is taken"
         records = []

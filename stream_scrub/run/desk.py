@@ -27,7 +27,7 @@ from stream_scrub.lists.publish import nbytes_of, records_of
 from stream_scrub.lists.replay import Known, Replay
 from stream_scrub.lists.wire import Cursor, Seal, Source
 from stream_scrub.model import Deadline, RegisterKind
-from stream_scrub.run import wiring
+from stream_scrub.run import metrics, wiring
 from stream_scrub.run.counters import PublisherCounters
 
 _OPEN_S = 30.0
@@ -168,7 +168,8 @@ class Desk:
             raise Lent(str(error)) from error
         self._publishing = ""
         if made:
-            self._counters.published([each.base.name for each in made], time.perf_counter() - started)
+            labels = [metrics.register_label(each.base.name) for each in made]
+            self._counters.published(labels, time.perf_counter() - started)
         if borrowed is not None:
             borrowed.used_at = clock.elapsed()
         self._upto = max(self._upto, position)

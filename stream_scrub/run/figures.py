@@ -43,11 +43,14 @@ class _Common:
 
     def _put_registers(self, figures: Figures, index: Index, rulebook: Rulebook) -> None:
         ages = strictest_ages(rulebook, datetime.now(UTC))
+        together: dict[str, list[Register]] = {}
         for name, register in index.registers.items():
-            figures.put(metrics.REGISTER_NUMBERS, self._size(register), name)
-            figures.put(metrics.REGISTER_EFFECTIVE, register.effective_at.timestamp(), name)
+            together.setdefault(metrics.register_label(name), []).append(register)
+        for name, registers in together.items():
+            figures.put(metrics.REGISTER_NUMBERS, sum(map(self._size, registers)), name)
+            figures.put(metrics.REGISTER_EFFECTIVE, min(r.effective_at for r in registers).timestamp(), name)
             figures.put(metrics.REGISTER_MAX_AGE, ages.get(name.partition("@")[0]), name)
-            end = register.next_end
+            end = min((r.next_end for r in registers if r.next_end is not None), default=None)
             figures.put(metrics.REGISTER_NEXT_END, None if end is None else end.timestamp(), name)
 
     def _size(self, register: Register) -> int:

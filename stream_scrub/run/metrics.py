@@ -14,6 +14,13 @@ PREFIX = "stream_scrub_"
 _TOTAL = "_total"
 
 
+def register_label(name: str) -> str:
+    """What a register is called on a metric. Scopes are made by whoever writes requests, by the thousand: those of one
+    name are told together, as `internal@*`."""
+    base, at, _ = name.partition("@")
+    return f"{base}@*" if at else base
+
+
 class Kind(StrEnum):
     """Of a metric, as Prometheus calls them."""
 
@@ -142,7 +149,7 @@ SWAPS = _metric("swaps_total", Kind.COUNTER, _WORKER, "New indexes taken into us
 SWAP_SECONDS = _metric("swap_seconds", Kind.HISTOGRAM, _WORKER, "Applying a delta until the swap.", buckets=_STEP_S)
 SWAP_STALL = _metric("swap_stall_seconds", Kind.HISTOGRAM, _WORKER,
     "The longest that applying a delta kept other threads from running.", buckets=_STEP_S)
-REGISTER_NUMBERS = _metric("register_numbers", Kind.GAUGE, _BOTH, "Numbers in a register.", ("register",))
+REGISTER_NUMBERS = _metric("register_numbers", Kind.GAUGE, _BOTH, "Numbers in a register; the scoped ones of one name are told together, as `internal@*`.", ("register",))
 REGISTER_EFFECTIVE = _metric("register_effective_timestamp_seconds", Kind.GAUGE, _BOTH,
     "The moment that a register's list speaks of, since 1970.", ("register",))
 REGISTER_MAX_AGE = _metric("register_max_age_seconds", Kind.GAUGE, _BOTH,

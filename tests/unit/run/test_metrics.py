@@ -145,18 +145,22 @@ def test_registers_show_size_age_and_end():
     """Nobody would see that a list grows too old before the worker holds for it."""
     now = datetime.now(UTC)
     end = now + timedelta(days=1)
-    index = law.index(law.register("list", [1, 2, 3], days_old=3), law.register("list@acme", [4]))
+    index = law.index(
+        law.register("list", [1, 2, 3], days_old=3),
+        law.register("list@acme", [4]),
+        law.register("list@b", [4]),
+    )
     rules = law.OPT_OUT
     ages = figures.strictest_ages(law.rulebook(rules), now)
     vitals, _, follower = worker(index=index, rules=rules)
     follower.index = index.with_register(replace(index.registers["list@acme"], next_end=end))
     page = scraped(Side.WORKER, vitals)
     assert page.value("stream_scrub_register_numbers", register="list") == 3
-    assert page.value("stream_scrub_register_numbers", register="list@acme") == 1
+    assert page.value("stream_scrub_register_numbers", register="list@*") == 2, "scopes are told together"
     assert page.value("stream_scrub_register_effective_timestamp_seconds", register="list") == pytest.approx(
         index.registers["list"].effective_at.timestamp()
     )
-    for name in ("list", "list@acme"):
+    for name in ("list", "list@*"):
         assert page.found("stream_scrub_register_max_age_seconds", register=name) == [ages["list"]]
     assert page.found("stream_scrub_register_next_end_timestamp_seconds") == [
         pytest.approx(end.timestamp())
