@@ -15,7 +15,7 @@ from confluent_kafka import (
 )
 
 from stream_scrub import clock
-from stream_scrub.errors import ScrubError
+from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.options import asking_options
 from stream_scrub.kafka.translate import translate
@@ -54,7 +54,7 @@ class KafkaLogReader:
         ):  # only a quicker start: an assigned partition waits 0.5 s for its leader's name
             self._consumer.list_topics(topic, timeout=_LEADERS_TIMEOUT_S)
         self._assigned = False
-        self._next = 0
+        self._next = self._seen = 0  # what comes next, and up to where it was there
         self._damaged = 0
         self._confirmed = float("-inf")
         self._mark: tuple[float, int] | None = None
@@ -74,10 +74,11 @@ class KafkaLogReader:
                 record = _record(message, headers)
                 if record.offset >= self._next:  # else it was returned before: see `_assign`
                     records.append(record)
-                    self._next = record.offset + 1
+                    self._next = self._seen = record.offset + 1
                     self._damaged = 0
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._next = max(self._next, message.offset() or 0)
+                self._seen = max(self._seen, message.offset() or 0)
             else:
                 self._fetch_again()
                 damaged = error.code() in _DAMAGED
@@ -107,7 +108,10 @@ class KafkaLogReader:
         now = clock.elapsed()
         if now - self._confirmed < _CONFIRM_EVERY_S and not moved:
             return False
-        if self._next < self.bounds()[1]:
+        end = self.bounds()[1]
+        if self._seen > end:
+            raise self._shorter(end)
+        if self._next < end:
             return False
         self._confirmed = now
         return True
@@ -116,7 +120,7 @@ class KafkaLogReader:
         """As `model.LogReader.seek`."""
         # Assigned anew: a seek fails while the client is still asking who leads the partition.
         self._assign(offset)
-        self._next = offset
+        self._next, self._seen = offset, 0
         self._confirmed = float("-inf")
         self._mark = self._complete_at = None
 
@@ -128,9 +132,19 @@ class KafkaLogReader:
         """
         if self._mark is None or self._reached():
             asked_at = clock.elapsed()
-            self._mark = asked_at, self._written()
+            written = self._written()
+            if self._seen > written:
+                raise self._shorter(written)
+            self._mark = asked_at, written
             self._reached()
         return self._complete_at
+
+    def _shorter(self, end: int) -> Unavailable:
+        """No answer of a log confirms anything that ends before what was read of it."""
+        return Unavailable(
+            f"{self._partition.topic} ends at offset {end}, and was read up to {self._seen}: it was deleted and made anew,"
+            " or a broker lost what others had (an unclean election)"
+        )
 
     def _reached(self) -> bool:
         assert self._mark is not None, "there is an end to reach"

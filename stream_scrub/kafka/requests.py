@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 from confluent_kafka import (
     Consumer,
     KafkaException,
-    TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
-from stream_scrub.errors import Unavailable
+from stream_scrub.errors import Migrated, Unavailable
 from stream_scrub.kafka.headers import read_headers
+from stream_scrub.kafka.identity import Identity
 from stream_scrub.kafka.options import asking_options
 from stream_scrub.kafka.translate import translate
 from stream_scrub.kafka.writer import Beside
@@ -28,19 +27,21 @@ from stream_scrub.model import Deadline, Request
 
 _ASK_S = 5.0
 _AT_ONCE_S = 0.002
-_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)")
+_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)(?: topic=(\S+))?")
 
 
 class Note(NamedTuple):
     """Who publishes by the requests of this group: `owner` is empty when he has ended. Whoever lives counts `beat` up.
-    `registers` are without scopes."""
+    `registers` are without scopes. `topic` is the id of the topic that the offsets are of, empty in old notes."""
 
     owner: str
     beat: int
     registers: frozenset[str]
+    topic: str = ""
 
     def __str__(self) -> str:
-        return f"owner={self.owner} beat={self.beat} registers={','.join(sorted(self.registers))}"
+        told = f"owner={self.owner} beat={self.beat} registers={','.join(sorted(self.registers))}"
+        return told + (f" topic={self.topic}" if self.topic else "")
 
     @classmethod
     def of(cls, text: str | None) -> "Note":
@@ -48,7 +49,7 @@ class Note(NamedTuple):
         found = _NOTE.fullmatch(text or "")
         if found is None:
             return cls("", 0, frozenset())
-        return cls(found[1], int(found[2]), frozenset(filter(None, found[3].split(","))))
+        return cls(found[1], int(found[2]), frozenset(filter(None, found[3].split(","))), found[4] or "")
 
 
 class Requests:
@@ -58,25 +59,26 @@ class Requests:
 
     def __init__(self, options: dict[str, Any], admin: dict[str, Any], topic: str) -> None:
         self._topic = topic
-        self._admin = AdminClient({**admin, "statistics.interval.ms": 0})  # it is never polled
+        self._identity = Identity(admin, topic)
         self._consumer = Consumer(options)
         # Who asks for what is stable waits for transactions that are pending; this one does not.
         self._asking = Consumer(asking_options(options))
         self._membership = b""
         self._next: dict[int, int] = {}
         self._polled_at = time.monotonic()
+        self.id = ""
+        self.anew = False
         self.missed = 0
         self.skipped: dict[int, int] = {}
 
     def topic_id(self) -> str:
         """The id that Kafka gave the topic when it was made; empty from brokers before 2.8, which give none."""
-        asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ASK_S)
-        try:
-            described = asked[self._topic].result()
-        except KafkaException as error:
-            raise translate(error, f"asking for {self._topic}") from error
-        made = str(described.topic_id)
-        return "" if set(made) <= {"A"} else made  # an id of zeros only
+        return self._identity.ask(Deadline.after(_ASK_S))
+
+    def look(self) -> None:
+        """See whether the topic is still the same one. Raises Migrated where it is not."""
+        if self.id and self.topic_id() not in ("", self.id):
+            raise Migrated(f"{self._topic} was deleted and made anew")
 
     @property
     def assigned(self) -> int:
@@ -111,13 +113,19 @@ class Requests:
     def begin(self, deadline: Deadline) -> None:
         """Go to what is committed, or to the oldest request there is. To be called when every older publisher has
         been fenced. `missed` are requests that Kafka deleted before anyone read them, `skipped` the offsets that follow
-        on them by partition: once these are committed they are not missed again.
+        on them by partition: once these are committed they are not missed again. Where what was committed is of another
+        topic that had this name (`anew`), every partition is begun at its start, and `skipped` says so.
         """
+        self.id = self.topic_id()
         mine = [TopicPartition(self._topic, partition) for partition in range(self.partitions())]
         self.missed, self.skipped = 0, {}
-        for each in self._committed(mine, deadline, self._consumer):
+        committed = self._committed(mine, deadline, self._consumer)
+        self.anew = Note.of(committed[0].metadata).topic not in ("", self.id)
+        for each in committed:
             low, high = self._bounds(each.partition)
-            if 0 <= each.offset < low:
+            if self.anew:
+                each.offset = self.skipped[each.partition] = low
+            elif 0 <= each.offset < low:
                 self.missed += low - each.offset
                 self.skipped[each.partition] = low
             # Beyond the end: what was read is gone, and what is there may be new. It is read from its beginning.
@@ -196,6 +204,8 @@ class Requests:
                 raise translate(error, f"consuming {self._topic}")
             partition, offset = message.partition(), message.offset()
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
+            if offset < self._next.get(partition, 0):  # the client begins again by itself, without a word
+                raise Migrated(f"{self._topic} was made anew or cut: its offsets went back")
             moment = max(0, message.timestamp()[1])
             found.append(Request(partition, offset, moment, message.key(), message.value(), headers or ()))
         return found
@@ -210,7 +220,7 @@ class Requests:
         """What a writer commits beside a delta: by partition the offset after the last request that was consumed, with
         the note in the first partition's, and the requests that were refused.
         """
-        upto = {0: self._next[0], **consumed}
+        upto, note = {0: self._next[0], **consumed}, note._replace(topic=self.id)
         offsets = [
             TopicPartition(self._topic, p, offset, str(note) if p == 0 else "") for p, offset in upto.items()
         ]

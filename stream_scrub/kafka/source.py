@@ -20,6 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from stream_scrub.errors import Migrated, ScrubError, Unavailable
 from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
+from stream_scrub.kafka.identity import Identity
 from stream_scrub.kafka.translate import cause_of, translate
 from stream_scrub.model import Deadline
 
@@ -30,7 +31,8 @@ __all__ = ["Fetched", "Message", "Source"]
 
 _FORM = b"CGMDv2:"  # what group metadata begins with
 # What is committed with an offset: the log, and the position on it that the records before were judged by.
-_NOTE = re.compile(r"index=(\d+) log=(.+)")
+# And, since notes have it, the id of the topic that the offset is of: one made anew under the old name has another.
+_NOTE = re.compile(r"index=(\d+) log=(\S+)(?: topic=(\S+))?")
 
 
 def _names_a_member(metadata: bytes) -> bool:
@@ -53,6 +55,8 @@ class Source:
         log_topic: str,
         on_assignment: Callable[[str, list[int]], None] = lambda _e, _p: None,
         on_settled: Callable[[float], None] = lambda _: None,
+        identity: Identity | None = None,
+        on_anew: Callable[[list[int]], None] = lambda _: None,
     ) -> None:
         self._options = options
         self._consumer = Consumer(options)
@@ -60,6 +64,10 @@ class Source:
         self._log_topic = log_topic
         self._tell = on_assignment
         self._tell_settled = on_settled
+        self._identity = identity
+        self._tell_anew = on_anew
+        self._id = ""
+        self._told_anew: set[tuple[int, str]] = set()
         self._moved_at: float | None = None
         self._moves: list[tuple[str, list[int]]] = []
         self._must_rewind = False
@@ -141,6 +149,8 @@ class Source:
         fetched = rest.then(came) if rest.messages else came
         if fetched.messages:
             self.metadata = self._membership()
+            if self._identity is not None:
+                self._identity.begin()
         return self._cut(fetched, records_max, bytes_max)
 
     def _cut(self, fetched: Fetched, records_max: int, bytes_max: int) -> Fetched:
@@ -225,7 +235,8 @@ class Source:
         self, partitions: Sequence[int], messages: Sequence[Message], position: int
     ) -> list[TopicPartition]:
         """What to commit for a batch: one past its last record in each partition, and the index position."""
-        note = f"index={position} log={self._log_topic}"
+        note = f"index={position} log={self._log_topic}" + (f" topic={self._id}" if self._id else "")
+        self._need_same_topic()
         missing = set(partitions)
         found = []
         for at in range(len(messages) - 1, -1, -1):
@@ -238,6 +249,14 @@ class Source:
                 if not missing:
                     break
         return found
+
+    def _need_same_topic(self) -> None:
+        """What was polled may be of a topic that was made anew under this name, read on at an old offset. Raises Migrated
+        then, and `_rewind` begins it at its start; Unavailable, Refused where nobody tells.
+        """
+        if self._identity is not None and self._identity.told(Deadline.after(REWIND_S)) not in ("", self._id):
+            self._must_rewind = True
+            raise Migrated(f"{self._topic} was deleted and made anew")
 
     def _assignment(self) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in sorted(self.partitions)]
@@ -278,20 +297,38 @@ class Source:
                 if partition.error is not None:
                     raise translate(partition.error, f"asking for the committed offsets of {self._topic}")
             self.floor = max([-1, *(self._noted(p) for p in committed)])
+            anew = self._anew(committed, deadline) if committed else set()
             for partition in committed:
+                if partition.partition in anew:
+                    partition.offset = OFFSET_BEGINNING
                 self._next[partition.partition] = max(0, partition.offset)
-                self._seek(partition, deadline)
+                self._seek(partition, deadline, surely=partition.partition in anew)
         except KafkaException as error:
             raise translate(error, f"asking for the committed offsets of {self._topic}") from error
         self._delivered.clear()
         self._must_rewind = False
+
+    def _anew(self, committed: list[TopicPartition], deadline: Deadline) -> set[int]:
+        """The partitions whose committed offset is of another topic that had this name: they begin at their start."""
+        if self._identity is None:
+            return set()
+        before, self._id = self._id, self._identity.ask(deadline) or self._id
+        known = (
+            {None, self._id} if before in ("", self._id) else {self._id}
+        )  # of this very topic, or not told
+        notes = {each.partition: _NOTE.fullmatch(each.metadata or "") for each in committed}
+        anew = {p for p, found in notes.items() if (found[3] if found is not None else None) not in known}
+        if news := sorted(p for p in anew if (p, self._id) not in self._told_anew):
+            self._told_anew.update((p, self._id) for p in news)
+            self._tell_anew(news)
+        return anew
 
     def _noted(self, committed: TopicPartition) -> int:
         """The position in a commit's note, -1 without one. Positions on another log say nothing about this one."""
         found = _NOTE.fullmatch(committed.metadata or "")
         return int(found[1]) if found is not None and found[2] == self._log_topic else -1
 
-    def _seek(self, committed: TopicPartition, deadline: Deadline) -> None:
+    def _seek(self, committed: TopicPartition, deadline: Deadline, *, surely: bool) -> None:
         offset = committed.offset if committed.offset >= 0 else OFFSET_BEGINNING
         while True:
             try:
@@ -299,7 +336,7 @@ class Source:
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_FETCHING:
                     raise
-                if committed.partition not in self._delivered:
+                if committed.partition not in self._delivered and not surely:
                     return  # not fetching yet, so it will begin at the committed offset by itself
                 if deadline.passed:
                     raise Unavailable(

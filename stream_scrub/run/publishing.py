@@ -176,12 +176,17 @@ class Publisher:
         self._desk.fence(self._own, [self._settings.topics.refused])
         self._counters.beat()
         requests.begin(Deadline.after(_BEGIN_S))
-        self._topic_id = requests.topic_id()
+        self._topic_id = requests.id
         if not self._topic_id:
             raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
         self._beat = requests.note().beat
         self._commit(requests.skipped)
         self._counters.missed += requests.missed
+        if requests.anew:
+            self._log.error(
+                "a topic was deleted and made anew: it is read from its start",
+                topic=self._settings.topics.requests,
+            )
         if requests.missed:
             self._log.error(
                 "requests were deleted from their topic before they were read", count=requests.missed
@@ -218,6 +223,7 @@ class Publisher:
         if now - self._ended_at >= _ENDS_EVERY_S:
             self._ended_at = now
             counters.lags = self._asked().behind()
+            self._asked().look()
             self._end(datetime.now(UTC))
         if self._inbox is not None:
             counters.beat()

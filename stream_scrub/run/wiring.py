@@ -12,6 +12,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clientlog, options, transactional_ids
+from stream_scrub.kafka.identity import Identity
 from stream_scrub.kafka.log import KafkaLogReader
 from stream_scrub.kafka.requests import Requests
 from stream_scrub.kafka.sample import last_values
@@ -254,6 +255,12 @@ def worker(
         topics.log,
         lambda event, partitions: _moved(event, partitions, counters, log),
         counters.polls_again,
+        Identity(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None), topics.prospects),
+        lambda partitions: log.error(
+            "a topic was deleted and made anew: it is read from its start",
+            topic=settings.topics.prospects,
+            partitions=partitions,
+        ),
     )
     of_producer = logs("producer")
     session = Session(

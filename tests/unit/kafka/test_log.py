@@ -44,7 +44,7 @@ def reader(client):
     made = KafkaLogReader.__new__(KafkaLogReader)
     made._partition, made._consumer = TopicPartition("log", 0), client
     made._next, made._confirmed, made._assigned = 0, float("-inf"), True
-    made._damaged = 0
+    made._damaged = made._seen = 0
     made._asking, made._mark, made._complete_at = Client(end=0), None, None
     return made
 
@@ -130,4 +130,18 @@ def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read():
     made._asking.end = None
     made._next = 9
     with pytest.raises(Unavailable):
+        made.complete_at()
+
+
+def test_a_log_that_is_shorter_than_what_was_read_confirms_nothing():
+    """A log that was deleted and made anew would count as confirmed: workers go on by lists that are not on it."""
+    made = reader(Client([fetched(0), fetched(1)], [], end=2))
+    assert made.read(0)[1]
+    made._consumer.end = 1
+
+    made._confirmed = float("-inf")
+    with pytest.raises(Unavailable, match="made anew"):
+        made.read(0)
+    made._asking.end = 1
+    with pytest.raises(Unavailable, match="made anew"):
         made.complete_at()

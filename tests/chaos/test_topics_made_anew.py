@@ -1,0 +1,93 @@
+"""Topics that are deleted and made anew under their old names, on a real Kafka: between two lives, and in one."""
+
+import json
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.support.outcome import read_all
+from tests.support.prospects import french_mobiles, produce, prospect, spell
+from tests.support.publisher import PublisherProcess
+from tests.support.worker import run_json, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+
+NUMBERS = french_mobiles(60, seed=63)
+ANEW = "a topic was deleted and made anew: it is read from its start"
+
+
+def made_anew(bootstrap, topic, partitions):
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([topic])[topic].result(20)
+    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 20)
+
+    def made() -> bool:
+        try:
+            admin.create_topics([NewTopic(topic, num_partitions=partitions)])[topic].result(20)
+        except Exception:  # the old one is still being deleted
+            return False
+        return True
+
+    wait_until(made, 20)
+
+
+def out(stage):
+    return sorted(
+        json.loads(m.value())["id"] for topic in stage.outputs for m in read_all(stage.bootstrap, topic)
+    )
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_new_prospects_at_old_offsets_come_out(kafka, stages, alive):
+    """What comes first on the new topic would be taken for emitted, and be lost without a word."""
+    stage = stages(kafka.bootstrap, partitions=1, kafka__client__topic_metadata_refresh_interval_ms=1000)
+    stage.load("consent", NUMBERS, "--kind", "allow")
+
+    def publish(ids):
+        leads = ((b"k", prospect(at, spell(NUMBERS[at % 60], 0))) for at in ids)
+        produce(kafka.bootstrap, stage.topics["prospects"], leads)
+
+    with stage.worker("w1") as worker:
+        publish(range(20))
+        wait_until(lambda: out(stage) == list(range(20)), 60)
+        if not alive:
+            assert worker.stop()[0] == 0
+        made_anew(kafka.bootstrap, stage.topics["prospects"], 1)
+        publish(range(100, 115))
+        publish(range(115, 150))
+        if not alive:
+            worker.start()
+        wait_until(lambda: len(out(stage)) >= 70, 60)
+        assert out(stage) == [*range(20), *range(100, 150)]
+        assert worker.logged(ANEW) or not alive  # Kafka forgets what was committed of a topic that it deletes
+        assert worker.stop()[0] == 0
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_new_requests_at_old_offsets_are_applied(kafka, stages, alive):
+    """Opt-outs would be taken for applied, and their people be called."""
+    stage = stages(kafka.bootstrap, partitions=1, kafka__client__topic_metadata_refresh_interval_ms=1000)
+
+    def ask(numbers):
+        said = (
+            (b"k", json.dumps({"request": "opt-out", "number": f"+{number}"}).encode()) for number in numbers
+        )
+        produce(kafka.bootstrap, stage.topics["requests"], said)
+
+    def opposed():
+        told = run_json(["lists", "status"], stage.env)["registers"]
+        return sum(each["count"] for each in told if each["register"] == "internal")
+
+    with PublisherProcess(stage, None) as publisher:
+        ask(NUMBERS[:10])
+        wait_until(lambda: opposed() == 10, 60, every=0.5)
+        if not alive:
+            assert publisher.stop()[0] == 0
+        made_anew(kafka.bootstrap, stage.topics["requests"], 1)
+        ask(NUMBERS[10:40])
+        if not alive:
+            publisher.start()
+        wait_until(lambda: opposed() == 40, 60, every=0.5)
+        assert publisher.logged(ANEW) or not alive
+        assert publisher.stop()[0] == 0
