@@ -1,11 +1,10 @@
 """What many tenants cost: opt-outs with a scope each, a log of them, an index and its verdicts. `python -m bench.tenants`.
 
 No broker: the log is in memory, so what is measured is what this code writes, reads, holds and computes. Each number of
-scopes has a process of its own, so that its memory is its own. `--scopes 1 5000 20000` says how many.
+scopes has a process of its own, so that none lives on another's memory. `--scopes 1 5000 20000` says how many.
 """
 
 import argparse
-import gc
 import json
 import random
 import subprocess
@@ -14,7 +13,6 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -40,7 +38,7 @@ SIZES = (1, 5_000, 20_000)
 
 @dataclass
 class Figures:
-    """Of one number of scopes. Bytes are values before compression, megabytes resident."""
+    """Of one number of scopes. Bytes are values before compression."""
 
     scopes: int
     numbers: int
@@ -53,16 +51,8 @@ class Figures:
     start_s: float = 0.0
     start_records: int = 0
     log_records: int = 0
-    index_mb: float = 0.0
     batch_ms: float = 0.0
     batch_plain_ms: float = 0.0
-
-
-def resident_mb() -> float:
-    """Of this process now."""
-    gc.collect()
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) / 1024
 
 
 class Daemon:
@@ -136,23 +126,18 @@ def measure(scopes: int, each: int) -> Figures:
     figures.log_mb = sum(len(r.value or b"") for r in daemon.log.records) / 1e6
     log = daemon.log
     del daemon
-    empty_mb = resident_mb()
     started = time.process_time()
     reader = Reader(log)
     replay = begin(reader, Deadline.after(600))
     index = replay_to_end(reader, Deadline.after(600), replay=replay)
     figures.start_s = time.process_time() - started
     figures.start_records = len(reader.read_offsets)
-    figures.index_mb = resident_mb() - empty_mb
     _judge(figures, index, names, dice)
     return figures
 
 
 def _judge(figures: Figures, index: Index, names: list[str], dice: random.Random) -> None:
     """One batch of prospects that each name a tenant, and one whose prospects name none."""
-    from bench import data
-
-    drawn = data.numbers(1000) if hasattr(data, "numbers") else None
     with _rulebook() as rulebook:
         import numpy as np
 
@@ -160,7 +145,6 @@ def _judge(figures: Figures, index: Index, names: list[str], dice: random.Random
         listed = make_index(np.arange(33_650_000_000, 33_650_100_000, dtype=np.uint64))
         for register in index.registers.values():
             listed = listed.with_register(register)
-        del drawn
         now = datetime.now(UTC) + timedelta(seconds=1)
         plain = [
             b'{"phone":"+%d","id":%d}' % (33_600_000_000 + dice.randrange(99_999_999), i)
