@@ -17,6 +17,8 @@ HITS = 0.2
 MOBILES = 0.7  # of the prospects and of the register: today's share of French consumer numbers, about
 BLOCK = 1_000_000
 REGISTER = "internal"
+# Whoever measures means what is imported.
+ROOMY = {"lists__max_numbers": 1_000_000_000, "lists__max_added": 1_000_000_000}
 
 # Today's French law asks for consent, and then nearly all is blocked before a deny register matters. This one rule
 # makes the look-up in the register decide, for every day, as the budget of the design says.

@@ -108,7 +108,7 @@ class Stage:
 
     def environment(self, topics: Topics, **settings: Any) -> dict[str, str]:
         """For any process of a run: the product's settings, and where the bench's own modules are."""
-        env = environment(self.bootstrap, topics, rules__folder=self._rules, **settings)
+        env = environment(self.bootstrap, topics, rules__folder=self._rules, **data.ROOMY, **settings)
         return env | {"PYTHONPATH": str(ROOT)}
 
     def command(self, arguments: list[str], topics: Topics) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import formats, report
+from bench import data, formats, report
 from bench.report import say
 from bench.runner import Failed, cpu_of, peak_mb_of
 from tests.kafka.broker import Kafka, NoKafka
@@ -76,7 +76,11 @@ class Place:
         state.mkdir()
         self.state, self._folder = state, folder
         self._env = environment(
-            bootstrap, topics, worker__state_dir=state, worker__group_id=f"bench-lists-{numbers}"
+            bootstrap,
+            topics,
+            worker__state_dir=state,
+            worker__group_id=f"bench-lists-{numbers}",
+            **data.ROOMY,
         )
         self._log = folder / "worker.log"
 

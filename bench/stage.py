@@ -67,7 +67,7 @@ class Stage:
         return {**shared, **own, "prospects": prospects}
 
     def _environment(self, topics: dict[str, str], **settings: Any) -> dict[str, str]:
-        return environment(self.bootstrap, topics, rules__folder=self._rules, **settings)
+        return environment(self.bootstrap, topics, rules__folder=self._rules, **data.ROOMY, **settings)
 
     def make_topics(self, run: str, records: int = 0) -> dict[str, str]:
         """The topics of a run as `stream-scrub topics` makes them, for every contender alike."""

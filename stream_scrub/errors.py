@@ -50,5 +50,9 @@ class Refused(ScrubError):
     """The broker will not do this for us (missing right, missing topic, wrong password). Exit 1, says what to change."""
 
 
+class TooMany(ScrubError):
+    """There is no room for so many numbers (`lists.max_numbers`): publish nothing, or hold. Says what to change."""
+
+
 class Corrupt(ScrubError):
     """The log, a snapshot or an invariant is broken: stop serving. Exit 3. Names the offset."""

@@ -202,6 +202,8 @@ class Lists(_Section):
 
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_change: Annotated[float, Field(ge=0)] = 0.1
+    max_added: Annotated[int, Field(ge=0)] = 1_000_000
+    max_numbers: Annotated[int, Field(ge=1)] = 10_000_000
     max_change_of: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shares)] = ()
     full_every: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
     max_scopes: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000

@@ -4,17 +4,19 @@
 index may I use now?
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
 from stream_scrub import clock
-from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, Unavailable
+from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.lists.begin import Start, begin
 from stream_scrub.lists.keeper import Keeper
 from stream_scrub.lists.replay import Replay, Rules
+from stream_scrub.lists.room import Room
 from stream_scrub.lists.turns import Turns, Watch
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
@@ -24,6 +26,7 @@ from stream_scrub.model import Deadline, LogReader, LogRecord
 UNSEALED_MAX_S = 12.0
 _RETRY_S = 0.5
 _BEGIN_S = 15.0
+_LOOK_AGAIN_S = 15.0  # whether the log has become small enough
 # A shorter stretch that nobody needs is read all the same: a seek empties what the client has fetched ahead.
 _SEEK_OFFSETS = 1000
 
@@ -67,7 +70,8 @@ class Follower:
     """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed, and `sealed_ms`
     is when Kafka says that its last seal was written (milliseconds since 1970; None when it came from a snapshot).
 
-    It begins with the snapshot that `keeper` has, else where `start` says. `open_log` connects to the log;
+    It begins with the snapshot that `keeper` has, else where `start` says. It holds at most `max_numbers` (`room.py`):
+    a delta that gives more is not applied, nor what follows it, until the log says that its register begins behind it. `open_log` connects to the log;
     `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
     it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed,
     `on_end()` of each time that it was read to its end.
@@ -79,6 +83,7 @@ class Follower:
         *,
         start: Start = "latest-full",
         keeper: Keeper | None = None,
+        max_numbers: float = math.inf,
         on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
         on_trouble: Callable[[str], None] = lambda _: None,
         on_end: Callable[[], None] = lambda: None,
@@ -86,6 +91,7 @@ class Follower:
         self._open_log = open_log
         self._start = start
         self._keeper = keeper
+        self._max_numbers = max_numbers
         self._on_swap = on_swap
         self._on_trouble = on_trouble
         self._on_end = on_end
@@ -100,6 +106,7 @@ class Follower:
         self.index = Index.empty()
         self.sealed_ms: int | None = None
         self.corrupt: Corrupt | None = None
+        self.too_many: TooMany | None = None
         self.trouble = ""
 
     def start(self) -> None:
@@ -130,6 +137,8 @@ class Follower:
         """The index to judge by now. Raises StaleIndex, with a cause and a sentence, when none is safe."""
         if self.corrupt is not None:
             raise StaleIndex("log-corrupt", f"the opposition log is corrupt: {self.corrupt}")
+        if self.too_many is not None:
+            raise StaleIndex("too-many-numbers", str(self.too_many))
         if self._started and not self._thread.is_alive():
             raise RuntimeError("the follower's thread has ended: a fault of ours, see the traceback above")
         lag = self.lag_s
@@ -162,11 +171,17 @@ class Follower:
                 if not begun:
                     self._begin(reader)
                     begun = True
+                if self.too_many is not None and not self._is_smaller(reader):
+                    self._stopping.wait(_LOOK_AGAIN_S)
+                    continue
                 self._step(reader)
             except Corrupt as error:
                 self.corrupt = error
                 self._tell(str(error))
                 break
+            except TooMany as error:
+                self.too_many = error
+                self._tell(str(error))
             except (
                 ScrubError
             ) as error:  # whatever the client says meanwhile, the log is still there: ask again
@@ -181,9 +196,19 @@ class Follower:
         started = time.perf_counter()
         kept = None if self._keeper is None else self._keeper.begin(reader, deadline)
         self._replay = kept or begin(reader, deadline, start=self._start)
+        self._replay.room = Room(self._max_numbers)
         if kept is not None:
             self.index = kept.index
             self._on_swap(kept.index, time.perf_counter() - started, 0.0)
+
+    def _is_smaller(self, reader: LogReader) -> bool:
+        """Whether the log was stated anew since there was no room for it; then it is read from there."""
+        again = begin(reader, Deadline.after(_BEGIN_S), start=self._start)
+        if not again.begins_behind(self._replay):
+            return False
+        again.room = Room(self._max_numbers)
+        self._replay, self.too_many = again, None
+        return True
 
     def _step(self, reader: LogReader) -> None:
         asked_at = clock.elapsed()

@@ -5,6 +5,7 @@ back what has changed since. And a register that people spoke to you themselves 
 file does not name them.
 """
 
+import math
 from datetime import UTC, datetime, time
 
 from stream_scrub.index import Register
@@ -26,13 +27,24 @@ def change_of(register: str, change: Change) -> Change:
     return "adds" if change == "full" and family(register) == INTERNAL else change
 
 
-def check_change(base: Register, delta: Delta, change: Change, largest: float) -> None:
-    """Raises BadList, with the figures, when a full list would change more than the share `largest` of the register.
-
-    Not at a register's first import, nor while it is empty: there is nothing to compare with.
+def check_change(
+    base: Register, delta: Delta, change: Change, largest: float, free: float = math.inf
+) -> None:
+    """Raises BadList, with the figures, when a full list would change more than the share `largest` of the register, or
+    when the first list of a register, or numbers to add, would add more than that and more than `free` numbers: a file
+    of a few bytes may stand for millions, and a register that is empty has nothing to be compared with.
     """
     held, adds, removes = len(base.numbers), len(delta.adds), len(delta.removes)
-    if change != "full" or not held or max(adds, removes) <= largest * held:
+    if math.isinf(largest):
+        return
+    if change != "full" or not held:
+        if adds > max(largest * held, free):
+            raise BadList(
+                f"it would add {adds:,} numbers, where {base.name} holds {held:,}: more than lists.max_added ({free:,})"
+                f" lets pass at once. Look whether it is the right file; {LETS_THROUGH} lets it through"
+            )
+        return
+    if max(adds, removes) <= largest * held:
         return
     told = [
         f"{does} {count:,} ({count / held:.1%})"

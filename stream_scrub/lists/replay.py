@@ -13,12 +13,13 @@ from typing import NamedTuple
 from msgspec import UNSET
 from pyroaring import BitMap64
 
-from stream_scrub.errors import Corrupt
+from stream_scrub.errors import Corrupt, ScrubError, TooMany
 from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists import wire
 from stream_scrub.lists.content import SIDES, Content, Part, sealed
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.ledger import Knows, Ledger
+from stream_scrub.lists.room import Room
 from stream_scrub.model import LogRecord, RegisterKind
 
 _COMPARED = 500_000  # numbers of a restatement that are compared in one call
@@ -58,7 +59,8 @@ class State:
 
 
 class Replay:
-    """The log so far as an index. Feed it every record in offset order; it raises Corrupt and then takes no more.
+    """The log so far as an index. Feed it every record in offset order; it raises Corrupt, or TooMany where there is no
+    `room` for what it would hold, and then takes no more.
 
     `keep_ends`: keep each number's end, for whoever publishes or verifies; without it only the next end of each
     register is known, as its seal says. `digest_of` gives the digest of a rule's text: with it the texts are kept,
@@ -68,6 +70,8 @@ class Replay:
     def __init__(self, *, keep_ends: bool = False, digest_of: Callable[[bytes], str] | None = None) -> None:
         self.index = Index.empty()
         self.pause: Callable[[], None] = lambda: None  # as `Register.changed` takes it
+        self.room = Room()
+        self.last = ""  # the register of the last record
         self.rules = Rules()
         self._keep_ends = keep_ends
         self._digest_of = digest_of
@@ -80,7 +84,7 @@ class Replay:
         self._trusted: set[str] = set()
         self._parts: dict[str, list[Part]] = {}
         self._taken = -1
-        self._corrupt: Corrupt | None = None
+        self._ended: ScrubError | None = None
 
     @classmethod
     def starting(
@@ -144,14 +148,19 @@ class Replay:
         log = Knows(self._ledger.read, starts, self._ledger.weights)
         return Known(ends, span, self._taken, log, asked)
 
+    def begins_behind(self, ended: "Replay") -> bool:
+        """Whether this one, which has not begun, needs nothing of the delta that another one ended at."""
+        return self._awaited.get(ended.last, -1) > ended.known("").upto
+
     def take(self, record: LogRecord) -> Index | None:
-        """The next index if this record is a seal. Raises Corrupt, naming the offset, and from then on always."""
-        if self._corrupt is not None:
-            raise self._corrupt
+        """The next index if this record is a seal. Raises Corrupt or TooMany, naming the offset, and from then on
+        always."""
+        if self._ended is not None:
+            raise self._ended
         try:
             return self._take(record)
-        except Corrupt as error:
-            self._corrupt = error
+        except (Corrupt, TooMany) as error:
+            self._ended = error
             raise
 
     def _take(self, record: LogRecord) -> Index | None:
@@ -170,7 +179,7 @@ class Replay:
             )
         if self._awaited and not self._counts(name, record.offset):
             return None
-        self._taken = record.offset
+        self._taken, self.last = record.offset, name
         try:
             self._ledger.passes(record.offset)
         except ValueError as error:
@@ -183,6 +192,8 @@ class Replay:
             self.index = self._apply(name, seal, content, record.offset)
         except ValueError as error:
             raise Corrupt(f"log offset {record.offset}: register {name}: {error}") from error
+        except TooMany as error:
+            raise TooMany(f"log offset {record.offset}: {error}") from error
         return self.index
 
     def _counts(self, name: str, offset: int) -> bool:
@@ -226,6 +237,7 @@ class Replay:
                 raise ValueError("no full set, though a later seal says that one begins here")
             before = (seal.seq - 1, seal.previous)
         _continues(seal, content, *before)
+        self.room.expects(name, max(seal.adds, seal.count))
         held_by_parts = sealed(parts, seal)
         self._check_log(seal, held_by_parts.starts, offset)
         restates = seal.kind == "full" and before[0] > 0 and not trusted
@@ -263,6 +275,8 @@ class Replay:
     ) -> Register:
         if content.texts:
             raise ValueError("a register holds no rules")
+        if not restates:
+            self.room.take(self.index.registers, base.name, content.adds, content.removes)
         numbers, filter_ = _after(base, seal, content, self.pause, restates=restates)
         if not content.ending.issubset(numbers):
             raise ValueError("it states ends of numbers that the register does not hold")

@@ -3,7 +3,6 @@
 Exit codes: 0 well, 1 the operation failed, 2 usage or configuration, 3 corrupt.
 """
 
-import math
 import os
 import signal
 import sys
@@ -170,11 +169,11 @@ def import_(
         format=format_,
         columns=importing.columns(columns),
         max_bad=settings.lists.max_bad,
-        max_change=math.inf if allow_change else settings.lists.change_allowed(register),
         allow_older=allow_older,
         sample=sample,
         dry_run=dry_run,
     )
+    order = importing.guarded(order, settings, any_change=allow_change)
     with show.progress(visible=not as_json) as stage:
         effect = importing.run(order, settings, _quiet_log(settings), stage)
     show.effect(effect, as_json=as_json)

@@ -44,7 +44,9 @@ ListColumns = Annotated[
 ]
 AllowChange = Annotated[
     bool,
-    typer.Option("--allow-change", help="Let a full list change any share of it (lists.max_change)."),
+    typer.Option(
+        "--allow-change", help="Let a list change as much as it does (lists.max_change, lists.max_added)."
+    ),
 ]
 AllowOlder = Annotated[
     bool, typer.Option("--allow-older", help="Let a full list be from before the register's own.")

@@ -3,7 +3,7 @@
     FOLDER/bloctel/list.csv               the full list of bloctel
     FOLDER/bloctel/allow-change/list.csv  the same, and it may change as much of the register as it does
     FOLDER/bloctel/allow-older/list.csv   the same, and it may be from before what the register holds
-    FOLDER/internal/adds/list.csv         numbers to add
+    FOLDER/internal/adds/list.csv         numbers to add; as many as they are in adds/allow-change
     FOLDER/internal/removes/list.csv      numbers to remove
     FOLDER/internal@acme/list.csv         ... of a scoped register
     FOLDER/bloctel/done/list.csv          what was published, and list.csv.report.json
@@ -35,6 +35,7 @@ _WAYS: Mapping[str, Change] = {
     _ANY_CHANGE: "full",
     _ANY_AGE: "full",
     "adds": "adds",
+    f"adds/{_ANY_CHANGE}": "adds",
     "removes": "removes",
 }
 _NOT_YET = (".part", ".tmp")
@@ -59,7 +60,7 @@ class Dropped(NamedTuple):
     @property
     def any_change(self) -> bool:
         """Whether it may change any share of its register."""
-        return self.way == _ANY_CHANGE
+        return self.way.endswith(_ANY_CHANGE)
 
     @property
     def any_age(self) -> bool:

@@ -24,6 +24,7 @@ DO = {
     "log-unreachable": "repair the brokers, or the rights; it goes on by itself",
     "log-open": "find whose transaction it is and end it (docs/operator.md, An open transaction)",
     "log-unsealed": "nothing yet; after some seconds the log counts as corrupt",
+    "too-many-numbers": "raise lists.max_numbers and the memory, or state the register anew (docs/runbook.md)",
     "log-corrupt": "find out who wrote to the log, then begin a new one",
     "register": "import a fresh list of it, or see that its publisher runs",
     "joining": "wait; if it lasts, look at the brokers and at the group's other members",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Migrated
+from stream_scrub.errors import ConfigError, Migrated, TooMany
 from stream_scrub.index import Register
 from stream_scrub.lists.diff import Delta
 from stream_scrub.lists.formats import FORMATS, BadList, Options, Reading, open_list
@@ -25,6 +25,7 @@ from stream_scrub.lists.orders import family
 from stream_scrub.lists.publish import NeedsTime, Published, publish
 from stream_scrub.lists.replay import Known, Replay
 from stream_scrub.lists.requests import OWN
+from stream_scrub.lists.room import Room
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import REGIONS
@@ -40,7 +41,8 @@ _TO_COME = "the list would speak of a day to come, and so look fresh for too lon
 class Order:
     """What to import, as whom. `kind` None: as the register is, at its first import as the list means it, else `deny`.
     `effective_at` None: what the list says, else now. `format` and `columns` are as `Options` and `read_list` take them.
-    `max_change` is the largest share of its register that a full list may change; with `allow_older` it may be from
+    `max_change` is the largest share of its register that a full list may change, `max_added` what a first list and
+    numbers to add may add besides, `max_numbers` what all registers may hold together; with `allow_older` it may be from
     before the register's own moment. `written` is when the file was, the moment of a full list that says none.
     `sample` is how many prospects a dry run judges.
     """
@@ -57,6 +59,8 @@ class Order:
     format: str = AUTO
     columns: Mapping[str, str] = field(default_factory=dict)
     max_change: float = math.inf
+    max_added: float = math.inf
+    max_numbers: float = math.inf
     allow_older: bool = False
     written: datetime | None = None
     sample: int = SAMPLE
@@ -102,6 +106,17 @@ class Plan(NamedTuple):
     effective_at: datetime
     ending: int
     kept: int
+
+
+def guarded(order: Order, settings: Settings, *, any_change: bool) -> Order:
+    """The order with the configured bounds on what it may change; `any_change`: all that there is room for."""
+    lists = settings.lists
+    return replace(
+        order,
+        max_change=math.inf if any_change else lists.change_allowed(order.register),
+        max_added=lists.max_added,
+        max_numbers=lists.max_numbers,
+    )
 
 
 def effective(text: str, now: datetime) -> datetime | None:
@@ -187,7 +202,13 @@ def _dry_run(
     replay = wiring.replayed(settings, log, keep_ends=True)
     now = datetime.now(UTC)
     kinds = kinds_of(settings)
-    plan = plan_of(replace(order, max_change=math.inf, allow_older=True), reading, replay, now, kinds)
+    plan = plan_of(
+        replace(order, max_change=math.inf, max_numbers=math.inf, allow_older=True),
+        reading,
+        replay,
+        now,
+        kinds,
+    )
     why = ""
     try:
         plan_of(order, reading, replay, now, kinds)
@@ -212,7 +233,7 @@ def read(order: Order, now: datetime, stage: Callable[[str, int, int], None]) ->
         )
     size = order.file.stat().st_size if order.file.is_file() else 0
     with open_list(order.file, lambda done: stage("reading the list", done, size)) as packed:
-        options = Options(order.region, now, order.column, order.columns)
+        options = Options(order.region, now, order.column, order.columns, order.max_numbers)
         return read_list(FORMATS, packed, options, order.format)
 
 
@@ -250,8 +271,9 @@ def plan_of(
         base = held or Register.empty(order.register, kind, effective_at)
         check(reading, order.change, base, order.kind)
         delta = delta_of(reading, change, base, known.ends, now)
-        check_change(base, delta, order.change, order.max_change)
-    except BadList as error:
+        check_change(base, delta, order.change, order.max_change, order.max_added)
+        Room(order.max_numbers).take(replay.index.registers, base.name, delta.adds, delta.removes)
+    except (BadList, TooMany) as error:
         raise BadList(
             f"{order.file.name}, read as {reading.described}: {error}; nothing was published"
         ) from error

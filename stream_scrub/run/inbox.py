@@ -3,7 +3,6 @@
 One file at a time, in the order in which they were written.
 """
 
-import math
 import threading
 import time
 from collections import Counter, deque
@@ -120,7 +119,7 @@ class Inbox:
             self._job.thread.start()
 
     def _order(self, dropped: Dropped) -> importing.Order:
-        return importing.Order(
+        order = importing.Order(
             file=dropped.path,
             register=dropped.register,
             change=dropped.change,
@@ -131,6 +130,7 @@ class Inbox:
             max_bad=self._settings.lists.max_bad,
             dry_run=False,
         )
+        return importing.guarded(order, self._settings, any_change=dropped.any_change)
 
     def _publish(self, job: _Job) -> Counter[str]:
         if job.fault is not None:
@@ -156,12 +156,7 @@ class Inbox:
         name, now = job.dropped.register, datetime.now(UTC)
         self._desk.ready(name)
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
-        order = replace(
-            job.order,
-            written=written,
-            allow_older=job.dropped.any_age,
-            max_change=math.inf if job.dropped.any_change else self._settings.lists.change_allowed(name),
-        )
+        order = replace(job.order, written=written, allow_older=job.dropped.any_age)
         plan = importing.plan_of(order, job.reading, self._desk.replay, now, self._kinds)
         source = Source(job.dropped.path.name, job.sha256)
         self._folder.begin(job.dropped, Note(job.sha256, plan.known.upto))

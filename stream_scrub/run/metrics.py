@@ -70,7 +70,10 @@ _WAIT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 
 _RECORDS = (1, 10, 100, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000)
 
 # Causes: of a hold, as `StaleIndex` is raised with them, and of what is given up, as the errors are called.
-HOLDS = ("no-seal", "log-behind", "log-unreachable", "log-open", "log-unsealed", "log-corrupt", "register")
+HOLDS = (
+    *("no-seal", "log-behind", "log-unreachable", "log-open", "log-unsealed", "log-corrupt"),
+    *("too-many-numbers", "register"),
+)
 ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "refused", "corrupt")
 FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large")
 

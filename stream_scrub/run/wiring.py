@@ -323,6 +323,7 @@ def _follower(
         lambda: log_reader(settings, logs()),
         start=settings.lists.start,
         keeper=_keeper(settings, log),
+        max_numbers=settings.lists.max_numbers,
         on_swap=swapped,
         on_trouble=trouble.tell,
         on_end=at_end,

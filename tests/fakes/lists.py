@@ -1,5 +1,6 @@
 """Lists as files, read whole."""
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,9 +18,10 @@ def read(
     name: str = "list.csv",
     format: str = "auto",  # noqa: A002  # as the option is called
     columns: dict[str, str] | None = None,
+    max_numbers: float = math.inf,
 ) -> Reading:
     """What an import would read."""
     path = folder / name
     path.write_bytes(content)
     with open_list(path) as packed:
-        return read_list(FORMATS, packed, Options(region, NOW, column, columns or {}), format)
+        return read_list(FORMATS, packed, Options(region, NOW, column, columns or {}, max_numbers), format)

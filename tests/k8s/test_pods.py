@@ -199,7 +199,7 @@ def test_a_slow_start_or_step_is_no_death(overlay):
             assert live["periodSeconds"] * live["failureThreshold"] >= 30
 
 
-def test_memory_holds_the_registers_twice(overlay):
+def test_memory_holds_the_registers_twice(overlay, tmp_path):
     """A worker would be killed by the first large delta, and then again, each in turn."""
     consumer = options.consumer_options("", {}, {}, group_id="", protocol="classic", logs=None)
     fetched = consumer["queued.max.messages.kbytes"] / 1024
@@ -207,6 +207,7 @@ def test_memory_holds_the_registers_twice(overlay):
         numbers = int(pod.owner["metadata"].get("annotations", {}).get("stream-scrub/sized-for-numbers", "0"))
         if pod.name not in {WORKER, PUBLISHER}:
             continue
+        assert settings_of(overlay, pod, pod.ours[-1], tmp_path).lists.max_numbers == numbers, pod.name
         index = numbers * (ROARING_BYTES + FILTER_BYTES) / 2**20
         needed = PYTHON_MIB + 2 * index + 2.5 * fetched + OUT_MIB
         needed += fetched if pod.name == WORKER else numbers * LIST_BYTES / 2**20

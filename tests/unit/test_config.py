@@ -68,6 +68,8 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         "lists": {
             "max_bad": 0.01,
             "max_change": 0.1,
+            "max_added": 1_000_000,
+            "max_numbers": 10_000_000,
             "max_change_of": [],
             "full_every": 1000,
             "max_scopes": 20_000,
@@ -120,6 +122,8 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("rules.index_lag_max_s", float("nan")),
         ("lists.max_bad", 1.1),
         ("lists.max_change", -0.1),
+        ("lists.max_added", -1),
+        ("lists.max_numbers", 0),
         ("lists.max_change_of", ["bloctel"]),
         ("lists.max_change_of", ["bloctel=-1"]),
         ("lists.registers", ["internal"]),

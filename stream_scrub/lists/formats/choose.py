@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from stream_scrub.errors import TooMany
 from stream_scrub.lists.formats.format import Format, Options, Sample
 from stream_scrub.lists.formats.reading import BadList, Reading
 from stream_scrub.lists.formats.unpack import Member, Packed
@@ -60,12 +61,13 @@ def read_list(formats: Sequence[Format], packed: Packed, options: Options, name:
     if unknown := sorted(options.columns.keys() - chosen.columns):
         known = ", ".join(sorted(chosen.columns)) or "none"
         raise BadList(f"--columns: {chosen.name} knows {known}, not {', '.join(unknown)}")
-    reading = Reading()
+    reading = Reading(max_numbers=options.max_numbers)
     for member in packed.members:
         reading.member = member.name if len(packed.members) > 1 else ""
         try:
             chosen.read(member.source, options, reading)
-        except BadList as error:
+            reading.bitmap()  # what it held is then held within the bound
+        except (BadList, TooMany) as error:
             raise BadList(
                 f"read as {chosen.name}: {reading.member + ': ' if reading.member else ''}{error}"
             ) from error

@@ -4,6 +4,7 @@ A format's module defines FORMAT, which `stream_scrub.lists.formats.FORMATS` nam
 files on disk, registers or the log.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,12 +59,14 @@ class Options:
     `column`: the column of the numbers, a header's name or a number from 1; "" when it was not said.
     `columns`: places for named contents, as in {"area": "1", "number": "2", "date": "3", "change": "4"}; values are
     as those of `column`, or what else the format says. `now` is the moment of the import: an end before it has passed.
+    `max_numbers` is the most that the list may hold (`lists.max_numbers`).
     """
 
     region: str
     now: datetime
     column: str = ""
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    max_numbers: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

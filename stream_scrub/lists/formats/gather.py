@@ -3,6 +3,7 @@
 What a file says later about a number holds: an addition after a removal is an addition, and the other way round.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap64
 
+from stream_scrub.errors import TooMany
 from stream_scrub.index import Numbers, as_bitmap, as_numbers
+from stream_scrub.lists.room import weight
 
 Ends = NDArray[np.int64]
 
@@ -36,14 +39,18 @@ def _no_ends() -> Ends:
 
 @dataclass(slots=True)
 class Gathered:
-    """`endless` and `ending` are disjoint after `fold`, and so are both from `removed`."""
+    """`endless` and `ending` are disjoint after `fold`, and so are both from `removed`. All of it together counts as no
+    more than `most` numbers (`room.weight`): whatever gives more raises TooMany.
+    """
 
+    most: float = math.inf
     endless: BitMap64 = field(default_factory=BitMap64)
     removed: BitMap64 = field(default_factory=BitMap64)
     ending: Numbers = field(default_factory=_no_numbers)  # ascending, distinct
     ending_at: Ends = field(default_factory=_no_ends)  # epoch seconds UTC, one for each of `ending`
     _pieces: list[_Piece] = field(default_factory=list)
     _waiting: int = 0
+    _at_most: float = 0
 
     def add(self, numbers: Numbers, ends: Ends | None) -> None:
         """Numbers that the list holds; an end of 0 is none."""
@@ -63,6 +70,7 @@ class Gathered:
         self.endless.add_range(first, last + 1)
         self.removed.remove_range(first, last + 1)
         self._keep_ending(~((self.ending >= np.uint64(first)) & (self.ending <= np.uint64(last))))
+        self._need_room(last - first + 1)
 
     def _put(self, piece: _Piece) -> None:
         self._pieces.append(piece)
@@ -83,6 +91,19 @@ class Gathered:
             self._fold_added(numbers, _ends_of(pieces))
         else:
             self._fold_added(numbers, None)
+        self._need_room(math.inf)
+
+    def _need_room(self, more: float) -> None:
+        """For so many more at most, that are there already; they are counted when it may be too many."""
+        self._at_most += more
+        if self._at_most <= self.most or math.isinf(self.most):
+            return
+        self._at_most = weight(self.endless) + weight(self.removed) + len(self.ending)
+        if self._at_most > self.most:
+            raise TooMany(
+                f"it holds more than lists.max_numbers ({self.most:,}) allows, scattered ones counted as up to 21 each."
+                " Give publisher and workers the memory that more takes (docs/sizing.md), then raise it"
+            )
 
     def _fold_added(self, numbers: Numbers, ends: Ends | None) -> None:
         endless = numbers if ends is None else numbers[ends == _NEVER]

@@ -119,7 +119,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
         return
     titles = table.headed()
     places = _places(table, titles, options.columns)
-    changes = _Changes(places, reading, options.now)
+    changes = _Changes(places, reading, options.now, min(_ROWS_MAX, options.max_numbers))
     body = table.body(reading, headed=bool(titles))
     while some := list(islice(body, _BATCH)):
         changes.take(some)
@@ -157,10 +157,11 @@ def _places(table: rows.Table, titles: Sequence[str], columns: Mapping[str, str]
 class _Changes:
     """All changes of a file, to be applied in the order of their days."""
 
-    def __init__(self, places: _Places, reading: Reading, now: datetime) -> None:
+    def __init__(self, places: _Places, reading: Reading, now: datetime, most: float) -> None:
         self._places = places
         self._reading = reading
         self._now = now
+        self._most = most
         self._day_of: dict[str, int] = {}  # days repeat by the thousand
         self._numbers: list[Numbers] = []
         self._days: list[np.ndarray[tuple[int], np.dtype[np.int32]]] = []
@@ -186,8 +187,8 @@ class _Changes:
         self._removed.append(np.array(removed, bool)[valid])
         self._days.append(np.array(when, np.int32)[valid])
         self._count += int(valid.sum())
-        if self._count > _ROWS_MAX:
-            raise BadList(f"more than {_ROWS_MAX:,} changes: import the full list instead")
+        if self._count > self._most:
+            raise BadList(f"more than {self._most:,} changes: import the full list instead")
 
     def _day(self, text: str) -> int | None:
         if text not in self._day_of:

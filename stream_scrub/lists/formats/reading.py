@@ -1,6 +1,7 @@
 """What every format gives: the numbers of a list, and the lines that hold none, by their line number."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -55,8 +56,12 @@ class Reading:
     )
     endless: int = 0  # lines whose end could not be read, and whose number was taken without one
     change: Literal["full", "delta"] = "full"  # "delta": holds additions and removals, never a whole register
-    _gathered: Gathered = field(default_factory=Gathered)
+    max_numbers: InitVar[float] = math.inf  # as `Gathered.most`: what gives more raises TooMany
+    _gathered: Gathered = field(init=False)
     _occurrences: int = 0
+
+    def __post_init__(self, max_numbers: float) -> None:
+        self._gathered = Gathered(max_numbers)
 
     def take(self, numbers: Numbers, ends: Ends | None = None) -> None:
         """Numbers (uint64) in the order of the file, one a line. `ends`: epoch seconds UTC, 0 for no end.

@@ -265,6 +265,38 @@ def test_parts_without_a_seal_are_held_and_at_last_corrupt(following, monkeypatc
     assert follower.index.position == register.position
 
 
+def test_more_numbers_than_there_is_room_for_are_held(following, monkeypatch):
+    """Every worker would be killed by its memory limit, and again at each start."""
+    monkeypatch.setattr(follow, "_LOOK_AGAIN_S", 0.01)
+    publisher, told = Publisher(Log()), []
+    publisher.import_list("list", dict.fromkeys(range(1000), 0))
+    follower = following(Reader(publisher.log), max_numbers=3_000, on_trouble=told.append)
+    until(lambda: cause(follower) == "usable")
+    good = follower.index
+
+    publisher.import_list("list", dict.fromkeys(range(5_000), 0), adding=True)
+    until(lambda: cause(follower) == "too-many-numbers")
+    assert follower.index is good and follower.corrupt is None
+    assert "list would hold 5,000 numbers" in told[-1] and "lists.max_numbers" in told[-1]
+
+    publisher.remove("list", range(1000, 5_000))  # which is no help to who cannot read what is before it
+    publisher.full_every = 1
+    for count in range(1001, 1101):  # by and by the register is stated anew, and where it begins
+        publisher.import_list("list", dict.fromkeys(range(count), 0))
+    until(lambda: cause(follower) == "usable")
+    until(lambda: len(follower.usable(LAG).registers["list"].numbers) == 1100)
+
+
+def test_a_seal_that_only_says_more_numbers_is_held_before_its_parts_are_opened(following):
+    """A part of a hundred bytes can hold half a billion numbers."""
+    log = Log()
+    put(log, range(5_000))
+    follower = following(Reader(log), max_numbers=100)
+
+    until(lambda: cause(follower) == "too-many-numbers")
+    assert follower.index.position == -1
+
+
 def test_a_seal_in_the_next_read_is_no_trouble(following):
     """A delta that arrives in two reads would stop the worker."""
     log = Log()

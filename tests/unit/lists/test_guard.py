@@ -1,5 +1,6 @@
 """What a list may change before somebody is asked to look at it."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -51,9 +52,24 @@ def test_a_days_change_passes(first, count):
 
 
 def test_a_first_import_has_nothing_to_be_compared_with():
-    """No register could ever be begun."""
+    """No register could ever be begun, or one of half a country by a file of a line."""
     base = Register.empty("bloctel", RegisterKind.DENY, NOW)
-    guard.check_change(base, diff.full(base.numbers, listed(0, 1000)), "full", 0.1)
+    delta = diff.full(base.numbers, listed(0, 1000))
+    guard.check_change(base, delta, "full", 0.1, 1000)
+    with pytest.raises(BadList, match=r"add 1,000 numbers, where bloctel holds 0: more than lists.max_added"):
+        guard.check_change(base, delta, "full", 0.1, 999)
+    guard.check_change(base, delta, "full", math.inf, 999)
+
+
+def test_numbers_to_add_are_a_share_of_the_register_or_few():
+    """A few bytes of prefixes, handed over as numbers to add, would block a country."""
+    base = register(1000)
+    for count, free in ((100, 0), (500, 500)):
+        guard.check_change(base, diff.adding(base.numbers, listed(5_000, count)), "adds", 0.1, free)
+    for count, free in ((101, 0), (501, 500)):
+        with pytest.raises(BadList, match=r"lists.max_added"):
+            guard.check_change(base, diff.adding(base.numbers, listed(5_000, count)), "adds", 0.1, free)
+    guard.check_change(base, diff.adding(base.numbers, listed(5_000, 5_000)), "adds", math.inf, 500)
 
 
 def test_a_delta_says_itself_what_it_changes():

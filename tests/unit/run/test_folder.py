@@ -35,12 +35,14 @@ def test_files_are_taken_in_the_order_in_which_they_were_written(root):
     put(root, "internal/adds/c.csv", written=200)
     put(root, "bloctel/allow-change/a.csv", written=200)
     put(root, "bloctel/allow-older/a.csv", written=400)
+    put(root, "internal/adds/allow-change/a.csv", written=500)
     assert seen(folder) == [
         ("bloctel", "", "b.csv"),
         ("bloctel", "allow-change", "a.csv"),
         ("internal", "adds", "c.csv"),
         ("internal@acme", "removes", "a.csv"),
         ("bloctel", "allow-older", "a.csv"),
+        ("internal", "adds/allow-change", "a.csv"),
     ]
     changes = [(each.change, each.any_change, each.any_age) for each in folder.waiting()]
     assert changes == [
@@ -49,6 +51,7 @@ def test_files_are_taken_in_the_order_in_which_they_were_written(root):
         ("adds", False, False),
         ("removes", False, False),
         ("full", False, True),
+        ("adds", True, False),
     ]
 
 

@@ -90,6 +90,41 @@ def written(folder, content):
     return path
 
 
+@pytest.mark.parametrize(
+    ("change", "bound", "says"),
+    [
+        ("full", {"max_numbers": 10_099}, "would hold 10,100 numbers"),
+        ("adds", {"max_numbers": 10_099}, "would hold 10,100 numbers"),
+        ("full", {"max_numbers": 9_999}, "holds more than lists.max_numbers"),
+        ("adds", {"max_added": 9_999, "max_change": 0.1}, "add 10,000 numbers, where internal holds 100"),
+    ],
+)
+def test_a_file_of_a_line_that_stands_for_more_than_there_is_room_for_is_refused(
+    log, tmp_path, change, bound, says
+):
+    """Everything would be blocked, and every worker outgrow its memory, by a file of a few bytes."""
+    run(written(tmp_path, b"".join(b"+336110000%02d\n" % n for n in range(100))))
+
+    with pytest.raises(BadList, match=says):
+        run(written(tmp_path, b"+3361234XXXX\n"), change=change, **bound)
+    held = log.replayed().index.registers["internal"]
+    assert (held.seq, len(held.numbers)) == (1, 100)
+    looked = run(
+        written(tmp_path, b"+3361234XXXX\n"), change="adds", max_added=9, max_change=0.1, dry_run=True
+    )
+    assert "lists.max_added" in looked.would_be_refused and looked.added == 10_000
+    assert run(written(tmp_path, b"+3361234XXXX\n"), change="adds", max_numbers=10_500).count == 10_100
+
+
+def test_the_first_list_of_a_register_is_looked_at_as_well(log, tmp_path):
+    """A register that nobody has yet would be filled by a file of a line."""
+    with pytest.raises(BadList, match=r"where bloctel holds 0: more than lists.max_added"):
+        run(written(tmp_path, b"+3361234XXXX\n"), "bloctel", max_added=9_999, max_change=0.1)
+    assert (
+        run(written(tmp_path, b"+3361234XXXX\n"), "bloctel", max_added=10_000, max_change=0.1).count == 10_000
+    )
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_format_is_imported_with_nothing_but_the_register(log, name):
     """What is read rightly would be published wrongly."""

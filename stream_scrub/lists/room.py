@@ -1,0 +1,71 @@
+"""How many numbers there is room for: the same bound for whoever reads a list, publishes it, or follows the log.
+
+Numbers are counted, and not bytes, so that one setting says it everywhere. Numbers that lie close together take about
+four and a half bytes each, their filter included; one that has a block of 65 536 to itself takes twenty times as much.
+So each such block counts as twenty numbers more.
+"""
+
+import math
+from collections.abc import Mapping
+
+from pyroaring import BitMap64
+
+from stream_scrub.errors import TooMany
+from stream_scrub.index import Register
+
+_BLOCK = 20  # 90 bytes, by what a number of many takes
+
+
+def weight(numbers: BitMap64) -> int:
+    """How many numbers these count as: at least as many as they are, at most 21 times that. It walks all blocks: 0.1 us
+    for each."""
+    return len(numbers) + _BLOCK * int(numbers.get_statistics()["n_containers"]) if numbers else 0
+
+
+class Room:
+    """What registers may hold together, `most` numbers. Call `take` before each change; a removal makes room as well."""
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+        self._at_most: dict[str, int] = {}  # what each register counts as, or less
+        self._together: int | None = None
+
+    def expects(self, name: str, count: int) -> None:
+        """One register alone will hold so many. Raises TooMany."""
+        if count > self.most:
+            raise TooMany(_told(name, count, count, self.most))
+
+    def take(self, registers: Mapping[str, Register], name: str, adds: BitMap64, removes: BitMap64) -> None:
+        """A change of one of these registers, or of a new one. Raises TooMany, and then nothing was taken.
+
+        What is exact takes a walk over everything, and is asked for only where a guess does not suffice.
+        """
+        if math.isinf(self.most):
+            return
+        if self._together is None:  # a snapshot may be what it begins with
+            self._at_most = {each: weight(register.numbers) for each, register in registers.items()}
+            self._together = sum(self._at_most.values())
+        held = self._at_most.get(name, 0)
+        others = self._together - held
+        after = held + (1 + _BLOCK) * len(adds)
+        if others + after > self.most:
+            after = held + weight(adds)
+        if others + after > self.most:
+            at_most = {other: weight(each.numbers) for other, each in registers.items() if other != name}
+            others = sum(at_most.values())
+            before = registers[name].numbers if name in registers else BitMap64()
+            numbers = (before | adds) - removes
+            after = weight(numbers)
+            if others + after > self.most:
+                raise TooMany(_told(name, len(numbers), others + after, self.most))
+            self._at_most = at_most
+        self._at_most[name] = after
+        self._together = others + after
+
+
+def _told(name: str, count: int, together: int, most: float) -> str:
+    return (
+        f"{name} would hold {count:,} numbers, and all registers together count as {together:,} (scattered ones as up"
+        f" to {1 + _BLOCK} each): more than lists.max_numbers ({most:,}). Give publisher and workers the memory that"
+        " more takes (docs/sizing.md), then raise it"
+    )
