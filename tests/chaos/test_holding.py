@@ -329,3 +329,24 @@ def test_positions_never_go_back_to_a_worker_that_knows_less(kafka, stages):
         )
         assert stays_silent(stage, kafka.bootstrap) == 0
     assert ends(kafka.bootstrap, stage.outputs) == 0
+
+
+def test_more_numbers_than_a_worker_has_room_for_hold(kafka, stages):
+    """One list of a few bytes would have every worker killed by its memory limit, at every start anew."""
+    stage = with_lists(stages, kafka.bootstrap)
+    with stage.worker("w1", lists__max_numbers=100_000) as worker:
+        send(stage, kafka.bootstrap)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        prefix = stage.folder / "prefix.txt"
+        prefix.write_text("+3361299XXXX\n" * 3 + "+336129XXXXX\n")
+        refused = run(
+            ["lists", "import", str(prefix), "-r", "internal", "--adds"],
+            {**stage.env, "STREAM_SCRUB_LISTS__MAX_NUMBERS": "100000"},
+        )
+        assert refused.returncode == 1 and "lists.max_numbers" in refused.stderr
+
+        assert run(["lists", "import", str(prefix), "-r", "internal", "--adds"], stage.env).returncode == 0
+        wait_until(lambda: worker.logged(HELD, cause="too-many-numbers"), 30)
+        send(stage, kafka.bootstrap)
+        assert stays_silent(stage, kafka.bootstrap) == 50
+        assert worker.stop()[0] == 0
