@@ -82,6 +82,7 @@ def read(
     sources.read_file(config_file, env.get(PREFIX + "CONFIG", ""), cwd or Path())
     sources.read_environment(env, cwd or Path())
     sources.read_flags(flags or {})
+    sources.distrust_dropped(cwd or Path())
     settings = sources.settings()
     checked = [] if settings is None else [problem for check in extra_checks for problem in check(settings)]
     return Loaded(settings, sources.problems + checked, sources.origins())

@@ -5,6 +5,7 @@ No problem repeats the value of a client property: it may be a secret.
 
 import json
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_origin
@@ -53,17 +54,21 @@ class Sources:
     def __init__(self) -> None:
         self.problems: list[str] = []
         self._given: dict[Key, _Given] = {}
+        self._file: tuple[str, Path] | None = None  # as it was named, and where it is
 
     def read_file(self, flag: Path | None, variable: str, cwd: Path) -> None:
         """Take the file that --config names, else STREAM_SCRUB_CONFIG, else stream-scrub.toml if `cwd` has one."""
         name = str(flag) if flag is not None else variable or FILE_NAME
         asked = "--config: " if flag is not None else f"{PREFIX}CONFIG: " if variable else ""
         try:
+            if not asked:
+                _need_own(cwd / name)
             text = _text(cwd / name)
         except (OSError, ValueError) as error:
             if asked or not isinstance(error, FileNotFoundError):
                 self.problems.append(f"{asked}{cut(name)} {unreadable(error)}")
             return
+        self._file = name, cwd / name
         tables, lines, wrong = parse(text)
         if wrong:
             self.problems.append(f"{name}:{wrong}")
@@ -110,6 +115,22 @@ class Sources:
                 self._take(key, _from_text(key, value) if isinstance(value, str) else value, _FLAG, {})
             except ValueError as error:
                 self._wrong(_FLAG, key, str(error))
+
+    def distrust_dropped(self, cwd: Path) -> None:
+        """Forget the file when it lies where others hand over theirs (`lists.folder`). Call it when all was read."""
+        folder = self._given.get(("lists", "folder"))
+        if self._file is None or folder is None or not isinstance(folder.value, str) or not folder.value:
+            return
+        name, path = self._file
+        dropped = (cwd / folder.value).resolve()
+        lies = (path.resolve(), path.parent.resolve() / path.name)  # where a link leads, and where it stands
+        if not any(dropped in each.parents for each in lies):
+            return
+        self.problems.append(
+            f"{cut(name)} lies in lists.folder, where others hand over files: it is not read. Keep it elsewhere, and"
+            " start where it is or name it with --config"
+        )
+        self._given = {key: given for key, given in self._given.items() if not _stands_in(given, name)}
 
     def settings(self) -> Settings | None:
         """The settings, with whatever is wrong left at its default; None when that is wrong too."""
@@ -184,6 +205,21 @@ class Sources:
             self.problems.append(f"{where}: is no setting{nearest(where, _VARIABLES)}")
         else:
             self.problems.append(f"{where}: {dotted(key)} is no setting{nearest('.'.join(key), _NAMES)}")
+
+
+def _stands_in(given: _Given, name: str) -> bool:
+    return given.where == name or given.where.startswith(f"{name}:")
+
+
+def _need_own(path: Path) -> None:
+    """Raises ValueError when anybody may have put a file there, or written into it."""
+    for each in (path.parent, path):
+        if path.exists() and each.stat().st_mode & stat.S_IWOTH:
+            raise ValueError(
+                "is not read: everybody may write "
+                + ("it" if each == path else "where it is")
+                + ". Name it with --config if it is yours"
+            )
 
 
 def _normal(key: Key) -> Key:

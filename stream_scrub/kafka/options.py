@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from stream_scrub.kafka import transactional_ids
+from stream_scrub.kafka import allowed, transactional_ids
 from stream_scrub.kafka.clientlog import ClientLog
 from stream_scrub.kafka.native import Kind, Property, contradiction, objection, properties
 from stream_scrub.kafka.repeats import BACKOFF_MS
@@ -46,6 +46,7 @@ _PRODUCER: dict[str, Any] = {
 }
 
 _IN_ORDER = "exactly-once and the order of keys rest on it"
+_CODE = "what it names is code, which would run inside this process"
 _REPEATED = "by the time of a call it is known that the client has sent no request a second time"
 _REFUSED = {
     "bootstrap.servers": "set [kafka] bootstrap_servers",
@@ -73,7 +74,12 @@ _REFUSED = {
     "enable.partition.eof": "the follower tells the log's end by it",
     "retry.backoff.ms": _REPEATED,
     "retry.backoff.max.ms": _REPEATED,
-    "plugin.library.paths": "what it names is code, which would run inside this process",
+    "plugin.library.paths": _CODE,
+    "ssl.engine.location": _CODE,
+    "ssl.engine.id": _CODE,
+    "ssl.providers": _CODE,
+    "interceptors": _CODE,
+    "sasl.kerberos.kinit.cmd": "it is a command, which the client would run in a shell",
     "message.max.bytes": "it follows from the topics' max.message.bytes",
     "allow.auto.create.topics": "`stream-scrub topics` creates them as they must be",
 }
@@ -114,7 +120,7 @@ def _problem(known: Mapping[str, Property], section: str, name: str, value: str,
         return f"{name} would do nothing here: it is a {side}'s property, set it in [kafka.{side}]"
     if name in _BROKER_CHOOSES and protocol == "consumer":
         return f'{name} cannot be set with group_protocol = "consumer": the broker chooses it'
-    return objection(name, value)
+    return allowed.objection(name, known[name].alias_of, value) or objection(name, value)
 
 
 def _contradictions(

@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from stream_scrub.config import Settings, load
+from stream_scrub.kafka.allowed import GROUPS
 from stream_scrub.lists.formats import FORMATS
 from stream_scrub.model import Reason
 from stream_scrub.rules import Rulebook, survey
@@ -94,6 +95,13 @@ def test_the_settings_file_on_the_page_is_accepted(tmp_path):
     settings = load(environ={}, cwd=tmp_path)
     assert settings.worker.processes == 2
     assert tomllib.loads(example)["kafka"]["client"] == settings.kafka.client
+
+
+def test_the_list_of_client_properties_is_what_may_be_set():
+    """An operator would look in vain for a property, or be refused one that the page names."""
+    listed = [name for cells in rows(section(OPERATOR, "Client properties")) for name in ticked(cells[0])]
+
+    assert sorted(listed) == sorted(name for names in GROUPS.values() for name in names)
 
 
 def test_the_rule_file_on_the_page_is_accepted(tmp_path):

@@ -67,7 +67,9 @@ def test_it_says_what_it_is_and_how_to_run_it(image, revision):
     assert config["StopSignal"] in {"SIGTERM", "15"}
     assert list(config["ExposedPorts"]) == ["8080/tcp"]
     assert load(environ=dict(pair.split("=", 1) for pair in config["Env"])).http.listen == "0.0.0.0:8080"
-    assert list(config["Volumes"]) == [config["WorkingDir"]] == [STATE]
+    assert list(config["Volumes"]) == [STATE] and config["WorkingDir"] == "/etc/stream-scrub"
+    own = (image.root / "etc/stream-scrub").stat()  # a settings file there is root's, and nobody drops one
+    assert (own.st_uid, own.st_gid, own.st_mode & 0o022) == (0, 0, 0)
     told = (image.root / STATE[1:]).stat()
     assert (told.st_uid, told.st_gid) == (10001, 10001)
 

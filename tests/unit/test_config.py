@@ -48,6 +48,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "group_id": "stream-scrub",
             "id": socket.gethostname(),
             "batch_records": 10000,
+            "batch_bytes": 8 << 20,
             "batch_ms": 50,
             "processes": 1,
             "state_dir": "",

@@ -52,6 +52,60 @@ def test_environment_of_the_process_is_read_by_default(tmp_path, monkeypatch):
     assert load(cwd=tmp_path).worker.group_id == "from-outside"
 
 
+@pytest.mark.parametrize("where", ["", "refused", "in"])
+@pytest.mark.parametrize("told", ["variable", "flag", "file"])
+def test_a_file_that_was_dropped_as_a_list_sets_nothing(tmp_path, monkeypatch, where, told):
+    """Whoever may drop a list would choose the publisher's brokers, and the code that its clients load."""
+    dropped = tmp_path / "dropped"
+    here = dropped / where
+    here.mkdir(parents=True)
+    folder = str(dropped) if told != "variable" else os.path.relpath(dropped, here)
+    hostile = "[worker]\ngroup_id = 'theirs'\n[kafka]\nclient = { 'plugin.library.paths' = '/tmp/x.so' }\n"
+    (here / "stream-scrub.toml").write_text(
+        hostile + (f"[lists]\nfolder = '{folder}'\n" if told == "file" else "")
+    )
+    seen = []
+    found = read(
+        cwd=here,
+        environ={"STREAM_SCRUB_LISTS__FOLDER": folder} if told == "variable" else {},
+        flags={"lists.folder": folder} if told == "flag" else {},
+        extra_checks=[lambda settings: seen.append(settings) or []],
+    )
+
+    (problem,) = found.problems
+    assert problem.startswith("stream-scrub.toml lies in lists.folder")
+    assert found.settings.worker.group_id == "stream-scrub" and not found.settings.kafka.client
+    assert [settings.kafka.client for settings in seen] == [{}]
+
+
+def test_a_named_file_that_was_dropped_is_not_read_either(tmp_path):
+    """A variable that points into the volume would do what a file there says."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.toml").write_text("[worker]\ngroup_id = 'theirs'")
+    for way in (
+        {"config_file": tmp_path / "in" / "a.toml"},
+        {"environ": {"STREAM_SCRUB_CONFIG": "in/a.toml"}},
+    ):
+        found = read(**{"environ": {}, "cwd": tmp_path, "flags": {"lists.folder": "in"}, **way})
+        assert len(found.problems) == 1 and found.settings.worker.group_id == "stream-scrub"
+    found = read(cwd=tmp_path, environ={}, flags={"lists.folder": "elsewhere"}, config_file=Path("in/a.toml"))
+    assert not found.problems and found.settings.worker.group_id == "theirs"
+
+
+@pytest.mark.parametrize("writable", ["folder", "file"])
+def test_a_file_that_everybody_may_write_is_not_read_unasked(tmp_path, writable):
+    """In a folder like /tmp anybody could say what the next command does."""
+    file = tmp_path / "stream-scrub.toml"
+    file.write_text("[worker]\ngroup_id = 'theirs'")
+    (tmp_path if writable == "folder" else file).chmod(0o1777 if writable == "folder" else 0o666)
+
+    (problem,) = problems(tmp_path)
+    assert "everybody may write" in problem
+    assert load(cwd=tmp_path, environ={}, config_file=file).worker.group_id == "theirs"
+    file.unlink()
+    assert load(cwd=tmp_path, environ={}).worker.group_id == "stream-scrub"
+
+
 @pytest.mark.parametrize("name", ["--config", "STREAM_SCRUB_CONFIG"])
 def test_named_file_that_is_missing_is_a_problem(tmp_path, name):
     """A typing error in the file's name would run everything on defaults."""

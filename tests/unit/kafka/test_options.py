@@ -1,11 +1,14 @@
 """Client properties: what we choose, what a user may choose, and what is refused with its reason."""
 
+import shutil
+import subprocess
+
 import pytest
 import structlog
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from stream_scrub.kafka import options
+from stream_scrub.kafka import allowed, options
 from stream_scrub.kafka.clientlog import ClientLog
 from stream_scrub.kafka.native import _SIGNATURES, Kind, Librdkafka, contradiction, objection, properties
 from stream_scrub.kafka.options import refusals
@@ -112,6 +115,15 @@ REFUSED = [
     ("client", "retry.backoff.ms", "20"),
     ("producer", "retry.backoff.max.ms", "50"),
     ("client", "plugin.library.paths", "/tmp/mine.so"),
+    ("client", "ssl.engine.location", "/tmp/mine.so"),
+    ("client", "ssl.providers", "mine"),
+    ("client", "interceptors", "mine"),
+    ("client", "sasl.kerberos.kinit.cmd", "touch /tmp/mine"),
+    ("client", "sasl.kerberos.principal", "me; touch /tmp/mine"),
+    ("client", "sasl.kerberos.keytab", '/k"; touch /tmp/mine; "'),
+    ("client", "opaque", "1"),
+    ("consumer", "offset.store.path", "/tmp/mine"),
+    ("producer", "dr_msg_cb", "1"),
 ]
 
 
@@ -127,8 +139,40 @@ def test_a_property_that_a_promise_rests_on_is_refused_with_its_reason(section, 
 
 
 def test_every_refused_property_exists():
-    """A misspelt refusal would let the property through."""
-    assert [name for name in options._REFUSED if name not in properties()] == []
+    """A misspelt refusal would give no reason, and a misspelt permission none at all."""
+    known = properties()
+    assert [name for name in options._REFUSED if name not in known] == []
+    assert [name for group in allowed.GROUPS.values() for name in group if name not in known] == []
+    assert [name for group in allowed.GROUPS.values() for name in group if name in options._REFUSED] == []
+
+
+def test_only_what_is_on_the_list_can_be_told_to_a_client():
+    """A property of the next release that loads code, runs a command or writes a file would be taken as any other."""
+    told = frozenset().union(*allowed.GROUPS.values())
+    for name, each in properties().items():
+        if name in told or each.alias_of in told:
+            continue
+        section = {"*": "client", "C": "consumer", "P": "producer"}[each.side]
+        (problem,) = refusals(**({"client": {}, "consumer": {}, "producer": {}} | {section: {name: "1"}}))
+        assert f"{name} cannot be " in problem, name
+
+
+@pytest.mark.parametrize("name", ["plugin.library.paths", "ssl.engine.location", "ssl.providers"])
+def test_nothing_is_loaded_while_properties_are_looked_at(name, tmp_path):
+    """Whoever may drop a file would run code in the publisher, and even `stream-scrub config` would run it."""
+    source, library, mark = tmp_path / "mine.c", tmp_path / "mine.so", tmp_path / "ran"
+    source.write_text(
+        "#include <stdio.h>\n__attribute__((constructor)) static void run(void)"
+        f' {{ FILE *f = fopen("{mark}", "w"); if (f) fclose(f); }}\n'
+    )
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        library.write_bytes(b"\x7fELF")
+    else:
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+
+    assert refusals({name: str(library)}, {}, {})
+    assert not mark.exists()
 
 
 def test_all_problems_are_told_at_once():
