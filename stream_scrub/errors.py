@@ -3,6 +3,8 @@
 No error text holds a phone number: it names a topic, partition and offset, or a file and line.
 """
 
+import collections.abc
+
 
 class ScrubError(Exception):
     """Base of every error that crosses a room."""
@@ -34,8 +36,19 @@ class Uncertain(ScrubError):
     """A commit whose outcome is unknown: re-create the producer, ask the broker, never assume."""
 
 
-class TooLarge(Migrated):
-    """A produced record is over the topic's limit: as Migrated, and then without a stamp in it."""
+class Unwritable(Migrated):
+    """A topic refuses records for what they are: as Migrated, and then these come out in another form.
+
+    `reports` is what the client said of each, by its place in the batch: its own word for the error.
+    """
+
+    def __init__(self, text: str, reports: collections.abc.Mapping[int, str] | None = None) -> None:
+        super().__init__(text)
+        self.reports: collections.abc.Mapping[int, str] = reports or {}
+
+
+class TooLarge(Unwritable):
+    """One that is over the topic's limit, or a batch of the client's that is."""
 
 
 class StaleIndex(ScrubError):

@@ -7,6 +7,7 @@ the caller; one that overruns is left behind with its thread and its producer, a
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from confluent_kafka import KafkaException, Producer
 from stream_scrub.errors import Uncertain
 
 Result = TypeVar("Result")
+_TURN_S = 0.25
 GRACE_S = 5.0  # a call that has not come back so long after its timeout never will
 
 
@@ -47,14 +49,18 @@ class Caller:
             raise error
         return result  # type: ignore[no-any-return]  # what the function returned
 
-    def flush(self, doing: str, producer: Producer, timeout_s: float) -> int:
+    def flush(
+        self, doing: str, producer: Producer, timeout_s: float, failed: Callable[[], bool] = lambda: False
+    ) -> int:
         """Write what was produced; how many records were not delivered in time. Raises KafkaException, Uncertain.
+
+        `failed` says that some failed: then the client sends no others, and would wait for them until the time is up.
 
         When the client fails for good while it flushes, the binding calls the reports with that very exception set, and
         what comes out is a SystemError with the truth as its cause.
         """
         try:
-            return self.call(doing, producer.flush, timeout_s=timeout_s)
+            return self.call(doing, _flush, producer, failed, timeout_s=timeout_s)
         except SystemError as error:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, KafkaException):
@@ -64,6 +70,14 @@ class Caller:
     def close(self) -> None:
         """End the thread when it is idle."""
         self._calls.put((_end, queue.SimpleQueue()))
+
+
+def _flush(producer: Producer, failed: Callable[[], bool], timeout_s: float) -> int:
+    until = time.monotonic() + timeout_s
+    while True:
+        left = producer.flush(max(0.0, min(_TURN_S, until - time.monotonic())))
+        if not left or failed() or time.monotonic() >= until:
+            return left
 
 
 class _Ended(BaseException):

@@ -7,11 +7,12 @@ of the errors of `translate`; after any of them the caller calls `recover` and r
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream_scrub.errors import ScrubError, Unavailable, Uncertain
+from stream_scrub.errors import ScrubError, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka import transactional_ids
 from stream_scrub.kafka.bounded import Caller
 from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
@@ -21,6 +22,8 @@ from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
 REOPEN_S = 10.0
+# How long what the client has to say of a failed batch is waited for: its threads may be a moment behind.
+_HEARD_S = (0.0, 0.1, 0.2)
 
 
 class Took(NamedTuple):
@@ -28,6 +31,13 @@ class Took(NamedTuple):
 
     offsets_s: float
     commit_s: float
+
+
+class Emitted(Protocol):
+    """What `emit` asks of a record: the client's own, or one in its place."""
+
+    def key(self) -> bytes | None: ...  # noqa: D102 - as the client's
+    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
 
 
 class Session:
@@ -45,14 +55,16 @@ class Session:
         denied: Callable[[], str] = lambda: "",
     ) -> None:
         self._denied = denied
-        self._options = options
+        # Of the records of a batch only those that fail are told of; that costs the others nothing.
+        self._options = {**options, "delivery.report.only.error": True}
         self._topics = (blocked_topic, allowed_topic)
         self._caller = Caller()
         self._producer: Producer | None = None
         self._repeats = Repeats(None, 0.0)
         self._in_transaction = False
-        self._reports_wanted = False
-        self._first_report: tuple[KafkaError, str] | None = None
+        self._outgrown = False
+        self._listeners: list[partial[None]] = []  # by place in a batch, made once for all batches
+        self._failed: dict[int, tuple[KafkaError, str]] = {}
         self.reopened = -1
 
     def open(self, deadline: Deadline) -> None:
@@ -69,11 +81,22 @@ class Session:
         wait_for_leaders(producer, touched, deadline)
         transactional_ids.take_over(producer, self._caller, self._options["transactional.id"], deadline)
         self._producer, self._repeats = producer, repeats
+        self._outgrown = False
         self.reopened += 1
+
+    def fit(self, nbytes: int) -> None:
+        """Make no larger batches of the client's than that, from the next life on, which begins with the next batch."""
+        self._options = {**self._options, "batch.size": nbytes}
+        self._outgrown = True
+
+    @property
+    def batch_bytes(self) -> int:
+        """How large the client's batches may be."""
+        return int(self._options["batch.size"])
 
     def emit(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Emitted],
         partitions: Sequence[int],
         headers: Iterable[Sequence[Header] | None],
         allowed: Iterable[bool],
@@ -85,18 +108,28 @@ class Session:
 
         Raises Migrated, Uncertain, TooLarge, Unavailable, Refused; then nothing of it will be readable.
         """
-        if self._repeats.possible:  # else a late request of the last transaction could end this one
+        if (
+            self._outgrown or self._repeats.possible
+        ):  # else a late request of the last transaction could end this one
             self.open(Deadline.after(REOPEN_S))
         producer = self._ready()
         topics = self._topics
-        report: Callable[..., None] | None = self._on_report if self._reports_wanted else None
+        _serve(producer)  # what is still to be told of an earlier batch
+        self._failed.clear()
         topic = ""
         try:
             producer.begin_transaction()
             self._in_transaction = True
             produce = producer.produce
-            for message, partition, came, ok, value, stamp in zip(
-                messages, partitions, headers, allowed, values, stamps, strict=True
+            for message, partition, came, ok, value, stamp, report in zip(
+                messages,
+                partitions,
+                headers,
+                allowed,
+                values,
+                stamps,
+                self._hearing(len(messages)),
+                strict=True,
             ):
                 kept: Any = came
                 if came is not None or stamp is not None:
@@ -109,7 +142,20 @@ class Session:
                         producer, (topic, value, key, partition, report, report, stamped_at, kept)
                     )
         except KafkaException as error:
-            raise translate(error, f"emitting to {topic}" if topic else "emitting") from error
+            raise self._not_queued(error, topic, report if topic else None) from error
+
+    def _hearing(self, count: int) -> list[partial[None]]:
+        """One listener for each place of a batch, for the client to tell which record failed."""
+        while len(self._listeners) < count:
+            self._listeners.append(partial(self._on_report, len(self._listeners)))
+        return self._listeners[:count]
+
+    @staticmethod
+    def _not_queued(error: KafkaException, topic: str, listener: "partial[None] | None") -> ScrubError:
+        made = translate(error, f"emitting to {topic}" if topic else "emitting")
+        if isinstance(made, Unwritable) and listener is not None:
+            made.reports = {listener.args[0]: cause_of(error).name()}
+        return made
 
     @staticmethod
     def _when_room(producer: Producer, arguments: tuple[Any, ...]) -> None:
@@ -146,8 +192,15 @@ class Session:
         """Records that wait in the client to be sent."""
         return 0 if self._producer is None else len(self._producer)
 
-    def commit(self, offsets: list[TopicPartition], membership: bytes, deadline: Deadline) -> Took:
-        """Commit what was emitted and the offsets it came from, in one transaction; what either took.
+    def commit(
+        self,
+        offsets: list[TopicPartition],
+        membership: bytes,
+        deadline: Deadline,
+        still_good: Callable[[], None] = lambda: None,
+    ) -> Took:
+        """Commit what was emitted and the offsets it came from, in one transaction; what either took. `still_good` is asked
+        when all of it is written, which may take long, and raises what keeps it from being committed.
 
         Raises Migrated (the group has moved on, or a record was refused: nothing was committed), Unavailable (nor when
         the brokers were too slow), Uncertain (it may have been committed), TooLarge, Refused.
@@ -156,41 +209,61 @@ class Session:
         started = time.perf_counter()
         try:
             # Offsets join a transaction whose outputs are all there, and the calls that follow wait for nothing else.
-            if left := self._caller.flush("committing", producer, max(0.1, deadline.left())):
+            left = self._caller.flush(
+                "committing", producer, max(0.1, deadline.left()), lambda: bool(self._failed)
+            )
+            if self._failed:
+                raise self._of_reports()
+            if left:
                 raise Unavailable(f"committing: {left} records were not delivered in time")
+            still_good()
             flushed = time.perf_counter()
             self._ask("committing", producer.send_offsets_to_transaction, deadline, offsets, membership)
             sent = time.perf_counter()
             self._ask("committing", producer.commit_transaction, deadline)
         except KafkaException as error:
-            _serve(producer)  # what the client has to say of it
-            raise self._explained(error) from error
+            raise self._explained(producer, error) from error
         self._in_transaction = False
-        self._reports_wanted = False
         ended = time.perf_counter()
         _serve(producer)
         return Took(sent - flushed, ended - started - (sent - flushed))
 
-    def _explained(self, error: KafkaException) -> ScrubError:
-        """A failed commit says that records failed, not why; their reports do, if they were asked for."""
-        if self._first_report is not None:
-            (first, topic), self._first_report = self._first_report, None
-            return translate(first, f"emitting to {topic}")
+    def _explained(self, producer: Producer, error: KafkaException) -> ScrubError:
+        """A failed commit says that records failed, not which and why; their reports do."""
+        for wait_s in _HEARD_S:
+            with suppress(KafkaException):
+                producer.poll(wait_s)
+            if self._failed:
+                return self._of_reports()
         topic = self._denied()
         if topic and cause_of(error).code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return translate(error, f"emitting to {topic}")
         return translate(error, "committing")
 
-    def _on_report(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and self._first_report is None and error.code() not in PURGED:
-            self._first_report = (error, message.topic() or "")
+    def _of_reports(self) -> ScrubError:
+        """What the records that failed say: that some are refused for what they are, before anything else."""
+        found: dict[int, str] = {}
+        first: ScrubError | None = None
+        for place, (error, topic) in self._failed.items():
+            made = translate(error, f"emitting to {topic}")
+            if isinstance(made, Unwritable):
+                found[place] = error.name()
+            if first is None or isinstance(made, Unwritable) > isinstance(first, Unwritable):
+                first = made
+        assert first is not None, "there are reports"
+        if isinstance(first, Unwritable):
+            first.reports = found
+        return first
+
+    def _on_report(self, place: int, error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() not in PURGED:
+            self._failed[place] = (error, message.topic() or "")
 
     def recover(self, *, reopen: bool, deadline: Deadline) -> None:
         """After a failure: abort what is open, or start a new life when the producer's state is not to be trusted.
 
         Raises Unavailable, Refused; then call it again.
         """
-        self._reports_wanted = True  # one batch's reports cost little, and tell what the commit did not
         producer = self._producer
         if producer is None or reopen or self._repeats.possible:
             self.open(deadline)
@@ -215,7 +288,7 @@ class Session:
     def _drop(self) -> None:
         """Forget the producer. Its records are purged first: a flush would wait for a broker that may be away."""
         producer, self._producer, self._in_transaction = self._producer, None, False
-        self._first_report = None
+        self._failed.clear()
         if producer is not None:
             producer.purge()
             _serve(producer)

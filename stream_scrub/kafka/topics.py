@@ -4,7 +4,7 @@ A role's wishes are data; what the broker has is described by the admin API; `pl
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,5 +260,9 @@ def record_limit(states: Sequence[TopicState]) -> int | None:
     ]
     if problems:
         raise Refused("; ".join(problems) + ": see `stream-scrub topics`")
-    limits = [int(s.config[_LIMIT]) for s in states if s.role in _OUTPUTS and s.config.get(_LIMIT)]
-    return min(limits, default=None)
+    return smallest_limit(s.config for s in states if s.role in _OUTPUTS)
+
+
+def smallest_limit(configs: Iterable[Mapping[str, str]]) -> int | None:
+    """The largest record that topics with these settings all take, in bytes; None where none may be read."""
+    return min((int(config[_LIMIT]) for config in configs if config.get(_LIMIT)), default=None)

@@ -28,6 +28,7 @@ from stream_scrub.errors import (
     TooLarge,
     Unavailable,
     Uncertain,
+    Unwritable,
 )
 
 _FATAL_TEXT = "Fatal error: "  # librdkafka's rd_kafka_set_fatal_error0
@@ -174,6 +175,13 @@ TABLE: tuple[Row, ...] = (
     # -- From produce() without a flag when over the client's message.max.bytes, else abortable from the broker.
     #    The broker's refusal leaves a gap in the sequence: the next transaction fails once more, abortable.
     Row(TooLarge, "a record is over the topic's limit", ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE")),
+    # -- For what single records are: without a key on a compacted topic, with a timestamp out of its bounds.
+    Row(
+        Unwritable,
+        "a record is refused for what it is",
+        ("INVALID_RECORD", "INVALID_TIMESTAMP", "_INVALID_DIFFERENT_RECORD"),
+        _TRANSACTION,
+    ),
     # -- Fatal: the producer accepts nothing any more. `_FENCED` says too little to stop: librdkafka gives it for
     #    a transaction that outlived transaction.timeout.ms as well, and the offsets' generation check keeps us safe.
     Row(Unavailable, "the consumer has failed for good, and is made anew", (), _READING, flag="fatal"),
@@ -200,7 +208,7 @@ TABLE: tuple[Row, ...] = (
         "a record of this transaction was not written",
         (
             "TRANSACTION_ABORTABLE", "OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "INVALID_TXN_STATE",
-            "PRODUCER_FENCED", "_FENCED", "INVALID_RECORD", "_INCONSISTENT", "_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT",
+            "PRODUCER_FENCED", "_FENCED", "_INCONSISTENT", "_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT",
         ),
         flag="abort",
     ),

@@ -21,6 +21,7 @@ from stream_scrub.errors import (
     TooLarge,
     Unavailable,
     Uncertain,
+    Unwritable,
 )
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.run import metrics
@@ -33,6 +34,7 @@ _CAUSES: Mapping[type[BaseException], str] = {
     TooLarge: "too_large",
     Unavailable: "unavailable",
     Uncertain: "uncertain",
+    Unwritable: "unwritable",
 }
 
 

@@ -146,9 +146,8 @@ def explain(
     rules = _resolved(_digests(stamp), archive.kept(history.rules), settings, reader)
     # An unreadable one names no rule, and one that was too large must be measured with the stamp that it would have had.
     book = wiring.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
-    spoilt = {0: cause} if isinstance(cause := stamp.get("cause"), str) else {}
     made, terms = _as_then(
-        stamp, lambda by: _judged(emitted.value, book, past.index, at, by, limit, spoilt), terms
+        stamp, lambda by: _judged(emitted.value, book, past.index, at, by, limit, _spoilt(stamp)), terms
     )
     differences = list(_differences(stamp, made or {}))
     if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
@@ -198,6 +197,12 @@ def _as_then(
     return made, terms
 
 
+def _spoilt(stamp: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """What a stamp says of a record that came out blocked for what it was, whatever its value says."""
+    says = {name: stamp[name] for name in ("cause", "from", "timestamp") if name in stamp}
+    return {0: says} if "cause" in says else {}
+
+
 def _judged(
     value: bytes | None,
     book: Rulebook,
@@ -205,7 +210,7 @@ def _judged(
     at: datetime,
     terms: Terms,
     limit: int | None = None,
-    spoilt: Mapping[int, str] = MappingProxyType({}),
+    spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any] | None:
     """The stamp that the value gets; None for a value that is too large for any."""
     batch = Scrubber(terms, book).scrub([value], index, at, limit=limit, floor=0, spoilt=spoilt)

@@ -74,8 +74,8 @@ HOLDS = (
     *("no-seal", "log-behind", "log-unreachable", "log-open", "log-unsealed", "log-corrupt"),
     *("too-many-numbers", "register"),
 )
-ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "refused", "corrupt")
-FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large")
+ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "refused", "corrupt")
+FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large", "unwritable")
 
 
 def _each(*values: str) -> tuple[tuple[str, ...], ...]:

@@ -18,7 +18,7 @@ from stream_scrub.kafka.requests import Requests
 from stream_scrub.kafka.sample import last_values
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Source
-from stream_scrub.kafka.topics import Topics
+from stream_scrub.kafka.topics import Topics, smallest_limit
 from stream_scrub.kafka.writer import KafkaLogWriter
 from stream_scrub.lists.begin import Start, begin
 from stream_scrub.lists.follow import Follower, replay_to_end
@@ -27,6 +27,7 @@ from stream_scrub.lists.replay import Replay
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.outputs import Outputs
 from stream_scrub.run.swaps import SwapLines
 from stream_scrub.run.trouble import Trouble
 from stream_scrub.run.worker import Pace, Worker
@@ -34,6 +35,7 @@ from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 
 ASK_S = 15.0
+_LIMIT_S = 5.0  # in the middle of the work: the loop waits
 _TAKE_S = 30.0  # another register's publisher that died may keep the log's end hidden for twenty of these
 
 
@@ -276,17 +278,17 @@ def worker(
         topics.blocked,
         of_producer.denied,
     )
-    made = Worker(
-        source,
-        session,
-        follower,
-        scrubber(settings),
-        counters,
-        log,
-        pace=pace(settings),
-        record_limit=record_limit,
-    )
+    by = scrubber(settings)
+    outputs = Outputs(session, by, log, record_limit, lambda: output_limit(settings, log))
+    made = Worker(source, session, follower, by.rulebook, outputs, counters, log, pace=pace(settings))
     return made, follower
+
+
+def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
+    """The largest record that both outputs take now, None where nobody may ask. Raises Unavailable, Refused."""
+    with topics(settings, log) as there:
+        found = there.describe([settings.topics.allowed, settings.topics.blocked], Deadline.after(_LIMIT_S))
+    return smallest_limit(topic.config for topic in found.values())
 
 
 def pace(settings: Settings) -> Pace:

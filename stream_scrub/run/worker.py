@@ -7,8 +7,8 @@ has no open transaction: its records are dropped and left to their new owner.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from structlog.typing import FilteringBoundLogger
 
@@ -18,25 +18,26 @@ from stream_scrub.errors import (
     ScrubError,
     StaleIndex,
     TakenOver,
-    TooLarge,
     Unavailable,
     Uncertain,
+    Unwritable,
 )
 from stream_scrub.index import Index
 from stream_scrub.kafka.bounded import GRACE_S
-from stream_scrub.kafka.headers import LOST
+from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.options import TRANSACTION_TIMEOUT_MS
-from stream_scrub.kafka.session import REOPEN_S, Session
-from stream_scrub.kafka.source import REWIND_S, Fetched, Message, Source
+from stream_scrub.kafka.session import REOPEN_S, Session, Took
+from stream_scrub.kafka.source import REWIND_S, Message, Source
 from stream_scrub.lists import archive
 from stream_scrub.lists.follow import Follower
 from stream_scrub.model import Deadline
 from stream_scrub.rules import Rulebook
+from stream_scrub.run.batch_size import BatchSize
 from stream_scrub.run.counterparts import Counterparts
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.outputs import Outputs, Ready
 from stream_scrub.run.summary import Summary, by_verdict
 from stream_scrub.run.trouble import Trouble
-from stream_scrub.scrub.batch import LARGE, Batch, Scrubber
 
 _IDLE_S = 0.1
 _REGISTER_WAITS = 20
@@ -51,8 +52,6 @@ _SCRUB_S = 2.0  # judging prospects one by one: what is not judged by then comes
 _NORMAL = 2  # batches in a row that a rebalance may cost
 _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S, _ASK_S = 5.0, 1.0
-# What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
-_RECORD_OVERHEAD = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def beat_limit_s(pace: Pace) -> float:
 class Worker:
     """One worker. `run` returns when `stopping` is set; it gives up by itself only where another has its place.
 
-    `record_limit` is the largest record that the output topics take, in bytes; None when it is not known.
+    `rulebook` are the rules that it judges by.
     """
 
     def __init__(
@@ -92,32 +91,28 @@ class Worker:
         source: Source,
         session: Session,
         follower: Follower,
-        scrubber: Scrubber,
+        rulebook: Rulebook,
+        outputs: Outputs,
         counters: Counters,
         log: FilteringBoundLogger,
         *,
         pace: Pace,
-        record_limit: int | None = None,
     ) -> None:
         self._source = source
         self._session = session
         self._follower = follower
-        self._scrubber = scrubber
+        self.rulebook = rulebook
         self._counters = counters
         self._log = log
         self._pace = pace
-        self._limit = record_limit
-        self._largest = 0
+        self._outputs = outputs
+        self._size = BatchSize(pace.batch_records)
+        self._ready: Ready | None = None
         self._counterparts = Counterparts(source, session, log)
         self._trouble: ScrubError | None = None
         self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
         self._summary = Summary(counters, log)
-
-    @property
-    def rulebook(self) -> Rulebook:
-        """The rules that it judges by."""
-        return self._scrubber.rulebook
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop, or until another worker has this one's place in the group: raises TakenOver.
@@ -181,7 +176,7 @@ class Worker:
 
     def _look_for_rules(self) -> None:
         """A worker may only read the log: it says what the stamps that it gives could not be replayed without."""
-        if lacking := archive.lacking(self._follower.rules, self._scrubber.rulebook):
+        if lacking := archive.lacking(self._follower.rules, self.rulebook):
             self._log.warning(
                 "texts of rules in use are not on the log", rules=sorted(lacking), do=archive.HOW
             )
@@ -244,7 +239,7 @@ class Worker:
     def _step(self) -> None:
         """One batch, from poll to commit."""
         self._usable()
-        fetched = self._source.poll(self._pace.batch_records, self._pace.batch_bytes, self._pace.batch_s)
+        fetched = self._polled()
         if not fetched.messages:
             self._session.idle()
             # A hold for a register ends when a batch needs no stale one any more, not when there is no batch.
@@ -257,23 +252,63 @@ class Worker:
         counters.read += len(fetched.messages)
         known_at = clock.elapsed() - (self._follower.lag_s or 0.0)  # of this index, or of one before it
         index = self._usable()
-        batch = self._scrub(fetched, index)
-        if len(batch.values) < len(fetched.messages):
-            fetched, rest = fetched.parted(len(batch.values))
-            self._source.put_back(rest)
+        ready = self._ready = self._outputs.judge(fetched, index, self._time_is_up())
+        if ready.rest.messages:
+            self._source.put_back(ready.rest)
         self._resumed()
         counters.beat()
-        messages, partitions, headers, _ = fetched
-        self._session.emit(messages, partitions, headers.each, batch.allowed, batch.values, batch.stamps)
-        counters.beat()
-        counters.queued = self._session.queued
-        self._need_fresh(index, known_at)
-        offsets = self._source.offsets(partitions, messages, index.position)
-        took = self._session.commit(offsets, self._source.metadata, Deadline.after(_COMMIT_S))
+        took = self._emit(ready, index, known_at)
         self._failing.end()
+        self._outputs.committed(ready)
         counters.emitted(
-            batch.tally, time.perf_counter() - started, took.offsets_s, took.commit_s, _age_s(messages[0])
+            ready.batch.tally,
+            time.perf_counter() - started,
+            took.offsets_s,
+            took.commit_s,
+            _age_s(ready.fetched.messages[0]),
         )
+
+    def _polled(self) -> Fetched:
+        """The next batch; no more of it than may go together while a record is looked for that is refused."""
+        pace = self._pace
+        fetched = self._source.poll(self._size.records, pace.batch_bytes, pace.batch_s)
+        if (count := self._outputs.together(fetched)) is not None:
+            fetched, rest = fetched.parted(count)
+            self._source.put_back(rest)
+        return fetched
+
+    def _time_is_up(self) -> Callable[[], bool]:
+        """To be asked while a batch is judged."""
+        until = Deadline.after(_SCRUB_S)
+
+        def enough() -> bool:
+            self._counters.beat()
+            return until.passed
+
+        return enough
+
+    def _emit(self, ready: Ready, index: Index, known_at: float) -> Took:
+        """Emit and commit. A batch that is not committed in time has too many records for the way that they take."""
+        fetched, batch = ready.fetched, ready.batch
+        count, begun = len(fetched.messages), time.monotonic()
+        try:
+            self._session.emit(
+                ready.records, fetched.partitions, ready.headers, batch.allowed, batch.values, batch.stamps
+            )
+            self._counters.beat()
+            self._counters.queued = self._session.queued
+            offsets = self._source.offsets(fetched.partitions, fetched.messages, index.position)
+            took = self._session.commit(
+                offsets,
+                self._source.metadata,
+                Deadline.after(_COMMIT_S),
+                lambda: self._need_fresh(index, known_at),
+            )
+        except (Unavailable, Uncertain):
+            self._size.failed(count)
+            raise
+        self._size.committed(count, time.monotonic() - begun)
+        return took
 
     def _usable(self) -> Index:
         """The index to judge by. Never an older one than what was judged before in the partitions that we hold."""
@@ -297,46 +332,12 @@ class Worker:
         if index is not self._follower.index and age_s > self._pace.index_lag_max_s:
             raise Migrated(f"the batch is not committed: it was judged by an index of {age_s:.0f} s ago")
 
-    def _scrub(self, fetched: Fetched, index: Index) -> Batch:
-        messages, _, headers, values = fetched
-        until = Deadline.after(_SCRUB_S)
-
-        def enough() -> bool:
-            self._counters.beat()
-            return until.passed
-
-        def overhead(place: int) -> int:
-            return (
-                _RECORD_OVERHEAD
-                + len(messages[place].key() or b"")
-                + sum(len(k) + len(v or b"") + 8 for k, v in headers.each[place] or ())
-            )
-
-        # Once a batch was refused every record is measured: it may have been a small one with large headers.
-        floor = 0 if self._counters.failures else LARGE
-        batch = self._scrubber.scrub(
-            values,
-            index,
-            datetime.now(UTC),
-            limit=self._limit,
-            overhead=overhead,
-            spoilt=dict.fromkeys(headers.lost, LOST),
-            floor=floor,
-            enough=enough,
-        )
-        self._largest = 0
-        if self._counters.failures:  # only then is it worth knowing, should a record prove too large again
-            weights = zip(batch.values, batch.stamps, strict=True)
-            self._largest = max(
-                len(v or b"") + len(s or b"") + overhead(i) for i, (v, s) in enumerate(weights)
-            )
-        return batch
-
     def _fail(self, error: ScrubError) -> None:
         """Nothing of the batch was or will be emitted (or the broker knows): remember, and recover next."""
         self._source.drop()
-        if isinstance(error, TooLarge):
-            self._lower_limit()
+        if isinstance(error, Unwritable) and self._ready is not None:
+            self._outputs.failed(self._ready, error)
+        self._ready = None
         self._counters.gave_up(error)
         self._trouble = error
         # In the middle of a rebalance the coordinator answers nothing else: that is no outage yet.
@@ -345,16 +346,6 @@ class Worker:
         else:
             self._failing.tell(str(error), failures=self._counters.failures)
 
-    def _lower_limit(self) -> None:
-        """The largest record of the refused batch is too large for its topic; next time it goes without its stamp."""
-        if self._largest:
-            self._limit = min(self._limit or self._largest, self._largest) - 1
-            self._log.error(
-                "a prospect is too large for its topic with its stamp: it will come out blocked, unstamped; "
-                "raise max.message.bytes (see `stream-scrub topics`)",
-                record_limit=self._limit,
-            )
-
     def _recover(self, stopping: threading.Event) -> None:
         """Abort or re-create the producer; while the broker cannot be asked, stay and try again."""
         assert self._trouble is not None, "recovering from something"
@@ -362,7 +353,9 @@ class Worker:
             self._source.idle(min(_RETRY_S, 0.1 * self._counters.failures))
         if stopping.is_set():
             return
-        reopen = not isinstance(self._trouble, Migrated) or self._counters.failures > 2
+        # A record that was refused leaves a gap in the sequence, by which the producer's next transaction would fail.
+        reopen = not isinstance(self._trouble, Migrated) or isinstance(self._trouble, Unwritable)
+        reopen = reopen or self._counters.failures > _NORMAL
         self._session.recover(reopen=reopen, deadline=Deadline.after(_RECOVER_S))
         self._trouble = None
 

@@ -72,6 +72,7 @@ class Batch:
     values: list[bytes | None]
     stamps: list[bytes | None]
     tally: Counter[Reason] = field(default_factory=Counter)
+    shortened: int = 0  # of them were too large for their topic with their stamp
 
 
 class _Made(NamedTuple):
@@ -118,7 +119,7 @@ class Scrubber:
         overhead: Callable[[int], int] = lambda _: 0,
         floor: int = LARGE,
         enough: Callable[[], bool] = _never,
-        spoilt: Mapping[int, str] = MappingProxyType({}),
+        spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
 
@@ -128,8 +129,8 @@ class Scrubber:
         `limit` is the largest record that the output topics take, in bytes, and `overhead(i)` what the i-th record
         weighs besides its value: a prospect that its stamp would make unpublishable comes out blocked, unchanged.
         Records with less than `floor` bytes of value and stamp are not measured: 0 measures all, once one was refused.
-        `spoilt` are the places of records that are unreadable whatever their value says, each with the cause that its
-        stamp names: they come out blocked with their own bytes.
+        `spoilt` are the places of records that are unreadable whatever their value says, each with what its stamp
+        says of that: they come out blocked with their own bytes.
         Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
         unless the terms say to block these.
         """
@@ -144,10 +145,10 @@ class Scrubber:
         batch = self._stamp(values, plain, judged)
         for place, made in zip(odd.places, odd.judged, strict=False):
             made.into(batch, place)
-        for place, cause in spoilt.items():
+        for place, told in spoilt.items():
             if place < len(values):
                 batch.values[place] = given[place]
-                batch.stamps[place] = stamp.unreadable(cause, bench.evidence)
+                batch.stamps[place] = stamp.unreadable(told, bench.evidence)
         self._refuse_stale(batch, judged)
         if limit is not None:
             reasons = dict(zip(odd.places, (made.reason for made in odd.judged), strict=False))
@@ -258,12 +259,13 @@ class Scrubber:
         where even that is too large, the original bytes alone."""
         short = bench.outcome(Finding(Reason.UNREADABLE), None).bare % ()
         batch.allowed[place] = False
+        batch.shortened += 1
         batch.values[place] = original
         batch.stamps[place] = short if len(original or b"") + len(short) <= room else None
         batch.tally[Reason.UNREADABLE] += 1
 
 
-def _without(values: Sequence[bytes | None], spoilt: Mapping[int, str]) -> list[bytes | None]:
+def _without(values: Sequence[bytes | None], spoilt: Mapping[int, object]) -> list[bytes | None]:
     """The values, with null for a spoilt record: whatever its bytes say, nobody reads them."""
     return [None if place in spoilt else value for place, value in enumerate(values)]
 

@@ -4,7 +4,7 @@ A stamp is one JSON object (schemas/stamp.schema.json). All of it but the number
 finding, so it is made once as a template with one `%d`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -47,10 +47,10 @@ def single(finding: Finding, number: bool, rules: str, until: date | None, evide
     return _encode(stamp).replace(b"%", b"%%").replace(b'"\\u0000"', b'"+%d"')
 
 
-def unreadable(cause: str, evidence: Evidence) -> bytes:
-    """The stamp of a record that is unreadable whatever its value says; `cause` is why."""
+def unreadable(told: Mapping[str, Any], evidence: Evidence) -> bytes:
+    """The stamp of a record that is unreadable whatever its value says; `told` are the members that say why."""
     reason = Reason.UNREADABLE
-    stamp = {"verdict": reason.verdict, "reason": reason, "cause": cause}
+    stamp = {"verdict": reason.verdict, "reason": reason, **told}
     return _encode({**stamp, "index": evidence.index, "at": evidence.at})
 
 

@@ -52,7 +52,7 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
     "unreadable": (OPT_IN_DAY, b'{"phone":"0611111111","phone":"0622222222"}', "block"),
     "unreadable-headers": (OPT_IN_DAY, b'{"phone":"0622222222"}', "block"),
 }
-SPOILT = {"unreadable-headers": {0: "headers"}}
+SPOILT = {"unreadable-headers": {0: {"cause": "headers"}}}
 
 
 # Requests are others' to write: these are what the pages tell them to.

@@ -17,9 +17,12 @@ from stream_scrub.model import Reason
 from stream_scrub.run import worker as module
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.logs import configure
+from stream_scrub.run.outputs import Outputs
 from stream_scrub.run.worker import Pace, Worker
 from stream_scrub.scrub.batch import Batch
 from tests.fakes import law
+
+NO_RULES = SimpleNamespace(texts={})
 
 
 class Source:
@@ -45,11 +48,16 @@ def made():
     out = io.BytesIO()
     source, session = Source(), SimpleNamespace(reopened=2, queued=0, width=lambda _: 4)
     follower = SimpleNamespace(corrupt=None, lag_s=1.0, trouble="", index=law.index())
-    worker = Worker(source, session, follower, None, Counters(), configure("info", "json", out), pace=Pace())
+    log = configure("info", "json", out)
+    scrubber = SimpleNamespace()
+    outputs = Outputs(session, scrubber, log, None, lambda: None)
+    worker = Worker(source, session, follower, NO_RULES, outputs, Counters(), log, pace=Pace())
     return SimpleNamespace(
         worker=worker,
         counters=worker._counters,
         source=source,
+        session=session,
+        scrubber=scrubber,
         lines=lambda: [json.loads(line) for line in out.getvalue().splitlines()],
     )
 
@@ -131,7 +139,6 @@ def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
 
     worker._follower.usable = ask
     worker._follower.rules = SimpleNamespace(texts={})
-    worker._scrubber = SimpleNamespace(rulebook=SimpleNamespace(texts={}))
     worker._session.open = worker._session.close = lambda *_: None
     worker._session.recover = recover
     made.source.drop = lambda: None
@@ -145,51 +152,50 @@ def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
     ]
 
 
-class Scrubber:
-    """Takes ten seconds for each prospect, and has a clock."""
-
-    rulebook = SimpleNamespace(texts={})
-
-    def __init__(self, clock):
-        self.clock = clock
-
-    def scrub(self, values, index, now, *, enough, **_):
-        judged = []
-        for value in values:
-            judged.append(value)
-            self.clock.now += 10.0
-            if enough():
-                break
-        count = len(judged)
-        return Batch([True] * count, judged, [None] * count, Counter({Reason.CLEAR: count}))
-
-
 @pytest.fixture
 def slow(made, monkeypatch):
-    """A worker whose scrubber is slow, and all that it emits, commits and puts back."""
+    """A worker whose scrubber takes ten seconds for each prospect, and all that it emits, commits and puts back."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(elapsing, "elapsed", lambda: clock.now)
-    records = [SimpleNamespace(timestamp=lambda: (0, 0), key=lambda: b"") for _ in range(5)]
+    records = [
+        SimpleNamespace(timestamp=lambda: (0, 0), key=lambda: b"k", offset=lambda at=at: at)
+        for at in range(5)
+    ]
     fetched = Fetched(records, [0] * 5, Headers([None] * 5, []), [b"%d" % at for at in range(5)])
-    source, session, worker = made.source, made.worker._session, made.worker
+    source, session, worker = made.source, made.session, made.worker
     source.floor, source.metadata, source.put = -1, b"", []
     source.poll = lambda *_: fetched
     source.put_back = source.put.append
     source.offsets = lambda *_: []
     session.emitted, session.committed = [], []
     session.emit = lambda *given: session.emitted.extend(given[4])
-    session.commit = lambda *given: session.committed.append(given) or Took(0.0, 0.0)
-    worker._scrubber = Scrubber(clock)
+
+    def commit(*given):
+        given[3]()
+        session.committed.append(given)
+        return Took(0.0, 0.0)
+
+    session.commit = commit
     follower = worker._follower
     follower.confirmed_at = 1000.0
+
+    def scrub(values, _index, _now, *, enough, **_):
+        judged = []
+        for value in values:
+            judged.append(value)
+            clock.now += 10.0
+            if enough():
+                break
+        count = len(judged)
+        return Batch([True] * count, judged, [None] * count, Counter({Reason.CLEAR: count}))
 
     def usable(lag_max_s):
         if clock.now - follower.confirmed_at > lag_max_s:
             raise StaleIndex("log-behind", "the end was last reached long ago")
         return follower.index
 
-    follower.usable = usable
-    return SimpleNamespace(**vars(made), clock=clock, session=session, follower=follower)
+    made.scrubber.scrub, follower.usable = scrub, usable
+    return SimpleNamespace(**vars(made), clock=clock, follower=follower)
 
 
 def test_what_there_is_no_time_for_comes_with_the_next_batch(slow):
@@ -212,7 +218,7 @@ def test_a_verdict_that_is_too_old_by_its_commit_is_given_up(slow):
 
 def test_a_newer_index_does_not_make_an_older_verdict_fresh(slow):
     """The follower is well and knows of the opt-out; the batch that was judged before it would be committed all the same."""
-    follower, judge = slow.follower, slow.worker._scrubber.scrub
+    follower, judge = slow.follower, slow.scrubber.scrub
     follower.lag_s = 25.0
 
     def scrub(*given, **more):
@@ -220,7 +226,7 @@ def test_a_newer_index_does_not_make_an_older_verdict_fresh(slow):
         follower.index, follower.confirmed_at = law.index(position=9999), slow.clock.now
         return made
 
-    slow.worker._scrubber.scrub = scrub
+    slow.scrubber.scrub = scrub
     with pytest.raises(Migrated, match="an index of 35 s ago"):
         slow.worker._step()
     assert not slow.session.committed

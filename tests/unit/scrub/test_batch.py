@@ -321,7 +321,7 @@ def test_a_spoilt_record_comes_out_blocked_whatever_its_value_says(stamp):
     by = scrubber(stamp=stamp)
     whole = by.scrub(MIXTURE, index(), law.NOW)
 
-    batch = by.scrub(MIXTURE, index(), law.NOW, spoilt={0: "headers", 3: "headers"})
+    batch = by.scrub(MIXTURE, index(), law.NOW, spoilt={0: {"cause": "headers"}, 3: {"cause": "headers"}})
 
     for at in (0, 3):
         assert (batch.allowed[at], batch.values[at]) == (False, MIXTURE[at])

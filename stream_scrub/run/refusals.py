@@ -1,0 +1,160 @@
+"""Records that an output topic refuses for what they are: found among their batch, and brought out in another form. Pure.
+
+A broker refuses the whole of a client's batch for one record in it, and its answer mostly does not say for which one. So
+the next batches end before the likeliest suspect, or in the middle of the suspects, until one is alone in its batch: what
+is refused then is proven, and comes out blocked in a form that the topic takes. What it was refused for (no key, a
+timestamp too far ahead, too many bytes) holds for others too: for a while these are not even tried, so that a producer
+that does it always costs the others nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+Place = tuple[int, int]  # partition and offset of a prospect
+
+_FOR_S = (
+    60.0  # what was proven of one record holds for others so long; then the topic's settings may be others
+)
+_PROVEN_MAX = 10_000
+_AHEAD_MS = 60_000  # clocks differ; what is farther ahead is the likeliest to be refused for its timestamp
+OTHER = (
+    "_INVALID_DIFFERENT_RECORD"  # the client's word for the others of a batch, where the broker named some
+)
+_SIZES = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"})
+PLAIN, BARE = (
+    1,
+    2,
+)  # forms: its own bytes with our key and moment; and, where that is refused, not even its bytes
+
+
+class Report(NamedTuple):
+    """What the client said of a record, and what it may have been refused for."""
+
+    place: Place
+    allowed: bool
+    code: str
+    keyless: bool
+    timestamp_ms: int
+    nbytes: int
+
+
+class Refusal(NamedTuple):
+    """Why a record cannot come out as it came, and in which form it does."""
+
+    cause: str
+    form: int
+
+
+class _Kind(NamedTuple):
+    """What an output refuses: records without a key, ahead of a moment, or of more bytes."""
+
+    code: str
+    until_s: float
+    keyless: bool = False
+    after_ms: int = 0
+    over_bytes: int = 0
+
+    def holds(self, report: Report) -> bool:
+        if self.keyless:
+            return report.keyless
+        if self.after_ms:
+            return report.timestamp_ms >= self.after_ms
+        return report.nbytes >= self.over_bytes
+
+
+class Refusals:
+    """What is known of one worker's outputs. Moments are given: `now_s` monotonic, `now_ms` since 1970."""
+
+    def __init__(self) -> None:
+        self._suspects: set[Place] = set()
+        self._proven: dict[Place, Refusal] = {}
+        self._kinds: dict[bool, list[_Kind]] = {False: [], True: []}
+
+    @property
+    def are_known(self) -> bool:
+        """Whether anything is: else a batch need not be looked at."""
+        return bool(self._suspects or self._proven or self._kinds[False] or self._kinds[True])
+
+    def failed(self, reports: Sequence[Report], *, alone: bool, now_s: float, now_ms: int) -> None:
+        """A batch was refused, and the client said this of its records; `alone` says that it had but one."""
+        named = [report for report in reports if report.code != OTHER]
+        if not named:
+            return
+        if alone:
+            self._suspects.clear()
+            self._prove(named[0], now_s, now_ms)
+            return
+        again = {report.place for report in named} & self._suspects
+        self._suspects = again or _likeliest(named, now_ms)
+
+    def _prove(self, report: Report, now_s: float, now_ms: int) -> None:
+        before = self._proven.get(report.place)
+        if len(self._proven) >= _PROVEN_MAX:  # of partitions that went away in between
+            self._proven.clear()
+        self._proven[report.place] = Refusal(report.code, BARE if before is not None else PLAIN)
+        kind = _Kind(report.code, now_s + _FOR_S)
+        if before is not None:
+            return
+        if report.code in _SIZES:
+            kind = kind._replace(over_bytes=report.nbytes)
+        elif report.keyless:
+            kind = kind._replace(keyless=True)
+        elif report.timestamp_ms > now_ms + _AHEAD_MS:
+            kind = kind._replace(after_ms=report.timestamp_ms)
+        else:
+            return
+        kept = [each for each in self._kinds[report.allowed] if not each.holds(report)]
+        self._kinds[report.allowed] = [*kept, kind]
+
+    def together(self, places: Iterable[Place]) -> int | None:
+        """How many of a batch's first records may go together; None for all of them."""
+        if not self._suspects:
+            return None
+        found = [at for at, place in enumerate(places) if place in self._suspects]
+        if not found:
+            return None
+        return found[len(found) // 2] or 1
+
+    def of(self, reports: Iterable[Report], now_s: float) -> dict[int, Refusal]:
+        """The records, by their place in this order, that must come out in another form. Their codes are not looked at."""
+        for allowed, kinds in self._kinds.items():
+            self._kinds[allowed] = [each for each in kinds if each.until_s > now_s]
+        found = {}
+        for at, report in enumerate(reports):
+            refusal = self._proven.get(report.place) or self._by_kind(report)
+            if refusal is not None:
+                found[at] = refusal
+        return found
+
+    def _by_kind(self, report: Report) -> Refusal | None:
+        for kind in self._kinds[report.allowed]:
+            if kind.holds(report):
+                return Refusal(kind.code, PLAIN)
+        return None
+
+    def committed(self, places: Iterable[Place]) -> None:
+        """These are out: nothing more need be known of them."""
+        if self._suspects or self._proven:
+            for place in places:
+                self._suspects.discard(place)
+                self._proven.pop(place, None)
+
+
+def _likeliest(named: Sequence[Report], now_ms: int) -> set[Place]:
+    """Which to look at first: one that any output of its kind would refuse; all, where none stands out."""
+    largest = max(named, key=lambda report: report.nbytes)
+    ahead = max(named, key=lambda report: report.timestamp_ms)
+    keyless = next((report for report in named if report.keyless), None)
+    if largest.code in _SIZES:
+        return {largest.place}
+    if keyless is not None and named[0].code != "INVALID_TIMESTAMP":
+        return {keyless.place}
+    if ahead.timestamp_ms > now_ms + _AHEAD_MS:
+        return {ahead.place}
+    return {report.place for report in named}
+
+
+def told(refusal: Refusal, report: Report) -> Mapping[str, Any]:
+    """What the stamp says of it beside its verdict: why, where it is on `prospects`, and its own moment, which is lost."""
+    partition, offset = report.place
+    return {"cause": refusal.cause, "from": f"{partition}/{offset}", "timestamp": report.timestamp_ms}

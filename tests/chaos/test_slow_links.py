@@ -1,0 +1,59 @@
+"""A link or a quota that carries less than a full batch in the time of a transaction, on a real Kafka."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.kafka.jars import LIBS, find_java
+from tests.support.outcome import compare, ends, read_all
+from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
+from tests.support.stage import expected_by
+from tests.support.worker import wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+FREE = french_mobiles(500, seed=32)
+COUNT = 3000
+BYTES_PER_S = 40_000  # a full batch is a megabyte
+
+
+def limit_producers(kafka, client_id, bytes_per_s):
+    """A producer quota, as an operator sets it with kafka-configs.sh."""
+    done = subprocess.run(
+        [
+            find_java(), "-Xmx128m", "-cp", f"{LIBS}/*", "kafka.admin.ConfigCommand",
+            "--bootstrap-server", kafka.bootstrap, "--alter", "--entity-type", "clients",
+            "--entity-name", client_id, "--add-config", f"producer_byte_rate={bytes_per_s}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_producer_quota_slows_a_worker_and_does_not_stop_it(kafka, stages):
+    """Batch after batch would be written, not be committed in time, and be aborted: twice the load, and no progress."""
+    client = f"slow-{os.urandom(4).hex()}"
+    stage = stages(kafka.bootstrap, partitions=2, kafka__producer__client_id=client)
+    stage.load("consent", FREE, "--kind", "allow")
+    leads = (
+        (b"%d" % (at % 7), prospect(at, spell(FREE[at % len(FREE)], at), x=os.urandom(200).hex()))
+        for at in range(COUNT)
+    )
+    produce(kafka.bootstrap, stage.topics["prospects"], leads)
+    limit_producers(kafka, client, BYTES_PER_S)
+    with stage.worker("w1") as worker:
+        # The ends grow by each prospect, and by a marker of each transaction and partition.
+        wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= COUNT, 150, every=1.0)
+        wait_until(lambda: sum(1 for t in stage.outputs for _ in read_all(kafka.bootstrap, t)) >= COUNT, 60)
+        assert worker.stop()[0] == 0
+    found = compare(
+        kafka.bootstrap,
+        stage.topics["prospects"],
+        *stage.outputs,
+        expected_by(set(), set(FREE), true_number),
+    )
+    assert not found.wrong and found.total == COUNT
+    assert worker.logged("batch given up"), "a full batch was in time: the test shows nothing"
