@@ -123,7 +123,7 @@ class KafkaLogWriter:
                     "timestamp": about.timestamp_ms,
                 }
                 self._produce(beside.topic, about.value, about.key, **more)
-            self._flush()
+            self._flush(failed)
             if beside.offsets:
                 send = self._producer.send_offsets_to_transaction
                 self._ask("publishing", send, self._commit_s, list(beside.offsets), beside.membership)
@@ -141,9 +141,13 @@ class KafkaLogWriter:
             else:
                 return
 
-    def _flush(self) -> None:
-        """Parts and seal are written before anything else is asked of the transaction. Raises Unavailable."""
-        if left := self._caller.flush("publishing", self._producer, self._commit_s):
+    def _flush(self, failed: list[tuple[KafkaError, str]]) -> None:
+        """Parts and seal are written before anything else is asked of the transaction. Raises Unavailable, and what the
+        first record says that failed: the client sends no other one after it."""
+        left = self._caller.flush("publishing", self._producer, self._commit_s, lambda: bool(failed))
+        if failed:
+            raise KafkaException(failed[0][0])
+        if left:
             self._abort()
             raise Unavailable(f"publishing: {left} records were not delivered in time")
 
