@@ -10,23 +10,27 @@
     FOLDER/bloctel/refused/list.csv       what was not, and why
 
 Names that begin with a dot or end in .part or .tmp are not there yet. A file that is worked on is under
-FOLDER/.working, out of the reach of whoever would hand over another one of its name; before it is published, a note
-beside it says so. A publisher that was killed then looks on the log whether it did it: to remove numbers a second
+FOLDER/.working, out of the reach of whoever would hand over another one of its name, and a copy of our own, since who
+wrote it may still have it open; before it is published, a note beside it says so. A publisher that was killed then looks on the log whether it did it: to remove numbers a second
 time might remove what was added in between.
 """
 
 import fcntl
+import io
 import json
 import os
 import re
 import socket
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from stream_scrub.errors import Refused
 from stream_scrub.lists.listed import Change
 from stream_scrub.lists.wire import RULES
+from stream_scrub.run import inside
 
 _REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
 _ANY_CHANGE, _ANY_AGE = "allow-change", "allow-older"
@@ -42,6 +46,7 @@ _NOT_YET = (".part", ".tmp")
 _REPORT = ".report.json"
 _WORKING = ".working"
 _LOCK = ".lock"
+_NAME_BYTES_MAX = 200  # with what stands beside it, within the 255 that a file system takes
 
 
 class Dropped(NamedTuple):
@@ -82,80 +87,116 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._working = path / _WORKING
         try:
-            self._working.mkdir(parents=True, exist_ok=True)
-            self._lock: BinaryIO = (path / _LOCK).open("ab")
+            path.mkdir(parents=True, exist_ok=True)
+            self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._working = inside.own_folder(self._root, _WORKING)
+            self._lock = inside.own_file(self._root, _LOCK)
         except OSError as error:
             raise Refused(f"the folder {path} cannot be used: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.close()
-            who = (path / _LOCK).read_text("utf-8", "replace").strip()
+            who = os.pread(self._lock, 200, 0).decode("utf-8", "replace").strip()
+            self.close()
             raise Refused(f"another publisher ({who}) watches the folder {path}") from error
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        self._lock.flush()
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def waiting(self) -> list[Dropped]:
         """What was handed over, the oldest first."""
-        return _dropped(self._path)
+        return _dropped(self._root, self._path)
 
     def left(self) -> list[Dropped]:
         """What somebody worked on who did not come to its end."""
-        return _dropped(self._working)
+        return _dropped(self._working, self._path / _WORKING)
 
     def ignored(self) -> list[str]:
         """Sub-folders whose names are no register's."""
-        return [each.name for each in _folders(self._path) if not _is_register(each.name)]
+        return [name for name in inside.folders(self._root) if not _is_register(name)]
+
+    def links(self) -> list[str]:
+        """What has a register's name, and is a link: nothing behind it is read."""
+        return [name for name in inside.links(self._root) if _is_register(name)]
 
     def claim(self, dropped: Dropped) -> Dropped:
-        """The file, where nobody replaces it any more. Raises OSError."""
-        target = self._working / dropped.register / dropped.way / dropped.path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        claimed = dropped._replace(path=target)
-        _note_of(claimed).unlink(
-            missing_ok=True
-        )  # of an earlier file, whose publisher was killed at its very end
-        dropped.path.replace(target)
+        """The file, where nobody replaces it any more, under a name that can be told. Raises OSError."""
+        ways = (dropped.register, *PurePosixPath(dropped.way).parts)
+        name = _speakable(dropped.path.name)
+        claimed = dropped._replace(path=self._path / _WORKING / Path(*ways) / name)
+        with inside.folder(self._root, *ways) as source, inside.folder(self._working, *ways, make=True) as to:
+            with suppress(FileNotFoundError):
+                os.unlink(
+                    _note_of(name), dir_fd=to
+                )  # of an earlier file, whose publisher was killed at its very end
+            os.rename(dropped.path.name, name, src_dir_fd=source, dst_dir_fd=to)
         return claimed
 
-    @staticmethod
-    def begin(claimed: Dropped, note: Note) -> None:
-        """Say that this file is about to be published. Raises OSError."""
-        _write(_note_of(claimed), json.dumps(note._asdict()).encode())
+    def take_in(self, claimed: Dropped) -> str:
+        """Make the file our own, byte by byte, so that nobody writes in it any more; the SHA-256 (hex) of what it holds
+        then. Takes as long as the file is long, in any thread. Raises OSError, for a link and what is no file too.
+        """
+        made, name = sha256(), claimed.path.name
+        with (
+            self._of(claimed) as within,
+            inside.opened(within, name) as file,
+            inside.created(within, name) as own,
+        ):
+            while chunk := file.read(1 << 20):
+                made.update(chunk)
+                own.write(chunk)
+            told = os.fstat(file.fileno())
+            own.flush()
+            os.utime(
+                own.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns)
+            )  # the day that a full list speaks of
+        return made.hexdigest()
 
-    @staticmethod
-    def begun(claimed: Dropped) -> Note | None:
+    def open(self, claimed: Dropped) -> io.FileIO:
+        """The file, for reading; close it. Raises OSError, for a link and what is no file too."""
+        with self._of(claimed) as within:
+            return inside.opened(within, claimed.path.name)
+
+    def begin(self, claimed: Dropped, note: Note) -> None:
+        """Say that this file is about to be published. Raises OSError."""
+        with self._of(claimed) as within:
+            inside.write(within, _note_of(claimed.path.name), json.dumps(note._asdict()).encode())
+
+    def begun(self, claimed: Dropped) -> Note | None:
         """What was said of this file, if anything was."""
         try:
-            said = json.loads(_note_of(claimed).read_bytes())
+            with self._of(claimed) as within, inside.opened(within, _note_of(claimed.path.name)) as file:
+                said = json.loads(file.read())
             return Note(str(said["sha256"]), int(said["after"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def finish(self, claimed: Dropped, where: str, report: Mapping[str, Any]) -> Path:
         """Move the file to `done` or `refused` with its report; returns where it is now. Raises OSError."""
-        target = _free(self._path / claimed.register / where, claimed.path.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target.with_name(target.name + _REPORT), json.dumps(report, indent=1).encode() + b"\n")
-        claimed.path.replace(target)
-        _note_of(claimed).unlink(missing_ok=True)
-        return target
+        with self._of(claimed) as within, inside.folder(self._root, claimed.register, where, make=True) as to:
+            name = inside.free(to, claimed.path.name)
+            inside.write(to, name + _REPORT, json.dumps(report, indent=1).encode() + b"\n")
+            os.rename(claimed.path.name, name, src_dir_fd=within, dst_dir_fd=to)
+            with suppress(FileNotFoundError):
+                os.unlink(_note_of(claimed.path.name), dir_fd=within)
+        return self._path / claimed.register / where / name
 
     def close(self) -> None:
         """Let another process have it."""
-        self._lock.close()
+        for held in (self._lock, self._working, self._root):
+            os.close(held)
+
+    def _of(self, claimed: Dropped) -> inside.Within:
+        return inside.folder(self._working, claimed.register, *PurePosixPath(claimed.way).parts)
 
 
-def _dropped(root: Path) -> list[Dropped]:
+def _dropped(root: int, path: Path) -> list[Dropped]:
     found = [
-        Dropped(file, register.name, way, written_ns)
-        for register in _folders(root)
-        if _is_register(register.name)
+        Dropped(path / register / way / name, register, way, written_ns)
+        for register in inside.folders(root)
+        if _is_register(register)
         for way in _WAYS
-        for file, written_ns in _files(register / way)
+        for name, written_ns in _files(root, register, *PurePosixPath(way).parts)
     ]
     return sorted(found, key=lambda each: (each.written_ns, each.path.name))
 
@@ -164,48 +205,23 @@ def _is_register(name: str) -> bool:
     return _REGISTER.fullmatch(name) is not None and name != RULES
 
 
-def _folders(path: Path) -> list[Path]:
-    try:
-        entries = sorted(path.iterdir())
-    except OSError:
-        return []
-    return [each for each in entries if not each.name.startswith(".") and each.is_dir()]
-
-
-def _files(path: Path) -> Iterator[tuple[Path, int]]:
+def _files(root: int, *ways: str) -> Iterator[tuple[str, int]]:
     """The files that have been handed over in a folder, if it is there, and when each was written."""
-    try:
-        entries = list(os.scandir(path))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower().endswith(_NOT_YET):
-            continue
-        try:
-            if entry.is_file(follow_symlinks=False):
-                yield Path(entry.path), entry.stat(follow_symlinks=False).st_mtime_ns
-        except OSError:  # taken away meanwhile
-            continue
+    for name, written_ns in inside.files(root, *ways):
+        if not (name.startswith(".") or name.lower().endswith(_NOT_YET)):
+            yield name, written_ns
 
 
-def _note_of(claimed: Dropped) -> Path:
-    return claimed.path.with_name(f".{claimed.path.name}.note")
+def _note_of(name: str) -> str:
+    return f".{name}.note"
 
 
-def _free(folder: Path, name: str) -> Path:
-    """A name in the folder that no file has: lists come under the same name every day."""
-    target, count = folder / name, 1
-    while target.exists():
-        count += 1
-        target = folder / f"{name}.{count}"
-    return target
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Beside, to the disk, and renamed: whole or not there."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+def _speakable(name: str) -> str:
+    """The name as text that a seal and a report can hold, and short enough for a note and a report beside it."""
+    told = os.fsencode(name).decode("utf-8", "replace")
+    if len(told.encode()) <= _NAME_BYTES_MAX:
+        return told
+    return (
+        told.encode()[: _NAME_BYTES_MAX - 20].decode("utf-8", "ignore")
+        + f"...{sha256(os.fsencode(name)).hexdigest()[:16]}"
+    )

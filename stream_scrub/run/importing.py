@@ -1,6 +1,8 @@
 """`lists import`: steps 1 to 3 of a delta's life for one file, with the figures that a person wants at the end."""
 
+import io
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +20,7 @@ from stream_scrub.index import Register
 from stream_scrub.lists.diff import Delta
 from stream_scrub.lists.formats import FORMATS, BadList, Options, Reading, open_list
 from stream_scrub.lists.formats.choose import AUTO, read_list
-from stream_scrub.lists.formats.unpack import digest
+from stream_scrub.lists.formats.unpack import digest_of
 from stream_scrub.lists.guard import change_of, check_change, moment_of
 from stream_scrub.lists.listed import Change, check, delta_of, kind_of
 from stream_scrub.lists.orders import family
@@ -44,7 +46,8 @@ class Order:
     `max_change` is the largest share of its register that a full list may change, `max_added` what a first list and
     numbers to add may add besides, `max_numbers` what all registers may hold together; with `allow_older` it may be from
     before the register's own moment. `written` is when the file was, the moment of a full list that says none.
-    `sample` is how many prospects a dry run judges.
+    `sample` is how many prospects a dry run judges. `opened` is the file where it is open already; `file` is then its
+    name only.
     """
 
     file: Path
@@ -63,6 +66,7 @@ class Order:
     max_numbers: float = math.inf
     allow_older: bool = False
     written: datetime | None = None
+    opened: io.FileIO | None = None
     sample: int = SAMPLE
 
 
@@ -157,9 +161,8 @@ def run(
     """
     started = time.monotonic()
     now = datetime.now(UTC)
-    reading = read(order, now, stage)
+    reading, source = _read_once(order, now, stage)
     check_lines(order, reading)
-    source = Source(order.file.name, digest(order.file))
     if order.dry_run:
         return _dry_run(order, settings, log, reading, started)
     stage("opening the log", 0, 0)
@@ -231,10 +234,33 @@ def read(order: Order, now: datetime, stage: Callable[[str, int, int], None]) ->
         raise ConfigError(
             [f"--region: {order.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
         )
-    size = order.file.stat().st_size if order.file.is_file() else 0
-    with open_list(order.file, lambda done: stage("reading the list", done, size)) as packed:
+    opened = order.opened or _opened(order.file)
+    size = os.fstat(opened.fileno()).st_size
+    with open_list(order.file, lambda done: stage("reading the list", done, size), opened) as packed:
         options = Options(order.region, now, order.column, order.columns, order.max_numbers)
         return read_list(FORMATS, packed, options, order.format)
+
+
+def _opened(file: Path) -> io.FileIO:
+    try:
+        return file.open("rb", buffering=0)
+    except OSError as error:
+        raise BadList(f"{file}: {error.strerror or error}") from error
+
+
+def _read_once(order: Order, now: datetime, stage: Callable[[str, int, int], None]) -> tuple[Reading, Source]:
+    """The list, and where it came from: one file, opened once. Raises as `read`, and BadList when somebody wrote into
+    it meanwhile: what is sealed would not be what was published.
+    """
+    with _opened(order.file) as file:
+        before = os.fstat(file.fileno())
+        reading = read(replace(order, opened=io.FileIO(os.dup(file.fileno()))), now, stage)
+        file.seek(0)
+        source = Source(order.file.name, digest_of(file))
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise BadList(f"{order.file.name}: it was written to while it was read; nothing was published")
+    return reading, source
 
 
 def check_lines(order: Order, reading: Reading) -> None:

@@ -17,7 +17,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.lists import published
 from stream_scrub.lists.formats import BadList, Reading
-from stream_scrub.lists.formats.unpack import digest
+from stream_scrub.lists.formats.unpack import digest_of
 from stream_scrub.lists.publish import Published
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import Deadline
@@ -34,6 +34,7 @@ DONE, REFUSED = "done", "refused"
 class _Job:
     """A claimed file. The thread fills in what it read, or why it could not."""
 
+    folder: Folder
     dropped: Dropped
     order: importing.Order
     started: float
@@ -46,8 +47,9 @@ class _Job:
     def read(self) -> None:
         """In the thread. Whatever a file makes us stumble over, that file is refused, and requests go on."""
         try:
-            self.sha256 = digest(self.order.file)
-            self.reading = importing.read(self.order, datetime.now(UTC), lambda _what, _done, _of: None)
+            self.sha256 = self.folder.take_in(self.dropped)
+            order = replace(self.order, opened=self.folder.open(self.dropped))
+            self.reading = importing.read(order, datetime.now(UTC), lambda _what, _done, _of: None)
             importing.check_lines(self.order, self.reading)
         except (BadList, ConfigError) as error:
             self.failure = str(error)
@@ -77,7 +79,9 @@ class Inbox:
         claimed = [self._job.dropped] if self._job is not None else list(self._queue)
         for dropped in claimed:
             note = self._folder.begun(dropped)
-            if note is None or note.sha256 != _digest(dropped):  # else it is of another list of that name
+            if note is None or note.sha256 != self._digest(
+                dropped
+            ):  # else it is of another list of that name
                 continue
             source = Source(dropped.path.name, note.sha256)
             with wiring.reading(self._settings, self._log) as reader:
@@ -114,7 +118,7 @@ class Inbox:
                 return
         if self._queue:
             dropped = self._queue.popleft()
-            self._job = _Job(dropped, self._order(dropped), now)
+            self._job = _Job(self._folder, dropped, self._order(dropped), now)
             self._job.thread = threading.Thread(target=self._job.read, name="reader", daemon=True)
             self._job.thread.start()
 
@@ -187,16 +191,18 @@ class Inbox:
     def _tell_ignored(self) -> None:
         for name in self._folder.ignored():
             self._tell(f"no register is called {name!r}: nothing in that sub-folder is read")
+        for name in self._folder.links():
+            self._tell(f"{name} is a link: nothing behind it is read")
 
     def _tell(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
             self._log.warning("the folder", trouble=text)
 
-
-def _digest(dropped: Dropped) -> str:
-    """Of a file that may be gone or closed to us: then none."""
-    try:
-        return digest(dropped.path)
-    except BadList:
-        return ""
+    def _digest(self, dropped: Dropped) -> str:
+        """Of a file that may be gone or closed to us: then none."""
+        try:
+            with self._folder.open(dropped) as file:
+                return digest_of(file)
+        except OSError:
+            return ""

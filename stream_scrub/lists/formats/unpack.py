@@ -178,23 +178,31 @@ class Packed:
 
 def digest(path: Path) -> str:
     """The SHA-256 (hex) of a file. Raises BadList when it cannot be read."""
-    made = sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                made.update(chunk)
+        with path.open("rb", buffering=0) as file:
+            return digest_of(file)
     except OSError as error:
         raise BadList(f"{path}: {error.strerror or error}") from error
+
+
+def digest_of(file: io.FileIO) -> str:
+    """The SHA-256 (hex) of a file from where it stands to its end. Raises OSError."""
+    made = sha256()
+    while chunk := file.read(1 << 20):
+        made.update(chunk)
     return made.hexdigest()
 
 
 @contextmanager
-def open_list(path: Path, progress: Callable[[int], None] = lambda _: None) -> Iterator[Packed]:
+def open_list(
+    path: Path, progress: Callable[[int], None] = lambda _: None, opened: io.FileIO | None = None
+) -> Iterator[Packed]:
     """A list's file, looked into; its members' sources can be read within the block. `progress` is told of file bytes
-    read by them. Raises BadList, also while sources are read.
+    read by them. `opened` is the file, where somebody has it open already: it is then closed here. Raises BadList, also
+    while sources are read.
     """
     try:
-        counted = _Counted(path.open("rb", buffering=0), progress)
+        counted = _Counted(opened or path.open("rb", buffering=0), progress)
     except OSError as error:
         raise BadList(f"{path}: {error.strerror or error}") from error
     with counted, io.BufferedReader(counted, 1 << 18) as raw:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from hashlib import sha256
 
 import pytest
 
@@ -143,3 +144,103 @@ def test_an_order_of_equal_moments_is_that_of_names(root):
         put(root, f"bloctel/{name}", written=5)
     assert [each.path.name for each in folder.waiting()] == ["a", "b", "c"]
     assert all(isinstance(each, Dropped) for each in folder.waiting())
+
+
+def test_a_link_that_took_the_place_of_a_file_is_not_read(root, tmp_path):
+    """Whoever may drop a list would learn the digest of any file that the publisher can read."""
+    folder = Folder(root)
+    secret = tmp_path / "secret"
+    secret.write_text("+33612345678\n")
+    path = put(root, "bloctel/a.csv")
+    (dropped,) = folder.waiting()
+    path.unlink()
+    path.symlink_to(secret)
+    claimed = folder.claim(dropped)
+    for look in (folder.take_in, folder.open):
+        with pytest.raises(OSError, match="symbolic links"):
+            look(claimed)
+    assert folder.left() == [] and secret.read_text() == "+33612345678\n"
+
+
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(root):
+    """The publisher would wait for a writer for ever, and take no file any more."""
+    folder = Folder(root)
+    path = put(root, "bloctel/a.csv")
+    (dropped,) = folder.waiting()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="no file"):
+        folder.take_in(folder.claim(dropped))
+
+
+@pytest.mark.parametrize("name", ["bloctel", "internal"])
+def test_a_linked_register_is_not_another_one(root, name):
+    """A list that was handed over for one register would be published as another's."""
+    folder = Folder(root)
+    put(root, "tps/a.csv")
+    put(root, "internal@acme/b.csv")
+    (root / name).symlink_to(root / "tps")
+    (root / "internal@acme" / "adds").symlink_to(root / "tps")
+    (root / "Not a register").symlink_to(root / "tps")
+    assert sorted(seen(folder)) == [("internal@acme", "", "b.csv"), ("tps", "", "a.csv")]
+    assert folder.links() == [name] and folder.ignored() == []
+
+
+@pytest.mark.parametrize("where", ["done", "refused"])
+def test_a_linked_place_gets_nothing(root, tmp_path, where):
+    """A rejected file of a chosen name would be carried to a place of the sender's choice, a settings file say."""
+    folder = Folder(root)
+    put(root, "bloctel/stream-scrub.toml")
+    (root / "bloctel" / where).symlink_to(tmp_path)
+    claimed = folder.claim(folder.waiting()[0])
+    with pytest.raises(NotADirectoryError):
+        folder.finish(claimed, where, {})
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["drop"] and folder.left() == [claimed]
+
+
+def test_what_others_put_where_the_publisher_works_is_put_aside(root, tmp_path):
+    """A link in place of the lock would have another file emptied, and one in place of the working folder choose where
+    files are kept; or the publisher would not start, and opt-outs wait."""
+    kept = tmp_path / "kept"
+    kept.write_text("precious")
+    (tmp_path / "elsewhere").mkdir()
+    for make in (os.symlink, os.link):
+        root.mkdir(exist_ok=True)
+        make(kept, root / ".lock")
+        (root / ".working").symlink_to(tmp_path / "elsewhere")
+        folder = Folder(root)
+        put(root, "bloctel/a.csv", "mine")
+        claimed = folder.claim(folder.waiting()[0])
+        assert kept.read_text() == "precious" and not any((tmp_path / "elsewhere").iterdir())
+        assert (root / ".working").stat().st_mode & 0o777 == 0o700
+        folder.finish(claimed, "done", {})
+        folder.close()
+        (root / ".lock").unlink()
+        (root / ".working" / "bloctel").rmdir()
+        (root / ".working").rmdir()
+
+
+def test_who_still_writes_does_not_write_in_what_is_published(root, tmp_path):
+    """What is sealed would not be what was published: nobody could prove later what a list said."""
+    folder = Folder(root)
+    path = put(root, "bloctel/a.csv", "first", written=1_700_000_000)
+    os.link(path, tmp_path / "other-name")
+    claimed = folder.claim(folder.waiting()[0])
+    told = folder.take_in(claimed)
+    (tmp_path / "other-name").write_text("second")
+    with folder.open(claimed) as file:
+        assert file.read() == b"first" and told == sha256(b"first").hexdigest()
+    assert [each.written_ns for each in folder.left()] == [1_700_000_000 * 10**9]
+
+
+@pytest.mark.parametrize("name", [b"liste_\xe9t\xe9.csv", b"x" * 245 + b".csv", "é".encode() * 120])
+def test_a_name_that_cannot_be_told_is_one_that_can(root, name):
+    """A file's name would end the publisher, at each start again."""
+    folder = Folder(root)
+    put(root, "bloctel/" + os.fsdecode(name))
+    claimed = folder.claim(folder.waiting()[0])
+    folder.begin(claimed, Note("ab" * 32, 7))
+    assert folder.begun(claimed) == Note("ab" * 32, 7)
+    done = folder.finish(claimed, "done", {"file": claimed.path.name})
+    assert done.read_bytes() == b"x" and done.name.encode("utf-8") and folder.left() == []
+    assert json.loads(done.with_name(done.name + ".report.json").read_text())["file"] == done.name

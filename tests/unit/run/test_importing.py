@@ -324,3 +324,19 @@ def test_columns_are_named_as_they_are_written():
     for text in ("area", "=1", "area=", "area=1,area=2"):
         with pytest.raises(ConfigError, match="--columns"):
             importing.columns(text)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(log, tmp_path, monkeypatch):
+    """What is sealed would not be what was published."""
+    path = written(tmp_path, b"+33612345678\n")
+    real = importing.read_list
+
+    def slow(*arguments):
+        reading = real(*arguments)
+        path.write_bytes(b"+33612345678\n+33612345679\n")
+        return reading
+
+    monkeypatch.setattr(importing, "read_list", slow)
+    with pytest.raises(BadList, match="written to while it was read"):
+        run(path)
+    assert "internal" not in log.replayed().index.registers

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Uncertain
@@ -290,3 +291,32 @@ def test_a_note_that_was_left_is_not_of_the_next_file(world):
     claimed = folder.claim(folder.waiting()[0])
 
     assert folder.begun(claimed) is None
+
+
+def test_a_link_in_the_place_of_a_file_is_refused_without_its_digest(world, tmp_path):
+    """The report would tell the digest of a file that nobody handed over."""
+    (tmp_path / "secret").write_text("+33612345678\n")
+    put(world, "bloctel/a.txt", "+33612345679\n")
+    folder = Folder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    folder.close()
+    claimed.path.unlink()
+    inbox = opened(world)
+    inbox._queue.append(claimed)  # as it was, when it was listed
+    claimed.path.symlink_to(tmp_path / "secret")
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "cannot be read" in report["why"] and report["sha256"] == ""
+    assert "bloctel" not in world.desk.replay.index.registers
+
+
+def test_a_linked_register_is_told_and_not_read(world):
+    """An operator would wait for ever for what lies behind a link, or another register get it."""
+    put(world, "tps/a.txt", "+33612345679\n")
+    (world.root / "bloctel").symlink_to(world.root / "tps")
+    inbox = opened(world)
+    with capture_logs() as told:
+        assert worked(inbox) == {"files": 1}
+    assert any("bloctel is a link" in str(each.get("trouble")) for each in told)
+    assert held(world, "tps") == {33612345679}
+    assert list(world.desk.replay.index.registers) == ["tps"]

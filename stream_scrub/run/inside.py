@@ -1,0 +1,149 @@
+"""Steps within a folder that others write in: from an open folder to a name in it, and never over a link.
+
+A path is looked up anew with each call, and whoever may rename in one of its folders leads it elsewhere in between. A
+folder that is open stays the one that it is.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TypeAlias
+
+Within: TypeAlias = AbstractContextManager[int]
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # no pipe keeps us waiting
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ASIDE_MAX = 1000
+
+
+@contextmanager
+def folder(base: int, *names: str, make: bool = False) -> Iterator[int]:
+    """The folder of these names, one within the other; `make`: those that are missing. Raises OSError, for links too."""
+    held = os.dup(base)
+    try:
+        for name in names:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=held)
+            inner = os.open(name, _FOLDER, dir_fd=held)
+            os.close(held)
+            held = inner
+        yield held
+    finally:
+        os.close(held)
+
+
+def own_folder(base: int, name: str) -> int:
+    """A folder that nobody else may look into, open. What is in its way and not ours is put aside. Raises OSError."""
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=base)
+    if not _is_own(base, name, stat.S_ISDIR):
+        _put_aside(base, name)
+        os.mkdir(name, 0o700, dir_fd=base)
+    held = os.open(name, _FOLDER, dir_fd=base)
+    os.fchmod(held, 0o700)
+    return held
+
+
+def own_file(base: int, name: str) -> int:
+    """A file of ours, open for reading and writing. What is in its way and not ours, or has a second name, is put
+    aside. Raises OSError."""
+    if not _is_own(base, name, stat.S_ISREG):
+        with suppress(FileNotFoundError):
+            _put_aside(base, name)
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=base)
+
+
+def _is_own(base: int, name: str, kind: object) -> bool:
+    try:
+        told = os.stat(name, dir_fd=base, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    assert callable(kind)
+    single = told.st_nlink == 1 or stat.S_ISDIR(told.st_mode)
+    return bool(kind(told.st_mode)) and single and told.st_uid == os.geteuid()
+
+
+def _put_aside(base: int, name: str) -> None:
+    for count in range(_ASIDE_MAX):
+        aside = f"{name}.foreign-{count}"
+        try:
+            os.stat(aside, dir_fd=base, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(name, aside, src_dir_fd=base, dst_dir_fd=base)
+            return
+    raise FileExistsError(0, "too much stands where the publisher works")
+
+
+def opened(within: int, name: str) -> io.FileIO:
+    """A file for reading. Raises OSError, for a link and what is no file too."""
+    held = os.open(name, _READ, dir_fd=within)
+    if not stat.S_ISREG(os.fstat(held).st_mode):
+        os.close(held)
+        raise OSError(0, "it is no file")
+    return io.FileIO(held, closefd=True)
+
+
+@contextmanager
+def created(within: int, name: str) -> Iterator[io.BufferedWriter]:
+    """A new file that takes this name once it is whole, on the disk. Raises OSError."""
+    beside = f".{name}.tmp"
+    with suppress(FileNotFoundError):
+        os.unlink(beside, dir_fd=within)
+    with os.fdopen(os.open(beside, _CREATE, 0o644, dir_fd=within), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(beside, name, src_dir_fd=within, dst_dir_fd=within)
+
+
+def write(within: int, name: str, content: bytes) -> None:
+    """A file of that content, whole or not there. Raises OSError."""
+    with created(within, name) as file:
+        file.write(content)
+
+
+def free(within: int, name: str) -> str:
+    """A name that nothing has: lists come under the same name every day."""
+    wanted, count = name, 1
+    while True:
+        try:
+            os.stat(wanted, dir_fd=within, follow_symlinks=False)
+        except FileNotFoundError:
+            return wanted
+        count += 1
+        wanted = f"{name}.{count}"
+
+
+def folders(within: int) -> list[str]:
+    """The folders in it by name, hidden ones left out."""
+    return [entry.name for entry in _entries(within) if entry.is_dir(follow_symlinks=False)]
+
+
+def links(within: int) -> list[str]:
+    """The links in it by name, hidden ones left out."""
+    return [entry.name for entry in _entries(within) if entry.is_symlink()]
+
+
+def _entries(within: int) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(within) as found:
+            return sorted(
+                (entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name
+            )
+    except OSError:
+        return []
+
+
+def files(base: int, *names: str) -> Iterator[tuple[str, int]]:
+    """The files in the folder of these names, if it is there, and when each was written, in nanoseconds since 1970."""
+    try:
+        with folder(base, *names) as within, os.scandir(within) as found:
+            for entry in found:
+                with suppress(OSError):  # taken away meanwhile
+                    if entry.is_file(follow_symlinks=False):
+                        yield entry.name, entry.stat(follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return
