@@ -195,6 +195,7 @@ class Rules(_Section):
     folder: str = ""
     stale: Literal["hold", "block"] = "hold"
     index_lag_max_s: Annotated[float, Field(gt=0)] = 30
+    clock_skew_max_s: Annotated[float, Field(ge=1)] = 60
 
 
 class Lists(_Section):

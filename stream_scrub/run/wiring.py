@@ -12,6 +12,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clientlog, options, transactional_ids
+from stream_scrub.kafka.brokertime import BrokerTimes
 from stream_scrub.kafka.identity import Identity
 from stream_scrub.kafka.log import KafkaLogReader
 from stream_scrub.kafka.requests import Requests
@@ -26,6 +27,7 @@ from stream_scrub.lists.keeper import Keeper
 from stream_scrub.lists.replay import Replay
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.rules import Rulebook
+from stream_scrub.run.clockwatch import ClockWatch
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.outputs import Outputs
 from stream_scrub.run.swaps import SwapLines
@@ -280,8 +282,18 @@ def worker(
     )
     by = scrubber(settings)
     outputs = Outputs(session, by, log, record_limit, lambda: output_limit(settings, log))
-    made = Worker(source, session, follower, by.rulebook, outputs, counters, log, pace=pace(settings))
+    watch = _clock_watch(settings)
+    made = Worker(
+        source, session, follower, by.rulebook, outputs, counters, log, pace=pace(settings), watch=watch
+    )
     return made, follower
+
+
+def _clock_watch(settings: Settings) -> ClockWatch:
+    kafka, topics = settings.kafka, settings.topics
+    # Never polled, so it may have nothing to tell.
+    times = BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
+    return ClockWatch(times.ask, (topics.blocked, topics.allowed), settings.rules.clock_skew_max_s)
 
 
 def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:

@@ -33,6 +33,7 @@ from stream_scrub.lists.follow import Follower
 from stream_scrub.model import Deadline
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.batch_size import BatchSize
+from stream_scrub.run.clockwatch import ClockWatch
 from stream_scrub.run.counterparts import Counterparts
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.outputs import Outputs, Ready
@@ -97,6 +98,7 @@ class Worker:
         log: FilteringBoundLogger,
         *,
         pace: Pace,
+        watch: ClockWatch,
     ) -> None:
         self._source = source
         self._session = session
@@ -105,6 +107,7 @@ class Worker:
         self._counters = counters
         self._log = log
         self._pace = pace
+        self._watch = watch
         self._outputs = outputs
         self._size = BatchSize(pace.batch_records)
         self._ready: Ready | None = None
@@ -193,6 +196,7 @@ class Worker:
                 stopping.wait(_RETRY_S)
             else:
                 self._counterparts.measure(Deadline.after(_OPEN_S))
+                self._watch.first_look()
                 trouble.end()
                 return
 
@@ -271,7 +275,7 @@ class Worker:
     def _polled(self) -> Fetched:
         """The next batch; no more of it than may go together while a record is looked for that is refused."""
         pace = self._pace
-        fetched = self._source.poll(self._size.records, pace.batch_bytes, pace.batch_s)
+        fetched = self._source.poll(self._watch.at_most(self._size.records), pace.batch_bytes, pace.batch_s)
         if (count := self._outputs.together(fetched)) is not None:
             fetched, rest = fetched.parted(count)
             self._source.put_back(rest)
@@ -298,6 +302,7 @@ class Worker:
             self._counters.beat()
             self._counters.queued = self._session.queued
             offsets = self._source.offsets(fetched.partitions, fetched.messages, index.position)
+            self._watch.begins()
             took = self._session.commit(
                 offsets,
                 self._source.metadata,
@@ -307,12 +312,14 @@ class Worker:
         except (Unavailable, Uncertain):
             self._size.failed(count)
             raise
+        self._watch.committed(batch.allowed, fetched.partitions)
         self._size.committed(count, time.monotonic() - begun)
         return took
 
     def _usable(self) -> Index:
         """The index to judge by. Never an older one than what was judged before in the partitions that we hold."""
         index = self._follower.usable(self._pace.index_lag_max_s)
+        self._watch.need_right()
         if index.position < self._source.floor:
             raise StaleIndex(
                 "log-behind",

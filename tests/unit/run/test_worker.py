@@ -15,6 +15,7 @@ from stream_scrub.kafka.headers import Headers
 from stream_scrub.kafka.session import Took
 from stream_scrub.model import Reason
 from stream_scrub.run import worker as module
+from stream_scrub.run.clockwatch import ClockWatch
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.logs import configure
 from stream_scrub.run.outputs import Outputs
@@ -51,7 +52,8 @@ def made():
     log = configure("info", "json", out)
     scrubber = SimpleNamespace()
     outputs = Outputs(session, scrubber, log, None, lambda: None)
-    worker = Worker(source, session, follower, NO_RULES, outputs, Counters(), log, pace=Pace())
+    watch = ClockWatch(lambda _places: [], ("blocked", "allowed"), 60)
+    worker = Worker(source, session, follower, NO_RULES, outputs, Counters(), log, pace=Pace(), watch=watch)
     return SimpleNamespace(
         worker=worker,
         counters=worker._counters,

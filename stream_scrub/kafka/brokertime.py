@@ -1,0 +1,76 @@
+"""What time the brokers have, by what they wrote themselves: the marker that ends a transaction.
+
+No answer of Kafka's protocol tells the time, and the timestamps of records are their producers'. A marker's is that of
+the broker that leads the partition. It is the last thing there that is committed, since whoever else may write to an output
+does so in transactions as well. Asking needs no right that a worker lacks: to write to a topic includes to describe it.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
+
+Place = tuple[str, int]  # a topic and a partition of it
+_ASK_S = 2.0
+
+
+class Seen(NamedTuple):
+    """The latest timestamp in a partition, seconds since 1970, and the broker that leads it. `is_brokers`: it is that of a
+    marker; else a producer chose it, and the last marker's is no later.
+    """
+
+    broker: int
+    at: float
+    is_brokers: bool
+
+
+class BrokerTimes:
+    """Asks. One thread at a time; connects when it is first asked."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        self._admin: AdminClient | None = None
+
+    def ask(self, places: Sequence[Place]) -> list[Seen]:
+        """What was found, of as many as answer within some seconds; never raises."""
+        if self._admin is None:
+            self._admin = AdminClient(self._options)
+        leaders = self._leaders({topic for topic, _ in places})
+        known = [place for place in places if leaders.get(place, -1) >= 0]
+        latest = self._offsets(known, OffsetSpec.max_timestamp())  # type: ignore[no-untyped-call]
+        ends = self._offsets(known, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return [
+            Seen(
+                leaders[place], latest[place].timestamp / 1000, latest[place].offset == ends[place].offset - 1
+            )
+            for place in known
+            if place in latest and place in ends and latest[place].timestamp > 0
+        ]
+
+    def _leaders(self, topics: set[str]) -> dict[Place, int]:
+        assert self._admin is not None, "ask made it"
+        found: dict[Place, int] = {}
+        for topic in topics:
+            with suppress(KafkaException):
+                told = self._admin.list_topics(topic, timeout=_ASK_S).topics[topic]
+                found |= {(topic, number): each.leader for number, each in told.partitions.items()}
+        return found
+
+    def _offsets(self, places: Sequence[Place], what: OffsetSpec) -> dict[Place, Any]:
+        """Of what is committed."""
+        if not places:
+            return {}
+        assert self._admin is not None, "ask made it"
+        found = {}
+        with suppress(KafkaException):
+            asked = self._admin.list_offsets(
+                {TopicPartition(*place): what for place in places},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=_ASK_S,
+            )
+            for partition, future in asked.items():
+                with suppress(KafkaException):
+                    found[partition.topic, partition.partition] = future.result()
+        return found
