@@ -13,12 +13,19 @@ from tests.fakes.vitals import Scraped, text, worker
 from tests.support.worker import wait_until
 
 
-def joined(board: Fleet, name: str, vitals) -> object:
-    """A child of that name tells its vitals; the end of its pipe, to be closed when it dies."""
-    hears, tells = Pipe(duplex=False)
-    board.started(name, hears)
-    fleet.tell(vitals, tells, threading.Event(), every_s=0.02)
-    return tells
+class Child:
+    """A child that tells its vitals, until it dies."""
+
+    def __init__(self, board: Fleet, name: str, vitals) -> None:
+        hears, tells = Pipe(duplex=False)
+        board.started(name, hears)
+        self._ended = threading.Event()
+        self._telling = fleet.tell(vitals, tells, self._ended, every_s=0.02)
+
+    def close(self) -> None:
+        """The end of its pipe; by the thread that writes there, whose file descriptor is another's afterwards."""
+        self._ended.set()
+        self._telling.join(10)
 
 
 def test_every_child_is_shown_under_its_name():
@@ -26,7 +33,7 @@ def test_every_child_is_shown_under_its_name():
     board = Fleet(["w-0", "w-1"], 60)
     assert not health.readyz(board()).ok and not health.startupz(board()).ok and health.livez(board()).ok
     (one, counted, _), (two, _, _) = worker("w-0"), worker("w-1")
-    ends = [joined(board, "w-0", one), joined(board, "w-1", two)]
+    ends = [Child(board, "w-0", one), Child(board, "w-1", two)]
     wait_until(lambda: health.readyz(board()).ok, 5, every=0.01)
     counted.emitted(Counter({Reason.CLEAR: 3}), 0.1, 0.1, 0.1)
     wait_until(lambda: _page(board).found("stream_scrub_batches_total", worker="w-0") == [1], 5, every=0.01)
@@ -39,9 +46,10 @@ def test_a_child_that_died_is_not_ready_and_has_no_figures():
     """A dead worker would go on showing the figures of its last second, and look well."""
     board = Fleet(["w-0", "w-1"], 60)
     (one, _, _), (two, _, _) = worker("w-0"), worker("w-1")
-    ends = [joined(board, "w-0", one), joined(board, "w-1", two)]
+    ends = [Child(board, "w-0", one), Child(board, "w-1", two)]
     wait_until(lambda: health.readyz(board()).ok, 5, every=0.01)
     ends[1].close()
+    board.heard_out("w-1")
     board.ended("w-1")
     answer = health.readyz(board())
     assert not answer.ok and answer.page["loops"][1]["causes"][0].cause == "process"
@@ -55,7 +63,7 @@ def test_a_child_that_died_is_not_ready_and_has_no_figures():
 
     (again, _, _) = worker("w-1")
     again.counters.begun = False
-    end = joined(board, "w-1", again)
+    end = Child(board, "w-1", again)
     wait_until(lambda: health.readyz(board()).ok, 5, every=0.01)
     assert health.startupz(board()).ok
     end.close()
