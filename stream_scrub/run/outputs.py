@@ -19,7 +19,7 @@ from stream_scrub.kafka.fetched import NOTHING, Fetched
 from stream_scrub.kafka.headers import LOST
 from stream_scrub.kafka.session import Emitted, Session
 from stream_scrub.model import Header
-from stream_scrub.run.refusals import BARE, Place, Refusal, Refusals, Report, told
+from stream_scrub.run.refusals import BARE, TOO_LARGE, Place, Refusal, Refusals, Report, told
 from stream_scrub.scrub.batch import Batch, Scrubber
 
 # What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
@@ -96,11 +96,14 @@ class Outputs:
         batch = scrub()
         if batch.shortened and self._takes_more():
             batch = scrub()
-        if not self._refusals.are_known:
+        if not (self._refusals.are_known or batch.shortened):
             return self._ready(fetched, batch, {}, 0)
         now_ms = int(now.timestamp() * 1000)
         reports = [_report(fetched, batch, at, "") for at in range(len(batch.values))]
         refused = self._refusals.of(reports, time.monotonic())
+        if self._limit is not None:
+            hopeless = Refusal(TOO_LARGE, BARE)
+            refused |= {at: hopeless for at, report in enumerate(reports) if report.own_bytes > self._limit}
         if refused:
             spoilt |= {at: told(refusal, reports[at]) for at, refusal in refused.items()}
             batch = scrub()
@@ -157,6 +160,8 @@ class Outputs:
             return True
         if limit != known:
             return True
+        if limit is not None:
+            return False
         together = Counter((report.allowed, report.place[0]) for report in reports)
         if max(together.values(), default=0) > 1 and self._session.batch_bytes > _BATCH_BYTES_MIN:
             self._session.fit(max(_BATCH_BYTES_MIN, self._session.batch_bytes // 2))
@@ -211,4 +216,5 @@ def _report(fetched: Fetched, batch: Batch, at: int, code: str) -> Report:
         keyless=message.key() is None,
         timestamp_ms=message.timestamp()[1],
         nbytes=len(batch.values[at] or b"") + len(batch.stamps[at] or b"") + _overhead(fetched, at),
+        own_bytes=len(fetched.values[at] or b"") + _overhead(fetched, at),
     )

@@ -20,7 +20,8 @@ _AHEAD_MS = 60_000  # clocks differ; what is farther ahead is the likeliest to b
 OTHER = (
     "_INVALID_DIFFERENT_RECORD"  # the client's word for the others of a batch, where the broker named some
 )
-_SIZES = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"})
+TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+_SIZES = frozenset({TOO_LARGE, "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"})
 PLAIN, BARE = (
     1,
     2,
@@ -28,7 +29,8 @@ PLAIN, BARE = (
 
 
 class Report(NamedTuple):
-    """What the client said of a record, and what it may have been refused for."""
+    """What the client said of a record, and what it may have been refused for: `nbytes` as it went out, `own_bytes` without
+    any stamp in its value."""
 
     place: Place
     allowed: bool
@@ -36,6 +38,7 @@ class Report(NamedTuple):
     keyless: bool
     timestamp_ms: int
     nbytes: int
+    own_bytes: int
 
 
 class Refusal(NamedTuple):
@@ -69,11 +72,13 @@ class Refusals:
         self._suspects: set[Place] = set()
         self._proven: dict[Place, Refusal] = {}
         self._kinds: dict[bool, list[_Kind]] = {False: [], True: []}
+        self._too_large: _Kind | None = None  # also with nothing but their own bytes
 
     @property
     def are_known(self) -> bool:
         """Whether anything is: else a batch need not be looked at."""
-        return bool(self._suspects or self._proven or self._kinds[False] or self._kinds[True])
+        kinds = self._kinds[False] or self._kinds[True] or self._too_large
+        return bool(self._suspects or self._proven or kinds)
 
     def failed(self, reports: Sequence[Report], *, alone: bool, now_s: float, now_ms: int) -> None:
         """A batch was refused, and the client said this of its records; `alone` says that it had but one."""
@@ -94,6 +99,8 @@ class Refusals:
         self._proven[report.place] = Refusal(report.code, BARE if before is not None else PLAIN)
         kind = _Kind(report.code, now_s + _FOR_S)
         if before is not None:
+            if report.code in _SIZES:
+                self._too_large = kind._replace(over_bytes=report.own_bytes)
             return
         if report.code in _SIZES:
             kind = kind._replace(over_bytes=report.nbytes)
@@ -119,6 +126,8 @@ class Refusals:
         """The records, by their place in this order, that must come out in another form. Their codes are not looked at."""
         for allowed, kinds in self._kinds.items():
             self._kinds[allowed] = [each for each in kinds if each.until_s > now_s]
+        if self._too_large is not None and self._too_large.until_s <= now_s:
+            self._too_large = None
         found = {}
         for at, report in enumerate(reports):
             refusal = self._proven.get(report.place) or self._by_kind(report)
@@ -127,6 +136,8 @@ class Refusals:
         return found
 
     def _by_kind(self, report: Report) -> Refusal | None:
+        if self._too_large is not None and report.own_bytes >= self._too_large.over_bytes:
+            return Refusal(self._too_large.code, BARE)
         for kind in self._kinds[report.allowed]:
             if kind.holds(report):
                 return Refusal(kind.code, PLAIN)

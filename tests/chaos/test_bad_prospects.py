@@ -7,7 +7,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.support import rawheaders
-from tests.support.outcome import count, read_all
+from tests.support.outcome import count, ends, read_all
 from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
 from tests.support.worker import run, wait_until
 
@@ -193,3 +193,28 @@ def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages, mode):
         ["explain", "--topic", "blocked", "--partition", "0", "--offset", str(odd.offset())], stage.env
     )
     assert explained.returncode == 0, explained.stdout + explained.stderr
+
+
+def test_prospects_that_are_made_to_cost_much_hold_nobody_up(kafka, stages):
+    """25 prospects of a megabyte with tens of thousands of numbers each would be judged for minutes: nobody else is
+    scrubbed meanwhile, and what is then committed was judged by an index of minutes ago.
+    """
+    stage = stages(kafka.bootstrap, partitions=1)
+    stage.load("consent", [FREE], "--kind", "allow")
+    junk = b",".join(b'"06 12 ?? %05d"' % at for at in range(50_000))
+    hostile = b'{"phone":[' + junk + b"]}"
+    producer = ordinary_producer(kafka.bootstrap)
+    for at in range(25):
+        producer.produce(stage.topics["prospects"], hostile, b"%d" % at)
+    producer.produce(stage.topics["prospects"], prospect(2, PHONE), b"behind")
+    assert producer.flush(60) == 0
+    with stage.worker("w1") as worker:
+        wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= 26, 90)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= 26, 30)
+        assert worker.stop()[0] == 0
+    assert [m.key() for m in read_all(kafka.bootstrap, stage.topics["allowed"])] == [b"behind"]
+    reasons = {
+        json.loads(m.value()[-400:].rpartition(b'"scrub":')[2][:-1])["reason"]
+        for m in read_all(kafka.bootstrap, stage.topics["blocked"])
+    }
+    assert reasons == {"invalid-number"}

@@ -13,7 +13,7 @@ MICROSECONDS = NOW_MS * 1000
 
 
 def report(offset, code="", **more):
-    usual = {"allowed": True, "keyless": False, "timestamp_ms": NOW_MS, "nbytes": 300}
+    usual = {"allowed": True, "keyless": False, "timestamp_ms": NOW_MS, "nbytes": 300, "own_bytes": 200}
     return Report((0, offset), code=code, **usual | more)
 
 
@@ -103,3 +103,14 @@ def test_what_is_refused_again_comes_out_without_its_bytes():
         assert {at: each.form for at, each in refusals.of([record], 1.0).items()} == {0: form}
     says = told(refusals.of([record], 1.0)[0], record)
     assert says == {"cause": "INVALID_RECORD", "from": "0/7", "timestamp": NOW_MS}
+
+
+def test_records_that_are_too_large_for_any_form_are_not_looked_for_one_by_one():
+    """Where nobody may ask for the topics' limit, each of them would cost several batches, and all others wait."""
+    refusals = Refusals()
+    huge = [report(at, "MSG_SIZE_TOO_LARGE", nbytes=900, own_bytes=800) for at in range(3)]
+    for _ in range(2):
+        refusals.failed(huge[:1], alone=True, now_s=0.0, now_ms=NOW_MS)
+    fits = report(9, nbytes=900, own_bytes=700)
+    forms = {at: each.form for at, each in refusals.of([*huge, fits], 1.0).items()}
+    assert forms == {0: BARE, 1: BARE, 2: BARE, 3: PLAIN}
