@@ -70,6 +70,9 @@ class Request(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header] = ()
+    leader_epoch: int | None = (
+        None  # counts the leaders of its partition (KIP-320); None where the broker tells none
+    )
 
 
 class LogReader(Protocol):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import (
     Consumer,
+    KafkaError,
     KafkaException,
     TopicPartition,
 )
@@ -65,6 +66,7 @@ class Requests:
         self._asking = Consumer(asking_options(options))
         self._membership = b""
         self._next: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
         self._polled_at = time.monotonic()
         self.id = ""
         self.anew = False
@@ -130,8 +132,34 @@ class Requests:
                 self.skipped[each.partition] = low
             # Beyond the end: what was read is gone, and what is there may be new. It is read from its beginning.
             self._next[each.partition] = each.offset if low <= each.offset <= high else low
-        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in self._next.items()])
+            self._epochs[each.partition] = -1 if self.anew else _epoch(each.leader_epoch)
+        self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
+        self._validate(deadline)
         self._membership = self._consumer.consumer_group_metadata()
+
+    def _validate(self, deadline: Deadline) -> None:
+        """A partition may have lost its last records with their leader and have others at these offsets since: its end
+        says nothing then. By a seek with the leader epoch of what was committed the client asks for where that one ended
+        (KIP-320), and goes back there. What is read again was told before, or has a later epoch (`wire.Cursor.has`).
+        """
+        for partition, offset in self._next.items():
+            if offset == 0 or self._epochs[partition] < 0:
+                continue
+            place = self._place(partition, offset)
+            while not self._sought(place):
+                if deadline.passed:
+                    raise Unavailable(f"{self._topic} partition {partition} cannot be read yet")
+                time.sleep(0.05)
+
+    def _sought(self, place: TopicPartition) -> bool:
+        """Whether the client goes there; it does not while it makes itself ready to fetch."""
+        try:
+            self._consumer.seek(place)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise translate(error, f"asking for where {self._topic} was read to") from error
+            return False
+        return True
 
     def lag(self) -> int:
         """How many requests are on the topic that nobody has taken yet."""
@@ -204,10 +232,15 @@ class Requests:
                 raise translate(error, f"consuming {self._topic}")
             partition, offset = message.partition(), message.offset()
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
-            if offset < self._next.get(partition, 0):  # the client begins again by itself, without a word
-                raise Migrated(f"{self._topic} was made anew or cut: its offsets went back")
+            epoch = _epoch(message.leader_epoch())
+            if offset < self._next.get(partition, 0):
+                if epoch <= self._epochs[partition]:  # the client begins again by itself, without a word
+                    raise Migrated(f"{self._topic} was made anew or cut: its offsets went back")
+                self._next[partition] = offset  # of a later leader, which had not got what was here before
+            self._epochs[partition] = epoch
             moment = max(0, message.timestamp()[1])
-            found.append(Request(partition, offset, moment, message.key(), message.value(), headers or ()))
+            key, value, told = message.key(), message.value(), epoch if epoch >= 0 else None
+            found.append(Request(partition, offset, moment, key, value, headers or (), told))
         return found
 
     def beside(
@@ -221,10 +254,11 @@ class Requests:
         the note in the first partition's, and the requests that were refused.
         """
         upto, note = {0: self._next[0], **consumed}, note._replace(topic=self.id)
-        offsets = [
-            TopicPartition(self._topic, p, offset, str(note) if p == 0 else "") for p, offset in upto.items()
-        ]
+        offsets = [self._place(p, offset, str(note) if p == 0 else "") for p, offset in upto.items()]
         return Beside(refused_topic, refused, offsets, self._membership)
+
+    def _place(self, partition: int, offset: int, note: str = "") -> TopicPartition:
+        return TopicPartition(self._topic, partition, offset, note, self._epochs.get(partition, -1))
 
     def consumed(self, upto: Mapping[int, int]) -> None:
         """These offsets were committed."""
@@ -234,3 +268,8 @@ class Requests:
         """Release the connections."""
         self._consumer.close()
         self._asking.close()
+
+
+def _epoch(told: int | None) -> int:
+    """A leader epoch as the client takes it, -1 where there is none."""
+    return -1 if told is None else told

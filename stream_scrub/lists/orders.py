@@ -19,7 +19,7 @@ from stream_scrub.lists.diff import Delta, Stated
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.lifts import Oppositions
 from stream_scrub.lists.requests import Order, Refusal, Terms, read
-from stream_scrub.lists.wire import request_line
+from stream_scrub.lists.wire import Cursor, request_line
 from stream_scrub.model import RegisterKind, Request
 
 _GONE = -1
@@ -60,12 +60,26 @@ class Scopes:
 @dataclass(slots=True)
 class Wanted:
     """What a batch asks of one register: by number its end (0: none) or _GONE, the requests' own lines as evidence,
-    and by partition the offset after the last of them."""
+    and by partition the offset after the last of them, and its leader epoch."""
 
     kind: RegisterKind
     numbers: dict[int, int] = field(default_factory=dict)
     lines: list[bytes] = field(default_factory=list)
     upto: dict[int, int] = field(default_factory=dict)
+    epochs: dict[int, int] = field(default_factory=dict)
+
+    def add(self, request: Request, line: bytes, numbers: Mapping[int, int]) -> None:
+        """A request, its line, and the numbers that it is about with what becomes of them."""
+        self.numbers.update(numbers)
+        self.lines.append(line)
+        self.upto[request.partition] = request.offset + 1
+        if request.leader_epoch is not None:
+            self.epochs[request.partition] = request.leader_epoch
+
+    def cursor(self, topic: str, topic_id: str, before: Cursor | None) -> Cursor:
+        """Up to which requests of that topic the register is told with these; `before` is the one without them."""
+        upto, epochs = ({}, {}) if before is None else (before.next, before.epochs)
+        return Cursor(topic, topic_id, {**upto, **self.upto}, {**epochs, **self.epochs})
 
     def delta(self, base: Register, known: Ends) -> Delta:
         """The delta that makes the register so; `known` are its ends before."""
@@ -87,14 +101,14 @@ class Wanted:
 def take(
     requests: Iterable[Request],
     terms: Terms,
-    told: Callable[[str], Mapping[int, int]],
+    told: Callable[[str], Cursor | None],
     said: Oppositions,
     holds: Callable[[str, int], bool],
     scopes: Scopes,
 ) -> tuple[dict[str, Wanted], list[Turned]]:
     """What these requests ask of each register, and those that were turned away; in their topic's order.
 
-    `told(register)` says by partition the offset up to which the register's seals have the requests already. `said` is
+    `told(register)` says up to which requests of this topic the register's seals have them already. `said` is
     what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
     An opposition whose scope is one too many is one to everybody: it protects whom it came from, and is told.
     """
@@ -124,15 +138,12 @@ def take(
         for change in order.changes:
             kept = said.outlive(request, order, change, holds)
             superseded.update(kept)
-            if request.offset < told(change.register).get(request.partition, 0):
+            cursor = told(change.register)
+            if cursor is not None and cursor.has(request.partition, request.offset, request.leader_epoch):
                 continue
             register = wanted.setdefault(change.register, Wanted(change.kind))
             numbers = dict.fromkeys(order.numbers, change.end if change.held else _GONE)
-            register.numbers.update(
-                {n: end for n, end in numbers.items() if n not in kept} if kept else numbers
-            )
-            register.lines.append(line)
-            register.upto[request.partition] = request.offset + 1
+            register.add(request, line, {n: end for n, end in numbers.items() if n not in kept})
         if superseded:
             turned.append(Turned(request, Refusal.SUPERSEDED, len(order.numbers) - len(superseded)))
     return wanted, turned

@@ -192,7 +192,11 @@ class Strand:
         now = self._asked
         if now is None or (
             (now.topic, now.id) == (before.topic, before.id)
-            and any(now.next.get(partition, 0) < upto for partition, upto in before.next.items())
+            and any(
+                now.next.get(partition, 0) < upto
+                and now.epochs.get(partition, -1) <= before.epochs.get(partition, -1)
+                for partition, upto in before.next.items()
+            )
         ):
             self.doubt(offset, "it goes back to requests that the register was told before")
 

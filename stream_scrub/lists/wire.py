@@ -57,14 +57,24 @@ class Source(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Cursor(msgspec.Struct, frozen=True):
+class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """Up to which requests a register was told: the topic's name, the id that Kafka gave it when it was made (a topic
-    made anew counts from 0 again), and by partition the offset after the last request.
+    made anew counts from 0 again), and by partition the offset after the last request, and its leader epoch where the
+    broker told it.
     """
 
     topic: str
     id: str
     next: dict[int, int]
+    epochs: dict[int, int] = {}
+
+    def has(self, partition: int, offset: int, leader_epoch: int | None) -> bool:
+        """Whether a request was told. One of a later leader than the last that was told is new, also at an offset that
+        had been told: what was there before is gone with a leader that had not been copied (an unclean election).
+        """
+        if offset >= self.next.get(partition, 0):
+            return False
+        return leader_epoch is None or leader_epoch <= self.epochs.get(partition, leader_epoch)
 
 
 class Read(msgspec.Struct, frozen=True):

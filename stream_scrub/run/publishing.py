@@ -290,15 +290,15 @@ class Publisher:
         held = self._desk.replay.index.registers.get(register)
         return held is not None and number in held.numbers
 
-    def _told(self, register: str) -> Mapping[int, int]:
-        """By partition, the offset up to which a register's seals have the requests of this very topic."""
+    def _told(self, register: str) -> Cursor | None:
+        """Up to which requests of this very topic a register's seals have them."""
         cursor = self._desk.replay.known(register).asked
-        return cursor.next if cursor is not None and cursor.id == self._topic_id else {}
+        return cursor if cursor is not None and cursor.id == self._topic_id else None
 
     def _made(self, name: str, wanted: Wanted, now: datetime) -> Made:
         base = self._desk.base(name, wanted.kind)
         known = self._desk.replay.known(name)
-        cursor = Cursor(self._settings.topics.requests, self._topic_id, {**self._told(name), **wanted.upto})
+        cursor = wanted.cursor(self._settings.topics.requests, self._topic_id, self._told(name))
         source = Source(self._settings.topics.requests, sha256(b"".join(wanted.lines)).hexdigest())
         # A request says nothing of how fresh the register's lists are.
         effective_at = base.effective_at if base.seq else now

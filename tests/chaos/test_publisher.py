@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -236,3 +237,49 @@ def test_a_header_whose_name_is_no_utf_8_stops_no_opt_out(kafka, stages):
     (turned,) = read_all(kafka.bootstrap, stage.topics["refused"])
     assert (turned.key(), turned.value()) == (b"k", b"nonsense")
     assert dict(turned.headers())["reason"] == b"unreadable"
+
+
+@pytest.mark.parametrize("came", [3, 12], ids=["fewer", "more"])
+def test_requests_that_follow_on_lost_ones_are_not_taken_for_them(own_kafka, stages, came):
+    """A broker loses the last requests with its disk; the next ones have their offsets, and whoever wrote these would be
+    called although he opted out."""
+    stage = stages(own_kafka.bootstrap, partitions=1)
+    producer = Producer({"bootstrap.servers": own_kafka.bootstrap})
+
+    def ask(first: int, count: int) -> set[int]:
+        numbers = set(range(first, first + count))
+        for number in numbers:
+            said = {"id": f"{number}", "request": "opt-out", "number": f"+{number}"}
+            producer.produce(stage.topics["requests"], json.dumps(said).encode(), b"k")
+            assert producer.flush(30) == 0  # a batch each
+        return numbers
+
+    def opposed(publisher) -> set[int]:
+        found = replayed(publisher).index.registers.get("internal")
+        return set(found.numbers) if found is not None else set()
+
+    publisher = PublisherProcess(stage, None)
+    asked = ask(33_612_000_000, 10)
+    with publisher:
+        wait_until(lambda: opposed(publisher) == asked, 60, every=0.3)
+        publisher.stop()
+    own_kafka.stop()
+    cut(own_kafka.folder, stage.topics["requests"], kept=4)
+    own_kafka.start()
+    asked |= ask(33_612_100_000, came)
+    with publisher:
+        wait_until(lambda: opposed(publisher) == asked, 60, every=0.3)
+    assert evidence(stage) == {("internal", f"{number}"): 1 for number in asked}
+
+
+def cut(folder: Path, topic: str, kept: int) -> None:
+    """Leave so many batches of a topic's one partition on the disk of a broker that is stopped."""
+    (segment,) = folder.glob(f"node-1/log/{topic}-0/*.log")
+    stored, at = segment.read_bytes(), 0
+    for _ in range(kept):
+        at += 12 + int.from_bytes(stored[at + 8 : at + 12], "big")
+    assert at < len(stored)
+    segment.write_bytes(stored[:at])
+    for known in (*segment.parent.glob("*.*index"), *segment.parent.glob("*.snapshot")):
+        known.unlink()
+    (folder / "node-1/log/.kafka_cleanshutdown").unlink(missing_ok=True)  # so it looks at what is there

@@ -59,7 +59,7 @@ def test_any_members_come_to_an_order_or_a_refusal(kind, members):
     order = read(value, TERMS)
     assert isinstance(order, Order | Refusal)
     wanted, turned = take(
-        [Request(0, 7, 0, None, value)], TERMS, lambda _: {}, Oppositions(), lambda *_: False, Scopes()
+        [Request(0, 7, 0, None, value)], TERMS, lambda _: None, Oppositions(), lambda *_: False, Scopes()
     )
     assert bool(wanted) == isinstance(order, Order) and len(turned) == (not wanted or order.refused > 0)
     assert all(asked.upto == {0: 8} and len(asked.lines) == 1 for asked in wanted.values())
@@ -110,9 +110,8 @@ class Office:
         held = self.publisher.replay.index.registers.get(register)
         return held is not None and number in held.numbers
 
-    def told(self, register: str) -> dict[int, int]:
-        cursor = self.publisher.replay.known(register).asked
-        return cursor.next if cursor is not None and cursor.id == self.topic_id else {}
+    def told(self, register: str) -> Cursor | None:
+        return self.publisher.replay.known(register).asked
 
     def answer(self, batch: list[Request], crash: int) -> None:
         """One batch; dies before the transaction of that number."""
@@ -125,7 +124,7 @@ class Office:
             for name in group:
                 asks, known = wanted[name], self.publisher.replay.known(name)
                 base = self.publisher.base(name, asks.kind)
-                cursor = Cursor("requests", self.topic_id, {**self.told(name), **asks.upto})
+                cursor = asks.cursor("requests", self.topic_id, self.told(name))
                 delta, source = asks.delta(base, known.ends), Source("requests", "0" * 64)
                 made, _ = records_of(base, delta, NOW, source, known=known, full_every=20, cursor=cursor)
                 records += made

@@ -44,7 +44,7 @@ class Desk:
 
     def take(self, *batch):
         wanted, turned = take(
-            batch, TERMS, lambda _: {}, self.said, lambda name, n: n in self.held.get(name, ()), self.scopes
+            batch, TERMS, lambda _: None, self.said, lambda name, n: n in self.held.get(name, ()), self.scopes
         )
         self.turned += [(each.reason, each.taken) for each in turned]
         for name, asks in wanted.items():
