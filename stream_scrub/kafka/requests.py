@@ -67,6 +67,7 @@ class Requests:
         self._membership = b""
         self._next: dict[int, int] = {}
         self._epochs: dict[int, int] = {}
+        self._seen: set[int] = set()
         self._polled_at = time.monotonic()
         self.id = ""
         self.anew = False
@@ -134,6 +135,7 @@ class Requests:
             self._next[each.partition] = each.offset if low <= each.offset <= high else low
             self._epochs[each.partition] = -1 if self.anew else _epoch(each.leader_epoch)
         self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
+        self._seen.clear()
         self._validate(deadline)
         self._membership = self._consumer.consumer_group_metadata()
 
@@ -234,9 +236,12 @@ class Requests:
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
             epoch = _epoch(message.leader_epoch())
             if offset < self._next.get(partition, 0):
-                if epoch <= self._epochs[partition]:  # the client begins again by itself, without a word
+                # Where `begin` had the client look, this is of a later leader that had not got what was here before.
+                # Anywhere else the client begins again by itself, without a word.
+                if partition in self._seen or not 0 <= self._epochs[partition] < epoch:
                     raise Migrated(f"{self._topic} was made anew or cut: its offsets went back")
-                self._next[partition] = offset  # of a later leader, which had not got what was here before
+                self._next[partition] = offset
+            self._seen.add(partition)
             self._epochs[partition] = epoch
             moment = max(0, message.timestamp()[1])
             key, value, told = message.key(), message.value(), epoch if epoch >= 0 else None

@@ -111,7 +111,8 @@ class Office:
         return held is not None and number in held.numbers
 
     def told(self, register: str) -> Cursor | None:
-        return self.publisher.replay.known(register).asked
+        cursor = self.publisher.replay.known(register).asked
+        return cursor if cursor is not None and cursor.id == self.topic_id else None
 
     def answer(self, batch: list[Request], crash: int) -> None:
         """One batch; dies before the transaction of that number."""
