@@ -16,6 +16,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
 VERSION = 2
+_ASKING = bytes([1])
+_NO_LINES = (None, None)
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits
 
 cdef extern from *:
@@ -35,6 +37,7 @@ cdef enum:
     LEADS = 10_000  # what chooses an international row has at most four digits
     SLOTS_MAX = 512  # more than there are regions
     LINES_MAX = 4096
+    CELLS = 256  # what a byte can say
     CACHE = 64
     ASK = 1  # a cell's meaning, as in `numbering.tables`
     NUMBER = 0  # the members, in the order of their names
@@ -59,7 +62,7 @@ cdef struct Row:
     At cells
     uint64_t count
     int64_t shift
-    int32_t lines[256]
+    const int32_t* lines
 
 cdef uint64_t ONES = 0x0101010101010101, HIGHS = 0x8080808080808080
 
@@ -236,7 +239,7 @@ cdef class Reader:
     cdef object _region_of, _facts_of, _normalise, _rows
     cdef list _names, _kept, _regions, _lines, _lookalikes
     cdef uint8_t _fold[256]
-    cdef dict _slots, _line_ids
+    cdef dict _slots, _line_ids, _places
     cdef At _name[MEMBERS]
     cdef Py_ssize_t _name_size[MEMBERS]
     cdef uint64_t _region_keys[CACHE]
@@ -246,6 +249,7 @@ cdef class Reader:
     cdef uint64_t _plus_divisor[DIGITS_MAX + 1]
     cdef int32_t _kind_of[LINES_MAX]
     cdef list _made
+    cdef object _forgotten
 
     def __cinit__(
         self, list names, str default_region, region_of, facts_of, normalise, rows, bint any_case, list lookalikes
@@ -262,16 +266,31 @@ cdef class Reader:
             self._name_size[i] = PyBytes_GET_SIZE(self._names[i])
         self._region_of, self._facts_of, self._normalise, self._rows = region_of, facts_of, normalise, rows
         self._kept, self._regions, self._lines, self._made = [], [], [], []
-        self._slots, self._line_ids = {}, {}
+        self._slots, self._line_ids, self._places = {}, {}, {}
+        self._forgotten = rows.forgotten
         self._slot(default_region)  # slot 0
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
+        self._free()
+
+    cdef void _free(self):
+        cdef Py_ssize_t i, j
         for i in range(DIGITS_MAX + 1):
             free(self._plus[i])
+            self._plus[i] = NULL
+            for j in range(SLOTS_MAX):
+                self._main[j][i] = NULL
         if self._made is not None:
             for address in self._made:
                 free(<void*><size_t>address)
+
+    cdef int _keep_up(self) except -1:
+        """Drop all rows once `numbering` has dropped its own: else they would be held for good, here alone."""
+        if self._rows.forgotten != self._forgotten:
+            self._free()
+            self._made, self._kept, self._places = [], [], {}
+            self._forgotten = self._rows.forgotten
+        return 0
 
     cdef int _slot(self, str region) except -1:
         slot = self._slots.get(region)
@@ -292,29 +311,51 @@ cdef class Reader:
             self._kind_of[known] = -1
         return known
 
-    cdef Row* _row(self, fields) except NULL:
-        """A row of `numbering` where C can reach it; one that always asks for None."""
-        cdef Row* row = <Row*>calloc(1, sizeof(Row))
-        if row == NULL:
+    cdef void* _new(self, size_t size) except NULL:
+        cdef void* made = calloc(1, size)
+        if made == NULL:
             raise MemoryError
-        self._made.append(<size_t>row)
-        if fields is None or not -_BEYOND < 2 * fields[3] < _BEYOND:  # a shift that is no number's fits no 64 bits
-            fields = (_BEYOND, 0, bytes([ASK]), 0, ())
-        size, first, cells, shift, lines = fields
-        if len(lines) > 256:
+        self._made.append(<size_t>made)
+        return made
+
+    cdef const int32_t* _lines_at(self, tuple lines) except NULL:
+        """What each cell of a plan says, for all its rows."""
+        at = self._places.get(id(lines))
+        if at is not None:
+            return <const int32_t*><size_t>at
+        if len(lines) > CELLS:
             raise OverflowError("a cell is one byte")
+        cdef int32_t* made = <int32_t*>self._new(CELLS * sizeof(int32_t))
+        for cell, line in enumerate(lines):
+            if line is not None:
+                made[<int>cell] = self._line(line)
+        self._kept.append(lines)  # so that no other object gets its id
+        self._places[id(lines)] = <size_t>made
+        return made
+
+    cdef Row* _row(self, fields) except NULL:
+        """A row of `numbering` where C can reach it, one for each; one that always asks for None."""
+        at = self._places.get(id(fields))
+        if at is not None:
+            return <Row*><size_t>at
+        self._kept.append(fields)
+        known = fields
+        if fields is None or not -_BEYOND < 2 * fields[3] < _BEYOND:  # a shift that is no number's fits no 64 bits
+            fields = (_BEYOND, 0, _ASKING, 0, _NO_LINES)
+        size, first, cells, shift, lines = fields
+        cdef Row* row = <Row*>self._new(sizeof(Row))
         size = min(size, _BEYOND)  # Python's own integers: a row that always asks has a size beyond 64 bits
         row.size, row.first, row.shift = size, first, shift
         self._kept.append(cells)
         row.cells, row.count = <At>PyBytes_AS_STRING(cells), len(cells)
-        for cell, line in enumerate(lines):
-            if line is not None:
-                row.lines[cell] = self._line(line)
+        row.lines = self._lines_at(lines)
+        self._places[id(known)] = <size_t>row
         return row
 
     cdef Row* _learn_plus(self, uint64_t value, int digits) except? NULL:
         """The row for what follows a plus; NULL where there is none."""
         learnt = self._rows.international_row(str(value).zfill(digits))
+        self._keep_up()
         if learnt is None:
             return NULL
         divisor, lead, fields = learnt
@@ -362,7 +403,11 @@ cdef class Reader:
         else:
             row = self._main[slot][digits]
             if row == NULL:
-                row = self._main[slot][digits] = self._row(self._rows.main_row(self._regions[slot], digits))
+                fields = self._rows.main_row(self._regions[slot], digits)
+                self._keep_up()
+                if fields is None and self._rows.is_full:
+                    return -1
+                row = self._main[slot][digits] = self._row(fields)
         if row == NULL:
             return -1
         cell_at = value // row.size - row.first
@@ -482,6 +527,7 @@ cdef class Reader:
         cdef list pairs = []
         if numbers.shape[0] != count or kinds.shape[0] != count:
             raise ValueError("numbers and kinds must be as long as values")
+        self._keep_up()
         for i in range(<int>len(self._lines)):
             self._kind_of[i] = -1
         for place in range(count):

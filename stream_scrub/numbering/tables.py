@@ -6,7 +6,6 @@ A table is `bytes`: one cell for each choice of a significant number's first dig
 
 import hashlib
 import json
-import math
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +57,13 @@ class Shape(NamedTuple):
 UNKNOWN: Final = Row(10**20, 0, bytes([ASK]), 0, (None, None))  # whatever the digits: ask
 
 
+@dataclass(slots=True)
+class Held:
+    """How many bytes of tables are held."""
+
+    size: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One calling code's file."""
@@ -67,7 +73,9 @@ class Plan:
     tables: dict[int, bytes]  # by digits of the significant number; absent: none is valid
     international: tuple[Shape, ...]  # prefixes without the calling code
     national: dict[str, tuple[Shape, ...]]  # by region
+    held: Held
     _rows: dict[tuple[Shape, str], Row] = field(default_factory=dict)
+    _parts: dict[tuple[Shape, str, str], Row] = field(default_factory=dict)
     _masked: dict[tuple[int, int, tuple[tuple[int, int], ...]], bytes] = field(default_factory=dict)
 
     def cells(self, digits: int, depth: int, masked: tuple[tuple[int, int], ...]) -> bytes:
@@ -83,6 +91,8 @@ class Plan:
             for begin, end in masked:
                 cells[begin * deeper : end * deeper] = bytes([ASK]) * ((end - begin) * deeper)
             self._masked[key] = bytes(cells) if masked else plain
+            if masked or wider > 1:  # a copy
+                self.held.size += len(plain)
         return self._masked[key]
 
     def row(self, shape: Shape, before: str) -> Row:
@@ -97,6 +107,46 @@ class Plan:
             )
         return self._rows[shape, before]
 
+    def part(self, shape: Shape, before: str, behind: str) -> tuple[Row, float]:
+        """As `row`, for those strings alone in which `behind` follows the prefix, and which share of their cells is
+        left to phonenumbers. Where nothing of these is masked that is the plan's own table, else a small piece of it:
+        with a copy of the table for every shape, all plans would be four times as large."""
+        rest = shape.length - len(shape.prefix)
+        plain = self.tables.get(rest, bytes([NONE]))
+        own = len(str(len(plain))) - 1  # digits that choose a cell of it
+        depth = max(own, shape.depth)
+        wide = 10 ** max(depth - len(behind), 0)
+        begin = int(behind[:depth] or "0") * wide
+        unit = 10 ** (depth - shape.depth)
+        masked = [
+            (max(a * unit - begin, 0), min(b * unit - begin, wide))
+            for a, b in shape.masked
+            if a * unit < begin + wide and b * unit > begin
+        ]
+        ratio = 10 ** (depth - own)
+        if not masked:
+            at, end = begin // ratio, -((begin + wide) // -ratio)
+            return self.row(Shape(shape.length, shape.prefix, 0, ()), before), plain.count(ASK, at, end) / (
+                end - at
+            )
+        key = (shape, before, behind[:depth])
+        if key not in self._parts:
+            cells = bytearray(
+                plain[begin : begin + wide]
+                if ratio == 1
+                else bytes(plain[cell // ratio] for cell in range(begin, begin + wide))
+            )
+            for a, b in masked:
+                cells[a:b] = bytes([ASK]) * (b - a)
+            size = 10 ** (rest - depth)
+            low = int(before + shape.prefix or "0") * 10**rest
+            self._parts[key] = Row(
+                size, low // size + begin, bytes(cells), self.calling_code * 10**rest - low, self.lines
+            )
+            self.held.size += wide
+        row = self._parts[key]
+        return row, row.cells.count(ASK) / wide
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
@@ -104,6 +154,7 @@ class Tables:
 
     version: str
     digests: dict[str, str]
+    held: Held = field(default_factory=Held)
     _plans: dict[int, Plan | None] = field(default_factory=dict)
 
     @classmethod
@@ -129,7 +180,13 @@ class Tables:
         content = zlib.decompress((FOLDER / f"{calling_code}.z").read_bytes())
         if hashlib.sha256(content).hexdigest() != digest:
             return None
-        return _plan(calling_code, content)
+        self.held.size += len(content)
+        return _plan(calling_code, content, self.held)
+
+    def forget(self) -> None:
+        """Hold nothing any more: what is needed is read again. Rows that were given stay as they are."""
+        self._plans.clear()
+        self.held.size = 0
 
     @property
     def in_use(self) -> bool:
@@ -149,9 +206,12 @@ class Tables:
             for shape in _of_length(plan.national.get(region, ()), length)
             if not shape.prefix.strip("0")
         ]
-        rows = [plan.row(shape, "") for shape in sorted(zero, key=lambda shape: -len(shape.prefix))]
-        lines = (row for row in rows if row.cells.count(NONE) + row.cells.count(ASK) < len(row.cells))
-        return next(lines, rows[-1] if rows else UNKNOWN)
+        row = UNKNOWN
+        for shape in sorted(zero, key=lambda shape: -len(shape.prefix)):
+            row = plan.row(shape, "")
+            if row.cells.count(NONE) + row.cells.count(ASK) < len(row.cells):
+                break  # it has lines
+        return row
 
     def national(self, region: str, digits: str) -> tuple[int, Row] | None:
         """How many leading digits choose the row of such a string typed in `region`, and the row."""
@@ -198,18 +258,13 @@ def _best(plan: Plan, shapes: tuple[Shape, ...], code_digits: int, digits: str) 
         before = digits[:code_digits]
         if not key.startswith(before + shape.prefix):
             continue
-        row = plan.row(shape, before)
-        depth = round(math.log10(len(row.cells)))
-        behind = key[code_digits + len(shape.prefix) :][:depth]
-        wide = 10 ** (depth - len(behind))
-        begin = int(behind or "0") * wide
-        share = row.cells.count(ASK, begin, begin + wide) / wide
+        row, share = plan.part(shape, before, key[code_digits + len(shape.prefix) :])
         if share < least:
             best, least = row, share
     return len(key), best
 
 
-def _plan(calling_code: int, content: bytes) -> Plan:
+def _plan(calling_code: int, content: bytes, held: Held) -> Plan:
     head, _, rest = content.partition(b"\n")
     fields: dict[str, Any] = json.loads(head)
     tables = {}
@@ -221,6 +276,7 @@ def _plan(calling_code: int, content: bytes) -> Plan:
         tables,
         _shapes(fields["international"]),
         {region: _shapes(rows) for region, rows in fields["national"].items()},
+        held,
     )
 
 

@@ -28,6 +28,7 @@ from stream_scrub.scrub.decode import (
 from stream_scrub.scrub.names import Occurrences
 
 _REGIONS_MAX = 1024
+_REGION_TEXT_MAX = 16  # of one that is remembered: a longer one is a region only by its blanks
 _BRACE = ord("}")
 # Longer than any number is typed. Such a text may take phonenumbers some milliseconds, and nobody looks at the clock
 # while a batch is read: so it is left to those that are judged one by one. The extension has the same bound.
@@ -160,7 +161,9 @@ class Regions:
         except KeyError:
             region = member.strip().upper() if isinstance(member, str) else ""
             region = region if region in REGIONS else self._default
-            if len(self._known) < _REGIONS_MAX:
+            if len(self._known) < _REGIONS_MAX and (
+                not isinstance(member, str) or len(member) <= _REGION_TEXT_MAX
+            ):
                 self._known[member] = region
             return region
         except TypeError:  # a list or an object

@@ -21,7 +21,7 @@ UID = 10001
 WORKER, PUBLISHER = "stream-scrub-worker", "stream-scrub-publisher"
 ROARING_BYTES = 2.5  # a number, at French density: what the design allows
 LIST_BYTES = 25  # a number of a list that is read whole: 250 million within 6 GB
-PYTHON_MIB = 128
+PYTHON_MIB = 160  # 63 before the first prospect; the rest is held by tests/property/test_memory.py
 OUT_MIB = 32
 
 
