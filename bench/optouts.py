@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench import report
+from bench import data, report
 from bench.latency_stage import ROOT
 from bench.latency_stats import spread
 from bench.report import say
@@ -87,7 +87,7 @@ def send(kind: str, bootstrap: str, topic: str, numbers_file: Path, rate: int, s
 
 def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
     """Set the stage, run, and put together what is on the topics then."""
-    stage = Stage(kafka.bootstrap, folder, partitions=PARTITIONS)
+    stage = Stage(kafka.bootstrap, folder, partitions=PARTITIONS, **data.ROOMY)
     numbers = french_mobiles(sizes.opposed + sizes.requests, seed=5)
     old, new = numbers[: sizes.opposed], numbers[sizes.opposed :]
     say(f"importing {len(old):,} oppositions and {len(new):,} consents")

@@ -24,7 +24,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from bench import report, soak_check
+from bench import data, report, soak_check
 from bench.latency_stage import ROOT
 from bench.report import say
 from bench.runner import Failed
@@ -197,7 +197,7 @@ def too_much(figures: dict[str, dict[str, Any]]) -> list[str]:
 def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
     """Set the stage, run, and put together what was seen. Raises Failed."""
     # What a register costs when it is stated anew is part of what must not grow: every minute or so, not once.
-    stage = Stage(kafka.bootstrap, folder, partitions=PARTITIONS, lists__full_every=FULL_EVERY)
+    stage = Stage(kafka.bootstrap, folder, partitions=PARTITIONS, lists__full_every=FULL_EVERY, **data.ROOMY)
     numbers = french_mobiles(sizes.opposed + sizes.free, seed=7)
     opposed, free = numbers[: sizes.opposed], numbers[sizes.opposed :]
     say(f"importing {len(opposed):,} oppositions and {len(numbers):,} consents")
