@@ -134,7 +134,7 @@ def _child(settings: Settings, log_file: Path, alive: Connection, tells: Connect
     supervise.stop_with(alive, stopping)
     with log_file.open("ab", buffering=0) as stream:
         log = logs.configure("warning", "console", stream)
-        code = supervise.work(settings, vitals, log, stopping, None)
+        code = supervise.work(settings, vitals, log, stopping, None, lambda _: None)
     ended.set()
     telling.join()
     sys.exit(code)

@@ -152,10 +152,22 @@ def columns(text: str) -> dict[str, str]:
     return named
 
 
+def look(settings: Settings, log: FilteringBoundLogger) -> None:
+    """See that the rights and the log are there. Raises Refused, Unavailable."""
+    with wiring.topics(settings, log) as there:
+        preflight.need(there, settings, "import")
+        preflight.need_log(there, settings)
+
+
 def run(
-    order: Order, settings: Settings, log: FilteringBoundLogger, stage: Callable[[str, int, int], None]
+    order: Order,
+    settings: Settings,
+    log: FilteringBoundLogger,
+    stage: Callable[[str, int, int], None],
+    first: Callable[[Settings, FilteringBoundLogger], None] = look,
 ) -> Effect:
-    """Read, guard, diff, publish. `stage(what, done, of)` is told how far it is.
+    """Read, guard, diff, publish. `stage(what, done, of)` is told how far it is; `first` looks at the brokers before they
+    are relied upon.
 
     Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published.
     """
@@ -166,9 +178,7 @@ def run(
     if order.dry_run:
         return _dry_run(order, settings, log, reading, started)
     stage("opening the log", 0, 0)
-    with wiring.topics(settings, log) as there:
-        preflight.need(there, settings, "import")
-        preflight.need_log(there, settings)
+    first(settings, log)
     ownership.leave_to_daemon(settings, order.register, log)
     kinds, replay, nbytes = kinds_of(settings), Replay(keep_ends=True), 0
     while True:

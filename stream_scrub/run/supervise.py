@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -20,6 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
+from stream_scrub.kafka.identity import Identity
 from stream_scrub.run import fleet, http, logs, preflight, wiring
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.figures import OfWorker
@@ -85,10 +86,13 @@ def work(
     log: FilteringBoundLogger,
     stopping: threading.Event,
     limit: int | None,
+    of_topic: Callable[[Settings], Identity | None] = wiring.topic_identity,
 ) -> int:
-    """One worker once the topics are there, whose outputs take records of at most `limit` bytes; returns the exit code."""
+    """One worker once the topics are there, whose outputs take records of at most `limit` bytes; returns the exit code.
+    `of_topic` as `wiring.worker` takes it.
+    """
     try:
-        worker, follower = wiring.worker(settings, vitals.identity, vitals.counters, log, limit)
+        worker, follower = wiring.worker(settings, vitals.identity, vitals.counters, log, limit, of_topic)
         vitals.attach(follower, worker.rulebook)
         log.info(
             "started",

@@ -235,10 +235,24 @@ def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
     return replayed(settings, log).index
 
 
+def topic_identity(settings: Settings) -> Identity:
+    """Which topic the prospects are, as the brokers tell."""
+    kafka = settings.kafka
+    asking = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)
+    return Identity(asking, settings.topics.prospects)
+
+
 def worker(
-    settings: Settings, identity: str, counters: Counters, log: FilteringBoundLogger, record_limit: int | None
+    settings: Settings,
+    identity: str,
+    counters: Counters,
+    log: FilteringBoundLogger,
+    record_limit: int | None,
+    of_topic: Callable[[Settings], Identity | None] = topic_identity,
 ) -> tuple[Worker, Follower]:
-    """A worker and the follower that it judges by; start the follower before running the worker."""
+    """A worker and the follower that it judges by; start the follower before running the worker. `of_topic` gives None
+    for a broker that has no identities to tell, as the embedded one.
+    """
     kafka, topics = settings.kafka, settings.topics
     brokers = clientlog.Brokers()
 
@@ -259,7 +273,7 @@ def worker(
         topics.log,
         lambda event, partitions: _moved(event, partitions, counters, log),
         counters.polls_again,
-        Identity(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None), topics.prospects),
+        of_topic(settings),
         lambda partitions: log.error(
             "a topic was deleted and made anew: it is read from its start",
             topic=settings.topics.prospects,

@@ -76,7 +76,7 @@ def load_list(settings, log, tmp_path, register, numbers):
     path.write_text("".join(f"+{number}\n" for number in numbers))
     kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
     order = importing.Order(path, register, "full", kind, datetime.now(UTC), "FR", "", 0.0, dry_run=False)
-    importing.run(order, settings, log, lambda _what, _done, _of: None)
+    importing.run(order, settings, log, lambda *_: None, lambda *_: None)
 
 
 def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
@@ -86,7 +86,7 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
     log = logs.configure("debug", "json", out)
     counters = Counters()
     vitals = OfWorker("w1", counters, limit_s=60, index_lag_max_s=30)
-    worker, follower = wiring.worker(settings, "w1", counters, log, 600)
+    worker, follower = wiring.worker(settings, "w1", counters, log, 600, lambda _: None)
     vitals.attach(follower, worker.rulebook)
     stopping = threading.Event()
     follower.start()
