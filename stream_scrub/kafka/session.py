@@ -312,8 +312,8 @@ def _serve(producer: Producer) -> None:
 
 
 def _foreign(headers: Sequence[Header] | None, stamp: bytes | None) -> list[Header] | None:
-    """The producer's own headers without any stamp, and then ours: no incoming verdict survives."""
-    kept: list[Header] = [header for header in headers or () if header[0] != STAMP_HEADER]
+    """The producer's own headers without any stamp, in whatever case, and then ours: no incoming verdict survives."""
+    kept: list[Header] = [header for header in headers or () if header[0].lower() != STAMP_HEADER]
     if stamp is not None:
         kept.append((STAMP_HEADER, stamp))
     return kept or None

@@ -6,12 +6,14 @@ count as lines.
 """
 
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
 import msgspec
+import numpy as np
 
 from stream_scrub.lists.formats.reading import BadList, Reading
 from stream_scrub.lists.formats.unpack import LINE_BYTES_MAX, ListSource
@@ -21,6 +23,9 @@ _WHOLE_BYTES_MAX = 64 << 20
 _COMMAS_MAX = 2_000_000  # more than an array of that size has when it holds objects; bounds the entries
 _DEPTH = 3  # objects that the array may be within
 _BLANKS_MAX = 1 << 12
+_ESCAPED = re.compile(rb"\\u00([2-7][0-9A-Fa-f])")  # a sign of ASCII, perhaps of a member's name
+_MEMBERS_MAX = 16  # more than any format asks for
+_BETWEEN_BYTES_MAX = 1 << 20  # names, commas and blanks of an object that has the array in it
 Entry: TypeAlias = bytes | msgspec.Raw
 T = TypeVar("T")
 
@@ -64,9 +69,13 @@ def decoded(entry: Entry, decoder: "msgspec.json.Decoder[T]") -> T | None:
         return None
 
 
-def only_once(entry: Entry, member: "re.Pattern[bytes]") -> bool:
-    """Whether a member, a pattern, is there at most once: of two a decoder takes the last and loses the other."""
-    return len(list(islice(member.finditer(bytes(entry)), 2))) <= 1
+def only_once(entry: Entry, members: "re.Pattern[bytes]") -> bool:
+    """Whether each of some members is there at most once, however its name is spelled: of two a decoder takes the last
+    and loses the other. `members` is a pattern of their quoted names, in a group, with the colon.
+    """
+    text = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), bytes(entry))
+    names = [found[1] for found in islice(members.finditer(text), _MEMBERS_MAX)]
+    return len(names) == len(set(names)) < _MEMBERS_MAX
 
 
 def _is_entry(line: bytes, key: str) -> bool:
@@ -124,6 +133,7 @@ def _array(content: Entry, key: str, depth: int) -> Sequence[Entry] | None:
         if _first_sign(content) == b"[":
             return msgspec.json.decode(content, type=list[msgspec.Raw])
         members = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+        _check_once(content, members)
     except msgspec.ValidationError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -138,6 +148,29 @@ def _array(content: Entry, key: str, depth: int) -> Sequence[Entry] | None:
     arrays = [array for array in inner if array is not None]
     of_entries = [array for array in arrays if array and key.encode() in bytes(array[0])] or arrays
     return of_entries[0] if len(of_entries) == 1 else None
+
+
+def _check_once(content: Entry, members: dict[str, msgspec.Raw]) -> None:
+    """Raises BadList for an object with two members of one name: the decoder gave the last, and the first may be the
+    array with the numbers."""
+    start = _address(content)
+    spans = sorted((_address(value) - start, memoryview(value).nbytes) for value in members.values())
+    at, between = 0, []
+    for begin, size in spans:
+        between.append(bytes(memoryview(content)[at:begin]))
+        at = begin + size
+    between.append(bytes(memoryview(content)[at:]))
+    names = b"0".join(between)  # what is left of it with 0 for each value that was given
+    if len(names) > _BETWEEN_BYTES_MAX or len(json.loads(names, object_pairs_hook=list)) > len(members):
+        raise BadList(
+            "JSON in which a member stands twice, so that one is lost: save the entries as JSON lines"
+        )
+
+
+def _address(content: Entry) -> int:
+    """Where in memory it is: the decoder's values are parts of what it was given."""
+    address: int = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+    return address
 
 
 def _first_sign(content: Entry) -> bytes:

@@ -19,7 +19,7 @@ from stream_scrub.lists.formats.unpack import ListSource
 from stream_scrub.numbering import REGIONS
 
 _KEY = "phone"
-_MEMBER = re.compile(rb'"phone"\s*+:')
+_MEMBERS = re.compile(rb'"(phone|countryCode)"\s*+:')
 _OTHERS = (b'"dncTagId"', b'"dncTag"', b'"countryCode"')
 _SURE, _LIKELY = 95, 70
 # ISO 3166-1: three letters to two, for the countries that dial out through such platforms.
@@ -67,7 +67,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     decoder = msgspec.json.Decoder(_Entry)
     unknown = 0
     for at, entry in entries(source, reading, _KEY):
-        found = decoded(entry, decoder) if only_once(entry, _MEMBER) else None
+        found = decoded(entry, decoder) if only_once(entry, _MEMBERS) else None
         if found is None:
             batch.refuse(at)
         elif region := _region(found.country, options.region):

@@ -9,6 +9,7 @@ consent only from its day; the lifting of an opposition waits for its day as wel
 """
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -22,12 +23,14 @@ import msgspec
 
 from stream_scrub.lists.formats.batch import NO_END, Batch
 from stream_scrub.lists.formats.format import NEVER, SURELY, Format, Options, Sample
+from stream_scrub.lists.formats.json_entries import only_once
 from stream_scrub.lists.formats.reading import BadList, Reading
 from stream_scrub.lists.formats.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
 NAME: Final = "scrub-delta"
 VERSION: Final = 1
+_MEMBERS = re.compile(rb'"(number|op|expires_at)"\s*+:')
 _SPOOL_BYTES = 16 << 20
 _HEADER_BYTES_MAX = 1 << 16
 
@@ -224,6 +227,10 @@ class _Changes:
 
     def take(self, line: bytes, at: int) -> None:
         """One line; one that is no entry is refused."""
+        doubtful = b"\\u00" in line or line.count(b'"number"') > 1 or line.count(b'"op"') > 1
+        if (doubtful or line.count(b'"expires_at"') > 1) and not only_once(line, _MEMBERS):
+            self.batch.refuse(at)
+            return
         try:
             entry = self._decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -15,7 +15,7 @@ from stream_scrub.lists.formats.reading import Reading
 from stream_scrub.lists.formats.unpack import ListSource
 
 _KEY = "phoneNumber"
-_MEMBER = re.compile(rb'"phoneNumber"\s*+:')
+_MEMBER = re.compile(rb'"(phoneNumber)"\s*+:')
 _OTHERS = (b'"addedDate"', b'"addedBy"', b'"lastModified"', b'"source"')
 _SURE, _LIKELY = 95, 80
 

@@ -133,3 +133,50 @@ def test_a_number_is_read_in_its_country(country, number, tmp_path):
     reading = read(tmp_path, content)
 
     assert list(reading.bitmap()) == ([] if number is None else [number])
+
+
+TWINS = [
+    b'{"phoneNumber":"+33612345678","source":"a","phoneNumber":"+33611111111"}',
+    b'{"phoneNumber":"+33612345678","source":"a","phoneN\\u0075mber":"+33611111111"}',
+    b'{"\\u0070honeNumber":"+33612345678","source":"a","phoneNumber" : "+33611111111"}',
+    b'{"phoneNumber":"+33612345678","source":"a","phon\\u0065N\\u0075mber":"+33611111111"}',
+]
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_an_entry_with_two_numbers_is_refused_however_the_names_are_spelled(twin, tmp_path):
+    """One of the two would be lost without a word: an opposed person would be called."""
+    good = b'{"phoneNumber":"+33612345679","source":"\\u0022phone\\u0022 \\u00e9"}'
+
+    reading = read(tmp_path, good + b"\n" + twin + b"\n", name="x.jsonl", format="webex-json")
+
+    assert list(reading.bitmap()) == [33612345679]
+    assert reading.refused == 1
+
+
+@pytest.mark.parametrize("name", ["countryCode", "country\\u0043ode"])
+def test_an_entry_with_two_countries_is_refused(name, tmp_path):
+    """A number would be read as one of another country, and nobody would oppose for the right one."""
+    entry = '{"phone":"0612345678","countryCode":{"id":"GBR"},"' + name + '":{"id":"FRA"},"dncTagId":1}'
+
+    reading = read(tmp_path, f"[{entry}]".encode(), name="x.json", format="ringcentral-json")
+
+    assert (len(reading.bitmap()), reading.refused) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        '{"items":%s,"items":%s}',
+        '{ "items" : %s , "it\\u0065ms" : %s }',
+        '{"a":{"items":%s,"items":%s}}',
+        '{"a":{"items":%s},"a":{"items":%s}}',
+        '{"items":%s,"x":1,"items":{"more":%s}}',
+    ],
+)
+def test_of_two_arrays_of_one_name_none_is_lost(wrapped, tmp_path):
+    """Half of a list would be imported, and it would be told as whole."""
+    one, other = (json.dumps([entry]) for entry in ENTRIES)
+
+    with pytest.raises(BadList, match="stands twice"):
+        read(tmp_path, (wrapped % (one, other)).encode(), name="x.json", format="webex-json")

@@ -228,3 +228,21 @@ def test_the_moment_of_a_file_is_kept(tmp_path):
     at = datetime(2026, 11, 20, 6, tzinfo=UTC)
 
     assert read(tmp_path, made([], effective_at=at), name="x.jsonl").effective_at == at
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [
+        '{"seq":2,"op":"A","number":"+33612345678","number":"+33611111111"}',
+        '{"seq":2,"op":"A","number":"+33612345678","n\\u0075mber":"+33611111111"}',
+        '{"seq":2,"op":"D","number":"+33611111111","op":"A"}',
+        '{"seq":2,"op":"A","number":"+33611111111","expires_at":null,"expires_at":"2020-01-01T00:00:00Z"}',
+    ],
+)
+def test_a_line_that_says_two_things_is_refused(twin, tmp_path):
+    """The last would be taken, and an opposition that stands before it be lost without a word."""
+    good = '{"seq":2,"op":"A","number":"+33612345679","reason":"by \\"number\\": caf\\u00e9"}'
+
+    reading = read(tmp_path, file_of([good, twin]), name="delta.jsonl")
+
+    assert (list(reading.bitmap()), list(reading.removals()), reading.refused) == ([33612345679], [], 1)
