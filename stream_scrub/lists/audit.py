@@ -232,12 +232,12 @@ class _Stands:
     set then. Twenty-four bytes a delta."""
 
     def __init__(self) -> None:
-        self._firsts, self._seals, self._starts = array("q"), array("q"), array("q")
+        self._waiting, self._seals, self._starts = array("q"), array("q"), array("q")
 
     def add(self, delta: Delta) -> None:
         full = delta.full or not self._starts
         self._starts.append(delta.first if full else self._starts[-1])
-        self._firsts.append(delta.first)
+        self._waiting.append(delta.waiting)
         self._seals.append(delta.seal)
 
     @property
@@ -253,7 +253,7 @@ class _Stands:
         """What a publisher that had read up to that offset knew, if that was a seal's or while parts waited for
         theirs; else None. `unsealed` is where the parts begin that still wait."""
         i = bisect_right(self._seals, offset) - 1
-        waiting = self._firsts[i + 1] if i + 1 < len(self._firsts) else unsealed
+        waiting = self._waiting[i + 1] if i + 1 < len(self._waiting) else unsealed
         if waiting is not None and waiting <= offset:
             return (self._starts[i] if i >= 0 else waiting), offset
         return (self._starts[i], offset) if i >= 0 and self._seals[i] == offset else None

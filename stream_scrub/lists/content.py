@@ -11,6 +11,7 @@ from stream_scrub.index import as_numbers
 from stream_scrub.lists import wire
 from stream_scrub.lists.diff import Stated
 
+SET_ASIDE_BY = "the register's next delta, or `stream-scrub lists mend`, takes their place"
 SIDES = frozenset({"adds", "removes", "ends", "requests", "rules", "starts"})
 
 
@@ -48,6 +49,21 @@ class Content(NamedTuple):
         numbers = [as_numbers(bitmap) for _, bitmap in self.ends]
         ends = [np.full(len(each), end, np.int64) for each, (end, _) in zip(numbers, self.ends, strict=True)]
         return Stated(np.concatenate(numbers), np.concatenate(ends))
+
+
+def count_of(header: bytes | None) -> int:
+    """The number in a header, in the one spelling that publishers use. Raises ValueError."""
+    number = int(header or b"")
+    if header != b"%d" % number or number < 0:
+        raise ValueError("not a plain number")
+    return number
+
+
+def of_seal(parts: list[Part], seal: wire.Seal) -> list[Part]:
+    """The parts that a seal may be about. A seal that names none stands by itself, in the place of parts of the same
+    sequence number that were never sealed."""
+    unsealed = not seal.parts and all(part.seq == seal.seq for part in parts)
+    return [] if unsealed else parts
 
 
 def sealed(parts: Sequence[Part], seal: wire.Seal) -> Content:

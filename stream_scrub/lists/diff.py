@@ -51,6 +51,11 @@ class Delta:
         return not self.adds and not self.removes and not len(self.ends.numbers)
 
 
+def nothing(register: BitMap64, reason: str) -> Delta:
+    """No change, for a seal that says something else."""
+    return Delta(BitMap64(), BitMap64(), len(register), reason=reason)
+
+
 def full(register: BitMap64, listed: BitMap64) -> Delta:
     """The delta after which the register holds exactly what is listed."""
     return Delta(listed - register, register - listed, listed.intersection_cardinality(register))

@@ -14,16 +14,13 @@ from stream_scrub import clock
 from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.lists.begin import Start, begin
+from stream_scrub.lists.content import SET_ASIDE_BY
 from stream_scrub.lists.keeper import Keeper
 from stream_scrub.lists.replay import Replay, Rules
 from stream_scrub.lists.room import Room
 from stream_scrub.lists.turns import Turns, Watch
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
-# Parts and their seal are one transaction, however long it takes: they can be read together or not at all. So a
-# publisher never leaves parts without a seal to be seen at the end. Where they are seen nothing is allowed from the
-# first moment on; this is only how long it takes until nobody waits for the seal any more.
-UNSEALED_MAX_S = 12.0
 _RETRY_S = 0.5
 _BEGIN_S = 15.0
 _LOOK_AGAIN_S = 15.0  # whether the log has become small enough
@@ -102,7 +99,9 @@ class Follower:
         self._kept = -1
         self._confirmed_at: float | None = None
         self._read_at: float | None = None
-        self._unsealed_since: float | None = None
+        # Parts and their seal are one transaction, however long it takes: they can be read together or not at all. So
+        # where parts without a seal can be read somebody has lost one, or wrote who is no publisher.
+        self._unsealed: int | None = None
         self.index = Index.empty()
         self.sealed_ms: int | None = None
         self.corrupt: Corrupt | None = None
@@ -150,9 +149,10 @@ class Follower:
             if lag is None:
                 raise StaleIndex("log-behind", "the opposition log is being read for the first time")
             raise StaleIndex("log-behind", f"the opposition log's end was last reached {lag:.0f} s ago")
-        if self._unsealed_since is not None:
+        if self._unsealed is not None:
             raise StaleIndex(
-                "log-unsealed", f"log offset {self._replay.unsealed}: parts of a delta without its seal"
+                "log-unsealed",
+                f"log offset {self._unsealed}: parts of a delta without its seal; {SET_ASIDE_BY}",
             )
         index = self.index
         if not index.registers:  # there may be rules already
@@ -217,7 +217,7 @@ class Follower:
             self._take(records)
             _skip(reader, self._replay, records[-1].offset + 1)
         if at_end:
-            self._check_unsealed()
+            self._unsealed = self._replay.unsealed
             self._keep()
             self._confirmed_at = reader.complete_at() or self._confirmed_at
             self._read_at = asked_at
@@ -246,15 +246,6 @@ class Follower:
         if state is not None:
             self._kept = self.index.position
             self._keeper.offer(state)
-
-    def _check_unsealed(self) -> None:
-        offset = self._replay.unsealed
-        if offset is None:
-            self._unsealed_since = None
-        elif self._unsealed_since is None:
-            self._unsealed_since = clock.elapsed()
-        elif clock.elapsed() - self._unsealed_since > UNSEALED_MAX_S:
-            raise Corrupt(f"log offset {offset}: parts without a seal for more than {UNSEALED_MAX_S:.0f} s")
 
     def _tell(self, text: str) -> None:
         if text != self.trouble:

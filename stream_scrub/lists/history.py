@@ -101,10 +101,14 @@ class History:
         name, headers = (record.key or b"").decode(), dict(record.headers)
         if index is None:
             side = (headers.get("part") or b"").decode()
+            if headers.get("i") == b"0":  # as `Replay` does with parts that were never sealed
+                self._asides.pop(name, None)
             if side in ("ends", "requests"):
                 self._asides[name].append((side, record.value or b""))
             return []
         asides = self._asides.pop(name, [])
+        if asides and not wire.decode_seal(record.value or b"")[0].parts:  # they were never sealed
+            asides = []
         self.at_ms = record.timestamp_ms
         if name == wire.RULES:
             return []

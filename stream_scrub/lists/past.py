@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from stream_scrub.errors import Corrupt, Unavailable
-from stream_scrub.lists.follow import UNSEALED_MAX_S
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 _GONE = "are gone from the log"  # of errors' texts (`kafka/translate.py`): offsets that retention has deleted
+_SETTLED_S = 12.0  # parts and their seal are one transaction: who waits so long for a seal waits for none
 _TRIES = 5000  # offsets in one damaged batch; a batch is at most a megabyte
 
 
@@ -63,7 +63,7 @@ def read_into(
             on_read(at - 1, max(end, at))
             deadline = Deadline.after(patience)
         if at_end:
-            unsettled = unsettled or Deadline.after(UNSEALED_MAX_S)
+            unsettled = unsettled or Deadline.after(_SETTLED_S)
         if len(wanted) < len(records) or (unsettled is not None and (settled() or unsettled.passed)):
             return Passage(first, end, count)
         if deadline.passed and not at_end:

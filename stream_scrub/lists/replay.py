@@ -5,7 +5,7 @@ beginning, at the registers' latest full sets (`begin.py`), or at what a snapsho
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from pyroaring import BitMap64
 from stream_scrub.errors import Corrupt, ScrubError, TooMany
 from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists import wire
-from stream_scrub.lists.content import SIDES, Content, Part, sealed
+from stream_scrub.lists.content import SIDES, Content, Part, count_of, of_seal, sealed
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.ledger import Knows, Ledger
 from stream_scrub.lists.room import Room
@@ -37,8 +37,8 @@ class Rules:
 
 class Known(NamedTuple):
     """What a publisher must know beside a register: its ends, from where to where its records must be read since its
-    latest full set (None before its first), the last offset that was taken, what is known of the log as a whole, and up
-    to which requests the register was told.
+    latest full set (None before its first), the last offset that was taken, what is known of the log as a whole, up to
+    which requests the register was told, and the offset of its first part that waits for a seal.
     """
 
     ends: Ends
@@ -46,6 +46,7 @@ class Known(NamedTuple):
     upto: int
     log: Knows
     asked: wire.Cursor | None = None
+    unsealed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,11 @@ class Replay:
         return min((parts[0].offset for parts in self._parts.values()), default=None)
 
     @property
+    def waiting(self) -> Mapping[str, Sequence[Part]]:
+        """The parts that have no seal yet, by register."""
+        return self._parts
+
+    @property
     def state(self) -> State | None:
         """What a snapshot must keep; None while parts wait for their seal or registers for their full set."""
         if self._parts or self._awaited:
@@ -146,7 +152,7 @@ class Replay:
             span = (parts[0].offset if span is None else span[0], self._taken)
         starts = None if self._parts else self._ledger.starts
         log = Knows(self._ledger.read, starts, self._ledger.weights)
-        return Known(ends, span, self._taken, log, asked)
+        return Known(ends, span, self._taken, log, asked, parts[0].offset if parts else None)
 
     def begins_behind(self, ended: "Replay") -> bool:
         """Whether this one, which has not begun, needs nothing of the delta that another one ended at."""
@@ -209,18 +215,20 @@ class Replay:
 
     def _keep(self, name: str, side: str, record: LogRecord, headers: Mapping[str, bytes | None]) -> None:
         try:
-            seq, i = _count(headers.get("seq")), _count(headers.get("i"))
+            seq, i = count_of(headers.get("seq")), count_of(headers.get("i"))
             digest = (headers.get("digest") or b"").decode()
         except ValueError as error:
             raise Corrupt(f"log offset {record.offset}: a part without its numbers") from error
         parts = self._parts.setdefault(name, [])
         if parts and parts[0].seq != seq:
             raise Corrupt(f"log offset {parts[0].offset}: register {name}: parts without seal, then others")
+        if i == 0:  # what came before was never sealed, and this delta takes its place
+            parts.clear()
         parts.append(Part(record.offset, side, seq, i, record.value or b"", digest))
 
     def _apply(self, name: str, seal: wire.Seal, content: bytes, offset: int) -> Index:
         """Check a seal against its parts and what was before it. Raises ValueError with what is wrong."""
-        parts = self._parts.pop(name, [])
+        parts = of_seal(self._parts.pop(name, []), seal)
         effective_at = _moment(seal.effective_at)
         if seal.register != name or (seal.register_kind is wire.Kind.RULES) != (name == wire.RULES):
             raise ValueError("the seal is of another register")
@@ -385,11 +393,3 @@ def _opened(value: bytes, seq: bytes | None) -> tuple[wire.Seal, bytes]:
     if seq != b"%d" % seal.seq:
         raise ValueError("the seal and its header differ in their sequence")
     return seal, content
-
-
-def _count(header: bytes | None) -> int:
-    """The number in a header, in the one spelling that publishers use. Raises ValueError."""
-    number = int(header or b"")
-    if header != b"%d" % number or number < 0:
-        raise ValueError("not a plain number")
-    return number

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from stream_scrub.errors import Corrupt
 from stream_scrub.index import Register
 from stream_scrub.lists import wire
+from stream_scrub.lists.content import SET_ASIDE_BY
 from stream_scrub.lists.replay import Replay, Rules
 from stream_scrub.model import LogRecord
 
@@ -25,10 +26,12 @@ class Problem(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """Where a delta stands: its first record, its seal, whether it says the whole register; what its seal says, and the
+    """Where a delta stands: its first record, the one that a reader took for it at that moment (a part that was never
+    sealed may be before it), its seal, whether it says the whole register; what its seal says, and the
     parts that state where all registers begin. `sound`: nothing was wrong with it."""
 
     first: int
+    waiting: int
     seal: int
     full: bool
     said: wire.Seal
@@ -40,12 +43,14 @@ class Delta(NamedTuple):
 class Tally:
     """What was proven of a register. `restated` counts full sets that equal the deltas before them. `unproven` are
     spans of offsets whose numbers could not be followed, the last of them open (None) while they still cannot.
+    `set_aside` are spans of parts that were never sealed, with the seal of the delta that took their place.
     """
 
     deltas: int = 0
     restated: int = 0
     problems: int = 0
     unproven: list[tuple[int, int | None]] = field(default_factory=list)
+    set_aside: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 class Alone(Replay):
@@ -90,13 +95,15 @@ class Strand:
         # known after one that could not be read.
         self._chains: frozenset[str] = frozenset({wire.GENESIS})
         self._open: list[LogRecord] = []
+        self._aside: list[LogRecord] = []
         self._asked: wire.Cursor | None = None
         self._told = False
 
     @property
     def unsealed(self) -> int | None:
         """The offset of the first part that has no seal yet."""
-        return self._open[0].offset if self._open else None
+        waiting = self._aside or self._open
+        return waiting[0].offset if waiting else None
 
     @property
     def register(self) -> Register | None:
@@ -131,17 +138,23 @@ class Strand:
         if self._open and _header(self._open[0], "seq") != _header(record, "seq"):
             self.fault(self._open[0].offset, "parts without their seal, then others")
             self._open = []
+        if _header(record, "i") == b"0":
+            self._aside += self._open
+            self._open = []
         self._open.append(record)
 
     def seal(self, record: LogRecord) -> Delta | None:
         """A seal: where its delta stands, None when that cannot be told."""
         parts, self._open = self._open, []
+        aside, self._aside = self._aside, []
         try:
             seal, content = wire.decode_seal(record.value or b"")
         except ValueError as error:
             self.fault(record.offset, str(error))
             self._told, self._chains = False, frozenset()
             return None
+        if not seal.parts and all(_header(part, "seq") == b"%d" % seal.seq for part in parts):
+            aside, parts = aside + parts, []
         if seal.register != self.name or _header(record, "seq") != b"%d" % seal.seq:
             self.fault(record.offset, "the seal is another's: it and its headers differ")
         doubted = self._told  # then what is here of it need not be all of it
@@ -168,13 +181,16 @@ class Strand:
         self.seq, self.head, self._chains = seal.seq, seal.chain, frozenset({seal.chain, *chained})
         full = seal.kind == "full" or seal.seq == 1
         first = parts[0].offset if parts else record.offset
+        if aside:
+            self.tally.set_aside.append((aside[0].offset, aside[-1].offset, record.offset))
         stating = [part for part in parts if _header(part, "part") == b"starts"]
-        return Delta(first, record.offset, full, seal, stating, sound)
+        waiting = aside[0].offset if aside else first
+        return Delta(first, waiting, record.offset, full, seal, stating, sound)
 
     def end(self) -> None:
         """Nothing more comes."""
-        if self._open:
-            self.fault(self._open[0].offset, "parts without their seal")
+        if (unsealed := self.unsealed) is not None:
+            self.fault(unsealed, f"parts without their seal: {SET_ASIDE_BY}")
 
     def _chained(self, seal: wire.Seal, content: bytes) -> set[str]:
         """The chains that this seal may have, by what it may continue."""

@@ -1,11 +1,20 @@
-"""The console's command that publishes as a daemon. Part of `cli.py`: no work is done here."""
+"""The console's commands that publish as a daemon, and set aside what a publisher left. Part of `cli.py`: no work is done
+here."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stream_scrub.run.cli_options import Assignments, Bootstrap, ConfigFile, flags, settings_of
+from stream_scrub.run.cli_options import (
+    AsJson,
+    Assignments,
+    Bootstrap,
+    ConfigFile,
+    flags,
+    quiet_log,
+    settings_of,
+)
 
 
 def publish(
@@ -24,6 +33,24 @@ def publish(
     raise typer.Exit(publishing.run(settings_of(config, given)))
 
 
+def mend(
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set aside the parts on the log that were never sealed, so that workers go on. Nothing is deleted."""
+    from stream_scrub.run import mending, show, telling
+
+    settings = settings_of(config, flags(bootstrap, assignments))
+    made = mending.run(settings, quiet_log(settings))
+    if as_json:
+        show.machine({"mended": [each.as_json() for each in made]})
+    else:
+        telling.mended(made)
+
+
 def add_to(lists_app: typer.Typer) -> None:
-    """Register the command."""
+    """Register the commands."""
     lists_app.command("publish")(publish)
+    lists_app.command("mend")(mend)

@@ -27,7 +27,7 @@ from stream_scrub.lists.publish import nbytes_of, records_of
 from stream_scrub.lists.replay import Known, Replay
 from stream_scrub.lists.wire import Cursor, Seal, Source
 from stream_scrub.model import Deadline, RegisterKind
-from stream_scrub.run import metrics, wiring
+from stream_scrub.run import mending, metrics, wiring
 from stream_scrub.run.counters import PublisherCounters
 
 _OPEN_S = 30.0
@@ -152,6 +152,8 @@ class Desk:
         if not self._writer(mine).takes(nbytes := nbytes_of(records)):
             self._reopen(mine, nbytes)
             self._need_same(made)
+        for each in made:
+            mending.tell_set_aside(self._log, each.base.name, each.known.unsealed)
         borrowed, writer = self._borrowed.get(mine), self._writer(mine)
         self._publishing = mine
         self._counters.beat()

@@ -263,6 +263,7 @@ def _proven(strand: Strand) -> Mapping[str, Any]:
         "chain": strand.head,
         "problems": tally.problems,
         "unproven": [list(span) for span in tally.unproven],
+        "set_aside": [list(span) for span in tally.set_aside],
     }
 
 

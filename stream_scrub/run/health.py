@@ -23,7 +23,7 @@ DO = {
     "log-behind": "wait; if it lasts, look at the brokers",
     "log-unreachable": "repair the brokers, or the rights; it goes on by itself",
     "log-open": "find whose transaction it is and end it (docs/operator.md, An open transaction)",
-    "log-unsealed": "nothing yet; after some seconds the log counts as corrupt",
+    "log-unsealed": "find out how parts without their seal came there, then `stream-scrub lists mend` (docs/runbook.md)",
     "too-many-numbers": "raise lists.max_numbers and the memory, or state the register anew (docs/runbook.md)",
     "log-corrupt": "find out who wrote to the log, then begin a new one",
     "clock": "see that this machine's clock is kept right (NTP), and the brokers'; it goes on by itself",

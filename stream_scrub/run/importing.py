@@ -31,7 +31,7 @@ from stream_scrub.lists.room import Room
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import REGIONS
-from stream_scrub.run import archiving, ownership, preflight, wiring
+from stream_scrub.run import archiving, mending, ownership, preflight, wiring
 from stream_scrub.run.foresee import SAMPLE, Foreseen, foresee
 
 _REGISTER = r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?"
@@ -188,6 +188,7 @@ def run(
             stage("reading the log", 0, 0)
             replay = wiring.replayed(settings, log, keep_ends=True, before=replay)
             plan = plan_of(order, reading, replay, now, kinds)
+            mending.tell_set_aside(log, order.register, plan.known.unsealed)
             stage("publishing", 0, 0)
             with suppress(Migrated):  # somebody else puts them there just now
                 archiving.keep_rules(settings, log, replay)

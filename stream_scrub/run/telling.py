@@ -1,11 +1,13 @@
 """What `evidence.py`, `exporting.py` and `explaining.py` found, in words: the same members that `--json` shows, for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+
+from stream_scrub.run.mending import Mended
 
 Told = Mapping[str, Any]
 
@@ -70,6 +72,18 @@ def exported(told: Told) -> None:
     console.print(f"the log up to position {told['position']}")
 
 
+def mended(made: Sequence[Mended]) -> None:
+    """What was set aside, and where that stands."""
+    console = _console()
+    for each in made:
+        console.print(
+            f"{each.register}: {each.parts} parts without their seal, log offsets {each.first} to {each.last}, set aside at"
+            f" position {each.position}"
+        )
+    if not made:
+        console.print("no part waits for its seal: nothing to mend")
+
+
 def verified(told: Told) -> None:
     """What was proven, and every problem."""
     console = _console()
@@ -97,9 +111,8 @@ def verified(told: Told) -> None:
         )
     if told["registers"]:
         console.print(table)
-    for problem in told["problems"]:
-        of_it = f"register {problem['register']}: " if problem["register"] else ""
-        console.print(f"log offset {problem['offset']}: {of_it}{problem['what']}")
+    for line in (*_set_aside(told), *_problems(told)):
+        console.print(line)
     if told["problems_left_out"]:
         console.print(f"and {told['problems_left_out']:,} more problems")
     snapshot = told.get("snapshot")
@@ -116,6 +129,21 @@ def verified(told: Told) -> None:
         f"{'sound' if told['sound'] else 'NOT SOUND'}: {told['records']:,} records, {told['seals']:,} deltas, offsets"
         f" {told['first']} to {told['end']}, in {told['took_s']:.1f} s"
     )
+
+
+def _problems(told: Told) -> Iterator[str]:
+    for problem in told["problems"]:
+        of_it = f"register {problem['register']}: " if problem["register"] else ""
+        yield f"log offset {problem['offset']}: {of_it}{problem['what']}"
+
+
+def _set_aside(told: Told) -> Iterator[str]:
+    for register in told["registers"]:
+        for first, last, seal in register["set_aside"]:
+            yield (
+                f"log offset {first}: register {register['register']}: parts without their seal up to {last}, set aside by"
+                f" the delta at {seal}: nothing of them counts"
+            )
 
 
 def explained(told: Told) -> None:

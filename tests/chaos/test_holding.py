@@ -20,7 +20,7 @@ from tests.fakes.publisher import SOURCE, stated
 from tests.support.outcome import count, ends, read_all
 from tests.support.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
 from tests.support.publisher import PublisherProcess
-from tests.support.worker import run, wait_until
+from tests.support.worker import run, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -212,8 +212,9 @@ def test_a_corrupt_log_stops_all_verdicts(kafka, stages, spoil):
     assert status.returncode == 3 and "offset" in status.stderr
 
 
-def test_parts_without_a_seal_hold(kafka, stages):
-    """Half a delta at the log's end means that somebody wrote who is no publisher: nothing may be judged by it."""
+def test_parts_without_a_seal_hold_until_they_are_mended(kafka, stages):
+    """Half a delta on the log means that a delta was lost, or that somebody wrote who is no publisher: nothing may be
+    judged by it, and nobody be out of work for ever."""
     stage = with_lists(stages, kafka.bootstrap)
     (part, _seal) = [r for r in log_records(kafka.bootstrap, stage) if r[0] == b"internal"]
     headers = [(k, b"2" if k == "seq" else v) for k, v in part[2]]
@@ -224,8 +225,19 @@ def test_parts_without_a_seal_hold(kafka, stages):
         wait_until(lambda: worker.logged(HELD, cause="log-unsealed"), 30)
         send(stage, kafka.bootstrap)
         assert stays_silent(stage, kafka.bootstrap) == 50
-        wait_until(lambda: worker.logged(HELD, cause="log-corrupt"), 30)
-        assert worker.stop()[0] == 3
+        found = run(["lists", "verify", "--json"], stage.env)
+        (problem,) = json.loads(found.stdout)["problems"]
+        assert found.returncode == 3 and problem["register"] == "internal" and "lists mend" in problem["what"]
+        (mended,) = run_json(["lists", "mend"], stage.env)["mended"]
+        assert (mended["register"], mended["first"], mended["parts"]) == ("internal", problem["offset"], 1)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 100, 30)
+        assert worker.stop()[0] == 0
+    verified = run_json(["lists", "verify"], stage.env)
+    (aside,) = [each["set_aside"] for each in verified["registers"] if each["register"] == "internal"]
+    assert verified["sound"] and aside == [[problem["offset"], problem["offset"], mended["position"]]]
+    assert run_json(["lists", "mend"], stage.env) == {"mended": []}
+    seal = json.loads(log_records(kafka.bootstrap, stage)[-1][1])
+    assert seal["reason"] == "mended" and f"{problem['offset']}" in seal["source"]["name"]
 
 
 def test_a_transaction_that_hangs_on_the_log_holds(kafka, stages):

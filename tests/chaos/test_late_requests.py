@@ -1,18 +1,24 @@
 """Requests that come late: each kind that a transaction sends is held back, its connection broken, and let through in
 the middle of the next transaction. Its client has sent it again by then, and forgotten the first copy."""
 
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from stream_scrub.kafka.transactional_ids import of_worker
-from tests.support.load import Load
+from stream_scrub.config import load
+from stream_scrub.kafka.transactional_ids import of_publisher, of_worker
+from stream_scrub.lists.replay import Replay
+from stream_scrub.run import logs, wiring
+from tests.support.load import Load, OptOuts
 from tests.support.outcome import compare, count, ends
 from tests.support.prospects import french_mobiles, true_number
 from tests.support.proxy import Api, Held, Proxy, matching
+from tests.support.publisher import PublisherProcess, evidence
 from tests.support.stage import Stage, expected_by
-from tests.support.worker import WorkerProcess, wait_until
+from tests.support.worker import WorkerProcess, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -144,3 +150,63 @@ def members(stage: Stage) -> int:
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
     described = admin.describe_consumer_groups([group])[group].result(10)
     return len(described.members) if described.state.name == "STABLE" else 0
+
+
+def test_no_late_request_of_a_publisher_tears_or_doubles_a_delta(proxy, stage, way):
+    """Parts without their seal would break the log for good, or a number put back be taken out once more."""
+    mine = of_publisher(stage.topics["log"], "internal")
+    first = 33_640_000_000 if way == "exact" else 33_650_000_000
+    before = evidence(stage)
+    asking = OptOuts(stage.bootstrap, stage.topics["requests"], first, per_s=100)
+    with PublisherProcess(stage, None, f"p-{way}", client=proxy.bootstrap) as publisher:
+        wait_until(publisher.ready, 30)
+        asking.start()
+        for kind, place, skip in LATE:
+            late = proxy.hold(
+                matching(kind, of=mine, commits=True if kind == Api.END_TXN else None), cut=True
+            )
+            middle = proxy.hold(matching(place, of=mine), skip=skip, after=late)
+            let_through_late(proxy, late, middle, mine)
+            assert late.error in FENCED or (way, kind) == ("timed", Api.ADD_PARTITIONS_TO_TXN)
+            killed_and_started_again(publisher)
+        asking.finish()
+        wait_until(lambda: lag(publisher) == 0, 60, every=0.5)
+        assert publisher.stop()[0] == 0
+    told = evidence(stage) - before
+    assert len(told) == asking.sent and set(told.values()) == {1}, "each request once"
+    assert replayed(publisher).unsealed is None
+    assert asking.numbers <= set(replayed(publisher).index.registers["internal"].numbers)
+
+
+def test_a_late_request_of_an_import_does_nothing_to_the_next(proxy, stage):
+    """A list would be published in part, as another import's late word has it."""
+    mine = of_publisher(stage.topics["log"], "bloctel")
+    whole = random.Random(72).sample(range(33_660_000_000, 33_680_000_000), 400_000)
+    for at, kind in enumerate((Api.ADD_PARTITIONS_TO_TXN, Api.END_TXN)):
+        late = proxy.hold(matching(kind, of=mine), cut=True)
+        stage.load("bloctel", whole[:5], "--allow-change", client=proxy.bootstrap)
+        middle = proxy.hold(matching(Api.PRODUCE, of=mine), skip=1)
+        with ThreadPoolExecutor() as beside:
+            listed = whole[at:]
+            second = beside.submit(stage.load, "bloctel", listed, "--allow-change", client=proxy.bootstrap)
+            middle.wait()
+            late.release()
+            assert late.error in FENCED
+            middle.release()
+            assert second.result()["count"] == len(listed)
+    assert run_json(["lists", "verify"], stage.env)["sound"]
+
+
+def lag(publisher: PublisherProcess) -> int:
+    """How many requests nobody has taken yet."""
+    requests = wiring.requests(load(environ=publisher.env), logs.configure("error", "json"))
+    try:
+        return requests.lag()
+    finally:
+        requests.close()
+
+
+def replayed(publisher: PublisherProcess) -> Replay:
+    """What is on the log, every promise of its format checked from its first record on."""
+    settings = load(environ=publisher.env)
+    return wiring.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)

@@ -42,6 +42,7 @@ RUN_BY = {
     "stream-scrub lists verify --against filed.json": "test_a_restored_log_is_proven",
     "stream-scrub lists import partner.csv --register partner-fr --kind deny": "test_a_register_gets_another_name",
     "stream-scrub rules check --folder my-rules": "test_rules_are_changed",
+    "stream-scrub lists verify --json > unsealed.json": "test_parts_without_a_seal_are_set_aside",
     "stream-scrub lists verify --json > wrong.json": "test_a_new_log_takes_over_from_a_corrupt_one",
     "stream-scrub lists export --salvage": "test_a_new_log_takes_over_from_a_corrupt_one",
     "export STREAM_SCRUB_TOPICS__LOG=opposition.log.2": "test_a_new_log_takes_over_from_a_corrupt_one",
@@ -194,6 +195,22 @@ def test_a_new_log_takes_over_from_a_corrupt_one(kafka, kcat, tmp_path):
     assert "until 2031-01-01" in run(["lists", "history", "+33612345681"], new).stdout
     ask = block(world, "kcat -C -b localhost:9092 -t opposition.log -p 0").replace("-o 17", f"-o {last}")
     assert abs(int(world.shell(ask)) / 1000 - datetime.now(UTC).timestamp()) < 300
+
+
+def test_parts_without_a_seal_are_set_aside(kafka, tmp_path):
+    """Every worker would hold until somebody begins a new log, for a delta of which nothing counts."""
+    world = Story(kafka.bootstrap, tmp_path)
+    world.shell("stream-scrub topics --partitions 1\nstream-scrub lists import opt-outs.csv -r internal")
+    part = next(read_all(kafka.bootstrap, world.topics["log"]))
+    headers = [(name, b"2" if name == "seq" else value) for name, value in part.headers()]
+    produce(kafka.bootstrap, world.topics["log"], iter([(part.key(), part.value())]), headers=headers)
+
+    verify, *rest = block(world, "stream-scrub lists verify --json > unsealed").splitlines()
+    world.shell(verify, exits=3)
+    (problem,) = json.loads((tmp_path / "unsealed.json").read_text())["problems"]
+    said = world.shell("\n".join(rest))
+    assert f"internal: 1 parts without their seal, log offsets {problem['offset']}" in said
+    assert "\nsound: " in said and "set aside by the delta at" in said
 
 
 # -- What it says is so.

@@ -272,7 +272,10 @@ def test_a_doubled_record_is_refused(place):
         again = [*RECORDS[: at + 1], second, *RECORDS[at + 1 :]]
         own = [p for p in range(at + 1) if is_seal(p) and RECORDS[p].key == second.key]
         replay, error = follow(again)
-        if error is None:  # no later seal of this register tells: its parts alone are held
+        if error is None and replay.unsealed is None:  # the one before it was never sealed: set aside
+            assert not is_seal(place) and dict(second.headers)["i"] == b"0"
+            assert {name: frozenset(r.numbers) for name, r in replay.index.registers.items()} == SEEN[-1][1]
+        elif error is None:  # no later seal of this register tells: its parts alone are held
             assert not is_seal(place) and replay.unsealed == second.offset
         else:
             assert refused(again, place, seals=len(own))
@@ -459,6 +462,41 @@ def test_parts_without_seal_are_followed_by_no_others():
     _, error = follow([*first_delta(), part, later])
     assert error is not None and "log offset 10" in str(error) and "without seal" in str(error)
     assert base.seq == 1
+
+
+def unsealed_then(*deltas):
+    """Parts that were never sealed, of the second delta, and then what else there is; the log, and the register."""
+    base, torn, _ = second_delta()
+    log = [*first_delta()]
+    for records in (torn[:-1], *deltas):
+        log += numbered(records, log[-1].offset + 1)
+    return base, log
+
+
+@pytest.mark.parametrize("adds", [set(), {5}, set(range(10, 3_000_000, 7))])
+def test_parts_without_seal_are_set_aside_by_the_registers_next_delta(adds):
+    """A publisher that was cut off by a late request would break the log for good, and every worker hold for ever."""
+    base, _ = unsealed_then()
+    records, _ = records_of(base, diff.Delta(bitmap(adds), BitMap64(), 0), AT, SOURCE)
+    for times in (1, 2):
+        torn = second_delta()[1][:-1]
+        replay, error = follow(unsealed_then(*[torn] * (times - 1), records)[1])
+        assert error is None and replay.unsealed is None
+        assert set(replay.index.registers["list"].numbers) == {1, 2} | adds
+
+
+def test_what_was_set_aside_completes_no_other_delta():
+    """A delta that lost its first part would be made whole with somebody else's."""
+    _, torn, _ = second_delta()
+    base, _ = unsealed_then()
+    records, _ = records_of(base, diff.Delta(bitmap({5}), bitmap({1}), 0), AT, SOURCE)
+    adds, removes, seal = records
+    for rest in ([removes, seal], [seal], [adds, seal], [removes, adds, seal]):
+        _, error = follow(unsealed_then(rest)[1])
+        assert error is not None, rest
+    replay, error = follow(unsealed_then([adds], [adds, removes, seal])[1])
+    assert error is None and set(replay.index.registers["list"].numbers) == {2, 5}
+    assert len(torn) == 2
 
 
 def numbered(records, start):
