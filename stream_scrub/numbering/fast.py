@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from phonenumbers import PhoneMetadata
 
-from stream_scrub.numbering.library import ask, ask_line
+from stream_scrub.numbering.library import TEXT_MAX, ask, ask_line
 from stream_scrub.numbering.line import Line
 from stream_scrub.numbering.tables import ASK, REGIONS, Held, Row, Tables
 
@@ -23,7 +23,6 @@ Fields: TypeAlias = tuple[int, int, bytes, int, tuple[Line | None, ...]]
 # By how many digits: (d, the row for each n // d that was met).
 Rows: TypeAlias = dict[int, tuple[int, list[Fields | None]]]
 
-TEXT_MAX: Final = 250  # characters; phonenumbers refuses longer texts, whatever they hold
 DIGITS_MIN: Final = 4  # shorter ones are phonenumbers' own business
 DIGITS_MAX: Final = 20
 HELD_MAX: Final = 64 << 20  # bytes of tables; a dozen countries with all that is typed in them are 20 MB
@@ -43,7 +42,8 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
     def normalise(text: str, region: str) -> Answer:
         """The number in `text` as typed in `region` (ISO 3166-1), and its line; None unless it is a valid number.
 
-        Valid exactly when phonenumbers' `parse(text, region)` succeeds and `is_valid_number` says so; the number is
+        Valid exactly when phonenumbers' `parse(text, region)` succeeds and `is_valid_number` says so, and the text is
+        none that would take it long (`library.ask`); the number is
         the integer of the E.164 digits (ITU-T E.164), an Italian leading zero included, an extension dropped. With a
         region that phonenumbers does not know, only numbers with a plus are valid. Never raises, whatever the text;
         never blocks. About 0.3 us for plain digits with or without spaces, 15 to 40 us for what must be parsed.

@@ -1,0 +1,121 @@
+"""One number takes two milliseconds at most, whatever its text is; and what makes it so changes no answer."""
+
+import random
+import re
+import time
+
+import phonenumbers
+import pytest
+
+from stream_scrub.lists.requests import Refusal, Terms, read
+from stream_scrub.numbering import normalise
+from stream_scrub.numbering.library import ASKED_MAX
+from tests.fakes.prospects import scrub
+from tests.property.test_numbering_differential import given_by, reference
+from tests.support.effort import examples
+
+BLANKS = [" ", "\u00a0", "\t", "-", ",", "."]
+LABELS = [
+    "extn",
+    "ext. 12",
+    "x",
+    "x12",
+    "#",
+    "12#",
+    "int 7",
+    "~3",
+    ";ext=7",
+    ",,9",
+    "anexo 4",
+    "/x3",
+    "",
+    "a",
+    "\u0434\u043e\u0431 5",
+]
+COSTLY_S = 0.02  # ten times what it takes: a machine may be slow, but 80 ms are not that
+
+
+def padded(chance):
+    """A number with separators repeated anywhere in it, and perhaps an extension, or half of one."""
+    number = chance.choice(
+        ["06 12 34 56 78", "+33612345678", "0612345678", "07400 123456", "+1 212-555-2368", "061234"]
+    )
+    text = (
+        chance.choice(["", "", "Tel. ", "mobile (soir): "])
+        + number
+        + chance.choice([" ", ""])
+        + chance.choice(LABELS)
+    )
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(len(text) + 1)
+        text = text[:at] + chance.choice(BLANKS) * chance.choice([1, 2, 3, 9, 40, 90]) + text[at:]
+    return text
+
+
+def test_padding_changes_no_answer():
+    """A number with many blanks in it would be read as another one, or its lead be lost."""
+    chance = random.Random("cost 20261124")
+    answered = 0
+    for _ in range(examples(9000)):
+        text, region = padded(chance), chance.choice(["FR", "GB", "US"])
+        wanted = reference(text, region)
+        got = given_by(normalise(text, region))
+
+        if got is None and wanted is not None:  # only what is stated to be none
+            rest = re.sub("([ \u00a0\t-])\\1+", r"\1", text)
+            assert len(rest) > ASKED_MAX or re.search("[ \u00a0\t,-]{7}", rest), (text, region)
+        else:
+            assert got == wanted, (text, region)
+            answered += wanted is not None
+    assert answered > examples(9000) / 5
+
+
+def costly():
+    yield "06123456" + " " * 236 + "extn"
+    for head in ("06123456", "+33612345678"):
+        for body in (
+            " ",
+            "\u00a0",
+            "\t",
+            "-",
+            ",",
+            " \u00a0",
+            "- ",
+            " ,",
+            "1",
+            "1-",
+            "1 -",
+            "x ",
+            "1 \u00a0\t ,-",
+            ".-",
+        ):
+            for tail in ("#", "extn", "1#", "x", ""):
+                for length in (60, 80, 120, 250):
+                    yield (head + body * length)[: length - len(tail)] + tail
+
+
+def test_no_text_keeps_a_worker_busy():
+    """Twelve thousand leads of 275 bytes would stop a worker's heartbeat for minutes; it is killed, and the next one
+    reads the same batch."""
+    slow = []
+    for text in costly():
+        took = []
+        for _ in range(3):
+            began = time.process_time()
+            normalise(text, "FR")
+            took.append(time.process_time() - began)
+            if took[-1] < COSTLY_S:
+                break
+        else:
+            slow.append((round(min(took), 3), text))
+    assert slow == []
+
+
+@pytest.mark.parametrize(
+    "text", ["06123456" + " \u00a0" * 110 + "#", "0612345678" + "1" * 200, "+33612345678" + ", " * 60]
+)
+def test_what_would_take_long_is_no_number_wherever_it_stands(text):
+    """The prospect would come out otherwise than the request or the list with the same text."""
+    assert phonenumbers.is_possible_number_string("0612345678", "FR")
+    assert scrub(b'{"phone":"%s"}' % text.encode()).reason == "invalid-number"
+    assert read(b'{"request":"opt-out","number":"%s"}' % text.encode(), Terms()) is Refusal.INVALID_NUMBER
