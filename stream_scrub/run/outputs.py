@@ -5,6 +5,7 @@ none, and the moment of their emission. A limit on their size that the topics we
 """
 
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from stream_scrub.scrub.batch import Batch, Scrubber
 
 # What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
 _RECORD_OVERHEAD = 96
+_RECORD_LEAST = 68  # of it: a batch's own header, and each length in one byte
 _ASK_EVERY_S = _TELL_EVERY_S = 60.0
 _BATCH_BYTES_MIN = 1024  # smaller ones of the client's would hold one record each, whatever they may be
 
@@ -103,11 +105,22 @@ class Outputs:
         refused = self._refusals.of(reports, time.monotonic())
         if self._limit is not None:
             hopeless = Refusal(TOO_LARGE, BARE)
-            refused |= {at: hopeless for at, report in enumerate(reports) if report.own_bytes > self._limit}
+            refused |= {
+                at: hopeless for at, report in enumerate(reports) if self._fits_never(report, fetched, at)
+            }
         if refused:
             spoilt |= {at: told(refusal, reports[at]) for at, refusal in refused.items()}
             batch = scrub()
         return self._ready(fetched, batch, refused, now_ms)
+
+    def _fits_never(self, report: Report, fetched: Fetched, at: int) -> bool:
+        """Whether a record's own bytes are more than the outputs take, however the client writes them. It compresses them
+        (lz4), never to less than zlib does: what that brings under the limit is left to be tried.
+        """
+        assert self._limit is not None, "there is a limit"
+        room = self._limit - _RECORD_LEAST
+        own = report.own_bytes - _RECORD_OVERHEAD
+        return own > room and len(zlib.compress(fetched.values[at] or b"")) > room
 
     def _ready(self, fetched: Fetched, batch: Batch, refused: Mapping[int, Refusal], now_ms: int) -> Ready:
         fetched, rest = _parted(fetched, len(batch.values))
