@@ -29,6 +29,7 @@ _DAMAGED = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaErr
 _DAMAGED_MAX = (
     3  # fetches in a row whose bytes are not what was written: what lies on the disk so is so each time
 )
+_ASTRAY_MAX = 20  # fetches in a row from an offset that nobody asked for
 
 
 class KafkaLogReader:
@@ -55,7 +56,7 @@ class KafkaLogReader:
             self._consumer.list_topics(topic, timeout=_LEADERS_TIMEOUT_S)
         self._assigned = False
         self._next = self._seen = 0  # what comes next, and up to where it was there
-        self._damaged = 0
+        self._damaged = self._astray = 0
         self._confirmed = float("-inf")
         self._mark: tuple[float, int] | None = None
         self._complete_at: float | None = None
@@ -75,15 +76,13 @@ class KafkaLogReader:
                 if record.offset >= self._next:  # else it was returned before: see `_assign`
                     records.append(record)
                     self._next = self._seen = record.offset + 1
-                    self._damaged = 0
+                    self._damaged = self._astray = 0
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._next = max(self._next, message.offset() or 0)
                 self._seen = max(self._seen, message.offset() or 0)
             else:
                 self._fetch_again()
-                damaged = error.code() in _DAMAGED
-                self._damaged = self._damaged + 1 if damaged else 0
-                if records or (damaged and self._damaged <= _DAMAGED_MAX):
+                if records or self._worth_again(error.code()):
                     return records, False
                 raise translate(error, f"following {self._partition.topic}")
         try:
@@ -92,6 +91,16 @@ class KafkaLogReader:
             if not records:
                 raise
             return records, False  # the next call asks again
+
+    def _worth_again(self, code: int) -> bool:
+        """Whether the same fetch may bring what this one did not: the network damaged it, or the client asked for an
+        offset of its own invention, as it does now and then behind a damaged batch (seen with librdkafka 2.16.0).
+        """
+        if code == KafkaError._AUTO_OFFSET_RESET and self._damaged:
+            self._astray += 1
+            return self._astray <= _ASTRAY_MAX
+        self._damaged = self._damaged + 1 if code in _DAMAGED else 0
+        return 0 < self._damaged <= _DAMAGED_MAX
 
     def _fetch_again(self) -> None:
         """From where the records end that were returned: what came behind an error may not follow on them."""

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
-_GONE = "are gone from the log"  # of errors' texts (`kafka/translate.py`): offsets that retention has deleted
 _SETTLED_S = 12.0  # parts and their seal are one transaction: who waits so long for a seal waits for none
 _TRIES = 5000  # offsets in one damaged batch; a batch is at most a megabyte
 
@@ -93,10 +92,6 @@ class _Stuck:
         self._at = max(self._at, at)
         self._tries += 1
         first = self._reader.bounds()[0]
-        if self._at >= first and _GONE in str(error):
-            # Not so: behind a damaged batch the client asks for an offset of its own invention now and then.
-            self._reader.seek(self._at)
-            return self._tries <= _TRIES
         if str(error) != self._said:
             self._tell(error)
             self._said, self._tries = str(error), 0

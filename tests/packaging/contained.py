@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.packaging.builder import Image
-from tests.support.worker import wait_until
+from tests.support.worker import catches, status_of, wait_until
 
 # In namespaces of its own, so that nothing of it outlives the program. Its own folders are mounted before the root is
 # made read-only and stay as they are. Everything replaces itself: the program is process 1, as in a container.
@@ -102,8 +102,7 @@ class Contained:
 
     def status(self, field: str) -> str:
         """A line of its process 1's status, as the kernel tells it."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{field}:"))
+        return status_of(self.pid, field)
 
     @property
     def _ended(self) -> bool:
@@ -111,7 +110,7 @@ class Contained:
         return self._process.poll() is not None
 
     def _catches(self, number: signal.Signals) -> bool:
-        return self.pid != 0 and bool(int(self.status("SigCgt"), 16) >> (number - 1) & 1)
+        return self.pid != 0 and catches(self.pid, number)
 
 
 def output(image: Image, arguments: list[str], log_file: Path, **options: object) -> str:

@@ -125,13 +125,18 @@ def test_nothing_in_it_has_to_be_compiled_when_it_starts(image):
 def test_nobody_in_it_may_write_but_to_its_state(image, state, tmp_path):
     """A break-in could change the program, or an orchestrator that forbids writing could not run it."""
     code = "import os\nprint(os.getpid(), os.getuid(), os.getgid(), os.getgroups())\n"
-    code += "open('mine', 'w').close()\n"
-    code += "for place in ('/', '/tmp', '/opt/stream-scrub', '/etc'):\n"
+    code += "import tempfile\ntempfile.NamedTemporaryFile(delete=False).close()\n"
+    code += "for place in ('/', '/tmp', '/opt/stream-scrub', '/etc', '/etc/stream-scrub'):\n"
     code += "    try:\n        open(place + '/x', 'w')\n    except OSError as error:\n        print(place, error.errno)\n"
     told = output(image, ["-c", code], tmp_path / "log", program=("python",), mounts={STATE: state})
-    readonly = "\n".join(f"{place} 30" for place in ("/", "/tmp", "/opt/stream-scrub", "/etc"))
+    readonly = "\n".join(
+        f"{place} 30" for place in ("/", "/tmp", "/opt/stream-scrub", "/etc", "/etc/stream-scrub")
+    )
     assert told == f"1 10001 10001 [10001]\n{readonly}\n"
-    assert (state / "mine").stat().st_uid == 10001
+    (made,) = (
+        state.iterdir()
+    )  # and what is sorted out beside the memory, as a list of our own format is, finds a place
+    assert made.stat().st_uid == 10001
 
 
 def test_it_starts_with_its_extension(image, tmp_path):

@@ -147,6 +147,7 @@ def test_stamping_again_changes_the_stamp_alone(made, position):
 
 @settings(max_examples=examples(150))
 @given(prospects())
+@example((b'{"phone":"0612345678","sCrub":[]}', []))
 def test_the_two_places_of_a_stamp_tell_the_same(made):
     """Diallers that read headers and diallers that read values would call different numbers."""
     value = made[0]
@@ -160,7 +161,7 @@ def test_the_two_places_of_a_stamp_tell_the_same(made):
         members = read(one.values[0])
         del members["scrub"]
         assert read(other.values[0]) == members
-        assert b"scrub" in value or other.values[0] == value or b"\\u" in value
+        assert b"scrub" in value.lower() or other.values[0] == value or b"\\u" in value
     else:
         assert one == other
 

@@ -62,12 +62,14 @@ class WorkerProcess:
         self.process.wait(30)
 
     def stop(self, timeout: float = 30) -> tuple[int, float]:
-        """SIGTERM; the exit code and how long it took."""
-        assert self.process is not None
+        """SIGTERM; the exit code and how long it took. Waits until somebody listens: Python is still starting before."""
+        process = self.process
+        assert process is not None
+        wait_until(lambda: process.poll() is not None or catches(process.pid, signal.SIGTERM), 60, every=0.01)
         started = time.monotonic()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout), time.monotonic() - started
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        return process.wait(timeout), time.monotonic() - started
 
     @property
     def alive(self) -> bool:
@@ -97,6 +99,17 @@ class WorkerProcess:
         if self.alive:
             self.send(signal.SIGCONT)
             self.kill()
+
+
+def status_of(pid: int, field: str) -> str:
+    """A line of a process's status, as the kernel tells it."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{field}:"))
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for that signal."""
+    return bool(int(status_of(pid, "SigCgt"), 16) >> (number - 1) & 1)
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, every: float = 0.1) -> float:

@@ -161,7 +161,11 @@ def _check_once(content: Entry, members: dict[str, msgspec.Raw]) -> None:
         at = begin + size
     between.append(bytes(memoryview(content)[at:]))
     names = b"0".join(between)  # what is left of it with 0 for each value that was given
-    if len(names) > _BETWEEN_BYTES_MAX or len(json.loads(names, object_pairs_hook=list)) > len(members):
+    if len(names) > _BETWEEN_BYTES_MAX:
+        raise BadList(
+            "JSON without an array of entries in it, or with too much beside it: save the entries as JSON lines"
+        )
+    if len(json.loads(names, object_pairs_hook=list)) > len(members):
         raise BadList(
             "JSON in which a member stands twice, so that one is lost: save the entries as JSON lines"
         )

@@ -44,7 +44,7 @@ def reader(client):
     made = KafkaLogReader.__new__(KafkaLogReader)
     made._partition, made._consumer = TopicPartition("log", 0), client
     made._next, made._confirmed, made._assigned = 0, float("-inf"), True
-    made._damaged = made._seen = 0
+    made._damaged = made._astray = made._seen = 0
     made._asking, made._mark, made._complete_at = Client(end=0), None, None
     return made
 
@@ -89,6 +89,19 @@ def test_a_damaged_batch_is_fetched_again_before_the_log_counts_as_corrupt():
     with pytest.raises(Corrupt, match="damaged"):
         made.read(0)
     assert client.assigned[-1] == (0, 1)
+
+
+def test_an_offset_that_nobody_asked_for_is_no_end_of_the_log():
+    """An operator would read that the log's beginning was deleted, where a network damages bytes."""
+    client = Client(end=2)
+    made = reader(client)
+    codes = [KafkaError._BAD_MSG, KafkaError._AUTO_OFFSET_RESET] * 3
+    for code in codes:
+        client.fetches = [[fetched(0, code)], []]
+        assert offsets(made.read(0)) == ([], False)
+    client.fetches = [[fetched(0, KafkaError._BAD_MSG)], []]
+    with pytest.raises(Corrupt, match="damaged"):
+        made.read(0)
 
 
 def test_a_record_that_was_returned_is_not_returned_again():
