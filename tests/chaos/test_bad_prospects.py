@@ -59,15 +59,16 @@ SMUGGLED = {
 
 def at_the_limit(bootstrap, topic):
     """Publish the largest prospect that the broker takes; its value."""
+    producer, failed = ordinary_producer(bootstrap), []
+    head = prospect(1, PHONE)[:-1] + b',"blob":"'
+    blob = bytes(65 + (i * 7919 >> 3) % 26 for i in range(1_048_588))
     for size in range(1_048_588, 1_048_000, -4):
-        value = prospect(1, PHONE)[:-1] + b',"blob":"'
-        value += bytes(65 + (i * 7919 >> 3) % 26 for i in range(size - len(value) - 2)) + b'"}'
-        failed = []
-        producer = ordinary_producer(bootstrap)
+        value = head + blob[: size - len(head) - 2] + b'"}'
+        failed.clear()
         producer.produce(
             topic, value, b"limit", on_delivery=lambda error, _: failed.append(error) if error else None
         )
-        producer.flush(30)
+        assert producer.flush(30) == 0
         if not failed:
             return value
     raise AssertionError("no size was taken")
@@ -210,7 +211,7 @@ def test_prospects_that_are_made_to_cost_much_hold_nobody_up(kafka, stages):
     assert producer.flush(60) == 0
     with stage.worker("w1") as worker:
         wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= 26, 90)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= 26, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= 26, 60)
         assert worker.stop()[0] == 0
     assert [m.key() for m in read_all(kafka.bootstrap, stage.topics["allowed"])] == [b"behind"]
     reasons = {

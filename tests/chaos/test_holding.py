@@ -75,11 +75,11 @@ def test_no_list_no_verdict(kafka, stages):
     stage = stages(kafka.bootstrap)
     send(stage, kafka.bootstrap)
     with stage.worker("w1") as worker:
-        wait_until(lambda: worker.logged(HELD, cause="no-seal"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="no-seal"), 60)
         assert stays_silent(stage, kafka.bootstrap) == 0
         stage.load("internal", [OPPOSED])
         stage.load("consent", FREE, "--kind", "allow")
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 60)
         assert worker.stop()[0] == 0
     assert worker.logged("hold ended")
 
@@ -90,12 +90,12 @@ def test_a_missing_register_is_stale_not_empty(kafka, stages):
     stage.load("internal", [OPPOSED])
     send(stage, kafka.bootstrap)
     with stage.worker("w1") as worker:
-        wait_until(lambda: worker.logged(HELD, cause="register"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="register"), 60)
         assert stays_silent(stage, kafka.bootstrap) == 0
         told = [line for line in worker.lines() if line.get("cause") == "register"]
         assert len(told) == 1 and "consent" in told[0]["why"], "it says so once, and which"
         stage.load("consent", FREE, "--kind", "allow")
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 60)
 
 
 def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
@@ -106,11 +106,11 @@ def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
         kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))])
     )
     with stage.worker("w1") as worker:
-        wait_until(lambda: worker.logged(HELD, cause="register"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="register"), 60)
         assert stays_silent(stage, kafka.bootstrap) == 0
         renewed = stage.load("dncm", [32_470_123_456])
         assert (renewed["added"], renewed["removed"], renewed["unchanged"]) == (0, 0, 1)
-        wait_until(lambda: count(kafka.bootstrap, [stage.topics["allowed"]]) == 1, 30)
+        wait_until(lambda: count(kafka.bootstrap, [stage.topics["allowed"]]) == 1, 60)
 
 
 def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka, stages):
@@ -120,13 +120,13 @@ def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka,
     put_with_ends(stage, "consent", {FREE[0]: int(time.time()) - 120, **dict.fromkeys(FREE[1:], 0)})
     send(stage, kafka.bootstrap)
     with stage.worker("w1") as worker:
-        wait_until(lambda: worker.logged(HELD, cause="register"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="register"), 60)
         assert stays_silent(stage, kafka.bootstrap) == 0
         (told,) = [line for line in worker.lines() if line.get("cause") == "register"]
         assert "should have ended: consent" in told["why"], "it says so once, and which"
         with PublisherProcess(stage, None) as publisher:
-            wait_until(lambda: publisher.logged("ended", register="consent"), 30)
-            wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+            wait_until(lambda: publisher.logged("ended", register="consent"), 60)
+            wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 60)
             assert publisher.stop()[0] == 0
         assert worker.stop()[0] == 0
     assert worker.logged("hold ended")
@@ -156,7 +156,7 @@ def test_stale_block_blocks_only_those_who_needed_it(kafka, stages):
         kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))])
     )
     with stage.worker("w1"):
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 51, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 51, 60)
     (blocked,) = read_all(kafka.bootstrap, stage.topics["blocked"])
     assert json.loads(blocked.value())["scrub"]["reason"] == "stale-register"
     assert json.loads(blocked.value())["scrub"]["registers"] == ["dncm"]
@@ -200,9 +200,9 @@ def test_a_corrupt_log_stops_all_verdicts(kafka, stages, spoil):
     good = [r for r in log_records(kafka.bootstrap, stage) if r[0] == b"internal"]
     with stage.worker("w1") as worker:
         send(stage, kafka.bootstrap)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 60)
         write_log(kafka.bootstrap, stage, spoil(good))
-        wait_until(lambda: worker.logged(HELD, cause="log-corrupt"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="log-corrupt"), 60)
         send(stage, kafka.bootstrap)
         assert stays_silent(stage, kafka.bootstrap) == 50
         (told,) = [line for line in worker.lines() if line.get("cause") == "log-corrupt"]
@@ -220,9 +220,9 @@ def test_parts_without_a_seal_hold_until_they_are_mended(kafka, stages):
     headers = [(k, b"2" if k == "seq" else v) for k, v in part[2]]
     with stage.worker("w1") as worker:
         send(stage, kafka.bootstrap)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 60)
         write_log(kafka.bootstrap, stage, [(part[0], part[1], headers)])
-        wait_until(lambda: worker.logged(HELD, cause="log-unsealed"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="log-unsealed"), 60)
         send(stage, kafka.bootstrap)
         assert stays_silent(stage, kafka.bootstrap) == 50
         found = run(["lists", "verify", "--json"], stage.env)
@@ -230,7 +230,7 @@ def test_parts_without_a_seal_hold_until_they_are_mended(kafka, stages):
         assert found.returncode == 3 and problem["register"] == "internal" and "lists mend" in problem["what"]
         (mended,) = run_json(["lists", "mend"], stage.env)["mended"]
         assert (mended["register"], mended["first"], mended["parts"]) == ("internal", problem["offset"], 1)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 100, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 100, 60)
         assert worker.stop()[0] == 0
     verified = run_json(["lists", "verify"], stage.env)
     (aside,) = [each["set_aside"] for each in verified["registers"] if each["register"] == "internal"]
@@ -254,17 +254,17 @@ def test_a_transaction_that_hangs_on_the_log_holds(kafka, stages):
     hanging.init_transactions(20)
     with stage.worker("w1") as worker:
         send(stage, kafka.bootstrap)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 60)
         hanging.begin_transaction()
         hanging.produce(log, b"x", b"other", 0)
         hanging.flush(10)
-        wait_until(lambda: worker.logged(HELD, cause="log-open"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="log-open"), 60)
         send(stage, kafka.bootstrap)
         assert stays_silent(stage, kafka.bootstrap) == 50
         (told,) = [line for line in worker.lines() if line.get("cause") == "log-open"]
         assert "a transaction has been open" in told["why"] and "An open transaction" in told["why"]
         hanging.abort_transaction(10)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 100, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 100, 60)
         assert worker.stop()[0] == 0
     assert worker.logged("hold ended")
 
@@ -275,7 +275,7 @@ def test_a_broker_that_is_away_is_waited_for(own_kafka, stages):
     stage = with_lists(stages, bootstrap, rules__index_lag_max_s=3)
     with stage.worker("w1") as worker:
         send(stage, bootstrap)
-        wait_until(lambda: count(bootstrap, stage.outputs) == 50, 30)
+        wait_until(lambda: count(bootstrap, stage.outputs) == 50, 60)
         own_kafka.kill()
         wait_until(lambda: worker.logged(HELD, cause="log-unreachable"), 60)
         time.sleep(8)
@@ -348,7 +348,7 @@ def test_more_numbers_than_a_worker_has_room_for_hold(kafka, stages):
     stage = with_lists(stages, kafka.bootstrap)
     with stage.worker("w1", lists__max_numbers=100_000) as worker:
         send(stage, kafka.bootstrap)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 50, 60)
         prefix = stage.folder / "prefix.txt"
         prefix.write_text("+3361299XXXX\n" * 3 + "+336129XXXXX\n")
         refused = run(
@@ -358,7 +358,7 @@ def test_more_numbers_than_a_worker_has_room_for_hold(kafka, stages):
         assert refused.returncode == 1 and "lists.max_numbers" in refused.stderr
 
         assert run(["lists", "import", str(prefix), "-r", "internal", "--adds"], stage.env).returncode == 0
-        wait_until(lambda: worker.logged(HELD, cause="too-many-numbers"), 30)
+        wait_until(lambda: worker.logged(HELD, cause="too-many-numbers"), 60)
         send(stage, kafka.bootstrap)
         assert stays_silent(stage, kafka.bootstrap) == 50
         assert worker.stop()[0] == 0

@@ -110,7 +110,7 @@ def test_no_late_request_of_a_worker_loses_or_doubles_a_prospect(proxy, stage, w
         with Leads(stage):
             for kind, place, skip in LATE:
                 before = emitted(stage)
-                wait_until(lambda before=before: emitted(stage) > before, 30)
+                wait_until(lambda before=before: emitted(stage) > before, 60)
                 such = matching(kind, of=mine, commits=True if kind == Api.END_TXN else None)
                 late = proxy.hold(such, cut=True)
                 middle = proxy.hold(matching(place, of=mine), skip=skip, after=late)
@@ -129,13 +129,13 @@ def test_a_late_abort_of_a_worker_loses_nothing(proxy, stage, way):
     with stage.worker("w-abort", client=proxy.bootstrap) as worker:
         with Leads(stage):
             before = emitted(stage)
-            wait_until(lambda: emitted(stage) > before, 30)
+            wait_until(lambda: emitted(stage) > before, 60)
             late = proxy.hold(matching(Api.END_TXN, of=mine, commits=False), cut=True)
             middle = proxy.hold(matching(Api.ADD_OFFSETS_TO_TXN, of=mine), after=late)
             overtaken = proxy.hold(matching(Api.TXN_OFFSET_COMMIT, of=mine))
             overtaken.wait()
             other = stage.worker("w-other").start()
-            wait_until(lambda: members(stage) == 2, 30)
+            wait_until(lambda: members(stage) == 2, 60)
             overtaken.release()
             let_through_late(proxy, late, middle, mine)
             killed_and_started_again(worker)
@@ -159,7 +159,7 @@ def test_no_late_request_of_a_publisher_tears_or_doubles_a_delta(proxy, stage, w
     before = evidence(stage)
     asking = OptOuts(stage.bootstrap, stage.topics["requests"], first, per_s=100)
     with PublisherProcess(stage, None, f"p-{way}", client=proxy.bootstrap) as publisher:
-        wait_until(publisher.ready, 30)
+        wait_until(publisher.ready, 60)
         asking.start()
         for kind, place, skip in LATE:
             late = proxy.hold(

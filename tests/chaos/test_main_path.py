@@ -64,7 +64,7 @@ def test_a_delta_is_enforced_within_a_second_of_the_imports_return(kafka, stages
         for round_ in range(3):
             produce(kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(sent, spell(hot, 0)))]))
             sent += 1
-            wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= sent, 30)
+            wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= sent, 60)
             effect = stage.load("internal", [hot], "--adds" if round_ % 2 == 0 else "--removes")
             returned = time.monotonic()
             while True:

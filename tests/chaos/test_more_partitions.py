@@ -49,9 +49,9 @@ def test_new_partitions_wait_alone_until_the_outputs_have_them(kafka, stages):
         publish(stage, [0, 1, 2, 3], 3)
         wait_until(lambda: partitions_out(stage) == [0, 0, 0, 1, 1, 1], 60)
         assert "no longer ours" not in worker.log_file.read_text()
-        wait_until(lambda: sum(line.get("event") == waits for line in worker.lines()) == 2, 20)
+        wait_until(lambda: sum(line.get("event") == waits for line in worker.lines()) == 2, 60)
 
         widened(kafka.bootstrap, stage.outputs, 4)
         wait_until(lambda: partitions_out(stage) == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3], 60)
-        wait_until(lambda: worker.logged("no partition waits for the output topics any more"), 20)
+        wait_until(lambda: worker.logged("no partition waits for the output topics any more"), 60)
         assert worker.stop()[0] == 0

@@ -56,7 +56,7 @@ def test_kills_of_publisher_and_broker_lose_and_double_nothing(own_kafka, stages
         publisher.kill()
     with publisher:
         begun = _begun(publisher)
-        wait_until(lambda: _begun(publisher) > begun, 20)
+        wait_until(lambda: _begun(publisher) > begun, 60)
         own_kafka.pause()
         time.sleep(rng.uniform(1, 3))
         own_kafka.resume()
@@ -99,7 +99,7 @@ def test_a_second_publisher_says_who_owns_the_registers_and_ends(kafka, stages):
     """Two publishers would put each other out of work in turns, and nobody would know which one is at fault."""
     stage = stages(kafka.bootstrap, partitions=1)
     with PublisherProcess(stage, None, "first") as first:
-        wait_until(first.ready, 30)
+        wait_until(first.ready, 60)
         second = PublisherProcess(stage, None, "second").start()
         assert second.process.wait(40) == 1
         (line,) = [line for line in second.lines() if line["event"] == "cannot publish"]
@@ -114,7 +114,7 @@ def test_a_second_publisher_says_who_owns_the_registers_and_ends(kafka, stages):
         assert other["added"] == 1, "registers that the daemon does not own are anybody's"
         assert first.stop()[0] == 0
     with PublisherProcess(stage, None, "third") as third:
-        wait_until(third.ready, 30)
+        wait_until(third.ready, 60)
         assert third.stop()[0] == 0
 
 
@@ -130,9 +130,9 @@ def test_a_publisher_taken_for_dead_is_fenced_and_ends_or_goes_on(kafka, stages)
 
     first = PublisherProcess(stage, None, "first")
     with first:
-        wait_until(first.ready, 30)
+        wait_until(first.ready, 60)
         opt_out(33612000001)
-        wait_until(lambda: lag(stage, first) == 0, 10)
+        wait_until(lambda: lag(stage, first) == 0, 60)
         first.send(signal.SIGSTOP)
         opt_out(33612000002)
         effect = run_json(
@@ -140,13 +140,13 @@ def test_a_publisher_taken_for_dead_is_fenced_and_ends_or_goes_on(kafka, stages)
         )
         assert effect["count"] == 2, "the import found it silent, and took over"
         first.send(signal.SIGCONT)
-        wait_until(lambda: lag(stage, first) == 0, 30)
+        wait_until(lambda: lag(stage, first) == 0, 60)
         assert first.alive, "nobody else publishes: it goes on"
         first.send(signal.SIGSTOP)
         with PublisherProcess(stage, None, "second") as second:
             wait_until(second.ready, 40)
             opt_out(33612000004)
-            wait_until(lambda: lag(stage, first) == 0, 10)
+            wait_until(lambda: lag(stage, first) == 0, 60)
             first.send(signal.SIGCONT)
             assert first.process.wait(30) == 1
             (line,) = [line for line in first.lines() if line["event"] == "cannot publish"]
@@ -180,7 +180,7 @@ def test_the_folder_refuses_with_figures_and_keeps_every_file(kafka, stages):
         (folder / ".paused").write_text(f"phone,expires\n+33612000000,{ends}\n+33612000001,\n")
         (folder / ".paused").rename(folder / "paused" / "f.csv")
         wait_until(lambda: len(list(folder.rglob("*/*.json"))) == 9, 40)
-        wait_until(lambda: publisher.logged("ended", register="paused"), 30)
+        wait_until(lambda: publisher.logged("ended", register="paused"), 60)
         assert publisher.stop()[0] == 0
     counts = {name: len(register.numbers) for name, register in replayed(publisher).index.registers.items()}
     assert counts == {"bloctel": 500, "tps": 500, "internal": 11, "paused": 1}
@@ -194,7 +194,7 @@ def test_a_request_is_sealed_within_a_second(kafka, stages):
     """Who opted out would be called for as long as the publisher gathers others' requests."""
     stage = stages(kafka.bootstrap, partitions=3)
     with PublisherProcess(stage, None) as publisher:
-        wait_until(publisher.ready, 30)
+        wait_until(publisher.ready, 60)
         ask = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
         for at in range(2_000):
             number = 33_612_000_000 + at
@@ -204,7 +204,7 @@ def test_a_request_is_sealed_within_a_second(kafka, stages):
             if at % 10 == 9:
                 time.sleep(0.01)
         assert ask.flush(10) == 0
-        wait_until(lambda: lag(stage, publisher) == 0, 20)
+        wait_until(lambda: lag(stage, publisher) == 0, 60)
         assert publisher.stop()[0] == 0
     took = []
     for message in read_all(kafka.bootstrap, stage.topics["log"]):

@@ -25,7 +25,9 @@ def position(folder) -> int:
 def test_workers_start_from_a_snapshot_and_from_none_that_is_damaged(kafka, stages, tmp_path):
     """A restarted worker would judge by what was true when the files were written, or by a damaged list."""
     folder = tmp_path / "state"
-    stage = stages(kafka.bootstrap, partitions=2, worker__state_dir=folder)
+    stage = stages(
+        kafka.bootstrap, partitions=2, worker__state_dir=folder, kafka__consumer__session_timeout_ms=6000
+    )
     stage.load("internal", [OPPOSED])
     known = stage.load("consent", [LATER, *FREE], "--kind", "allow")["position"]
     sent = 0
@@ -39,7 +41,7 @@ def test_workers_start_from_a_snapshot_and_from_none_that_is_damaged(kafka, stag
 
     with stage.worker("w1", "--processes", "2") as worker:
         send(FREE[:20])
-        wait_until(lambda: position(folder) == known, 30)
+        wait_until(lambda: position(folder) == known, 60)
         worker.kill()
     now = stage.load("internal", [LATER], "--adds")["position"]
     with stage.worker("w2", "--processes", "2") as worker:

@@ -20,7 +20,7 @@ ANEW = "a topic was deleted and made anew: it is read from its start"
 def made_anew(bootstrap, topic, partitions):
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.delete_topics([topic])[topic].result(20)
-    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 20)
+    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 60)
 
     def made() -> bool:
         try:
@@ -29,7 +29,7 @@ def made_anew(bootstrap, topic, partitions):
             return False
         return True
 
-    wait_until(made, 20)
+    wait_until(made, 60)
 
 
 def out(stage):

@@ -63,21 +63,21 @@ def test_a_worker_of_two_processes_is_seen_as_it_is(kafka, stages):
     stage = stages(kafka.bootstrap, partitions=4, http__listen=LISTEN, **SESSION)
     with stage.worker("w", "--processes", "2") as worker:
         seen = Watched(worker)
-        wait_until(lambda: seen.held_for("no-seal"), 30)
+        wait_until(lambda: seen.held_for("no-seal"), 60)
         assert seen.status("/livez") == 200 and seen.status("/startupz") == 503
-        wait_until(lambda: seen.metrics().sum("stream_scrub_holding", cause="no-seal") == 2, 10)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_holding", cause="no-seal") == 2, 60)
 
         stage.load("internal", [OPPOSED])
         ends = stage.folder / "ends.csv"
         ends.write_text("".join(f"+{number},2027-11-24\n" for number in FREE))
         ends.write_text("phone,expires\n" + ends.read_text())
         run_json(["lists", "import", str(ends), "--register", "consent", "--kind", "allow"], stage.env)
-        wait_until(lambda: seen.status("/readyz") == 200, 30)
+        wait_until(lambda: seen.status("/readyz") == 200, 60)
         assert seen.status("/startupz") == 200
-        wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_assigned") == 4, 30)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_assigned") == 4, 60)
         produce(kafka.bootstrap, stage.topics["prospects"], leads(0))
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == LEADS, 60, every=0.5)
-        wait_until(lambda: counted(seen.metrics()).total() == LEADS, 10)
+        wait_until(lambda: counted(seen.metrics()).total() == LEADS, 60)
         _figures_are_what_happened(stage, seen)
         _a_hold_is_seen_with_its_cause(kafka, stage, seen)
         _a_dead_process_is_seen(worker, seen)
@@ -88,7 +88,7 @@ def test_a_worker_of_two_processes_is_seen_as_it_is(kafka, stages):
 
 def _figures_are_what_happened(stage, seen) -> None:
     # Each process looks once a second: at all four partitions when both have looked.
-    wait_until(lambda: seen.metrics().found("stream_scrub_partition_lag_records") == [0.0] * 4, 10)
+    wait_until(lambda: seen.metrics().found("stream_scrub_partition_lag_records") == [0.0] * 4, 60)
     page = seen.metrics()
     assert counted(page) == reasons(stage)
     assert page.sum("stream_scrub_prospects_read_total") == LEADS
@@ -117,20 +117,20 @@ def _a_hold_is_seen_with_its_cause(kafka, stage, seen) -> None:
     """A Belgian prospect, whose register the log has never held."""
     belgian = [(b"k", prospect(at, "+32470123457", country="BE")) for at in range(5)]
     produce(kafka.bootstrap, stage.topics["prospects"], iter(belgian))
-    wait_until(lambda: seen.held_for("register"), 30)
+    wait_until(lambda: seen.held_for("register"), 60)
     assert any("dncm" in cause["why"] for cause in seen.causes())
     assert seen.status("/livez") == 200 and seen.status("/startupz") == 200
     produce(kafka.bootstrap, stage.topics["prospects"], leads(LEADS, 40), partition=_partition(kafka, stage))
-    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") >= 45, 15)
+    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") >= 45, 60)
     before = seen.metrics().sum("stream_scrub_seal_to_enforcement_seconds_count")
     stage.load("dncm", [32_470_123_456])
-    wait_until(lambda: seen.status("/readyz") == 200, 30)
+    wait_until(lambda: seen.status("/readyz") == 200, 60)
     page = seen.metrics()
     assert page.sum("stream_scrub_holding") == 0
     assert page.sum("stream_scrub_held_seconds_total", cause="register") > 0
     assert page.sum("stream_scrub_seal_to_enforcement_seconds_count") > before
     assert set(page.found("stream_scrub_register_max_age_seconds", register="dncm")) == {5 * 86_400}
-    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") == 0, 15)
+    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") == 0, 60)
 
 
 def _partition(kafka, stage) -> int:
@@ -170,7 +170,7 @@ def test_an_outage_is_seen_and_restarts_nobody(own_kafka, stages):
     stage.load("internal", [OPPOSED])
     with stage.worker("w1") as worker:
         seen = Watched(worker)
-        wait_until(lambda: seen.status("/readyz") == 200, 30)
+        wait_until(lambda: seen.status("/readyz") == 200, 60)
         own_kafka.kill()
         with stage.worker("w2") as late:
             waiting = Watched(late)
@@ -200,7 +200,7 @@ def test_a_publisher_is_seen_as_it_is(kafka, stages):
     folder.mkdir()
     with PublisherProcess(stage, folder, http__listen=LISTEN, lists__folder=folder) as publisher:
         seen = Watched(publisher)
-        wait_until(lambda: seen.status("/readyz") == 200, 30)
+        wait_until(lambda: seen.status("/readyz") == 200, 60)
         assert seen.status("/livez") == 200 and seen.status("/startupz") == 200
         said = [b'{"request":"opt-out","number":"+%d"}' % number for number in FREE[:20]]
         soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
@@ -212,10 +212,10 @@ def test_a_publisher_is_seen_as_it_is(kafka, stages):
         produce(kafka.bootstrap, stage.topics["requests"], ((b"k", line) for line in said))
         drop(folder, "dncm", "list.txt", [32_470_123_456])
         drop(folder, "tps", "bad.txt", [1])
-        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_total") == 23, 30)
-        wait_until(lambda: seen.metrics().sum("stream_scrub_files_total") == 2, 30)
-        wait_until(lambda: seen.metrics().sum("stream_scrub_numbers_ended_total") == 1, 30)
-        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_lag_records") == 0, 10)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_total") == 23, 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_files_total") == 2, 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_numbers_ended_total") == 1, 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_lag_records") == 0, 60)
         page = seen.metrics()
         assert page.value("stream_scrub_requests_total", outcome="refused") == 1
         assert page.value("stream_scrub_request_age_seconds_count") == 23

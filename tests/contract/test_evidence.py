@@ -60,7 +60,7 @@ def told(_module_kafka, tmp_path_factory) -> Iterator[Told]:
     produce(kafka.bootstrap, stage.topics["prospects"], ((b"k", lead) for lead in LEADS))
     with stage.worker("w1", rules__folder=rules) as worker:
         wait_until(lambda: ends(kafka.bootstrap, stage.outputs) >= len(LEADS), 60)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= len(LEADS), 30)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= len(LEADS), 60)
         assert worker.stop()[0] == 0
     stage.load("consent", [OPPOSED], "--allow-change")
     emitted = {role: list(read_all(kafka.bootstrap, stage.topics[role])) for role in ("allowed", "blocked")}

@@ -102,11 +102,11 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
                 seen.append(connection.getresponse().read().decode())
 
         thread.start()
-        wait_until(lambda: counters.holding == "no-seal", 20)
+        wait_until(lambda: counters.holding == "no-seal", 60)
         look()
         load_list(settings, log, tmp_path, "internal", NUMBERS[::2])
         load_list(settings, log, tmp_path, "consent", NUMBERS[1::2])
-        wait_until(lambda: counters.assigned == 2, 20)
+        wait_until(lambda: counters.assigned == 2, 60)
         producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
         sent = 0
         broker.push_errors(Api.TXN_OFFSET_COMMIT, [KafkaError.ILLEGAL_GENERATION])
@@ -115,7 +115,7 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
             sent += 1
         assert producer.flush(10) == 0
         outputs = [settings.topics.allowed, settings.topics.blocked]
-        wait_until(lambda: counters.total >= sent, 30)
+        wait_until(lambda: counters.total >= sent, 60)
         look()
         stopping.set()
         thread.join(20)

@@ -128,13 +128,13 @@ def test_every_role_does_its_part_with_the_rights_of_its_user(secured, house):
         # Whoever was called and wants no more calls is on the log by the publisher's hand, and blocked next time.
         asked = b'{"request":"opt-out","number":"+%d"}' % FREE[0]
         produce(secured.user(DIALLER), "opposition.requests", iter([(b"k", asked), (b"k", b"nonsense")]))
-        wait_until(lambda: ends(secured.admin, ["opposition.refused"]) > 0, 30)
+        wait_until(lambda: ends(secured.admin, ["opposition.refused"]) > 0, 60)
         sealed = ends(secured.admin, ["opposition.log"])
-        wait_until(lambda: any(line.get("position", -1) >= sealed - 2 for line in worker.lines()), 30)
+        wait_until(lambda: any(line.get("position", -1) >= sealed - 2 for line in worker.lines()), 60)
         send(secured, 100, [FREE[0], FREE[10]])
         assert called(secured, 1) == [FREE[10]]
         behind = Consumer({**secured.user(AUTOSCALER), "group.id": "stream-scrub"})
-        wait_until(lambda: committed(behind) == ends(secured.admin, ["prospects"]), 30)
+        wait_until(lambda: committed(behind) == ends(secured.admin, ["prospects"]), 60)
         behind.close()
         assert (publisher.stop()[0], worker.stop()[0]) == (0, 0)
     assert (loud(worker), loud(publisher)) == ([], [])
@@ -296,7 +296,7 @@ def test_who_is_turned_away_says_why_in_one_line(secured, house, case):
     client, words = turned_away(secured)[case]
     begun = time.monotonic()
     with house.worker(f"away-{CASES.index(case)}", client=client) as worker:
-        wait_until(lambda: not worker.alive, 30)
+        wait_until(lambda: not worker.alive, 60)
     took_s = time.monotonic() - begun
     line = one(worker)
     assert worker.process is not None and worker.process.returncode == 1
@@ -374,7 +374,7 @@ def test_a_missing_right_is_named_in_one_line(secured, house, missing):
     else:
         made = PublisherProcess(house, None, user, client=secured.user(user), **PUBLISHER_GROUP)
     with made as process:
-        wait_until(lambda: not process.alive, 30)
+        wait_until(lambda: not process.alive, 60)
     assert process.process is not None and process.process.returncode == 1
     line = one(process)
     assert line["event"] in {"cannot work", "cannot publish"} and names(line["why"], user, *missing[1:]), line
@@ -418,7 +418,7 @@ def test_a_right_taken_away_from_a_worker_at_work(secured, house, topic, operati
         revoke(secured, user, lost)
         time.sleep(0.5)
         send(secured, 400, FREE[5:15])
-        wait_until(lambda: bool(loud(worker)), 30)
+        wait_until(lambda: bool(loud(worker)), 60)
         time.sleep(5)
         assert count(secured.admin, house.outputs) == before + 5, "it went on emitting"
         line = one(worker)
