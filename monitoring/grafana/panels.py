@@ -252,6 +252,18 @@ LOOP = [
         {"{{partition}}": f"topk(20, max by (partition) (stream_scrub_partition_lag_records{{{OURS}}}))"},
     ),
     Panel(
+        "Partitions without a counterpart",
+        "Partitions of the prospects that are not read, since the output topics have fewer. None is normal.",
+        {"{{worker}}": f"max by (worker) (stream_scrub_partitions_waiting{{{OURS}}})"},
+    ),
+    Panel(
+        "Topics made anew",
+        "Topics that were deleted and made anew under their old name. None is normal: what was unread on the old one is"
+        " lost.",
+        {"made anew": f"sum(stream_scrub_topics_made_anew_total{{{ALL}}})"},
+        steps=NONE_IS_WELL,
+    ),
+    Panel(
         "Producer's queue, by worker",
         "Records that the client has not sent yet. It empties with each commit; at 200 000 the loop waits for it.",
         each("stream_scrub_producer_queue_records"),

@@ -8,6 +8,7 @@ from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import Source
 from stream_scrub.model import Deadline
+from stream_scrub.run.counters import Counters
 
 _DO = "give both output topics as many partitions (`stream-scrub topics --check`); it goes on by itself"
 
@@ -15,9 +16,12 @@ _DO = "give both output topics as many partitions (`stream-scrub topics --check`
 class Counterparts:
     """Keeps a source from reading what its session could not emit."""
 
-    def __init__(self, source: Source, session: Session, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, source: Source, session: Session, counters: Counters, log: FilteringBoundLogger
+    ) -> None:
         self._source = source
         self._session = session
+        self._counters = counters
         self._log = log
         self._told: list[int] = []
 
@@ -27,8 +31,9 @@ class Counterparts:
             self._source.widen(self._session.width(deadline))
 
     def tell(self) -> None:
-        """A line when other partitions wait than before."""
+        """Count them, and a line when other partitions wait than before."""
         waiting = self._source.waiting
+        self._counters.unread = len(waiting)
         if waiting and waiting != self._told:
             self._log.warning(
                 "partitions wait: the output topics have fewer than the prospects", partitions=waiting, do=_DO

@@ -69,14 +69,15 @@ class Pulse:
     """How it is with a loop, beside what it counts.
 
     `heartbeat` is when it last said that it goes on (`time.monotonic`). `waiting` is a cause and a sentence while it
-    waits at its start, `begun` whether it was ever ready to work, `stopping` whether it was told to stop. `failures`
-    counts what failed in a row, the last time at `failed_at` for the reason `failure`.
+    waits at its start, `begun` whether it was ever ready to work, `stopping` whether it was told to stop. `made_anew`
+    counts topics that were deleted and made anew, as often as one was found so. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
     """
 
     heartbeat: float = field(default_factory=time.monotonic)
     waiting: tuple[str, str] | None = ("starting", "it has just been started")
     begun: bool = False
     stopping: bool = False
+    made_anew: int = 0
     failures: int = 0
     failure: str = ""
     failed_at: float = 0.0
@@ -108,7 +109,7 @@ class Counters(Pulse):
 
     `aborts` is by cause (`cause_of`); `held_s` by cause of a hold, in seconds, without the one that lasts: see `held`.
     `lags` is by partition, `member` whether the group knows this worker: both are looked up by the loop about once a
-    second. `position` is the log offset of the index in use. `shapes` are the histograms.
+    second. `unread` counts partitions that it has and that the outputs have no counterpart of. `position` is the log offset of the index in use. `shapes` are the histograms.
     """
 
     read: int = 0
@@ -119,6 +120,7 @@ class Counters(Pulse):
     sessions: int = 0
     rebalances: Counter[str] = field(default_factory=Counter)
     assigned: int = 0
+    unread: int = 0
     member: bool = False
     lags: Mapping[int, int] = field(default_factory=dict)
     held_s: dict[str, float] = field(default_factory=dict)

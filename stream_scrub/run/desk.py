@@ -69,7 +69,6 @@ class Desk:
         self._reader: KafkaLogReader | None = None
         self._own: dict[str, KafkaLogWriter] = {}
         self._borrowed: dict[str, _Borrowed] = {}
-        self._lent_until: dict[str, float] = {}
         self._upto = -1
         self._publishing = ""
         self.replay = Replay()
@@ -111,10 +110,8 @@ class Desk:
             self.replay.take(record)
 
     def ready(self, name: str) -> None:
-        """What `base` says of that register is then what a delta may be made against. Raises Lent too."""
+        """What `base` says of that register is then what a delta may be made against."""
         mine = family(name)
-        if clock.elapsed() < self._lent_until.get(mine, 0.0):
-            raise Lent(f"somebody else publishes {mine} just now")
         if mine not in self._own and mine not in self._borrowed:
             writer = wiring.log_writer(self._settings, mine, self._log)
             self._borrowed[mine] = _Borrowed(writer, clock.elapsed())

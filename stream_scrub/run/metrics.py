@@ -133,6 +133,10 @@ LAG = _metric("partition_lag_records", Kind.GAUGE, _WORKER,
     "Prospects from what is committed to the partition's end. Markers count: it stays at 1 where producers are transactional.",
     ("partition",))
 ASSIGNED = _metric("partitions_assigned", Kind.GAUGE, _WORKER, "Partitions that this worker has.")
+WAITING = _metric("partitions_waiting", Kind.GAUGE, _WORKER,
+    "Partitions that this worker has and does not read: the output topics have fewer than the prospects.")
+MADE_ANEW = _metric("topics_made_anew_total", Kind.COUNTER, _BOTH,
+    "Times that a topic was found deleted and made anew: it is read from its start, and what was unread on the old one is lost.")
 REBALANCES = _metric("rebalances_total", Kind.COUNTER, _WORKER, "Changes of the assignment.",
     ("event",), values=_each("assigned", "revoked", "lost"))
 REBALANCE_SECONDS = _metric("rebalance_seconds", Kind.HISTOGRAM, _WORKER,

@@ -183,6 +183,7 @@ class Publisher:
         self._commit(requests.skipped)
         self._counters.missed += requests.missed
         if requests.anew:
+            self._counters.made_anew += 1
             self._log.error(
                 "a topic was deleted and made anew: it is read from its start",
                 topic=self._settings.topics.requests,

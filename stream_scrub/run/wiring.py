@@ -274,11 +274,7 @@ def worker(
         lambda event, partitions: _moved(event, partitions, counters, log),
         counters.polls_again,
         of_topic(settings),
-        lambda partitions: log.error(
-            "a topic was deleted and made anew: it is read from its start",
-            topic=settings.topics.prospects,
-            partitions=partitions,
-        ),
+        lambda partitions: _made_anew(settings.topics.prospects, partitions, counters, log),
     )
     of_producer = logs("producer")
     session = Session(
@@ -372,3 +368,11 @@ def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
 def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
     counters.moved(event, len(partitions))
     log.info(f"partitions {event}", partitions=partitions, assigned=counters.assigned)
+
+
+def _made_anew(topic: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
+    with counters.lock:
+        counters.made_anew += 1
+    log.error(
+        "a topic was deleted and made anew: it is read from its start", topic=topic, partitions=partitions
+    )

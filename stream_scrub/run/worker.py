@@ -111,7 +111,7 @@ class Worker:
         self._outputs = outputs
         self._size = BatchSize(pace.batch_records)
         self._ready: Ready | None = None
-        self._counterparts = Counterparts(source, session, log)
+        self._counterparts = Counterparts(source, session, counters, log)
         self._trouble: ScrubError | None = None
         self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")

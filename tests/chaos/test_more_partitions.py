@@ -6,6 +6,7 @@ from confluent_kafka.cimpl import NewPartitions
 
 from tests.support.outcome import read_all
 from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
+from tests.support.watch import LISTEN, Watched
 from tests.support.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
@@ -33,14 +34,21 @@ def partitions_out(stage):
 def test_new_partitions_wait_alone_until_the_outputs_have_them(kafka, stages):
     """Adding partitions to the prospects first would stop every lead, and a worker that is started meanwhile refuse to
     work."""
-    stage = stages(kafka.bootstrap, partitions=2, kafka__client__topic_metadata_refresh_interval_ms=500)
+    stage = stages(
+        kafka.bootstrap,
+        partitions=2,
+        http__listen=LISTEN,
+        kafka__client__topic_metadata_refresh_interval_ms=500,
+    )
     stage.load("consent", [NUMBER], "--kind", "allow")
     with stage.worker("w1") as worker:
+        seen = Watched(worker)
         publish(stage, [0, 1], 1)
         wait_until(lambda: partitions_out(stage) == [0, 1], 60)
         widened(kafka.bootstrap, [stage.topics["prospects"]], 4)
         waits = "partitions wait: the output topics have fewer than the prospects"
         wait_until(lambda: worker.logged(waits, partitions=[2, 3]), 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_waiting") == 2, 60)
 
         publish(stage, [0, 1, 2, 3], 2)
         wait_until(lambda: partitions_out(stage) == [0, 0, 1, 1], 60)

@@ -9,6 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 from tests.support.outcome import read_all
 from tests.support.prospects import french_mobiles, produce, prospect, spell
 from tests.support.publisher import PublisherProcess
+from tests.support.watch import LISTEN, Watched
 from tests.support.worker import run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
@@ -41,7 +42,12 @@ def out(stage):
 @pytest.mark.parametrize("alive", [False, True])
 def test_new_prospects_at_old_offsets_come_out(kafka, stages, alive):
     """What comes first on the new topic would be taken for emitted, and be lost without a word."""
-    stage = stages(kafka.bootstrap, partitions=1, kafka__client__topic_metadata_refresh_interval_ms=1000)
+    stage = stages(
+        kafka.bootstrap,
+        partitions=1,
+        http__listen=LISTEN,
+        kafka__client__topic_metadata_refresh_interval_ms=1000,
+    )
     stage.load("consent", NUMBERS, "--kind", "allow")
 
     def publish(ids):
@@ -60,6 +66,8 @@ def test_new_prospects_at_old_offsets_come_out(kafka, stages, alive):
             worker.start()
         wait_until(lambda: len(out(stage)) >= 70, 60)
         assert out(stage) == [*range(20), *range(100, 150)]
+        if alive:
+            assert Watched(worker).metrics().sum("stream_scrub_topics_made_anew_total") == 1
         assert worker.logged(ANEW) or not alive  # Kafka forgets what was committed of a topic that it deletes
         assert worker.stop()[0] == 0
 
@@ -67,7 +75,12 @@ def test_new_prospects_at_old_offsets_come_out(kafka, stages, alive):
 @pytest.mark.parametrize("alive", [False, True])
 def test_new_requests_at_old_offsets_are_applied(kafka, stages, alive):
     """Opt-outs would be taken for applied, and their people be called."""
-    stage = stages(kafka.bootstrap, partitions=1, kafka__client__topic_metadata_refresh_interval_ms=1000)
+    stage = stages(
+        kafka.bootstrap,
+        partitions=1,
+        http__listen=LISTEN,
+        kafka__client__topic_metadata_refresh_interval_ms=1000,
+    )
 
     def ask(numbers):
         said = (
@@ -89,5 +102,7 @@ def test_new_requests_at_old_offsets_are_applied(kafka, stages, alive):
         if not alive:
             publisher.start()
         wait_until(lambda: opposed() == 40, 60, every=0.5)
+        if alive:
+            assert Watched(publisher).metrics().sum("stream_scrub_topics_made_anew_total") == 1
         assert publisher.logged(ANEW) or not alive
         assert publisher.stop()[0] == 0

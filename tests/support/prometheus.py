@@ -110,6 +110,8 @@ class Prometheus:
             ) as page:
                 return json.load(page)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == 503:  # it listens, and is still starting
+                return None
             raise AssertionError(error.read()) from error
         except urllib.error.URLError:
             return None
