@@ -51,8 +51,14 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
     "invalid-number": (OPT_IN_DAY, b'{"phone":"06123"}', "block"),
     "unreadable": (OPT_IN_DAY, b'{"phone":"0611111111","phone":"0622222222"}', "block"),
     "unreadable-headers": (OPT_IN_DAY, b'{"phone":"0622222222"}', "block"),
+    "unreadable-refused": (OPT_IN_DAY, b'{"phone":"0622222222"}', "block"),
 }
-SPOILT = {"unreadable-headers": {0: {"cause": "headers"}}}
+SPOILT = {
+    "unreadable-headers": {0: {"cause": "headers"}},
+    "unreadable-refused": {
+        0: {"cause": "INVALID_TIMESTAMP", "from": "3/4711", "timestamp": 1_795_521_600_000_000}
+    },
+}
 
 
 # Requests are others' to write: these are what the pages tell them to.
