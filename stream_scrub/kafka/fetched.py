@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
+from operator import methodcaller
 from typing import NamedTuple
 
 from confluent_kafka import Message
 
 from stream_scrub.kafka.headers import Headers, read_headers
 from stream_scrub.model import Header
+
+_key = methodcaller("key")
 
 
 def partitions_of(messages: Iterable[Message]) -> list[int]:
@@ -55,17 +58,22 @@ class Fetched(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all values and headers."""
-        nbytes = sum(map(len, filter(None, self.values)))
+        """Bytes of all keys, values and headers."""
+        nbytes = sum(map(len, filter(None, self.values))) + sum(
+            map(len, filter(None, map(_key, self.messages)))
+        )
         each = self.headers.each
         if each.count(None) < len(each):
             nbytes += sum(map(_bytes_of, each))
         return nbytes
 
     def fitting(self, bytes_max: int) -> int:
-        """How many of the first records have no more bytes of values and headers than that."""
+        """How many of the first records have no more bytes of keys, values and headers than that."""
         sizes = map(
-            lambda value, headers: len(value or b"") + _bytes_of(headers), self.values, self.headers.each
+            lambda message, value, headers: (
+                len(message.key() or b"") + len(value or b"") + _bytes_of(headers)
+            ),
+            *(self.messages, self.values, self.headers.each),
         )
         return sum(1 for _ in takewhile(lambda total: total <= bytes_max, accumulate(sizes)))
 
