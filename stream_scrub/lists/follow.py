@@ -139,7 +139,7 @@ class Follower:
         if self.too_many is not None:
             raise StaleIndex("too-many-numbers", str(self.too_many))
         if self._started and not self._thread.is_alive():
-            raise RuntimeError("the follower's thread has ended: a fault of ours, see the traceback above")
+            raise RuntimeError("the follower's thread has ended: a fault of ours, see the line above")
         lag = self.lag_s
         if lag is None or lag > index_lag_max_s:
             if self.trouble:

@@ -16,7 +16,7 @@ from stream_scrub import __version__
 from stream_scrub.config import load, read
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
 from stream_scrub.model import RegisterKind
-from stream_scrub.run import cli_evidence, cli_publish
+from stream_scrub.run import cli_evidence, cli_publish, faults, terminal
 from stream_scrub.run.cli_options import (
     AllowChange,
     AllowOlder,
@@ -295,17 +295,44 @@ def _heed_sigterm() -> None:
 def main() -> None:
     """The console script: turns every error into one clear message and its exit code."""
     _heed_sigterm()
+    out = terminal.take_over()
+    faults.watch()
+    code = faults.coded(_command)
+    if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
+        terminal.complain(
+            f"not all of the output could be written ({out.lost}); exit code {code} is of the rest"
+        )
+    sys.exit(code)
+
+
+def _command() -> int:
+    """One command; its exit code."""
     try:
-        app()
+        return app(standalone_mode=False) or 0
+    except typer.TyperException as error:
+        _misused(error)
+        return error.exit_code
+    except typer.Abort:
+        return 1
     except ConfigError as error:
         for problem in error.problems:
-            typer.echo(f"stream-scrub: {problem}", err=True)
-        sys.exit(2)
+            terminal.complain(problem)
+        return 2
     except Corrupt as error:
-        typer.echo(f"stream-scrub: corrupt: {error}", err=True)
-        sys.exit(3)
+        terminal.complain(f"corrupt: {error}")
+        return 3
     except ScrubError as error:
-        typer.echo(f"stream-scrub: {error}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        sys.exit(1)
+        terminal.complain(str(error))
+        return 1
+
+
+def _misused(error: typer.TyperException) -> None:
+    """What is wrong with the command line, which may quote any file's name; or the help that was asked for."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    said = error.format_message()
+    if context is None or said != context.get_help():
+        usage = (
+            [] if context is None else [context.get_usage(), f"Try '{context.command_path} --help' for help."]
+        )
+        said = "\n".join([*usage, f"Error: {terminal.one_line(said)}"])
+    typer.echo(said, err=True)

@@ -32,14 +32,14 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """When a number came into each register and left it, from which source, on whose request."""
-    from stream_scrub.run import evidence, show, telling, wiring
+    from stream_scrub.run import evidence, show, telling, terminal, wiring
 
     settings = settings_of(config, flags(bootstrap, assignments))
     asked, region = _asked(number, region, settings)
     with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
         told = evidence.history(reader, asked, region, stage)
     if as_json:
-        show.machine(told)
+        terminal.machine(told)
     else:
         telling.history(told)
 
@@ -56,14 +56,14 @@ def at(
     as_json: AsJson = False,
 ) -> None:
     """Which registers held a number at a past position, and how old each was then."""
-    from stream_scrub.run import evidence, show, telling, wiring
+    from stream_scrub.run import evidence, show, telling, terminal, wiring
 
     settings = settings_of(config, flags(bootstrap, assignments))
     asked, region = _asked(number, region, settings)
     with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
         told = evidence.at(reader, position, asked, region, stage)
     if as_json:
-        show.machine(told)
+        terminal.machine(told)
     else:
         telling.at(told)
 
@@ -85,14 +85,14 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Prove the whole log, from its first record to its last. Exit 3 when anything in it is wrong."""
-    from stream_scrub.run import evidence, show, telling, wiring
+    from stream_scrub.run import evidence, show, telling, terminal, wiring
 
     settings = settings_of(config, flags(bootstrap, assignments))
     filed = None if against is None else evidence.filed_in(against)
     with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
         told = evidence.verify(reader, stage, snapshot, settings.topics.log, filed)
     if as_json:
-        show.machine(told)
+        terminal.machine(told)
     else:
         telling.verified(told)
     raise typer.Exit(0 if told["sound"] else 3)
@@ -119,14 +119,14 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write registers as files, REGISTER.jsonl each, which lists import reads: with their ends, kind and date."""
-    from stream_scrub.run import exporting, show, telling, wiring
+    from stream_scrub.run import exporting, show, telling, terminal, wiring
 
     settings = settings_of(config, flags(bootstrap, assignments))
     order = exporting.Order(registers or [], into, position, salvage)
     with show.progress(visible=not as_json) as stage, wiring.reading(settings, quiet_log(settings)) as reader:
         told = exporting.run(order, reader, settings.topics.log, stage)
     if as_json:
-        show.machine(told)
+        terminal.machine(told)
     else:
         telling.exported(told)
 
@@ -158,7 +158,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Judge an emitted prospect again, as it was judged then. Exit 0 when its stamp says the same, else 1."""
-    from stream_scrub.run import explaining, show, telling, wiring
+    from stream_scrub.run import explaining, show, telling, terminal, wiring
 
     if (topic is None) != (offset is None) or (topic is not None and (file or header or stamp)):
         raise ConfigError(["--topic and --offset go together, and without a file, --header or --stamp"])
@@ -178,7 +178,7 @@ def explain(
     with show.progress(visible=not as_json) as stage, wiring.reading(settings, log) as reader:
         told = explaining.explain(reader, emitted, settings, stage, limit)
     if as_json:
-        show.machine(told)
+        terminal.machine(told)
     else:
         telling.explained(told)
     raise typer.Exit(0 if told["same"] else 1)
@@ -193,7 +193,7 @@ def publish_rules(
 ) -> None:
     """Keep the texts of the rules in use on the log, so that stamps given by them can be replayed for ever."""
     from stream_scrub.lists import archive
-    from stream_scrub.run import archiving, show, wiring
+    from stream_scrub.run import archiving, terminal, wiring
 
     settings = settings_of(
         config, flags(bootstrap, assignments, rules__folder=None if folder is None else str(folder))
@@ -204,11 +204,11 @@ def publish_rules(
     published = archiving.keep_rules(settings, log, replay)
     if as_json:
         position = None if published is None else published.position
-        show.machine({"rules": sorted(kept), "added": added, "position": position})
+        terminal.machine({"rules": sorted(kept), "added": added, "position": position})
     elif published is None:
-        typer.echo(f"all {len(kept)} rules in use are on the log already")
+        terminal.People().print(f"all {len(kept)} rules in use are on the log already")
     else:
-        typer.echo(
+        terminal.People().print(
             f"{len(added)} of {len(kept)} rules in use were put on the log, at position {published.position}"
         )
 

@@ -40,12 +40,12 @@ def mend(
     as_json: AsJson = False,
 ) -> None:
     """Set aside the parts on the log that were never sealed, so that workers go on. Nothing is deleted."""
-    from stream_scrub.run import mending, show, telling
+    from stream_scrub.run import mending, telling, terminal
 
     settings = settings_of(config, flags(bootstrap, assignments))
     made = mending.run(settings, quiet_log(settings))
     if as_json:
-        show.machine({"mended": [each.as_json() for each in made]})
+        terminal.machine({"mended": [each.as_json() for each in made]})
     else:
         telling.mended(made)
 

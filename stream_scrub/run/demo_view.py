@@ -7,9 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
-import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
@@ -17,6 +15,7 @@ from rich.text import Text
 
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.run.importing import Effect
+from stream_scrub.run.terminal import People, machine, styled
 
 _LINE_EVERY_S = 2.0
 _BAR = 32
@@ -121,7 +120,7 @@ class Machine:
             "checks": summary.checks,
             "warnings": summary.warnings,
         }
-        typer.echo(msgspec.json.encode(shown).decode())
+        machine(shown)
 
     def close(self) -> None:
         """Nothing."""
@@ -130,7 +129,7 @@ class Machine:
 class Lines:
     """Lines of text, as for a log of a build: what is done, how it stands every two seconds, the summary."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: People) -> None:
         self._console = console
         self._said_s = 0.0
         self._said: set[str] = set()
@@ -140,7 +139,7 @@ class Lines:
 
     def done(self, text: str) -> None:
         """A line."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text)
 
     def imported(self, made: Effect) -> None:
         """A line."""
@@ -167,7 +166,7 @@ class Lines:
 class Screen(Lines):
     """A view that stays in its place on a terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: People) -> None:
         super().__init__(console)
         self._live: Live | None = None
         self._status = console.status("starting")
@@ -175,7 +174,7 @@ class Screen(Lines):
 
     def step(self, text: str) -> None:
         """Beside a spinner."""
-        self._status.update(text)
+        self._status.update(styled(text, ""))
 
     def update(self, figures: Figures) -> None:
         """The view, drawn again."""
@@ -201,7 +200,7 @@ def show_for(*, as_json: bool) -> Show:
     """The one that fits where the output goes."""
     if as_json:
         return Machine()
-    console = Console()
+    console = People()
     return Screen(console) if console.is_terminal else Lines(console)
 
 
@@ -227,21 +226,25 @@ def _screen(f: Figures) -> Padding:
     head = Table.grid(padding=(0, 3))
     head.add_row(
         Text(f"{f.elapsed_s:4.1f} s of {f.of_s:.0f}", style="bold"),
-        f"produced [bold]{f.produced:,}[/]",
-        f"scrubbed [bold]{f.scrubbed:,}[/]",
-        f"[bold]{f.per_s:,}[/]/s",
+        _bold("produced ", f.produced),
+        _bold("scrubbed ", f.scrubbed),
+        _bold("", f.per_s, "/s"),
     )
     sizes = "  ".join(f"{name} {count:,}" for name, _, count in f.registers)
     foot = Table.grid(padding=(0, 2))
-    foot.add_row("latency", f"[bold]{f.p50_ms:.0f}[/] ms from sent to read, p99 {f.p99_ms:.0f} ms")
-    foot.add_row("index", f"position [bold]{f.position}[/]")
-    foot.add_row("registers", Text(sizes))
-    foot.add_row("delta", Text(f.delta or "a list of new opt-outs comes midway", style="yellow"))
+    foot.add_row("latency", _bold("", round(f.p50_ms), f" ms from sent to read, p99 {f.p99_ms:.0f} ms"))
+    foot.add_row("index", _bold("position ", f.position))
+    foot.add_row("registers", styled(sizes, ""))
+    foot.add_row("delta", styled(f.delta or "a list of new opt-outs comes midway", "yellow"))
     wrong = Text(f"{f.faults:,} wrong", style="bold red") if f.faults else Text("none wrong", style="green")
     foot.add_row("checked", wrong)
     if f.note:
-        foot.add_row("log", Text(f.note, style="dim"))
+        foot.add_row("log", styled(f.note, "dim"))
     return Padding(Group(head, Text(), _bars(f), Text(), foot), (1, 2))
+
+
+def _bold(before: str, count: int, after: str = "") -> Text:
+    return Text.assemble(before, (f"{count:,}", "bold"), after)
 
 
 def _bars(f: Figures) -> Table:
@@ -266,25 +269,28 @@ def _bars(f: Figures) -> Table:
     return table
 
 
-def _mark(check: Check) -> str:
+def _mark(check: Check) -> Text:
     if check.ok:
-        return "[green]ok    [/]"
-    return "[yellow]late  [/]" if check.excuse else "[bold red]NOT ok[/]"
+        return styled("ok    ", "green")
+    return styled("late  ", "yellow") if check.excuse else styled("NOT ok", "bold red")
 
 
-def _print_summary(console: Console, summary: Summary) -> None:
+def _print_summary(console: People, summary: Summary) -> None:
     """Under each check its figures, so that eighty columns are enough."""
     console.print()
     for check in summary.checks:
-        console.print(f"  {_mark(check)}  [bold]{check.name}[/]", highlight=False)
+        console.print(" ", _mark(check), styled(f" {check.name}", "bold"))
         for line in filter(None, (check.found, check.excuse)):
-            console.print(f"          [dim]{line}[/]", highlight=False, soft_wrap=True)
+            console.print("         ", styled(line, "dim"))
     for warning in () if summary.ok else summary.warnings:
-        console.print(f"  log: {warning}", highlight=False, markup=False, soft_wrap=True)
-    said = "[bold red]NOT every check holds[/]"
+        console.print(f"  log: {warning}")
+    said = styled("NOT every check holds", "bold red")
     if summary.ok:
         late = any(check.excuse for check in summary.checks)
-        said = "[green]every check of what is true holds[/]" if late else "[green]every check holds[/]"
-    console.print(f"\n  {said}. Next:\n", highlight=False)
+        said = styled("every check of what is true holds" if late else "every check holds", "green")
+    console.print()
+    console.print(Text.assemble("  ", said, ". Next:"))
+    console.print()
     for what, command in NEXT:
-        console.print(f"    [dim]# {what}[/]\n    {command}", highlight=False, soft_wrap=True)
+        console.print("   ", styled(f"# {what}", "dim"))
+        console.print(f"    {command}")

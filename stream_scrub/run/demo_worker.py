@@ -17,7 +17,7 @@ from types import FrameType
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
-from stream_scrub.run import fleet, logs, metrics, supervise, wiring
+from stream_scrub.run import faults, fleet, logs, metrics, supervise, wiring
 from stream_scrub.run.worker import beat_limit_s
 
 _EVERY_S = 0.1
@@ -123,6 +123,7 @@ class WorkerProcess:
 
 
 def _child(settings: Settings, log_file: Path, alive: Connection, tells: Connection) -> None:
+    faults.watch()
     vitals = supervise.vitals_of(settings, settings.worker.id)
     ended, stopping = threading.Event(), threading.Event()
     telling = fleet.tell(vitals, tells, ended, every_s=_EVERY_S)
@@ -134,7 +135,7 @@ def _child(settings: Settings, log_file: Path, alive: Connection, tells: Connect
     supervise.stop_with(alive, stopping)
     with log_file.open("ab", buffering=0) as stream:
         log = logs.configure("warning", "console", stream)
-        code = supervise.work(settings, vitals, log, stopping, None, lambda _: None)
+        code = faults.coded(lambda: supervise.work(settings, vitals, log, stopping, None, lambda _: None))
     ended.set()
     telling.join()
     sys.exit(code)

@@ -122,7 +122,7 @@ class Folder:
     def claim(self, dropped: Dropped) -> Dropped:
         """The file, where nobody replaces it any more, under a name that can be told. Raises OSError."""
         ways = (dropped.register, *PurePosixPath(dropped.way).parts)
-        name = _speakable(dropped.path.name)
+        name = speakable(dropped.path.name)
         claimed = dropped._replace(path=self._path / _WORKING / Path(*ways) / name)
         with inside.folder(self._root, *ways) as source, inside.folder(self._working, *ways, make=True) as to:
             with suppress(FileNotFoundError):
@@ -216,7 +216,7 @@ def _note_of(name: str) -> str:
     return f".{name}.note"
 
 
-def _speakable(name: str) -> str:
+def speakable(name: str) -> str:
     """The name as text that a seal and a report can hold, and short enough for a note and a report beside it."""
     told = os.fsencode(name).decode("utf-8", "replace")
     if len(told.encode()) <= _NAME_BYTES_MAX:

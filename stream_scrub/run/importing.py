@@ -32,6 +32,7 @@ from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import REGIONS
 from stream_scrub.run import archiving, mending, ownership, preflight, wiring
+from stream_scrub.run.folder import speakable
 from stream_scrub.run.foresee import SAMPLE, Foreseen, foresee
 
 _REGISTER = r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?"
@@ -267,7 +268,7 @@ def _read_once(order: Order, now: datetime, stage: Callable[[str, int, int], Non
         before = os.fstat(file.fileno())
         reading = read(replace(order, opened=io.FileIO(os.dup(file.fileno()))), now, stage)
         file.seek(0)
-        source = Source(order.file.name, digest_of(file))
+        source = Source(speakable(order.file.name), digest_of(file))
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise BadList(f"{order.file.name}: it was written to while it was read; nothing was published")

@@ -7,7 +7,6 @@ lets through. It rather masks a count in a sentence than shows a number, so coun
 import logging
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date
@@ -21,6 +20,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from stream_scrub.errors import ScrubError
+from stream_scrub.run.terminal import Patient, one_line
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
@@ -65,7 +65,7 @@ _TEXT_MAX = 4000
 
 def configure(level: Level, format: Format, stream: BinaryIO | None = None) -> FilteringBoundLogger:  # noqa: A002
     """A logger that writes to `stream` (default stderr); the standard library's logging goes through it too."""
-    out = sys.stderr.buffer if stream is None else stream
+    out: Any = Patient(getattr(sys.stderr, "buffer", None) if stream is None else stream)
     console = format == "console" or (format == "auto" and out.isatty())
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.BytesLogger(out),
@@ -86,10 +86,15 @@ def configure(level: Level, format: Format, stream: BinaryIO | None = None) -> F
     return logger
 
 
+def configured() -> FilteringBoundLogger | None:
+    """The logger that this process set up last, if it did."""
+    return next((each.logger for each in logging.getLogger().handlers if isinstance(each, _Routed)), None)
+
+
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     """Mask whatever looks like a phone number, and turn every value into plain text, numbers, lists and dicts."""
     return {
-        mask(key): _one_line(value)
+        mask(key): one_line(value)
         if key in NAMES and isinstance(value, str)
         else _plain(value, known=key in COUNTS)
         for key, value in event_dict.items()
@@ -98,17 +103,7 @@ def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> Event
 
 def mask(text: str) -> str:
     """The text with its numbers masked, on one line, without what would upset a terminal."""
-    return _one_line(_LOOKS.sub(lambda match: match["keep"] or MASK, text[:_TEXT_MAX]))
-
-
-def _one_line(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    return " " if unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+    return one_line(_LOOKS.sub(lambda match: match["keep"] or MASK, text[:_TEXT_MAX]))
 
 
 def _plain(value: object, *, known: bool, depth: int = 0) -> Any:
@@ -132,7 +127,7 @@ def _plain(value: object, *, known: bool, depth: int = 0) -> Any:
         case list() | tuple() | AbstractSet():
             plain = [_plain(inner, known=known, depth=depth + 1) for inner in value]
         case BaseException():
-            plain = _error(value)
+            plain = described(value)
         case _:
             plain = mask(str(value))
     return plain
@@ -151,11 +146,12 @@ def _one_line_errors(_logger: WrappedLogger, _method: str, event_dict: EventDict
     elif found and not isinstance(found, BaseException):
         found = sys.exc_info()[1]
     if found:
-        event_dict["error"] = _error(found)
+        event_dict["error"] = described(found)
     return event_dict
 
 
-def _error(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """An error in one line: what, where, and what caused it; its text only if it is ours."""
     chain: list[str] = []
     seen: set[int] = set()
     link: BaseException | None = error
@@ -205,7 +201,7 @@ class _Routed(logging.Handler):
 
     def __init__(self, logger: FilteringBoundLogger) -> None:
         super().__init__()
-        self._logger = logger
+        self.logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -215,4 +211,4 @@ class _Routed(logging.Handler):
         level = min(
             max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL
         )  # libraries invent levels
-        self._logger.log(level, text, logger=record.name, exc_info=record.exc_info)
+        self.logger.log(level, text, logger=record.name, exc_info=record.exc_info)

@@ -5,14 +5,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import typer
-from rich.console import Console
-
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused, ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.rules import Country, Rulebook, Survey, survey
-from stream_scrub.run import rules_report, show, wiring
+from stream_scrub.run import rules_report, terminal, wiring
 
 
 def check(settings: Settings, read_index: Callable[[], Index] | None, *, as_json: bool) -> int:
@@ -41,7 +38,7 @@ def check(settings: Settings, read_index: Callable[[], Index] | None, *, as_json
         for each in found.countries
     ]
     if as_json:
-        show.machine(
+        terminal.machine(
             {"countries": told, "position": position, "warnings": warnings, "errors": list(found.problems)}
         )
     else:
@@ -56,7 +53,7 @@ def _unasked(error: ScrubError) -> str:
 
 
 def _print_check(told: list[dict[str, Any]], found: Survey, warnings: list[str]) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = terminal.People()
     for each in told:
         code = each["country"]
         whose = (
@@ -67,12 +64,10 @@ def _print_check(told: list[dict[str, Any]], found: Survey, warnings: list[str])
     for title, lines in (("warning", warnings), ("error", found.problems)):
         for line in lines:
             console.print(f"{title}: {line}")
-    console.print(
-        f"{len(told)} countries, {len(warnings)} warnings, {len(found.problems)} errors", highlight=False
-    )
+    console.print(f"{len(told)} countries, {len(warnings)} warnings, {len(found.problems)} errors")
 
 
-def _print_day(console: Console, told: dict[str, Any]) -> None:
+def _print_day(console: terminal.People, told: dict[str, Any]) -> None:
     rule, following = told["rule"], told["next"]
     if rule is None:
         console.print(f"  no rule on {told['on']}: nobody is called")
@@ -94,12 +89,12 @@ def show_rule(settings: Settings, asked: str, on: str, *, only_text: bool, as_js
     country, day = _asked(rulebook, asked, on)
     told = rules_report.of_day(country, day)
     if only_text and told["rule"] is not None:
-        typer.echo(told["rule"]["text"], nl=False)  # exactly the text: its digest is that of these bytes
+        terminal.raw(told["rule"]["text"].encode())  # exactly the text: its digest is that of these bytes
         return
     if as_json:
-        show.machine(told)
+        terminal.machine(told)
         return
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = terminal.People()
     console.print(f"{country.code} on {day}: numbers of {', '.join(country.regions)}")
     console.print(f"  {country.where}, days of {country.timezone}")
     _print_day(console, told)

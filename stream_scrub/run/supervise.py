@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
 from stream_scrub.kafka.identity import Identity
-from stream_scrub.run import fleet, http, logs, preflight, wiring
+from stream_scrub.run import faults, fleet, http, logs, preflight, wiring
 from stream_scrub.run.counters import Counters
 from stream_scrub.run.figures import OfWorker
 from stream_scrub.run.metrics import Side
@@ -197,6 +197,7 @@ def _several(
 
 
 def _child(settings: Settings, identity: str, alive: Connection, held: Connection, tells: Connection) -> None:
+    faults.watch()
     held.close()
     vitals = vitals_of(settings, identity)
     ended = threading.Event()
@@ -205,7 +206,7 @@ def _child(settings: Settings, identity: str, alive: Connection, held: Connectio
     _on_signals(stopping)
     stop_with(alive, stopping)
     log = logs.configure(settings.log.level, settings.log.format)
-    code = one(settings, vitals, log.bind(worker=identity), stopping)
+    code = faults.coded(lambda: one(settings, vitals, log.bind(worker=identity), stopping))
     ended.set()
     telling.join(_TOLD_S)
     sys.exit(code)

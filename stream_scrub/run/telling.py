@@ -3,22 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-from rich.console import Console
-from rich.table import Table
-
 from stream_scrub.run.mending import Mended
+from stream_scrub.run.terminal import People, document
 
 Told = Mapping[str, Any]
 
 
-def _console() -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True)
-
-
 def history(told: Told) -> None:
     """Every coming and going, oldest first, and how it stands now."""
-    console = _console()
+    console = People()
     console.print(f"{told['number']}, the log up to position {told['position']}")
     for event in told["events"]:
         console.print(_event(event))
@@ -32,7 +25,7 @@ def history(told: Told) -> None:
 
 def at(told: Told) -> None:
     """Membership at a position."""
-    console = _console()
+    console = People()
     when = f", {told['time']}" if told["time"] else ""
     console.print(f"{told['number']} at position {told['position']}{when}")
     if told["position"] < 0:
@@ -40,30 +33,37 @@ def at(told: Told) -> None:
     if told["asked"] >= told["log_end"]:
         console.print(f"the log ends at offset {told['log_end']}: this is how it stands now")
     if told["registers"]:
-        table = Table("register", "kind", "it", "since", "list of", "age", "source", box=None, pad_edge=False)
-        for register in told["registers"]:
-            since = register["since"]
-            table.add_row(
-                register["register"],
-                register["kind"],
-                "in" if register["held"] else "not in",
-                f"position {since['position']}" if since else "",
-                register["effective_at"],
-                "" if register["age_days"] is None else f"{register['age_days']:.1f} d",
-                register["source"],
-            )
-        console.print(table)
+        console.rows(
+            ("register", "kind", "it", "since", "list of", "age", "source"),
+            [
+                (
+                    register["register"],
+                    register["kind"],
+                    "in" if register["held"] else "not in",
+                    f"position {register['since']['position']}" if register["since"] else "",
+                    register["effective_at"],
+                    "" if register["age_days"] is None else f"{register['age_days']:.1f} d",
+                    register["source"],
+                )
+                for register in told["registers"]
+            ],
+        )
 
 
 def exported(told: Told) -> None:
     """Each file, and what stands in it."""
-    console = _console()
-    table = Table("register", "kind", "numbers", "that end", "effective", box=None, pad_edge=False)
-    for register in told["registers"]:
-        counts = (f"{register['count']:,}", f"{register['ending']:,}")
-        table.add_row(register["register"], register["kind"], *counts, register["effective_at"])
+    console = People()
     if told["registers"]:
-        console.print(table)
+        console.rows(
+            ("register", "kind", "numbers", "that end", "effective"),
+            [
+                (
+                    *(each["register"], each["kind"]),
+                    *(f"{each['count']:,}", f"{each['ending']:,}", each["effective_at"]),
+                )
+                for each in told["registers"]
+            ],
+        )
         console.print(f"written: {', '.join(each['file'] for each in told['registers'])}")
     else:
         console.print("the log held no register there: nothing was written")
@@ -74,7 +74,7 @@ def exported(told: Told) -> None:
 
 def mended(made: Sequence[Mended]) -> None:
     """What was set aside, and where that stands."""
-    console = _console()
+    console = People()
     for each in made:
         console.print(
             f"{each.register}: {each.parts} parts without their seal, log offsets {each.first} to {each.last}, set aside at"
@@ -86,31 +86,12 @@ def mended(made: Sequence[Mended]) -> None:
 
 def verified(told: Told) -> None:
     """What was proven, and every problem."""
-    console = _console()
-    table = Table(
-        "register",
-        "kind",
-        "numbers",
-        "deltas",
-        "restated",
-        "problems",
-        "not proven",
-        box=None,
-        pad_edge=False,
-    )
-    for register in told["registers"]:
-        spans = [f"{first} to {'the end' if last is None else last}" for first, last in register["unproven"]]
-        table.add_row(
-            register["register"],
-            register["kind"] or "?",
-            "?" if register["count"] is None else f"{register['count']:,}",
-            f"{register['deltas']:,}",
-            f"{register['restated']:,}",
-            f"{register['problems']:,}",
-            ", ".join(spans),
-        )
+    console = People()
     if told["registers"]:
-        console.print(table)
+        console.rows(
+            ("register", "kind", "numbers", "deltas", "restated", "problems", "not proven"),
+            [_strand(register) for register in told["registers"]],
+        )
     for line in (*_set_aside(told), *_problems(told)):
         console.print(line)
     if told["problems_left_out"]:
@@ -131,6 +112,17 @@ def verified(told: Told) -> None:
     )
 
 
+def _strand(register: Told) -> tuple[str, ...]:
+    spans = [f"{first} to {'the end' if last is None else last}" for first, last in register["unproven"]]
+    return (
+        register["register"],
+        register["kind"] or "?",
+        "?" if register["count"] is None else f"{register['count']:,}",
+        *(f"{register[what]:,}" for what in ("deltas", "restated", "problems")),
+        ", ".join(spans),
+    )
+
+
 def _problems(told: Told) -> Iterator[str]:
     for problem in told["problems"]:
         of_it = f"register {problem['register']}: " if problem["register"] else ""
@@ -148,11 +140,11 @@ def _set_aside(told: Told) -> Iterator[str]:
 
 def explained(told: Told) -> None:
     """Whether the verdict is the same, and its grounds."""
-    console = _console()
+    console = People()
     stamp = told["stamp"]
     console.print("same" if told["same"] else "different")
     for difference in told["differences"]:
-        before, now = (msgspec.json.encode(difference[side]).decode() for side in ("stamp", "replayed"))
+        before, now = (document(difference[side]) for side in ("stamp", "replayed"))
         console.print(f"  {difference['field']}: the stamp says {before}, replayed it is {now}")
     console.print(f"judged at {stamp['at']} by the index at position {stamp['index']}")
     for name in ("purposes", "campaigns"):

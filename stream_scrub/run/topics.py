@@ -1,12 +1,9 @@
 """`topics`: create what is missing, report what differs."""
 
-from rich.console import Console
-from rich.table import Table
-
 from stream_scrub.config import Settings
 from stream_scrub.kafka.topics import plan
 from stream_scrub.model import Deadline
-from stream_scrub.run import logs, show, wiring
+from stream_scrub.run import logs, terminal, wiring
 
 _ASK_S = 30.0
 
@@ -29,12 +26,14 @@ def run(
         rows.append({"role": state.role, "topic": state.name, "partitions": state.partitions, "state": done})
         rows[-1]["differences"] = list(state.differences)
     if as_json:
-        show.machine({"topics": rows})
+        terminal.machine({"topics": rows})
     else:
-        table = Table("role", "topic", "partitions", "state", "", box=None, pad_edge=False)
-        for row, state in zip(rows, states, strict=True):
-            table.add_row(
-                *(str(row[k]) for k in ("role", "topic", "partitions", "state")), "; ".join(state.differences)
-            )
-        Console().print(table)
+        shown = ("role", "topic", "partitions", "state")
+        terminal.People().rows(
+            (*shown, ""),
+            [
+                (*(row[k] for k in shown), "; ".join(state.differences))
+                for row, state in zip(rows, states, strict=True)
+            ],
+        )
     return int(any(row["state"] in {"differs", "missing"} for row in rows))

@@ -9,7 +9,6 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from stream_scrub.run import demo_check
 from stream_scrub.run.demo_check import Checker, Ledger, Truth
@@ -20,6 +19,7 @@ from stream_scrub.run.demo_play import Pace, Play, Publication, percentile
 from stream_scrub.run.demo_view import Figures, Lines, Machine, Screen
 from stream_scrub.run.demo_worker import LogLines, Told
 from stream_scrub.run.importing import Effect
+from stream_scrub.run.terminal import People
 
 SENT = 10
 FAULTS = (
@@ -207,7 +207,7 @@ def test_stopped_before_the_delta_is_no_failure():
 
 def shown(made, *, width: int = 100, terminal: bool = False, show=Lines) -> str:
     out = io.StringIO()
-    view = show(Console(file=out, width=width, force_terminal=terminal, color_system=None))
+    view = show(People(file=out, width=width, force_terminal=terminal, color_system=None))
     figures = Figures(
         elapsed_s=3.0,
         of_s=5,
