@@ -31,7 +31,7 @@ from tests.support.worker import SCRIPT, environment
 RESULTS = Path(__file__).with_name("results")
 SIZES = (5_000_000, 250_000_000)
 DELTA = 1_000_000
-ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
 _WAIT_S = 900.0
 _MANIFEST = "stream-scrub-snapshot.json"
 

@@ -84,8 +84,10 @@ def send_prospects(bootstrap: str, topic: str, numbers_file: Path, rate: int, se
     print(sent)
 
 
-def send_changes(bootstrap: str, topic: str, numbers_file: Path, changes: int, seconds: float) -> None:
-    """In a process of its own: once a second so many opt-outs, and corrections of those of the second before."""
+def send_changes(bootstrap: str, topics: str, numbers_file: Path, changes: int, seconds: float) -> None:
+    """In a process of its own: once a second so many opt-outs, and corrections of those of the second before; `topics`
+    are that of the requests and that of the lifts."""
+    requests, lifts = topics.split(",")
     numbers = np.load(numbers_file).tolist()
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1})
     begun, last = time.monotonic(), []
@@ -93,11 +95,11 @@ def send_changes(bootstrap: str, topic: str, numbers_file: Path, changes: int, s
         time.sleep(max(0.0, begun + second - time.monotonic()))
         now = [numbers[(second * changes + at) % len(numbers)] for at in range(changes)]
         for number in now:
-            _ask(producer, topic, number, {"request": "opt-out", "source": "dialler-7"})
+            _ask(producer, requests, number, {"request": "opt-out", "source": "dialler-7"})
         for number in last:
             _ask(
                 producer,
-                topic,
+                lifts,
                 number,
                 {"request": "correction", "remove_from": "internal", "reason": "soak"},
             )
@@ -239,7 +241,9 @@ def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
 
 
 def _sender(kind: str, stage: Stage, file: Path, rate: int, seconds: float) -> "subprocess.Popen[str]":
-    arguments = [kind, stage.bootstrap, stage.topics[kind], str(file), str(rate), str(seconds)]
+    roles = ("requests", "lifts") if kind == "requests" else (kind,)
+    topics = ",".join(stage.topics[role] for role in roles)
+    arguments = [kind, stage.bootstrap, topics, str(file), str(rate), str(seconds)]
     command = [sys.executable, "-m", "bench.soak", "--send", *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 

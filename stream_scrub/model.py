@@ -62,7 +62,7 @@ class LogRecord(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One record of `opposition.requests`, as it came."""
+    """One record of `opposition.requests`, or of `opposition.lifts`, as it came."""
 
     partition: int
     offset: int
@@ -73,6 +73,7 @@ class Request(NamedTuple):
     leader_epoch: int | None = (
         None  # counts the leaders of its partition (KIP-320); None where the broker tells none
     )
+    may_lift: bool = False  # it came over `opposition.lifts`
 
 
 class LogReader(Protocol):

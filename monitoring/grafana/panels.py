@@ -373,7 +373,9 @@ PUBLISHING = [
     Panel(
         "Requests waiting, by partition",
         "Requests that are not taken yet. Near nothing is normal; transactions leave one a partition.",
-        {"{{partition}}": f"max by (partition) (stream_scrub_requests_lag_records{{{ALL}}})"},
+        {
+            "{{topic}} {{partition}}": f"max by (topic, partition) (stream_scrub_requests_lag_records{{{ALL}}})"
+        },
     ),
     Panel(
         "Requests missed",

@@ -128,6 +128,7 @@ class Topics(_Section):
     recalled: Topic = "prospects.recalled"
     log: Topic = "opposition.log"
     requests: Topic = "opposition.requests"
+    lifts: Topic = "opposition.lifts"
     refused: Topic = "opposition.refused"
 
     @model_validator(mode="after")

@@ -1,4 +1,5 @@
-"""`opposition.requests` as the publisher consumes it: every partition, from what its group has committed.
+"""`opposition.requests` as the publisher consumes it: every partition, from what its group has committed. The same
+for `opposition.lifts`.
 
 No member of the group: who may commit is settled by the transactional ids of the registers (`writer.py`), and a killed
 publisher's successor need not wait for anybody's session to end. The group's offsets are committed in the writers'
@@ -54,12 +55,15 @@ class Note(NamedTuple):
 
 
 class Requests:
-    """The requests topic. One thread. Every method but `poll` blocks for some seconds at most while no broker answers;
-    all raise Unavailable and Refused.
+    """A topic of requests; `lifts` says that what comes over it may lift. One thread. Every method but `poll` blocks for
+    some seconds at most while no broker answers; all raise Unavailable and Refused.
     """
 
-    def __init__(self, options: dict[str, Any], admin: dict[str, Any], topic: str) -> None:
-        self._topic = topic
+    def __init__(
+        self, options: dict[str, Any], admin: dict[str, Any], topic: str, *, lifts: bool = False
+    ) -> None:
+        self.topic = topic
+        self.lifts = lifts
         self._identity = Identity(admin, topic)
         self._consumer = Consumer(options)
         # Who asks for what is stable waits for transactions that are pending; this one does not.
@@ -81,7 +85,7 @@ class Requests:
     def look(self) -> None:
         """See whether the topic is still the same one. Raises Migrated where it is not."""
         if self.id and self.topic_id() not in ("", self.id):
-            raise Migrated(f"{self._topic} was deleted and made anew")
+            raise Migrated(f"{self.topic} was deleted and made anew")
 
     @property
     def assigned(self) -> int:
@@ -91,11 +95,11 @@ class Requests:
     def partitions(self) -> int:
         """How many partitions the topic has now."""
         try:
-            topic = self._consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic]
+            topic = self._consumer.list_topics(self.topic, timeout=_ASK_S).topics[self.topic]
         except KafkaException as error:
-            raise translate(error, f"asking for {self._topic}") from error
+            raise translate(error, f"asking for {self.topic}") from error
         if topic.error is not None:
-            raise translate(topic.error, f"asking for {self._topic}")
+            raise translate(topic.error, f"asking for {self.topic}")
         return len(topic.partitions)
 
     def note(self) -> Note:
@@ -110,7 +114,7 @@ class Requests:
         Not by AdminClient.list_consumer_group_offsets: librdkafka 2.16.0 dies of it (SIGSEGV) while the group's
         coordinator is not available, as on a new cluster or after a broker's restart.
         """
-        mine = [TopicPartition(self._topic, partition) for partition in range(self.partitions())]
+        mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
         return self._committed(mine, Deadline.after(_ASK_S), self._asking)
 
     def begin(self, deadline: Deadline) -> None:
@@ -120,7 +124,7 @@ class Requests:
         topic that had this name (`anew`), every partition is begun at its start, and `skipped` says so.
         """
         self.id = self.topic_id()
-        mine = [TopicPartition(self._topic, partition) for partition in range(self.partitions())]
+        mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
         self.missed, self.skipped = 0, {}
         committed = self._committed(mine, deadline, self._consumer)
         self.anew = Note.of(committed[0].metadata).topic not in ("", self.id)
@@ -150,7 +154,7 @@ class Requests:
             place = self._place(partition, offset)
             while not self._sought(place):
                 if deadline.passed:
-                    raise Unavailable(f"{self._topic} partition {partition} cannot be read yet")
+                    raise Unavailable(f"{self.topic} partition {partition} cannot be read yet")
                 time.sleep(0.05)
 
     def _sought(self, place: TopicPartition) -> bool:
@@ -159,7 +163,7 @@ class Requests:
             self._consumer.seek(place)
         except KafkaException as error:
             if error.args[0].code() != KafkaError._STATE:
-                raise translate(error, f"asking for where {self._topic} was read to") from error
+                raise translate(error, f"asking for where {self.topic} was read to") from error
             return False
         return True
 
@@ -175,7 +179,7 @@ class Requests:
         """By partition, the requests from what was taken to the partition's end, as far as the client knows that."""
         found = {}
         for partition, offset in self._next.items():
-            place = TopicPartition(self._topic, partition)
+            place = TopicPartition(self.topic, partition)
             # A figure to look at: whatever is wrong comes out at the next poll.
             with suppress(KafkaException):
                 _, high = self._consumer.get_watermark_offsets(place, cached=True)
@@ -191,25 +195,25 @@ class Requests:
                 found = by.committed(partitions, timeout=max(0.1, deadline.left(_ASK_S)))
             except KafkaException as error:
                 # A transaction that is just ending keeps its offsets from being read: that is waited for.
-                failure = translate(error, f"asking for what was read of {self._topic}")
+                failure = translate(error, f"asking for what was read of {self.topic}")
                 if deadline.passed or not isinstance(failure, Unavailable):
                     raise failure from error
             else:
                 for each in found:
                     if each.error is not None:
-                        raise translate(each.error, f"asking for what was read of {self._topic}")
+                        raise translate(each.error, f"asking for what was read of {self.topic}")
                 return found
             time.sleep(0.05)
 
     def _bounds(self, partition: int) -> tuple[int, int]:
         try:
             found = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_ASK_S
+                TopicPartition(self.topic, partition), timeout=_ASK_S
             )
         except KafkaException as error:
-            raise translate(error, f"asking for the ends of {self._topic}") from error
+            raise translate(error, f"asking for the ends of {self.topic}") from error
         if found is None:
-            raise Unavailable(f"asking for the ends of {self._topic}: no broker answers now")
+            raise Unavailable(f"asking for the ends of {self.topic}: no broker answers now")
         return found
 
     def poll(self, idle_s: float, batch_s: float, requests_max: int) -> list[Request]:
@@ -231,7 +235,7 @@ class Requests:
         # Where headers are lost a request is taken without them: it says nothing in them.
         for message, headers in zip(messages, read_headers(messages).each, strict=True):
             if (error := message.error()) is not None:
-                raise translate(error, f"consuming {self._topic}")
+                raise translate(error, f"consuming {self.topic}")
             partition, offset = message.partition(), message.offset()
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
             epoch = _epoch(message.leader_epoch())
@@ -239,13 +243,13 @@ class Requests:
                 # Where `begin` had the client look, this is of a later leader that had not got what was here before.
                 # Anywhere else the client begins again by itself, without a word.
                 if partition in self._seen or not 0 <= self._epochs[partition] < epoch:
-                    raise Migrated(f"{self._topic} was made anew or cut: its offsets went back")
+                    raise Migrated(f"{self.topic} was made anew or cut: its offsets went back")
                 self._next[partition] = offset
             self._seen.add(partition)
             self._epochs[partition] = epoch
             moment = max(0, message.timestamp()[1])
             key, value, told = message.key(), message.value(), epoch if epoch >= 0 else None
-            found.append(Request(partition, offset, moment, key, value, headers or (), told))
+            found.append(Request(partition, offset, moment, key, value, headers or (), told, self.lifts))
         return found
 
     def beside(
@@ -263,7 +267,7 @@ class Requests:
         return Beside(refused_topic, refused, offsets, self._membership)
 
     def _place(self, partition: int, offset: int, note: str = "") -> TopicPartition:
-        return TopicPartition(self._topic, partition, offset, note, self._epochs.get(partition, -1))
+        return TopicPartition(self.topic, partition, offset, note, self._epochs.get(partition, -1))
 
     def consumed(self, upto: Mapping[int, int]) -> None:
         """These offsets were committed."""

@@ -176,7 +176,8 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
     source = found.get(names["prospects"])
     if source is not None:
         partitions = source.partitions
-    output, asked = _output_config(source), _roomier(found.get(names["requests"]))
+    output = _output_config(source)
+    asked = max((_roomier(found.get(names[role])) for role in ("requests", "lifts")), key=int)
     wishes: dict[str, tuple[int | None, dict[str, str]]] = {
         "prospects": (None, {}),
         "allowed": (partitions, output),
@@ -184,6 +185,7 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
         "recalled": (None, {}),
         "log": (1, {**_LOG_CONFIG, _LIMIT: _LOG_LIMIT}),
         "requests": (None, {}),
+        "lifts": (None, {}),
         "refused": (None, {_LIMIT: asked}),
     }
     states = []

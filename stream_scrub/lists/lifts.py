@@ -1,8 +1,10 @@
-"""Whether a request that lifts comes after the last word of the person who opposed: by when each was said. Pure.
+"""Whether a request may lift at all, and whether it comes after the last word of the person who opposed: by when each
+was said. Pure.
 
-Requests of one partition have an order. Those of two partitions have none, and a number whose producers key it in two
-ways is in both: a consent that is read a batch late would undo an opt-out that came after it. So what restricts is
-remembered with its moment, and what lifts counts only if it was said later. Restrictions always count.
+Requests of one partition have an order. Those of two partitions or topics have none: what lifts comes over a topic of
+its own, and a number whose producers key it in two ways is in two partitions. A consent that is read a batch late would
+undo an opt-out that came after it. So what restricts is remembered with its moment, and what lifts counts only if it
+was said later. Restrictions always count.
 
 Memory is bounded: of so many numbers the latest, which `recall` reads from the log at the start. What is forgotten was
 said before `floor_ms`; a lift from before that takes nobody out of a register of opposition.
@@ -20,25 +22,26 @@ from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Req
 NUMBERS_MAX = 100_000  # some 20 MB
 # Offsets of the log that are read back at the start: a second or two.
 LOOK_BACK = 100_000
+_Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
 
 
 class Oppositions:
-    """When numbers were last opposed by a request, by register: milliseconds since 1970 and the request's partition."""
+    """When numbers were last opposed by a request, by register: milliseconds since 1970 and the request's stream."""
 
     def __init__(self, numbers_max: int = NUMBERS_MAX) -> None:
         self.floor_ms = 0
         self._max = numbers_max
-        self._of: dict[tuple[str, int], tuple[int, int]] = {}
+        self._of: dict[tuple[str, int], tuple[int, _Stream]] = {}
 
     def add(self, request: Request, order: Order) -> None:
         """What an order restricts was said then."""
-        moment = moment_of(request, order)
+        said = moment_of(request, order), _stream(request)
         for change in order.changes:
             if not restricts(change):
                 continue
             for number in order.numbers:
-                before = self._of.pop((change.register, number), (-1, -1))
-                self._of[change.register, number] = max(before, (moment, request.partition))
+                before = self._of.pop((change.register, number), said)
+                self._of[change.register, number] = max(before, said)
         while len(self._of) > self._max:  # the one that was told of the longest time ago
             moment, _ = self._of.pop(next(iter(self._of)))
             self.floor_ms = max(self.floor_ms, moment)
@@ -49,20 +52,30 @@ class Oppositions:
         """Of an order's numbers those that it may not lift in that register: their opposition was said later, or may
         have been. `holds` tells whether a register holds a number now.
         """
-        moment = moment_of(request, order)
+        moment, stream = moment_of(request, order), _stream(request)
         kept = []
         for number in () if restricts(change) else order.numbers:
             told = self._of.get((change.register, number))
             if told is None:
                 forgotten = moment < self.floor_ms and change.kind is RegisterKind.DENY
                 later = forgotten and holds(change.register, number)
-            elif told[1] == request.partition and (order.at_ms is None or told[0] == moment):
+            elif told[1] == stream and (order.at_ms is None or told[0] == moment):
                 later = False  # the partition's order says so
             else:
                 later = told[0] >= moment
             if later:
                 kept.append(number)
         return kept
+
+
+def _stream(request: Request) -> _Stream:
+    return request.may_lift, request.partition
+
+
+def takes_out(order: Order) -> bool:
+    """Whether an order takes numbers out of a register of opposition: only who may lift may ask for it. A consent that
+    leaves oppositions alone, and a correction of consents, are none."""
+    return any(change.kind is RegisterKind.DENY and not change.held for change in order.changes)
 
 
 def restricts(change: Change) -> bool:
@@ -111,7 +124,7 @@ def _lines(lines: Iterable[bytes]) -> Iterator[Request]:
             value = bytes(said.request) or base64.b64decode(said.bytes)
         except (msgspec.MsgspecError, ValueError):  # the replay of the log says what is wrong with it
             continue
-        yield Request(said.partition, said.offset, said.timestamp, None, value)
+        yield Request(said.partition, said.offset, said.timestamp, None, value, may_lift=said.lifts)
 
 
 class _Line(msgspec.Struct):
@@ -120,5 +133,6 @@ class _Line(msgspec.Struct):
     partition: int
     offset: int
     timestamp: int
+    lifts: bool = False
     request: msgspec.Raw = msgspec.Raw()
     bytes: str = ""

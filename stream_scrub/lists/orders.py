@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 from stream_scrub.index import Register
 from stream_scrub.lists.diff import Delta, Stated
 from stream_scrub.lists.ends import Ends
-from stream_scrub.lists.lifts import Oppositions
+from stream_scrub.lists.lifts import Oppositions, takes_out
 from stream_scrub.lists.requests import Order, Refusal, Terms, read
 from stream_scrub.lists.wire import Cursor, request_line
 from stream_scrub.model import RegisterKind, Request
@@ -106,7 +106,7 @@ def take(
     holds: Callable[[str, int], bool],
     scopes: Scopes,
 ) -> tuple[dict[str, Wanted], list[Turned]]:
-    """What these requests ask of each register, and those that were turned away; in their topic's order.
+    """What these requests, all of one topic, ask of each register, and those that were turned away; in its order.
 
     `told(register)` says up to which requests of this topic the register's seals have them already. `said` is
     what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
@@ -115,14 +115,7 @@ def take(
     wanted: dict[str, Wanted] = {}
     turned = []
     for request in in_order(requests):
-        order = read(request.value, terms)
-        line = b""
-        if isinstance(order, Order):
-            try:
-                value = request.value or b""
-                line = request_line(request.partition, request.offset, request.timestamp_ms, value)
-            except ValueError:
-                order = Refusal.TOO_LARGE
+        order, line = _heard(request, terms)
         if isinstance(order, Refusal):
             turned.append(Turned(request, order))
             continue
@@ -147,6 +140,20 @@ def take(
         if superseded:
             turned.append(Turned(request, Refusal.SUPERSEDED, len(order.numbers) - len(superseded)))
     return wanted, turned
+
+
+def _heard(request: Request, terms: Terms) -> tuple[Order | Refusal, bytes]:
+    """What a request asks for, as far as it may over its topic, and its line as evidence."""
+    order = read(request.value, terms)
+    if isinstance(order, Refusal):
+        return order, b""
+    if takes_out(order) and not request.may_lift:
+        return Refusal.MAY_NOT_LIFT, b""
+    place = (request.partition, request.offset, request.timestamp_ms)
+    try:
+        return order, request_line(*place, request.value or b"", lifts=request.may_lift)
+    except ValueError:
+        return Refusal.TOO_LARGE, b""
 
 
 def _to_everybody(order: Order) -> Order:

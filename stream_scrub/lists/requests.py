@@ -1,4 +1,5 @@
-"""What people ask for, one record of `opposition.requests` at a time: bytes to an order, or a refusal. Pure.
+"""What people ask for, one record of `opposition.requests` or `opposition.lifts` at a time: bytes to an order, or a
+refusal. Pure.
 
 Opt-out and withdrawal restrict: they are read as a prospect's number is, and whatever is odd about their other members
 does not stop them, for who opposed must not be called. Consent and correction lift: every member that they mean
@@ -51,6 +52,7 @@ class Refusal(StrEnum):
     TOO_LARGE = "too-large"
     TOO_MANY_SCOPES = "too-many-scopes"
     SUPERSEDED = "superseded"
+    MAY_NOT_LIFT = "may-not-lift"
 
 
 class Change(NamedTuple):

@@ -205,14 +205,8 @@ class Strand:
         before, self._asked = self._asked, seal.asked if isinstance(seal.asked, wire.Cursor) else None
         if before is None or self._told:
             return
-        now = self._asked
-        if now is None or (
-            (now.topic, now.id) == (before.topic, before.id)
-            and any(
-                now.next.get(partition, 0) < upto
-                and now.epochs.get(partition, -1) <= before.epochs.get(partition, -1)
-                for partition, upto in before.next.items()
-            )
+        if _goes_back(before, self._asked) or (
+            before.lifts is not None and _goes_back(before.lifts, self._asked and self._asked.lifts)
         ):
             self.doubt(offset, "it goes back to requests that the register was told before")
 
@@ -254,6 +248,16 @@ def _wrong_part(parts: list[LogRecord], record: LogRecord, seal: wire.Seal) -> t
     if len(parts) != len(seal.parts):
         return record.offset, f"{len(seal.parts)} parts were sealed, and {len(parts)} are here"
     return None
+
+
+def _goes_back(before: wire.Cursor, now: wire.Cursor | None) -> bool:
+    if now is None:
+        return True
+    return (now.topic, now.id) == (before.topic, before.id) and any(
+        now.next.get(partition, 0) < upto
+        and now.epochs.get(partition, -1) <= before.epochs.get(partition, -1)
+        for partition, upto in before.next.items()
+    )
 
 
 def _header(record: LogRecord, name: str) -> bytes | None:

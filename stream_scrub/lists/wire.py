@@ -60,13 +60,25 @@ class Source(msgspec.Struct, frozen=True):
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """Up to which requests a register was told: the topic's name, the id that Kafka gave it when it was made (a topic
     made anew counts from 0 again), and by partition the offset after the last request, and its leader epoch where the
-    broker told it.
+    broker told it. `lifts` is the same of the topic of lifts, None before the first of these.
     """
 
     topic: str
     id: str
     next: dict[int, int]
     epochs: dict[int, int] = {}
+    lifts: "Cursor | None" = None
+
+    def of(self, topic_id: str, *, lifts: bool) -> "Cursor | None":
+        """Up to which requests of the topic with that id, where that is the one that is read for lifts or not."""
+        found = self.lifts if lifts else self
+        return found if found is not None and found.id == topic_id else None
+
+    def with_(self, told: "Cursor", *, lifts: bool) -> "Cursor":
+        """The same with what was told of one of the two topics since."""
+        if lifts:
+            return msgspec.structs.replace(self, lifts=told)
+        return msgspec.structs.replace(told, lifts=self.lifts)
 
     def has(self, partition: int, offset: int, leader_epoch: int | None) -> bool:
         """Whether a request was told. One of a later leader than the last that was told is new, also at an offset that
@@ -210,15 +222,19 @@ def bitmap_of(value: bytes) -> BitMap64:
         raise ValueError("a part is not a portable 64-bit roaring bitmap") from error
 
 
-def request_line(partition: int, offset: int, timestamp_ms: int, value: bytes) -> bytes:
-    """One line of a `requests` part: where the request stood, and its own bytes, as they are if they are one JSON
-    object on one line, else in base64. Raises ValueError for one that no part could hold.
+def request_line(
+    partition: int, offset: int, timestamp_ms: int, value: bytes, *, lifts: bool = False
+) -> bytes:
+    """One line of a `requests` part: where the request stood, of which topic if that is the one of `lifts`, and its own
+    bytes, as they are if they are one JSON object on one line, else in base64. Raises ValueError for one that no part
+    could hold.
     """
     try:
         plain = b"\n" not in value and b"\r" not in value and isinstance(msgspec.json.decode(value), dict)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         plain = False
     said: dict[str, Any] = {"partition": partition, "offset": offset, "timestamp": timestamp_ms}
+    said |= {"lifts": True} if lifts else {}
     said |= {"request": msgspec.Raw(value)} if plain else {"bytes": base64.b64encode(value).decode()}
     line = msgspec.json.encode(said) + b"\n"
     if len(line) > PART_BYTES_MAX:
@@ -251,7 +267,7 @@ def pack_lines(lines: Sequence[bytes]) -> list[bytes]:
     parts: list[bytes] = []
     part = bytearray()
     for line in lines:
-        if len(part) + len(line) > PART_BYTES_MAX:
+        if part and len(part) + len(line) > PART_BYTES_MAX:
             parts.append(bytes(part))
             part.clear()
         part += line

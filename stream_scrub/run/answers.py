@@ -23,13 +23,14 @@ def parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
         yield part
 
 
-def told_why(turned: Turned, *, slim: bool) -> Request:
-    """A request as it came, with the reason why it was not taken, or how many of its numbers were. `slim`: a large one
-    goes without its bytes, since the topic of the refused takes less than that of the requests.
+def told_why(turned: Turned, topic: str, *, slim: bool) -> Request:
+    """A request as it came over a topic, with the reason why it was not taken, or how many of its numbers were. `slim`:
+    a large one goes without its bytes, since the topic of the refused takes less than that of the requests.
     """
     request = turned.request
     place = f"{request.partition}/{request.offset}".encode()
     ours = {"reason": turned.reason.encode(), "taken": b"%d" % turned.taken, "from": place}
+    ours["topic"] = topic.encode()  # offsets of two topics come here
     value = request.value or b""
     if slim and len(value) > _LARGE:
         ours["omitted"] = b"%d" % len(value)

@@ -233,7 +233,7 @@ class PublisherCounters(Pulse):
     owner: bool = False
     requests: Counter[str] = field(default_factory=Counter)
     missed: int = 0
-    lags: Mapping[int, int] = field(default_factory=dict)
+    lags: Mapping[tuple[str, int], int] = field(default_factory=dict)
     deltas: Counter[str] = field(default_factory=Counter)
     ended: int = 0
     files: Counter[str] = field(default_factory=Counter)

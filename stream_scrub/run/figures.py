@@ -190,7 +190,8 @@ def _put_publisher(figures: Figures, counters: PublisherCounters) -> None:
     figures.put_each(metrics.REQUESTS, counters.requests)
     figures.put(metrics.REQUESTS_MISSED, counters.missed)
     figures.put(metrics.MADE_ANEW, counters.made_anew)
-    figures.put_each(metrics.REQUESTS_LAG, {str(partition): lag for partition, lag in counters.lags.items()})
+    for (topic, partition), lag in counters.lags.items():
+        figures.put(metrics.REQUESTS_LAG, lag, topic, str(partition))
     figures.put_each(metrics.DELTAS, counters.deltas)
     figures.put(metrics.ENDED, counters.ended)
     figures.put_each(metrics.FILES, counters.files)

@@ -173,7 +173,7 @@ REQUESTS_MISSED = _metric("requests_missed_total", Kind.COUNTER, _PUBLISHER,
 REQUEST_AGE = _metric("request_age_seconds", Kind.HISTOGRAM, _PUBLISHER,
     "From a request's timestamp in Kafka to the commit of its seal.", buckets=_WAIT_S)
 REQUESTS_LAG = _metric("requests_lag_records", Kind.GAUGE, _PUBLISHER,
-    "Requests from what is taken to the partition's end.", ("partition",))
+    "Requests from what is taken to the partition's end; `topic` is `requests` or `lifts`.", ("topic", "partition"))
 DELTAS = _metric("deltas_published_total", Kind.COUNTER, _PUBLISHER, "Deltas published, by register.", ("register",))
 PUBLISH_SECONDS = _metric("publish_seconds", Kind.HISTOGRAM, _PUBLISHER,
     "Publishing the deltas of one transaction.", buckets=_STEP_S)

@@ -25,7 +25,7 @@ def need(there: Topics, settings: Settings, role: Role) -> None:
         "worker": Rights((topics.prospects, topics.log), (topics.allowed, topics.blocked), (group,)),
         "import": Rights((topics.log,), (topics.log,), (group,)),
         "publish": Rights(
-            (topics.log, topics.requests),
+            (topics.log, topics.requests, topics.lifts),
             (topics.log, topics.refused),
             (group, settings.lists.requests_group),
         ),

@@ -13,6 +13,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import FrameType
@@ -34,11 +35,12 @@ from stream_scrub.kafka.requests import Note, Requests
 from stream_scrub.lists.ends import ended
 from stream_scrub.lists.lifts import Oppositions, recall
 from stream_scrub.lists.orders import Scopes, Wanted, families, family, take
-from stream_scrub.lists.requests import OWN, Terms
+from stream_scrub.lists.requests import OWN, Refusal, Terms
 from stream_scrub.lists.wire import Cursor, Source
 from stream_scrub.model import Deadline, RegisterKind, Request
 from stream_scrub.run import archiving, http, logs, ownership, preflight, wiring
 from stream_scrub.run.answers import parted, told_why
+from stream_scrub.run.asked import Asked
 from stream_scrub.run.counters import PublisherCounters
 from stream_scrub.run.desk import Desk, Lent, Made, let_go
 from stream_scrub.run.figures import OfPublisher
@@ -102,17 +104,16 @@ class Publisher:
         self._folder = Folder(Path(settings.lists.folder)) if settings.lists.folder else None
         self._desk = Desk(settings, self._counters, log)
         self._inbox = None if self._folder is None else Inbox(self._folder, self._desk, settings, log)
-        self._requests: Requests | None = None
+        self._topics: Asked | None = None
         self._rulebook = wiring.rulebook(settings)
         self._ruled = dict(self._rulebook.kinds)
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
-        self._topic_id = ""
         self._said: Oppositions | None = None
         self._room, self._scoped = Scopes(most=settings.lists.max_scopes), 0
         self._beat = 0
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
-        self._taken = 0
+        self._taken = self._unlawful = 0
         self._slim = False
         self._trouble = Trouble(log, "trying again", "publishing goes on")
 
@@ -167,31 +168,17 @@ class Publisher:
     def _need_topics(self) -> None:
         with wiring.topics(self._settings, self._log) as there:
             preflight.need(there, self._settings, "publish")
-            preflight.need_log(there, self._settings, ("requests", "refused"))
+            preflight.need_log(there, self._settings, ("requests", "lifts", "refused"))
 
     def _begin(self) -> None:
         """Fence every older publisher, say so, and only then look at what is on the log and what was read."""
-        requests = self._asked()
+        asked = self._asked()
         self._counters.waiting = None
         self._desk.fence(self._own, [self._settings.topics.refused])
         self._counters.beat()
-        requests.begin(Deadline.after(_BEGIN_S))
-        self._topic_id = requests.id
-        if not self._topic_id:
-            raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
-        self._beat = requests.note().beat
-        self._commit(requests.skipped)
-        self._counters.missed += requests.missed
-        if requests.anew:
-            self._counters.made_anew += 1
-            self._log.error(
-                "a topic was deleted and made anew: it is read from its start",
-                topic=self._settings.topics.requests,
-            )
-        if requests.missed:
-            self._log.error(
-                "requests were deleted from their topic before they were read", count=requests.missed
-            )
+        asked.begin(Deadline.after(_BEGIN_S), self._counters)
+        self._beat = asked.note().beat
+        self._commit(asked.skipped())
         self._counters.beat()
         self._desk.read_on()
         self._vitals.attach(self._desk.replay, self._rulebook)
@@ -213,10 +200,12 @@ class Publisher:
         """One round: what was asked, what has ended, what was dropped."""
         lists, counters = self._settings.lists, self._counters
         counters.beat()
-        batch = self._asked().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests)
-        for part in parted(batch):
-            self._answer(part)
-        if not batch:
+        idle = True
+        for topic, batch in self._asked().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests):
+            idle = False
+            for part in parted(batch):
+                self._answer(topic, part)
+        if idle:
             self._desk.glance()
         counters.failures = 0
         self._trouble.end()
@@ -233,28 +222,33 @@ class Publisher:
         if now - self._committed_at >= ownership.BEAT_S:
             self._commit({})
         if now - self._looked_at >= _GROWN_EVERY_S:
-            self._look()
+            self._looked_at = now
+            self._asked().need_partitions()
         if now - self._summed_at >= _SUMMARY_EVERY_S:
             self._summed_at, self._taken = now, 0
             self._log.info("published", **counters.sums(), lag=sum(counters.lags.values()))
+            if self._unlawful:
+                self._log.warning("requests that may not lift were refused", requests=self._unlawful)
+                self._unlawful = 0
 
-    def _answer(self, batch: Sequence[Request]) -> None:
-        """Everything that a batch of requests asks for, and with the last of it the offsets after them."""
+    def _answer(self, topic: Requests, batch: Sequence[Request]) -> None:
+        """Everything that a batch of one topic's requests asks for, and with the last of it the offsets after them."""
         now = datetime.now(UTC)
         self._counters.beat()
         for each in self._own:
             self._desk.ready(each)
-        wanted, turned = take(
-            batch, self._terms(now), self._told, self._recalled(now), self._holds, self._scopes()
-        )
+        told = partial(self._told, topic)
+        wanted, turned = take(batch, self._terms(now), told, self._recalled(now), self._holds, self._scopes())
         consumed: dict[int, int] = {}
         for request in batch:
             consumed[request.partition] = max(consumed.get(request.partition, 0), request.offset + 1)
         groups = families(wanted, lambda name: wanted[name].kind)
         for group in groups[:-1]:
-            self._desk.publish([self._made(name, wanted[name], now) for name in group])
-        last = [self._made(name, wanted[name], now) for name in groups[-1]] if groups else []
-        self._commit(consumed, last, [told_why(each, slim=self._slim) for each in turned])
+            self._desk.publish([self._made(topic, name, wanted[name], now) for name in group])
+        last = [self._made(topic, name, wanted[name], now) for name in groups[-1]] if groups else []
+        refused = [told_why(each, topic.topic, slim=self._slim) for each in turned]
+        self._commit({topic.topic: consumed}, last, refused)
+        self._unlawful += sum(each.reason is Refusal.MAY_NOT_LIFT for each in turned)
         if self._room.refused:
             self._log.warning(
                 "no room for more scopes", requests=self._room.refused, max_scopes=self._room.most
@@ -291,29 +285,33 @@ class Publisher:
         held = self._desk.replay.index.registers.get(register)
         return held is not None and number in held.numbers
 
-    def _told(self, register: str) -> Cursor | None:
+    def _told(self, topic: Requests, register: str) -> Cursor | None:
         """Up to which requests of this very topic a register's seals have them."""
-        cursor = self._desk.replay.known(register).asked
-        return cursor if cursor is not None and cursor.id == self._topic_id else None
+        asked = self._desk.replay.known(register).asked
+        return None if asked is None else asked.of(topic.id, lifts=topic.lifts)
 
-    def _made(self, name: str, wanted: Wanted, now: datetime) -> Made:
+    def _made(self, topic: Requests, name: str, wanted: Wanted, now: datetime) -> Made:
         base = self._desk.base(name, wanted.kind)
         known = self._desk.replay.known(name)
-        cursor = wanted.cursor(self._settings.topics.requests, self._topic_id, self._told(name))
-        source = Source(self._settings.topics.requests, sha256(b"".join(wanted.lines)).hexdigest())
+        told = wanted.cursor(topic.topic, topic.id, self._told(topic, name))
+        cursor = self._asked().cursor(topic, told, known.asked)
+        source = Source(topic.topic, sha256(b"".join(wanted.lines)).hexdigest())
         # A request says nothing of how fresh the register's lists are.
         effective_at = base.effective_at if base.seq else now
         return Made(base, wanted.delta(base, known.ends), effective_at, source, known, cursor)
 
     def _commit(
-        self, consumed: Mapping[int, int], made: Sequence[Made] = (), refused: Sequence[Request] = ()
+        self,
+        consumed: Mapping[str, Mapping[int, int]],
+        made: Sequence[Made] = (),
+        refused: Sequence[Request] = (),
     ) -> None:
         """Deltas of one name with the offsets, the refused requests, and the note of who this is."""
-        requests = self._asked()
+        asked = self._asked()
         self._beat += 1
         note = Note(self._identity, self._beat, frozenset(self._own))
-        self._desk.publish(made, requests.beside(note, consumed, self._settings.topics.refused, refused))
-        requests.consumed(consumed)
+        self._desk.publish(made, asked.beside(note, consumed, refused))
+        asked.consumed(consumed)
         self._committed_at = time.monotonic()
 
     def _end(self, now: datetime) -> None:
@@ -348,12 +346,6 @@ class Publisher:
         source = Source("ends", sha256(register.chain.encode()).hexdigest())
         return Made(register, ended(known.ends, now), register.effective_at, source, known)
 
-    def _look(self) -> None:
-        """Partitions may have been added to the topic: they are read from their beginning. Raises Unavailable."""
-        self._looked_at = time.monotonic()
-        if self._asked().partitions() != self._asked().assigned:
-            raise Unavailable("the requests topic has other partitions than before: beginning anew")
-
     def _who_is_it(self, error: TakenOver, stopping: threading.Event) -> None:
         """Fenced: by a successor, who then says so in the note; or it was a transaction that took too long, or an
         import that took this publisher for dead. Raises Refused, naming the successor.
@@ -380,12 +372,12 @@ class Publisher:
         self._identity = ""
         self._commit({})
 
-    def _asked(self) -> Requests:
-        if self._requests is None:
-            self._requests = wiring.requests(self._settings, self._log)
-        return self._requests
+    def _asked(self) -> Asked:
+        if self._topics is None:
+            self._topics = Asked(self._settings, self._log)
+        return self._topics
 
     def _let_go(self) -> None:
-        if self._requests is not None:
-            let_go(self._requests.close)
-            self._requests = None
+        if self._topics is not None:
+            let_go(self._topics.close)
+            self._topics = None

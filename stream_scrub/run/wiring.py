@@ -176,8 +176,8 @@ def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) ->
     return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
 
 
-def requests(settings: Settings, log: FilteringBoundLogger) -> Requests:
-    """The requests topic, and who publishes by it."""
+def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = False) -> Requests:
+    """The requests topic, and who publishes by it; or the topic of what lifts."""
     kafka, logs = settings.kafka, client_log(settings, log, "requests")
     made = options.requests_options(
         kafka.bootstrap_servers,
@@ -187,7 +187,8 @@ def requests(settings: Settings, log: FilteringBoundLogger) -> Requests:
         logs=logs,
     )
     admin = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs)
-    return Requests(made, admin, settings.topics.requests)
+    topic = settings.topics.lifts if lifts else settings.topics.requests
+    return Requests(made, admin, topic, lifts=lifts)
 
 
 def replayed(

@@ -29,8 +29,12 @@ def replayed(publisher):
 
 
 def lag(stage, publisher) -> int:
+    return sum(_lag(publisher, lifts=lifts) for lifts in (False, True))
+
+
+def _lag(publisher, *, lifts: bool) -> int:
     settings = load(environ=publisher.env)
-    requests = wiring.requests(settings, logs.configure("error", "json"))
+    requests = wiring.requests(settings, logs.configure("error", "json"), lifts=lifts)
     try:
         return requests.lag()
     finally:

@@ -22,7 +22,16 @@ from tests.support.outcome import count, ends
 from tests.support.prospects import french_mobiles, produce, prospect, spell
 from tests.support.publisher import PublisherProcess
 from tests.support.stage import Stage
-from tests.support.users import AUTOSCALER, DIALLER, IMPORTER, PRODUCER, PUBLISHER, WORKER, kafka_users
+from tests.support.users import (
+    AUTOSCALER,
+    DIALLER,
+    IMPORTER,
+    LIFTER,
+    PRODUCER,
+    PUBLISHER,
+    WORKER,
+    kafka_users,
+)
 from tests.support.worker import WorkerProcess, run, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -31,13 +40,14 @@ OPPOSED, *FREE = french_mobiles(40, seed=30)
 USERS = kafka_users()
 TOPICS = {
     "prospects", "prospects.allowed", "prospects.blocked", "prospects.recalled",
-    "opposition.log", "opposition.requests", "opposition.refused",
+    "opposition.log", "opposition.requests", "opposition.lifts", "opposition.refused",
 }  # fmt: skip
 READS = {
     WORKER: {"prospects", "opposition.log"},
-    PUBLISHER: {"opposition.log", "opposition.requests"},
+    PUBLISHER: {"opposition.log", "opposition.requests", "opposition.lifts"},
     IMPORTER: {"opposition.log"},
     DIALLER: {"prospects.allowed"},
+    LIFTER: set(),
     PRODUCER: set(),
     AUTOSCALER: set(),
 }
@@ -46,6 +56,7 @@ WRITES = {
     PUBLISHER: {"opposition.log", "opposition.refused"},
     IMPORTER: {"opposition.log"},
     DIALLER: {"opposition.requests"},
+    LIFTER: {"opposition.lifts"},
     PRODUCER: {"prospects"},
     AUTOSCALER: set(),
 }
@@ -338,6 +349,7 @@ MISSING = [
     (PUBLISHER, "topic", "opposition.log", "Read"),
     (PUBLISHER, "topic", "opposition.log", "Write"),
     (PUBLISHER, "topic", "opposition.requests", "Read"),
+    (PUBLISHER, "topic", "opposition.lifts", "Read"),
     (PUBLISHER, "topic", "opposition.refused", "Write"),
     (PUBLISHER, "group", "stream-scrub", "Read"),
     (PUBLISHER, "group", "stream-scrub-publisher", "Read"),

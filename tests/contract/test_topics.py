@@ -16,7 +16,7 @@ from tests.conftest import started
 from tests.kafka.broker import Kafka
 from tests.support.worker import environment, run, wait_until
 
-ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
 PASSWORDS = {"admin": "a-word", "worker": "w-word"}
 JAAS = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 

@@ -91,7 +91,7 @@ class Story:
         roles = ("allowed", "blocked", "recalled")
         self.topics = {"prospects": f"prospects-{unique}", "log": f"opposition.log-{unique}"}
         self.topics |= {role: f"prospects.{role}-{unique}" for role in roles} | {
-            role: f"opposition.{role}-{unique}" for role in ("requests", "refused")
+            role: f"opposition.{role}-{unique}" for role in ("requests", "lifts", "refused")
         }
         self.group = f"stream-scrub-{unique}"
         self.env = environment(bootstrap, self.topics, worker__group_id=self.group)

@@ -58,7 +58,7 @@ def table(stage: Stage, who: str) -> list[AclBinding]:
     """The rows of one of the table's users, for a stage's topics and group."""
     roles = {"prospects": "prospects", "opposition.log": "log"}
     roles |= {f"prospects.{role}": role for role in ("allowed", "blocked", "recalled")}
-    roles |= {f"opposition.{role}": role for role in ("requests", "refused")}
+    roles |= {f"opposition.{role}": role for role in ("requests", "lifts", "refused")}
     group = stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]
     rights = []
     for user, kind, name, operations in rows(section(OPERATOR, "Rights")):

@@ -66,6 +66,8 @@ class Model:
         wrong |= said.get("until", "2027-01-01") not in UNTIL
         wrong |= said.get("after_opt_out", False) not in (True, False)
         wrong |= said["request"] == "correction" and "reason" not in said
+        out = said.get("after_opt_out") is True or said.get("remove_from") == "internal"
+        wrong |= out and not request.may_lift
         if wrong or bad:
             self.refused.append(request)
         if wrong:

@@ -16,6 +16,7 @@ ROLES = {  # of the operator's page, by user
     "stream-scrub-publisher": "publish",
     "stream-scrub-importer": "import",
     "stream-scrub-dialler": "dialler",
+    "stream-scrub-lifter": "lifter",
     "stream-scrub-producer": "producer",
     "stream-scrub-autoscaler": "autoscaler",
 }
@@ -104,6 +105,16 @@ def test_only_publishers_write_to_the_log(production):
         if (("topic", DEFAULTS.topics.log, "literal", "Write") in rights_of(each))
     }
     assert writers == {"stream-scrub-publisher", "stream-scrub-importer"}
+
+
+def test_only_the_lifter_writes_what_lifts(production):
+    """Every dialler could have everybody called again who ever opposed."""
+    writers = {
+        each["metadata"]["name"]
+        for each in production.of("KafkaUser")
+        if (("topic", DEFAULTS.topics.lifts, "literal", "Write") in rights_of(each))
+    }
+    assert writers == {"stream-scrub-lifter"}
 
 
 def test_the_prefixes_are_those_of_the_transactional_ids(production):

@@ -50,7 +50,7 @@ class Cluster:
         self.folder = folder
         self.bootstrap = bootstrap
         unique = uuid.uuid4().hex[:8]
-        roles = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
+        roles = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
         self.topics = {role: f"{role}-{unique}" for role in roles}
         self.group = f"stream-scrub-{unique}"
         self.processes: list[subprocess.Popen[bytes]] = []

@@ -59,7 +59,12 @@ def test_any_members_come_to_an_order_or_a_refusal(kind, members):
     order = read(value, TERMS)
     assert isinstance(order, Order | Refusal)
     wanted, turned = take(
-        [Request(0, 7, 0, None, value)], TERMS, lambda _: None, Oppositions(), lambda *_: False, Scopes()
+        [Request(0, 7, 0, None, value, may_lift=True)],
+        TERMS,
+        lambda _: None,
+        Oppositions(),
+        lambda *_: False,
+        Scopes(),
     )
     assert bool(wanted) == isinstance(order, Order) and len(turned) == (not wanted or order.refused > 0)
     assert all(asked.upto == {0: 8} and len(asked.lines) == 1 for asked in wanted.values())
@@ -144,13 +149,14 @@ class Office:
     st.lists(st.tuples(st.integers(0, 1), requests()), max_size=25),
     st.lists(st.tuples(st.integers(1, 8), st.sampled_from([0, 1, 2, 9, 9, 9])), min_size=1, max_size=12),
     st.booleans(),
+    st.booleans(),
 )
-def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets):
+def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets, may_lift):
     """An opt-out would be lost with the process that was killed over it, or a consent come back with the next one."""
     counts: Counter[int] = Counter()
     topic = []
     for partition, value in placed:
-        topic.append(Request(partition, counts[partition], len(topic), b"", value))
+        topic.append(Request(partition, counts[partition], len(topic), b"", value, may_lift=may_lift))
         counts[partition] += 1
     office, model = Office(), Model()
     rounds = iter([*rounds, *[(8, 9)] * 40])

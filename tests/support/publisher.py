@@ -50,8 +50,9 @@ def drop(folder: Path, where: str, name: str, numbers) -> None:
 class Asking(threading.Thread):
     """Sends random requests and files until it is stopped, and keeps by plain dicts what they come to.
 
-    Requests are keyed by their number, so their order about it is the topic's. Files are about numbers of their own, so
-    that it does not matter when they are read.
+    Requests are keyed by their number, so their order about it is the topic's. Odd numbers are asked about over the
+    topic of lifts, even ones over the other, where nothing lifts. Files are about numbers of their own, so that it does
+    not matter when they are read.
     """
 
     def __init__(self, stage: Stage, folder: Path, per_s: float, seed: int) -> None:
@@ -73,7 +74,8 @@ class Asking(threading.Thread):
         while not self._stopping.is_set():
             for _ in range(max(1, round(self._per_s / 50))):
                 key, value = self._request()
-                producer.produce(self._stage.topics["requests"], value, key)
+                role = "lifts" if int(key) % 2 else "requests"
+                producer.produce(self._stage.topics[role], value, key)
                 self.sent += 1
             producer.poll(0)
             if time.monotonic() > next_file:
@@ -93,7 +95,7 @@ class Asking(threading.Thread):
             ["opt-out"] * 3 + ["consent"] * 3 + ["withdrawal", "correction", "ended", "nonsense"]
         )
         said = {"id": f"r{self.sent}", "request": kind, "number": f"+{number}"}
-        name = said["id"]
+        name, may_lift = said["id"], number % 2 == 1
         at = self._rng.choice(["", "", "", "@acme"])
         if at:
             said["scope"] = "acme"
@@ -104,13 +106,20 @@ class Asking(threading.Thread):
                 self._say(name, f"internal{at}", number, holds=True)
                 self._say(name, f"consent{at}", number, holds=False)
             case "consent":
-                self._say(name, f"consent{at}", number, holds=True)
-                if self._rng.random() < 0.5:
-                    said["after_opt_out"] = True
-                    self._say(name, f"internal{at}", number, holds=False)
+                lifts = self._rng.random() < 0.5
+                said["after_opt_out"] = lifts
+                if lifts and not may_lift:
+                    self.refused.append(name)
+                else:
+                    self._say(name, f"consent{at}", number, holds=True)
+                    if lifts:
+                        self._say(name, f"internal{at}", number, holds=False)
             case "correction":
                 said |= {"remove_from": "internal", "reason": "wrong number typed"}
-                self._say(name, f"internal{at}", number, holds=False)
+                if may_lift:
+                    self._say(name, f"internal{at}", number, holds=False)
+                else:
+                    self.refused.append(name)
             case "ended":  # of a number of its own: taken and ended, or refused since it had ended by then
                 soon = time.gmtime(time.time() + 2)
                 said |= {"request": "consent", "number": f"+{33_613_000_000 + self.sent}"}

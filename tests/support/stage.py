@@ -12,7 +12,7 @@ from tests.support.worker import WorkerProcess, environment, run, run_json
 # Today's French rule asks for consent, so every French number that may be called is in this register.
 CONSENT = "consent"
 INTERNAL = "internal"
-ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
 
 
 class Stage:

@@ -42,6 +42,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "recalled": "prospects.recalled",
             "log": "opposition.log",
             "requests": "opposition.requests",
+            "lifts": "opposition.lifts",
             "refused": "opposition.refused",
         },
         "worker": {

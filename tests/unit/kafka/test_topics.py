@@ -10,7 +10,10 @@ from stream_scrub.errors import Refused
 from stream_scrub.kafka.topics import STAMP_ROOM, Described, Topics, doubts, plan, record_limit
 from stream_scrub.model import Deadline
 
-NAMES = {role: role for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "refused")}
+NAMES = {
+    role: role
+    for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
+}
 LOG = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
@@ -28,6 +31,7 @@ def found(**changed: Described | None) -> dict[str, Described]:
         "recalled": Described(3, {}),
         "log": Described(1, LOG),
         "requests": Described(2, {}),
+        "lifts": Described(2, {}),
         "refused": Described(2, {"max.message.bytes": str(1_048_588 + STAMP_ROOM)}),
     } | changed
     return {name: topic for name, topic in topics.items() if topic is not None}
@@ -65,6 +69,7 @@ def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
         "recalled": 12,
         "log": 1,
         "requests": 12,
+        "lifts": 12,
         "refused": 12,
     }
 

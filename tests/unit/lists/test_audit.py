@@ -518,6 +518,15 @@ def test_a_seal_that_goes_back_to_requests_that_were_told_is_found():
 
     on = [*cursors, cursors[-1], cursors[-1]]
     assert asked(*on) == []
+    lifted = [
+        msgspec.structs.replace(each, lifts=wire.Cursor("lifts", "y", {0: at})) for at, each in enumerate(on)
+    ]
+    assert asked(on[0], *lifted[1:]) == []
+    back = (on[1], msgspec.structs.replace(on[1], lifts=wire.Cursor("lifts", "y", {})))
+    for wrong in back:
+        told = msgspec.structs.replace(on[0], lifts=wire.Cursor("lifts", "y", {0: 1}))
+        (problem,) = asked(told, wrong, *lifted[2:])
+        assert problem.offset == RECORDS[places[1]].offset and "goes back" in problem.what
     for wrong in (wire.Cursor("requests", "x", {0: 6}), msgspec.UNSET):
         (problem,) = asked(on[0], wrong, *on[2:])
         assert problem.offset == RECORDS[places[1]].offset and "goes back" in problem.what

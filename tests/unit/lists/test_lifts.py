@@ -20,13 +20,13 @@ NUMBER = 33612345678
 T = int(datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp() * 1000)
 
 
-def asked(request, partition=0, offset=0, ms=T, **members):
+def asked(request, partition=0, offset=0, ms=T, *, may_lift=True, **members):
     said = {"request": request, "number": f"+{NUMBER}", **members}
     if request == "consent":
         said.setdefault("after_opt_out", True)
     if request == "correction":
-        said |= {"remove_from": "internal", "reason": "typed wrong"}
-    return Request(partition, offset, ms, b"", json.dumps(said).encode())
+        said = {"remove_from": "internal", "reason": "typed wrong", **said}
+    return Request(partition, offset, ms, b"", json.dumps(said).encode(), may_lift=may_lift)
 
 
 def moment(ms):
@@ -143,7 +143,7 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
     } and whole.floor_ms == 0
     assert {number for _, number in part._of} < {number for _, number in whole._of}
     assert part.floor_ms >= records[5].timestamp_ms
-    assert whole._of["internal", 33612345612] == (T + 2, 1)
+    assert whole._of["internal", 33612345612] == (T + 2, (False, 1))
 
 
 def test_an_opposition_whose_scope_is_one_too_many_is_one_to_everybody():
@@ -171,3 +171,45 @@ def test_what_a_scope_too_many_would_lift_is_not_lifted():
     assert desk.held == before and desk.turned[2:] == [(Refusal.TOO_MANY_SCOPES, 1)] * 2
     desk.take(asked("consent", 0, 7, T + 9, scope="a"))
     assert desk.held["internal@a"] == set() and desk.held["consent@a"] == {NUMBER}
+
+
+LIFTS = {
+    "a correction": asked("correction", 0, 1, T + 9, may_lift=False),
+    "a consent after an opt-out": asked("consent", 0, 1, T + 9, may_lift=False),
+    "to one caller": asked("consent", 0, 1, T + 9, may_lift=False, scope="a"),
+}
+
+
+@pytest.mark.parametrize("lift", LIFTS.values(), ids=LIFTS)
+def test_who_may_only_ask_takes_nobody_out_of_a_register_of_opposition(lift):
+    """Whoever may write an opt-out, every dialler, could have everybody called again who ever opposed."""
+    desk = Desk().take(asked("opt-out", 0, 0, T, may_lift=False), asked("opt-out", 0, 0, T, scope="a"))
+    before = {name: set(numbers) for name, numbers in desk.held.items()}
+
+    desk.take(lift)
+
+    assert desk.held == before and desk.turned == [(Refusal.MAY_NOT_LIFT, 0)]
+    desk.take(lift._replace(may_lift=True))
+    assert desk.held != before and len(desk.turned) == 1
+
+
+def test_who_may_only_ask_may_still_protect_and_say_who_consents():
+    """A form or a support desk would be turned away with what lifts no opposition."""
+    plain = {"after_opt_out": False, "may_lift": False}
+    desk = Desk().take(asked("consent", 0, 0, **plain), asked("withdrawal", 0, 1, may_lift=False))
+    assert desk.held == {"consent": set(), "internal": {NUMBER}}
+    desk.take(
+        asked("consent", 0, 2, **plain), asked("correction", 0, 3, may_lift=False, remove_from="consent")
+    )
+    assert desk.held == {"consent": set(), "internal": {NUMBER}} and desk.turned == []
+
+
+def test_what_lifts_has_no_order_with_what_is_asked_but_by_its_moment():
+    """The same partition number of another topic would be taken for an order, and a lift undo the opt-out after it."""
+    late = asked("correction", 0, 9, T)
+    desk = Desk().take(asked("opt-out", 0, 3, T, may_lift=False)).take(late)
+    assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    desk.take(asked("correction", 0, 10, T + 1))
+    assert desk.held["internal"] == set()
+    desk.take(asked("opt-out", 0, 4, T, may_lift=False)).take(late)
+    assert desk.held["internal"] == {NUMBER} and desk.turned[1:] == [(Refusal.SUPERSEDED, 0)]

@@ -155,7 +155,7 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "bind"}
 # Where the values under the keys of NAMES come from: all of them are settings, or what a client says of its brokers.
 NAMED = {
     "worker": {"identity", "name", "names[0]"},
-    "topic": {"settings.topics.prospects", "self._settings.topics.requests"},
+    "topic": {"settings.topics.prospects", "self._settings.topics.requests", "each.topic"},
     "broker": {"broker", "of_broker['broker']"},
     "client": {"client"},
     "group": {"settings.worker.group_id"},

@@ -52,7 +52,7 @@ def test_a_metric_is_named_by_the_conventions(metric):
 def test_labels_are_few_and_known():
     """A label with a number, a key or an id would leak it, and fill Prometheus' memory."""
     closed = {"verdict", "reason", "cause", "event", "outcome"}
-    bounded = {"partition", "register", "version", "python", "librdkafka", "extension"}
+    bounded = {"partition", "topic", "register", "version", "python", "librdkafka", "extension"}
     for metric in CATALOGUE:
         assert set(metric.labels) <= closed | bounded, metric.name
         assert bool(metric.values) == bool(closed & set(metric.labels)), metric.name
@@ -181,7 +181,7 @@ def test_a_publisher_shows_its_own_figures_without_the_label_of_a_worker():
     counters.worked_on(1, 2)
     counters.ended += 7
     counters.missed += 4
-    counters.lags = {0: 9}
+    counters.lags = {("requests", 0): 9, ("lifts", 0): 2}
     counters.gave_up(Unavailable("x"))
 
     page = scraped(Side.PUBLISHER, vitals)
@@ -195,7 +195,7 @@ def test_a_publisher_shows_its_own_figures_without_the_label_of_a_worker():
     assert page.value("stream_scrub_files_total", outcome="refused") == 2
     assert page.value("stream_scrub_numbers_ended_total") == 7
     assert page.value("stream_scrub_requests_missed_total") == 4
-    assert page.value("stream_scrub_requests_lag_records", partition="0") == 9
+    assert page.value("stream_scrub_requests_lag_records", topic="requests", partition="0") == 9
     assert page.value("stream_scrub_publisher_failures_total", cause="unavailable") == 1
     assert page.value("stream_scrub_owner") == 1
     assert page.value("stream_scrub_register_numbers", register="internal") == 2
