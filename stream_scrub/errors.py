@@ -4,6 +4,9 @@ No error text holds a phone number: it names a topic, partition and offset, or a
 """
 
 import collections.abc
+import re
+
+_PLACE = re.compile(r"log offset (\d{1,19}):")
 
 
 class ScrubError(Exception):
@@ -52,11 +55,14 @@ class TooLarge(Unwritable):
 
 
 class StaleIndex(ScrubError):
-    """No verdict would be safe: hold. `cause` is a short word for metrics, the text a sentence for people."""
+    """No verdict would be safe: hold. `cause` is a short word for metrics, the text a sentence for people, `offset` the
+    log's where it is about one.
+    """
 
-    def __init__(self, cause: str, text: str) -> None:
+    def __init__(self, cause: str, text: str, offset: int | None = None) -> None:
         super().__init__(text)
         self.cause = cause
+        self.offset = offset
 
 
 class Refused(ScrubError):
@@ -69,3 +75,9 @@ class TooMany(ScrubError):
 
 class Corrupt(ScrubError):
     """The log, a snapshot or an invariant is broken: stop serving. Exit 3. Names the offset."""
+
+    @property
+    def offset(self) -> int | None:
+        """Of the log, where the text begins with one; apart from it, since a log line shows no long digits of a text."""
+        found = _PLACE.match(str(self))
+        return None if found is None else int(found[1])

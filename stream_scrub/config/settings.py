@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from stream_scrub.redaction import names_a_number
+
 _SERVER = re.compile(r"(?:\w+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\],/]+)(?::(\d{1,5}))?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
@@ -43,6 +45,8 @@ def _registers(values: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError('should name "internal" and "consent", and every register once')
     if not all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) and name != "rules" for name in values):
         raise ValueError("should name registers without scopes: small letters, digits and hyphens")
+    if any(map(names_a_number, values)):
+        raise ValueError("should hold no name that looks like a phone number: names are shown everywhere")
     return values
 
 
@@ -50,6 +54,8 @@ def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
     pair = re.compile(r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?=\d{1,6}(\.\d{1,6})?")
     if not all(pair.fullmatch(value) for value in values):
         raise ValueError('should hold a register and its share each, as in "bloctel=0.25"')
+    if any(names_a_number(value.partition("=")[0]) for value in values):
+        raise ValueError("should hold no name that looks like a phone number: names are shown everywhere")
     return values
 
 

@@ -153,6 +153,7 @@ class Follower:
             raise StaleIndex(
                 "log-unsealed",
                 f"log offset {self._unsealed}: parts of a delta without its seal; {SET_ASIDE_BY}",
+                self._unsealed,
             )
         index = self.index
         if not index.registers:  # there may be rules already

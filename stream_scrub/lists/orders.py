@@ -21,6 +21,7 @@ from stream_scrub.lists.lifts import Oppositions, takes_out
 from stream_scrub.lists.requests import Order, Refusal, Terms, read
 from stream_scrub.lists.wire import Cursor, request_line
 from stream_scrub.model import RegisterKind, Request
+from stream_scrub.redaction import names_a_number
 
 _GONE = -1
 
@@ -50,7 +51,7 @@ class Scopes:
         scope = register.partition("@")[2]
         if not scope or scope in self.known:
             return True
-        if len(self.known) >= self.most or len(scope) > _SCOPE_CHARS_MAX:
+        if len(self.known) >= self.most or len(scope) > _SCOPE_CHARS_MAX or names_a_number(scope):
             self.refused += 1
             return False
         self.known.add(scope)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any
 
+from stream_scrub.redaction import names_a_number
 from stream_scrub.rules.country import Rule
 from stream_scrub.rules.sheet import Sheet, nearest
 
@@ -161,6 +162,8 @@ def _of_registers(
 
 
 def _register_problem(name: str) -> str | None:
+    if names_a_number(name):
+        return "a register's name looks like a phone number: choose another, since names are shown everywhere"
     if _REGISTER.fullmatch(name):
         return None
     if "@" in name:

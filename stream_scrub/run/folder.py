@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from stream_scrub.errors import Refused
 from stream_scrub.lists.listed import Change
 from stream_scrub.lists.wire import RULES
+from stream_scrub.redaction import names_a_number
 from stream_scrub.run import inside
 
 _REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
@@ -202,7 +203,7 @@ def _dropped(root: int, path: Path) -> list[Dropped]:
 
 
 def _is_register(name: str) -> bool:
-    return _REGISTER.fullmatch(name) is not None and name != RULES
+    return _REGISTER.fullmatch(name) is not None and name != RULES and not names_a_number(name)
 
 
 def _files(root: int, *ways: str) -> Iterator[tuple[str, int]]:

@@ -31,6 +31,7 @@ from stream_scrub.lists.room import Room
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import REGIONS
+from stream_scrub.redaction import names_a_number
 from stream_scrub.run import archiving, mending, ownership, preflight, wiring
 from stream_scrub.run.folder import speakable
 from stream_scrub.run.foresee import SAMPLE, Foreseen, foresee
@@ -240,6 +241,12 @@ def read(order: Order, now: datetime, stage: Callable[[str, int, int], None]) ->
         raise ConfigError(
             [
                 f"--register: {order.register!r} is no register's name: small letters, digits and hyphens, as in us-dnc or internal@acme"
+            ]
+        )
+    if names_a_number(order.register):
+        raise ConfigError(
+            [
+                "--register: the name looks like a phone number: choose another, since names are shown everywhere"
             ]
         )
     if order.region not in REGIONS:

@@ -181,18 +181,21 @@ class Inbox:
             self._log.error(
                 "a file was worked on and could not be moved", register=dropped.register, why=error.strerror
             )
-        brief = {key: report[key] for key in ("why", "position", "count") if key in report}
+        brief = {key: report[key] for key in ("position", "count") if key in report}
         brief |= {
             new: report[old] for old, new in (("added", "adds"), ("removed", "removes")) if old in report
         }
         level = self._log.info if where == DONE else self._log.warning
-        level(f"file {told['outcome']}", register=dropped.register, **brief)
+        level(
+            f"file {told['outcome']}", register=dropped.register, **brief
+        )  # its name and why: in the report
 
     def _tell_ignored(self) -> None:
-        for name in self._folder.ignored():
-            self._tell(f"no register is called {name!r}: nothing in that sub-folder is read")
-        for name in self._folder.links():
-            self._tell(f"{name} is a link: nothing behind it is read")
+        """How many, and not what they are called: others chose that."""
+        if ignored := len(self._folder.ignored()):
+            self._tell(f"sub-folders without a register's name, in which nothing is read: {ignored}")
+        if links := len(self._folder.links()):
+            self._tell(f"links with a register's name, behind which nothing is read: {links}")
 
     def _tell(self, text: str) -> None:
         if text not in self._told:

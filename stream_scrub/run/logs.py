@@ -5,7 +5,6 @@ lets through. It rather masks a count in a sentence than shows a number, so coun
 """
 
 import logging
-import re
 import sys
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -20,17 +19,17 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from stream_scrub.errors import ScrubError
+from stream_scrub.redaction import MASK, masked
 from stream_scrub.run.terminal import Patient, one_line
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
 
-MASK = "[number]"
 # Keys whose numbers are never a phone number, however many digits they have. A new one is added here.
 COUNTS = frozenset(
     """
     aborts adds allowed away_s batches blocked code count ended failures files files_refused held_s index lag
-    partitions per_s port position prospects record_limit refused registers removes requests stall_ms
+    offset partitions per_s port position prospects record_limit refused registers removes requests stall_ms
     took_ms tries waited_ms waited_s
     """.split()  # noqa: SIM905 - a word a line would say no more
 )
@@ -38,27 +37,7 @@ COUNTS = frozenset(
 # Keys whose text comes from the settings, never from a record: a host named ip-10-123-145-67 keeps its name.
 NAMES = frozenset({"worker", "topic", "broker", "client", "group", "listen"})
 
-# What may stand between the digits of one number: spaces, dots, hyphens and brackets of every script, and invisible
-# marks. Not ":" and ",": times, ports and lists of counts have those.
-_BETWEEN = (
-    r"[\s.()\[\]/_+\-\u00ad\u00b7\u200b-\u200f\u2010-\u2015\u202a-\u202f\u2060\u2212\ufeff\uff0b\uff0d]{0,3}"
-)
-_LOOKS = re.compile(
-    rf"""
-    (?P<keep>
-        (?<![0-9A-Za-z])(?:[0-9a-f]{{64}}|[0-9a-f]{{40}}|[0-9a-f]{{32}})(?![0-9A-Za-z])                    # digests
-      | (?<![0-9A-Za-z])[0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}(?![0-9A-Za-z])
-      | (?<![\d+.\-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])                                # dates
-        (?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{{1,9}})?)?(?:Z|[+-]\d\d:?\d\d)?)?(?![\d]|[.\-]\d)
-      | (?<![\d:])\d\d:\d\d:\d\d[.,]\d{{1,9}}(?!\d)                                                         # times
-      | (?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){{3}}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d):\d{{1,5}}(?!\d)
-      | (?<![A-Za-z])(?:offset|position)[ =:]{{1,2}}\d{{1,19}}(?!{_BETWEEN}\d)
-    )
-  | (?P<number>[+\uff0b(]*\d(?:{_BETWEEN}\d){{6,}})
-    """,
-    re.VERBOSE,
-)
-_INT_MIN = 10**8  # the least integer of 9 digits: shorter ones are counts, and no country's E.164 numbers
+_INT_MIN = 10**6  # the least integer of seven digits, as short as a number may be
 _DEPTH_MAX = 6
 _TEXT_MAX = 4000
 
@@ -103,7 +82,7 @@ def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> Event
 
 def mask(text: str) -> str:
     """The text with its numbers masked, on one line, without what would upset a terminal."""
-    return one_line(_LOOKS.sub(lambda match: match["keep"] or MASK, text[:_TEXT_MAX]))
+    return one_line(masked(text[:_TEXT_MAX]))
 
 
 def _plain(value: object, *, known: bool, depth: int = 0) -> Any:

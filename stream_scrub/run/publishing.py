@@ -80,7 +80,7 @@ def run(settings: Settings) -> int:
         with http.serving(settings.http, Side.PUBLISHER, lambda: [vitals()], log):
             publisher.run(stopping)
     except Corrupt as error:
-        log.error("stopped on a corrupt log", why=str(error))
+        log.error("stopped on a corrupt log", why=str(error), offset=error.offset)
         return 3
     except ScrubError as error:
         log.error("cannot publish", why=str(error))

@@ -108,7 +108,7 @@ def work(
         finally:
             follower.stop()
     except Corrupt as error:
-        log.error("stopped on a corrupt log", why=str(error))
+        log.error("stopped on a corrupt log", why=str(error), offset=error.offset)
         return 3
     except ScrubError as error:
         log.error("cannot work", why=str(error))

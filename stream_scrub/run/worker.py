@@ -368,10 +368,12 @@ class Worker:
 
     def _hold(self, stale: StaleIndex) -> None:
         if self._counters.hold(stale.cause, str(stale)):
-            level = self._log.error if self._follower.corrupt is not None else self._log.warning
+            corrupt = self._follower.corrupt
+            level = self._log.error if corrupt is not None else self._log.warning
             if stale.cause == "log-behind" and self._follower.lag_s is None:
                 level = self._log.info  # every start begins so
-            level("holding: nothing is emitted", cause=stale.cause, why=str(stale))
+            at = corrupt.offset if corrupt is not None else stale.offset
+            level("holding: nothing is emitted", cause=stale.cause, why=str(stale), offset=at)
 
     def _resumed(self) -> None:
         if self._counters.holding:

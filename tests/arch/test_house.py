@@ -24,6 +24,7 @@ RANKS = {
     "model": 1,
     "byname": 1,
     "errors": 1,
+    "redaction": 1,
     "config": 2,
     "index": 2,
     "numbering": 2,

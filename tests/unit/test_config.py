@@ -132,6 +132,8 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("lists.registers", ["internal", "consent", "consent"]),
         ("lists.registers", ["internal", "consent", "internal@acme"]),
         ("lists.registers", ["internal", "consent", "rules"]),
+        ("lists.registers", ["internal", "consent", "of-33612345678"]),
+        ("lists.max_change_of", ["internal@0612345678=0.5"]),
         ("lists.ends", "some"),
         ("lists.batch_ms", 0),
         ("lists.max_bad", float("nan")),

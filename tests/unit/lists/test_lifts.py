@@ -213,3 +213,13 @@ def test_what_lifts_has_no_order_with_what_is_asked_but_by_its_moment():
     assert desk.held["internal"] == set()
     desk.take(asked("opt-out", 0, 4, T, may_lift=False)).take(late)
     assert desk.held["internal"] == {NUMBER} and desk.turned[1:] == [(Refusal.SUPERSEDED, 0)]
+
+
+@pytest.mark.parametrize("scope", ["0612345678", "acme-06.12.34.56.78", "33-612-345-678"])
+def test_a_scope_that_looks_like_a_number_is_no_scope(scope):
+    """A prospect's number would be a register's name, and stand on every page, stamp and panel; or its opt-out be lost."""
+    desk = Desk().take(asked("opt-out", 0, 0, scope=scope), asked("consent", 0, 1, T + 9, scope=scope))
+
+    assert desk.held == {"internal": {NUMBER}}
+    assert desk.turned == [(Refusal.TOO_MANY_SCOPES, 1), (Refusal.TOO_MANY_SCOPES, 0)]
+    assert list(Desk().take(asked("opt-out", scope="acme-2026-11-24")).held) == ["internal@acme-2026-11-24"]

@@ -39,6 +39,7 @@ ONE_PROBLEM = [
     (GOOD.replace('"list"', '"list@acme"'), 7, "has a scope"),
     (GOOD.replace('"list"', '"List"'), 7, "is no register name"),
     (GOOD.replace('"list"', '"-list"'), 7, "is no register name"),
+    (GOOD.replace('"list"', '"of-33612345678"'), 7, "looks like a phone number"),
     (GOOD.replace("from = 2020-01-01\n", ""), 4, "`from` is missing"),
     (GOOD.replace("2020-01-01", '"2020-01-01"'), 5, "`from` must be a day without quotes or hours"),
     (GOOD.replace("2020-01-01", "2020-01-01T00:00:00Z"), 5, "`from` must be a day without quotes or hours"),

@@ -310,6 +310,24 @@ def test_a_link_in_the_place_of_a_file_is_refused_without_its_digest(world, tmp_
     assert "bloctel" not in world.desk.replay.index.registers
 
 
+@pytest.mark.parametrize("name", ["liste_0612345678.csv", "Jane Doe 06:12:34:56:78 [red]\x1b[2J.csv"])
+def test_what_others_named_is_in_no_log_line(world, name):
+    """A customer's number in a file's name would be kept for months where half the company reads."""
+    put(world, f"tps/{name}", "no number\n")
+    put(world, f"tps/adds/{name}", "+33612345679\n")
+    put(world, "0612345678/a.txt", "+33612345679\n")
+    put(world, f"{name}/a.txt", "+33612345679\n")
+    (world.root / "33612345678").symlink_to(world.root / "tps")
+    inbox = opened(world)
+    with capture_logs() as told:
+        assert worked(inbox) == {"files_refused": 1} and worked(inbox) == {"files": 1}
+        for _ in range(3):
+            inbox.step()
+    said = str(told)
+    assert "sub-folders without a register's name, in which nothing is read: 2" in said
+    assert "Jane" not in said and "12345678" not in said and "12:34" not in said and len(told) > 2
+
+
 def test_a_linked_register_is_told_and_not_read(world):
     """An operator would wait for ever for what lies behind a link, or another register get it."""
     put(world, "tps/a.txt", "+33612345679\n")
@@ -317,6 +335,9 @@ def test_a_linked_register_is_told_and_not_read(world):
     inbox = opened(world)
     with capture_logs() as told:
         assert worked(inbox) == {"files": 1}
-    assert any("bloctel is a link" in str(each.get("trouble")) for each in told)
+    assert any(
+        each.get("trouble") == "links with a register's name, behind which nothing is read: 1"
+        for each in told
+    )
     assert held(world, "tps") == {33612345679}
     assert list(world.desk.replay.index.registers) == ["tps"]

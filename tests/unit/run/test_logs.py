@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from stream_scrub.errors import Corrupt
 from stream_scrub.model import Reason
-from stream_scrub.run.logs import MASK, configure, redact
+from stream_scrub.redaction import MASK
+from stream_scrub.run.logs import configure, redact
 
 
 @pytest.fixture
@@ -106,14 +107,14 @@ def test_errors_are_one_line_with_type_place_and_cause_and_without_foreign_text(
         try:
             int(phone)
         except ValueError as error:
-            raise Corrupt("opposition.log [0] at offset 1234567890: chain broken") from error
+            raise Corrupt("opposition.log [0] at offset 123456: chain broken") from error
     except Corrupt:
         logger.exception("stopped")
 
     (line,) = lines(out)
     assert line["level"] == "error" and len(out.getvalue().splitlines()) == 1
     assert line["error"].startswith(
-        "Corrupt: opposition.log [0] at offset 1234567890: chain broken at run/test_logs.py:"
+        "Corrupt: opposition.log [0] at offset 123456: chain broken at run/test_logs.py:"
     )
     assert ", caused by ValueError at run/test_logs.py:" in line["error"]
     assert "Jane" not in line["error"] and "336" not in line["error"]
