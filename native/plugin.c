@@ -179,7 +179,7 @@ EXPORTED long scrub_watch(void) {
     return token;
 }
 
-/* Whether a client was made with that token. */
+/* Whether a client was made with that token; no more when both it and whoever asks are gone. */
 EXPORTED int scrub_watch_attached(long token) {
     watch *one;
     int attached;
@@ -211,15 +211,5 @@ EXPORTED void scrub_watch_end(long token) {
     if ((one = found(token)))
         let_go(one);
     pthread_mutex_unlock(&lock);
-}
-
-/* How many watches there are, for a test. */
-EXPORTED int scrub_watches(void) {
-    int count = 0;
-    pthread_mutex_lock(&lock);
-    for (watch *each = watches; each; each = each->next)
-        count++;
-    pthread_mutex_unlock(&lock);
-    return count;
 }
 #endif

@@ -43,7 +43,6 @@ class Plugin:
             ("scrub_watch_attached", c_int, (c_long,)),
             ("scrub_watch_in_doubt", c_int, (c_long,)),
             ("scrub_watch_end", None, (c_long,)),
-            ("scrub_watches", c_int, ()),
         ):
             function = getattr(self._mine, name)
             function.restype, function.argtypes = result, arguments
@@ -52,34 +51,34 @@ class Plugin:
 
     def watch(self) -> "Watch":
         """What one producer's requests become."""
-        return Watch(self._mine, self._mine.scrub_watch(), self.path)
+        return Watch(self, self._mine, self._mine.scrub_watch())
 
-    @property
-    def watches(self) -> int:
-        """How many producers are watched, or still live."""
-        return int(self._mine.scrub_watches())
+    def attached(self, token: int) -> bool:
+        """Whether a producer was made with that token; no more when both it and its `Watch` are gone."""
+        return bool(self._mine.scrub_watch_attached(token))
 
 
 class Watch:
     """What the requests of one producer became: each transactional kind of it has at most one on its way."""
 
-    def __init__(self, mine: Any, token: int, path: str) -> None:
+    def __init__(self, there: Plugin, mine: Any, token: int) -> None:
+        self._there = there
         self._mine = mine
-        self._token = token
-        self.properties = {"plugin.library.paths": path, "stream.scrub.watch": str(token)}
+        self.token = token
+        self.properties = {"plugin.library.paths": there.path, "stream.scrub.watch": str(token)}
 
     @property
     def attached(self) -> bool:
         """Whether the producer that was made with these properties is watched."""
-        return bool(self._mine.scrub_watch_attached(self._token))
+        return self._there.attached(self.token)
 
     @property
     def in_doubt(self) -> bool:
         """Whether some request was sent again before it was answered, or has no answer yet."""
-        return bool(self._mine.scrub_watch_in_doubt(self._token))
+        return bool(self._mine.scrub_watch_in_doubt(self.token))
 
     def __del__(self) -> None:
-        self._mine.scrub_watch_end(self._token)
+        self._mine.scrub_watch_end(self.token)
 
 
 @cache
