@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stream_scrub.config.settings import Http, Kafka, Lists, Log, Prospect, Rules, Settings, Topics, Worker
+from stream_scrub.config.settings import (
+    Http,
+    Kafka,
+    Lists,
+    Log,
+    Prospect,
+    Rules,
+    Settings,
+    Topics,
+    Worker,
+    address_of,
+)
 from stream_scrub.config.sources import PREFIX, PROPERTIES, Sources
 from stream_scrub.errors import ConfigError
 
@@ -26,6 +37,7 @@ __all__ = [
     "Settings",
     "Topics",
     "Worker",
+    "address_of",
     "load",
     "masked",
     "read",

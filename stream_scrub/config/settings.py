@@ -83,6 +83,12 @@ def _listen(value: str) -> str:
     return value
 
 
+def address_of(listen: str) -> tuple[str, int] | None:
+    """Host and port to listen on; None for none."""
+    host, _, port = listen.rpartition(":")
+    return (host.strip("[]"), int(port)) if host else None
+
+
 def _format(value: str) -> str:
     if value != "json":
         raise ValueError('should be "json": other formats are not implemented yet')
@@ -236,12 +242,14 @@ class Http(_Section):
     """Where health and metrics are served."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
+    probes: Annotated[str, AfterValidator(_listen)] = ""
 
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Host and port to listen on; None for none."""
-        host, _, port = self.listen.rpartition(":")
-        return (host.strip("[]"), int(port)) if host else None
+    @model_validator(mode="after")
+    def _two_addresses(self) -> Self:
+        address = address_of(self.probes)
+        if self.listen == self.probes and address is not None and address[1]:
+            raise _contradiction(["listen", "probes"], "should be different addresses")
+        return self
 
     @property
     def is_asked_for(self) -> bool:

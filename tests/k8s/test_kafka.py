@@ -222,6 +222,16 @@ def test_the_network_lets_through_what_is_needed(production):
     assert [each["port"] for each in looking["ports"]] == ["http"] and len(looking["from"]) == 1
 
 
+def test_nobody_but_prometheus_may_ask_the_pods(overlay):
+    """A neighbour in the cluster could take every connection, and read what stands on the pages."""
+    (policy,) = [each["spec"] for each in overlay.of("NetworkPolicy")]
+    assert "Ingress" in policy["policyTypes"]
+    (looking,) = policy["ingress"]
+    assert looking["ports"] == [{"protocol": "TCP", "port": "http"}]
+    (source,) = looking["from"]
+    assert source == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+
+
 def test_the_laptops_broker_is_the_one_that_is_named(local):
     """The workers would wait for a broker that nobody starts."""
     pod = local.pod("kafka")

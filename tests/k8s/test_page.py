@@ -83,6 +83,7 @@ class Cluster:
             "STREAM_SCRUB_WORKER__GROUP_ID": self.group,
             "STREAM_SCRUB_LISTS__REQUESTS_GROUP": f"{self.group}-publisher",
             "STREAM_SCRUB_HTTP__LISTEN": f"127.0.0.1:{port}",
+            "STREAM_SCRUB_HTTP__PROBES": "",
         }
         return own | {"PATH": self.path}
 

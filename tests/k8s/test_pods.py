@@ -86,7 +86,9 @@ def test_the_product_takes_every_setting(overlay, tmp_path):
             assert settings.kafka.bootstrap_servers != "localhost:9092"
             assert settings.log.format == "json"
             if "ports" in each:
-                assert settings.http.listen == f"0.0.0.0:{each['ports'][0]['containerPort']}"
+                ports = {port["name"]: port["containerPort"] for port in each["ports"]}
+                assert settings.http.listen == f"0.0.0.0:{ports['http']}"
+                assert settings.http.probes == f"0.0.0.0:{ports['probes']}"
 
 
 def test_production_speaks_tls_and_scram(production, tmp_path):
@@ -140,9 +142,9 @@ def test_probes_ask_what_the_product_answers(overlay):
                 kind: each[kind]["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")
             }
             assert paths == {
-                "startupProbe": {"path": "/startupz", "port": "http"},
-                "livenessProbe": {"path": "/livez", "port": "http"},
-                "readinessProbe": {"path": "/readyz", "port": "http"},
+                "startupProbe": {"path": "/startupz", "port": "probes"},
+                "livenessProbe": {"path": "/livez", "port": "probes"},
+                "readinessProbe": {"path": "/readyz", "port": "probes"},
             }
             noted = pod.metadata["annotations"]
             assert noted["prometheus.io/port"] == str(each["ports"][0]["containerPort"])

@@ -7,7 +7,7 @@ import socket
 import pytest
 from pydantic import ValidationError
 
-from stream_scrub.config import load, masked
+from stream_scrub.config import address_of, load, masked
 from stream_scrub.errors import ConfigError
 
 
@@ -83,7 +83,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "batch_requests": 5000,
             "batch_ms": 100,
         },
-        "http": {"listen": "127.0.0.1:8080"},
+        "http": {"listen": "127.0.0.1:8080", "probes": ""},
         "log": {"level": "info", "format": "auto"},
     }
 
@@ -266,5 +266,5 @@ def test_an_address_to_listen_on_is_taken_apart(tmp_path):
         "": None,
     }.items():
         http = loaded(tmp_path, environ={"STREAM_SCRUB_HTTP__LISTEN": listen}).http
-        assert http.address == address and http.is_asked_for
+        assert address_of(http.listen) == address and http.is_asked_for
     assert not loaded(tmp_path).http.is_asked_for

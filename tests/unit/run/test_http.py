@@ -124,6 +124,107 @@ def test_clients_that_dawdle_are_ended_and_keep_nobody_out(monkeypatch):
     assert len(lines(out)) == 1
 
 
+def connected(port, source="127.0.0.1"):
+    return socket.create_connection(("127.0.0.1", port), 5, source_address=(source, 0))
+
+
+def ended(client):
+    client.settimeout(5)
+    try:
+        return client.recv(10) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_client_that_says_nothing_keeps_nobody_from_the_probes():
+    """64 connections of one neighbour in the network, and every worker would be killed for what it does not answer."""
+    with served() as (port, _, _):
+        silent = [connected(port) for _ in range(64)]
+        for _ in range(5):
+            assert ask(port, path="/livez")[0].status == 200
+        flood = [connected(port, f"127.0.0.{at}") for at in range(2, 42)]
+        assert ask(port, path="/livez")[0].status == 200
+        for client in (*silent, *flood):
+            client.close()
+
+
+def test_the_oldest_that_has_not_asked_gives_way(monkeypatch):
+    """A scrape that is being answered would be cut off by somebody who only connects."""
+    monkeypatch.setattr(module, "_HEAD_S", 60)
+    monkeypatch.setattr(module, "_OF_ADDRESS_MAX", 2)
+    monkeypatch.setattr(module, "_CONNECTIONS_MAX", 4)
+    asked, goes = threading.Event(), threading.Event()
+    vitals, _, _ = worker()
+
+    def board():
+        asked.set()
+        assert goes.wait(10)
+        return [vitals()]
+
+    with served(board) as (port, _, _):
+        scrape = connected(port)
+        scrape.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert asked.wait(10)
+        first, second = connected(port), connected(port)
+        assert ended(first), "of one address there may be two"
+        others = [connected(port, f"127.0.0.{at}") for at in (2, 3, 4)]
+        assert ended(second), "of all there may be four, and this one's address has most"
+        goes.set()
+        scrape.settimeout(5)
+        assert scrape.recv(100).startswith(b"HTTP/1.0 200"), "who has asked is answered"
+        for client in (scrape, first, second, *others):
+            client.close()
+
+
+def test_a_request_must_come_soon(monkeypatch):
+    """Whoever connects and says nothing would hold a place for ten seconds, and so all of them with a few bytes."""
+    monkeypatch.setattr(module, "_HEAD_S", 0.3)
+    with served() as (port, _, _):
+        clients = [connected(port) for _ in range(2)]
+        clients[1].sendall(b"GET /livez HTTP/1.1\r\nHost")
+        assert all(map(ended, clients))
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:2", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_who_has_a_network_of_addresses_counts_once(host, source):
+    """One machine with an IPv6 network of its own would be as many as it likes; or all of IPv4 would be one."""
+    assert module._source(host) == source
+
+
+def test_probes_have_a_port_of_their_own():
+    """Whoever may scrape could take every place, and the kubelet kill the pods that it cannot ask."""
+    vitals, _, _ = worker()
+    out = io.BytesIO()
+    both = Http(listen="127.0.0.1:0", probes="127.0.0.1:0")
+    with module.serving(both, Side.WORKER, lambda: [vitals()], configure("info", "json", out)):
+        ports = {line["event"]: line["port"] for line in lines(out)}
+        probes = ports["listening for probes"]
+        flood = [connected(ports["listening"], f"127.0.0.{at}") for at in range(2, 66)]
+        for path in ("/livez", "/readyz", "/startupz"):
+            assert ask(probes, path=path)[0].status == 200
+        answer, body = ask(probes, path="/metrics")
+        assert answer.status == 404 and json.loads(body)["pages"] == ["/livez", "/readyz", "/startupz"]
+        for client in flood:
+            client.close()
+    taken = Http(listen="", probes=f"127.0.0.1:{probes}")
+    with (
+        socket.create_server(("127.0.0.1", probes)),
+        pytest.raises(Refused, match=r"http\.probes: .*another"),
+    ):
+        module.serving(taken, Side.WORKER, list, configure("info", "json", io.BytesIO())).__enter__()
+
+
 def test_many_at_once_are_answered():
     """Two Prometheus servers and the probes at the same moment would fail each other."""
     with served() as (port, _, _):
@@ -164,7 +265,7 @@ def test_a_taken_default_is_one_warning(monkeypatch):
     """A second worker on a laptop would not start for want of a port that nobody asked for."""
     with served() as (port, _, _):
         default = Http()
-        monkeypatch.setattr(Http, "address", property(lambda _: ("127.0.0.1", port)))
+        monkeypatch.setattr(module, "address_of", lambda where: ("127.0.0.1", port) if where else None)
         assert not default.is_asked_for
         out = io.BytesIO()
         with module.serving(default, Side.WORKER, list, configure("info", "json", out)):
