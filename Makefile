@@ -7,9 +7,10 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' stream_scrub/__init__
 IMAGE ?= stream-scrub:$(VERSION)
 IMAGE_BUILD ?= $(shell if command -v buildah; then echo bud; elif command -v docker; then echo build; fi)
 IMAGE_ARGS ?=
+ABUSE_ARGS ?=
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint bench bench-lists soak image sbom tables lock clean
+.PHONY: demo test lint bench bench-lists soak abuse image sbom tables lock clean
 
 .venv: $(VENV)/.made
 
@@ -45,6 +46,10 @@ bench-lists: $(VENV)/.made
 
 soak: $(VENV)/.made
 	$(BIN)/python -m bench.soak
+
+# Hostile lists, leads, requests and connections at once against a running system: ABUSE_ARGS='--minutes 10 --json'.
+abuse: $(VENV)/.made
+	$(BIN)/python -m bench.abuse $(ABUSE_ARGS)
 
 # IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/operator.md, "The image").
 image:

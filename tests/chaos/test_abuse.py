@@ -1,0 +1,18 @@
+"""A system under attack goes on: nobody dies, nothing hostile gets in, and nobody's number comes out."""
+
+import json
+
+import pytest
+
+from tests.support.abuse import Abuse, figures
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+def test_hostile_files_leads_requests_and_connections_harm_themselves_alone(kafka, stages, record_property):
+    """One producer, dialler, list or neighbour would stop everybody's opt-outs, or read who is called."""
+    done = Abuse(stages(kafka.bootstrap, partitions=2), 12, everything=False).run()
+
+    assert done.leads > 100 and done.requests > 50 and done.files > 8 and done.knocks > 50
+    assert len(done.optouts) >= 5
+    record_property("abuse", json.dumps(figures(done)))
