@@ -264,6 +264,13 @@ LOOP = [
         steps=NONE_IS_WELL,
     ),
     Panel(
+        "Limits hit a second",
+        "Limits that no other panel tells of. None is normal: `http-connections` is somebody who connects and asks nothing,"
+        " `judging-time` prospects that cost more than two seconds a batch.",
+        {"{{limit}}": rate("stream_scrub_limit_hits_total", "limit", ALL)},
+        unit="ops",
+    ),
+    Panel(
         "Producer's queue, by worker",
         "Records that the client has not sent yet. It empties with each commit; at 200 000 the loop waits for it.",
         each("stream_scrub_producer_queue_records"),

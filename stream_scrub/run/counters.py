@@ -70,7 +70,7 @@ class Pulse:
 
     `heartbeat` is when it last said that it goes on (`time.monotonic`). `waiting` is a cause and a sentence while it
     waits at its start, `begun` whether it was ever ready to work, `stopping` whether it was told to stop. `made_anew`
-    counts topics that were deleted and made anew, as often as one was found so. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
+    counts topics that were deleted and made anew, as often as one was found so, `limits` what was hit of `metrics.LIMITS`. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
     """
 
     heartbeat: float = field(default_factory=time.monotonic)
@@ -78,6 +78,7 @@ class Pulse:
     begun: bool = False
     stopping: bool = False
     made_anew: int = 0
+    limits: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     failure: str = ""
     failed_at: float = 0.0

@@ -177,6 +177,7 @@ def _put_counters(figures: Figures, counters: Counters, now: float) -> None:
     figures.put(metrics.ASSIGNED, counters.assigned)
     figures.put(metrics.WAITING, counters.unread)
     figures.put(metrics.MADE_ANEW, counters.made_anew)
+    figures.put_each(metrics.LIMIT_HITS, counters.limits)
     figures.put_each(metrics.REBALANCES, counters.rebalances)
     figures.put_each(metrics.HOLDING, {counters.holding: 1} if counters.holding else {})
     figures.put_each(metrics.HELD, counters.held(now))
@@ -190,6 +191,7 @@ def _put_publisher(figures: Figures, counters: PublisherCounters) -> None:
     figures.put_each(metrics.REQUESTS, counters.requests)
     figures.put(metrics.REQUESTS_MISSED, counters.missed)
     figures.put(metrics.MADE_ANEW, counters.made_anew)
+    figures.put_each(metrics.LIMIT_HITS, counters.limits)
     for (topic, partition), lag in counters.lags.items():
         figures.put(metrics.REQUESTS_LAG, lag, topic, str(partition))
     figures.put_each(metrics.DELTAS, counters.deltas)

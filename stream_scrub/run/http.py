@@ -24,6 +24,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Http, address_of
 from stream_scrub.errors import Refused
 from stream_scrub.run import exposition, health
+from stream_scrub.run.limits import Limit, with_hits
 from stream_scrub.run.metrics import Side
 from stream_scrub.run.vitals import Board
 
@@ -126,8 +127,11 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], pages: Pages, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, address: tuple[str, int], pages: Pages, limit: Limit, log: FilteringBoundLogger
+    ) -> None:
         self._log = log
+        self._limit = limit
         self._lock = threading.Lock()
         self._open: dict[socket.socket, _Connection] = {}  # the oldest first
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -149,6 +153,7 @@ class _Server(ThreadingMixIn, WSGIServer):
                 del self._open[too_many]
             self._open[request] = _Connection(time.monotonic(), source)
         if too_many is not None:
+            self._limit.hit()
             _end(too_many)
         super().process_request(request, client_address)
 
@@ -217,23 +222,25 @@ def serving(http: Http, side: Side, board: Board, log: FilteringBoundLogger) -> 
     """Serve as long as the block lasts. An address that is taken is said, and gone on without, when nobody asked for
     it; raises Refused when somebody did.
     """
+    hits: Counter[str] = Counter()
+    board = with_hits(board, hits)
+    limit = Limit("http-connections", hits, log)
     with ExitStack() as stack:
-        all_pages = _opened(
-            "http.listen", http.listen, Pages(side, board), log, optional=not http.is_asked_for
-        )
+        pages = Pages(side, board)
+        all_pages = _opened("http.listen", http.listen, pages, limit, log, optional=not http.is_asked_for)
         if all_pages is not None:
-            stack.enter_context(_running(all_pages, "listening", log))
-        probes = _opened("http.probes", http.probes, Pages(side, board, list(_PROBES)), log)
+            stack.enter_context(_running(all_pages, "all pages", log))
+        probes = _opened("http.probes", http.probes, Pages(side, board, list(_PROBES)), limit, log)
         if probes is not None:
-            stack.enter_context(_running(probes, "listening for probes", log))
+            stack.enter_context(_running(probes, "the probes", log))
         yield
 
 
 @contextmanager
-def _running(server: _Server, event: str, log: FilteringBoundLogger) -> Iterator[None]:
+def _running(server: _Server, serves: str, log: FilteringBoundLogger) -> Iterator[None]:
     host, port = server.server_address[:2]
     shown = f"[{host!s}]" if ":" in str(host) else host
-    log.info(f"{event}", listen=f"{shown!s}:{port}", port=port)
+    log.info("listening", listen=f"{shown!s}:{port}", port=port, serves=serves)
     thread = threading.Thread(target=server.serve_forever, args=(_EVERY_S,), name="http", daemon=True)
     thread.start()
     try:
@@ -244,13 +251,13 @@ def _running(server: _Server, event: str, log: FilteringBoundLogger) -> Iterator
 
 
 def _opened(
-    setting: str, where: str, pages: Pages, log: FilteringBoundLogger, *, optional: bool = False
+    setting: str, where: str, pages: Pages, limit: Limit, log: FilteringBoundLogger, *, optional: bool = False
 ) -> _Server | None:
     address = address_of(where)
     if address is None:
         return None
     try:
-        return _Server(address, pages, log)
+        return _Server(address, pages, limit, log)
     except OSError as error:
         why = f"{setting}: {where} cannot be listened on ({error.strerror})"
         if not optional:

@@ -78,6 +78,9 @@ ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "re
 FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large", "unwritable")
 
 
+LIMITS = ("http-connections", "judging-time")  # those that nothing else tells of
+
+
 def _each(*values: str) -> tuple[tuple[str, ...], ...]:
     return tuple((value,) for value in values)
 
@@ -137,6 +140,9 @@ WAITING = _metric("partitions_waiting", Kind.GAUGE, _WORKER,
     "Partitions that this worker has and does not read: the output topics have fewer than the prospects.")
 MADE_ANEW = _metric("topics_made_anew_total", Kind.COUNTER, _BOTH,
     "Times that a topic was found deleted and made anew: it is read from its start, and what was unread on the old one is lost.")
+LIMIT_HITS = _metric("limit_hits_total", Kind.COUNTER, _BOTH,
+    "Times that a limit was hit which no other metric tells of (docs/reference/limits.md).",
+    ("limit",), values=_each(*LIMITS))
 REBALANCES = _metric("rebalances_total", Kind.COUNTER, _WORKER, "Changes of the assignment.",
     ("event",), values=_each("assigned", "revoked", "lost"))
 REBALANCE_SECONDS = _metric("rebalance_seconds", Kind.HISTOGRAM, _WORKER,

@@ -36,6 +36,7 @@ from stream_scrub.run.batch_size import BatchSize
 from stream_scrub.run.clockwatch import ClockWatch
 from stream_scrub.run.counterparts import Counterparts
 from stream_scrub.run.counters import Counters
+from stream_scrub.run.limits import Limit
 from stream_scrub.run.outputs import Outputs, Ready
 from stream_scrub.run.summary import Summary, by_verdict
 from stream_scrub.run.trouble import Trouble
@@ -116,6 +117,7 @@ class Worker:
         self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
         self._summary = Summary(counters, log)
+        self._slow = Limit("judging-time", counters.limits, log)
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop, or until another worker has this one's place in the group: raises TakenOver.
@@ -258,6 +260,7 @@ class Worker:
         index = self._usable()
         ready = self._ready = self._outputs.judge(fetched, index, self._time_is_up())
         if ready.rest.messages:
+            self._slow.hit()
             self._source.put_back(ready.rest)
         self._resumed()
         counters.beat()

@@ -121,7 +121,7 @@ def test_clients_that_dawdle_are_ended_and_keep_nobody_out(monkeypatch):
             client.settimeout(5)
             assert client.recv(10) == b"", "it was ended"
             client.close()
-    assert len(lines(out)) == 1
+    assert {line["event"] for line in lines(out)} <= {"listening", "a limit was hit"}
 
 
 def connected(port, source="127.0.0.1"):
@@ -138,7 +138,7 @@ def ended(client):
 
 def test_a_client_that_says_nothing_keeps_nobody_from_the_probes():
     """64 connections of one neighbour in the network, and every worker would be killed for what it does not answer."""
-    with served() as (port, _, _):
+    with served() as (port, _, out):
         silent = [connected(port) for _ in range(64)]
         for _ in range(5):
             assert ask(port, path="/livez")[0].status == 200
@@ -146,6 +146,9 @@ def test_a_client_that_says_nothing_keeps_nobody_from_the_probes():
         assert ask(port, path="/livez")[0].status == 200
         for client in (*silent, *flood):
             client.close()
+        page = Scraped(ask(port, path="/metrics")[1].decode())
+        assert page.value("stream_scrub_limit_hits_total", limit="http-connections") > 50
+    assert [line["event"] for line in lines(out)] == ["listening", "a limit was hit"], "one line a minute"
 
 
 def test_the_oldest_that_has_not_asked_gives_way(monkeypatch):
@@ -208,9 +211,9 @@ def test_probes_have_a_port_of_their_own():
     out = io.BytesIO()
     both = Http(listen="127.0.0.1:0", probes="127.0.0.1:0")
     with module.serving(both, Side.WORKER, lambda: [vitals()], configure("info", "json", out)):
-        ports = {line["event"]: line["port"] for line in lines(out)}
-        probes = ports["listening for probes"]
-        flood = [connected(ports["listening"], f"127.0.0.{at}") for at in range(2, 66)]
+        ports = {line["serves"]: line["port"] for line in lines(out)}
+        probes = ports["the probes"]
+        flood = [connected(ports["all pages"], f"127.0.0.{at}") for at in range(2, 66)]
         for path in ("/livez", "/readyz", "/startupz"):
             assert ask(probes, path=path)[0].status == 200
         answer, body = ask(probes, path="/metrics")

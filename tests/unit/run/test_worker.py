@@ -207,6 +207,7 @@ def test_what_there_is_no_time_for_comes_with_the_next_batch(slow):
     assert slow.session.emitted == [b"0"] and len(slow.session.committed) == 1
     assert [rest.values for rest in slow.source.put] == [[b"1", b"2", b"3", b"4"]]
     assert slow.counters.prospects == Counter({Reason.CLEAR: 1})
+    assert slow.counters.limits == {"judging-time": 1}
 
 
 def test_a_verdict_that_is_too_old_by_its_commit_is_given_up(slow):

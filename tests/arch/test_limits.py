@@ -1,0 +1,130 @@
+"""docs/reference/limits.md has every limit, as it is in the code, with how one learns that it was hit."""
+
+import ast
+import importlib
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from stream_scrub.config import Settings
+from stream_scrub.run.metrics import CATALOGUE, LIMITS
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "stream_scrub"
+TEXT = (ROOT / "docs" / "reference" / "limits.md").read_text()
+# Constants that are called so and that nobody can hit: what they are instead.
+NO_LIMITS = {
+    "kafka/topics.py: _LIMIT": "the name of Kafka's own setting",
+    "kafka/topics.py: _LOG_LIMIT": "what the log's topic is made with, and held to by `topics --check`",
+    "lists/ends.py: _LATER_MAX": "from there on a heap is made anew: memory for time",
+    "lists/formats/json_entries.py: _BLANKS_MAX": "what is looked at to recognise a list",
+    "lists/formats/ranges.py: _DIGITS_MAX": "ITU-T E.164",
+    "lists/formats/ranges.py: _NATIONAL_MAX": "ITU-T E.164, with what is dialled before",
+    "lists/turns.py: _ASIDE_MAX_S": "how long a follower steps aside for a worker",
+    "lists/wire.py: END_MAX": "the last second that a calendar has",
+    "numbering/clean.py: PREFIX_DIGITS_MAX": "of the tables, when they are made",
+    "numbering/fast.py: DIGITS_MAX": "of the tables; longer ones are asked about",
+    "numbering/fast.py: TURNED_AWAY_MAX": "when the tables are forgotten, beside their size",
+    "numbering/library.py: CALLING_CODE_DIGITS_MAX": "ITU-T E.164",
+    "numbering/many.py: DIGITS_MAX": "of the tables; longer ones are asked about",
+    "numbering/many.py: _SIZE_MAX": "a power of ten",
+    "numbering/plans.py: DEPTH_MAX": "of the tables, when they are made",
+    "numbering/plans.py: MIXED_SHARE_MAX": "of the tables, when they are made",
+    "numbering/tables.py: PREFIX_DIGITS_MAX": "of the tables",
+    "run/demo.py: _PROSPECTS_MAX": "what the demo's own flags may ask of it",
+    "run/logs.py: _DEPTH_MAX": "of what we ourselves log",
+    "run/metrics.py: LIMITS": "names",
+    "run/metrics.py: LIMIT_HITS": "a metric",
+    "run/metrics.py: REGISTER_MAX_AGE": "a metric",
+    "run/publishing.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
+    "run/wiring.py: _LIMIT_S": "the wait for one answer of a broker",
+    "scrub/areas.py: _E164_DIGITS_MAX": "ITU-T E.164",
+    "scrub/judge.py: _TABLE_MAX": "from there on sorting is cheaper than a table",
+    "scrub/judge.py: _DIGITS_MAX": "of the tables; longer ones are read one by one",
+    "scrub/plain.py: _REGIONS_MAX": "spellings that are remembered: time for memory",
+    "scrub/plain.py: _REGION_TEXT_MAX": "spellings that are remembered: time for memory",
+    "scrub/plain.py: _TEXT_MAX": "longer texts are read one by one",
+}
+
+
+def tables() -> list[list[str]]:
+    """The cells of every line of every table, without heads."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in TEXT.splitlines()
+        if line.startswith("|") and not line.startswith(("|---", "| limit |", "| word |"))
+    ]
+
+
+def ticked(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+ROWS = [cells for cells in tables() if len(cells) == 6]
+WORDS = {cells[0]: cells[1:] for cells in tables() if len(cells) == 4}
+
+
+def in_code() -> set[str]:
+    """Every constant of the package that is called a limit."""
+    found = set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_bytes()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for name in (target.id for target in targets if isinstance(target, ast.Name)):
+                if re.search(r"(^|_)MAX(_|$)|LIMIT", name):
+                    found.add(f"{path.relative_to(PACKAGE).as_posix()}: {name}")
+    return found
+
+
+def in_settings() -> dict[str, object]:
+    """Every setting that is a number, and its default."""
+    return {
+        f"{name}.{key}": default
+        for name, field in Settings.model_fields.items()
+        for key, inner in field.annotation.model_fields.items()
+        if type(default := inner.get_default(call_default_factory=True)) in (int, float)
+    }
+
+
+def test_every_limit_has_its_row():
+    """An operator would meet a limit that stands nowhere: add its row to docs/reference/limits.md."""
+    listed = {place for cells in ROWS for place in ticked(cells[3])}
+    assert in_code() - set(NO_LIMITS) - listed == set()
+    assert set(NO_LIMITS) - in_code() == set(), "these are gone"
+    assert set(NO_LIMITS) & listed == set()
+    assert {name for cells in ROWS for name in ticked(cells[2])} == set(in_settings())
+
+
+def test_every_row_is_as_the_code_is():
+    """An operator would plan by a figure that is another."""
+    assert len(ROWS) > 70
+    for limit, default, setting, place, reason, hit in ROWS:
+        (told,) = (json.loads(each) for each in ticked(default))
+        if setting == "fixed":
+            path, _, name = ticked(place)[0].partition(": ")
+            held = getattr(
+                importlib.import_module(f"stream_scrub.{path.removesuffix('.py').replace('/', '.')}"), name
+            )
+            held = held.days if isinstance(held, timedelta) else held
+        else:
+            held = in_settings()[ticked(setting)[0]]
+        assert told == held, limit
+        assert reason and re.match("|".join(WORDS), hit), f"{limit}: how does one learn of it?"
+
+
+def test_every_way_of_telling_is_there():
+    """A limit would be hit and nobody know of it: no line, no figure."""
+    sources = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    known = {metric.name for metric in CATALOGUE}
+    for word, (_, line, metric) in WORDS.items():
+        assert set(ticked(metric)) <= known, word
+        for event in ticked(line):
+            assert f'"{event}' in sources or event in {
+                "file published",
+                "file refused",
+                "blocked",
+                "refused",
+            }, event
+    counted = [name for *_, hit in ROWS if hit.startswith("counted") for name in ticked(hit)]
+    assert {*counted} == {*LIMITS}
