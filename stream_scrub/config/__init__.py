@@ -38,6 +38,7 @@ __all__ = [
     "Topics",
     "Worker",
     "address_of",
+    "library_environment",
     "load",
     "masked",
     "read",
@@ -45,6 +46,8 @@ __all__ = [
 
 Check = Callable[[Settings], list[str]]
 
+# What an interpreter and its libraries may need to start: paths, languages, time zones, where modules are.
+_LIBRARIES = re.compile(r"PATH|LD_\w+|DYLD_\w+|LANG|LANGUAGE|LC_\w+|TZ|TZDIR|TMPDIR|PYTHON\w*|VIRTUAL_ENV")
 _MASK = "***"
 _SECRET = re.compile(r"password|passphrase|secret|token|key\.pem|ssl_key|jaas|credential|oauthbearer\.config")
 
@@ -98,6 +101,11 @@ def read(
     settings = sources.settings()
     checked = [] if settings is None else [problem for check in extra_checks for problem in check(settings)]
     return Loaded(settings, sources.problems + checked, sources.origins())
+
+
+def library_environment() -> dict[str, str]:
+    """The environment of a process that needs none of our settings, and none of their secrets."""
+    return {name: value for name, value in os.environ.items() if _LIBRARIES.fullmatch(name)}
 
 
 def masked(settings: Settings) -> dict[str, Any]:

@@ -221,6 +221,8 @@ class Lists(_Section):
     max_change_of: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shares)] = ()
     full_every: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
     max_scopes: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
+    read_max_mb: Annotated[int, Field(ge=16, le=1_000_000)] = 768
+    read_max_s: Annotated[float, Field(ge=1, le=86_400)] = 900
     start: Literal["latest-full", "beginning"] = "latest-full"
     registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = (
         "internal",

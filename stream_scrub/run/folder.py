@@ -11,10 +11,12 @@
 
 Names that begin with a dot or end in .part or .tmp are not there yet. A file that is worked on is under
 FOLDER/.working, out of the reach of whoever would hand over another one of its name, and a copy of our own, since who
-wrote it may still have it open; before it is published, a note beside it says so. A publisher that was killed then looks on the log whether it did it: to remove numbers a second
-time might remove what was added in between.
+wrote it may still have it open. Beside it stands how often somebody began to work on it, for a file that kills its
+publisher would kill the next one too; and before it is published, a note says so. A publisher that was killed then looks
+on the log whether it did it: to remove numbers a second time might remove what was added in between.
 """
 
+import errno
 import fcntl
 import io
 import json
@@ -47,6 +49,8 @@ _NOT_YET = (".part", ".tmp")
 _REPORT = ".report.json"
 _WORKING = ".working"
 _LOCK = ".lock"
+_MODE_MAX = 0o660  # of a list that was handed over: numbers are nobody else's
+_REPORT_MODE = 0o640  # for whoever handed the list over
 _NAME_BYTES_MAX = 200  # with what stands beside it, within the 255 that a file system takes
 
 
@@ -126,10 +130,7 @@ class Folder:
         name = speakable(dropped.path.name)
         claimed = dropped._replace(path=self._path / _WORKING / Path(*ways) / name)
         with inside.folder(self._root, *ways) as source, inside.folder(self._working, *ways, make=True) as to:
-            with suppress(FileNotFoundError):
-                os.unlink(
-                    _note_of(name), dir_fd=to
-                )  # of an earlier file, whose publisher was killed at its very end
+            _forget(to, name)  # of an earlier file, whose publisher was killed at its very end
             os.rename(dropped.path.name, name, src_dir_fd=source, dst_dir_fd=to)
         return claimed
 
@@ -138,25 +139,41 @@ class Folder:
         then. Takes as long as the file is long, in any thread. Raises OSError, for a link and what is no file too.
         """
         made, name = sha256(), claimed.path.name
-        with (
-            self._of(claimed) as within,
-            inside.opened(within, name) as file,
-            inside.created(within, name) as own,
-        ):
-            while chunk := file.read(1 << 20):
-                made.update(chunk)
-                own.write(chunk)
+        with self._of(claimed) as within, inside.opened(within, name) as file:
             told = os.fstat(file.fileno())
-            own.flush()
-            os.utime(
-                own.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns)
-            )  # the day that a full list speaks of
+            room = os.fstatvfs(within)
+            if (left := told.st_size) > room.f_bavail * room.f_frsize:
+                raise OSError(errno.ENOSPC, "there is no room for a copy of it")
+            mode = told.st_mode & _MODE_MAX
+            with inside.created(within, name, mode) as own:
+                while chunk := file.read(1 << 20):
+                    if (left := left - len(chunk)) < 0:
+                        raise OSError(errno.EBUSY, "it is still written to")
+                    made.update(chunk)
+                    own.write(chunk)
+                own.flush()
+                os.utime(
+                    own.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns)
+                )  # the day that a full list speaks of
         return made.hexdigest()
 
     def open(self, claimed: Dropped) -> io.FileIO:
         """The file, for reading; close it. Raises OSError, for a link and what is no file too."""
         with self._of(claimed) as within:
             return inside.opened(within, claimed.path.name)
+
+    def note_tries(self, claimed: Dropped, tries: int) -> None:
+        """Say how often somebody began to work on this file; on the disk when this returns. Raises OSError."""
+        with self._of(claimed) as within:
+            inside.write(within, _tries_of(claimed.path.name), b"%d" % tries)
+
+    def tries(self, claimed: Dropped) -> int:
+        """What was noted of it last; 0 for nothing."""
+        try:
+            with self._of(claimed) as within, inside.opened(within, _tries_of(claimed.path.name)) as file:
+                return int(file.read(20))
+        except (OSError, ValueError):
+            return 0
 
     def begin(self, claimed: Dropped, note: Note) -> None:
         """Say that this file is about to be published. Raises OSError."""
@@ -176,10 +193,9 @@ class Folder:
         """Move the file to `done` or `refused` with its report; returns where it is now. Raises OSError."""
         with self._of(claimed) as within, inside.folder(self._root, claimed.register, where, make=True) as to:
             name = inside.free(to, claimed.path.name)
-            inside.write(to, name + _REPORT, json.dumps(report, indent=1).encode() + b"\n")
+            inside.write(to, name + _REPORT, json.dumps(report, indent=1).encode() + b"\n", _REPORT_MODE)
             os.rename(claimed.path.name, name, src_dir_fd=within, dst_dir_fd=to)
-            with suppress(FileNotFoundError):
-                os.unlink(_note_of(claimed.path.name), dir_fd=within)
+            _forget(within, claimed.path.name)
         return self._path / claimed.register / where / name
 
     def close(self) -> None:
@@ -215,6 +231,17 @@ def _files(root: int, *ways: str) -> Iterator[tuple[str, int]]:
 
 def _note_of(name: str) -> str:
     return f".{name}.note"
+
+
+def _tries_of(name: str) -> str:
+    return f".{name}.tries"
+
+
+def _forget(within: int, name: str) -> None:
+    """What was noted of a file that is not there any more."""
+    for beside in (_note_of(name), _tries_of(name)):
+        with suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=within)
 
 
 def speakable(name: str) -> str:

@@ -48,8 +48,7 @@ class Order:
     `max_change` is the largest share of its register that a full list may change, `max_added` what a first list and
     numbers to add may add besides, `max_numbers` what all registers may hold together; with `allow_older` it may be from
     before the register's own moment. `written` is when the file was, the moment of a full list that says none.
-    `sample` is how many prospects a dry run judges. `opened` is the file where it is open already; `file` is then its
-    name only.
+    `sample` is how many prospects a dry run judges.
     """
 
     file: Path
@@ -68,7 +67,6 @@ class Order:
     max_numbers: float = math.inf
     allow_older: bool = False
     written: datetime | None = None
-    opened: io.FileIO | None = None
     sample: int = SAMPLE
 
 
@@ -235,8 +233,8 @@ def _dry_run(
     return replace(effect, would_be_refused=why, foreseen=foreseen)
 
 
-def read(order: Order, now: datetime, stage: Callable[[str, int, int], None]) -> Reading:
-    """Step 1: the list's numbers. Raises ConfigError, BadList."""
+def options_of(order: Order, now: datetime) -> Options:
+    """What a format is told. Raises ConfigError when the order cannot be of any list."""
     if re.fullmatch(_REGISTER, order.register) is None:
         raise ConfigError(
             [
@@ -253,10 +251,14 @@ def read(order: Order, now: datetime, stage: Callable[[str, int, int], None]) ->
         raise ConfigError(
             [f"--region: {order.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
         )
-    opened = order.opened or _opened(order.file)
+    return Options(order.region, now, order.column, order.columns, order.max_numbers)
+
+
+def read(order: Order, now: datetime, stage: Callable[[str, int, int], None], opened: io.FileIO) -> Reading:
+    """Step 1: the list's numbers, from the file that is open. Raises ConfigError, BadList."""
+    options = options_of(order, now)
     size = os.fstat(opened.fileno()).st_size
     with open_list(order.file, lambda done: stage("reading the list", done, size), opened) as packed:
-        options = Options(order.region, now, order.column, order.columns, order.max_numbers)
         return read_list(FORMATS, packed, options, order.format)
 
 
@@ -273,7 +275,7 @@ def _read_once(order: Order, now: datetime, stage: Callable[[str, int, int], Non
     """
     with _opened(order.file) as file:
         before = os.fstat(file.fileno())
-        reading = read(replace(order, opened=io.FileIO(os.dup(file.fileno()))), now, stage)
+        reading = read(order, now, stage, io.FileIO(os.dup(file.fileno())))
         file.seek(0)
         source = Source(speakable(order.file.name), digest_of(file))
         after = os.fstat(file.fileno())

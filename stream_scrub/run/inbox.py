@@ -1,12 +1,15 @@
-"""The drop folder's files on their way: claimed, read in a thread, published by the daemon's own, moved with a report.
+"""The drop folder's files on their way: claimed, read in a process of their own, published by the daemon's thread, moved
+with a report.
 
-One file at a time, in the order in which they were written.
+One file at a time, in the order in which they were written. Whatever a file does, it is refused for it, and the daemon
+goes on: also in its next life, when this one was killed over it.
 """
 
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError
+from stream_scrub.errors import ConfigError, ScrubError, Uncertain
 from stream_scrub.lists import published
 from stream_scrub.lists.formats import BadList, Reading
 from stream_scrub.lists.formats.unpack import digest_of
@@ -22,11 +25,18 @@ from stream_scrub.lists.publish import Published
 from stream_scrub.lists.wire import Source, utc_seconds
 from stream_scrub.model import Deadline
 from stream_scrub.run import importing, wiring
+from stream_scrub.run.apart import Apart, Fault
 from stream_scrub.run.desk import Desk, Lent, Made
 from stream_scrub.run.folder import Dropped, Folder, Note
 
 _EVERY_S = 1.0
 _FIND_S = 15.0
+_END_S = 1.0  # for a thread whose reading was stopped
+_TRIES_MAX = 2  # so a machine that loses its power over a file takes it up again
+_KILLS = (
+    f"the publisher was killed {_TRIES_MAX} times while it was at it: for its memory, for standing still, or from outside."
+    " Give the publisher more memory, or hand over less at a time; if it was killed for another reason, hand it over again"
+)
 DONE, REFUSED = "done", "refused"
 
 
@@ -38,6 +48,8 @@ class _Job:
     dropped: Dropped
     order: importing.Order
     started: float
+    apart: Apart
+    tries: int  # lives before this one that began to work on it
     reading: Reading | None = None
     sha256: str = ""
     failure: str = ""
@@ -48,16 +60,21 @@ class _Job:
         """In the thread. Whatever a file makes us stumble over, that file is refused, and requests go on."""
         try:
             self.sha256 = self.folder.take_in(self.dropped)
-            order = replace(self.order, opened=self.folder.open(self.dropped))
-            self.reading = importing.read(order, datetime.now(UTC), lambda _what, _done, _of: None)
+            options = importing.options_of(self.order, datetime.now(UTC))
+            self.reading = self.apart.read(self.folder.open(self.dropped), self.order.file, options)
             importing.check_lines(self.order, self.reading)
         except (BadList, ConfigError) as error:
             self.failure = str(error)
         except OSError as error:
             self.failure = f"it cannot be read: {error.strerror}"
         except Exception as error:  # noqa: BLE001 - told with its place, and the file is refused
-            self.failure = f"a fault of ours ({type(error).__name__}): please report it"
-            self.fault = error
+            self.stumbled(error)
+
+    def stumbled(self, error: Exception) -> None:
+        """A fault of ours refuses the file."""
+        told = str(error) if isinstance(error, Fault) else type(error).__name__
+        self.failure = f"a fault of ours ({told}): please report it"
+        self.fault = error
 
 
 class Inbox:
@@ -95,6 +112,25 @@ class Inbox:
             if dropped in self._queue:
                 self._queue.remove(dropped)
 
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """As long as the daemon lives. Ends it for no fault of the file that is worked on, then this was no try."""
+        try:
+            yield
+        except ScrubError:
+            self._leave()
+            raise
+        self._leave()
+
+    def _leave(self) -> None:
+        if (job := self._job) is not None:
+            job.apart.stop()
+            if job.thread is not None:
+                job.thread.join(_END_S)
+            with suppress(OSError):
+                self._folder.note_tries(job.dropped, job.tries)
+        self._folder.close()
+
     def step(self) -> Counter[str]:
         """Take up the next file, or publish the one that has been read; what came of it. Raises as `Desk` does."""
         job = self._job
@@ -111,16 +147,36 @@ class Inbox:
         self._looked_at = now
         if not self._queue:
             self._tell_ignored()
-            try:
-                self._queue.extend(self._folder.claim(each) for each in self._folder.waiting()[:1])
-            except OSError as error:
-                self._tell(f"a file could not be taken: {error.strerror}")
-                return
+            self._claim_one()
         if self._queue:
-            dropped = self._queue.popleft()
-            self._job = _Job(self._folder, dropped, self._order(dropped), now)
-            self._job.thread = threading.Thread(target=self._job.read, name="reader", daemon=True)
-            self._job.thread.start()
+            dropped, lists = self._queue.popleft(), self._settings.lists
+            apart = Apart(lists.read_max_mb, lists.read_max_s)
+            tries = self._folder.tries(dropped)
+            self._job = _Job(self._folder, dropped, self._order(dropped), now, apart, tries)
+            self._begin(self._job)
+
+    def _claim_one(self) -> None:
+        """The oldest file that can be taken: one that cannot be keeps no other waiting."""
+        for each in self._folder.waiting():
+            try:
+                self._queue.append(self._folder.claim(each))
+            except OSError as error:
+                self._tell(f"{each.register}: a file could not be taken: {error.strerror}")
+            else:
+                return
+
+    def _begin(self, job: _Job) -> None:
+        """Note the try, and only then look at the file; or refuse it, when it was tried often enough."""
+        if job.tries >= _TRIES_MAX:
+            job.failure = _KILLS
+            return
+        try:
+            self._folder.note_tries(job.dropped, job.tries + 1)
+        except OSError as error:
+            job.failure = f"it cannot be noted that it is read: {error.strerror}"
+            return
+        job.thread = threading.Thread(target=job.read, name="reader", daemon=True)
+        job.thread.start()
 
     def _order(self, dropped: Dropped) -> importing.Order:
         order = importing.Order(
@@ -137,20 +193,34 @@ class Inbox:
         return importing.guarded(order, self._settings, any_change=dropped.any_change)
 
     def _publish(self, job: _Job) -> Counter[str]:
-        if job.fault is not None:
-            self._log.error("a file could not be read", register=job.dropped.register, exc_info=job.fault)
         try:
             report = self._put(job)
         except (BadList, ConfigError) as error:
-            self._finish(job.dropped, REFUSED, {"why": str(error), "sha256": job.sha256})
-            self._job = None
-            return Counter(files_refused=1)
+            return self._refuse(job, str(error))
         except Lent as lent:
             self._tell(f"{job.dropped.register}: a file waits: {lent}")
             return Counter()
+        except ScrubError:
+            raise  # the brokers', or another publisher's doing
+        except Exception as error:
+            job.stumbled(error)
+            if self._folder.begun(job.dropped) is None:
+                return self._refuse(job, job.failure)
+            # It may be on the log. Everything is opened anew, `recover` looks, and what it does not find is refused.
+            raise Uncertain("a fault of ours while a file was published") from error
         self._finish(job.dropped, DONE, report)
         self._job = None
         return Counter(files=1)
+
+    def _refuse(self, job: _Job, why: str) -> Counter[str]:
+        if job.fault is not None:
+            cause = None if isinstance(job.fault, Fault) else job.fault
+            self._log.error(
+                "a file could not be read", register=job.dropped.register, why=job.failure, exc_info=cause
+            )
+        self._finish(job.dropped, REFUSED, {"why": why, "sha256": job.sha256})
+        self._job = None
+        return Counter(files_refused=1)
 
     def _put(self, job: _Job) -> Mapping[str, Any]:
         """Diff, guard, publish. Raises BadList, ConfigError, and as `Desk`; then a note may be left."""
@@ -163,7 +233,10 @@ class Inbox:
         order = replace(job.order, written=written, allow_older=job.dropped.any_age)
         plan = importing.plan_of(order, job.reading, self._desk.replay, now, self._kinds)
         source = Source(job.dropped.path.name, job.sha256)
-        self._folder.begin(job.dropped, Note(job.sha256, plan.known.upto))
+        try:
+            self._folder.begin(job.dropped, Note(job.sha256, plan.known.upto))
+        except OSError as error:
+            raise BadList(f"it cannot be noted that it is published: {error.strerror}") from error
         ((seal, position),) = self._desk.publish(
             [Made(plan.base, plan.delta, plan.effective_at, source, plan.known)]
         )

@@ -87,21 +87,28 @@ def opened(within: int, name: str) -> io.FileIO:
 
 
 @contextmanager
-def created(within: int, name: str) -> Iterator[io.BufferedWriter]:
-    """A new file that takes this name once it is whole, on the disk. Raises OSError."""
+def created(within: int, name: str, mode: int = 0o600) -> Iterator[io.BufferedWriter]:
+    """A new file of that mode, whatever the umask, which takes this name once it is whole and on the disk; else nothing
+    is left of it. Raises OSError."""
     beside = f".{name}.tmp"
     with suppress(FileNotFoundError):
         os.unlink(beside, dir_fd=within)
-    with os.fdopen(os.open(beside, _CREATE, 0o644, dir_fd=within), "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(beside, name, src_dir_fd=within, dst_dir_fd=within)
+    held = os.open(beside, _CREATE, 0o600, dir_fd=within)
+    try:
+        with os.fdopen(held, "wb") as file:
+            os.fchmod(held, mode)
+            yield file
+            file.flush()
+            os.fsync(held)
+        os.rename(beside, name, src_dir_fd=within, dst_dir_fd=within)
+    finally:
+        with suppress(FileNotFoundError):  # it has its name
+            os.unlink(beside, dir_fd=within)
 
 
-def write(within: int, name: str, content: bytes) -> None:
-    """A file of that content, whole or not there. Raises OSError."""
-    with created(within, name) as file:
+def write(within: int, name: str, content: bytes, mode: int = 0o600) -> None:
+    """A file of that content and mode, whole or not there. Raises OSError."""
+    with created(within, name, mode) as file:
         file.write(content)
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -101,9 +101,9 @@ class Publisher:
         self._vitals = vitals
         self._counters = vitals.counters
         self._log = log
-        self._folder = Folder(Path(settings.lists.folder)) if settings.lists.folder else None
+        folder = Folder(Path(settings.lists.folder)) if settings.lists.folder else None
         self._desk = Desk(settings, self._counters, log)
-        self._inbox = None if self._folder is None else Inbox(self._folder, self._desk, settings, log)
+        self._inbox = None if folder is None else Inbox(folder, self._desk, settings, log)
         self._topics: Asked | None = None
         self._rulebook = wiring.rulebook(settings)
         self._ruled = dict(self._rulebook.kinds)
@@ -119,6 +119,11 @@ class Publisher:
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop."""
+        with nullcontext() if self._inbox is None else self._inbox.open():
+            self._work(stopping)
+        self._log.info("stopped", **self._counters.sums())
+
+    def _work(self, stopping: threading.Event) -> None:
         self._prepare(stopping)
         while not stopping.is_set():
             try:
@@ -139,9 +144,6 @@ class Publisher:
             finally:
                 self._desk.close()
                 self._let_go()
-        if self._folder is not None:
-            self._folder.close()
-        self._log.info("stopped", **self._counters.sums())
 
     def _gave_up(self, error: ScrubError) -> None:
         self._counters.owner = False

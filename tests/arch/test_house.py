@@ -55,6 +55,14 @@ CATCH_ALL: dict[tuple[str, str], str] = {
         "read",
     ): "a file that makes us stumble is refused and told of, and requests go on",
     (
+        "stream_scrub/run/inbox.py",
+        "_publish",
+    ): "the same, where a list is compared and published",
+    (
+        "stream_scrub/run/reader.py",
+        "work",
+    ): "the same, in the process that reads it: the place is told, and no text of the list",
+    (
         "stream_scrub/kafka/bounded.py",
         "_serve",
     ): "whatever a call raises in the other thread, its caller raises",

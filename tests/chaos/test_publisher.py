@@ -58,6 +58,8 @@ def test_kills_of_publisher_and_broker_lose_and_double_nothing(own_kafka, stages
             wait_until(lambda begun=begun: _begun(publisher) > begun, 20, every=0.02)
         time.sleep(rng.uniform(0, 0.9))
         publisher.kill()
+        for note in (folder / ".working").rglob(".*.tries"):  # no file is to blame for that
+            note.unlink()
     with publisher:
         begun = _begun(publisher)
         wait_until(lambda: _begun(publisher) > begun, 60)
@@ -192,6 +194,28 @@ def test_the_folder_refuses_with_figures_and_keeps_every_file(kafka, stages):
     assert "remove 500 (50.0%)" in refusal["why"] and "--allow-change" in refusal["why"]
     assert (folder / "bloctel/refused/b.txt").is_file() and (folder / "bloctel/refused/c.txt").is_file()
     assert (folder / "bloctel/d.txt.part").is_file()
+
+
+def test_a_list_that_takes_its_reader_down_takes_nothing_else_down(kafka, stages):
+    """One file would end the publisher, again at each start, and with it every opt-out."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    folder = stage.folder / "drop"
+    folder.mkdir()
+    ask = Producer({"bootstrap.servers": kafka.bootstrap})
+    drop(folder, "bloctel", "a.txt", range(33612000000, 33613000000))
+    with PublisherProcess(stage, folder, lists__read_max_mb=16) as publisher:
+        wait_until(lambda: list((folder / ".working").rglob(".a.txt.tries")), 40, every=0.02)
+        ask.produce(stage.topics["requests"], b'{"id":"r1","request":"opt-out","number":"+33612000001"}')
+        assert ask.flush(10) == 0
+        wait_until(lambda: publisher.logged("file refused", register="bloctel"), 60)
+        drop(folder, "tps", os.fsdecode(b"liste_\xe9t\xe9.csv"), [33612000002])
+        wait_until(lambda: publisher.logged("file published", register="tps"), 30)
+        wait_until(lambda: lag(stage, publisher) == 0, 10)
+        assert publisher.stop()[0] == 0
+    report = json.loads((folder / "bloctel/refused/a.txt.report.json").read_text())
+    assert "lists.read_max_mb (16 MiB)" in report["why"]
+    held = {name: set(each.numbers) for name, each in replayed(publisher).index.registers.items()}
+    assert held == {"internal": {33612000001}, "tps": {33612000002}}
 
 
 def test_a_request_is_sealed_within_a_second(kafka, stages):

@@ -1,10 +1,14 @@
 """A Reading against plain dicts: what a file says last about a number holds, however it was cut into chunks."""
 
+import math
+from dataclasses import fields
+from io import BytesIO
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.formats import Reading, gather
+from stream_scrub.lists.formats import Reading, carried, gather
 
 NUMBER = st.integers(1, 9)
 END = st.one_of(st.just(0), st.integers(1, 4))
@@ -82,3 +86,12 @@ def test_a_reading_is_what_its_lines_say(steps, fold):
     assert ends.tolist() == [model.held[number] for number in numbers.tolist()]
     assert reading.lines == reading.accounted == model.taken
     assert reading.duplicates == model.occurrences - len(model.held) - len(model.removed)
+
+    carrier = BytesIO()
+    carried.write(reading, carrier)
+    carrier.seek(0)
+    again = carried.read(carrier, len(carrier.getvalue()), math.inf)
+    assert (again.bitmap(), again.removals()) == (reading.bitmap(), reading.removals())
+    assert [each.tolist() for each in again.ends()] == [numbers.tolist(), ends.tolist()]
+    told = [each.name for each in fields(Reading) if each.init]
+    assert {name: getattr(again, name) for name in told} == {name: getattr(reading, name) for name in told}

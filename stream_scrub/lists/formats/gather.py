@@ -70,7 +70,7 @@ class Gathered:
         self.endless.add_range(first, last + 1)
         self.removed.remove_range(first, last + 1)
         self._keep_ending(~((self.ending >= np.uint64(first)) & (self.ending <= np.uint64(last))))
-        self._need_room(last - first + 1)
+        self.need_room(last - first + 1)
 
     def _put(self, piece: _Piece) -> None:
         self._pieces.append(piece)
@@ -91,10 +91,10 @@ class Gathered:
             self._fold_added(numbers, _ends_of(pieces))
         else:
             self._fold_added(numbers, None)
-        self._need_room(math.inf)
+        self.need_room()
 
-    def _need_room(self, more: float) -> None:
-        """For so many more at most, that are there already; they are counted when it may be too many."""
+    def need_room(self, more: float = math.inf) -> None:
+        """For so many more at most, that are there already; they are counted when it may be too many. Raises TooMany."""
         self._at_most += more
         if self._at_most <= self.most or math.isinf(self.most):
             return

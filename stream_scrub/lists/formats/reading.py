@@ -56,9 +56,9 @@ class Reading:
     )
     endless: int = 0  # lines whose end could not be read, and whose number was taken without one
     change: Literal["full", "delta"] = "full"  # "delta": holds additions and removals, never a whole register
+    occurrences: int = 0  # numbers that the lines gave, each as often as it was said
     max_numbers: InitVar[float] = math.inf  # as `Gathered.most`: what gives more raises TooMany
     _gathered: Gathered = field(init=False)
-    _occurrences: int = 0
 
     def __post_init__(self, max_numbers: float) -> None:
         self._gathered = Gathered(max_numbers)
@@ -70,19 +70,19 @@ class Reading:
         are: do not write into them afterwards.
         """
         self.taken += len(numbers)
-        self._occurrences += len(numbers)
+        self.occurrences += len(numbers)
         self._gathered.add(numbers, ends)
 
     def remove(self, numbers: Numbers) -> None:
         """Numbers that a delta takes out, one a line; what the file says last about a number holds."""
         self.taken += len(numbers)
-        self._occurrences += len(numbers)
+        self.occurrences += len(numbers)
         self._gathered.remove(numbers)
 
     def change_many(self, numbers: Numbers, removed: NDArray[np.bool_], ends: Ends | None = None) -> None:
         """`take` and `remove` in one, where they take turns line by line."""
         self.taken += len(numbers)
-        self._occurrences += len(numbers)
+        self.occurrences += len(numbers)
         self._gathered.change(numbers, removed, ends)
 
     def span(self, first: int, last: int) -> None:
@@ -92,7 +92,7 @@ class Reading:
                 f"a prefix or range stands for more than {SPAN_MAX:,} numbers: name it in a rule's not_callable instead"
             )
         self.taken += 1
-        self._occurrences += last - first + 1
+        self.occurrences += last - first + 1
         self._gathered.span(first, last)
 
     def refuse(self, line: int) -> None:
@@ -127,7 +127,7 @@ class Reading:
     @property
     def duplicates(self) -> int:
         """How many of the numbers stood in the list before, in whatever spelling."""
-        return self._occurrences - len(self.bitmap()) - len(self.removals())
+        return self.occurrences - len(self.bitmap()) - len(self.removals())
 
     def refused_places(self) -> str:
         """The first refused lines for people: "3, 6 ...", or "416.csv: 3 ..." for a zip of several files."""
@@ -136,6 +136,11 @@ class Reading:
             f"{name}: {at}" if name else str(at) for name, at in zip(names, self.first_refused, strict=True)
         ]
         return ", ".join(places) + (" ..." if self.refused > len(places) else "")
+
+    def gathered(self) -> Gathered:
+        """All the numbers that were read, folded."""
+        self._gathered.fold()
+        return self._gathered
 
     def bitmap(self) -> BitMap64:
         """The distinct numbers that the list holds, those that end included. Not to be written into."""

@@ -244,3 +244,74 @@ def test_a_name_that_cannot_be_told_is_one_that_can(root, name):
     done = folder.finish(claimed, "done", {"file": claimed.path.name})
     assert done.read_bytes() == b"x" and done.name.encode("utf-8") and folder.left() == []
     assert json.loads(done.with_name(done.name + ".report.json").read_text())["file"] == done.name
+
+
+def test_tries_are_noted_on_the_disk_and_forgotten_with_the_file(root):
+    """A file that kills the publisher would be new to every life of it, or refused for what an earlier one did."""
+    folder = Folder(root)
+    put(root, "bloctel/a.csv")
+    claimed = folder.claim(folder.waiting()[0])
+    assert folder.tries(claimed) == 0
+    folder.note_tries(claimed, 2)
+    folder.close()
+    folder = Folder(root)
+    assert folder.tries(folder.left()[0]) == 2 and folder.left() == [claimed]
+    folder.finish(claimed, "refused", {})
+    assert list(claimed.path.parent.iterdir()) == []
+    folder.note_tries(claimed, 2)
+    put(root, "bloctel/a.csv")
+    assert folder.tries(folder.claim(folder.waiting()[0])) == 0
+
+
+def test_a_file_that_has_no_room_leaves_nothing_behind(root):
+    """A file that says it is as large as any disk, or that never ends, would fill the folder for everybody."""
+    folder = Folder(root)
+    path = put(root, "bloctel/a.csv")
+    os.truncate(path, 1 << 42)
+    claimed = folder.claim(folder.waiting()[0])
+    with pytest.raises(OSError, match="no room"):
+        folder.take_in(claimed)
+    assert list(claimed.path.parent.iterdir()) == [claimed.path]
+
+
+def test_a_file_that_still_grows_is_no_list(root, monkeypatch):
+    """Half of it would be published as the whole, or its copy never end."""
+    folder = Folder(root)
+    path = put(root, "bloctel/a.csv", "+33612345678\n")
+    os.link(path, path.parent.parent / "other-name")
+    claimed = folder.claim(folder.waiting()[0])
+    told = os.fstat
+
+    def grows(number):
+        found = told(number)
+        with (path.parent.parent / "other-name").open("a") as file:
+            file.write("+336")
+        return found
+
+    monkeypatch.setattr("stream_scrub.run.folder.os.fstat", grows)
+    with pytest.raises(OSError, match="still written to"):
+        folder.take_in(claimed)
+    assert list(claimed.path.parent.iterdir()) == [claimed.path]
+
+
+def test_what_is_written_is_for_nobody_else(root):
+    """Everybody on the machine could read the numbers that were handed over to the publisher alone."""
+    before = os.umask(0)
+    try:
+        folder = Folder(root)
+        for name, mode in (("a", 0o600), ("b", 0o666), ("c", 0o640)):
+            put(root, f"bloctel/{name}").chmod(mode)
+        for dropped in folder.waiting():
+            claimed = folder.claim(dropped)
+            folder.take_in(claimed)
+            folder.note_tries(claimed, 1)
+            folder.begin(claimed, Note("ab" * 32, 1))
+            for note in (".{}.tries", ".{}.note"):
+                path = claimed.path.parent / note.format(claimed.path.name)
+                assert path.stat().st_mode & 0o777 == 0o600
+            done = folder.finish(claimed, "done", {})
+            assert done.with_name(done.name + ".report.json").stat().st_mode & 0o777 == 0o640
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (root / "bloctel/done").glob("?")}
+        assert modes == {"a": 0o600, "b": 0o660, "c": 0o640}
+    finally:
+        os.umask(before)

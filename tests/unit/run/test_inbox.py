@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -12,8 +12,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import Uncertain
+from stream_scrub.errors import Refused, Uncertain
 from stream_scrub.lists.diff import Delta
+from stream_scrub.lists.formats import FORMATS, open_list
+from stream_scrub.lists.formats.choose import read_list
 from stream_scrub.lists.formats.unpack import digest
 from stream_scrub.lists.publish import records_of
 from stream_scrub.lists.wire import Source
@@ -55,9 +57,24 @@ def module_records(one):
     return records_of(one.base, one.delta, one.effective_at, one.source, known=one.known)
 
 
+class Beside:
+    """Reads a list where the test is, in the place of a process of its own."""
+
+    def __init__(self, *_bounds):
+        self.stopped = False
+
+    def read(self, file, name, options):
+        with open_list(name, opened=file) as packed:
+            return read_list(FORMATS, packed, options)
+
+    def stop(self):
+        self.stopped = True
+
+
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     desk = Desk()
+    monkeypatch.setattr(module, "Apart", Beside)
 
     @contextmanager
     def reading(_settings, _log):
@@ -182,17 +199,147 @@ def test_a_full_list_takes_nobody_out_of_internal(world):
     assert json.loads((world.root / "internal/done/b.txt.report.json").read_text())["kept"] == 19
 
 
-def test_a_fault_in_reading_refuses_the_file_and_stops_nothing(world, monkeypatch):
+@pytest.mark.parametrize("where", ["take_in", "open", "check_lines", "plan_of", "ready"])
+def test_a_fault_of_ours_refuses_the_file_and_stops_nothing(world, monkeypatch, where):
     """One odd file would stop the publisher, again at each restart, and with it every opt-out."""
 
-    def broken(*_):
-        raise ZeroDivisionError
+    def broken(*_, **__):
+        raise ZeroDivisionError("of +33612345678")
 
-    monkeypatch.setattr(module.importing, "read", broken)
+    target = module.Folder if where in {"take_in", "open"} else module.importing
+    if where == "ready":
+        monkeypatch.setattr(world.desk, "ready", broken)
+    else:
+        monkeypatch.setattr(target, where, broken)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    with capture_logs() as told:
+        assert worked(opened(world)) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "a fault of ours (ZeroDivisionError)" in report["why"]
+    assert [each["event"] for each in told] == ["a file could not be read", "file refused"]
+
+
+def test_a_fault_while_it_is_published_is_looked_up_on_the_log(world):
+    """A file that was published would be told as refused, handed over again, and its numbers removed twice."""
+    put(world, "internal/adds/a.txt", "+33612345678\n")
+    put(world, "internal/adds/b.txt", "+33612345679\n")
+    inbox = opened(world)
+    world.desk.trouble = ZeroDivisionError()
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    inbox.recover()
+    assert (world.root / "internal/done/a.txt").is_file()
+    world.desk.publish = lambda _made: 1 // 0
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+    assert held(world, "internal") == {33612345678}
+
+
+class Killed(BaseException):
+    """What no handler sees."""
+
+
+def killed_over(world, monkeypatch):
+    """A life of the publisher that is killed while it is at a file."""
+
+    def kill(*_):
+        raise Killed
+
+    inbox = opened(world)
+    with monkeypatch.context() as patched, suppress(Killed), inbox.open():
+        patched.setattr(module.importing, "plan_of", kill)
+        inbox.recover()
+        while worked(inbox):
+            pass
+    inbox._folder.close()
+
+
+def test_a_file_that_kills_the_publisher_does_not_kill_every_life_of_it(world, monkeypatch):
+    """Opt-outs, ends and all other files would wait for somebody who finds out which file it is."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    killed_over(world, monkeypatch)
+    put(world, "tps/b.txt", "+33612345678\n")
+    killed_over(world, monkeypatch)
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "was killed 2 times" in report["why"]
+    assert worked(inbox) == {"files": 1} and held(world, "tps") == {33612345678}
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    assert worked(inbox) == {"files": 1}, "another file of that name, or the same one again, is tried anew"
+
+
+def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
+    """Two deployments in a morning would refuse a good list."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    reading = threading.Event()
+    monkeypatch.setattr(Beside, "read", lambda *_: reading.wait(5))
+    for ended in (None, Refused("another one publishes"), None):
+        inbox = opened(world)
+        with suppress(Refused), inbox.open():
+            inbox.step()
+            if ended is not None:
+                raise ended
+        assert inbox._job.apart.stopped
+        reading.set()
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "Apart", Beside)
+    assert worked(opened(world)) == {"files": 1}
+
+
+def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(world, monkeypatch):
+    """One sender's wrong rights would stop everybody's lists."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    put(world, "tps/b.txt", "+33612345678\n")
+    claim = Folder.claim
+
+    def closed(folder, dropped):
+        if dropped.register == "bloctel":
+            raise PermissionError(13, "Permission denied")
+        return claim(folder, dropped)
+
+    monkeypatch.setattr(Folder, "claim", closed)
+    os.utime(world.root / "bloctel/a.txt", (1, 1))
+    with capture_logs() as told:
+        assert worked(opened(world)) == {"files": 1}
+    assert held(world, "tps") == {33612345678}
+    assert [each["trouble"] for each in told if "trouble" in each] == [
+        "bloctel: a file could not be taken: Permission denied"
+    ]
+
+
+@pytest.mark.parametrize("failing", ["note_tries", "begin"])
+def test_a_full_disk_refuses_a_file_and_ends_nothing(world, monkeypatch, failing):
+    """A list that fills the folder's disk would end the publisher, at each start again."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Folder, failing, full)
     put(world, "bloctel/a.txt", "+33612345678\n")
     assert worked(opened(world)) == {"files_refused": 1}
     report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
-    assert "a fault of ours (ZeroDivisionError)" in report["why"]
+    assert "No space left" in report["why"] and "bloctel" not in world.desk.replay.index.registers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"liste_\xe9t\xe9.csv",
+        b"x" * 250,
+        b"\x1b]0;a\x07\n.csv",
+        "\u202e\ud800".encode(errors="surrogatepass"),
+    ],
+)
+def test_a_file_is_published_whatever_its_name(world, name):
+    """A file's name would end the publisher, at each start again."""
+    put(world, "bloctel/" + os.fsdecode(name), "+33612345678\n")
+    assert worked(opened(world)) == {"files": 1}
+    (report,) = (world.root / "bloctel/done").glob("*.report.json")
+    assert json.loads(report.read_bytes())["added"] == 1
 
 
 def test_a_file_that_was_published_before_the_kill_is_not_published_again(world):
