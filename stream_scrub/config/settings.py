@@ -230,6 +230,7 @@ class Lists(_Section):
     )
     ends: Literal["all", "own"] = "all"
     folder: str = ""
+    keep_done_days: Annotated[int, Field(ge=0, le=36_500)] = 30
     requests_group: Annotated[str, Field(min_length=1)] = "stream-scrub-publisher"
     batch_requests: Annotated[int, Field(ge=1, le=100_000)] = 5000
     batch_ms: Annotated[int, Field(ge=1, le=10_000)] = 100

@@ -68,6 +68,17 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     }
 )
 _ALLOWED: Final = frozenset().union(*GROUPS.values())
+# Whose values are shown to whoever looks at the configuration: all but these, and no name that is not on the list.
+_SECRETS: Final = _words(
+    "sasl.password sasl.oauthbearer.client.secret sasl.oauthbearer.config sasl.oauthbearer.extensions"
+    " sasl.oauthbearer.token.endpoint.url sasl.oauthbearer.assertion.private.key.passphrase"
+    " sasl.oauthbearer.assertion.private.key.pem sasl.oauthbearer.assertion.claim.aud"
+    " sasl.oauthbearer.assertion.claim.iss sasl.oauthbearer.assertion.claim.sub https.ca.pem ssl.ca.pem"
+    " ssl.certificate.pem ssl.key.pem ssl.key.password ssl.keystore.password"
+)
+HARMLESS: Final = _ALLOWED - _SECRETS | _words(
+    "sasl.mechanism linger.ms compression.type"
+)  # other names of theirs
 _COMMAND = "with Kerberos the client puts it into a command line"
 # Values that go further than to a broker.
 _SHAPES: Final = MappingProxyType(

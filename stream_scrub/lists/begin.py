@@ -6,7 +6,7 @@ to that statement, and all that came after it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import UNSET
 
@@ -19,6 +19,14 @@ Start = Literal["latest-full", "beginning"]
 # Offsets that are looked at first behind the log's end; markers and aborted parts may be all of them.
 _LOOK_BACK = 16
 _FURTHER = 8
+
+
+class Head(NamedTuple):
+    """What the last seal of a register must say: its chain, and how many numbers there are after it. None: of rules,
+    which have none."""
+
+    chain: str
+    numbers: int | None
 
 
 def begin(
@@ -104,14 +112,14 @@ def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
     return None
 
 
-def check_seals(reader: LogReader, chains: Mapping[int, str], deadline: Deadline) -> None:
-    """Look whether the record at each offset is the seal with that chain: whether this log once said what was known
+def check_seals(reader: LogReader, heads: Mapping[int, Head], deadline: Deadline) -> None:
+    """Look whether the record at each offset is the seal with that head: whether this log once said what was known
     then. A seal vouches for all that its publisher had read, so of thousands of registers the last few are asked for.
     Raises ValueError when one is not, Unavailable, Refused. Leaves the reader anywhere.
     """
     first, end = reader.bounds()
     vouched = -1
-    for position, chain in sorted(chains.items(), reverse=True):
+    for position, head in sorted(heads.items(), reverse=True):
         if not first <= position < end:
             raise ValueError("it is of a position that the log does not have")
         if position <= vouched:
@@ -119,8 +127,10 @@ def check_seals(reader: LogReader, chains: Mapping[int, str], deadline: Deadline
         reader.seek(position)
         record = next(_read(reader, position + 1, deadline), None)
         seal = None if record is None else wire.decode_seal(record.value or b"")[0]
-        if seal is None or seal.chain != chain:
+        if seal is None or seal.chain != head.chain:
             raise ValueError("the log does not hold the seals that its registers end with")
+        if head.numbers not in {None, seal.count}:
+            raise ValueError("a register of it has another size than the log says")
         if seal.read is not UNSET:
             vouched = max(vouched, seal.read.upto)
 

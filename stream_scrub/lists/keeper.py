@@ -5,6 +5,7 @@ whoever holds its lock writes, all may read.
 """
 
 import fcntl
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -109,8 +110,9 @@ class Keeper:
         if self._lock is not None:
             return True
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = (self._folder / _LOCK).open("ab")
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            held = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            lock = os.fdopen(held, "wb")
         except OSError as error:
             self._tell(f"no snapshot could be written: {_why(error)}")
             return False

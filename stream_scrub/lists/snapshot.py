@@ -3,17 +3,23 @@
 Each register's numbers and filter are files named by their SHA-256; the manifest names them, ends with the SHA-256 of
 itself and is renamed last. So a reader finds a whole snapshot or none, and whatever is wrong in it means that the log
 is replayed. The filter is derived, but making it is most of the work of a start.
+
+No digest binds the numbers to the log: one over a whole register would have to be made with each delta of it, and to
+hash each number at a start takes longer than to read the log. So whoever can write these files decides what is opposed,
+and a snapshot is used only when nobody else can (docs/decisions/0013-what-a-snapshot-is-trusted-for.md).
 """
 
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from datetime import datetime
 from hashlib import sha256
+from io import BufferedReader
 from pathlib import Path
 from struct import Struct
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 import numpy as np
@@ -22,6 +28,7 @@ from pyroaring import BitMap64
 from stream_scrub.byname import ByName
 from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists import wire
+from stream_scrub.lists.begin import Head
 from stream_scrub.lists.replay import Rules, State
 from stream_scrub.model import RegisterKind
 
@@ -34,6 +41,8 @@ _LENGTH = Struct("<Q")  # of the bitmap that follows; 0 after the last one
 _PIECE = 500_000
 _WORDS = 131_072
 _TRIES = 5
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+Whose = Literal["own", "any"]
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -117,15 +126,17 @@ def save(folder: Path, log: str, state: State) -> None:
             path.unlink(missing_ok=True)
 
 
-def load(folder: Path, log: str) -> State | None:
-    """The snapshot of that log; None when there is none. Raises ValueError with what is wrong in it, OSError."""
+def load(folder: Path, log: str, whose: Whose = "own") -> State | None:
+    """The snapshot of that log; None when there is none. `own`: it is to be served, and nobody but this user may have
+    written it; `any`: it is to be held against the log. Raises ValueError with what is wrong in it, OSError.
+    """
     tried = ""
     for _ in range(_TRIES):
-        manifest = _manifest(folder, log)
+        manifest = _manifest(folder, log, whose)
         if manifest is None:
             return None
         try:
-            registers = {saved.name: _restored(folder, saved) for saved in manifest.registers}
+            registers = {saved.name: _restored(folder, saved, whose) for saved in manifest.registers}
         except FileNotFoundError as error:  # replaced meanwhile by another process, or lost
             if tried == manifest.sha256:
                 raise ValueError("a file that it names is missing") from error
@@ -144,28 +155,47 @@ def load(folder: Path, log: str) -> State | None:
 def _kept(folder: Path, log: str) -> dict[tuple[str, str], _Saved]:
     """The registers of the snapshot that is there, by name and chain, as far as their files are."""
     try:
-        manifest = _manifest(folder, log)
-    except ValueError:
+        manifest = _manifest(folder, log, "own")
+    except (ValueError, OSError):
         return {}
     there = {path.name for path in folder.iterdir()}
     registers = [] if manifest is None else manifest.registers
     return {(r.name, r.chain): r for r in registers if {r.numbers.file, r.filter.file} <= there}
 
 
-def heads(state: State) -> dict[int, str]:
-    """The offset and the chain of each register's last seal, and the rules'. Raises ValueError when these are not of
-    the state's position."""
-    chains = {register.position: register.chain for register in state.index.registers.values()}
+def heads(state: State) -> dict[int, Head]:
+    """By the offset of each register's last seal what it must say, and of the rules'. Raises ValueError when these are
+    not of the state's position."""
+    found = {
+        register.position: Head(register.chain, len(register.numbers))
+        for register in state.index.registers.values()
+    }
     if state.rules.seq:
-        chains[state.rules.position] = state.rules.chain
-    if max(chains, default=-1) != state.index.position:
+        found[state.rules.position] = Head(state.rules.chain, None)
+    if max(found, default=-1) != state.index.position:
         raise ValueError("its position is not that of its last seal")
-    return chains
+    return found
 
 
-def _manifest(folder: Path, log: str) -> Manifest | None:
+def _opened(path: Path, whose: Whose) -> BufferedReader:
+    """A file of it, for reading. By the file and not by its folder, which may be a volume that is everybody's: who owns
+    it wrote it, and where nobody else may write, did so alone. Raises ValueError, OSError.
+    """
+    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    told = os.fstat(held)
+    own = told.st_uid == os.geteuid() and told.st_nlink == 1 and not told.st_mode & _OTHERS_WRITE
+    if not stat.S_ISREG(told.st_mode) or (whose == "own" and not own):
+        os.close(held)
+        raise ValueError(
+            "a file of it may have been written by others: it must be this user's, and no one else's"
+        )
+    return os.fdopen(held, "rb")
+
+
+def _manifest(folder: Path, log: str, whose: Whose) -> Manifest | None:
     try:
-        value = (folder / MANIFEST).read_bytes()
+        with _opened(folder / MANIFEST, whose) as file:
+            value = file.read()
     except FileNotFoundError:
         return None
     content, found, rest = value.rpartition(_SHA)
@@ -221,17 +251,18 @@ def _saved(folder: Path, register: Register) -> _Saved:
     )
 
 
-def _restored(folder: Path, saved: _Saved) -> Register:
-    with (folder / saved.numbers.file).open("rb") as file:
+def _restored(folder: Path, saved: _Saved, whose: Whose) -> Register:
+    with _opened(folder / saved.numbers.file, whose) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != saved.numbers.sha256:
             raise ValueError("a file of it is damaged")
         file.seek(0)
         numbers = BitMap64()
         while length := _LENGTH.unpack(file.read(_LENGTH.size))[0]:
             numbers |= wire.bitmap_of(file.read(length))
-    path = folder / saved.filter.file
-    words = np.fromfile(path, np.uint64)
-    if path.stat().st_size != words.nbytes or sha256(words.data).hexdigest() != saved.filter.sha256:
+    with _opened(folder / saved.filter.file, whose) as file:
+        words = np.fromfile(file, np.uint64)
+        nbytes = os.fstat(file.fileno()).st_size
+    if nbytes != words.nbytes or sha256(words.data).hexdigest() != saved.filter.sha256:
         raise ValueError("a file of it is damaged")
     if len(numbers) != saved.count:
         raise ValueError("a register of it has another size than it should")

@@ -194,7 +194,7 @@ def _snapshot(folder: Path | None, topic: str) -> tuple[State | None, list[str]]
     if folder is None:
         return None, []
     try:
-        state = snapshot.load(folder, topic)
+        state = snapshot.load(folder, topic, "any")
     except (ValueError, OSError) as error:
         return None, [(isinstance(error, OSError) and error.strerror) or str(error)]
     if state is None:

@@ -5,6 +5,7 @@ read and checked from the log's first record on, as all evidence is.
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from stream_scrub.run import wiring
 
 Stage = Callable[[str, int, int], None]
 _TOLD_EVERY = 50_000
+_MODE = 0o600
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def run(order: Order, reader: LogReader, topic: str, stage: Stage) -> dict[str, 
     index = replay.index
     chosen = [index.registers[name] for name in _chosen(order, list(index.registers))]
     files = {register.name: order.folder / f"{register.name}.jsonl" for register in chosen}
-    if there := [str(file) for file in files.values() if file.exists()]:
+    if there := [str(file) for file in files.values() if os.path.lexists(file)]:
         raise ConfigError(
             [f"{', '.join(there)}: there already; move it away, or choose a folder with --into"]
         )
@@ -100,13 +102,17 @@ def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage)
         effective_at=register.effective_at,
         source=f"{topic}, position {register.position}, chain {register.chain}",
     )
-    part = file.with_name(file.name + ".part")
+    # They are people's numbers: whoever else may read them is told so on purpose.
+    number, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=file.parent)
+    part = Path(name)
     try:
-        # They are people's numbers: whoever else may read them is told so on purpose.
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        with os.fdopen(number, "wb") as out:
+            os.fchmod(number, _MODE)
             write(out, about, _entries(register, ends, stage))
             out.flush()
-            os.fsync(out.fileno())
+            os.fsync(number)
+        # The name is taken first: a rename alone would overwrite what came there meanwhile.
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE))
         part.rename(file)
     finally:
         part.unlink(missing_ok=True)

@@ -45,6 +45,7 @@ _WAYS: Mapping[str, Change] = {
     f"adds/{_ANY_CHANGE}": "adds",
     "removes": "removes",
 }
+DONE, REFUSED = "done", "refused"
 _NOT_YET = (".part", ".tmp")
 _REPORT = ".report.json"
 _WORKING = ".working"
@@ -197,6 +198,16 @@ class Folder:
             os.rename(claimed.path.name, name, src_dir_fd=within, dst_dir_fd=to)
             _forget(within, claimed.path.name)
         return self._path / claimed.register / where / name
+
+    def forget_older(self, before_s: float, most: int) -> int:
+        """Delete what is in `done` and `refused` since before that moment (seconds since 1970), at most so many; how
+        many."""
+        count = 0
+        for register in filter(_is_register, inside.folders(self._root)):
+            for where in (DONE, REFUSED):
+                with suppress(OSError), inside.folder(self._root, register, where) as within:
+                    count += inside.remove_older(within, before_s, most - count)
+        return count
 
     def close(self) -> None:
         """Let another process have it."""

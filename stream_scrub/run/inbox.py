@@ -27,17 +27,18 @@ from stream_scrub.model import Deadline
 from stream_scrub.run import importing, wiring
 from stream_scrub.run.apart import Apart, Fault
 from stream_scrub.run.desk import Desk, Lent, Made
-from stream_scrub.run.folder import Dropped, Folder, Note
+from stream_scrub.run.folder import DONE, REFUSED, Dropped, Folder, Note
 
 _EVERY_S = 1.0
 _FIND_S = 15.0
+_FORGET_EVERY_S = 3600.0
+_FORGET_MAX = 500  # files at a time: requests wait for it
 _END_S = 1.0  # for a thread whose reading was stopped
 _TRIES_MAX = 2  # so a machine that loses its power over a file takes it up again
 _KILLS = (
     f"the publisher was killed {_TRIES_MAX} times while it was at it: for its memory, for standing still, or from outside."
     " Give the publisher more memory, or hand over less at a time; if it was killed for another reason, hand it over again"
 )
-DONE, REFUSED = "done", "refused"
 
 
 @dataclass
@@ -89,6 +90,7 @@ class Inbox:
         self._queue: deque[Dropped] = deque(folder.left())
         self._job: _Job | None = None
         self._looked_at = float("-inf")
+        self._forget_at = float("-inf")
         self._told: set[str] = set()
 
     def recover(self) -> None:
@@ -148,12 +150,24 @@ class Inbox:
         if not self._queue:
             self._tell_ignored()
             self._claim_one()
+            self._forget_old(now)
         if self._queue:
             dropped, lists = self._queue.popleft(), self._settings.lists
             apart = Apart(lists.read_max_mb, lists.read_max_s)
             tries = self._folder.tries(dropped)
             self._job = _Job(self._folder, dropped, self._order(dropped), now, apart, tries)
             self._begin(self._job)
+
+    def _forget_old(self, now: float) -> None:
+        """Numbers are kept no longer than they are of use; the log has what was published."""
+        days = self._settings.lists.keep_done_days
+        if not days or now < self._forget_at:
+            return
+        count = self._folder.forget_older(time.time() - days * 86_400, _FORGET_MAX)
+        if count < _FORGET_MAX:
+            self._forget_at = now + _FORGET_EVERY_S
+        if count:
+            self._log.info("old files deleted", files=count, days=days)
 
     def _claim_one(self) -> None:
         """The oldest file that can be taken: one that cannot be keeps no other waiting."""

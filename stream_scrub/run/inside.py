@@ -144,6 +144,22 @@ def _entries(within: int) -> list["os.DirEntry[str]"]:
         return []
 
 
+def remove_older(within: int, before_s: float, most: int) -> int:
+    """Delete files in it that are there in this form since before that moment (seconds since 1970), at most so many; how
+    many. By the time of their last change of place or rights, which nobody can choose. Raises OSError.
+    """
+    count = 0
+    with os.scandir(within) as found:
+        entries = list(found)
+    for entry in entries:
+        if count < most and entry.is_file(follow_symlinks=False):
+            told = os.stat(entry.name, dir_fd=within, follow_symlinks=False)
+            if told.st_ctime < before_s:
+                os.unlink(entry.name, dir_fd=within)
+                count += 1
+    return count
+
+
 def files(base: int, *names: str) -> Iterator[tuple[str, int]]:
     """The files in the folder of these names, if it is there, and when each was written, in nanoseconds since 1970."""
     try:

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from stream_scrub.config import Loaded, masked
 from stream_scrub.index import Index
+from stream_scrub.kafka.allowed import HARMLESS
 from stream_scrub.lists.wire import utc_seconds
 from stream_scrub.rules import Rulebook
 from stream_scrub.run import terminal
@@ -165,7 +166,7 @@ def verdicts(answers: list[Answer], *, as_json: bool) -> None:
 
 def configuration(found: Loaded, *, as_json: bool) -> None:
     """Every setting with where it comes from."""
-    shown = masked(found.settings) if found.settings is not None else {}
+    shown = masked(found.settings, HARMLESS) if found.settings is not None else {}
     if as_json:
         terminal.machine({"settings": shown, "origins": found.origins, "problems": found.problems})
         return

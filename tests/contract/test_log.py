@@ -8,7 +8,7 @@ from stream_scrub.kafka import options
 from stream_scrub.kafka.log import KafkaLogReader
 from stream_scrub.kafka.writer import KafkaLogWriter
 from stream_scrub.lists import diff, wire
-from stream_scrub.lists.begin import begin, check_seals, last_seal
+from stream_scrub.lists.begin import Head, begin, check_seals, last_seal
 from stream_scrub.lists.follow import replay_to_end
 from stream_scrub.lists.keeper import Keeper
 from stream_scrub.lists.ledger import Weights
@@ -193,10 +193,17 @@ def test_the_reader_goes_on_where_it_is_put(log):
             records += some
         assert [r.offset for r in records if r.offset in positions] == [p for p in positions if p >= position]
         assert records[0].offset == position
-    chain = publisher.base("list").chain
-    check_seals(made, {positions[-1]: chain}, Deadline.after(20))
-    for place, said in ((positions[0], chain), (positions[-1] + 1, chain), (10_000, chain)):
-        with pytest.raises(ValueError, match=r"seal|position"):
+    base = publisher.base("list")
+    head = Head(base.chain, len(base.numbers))
+    check_seals(made, {positions[-1]: head}, Deadline.after(20))
+    other = head._replace(numbers=len(base.numbers) + 1)
+    for place, said in (
+        (positions[0], head),
+        (positions[-1] + 1, head),
+        (10_000, head),
+        (positions[-1], other),
+    ):
+        with pytest.raises(ValueError, match=r"seal|position|size"):
             check_seals(made, {place: said}, Deadline.after(20))
 
 

@@ -14,7 +14,6 @@ from tests.support.outcome import read_all
 from tests.support.stage import Stage
 from tests.support.worker import SCRIPT, WorkerProcess
 
-
 _FILES_MAX = 20  # a second each on a busy machine, after all that is done to the publisher
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from stream_scrub.config import address_of, load, masked
 from stream_scrub.errors import ConfigError
+from stream_scrub.kafka.allowed import HARMLESS
 
 
 def loaded(tmp_path, *, toml=None, environ=None, flags=None, **more):
@@ -27,7 +28,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
     """A user who sets nothing would run with other values than the README promises."""
     settings = loaded(tmp_path)
 
-    assert masked(settings) == {
+    assert masked(settings, HARMLESS) == {
         "kafka": {
             "bootstrap_servers": "localhost:9092",
             "group_protocol": "classic",
@@ -81,6 +82,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "registers": ["internal", "consent"],
             "ends": "all",
             "folder": "",
+            "keep_done_days": 30,
             "requests_group": "stream-scrub-publisher",
             "batch_requests": 5000,
             "batch_ms": 100,
@@ -130,6 +132,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("lists.max_numbers", 0),
         ("lists.read_max_mb", 15),
         ("lists.read_max_s", 0.5),
+        ("lists.keep_done_days", -1),
         ("lists.max_change_of", ["bloctel"]),
         ("lists.max_change_of", ["bloctel=-1"]),
         ("lists.registers", ["internal"]),
@@ -227,7 +230,18 @@ def test_secrets_are_masked_and_never_in_problems_or_representations(tmp_path):
     client = {**secrets, "sasl.username": "u"}
     settings = loaded(tmp_path, environ={"STREAM_SCRUB_KAFKA__CLIENT": json.dumps(client)})
 
-    assert masked(settings)["kafka"]["client"] == {**dict.fromkeys(secrets, "***"), "sasl.username": "u"}
+    assert masked(settings, HARMLESS)["kafka"]["client"] == {
+        **dict.fromkeys(secrets, "***"),
+        "sasl.username": "u",
+    }
+    mistyped = {
+        "sasl.pasword": "hunter2",
+        "SASL.PASSWORD ": "hunter2",
+        "sasl.pwd": "hunter2",
+        "ssl_key_pem": "hunter2",
+    }
+    shown = masked(loaded(tmp_path, flags={"kafka.client": {**mistyped, "client.id": "me"}}), HARMLESS)
+    assert shown["kafka"]["client"] == {**dict.fromkeys(mistyped, "***"), "client.id": "me"}
     assert settings.kafka.client == client
     assert "hunter2" not in repr(settings)
     wrong = problems(

@@ -2,8 +2,10 @@
 
 import json
 import multiprocessing
+import os
 import shutil
 import time
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap64
 
 from stream_scrub.errors import Unavailable
 from stream_scrub.index import Filter, as_numbers
@@ -385,3 +388,58 @@ def test_any_manifest_is_one_or_is_refused(tmp_path_factory, value):
     told = []
     assert begun(Log(), folder, told) is None and len(told) == 1
     begin(Reader(Log()), Deadline.after(1))
+
+
+def used(log, folder):
+    """Whether a follower begins with the snapshot, and what was told otherwise."""
+    told = []
+    replay = Keeper(folder, "log", on_trouble=told.append).begin(Reader(log), Deadline.after(5))
+    return replay is not None, told
+
+
+@pytest.mark.parametrize("which", ["*.json", "*.numbers", "*.filter"])
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_what_others_may_write_is_not_believed(kept, folder, which, mode):
+    """Whoever may write in the worker's folder would say which numbers are opposed."""
+    assert used(kept, folder) == (True, [])
+    next(folder.glob(which)).chmod(mode)
+    good, (told,) = used(kept, folder)
+    assert not good and "written by others" in told
+
+
+def test_what_another_one_wrote_is_not_believed(kept, folder, monkeypatch):
+    """A forged snapshot with right digests was taken for the log's."""
+    monkeypatch.setattr(snapshot.os, "geteuid", lambda: 4711)
+    good, (told,) = used(kept, folder)
+    assert not good and "written by others" in told
+
+
+@pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
+def test_a_link_in_a_snapshot_is_not_followed(kept, folder, tmp_path, make):
+    """A file elsewhere, which others may write, would be the register."""
+    path = next(folder.glob("*.numbers"))
+    path.rename(tmp_path / "elsewhere")
+    getattr(path, make)(tmp_path / "elsewhere")
+    assert not used(kept, folder)[0]
+
+
+def test_a_register_of_another_size_than_the_log_says_is_not_believed(folder):
+    """A snapshot that a fault of ours made too small would let numbers through for good."""
+    publisher = log_of([("list", {1: 0, 2: 0})])
+    state = followed(publisher.log).state
+    register = state.index.registers["list"]
+    less = replace(register, numbers=register.numbers - BitMap64([1]))
+    snapshot.save(folder, "log", replace(state, index=state.index.with_register(less)))
+    good, (told,) = used(publisher.log, folder)
+    assert not good and "another size than the log says" in told
+
+
+def test_a_snapshot_is_for_nobody_else(folder):
+    """Everybody on the machine could read who is opposed."""
+    before = os.umask(0)
+    try:
+        with_keeper(log_of([("list", {1: 0})]).log, folder).stop()
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}

@@ -1,7 +1,6 @@
 """A list read in a process of its own: what it gives, and what becomes of a list that takes that process down."""
 
 import json
-import os
 import signal
 import threading
 import time

@@ -1,6 +1,7 @@
 """`lists export`: a register as a file, from which the same register can be made again."""
 
 import json
+import os
 
 import msgspec
 import pytest
@@ -122,3 +123,36 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     """The operator would read a traceback."""
     with pytest.raises(Refused, match=r"absent/consent\.jsonl: No such file"):
         export(tmp_path / "absent", "consent")
+
+
+def test_an_export_is_for_nobody_else_and_goes_where_it_says(tmp_path):
+    """Whoever may write in the folder would have numbers written elsewhere, over another file, or read them."""
+    (tmp_path / "precious").write_text("precious")
+    name = next(iter(replayed().index.registers))
+    (tmp_path / f"{name}.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="there already"):
+        export(tmp_path, name)
+    (tmp_path / f"{name}.jsonl").unlink()
+    (tmp_path / f"{name}.jsonl.part").symlink_to(tmp_path / "precious")
+    before = os.umask(0)
+    try:
+        export(tmp_path, name)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "precious").read_text() == "precious" and not (tmp_path / "nowhere").exists()
+    assert (tmp_path / f"{name}.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_export_overwrites_nothing_that_came_meanwhile(tmp_path, monkeypatch):
+    """A file that somebody wrote while the log was read would be gone."""
+    name = next(iter(replayed().index.registers))
+    real = exporting.write
+
+    def meanwhile(*arguments):
+        (tmp_path / f"{name}.jsonl").write_text("precious")
+        real(*arguments)
+
+    monkeypatch.setattr(exporting, "write", meanwhile)
+    with pytest.raises(Refused, match="exists"):
+        export(tmp_path, name)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["precious"]

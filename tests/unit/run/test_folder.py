@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from hashlib import sha256
 
 import pytest
@@ -315,3 +316,21 @@ def test_what_is_written_is_for_nobody_else(root):
         assert modes == {"a": 0o600, "b": 0o660, "c": 0o640}
     finally:
         os.umask(before)
+
+
+def test_what_is_deleted_is_in_the_folder(root, tmp_path):
+    """Whoever may make a link would choose what the publisher deletes."""
+    folder = Folder(root)
+    (tmp_path / "elsewhere").mkdir()
+    for where in ("elsewhere/kept", "kept"):
+        (tmp_path / where).write_text("precious")
+    put(root, "bloctel/refused/a.csv")
+    (root / "bloctel" / "done").symlink_to(tmp_path / "elsewhere")
+    (root / "bloctel" / "refused" / "link").symlink_to(tmp_path / "kept")
+    (root / "bloctel" / "refused" / "sub").mkdir()
+    put(root, "bloctel/b.csv")
+    (root / "tps").symlink_to(root / "bloctel")
+    assert folder.forget_older(time.time() - 60, 10) == 0
+    assert folder.forget_older(time.time() + 60, 10) == 1
+    assert not (root / "bloctel/refused/a.csv").exists() and (root / "bloctel/b.csv").is_file()
+    assert (tmp_path / "elsewhere/kept").is_file() and (tmp_path / "kept").is_file()

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -488,3 +489,41 @@ def test_a_linked_register_is_told_and_not_read(world):
     )
     assert held(world, "tps") == {33612345679}
     assert list(world.desk.replay.index.registers) == ["tps"]
+
+
+def test_old_lists_are_deleted(world, monkeypatch):
+    """Numbers of people who asked not to be called would lie about for ever, for whoever gets the disk."""
+    inbox = opened(world)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    put(world, "bloctel/b.txt", "none\n")
+    os.utime(world.root / "bloctel/a.txt", (1, 1))  # the list's own day is of no account
+    worked(inbox), worked(inbox)
+    inbox._forget_at = 0
+    inbox.step()
+    assert len(list(world.root.rglob("?.txt*"))) == 4
+    later = time.time() + 30 * 86_400 + 60
+    monkeypatch.setattr(module.time, "time", lambda: later)
+    monkeypatch.setattr(module, "_FORGET_MAX", 3)
+    inbox._forget_at = inbox._looked_at = 0
+    with capture_logs() as told:
+        inbox.step()
+        inbox._looked_at = 0
+        inbox.step()
+    assert list(world.root.rglob("?.txt*")) == []
+    assert [(each["event"], each["files"]) for each in told] == [
+        ("old files deleted", 3),
+        ("old files deleted", 1),
+    ]
+
+
+def test_nothing_is_deleted_where_all_is_kept(world, monkeypatch):
+    """Whoever must keep what was handed over would lose it."""
+    world.settings = Settings.model_validate({"lists": {"keep_done_days": 0}})
+    inbox = opened(world)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    worked(inbox)
+    later = time.time() + 1e9
+    monkeypatch.setattr(module.time, "time", lambda: later)
+    inbox._forget_at = inbox._looked_at = 0
+    inbox.step()
+    assert (world.root / "bloctel/done/a.txt").is_file()
