@@ -429,6 +429,7 @@ def test_a_register_of_another_size_than_the_log_says_is_not_believed(folder):
     state = followed(publisher.log).state
     register = state.index.registers["list"]
     less = replace(register, numbers=register.numbers - BitMap64([1]))
+    folder.mkdir()
     snapshot.save(folder, "log", replace(state, index=state.index.with_register(less)))
     good, (told,) = used(publisher.log, folder)
     assert not good and "another size than the log says" in told
