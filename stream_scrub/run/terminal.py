@@ -8,6 +8,7 @@ its exit code tells what was done, and not what was seen of it.
 
 import io
 import json
+import os
 import sys
 import time
 import unicodedata
@@ -146,9 +147,20 @@ class Patient(io.RawIOBase):
 
 def take_over() -> Patient:
     """Have standard output and standard error of this process be patient; returns the one of standard output."""
+    _keep_descriptors()
     out, err = (_patient(stream) for stream in (sys.stdout, sys.stderr))
     sys.stdout, sys.stderr = (_text(*each) for each in (out, err))
     return out[0]
+
+
+def _keep_descriptors() -> None:
+    """What was closed when we were started stays taken: a connection to a broker would get its number, and what a library
+    says on standard error be sent to that broker."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
 
 
 def _patient(stream: Any) -> tuple[Patient, str]:

@@ -1,9 +1,11 @@
 """`lists import` from a file to the log in memory: what is published, what is refused, and what is told of it."""
 
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import structlog
@@ -340,3 +342,15 @@ def test_a_file_that_is_written_to_while_it_is_read_is_refused(log, tmp_path, mo
     with pytest.raises(BadList, match="written to while it was read"):
         run(path)
     assert "internal" not in log.replayed().index.registers
+
+
+@pytest.mark.parametrize("name", [b"liste_\xe9t\xe9.csv", b"a[red]\x1b[2J.csv", b"n" * 251 + b".csv"])
+def test_a_file_of_any_name_is_imported(log, tmp_path, name):
+    """A list whose name is no UTF-8 would end with a fault of ours, after the register was taken from whoever had it."""
+    file = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
+    file.write_bytes(b"+33612345678\n")
+
+    effect = run(file)
+
+    assert (effect.position, effect.added) == (1, 1)
+    assert log.replayed().index.registers["internal"].source.encode()

@@ -145,6 +145,8 @@ def test_counting_keys_do_not_let_texts_through():
         "confluent-kafka 2.16.1, Python 3.11.7, pyroaring>=1.2",
         "prospects.allowed [11] at offset 123456",
         "10.1.2.3:9092,10.1.2.4:9093 do not answer",
+        "10.1.2.3:9092/1: 3 request(s) timed out: disconnect (after 5003ms in state UP)",
+        "127.0.0.1:41233 (3 tries)",
         "rules fr@9c01f2",
         "worker-7c9d8f6b5-x2x9q",
         "took 12.5 ms for 10000 records",

@@ -293,6 +293,18 @@ def test_an_exit_code_tells_what_was_done_whoever_reads(arguments, code):
     assert closed.returncode == code
 
 
+def test_a_closed_descriptor_is_nobody_elses(tmp_path):
+    """A library's complaint on standard error would be written into a connection to a broker, or into a snapshot."""
+    told = tmp_path / "told"
+    code = (
+        "import os, sys; from stream_scrub.run import terminal; terminal.take_over(); "
+        f"own = os.open({str(told)!r}, os.O_CREAT | os.O_WRONLY); os.write(2, b'x'); os.write(own, b'%d' % own)"
+    )
+    subprocess.run(["sh", "-c", '"$0" "$@" >&- 2>&-', sys.executable, "-c", code], check=True, timeout=60)
+
+    assert told.read_text() not in {"0", "1", "2"} and "x" not in told.read_text()
+
+
 def test_a_sign_that_the_terminal_lacks_is_an_escape(tmp_path):
     """A name with an accent would end a command on a terminal of another alphabet, with exit code 1."""
     (tmp_path / "fr.toml").write_text(
