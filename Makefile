@@ -10,7 +10,7 @@ IMAGE_ARGS ?=
 ABUSE_ARGS ?=
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint bench bench-lists soak abuse image sbom tables lock clean
+.PHONY: demo test lint bench bench-lists soak abuse image pin sbom tables lock clean
 
 .venv: $(VENV)/.made
 
@@ -56,6 +56,10 @@ image:
 	@test -n "$(IMAGE_BUILD)" || { echo "make image needs buildah or docker (Debian: apt-get install buildah), or its like as IMAGE_BUILD='podman build'"; exit 1; }
 	$(IMAGE_BUILD) --file Containerfile --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(IMAGE_ARGS) .
+
+# Every image that is named here, by its digest of today; needs skopeo or docker, and a way to the registry.
+pin:
+	@$(PYTHON) .ci/pin.py
 
 # What is in the image and in every other installation, with the hashes that are accepted. The same bytes for the same
 # requirements; the "index" makes cyclonedx-py name packages by their purl instead of an address to fetch them from.

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 USER_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ALL_PAGES = [
     *USER_PAGES,
-    *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*/*.md")),
 ]
 

@@ -18,7 +18,7 @@ from tests.k8s.manifests import IMAGE, UNNAMESPACED, Object, Overlay, selected
 CUSTOM = {"kafka.strimzi.io", "keda.sh"}
 OLDEST = 30  # of Kubernetes 1.x
 VERSIONS = [each for each in schemas.all_versions() if int(each.split(".")[1]) >= OLDEST]
-THIRD_PARTY = {"apache/kafka:4.3.1"}
+THIRD_PARTY = {image for image in (ROOT / ".ci/images.txt").read_text().split() if "kafka" in image}
 NAMESPACE = "stream-scrub"
 CLUSTER_CA = "kafka-cluster-ca-cert"
 
