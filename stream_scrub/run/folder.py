@@ -50,7 +50,7 @@ _NOT_YET = (".part", ".tmp")
 _REPORT = ".report.json"
 _WORKING = ".working"
 _LOCK = ".lock"
-_MODE_MASK = 0o660  # of a list that was handed over: numbers are nobody else's
+_MODE_MASK = 0o060  # of a list that was handed over: numbers are nobody else's
 _REPORT_MODE = 0o640  # for whoever handed the list over
 _NAME_BYTES_MAX = 200  # with what stands beside it, within the 255 that a file system takes
 
@@ -145,7 +145,7 @@ class Folder:
             room = os.fstatvfs(within)
             if (left := told.st_size) > room.f_bavail * room.f_frsize:
                 raise OSError(errno.ENOSPC, "there is no room for a copy of it")
-            mode = told.st_mode & _MODE_MASK
+            mode = 0o600 | (told.st_mode & _MODE_MASK)
             with inside.created(within, name, mode) as own:
                 while chunk := file.read(1 << 20):
                     if (left := left - len(chunk)) < 0:

@@ -150,11 +150,11 @@ def remove_older(within: int, before_s: float, most: int) -> int:
     """
     count = 0
     with os.scandir(within) as found:
-        entries = list(found)
+        entries = [entry for entry in found if entry.is_file(follow_symlinks=False)]
     for entry in entries:
-        if count < most and entry.is_file(follow_symlinks=False):
+        with suppress(FileNotFoundError):  # taken away meanwhile
             told = os.stat(entry.name, dir_fd=within, follow_symlinks=False)
-            if told.st_ctime < before_s:
+            if count < most and told.st_ctime < before_s:
                 os.unlink(entry.name, dir_fd=within)
                 count += 1
     return count
