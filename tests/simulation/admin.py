@@ -1,0 +1,110 @@
+"""The admin client, in the methods that `kafka/identity.py`, `kafka/brokertime.py` and `kafka/writer.py` call.
+
+Rules: a topic's id tells it from another of its name (KIP-516, DescribeTopicPartitions); list_offsets by isolation level
+gives the last stable offset or the end (KIP-98; ReplicaManager.fetchOffset), and the latest timestamp (KIP-734).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+from types import SimpleNamespace
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException
+
+from tests.simulation.wire import Api, Net
+from tests.simulation.world import Signal
+
+
+class _Answer(Future):  # type: ignore[type-arg]
+    """A future that is waited for in virtual time."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        self._net = net
+        self.signal = Signal()
+
+    def _await(self, timeout: float | None) -> None:
+        world = self._net.world
+        until = world.now + (60.0 if timeout is None else timeout)
+        while not self.done():
+            if world.now >= until:
+                raise Late
+            world.wait(until, self.signal)
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._await(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> Any:
+        self._await(timeout)
+        return super().exception(0)
+
+
+class AdminClient:
+    """As confluent_kafka's."""
+
+    net_of: Callable[[], Net]
+
+    def __init__(self, _options: dict[str, Any]) -> None:
+        self.net = type(self).net_of()
+
+    def _ask(self, api: Api, handle: Any, timeout_s: float) -> _Answer:
+        future = _Answer(self.net)
+
+        def then(code: int, body: Any) -> None:
+            if code:
+                future.set_exception(KafkaException(KafkaError(code, "asked in vain")))
+            else:
+                future.set_result(body)
+            future.signal.notify()
+
+        self.net.ask(api, handle, then, timeout_s=timeout_s)
+        return future
+
+    def describe_topics(self, asked: Any, request_timeout: float) -> dict[str, Any]:
+        (name,) = asked.topic_names if hasattr(asked, "topic_names") else asked
+        broker = self.net.broker
+
+        def handle(answer: Any) -> None:
+            topic = broker.topics.get(name)
+            if topic is None:
+                answer(KafkaError.UNKNOWN_TOPIC_OR_PART, None)
+            else:
+                answer(0, SimpleNamespace(topic_id=topic.id))
+
+        return {name: self._ask(Api.METADATA, handle, request_timeout)}
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        broker = self.net.broker
+        found = self._ask(Api.METADATA, lambda answer: answer(0, broker.topics[topic]), timeout).result(timeout + 1)
+        partitions = {p: SimpleNamespace(leader=1) for p in range(len(found.partitions))}
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=None)})
+
+    def list_offsets(self, asked: Any, isolation_level: Any, request_timeout: float) -> dict[Any, Any]:
+        broker = self.net.broker
+        committed = isolation_level == IsolationLevel.READ_COMMITTED
+
+        def handler(place: Any, latest: bool) -> Any:
+            def handle(answer: Any) -> None:
+                if not broker.leads(answer):
+                    return
+                partition = broker.partition(place)
+                end = partition.stable if committed else partition.end
+                if latest:
+                    answer(0, SimpleNamespace(offset=end, timestamp=-1))
+                    return
+                stamped = [(partition.records[at].timestamp_ms, -at) for at in range(partition.low, end)]
+                moment, at = max(stamped, default=(-1, 1))
+                answer(0, SimpleNamespace(offset=-at, timestamp=moment))
+
+            return handle
+
+        return {
+            each: self._ask(
+                Api.LIST_OFFSETS,
+                handler((each.topic, each.partition), "Latest" in type(what).__name__),
+                request_timeout,
+            )
+            for each, what in asked.items()
+        }

@@ -1,0 +1,190 @@
+"""The cluster, as its clients see it: one address that is up or down, and remembers all that it acknowledged.
+
+What several brokers differ in for a client is when they answer: a leader that is gone, a coordinator that moved and one
+that loads its partition all say "not now" for a while (KafkaApis: NOT_LEADER_OR_FOLLOWER, NOT_COORDINATOR,
+COORDINATOR_LOAD_IN_PROGRESS). acks=all and min.insync.replicas are taken for granted: nothing acknowledged is lost.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+from tests.simulation.group import Group
+from tests.simulation.records import Batch, Partition, Place, Topic, Written
+from tests.simulation.txn import GROUP, Coordinator
+from tests.simulation.world import WALL_S, World
+
+Answer = Callable[[int, Any], None]
+Offsets = dict[Place, tuple[int, str]]
+
+
+class Broker:
+    """All brokers."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.up = True
+        self.life = 0
+        self.not_coordinator_until = self.no_leader_until = 0.0
+        self.topics: dict[str, Topic] = {}
+        self.groups: dict[str, Group] = {}
+        self.txns = Coordinator(self)
+
+    @property
+    def now_ms(self) -> int:
+        return int((WALL_S + self.world.now) * 1000)
+
+    def create(self, name: str, partitions: int, **more: Any) -> Topic:
+        made = self.topics[name] = Topic(name, partitions, **more)
+        return made
+
+    def partition(self, place: Place) -> Partition:
+        return self.topics[place[0]].partitions[place[1]]
+
+    def group(self, name: str) -> Group:
+        if name not in self.groups:
+            self.groups[name] = Group(self, name)
+        return self.groups[name]
+
+    def restart(self, seconds: float, loading_s: float) -> None:
+        """Every connection breaks; after it the coordinators load what they had."""
+        self.up = False
+        self.life += 1
+        self.world.at(self.world.now + seconds, self._back, loading_s)
+
+    def _back(self, loading_s: float) -> None:
+        self.up = True
+        self.not_coordinator_until = max(self.not_coordinator_until, self.world.now + loading_s)
+        for group in self.groups.values():  # sessions begin anew where a coordinator was loaded (onLoaded)
+            for member in group.members.values():
+                member.seen = self.world.now
+
+    def coordinates(self, answer: Answer) -> bool:
+        """Whether a coordinator answers now; else it says so."""
+        if self.world.now < self.not_coordinator_until:
+            answer(KafkaError.NOT_COORDINATOR, None)
+            return False
+        return True
+
+    def leads(self, answer: Answer) -> bool:
+        """The same for the leader of a partition."""
+        if self.world.now < self.no_leader_until:
+            answer(KafkaError.NOT_LEADER_FOR_PARTITION, None)
+            return False
+        return True
+
+    # -- what clients ask
+
+    def produce(self, place: Place, batch: Batch, answer: Answer) -> None:
+        """ReplicaManager.appendRecords, with LogValidator's refusals; of the first record that is refused."""
+        if not self.leads(answer):
+            return
+        topic = self.topics.get(place[0])
+        if topic is None or place[1] >= len(topic.partitions):
+            answer(KafkaError.UNKNOWN_TOPIC_OR_PART, None)
+            return
+        partition, txn = topic.partitions[place[1]], None
+        if batch.producer in partition.open:
+            txn = partition.open[batch.producer][0].txn
+        else:
+            code, txn = self.txns.verify(batch.producer, batch.epoch, place)
+            if code:
+                answer(code, None)
+                return
+        code = partition.refusal(batch)
+        if code == -1:
+            answer(0, partition.base_of(batch.producer, batch.first))
+        elif code:
+            answer(code, None)
+        elif topic.needs_key and any(record.key is None for record in batch.records):
+            answer(KafkaError.INVALID_RECORD, None)
+        elif sum(len(record.value or b"") + 70 for record in batch.records) > topic.limit:
+            answer(KafkaError.MSG_SIZE_TOO_LARGE, None)
+        else:
+            answer(0, partition.append(batch, txn))
+
+    def commit_offsets(
+        self, name: str, who: tuple[int, int], member: tuple[str, int], offsets: Offsets, answer: Answer
+    ) -> None:
+        """TxnOffsetCommit (GroupCoordinatorService.commitTransactionalOffsets)."""
+        if not self.coordinates(answer):
+            return
+        group = self.group(name)
+        code, _ = self.txns.verify(*who, (GROUP, 0))
+        code = code or group.refusal(*member)
+        if not code:
+            group.pending.setdefault(who[0], {}).update(offsets)
+        answer(code, None)
+
+    def fetch(self, places: dict[Place, int], count: int, wait_s: float, read_all: bool, answer: Answer) -> None:
+        """Fetch of what is committed: at once where there is something, else when there is, or after the wait."""
+        if not self.leads(answer):
+            return
+        until = self.world.now + wait_s
+        found = self._found(places, count, read_all)
+        if found or not places:
+            answer(0, found)
+            return
+        _Waiting(self, places, count, read_all, until, answer)
+
+    def _found(self, places: dict[Place, int], count: int, read_all: bool) -> dict[Place, Any]:
+        """By place: the records with their offsets, and where to go on; a code where the offset is none."""
+        found: dict[Place, Any] = {}
+        for place, offset in places.items():
+            topic = self.topics.get(place[0])
+            if topic is None:
+                continue
+            partition = topic.partitions[place[1]]
+            end = partition.end if read_all else partition.stable
+            if offset < partition.low or offset > partition.end:
+                found[place] = (None, KafkaError.OFFSET_OUT_OF_RANGE)
+            elif offset < end:
+                upto = min(end, offset + count)
+                records: list[tuple[int, Written]] = [
+                    (at, partition.records[at])
+                    for at in range(offset, upto)
+                    if not partition.records[at].is_marker and (read_all or partition.records[at].committed)
+                ]
+                found[place] = (records, upto)
+        return found
+
+
+class _Waiting:
+    """A fetch that waits for something to give."""
+
+    def __init__(
+        self, broker: Broker, places: dict[Place, int], count: int, read_all: bool, until: float, answer: Answer
+    ) -> None:
+        self.broker, self.places, self.count, self.read_all, self.answer = broker, places, count, read_all, answer
+        self.over = False
+        self.life = broker.life
+        for topic, partition in places:
+            broker.topics[topic].partitions[partition].changed.waiting.append((self, 0))  # type: ignore[arg-type]
+        broker.world.at(until, self._end)
+
+    # A partition's signal wakes what waits for it as if it were a thread.
+
+    @property
+    def process(self) -> "_Waiting":
+        return self
+
+    def later(self, _: float, function: Callable[..., None], turn: int) -> None:
+        function(turn)
+
+    def wake(self, _: int) -> None:
+        if self.over:
+            return
+        if found := self.broker._found(self.places, self.count, self.read_all):
+            self.over = True
+            self.answer(0, found)
+            return
+        for topic, partition in self.places:
+            signal = self.broker.topics[topic].partitions[partition].changed
+            if all(each is not self for each, _ in signal.waiting):
+                signal.waiting.append((self, 0))  # type: ignore[arg-type]
+
+    def _end(self) -> None:
+        if not self.over:
+            self.over = True
+            self.answer(0, {})

@@ -1,0 +1,168 @@
+"""The group coordinator: members, generations, assignments, and the offsets that transactions commit.
+
+Rules, and where they are from: an offset commit of a transaction is held to the member and the generation
+(kafka: group-coordinator/.../classic/ClassicGroup.java, validateOffsetCommit, KIP-447; whoever names no member and no
+generation may commit, in a transaction, to a group that has members); pending offsets count when their transaction's
+marker is written (OffsetMetadataManager.completeTransaction) and are hidden behind UNSTABLE_OFFSET_COMMIT until then
+(KIP-447, require_stable); a partition goes to another only after its owner gave it up (KIP-429, cooperative-sticky).
+JoinGroup and SyncGroup are one exchange here: what the leader chose comes with the answer.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError
+
+from tests.simulation.records import Place
+
+if TYPE_CHECKING:
+    from tests.simulation.broker import Broker
+
+Answer = Callable[[int, Any], None]
+_ids = itertools.count(1)
+
+
+class Member:
+    """One member. `claims` is what it said it owns when it joined."""
+
+    def __init__(self, name: str, session_s: float, rebalance_s: float) -> None:
+        self.name, self.session_s, self.rebalance_s = name, session_s, rebalance_s
+        self.seen = 0.0
+        self.claims: set[int] = set()
+        self.answer: Answer | None = None
+
+
+class Group:
+    """One group on one topic."""
+
+    def __init__(self, broker: "Broker", name: str) -> None:
+        self.broker, self.name = broker, name
+        self.topic = ""
+        self.generation = 0
+        self.preparing = False
+        self.members: dict[str, Member] = {}
+        self.committed: dict[Place, tuple[int, str]] = {}
+        self.pending: dict[int, dict[Place, tuple[int, str]]] = {}
+        self.went_back: list[str] = []
+
+    # -- members
+
+    def join(self, name: str, topic: str, claims: set[int], times: tuple[float, float], answer: Answer) -> None:
+        """JoinGroup: answered when all have joined."""
+        world = self.broker.world
+        member = self.members.get(name)
+        if member is None:
+            if name:
+                answer(KafkaError.UNKNOWN_MEMBER_ID, None)
+                return
+            member = Member(f"m{next(_ids)}", *times)
+            self.members[member.name] = member
+            self._watch(member)
+        self.topic = topic
+        member.claims, member.answer, member.seen = claims, answer, world.now
+        if not self.preparing:
+            self.preparing = True
+            world.at(world.now + times[1], self._late, self.generation)
+        self._complete()
+
+    def _late(self, generation: int) -> None:
+        """Who has not joined again in time is out (rebalance.timeout.ms)."""
+        if self.preparing and self.generation == generation:
+            for member in [each for each in self.members.values() if each.answer is None]:
+                del self.members[member.name]
+            self._complete()
+
+    def _watch(self, member: Member) -> None:
+        world = self.broker.world
+
+        def look() -> None:
+            if self.members.get(member.name) is not member:
+                return
+            due = member.seen + member.session_s
+            if world.now < due or not self.broker.up:
+                world.at(max(due, world.now + 1.0), look)
+                return
+            world.tell(f"the session of {member.name} is over")
+            self._out(member)
+
+        world.at(world.now + member.session_s, look)
+
+    def _out(self, member: Member) -> None:
+        del self.members[member.name]
+        self.preparing = bool(self.members)
+        if self.members:
+            self._complete()
+
+    def leave(self, name: str, answer: Answer) -> None:
+        if (member := self.members.get(name)) is not None:
+            self._out(member)
+        answer(0, None)
+
+    def heartbeat(self, name: str, generation: int, answer: Answer) -> None:
+        member = self.members.get(name)
+        if member is None:
+            answer(KafkaError.UNKNOWN_MEMBER_ID, None)
+            return
+        if generation != self.generation:
+            answer(KafkaError.ILLEGAL_GENERATION, None)
+            return
+        member.seen = self.broker.world.now
+        answer(KafkaError.REBALANCE_IN_PROGRESS if self.preparing else 0, None)
+
+    def _complete(self) -> None:
+        if not self.preparing or any(member.answer is None for member in self.members.values()):
+            return
+        self.preparing = False
+        self.generation += 1
+        shares = self._shares()
+        for member in self.members.values():
+            answer, member.answer = member.answer, None
+            member.seen = self.broker.world.now
+            assert answer is not None, "all have joined"
+            answer(0, (member.name, self.generation, shares[member.name]))
+
+    def _shares(self) -> dict[str, set[int]]:
+        """Evenly, everybody keeping what he can; what another still owns is given to nobody this time."""
+        count = len(self.broker.topics[self.topic].partitions)
+        members = sorted(self.members.values(), key=lambda each: (-len(each.claims), each.name))
+        owner = {p: each.name for each in reversed(members) for p in each.claims}
+        least, more = divmod(count, max(1, len(members)))
+        shares: dict[str, set[int]] = {}
+        for at, member in enumerate(members):
+            mine = sorted(p for p in member.claims if owner[p] == member.name and p < count)
+            shares[member.name] = set(mine[: least + (at < more)])
+        free = [p for p in range(count) if not any(p in share for share in shares.values())]
+        for at, member in enumerate(members):
+            while free and len(shares[member.name]) < least + (at < more):
+                shares[member.name].add(free.pop(0))
+        return {
+            name: {p for p in share if owner.get(p, name) == name} for name, share in shares.items()
+        }
+
+    # -- offsets
+
+    def refusal(self, name: str, generation: int) -> int:
+        """The code that refuses a transaction's commit; 0 for none."""
+        if generation < 0 and not name:
+            return 0
+        if name not in self.members:
+            return KafkaError.UNKNOWN_MEMBER_ID
+        return 0 if generation == self.generation else KafkaError.ILLEGAL_GENERATION
+
+    def mark(self, pid: int, *, commit: bool) -> None:
+        """The marker of a transaction."""
+        for place, (offset, note) in self.pending.pop(pid, {}).items():
+            if not commit:
+                continue
+            before = self.committed.get(place)
+            if before is not None and before[0] > offset:
+                self.went_back.append(f"{place[0]} [{place[1]}] from {before[0]} to {offset}")
+            self.committed[place] = (offset, note)
+
+    def fetch(self, places: list[Place], answer: Answer) -> None:
+        """OffsetFetch that waits for what is pending."""
+        if any(place in pending for pending in self.pending.values() for place in places):
+            answer(KafkaError.UNSTABLE_OFFSET_COMMIT, None)
+            return
+        answer(0, {place: self.committed.get(place, (-1001, "")) for place in places})

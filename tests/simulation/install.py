@@ -1,0 +1,243 @@
+"""The one place where the product meets the model: what it imports of the outside is another while histories run.
+
+By names of modules and not by arguments of the product. What is exchanged is the outside itself (the client library's
+classes, `time`, `threading`), in some thirty modules; a factory for each, handed down through every constructor to where a
+client is made, would be an argument that only a simulator ever gives another value. Two exchanges are more than that:
+`Caller`, whose thread guards against a call of the client that never comes back, calls directly; and `plugin`, the
+extension's count of requests, counts the model's.
+"""
+
+import datetime as real_datetime
+import importlib
+import time as real_time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from stream_scrub.kafka import bounded
+from stream_scrub.run.clockwatch import ClockWatch
+from tests.simulation.admin import AdminClient
+from tests.simulation.broker import Broker
+from tests.simulation.consumer import Consumer, Message
+from tests.simulation.producer import Producer
+from tests.simulation.wire import Net
+from tests.simulation.world import WALL_S, Process, Signal, Thread, World
+
+
+class Stage:
+    """What runs now."""
+
+    world: World
+    broker: Broker
+    adversary: Any
+    exact = True  # whether the extension counts requests; else calls are timed
+
+
+STAGE = Stage()
+
+
+def _net() -> Net:
+    return Net(STAGE.world.here, STAGE.broker, STAGE.adversary)
+
+
+class Clock:
+    """In the place of the module `time`."""
+
+    CLOCK_BOOTTIME = CLOCK_MONOTONIC = 0
+
+    @staticmethod
+    def monotonic() -> float:
+        return STAGE.world.now
+
+    perf_counter = monotonic
+
+    @staticmethod
+    def clock_gettime(_: int) -> float:
+        return STAGE.world.now
+
+    @staticmethod
+    def time() -> float:
+        world = STAGE.world
+        return WALL_S + world.now + (world.running.process.wall_offset if world.running else 0.0)
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        STAGE.world.wait(STAGE.world.now + max(0.0, seconds))
+
+
+class Moments(real_datetime.datetime):
+    """In the place of `datetime.datetime`."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return real_datetime.datetime.fromtimestamp(Clock.time(), tz)
+
+
+class Event:
+    """In the place of `threading.Event`."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._signal = Signal()
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        self._signal.notify()
+
+    def wait(self, timeout: float = 1e6) -> bool:
+        until = STAGE.world.now + timeout
+        while not self._set and STAGE.world.now < until:
+            STAGE.world.wait(until, self._signal)
+        return self._set
+
+
+class Threading:
+    """In the place of the module `threading`."""
+
+    Event = Event
+
+    class Lock:
+        """Nothing runs between two waits but the thread that waited."""
+
+        def __enter__(self) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
+
+    class Thread:
+        """A thread of the process that starts it."""
+
+        def __init__(self, target: Callable[..., Any], name: str, daemon: bool, args: tuple[Any, ...] = ()) -> None:
+            self._made = (name, target, *args)
+            self._thread: Thread | None = None
+            assert daemon
+
+        def start(self) -> None:
+            self._thread = STAGE.world.here.spawn(*self._made)
+
+        def is_alive(self) -> bool:
+            return self._thread is not None and not self._thread.ended
+
+        def join(self, timeout: float = 1e6) -> None:
+            until = STAGE.world.now + timeout
+            while self.is_alive() and STAGE.world.now < until:
+                STAGE.world.wait(STAGE.world.now + 0.05)
+
+
+class Caller(bounded.Caller):
+    """Calls directly."""
+
+    def _start(self) -> None: ...
+
+    def call(self, doing: str, function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+        del doing
+        return function(*arguments, timeout_s)
+
+    def close(self) -> None: ...
+
+
+class Watching:
+    """In the place of `lists.turns.Watch`: no thread is kept from running here."""
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def longest_s(self) -> float:
+        return 0.0
+
+
+class Plugin:
+    """In the place of the extension as librdkafka's plugin."""
+
+    def watch(self) -> "Plugin":
+        made = Plugin()
+        made.producer = None
+        made.properties = {"watch": made}
+        return made
+
+    producer: Producer | None
+    properties: dict[str, Any]
+
+    @property
+    def attached(self) -> bool:
+        return self.producer is not None
+
+    @property
+    def in_doubt(self) -> bool:
+        return self.producer is not None and self.producer.in_doubt
+
+
+class Watched(Producer):
+    """A producer whose requests are counted, where its properties say so."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        if (plugin := options.get("watch")) is not None:
+            plugin.producer = self
+
+
+_TIMED = {
+    "kafka": "bounded identity leaders repeats session source transactional_ids writer requests log clientlog",
+    "lists": "follow keeper",
+    "run": "worker outputs clockwatch counters summary trouble swaps wiring desk publishing importing ownership inbox",
+}
+_MODULES: dict[str, dict[str, Any]] = {
+    "clock": {"time": Clock},
+    "kafka.source": {"Consumer": Consumer},
+    "kafka.log": {"Consumer": Consumer},
+    "kafka.requests": {"Consumer": Consumer, "AdminClient": AdminClient},
+    "kafka.repeats": {"Producer": Watched, "plugin": lambda: Plugin() if STAGE.exact else None},
+    "kafka.transactional_ids": {"Producer": Watched},
+    "kafka.identity": {"AdminClient": AdminClient},
+    "kafka.brokertime": {"AdminClient": AdminClient},
+    "kafka.writer": {"AdminClient": AdminClient, "Caller": Caller},
+    "kafka.session": {"Caller": Caller},
+    "kafka.headers": {"_ASK": Message.headers},
+    "lists.follow": {"threading": Threading, "Watch": Watching, "Turns": lambda: SimpleNamespace(pause=_nothing)},
+    "lists.keeper": {"threading": Threading},
+    "run.clockwatch": {"threading": Threading},
+    "run.desk": {"threading": Threading, "datetime": Moments},
+    "run.publishing": {"threading": Threading, "datetime": Moments},
+    "run.importing": {"datetime": Moments},
+    "run.inbox": {"threading": Threading, "datetime": Moments},
+    "run.outputs": {"datetime": Moments},
+}
+
+
+def _nothing() -> None: ...
+
+
+@contextmanager
+def simulated() -> Iterator[Stage]:
+    """While this is entered the product runs on the model; `Stage` says which world it is in."""
+    before: list[tuple[Any, str, Any]] = []
+
+    def exchange(module: Any, name: str, new: Any) -> None:
+        before.append((module, name, getattr(module, name)))
+        setattr(module, name, new)
+
+    for kind in (Consumer, Producer, AdminClient):
+        kind.net_of = staticmethod(_net)
+    for room, names in _TIMED.items():
+        for name in names.split():
+            module = importlib.import_module(f"stream_scrub.{room}.{name}")
+            if getattr(module, "time", None) is real_time:
+                exchange(module, "time", Clock)
+    exchange(ClockWatch.__init__, "__defaults__", (Clock.time,))  # bound to the real one when it was defined
+    for path, exchanged in _MODULES.items():
+        module = importlib.import_module(f"stream_scrub.{path}")
+        for name, new in exchanged.items():
+            if hasattr(module, name):
+                exchange(module, name, new)
+    try:
+        yield STAGE
+    finally:
+        for module, name, old in reversed(before):
+            setattr(module, name, old)
+
+
+__all__ = ["STAGE", "Clock", "Process", "Stage", "simulated"]

@@ -1,0 +1,175 @@
+"""A client's requests on the wire, repeated as librdkafka repeats them.
+
+A request whose connection broke goes out again over a new one, `retry.backoff.ms` later, within a fifth more or less, then
+twice as long, up to `retry.backoff.max.ms` (librdkafka: rdkafka_broker.c, rd_kafka_buf_retry; RD_KAFKA_RETRY_JITTER_PERCENT).
+The first copy may arrive all the same, at any time (docs/decisions/0011-late-requests.md; tests/chaos/test_late_requests.py
+shows it on a real Kafka). An answer "not now" has the same request sent again without doubt about the first.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError
+
+from tests.simulation.broker import Broker
+from tests.simulation.world import Process
+
+if TYPE_CHECKING:
+    from tests.simulation.adversary import Adversary
+
+Answer = Callable[[int, Any], None]
+_BACKOFF_S, _BACKOFF_MAX_S = 0.1, 1.0
+SOCKET_S = 10.0  # socket.timeout.ms, as the simulated settings have it
+_AGAIN = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_ENOUGH_REPLICAS, KafkaError.CONCURRENT_TRANSACTIONS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+    }
+)  # fmt: skip
+
+
+class Api(Enum):
+    """What is asked."""
+
+    PRODUCE = 0
+    FETCH = 1
+    LIST_OFFSETS = 2
+    METADATA = 3
+    OFFSET_FETCH = 9
+    JOIN = 11
+    HEARTBEAT = 12
+    LEAVE = 13
+    INIT = 22
+    ADD_PARTITIONS = 24
+    ADD_OFFSETS = 25
+    END = 26
+    OFFSETS = 28
+
+
+class Fate(Enum):
+    """What becomes of one copy of a request."""
+
+    WELL = "well"
+    SLOW = "is delayed"
+    CUT_BEFORE = "is cut off before it arrives"
+    CUT_AFTER = "is cut off before its answer"
+    LATE = "is cut off, and arrives late"
+    LOST = "is swallowed"
+
+
+class Net:
+    """One client's way to the brokers."""
+
+    def __init__(self, process: Process, broker: Broker, adversary: "Adversary") -> None:
+        self.process, self.broker, self.adversary = process, broker, adversary
+        self.world = process.world
+        self.closed = False
+
+    def ask(
+        self, api: Api, handle: Callable[[Answer], None], then: Answer, *, timeout_s: float = 1e9, patient: bool = True
+    ) -> "Call":
+        """Send it. `then` is called in the process with the broker's answer, or with `_TIMED_OUT`; `patient` asks again
+        when it hears "not now"."""
+        return Call(self, api, handle, then, timeout_s, patient)
+
+
+class Call:
+    """One request with all its copies. `in_doubt`: a copy was sent before an earlier one was answered, or none was."""
+
+    __slots__ = ("_handle", "_net", "_patient", "_then", "_until", "api", "copies", "over", "repeated")
+
+    def __init__(
+        self, net: Net, api: Api, handle: Callable[[Answer], None], then: Answer, timeout_s: float, patient: bool
+    ) -> None:
+        self._net, self.api, self._handle, self._then, self._patient = net, api, handle, then, patient
+        self.copies = 0
+        self.repeated = self.over = False
+        self._until = net.world.now + timeout_s
+        if timeout_s < 1e8:
+            net.process.later(timeout_s, self._expire)
+        self._send()
+
+    @property
+    def in_doubt(self) -> bool:
+        return self.repeated or not self.over
+
+    def _expire(self) -> None:
+        if not self.over:
+            self.over = self.repeated = True
+            self._then(KafkaError._TIMED_OUT, None)
+
+    def drop(self) -> None:
+        """Nobody waits for it any more."""
+        if not self.over:
+            self.over = self.repeated = True
+
+    def _send(self) -> None:
+        net = self._net
+        if self.over or net.closed or not net.process.alive:
+            return
+        world, rng = net.world, net.world.rng
+        self.copies += 1
+        there_s, back_s = 0.0003 + 0.0015 * rng.random(), 0.0003 + 0.0015 * rng.random()
+        fate, seconds = net.adversary.fate(net.process, self.api)
+        world.note(self.api.value)
+        copy = self.copies
+        if fate is Fate.SLOW:
+            there_s += seconds
+        if fate is Fate.LOST:
+            net.process.later(SOCKET_S, self._broken, copy)
+        elif fate is Fate.CUT_BEFORE:
+            net.process.later(there_s, self._broken, copy)
+        elif fate is Fate.LATE:
+            net.process.later(there_s, self._broken, copy)
+            world.at(world.now + seconds, self._arrive, copy, None)
+        elif fate is Fate.CUT_AFTER:
+            world.at(world.now + there_s, self._arrive, copy, None)
+            net.process.later(there_s + back_s, self._broken, copy)
+        else:
+            world.at(world.now + there_s, self._arrive, copy, back_s)
+
+    def _arrive(self, copy: int, back_s: float | None) -> None:
+        net = self._net
+        broker = net.broker
+        if not broker.up:
+            if back_s is not None:
+                net.process.later(back_s, self._broken, copy)
+            return
+        if back_s is None:
+            self._handle(_nobody)
+            return
+        life = broker.life
+
+        def answer(code: int, body: Any) -> None:
+            if broker.life != life:
+                net.process.later(0.0, self._broken, copy)
+            else:
+                net.process.later(back_s, self._answered, copy, code, body)
+
+        self._handle(answer)
+
+    def _broken(self, copy: int) -> None:
+        if self.over or copy != self.copies:
+            return
+        self.repeated = True
+        self._again()
+
+    def _again(self) -> None:
+        net = self._net
+        longest = min(_BACKOFF_MAX_S, _BACKOFF_S * 2 ** min(5, self.copies - 1))
+        net.process.later(longest * (0.8 + 0.4 * net.world.rng.random()), self._send)
+
+    def _answered(self, copy: int, code: int, body: Any) -> None:
+        if self.over or copy != self.copies or self._net.closed:
+            return
+        if self._patient and code in _AGAIN:
+            self._again()
+            return
+        self.over = True
+        self._then(code, body)
+
+
+def _nobody(_code: int, _body: Any) -> None:
+    """Whom it would answer is gone."""

@@ -1,0 +1,214 @@
+"""One history's world: virtual time, the processes in it, and what happens next. One thread, one seeded generator.
+
+Every process's threads are greenlets. One of them runs until it waits (for an answer, a signal, a moment); then the
+earliest happening of all runs. So a history is a sequence of happenings, the same one for the same seed.
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+WALL_S = 1_795_000_000.0  # what the wall clock shows when a history begins: a day in November 2026
+_MASK = (1 << 61) - 1
+
+
+class Killed(BaseException):
+    """What a thread of a killed process meets wherever it waits. Nothing catches it."""
+
+
+class Stuck(Exception):
+    """A history that does not come to an end: more happenings than any sound one has."""
+
+
+class Signal:
+    """What threads wait for; `notify` wakes them all."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Thread, int]] = []
+
+    def notify(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for thread, turn in waiting:
+            thread.process.later(0.0, thread.wake, turn)
+
+
+class Thread:
+    """One thread of a process."""
+
+    def __init__(self, process: "Process", name: str, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.process = process
+        self.name = name
+        self.turn = 0
+        self.ended = False
+        self.error: BaseException | None = None
+        self._target, self._args = target, args
+        self._greenlet = greenlet(self._main, process.world.hub)
+
+    def _main(self) -> None:
+        try:
+            self._target(*self._args)
+        except Killed:
+            pass
+        except Exception as error:
+            self.error = error
+            self.process.world.failed(self, error)
+        finally:
+            self.ended = True
+            self.process.threads.pop(self, None)
+
+    def wake(self, turn: int) -> None:
+        """Go on, if it still waits for what this wakes it from."""
+        if turn != self.turn or self.ended:
+            return
+        self.turn += 1
+        world = self.process.world
+        world.running = self
+        self._greenlet.switch()
+        world.running = None
+
+    def kill(self) -> None:
+        """From the hub only: where a killed thread ends, the hub goes on."""
+        if not self.ended:
+            world = self.process.world
+            world.running = self
+            self._greenlet.throw(Killed)
+            world.running = None
+        self.ended = True
+
+
+class Process:
+    """One process of a machine. `wall_offset` is how far its wall clock is from the world's."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.world = world
+        self.name = name
+        self.alive = True
+        self.paused_until = 0.0
+        self.wall_offset = 0.0
+        self.threads: dict[Thread, None] = {}
+
+    def later(self, seconds: float, function: Callable[..., None], *arguments: Any) -> None:
+        """What happens in this process then: after it was continued, where it is stopped; never, where it is dead."""
+        self.world.at(self.world.now + seconds, self._happens, function, arguments)
+
+    def _happens(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if not self.alive:
+            return
+        if self.world.now < self.paused_until:
+            self.world.at(self.paused_until, self._happens, function, arguments)
+            return
+        function(*arguments)
+
+    def spawn(self, name: str, target: Callable[..., Any], *args: Any) -> Thread:
+        thread = Thread(self, name, target, args)
+        self.threads[thread] = None
+        self.later(0.0, thread.wake, 0)
+        return thread
+
+    def pause(self, seconds: float) -> None:
+        """As SIGSTOP and SIGCONT do."""
+        self.paused_until = max(self.paused_until, self.world.now + seconds)
+
+    def kill(self) -> None:
+        """As kill -9 does: nothing of it runs any more; what it sent is on its way."""
+        self.alive = False
+        self.world.at(self.world.now, self.reap)
+
+    def reap(self) -> None:
+        """End its threads."""
+        for thread in list(self.threads):
+            thread.kill()
+        self.threads.clear()
+
+
+class World:
+    """Time, chance and happenings. `schedule` is a number that two histories share only if all of it was the same."""
+
+    def __init__(self, seed: int, *, happenings_max: int = 400_000) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)  # of the network's times and of nothing else: faults shift no choices
+        self.now = 1000.0
+        self.hub = getcurrent()
+        self.running: Thread | None = None
+        self.schedule = seed
+        self.happened = 0
+        self.story: list[tuple[float, str]] = []
+        self.faults: list[BaseException] = []
+        self.processes: list[Process] = []
+        self._happenings_max = happenings_max
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = itertools.count()
+
+    def at(self, when: float, function: Callable[..., None], *arguments: Any) -> None:
+        """Something happens then."""
+        heapq.heappush(self._heap, (when, next(self._count), function, arguments))
+
+    def note(self, number: int) -> None:
+        """Something that makes this history what it is."""
+        self.schedule = (self.schedule * 1_000_003 ^ number) & _MASK
+
+    def tell(self, text: str) -> None:
+        """A line of the story."""
+        self.story.append((self.now, text))
+
+    def failed(self, thread: Thread, error: BaseException) -> None:
+        """A thread ended with an error that nobody caught."""
+        self.faults.append(error)
+        self.tell(f"{thread.process.name}'s {thread.name} ended: {type(error).__name__}: {error}")
+
+    def run(self, until: float, done: Callable[[], bool] = lambda: False, every: int = 64) -> None:
+        """Let everything happen up to a moment, or until it is done; that is looked at now and then."""
+        heap, pop = self._heap, heapq.heappop
+        while heap and heap[0][0] <= until:
+            when, _, function, arguments = pop(heap)
+            if when > self.now:
+                self.now = when
+            self.happened += 1
+            self.schedule = (self.schedule * 1_000_003 ^ hash(when)) & _MASK
+            function(*arguments)
+            if self.happened % every == 0:
+                if done():
+                    return
+                if self.happened > self._happenings_max:
+                    raise Stuck(f"{self.happened} happenings, and no end after {self.now - 1000:.0f} s")
+        if not heap:
+            return
+        self.now = max(self.now, min(until, heap[0][0]))
+
+    def wait(self, until: float, signal: Signal | None = None) -> None:
+        """The running thread waits, for a signal at the longest until then; without one for that moment."""
+        thread = self.running
+        assert thread is not None, "only threads wait"
+        if not thread.process.alive:
+            raise Killed
+        if signal is not None:
+            signal.waiting.append((thread, thread.turn))
+        thread.process.later(max(0.0, until - self.now), thread.wake, thread.turn)
+        self.hub.switch()
+        if not thread.process.alive:
+            raise Killed
+
+    @property
+    def here(self) -> Process:
+        """The process that runs."""
+        assert self.running is not None, "some thread runs"
+        return self.running.process
+
+    def process(self, name: str) -> Process:
+        """A new process."""
+        made = Process(self, name)
+        self.processes.append(made)
+        return made
+
+    def end(self) -> None:
+        """Nothing more happens: every thread is ended."""
+        for process in self.processes:
+            process.alive = False
+            process.reap()
+        self._heap.clear()
