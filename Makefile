@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+SEEDS ?= 1000
+FROM ?= 0
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' stream_scrub/__init__.py)
 IMAGE ?= stream-scrub:$(VERSION)
 IMAGE_BUILD ?= $(shell if command -v buildah; then echo bud; elif command -v docker; then echo build; fi)
@@ -10,7 +12,7 @@ IMAGE_ARGS ?=
 ABUSE_ARGS ?=
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint bench bench-lists soak abuse image pin sbom tables lock clean
+.PHONY: demo test lint simulate bench bench-lists soak abuse image pin sbom tables lock clean
 
 .venv: $(VENV)/.made
 
@@ -37,6 +39,10 @@ lint: $(VENV)/.made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Histories of workers and publishers on a model of Kafka, from seed FROM on, until one breaks a promise.
+simulate: $(VENV)/.made
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(SIMULATE_ARGS)
 
 bench: $(VENV)/.made
 	$(BIN)/python -m bench

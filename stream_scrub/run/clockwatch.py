@@ -36,6 +36,13 @@ class _Bounds(NamedTuple):
     learnt_at: float
 
 
+class _Reading(NamedTuple):
+    """What our wall clock read, and how far it was ahead of the clock that nobody sets."""
+
+    wall: float
+    offset: float
+
+
 class ClockWatch:
     """One worker's. The loop tells of its commits and asks; the brokers are asked in a thread beside it.
 
@@ -55,8 +62,8 @@ class ClockWatch:
         self._wall = wall
         self._known: dict[int, _Bounds] = {}
         self._lock = threading.Lock()
-        self._before = 0.0
-        self._noted: tuple[float, list[Place]] | None = None
+        self._before = _Reading(0.0, 0.0)
+        self._noted: tuple[_Reading, list[Place]] | None = None
         self._asked_at = float("-inf")
         self._asking_since: float | None = None
         self._answered_at = float("-inf")
@@ -74,7 +81,8 @@ class ClockWatch:
 
     def begins(self) -> None:
         """A commit is about to begin."""
-        self._before = self._wall()
+        wall = self._wall()
+        self._before = _Reading(wall, wall - clock.elapsed())
 
     def committed(self, allowed: Iterable[bool], partitions: Sequence[int]) -> None:
         """It has succeeded, with prospects for these."""
@@ -91,8 +99,10 @@ class ClockWatch:
             touched = sorted({(self._topics[ok], p) for ok, p in zip(allowed, partitions, strict=True)})
             self._noted = self._before, touched[:: -(-len(touched) // _PLACES)]
 
-    def _learn(self, places: Sequence[Place], before: float | None) -> None:
-        """Ask, and keep what the answers say of each broker; `before` is when the commit began, by our clock."""
+    def _learn(self, places: Sequence[Place], before: _Reading | None) -> None:
+        """Ask, and keep what the answers say of each broker; `before` is when the commit began, by our clock. Somebody may
+        have set that since: what is kept is of the clock as it reads now.
+        """
         seen = self._ask(places)
         now, wall = clock.elapsed(), self._wall()
         with self._lock:
@@ -100,7 +110,9 @@ class ClockWatch:
                 of_it = [each for each in seen if each.broker == broker]
                 made = [each.at for each in of_it if each.is_brokers]
                 # Each of them is no earlier than the marker of that commit; the earliest one says most.
-                least = float("-inf") if before is None else before - min(each.at for each in of_it)
+                least = float("-inf")
+                if before is not None:
+                    least = before.wall - min(each.at for each in of_it) + (wall - now) - before.offset
                 most = wall - max(made) if made else float("inf")
                 self._known[broker] = _Bounds(least, most, wall - now, now)
             if before is not None:

@@ -77,7 +77,9 @@ class AdminClient:
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         broker = self.net.broker
-        found = self._ask(Api.METADATA, lambda answer: answer(0, broker.topics[topic]), timeout).result(timeout + 1)
+        found = self._ask(Api.METADATA, lambda answer: answer(0, broker.topics[topic]), timeout).result(
+            timeout + 1
+        )
         partitions = {p: SimpleNamespace(leader=1) for p in range(len(found.partitions))}
         return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=None)})
 

@@ -15,22 +15,22 @@ from tests.simulation.world import Process
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
-_WELL = (Fate.WELL, 0.0)
-# Where a fault is worth most: what belongs to a transaction comes seldom, what reads comes all the time.
-_OFTEN = (Api.PRODUCE, Api.ADD_PARTITIONS, Api.ADD_OFFSETS, Api.OFFSETS, Api.END, Api.END, Api.OFFSETS, Api.INIT)
-_SELDOM = (Api.FETCH, Api.LIST_OFFSETS, Api.METADATA, Api.OFFSET_FETCH, Api.JOIN, Api.HEARTBEAT)
+_WELL, _CUT = (Fate.WELL, 0.0), (Fate.CUT_BEFORE, 0.0)
+_READ_LOG = frozenset({Api.FETCH, Api.LIST_OFFSETS})
 
 
 class Fault(NamedTuple):
-    """At the `at`-th request (from 1) of `api`: what happens, and for how many seconds."""
+    """At the `at`-th request (from 1) of `api` that some worker, or some publisher, sends: what happens, and for how many
+    seconds."""
 
+    who: str
     api: Api
     at: int
     kind: str
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.seconds:.2f} s) at the {self.at}. {self.api.name}"
+        return f"{self.kind} ({self.seconds:.2f} s) at the {self.who}s' {self.at}. {self.api.name}"
 
 
 Deed = Callable[["History", Process, float], None]
@@ -65,8 +65,19 @@ def _join(history: "History", _: Process, seconds: float) -> None:
     history.visit(seconds)
 
 
-def _clock(_: "History", process: Process, seconds: float) -> None:
+def _clock(history: "History", process: Process, seconds: float) -> None:
+    """Somebody sets it, and sets it right again."""
     process.wall_offset += 40.0 * seconds
+    history.world.at(
+        history.world.now + seconds, setattr, process, "wall_offset", process.wall_offset - 40.0 * seconds
+    )
+
+
+def _log_away(history: "History", process: Process, seconds: float) -> None:
+    """It can fetch nothing and ask for no end, and everything else."""
+    seconds = 4 * seconds
+    history.adversary.log_away[process] = history.world.now + seconds
+    history.adversary.last = max(history.adversary.last, history.world.now + seconds)
 
 
 KINDS: dict[str, Deed] = {
@@ -78,6 +89,7 @@ KINDS: dict[str, Deed] = {
     "its member is thrown out": _lose,
     "another worker joins for a while": _join,
     "its wall clock jumps": _clock,
+    "it can fetch nothing for four times as long": _log_away,
 }
 FATES = {fate.value: fate for fate in Fate if fate is not Fate.WELL}
 
@@ -88,23 +100,30 @@ class Adversary:
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.history: History | None = None
         self.faults = faults
-        self.fired: list[Fault] = []
+        self.fired: list[tuple[str, Fault]] = []
+        self.log_away: dict[Process, float] = {}
         self.last = 0.0
-        self.counts: Counter[Api] = Counter()
-        self._by_point: dict[tuple[Api, int], list[Fault]] = {}
+        self.counts: Counter[tuple[str, Api]] = Counter()
+        self._by_point: dict[tuple[str, Api, int], list[Fault]] = {}
+        self._held: list[tuple[Process, Api, Callable[[], None]]] = []
         for fault in faults:
-            self._by_point.setdefault((fault.api, fault.at), []).append(fault)
+            self._by_point.setdefault((fault.who, fault.api, fault.at), []).append(fault)
 
     def fate(self, process: Process, api: Api) -> tuple[Fate, float]:
         """What becomes of a request that this process sends now."""
-        count = self.counts[api] = self.counts[api] + 1
-        faults = self._by_point.pop((api, count), None)
+        who = process.kind
+        count = self.counts[who, api] = self.counts[who, api] + 1
+        if self._held:
+            self._release(process, api)
+        faults = self._by_point.pop((who, api, count), None)
         if faults is None:
+            if self.log_away and api in _READ_LOG and self.log_away.get(process, 0.0) > process.world.now:
+                return _CUT
             return _WELL
         history, fate = self.history, _WELL
         assert history is not None, "the history says that it is its"
         for fault in faults:
-            self.fired.append(fault)
+            self.fired.append((process.name, fault))
             world = history.world
             world.tell(f"{process.name}'s {count}. {api.name}: {fault.kind} ({fault.seconds:.2f} s)")
             self.last = max(self.last, world.now + fault.seconds)
@@ -114,14 +133,93 @@ class Adversary:
                 KINDS[fault.kind](history, process, fault.seconds)
         return fate
 
+    def hold(self, process: Process, seconds: float, arrive: Callable[[], None]) -> None:
+        """Keep a copy back: until the sender's next request of some kind, where it does most, or for so long."""
+        until = _RELEASED_BY[int(seconds * 1000) % len(_RELEASED_BY)]
+        entry = (process, until, arrive)
+        self._held.append(entry)
 
-def chosen(rng: random.Random, many: int) -> list[Fault]:
-    """At most so many faults."""
-    kinds = [*FATES, *FATES, *KINDS]
-    found = []
-    for _ in range(rng.randint(0, many)):
-        often = rng.random() < 0.8
-        api = rng.choice(_OFTEN if often else _SELDOM)
-        seconds = rng.choice((0.02, 0.1, 0.15, 0.3, 1.0, 2.0, 4.0, 8.0, 12.0)) * rng.uniform(0.7, 1.3)
-        found.append(Fault(api, rng.randint(1, 12 if often else 60), rng.choice(kinds), seconds))
-    return found
+        def late() -> None:
+            if entry in self._held:
+                self._held.remove(entry)
+                arrive()
+
+        process.world.at(process.world.now + seconds, late)
+        self.last = max(self.last, process.world.now + seconds)
+
+    def _release(self, process: Process, api: Api) -> None:
+        for entry in [each for each in self._held if each[0] is process and each[1] is api]:
+            self._held.remove(entry)
+            process.world.at(process.world.now + 0.0001, entry[2])
+
+
+_RELEASED_BY = (Api.PRODUCE, Api.ADD_OFFSETS, Api.OFFSETS, Api.END)
+_WRITES = (Api.PRODUCE, Api.ADD_PARTITIONS, Api.ADD_OFFSETS, Api.OFFSETS, Api.END, Api.END, Api.INIT)
+_ENDS = (Api.END, Api.END, Api.OFFSETS, Api.ADD_PARTITIONS, Api.ADD_OFFSETS)
+_READS = (Api.FETCH, Api.LIST_OFFSETS, Api.METADATA, Api.OFFSET_FETCH, Api.JOIN, Api.HEARTBEAT)
+_MOVES = (
+    "the process is killed",
+    "its member is thrown out",
+    "another worker joins for a while",
+    "the process is paused",
+)
+_ANY = (*FATES, *KINDS)
+
+
+class Theme(NamedTuple):
+    """Faults that make something together: who, at which requests up to which, what, and for how long."""
+
+    who: str
+    apis: Sequence[Api]
+    upto: int
+    kinds: Sequence[str]
+    seconds: tuple[float, float]
+
+
+def _any(rng: random.Random) -> Theme:
+    who = "worker" if rng.random() < 0.75 else "publisher"
+    apis, upto = (_WRITES, 10) if rng.random() < 0.8 else (_READS, 60)
+    longest = rng.choice((0.1, 0.3, 1.0, 4.0, 12.0))
+    return Theme(who, apis, upto, _ANY, (longest / 5, longest))
+
+
+THEMES: dict[str, tuple[Theme, ...]] = {
+    "a zombie": (Theme("worker", (Api.METADATA, Api.METADATA, Api.PRODUCE, Api.ADD_OFFSETS), 14, ("the process is paused",), (3.0, 9.0)),),
+    "a late request": (
+        Theme("worker", _ENDS, 10, (Fate.LATE.value,), (1.0, 5.0)),
+        Theme("worker", _ENDS, 16, (Fate.LATE.value, Fate.CUT_AFTER.value), (1.0, 5.0)),
+    ),
+    "one is behind": (
+        Theme("worker", (Api.FETCH,), 40, ("it can fetch nothing for four times as long",), (0.3, 1.2)),
+        Theme("worker", (Api.FETCH, Api.PRODUCE), 30, _MOVES, (1.0, 4.0)),
+    ),
+    "no news": (
+        Theme("worker", (Api.FETCH,), 40, ("it can fetch nothing for four times as long",), (4.0, 9.0)),
+        Theme("worker", (Api.PRODUCE,), 25, (Fate.SLOW.value,), (5.5, 9.5)),
+    ),
+    "a hung publisher": (
+        Theme("publisher", (Api.PRODUCE, Api.END), 14, ("the process is paused", "the process is killed"), (8.0, 12.0)),
+    ),
+    "coming and going": (
+        Theme("worker", (Api.FETCH, Api.PRODUCE), 20, _MOVES, (0.3, 4.0)),
+        Theme("worker", (Api.FETCH, Api.PRODUCE), 40, _MOVES, (0.3, 4.0)),
+    ),
+}  # fmt: skip
+# For how long prospects come, and how many changes, where a theme needs other than most.
+LASTS = {"no news": (15.0, 35.0), "a hung publisher": (8.0, 25.0), "one is behind": (4.0, 8.0)}
+CHANGES = {"no news": 4, "a hung publisher": 8, "one is behind": 6}
+
+
+def chosen(rng: random.Random, many: int, theme: str) -> list[Fault]:
+    """A theme's faults, and at most so many more."""
+    drawn = [*THEMES.get(theme, ()), *(_any(rng) for _ in range(rng.randint(0, many)))]
+    return [
+        Fault(
+            each.who,
+            rng.choice(each.apis),
+            rng.randint(1, each.upto),
+            rng.choice(each.kinds),
+            rng.uniform(*each.seconds),
+        )
+        for each in drawn
+    ]

@@ -117,7 +117,9 @@ class Broker:
             group.pending.setdefault(who[0], {}).update(offsets)
         answer(code, None)
 
-    def fetch(self, places: dict[Place, int], count: int, wait_s: float, read_all: bool, answer: Answer) -> None:
+    def fetch(
+        self, places: dict[Place, int], count: int, wait_s: float, read_all: bool, answer: Answer
+    ) -> None:
         """Fetch of what is committed: at once where there is something, else when there is, or after the wait."""
         if not self.leads(answer):
             return
@@ -154,9 +156,21 @@ class _Waiting:
     """A fetch that waits for something to give."""
 
     def __init__(
-        self, broker: Broker, places: dict[Place, int], count: int, read_all: bool, until: float, answer: Answer
+        self,
+        broker: Broker,
+        places: dict[Place, int],
+        count: int,
+        read_all: bool,
+        until: float,
+        answer: Answer,
     ) -> None:
-        self.broker, self.places, self.count, self.read_all, self.answer = broker, places, count, read_all, answer
+        self.broker, self.places, self.count, self.read_all, self.answer = (
+            broker,
+            places,
+            count,
+            read_all,
+            answer,
+        )
         self.over = False
         self.life = broker.life
         for topic, partition in places:

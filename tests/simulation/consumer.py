@@ -27,7 +27,9 @@ class Message:
 
     __slots__ = ("_error", "_offset", "_place", "_record")
 
-    def __init__(self, place: Place, offset: int, record: Written | None, error: KafkaError | None = None) -> None:
+    def __init__(
+        self, place: Place, offset: int, record: Written | None, error: KafkaError | None = None
+    ) -> None:
         self._place, self._offset, self._record, self._error = place, offset, record, error
 
     def topic(self) -> str:
@@ -126,7 +128,9 @@ class Consumer:
         if code:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
-    def get_watermark_offsets(self, partition: TopicPartition, timeout: float = 60, cached: bool = False) -> Any:
+    def get_watermark_offsets(
+        self, partition: TopicPartition, timeout: float = 60, cached: bool = False
+    ) -> Any:
         place = (partition.topic, partition.partition)
         if cached:
             return self._ends.get(place, (-1001, -1001))
@@ -227,7 +231,13 @@ class Consumer:
                 offset, record = queue.popleft()
                 found.append(Message(place, offset, record))
             end = self._ends.get(place, (0, -1))[1]
-            if self._tells_end and not queue and not feed.told_end and feed.next == end and len(found) < count:
+            if (
+                self._tells_end
+                and not queue
+                and not feed.told_end
+                and feed.next == end
+                and len(found) < count
+            ):
                 feed.told_end = True
                 found.append(Message(place, feed.next, None, KafkaError(KafkaError._PARTITION_EOF)))
 
@@ -399,7 +409,10 @@ class Consumer:
                 broker.group(self._group).heartbeat(name, generation, answer)
 
         self.net.ask(
-            Api.HEARTBEAT, handle, lambda code, _: self._heard(name, generation, code), timeout_s=self._session_s
+            Api.HEARTBEAT,
+            handle,
+            lambda code, _: self._heard(name, generation, code),
+            timeout_s=self._session_s,
         )
 
     def _heard(self, name: str, generation: int, code: int) -> None:

@@ -48,7 +48,9 @@ class Group:
 
     # -- members
 
-    def join(self, name: str, topic: str, claims: set[int], times: tuple[float, float], answer: Answer) -> None:
+    def join(
+        self, name: str, topic: str, claims: set[int], times: tuple[float, float], answer: Answer
+    ) -> None:
         """JoinGroup: answered when all have joined."""
         world = self.broker.world
         member = self.members.get(name)
@@ -136,9 +138,7 @@ class Group:
         for at, member in enumerate(members):
             while free and len(shares[member.name]) < least + (at < more):
                 shares[member.name].add(free.pop(0))
-        return {
-            name: {p for p in share if owner.get(p, name) == name} for name, share in shares.items()
-        }
+        return {name: {p for p in share if owner.get(p, name) == name} for name, share in shares.items()}
 
     # -- offsets
 

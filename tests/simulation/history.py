@@ -27,12 +27,18 @@ from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.run import wiring
 from stream_scrub.run.counters import Counters
 from tests.fakes import law
-from tests.simulation.adversary import Adversary, Fault, chosen
+from tests.simulation.adversary import CHANGES, LASTS, THEMES, Adversary, Fault, chosen
 from tests.simulation.broker import Broker
 from tests.simulation.install import STAGE, Clock, Event
 from tests.simulation.world import Process, World
 
-PROSPECTS, ALLOWED, BLOCKED, LOG, GROUP = "prospects", "prospects.allowed", "prospects.blocked", "opposition.log", "stream-scrub"
+PROSPECTS, ALLOWED, BLOCKED, LOG, GROUP = (
+    "prospects",
+    "prospects.allowed",
+    "prospects.blocked",
+    "opposition.log",
+    "stream-scrub",
+)
 LAG_MAX_S = 5.0
 REGISTERS = ("internal", "list")
 # What a killed worker's session, its transaction, and whoever waits for either may take one after the other.
@@ -44,7 +50,7 @@ class Prospect(NamedTuple):
 
     at: float
     partition: int
-    key: bytes
+    key: bytes | None
     id: int
     number: int
 
@@ -65,28 +71,40 @@ class Plan:
     workers: int = 2
     partitions: int = 2
     exact: bool = True
+    needs_key: bool = False
     prospects: list[Prospect] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    theme: str = ""
     faults: Sequence[Fault] = ()
 
 
-def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 3) -> Plan:
+def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) -> Plan:
     """The plan of a seed; `faults` are others than its own."""
     rng = random.Random(f"plan {seed}")
-    plan = Plan(seed, rng.choice((1, 2, 2)), rng.choice((1, 2, 3)), rng.random() < 0.7)
+    plan = Plan(seed, rng.choice((1, 2, 2)), rng.choice((1, 2, 3)), rng.random() < 0.7, rng.random() < 0.1)
     numbers = [33_612_345_600 + n for n in range(12)]
-    lasts = rng.choice((1.0, 3.0, 5.0))
+    plan.theme = rng.choice(tuple(THEMES)) if rng.random() < 0.5 else ""
+    lasts = rng.uniform(*LASTS[plan.theme]) if plan.theme in LASTS else rng.choice((0.3, 1.0, 2.5))
     for at in range(rng.choice((12, 25, 40))):
         plan.prospects.append(
-            Prospect(rng.uniform(0, lasts), rng.randrange(plan.partitions), b"k%d" % (at % 5), at, rng.choice(numbers))
+            Prospect(
+                rng.uniform(0, lasts),
+                rng.randrange(plan.partitions),
+                b"k%d" % (at % 5),
+                at,
+                rng.choice(numbers),
+            )
         )
-    plan.prospects.sort()
+    if plan.needs_key:
+        for at in rng.sample(range(len(plan.prospects)), 2):
+            plan.prospects[at] = plan.prospects[at]._replace(key=None)
+    plan.prospects.sort(key=lambda prospect: prospect.at)
     plan.changes = [Change(0.0, name, frozenset(rng.sample(numbers, 3))) for name in REGISTERS]
-    for _ in range(rng.randint(0, 3)):
+    for _ in range(CHANGES.get(plan.theme, rng.randint(0, 3))):
         some = frozenset(rng.sample(numbers, rng.randint(1, 6)))
         plan.changes.append(Change(rng.uniform(0.5, lasts + 1), rng.choice(REGISTERS), some))
     plan.changes.sort(key=lambda change: change.at)
-    plan.faults = chosen(rng, many) if faults is None else faults
+    plan.faults = chosen(rng, many, plan.theme) if faults is None else faults
     return plan
 
 
@@ -116,7 +134,7 @@ def settings() -> Any:
             "kafka.bootstrap_servers": "model:9092",
             "kafka.client": {"socket.timeout.ms": 10_000},
             "kafka.consumer": {
-                "session.timeout.ms": 6_000, "max.poll.interval.ms": 20_000, "fetch.wait.max.ms": 500,
+                "session.timeout.ms": 3_000, "max.poll.interval.ms": 15_000, "fetch.wait.max.ms": 500,
             },
             "rules.index_lag_max_s": LAG_MAX_S,
             "worker.batch_ms": 500,
@@ -141,22 +159,29 @@ class History:
         self.adversary.history = self
         self.log: Any = Lines(told)
         self.workers: dict[str, Process] = {}
-        self.published = 0
+        self.published = dict.fromkeys(REGISTERS, 0)
         self.done_at: float | None = None
         self._begun = self.world.now
         self._stops: dict[Process, Event] = {}
         self._members: dict[Process, Any] = {}
-        STAGE.world, STAGE.broker, STAGE.adversary, STAGE.exact = self.world, self.broker, self.adversary, plan.exact
+        STAGE.world, STAGE.broker, STAGE.adversary, STAGE.exact = (
+            self.world,
+            self.broker,
+            self.adversary,
+            plan.exact,
+        )
 
     def run(self) -> None:
         """To its end: everything is out, and nothing that was sent is still on its way."""
         broker, plan, world = self.broker, self.plan, self.world
-        for name in (PROSPECTS, ALLOWED, BLOCKED):
-            broker.create(name, plan.partitions)
+        broker.create(PROSPECTS, plan.partitions)
+        for name in (ALLOWED, BLOCKED):
+            broker.create(name, plan.partitions, needs_key=plan.needs_key)
         broker.create(LOG, 1)
         for prospect in plan.prospects:
             world.at(world.now + prospect.at, self._arrives, prospect)
-        world.process("publisher").spawn("main", self._publish)
+        for register in REGISTERS:
+            world.process(f"publisher {register}").spawn("main", self._publish, register)
         for at in range(plan.workers):
             self.start(f"worker {at}")
         try:
@@ -180,7 +205,7 @@ class History:
         total = sum(partition.end for partition in topic.partitions)
         return (
             total == len(self.plan.prospects)
-            and self.published == len(self.plan.changes)
+            and sum(self.published.values()) == len(self.plan.changes)
             and all(
                 group.committed.get((PROSPECTS, number), (0, ""))[0] == partition.end
                 for number, partition in enumerate(topic.partitions)
@@ -205,7 +230,9 @@ class History:
         stopping = self._stops[process] = Event()
         wiring_rulebook, wiring.rulebook = wiring.rulebook, lambda _: _rulebook()
         try:
-            worker, follower = wiring.worker(settings(), process.name.replace(" ", "-"), Counters(), self.log, None)
+            worker, follower = wiring.worker(
+                settings(), process.name.replace(" ", "-"), Counters(), self.log, None
+            )
         finally:
             wiring.rulebook = wiring_rulebook
         self._members[process] = worker._source
@@ -220,9 +247,11 @@ class History:
         if not process.alive:
             return
         process.kill()
-        if process.name == "publisher":
-            made = self.world.process("publisher")
-            self.world.at(self.world.now + seconds, made.spawn, "main", self._publish)
+        if process.name.startswith("publisher "):
+            made = self.world.process(process.name)
+            self.world.at(
+                self.world.now + seconds, made.spawn, "main", self._publish, process.name.split()[1]
+            )
         elif process.name in self.workers:
             self.world.at(self.world.now + seconds, self.start, process.name)
 
@@ -246,13 +275,14 @@ class History:
 
         self.world.at(self.world.now + max(1.0, seconds), leave)
 
-    # -- the publisher
+    # -- publishers
 
-    def _publish(self) -> None:
-        """Brings each register to what it is to be, one change after the other, whatever it takes."""
+    def _publish(self, register: str) -> None:
+        """Brings a register to what it is to be, one change after the other, whatever it takes."""
         world = self.world
-        while self.published < len(self.plan.changes):
-            change = self.plan.changes[self.published]
+        changes = [change for change in self.plan.changes if change.register == register]
+        while self.published[register] < len(changes):
+            change = changes[self.published[register]]
             if (wait := self._begun + change.at - world.now) > 0:
                 world.wait(world.now + wait)
             try:
@@ -261,16 +291,21 @@ class History:
                 self.log.info("publishing again", why=str(error))
                 world.wait(world.now + 0.5)
             else:
-                self.published += 1
+                self.published[register] += 1
 
     def _bring(self, change: Change) -> None:
         """As `run/importing.py` does it: take over, read the register at the log's end, publish the difference."""
-        made = options.publisher_options("model:9092", {}, {}, log_topic=LOG, register=change.register, logs=None)
+        made = options.publisher_options(
+            "model:9092", {}, {}, log_topic=LOG, register=change.register, logs=None
+        )
         writer = KafkaLogWriter(made, LOG, Deadline.after(20.0))
         try:
             writer.wait_for_others(Deadline.after(20.0))
             reader = KafkaLogReader(
-                options.log_reader_options("model:9092", {}, {"fetch.wait.max.ms": 500}, group_id=GROUP, logs=None), LOG
+                options.log_reader_options(
+                    "model:9092", {}, {"fetch.wait.max.ms": 500}, group_id=GROUP, logs=None
+                ),
+                LOG,
             )
             try:
                 replay = begin(reader, Deadline.after(15.0), keep_ends=True)
@@ -284,6 +319,8 @@ class History:
             delta = diff.full(base.numbers, BitMap64(change.numbers))
             if base.seq == 0 or not delta.is_empty:
                 known = replay.known(change.register)
-                publish.publish(writer, base, delta, now, Source("list.csv", "0" * 64), known=known, full_every=12)
+                publish.publish(
+                    writer, base, delta, now, Source("list.csv", "0" * 64), known=known, full_every=12
+                )
         finally:
             writer.close()

@@ -7,13 +7,13 @@ client is made, would be an argument that only a simulator ever gives another va
 extension's count of requests, counts the model's.
 """
 
-import datetime as real_datetime
+import datetime as dt
 import importlib
 import time as real_time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 from stream_scrub.kafka import bounded
 from stream_scrub.run.clockwatch import ClockWatch
@@ -66,12 +66,12 @@ class Clock:
         STAGE.world.wait(STAGE.world.now + max(0.0, seconds))
 
 
-class Moments(real_datetime.datetime):
+class Moments(dt.datetime):
     """In the place of `datetime.datetime`."""
 
     @classmethod
     def now(cls, tz: Any = None) -> Any:
-        return real_datetime.datetime.fromtimestamp(Clock.time(), tz)
+        return dt.datetime.fromtimestamp(Clock.time(), tz)
 
 
 class Event:
@@ -109,7 +109,9 @@ class Threading:
     class Thread:
         """A thread of the process that starts it."""
 
-        def __init__(self, target: Callable[..., Any], name: str, daemon: bool, args: tuple[Any, ...] = ()) -> None:
+        def __init__(
+            self, target: Callable[..., Any], name: str, daemon: bool, args: tuple[Any, ...] = ()
+        ) -> None:
             self._made = (name, target, *args)
             self._thread: Thread | None = None
             assert daemon
@@ -141,7 +143,7 @@ class Caller(bounded.Caller):
 class Watching:
     """In the place of `lists.turns.Watch`: no thread is kept from running here."""
 
-    def __enter__(self) -> "Watching":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
@@ -197,7 +199,11 @@ _MODULES: dict[str, dict[str, Any]] = {
     "kafka.writer": {"AdminClient": AdminClient, "Caller": Caller},
     "kafka.session": {"Caller": Caller},
     "kafka.headers": {"_ASK": Message.headers},
-    "lists.follow": {"threading": Threading, "Watch": Watching, "Turns": lambda: SimpleNamespace(pause=_nothing)},
+    "lists.follow": {
+        "threading": Threading,
+        "Watch": Watching,
+        "Turns": lambda: SimpleNamespace(pause=_nothing),
+    },
     "lists.keeper": {"threading": Threading},
     "run.clockwatch": {"threading": Threading},
     "run.desk": {"threading": Threading, "datetime": Moments},

@@ -191,7 +191,9 @@ class Producer:
         if len(value or b"") + len(key or b"") + 60 > self._limit:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         if partition < 0:
-            partition = (sum(key or b"") if key else self._count) % len(self.net.broker.topics[topic].partitions)
+            partition = (sum(key or b"") if key else self._count) % len(
+                self.net.broker.topics[topic].partitions
+            )
         place = (topic, partition)
         lane = self._lanes.get(place)
         if lane is None:
@@ -199,7 +201,9 @@ class Producer:
         if not lane.queue and lane.call is None:
             self.net.process.later(_LINGER_S, self._pump, place)
         now = self.world.now
-        lane.queue.append((Written(key, value, headers, timestamp or self.net.broker.now_ms, now), on_delivery or callback))
+        lane.queue.append(
+            (Written(key, value, headers, timestamp or self.net.broker.now_ms, now), on_delivery or callback)
+        )
         self._count += 1
 
     def _pump(self, place: Place) -> None:
@@ -379,9 +383,7 @@ class Producer:
             if code == KafkaError._TIMED_OUT:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "EndTxn", retriable=True))
             if code == KafkaError.INVALID_TXN_STATE or code in _FATAL:
-                self._fatal = KafkaError(
-                    KafkaError._FENCED if code in _FATAL else code, "EndTxn", fatal=True
-                )
+                self._fatal = KafkaError(KafkaError._FENCED if code in _FATAL else code, "EndTxn", fatal=True)
                 raise KafkaException(self._fatal)
             if code:
                 self._state = "open"

@@ -22,7 +22,18 @@ _ids = itertools.count(1)
 class Written:
     """One offset of a partition: a record, or the marker of a transaction (`key` and `value` None, `is_marker`)."""
 
-    __slots__ = ("at", "committed", "ended_at", "headers", "is_marker", "key", "producer", "timestamp_ms", "txn", "value")
+    __slots__ = (
+        "at",
+        "committed",
+        "ended_at",
+        "headers",
+        "is_marker",
+        "key",
+        "producer",
+        "timestamp_ms",
+        "txn",
+        "value",
+    )
 
     def __init__(self, key: Any, value: Any, headers: Any, timestamp_ms: int, at: float) -> None:
         self.key, self.value, self.headers, self.timestamp_ms, self.at = key, value, headers, timestamp_ms, at

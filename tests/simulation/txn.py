@@ -114,7 +114,10 @@ class Coordinator:
         if owner.epoch != epoch:
             return KafkaError.INVALID_PRODUCER_EPOCH, None
         if owner.state in ("prepare-commit", "prepare-abort"):
-            return KafkaError.NOT_ENOUGH_REPLICAS, None  # ReplicaManager: CONCURRENT_TRANSACTIONS is told as this
+            return (
+                KafkaError.NOT_ENOUGH_REPLICAS,
+                None,
+            )  # ReplicaManager: CONCURRENT_TRANSACTIONS is told as this
         if owner.state != "ongoing" or place not in owner.partitions:
             return KafkaError.INVALID_TXN_STATE, None
         return 0, owner.txn
@@ -148,7 +151,7 @@ class Coordinator:
         if not broker.up:
             broker.world.at(broker.world.now + 0.1, self._mark, owner, place, commit)
             return
-        topic, partition = place
+        topic, _partition = place
         if topic == GROUP:
             for group in broker.groups.values():
                 group.mark(owner.pid, commit=commit)

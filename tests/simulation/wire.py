@@ -8,6 +8,7 @@ shows it on a real Kafka). An answer "not now" has the same request sent again w
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
@@ -68,7 +69,13 @@ class Net:
         self.closed = False
 
     def ask(
-        self, api: Api, handle: Callable[[Answer], None], then: Answer, *, timeout_s: float = 1e9, patient: bool = True
+        self,
+        api: Api,
+        handle: Callable[[Answer], None],
+        then: Answer,
+        *,
+        timeout_s: float = 1e9,
+        patient: bool = True,
     ) -> "Call":
         """Send it. `then` is called in the process with the broker's answer, or with `_TIMED_OUT`; `patient` asks again
         when it hears "not now"."""
@@ -81,7 +88,13 @@ class Call:
     __slots__ = ("_handle", "_net", "_patient", "_then", "_until", "api", "copies", "over", "repeated")
 
     def __init__(
-        self, net: Net, api: Api, handle: Callable[[Answer], None], then: Answer, timeout_s: float, patient: bool
+        self,
+        net: Net,
+        api: Api,
+        handle: Callable[[Answer], None],
+        then: Answer,
+        timeout_s: float,
+        patient: bool,
     ) -> None:
         self._net, self.api, self._handle, self._then, self._patient = net, api, handle, then, patient
         self.copies = 0
@@ -123,7 +136,7 @@ class Call:
             net.process.later(there_s, self._broken, copy)
         elif fate is Fate.LATE:
             net.process.later(there_s, self._broken, copy)
-            world.at(world.now + seconds, self._arrive, copy, None)
+            net.adversary.hold(net.process, seconds, partial(self._arrive, copy, None))
         elif fate is Fate.CUT_AFTER:
             world.at(world.now + there_s, self._arrive, copy, None)
             net.process.later(there_s + back_s, self._broken, copy)

@@ -41,7 +41,9 @@ class Signal:
 class Thread:
     """One thread of a process."""
 
-    def __init__(self, process: "Process", name: str, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, process: "Process", name: str, target: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
         self.process = process
         self.name = name
         self.turn = 0
@@ -74,7 +76,7 @@ class Thread:
 
     def kill(self) -> None:
         """From the hub only: where a killed thread ends, the hub goes on."""
-        if not self.ended:
+        if self._greenlet:  # it has begun, and not ended
             world = self.process.world
             world.running = self
             self._greenlet.throw(Killed)
@@ -88,6 +90,7 @@ class Process:
     def __init__(self, world: "World", name: str) -> None:
         self.world = world
         self.name = name
+        self.kind = "publisher" if name.startswith("publisher") else "worker"
         self.alive = True
         self.paused_until = 0.0
         self.wall_offset = 0.0

@@ -169,3 +169,23 @@ def test_brokers_are_asked_every_few_seconds_and_not_for_every_batch(world):
     for _ in range(1000):
         world.commit(after=0.02)
     assert world.asked <= 5
+
+
+@pytest.mark.parametrize("error", [90.0, -90.0])
+def test_a_clock_set_right_between_a_commit_and_the_look_at_it_holds_nothing(world, error):
+    """Ten minutes of leads would wait for a clock that is right, and look for no news meanwhile."""
+    world.ours = error
+    world.commit()  # noted, at the wrong time
+    world.ours = 0.0
+    world.commit()  # the brokers are asked about the one before
+
+    assert world.cause() is None
+
+
+def test_a_clock_set_wrong_between_a_commit_and_the_look_at_it_holds(world):
+    """Batches would be judged by tomorrow's law until a commit of the wrong time is looked at."""
+    world.commit()
+    world.ours = 90.0
+    world.commit()
+
+    assert world.cause() is not None

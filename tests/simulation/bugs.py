@@ -1,0 +1,194 @@
+"""Bugs planted in the product, to see that the simulator bites: each is one that somebody could write.
+
+`BUGS` has for each what is exchanged (owner, name, by what) and a seed that is known to find it; where the model has
+changed since, others are tried from there on.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from stream_scrub.errors import Uncertain
+from stream_scrub.kafka.repeats import Repeats
+from stream_scrub.kafka.session import Session, Took
+from stream_scrub.kafka.source import Source
+from stream_scrub.kafka.writer import KafkaLogWriter
+from stream_scrub.lists.follow import Follower
+from stream_scrub.model import Deadline
+from stream_scrub.run.outputs import Outputs
+from stream_scrub.run.worker import Worker
+from stream_scrub.scrub.batch import Scrubber
+from tests.simulation.install import Plugin
+
+Exchange = tuple[Any, str, Any]
+
+
+class Bug(NamedTuple):
+    """What it is in words, what it exchanges, and a seed that finds it."""
+
+    what: str
+    exchanges: Callable[[], list[Exchange]]
+    seed: int
+
+
+def _never(*_: Any, **__: Any) -> None:
+    """Does nothing."""
+
+
+def _offsets_first() -> list[Exchange]:
+    emit, commit = Session.emit, Session.commit
+    nothing: Any = ((), (), (), (), (), ())
+
+    def late(self: Any, *columns: Any) -> None:
+        self.kept = columns
+
+    def first(self: Any, offsets: Any, membership: Any, deadline: Any, still_good: Any = _never) -> Took:
+        emit(self, *nothing)
+        took = commit(self, offsets, membership, deadline, still_good)
+        emit(self, *self.kept)
+        commit(self, [], membership, deadline)
+        return took
+
+    return [(Session, "emit", late), (Session, "commit", first)]
+
+
+def _own_memory() -> list[Exchange]:
+    offsets = Source.offsets
+
+    def remembers(self: Any, partitions: Any, messages: Any, position: int) -> Any:
+        begun = self.__dict__.setdefault("begun", {})
+        for partition, message in zip(reversed(partitions), reversed(messages), strict=True):
+            begun[partition] = message.offset()
+        return offsets(self, partitions, messages, position)
+
+    rewind = Source._rewind
+
+    def by_heart(self: Any, deadline: Any) -> None:
+        consumer = self._consumer
+        ask, begun = consumer.committed, self.__dict__.get("begun", {})
+
+        def told(assigned: Any, timeout: float) -> Any:
+            found = ask(assigned, timeout=timeout)
+            for each in found:
+                each.offset = begun.get(each.partition, each.offset)
+            return found
+
+        consumer.committed = told
+        try:
+            rewind(self, deadline)
+        finally:
+            del consumer.committed
+
+    return [(Source, "offsets", remembers), (Source, "_rewind", by_heart)]
+
+
+def _assumed() -> list[Exchange]:
+    commit = Session.commit
+
+    def hopes(self: Any, *arguments: Any) -> Took:
+        try:
+            return commit(self, *arguments)
+        except Uncertain:
+            self._in_transaction = False
+            self._drop()
+            return Took(0.0, 0.0)
+
+    recover = Session._ready
+
+    def opens(self: Any) -> Any:
+        if self._producer is None:
+            self.open(Deadline.after(10.0))
+        return recover(self)
+
+    return [(Session, "commit", hopes), (Session, "_ready", opens)]
+
+
+def _older_index() -> list[Exchange]:
+    scrub = Scrubber.scrub
+
+    def late(self: Any, values: Any, index: Any, *more: Any, **named: Any) -> Any:
+        before = self.__dict__.get("before", index)
+        self.before = index
+        return scrub(self, values, replace(before, position=index.position), *more, **named)
+
+    return [(Scrubber, "scrub", late)]
+
+
+def _seal_apart() -> list[Exchange]:
+    publish = KafkaLogWriter.publish
+
+    def apart(self: Any, records: Any, *more: Any) -> int:
+        publish(self, records[:-1])
+        return publish(self, records[-1:], *more)
+
+    return [(KafkaLogWriter, "publish", apart)]
+
+
+def _one_short() -> list[Exchange]:
+    offsets = Source.offsets
+
+    def short(self: Any, *arguments: Any) -> Any:
+        found = offsets(self, *arguments)
+        for each in found:
+            each.offset -= 1
+        return found
+
+    return [(Source, "offsets", short)]
+
+
+BUGS: dict[str, Bug] = {
+    "offsets before records": Bug("The offsets are committed, and then the records.", _offsets_first, 0),
+    "no rewind": Bug("After an abort it reads on where it was.", lambda: [(Source, "drop", _never)], 0),
+    "no doubt": Bug(
+        "A late request is never thought of.",
+        lambda: [(Repeats, "possible", property(lambda _: False)), (Plugin, "in_doubt", property(lambda _: False))],
+        119,
+    ),
+    "batch of others": Bug(
+        "A batch is kept whose partitions went away while it was polled.",
+        lambda: [(Source, "_has_moved", lambda self: bool(self._moves.clear()))],
+        278,
+    ),
+    "any age": Bug(
+        "An index is good, however old.",
+        lambda: [(Follower, "usable", lambda self, _, usable=Follower.usable: usable(self, float("inf")))],
+        94,
+    ),
+    "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 1),
+    "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 187),
+    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 0),
+    "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 23),
+    "one short": Bug("The last record's own offset is committed.", _one_short, 0),
+    "a poison record": Bug("What a topic refuses is tried again and again.", lambda: [(Outputs, "failed", _never)], 9),
+    "no wait for others": Bug(
+        "A register is read while another's open transaction hides its end.",
+        lambda: [(KafkaLogWriter, "wait_for_others", _never)],
+        54,
+    ),
+    "no new producer": Bug(
+        "After a failure the same producer goes on.",
+        lambda: [(Session, "recover", lambda self, **_: setattr(self, "_in_transaction", False))],
+        0,
+    ),
+    "no check at the commit": Bug(
+        "A batch is committed that was good when it was polled.", lambda: [(Worker, "_need_fresh", _never)], 1
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """The product with it."""
+    before = []
+    for owner, name, new in bug.exchanges():
+        before.append((owner, name, owner.__dict__.get(name)))
+        setattr(owner, name, new)
+    try:
+        yield
+    finally:
+        for owner, name, old in reversed(before):
+            if old is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)

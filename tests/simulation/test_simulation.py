@@ -1,0 +1,57 @@
+"""Histories on the model of Kafka: a few for every run of the suite, and whether the simulator would see a bug at all."""
+
+import pytest
+
+from tests.simulation.bugs import BUGS, planted
+from tests.simulation.history import planned
+from tests.simulation.install import simulated
+from tests.simulation.run import happens, shrunk, story, systematic
+
+# Seeds at which some promise was broken once, each with what it was.
+FOUND: dict[int, str] = {}
+_HISTORIES = 60
+_TRIES = 60
+
+
+@pytest.fixture(autouse=True)
+def model():
+    with simulated():
+        yield
+
+
+def test_no_promise_is_broken_in_any_of_some_histories():
+    """A prospect would be lost, doubled, or allowed that is opposed, at the next fault that nobody thought of."""
+    found = {seed: wrong for seed in [*FOUND, *range(_HISTORIES)] if (wrong := happens(planned(seed))[1])}
+    assert found == {}
+
+
+def test_one_fault_at_any_request_of_a_short_history_breaks_no_promise():
+    """One request of some kind, cut at the one moment that no seed has chosen, would lose a prospect."""
+    every = systematic(3)[::31]
+    assert len(every) > 40
+    found = {str(faults[0]): wrong for faults in every if (wrong := happens(planned(3, faults=faults))[1])}
+    assert found == {}
+
+
+def test_a_seed_is_one_history():
+    """A failing seed could not be looked at again."""
+    schedules = [happens(planned(seed))[0].world.schedule for seed in (7, 8, 7)]
+    assert schedules[0] == schedules[2] != schedules[1]
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name):
+    """Nobody would know whether histories without a finding say anything of the product."""
+    bug = BUGS[name]
+    with planted(bug):
+        assert any(happens(planned(seed))[1] for seed in range(bug.seed, bug.seed + _TRIES))
+
+
+def test_a_failing_history_is_told_with_what_it_needs_and_no_more():
+    """Whoever mends a fault would read through forty prospects and three faults that have nothing to do with it."""
+    bug = BUGS["an older index"]
+    with planted(bug):
+        plan = shrunk(planned(bug.seed))
+        told = story(plan)
+    assert not plan.faults and len(plan.prospects) < 4
+    assert any(line.startswith("BROKEN: ") for line in told) and told[-1].startswith("schedule ")
