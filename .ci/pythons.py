@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ("tests/unit", "tests/property")
-ALL_S = 1500.0
+ALL_S = 3600.0
 PROBE = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
