@@ -6,6 +6,9 @@ its own, and a number whose producers key it in two ways is in two partitions. A
 undo an opt-out that came after it. So what restricts is remembered with its moment, and what lifts counts only if it
 was said later. Restrictions always count.
 
+Who asks for protection says when he did, and may say any moment: one of next century would keep every lift away until
+then. So none counts as later than a day after it was read, which no clock is behind.
+
 Memory is bounded: of so many numbers the latest, which `recall` reads from the log at the start. What is forgotten was
 said before `floor_ms`; a lift from before that takes nobody out of a register of opposition.
 """
@@ -22,6 +25,8 @@ from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Req
 NUMBERS_MAX = 100_000  # some 20 MB
 # Offsets of the log that are read back at the start: a second or two.
 LOOK_BACK = 100_000
+_AHEAD_MS = 24 * 3600 * 1000
+_EVER_MS = 1 << 62
 _Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
 
 
@@ -33,9 +38,9 @@ class Oppositions:
         self._max = numbers_max
         self._of: dict[tuple[str, int], tuple[int, _Stream]] = {}
 
-    def add(self, request: Request, order: Order) -> None:
-        """What an order restricts was said then."""
-        said = moment_of(request, order), _stream(request)
+    def add(self, request: Request, order: Order, read_ms: int) -> None:
+        """What an order restricts was said then; it was read at `read_ms`, and not said a day after that."""
+        said = min(moment_of(request, order), read_ms + _AHEAD_MS), _stream(request)
         for change in order.changes:
             if not restricts(change):
                 continue
@@ -105,7 +110,7 @@ def recall(reader: LogReader, terms: Terms, deadline: Deadline, *, look_back: in
             for request in _requests(record):
                 order = read(request.value, terms)
                 if isinstance(order, Order):
-                    found.add(request, order)
+                    found.add(request, order, record.timestamp_ms or _EVER_MS)
         if at_end or (records and records[-1].offset >= end - 1):
             return found
         if deadline.passed:

@@ -127,7 +127,7 @@ def take(
             )
         elif order.refused:
             turned.append(Turned(request, Refusal.INVALID_NUMBER, len(order.numbers)))
-        said.add(request, order)
+        said.add(request, order, int(terms.now.timestamp() * 1000))
         superseded: set[int] = set()
         for change in order.changes:
             kept = said.outlive(request, order, change, holds)

@@ -147,6 +147,9 @@ def files(*, everything: bool) -> Iterator[Dropped]:
         "hostile", b"member.zip", zipped({"a[/x]" + text.decode() + ".csv": b"no list at all\n" * 20})
     )
     yield Dropped("hostile", b"empty.txt", b"")
+    yield Dropped("hostile", b"liste_\xe9t\xe9 " + text + b".csv", b"nothing of a list\n")
+    yield Dropped("hostile", b"n" * 240 + b".csv", b"nothing of a list\n")
+    yield Dropped("hostile", b".\xff\xfe.csv".lstrip(b"."), b"nothing of a list\n")
     for name, (make, _, says) in COSTLY.items():
         if says and (everything or name in QUICK):
             yield Dropped("hostile", name.replace(" ", "-").encode(), make())

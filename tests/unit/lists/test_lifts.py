@@ -223,3 +223,19 @@ def test_a_scope_that_looks_like_a_number_is_no_scope(scope):
     assert desk.held == {"internal": {NUMBER}}
     assert desk.turned == [(Refusal.TOO_MANY_SCOPES, 1), (Refusal.TOO_MANY_SCOPES, 0)]
     assert list(Desk().take(asked("opt-out", scope="acme-2026-11-24")).held) == ["internal@acme-2026-11-24"]
+
+
+def test_an_opt_out_of_next_century_keeps_no_lift_away_for_longer_than_a_day():
+    """Whoever may ask for protection could make it for ever impossible to put a mistake right, for everybody at once."""
+    day = 24 * 3600 * 1000
+    ahead = int(TERMS.now.timestamp() * 1000) + day
+    far = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
+    desk = Desk(numbers_max=1).take(asked("opt-out", 0, 0, far, may_lift=False))
+    desk.take(asked("correction", 0, 0, ahead))
+    assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    desk.take(
+        asked("opt-out", 0, 1, far, may_lift=False, number="+33612345679")
+    )  # the first one is forgotten
+    assert desk.said.floor_ms == ahead
+    desk.take(asked("correction", 0, 1, ahead + 1))
+    assert desk.held["internal"] == {33612345679}
