@@ -96,9 +96,10 @@ class KafkaLogReader:
         """Whether the same fetch may bring what this one did not: the network damaged it, or the client asked for an
         offset of its own invention, as it does now and then behind a damaged batch (seen with librdkafka 2.16.0).
         """
-        if code == KafkaError._AUTO_OFFSET_RESET and self._damaged:
+        if code == KafkaError._AUTO_OFFSET_RESET:
+            first, end = self.bounds()
             self._astray += 1
-            return self._astray <= _ASTRAY_MAX
+            return first <= self._next <= end and self._astray <= _ASTRAY_MAX
         self._damaged = self._damaged + 1 if code in _DAMAGED else 0
         return 0 < self._damaged <= _DAMAGED_MAX
 

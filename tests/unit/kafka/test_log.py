@@ -19,6 +19,7 @@ class Client:
 
     def __init__(self, *fetches, end=None):
         self.fetches, self.end, self.assigned = list(fetches), end, []
+        self.first = 0
         self.asked = self.leaders_asked = 0
 
     def poll(self, _timeout):
@@ -31,7 +32,7 @@ class Client:
         self.asked += 1
         if self.end is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return 0, self.end
+        return self.first, self.end
 
     def list_topics(self, _topic, timeout):
         self.leaders_asked += 1
@@ -72,8 +73,8 @@ def test_records_outlive_an_error_behind_them_and_what_follows_is_fetched_again(
     made = reader(client)
     assert offsets(made.read(0)) == ([0, 1], False)
     assert client.assigned == [(0, 2)]
-    client.fetches = [[fetched(0, KafkaError._AUTO_OFFSET_RESET)]]
-    with pytest.raises(Corrupt):
+    client.fetches, client.first = [[fetched(0, KafkaError._AUTO_OFFSET_RESET)]], 3
+    with pytest.raises(Corrupt, match="are gone"):
         made.read(0)
 
 
@@ -95,8 +96,8 @@ def test_an_offset_that_nobody_asked_for_is_no_end_of_the_log():
     """An operator would read that the log's beginning was deleted, where a network damages bytes."""
     client = Client(end=2)
     made = reader(client)
-    codes = [KafkaError._BAD_MSG, KafkaError._AUTO_OFFSET_RESET] * 3
-    for code in codes:
+    astray = KafkaError._AUTO_OFFSET_RESET
+    for code in (astray, *[KafkaError._BAD_MSG, astray] * 3):
         client.fetches = [[fetched(0, code)], []]
         assert offsets(made.read(0)) == ([], False)
     client.fetches = [[fetched(0, KafkaError._BAD_MSG)], []]
