@@ -29,6 +29,7 @@ from tests.support.worker import WorkerProcess, status_of, wait_until
 MEMORY_MIB = {"publisher": 472, "worker": 544}  # as in k8s/base, without the process that reads a list
 ANSWER_S = 5.0  # of a page, as the kubelet waits
 _LOOK_S = 0.5
+_READ_S = 20  # of one file: some would take their whole quarter of an hour
 _KNOCKING = 70  # connections held open at a time, of each page
 _IN_SEPARATORS = re.compile("[^0-9A-Za-z]{0,4}".join(hostile.SECRET))
 _RUN = re.compile(r"\d{9,15}")
@@ -77,7 +78,8 @@ class Abuse:
                 f"worker {at}": stack.enter_context(stage.worker(f"w{at}", http__listen=LISTEN))
                 for at in (1, 2)
             }
-            publisher = stack.enter_context(PublisherProcess(stage, self._drop, http__listen=LISTEN))
+            told = {"http__listen": LISTEN, "lists__read_max_s": _READ_S}
+            publisher = stack.enter_context(PublisherProcess(stage, self._drop, **told))
             processes["publisher"] = publisher
             wait_until(publisher.ready, 60)
             pages = {name: Watched(each) for name, each in processes.items()}
@@ -204,7 +206,8 @@ class Abuse:
             if not any(waits.values()):
                 return
             assert all(each.alive for each in processes.values()), "a process is gone"
-            assert time.monotonic() < until, f"still waiting: {waits}"
+            left = [path.name for path in self._drop.rglob("*") if path.is_file() and not _is_over(path)]
+            assert time.monotonic() < until, f"still waiting: {waits}, {left}"
             time.sleep(0.5)
 
     def _reports(self) -> list[Path]:
@@ -249,6 +252,10 @@ class Abuse:
         for line in (line for text in self._texts for line in text.splitlines()):
             assert not _IN_SEPARATORS.search(line), line[:500]
             assert not any(found[-9:] in known for found in _RUN.findall(line)), line[:500]
+
+
+def _is_over(path: Path) -> bool:
+    return path.parent.name in ("refused", "done")
 
 
 def figures(done: Done) -> dict[str, Any]:
