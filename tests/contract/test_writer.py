@@ -14,6 +14,7 @@ from stream_scrub.kafka.writer import KafkaLogWriter
 from stream_scrub.lists.wire import seal_headers
 from stream_scrub.model import Deadline, Request
 from tests.support.outcome import read_all
+from tests.support.worker import wait_until
 
 LONG = {"retention.ms": "-1"}
 
@@ -128,12 +129,14 @@ def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
     assert not list(read_all(bootstrap, refused)) and not list(read_all(*log))
     again = writer(log, "internal", also=[refused])
     again.publish([record("internal", 1)], beside)
-    assert requests.note() == note._replace(topic=requests.id) and requests.lag() == 0
+    # Committed, and the brokers may still be writing so into the topics of offsets and of what was refused.
+    wait_until(lambda: requests.note() == note._replace(topic=requests.id) and requests.lag() == 0, 30)
+    wait_until(lambda: bool(list(read_all(bootstrap, refused))), 30)
     (turned,) = read_all(bootstrap, refused)
     assert (turned.key(), turned.value(), turned.headers()) == (b"k", b"nonsense", [("trace", b"1")])
     assert turned.timestamp()[1] == got[0].timestamp_ms
     assert again.publish([], requests.beside(note._replace(beat=2), {})) == -1
-    assert requests.note().beat == 2
+    wait_until(lambda: requests.note().beat == 2, 30)
 
 
 def test_requests_that_were_deleted_unread_are_counted_once(log, topic):

@@ -180,7 +180,7 @@ def test_a_request_is_kept_byte_for_byte(values):
         patch.setattr(wire, "PART_BYTES_MAX", 400)
         lines = [wire.request_line(3, i, 1000 + i, value) for i, value in enumerate(values)]
         parts = wire.pack_lines(lines)
-        assert all(0 < len(part) <= 400 for part in parts)
+        assert all(0 < len(part) <= 400 or part.count(b"\n") == 1 for part in parts)
     read = b"".join(parts).split(b"\n")
 
     assert read.pop() == b"" and len(read) == len(values)
