@@ -1,4 +1,4 @@
-"""Opt-outs of thousands of tenants: each its own scope, on a real Kafka."""
+"""Opt-outs of a thousand tenants: each its own scope, on a real Kafka."""
 
 import json
 
@@ -11,15 +11,15 @@ from tests.support.worker import run_json, status_of, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
-SCOPES = 3_000
-LATER = 100
+SCOPES = 1_000
+LATER = 30
 GREW_BYTES, GREW_MB = (
     4_000,
     60,
 )  # an opt-out on the log; a worker that knows all scopes: some times what was measured
 
 
-def test_an_opt_out_among_thousands_of_scopes_stays_small_and_is_enforced(kafka, stages):
+def test_an_opt_out_among_a_thousand_scopes_stays_small_and_is_enforced(kafka, stages):
     """What one opt-out writes, and what a worker holds, would grow with the number of tenants until neither fits."""
     numbers = french_mobiles(SCOPES + LATER, seed=77)
     stage = stages(kafka.bootstrap, partitions=1)
