@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tests.simulation.history import History
 
 _WELL, _CUT = (Fate.WELL, 0.0), (Fate.CUT_BEFORE, 0.0)
-_READ_LOG = frozenset({Api.FETCH, Api.LIST_OFFSETS})
 
 
 class Fault(NamedTuple):
@@ -74,7 +73,7 @@ def _clock(history: "History", process: Process, seconds: float) -> None:
 
 
 def _log_away(history: "History", process: Process, seconds: float) -> None:
-    """It can fetch nothing and ask for no end, and everything else."""
+    """It cannot read the log, nor ask for its end, and can do everything else."""
     seconds = 4 * seconds
     history.adversary.log_away[process] = history.world.now + seconds
     history.adversary.last = max(history.adversary.last, history.world.now + seconds)
@@ -89,7 +88,7 @@ KINDS: dict[str, Deed] = {
     "its member is thrown out": _lose,
     "another worker joins for a while": _join,
     "its wall clock jumps": _clock,
-    "it can fetch nothing for four times as long": _log_away,
+    "it cannot read the log for four times as long": _log_away,
 }
 FATES = {fate.value: fate for fate in Fate if fate is not Fate.WELL}
 
@@ -109,7 +108,7 @@ class Adversary:
         for fault in faults:
             self._by_point.setdefault((fault.who, fault.api, fault.at), []).append(fault)
 
-    def fate(self, process: Process, api: Api) -> tuple[Fate, float]:
+    def fate(self, process: Process, api: Api, about: str = "") -> tuple[Fate, float]:
         """What becomes of a request that this process sends now."""
         who = process.kind
         count = self.counts[who, api] = self.counts[who, api] + 1
@@ -117,7 +116,11 @@ class Adversary:
             self._release(process, api)
         faults = self._by_point.pop((who, api, count), None)
         if faults is None:
-            if self.log_away and api in _READ_LOG and self.log_away.get(process, 0.0) > process.world.now:
+            if (
+                self.log_away
+                and about == "opposition.log"
+                and self.log_away.get(process, 0.0) > process.world.now
+            ):
                 return _CUT
             return _WELL
         history, fate = self.history, _WELL
@@ -184,17 +187,19 @@ def _any(rng: random.Random) -> Theme:
 
 
 THEMES: dict[str, tuple[Theme, ...]] = {
-    "a zombie": (Theme("worker", (Api.METADATA, Api.METADATA, Api.PRODUCE, Api.ADD_OFFSETS), 14, ("the process is paused",), (3.0, 9.0)),),
+    "a zombie": (
+        Theme("worker", (Api.METADATA, Api.METADATA, Api.PRODUCE, Api.ADD_OFFSETS), 40, ("the process is paused",), (6.0, 12.0)),
+    ),
     "a late request": (
         Theme("worker", _ENDS, 10, (Fate.LATE.value,), (1.0, 5.0)),
         Theme("worker", _ENDS, 16, (Fate.LATE.value, Fate.CUT_AFTER.value), (1.0, 5.0)),
     ),
     "one is behind": (
-        Theme("worker", (Api.FETCH,), 40, ("it can fetch nothing for four times as long",), (0.3, 1.2)),
+        Theme("worker", (Api.FETCH,), 40, ("it cannot read the log for four times as long",), (0.3, 1.2)),
         Theme("worker", (Api.FETCH, Api.PRODUCE), 30, _MOVES, (1.0, 4.0)),
     ),
     "no news": (
-        Theme("worker", (Api.FETCH,), 40, ("it can fetch nothing for four times as long",), (4.0, 9.0)),
+        Theme("worker", (Api.FETCH,), 40, ("it cannot read the log for four times as long",), (4.0, 9.0)),
         Theme("worker", (Api.PRODUCE,), 25, (Fate.SLOW.value,), (5.5, 9.5)),
     ),
     "a hung publisher": (

@@ -148,12 +148,12 @@ BUGS: dict[str, Bug] = {
     "batch of others": Bug(
         "A batch is kept whose partitions went away while it was polled.",
         lambda: [(Source, "_has_moved", lambda self: bool(self._moves.clear()))],
-        278,
+        14,
     ),
     "any age": Bug(
         "An index is good, however old.",
         lambda: [(Follower, "usable", lambda self, _, usable=Follower.usable: usable(self, float("inf")))],
-        94,
+        1,
     ),
     "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 1),
     "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 187),
@@ -170,6 +170,14 @@ BUGS: dict[str, Bug] = {
         "After a failure the same producer goes on.",
         lambda: [(Session, "recover", lambda self, **_: setattr(self, "_in_transaction", False))],
         0,
+    ),
+    "membership of the commit": Bug(
+        "Group and generation are asked for when the batch is committed.",
+        lambda: [(Source, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
+        621,
+    ),
+    "no floor": Bug(
+        "An older index than another worker's judges.", lambda: [(Source, "floor", property(lambda _: -1, _never))], 884
     ),
     "no check at the commit": Bug(
         "A batch is committed that was good when it was polled.", lambda: [(Worker, "_need_fresh", _never)], 1

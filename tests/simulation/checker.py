@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from pyroaring import BitMap64
 
@@ -17,7 +18,7 @@ from tests.simulation.wire import Api
 # A commit may arrive later than it was asked for by what a fault takes, and by no more than a transaction may last
 # (transaction.timeout.ms, and the coordinator's round).
 SOON_S, LATE_S = 1.0, 17.0
-STOPS = frozenset(KINDS) - {"it can fetch nothing for four times as long"}
+STOPS = frozenset(KINDS) - {"it cannot read the log for four times as long"}
 ENDS = frozenset({Api.ADD_OFFSETS, Api.OFFSETS, Api.END})  # what is sent after an index was last looked at
 
 
@@ -33,15 +34,22 @@ class Out(NamedTuple):
 
 
 def outputs(history: History) -> list[Out]:
-    """Everything that is committed, by topic, partition and offset."""
-    found = []
+    """Everything that is committed, by topic, partition and offset; of a history that has ended."""
+    if (found := _READ.get(history)) is None:
+        found = _READ[history] = list(_outputs(history))
+    return found
+
+
+_READ: WeakKeyDictionary[History, list[Out]] = WeakKeyDictionary()
+
+
+def _outputs(history: History) -> Iterator[Out]:
     for name in (ALLOWED, BLOCKED):
         for number, partition in enumerate(history.broker.topics[name].partitions):
             for offset, record in partition.committed():
                 value = json.loads(record.value)
                 stamp = value.get("scrub") or json.loads(dict(record.headers)["scrub"])
-                found.append(Out(name, number, offset, record, value["id"], stamp))
-    return found
+                yield Out(name, number, offset, record, value["id"], stamp)
 
 
 class Sealed(NamedTuple):

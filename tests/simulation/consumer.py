@@ -102,18 +102,18 @@ class Consumer:
         self._must_join = False
         self._heard_at = self._polled_at = self.world.now
         self._lives = 0
-        self._away = False
+        self._away = self._closing = False
 
     # -- asking
 
-    def _ask(self, api: Api, handle: Any, timeout_s: float) -> tuple[int, Any]:
+    def _ask(self, api: Api, handle: Any, timeout_s: float, about: str = "") -> tuple[int, Any]:
         found: list[tuple[int, Any]] = []
 
         def then(code: int, body: Any) -> None:
             found.append((code, body))
             self._moved.notify()
 
-        call = self.net.ask(api, handle, then, timeout_s=timeout_s)
+        call = self.net.ask(api, handle, then, timeout_s=timeout_s, about=about)
         until = self.world.now + timeout_s + 1.0
         while not found and self.world.now < until:
             self.world.wait(until, self._moved)
@@ -141,7 +141,7 @@ class Consumer:
                 found = broker.partition(place)
                 answer(0, (found.low, found.end if self._read_all else found.stable))
 
-        code, body = self._ask(Api.LIST_OFFSETS, handle, timeout)
+        code, body = self._ask(Api.LIST_OFFSETS, handle, timeout, place[0])
         if code:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "watermarks"))
         self._ends[place] = body
@@ -256,6 +256,7 @@ class Consumer:
             Api.FETCH,
             lambda answer: broker.fetch(places, _FETCH_RECORDS, self._wait_s, self._read_all, answer),
             lambda _code, body: self._fetched(version, places, body or {}),
+            about=next(iter(places))[0],
         )
 
     def _fetched(self, version: int, places: dict[Place, int], body: dict[Place, Any]) -> None:
@@ -300,11 +301,11 @@ class Consumer:
         self.net.process.later(self._beat_s, self._beat, self._lives)
 
     def consumer_group_metadata(self) -> bytes:
-        who = f"{self._group}\0{self._member}\0\0".encode()
+        who = f"{self._group}\0{self._member}\0\1".encode()
         return b"CGMDv2:" + struct.pack("=i", self._generation) + who
 
     def _join(self) -> None:
-        if self._joining is not None or self.net.closed:
+        if self._joining is not None or self._closing:
             return
         if self._moves:  # first the application hears what came and went
             self._must_join = True
@@ -317,7 +318,8 @@ class Consumer:
             if broker.coordinates(answer):
                 broker.group(group).join(name, topic, owned, times, answer)
 
-        self._joining = self.net.ask(Api.JOIN, handle, self._joined)
+        # rd_kafka_JoinGroupRequest waits for as long as a member may take to poll, and three seconds more
+        self._joining = self.net.ask(Api.JOIN, handle, self._joined, timeout_s=self._poll_s + 3.0)
 
     def _joined(self, code: int, body: Any) -> None:
         self._joining = None
@@ -427,8 +429,11 @@ class Consumer:
             self._join()
 
     def close(self) -> None:
-        if self.net.closed:
+        if self._closing:
             return
+        self._closing = True
+        if self._joining is not None:
+            self._joining.drop()
         if self._member:
             broker, name = self.net.broker, self._member
             if self._owned:

@@ -81,6 +81,10 @@ class Group:
         def look() -> None:
             if self.members.get(member.name) is not member:
                 return
+            if (
+                member.answer is not None
+            ):  # ClassicGroupMember.hasSatisfiedHeartbeat: who waits in JoinGroup lives
+                member.seen = world.now
             due = member.seen + member.session_s
             if world.now < due or not self.broker.up:
                 world.at(max(due, world.now + 1.0), look)
@@ -92,8 +96,13 @@ class Group:
 
     def _out(self, member: Member) -> None:
         del self.members[member.name]
+        if member.answer is not None:
+            member.answer(KafkaError.UNKNOWN_MEMBER_ID, None)
         self.preparing = bool(self.members)
         if self.members:
+            self.broker.world.at(
+                self.broker.world.now + member.rebalance_s, self._late, self.generation
+            )  # else who never joins again would be waited for
             self._complete()
 
     def leave(self, name: str, answer: Answer) -> None:

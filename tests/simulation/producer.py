@@ -3,8 +3,8 @@
 Rules, and where they are from: states and which call is refused in which (librdkafka: rdkafka_txnmgr.c,
 rd_kafka_txn_require_state, rd_kafka_txn_curr_api_init); codes and flags of each failure (tests/contract/test_error_table.py,
 where each was provoked); a transaction in which nothing was registered ends without a request
-(rd_kafka_txn_op_commit_transaction, txn_req_cnt); a record that was refused leaves a gap in the sequence, after which the
-epoch is raised (KIP-360, rd_kafka_idemp_drain_epoch_bump). One Produce request a partition is on its way at a time.
+(rd_kafka_txn_op_commit_transaction, txn_req_cnt); after a gap in the sequence the epoch is raised (KIP-360,
+rd_kafka_idemp_drain_epoch_bump). One Produce request a partition is on its way at a time.
 """
 
 from collections import deque
@@ -235,9 +235,14 @@ class Producer:
         if code:
             if code == KafkaError._TIMED_OUT:
                 code = KafkaError._MSG_TIMED_OUT
-            error = KafkaError(code)
-            self._gap = True
+            # What was refused left a gap in the sequence, of which the next transaction's first record hears; only then
+            # is the epoch raised (tests/contract/test_simulation_model.py, refused).
+            lost = code in (KafkaError._MSG_TIMED_OUT, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            self._gap |= lost
             self._fails(code, f"{place[0]} [{place[1]}]")
+            error = KafkaError(
+                KafkaError._PURGE_QUEUE if code == KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER else code
+            )
         for at, (_, report) in enumerate(taken):
             if error is not None or not self._only_errors:
                 self._reports.append((report, error, Told(place, -1 if error else base + at)))

@@ -7,7 +7,7 @@ shows it on a real Kafka). An answer "not now" has the same request sent again w
 """
 
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ _AGAIN = frozenset(
 )  # fmt: skip
 
 
-class Api(Enum):
+class Api(IntEnum):
     """What is asked."""
 
     PRODUCE = 0
@@ -76,16 +76,28 @@ class Net:
         *,
         timeout_s: float = 1e9,
         patient: bool = True,
+        about: str = "",
     ) -> "Call":
         """Send it. `then` is called in the process with the broker's answer, or with `_TIMED_OUT`; `patient` asks again
-        when it hears "not now"."""
-        return Call(self, api, handle, then, timeout_s, patient)
+        when it hears "not now"; `about` is the topic that is read."""
+        return Call(self, api, handle, then, timeout_s, patient, about)
 
 
 class Call:
     """One request with all its copies. `in_doubt`: a copy was sent before an earlier one was answered, or none was."""
 
-    __slots__ = ("_handle", "_net", "_patient", "_then", "_until", "api", "copies", "over", "repeated")
+    __slots__ = (
+        "_about",
+        "_handle",
+        "_net",
+        "_patient",
+        "_then",
+        "_until",
+        "api",
+        "copies",
+        "over",
+        "repeated",
+    )
 
     def __init__(
         self,
@@ -95,7 +107,9 @@ class Call:
         then: Answer,
         timeout_s: float,
         patient: bool,
+        about: str,
     ) -> None:
+        self._about = about
         self._net, self.api, self._handle, self._then, self._patient = net, api, handle, then, patient
         self.copies = 0
         self.repeated = self.over = False
@@ -125,7 +139,7 @@ class Call:
         world, rng = net.world, net.world.rng
         self.copies += 1
         there_s, back_s = 0.0003 + 0.0015 * rng.random(), 0.0003 + 0.0015 * rng.random()
-        fate, seconds = net.adversary.fate(net.process, self.api)
+        fate, seconds = net.adversary.fate(net.process, self.api, self._about)
         world.note(self.api.value)
         copy = self.copies
         if fate is Fate.SLOW:
