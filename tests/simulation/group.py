@@ -155,6 +155,8 @@ class Group:
         """The code that refuses a transaction's commit; 0 for none."""
         if generation < 0 and not name:
             return 0
+        if not (self.generation or self.members or self.committed):
+            return KafkaError.ILLEGAL_GENERATION  # there is no such group: validateTransactionalOffsetCommit
         if name not in self.members:
             return KafkaError.UNKNOWN_MEMBER_ID
         return 0 if generation == self.generation else KafkaError.ILLEGAL_GENERATION

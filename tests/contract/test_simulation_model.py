@@ -1,0 +1,213 @@
+"""The simulator's model held against a real Kafka: the same scripts on both, and what each call gives word for word.
+
+A script is given an `outside` (topics, clients, and how to wait) and yields what a user of the client sees.
+"""
+
+import itertools
+import struct
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import confluent_kafka
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+
+from tests.simulation.adversary import Adversary
+from tests.simulation.broker import Broker
+from tests.simulation.consumer import Consumer
+from tests.simulation.install import STAGE, simulated
+from tests.simulation.producer import Producer
+from tests.simulation.world import World
+
+ids = itertools.count()
+
+
+def said(function, *arguments, **named) -> str:
+    """What a call gives, in a word."""
+    try:
+        found = function(*arguments, **named)
+    except KafkaException as error:
+        cause = error.args[0]
+        flags = [name for name in ("fatal", "retriable", "txn_requires_abort") if getattr(cause, name)()]
+        return " ".join([cause.name(), *flags])
+    return "well" if found is None else str(found)
+
+
+def written(outside, topic, *, all_of_it=False) -> str:
+    """What a reader gets from the start to the end, and where that is, once the markers of what has ended are there."""
+    outside.sleep(0.3)
+    reader = outside.reader("read_uncommitted" if all_of_it else "read_committed")
+    low, high = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+    reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    found, until = [], outside.now() + 10
+    while outside.now() < until:
+        messages = reader.consume(10, 0.2)
+        found += [(each.offset(), each.value()) for each in messages if each.error() is None]
+        if any(each.error() is not None for each in messages):
+            break
+    reader.close()
+    return f"{found} of {low} to {high}"
+
+
+def ends(outside) -> Iterator[str]:
+    """Commits, aborts and what holds nothing: what is read, and which offsets the markers take."""
+    topic, producer = outside.topic(), outside.producer()
+    yield said(producer.init_transactions, 10)
+    for value, end in (
+        (b"a", producer.commit_transaction),
+        (b"b", producer.abort_transaction),
+        (None, producer.commit_transaction),
+    ):
+        yield said(producer.begin_transaction)
+        if value is not None:
+            producer.produce(topic, value, partition=0)
+            yield f"{producer.flush(10)} left"
+        yield said(end, 10)
+        yield written(outside, topic)
+    yield written(outside, topic, all_of_it=True)
+
+
+def states(outside) -> Iterator[str]:
+    """Calls that are out of turn."""
+    topic, producer = outside.topic(), outside.producer()
+    producer.init_transactions(10)
+    yield said(producer.produce, topic, b"a", partition=0)
+    yield said(producer.commit_transaction, 10)
+    producer.begin_transaction()
+    yield said(producer.begin_transaction)
+    yield said(producer.commit_transaction, 10)
+    yield said(producer.abort_transaction, 10)
+
+
+def fenced(outside) -> Iterator[str]:
+    """A second producer of the same id: what it ends, and what the first may still do."""
+    topic, first = outside.topic(), outside.producer()
+    first.init_transactions(10)
+    first.begin_transaction()
+    first.produce(topic, b"a", partition=0)
+    first.flush(10)
+    second = outside.producer(first)
+    yield said(second.init_transactions, 10)
+    yield said(first.commit_transaction, 10)
+    yield said(first.abort_transaction, 10)
+    yield said(first.begin_transaction)
+    yield written(outside, topic)
+    second.begin_transaction()
+    second.produce(topic, b"b", partition=0)
+    yield said(second.commit_transaction, 10)
+    yield written(outside, topic)
+
+
+def hidden(outside) -> Iterator[str]:
+    """What was committed behind an open transaction."""
+    topic, hung, other = outside.topic(), outside.producer(), outside.producer()
+    for each in (hung, other):
+        each.init_transactions(10)
+        each.begin_transaction()
+        each.produce(topic, b"x", partition=0)
+        each.flush(10)
+    yield said(other.commit_transaction, 10)
+    yield written(outside, topic)
+    yield written(outside, topic, all_of_it=True)
+    yield said(hung.abort_transaction, 10)
+    yield written(outside, topic)
+
+
+def members(outside) -> Iterator[str]:
+    """Offsets of who is a member of nothing, and of nobody at all; what is committed afterwards."""
+    topic, producer = outside.topic(), outside.producer()
+    reader = outside.reader("read_committed")
+    producer.init_transactions(10)
+    offsets = [TopicPartition(topic, 0, 5, "a note")]
+    for generation, member, end in ((3, "nobody", "abort"), (-1, "", "abort"), (-1, "", "commit")):
+        metadata = b"CGMDv2:" + struct.pack("=i", generation) + f"{outside.group}\0{member}\0\1".encode()
+        producer.begin_transaction()
+        yield said(producer.send_offsets_to_transaction, offsets, metadata, 10)
+        yield said(getattr(producer, f"{end}_transaction"), 10)
+        (found,) = reader.committed([TopicPartition(topic, 0)], timeout=10)
+        yield f"{found.offset} {found.metadata or ''}"
+    reader.close()
+
+
+def refused(outside) -> Iterator[str]:
+    """A record that its topic does not take, and the transactions after it."""
+    topic, producer = outside.topic(needs_key=True), outside.producer()
+    told: list[str] = []
+    producer.init_transactions(10)
+    for key in (None, b"k", b"k"):
+        producer.begin_transaction()
+        producer.produce(
+            topic,
+            b"a",
+            key,
+            0,
+            on_delivery=lambda error, _: told.append("well" if error is None else error.name()),
+        )
+        producer.flush(10)
+        yield f"{told.pop()}"
+        if said(producer.commit_transaction, 10) != "well":
+            yield said(producer.abort_transaction, 10)
+    yield written(outside, topic)
+
+
+SCRIPTS = (ends, states, fenced, hidden, members, refused)
+
+
+def on_the_model(script) -> list[str]:
+    """What the model says."""
+    with simulated():
+        world = World(1)
+        broker = Broker(world)
+        STAGE.world, STAGE.broker, STAGE.adversary = world, broker, Adversary(())
+        found: list[str] = []
+        options = {"transaction.timeout.ms": 20_000, "transactional.id": ""}
+
+        def topic(*, needs_key=False):
+            return broker.create(f"t{next(ids)}", 1, needs_key=needs_key).name
+
+        def producer(of=None):
+            return Producer({**options, "transactional.id": of._tid if of is not None else f"id{next(ids)}"})
+
+        outside = SimpleNamespace(
+            topic=topic, producer=producer, group="g", now=lambda: world.now, sleep=lambda seconds: world.wait(world.now + seconds),
+            reader=lambda isolation: Consumer({"group.id": "g", "isolation.level": isolation, "enable.partition.eof": True}),
+        )  # fmt: skip
+        thread = world.process("script").spawn("main", lambda: found.extend(script(outside)))
+        world.run(world.now + 300, lambda: thread.ended)
+        world.end()
+        assert world.faults == []
+        return found
+
+
+def on_kafka(script, kafka, topic) -> list[str]:
+    """What a real one says."""
+    address = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
+    names: dict[int, str] = {}
+    group = f"g{time.time_ns()}"
+
+    def make_topic(*, needs_key=False):
+        return topic("model", config={"cleanup.policy": "compact"} if needs_key else {})
+
+    def producer(of=None):
+        name = names[id(of)] if of is not None else f"id{time.time_ns()}"
+        made = confluent_kafka.Producer(
+            {**address, "transaction.timeout.ms": 20_000, "transactional.id": name}
+        )
+        names[id(made)] = name
+        return made
+
+    def reader(isolation):
+        more = {"enable.partition.eof": True, "enable.auto.commit": False, "fetch.wait.max.ms": 20}
+        return confluent_kafka.Consumer({**address, "group.id": group, "isolation.level": isolation, **more})
+
+    outside = SimpleNamespace(
+        topic=make_topic, producer=producer, group=group, now=time.monotonic, sleep=time.sleep, reader=reader
+    )
+    return list(script(outside))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_the_model_says_what_a_real_kafka_says(script, kafka, topic):
+    """The simulator would prove the product right on a Kafka that there is not."""
+    assert on_the_model(script) == on_kafka(script, kafka, topic)
