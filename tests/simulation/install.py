@@ -19,7 +19,8 @@ from stream_scrub.kafka import bounded
 from stream_scrub.run.clockwatch import ClockWatch
 from tests.simulation.admin import AdminClient
 from tests.simulation.broker import Broker
-from tests.simulation.consumer import Consumer, Message
+from tests.simulation.consumer import Consumer
+from tests.simulation.messages import Message
 from tests.simulation.producer import Producer
 from tests.simulation.wire import Net
 from tests.simulation.world import WALL_S, Process, Signal, Thread, World
