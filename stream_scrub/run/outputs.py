@@ -27,6 +27,9 @@ from stream_scrub.scrub.batch import Batch, Scrubber
 _RECORD_OVERHEAD = 96
 _RECORD_LEAST = 68  # of it: a batch's own header, and each length in one byte
 _ASK_EVERY_S = _TELL_EVERY_S = 60.0
+_KEY_BYTES_MAX = (
+    4096  # of a record that is refused also without its bytes: a longer key may be what it is refused for
+)
 _BATCH_BYTES_MIN = 1024  # smaller ones of the client's would hold one record each, whatever they may be
 
 
@@ -130,9 +133,11 @@ class Outputs:
         if refused:
             records, headers = list(records), list(headers)
             for at, refusal in refused.items():
-                records[at] = _Standin(fetched.messages[at].key() or _key_of(fetched, at), now_ms)
+                key = fetched.messages[at].key() or b""
                 if refusal.form == BARE:
                     batch.values[at], headers[at] = None, None
+                    key = key if len(key) <= _KEY_BYTES_MAX else b""
+                records[at] = _Standin(key or _key_of(fetched, at), now_ms)
         if refused or batch.shortened:
             self._tell(fetched, refused, batch.shortened)
         return Ready(fetched, batch, records, headers, rest)

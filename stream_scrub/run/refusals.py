@@ -21,6 +21,7 @@ OTHER = (
     "_INVALID_DIFFERENT_RECORD"  # the client's word for the others of a batch, where the broker named some
 )
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+_TIMESTAMP = "INVALID_TIMESTAMP"
 _SIZES = frozenset({TOO_LARGE, "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"})
 PLAIN, BARE = (
     1,
@@ -104,11 +105,11 @@ class Refusals:
             return
         if report.code in _SIZES:
             kind = kind._replace(over_bytes=report.nbytes)
-        elif report.keyless:
-            kind = kind._replace(keyless=True)
-        elif report.timestamp_ms > now_ms + _AHEAD_MS:
+        elif report.code == _TIMESTAMP and report.timestamp_ms > now_ms + _AHEAD_MS:
             kind = kind._replace(after_ms=report.timestamp_ms)
-        else:
+        elif report.code != _TIMESTAMP and report.keyless:
+            kind = kind._replace(keyless=True)
+        else:  # nothing that holds for others: they may be lawful
             return
         kept = [each for each in self._kinds[report.allowed] if not each.holds(report)]
         self._kinds[report.allowed] = [*kept, kind]
@@ -158,7 +159,7 @@ def _likeliest(named: Sequence[Report], now_ms: int) -> set[Place]:
     keyless = next((report for report in named if report.keyless), None)
     if largest.code in _SIZES:
         return {largest.place}
-    if keyless is not None and named[0].code != "INVALID_TIMESTAMP":
+    if keyless is not None and named[0].code != _TIMESTAMP:
         return {keyless.place}
     if ahead.timestamp_ms > now_ms + _AHEAD_MS:
         return {ahead.place}

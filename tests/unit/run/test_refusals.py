@@ -84,6 +84,22 @@ def test_a_producer_that_always_does_it_costs_the_others_a_few_batches(code, bad
     assert all((form == PLAIN) == (at % 3 == 1) for at, form in world.out.items())
 
 
+@pytest.mark.parametrize(
+    ("code", "bad", "lawful"),
+    [
+        ("INVALID_TIMESTAMP", {"keyless": True, "timestamp_ms": NOW_MS - 10**10}, {"keyless": True}),
+        ("INVALID_TIMESTAMP", {"keyless": True, "timestamp_ms": MICROSECONDS}, {"keyless": True}),
+        ("INVALID_RECORD", {"timestamp_ms": NOW_MS + 120_000}, {"timestamp_ms": NOW_MS + 120_000}),
+    ],
+)
+def test_what_one_is_refused_for_is_held_against_no_other_that_is_lawful(code, bad, lawful):
+    """One record with an odd timestamp and no key would have every keyless lead blocked for a minute, again and again."""
+    records = [report(at, **(bad if at == 1 else lawful)) for at in range(3000)]
+    world = World(records, {1: code}).run(30)
+
+    assert {at for at, form in world.out.items() if form} == {1}
+
+
 def test_what_was_learnt_is_forgotten():
     """A topic whose settings were put right would still be given no keyless prospect."""
     refusals, keyless = Refusals(), report(7, "INVALID_RECORD", keyless=True)
