@@ -14,7 +14,8 @@ said before `floor_ms`; a lift from before that takes nobody out of a register o
 """
 
 import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -23,8 +24,9 @@ from stream_scrub.lists.requests import Change, Order, Terms, read
 from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Request
 
 NUMBERS_MAX = 100_000  # some 20 MB
-# Offsets of the log that are read back at the start: a second or two.
+# Offsets of the log that are read back at the start, and bytes of requests that are kept of them to be read: seconds.
 LOOK_BACK = 100_000
+_LATEST_BYTES = 16 << 20
 _AHEAD_MS = 24 * 3600 * 1000
 _EVER_MS = 1 << 62
 _Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
@@ -95,31 +97,70 @@ def moment_of(request: Request, order: Order) -> int:
     return min(order.at_ms, request.timestamp_ms) if request.timestamp_ms else order.at_ms
 
 
-def recall(reader: LogReader, terms: Terms, deadline: Deadline, *, look_back: int = LOOK_BACK) -> Oppositions:
-    """What the last requests on the log restricted. Leaves the reader anywhere. Raises Corrupt, Unavailable, Refused."""
-    found = Oppositions()
+def recall(
+    reader: LogReader,
+    terms: Terms,
+    quiet_s: float,
+    *,
+    heard: Callable[[], None] = lambda: None,
+    look_back: int = LOOK_BACK,
+    numbers_max: int = NUMBERS_MAX,
+) -> Oppositions:
+    """What the last requests on the log restricted. Leaves the reader anywhere. However long the log is, it goes on as
+    long as something comes within `quiet_s`, and says so to `heard`: else a publisher whose log takes longer than some
+    deadline could never begin again. Raises Corrupt, Unavailable, Refused.
+    """
+    found = Oppositions(numbers_max)
+    latest: deque[tuple[LogRecord, int]] = deque()  # parts of requests, and how many each holds
+    count = nbytes = 0
+    for record in _last_of(reader, quiet_s, look_back, found):
+        heard()
+        if not (lines := _lines_of(record)):
+            continue
+        latest.append((record, len(lines)))
+        count, nbytes = count + len(lines), nbytes + len(record.value or b"")
+        # Only so many numbers are remembered: what would be forgotten again need not be read.
+        while len(latest) > 1 and (count - latest[0][1] >= numbers_max or nbytes > _LATEST_BYTES):
+            forgotten, lines_of_it = latest.popleft()
+            count, nbytes = count - lines_of_it, nbytes - len(forgotten.value or b"")
+            found.floor_ms = max(found.floor_ms, latest[0][0].timestamp_ms or 0)
+    for record, _ in latest:
+        heard()
+        for request in _requests(record):
+            order = read(request.value, terms)
+            if isinstance(order, Order):
+                found.add(request, order, record.timestamp_ms or _EVER_MS)
+    return found
+
+
+def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositions) -> Iterator[LogRecord]:
+    """The log's last records. Whatever was published before them was said before."""
     first, end = reader.bounds()
     since = max(first, end - look_back)
     reader.seek(since)
     begun = since == first
+    deadline = Deadline.after(quiet_s)
     while True:
         records, at_end = reader.read(0.5)
-        for record in records:
-            if not begun:  # whatever was published before was said before
-                found.floor_ms, begun = record.timestamp_ms or 0, True
-            for request in _requests(record):
-                order = read(request.value, terms)
-                if isinstance(order, Order):
-                    found.add(request, order, record.timestamp_ms or _EVER_MS)
+        if records:
+            deadline = Deadline.after(quiet_s)
+            if not begun:
+                found.floor_ms, begun = records[0].timestamp_ms or 0, True
+        yield from records
         if at_end or (records and records[-1].offset >= end - 1):
-            return found
+            return
         if deadline.passed:
-            raise Unavailable("the last requests on the opposition log could not be read in time")
+            raise Unavailable("the last requests on the opposition log cannot be read: nothing comes")
 
 
 def _requests(record: LogRecord) -> Iterator[Request]:
-    if dict(record.headers).get("part") == b"requests":
-        yield from _lines((record.value or b"").splitlines())
+    yield from _lines(_lines_of(record))
+
+
+def _lines_of(record: LogRecord) -> Sequence[bytes]:
+    if dict(record.headers).get("part") != b"requests":
+        return ()
+    return (record.value or b"").splitlines()
 
 
 def _lines(lines: Iterable[bytes]) -> Iterator[Request]:

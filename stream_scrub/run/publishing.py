@@ -272,7 +272,7 @@ class Publisher:
         """When numbers were opposed; read from the log before the first request of this life."""
         if self._said is None:
             with wiring.reading(self._settings, self._log) as reader:
-                self._said = recall(reader, self._terms(now), Deadline.after(_BEGIN_S))
+                self._said = recall(reader, self._terms(now), _BEGIN_S, heard=self._counters.beat)
         return self._said
 
     def _scopes(self) -> Scopes:

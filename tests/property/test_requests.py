@@ -13,7 +13,7 @@ from stream_scrub.lists.orders import Scopes, families, in_order, take
 from stream_scrub.lists.publish import records_of
 from stream_scrub.lists.requests import Order, Refusal, Terms, read
 from stream_scrub.lists.wire import Cursor, Source
-from stream_scrub.model import Deadline, RegisterKind, Request
+from stream_scrub.model import RegisterKind, Request
 from tests.fakes.jsonish import VALUES, broken, prospects
 from tests.fakes.log import Log, Reader
 from tests.fakes.publisher import Publisher, as_dict, followed
@@ -109,7 +109,7 @@ class Office:
     def restart(self) -> None:
         """What it knew is gone with its process."""
         self.publisher.restart()
-        self.said = recall(Reader(self.publisher.log), TERMS, Deadline.after(5))
+        self.said = recall(Reader(self.publisher.log), TERMS, 5.0)
 
     def holds(self, register: str, number: int) -> bool:
         held = self.publisher.replay.index.registers.get(register)

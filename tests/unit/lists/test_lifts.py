@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stream_scrub.lists import diff
+from stream_scrub import clock
+from stream_scrub.errors import Unavailable
+from stream_scrub.lists import diff, lifts, requests
 from stream_scrub.lists.lifts import Oppositions, recall
 from stream_scrub.lists.orders import Scopes, take
 from stream_scrub.lists.requests import Refusal
 from stream_scrub.lists.wire import request_line
-from stream_scrub.model import Deadline, Request
+from stream_scrub.model import Request
 from tests.fakes.evidence import reader, timed
 from tests.fakes.log import Log
 from tests.fakes.publisher import Publisher, bitmap
@@ -133,10 +135,8 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
         delta = diff.adding(publisher.base("internal").numbers, bitmap([33612345610 + at]))
         publisher.request("internal", delta, [request_line(1, at, T + at, request.value)])
     records = timed(publisher.log, T)
-    whole = recall(reader(records), TERMS, Deadline.after(5))
-    part = recall(
-        reader(records), TERMS, Deadline.after(5), look_back=records[-1].offset - records[5].offset + 2
-    )
+    whole = recall(reader(records), TERMS, 5.0)
+    part = recall(reader(records), TERMS, 5.0, look_back=records[-1].offset - records[5].offset + 2)
 
     assert {number for _, number in whole._of} == {
         33612345610 + at for at in range(4)
@@ -144,6 +144,49 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
     assert {number for _, number in part._of} < {number for _, number in whole._of}
     assert part.floor_ms >= records[5].timestamp_ms
     assert whole._of["internal", 33612345612] == (T + 2, (False, 1))
+
+
+def told_log(count, numbers=5):
+    """A log on which so many requests follow each other, each an opt-out of one of some numbers."""
+    publisher = Publisher(Log())
+    for at in range(count):
+        number = 33612345610 + at % numbers
+        request = asked("opt-out", 1, at, T + at, number=f"+{number}")
+        delta = diff.adding(publisher.base("internal").numbers, bitmap([number]))
+        publisher.request("internal", delta, [request_line(1, at, T + at, request.value)])
+    return timed(publisher.log, T)
+
+
+def test_a_log_that_takes_longer_to_read_than_a_publisher_waits_does_not_keep_it_from_beginning(monkeypatch):
+    """After a CRM's million opt-outs a publisher that is restarted would try again for ever, and no opt-out be told."""
+    now, heard = 0.0, []
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    slow = reader(told_log(6))
+    slow._at_once, read = 1, slow.read
+
+    def slowly(timeout_s):
+        nonlocal now
+        now += 4.0
+        return read(timeout_s)
+
+    slow.read = slowly
+    found = recall(slow, TERMS, 5.0, heard=lambda: heard.append(now))
+    assert len(found._of) == 5 and now > 20.0 and heard
+    slow.read = lambda timeout_s: (slowly(timeout_s)[0][:0], False)
+    with pytest.raises(Unavailable, match="nothing comes"):
+        recall(slow, TERMS, 5.0)
+
+
+def test_of_the_log_only_what_would_be_remembered_is_read(monkeypatch):
+    """A restart would take minutes for requests that are forgotten at once, and opt-outs wait for it."""
+    records = told_log(9, numbers=9)
+    read = []
+    monkeypatch.setattr(lifts, "read", lambda value, terms: read.append(value) or requests.read(value, terms))
+    found = recall(reader(records), TERMS, 5.0, numbers_max=3)
+
+    assert len(read) == 3 and {n for _, n in found._of} == {33612345616, 33612345617, 33612345618}
+    parts = [each for each in records if dict(each.headers).get("part") == b"requests"]
+    assert found.floor_ms == parts[-3].timestamp_ms, "what was published before was said before"
 
 
 def test_an_opposition_whose_scope_is_one_too_many_is_one_to_everybody():
