@@ -9,8 +9,10 @@ def find(
     reader: LogReader, after: int, register: str, source: wire.Source, deadline: Deadline
 ) -> tuple[wire.Seal, int] | None:
     """The register's first seal behind the offset `after` that came from that list, and its own offset; None when
-    there is none. Raises Corrupt, Unavailable, Refused. Leaves the reader anywhere.
+    there is none. The deadline is for silence: every record that arrives renews it, for a list may be as long as it likes.
+    Raises Corrupt, Unavailable, Refused. Leaves the reader anywhere.
     """
+    patience = deadline.left()
     reader.seek(after + 1)
     while True:
         records, at_end = reader.read(0.5)
@@ -26,5 +28,7 @@ def find(
                 return seal, record.offset
         if at_end:
             return None
+        if records:
+            deadline = Deadline.after(patience)
         if deadline.passed:
-            raise Unavailable("the opposition log could not be read in time")
+            raise Unavailable("the opposition log cannot be read: nothing comes")

@@ -12,8 +12,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from stream_scrub import clock
 from stream_scrub.config import Settings
-from stream_scrub.errors import Refused, Uncertain
+from stream_scrub.errors import Refused, Unavailable, Uncertain
 from stream_scrub.lists.diff import Delta
 from stream_scrub.lists.formats import FORMATS, open_list
 from stream_scrub.lists.formats.choose import read_list
@@ -398,6 +399,28 @@ def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
         )
         is None
     )
+
+
+def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world, monkeypatch):
+    """Killed over a list of half a gigabyte, on a slow link, no publisher would ever begin again, and no opt-out count."""
+    for at in range(6):
+        world.desk.publisher.put("internal", Delta(bitmap([33612345670 + at]), bitmap([]), 0))
+    now = 0.0
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    slow = Reader(world.desk.publisher.log, at_once=1)
+    read = slow.read
+
+    def slowly(timeout_s):
+        nonlocal now
+        now += 4.0
+        return read(timeout_s)
+
+    monkeypatch.setattr(slow, "read", slowly)
+    asked = -1, "internal", Source("a.txt", "0" * 64)
+    assert module.published.find(slow, *asked, module.Deadline.after(5)) is None and now > 20.0
+    monkeypatch.setattr(slow, "read", lambda timeout_s: (slowly(timeout_s)[0][:0], False))
+    with pytest.raises(Unavailable, match="nothing comes"):
+        module.published.find(slow, *asked, module.Deadline.after(5))
 
 
 def left_by_a_kill_after_the_move(world, text):
