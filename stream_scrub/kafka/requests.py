@@ -19,7 +19,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from stream_scrub.errors import Migrated, Unavailable
+from stream_scrub.errors import Corrupt, Migrated, Unavailable
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.identity import Identity
 from stream_scrub.kafka.options import asking_options
@@ -73,6 +73,7 @@ class Requests:
         self._epochs: dict[int, int] = {}
         self._seen: set[int] = set()
         self._polled_at = time.monotonic()
+        self._damage: Unavailable | None = None
         self.id = ""
         self.anew = False
         self.missed = 0
@@ -219,7 +220,13 @@ class Requests:
     def poll(self, idle_s: float, batch_s: float, requests_max: int) -> list[Request]:
         """Wait at most `idle_s` for a request, and then for more until the first may have waited for `batch_s`, here or
         while the last ones were published. Offsets go on only with `consumed`.
+
+        A batch of requests that cannot be read stands in the way of its own partition alone: all else that came is
+        given, and only the next call raises Unavailable, so that whoever begins anew and again does all else in between.
         """
+        if (damage := self._damage) is not None:
+            self._damage = None
+            raise damage
         asked_at = time.monotonic()
         first = self._consumer.poll(idle_s)
         if first is None:
@@ -231,12 +238,19 @@ class Requests:
         wait_s = max(0.0, came_at + batch_s - time.monotonic())
         messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
         self._polled_at = time.monotonic()
-        found = []
+        found, damaged = [], set[int | None]()
         # Where headers are lost a request is taken without them: it says nothing in them.
         for message, headers in zip(messages, read_headers(messages).each, strict=True):
             if (error := message.error()) is not None:
-                raise translate(error, f"consuming {self.topic}")
+                failure = translate(error, f"consuming {self.topic}")
+                if not isinstance(failure, Corrupt):
+                    raise failure
+                self._damage = Unavailable(str(failure))
+                damaged.add(message.partition())
+                continue
             partition, offset = message.partition(), message.offset()
+            if partition in damaged:
+                continue
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
             epoch = _epoch(message.leader_epoch())
             if offset < self._next.get(partition, 0):
