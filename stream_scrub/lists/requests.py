@@ -51,8 +51,8 @@ class Refusal(StrEnum):
     NO_REASON = "no-reason"
     TOO_LARGE = "too-large"
     TOO_MANY_SCOPES = "too-many-scopes"
-    SUPERSEDED = "superseded"
     MAY_NOT_LIFT = "may-not-lift"
+    SUPERSEDED = "superseded"
 
 
 class Change(NamedTuple):
