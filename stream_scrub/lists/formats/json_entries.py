@@ -25,7 +25,9 @@ _DEPTH = 3  # objects that the array may be within
 _BLANKS_MAX = 1 << 12
 _ESCAPED = re.compile(rb"\\u00([2-7][0-9A-Fa-f])")  # a sign of ASCII, perhaps of a member's name
 _MEMBERS_MAX = 16  # more than any format asks for
+_BESIDE_MAX = 1000  # members of an object that has the array in it; each costs some hundred bytes to look at
 _BETWEEN_BYTES_MAX = 1 << 20  # names, commas and blanks of an object that has the array in it
+_BESIDE = "JSON without an array of entries in it, or with too much beside it: save the entries as JSON lines"
 Entry: TypeAlias = bytes | msgspec.Raw
 T = TypeVar("T")
 
@@ -153,6 +155,8 @@ def _array(content: Entry, key: str, depth: int) -> Sequence[Entry] | None:
 def _check_once(content: Entry, members: dict[str, msgspec.Raw]) -> None:
     """Raises BadList for an object with two members of one name: the decoder gave the last, and the first may be the
     array with the numbers."""
+    if len(members) > _BESIDE_MAX:
+        raise BadList(_BESIDE)
     start = _address(content)
     spans = sorted((_address(value) - start, memoryview(value).nbytes) for value in members.values())
     at, between = 0, []
@@ -162,9 +166,7 @@ def _check_once(content: Entry, members: dict[str, msgspec.Raw]) -> None:
     between.append(bytes(memoryview(content)[at:]))
     names = b"0".join(between)  # what is left of it with 0 for each value that was given
     if len(names) > _BETWEEN_BYTES_MAX:
-        raise BadList(
-            "JSON without an array of entries in it, or with too much beside it: save the entries as JSON lines"
-        )
+        raise BadList(_BESIDE)
     if len(json.loads(names, object_pairs_hook=list)) > len(members):
         raise BadList(
             "JSON in which a member stands twice, so that one is lost: save the entries as JSON lines"
