@@ -118,17 +118,18 @@ class Requests:
         mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
         return self._committed(mine, Deadline.after(_ASK_S), self._asking)
 
-    def begin(self, deadline: Deadline) -> None:
+    def begin(self, deadline: Deadline, known: str = "") -> None:
         """Go to what is committed, or to the oldest request there is. To be called when every older publisher has
         been fenced. `missed` are requests that Kafka deleted before anyone read them, `skipped` the offsets that follow
         on them by partition: once these are committed they are not missed again. Where what was committed is of another
-        topic that had this name (`anew`), every partition is begun at its start, and `skipped` says so.
+        topic that had this name (`anew`), every partition is begun at its start, and `skipped` says so. `known` is the id
+        that the topic had, for Kafka forgets what was committed of a topic that it deletes.
         """
         self.id = self.topic_id()
         mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
         self.missed, self.skipped = 0, {}
         committed = self._committed(mine, deadline, self._consumer)
-        self.anew = Note.of(committed[0].metadata).topic not in ("", self.id)
+        self.anew = (Note.of(committed[0].metadata).topic or known) not in ("", self.id)
         for each in committed:
             low, high = self._bounds(each.partition)
             if self.anew:

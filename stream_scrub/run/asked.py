@@ -21,12 +21,14 @@ from stream_scrub.run.counters import PublisherCounters
 class Asked:
     """One thread. Every method blocks and raises as those of `kafka/requests.py: Requests`."""
 
-    def __init__(self, settings: Settings, log: FilteringBoundLogger) -> None:
+    def __init__(self, settings: Settings, log: FilteringBoundLogger, ids: dict[str, str]) -> None:
+        """`ids` are those that the topics had when they were begun last, by name: kept for the next time."""
         self._requests = wiring.requests(settings, log)
         self._lifts = wiring.requests(settings, log, lifts=True)
         self._topics = (self._requests, self._lifts)
         self._refused = settings.topics.refused
         self._log = log
+        self._ids = ids
 
     def note(self) -> Note:
         """Who publishes by the requests."""
@@ -35,7 +37,7 @@ class Asked:
     def begin(self, deadline: Deadline, counters: PublisherCounters) -> None:
         """Go to what is committed. Says and counts what was deleted unread or made anew."""
         for each in self._topics:
-            each.begin(deadline)
+            each.begin(deadline, self._ids.get(each.topic, ""))
             if not each.id:
                 raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
             if each.anew:
@@ -43,6 +45,7 @@ class Asked:
                 self._log.error(
                     "a topic was deleted and made anew: it is read from its start", topic=each.topic
                 )
+            self._ids[each.topic] = each.id
         if missed := sum(each.missed for each in self._topics):
             counters.missed += missed
             self._log.error("requests were deleted from their topic before they were read", count=missed)

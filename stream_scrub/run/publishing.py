@@ -105,6 +105,7 @@ class Publisher:
         self._desk = Desk(settings, self._counters, log)
         self._inbox = None if folder is None else Inbox(folder, self._desk, settings, log)
         self._topics: Asked | None = None
+        self._topic_ids: dict[str, str] = {}
         self._rulebook = wiring.rulebook(settings)
         self._ruled = dict(self._rulebook.kinds)
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
@@ -376,7 +377,7 @@ class Publisher:
 
     def _asked(self) -> Asked:
         if self._topics is None:
-            self._topics = Asked(self._settings, self._log)
+            self._topics = Asked(self._settings, self._log, self._topic_ids)
         return self._topics
 
     def _let_go(self) -> None:

@@ -168,6 +168,18 @@ def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
     requests.close()
 
 
+def test_a_topic_that_was_made_anew_is_known_by_who_read_the_old_one(log, topic):
+    """Kafka forgets the offsets of a topic that it deletes: nobody would be told that opt-outs are lost."""
+    bootstrap = log[0]
+    admin = options.admin_options(bootstrap, {}, logs=None)
+    made = options.requests_options(bootstrap, {}, {}, group_id=f"g-{log[1]}", logs=None)
+    requests = Requests(made, admin, topic("asked"))
+    for known, anew in (("", False), (requests.topic_id(), False), ("of-the-old-one", True)):
+        requests.begin(Deadline.after(20), known)
+        assert requests.anew == anew and requests.skipped == ({0: 0} if anew else {})
+    requests.close()
+
+
 def test_a_writer_has_the_time_that_it_was_opened_with(log):
     """A very large list would be given up half-way by the broker, again and again."""
     first = writer(log, "bloctel")
