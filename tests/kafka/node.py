@@ -108,7 +108,8 @@ def free_ports(count: int) -> list[int]:
     Within that range a client that reconnects while the broker is down may be given the broker's own port.
     """
     found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
+    # Not by a seed, which two processes may have from their tests: they would choose the same ports.
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
