@@ -4,9 +4,6 @@ No error text holds a phone number: it names a topic, partition and offset, or a
 """
 
 import collections.abc
-import re
-
-_PLACE = re.compile(r"log offset (\d{1,19}):")
 
 
 class ScrubError(Exception):
@@ -74,10 +71,10 @@ class TooMany(ScrubError):
 
 
 class Corrupt(ScrubError):
-    """The log, a snapshot or an invariant is broken: stop serving. Exit 3. Names the offset."""
+    """The log, a snapshot or an invariant is broken: stop serving. Exit 3. `offset` is the log's where it is about one; the
+    text names it, and a log line has it apart, since that shows no long digits of a text.
+    """
 
-    @property
-    def offset(self) -> int | None:
-        """Of the log, where the text begins with one; apart from it, since a log line shows no long digits of a text."""
-        found = _PLACE.match(str(self))
-        return None if found is None else int(found[1])
+    def __init__(self, text: str, offset: int | None = None) -> None:
+        super().__init__(text if offset is None else f"log offset {offset}: {text}")
+        self.offset = offset

@@ -5,7 +5,7 @@ Durations and sizes carry their unit in their name. Nothing here reads a file or
 
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -45,17 +45,20 @@ def _registers(values: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError('should name "internal" and "consent", and every register once')
     if not all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) and name != "rules" for name in values):
         raise ValueError("should name registers without scopes: small letters, digits and hyphens")
-    if any(map(names_a_number, values)):
-        raise ValueError("should hold no name that looks like a phone number: names are shown everywhere")
+    _need_no_number(values)
     return values
+
+
+def _need_no_number(names: Iterable[str]) -> None:
+    if any(map(names_a_number, names)):
+        raise ValueError("should hold no name that looks like a phone number: names are shown everywhere")
 
 
 def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
     pair = re.compile(r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?=\d{1,6}(\.\d{1,6})?")
     if not all(pair.fullmatch(value) for value in values):
         raise ValueError('should hold a register and its share each, as in "bloctel=0.25"')
-    if any(names_a_number(value.partition("=")[0]) for value in values):
-        raise ValueError("should hold no name that looks like a phone number: names are shown everywhere")
+    _need_no_number(value.partition("=")[0] for value in values)
     return values
 
 

@@ -36,8 +36,11 @@ class Took(NamedTuple):
 class Emitted(Protocol):
     """What `emit` asks of a record: the client's own, or one in its place."""
 
-    def key(self) -> bytes | None: ...  # noqa: D102 - as the client's
-    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+    def key(self) -> bytes | None:
+        """As the client's."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """As the client's: what kind it is, and milliseconds since 1970."""
 
 
 class Session:

@@ -59,19 +59,17 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.Starts, wire.Re
         return None
     first, last = read.stated
     if not 0 <= first < last <= read.upto < record.offset:
-        raise Corrupt(
-            f"log offset {record.offset}: the seal names a statement of starts that is not before it"
-        )
+        raise Corrupt("the seal names a statement of starts that is not before it", record.offset)
     reader.seek(first)
     records = list(_read(reader, last + 1, deadline))
     sealed = records[-1] if records else record
     parts = [each for each in records if each.key == sealed.key and _part(each) == b"starts"]
     if not parts or parts[0].offset != first or sealed.offset != last:
-        raise Corrupt(f"log offset {first}: no statement of starts is here, though a later seal says so")
+        raise Corrupt("no statement of starts is here, though a later seal says so", first)
     try:
         return _checked(_opened(sealed), [part.value or b"" for part in parts])
     except ValueError as error:
-        raise Corrupt(f"log offset {last}: {error}") from error
+        raise Corrupt(str(error), last) from error
 
 
 def _checked(seal: wire.Seal, parts: Sequence[bytes]) -> tuple[wire.Starts, wire.Read]:
@@ -88,7 +86,7 @@ def _opened(record: LogRecord) -> wire.Seal:
     try:
         return wire.decode_seal(record.value or b"")[0]
     except ValueError as error:
-        raise Corrupt(f"log offset {record.offset}: {error}") from error
+        raise Corrupt(str(error), record.offset) from error
 
 
 def _part(record: LogRecord) -> bytes | None:

@@ -4,7 +4,6 @@ One pass over the log follows a few numbers through every register. It is a foll
 corrupt is refused, and its index is the very one that workers judged by at that position.
 """
 
-import base64
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -169,9 +168,9 @@ class History:
         """The requests among these lines that name one of the numbers, by number."""
         found: dict[int, list[Asked]] = defaultdict(list)
         for line in b"".join(parts).split(b"\n")[:-1]:
-            said = msgspec.json.decode(line, type=_Line)
+            said = wire.read_request_line(line)
             try:
-                raw = bytes(said.request) or base64.b64decode(said.bytes, validate=True)
+                raw = said.value()
                 request = msgspec.json.decode(raw, type=dict[str, Any])
             except (ValueError, RecursionError):  # nobody can tell whom it names
                 continue
@@ -195,16 +194,6 @@ class History:
             if read is not None and read[0] in self.numbers:
                 found[read[0]].append(text)
         return {number: (texts, len(spelt) - len(texts)) for number, texts in found.items()}
-
-
-class _Line(msgspec.Struct):
-    """One line of a part of requests (`wire.request_line`)."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    request: msgspec.Raw = msgspec.Raw()
-    bytes: str = ""
 
 
 def _change(was: bool, held: bool, seal: wire.Seal) -> Change:

@@ -13,15 +13,16 @@ Memory is bounded: of so many numbers the latest, which `recall` reads from the 
 said before `floor_ms`; a lift from before that takes nobody out of a register of opposition.
 """
 
-import base64
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from stream_scrub.errors import Unavailable
+from stream_scrub.lists import wire
+from stream_scrub.lists.past import batches
 from stream_scrub.lists.requests import Change, Order, Terms, read
-from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Request
+from stream_scrub.model import LogReader, LogRecord, RegisterKind, Request
 
 NUMBERS_MAX = 100_000  # some 20 MB
 # Offsets of the log that are read back at the start, and bytes of requests that are kept of them to be read: seconds.
@@ -111,74 +112,55 @@ def recall(
     deadline could never begin again. Raises Corrupt, Unavailable, Refused.
     """
     found = Oppositions(numbers_max)
-    latest: deque[tuple[LogRecord, int]] = deque()  # parts of requests, and how many each holds
+    latest: deque[_Part] = deque()
     count = nbytes = 0
     for record in _last_of(reader, quiet_s, look_back, found):
         heard()
-        if not (lines := _lines_of(record)):
+        if dict(record.headers).get("part") != b"requests":
             continue
-        latest.append((record, len(lines)))
-        count, nbytes = count + len(lines), nbytes + len(record.value or b"")
+        value = record.value or b""
+        latest.append(_Part(value.splitlines(), len(value), record.timestamp_ms))
+        count, nbytes = count + len(latest[-1].lines), nbytes + latest[-1].nbytes
         # Only so many numbers are remembered: what would be forgotten again need not be read.
-        while len(latest) > 1 and (count - latest[0][1] >= numbers_max or nbytes > _LATEST_BYTES):
-            forgotten, lines_of_it = latest.popleft()
-            count, nbytes = count - lines_of_it, nbytes - len(forgotten.value or b"")
-            found.floor_ms = max(found.floor_ms, latest[0][0].timestamp_ms or 0)
-    for record, _ in latest:
+        while len(latest) > 1 and (count - len(latest[0].lines) >= numbers_max or nbytes > _LATEST_BYTES):
+            forgotten = latest.popleft()
+            count, nbytes = count - len(forgotten.lines), nbytes - forgotten.nbytes
+            found.floor_ms = max(found.floor_ms, latest[0].at_ms or 0)
+    for part in latest:
         heard()
-        for request in _requests(record):
+        for request in _requests(part.lines):
             order = read(request.value, terms)
             if isinstance(order, Order):
-                found.add(request, order, record.timestamp_ms or _EVER_MS)
+                found.add(request, order, part.at_ms or _EVER_MS)
     return found
+
+
+class _Part(NamedTuple):
+    """The lines of a part of requests, its bytes, and when it was published."""
+
+    lines: Sequence[bytes]
+    nbytes: int
+    at_ms: int | None
 
 
 def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositions) -> Iterator[LogRecord]:
     """The log's last records. Whatever was published before them was said before."""
     first, end = reader.bounds()
     since = max(first, end - look_back)
-    reader.seek(since)
     begun = since == first
-    deadline = Deadline.after(quiet_s)
-    while True:
-        records, at_end = reader.read(0.5)
-        if records:
-            deadline = Deadline.after(quiet_s)
-            if not begun:
-                found.floor_ms, begun = records[0].timestamp_ms or 0, True
+    for records, _ in batches(reader, since, quiet_s):
+        if records and not begun:
+            found.floor_ms, begun = records[0].timestamp_ms or 0, True
         yield from records
-        if at_end or (records and records[-1].offset >= end - 1):
+        if records and records[-1].offset >= end - 1:
             return
-        if deadline.passed:
-            raise Unavailable("the last requests on the opposition log cannot be read: nothing comes")
 
 
-def _requests(record: LogRecord) -> Iterator[Request]:
-    yield from _lines(_lines_of(record))
-
-
-def _lines_of(record: LogRecord) -> Sequence[bytes]:
-    if dict(record.headers).get("part") != b"requests":
-        return ()
-    return (record.value or b"").splitlines()
-
-
-def _lines(lines: Iterable[bytes]) -> Iterator[Request]:
+def _requests(lines: Iterable[bytes]) -> Iterator[Request]:
     for line in lines:
         try:
-            said = msgspec.json.decode(line, type=_Line)
-            value = bytes(said.request) or base64.b64decode(said.bytes)
+            said = wire.read_request_line(line)
+            value = said.value()
         except (msgspec.MsgspecError, ValueError):  # the replay of the log says what is wrong with it
             continue
         yield Request(said.partition, said.offset, said.timestamp, None, value, may_lift=said.lifts)
-
-
-class _Line(msgspec.Struct):
-    """One line of a part of requests (`wire.request_line`)."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    lifts: bool = False
-    request: msgspec.Raw = msgspec.Raw()
-    bytes: str = ""

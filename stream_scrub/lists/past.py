@@ -1,6 +1,6 @@
 """The log once more from its beginning, up to a position or to its end: what all evidence rests on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from stream_scrub.errors import Corrupt, Unavailable
@@ -17,6 +17,24 @@ class Passage(NamedTuple):
     first: int
     end: int
     records: int
+
+
+def batches(reader: LogReader, since: int, quiet_s: float) -> Iterator[tuple[Sequence[LogRecord], bool]]:
+    """The records from an offset on as they come, and whether the log's end was reached with them: then it is over. However
+    long the log is, it goes on as long as something comes within `quiet_s`: one deadline for all of it would be too short
+    for some log, and for each start after it. Raises Corrupt, Unavailable, Refused. Leaves the reader anywhere.
+    """
+    reader.seek(since)
+    silence = Deadline.after(quiet_s)
+    while True:
+        records, at_end = reader.read(0.5)
+        if records:
+            silence = Deadline.after(quiet_s)
+        yield records, at_end
+        if at_end:
+            return
+        if silence.passed:
+            raise Unavailable("the opposition log cannot be read: nothing comes")
 
 
 def read_into(
@@ -111,4 +129,8 @@ def beginning_deleted(first: int) -> str:
 
 
 def _explained(error: Corrupt, first: int) -> Corrupt:
-    return Corrupt(f"{error}; {beginning_deleted(first)}") if first else error
+    if not first:
+        return error
+    made = Corrupt(f"{error}; {beginning_deleted(first)}")
+    made.offset = error.offset
+    return made

@@ -174,22 +174,18 @@ class Replay:
         part = (headers.get("part") or b"").decode("utf-8", "replace")
         name = (record.key or b"").decode("utf-8", "replace")
         if part not in SIDES | {"seal"} or record.value is None or not name:
-            raise Corrupt(
-                f"log offset {record.offset}: a record that is neither part nor seal; only publishers may write"
-            )
+            raise Corrupt("a record that is neither part nor seal; only publishers may write", record.offset)
         if headers.get("register") != record.key:
-            raise Corrupt(f"log offset {record.offset}: the key and the header name different registers")
+            raise Corrupt("the key and the header name different registers", record.offset)
         if len(headers) < len(record.headers):
-            raise Corrupt(
-                f"log offset {record.offset}: a header occurs twice, and readers differ in which counts"
-            )
+            raise Corrupt("a header occurs twice, and readers differ in which counts", record.offset)
         if self._awaited and not self._counts(name, record.offset):
             return None
         self._taken, self.last = record.offset, name
         try:
             self._ledger.passes(record.offset)
         except ValueError as error:
-            raise Corrupt(f"log offset {record.offset}: {error}") from error
+            raise Corrupt(str(error), record.offset) from error
         if part != "seal":
             self._keep(name, part, record, headers)
             return None
@@ -197,7 +193,7 @@ class Replay:
             seal, content = _opened(record.value, headers.get("seq"))
             self.index = self._apply(name, seal, content, record.offset)
         except ValueError as error:
-            raise Corrupt(f"log offset {record.offset}: register {name}: {error}") from error
+            raise Corrupt(f"register {name}: {error}", record.offset) from error
         except TooMany as error:
             raise TooMany(f"log offset {record.offset}: {error}") from error
         return self.index
@@ -206,7 +202,7 @@ class Replay:
         """Whether a record is at or after the start of its register, while starts are still awaited."""
         if offset > self._firsts[0]:
             missed = self._firsts[0]
-            raise Corrupt(f"log offset {missed}: no full set begins here, though a later seal says so")
+            raise Corrupt("no full set begins here, though a later seal says so", missed)
         if offset == self._awaited.get(name):
             del self._awaited[name]
             self._firsts.popleft()
@@ -218,10 +214,10 @@ class Replay:
             seq, i = count_of(headers.get("seq")), count_of(headers.get("i"))
             digest = (headers.get("digest") or b"").decode()
         except ValueError as error:
-            raise Corrupt(f"log offset {record.offset}: a part without its numbers") from error
+            raise Corrupt("a part without its numbers", record.offset) from error
         parts = self._parts.setdefault(name, [])
         if parts and parts[0].seq != seq:
-            raise Corrupt(f"log offset {parts[0].offset}: register {name}: parts without seal, then others")
+            raise Corrupt(f"register {name}: parts without seal, then others", parts[0].offset)
         if i == 0:  # what came before was never sealed, and this delta takes its place
             parts.clear()
         parts.append(Part(record.offset, side, seq, i, record.value or b"", digest))

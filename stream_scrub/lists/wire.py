@@ -9,6 +9,7 @@ before `"chain"`. So a reader in any language checks the chain without re-encodi
 """
 
 import base64
+import builtins
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -260,6 +261,26 @@ def decode_starts(parts: Iterable[bytes]) -> Starts:
     if not all(0 <= start <= last for start, last in starts.values()):
         raise ValueError("a register is said to begin behind its end")
     return starts
+
+
+class RequestLine(msgspec.Struct, frozen=True):
+    """One line of a `requests` part, read."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    lifts: bool = False
+    request: msgspec.Raw = msgspec.Raw()
+    bytes: str = ""
+
+    def value(self) -> "builtins.bytes":
+        """The request's own bytes. Raises ValueError."""
+        return builtins.bytes(self.request) or base64.b64decode(self.bytes, validate=True)
+
+
+def read_request_line(line: bytes) -> RequestLine:
+    """What `request_line` wrote. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(line, type=RequestLine)
 
 
 def pack_lines(lines: Sequence[bytes]) -> list[bytes]:

@@ -4,7 +4,6 @@ The process is started anew for each file and has bounds on memory and time; wha
 file in memory that has no name. `lists import` reads in its own process: it is a person's own, and ends with it.
 """
 
-import json
 import math
 import os
 import subprocess
@@ -13,8 +12,6 @@ import threading
 from io import FileIO
 from pathlib import Path
 from typing import IO
-
-import msgspec
 
 from stream_scrub.config import library_environment
 from stream_scrub.errors import TooMany
@@ -44,12 +41,10 @@ class Apart:
             left = os.fstat(result.fileno()).st_size
             result.seek(0)
             try:
-                told = msgspec.convert(
-                    json.loads(carried.Taken(result, left).take(carried.TOLD_BYTES_MAX)), Told
-                )
+                told = carried.decoded(carried.Taken(result, left).take(carried.TOLD_BYTES_MAX), Told)
                 if code == 0 and told.outcome == "read":
                     return carried.read(result, left - result.tell(), options.max_numbers)
-            except (ValueError, msgspec.ValidationError):
+            except ValueError:
                 told = Told("fault", f"its process ended with {code}")
             except TooMany as error:
                 raise BadList(str(error)) from error
@@ -93,7 +88,7 @@ class Apart:
                 start_new_session=True,  # whoever presses Ctrl-C means the publisher
             )
         try:
-            process.communicate(json.dumps(msgspec.to_builtins(task)).encode(), timeout=self._max_s)
+            process.communicate(carried.encoded(task), timeout=self._max_s)
         except subprocess.TimeoutExpired as error:
             process.kill()
             raise BadList(

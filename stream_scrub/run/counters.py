@@ -70,7 +70,8 @@ class Pulse:
 
     `heartbeat` is when it last said that it goes on (`time.monotonic`). `waiting` is a cause and a sentence while it
     waits at its start, `begun` whether it was ever ready to work, `stopping` whether it was told to stop. `made_anew`
-    counts topics that were deleted and made anew, as often as one was found so, `limits` what was hit of `metrics.LIMITS`. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
+    counts topics that were deleted and made anew, as often as one was found so, `limits` what was hit of
+    `metrics.LIMITS`. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
     """
 
     heartbeat: float = field(default_factory=time.monotonic)
@@ -110,7 +111,8 @@ class Counters(Pulse):
 
     `aborts` is by cause (`cause_of`); `held_s` by cause of a hold, in seconds, without the one that lasts: see `held`.
     `lags` is by partition, `member` whether the group knows this worker: both are looked up by the loop about once a
-    second. `unread` counts partitions that it has and that the outputs have no counterpart of. `position` is the log offset of the index in use. `shapes` are the histograms.
+    second. `unread` counts partitions that it has and that the outputs have no counterpart of. `position` is the log
+    offset of the index in use. `shapes` are the histograms.
     """
 
     read: int = 0

@@ -1,8 +1,8 @@
 """Health and metrics over HTTP, in threads beside the loop: `/metrics`, `/livez`, `/readyz`, `/startupz`.
 
 Small on purpose: the standard library's WSGI server, GET and HEAD, a bounded number of connections, in all and from one
-address, that each end by themselves; the oldest gives way to the newest. No line for a request. It is up before anything else and until the end, so that probes are answered while a
-broker is away. Whoever may connect may read: the pages hold names of topics, registers and brokers, and no prospect.
+address, that each end by themselves; the oldest gives way to the newest. No line for a request. It is up before
+anything else and until the end, so that probes are answered while a broker is away. Whoever may connect may read: the pages hold names of topics, registers and brokers, and no prospect.
 """
 
 import ipaddress

@@ -23,7 +23,6 @@ from stream_scrub.lists.formats import BadList, Reading
 from stream_scrub.lists.formats.unpack import digest_of
 from stream_scrub.lists.publish import Published
 from stream_scrub.lists.wire import Source, utc_seconds
-from stream_scrub.model import Deadline
 from stream_scrub.run import importing, wiring
 from stream_scrub.run.apart import Apart, Fault
 from stream_scrub.run.desk import Desk, Lent, Made
@@ -104,7 +103,7 @@ class Inbox:
                 continue
             source = Source(dropped.path.name, note.sha256)
             with wiring.reading(self._settings, self._log) as reader:
-                found = published.find(reader, note.after, dropped.register, source, Deadline.after(_FIND_S))
+                found = published.find(reader, note.after, dropped.register, source, _FIND_S)
             if found is None:
                 continue
             seal, position = found

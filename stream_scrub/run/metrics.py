@@ -76,8 +76,6 @@ HOLDS = (
 )
 ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "refused", "corrupt")
 FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large", "unwritable")
-
-
 LIMITS = ("http-connections", "judging-time")  # those that nothing else tells of
 
 

@@ -40,13 +40,13 @@ from stream_scrub.lists.wire import Cursor, Source
 from stream_scrub.model import Deadline, RegisterKind, Request
 from stream_scrub.run import archiving, http, logs, ownership, preflight, wiring
 from stream_scrub.run.answers import parted, told_why
-from stream_scrub.run.asked import Asked
 from stream_scrub.run.counters import PublisherCounters
 from stream_scrub.run.desk import Desk, Lent, Made, let_go
 from stream_scrub.run.figures import OfPublisher
 from stream_scrub.run.folder import Folder
 from stream_scrub.run.inbox import Inbox
 from stream_scrub.run.metrics import Side
+from stream_scrub.run.request_topics import RequestTopics
 from stream_scrub.run.trouble import Trouble
 
 _IDLE_S = 0.1
@@ -104,7 +104,7 @@ class Publisher:
         folder = Folder(Path(settings.lists.folder)) if settings.lists.folder else None
         self._desk = Desk(settings, self._counters, log)
         self._inbox = None if folder is None else Inbox(folder, self._desk, settings, log)
-        self._topics: Asked | None = None
+        self._topics: RequestTopics | None = None
         self._topic_ids: dict[str, str] = {}
         self._rulebook = wiring.rulebook(settings)
         self._ruled = dict(self._rulebook.kinds)
@@ -375,9 +375,9 @@ class Publisher:
         self._identity = ""
         self._commit({})
 
-    def _asked(self) -> Asked:
+    def _asked(self) -> RequestTopics:
         if self._topics is None:
-            self._topics = Asked(self._settings, self._log, self._topic_ids)
+            self._topics = RequestTopics(self._settings, self._log, self._topic_ids)
         return self._topics
 
     def _let_go(self) -> None:

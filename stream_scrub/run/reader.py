@@ -5,7 +5,6 @@ and time before it looks at the file, and tells what came of it in one of three 
 """
 
 import errno
-import json
 import math
 import os
 import resource
@@ -78,7 +77,7 @@ def work(task: Task, file: FileIO, result: int) -> None:
         with open_list(Path(task.file), opened=file) as packed:
             reading = read_list(FORMATS, packed, task.options(), task.format)
         with os.fdopen(result, "wb", closefd=False) as into:
-            carried.put(into, _encoded(Told("read")))
+            carried.put(into, carried.encoded(Told("read")))
             carried.write(reading, into)
     except BadList as error:
         told = Told("bad", str(error))
@@ -94,11 +93,7 @@ def work(task: Task, file: FileIO, result: int) -> None:
     os.ftruncate(result, 0)
     os.lseek(result, 0, os.SEEK_SET)
     with os.fdopen(result, "wb", closefd=False) as into:
-        carried.put(into, _encoded(told))
-
-
-def _encoded(told: Told) -> bytes:
-    return json.dumps(msgspec.structs.asdict(told)).encode()
+        carried.put(into, carried.encoded(told))
 
 
 def _place(error: Exception) -> str:
@@ -111,7 +106,7 @@ def _place(error: Exception) -> str:
 def main(arguments: list[str]) -> int:
     """The exit code: 0 when the outcome was told."""
     number, result = map(int, arguments)
-    task = msgspec.convert(json.load(sys.stdin), Task)
+    task = carried.decoded(sys.stdin.buffer.read(), Task)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # from here on a traceback could hold lines of the list
     bound(task)

@@ -28,7 +28,7 @@ from stream_scrub.lists.replay import Replay
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.rules import Rulebook
 from stream_scrub.run.clockwatch import ClockWatch
-from stream_scrub.run.counters import Counters
+from stream_scrub.run.counters import Counters, Pulse
 from stream_scrub.run.outputs import Outputs
 from stream_scrub.run.swaps import SwapLines
 from stream_scrub.run.trouble import Trouble
@@ -275,7 +275,7 @@ def worker(
         lambda event, partitions: _moved(event, partitions, counters, log),
         counters.polls_again,
         of_topic(settings),
-        lambda partitions: _made_anew(settings.topics.prospects, partitions, counters, log),
+        lambda partitions: made_anew(settings.topics.prospects, counters, log, partitions=partitions),
     )
     of_producer = logs("producer")
     session = Session(
@@ -371,9 +371,8 @@ def _moved(event: str, partitions: list[int], counters: Counters, log: Filtering
     log.info(f"partitions {event}", partitions=partitions, assigned=counters.assigned)
 
 
-def _made_anew(topic: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
+def made_anew(topic: str, counters: Pulse, log: FilteringBoundLogger, **more: Any) -> None:
+    """Count and tell that a topic is another one than was read under its name."""
     with counters.lock:
         counters.made_anew += 1
-    log.error(
-        "a topic was deleted and made anew: it is read from its start", topic=topic, partitions=partitions
-    )
+    log.error("a topic was deleted and made anew: it is read from its start", topic=topic, **more)

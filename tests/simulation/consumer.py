@@ -17,7 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 
 from tests.simulation.messages import Feed, Message
 from tests.simulation.records import Place
-from tests.simulation.wire import Api, Call, Net
+from tests.simulation.wire import Api, Call, Net, answered
 from tests.simulation.world import Signal
 
 _FETCH_RECORDS = 50
@@ -58,20 +58,12 @@ class Consumer:
     # -- asking
 
     def _ask(self, api: Api, handle: Any, timeout_s: float, about: str = "") -> tuple[int, Any]:
-        found: list[tuple[int, Any]] = []
-
-        def then(code: int, body: Any) -> None:
-            found.append((code, body))
-            self._moved.notify()
-
-        call = self.net.ask(api, handle, then, timeout_s=timeout_s, about=about)
-        until = self.world.now + timeout_s + 1.0
-        while not found and self.world.now < until:
-            self.world.wait(until, self._moved)
-        if not found:
-            call.drop()
-            return KafkaError._TIMED_OUT, None
-        return found[0]
+        return answered(
+            self.world,
+            self._moved,
+            timeout_s,
+            lambda then: self.net.ask(api, handle, then, timeout_s=timeout_s, about=about),
+        )
 
     def list_topics(self, topic: str, timeout: float) -> None:
         broker = self.net.broker

@@ -1,4 +1,5 @@
-"""A record as the client hands it to who consumes, or what it has to say instead; and a partition that is read."""
+"""A record as the client hands it to who consumes, or what it has to say instead, of one that was produced as well; and a
+partition that is read."""
 
 from collections import deque
 from typing import Any

@@ -14,9 +14,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
+from tests.simulation.messages import Message
 from tests.simulation.records import Batch, Place, Written
 from tests.simulation.txn import GROUP
-from tests.simulation.wire import Api, Call, Net
+from tests.simulation.wire import Api, Call, Net, answered
 from tests.simulation.world import Signal
 
 _LINGER_S = 0.005
@@ -31,24 +32,6 @@ def group_of(metadata: bytes) -> tuple[str, tuple[str, int]]:
     """Group, and member with generation, of a client's group metadata (rdkafka_cgrp.c)."""
     group, member = metadata[11:].split(b"\0")[:2]
     return group.decode(), (member.decode(), int.from_bytes(metadata[7:11], "little", signed=True))
-
-
-class Told:
-    """The record that a delivery report is of."""
-
-    __slots__ = ("_offset", "_place")
-
-    def __init__(self, place: Place, offset: int) -> None:
-        self._place, self._offset = place, offset
-
-    def topic(self) -> str:
-        return self._place[0]
-
-    def partition(self) -> int:
-        return self._place[1]
-
-    def offset(self) -> int:
-        return self._offset
 
 
 class Lane:
@@ -86,7 +69,7 @@ class Producer:
         self._adding: Call | None = None
         self._any = False
         self._count = 0
-        self._reports: deque[tuple[Report | None, KafkaError | None, Told]] = deque()
+        self._reports: deque[tuple[Report | None, KafkaError | None, Message]] = deque()
         self._moved = Signal()
         self.calls: list[Call] = []
 
@@ -105,20 +88,12 @@ class Producer:
 
     def _wait(self, api: Api, handle: Any, timeout_s: float) -> tuple[int, Any]:
         """Ask and wait for the answer."""
-        found: list[tuple[int, Any]] = []
-
-        def then(code: int, body: Any) -> None:
-            found.append((code, body))
-            self._moved.notify()
-
-        call = self._ask(api, handle, then, timeout_s=timeout_s)
-        until = self.world.now + timeout_s + 1.0
-        while not found and self.world.now < until:
-            self.world.wait(until, self._moved)
-        if not found:
-            call.drop()
-            return KafkaError._TIMED_OUT, None
-        return found[0]
+        return answered(
+            self.world,
+            self._moved,
+            timeout_s,
+            lambda then: self._ask(api, handle, then, timeout_s=timeout_s),
+        )
 
     # -- life
 
@@ -245,7 +220,7 @@ class Producer:
             )
         for at, (_, report) in enumerate(taken):
             if error is not None or not self._only_errors:
-                self._reports.append((report, error, Told(place, -1 if error else base + at)))
+                self._reports.append((report, error, Message(place, -1 if error else base + at, None)))
         self._moved.notify()
         self._pump(place)
 
@@ -313,7 +288,7 @@ class Producer:
                 lane.call.drop()
                 self._gap = True
             for _, report in lane.queue:
-                self._reports.append((report, purged, Told(place, -1)))
+                self._reports.append((report, purged, Message(place, -1, None)))
             lane.queue.clear()
             lane.call = None
         self._count = 0

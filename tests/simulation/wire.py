@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError
 
 from tests.simulation.broker import Broker
-from tests.simulation.world import Process
+from tests.simulation.world import Process, Signal, World
 
 if TYPE_CHECKING:
     from tests.simulation.adversary import Adversary
@@ -200,3 +200,21 @@ class Call:
 
 def _nobody(_code: int, _body: Any) -> None:
     """Whom it would answer is gone."""
+
+
+def answered(world: World, moved: Signal, timeout_s: float, ask: Callable[[Answer], Call]) -> tuple[int, Any]:
+    """Ask, and wait in the calling thread for the answer. `moved` wakes whoever waits for anything of its client."""
+    found: list[tuple[int, Any]] = []
+
+    def then(code: int, body: Any) -> None:
+        found.append((code, body))
+        moved.notify()
+
+    call = ask(then)
+    until = world.now + timeout_s + 1.0
+    while not found and world.now < until:
+        world.wait(until, moved)
+    if not found:
+        call.drop()
+        return KafkaError._TIMED_OUT, None
+    return found[0]

@@ -6,9 +6,8 @@ no call holds the interpreter for long while requests are waiting.
 
 import json
 from dataclasses import fields
-from datetime import datetime
 from struct import Struct
-from typing import IO, Any, get_type_hints
+from typing import IO, TypeVar, get_type_hints
 
 import msgspec
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from stream_scrub.lists import wire
 from stream_scrub.lists.formats.reading import Reading
 
+T = TypeVar("T")
 TOLD_BYTES_MAX = 1 << 20
 _LENGTH = Struct("<Q")  # of what follows; of a bitmap 0 after its last piece
 _PIECE = 500_000  # numbers: about a megabyte, and two milliseconds
@@ -26,8 +26,7 @@ _Told = msgspec.defstruct("_Told", [(name, get_type_hints(Reading)[name]) for na
 
 def write(reading: Reading, file: IO[bytes]) -> None:
     """All of it. Raises OSError."""
-    told = {name: getattr(reading, name) for name in _TOLD}
-    put(file, json.dumps(told, default=_plain).encode())
+    put(file, encoded({name: getattr(reading, name) for name in _TOLD}))
     gathered = reading.gathered()
     for numbers in (gathered.endless, gathered.removed):
         for piece in wire.pieces(numbers, _PIECE):
@@ -40,7 +39,7 @@ def write(reading: Reading, file: IO[bytes]) -> None:
 def read(file: IO[bytes], left: int, max_numbers: float) -> Reading:
     """What `write` wrote, of `left` bytes at most. Raises ValueError for anything else, TooMany."""
     source = Taken(file, left)
-    told = msgspec.convert(json.loads(source.take(TOLD_BYTES_MAX)), _Told)
+    told = decoded(source.take(TOLD_BYTES_MAX), _Told)
     reading = Reading(**msgspec.structs.asdict(told), max_numbers=max_numbers)
     gathered = reading.gathered()
     for into in (gathered.endless, gathered.removed):
@@ -52,6 +51,16 @@ def read(file: IO[bytes], left: int, max_numbers: float) -> Reading:
     gathered.ending, gathered.ending_at = ending, ends
     gathered.need_room()
     return reading
+
+
+def encoded(told: object) -> bytes:
+    """Plain data between the two processes. As the standard library's JSON, which has half a sign of a file's name too."""
+    return json.dumps(msgspec.to_builtins(told)).encode()
+
+
+def decoded(value: bytes, kind: type[T]) -> T:
+    """What `encoded` made. Raises ValueError for anything else."""
+    return msgspec.convert(json.loads(value), kind)
 
 
 def put(file: IO[bytes], value: bytes) -> None:
@@ -76,12 +85,6 @@ class Taken:
             raise ValueError("cut off, or not what it should be")
         self._left -= length
         return self._file.read(length)
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(type(value).__name__)
 
 
 def _ascend(numbers: NDArray[np.uint64]) -> bool:

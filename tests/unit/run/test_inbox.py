@@ -389,14 +389,10 @@ def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
     assert worked(inbox) == {"files": 1} and world.desk.published == 2
     seen = [r for r in world.desk.publisher.log.records if dict(r.headers)["part"] == b"seal"]
     source = Source("a.txt", digest(world.root / "bloctel/done/a.txt"))
-    found = module.published.find(
-        Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, module.Deadline.after(5)
-    )
+    found = module.published.find(Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, 5.0)
     assert found is not None and found[1] == seen[1].offset
     assert (
-        module.published.find(
-            Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, module.Deadline.after(5)
-        )
+        module.published.find(Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, 5.0)
         is None
     )
 
@@ -417,10 +413,10 @@ def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world
 
     monkeypatch.setattr(slow, "read", slowly)
     asked = -1, "internal", Source("a.txt", "0" * 64)
-    assert module.published.find(slow, *asked, module.Deadline.after(5)) is None and now > 20.0
+    assert module.published.find(slow, *asked, 5.0) is None and now > 20.0
     monkeypatch.setattr(slow, "read", lambda timeout_s: (slowly(timeout_s)[0][:0], False))
     with pytest.raises(Unavailable, match="nothing comes"):
-        module.published.find(slow, *asked, module.Deadline.after(5))
+        module.published.find(slow, *asked, 5.0)
 
 
 def left_by_a_kill_after_the_move(world, text):

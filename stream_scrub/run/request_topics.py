@@ -18,7 +18,7 @@ from stream_scrub.run import wiring
 from stream_scrub.run.counters import PublisherCounters
 
 
-class Asked:
+class RequestTopics:
     """One thread. Every method blocks and raises as those of `kafka/requests.py: Requests`."""
 
     def __init__(self, settings: Settings, log: FilteringBoundLogger, ids: dict[str, str]) -> None:
@@ -41,10 +41,7 @@ class Asked:
             if not each.id:
                 raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
             if each.anew:
-                counters.made_anew += 1
-                self._log.error(
-                    "a topic was deleted and made anew: it is read from its start", topic=each.topic
-                )
+                wiring.made_anew(each.topic, counters, self._log)
             self._ids[each.topic] = each.id
         if missed := sum(each.missed for each in self._topics):
             counters.missed += missed
