@@ -31,6 +31,9 @@ _EVER_MS = str(2**63 - 1)
 _ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
 _LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+# Anybody may write requests, and what packs a thousandfold is unpacked by the client before it can be looked at. Brokers that
+# keep a topic uncompressed hold what comes to `max.message.bytes` as it is then, and refuse it.
+_ASKED_CONFIG = {"compression.type": "uncompressed"}
 # Kafka's own default. A part of a delta has 768 KiB at most, with its headers and its batch on top.
 _LOG_LIMIT = "1048588"
 
@@ -184,8 +187,8 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
         "blocked": (partitions, output),
         "recalled": (None, {}),
         "log": (1, {**_LOG_CONFIG, _LIMIT: _LOG_LIMIT}),
-        "requests": (None, {}),
-        "lifts": (None, {}),
+        "requests": (None, _ASKED_CONFIG),
+        "lifts": (None, _ASKED_CONFIG),
         "refused": (None, {_LIMIT: asked}),
     }
     states = []

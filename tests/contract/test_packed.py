@@ -1,19 +1,21 @@
 """What a real Kafka does with records that pack a thousandfold: no client bounds what they are unpacked to."""
 
+import uuid
+
 import pytest
 from confluent_kafka import Producer
 
+from stream_scrub.config import Topics as Names
+from stream_scrub.kafka.topics import Topics, plan
+from stream_scrub.model import Deadline
 
-@pytest.mark.parametrize(("kept", "takes"), [("uncompressed", ["MSG_SIZE_TOO_LARGE"]), ("producer", ["ok"])])
-def test_a_topic_that_is_kept_uncompressed_takes_none_that_is_too_large_when_unpacked(
-    kafka, topic, kept, takes
-):
-    """The threat model would advise what does not help: some KB of such records are gigabytes in whoever reads them."""
-    name = topic("packed", config={"compression.type": kept})
+
+def answer(bootstrap, name):
+    """What the broker says to 20 MB of nothing in some KB."""
     told = []
     producer = Producer(
         {
-            "bootstrap.servers": kafka.bootstrap,
+            "bootstrap.servers": bootstrap,
             "message.max.bytes": 1_000_000_000,
             "compression.type": "zstd",
             "log_level": 0,
@@ -26,4 +28,21 @@ def test_a_topic_that_is_kept_uncompressed_takes_none_that_is_too_large_when_unp
         on_delivery=lambda error, _: told.append(error.name() if error else "ok"),
     )
     assert producer.flush(60) == 0
-    assert told == takes
+    return told
+
+
+@pytest.mark.parametrize(("kept", "takes"), [("uncompressed", ["MSG_SIZE_TOO_LARGE"]), ("producer", ["ok"])])
+def test_a_topic_that_is_kept_uncompressed_takes_none_that_is_too_large_when_unpacked(
+    kafka, topic, kept, takes
+):
+    """The threat model would advise what does not help: some KB of such records are gigabytes in whoever reads them."""
+    assert answer(kafka.bootstrap, topic("packed", config={"compression.type": kept})) == takes
+
+
+def test_the_topics_of_requests_take_nothing_that_is_too_large_when_unpacked(kafka):
+    """Any dialler could have the publisher killed for its memory, and the next one too, and no opt-out be applied."""
+    names = {role: f"{name}-{uuid.uuid4().hex[:8]}" for role, name in Names().model_dump().items()}
+    made = [state for state in plan(names, {}, 1) if state.role in {"requests", "lifts"}]
+    Topics({"bootstrap.servers": kafka.bootstrap}).create(made, None, Deadline.after(20))
+    for each in made:
+        assert answer(kafka.bootstrap, each.name) == ["MSG_SIZE_TOO_LARGE"]
