@@ -11,8 +11,8 @@ import threading
 import structlog
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from stream_scrub.kafka import options
-from stream_scrub.kafka.clientlog import ClientLog
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.client.client_log import ClientLog
 
 BATCH_RECORDS = 10_000
 BATCH_S = 0.05

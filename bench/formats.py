@@ -85,12 +85,12 @@ MAKERS = {"plain": mixed, "nanp-pair": pairs, "tps-fixed": fixed}
 def measure(path: Path, region: str) -> dict[str, object]:
     """Read, compare, make the records: seconds of each, in this process."""
     from stream_scrub.index import Register
-    from stream_scrub.lists import diff
+    from stream_scrub.lists import deltas
     from stream_scrub.lists.formats import FORMATS, Options, open_list
-    from stream_scrub.lists.formats.choose import read_list
-    from stream_scrub.lists.formats.unpack import digest
-    from stream_scrub.lists.publish import records_of
-    from stream_scrub.lists.wire import Source
+    from stream_scrub.lists.log.encode import records_of
+    from stream_scrub.lists.log.wire import Source
+    from stream_scrub.lists.parsing.detect_format import read_list
+    from stream_scrub.lists.parsing.unpack import digest
     from stream_scrub.model import RegisterKind
 
     at = datetime.now(UTC)
@@ -102,7 +102,7 @@ def measure(path: Path, region: str) -> dict[str, object]:
     gathered = time.perf_counter()
     source = Source(path.name, digest(path))
     base = Register.empty("bench", RegisterKind.DENY, at)
-    delta = diff.full(base.numbers, bitmap)
+    delta = deltas.full(base.numbers, bitmap)
     records, _ = records_of(base, delta, at, source)
     done = time.perf_counter()
     return {

@@ -25,12 +25,12 @@ from stream_scrub.index import Index, Register, as_bitmap
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub import swift
+from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.cases import Bench
+from stream_scrub.scrub.batch_context import Bench
+from stream_scrub.scrub.decide_batch import judge
 from stream_scrub.scrub.decode import STAMP, Members, quick_decoder, spellings_of
-from stream_scrub.scrub.judge import judge
-from stream_scrub.scrub.names import Occurrences
+from stream_scrub.scrub.member_names import Occurrences
 
 BATCH = 10_000
 Batch = list[bytes]
@@ -52,7 +52,7 @@ def make_index(numbers: np.ndarray) -> Index:
     return Index.empty().with_register(replace(empty, numbers=bitmap, filter=filter_, seq=1, position=7))
 
 
-def make_scrubber(rulebook: Rulebook, stamp: str, by: swift.Hand | None = None) -> Scrubber:
+def make_scrubber(rulebook: Rulebook, stamp: str, by: backend.Hand | None = None) -> Scrubber:
     """As the default settings make it, unless `by` another hand."""
     members = Members.of(("phone",), "country", "purpose", "contract", "campaign")
     return Scrubber(Terms(members, stamp="header" if stamp == "header" else "value"), rulebook, by)
@@ -185,8 +185,8 @@ def main() -> None:
     prospects = data.prospects(given.prospects, register)
     index = make_index(register)
     with _rulebook() as rulebook:
-        by = swift.PYTHON if given.python else swift.BEST
-        reference = by is swift.PYTHON
+        by = backend.PYTHON if given.python else backend.BEST
+        reference = by is backend.PYTHON
         scrubber = make_scrubber(rulebook, given.stamp, by)
         parts_of_it = stages(scrubber, index)
         made = steps(scrubber, index, prospects)

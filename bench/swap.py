@@ -30,11 +30,11 @@ from bench.report import say
 from bench.runner import Failed
 from stream_scrub.config import load
 from stream_scrub.index import Register, as_bitmap, as_numbers
-from stream_scrub.lists.diff import Delta
-from stream_scrub.lists.publish import records_of
-from stream_scrub.lists.wire import Source
+from stream_scrub.lists.deltas import Delta
+from stream_scrub.lists.log.encode import records_of
+from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import LogWriter, RegisterKind
-from stream_scrub.run import wiring
+from stream_scrub.wiring import clients
 from tests.kafka.broker import Kafka, NoKafka
 
 NUMBERS = 50_000_000
@@ -166,7 +166,7 @@ def measure(stage: Stage, plan: Plan, rate: int, folder: Path) -> dict[str, Any]
     """Publish, run the worker under load, publish the deltas, and put together what was seen."""
     values, denied, unsure = _pool(plan, folder)
     settings = load(environ=stage.environment(stage.make_topics("none")), cwd=folder)
-    writer = wiring.log_writer(settings, data.REGISTER, structlog.get_logger(), nbytes=1 << 30)
+    writer = clients.log_writer(settings, data.REGISTER, structlog.get_logger(), nbytes=1 << 30)
     publisher = Publisher(writer)
     for delta in (Delta(plan.first, BitMap64(), 0), Delta(plan.second, BitMap64(), 0), *plan.deltas):
         publisher.prepare(delta)

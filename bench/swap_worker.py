@@ -11,8 +11,10 @@ from collections import Counter
 
 import numpy as np
 
+from stream_scrub.cli import app
 from stream_scrub.model import Reason
-from stream_scrub.run import cli, counters, supervise
+from stream_scrub.observability import counters
+from stream_scrub.worker import supervisor
 
 _noted = array("d")
 
@@ -34,9 +36,9 @@ class Noting(counters.Counters):
 
 
 def main(file: str) -> None:
-    supervise.Counters = Noting  # type: ignore[misc]
+    supervisor.Counters = Noting  # type: ignore[misc]
     try:
-        cli.main()
+        app.main()
     finally:
         np.save(file, np.array(_noted).reshape(-1, 3).T)
 

@@ -19,14 +19,14 @@ from rich.table import Table
 
 from bench.loop import BATCH, _rulebook, make_index, make_scrubber
 from stream_scrub.index import Index, Register
-from stream_scrub.lists.begin import begin
-from stream_scrub.lists.follow import replay_to_end
-from stream_scrub.lists.lifts import Oppositions
-from stream_scrub.lists.orders import Scopes, take
-from stream_scrub.lists.publish import records_of
-from stream_scrub.lists.replay import Replay
-from stream_scrub.lists.requests import OWN, Terms
-from stream_scrub.lists.wire import Cursor, Source
+from stream_scrub.lists.intake.lifts import Oppositions
+from stream_scrub.lists.intake.parse_request import OWN, Terms
+from stream_scrub.lists.intake.requests_to_delta import Scopes, take
+from stream_scrub.lists.log.encode import records_of
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.start_point import begin
+from stream_scrub.lists.log.wire import Cursor, Source
 from stream_scrub.model import Deadline, Request
 from tests.fakes.log import Log, Reader, Writer
 

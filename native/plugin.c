@@ -2,7 +2,7 @@
  *
  * librdkafka repeats a transaction's request whose connection broke, and says so to nobody. Its interceptors see every
  * request leave and every answer come. A request that was never answered, or that was sent again before it was, may still
- * be on its way: `kafka/repeats.py` makes the producer anew then. Nothing here calls back into Python, and only public C
+ * be on its way: `kafka/client/repeated_requests.py` makes the producer anew then. Nothing here calls back into Python, and only public C
  * functions of the library that is already loaded are used, by the addresses that `scrub_plug_in` is given.
  *
  * A watch belongs to one producer's life. It is named by a token, which the producer gets as a property of its own.

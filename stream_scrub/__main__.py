@@ -1,5 +1,5 @@
 """`python -m stream_scrub`: the same as the console script."""
 
-from stream_scrub.run.cli import main
+from stream_scrub.cli.app import main
 
 main()

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream_scrub.errors import ScrubError, Unavailable, Uncertain, Unwritable
-from stream_scrub.kafka import transactional_ids
-from stream_scrub.kafka.bounded import Caller
-from stream_scrub.kafka.leaders import GROUP_OFFSETS, wait_for_leaders
-from stream_scrub.kafka.repeats import Repeats, watched
-from stream_scrub.kafka.translate import PURGED, cause_of, translate
+from stream_scrub.kafka.client import transactional_ids
+from stream_scrub.kafka.client.bounded_call import Caller
+from stream_scrub.kafka.client.leaders import GROUP_OFFSETS, wait_for_leaders
+from stream_scrub.kafka.client.repeated_requests import Repeats, watched
+from stream_scrub.kafka.client.translate import PURGED, cause_of, translate
 from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"

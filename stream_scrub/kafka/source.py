@@ -19,9 +19,9 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Migrated, ScrubError, Unavailable
+from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.kafka.client.translate import cause_of, translate
 from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
-from stream_scrub.kafka.identity import Identity
-from stream_scrub.kafka.translate import cause_of, translate
 from stream_scrub.model import Deadline
 
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.

@@ -12,7 +12,7 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import Numbers, as_bitmap, as_numbers
-from stream_scrub.lists.diff import Delta, Moments, Stated
+from stream_scrub.lists.deltas import Delta, Moments, Stated
 
 # So many changes are kept beside the arrays before they are made anew: a dictionary of this size is copied in 0.2 ms,
 # and ten million numbers are put in order again in a second.

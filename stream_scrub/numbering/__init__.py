@@ -5,9 +5,9 @@ phonenumbers is the reference. For digits in a shape whose parsing its metadata 
 from another version than the installed one are ignored. Must never: log or keep a number, guess, or raise for a text.
 """
 
-from stream_scrub.numbering.fast import Learnt, LineOf, Normalise, liner, normaliser
+from stream_scrub.numbering.arrays import Many, validator
 from stream_scrub.numbering.line import Line
-from stream_scrub.numbering.many import Many, validator
+from stream_scrub.numbering.row_cache import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.tables import REGIONS, Tables
 from stream_scrub.numbering.typed import lines_reader
 

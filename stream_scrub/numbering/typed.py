@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.numbering.fast import SEPARATORS
+from stream_scrub.numbering.arrays import DIGITS_MAX, Answers, Many, Numbers
 from stream_scrub.numbering.library import TEXT_MAX
-from stream_scrub.numbering.many import DIGITS_MAX, Answers, Many, Numbers
+from stream_scrub.numbering.row_cache import SEPARATORS
 from stream_scrub.numbering.tables import ASK
 
 _END: Final = ord("\n")

@@ -8,7 +8,7 @@ never in the code, and nothing here knows what a phone number is.
 from stream_scrub.rules.archive import Archive, read_text
 from stream_scrub.rules.book import Rulebook, RuleFile, Survey, survey
 from stream_scrub.rules.country import Country, Rule, until
-from stream_scrub.rules.doubts import doubts, purposes_of
+from stream_scrub.rules.lint import doubts, purposes_of
 from stream_scrub.rules.text import digest_of, text_of
 from stream_scrub.rules.words import in_words, period
 

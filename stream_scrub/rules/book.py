@@ -12,7 +12,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules.check import read_country
 from stream_scrub.rules.country import Country, Rule
-from stream_scrub.rules.lines import Lines
+from stream_scrub.rules.toml_lines import Lines
 
 _SHIPPED = "stream_scrub/rules"
 

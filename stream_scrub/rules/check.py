@@ -12,8 +12,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from stream_scrub.rules.country import Country, Rule
+from stream_scrub.rules.problems import Sheet, nearest
 from stream_scrub.rules.rule import read_rule
-from stream_scrub.rules.sheet import Sheet, nearest
 from stream_scrub.rules.text import digest_of, text_of
 
 _KEYS = ("country", "regions", "timezone", "rule")

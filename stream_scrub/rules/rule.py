@@ -7,7 +7,7 @@ from typing import Any
 
 from stream_scrub.redaction import names_a_number
 from stream_scrub.rules.country import Rule
-from stream_scrub.rules.sheet import Sheet, nearest
+from stream_scrub.rules.problems import Sheet, nearest
 
 # The names that `phonenumbers` gives to kinds of numbers, in lower case.
 NUMBER_TYPES = frozenset(

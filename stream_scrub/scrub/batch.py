@@ -22,9 +22,11 @@ from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import normalise
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub import decide, stamp, swift
-from stream_scrub.scrub.cases import Bench
+from stream_scrub.scrub import backend, decide, stamp
+from stream_scrub.scrub.backend import Hand
+from stream_scrub.scrub.batch_context import Bench
 from stream_scrub.scrub.decide import Facts, Finding
+from stream_scrub.scrub.decide_batch import Judged, judge
 from stream_scrub.scrub.decode import (
     ABSENT,
     Members,
@@ -33,14 +35,12 @@ from stream_scrub.scrub.decode import (
     Unreadable,
     read_strictly,
 )
-from stream_scrub.scrub.judge import Judged, judge
 from stream_scrub.scrub.plain import Plain, Regions
-from stream_scrub.scrub.swift import Hand
 
 # A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
 LARGE = 32_768
 # More numbers than any person has. Each is judged by itself, in up to milliseconds, and gets an entry on the stamp of
-# about 150 bytes: a hundred fit the room that the output topics have for it (`kafka/topics.py: STAMP_ROOM`).
+# about 150 bytes: a hundred fit the room that the output topics have for it (`kafka/admin/topics.py: STAMP_ROOM`).
 NUMBERS_MAX = 100
 
 
@@ -106,7 +106,7 @@ class Scrubber:
         self.rulebook = rulebook
         self._quick = QuickReader(terms.members)
         self._regions = Regions(terms.default_region)
-        self._by = by or swift.BEST
+        self._by = by or backend.BEST
         self._reader = self._by.reader(terms.members, terms.default_region)
 
     def scrub(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_scrub.scrub.names import Case, Spellings, fold, folder
+from stream_scrub.scrub.member_names import Case, Spellings, fold, folder
 
 STAMP = "scrub"
 ABSENT = msgspec.UNSET

@@ -25,7 +25,7 @@ from stream_scrub.scrub.decode import (
     is_shallow,
     spellings_of,
 )
-from stream_scrub.scrub.names import Occurrences
+from stream_scrub.scrub.member_names import Occurrences
 
 _REGIONS_MAX = 1024
 _REGION_TEXT_MAX = 16  # of one that is remembered: a longer one is a region only by its blanks

@@ -8,40 +8,40 @@ from datetime import timedelta
 from pathlib import Path
 
 from stream_scrub.config import Settings
-from stream_scrub.run.metrics import CATALOGUE, LIMITS
+from stream_scrub.observability.metric_catalogue import CATALOGUE, LIMITS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stream_scrub"
 TEXT = (ROOT / "docs" / "reference" / "limits.md").read_text()
 # Constants that are called so and that nobody can hit: what they are instead.
 NO_LIMITS = {
-    "kafka/topics.py: _LIMIT": "the name of Kafka's own setting",
-    "kafka/topics.py: _LOG_LIMIT": "what the log's topic is made with, and held to by `topics --check`",
+    "kafka/admin/topics.py: _LIMIT": "the name of Kafka's own setting",
+    "kafka/admin/topics.py: _LOG_LIMIT": "what the log's topic is made with, and held to by `topics --check`",
     "lists/ends.py: _LATER_MAX": "from there on a heap is made anew: memory for time",
-    "lists/formats/json_entries.py: _BLANKS_MAX": "what is looked at to recognise a list",
+    "lists/parsing/json_entries.py: _BLANKS_MAX": "what is looked at to recognise a list",
     "lists/formats/ranges.py: _DIGITS_MAX": "ITU-T E.164",
     "lists/formats/ranges.py: _NATIONAL_MAX": "ITU-T E.164, with what is dialled before",
-    "lists/turns.py: _ASIDE_MAX_S": "how long a follower steps aside for a worker",
-    "lists/wire.py: END_MAX": "the last second that a calendar has",
+    "lists/log/yielding.py: _ASIDE_MAX_S": "how long a follower steps aside for a worker",
+    "lists/log/wire.py: END_MAX": "the last second that a calendar has",
     "numbering/clean.py: PREFIX_DIGITS_MAX": "of the tables, when they are made",
-    "numbering/fast.py: DIGITS_MAX": "of the tables; longer ones are asked about",
-    "numbering/fast.py: TURNED_AWAY_MAX": "when the tables are forgotten, beside their size",
+    "numbering/row_cache.py: DIGITS_MAX": "of the tables; longer ones are asked about",
+    "numbering/row_cache.py: TURNED_AWAY_MAX": "when the tables are forgotten, beside their size",
     "numbering/library.py: CALLING_CODE_DIGITS_MAX": "ITU-T E.164",
-    "numbering/many.py: DIGITS_MAX": "of the tables; longer ones are asked about",
-    "numbering/many.py: _SIZE_MAX": "a power of ten",
+    "numbering/arrays.py: DIGITS_MAX": "of the tables; longer ones are asked about",
+    "numbering/arrays.py: _SIZE_MAX": "a power of ten",
     "numbering/plans.py: DEPTH_MAX": "of the tables, when they are made",
     "numbering/plans.py: MIXED_SHARE_MAX": "of the tables, when they are made",
     "numbering/tables.py: PREFIX_DIGITS_MAX": "of the tables",
-    "run/demo.py: _PROSPECTS_MAX": "what the demo's own flags may ask of it",
-    "run/logs.py: _DEPTH_MAX": "of what we ourselves log",
-    "run/metrics.py: LIMITS": "names",
-    "run/metrics.py: LIMIT_HITS": "a metric",
-    "run/metrics.py: REGISTER_MAX_AGE": "a metric",
-    "run/publishing.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
-    "run/wiring.py: _LIMIT_S": "the wait for one answer of a broker",
+    "demo/main.py: _PROSPECTS_MAX": "what the demo's own flags may ask of it",
+    "observability/logs.py: _DEPTH_MAX": "of what we ourselves log",
+    "observability/metric_catalogue.py: LIMITS": "names",
+    "observability/metric_catalogue.py: LIMIT_HITS": "a metric",
+    "observability/metric_catalogue.py: REGISTER_MAX_AGE": "a metric",
+    "publisher/daemon.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
+    "worker/assembly.py: _LIMIT_S": "the wait for one answer of a broker",
     "scrub/areas.py: _E164_DIGITS_MAX": "ITU-T E.164",
-    "scrub/judge.py: _TABLE_MAX": "from there on sorting is cheaper than a table",
-    "scrub/judge.py: _DIGITS_MAX": "of the tables; longer ones are read one by one",
+    "scrub/decide_batch.py: _TABLE_MAX": "from there on sorting is cheaper than a table",
+    "scrub/decide_batch.py: _DIGITS_MAX": "of the tables; longer ones are read one by one",
     "scrub/plain.py: _REGIONS_MAX": "spellings that are remembered: time for memory",
     "scrub/plain.py: _REGION_TEXT_MAX": "spellings that are remembered: time for memory",
     "scrub/plain.py: _TEXT_MAX": "longer texts are read one by one",

@@ -11,11 +11,12 @@ from pyroaring import BitMap64
 
 from stream_scrub.config import load
 from stream_scrub.index import Register
-from stream_scrub.lists import diff
+from stream_scrub.lists import deltas
 from stream_scrub.lists.ends import with_ends
-from stream_scrub.lists.publish import publish
+from stream_scrub.lists.log.encode import publish
 from stream_scrub.model import RegisterKind
-from stream_scrub.run import logs, wiring
+from stream_scrub.observability import logs
+from stream_scrub.wiring import clients
 from tests.fakes.publisher import SOURCE, stated
 from tests.support.outcome import count, ends, read_all
 from tests.support.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
@@ -137,13 +138,13 @@ def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka,
 def put_with_ends(stage, register, listed):
     """Publish an allow register as a publisher did that has not been there since."""
     settings, log = load(environ=stage.env), logs.configure("error", "json")
-    writer = wiring.log_writer(settings, register, log)
-    known = wiring.replayed(settings, log, keep_ends=True).known(register)
+    writer = clients.log_writer(settings, register, log)
+    known = clients.replayed(settings, log, keep_ends=True).known(register)
     now = datetime.now(UTC)
     base = Register.empty(register, RegisterKind.ALLOW, now)
     numbers = BitMap64(sorted(listed))
     ends = stated({number: end for number, end in listed.items() if end})
-    delta = with_ends(diff.full(base.numbers, numbers), known.ends, numbers, ends)
+    delta = with_ends(deltas.full(base.numbers, numbers), known.ends, numbers, ends)
     publish(writer, base, delta, now, SOURCE, known=known)
     writer.close()
 

@@ -9,9 +9,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from stream_scrub.config import load
-from stream_scrub.kafka.transactional_ids import of_publisher, of_worker
-from stream_scrub.lists.replay import Replay
-from stream_scrub.run import logs, wiring
+from stream_scrub.kafka.client.transactional_ids import of_publisher, of_worker
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.observability import logs
+from stream_scrub.wiring import clients
 from tests.support.load import Load, OptOuts
 from tests.support.outcome import compare, count, ends
 from tests.support.prospects import french_mobiles, true_number
@@ -199,7 +200,7 @@ def test_a_late_request_of_an_import_does_nothing_to_the_next(proxy, stage):
 
 def lag(publisher: PublisherProcess) -> int:
     """How many requests nobody has taken yet."""
-    requests = wiring.requests(load(environ=publisher.env), logs.configure("error", "json"))
+    requests = clients.requests(load(environ=publisher.env), logs.configure("error", "json"))
     try:
         return requests.lag()
     finally:
@@ -209,4 +210,4 @@ def lag(publisher: PublisherProcess) -> int:
 def replayed(publisher: PublisherProcess) -> Replay:
     """What is on the log, every promise of its format checked from its first record on."""
     settings = load(environ=publisher.env)
-    return wiring.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
+    return clients.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)

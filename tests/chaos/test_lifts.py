@@ -7,7 +7,8 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scrub.config import load
-from stream_scrub.run import logs, wiring
+from stream_scrub.observability import logs
+from stream_scrub.wiring import clients
 from tests.support.outcome import read_all
 from tests.support.publisher import PublisherProcess, evidence
 from tests.support.worker import wait_until
@@ -30,7 +31,7 @@ def ask(stage, role: str, name: str, number: int, at_ms: int = 0, **said: object
 def opposed(publisher) -> set[int]:
     """Who is in `internal` by the log, every promise of its format checked."""
     settings = load(environ=publisher.env)
-    replay = wiring.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
+    replay = clients.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
     held = replay.index.registers.get("internal")
     return set(held.numbers) if held is not None else set()
 

@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scrub.config import load
-from stream_scrub.run import logs, wiring
+from stream_scrub.observability import logs
+from stream_scrub.wiring import clients
 from tests.support import rawheaders
 from tests.support.outcome import read_all
 from tests.support.publisher import Asking, PublisherProcess, drop, evidence, refused
@@ -25,7 +26,7 @@ KILLS = int(os.environ.get("STREAM_SCRUB_TEST_KILLS", "5"))  # more by hand: thr
 def replayed(publisher):
     """What is on the log, every promise of its format checked from its first record on."""
     settings = load(environ=publisher.env)
-    return wiring.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
+    return clients.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
 
 
 def lag(stage, publisher) -> int:
@@ -34,7 +35,7 @@ def lag(stage, publisher) -> int:
 
 def _lag(publisher, *, lifts: bool) -> int:
     settings = load(environ=publisher.env)
-    requests = wiring.requests(settings, logs.configure("error", "json"), lifts=lifts)
+    requests = clients.requests(settings, logs.configure("error", "json"), lifts=lifts)
     try:
         return requests.lag()
     finally:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub.run import metrics
-from stream_scrub.run.metrics import Kind, Side
+from stream_scrub.observability import metric_catalogue
+from stream_scrub.observability.metric_catalogue import Kind, Side
 from tests.support.outcome import count, read_all
 from tests.support.prospects import french_mobiles, produce, prospect, spell
 from tests.support.publisher import PublisherProcess, drop
@@ -53,7 +53,7 @@ def missing(page, side: Side) -> list[str]:
     names = page.names
     return [
         metric.name
-        for metric in metrics.of(side)
+        for metric in metric_catalogue.of(side)
         if (metric.name + ("_bucket" if metric.kind is Kind.HISTOGRAM else "")) not in names
     ]
 

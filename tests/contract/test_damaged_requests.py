@@ -5,8 +5,8 @@ import time
 from confluent_kafka import Producer, TopicPartition
 
 from stream_scrub.errors import Unavailable
-from stream_scrub.kafka.embedded import EmbeddedKafka
-from stream_scrub.kafka.requests import Requests
+from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+from stream_scrub.kafka.requests_reader import Requests
 
 
 def test_a_request_that_cannot_be_unpacked_keeps_no_other_partitions_away():

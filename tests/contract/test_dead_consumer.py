@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from stream_scrub.errors import Refused, TakenOver, Unavailable
-from stream_scrub.kafka import options
-from stream_scrub.kafka.embedded import Api, EmbeddedKafka
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
 from stream_scrub.kafka.source import Source
 from stream_scrub.model import Deadline
 from tests.support.prospects import produce

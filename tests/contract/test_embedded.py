@@ -7,9 +7,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_scrub.errors import ScrubError
-from stream_scrub.kafka import options
-from stream_scrub.kafka.embedded import DISCONNECT, Api, EmbeddedKafka
-from stream_scrub.kafka.log import KafkaLogReader
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.embedded.broker import DISCONNECT, Api, EmbeddedKafka
+from stream_scrub.kafka.log_reader import KafkaLogReader
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from stream_scrub.errors import Migrated, Refused, ScrubError, TooLarge, Unavailable, Uncertain, Unwritable
-from stream_scrub.kafka.embedded import DISCONNECT, Api, EmbeddedKafka
-from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.client.translate import translate
+from stream_scrub.kafka.embedded.broker import DISCONNECT, Api, EmbeddedKafka
 
 E = KafkaError
 

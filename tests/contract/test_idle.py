@@ -5,13 +5,13 @@ import time
 import pytest
 import structlog
 
-from stream_scrub.kafka import log as log_module
-from stream_scrub.kafka import options
-from stream_scrub.kafka.clientlog import ClientLog
-from stream_scrub.kafka.embedded import EmbeddedKafka
-from stream_scrub.kafka.log import KafkaLogReader
+from stream_scrub.kafka import log_reader as log_module
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.client.client_log import ClientLog
+from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+from stream_scrub.kafka.log_reader import KafkaLogReader
+from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.session import Session
-from stream_scrub.kafka.writer import KafkaLogWriter
 from stream_scrub.model import Deadline
 
 LOGS = ClientLog(structlog.get_logger(), "idle")

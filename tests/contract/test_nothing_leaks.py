@@ -12,13 +12,17 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from stream_scrub.config import Http, load
-from stream_scrub.kafka.embedded import Api, EmbeddedKafka
+from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
+from stream_scrub.lists.intake import plan_import
 from stream_scrub.model import RegisterKind
-from stream_scrub.run import http as pages
-from stream_scrub.run import importing, logs, wiring
-from stream_scrub.run.counters import Counters
-from stream_scrub.run.figures import OfWorker
-from stream_scrub.run.metrics import Side
+from stream_scrub.observability import http_server as pages
+from stream_scrub.observability import logs
+from stream_scrub.observability.collect import OfWorker
+from stream_scrub.observability.counters import Counters
+from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.publisher import import_list
+from stream_scrub.wiring import clients
+from stream_scrub.worker import assembly
 from tests.support.outcome import count
 from tests.support.worker import wait_until
 
@@ -59,7 +63,7 @@ def settings(tmp_path):
             "rules.stale": "block",
             "log.level": "debug",
         }
-        found = load(flags=flags, environ={}, cwd=tmp_path, extra_checks=[wiring.refused_properties])
+        found = load(flags=flags, environ={}, cwd=tmp_path, extra_checks=[clients.refused_properties])
         topics = found.topics
         for topic, partitions in {
             topics.log: 1,
@@ -75,8 +79,10 @@ def load_list(settings, log, tmp_path, register, numbers):
     path = tmp_path / f"{register}.txt"
     path.write_text("".join(f"+{number}\n" for number in numbers))
     kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
-    order = importing.Order(path, register, "full", kind, datetime.now(UTC), "FR", "", 0.0, dry_run=False)
-    importing.run(order, settings, log, lambda *_: None, lambda *_: None)
+    order = plan_import.ImportOrder(
+        path, register, "full", kind, datetime.now(UTC), "FR", "", 0.0, dry_run=False
+    )
+    import_list.run(order, settings, log, lambda *_: None, lambda *_: None)
 
 
 def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
@@ -86,7 +92,7 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
     log = logs.configure("debug", "json", out)
     counters = Counters()
     vitals = OfWorker("w1", counters, limit_s=60, index_lag_max_s=30)
-    worker, follower = wiring.worker(settings, "w1", counters, log, 600, lambda _: None)
+    worker, follower = assembly.worker(settings, "w1", counters, log, 600, lambda _: None)
     vitals.attach(follower, worker.rulebook)
     stopping = threading.Event()
     follower.start()

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scrub.config import Topics as Names
-from stream_scrub.kafka.topics import Topics, plan
+from stream_scrub.kafka.admin.topics import Topics, plan
 from stream_scrub.model import Deadline
 
 

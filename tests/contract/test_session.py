@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaError
 
-from stream_scrub.kafka.embedded import Api, EmbeddedKafka
+from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
 from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from stream_scrub.kafka import options
+from stream_scrub.kafka.client import options
 from stream_scrub.kafka.source import Source
 from stream_scrub.model import Deadline
 from tests.support.prospects import produce

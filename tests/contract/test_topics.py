@@ -8,9 +8,9 @@ import structlog
 from confluent_kafka import KafkaException, Producer
 
 from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka.clientlog import ClientLog
-from stream_scrub.kafka.topics import Topics, plan, record_limit
-from stream_scrub.kafka.translate import translate
+from stream_scrub.kafka.admin.topics import Topics, plan, record_limit
+from stream_scrub.kafka.client.client_log import ClientLog
+from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 from tests.conftest import started
 from tests.kafka.broker import Kafka

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from stream_scrub.config import Settings
 from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
 from stream_scrub.model import RegisterKind
-from stream_scrub.run.metrics import CATALOGUE
+from stream_scrub.observability.metric_catalogue import CATALOGUE
 from tests.docs.pages import ROOT, blocks, rows, section, ticked
 from tests.docs.test_blocks import ALLOWED, OPPOSED, Story, send, story  # noqa: F401 - a fixture
 from tests.docs.test_reference import COMMANDS

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from pyroaring import BitMap64
 
-from stream_scrub.lists import archive, diff, wire
-from stream_scrub.lists.diff import Delta
-from stream_scrub.lists.replay import Replay
+from stream_scrub.lists import deltas
+from stream_scrub.lists.audit import rules_on_log
+from stream_scrub.lists.deltas import Delta
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import Deadline, LogRecord, RegisterKind
 from stream_scrub.rules import digest_of
 from tests.fakes import law
@@ -46,9 +48,9 @@ def reader(records: list[LogRecord], start: int = 0) -> Reader:
 def keep_rules(publisher: Publisher, *texts: str, full_every: int = 1000) -> None:
     """Put the texts of rules on a publisher's log; it need not know all of it."""
     known = publisher.replay.known(wire.RULES)
-    rules = archive.read(Reader(publisher.log), known, Deadline.after(5))
+    rules = rules_on_log.read(Reader(publisher.log), known, Deadline.after(5))
     book = law.rulebook(*texts)
-    archive.put(publisher.writer, rules, known, book, AT, "stream-scrub", full_every=full_every)
+    rules_on_log.put(publisher.writer, rules, known, book, AT, "stream-scrub", full_every=full_every)
     publisher.catch_up()
 
 
@@ -65,7 +67,7 @@ def small_log() -> Log:
     publisher.import_list("list", {OTHER: 0})
     publisher.end("washed", NOW + 2 * DAY)
     line = wire.request_line(0, 4, NOW * 1000 + 5, OPT_OUTS)
-    opposing = diff.adding(publisher.base("internal").numbers, bitmap([CONSENTING, OTHER]))
+    opposing = deltas.adding(publisher.base("internal").numbers, bitmap([CONSENTING, OTHER]))
     publisher.request("internal", opposing, [line])
     publisher.import_list("list", {OTHER: 0, OPPOSED: 0})
     keep_rules(publisher, law.OPT_OUT, full_every=9)

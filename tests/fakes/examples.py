@@ -15,13 +15,13 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import Register
-from stream_scrub.lists import diff
-from stream_scrub.lists.diff import Stated
+from stream_scrub.lists import deltas as diff
+from stream_scrub.lists.deltas import Stated
 from stream_scrub.lists.ends import Ends, ended, with_ends
 from stream_scrub.lists.formats import scrub_delta
-from stream_scrub.lists.publish import FULL_EVERY, Records, records_of, rules_records
-from stream_scrub.lists.replay import Replay
-from stream_scrub.lists.wire import Seal, Source, request_line
+from stream_scrub.lists.log.encode import FULL_EVERY, Records, records_of, rules_records
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.wire import Seal, Source, request_line
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.rules import Rulebook, RuleFile
 from stream_scrub.rules.text import digest_of

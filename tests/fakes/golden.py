@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stream_scrub.lists.replay import Replay
+from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import LogRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden"

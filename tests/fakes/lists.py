@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stream_scrub.lists.formats import FORMATS, Options, Reading, open_list
-from stream_scrub.lists.formats.choose import read_list
+from stream_scrub.lists.parsing.detect_format import read_list
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -8,14 +8,14 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import Register
-from stream_scrub.lists import diff
-from stream_scrub.lists.begin import begin
-from stream_scrub.lists.diff import Delta, Stated
+from stream_scrub.lists import deltas
+from stream_scrub.lists.deltas import Delta, Stated
 from stream_scrub.lists.ends import Ends, ended, with_ends
-from stream_scrub.lists.follow import replay_to_end
-from stream_scrub.lists.publish import Published, publish
-from stream_scrub.lists.replay import Replay
-from stream_scrub.lists.wire import Source
+from stream_scrub.lists.log.encode import Published, publish
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.start_point import begin
+from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import Deadline, RegisterKind
 from tests.fakes.log import Log, Reader, Writer
 
@@ -88,12 +88,12 @@ class Publisher:
     ) -> Published:
         """A full list, or one to add: each number with its end, or 0."""
         numbers = bitmap(listed)
-        change = (diff.adding if adding else diff.full)(self.base(name, kind).numbers, numbers)
+        change = (deltas.adding if adding else deltas.full)(self.base(name, kind).numbers, numbers)
         wanted = stated({number: end for number, end in sorted(listed.items()) if end})
         return self.put(name, with_ends(change, self.replay.known(name).ends, numbers, wanted), kind)
 
     def remove(self, name: str, numbers) -> Published:
-        return self.put(name, diff.removing(self.base(name).numbers, bitmap(numbers)))
+        return self.put(name, deltas.removing(self.base(name).numbers, bitmap(numbers)))
 
     def end(self, name: str, now: int) -> Published | None:
         """Publish what has ended by now, if anything has."""

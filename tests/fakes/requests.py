@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from stream_scrub.lists.requests import Terms
+from stream_scrub.lists.intake.parse_request import Terms
 from stream_scrub.model import Request
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

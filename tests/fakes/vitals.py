@@ -7,10 +7,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_scrub.index import Index
-from stream_scrub.run import exposition
-from stream_scrub.run.counters import Counters, PublisherCounters
-from stream_scrub.run.figures import OfPublisher, OfWorker
-from stream_scrub.run.metrics import Side
+from stream_scrub.observability import prometheus
+from stream_scrub.observability.collect import OfPublisher, OfWorker
+from stream_scrub.observability.counters import Counters, PublisherCounters
+from stream_scrub.observability.metric_catalogue import Side
 from tests.fakes import law
 
 
@@ -55,7 +55,7 @@ def publisher(
 def text(side: Side, board: Callable) -> str:
     """The metrics page, as Prometheus gets it."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(exposition.Scrape(side, board))
+    registry.register(prometheus.Scrape(side, board))
     return generate_latest(registry).decode()
 
 

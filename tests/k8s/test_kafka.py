@@ -6,8 +6,8 @@ import pytest
 
 from bench.sizing import RESULTS, measured_from
 from stream_scrub.config import Settings
-from stream_scrub.kafka import options
-from stream_scrub.kafka.topics import Described, plan
+from stream_scrub.kafka.admin.topics import Described, plan
+from stream_scrub.kafka.client import options
 from tests.docs.pages import ROOT, rows, section, ticked
 from tests.k8s.manifests import Object, Overlay
 

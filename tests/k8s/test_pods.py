@@ -9,12 +9,15 @@ import trustme
 from typer.testing import CliRunner
 
 from bench.sizing import FILTER_BYTES
+from stream_scrub.cli.app import app
 from stream_scrub.config import Settings, load
-from stream_scrub.kafka import bounded, options, session, source, writer
-from stream_scrub.lists.follow import Follower
-from stream_scrub.lists.keeper import Keeper
-from stream_scrub.run import desk, supervise, wiring, worker
-from stream_scrub.run.cli import app
+from stream_scrub.kafka import log_writer, session, source
+from stream_scrub.kafka.client import bounded_call, options
+from stream_scrub.lists.log.follower import Follower
+from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.publisher import delta_publisher
+from stream_scrub.wiring import clients
+from stream_scrub.worker import loop, supervisor
 from tests.k8s.manifests import Overlay, Pod, mib
 
 UID = 10001
@@ -72,7 +75,7 @@ def settings_of(overlay: Overlay, pod: Pod, container: dict, folder: Path, ordin
         name: str(folder / value.lstrip("/")) if value.startswith("/etc/stream-scrub/") else value
         for name, value in environment.items()
     }
-    return load(environ=placed, cwd=folder, extra_checks=[wiring.refused_properties])
+    return load(environ=placed, cwd=folder, extra_checks=[clients.refused_properties])
 
 
 CA = trustme.CA().cert_pem.bytes()
@@ -164,18 +167,18 @@ def waits(function: object) -> float:
 
 def longest_worker_end_s() -> float:
     """From SIGTERM to the end while no broker answers: the step under way, then the closing."""
-    overrun, queue = bounded.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
-    step = source.REWIND_S + session.REOPEN_S + overrun + queue + worker._COMMIT_S + overrun
-    closing = ends_in_code(worker.Worker.run, worker) + overrun
+    overrun, queue = bounded_call.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
+    step = source.REWIND_S + session.REOPEN_S + overrun + queue + loop._COMMIT_S + overrun
+    closing = ends_in_code(loop.Worker.run, loop) + overrun
     return step + closing + waits(Follower.stop) + waits(Keeper.stop)
 
 
 def longest_publisher_end_s() -> float:
     commit_s = (
-        options.publish_timeout_ms(0) / 1000 + writer._LATE_S
+        options.publish_timeout_ms(0) / 1000 + log_writer._LATE_S
     )  # a large list may take longer, and be killed
-    transaction = 2 * (commit_s + bounded.GRACE_S)
-    return desk._REACH_S + 2 * transaction
+    transaction = 2 * (commit_s + bounded_call.GRACE_S)
+    return delta_publisher._REACH_S + 2 * transaction
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_the_grace_period_covers_the_code(overlay, name, longest):
     pod = overlay.pod(name)
     grace = pod.spec["terminationGracePeriodSeconds"]
     assert longest() + 5 <= grace <= longest() + 30
-    assert grace > supervise._STOP_S
+    assert grace > supervisor._STOP_S
     assert "lifecycle" not in pod.ours[-1], "time before SIGTERM is taken from the grace period"
 
 

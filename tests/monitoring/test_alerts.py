@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 import yaml
 
-from stream_scrub.run.metrics import HOLDS
+from stream_scrub.observability.metric_catalogue import HOLDS
 from tests.monitoring.told import ALERT_TESTS, ALERTS, alerts, rules
 
 UNITS = {"m": 1, "h": 60, "d": 1440}

@@ -2,7 +2,7 @@
 
 import re
 
-from stream_scrub.run.metrics import CATALOGUE, Kind
+from stream_scrub.observability.metric_catalogue import CATALOGUE, Kind
 from tests.monitoring.told import Expression, expression, in_dashboard, in_rules, rules
 
 SCRAPED = {"namespace", "job", "instance"}  # what scraping adds

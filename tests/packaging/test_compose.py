@@ -12,9 +12,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from typer.main import get_command
 
 from stream_scrub import __version__
+from stream_scrub.cli.app import app
 from stream_scrub.config import load
-from stream_scrub.run import wiring
-from stream_scrub.run.cli import app
+from stream_scrub.wiring import clients
 from tests.packaging.builder import ROOT, run
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -56,7 +56,7 @@ def test_our_variables_and_commands_are_the_projects_own(name, tmp_path):
     service = OURS[name]
     environ = {key: str(value) for key, value in service["environment"].items()}
     assert all(key.startswith("STREAM_SCRUB_") for key in environ)
-    settings = load(environ=environ, cwd=tmp_path, extra_checks=[wiring.refused_properties])
+    settings = load(environ=environ, cwd=tmp_path, extra_checks=[clients.refused_properties])
     assert settings.kafka.bootstrap_servers in _listeners().values()
     command, words = get_command(app), list(service["command"])
     while hasattr(command, "commands"):

@@ -141,7 +141,7 @@ def test_nobody_in_it_may_write_but_to_its_state(image, state, tmp_path):
 
 def test_it_starts_with_its_extension(image, tmp_path):
     """Every prospect would cost twice the time, and nothing would say why."""
-    code = "from stream_scrub.scrub import swift\nprint(swift.BEST.name)"
+    code = "from stream_scrub.scrub import backend\nprint(backend.BEST.name)"
     assert python(image, code, tmp_path / "log") == "native\n"
     assert output(image, ["--version"], tmp_path / "log") == f"stream-scrub {__version__}\n"
 

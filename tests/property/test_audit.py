@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stream_scrub.errors import Corrupt
-from stream_scrub.lists.audit import Audit
-from stream_scrub.lists.history import History
+from stream_scrub.lists.audit.log_audit import Audit
+from stream_scrub.lists.audit.number_history import History
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import digest_of
 from tests.fakes import golden

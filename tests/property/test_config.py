@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream_scrub.config import Settings, load, masked
 from stream_scrub.errors import ConfigError
-from stream_scrub.kafka.allowed import HARMLESS
+from stream_scrub.kafka.client.allowed_properties import HARMLESS
 from tests.support.effort import examples
 
 SECTIONS = list(Settings.model_fields)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
-from stream_scrub.lists import diff, ends, wire
-from stream_scrub.lists.diff import Stated
+from stream_scrub.lists import deltas, ends
+from stream_scrub.lists.deltas import Stated
 from stream_scrub.lists.ends import Ends, ended, with_ends
+from stream_scrub.lists.log import wire
 from tests.fakes.publisher import as_dict, bitmap, stated
 
 NUMBERS = st.one_of(st.integers(33_600_000_000, 33_600_000_020), st.integers(0, 2**50))
@@ -74,7 +75,7 @@ def test_a_list_with_ends_says_exactly_what_changes(steps, held, listed, whole):
     """Every import would say all its ends again, or leave an old one standing."""
     known, model = [(Ends.none(), {}), *walk(steps)][-1]
     held = held | set(model)
-    change = (diff.full if whole else diff.adding)(bitmap(held), bitmap(listed))
+    change = (deltas.full if whole else deltas.adding)(bitmap(held), bitmap(listed))
     wanted = stated({number: end for number, end in sorted(listed.items()) if end})
 
     delta = with_ends(change, known, bitmap(listed), wanted)

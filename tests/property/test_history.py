@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.history import History
-from stream_scrub.lists.past import read_into
+from stream_scrub.lists.audit.number_history import History
+from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, RegisterKind
 from tests.fakes.evidence import reader, taken, timed
 from tests.fakes.log import Log

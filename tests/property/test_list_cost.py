@@ -19,7 +19,7 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from stream_scrub.lists.formats import FORMATS, BadList, Options, open_list
-from stream_scrub.lists.formats.choose import read_list
+from stream_scrub.lists.parsing.detect_format import read_list
 from tests.fakes.golden import GOLDEN
 from tests.fakes.lists import NOW, read
 from tests.support.cost import cpu_s, grows_evenly, peak_bytes

@@ -9,10 +9,11 @@ from pyroaring import BitMap64
 
 from stream_scrub.errors import Corrupt
 from stream_scrub.index import Register
-from stream_scrub.lists import diff, wire
-from stream_scrub.lists.publish import publish, records_of
-from stream_scrub.lists.replay import Replay
-from stream_scrub.lists.wire import Source
+from stream_scrub.lists import deltas as diff
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.encode import publish, records_of
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import LogRecord, RegisterKind
 from tests.fakes.log import Log, Writer
 

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stream_scrub.errors import Corrupt, Uncertain
-from stream_scrub.lists import diff, snapshot, wire
-from stream_scrub.lists.begin import begin
-from stream_scrub.lists.follow import replay_to_end
-from stream_scrub.lists.keeper import Keeper
-from stream_scrub.lists.publish import records_of, rules_records
+from stream_scrub.lists import deltas
+from stream_scrub.lists.log import snapshot, wire
+from stream_scrub.lists.log.encode import records_of, rules_records
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
 from tests.fakes.log import Log, Reader
 from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed
@@ -86,7 +87,7 @@ class Lists(RuleBasedStateMachine):
     def take_requests(self, name, numbers):
         lines = [wire.request_line(0, n, NOW, b'{"request":"opt-out","number":"+%d"}' % n) for n in numbers]
         base = self.publisher.base(name, KINDS[name])
-        delta = diff.adding(base.numbers, bitmap(numbers))
+        delta = deltas.adding(base.numbers, bitmap(numbers))
         self.publisher.put(name, replace(delta, reason="requests", requests=lines), KINDS[name])
         self.model[name] = {**dict.fromkeys(numbers, 0), **self.model.get(name, {})}
         self.published()
@@ -140,7 +141,7 @@ class Lists(RuleBasedStateMachine):
     def tear_a_transaction(self, name, listed, parts):
         """Something committed the first parts of a delta, and the rest was aborted: whoever publishes it next goes on."""
         numbers = bitmap(self.ends_of(listed))
-        delta = diff.full(self.publisher.base(name, KINDS[name]).numbers, numbers)
+        delta = deltas.full(self.publisher.base(name, KINDS[name]).numbers, numbers)
         known = self.publisher.replay.known(name)
         records, _ = records_of(self.publisher.base(name, KINDS[name]), delta, AT, SOURCE, known=known)
         first_seal = next(at for at, record in enumerate(records) if dict(record[2])["part"] == b"seal")

@@ -9,11 +9,11 @@ import numpy as np
 import phonenumbers
 import pytest
 
-from stream_scrub.numbering import REGIONS, fast
-from stream_scrub.numbering.fast import Learnt, normaliser
+from stream_scrub.numbering import REGIONS, row_cache
 from stream_scrub.numbering.library import ask
+from stream_scrub.numbering.row_cache import Learnt, normaliser
 from stream_scrub.numbering.tables import Tables
-from stream_scrub.scrub import swift
+from stream_scrub.scrub import backend
 from tests.fakes.prospects import MEMBERS
 from tests.k8s.test_pods import PYTHON_MIB
 
@@ -23,11 +23,11 @@ JUNK = """
 import random, sys
 from pathlib import Path
 from stream_scrub.numbering import REGIONS
-from stream_scrub.scrub import swift
+from stream_scrub.scrub import backend
 from tests.fakes.prospects import MEMBERS
 
 hand, kind = sys.argv[1:]
-reader = {"python": swift.PYTHON, "native": swift.native()}[hand].reader(MEMBERS, "FR")
+reader = {"python": backend.PYTHON, "native": backend.native()}[hand].reader(MEMBERS, "FR")
 chance, regions = random.Random(1), sorted(REGIONS)
 
 def resident():
@@ -51,7 +51,7 @@ print(most - before)
 @pytest.mark.parametrize(("hand", "kind"), [("native", "plus"), ("native", "national"), ("python", "plus")])
 def test_junk_of_the_whole_world_leaves_a_worker_within_its_limit(hand, kind):
     """One producer's test data would have every worker killed for its memory, again and again (it was 250 MB)."""
-    if hand == "native" and swift.native() is None:
+    if hand == "native" and backend.native() is None:
         pytest.skip("the extension is not installed")
 
     grown = subprocess.run(
@@ -63,12 +63,12 @@ def test_junk_of_the_whole_world_leaves_a_worker_within_its_limit(hand, kind):
 
 def test_what_was_forgotten_is_learnt_again_and_is_the_same(monkeypatch):
     """After a flood of junk a number would be read as another one: an opposed person would be called."""
-    monkeypatch.setattr(fast, "HELD_MAX", 1_500_000)
-    monkeypatch.setattr(fast, "TURNED_AWAY_MAX", 40)
+    monkeypatch.setattr(row_cache, "HELD_MAX", 1_500_000)
+    monkeypatch.setattr(row_cache, "TURNED_AWAY_MAX", 40)
     chance = random.Random(3)
     learnt = Learnt(Tables.shipped())
     normalise = normaliser(learnt)
-    native = swift.native()
+    native = backend.native()
     reader = None
     if native is not None:
         module = import_module("stream_scrub_native")

@@ -7,7 +7,7 @@ import time
 import phonenumbers
 import pytest
 
-from stream_scrub.lists.requests import Refusal, Terms, read
+from stream_scrub.lists.intake.parse_request import Refusal, Terms, read
 from stream_scrub.numbering import normalise
 from stream_scrub.numbering.library import ASKED_MAX
 from tests.fakes.prospects import scrub

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from stream_scrub.lists.lifts import Oppositions, recall
-from stream_scrub.lists.orders import Scopes, families, in_order, take
-from stream_scrub.lists.publish import records_of
-from stream_scrub.lists.requests import Order, Refusal, Terms, read
-from stream_scrub.lists.wire import Cursor, Source
+from stream_scrub.lists.intake.lifts import Oppositions, recall
+from stream_scrub.lists.intake.parse_request import Order, Refusal, Terms, read
+from stream_scrub.lists.intake.requests_to_delta import Scopes, families, in_order, take
+from stream_scrub.lists.log.encode import records_of
+from stream_scrub.lists.log.wire import Cursor, Source
 from stream_scrub.model import RegisterKind, Request
 from tests.fakes.jsonish import VALUES, broken, prospects
 from tests.fakes.log import Log, Reader

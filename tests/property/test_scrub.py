@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stream_scrub.scrub import swift
+from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.decode import QuickReader, Unreadable, read_strictly
 from stream_scrub.scrub.plain import Plain
@@ -35,7 +35,7 @@ class NothingPlain:
         return Plain(np.zeros(len(values), np.uint64), np.full(len(values), -1, np.int32), ())
 
 
-NOTHING_PLAIN = replace(swift.PYTHON, reader=NothingPlain)
+NOTHING_PLAIN = replace(backend.PYTHON, reader=NothingPlain)
 
 
 class Strict(Scrubber):

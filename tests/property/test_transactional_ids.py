@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.kafka.transactional_ids import former, of_publisher, of_worker
+from stream_scrub.kafka.client.transactional_ids import former, of_publisher, of_worker
 
 PARTS = st.text("ab-.pw12", min_size=1, max_size=6) | st.sampled_from(
     ["publish", "publish-a", "stream-scrub"]

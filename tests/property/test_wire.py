@@ -13,8 +13,8 @@ from msgspec import UNSET
 from pyroaring import BitMap64
 
 from stream_scrub.index import as_bitmap
-from stream_scrub.lists import wire
-from stream_scrub.lists.wire import Seal, Source
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.wire import Seal, Source
 
 NUMBERS = st.one_of(
     st.integers(0, 2**64 - 1),

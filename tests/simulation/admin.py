@@ -1,4 +1,4 @@
-"""The admin client, in the methods that `kafka/identity.py`, `kafka/brokertime.py` and `kafka/writer.py` call.
+"""The admin client, in the methods that `kafka/admin/topic_identity.py`, `kafka/admin/broker_time.py` and `kafka/log_writer.py` call.
 
 Rules: a topic's id tells it from another of its name (KIP-516, DescribeTopicPartitions); list_offsets by isolation level
 gives the last stable offset or the end (KIP-98; ReplicaManager.fetchOffset), and the latest timestamp (KIP-734).

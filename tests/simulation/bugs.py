@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from stream_scrub.errors import Uncertain
-from stream_scrub.kafka.repeats import Repeats
+from stream_scrub.kafka.client.repeated_requests import Repeats
+from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.session import Session, Took
 from stream_scrub.kafka.source import Source
-from stream_scrub.kafka.writer import KafkaLogWriter
-from stream_scrub.lists.follow import Follower
+from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Deadline
-from stream_scrub.run.outputs import Outputs
-from stream_scrub.run.worker import Worker
 from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.worker.loop import Worker
+from stream_scrub.worker.outputs import Outputs
 from tests.simulation.install import Plugin
 
 Exchange = tuple[Any, str, Any]

@@ -1,4 +1,4 @@
-"""The client's consumer, in the methods that `kafka/source.py` and `kafka/log.py` call.
+"""The client's consumer, in the methods that `kafka/source.py` and `kafka/log_reader.py` call.
 
 Rules, and where they are from: partitions come and go in callbacks that are served from within `consume` and `poll` alone
 (librdkafka: rdkafka_cgrp.c, rd_kafka_rebalance_op); a member hears of a rebalance with its heartbeat, and joins again with

@@ -1,7 +1,7 @@
 """One history: workers, a publisher, lead producers and what goes wrong, from a seed to an end.
 
 `Plan` says what is to happen; everything in it follows from the seed, or is given by hand. The product's own parts run as
-`run/wiring.py` puts them together.
+`wiring/clients.py` puts them together.
 """
 
 import random
@@ -16,16 +16,18 @@ from pyroaring import BitMap64
 from stream_scrub.config import load
 from stream_scrub.errors import ScrubError
 from stream_scrub.index import Register
-from stream_scrub.kafka import options
-from stream_scrub.kafka.log import KafkaLogReader
-from stream_scrub.kafka.writer import KafkaLogWriter
-from stream_scrub.lists import diff, publish
-from stream_scrub.lists.begin import begin
-from stream_scrub.lists.follow import replay_to_end
-from stream_scrub.lists.wire import Source
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.log_reader import KafkaLogReader
+from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.lists import deltas
+from stream_scrub.lists.log import encode
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.start_point import begin
+from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import Deadline, RegisterKind
-from stream_scrub.run import wiring
-from stream_scrub.run.counters import Counters
+from stream_scrub.observability.counters import Counters
+from stream_scrub.wiring import scrubbing
+from stream_scrub.worker import assembly
 from tests.fakes import law
 from tests.simulation.adversary import CHANGES, LASTS, THEMES, Adversary, Fault, chosen
 from tests.simulation.broker import Broker
@@ -226,15 +228,15 @@ class History:
         return made
 
     def _work(self, process: Process) -> None:
-        """As `run/inside.py` runs one."""
+        """As `publisher/openat.py` runs one."""
         stopping = self._stops[process] = Event()
-        wiring_rulebook, wiring.rulebook = wiring.rulebook, lambda _: _rulebook()
+        wiring_rulebook, scrubbing.rulebook = scrubbing.rulebook, lambda _: _rulebook()
         try:
-            worker, follower = wiring.worker(
+            worker, follower = assembly.worker(
                 settings(), process.name.replace(" ", "-"), Counters(), self.log, None
             )
         finally:
-            wiring.rulebook = wiring_rulebook
+            scrubbing.rulebook = wiring_rulebook
         self._members[process] = worker._source
         follower.start()
         try:
@@ -294,7 +296,7 @@ class History:
                 self.published[register] += 1
 
     def _bring(self, change: Change) -> None:
-        """As `run/importing.py` does it: take over, read the register at the log's end, publish the difference."""
+        """As `publisher/import_list.py` does it: take over, read the register at the log's end, publish the difference."""
         made = options.publisher_options(
             "model:9092", {}, {}, log_topic=LOG, register=change.register, logs=None
         )
@@ -316,10 +318,10 @@ class History:
             base = replay.index.registers.get(change.register) or Register.empty(
                 change.register, RegisterKind.DENY, now
             )
-            delta = diff.full(base.numbers, BitMap64(change.numbers))
+            delta = deltas.full(base.numbers, BitMap64(change.numbers))
             if base.seq == 0 or not delta.is_empty:
                 known = replay.known(change.register)
-                publish.publish(
+                encode.publish(
                     writer, base, delta, now, Source("list.csv", "0" * 64), known=known, full_every=12
                 )
         finally:

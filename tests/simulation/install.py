@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Self
 
-from stream_scrub.kafka import bounded
-from stream_scrub.run.clockwatch import ClockWatch
+from stream_scrub.kafka.client import bounded_call
+from stream_scrub.worker.clock_watch import ClockWatch
 from tests.simulation.admin import AdminClient
 from tests.simulation.broker import Broker
 from tests.simulation.consumer import Consumer
@@ -129,7 +129,7 @@ class Threading:
                 STAGE.world.wait(STAGE.world.now + 0.05)
 
 
-class Caller(bounded.Caller):
+class Caller(bounded_call.Caller):
     """Calls directly."""
 
     def _start(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The client's transactional producer, in the methods that `kafka/session.py` and `kafka/writer.py` call.
+"""The client's transactional producer, in the methods that `kafka/session.py` and `kafka/log_writer.py` call.
 
 Rules, and where they are from: states and which call is refused in which (librdkafka: rdkafka_txnmgr.c,
 rd_kafka_txn_require_state, rd_kafka_txn_curr_api_init); codes and flags of each failure (tests/contract/test_error_table.py,
@@ -73,7 +73,7 @@ class Producer:
         self._moved = Signal()
         self.calls: list[Call] = []
 
-    # -- what is known of its requests (kafka/repeats.py)
+    # -- what is known of its requests (kafka/client/repeated_requests.py)
 
     @property
     def in_doubt(self) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 from confluent_kafka import Producer
 
 from stream_scrub.config import load
-from stream_scrub.run import logs, wiring
+from stream_scrub.observability import logs
+from stream_scrub.wiring import clients
 from tests.support import hostile
 from tests.support.outcome import read_all
 from tests.support.prospects import french_mobiles, prospect, spell
@@ -216,7 +217,9 @@ class Abuse:
 
     def _registers(self) -> dict[str, set[int]]:
         settings = load(environ=self._stage.env)
-        replay = wiring.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
+        replay = clients.replayed(
+            settings, logs.configure("error", "json"), start="beginning", keep_ends=True
+        )
         return {name: set(register.numbers) for name, register in replay.index.registers.items()}
 
     def _check(self, publisher: PublisherProcess) -> None:

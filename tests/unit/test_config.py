@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from stream_scrub.config import address_of, load, masked
 from stream_scrub.errors import ConfigError
-from stream_scrub.kafka.allowed import HARMLESS
+from stream_scrub.kafka.client.allowed_properties import HARMLESS
 
 
 def loaded(tmp_path, *, toml=None, environ=None, flags=None, **more):

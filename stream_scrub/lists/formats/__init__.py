@@ -19,9 +19,9 @@ from stream_scrub.lists.formats import (
     webex_json,
     ytel_csv,
 )
-from stream_scrub.lists.formats.format import Format, Options, Sample
-from stream_scrub.lists.formats.reading import BadList, Ending, Reading
-from stream_scrub.lists.formats.unpack import ListSource, Packed, open_list
+from stream_scrub.lists.parsing.format import Format, Options, Sample
+from stream_scrub.lists.parsing.parsed_list import BadList, Ending, Reading
+from stream_scrub.lists.parsing.unpack import ListSource, Packed, open_list
 
 __all__ = [
     "FORMATS",

@@ -5,11 +5,11 @@ columns in another order and under names close to these. A row with an e-mail ad
 channels: it is passed, not refused.
 """
 
-from stream_scrub.lists.formats import rows
-from stream_scrub.lists.formats.batch import Batch
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing import csv_columns
+from stream_scrub.lists.parsing.entry_buffer import Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 
 _EMAILS = frozenset({"email", "emailaddress", "mail"})
 _ADDED = frozenset({"dateadded", "added", "addeddate", "addedat", "addedon", "createdat", "suppressedat"})
@@ -18,8 +18,11 @@ _SURE, _LIKELY = 95, 85
 
 
 def _recognise(sample: Sample) -> int:
-    titles = rows.sample_titles(sample)
-    found = [rows.find(titles, names) is not None for names in (rows.PHONES, _EMAILS, _ADDED, _REASONS)]
+    titles = csv_columns.sample_titles(sample)
+    found = [
+        csv_columns.find(titles, names) is not None
+        for names in (csv_columns.PHONES, _EMAILS, _ADDED, _REASONS)
+    ]
     if not found[0]:
         return NEVER
     return {3: _SURE, 2: _LIKELY}.get(sum(found[1:]), NEVER)
@@ -27,17 +30,17 @@ def _recognise(sample: Sample) -> int:
 
 def _read(source: ListSource, options: Options, reading: Reading) -> None:
     """Every phone of the list. Raises BadList when no column is one of phones."""
-    table = rows.Table(source.text(), reading)
+    table = csv_columns.Table(source.text(), reading)
     titles = table.headed()
     if not table.head:
         return
     if options.column:
-        phone: int | None = rows.place_of(options.column, titles, table.width)
+        phone: int | None = csv_columns.place_of(options.column, titles, table.width)
     else:
-        phone = rows.find(titles, rows.PHONES)
+        phone = csv_columns.find(titles, csv_columns.PHONES)
     if phone is None:
         raise BadList("no column is called phone: name it with --column")
-    email = rows.find(titles, _EMAILS)
+    email = csv_columns.find(titles, _EMAILS)
     batch = Batch(reading, options.region)
     without = 0
     for row in table.body(reading, headed=bool(titles)):

@@ -10,12 +10,12 @@ file is only recognised when its numbers say +32 or 32, or when its name says dn
 
 import re
 
-from stream_scrub.lists.formats.batch import Batch
-from stream_scrub.lists.formats.cells import clean, number_of
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.moments import days
-from stream_scrub.lists.formats.reading import Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing.end_dates import days
+from stream_scrub.lists.parsing.entry_buffer import Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.number_cells import clean, number_of
+from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 
 _REGION = "BE"
 _NAMED, _SURE = 90, 80

@@ -21,21 +21,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from stream_scrub.lists.formats import rows
-from stream_scrub.lists.formats.batch import NO_END, Batch
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample, mostly
-from stream_scrub.lists.formats.moments import latest
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing import csv_columns
+from stream_scrub.lists.parsing.end_dates import latest
+from stream_scrub.lists.parsing.entry_buffer import NO_END, Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample, mostly
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
 _SURE = 96  # above a CRM's list that has an end as well
 _MAYBE = 75
-_ENDS = rows.words(
+_ENDS = csv_columns.words(
     "expires expiresat expireson expiry expirydate expirydatetime expiration expirationdate expirationdatetime"
     " expirationtime expiredate dncexpiration dncexpirationdatetime dncexpirationdate"
 )
-_MAYBE_ENDS = rows.words(
+_MAYBE_ENDS = csv_columns.words(
     "until till validuntil validtill validto validthrough end ends endson endsat enddate enddatetime endtime dateend"
     " expire dncuntil donotcalluntil optoutuntil optedoutuntil blockeduntil suppressuntil suppresseduntil"
     " jusquau datefin datedefin gültigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
@@ -78,17 +78,17 @@ class _Odd:
 
 
 def _is_phone(name: str) -> bool:
-    return name in rows.PHONES or _PHONE.fullmatch(name) is not None
+    return name in csv_columns.PHONES or _PHONE.fullmatch(name) is not None
 
 
 def _recognise(sample: Sample) -> int:
-    titles = rows.sample_titles(sample)
+    titles = csv_columns.sample_titles(sample)
     if not any(map(_is_phone, filter(None, titles))):
         return NEVER
-    if rows.find(titles, _ENDS | _DAYS) is not None:
+    if csv_columns.find(titles, _ENDS | _DAYS) is not None:
         return _SURE
-    place = rows.find(titles, _MAYBE_ENDS)
-    return _MAYBE if place is not None and _are_moments(rows.sample_rows(sample)[1:], place) else NEVER
+    place = csv_columns.find(titles, _MAYBE_ENDS)
+    return _MAYBE if place is not None and _are_moments(csv_columns.sample_rows(sample)[1:], place) else NEVER
 
 
 def _are_moments(body: Sequence[Sequence[str]], place: int) -> bool:
@@ -100,7 +100,7 @@ def _are_moments(body: Sequence[Sequence[str]], place: int) -> bool:
 def _read(source: ListSource, options: Options, reading: Reading) -> None:
     """Every phone with its end. Raises BadList when it cannot be told where phones and ends are."""
     reading.kind = RegisterKind.DENY
-    table = rows.Table(source.text(), reading)
+    table = csv_columns.Table(source.text(), reading)
     if not table.head:
         return
     titles = table.headed()
@@ -133,14 +133,14 @@ def _spoken(places: _Places) -> str:
     return f"{phones} with " + ("days to their end" if places.days >= 0 else "their ends")
 
 
-def _places(titles: Sequence[str], table: rows.Table, options: Options) -> _Places:
-    told = {name: rows.place_of(place, titles, table.width) for name, place in options.columns.items()}
+def _places(titles: Sequence[str], table: csv_columns.Table, options: Options) -> _Places:
+    told = {name: csv_columns.place_of(place, titles, table.width) for name, place in options.columns.items()}
     if options.column:
-        told["number"] = rows.place_of(options.column, titles, table.width)
+        told["number"] = csv_columns.place_of(options.column, titles, table.width)
     phones = [place for place, name in enumerate(titles) if name and _is_phone(name)]
-    expires, days, group = (_or_none(rows.find(titles, names)) for names in (_ENDS, _DAYS, _GROUPS))
+    expires, days, group = (_or_none(csv_columns.find(titles, names)) for names in (_ENDS, _DAYS, _GROUPS))
     if expires < 0 and days < 0:
-        expires = _or_none(rows.find(titles, _MAYBE_ENDS))
+        expires = _or_none(csv_columns.find(titles, _MAYBE_ENDS))
     if not titles:  # LiveVox's order, which its uploads may leave without a header
         phones, expires, days, group = [0], -1, 2, 1
     if "number" in told:
@@ -161,7 +161,7 @@ def _or_none(place: int | None) -> int:
     return -1 if place is None else place
 
 
-def _end(row: rows.Row, places: _Places, now: int) -> int | None:
+def _end(row: csv_columns.Row, places: _Places, now: int) -> int | None:
     """When a row's numbers end, in epoch seconds UTC, NO_END for never; None when what stands there is neither.
 
     With both an end and days to it, the later one holds.

@@ -19,12 +19,12 @@ from itertools import islice
 import numpy as np
 
 from stream_scrub.index import Numbers
-from stream_scrub.lists.formats import rows
-from stream_scrub.lists.formats.cells import numbers_of
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.moments import days
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing import csv_columns
+from stream_scrub.lists.parsing.end_dates import days
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.number_cells import numbers_of
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 
 REGION = "US"  # any region's of +1: read with the calling code
 _SURE = 92
@@ -103,8 +103,8 @@ def _told_apart(body: Sequence[Sequence[str]], width: int) -> _Places | None:
 
 
 def _recognise(sample: Sample) -> int:
-    cells = rows.sample_rows(sample)
-    if cells and rows.is_header([rows.title(cell) for cell in cells[0]]):
+    cells = csv_columns.sample_rows(sample)
+    if cells and csv_columns.is_header([csv_columns.title(cell) for cell in cells[0]]):
         cells = cells[1:]
     if not cells or (width := len(cells[0])) < 2 or any(len(row) != width for row in cells):
         return NEVER
@@ -114,7 +114,7 @@ def _recognise(sample: Sample) -> int:
 def _read(source: ListSource, options: Options, reading: Reading) -> None:
     """Every change. Raises BadList when the columns cannot be told apart, and for more than 50 million changes."""
     reading.change = "delta"
-    table = rows.Table(source.text(), reading)
+    table = csv_columns.Table(source.text(), reading)
     if not table.head:
         return
     titles = table.headed()
@@ -134,13 +134,13 @@ def _spoken(places: _Places) -> Iterator[tuple[str, int]]:
     return ((name, getattr(places, name)) for name in _PLACES if getattr(places, name) >= 0)
 
 
-def _places(table: rows.Table, titles: Sequence[str], columns: Mapping[str, str]) -> _Places:
+def _places(table: csv_columns.Table, titles: Sequence[str], columns: Mapping[str, str]) -> _Places:
     if columns:
-        told = {name: rows.place_of(columns[name], titles, table.width) for name in columns}
+        told = {name: csv_columns.place_of(columns[name], titles, table.width) for name in columns}
         if not {"number", "change"} <= told.keys():
             raise BadList("--columns: name number and change at least, as in area=1,number=2,date=3,change=4")
     else:
-        named = {name: rows.find(titles, names) for name, names in _NAMES.items()}
+        named = {name: csv_columns.find(titles, names) for name, names in _NAMES.items()}
         told = {name: place for name, place in named.items() if place is not None}
     if {"number", "change"} <= told.keys():
         return _Places(*(told.get(name, -1) for name in _PLACES))
@@ -168,7 +168,7 @@ class _Changes:
         self._removed: list[np.ndarray[tuple[int], np.dtype[np.bool_]]] = []
         self._count = 0
 
-    def take(self, some: Sequence[rows.Row]) -> None:
+    def take(self, some: Sequence[csv_columns.Row]) -> None:
         """Some rows; one without a valid number, a known change, or a day where there should be one is refused."""
         places = self._places
         cells, removed, when = [], [], []

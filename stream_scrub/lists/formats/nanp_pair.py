@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.index import Numbers
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample, mostly
-from stream_scrub.lists.formats.reading import Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample, mostly
+from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.numbering import valid_many
 from stream_scrub.numbering.typed import eight_digits
 

@@ -15,11 +15,11 @@ import re
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from stream_scrub.lists.formats.batch import Batch
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
 from stream_scrub.lists.formats.nanp_change import REGION
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing.entry_buffer import Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 
 _SURE, _LIKELY = 95, 80
 _BLOCK = 1 << 14

@@ -12,11 +12,11 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.lists.formats.cells import clean, numbers_of, numbers_of_lines
-from stream_scrub.lists.formats.format import Format, Options, Sample
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.table import COLUMNS_MAX, Rows, broken, rows_of, separator_of, spoken
-from stream_scrub.lists.formats.unpack import ListSource, text_of
+from stream_scrub.lists.parsing.csv_rows import COLUMNS_MAX, Rows, broken, rows_of, separator_of, spoken
+from stream_scrub.lists.parsing.format import Format, Options, Sample
+from stream_scrub.lists.parsing.number_cells import clean, numbers_of, numbers_of_lines
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource, text_of
 from stream_scrub.numbering import normalise
 
 _HEADERS = frozenset(

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_scrub.lists.formats.cells import clean, number_of
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.reading import SPAN_MAX, BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.number_cells import clean, number_of
+from stream_scrub.lists.parsing.parsed_list import SPAN_MAX, BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.numbering import line_of, normalise, rows
 from stream_scrub.numbering.tables import NONE
 

@@ -10,12 +10,12 @@ import re
 
 import msgspec
 
-from stream_scrub.lists.formats import rows
-from stream_scrub.lists.formats.batch import Batch
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.json_entries import decoded, entries, only_once
-from stream_scrub.lists.formats.reading import Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing import csv_columns
+from stream_scrub.lists.parsing.entry_buffer import Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.json_entries import decoded, entries, only_once
+from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.numbering import REGIONS
 
 _KEY = "phone"
@@ -25,7 +25,7 @@ _SURE, _LIKELY = 95, 70
 # ISO 3166-1: three letters to two, for the countries that dial out through such platforms.
 _REGIONS = dict(
     pair.split(":")
-    for pair in rows.words(
+    for pair in csv_columns.words(
         "USA:US CAN:CA PRI:PR GBR:GB IRL:IE FRA:FR REU:RE GLP:GP MTQ:MQ GUF:GF MYT:YT BEL:BE NLD:NL LUX:LU DEU:DE"
         " AUT:AT CHE:CH ITA:IT ESP:ES PRT:PT DNK:DK SWE:SE NOR:NO FIN:FI ISL:IS POL:PL CZE:CZ SVK:SK HUN:HU ROU:RO"
         " BGR:BG GRC:GR CYP:CY MLT:MT SVN:SI HRV:HR EST:EE LVA:LV LTU:LT UKR:UA TUR:TR ISR:IL AUS:AU NZL:NZ SGP:SG"

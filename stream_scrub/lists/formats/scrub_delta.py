@@ -21,11 +21,11 @@ from typing import IO, Final, Literal
 
 import msgspec
 
-from stream_scrub.lists.formats.batch import NO_END, Batch
-from stream_scrub.lists.formats.format import NEVER, SURELY, Format, Options, Sample
-from stream_scrub.lists.formats.json_entries import only_once
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing.entry_buffer import NO_END, Batch
+from stream_scrub.lists.parsing.format import NEVER, SURELY, Format, Options, Sample
+from stream_scrub.lists.parsing.json_entries import only_once
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
 NAME: Final = "scrub-delta"

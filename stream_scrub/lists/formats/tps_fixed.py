@@ -9,10 +9,10 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.lists.formats.cells import numbers_of, numbers_of_lines
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample, mostly
-from stream_scrub.lists.formats.reading import Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample, mostly
+from stream_scrub.lists.parsing.number_cells import numbers_of, numbers_of_lines
+from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 
 _REGION = "GB"
 _SURE = 90

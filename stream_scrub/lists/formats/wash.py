@@ -28,13 +28,13 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
-from stream_scrub.lists.formats import rows
-from stream_scrub.lists.formats.batch import Batch
-from stream_scrub.lists.formats.cells import number_of
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.moments import days, earliest
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing import csv_columns
+from stream_scrub.lists.parsing.end_dates import days, earliest
+from stream_scrub.lists.parsing.entry_buffer import Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.number_cells import number_of
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
 # How long a result may be relied on, as each register says; `days=` says otherwise. SG: PDPC. AU: ACMA. FR: Bloctel,
@@ -42,33 +42,35 @@ from stream_scrub.model import RegisterKind
 DAYS: Final[Mapping[str, int]] = MappingProxyType({"SG": 21, "AU": 30, "FR": 30, "IT": 15})
 CLEAN, OPPOSED, REJECTED = "clean", "opposed", "rejected"
 _TOLD = frozenset({"number", "status", "clean", "listed", "washed", "days"})
-_STATUS = rows.words(
+_STATUS = csv_columns.words(
     "status result verdict washresult washstatus dncstatus resultcode outcome statut résultat resultat esito stato"
 )
 _WORDS = {
     **dict.fromkeys(
-        rows.words(
+        csv_columns.words(
             "clean clear cleared notregistered unregistered notonregister notlisted callable contactable allowed"
             " nonopposé nonoppose noninscrit contattabile noniscritto"
         ),
         CLEAN,
     ),
     **dict.fromkeys(
-        rows.words(
+        csv_columns.words(
             "registered onregister onregistry listed dnc donotcall opposed blocked opposé oppose inscrit iscritto"
             " noncontattabile notcallable"
         ),
         OPPOSED,
     ),
-    **dict.fromkeys(rows.words("invalid rejected malformed error invalide rejeté rejete scartato"), REJECTED),
+    **dict.fromkeys(
+        csv_columns.words("invalid rejected malformed error invalide rejeté rejete scartato"), REJECTED
+    ),
 }
-_YES = dict.fromkeys(rows.words("y yes true 1 oui o si sì ja j"), True)
-_NO = dict.fromkeys(rows.words("n no false 0 non nein"), False)
-_OPPOSED_IF_YES = rows.words(
+_YES = dict.fromkeys(csv_columns.words("y yes true 1 oui o si sì ja j"), True)
+_NO = dict.fromkeys(csv_columns.words("n no false 0 non nein"), False)
+_OPPOSED_IF_YES = csv_columns.words(
     "registered isregistered onregister listed islisted dnc ondnc isdnc donotcall opposed isopposed blocked"
     " novoicecall novoicecallregister bloctel"
 )
-_CLEAN_IF_YES = rows.words("clean isclean clear callable iscallable contactable allowed")
+_CLEAN_IF_YES = csv_columns.words("clean isclean clear callable iscallable contactable allowed")
 _AUSTRALIAN = {"y": OPPOSED, "n": CLEAN, "i": REJECTED}
 _REJECTED_TITLES = ["number", "errorcode", "errormessage"]
 _ON_BEHALF_TITLES = ["name"]
@@ -91,11 +93,11 @@ class _Wash:
     others: str | None  # what any other status means
     region: str
 
-    def verdict(self, row: rows.Row) -> str | None:
+    def verdict(self, row: csv_columns.Row) -> str | None:
         """CLEAN, OPPOSED or REJECTED; None when the status is not understood."""
         if self.status < 0:
             return self.listed
-        said = rows.title(row.cell(self.status))
+        said = csv_columns.title(row.cell(self.status))
         return self.meanings.get(said, self.others if said else None)
 
 
@@ -115,15 +117,15 @@ def _singapore(member: str, titles: Sequence[str]) -> str:
 
 
 def _recognise(sample: Sample) -> int:
-    cells = rows.sample_rows(sample)
-    titles = rows.sample_titles(sample)
+    cells = csv_columns.sample_rows(sample)
+    titles = csv_columns.sample_titles(sample)
     if _singapore(sample.member, titles):
         return _SURE
-    if rows.find(titles, rows.PHONES) is not None:
+    if csv_columns.find(titles, csv_columns.PHONES) is not None:
         body = cells[1:]
         status, meanings = _status(titles, "")
         # One known result is enough: read as plain, everybody in the file would be clean.
-        if status >= 0 and any(rows.title(cell) in meanings for cell in _column(body, status)):
+        if status >= 0 and any(csv_columns.title(cell) in meanings for cell in _column(body, status)):
             return _LIKELY
     if not titles and cells and all(len(row) == 2 for row in cells):
         letters = _mostly(cell.strip().casefold() in _AUSTRALIAN for cell in _column(cells, 1))
@@ -143,21 +145,21 @@ def _column(cells: Iterable[Sequence[str]], place: int) -> list[str]:
 
 def _status(titles: Sequence[str], region: str) -> tuple[int, Mapping[str, str]]:
     """The place of the status by its title, -1 for none, and what its values mean, as `rows.title` makes them."""
-    place = rows.find(titles, _OPPOSED_IF_YES | _CLEAN_IF_YES)
+    place = csv_columns.find(titles, _OPPOSED_IF_YES | _CLEAN_IF_YES)
     if place is not None:
         opposed_if_yes = titles[place] in _OPPOSED_IF_YES
         said = {**_YES, **_NO}
         return place, {
             word: OPPOSED if yes is opposed_if_yes else CLEAN for word, yes in said.items()
         } | _WORDS
-    place = rows.find(titles, _STATUS)
+    place = csv_columns.find(titles, _STATUS)
     return (-1 if place is None else place), {**_WORDS, **(_AUSTRALIAN if region == "AU" else {})}
 
 
 def _read(source: ListSource, options: Options, reading: Reading) -> None:
     """Clean numbers with their end, and the others as removals. Raises BadList when it cannot be told which is which."""
     reading.kind, reading.change = RegisterKind.ALLOW, "delta"
-    table = rows.Table(source.text(), reading)
+    table = csv_columns.Table(source.text(), reading)
     kind = _singapore(source.member, table.headed())
     if kind in ("summary", "on-behalf"):
         reading.titles += sum(1 for _ in table)
@@ -211,13 +213,13 @@ def _other_channel(name: str) -> bool:
     return "voice" not in name and any(word in name for word in ("text", "sms", "fax"))
 
 
-def _wash(table: rows.Table, kind: str, options: Options) -> _Wash:
+def _wash(table: csv_columns.Table, kind: str, options: Options) -> _Wash:
     said = options.columns
     region = "SG" if kind else options.region
     titles = table.headed()
     status, meanings = _status(titles, region)
     if "status" in said:
-        status = rows.place_of(said["status"], titles, table.width)
+        status = csv_columns.place_of(said["status"], titles, table.width)
     elif status < 0 and not titles and (letters := _letters(table)) >= 0:
         if region != "AU" and "clean" not in said:
             raise BadList(
@@ -227,7 +229,7 @@ def _wash(table: rows.Table, kind: str, options: Options) -> _Wash:
     number = _number(table, titles, region, said.get("number", options.column))
     others = None
     if "clean" in said:
-        meanings, others = {rows.title(said["clean"]): CLEAN}, OPPOSED
+        meanings, others = {csv_columns.title(said["clean"]): CLEAN}, OPPOSED
     listed = said.get("listed", CLEAN if table.width == 1 or kind == "rejected" else "")
     if status < 0 and listed not in (CLEAN, OPPOSED):
         raise BadList(
@@ -237,7 +239,7 @@ def _wash(table: rows.Table, kind: str, options: Options) -> _Wash:
     return _Wash(number, status, listed, meanings, others, region)
 
 
-def _letters(table: rows.Table) -> int:
+def _letters(table: csv_columns.Table) -> int:
     """Where the Australian letters are, -1 for nowhere."""
     for place in range(table.width):
         cells = _column((row.cells for row in table.head), place)
@@ -246,11 +248,11 @@ def _letters(table: rows.Table) -> int:
     return -1
 
 
-def _number(table: rows.Table, titles: Sequence[str], region: str, wanted: str) -> int:
+def _number(table: csv_columns.Table, titles: Sequence[str], region: str, wanted: str) -> int:
     """Where the numbers are: as told, by title, or the only column that holds some."""
     if wanted:
-        return rows.place_of(wanted, titles, table.width)
-    if (found := rows.find(titles, rows.PHONES)) is not None:
+        return csv_columns.place_of(wanted, titles, table.width)
+    if (found := csv_columns.find(titles, csv_columns.PHONES)) is not None:
         return found
     body = [row.cells for row in table.head[bool(titles) :]]
     holding = [

@@ -8,11 +8,11 @@ import re
 
 import msgspec
 
-from stream_scrub.lists.formats.batch import Batch
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.json_entries import decoded, entries, only_once
-from stream_scrub.lists.formats.reading import Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing.entry_buffer import Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.json_entries import decoded, entries, only_once
+from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 
 _KEY = "phoneNumber"
 _MEMBER = re.compile(rb'"(phoneNumber)"\s*+:')

@@ -6,11 +6,11 @@ passed; one that does not say is taken, although Ytel reads it as `sms`: it bloc
 never the other way round. The same goes for a selector: the number is taken for every own number.
 """
 
-from stream_scrub.lists.formats import rows
-from stream_scrub.lists.formats.batch import Batch
-from stream_scrub.lists.formats.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.formats.reading import BadList, Reading
-from stream_scrub.lists.formats.unpack import ListSource
+from stream_scrub.lists.parsing import csv_columns
+from stream_scrub.lists.parsing.entry_buffer import Batch
+from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.unpack import ListSource
 
 _ENDPOINT = frozenset({"endpoint"})
 _SUBTYPE, _SELECTOR = frozenset({"subtype"}), frozenset({"selector"})
@@ -18,20 +18,20 @@ _SURE, _LIKELY = 98, 90
 
 
 def _recognise(sample: Sample) -> int:
-    titles = rows.sample_titles(sample)
-    if rows.find(titles, _ENDPOINT) is None:
+    titles = csv_columns.sample_titles(sample)
+    if csv_columns.find(titles, _ENDPOINT) is None:
         return NEVER
-    others = sum(rows.find(titles, names) is not None for names in (_SUBTYPE, _SELECTOR))
+    others = sum(csv_columns.find(titles, names) is not None for names in (_SUBTYPE, _SELECTOR))
     return (NEVER, _LIKELY, _SURE)[others]
 
 
 def _read(source: ListSource, options: Options, reading: Reading) -> None:
     """Every endpoint that may not be called. Raises BadList when no column is called `endpoint`."""
-    table = rows.Table(source.text(), reading)
+    table = csv_columns.Table(source.text(), reading)
     if not table.head:
         return
     titles = table.headed()
-    endpoint, subtype = rows.find(titles, _ENDPOINT), rows.find(titles, _SUBTYPE)
+    endpoint, subtype = csv_columns.find(titles, _ENDPOINT), csv_columns.find(titles, _SUBTYPE)
     if endpoint is None:
         raise BadList("no column is called endpoint: Ytel's files begin with a header that says endpoint")
     batch = Batch(reading, options.region)

@@ -12,8 +12,8 @@ from hypothesis import given
 from jsonschema import Draft202012Validator
 from pyroaring import BitMap64
 
-from stream_scrub.lists.replay import Replay
-from stream_scrub.lists.wire import decode_ends
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.wire import decode_ends
 from stream_scrub.model import LogRecord, Reason
 from stream_scrub.rules.text import digest_of
 from tests.fakes import examples, law

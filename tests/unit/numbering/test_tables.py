@@ -12,8 +12,8 @@ import pytest
 
 from stream_scrub.numbering import DATA_VERSION, REGIONS, Line, generate, tables_in_use
 from stream_scrub.numbering.clean import alternatives
-from stream_scrub.numbering.fast import Learnt, liner, normaliser
 from stream_scrub.numbering.library import ask, ask_line
+from stream_scrub.numbering.row_cache import Learnt, liner, normaliser
 from stream_scrub.numbering.tables import FOLDER, Tables
 
 ALL = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
@@ -85,7 +85,7 @@ def test_plain_shapes_never_reach_the_library(monkeypatch):
     def refuse(*_):
         pytest.fail("asked the library")
 
-    monkeypatch.setattr("stream_scrub.numbering.fast.ask", refuse)
+    monkeypatch.setattr("stream_scrub.numbering.row_cache.ask", refuse)
     normalise = normaliser(Learnt(Tables.shipped()))
     for region in (
         "FR",

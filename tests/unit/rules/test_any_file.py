@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from stream_scrub.errors import ConfigError
 from stream_scrub.rules import Country, Rulebook, RuleFile
 from stream_scrub.rules.check import is_timezone, read_country
-from stream_scrub.rules.lines import Lines
+from stream_scrub.rules.toml_lines import Lines
 
 HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
 RULE = '[[rule]]\nfrom = 2020-01-01\nsource = "law"\ndeny = ["list", "internal"]\n'

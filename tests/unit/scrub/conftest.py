@@ -2,17 +2,17 @@
 
 import pytest
 
-from stream_scrub.scrub import swift
+from stream_scrub.scrub import backend
 from tests.support.absent import absent
 
 
 @pytest.fixture(autouse=True, params=["python", "native"])
 def hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way in which plain prospects are read and spliced in a test."""
-    made = swift.PYTHON if request.param == "python" else swift.native()
+    made = backend.PYTHON if request.param == "python" else backend.native()
     if made is None:
         reason = (
             "the extension is not installed: it needs a C compiler and Python's headers, then `make .venv`"
         )
         absent(reason)
-    monkeypatch.setattr(swift, "BEST", made)
+    monkeypatch.setattr(backend, "BEST", made)

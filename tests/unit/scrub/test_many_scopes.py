@@ -9,7 +9,7 @@ from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.cases import Bench
+from stream_scrub.scrub.batch_context import Bench
 from stream_scrub.scrub.decode import Members
 from tests.fakes import law
 

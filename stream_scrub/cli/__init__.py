@@ -1,0 +1,1 @@
+"""The console: what each command asks for and shows. It decides nothing."""

@@ -1,0 +1,190 @@
+"""The console: every command of `stream-scrub`, its options and its exit code. No work is done here.
+
+Exit codes: 0 well, 1 the operation failed, 2 usage or configuration, 3 corrupt.
+"""
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from stream_scrub import __version__, terminal
+from stream_scrub.cli import evidence, lists, rules, topics
+from stream_scrub.cli.options import (
+    AsJson,
+    Assignments,
+    Bootstrap,
+    ConfigFile,
+)
+from stream_scrub.cli.options import flags as _flags
+from stream_scrub.cli.options import quiet_log as _quiet_log
+from stream_scrub.cli.options import rules_problems as _rules_problems
+from stream_scrub.cli.options import settings_of as _settings
+from stream_scrub.config import read
+from stream_scrub.errors import ConfigError, Corrupt, ScrubError
+from stream_scrub.observability import crash_report
+
+app = typer.Typer(
+    name="stream-scrub",
+    help="Scrubs prospect streams on Kafka against registers of opposition and consent, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+lists_app = typer.Typer(help="Registers on the opposition log.", no_args_is_help=True)
+app.add_typer(lists_app, name="lists")
+rules_app = typer.Typer(help="What the law and the company ask, in words.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"stream-scrub {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long prospects are produced.", min=5, max=600)] = 15,
+    rate: Annotated[int, typer.Option(help="Prospects a second.", min=100, max=50_000)] = 10_000,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the whole system work on an embedded broker: no Kafka needed."""
+    from stream_scrub.demo import main as demonstration
+
+    raise typer.Exit(demonstration.run(seconds=seconds, rate=rate, as_json=as_json))
+
+
+@app.command()
+def worker(
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="Workers on this machine (worker.processes).")
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option("--id", help="Stable identity, one a live worker (worker.id).")
+    ] = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+) -> None:
+    """Scrub prospects from Kafka to Kafka until told to stop (SIGTERM or Ctrl-C)."""
+    from stream_scrub.worker import supervisor
+
+    flags = _flags(bootstrap, assignments, worker__processes=processes, worker__id=identity)
+    raise typer.Exit(supervisor.run(_settings(config, flags)))
+
+
+@app.command()
+def check(
+    numbers: Annotated[
+        list[str], typer.Argument(metavar="NUMBER...", help="As a prospect would spell them.")
+    ],
+    on: Annotated[
+        str, typer.Option(metavar="DATE", help="Judge by the rules of that day (2026-08-10).")
+    ] = "",
+    purpose: Annotated[str | None, typer.Option(help="The call's purpose, as in press.")] = None,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="The person has a contract that the call is about.")
+    ] = False,
+    campaign: Annotated[str | None, typer.Option(help="The campaign, for scoped registers.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """The verdict on numbers, and why."""
+    from stream_scrub.cli import render
+    from stream_scrub.queries import check as checking
+    from stream_scrub.wiring import clients
+
+    settings = _settings(config, _flags(bootstrap, assignments))
+    asked = checking.Question(tuple(numbers), purpose, contract, campaign, region, checking.moment(on))
+    index = clients.read_index(settings, _quiet_log(settings))
+    render.verdicts(checking.answer(asked, settings, index), as_json=as_json)
+
+
+@app.command("config")
+def config_(
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """The effective configuration, secrets masked, with every problem."""
+    from stream_scrub.cli import render
+    from stream_scrub.wiring import clients
+
+    flags = _flags(bootstrap, assignments)
+    found = read(flags=flags, config_file=config, extra_checks=[clients.refused_properties, _rules_problems])
+    render.configuration(found, as_json=as_json)
+    if found.problems:
+        raise ConfigError(found.problems)
+
+
+topics.add_to(app)
+lists.add_to(lists_app)
+rules.add_to(rules_app)
+evidence.add_to(app, lists_app)
+
+
+def _heed_sigterm() -> None:
+    """As a container's first process, end on SIGTERM as every other process does.
+
+    The kernel gives process 1 no default: a signal that it has no handler for is dropped, and a container that is
+    stopped while it starts would live until its grace period is over. `worker` and `lists publish` set their own later.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+
+
+def main() -> None:
+    """The console script: turns every error into one clear message and its exit code."""
+    _heed_sigterm()
+    out = terminal.take_over()
+    crash_report.watch()
+    code = crash_report.coded(_command)
+    if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
+        terminal.complain(
+            f"not all of the output could be written ({out.lost}); exit code {code} is of the rest"
+        )
+    sys.exit(code)
+
+
+def _command() -> int:
+    """One command; its exit code."""
+    try:
+        return app(standalone_mode=False) or 0
+    except typer.TyperException as error:
+        _misused(error)
+        return error.exit_code
+    except typer.Abort:
+        return 1
+    except ConfigError as error:
+        for problem in error.problems:
+            terminal.complain(problem)
+        return 2
+    except Corrupt as error:
+        terminal.complain(f"corrupt: {error}")
+        return 3
+    except ScrubError as error:
+        terminal.complain(str(error))
+        return 1
+
+
+def _misused(error: typer.TyperException) -> None:
+    """What is wrong with the command line, which may quote any file's name; or the help that was asked for."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    said = error.format_message()
+    if context is None or said != context.get_help():
+        usage = (
+            [] if context is None else [context.get_usage(), f"Try '{context.command_path} --help' for help."]
+        )
+        said = "\n".join([*usage, f"Error: {terminal.one_line(said)}"])
+    typer.echo(said, err=True)

@@ -1,0 +1,145 @@
+"""`stream-scrub lists`: put lists and requests on the log, and see what stands there. No work is done here."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_scrub.cli.options import (
+    AllowChange,
+    AllowOlder,
+    AsJson,
+    Assignments,
+    Bootstrap,
+    ConfigFile,
+    EffectiveAt,
+    ListColumn,
+    ListColumns,
+    ListFormat,
+    Sample,
+    flags,
+    quiet_log,
+    settings_of,
+)
+from stream_scrub.errors import ConfigError
+from stream_scrub.model import RegisterKind
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list, as it came: plain, gzip or zip.")],
+    register: Annotated[
+        str, typer.Option("--register", "-r", help="The register, as in bloctel or internal@acme.")
+    ],
+    adds: Annotated[bool, typer.Option("--adds", help="FILE holds numbers to add.")] = False,
+    removes: Annotated[bool, typer.Option("--removes", help="FILE holds numbers to remove.")] = False,
+    kind: Annotated[
+        RegisterKind | None,
+        typer.Option(help="At its first import; default: as the rules need it, else as the list means it."),
+    ] = None,
+    effective_at: EffectiveAt = "",
+    region: Annotated[
+        str | None, typer.Option(help="Region of national numbers (prospect.default_region).")
+    ] = None,
+    format_: ListFormat = "auto",
+    column: ListColumn = "",
+    columns: ListColumns = "",
+    max_bad: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Refuse above this share of bad lines (lists.max_bad)."),
+    ] = None,
+    allow_change: AllowChange = False,
+    allow_older: AllowOlder = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect, publish nothing.")] = False,
+    sample: Sample = 10_000,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a list, compare it with its register, publish what changed. FILE is a full list by default."""
+    from stream_scrub.cli import render
+    from stream_scrub.lists.intake import plan_import
+    from stream_scrub.publisher import import_list
+
+    if adds and removes:
+        raise ConfigError(["--adds and --removes: a file is one or the other"])
+    settings = settings_of(config, flags(bootstrap, assignments, lists__max_bad=max_bad))
+    order = plan_import.ImportOrder(
+        file=file,
+        register=register,
+        change="adds" if adds else "removes" if removes else "full",
+        kind=kind,
+        effective_at=import_list.effective(effective_at, datetime.now(UTC)),
+        region=(region or settings.prospect.default_region).upper(),
+        column=column,
+        format=format_,
+        columns=import_list.columns(columns),
+        max_bad=settings.lists.max_bad,
+        allow_older=allow_older,
+        sample=sample,
+        dry_run=dry_run,
+    )
+    order = import_list.guarded(order, settings, any_change=allow_change)
+    with render.progress(visible=not as_json) as stage:
+        effect = import_list.run(order, settings, quiet_log(settings), stage)
+    render.effect(effect, as_json=as_json)
+
+
+def status(
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every register on the log: kind, size, age."""
+    from stream_scrub.cli import render
+    from stream_scrub.wiring import clients, scrubbing
+
+    settings = settings_of(config, flags(bootstrap, assignments))
+    render.status(
+        clients.read_index(settings, quiet_log(settings)), scrubbing.rulebook(settings), as_json=as_json
+    )
+
+
+def publish(
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="DIR", help="Watch DIR/REGISTER for lists (lists.folder)."),
+    ] = None,
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+) -> None:
+    """Publish requests, ends and dropped files as they come, until told to stop (SIGTERM or Ctrl-C)."""
+    from stream_scrub.publisher import daemon
+
+    given = flags(bootstrap, assignments, lists__folder=None if folder is None else str(folder))
+    raise typer.Exit(daemon.run(settings_of(config, given)))
+
+
+def mend(
+    config: ConfigFile = None,
+    bootstrap: Bootstrap = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set aside the parts on the log that were never sealed, so that workers go on. Nothing is deleted."""
+    from stream_scrub import terminal
+    from stream_scrub.cli import render_evidence
+    from stream_scrub.publisher import mend_log
+
+    settings = settings_of(config, flags(bootstrap, assignments))
+    made = mend_log.run(settings, quiet_log(settings))
+    if as_json:
+        terminal.machine({"mended": [each.as_json() for each in made]})
+    else:
+        render_evidence.mended(made)
+
+
+def add_to(lists_app: typer.Typer) -> None:
+    """Register the commands."""
+    lists_app.command("import")(import_)
+    lists_app.command("status")(status)
+    lists_app.command("publish")(publish)
+    lists_app.command("mend")(mend)

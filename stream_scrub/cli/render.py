@@ -1,0 +1,181 @@
+"""How results look: tables and sentences for people, JSON for machines. Never a number that was not asked for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from stream_scrub import terminal
+from stream_scrub.config import Loaded, masked
+from stream_scrub.index import Index
+from stream_scrub.kafka.client.allowed_properties import HARMLESS
+from stream_scrub.lists.log.wire import utc_seconds
+from stream_scrub.publisher.import_list import Effect
+from stream_scrub.publisher.import_preview import Foreseen
+from stream_scrub.queries.check import Answer
+from stream_scrub.rules import Rulebook
+
+
+@contextmanager
+def progress(*, visible: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal's standard error; a line a stage elsewhere. Yields `stage(what, done, of)`."""
+    console = terminal.People(stderr=True)
+    if not visible:
+        yield lambda _what, _done, _of: None
+        return
+    if not console.is_terminal:
+        seen: set[str] = set()
+
+        def line(what: str, _done: int, _of: int) -> None:
+            if what not in seen:
+                seen.add(what)
+                console.print(what)
+
+        yield line
+        return
+    place = TextColumn("{task.fields[place]}", markup=False)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        place,
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None, place="")
+
+        def stage(what: str, done: int, of: int) -> None:
+            at = f"{done:,} of {of:,}" if of else ""
+            bar.update(task, description=terminal.one_line(what), completed=done, total=of or None, place=at)
+
+        yield stage
+
+
+def effect(made: Effect, *, as_json: bool) -> None:
+    """What an import did."""
+    if as_json:
+        terminal.machine(made.as_json())
+        return
+    console = terminal.People()
+    console.print(f"{made.register} ({made.kind}), read as {made.read_as}")
+    counts = ("added", "removed", "unchanged", "refused", "duplicates", "count")
+    console.rows(
+        ("", ""), [({"count": "now in it"}.get(what, what), f"{getattr(made, what):,}") for what in counts]
+    )
+    if made.kept:
+        console.print(
+            f"{made.kept:,} numbers that the list lacks stay: a full list only adds to this register",
+            highlight=False,
+        )
+    if made.foreseen is not None:
+        _foreseen(console, made.foreseen)
+    if made.ending:
+        console.print(f"{made.ending:,} of the listed numbers end")
+    if made.refused:
+        names = made.refused_in or [""] * len(made.refused_lines)
+        places = zip(names, made.refused_lines, strict=True)
+        lines = ", ".join(f"{name}: {line}" if name else str(line) for name, line in places)
+        more = " ..." if made.refused > len(made.refused_lines) else ""
+        console.print(f"refused lines: {lines}{more}")
+    if made.would_be_refused:
+        console.print(f"would be refused: {made.would_be_refused}")
+    where = (
+        "dry run: nothing was published"
+        if made.position is None
+        else f"published at position {made.position}"
+    )
+    console.print(f"{where}, effective {made.effective_at}, in {made.took_s:.1f} s")
+
+
+def _foreseen(console: terminal.People, foreseen: Foreseen) -> None:
+    """What a dry run found out beside the counts."""
+    for what, regions in (("added", foreseen.added_in), ("removed", foreseen.removed_in)):
+        if regions:
+            told = ", ".join(f"{region} {count:,}" for region, count in regions.items())
+            console.print(f"{what} by region: {told}")
+    total = sum(foreseen.changed.values())
+    console.print(f"of the last {foreseen.judged:,} prospects, {total:,} would get another verdict")
+    for what, count in foreseen.changed.items():
+        console.print(f"    {count:,}  {what}")
+
+
+def status(index: Index, rulebook: Rulebook, *, as_json: bool) -> None:
+    """Every register of an index."""
+    now = datetime.now(UTC)
+    registers = [
+        {
+            "register": r.name,
+            "kind": r.kind,
+            "count": len(r.numbers),
+            "effective_at": utc_seconds(r.effective_at),
+            "age_days": round((now - r.effective_at).total_seconds() / 86400, 2),
+            "seq": r.seq,
+            "position": r.position,
+            "source": r.source,
+            "chain": r.chain,
+        }
+        for _, r in sorted(index.registers.items())
+    ]
+    if as_json:
+        terminal.machine({"position": index.position, "registers": registers})
+        return
+    console = terminal.People()
+    if not registers:
+        console.print(
+            "the log holds no register yet: import one with `stream-scrub lists import FILE --register NAME`"
+        )
+        return
+    console.rows(
+        ("register", "kind", "numbers", "effective", "age", "seq", "source"),
+        [
+            (
+                *(r["register"], r["kind"], f"{r['count']:,}", r["effective_at"]),
+                *(f"{r['age_days']:.1f} d", r["seq"], r["source"]),
+            )
+            for r in registers
+        ],
+    )
+    console.print(f"position {index.position}")
+    missing = sorted(rulebook.registers - {name.partition("@")[0] for name in index.registers} - {"internal"})
+    if missing:
+        console.print(f"named by rules and never imported, so stale: {', '.join(missing)}")
+
+
+def verdicts(answers: list[Answer], *, as_json: bool) -> None:
+    """One line a number, and why."""
+    if as_json:
+        for answer in answers:
+            terminal.raw(answer.stamp + b"\n")
+        return
+    console = terminal.People()
+    for answer in answers:
+        fields = answer.fields
+        colour = "green" if fields["verdict"] == "allowed" else "red"
+        why = [f"in {', '.join(fields['registers'])}" if "registers" in fields else ""]
+        why += [f"until {fields['until']}" if "until" in fields else "", f"index {fields['index']}"]
+        why += [f"rules {fields['rules']}" if "rules" in fields else ""]
+        console.print(
+            f"{fields.get('number', answer.asked)} ",
+            terminal.styled(fields["verdict"], colour),
+            f"{fields['reason']}  ({'; '.join(filter(None, why))})",
+        )
+        if answer.source:
+            console.print(f"    {answer.source}")
+
+
+def configuration(found: Loaded, *, as_json: bool) -> None:
+    """Every setting with where it comes from."""
+    shown = masked(found.settings, HARMLESS) if found.settings is not None else {}
+    if as_json:
+        terminal.machine({"settings": shown, "origins": found.origins, "problems": found.problems})
+        return
+    console = terminal.People()
+    console.rows(
+        ("setting", "value", "from"),
+        [
+            (f"{section}.{key}", terminal.document(value), found.origins.get(f"{section}.{key}", "default"))
+            for section, values in shown.items()
+            for key, value in values.items()
+        ],
+    )

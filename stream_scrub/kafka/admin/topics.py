@@ -1,0 +1,273 @@
+"""The topics as they must be: what is missing, what differs, and making what is missing.
+
+A role's wishes are data; what the broker has is described by the admin API; `plan` compares the two and does nothing.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka.cimpl import NewTopic
+
+from stream_scrub.errors import Refused
+from stream_scrub.kafka.admin.acls import Rights, missing
+from stream_scrub.kafka.client.client_log import ClientLog
+from stream_scrub.kafka.client.translate import translate
+from stream_scrub.model import Deadline
+
+# Room for a stamp beside the largest prospect that the input takes.
+STAMP_ROOM = 16_384
+_KNOWN_AGAIN_S = 0.1
+_TURN_S = 1.0
+_LIMIT = "max.message.bytes"
+_OUTPUTS = ("allowed", "blocked")
+# How far from the broker's clock a record's own timestamp may be. An output takes what it is given: prospects wait, so
+# their timestamps grow old, and they may be as far ahead as `prospects` lets them. Kafka before 3.6 has the third alone.
+_EARLIER, _LATER, _EITHER = (f"message.timestamp.{side}.max.ms" for side in ("before", "after", "difference"))
+_EVER_MS = str(2**63 - 1)
+_ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
+# The log is the evidence: nothing of it may ever be dropped or compacted away.
+_LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+# Anybody may write requests, and what packs a thousandfold is unpacked by the client before it can be looked at. Brokers that
+# keep a topic uncompressed hold what comes to `max.message.bytes` as it is then, and refuse it.
+_ASKED_CONFIG = {"compression.type": "uncompressed"}
+# Kafka's own default. A part of a delta has 768 KiB at most, with its headers and its batch on top.
+_LOG_LIMIT = "1048588"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A topic as the broker has it; `config` is empty where it may not be read."""
+
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic's role and name, whether it is `ok`, `missing` or `differs`, and how."""
+
+    role: str
+    name: str
+    state: str
+    partitions: int
+    config: Mapping[str, str]
+    differences: tuple[str, ...] = ()
+
+
+class Topics:
+    """The broker's topics, looked at and made. Blocks until each call's deadline at most, or until a broker turns us
+    away, which `logs` (of `options`) knows.
+    """
+
+    def __init__(self, options: dict[str, Any], logs: ClientLog | None = None) -> None:
+        self._admin = AdminClient(options)
+        self._logs = logs
+
+    def lacking(self, rights: Rights, deadline: Deadline) -> list[str]:
+        """The rights that are missing, in words. Raises Unavailable, Refused."""
+        cluster = self._cluster(deadline)
+        if cluster.controller_id not in cluster.brokers:
+            return []  # nobody would answer (the embedded broker has none): what is missing is said where it is missed
+        return missing(self._admin, rights, deadline)
+
+    def _all(self, deadline: Deadline) -> dict[str, Any]:
+        """Every topic that may be seen, by name."""
+        return self._cluster(deadline).topics
+
+    def _cluster(self, deadline: Deadline) -> ClusterMetadata:
+        """Brokers, and the topics that may be seen. Asked for in short turns: that a broker turns us away is only heard
+        between them, and not by the call, which would wait on.
+        """
+        while True:
+            try:
+                return self._admin.list_topics(timeout=max(0.1, deadline.left(_TURN_S)))
+            except KafkaException as error:
+                self._admin.poll(_KNOWN_AGAIN_S)
+                if self._logs is not None and (refusal := self._logs.refusal()) is not None:
+                    raise refusal from error
+                if deadline.passed:
+                    raise translate(error, "asking for the topics") from error
+
+    def describe(self, names: Sequence[str], deadline: Deadline) -> dict[str, Described]:
+        """Those that are there. Raises Unavailable, Refused."""
+        found = self._all(deadline)
+        there = {name: found[name] for name in names if name in found}
+        for name, topic in there.items():
+            if topic.error is not None and topic.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise translate(topic.error, f"asking for {name}")
+        there = {name: topic for name, topic in there.items() if topic.error is None}
+        self._need_described([name for name in names if name not in there], deadline)
+        configs = self._configs(list(there), deadline)
+        return {
+            name: Described(len(topic.partitions), configs[name])
+            for name, topic in there.items()
+            if name in configs
+        }
+
+    def _need_described(self, absent: list[str], deadline: Deadline) -> None:
+        """The list of all topics leaves out those that may not be described, so each absent one is asked for by name:
+        a missing right must not be taken for a missing topic. Raises Refused for it.
+        """
+        if not absent:
+            return
+        asked = self._admin.describe_topics(
+            TopicCollection(absent), request_timeout=max(0.1, deadline.left())
+        )
+        for name, future in asked.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise translate(error, f"asking for {name}") from error
+
+    def _configs(self, names: list[str], deadline: Deadline) -> dict[str, dict[str, str]]:
+        """The settings of topics; without the right to read them, none: that stops no worker. A topic that was just made
+        may be known to the broker that lists it and not yet to the one that tells its settings: then it is left out.
+        """
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        if not resources:
+            return {}
+        configs = {}
+        for resource, future in self._admin.describe_configs(
+            resources, request_timeout=max(0.1, deadline.left())
+        ).items():
+            try:
+                configs[resource.name] = {key: entry.value for key, entry in future.result().items()}
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    configs[resource.name] = {}
+                elif code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise translate(error, f"asking for the settings of {resource.name}") from error
+        return configs
+
+    def create(self, missing: Sequence[TopicState], replication: int | None, deadline: Deadline) -> None:
+        """Make what `plan` found missing. Raises Unavailable, Refused."""
+        new = [
+            NewTopic(
+                t.name,
+                num_partitions=t.partitions,
+                replication_factor=replication or -1,
+                config=dict(t.config),
+            )
+            for t in missing
+        ]
+        if not new:
+            return
+        for name, future in self._admin.create_topics(new, request_timeout=max(0.1, deadline.left())).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise translate(error, f"asking to create {name}") from error
+        self._wait_until_known([topic.name for topic in missing], deadline)
+
+    def _wait_until_known(self, names: list[str], deadline: Deadline) -> None:
+        """A topic is made by the controller, and known to the broker that answers us a moment later: a worker started
+        in between would be refused.
+        """
+        while not deadline.passed and self.describe(names, deadline).keys() < set(names):
+            time.sleep(_KNOWN_AGAIN_S)
+
+
+def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: int) -> list[TopicState]:
+    """Each role's topic as it is or should be. `names` maps roles (prospects, allowed, ...) to topics."""
+    source = found.get(names["prospects"])
+    if source is not None:
+        partitions = source.partitions
+    output = _output_config(source)
+    asked = max((_roomier(found.get(names[role])) for role in ("requests", "lifts")), key=int)
+    wishes: dict[str, tuple[int | None, dict[str, str]]] = {
+        "prospects": (None, {}),
+        "allowed": (partitions, output),
+        "blocked": (partitions, output),
+        "recalled": (None, {}),
+        "log": (1, {**_LOG_CONFIG, _LIMIT: _LOG_LIMIT}),
+        "requests": (None, _ASKED_CONFIG),
+        "lifts": (None, _ASKED_CONFIG),
+        "refused": (None, {_LIMIT: asked}),
+    }
+    states = []
+    for role, (wanted, config) in wishes.items():
+        topic = found.get(names[role])
+        if topic is None:
+            states.append(TopicState(role, names[role], "missing", wanted or partitions, config))
+            continue
+        differences = tuple(_differences(topic, wanted, config))
+        state = "differs" if differences else "ok"
+        states.append(TopicState(role, names[role], state, topic.partitions, topic.config, differences))
+    return states
+
+
+def _output_config(source: Described | None) -> dict[str, str]:
+    """What an output should be, for what `source` takes. Compaction would refuse prospects without a key, and keep one
+    alone of those with the same. A bound on timestamps is named only where the brokers know it.
+    """
+    config = {_LIMIT: _roomier(source), "cleanup.policy": "delete"}
+    if source is not None:
+        bounds = {_EARLIER: _EVER_MS, _LATER: source.config.get(_LATER, ""), _EITHER: _EVER_MS}
+        config |= {name: bound for name, bound in bounds.items() if name in source.config}
+    return config
+
+
+def _roomier(source: Described | None) -> str:
+    """The limit of a topic that takes what `source` takes, and a stamp or a reason with it."""
+    return str(int((source.config if source is not None else {}).get(_LIMIT) or _LOG_LIMIT) + STAMP_ROOM)
+
+
+def _differences(topic: Described, partitions: int | None, config: Mapping[str, str]) -> list[str]:
+    differences = []
+    if partitions is not None and topic.partitions != partitions:
+        differences.append(f"{topic.partitions} partitions, should have {partitions}")
+    stamped_by_broker = topic.config.get("message.timestamp.type") == "LogAppendTime"
+    for key, wanted in config.items():
+        value = topic.config.get(key)
+        if value is None or value == wanted or (key in _ORDERED and int(value) >= int(wanted)):
+            continue
+        if stamped_by_broker and key.startswith("message.timestamp."):
+            continue  # then these bind nobody
+        more = "at least " if key in _ORDERED else ""
+        differences.append(f"{key} is {value}, should be {more}{wanted}")
+    return differences
+
+
+def doubts(states: Sequence[TopicState]) -> list[str]:
+    """What stops no worker, and has single prospects come out blocked for what their record is, in words."""
+    return [
+        f"topic {state.name}: {difference}"
+        for state in states
+        if state.role in _OUTPUTS
+        for difference in state.differences
+        if "partitions" not in difference
+    ]
+
+
+def record_limit(states: Sequence[TopicState]) -> int | None:
+    """The largest record that both outputs take, in bytes; None where the settings may not be read.
+
+    Raises Refused when a worker cannot keep its promises with these topics. Outputs with other numbers of partitions are
+    no reason: partitions are added to one topic after the other, and those that have no counterpart wait.
+    """
+    problems = [
+        f"topic {s.name} is missing"
+        for s in states
+        if s.state == "missing" and s.role in ("prospects", *_OUTPUTS, "log")
+    ]
+    problems += [
+        f"topic {s.name}: {difference}"
+        for s in states
+        for difference in s.differences
+        if s.role == "log" and _LIMIT not in difference
+    ]
+    if problems:
+        raise Refused("; ".join(problems) + ": see `stream-scrub topics`")
+    return smallest_limit(s.config for s in states if s.role in _OUTPUTS)
+
+
+def smallest_limit(configs: Iterable[Mapping[str, str]]) -> int | None:
+    """The largest record that topics with these settings all take, in bytes; None where none may be read."""
+    return min((int(config[_LIMIT]) for config in configs if config.get(_LIMIT)), default=None)

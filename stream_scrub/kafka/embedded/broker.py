@@ -1,0 +1,162 @@
+"""A Kafka in this process, for the demo and the tests: librdkafka's mock cluster, held by `with`.
+
+Real clients of any process connect to it over loopback; it lives in memory and dies with this process.
+
+What it cannot prove, because it does not do it (each tried on librdkafka 2.16.0):
+
+* offsets sent with a transaction are acknowledged and thrown away: `committed()` stays empty;
+* read_committed is not honoured: records of aborted and of open transactions are visible;
+* a second producer of the same transactional id does not fence the first, no transaction ever times out,
+  and the group's generation is not checked with the offsets;
+* there is no admin API (topics are made by `create_topic`), no time index, no access control, no TLS;
+* it has no size limit for a record, and keeps 5 MiB or 100 000 batches a partition: the oldest go silently.
+  `dropped()` tells.
+
+So it shows that the clients are driven rightly, by injected errors; that the promises hold is shown on a real Kafka.
+The interface is librdkafka's experimental one, hence the narrow version range in pyproject.toml.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from enum import IntEnum
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_scrub.kafka.client.librdkafka import Kind, library
+
+_TOPIC_ALREADY_EXISTS = 36
+ALL_BROKERS = -1
+DISCONNECT = -195  # push_errors with this code drops the connection instead of answering
+
+
+class Api(IntEnum):
+    """Kafka's request types, as far as errors are pushed onto them."""
+
+    PRODUCE = 0
+    FETCH = 1
+    LIST_OFFSETS = 2
+    METADATA = 3
+    OFFSET_COMMIT = 8
+    OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
+    JOIN_GROUP = 11
+    HEARTBEAT = 12
+    SYNC_GROUP = 14
+    INIT_PRODUCER_ID = 22
+    ADD_PARTITIONS_TO_TXN = 24
+    ADD_OFFSETS_TO_TXN = 25
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+    CONSUMER_GROUP_HEARTBEAT = 68
+
+
+class EmbeddedKafka:
+    """A mock cluster for the length of a `with`; `bootstrap` is what clients connect to. See the module for its limits.
+
+    Rebalances take 0.2 s with `group.protocol=consumer` and about the session timeout with the classic protocol.
+    """
+
+    def __init__(self, *, brokers: int = 1) -> None:
+        self.bootstrap = ""
+        self._brokers = brokers
+        self._lib = library()
+        self._client: int | None = None
+        self._cluster: int | None = None
+
+    def __enter__(self) -> Self:
+        self._client = self._new_client()
+        self._cluster = self._lib.mock_cluster_new(self._client, self._brokers)
+        if not self._cluster:
+            raise RuntimeError("librdkafka made no mock cluster")
+        self.bootstrap = self._lib.mock_cluster_bootstraps(self._cluster).decode()
+        self._lib.mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+        self.set_heartbeat_interval(200)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._cluster:
+            self._lib.mock_cluster_destroy(self._cluster)
+        if self._client:
+            self._lib.destroy(self._client)
+        self._cluster = self._client = None
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Make a topic; one that is there already keeps what it has, partitions and records."""
+        code = self._lib.mock_topic_create(self._cluster, name.encode(), partitions, 1)
+        if code not in (0, _TOPIC_ALREADY_EXISTS):
+            raise RuntimeError(f"making topic {name}: {self._lib.err2str(code).decode()}")
+
+    def push_errors(self, api: Api, codes: Sequence[int]) -> None:
+        """Answer the next requests of this type with these codes, one each, applying none of them.
+
+        DISCONNECT drops the connection. A code that the client retries is answered anew until the codes run out.
+        """
+        self._lib.mock_push_request_errors_array(
+            self._cluster, api, len(codes), (ctypes.c_int * len(codes))(*codes)
+        )
+
+    def clear_errors(self, api: Api) -> None:
+        """Forget the errors pushed onto this request type and not used yet."""
+        self._lib.mock_clear_request_errors(self._cluster, api)
+
+    def set_topic_error(self, name: str, code: int) -> None:
+        """Answer metadata requests for this topic, and its joining of a transaction, with this code; 0 ends it."""
+        self._lib.mock_topic_set_error(self._cluster, name.encode(), code)
+
+    def set_heartbeat_interval(self, milliseconds: int) -> None:
+        """How often members of a group of the new protocol ask for news: a rebalance takes about two of these."""
+        self._lib.mock_set_group_consumer_heartbeat_interval_ms(self._cluster, milliseconds)
+
+    def set_session_timeout(self, milliseconds: int) -> None:
+        """How long a silent member of a group of the new protocol keeps its partitions."""
+        self._lib.mock_set_group_consumer_session_timeout_ms(self._cluster, milliseconds)
+
+    def set_round_trip(self, milliseconds: int) -> None:
+        """Delay every answer by this much."""
+        self._lib.mock_broker_set_rtt(self._cluster, ALL_BROKERS, milliseconds)
+
+    def set_down(self) -> None:
+        """Drop every connection and accept no more, as a cluster that is away."""
+        self._lib.mock_broker_set_down(self._cluster, ALL_BROKERS)
+
+    def set_up(self) -> None:
+        """Accept connections again."""
+        self._lib.mock_broker_set_up(self._cluster, ALL_BROKERS)
+
+    def set_leader(self, topic: str, partition: int, broker: int | None) -> None:
+        """Who leads a partition, by the number of the broker, which counts from 1; None: nobody, as after a crash."""
+        self._lib.mock_partition_set_leader(self._cluster, topic.encode(), partition, broker or -1)
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Forget the records under this offset, as retention does."""
+        self._lib.mock_partition_delete_records(self._cluster, topic.encode(), partition, before)
+
+    def dropped(self, topic: str) -> int:
+        """How many offsets of this topic are gone from its beginnings: not 0 means that records were evicted.
+
+        May block for some seconds. Counts control records too.
+        """
+        with_broker = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "embedded", "log_level": 0})
+        try:
+            partitions = with_broker.list_topics(topic, timeout=5.0).topics[topic].partitions
+            marks = (
+                with_broker.get_watermark_offsets(TopicPartition(topic, p), timeout=5.0) for p in partitions
+            )
+            return sum(low for low, _ in marks)
+        finally:
+            with_broker.close()
+
+    def _new_client(self) -> int:
+        """The client handle that librdkafka wants a mock cluster to hang on. It never connects anywhere."""
+        why = ctypes.create_string_buffer(512)
+        settings = self._lib.conf_new()
+        self._lib.conf_set(settings, b"log_level", b"0", why, len(why))
+        client = self._lib.new(Kind.PRODUCER, settings, why, len(why))  # owns `settings` from here on
+        if not client:
+            self._lib.conf_destroy(settings)
+            raise RuntimeError(f"librdkafka made no client: {why.value.decode()}")
+        return int(client)

@@ -1,0 +1,203 @@
+"""The opposition log on Kafka, as `lists` follows it through the protocol of `model`."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from stream_scrub import clock
+from stream_scrub.errors import ScrubError, Unavailable
+from stream_scrub.kafka.client.options import asking_options
+from stream_scrub.kafka.client.translate import translate
+from stream_scrub.kafka.headers import read_headers
+from stream_scrub.model import Header, LogRecord
+
+_CONFIRM_EVERY_S = 0.5
+_CONFIRM_TIMEOUT_S = 5.0
+_LEADERS_TIMEOUT_S = 1.0
+_FETCH_RECORDS = 200
+_DAMAGED = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG})
+_DAMAGED_MAX = (
+    3  # fetches in a row whose bytes are not what was written: what lies on the disk so is so each time
+)
+_ASTRAY_MAX = 20  # fetches in a row from an offset that nobody asked for
+
+
+class KafkaLogReader:
+    """Reads the log's one partition, committed records only, from its start or from where `seek` puts it. No group:
+    every follower reads it for itself.
+
+    The end is confirmed by asking the broker for it, not by silence: a broker that cannot be asked is no "no news".
+    And not by the last record's offset: transaction markers take offsets of their own that are never delivered.
+
+    There are two ends. Up to the first one can be read what is committed: it is before the oldest open transaction,
+    however much was committed behind that. Up to the second one the log is written: only who asks without regard to
+    transactions is told of it, which takes a second client.
+    """
+
+    def __init__(self, options: dict[str, Any], topic: str, partition: int = 0) -> None:
+        """`partition` is another one than the first where evidence is read from a topic that is not the log."""
+        self._partition = TopicPartition(topic, partition, OFFSET_BEGINNING)
+        self._options = options
+        self._consumer = Consumer(options)
+        self._asking: Consumer | None = None
+        with suppress(
+            KafkaException
+        ):  # only a quicker start: an assigned partition waits 0.5 s for its leader's name
+            self._consumer.list_topics(topic, timeout=_LEADERS_TIMEOUT_S)
+        self._assigned = False
+        self._next = self._seen = 0  # what comes next, and up to where it was there
+        self._damaged = self._astray = 0
+        self._confirmed = float("-inf")
+        self._mark: tuple[float, int] | None = None
+        self._complete_at: float | None = None
+
+    def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
+        """As `model.LogReader.read`. What was fetched is returned, whatever fails after it: the client's position has
+        moved on, so a record that is not handed over now would never be, and its delta be missing.
+        """
+        if not self._assigned:
+            self._assign(OFFSET_BEGINNING)
+        first = self._consumer.poll(timeout_s)
+        messages = [first, *self._consumer.consume(_FETCH_RECORDS, 0)] if first is not None else []
+        records = []
+        for message, headers in zip(messages, read_headers(messages).each, strict=True):
+            if (error := message.error()) is None:
+                record = _record(message, headers)
+                if record.offset >= self._next:  # else it was returned before: see `_assign`
+                    records.append(record)
+                    self._next = self._seen = record.offset + 1
+                    self._damaged = self._astray = 0
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._next = max(self._next, message.offset() or 0)
+                self._seen = max(self._seen, message.offset() or 0)
+            else:
+                self._fetch_again()
+                if records or self._worth_again(error.code()):
+                    return records, False
+                raise translate(error, f"following {self._partition.topic}")
+        try:
+            return records, self._at_end(moved=bool(records))
+        except ScrubError:
+            if not records:
+                raise
+            return records, False  # the next call asks again
+
+    def _worth_again(self, code: int) -> bool:
+        """Whether the same fetch may bring what this one did not: the network damaged it, or the client asked for an
+        offset of its own invention, as it does now and then behind a damaged batch (seen with librdkafka 2.16.0).
+        """
+        if code == KafkaError._AUTO_OFFSET_RESET:
+            first, end = self.bounds()
+            self._astray += 1
+            return first <= self._next <= end and self._astray <= _ASTRAY_MAX
+        self._damaged = self._damaged + 1 if code in _DAMAGED else 0
+        return 0 < self._damaged <= _DAMAGED_MAX
+
+    def _fetch_again(self) -> None:
+        """From where the records end that were returned: what came behind an error may not follow on them."""
+        self._assign(self._next or OFFSET_BEGINNING)
+
+    def _assign(self, offset: int) -> None:
+        """Not before one knows where to read: librdkafka may still be asking where the beginning is, while its broker is
+        away, and then starts there although it was given another offset since (seen on a real Kafka with 2.16.0).
+        """
+        self._assigned = True
+        self._consumer.assign([TopicPartition(self._partition.topic, self._partition.partition, offset)])
+
+    def _at_end(self, *, moved: bool) -> bool:
+        now = clock.elapsed()
+        if now - self._confirmed < _CONFIRM_EVERY_S and not moved:
+            return False
+        end = self.bounds()[1]
+        if self._seen > end:
+            raise self._shorter(end)
+        if self._next < end:
+            return False
+        self._confirmed = now
+        return True
+
+    def seek(self, offset: int) -> None:
+        """As `model.LogReader.seek`."""
+        # Assigned anew: a seek fails while the client is still asking who leads the partition.
+        self._assign(offset)
+        self._next, self._seen = offset, 0
+        self._confirmed = float("-inf")
+        self._mark = self._complete_at = None
+
+    def complete_at(self) -> float | None:
+        """As `model.LogReader.complete_at`. Asks the broker when all that it told of the last time has been read.
+
+        The end as it was written is remembered until it is reached, and not asked for anew before that: where one
+        transaction follows on the other there may never be a moment at which none is open.
+        """
+        if self._mark is None or self._reached():
+            asked_at = clock.elapsed()
+            written = self._written()
+            if self._seen > written:
+                raise self._shorter(written)
+            self._mark = asked_at, written
+            self._reached()
+        return self._complete_at
+
+    def _shorter(self, end: int) -> Unavailable:
+        """No answer of a log confirms anything that ends before what was read of it."""
+        return Unavailable(
+            f"{self._partition.topic} ends at offset {end}, and was read up to {self._seen}: it was deleted and made anew,"
+            " or a broker lost what others had (an unclean election)"
+        )
+
+    def _reached(self) -> bool:
+        assert self._mark is not None, "there is an end to reach"
+        asked_at, end = self._mark
+        if self._next >= end:
+            self._complete_at = asked_at
+        return self._next >= end
+
+    def _written(self) -> int:
+        """The offset that the log's next record will take, whoever may read those before it."""
+        if self._asking is None:
+            self._asking = Consumer(asking_options(self._options))
+        return self._ends(self._asking)[1]
+
+    def bounds(self) -> tuple[int, int]:
+        """As `model.LogReader.bounds`. The end is that of what is committed: an open transaction comes after it."""
+        return self._ends(self._consumer)
+
+    def _ends(self, by: Consumer) -> tuple[int, int]:
+        try:
+            low, high = by.get_watermark_offsets(self._partition, timeout=_CONFIRM_TIMEOUT_S)
+        except KafkaException as error:
+            self._ask_for_leaders(by)
+            raise translate(error, f"asking for the end of {self._partition.topic}") from error
+        return low, high
+
+    def _ask_for_leaders(self, by: Consumer) -> None:
+        """A client that is assigned nothing believes for a quarter of an hour (metadata.max.age.ms) that a partition has
+        no leader, if it was told so in the middle of an outage (seen on a real Kafka with 2.16.0)."""
+        with suppress(KafkaException):
+            by.list_topics(self._partition.topic, timeout=_LEADERS_TIMEOUT_S)
+
+    def close(self) -> None:
+        """As `model.LogReader.close`."""
+        self._consumer.close()
+        if self._asking is not None:
+            self._asking.close()
+
+
+def _record(message: Message, headers: Sequence[Header] | None) -> LogRecord:
+    """Without its headers where these are lost: then it is no record of the log's format, as any without them."""
+    offset = message.offset()
+    assert offset is not None, "a consumed record has an offset"
+    kind, moment = message.timestamp()
+    timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else moment
+    return LogRecord(offset, message.key(), message.value(), headers or (), timestamp_ms)

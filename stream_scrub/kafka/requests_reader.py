@@ -1,0 +1,299 @@
+"""`opposition.requests` as the publisher consumes it: every partition, from what its group has committed. The same
+for `opposition.lifts`.
+
+No member of the group: who may commit is settled by the transactional ids of the registers (`writer.py`), and a killed
+publisher's successor need not wait for anybody's session to end. The group's offsets are committed in the writers'
+transactions and with them, in each one's metadata, who it was that committed: the note that a second publisher reads.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from stream_scrub.errors import Corrupt, Migrated, Unavailable
+from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.kafka.client.options import asking_options
+from stream_scrub.kafka.client.translate import translate
+from stream_scrub.kafka.headers import read_headers
+from stream_scrub.kafka.log_writer import Beside
+from stream_scrub.model import Deadline, Request
+
+_ASK_S = 5.0
+_AT_ONCE_S = 0.002
+_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)(?: topic=(\S+))?")
+
+
+class Note(NamedTuple):
+    """Who publishes by the requests of this group: `owner` is empty when he has ended. Whoever lives counts `beat` up.
+    `registers` are without scopes. `topic` is the id of the topic that the offsets are of, empty in old notes."""
+
+    owner: str
+    beat: int
+    registers: frozenset[str]
+    topic: str = ""
+
+    def __str__(self) -> str:
+        told = f"owner={self.owner} beat={self.beat} registers={','.join(sorted(self.registers))}"
+        return told + (f" topic={self.topic}" if self.topic else "")
+
+    @classmethod
+    def of(cls, text: str | None) -> "Note":
+        """The note in a commit's metadata; one of nobody where there is none."""
+        found = _NOTE.fullmatch(text or "")
+        if found is None:
+            return cls("", 0, frozenset())
+        return cls(found[1], int(found[2]), frozenset(filter(None, found[3].split(","))), found[4] or "")
+
+
+class Requests:
+    """A topic of requests; `lifts` says that what comes over it may lift. One thread. Every method but `poll` blocks for
+    some seconds at most while no broker answers; all raise Unavailable and Refused.
+    """
+
+    def __init__(
+        self, options: dict[str, Any], admin: dict[str, Any], topic: str, *, lifts: bool = False
+    ) -> None:
+        self.topic = topic
+        self.lifts = lifts
+        self._identity = Identity(admin, topic)
+        self._consumer = Consumer(options)
+        # Who asks for what is stable waits for transactions that are pending; this one does not.
+        self._asking = Consumer(asking_options(options))
+        self._membership = b""
+        self._next: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
+        self._seen: set[int] = set()
+        self._polled_at = time.monotonic()
+        self._damage: Unavailable | None = None
+        self.id = ""
+        self.anew = False
+        self.missed = 0
+        self.skipped: dict[int, int] = {}
+
+    def topic_id(self) -> str:
+        """The id that Kafka gave the topic when it was made; empty from brokers before 2.8, which give none."""
+        return self._identity.ask(Deadline.after(_ASK_S))
+
+    def look(self) -> None:
+        """See whether the topic is still the same one. Raises Migrated where it is not."""
+        if self.id and self.topic_id() not in ("", self.id):
+            raise Migrated(f"{self.topic} was deleted and made anew")
+
+    @property
+    def assigned(self) -> int:
+        """How many partitions are read."""
+        return len(self._next)
+
+    def partitions(self) -> int:
+        """How many partitions the topic has now."""
+        try:
+            topic = self._consumer.list_topics(self.topic, timeout=_ASK_S).topics[self.topic]
+        except KafkaException as error:
+            raise translate(error, f"asking for {self.topic}") from error
+        if topic.error is not None:
+            raise translate(topic.error, f"asking for {self.topic}")
+        return len(topic.partitions)
+
+    def note(self) -> Note:
+        """The note of whoever committed last. Does not wait for a transaction that is about to commit another: its
+        publisher may have been killed in it, and whoever asks is the one who can end it.
+        """
+        return Note.of(self._noted()[0].metadata)
+
+    def _noted(self) -> list[TopicPartition]:
+        """What the group has committed in each partition, without waiting for what is pending.
+
+        Not by AdminClient.list_consumer_group_offsets: librdkafka 2.16.0 dies of it (SIGSEGV) while the group's
+        coordinator is not available, as on a new cluster or after a broker's restart.
+        """
+        mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
+        return self._committed(mine, Deadline.after(_ASK_S), self._asking)
+
+    def begin(self, deadline: Deadline, known: str = "") -> None:
+        """Go to what is committed, or to the oldest request there is. To be called when every older publisher has
+        been fenced. `missed` are requests that Kafka deleted before anyone read them, `skipped` the offsets that follow
+        on them by partition: once these are committed they are not missed again. Where what was committed is of another
+        topic that had this name (`anew`), every partition is begun at its start, and `skipped` says so. `known` is the id
+        that the topic had, for Kafka forgets what was committed of a topic that it deletes.
+        """
+        self.id = self.topic_id()
+        mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
+        self.missed, self.skipped = 0, {}
+        committed = self._committed(mine, deadline, self._consumer)
+        self.anew = (Note.of(committed[0].metadata).topic or known) not in ("", self.id)
+        for each in committed:
+            low, high = self._bounds(each.partition)
+            if self.anew:
+                each.offset = self.skipped[each.partition] = low
+            elif 0 <= each.offset < low:
+                self.missed += low - each.offset
+                self.skipped[each.partition] = low
+            # Beyond the end: what was read is gone, and what is there may be new. It is read from its beginning.
+            self._next[each.partition] = each.offset if low <= each.offset <= high else low
+            self._epochs[each.partition] = -1 if self.anew else _epoch(each.leader_epoch)
+        self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
+        self._seen.clear()
+        self._validate(deadline)
+        self._membership = self._consumer.consumer_group_metadata()
+
+    def _validate(self, deadline: Deadline) -> None:
+        """A partition may have lost its last records with their leader and have others at these offsets since: its end
+        says nothing then. By a seek with the leader epoch of what was committed the client asks for where that one ended
+        (KIP-320), and goes back there. What is read again was told before, or has a later epoch (`wire.Cursor.has`).
+        """
+        for partition, offset in self._next.items():
+            if offset == 0 or self._epochs[partition] < 0:
+                continue
+            place = self._place(partition, offset)
+            while not self._sought(place):
+                if deadline.passed:
+                    raise Unavailable(f"{self.topic} partition {partition} cannot be read yet")
+                time.sleep(0.05)
+
+    def _sought(self, place: TopicPartition) -> bool:
+        """Whether the client goes there; it does not while it makes itself ready to fetch."""
+        try:
+            self._consumer.seek(place)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise translate(error, f"asking for where {self.topic} was read to") from error
+            return False
+        return True
+
+    def lag(self) -> int:
+        """How many requests are on the topic that nobody has taken yet."""
+        behind = 0
+        for each in self._noted():
+            low, high = self._bounds(each.partition)
+            behind += high - max(low, each.offset)
+        return behind
+
+    def behind(self) -> dict[int, int]:
+        """By partition, the requests from what was taken to the partition's end, as far as the client knows that."""
+        found = {}
+        for partition, offset in self._next.items():
+            place = TopicPartition(self.topic, partition)
+            # A figure to look at: whatever is wrong comes out at the next poll.
+            with suppress(KafkaException):
+                _, high = self._consumer.get_watermark_offsets(place, cached=True)
+                if high >= 0:
+                    found[partition] = max(0, high - offset)
+        return found
+
+    def _committed(
+        self, partitions: list[TopicPartition], deadline: Deadline, by: Consumer
+    ) -> list[TopicPartition]:
+        while True:
+            try:
+                found = by.committed(partitions, timeout=max(0.1, deadline.left(_ASK_S)))
+            except KafkaException as error:
+                # A transaction that is just ending keeps its offsets from being read: that is waited for.
+                failure = translate(error, f"asking for what was read of {self.topic}")
+                if deadline.passed or not isinstance(failure, Unavailable):
+                    raise failure from error
+            else:
+                for each in found:
+                    if each.error is not None:
+                        raise translate(each.error, f"asking for what was read of {self.topic}")
+                return found
+            time.sleep(0.05)
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        try:
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(self.topic, partition), timeout=_ASK_S
+            )
+        except KafkaException as error:
+            raise translate(error, f"asking for the ends of {self.topic}") from error
+        if found is None:
+            raise Unavailable(f"asking for the ends of {self.topic}: no broker answers now")
+        return found
+
+    def poll(self, idle_s: float, batch_s: float, requests_max: int) -> list[Request]:
+        """Wait at most `idle_s` for a request, and then for more until the first may have waited for `batch_s`, here or
+        while the last ones were published. Offsets go on only with `consumed`.
+
+        A batch of requests that cannot be read stands in the way of its own partition alone: all else that came is
+        given, and only the next call raises Unavailable, so that whoever begins anew and again does all else in between.
+        """
+        if (damage := self._damage) is not None:
+            self._damage = None
+            raise damage
+        asked_at = time.monotonic()
+        first = self._consumer.poll(idle_s)
+        if first is None:
+            self._polled_at = time.monotonic()
+            return []
+        came_at = time.monotonic()
+        if came_at - asked_at < _AT_ONCE_S:  # it lay here, for as long as since the last poll perhaps
+            came_at = self._polled_at
+        wait_s = max(0.0, came_at + batch_s - time.monotonic())
+        messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
+        self._polled_at = time.monotonic()
+        found, damaged = [], set[int | None]()
+        # Where headers are lost a request is taken without them: it says nothing in them.
+        for message, headers in zip(messages, read_headers(messages).each, strict=True):
+            if (error := message.error()) is not None:
+                failure = translate(error, f"consuming {self.topic}")
+                if not isinstance(failure, Corrupt):
+                    raise failure
+                self._damage = Unavailable(str(failure))
+                damaged.add(message.partition())
+                continue
+            partition, offset = message.partition(), message.offset()
+            if partition in damaged:
+                continue
+            assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
+            epoch = _epoch(message.leader_epoch())
+            if offset < self._next.get(partition, 0):
+                # Where `begin` had the client look, this is of a later leader that had not got what was here before.
+                # Anywhere else the client begins again by itself, without a word.
+                if partition in self._seen or not 0 <= self._epochs[partition] < epoch:
+                    raise Migrated(f"{self.topic} was made anew or cut: its offsets went back")
+                self._next[partition] = offset
+            self._seen.add(partition)
+            self._epochs[partition] = epoch
+            moment = max(0, message.timestamp()[1])
+            key, value, told = message.key(), message.value(), epoch if epoch >= 0 else None
+            found.append(Request(partition, offset, moment, key, value, headers or (), told, self.lifts))
+        return found
+
+    def beside(
+        self,
+        note: Note,
+        consumed: Mapping[int, int],
+        refused_topic: str = "",
+        refused: Sequence[Request] = (),
+    ) -> Beside:
+        """What a writer commits beside a delta: by partition the offset after the last request that was consumed, with
+        the note in the first partition's, and the requests that were refused.
+        """
+        upto, note = {0: self._next[0], **consumed}, note._replace(topic=self.id)
+        offsets = [self._place(p, offset, str(note) if p == 0 else "") for p, offset in upto.items()]
+        return Beside(refused_topic, refused, offsets, self._membership)
+
+    def _place(self, partition: int, offset: int, note: str = "") -> TopicPartition:
+        return TopicPartition(self.topic, partition, offset, note, self._epochs.get(partition, -1))
+
+    def consumed(self, upto: Mapping[int, int]) -> None:
+        """These offsets were committed."""
+        self._next.update(upto)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._consumer.close()
+        self._asking.close()
+
+
+def _epoch(told: int | None) -> int:
+    """A leader epoch as the client takes it, -1 where there is none."""
+    return -1 if told is None else told

@@ -1,0 +1,166 @@
+"""Whether a request may lift at all, and whether it comes after the last word of the person who opposed: by when each
+was said. Pure.
+
+Requests of one partition have an order. Those of two partitions or topics have none: what lifts comes over a topic of
+its own, and a number whose producers key it in two ways is in two partitions. A consent that is read a batch late would
+undo an opt-out that came after it. So what restricts is remembered with its moment, and what lifts counts only if it
+was said later. Restrictions always count.
+
+Who asks for protection says when he did, and may say any moment: one of next century would keep every lift away until
+then. So none counts as later than a day after it was read, which no clock is behind.
+
+Memory is bounded: of so many numbers the latest, which `recall` reads from the log at the start. What is forgotten was
+said before `floor_ms`; a lift from before that takes nobody out of a register of opposition.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from stream_scrub.lists.intake.parse_request import Change, Order, Terms, read
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.scan import batches
+from stream_scrub.model import LogReader, LogRecord, RegisterKind, Request
+
+NUMBERS_MAX = 100_000  # some 20 MB
+# Offsets of the log that are read back at the start, and bytes of requests that are kept of them to be read: seconds.
+LOOK_BACK = 100_000
+_LATEST_BYTES = 16 << 20
+_AHEAD_MS = 24 * 3600 * 1000
+_EVER_MS = 1 << 62
+_Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
+
+
+class Oppositions:
+    """When numbers were last opposed by a request, by register: milliseconds since 1970 and the request's stream."""
+
+    def __init__(self, numbers_max: int = NUMBERS_MAX) -> None:
+        self.floor_ms = 0
+        self._max = numbers_max
+        self._of: dict[tuple[str, int], tuple[int, _Stream]] = {}
+
+    def add(self, request: Request, order: Order, read_ms: int) -> None:
+        """What an order restricts was said then; it was read at `read_ms`, and not said a day after that."""
+        said = min(moment_of(request, order), read_ms + _AHEAD_MS), _stream(request)
+        for change in order.changes:
+            if not restricts(change):
+                continue
+            for number in order.numbers:
+                before = self._of.pop((change.register, number), said)
+                self._of[change.register, number] = max(before, said)
+        while len(self._of) > self._max:  # the one that was told of the longest time ago
+            moment, _ = self._of.pop(next(iter(self._of)))
+            self.floor_ms = max(self.floor_ms, moment)
+
+    def outlive(
+        self, request: Request, order: Order, change: Change, holds: Callable[[str, int], bool]
+    ) -> list[int]:
+        """Of an order's numbers those that it may not lift in that register: their opposition was said later, or may
+        have been. `holds` tells whether a register holds a number now.
+        """
+        moment, stream = moment_of(request, order), _stream(request)
+        kept = []
+        for number in () if restricts(change) else order.numbers:
+            told = self._of.get((change.register, number))
+            if told is None:
+                forgotten = moment < self.floor_ms and change.kind is RegisterKind.DENY
+                later = forgotten and holds(change.register, number)
+            elif told[1] == stream and (order.at_ms is None or told[0] == moment):
+                later = False  # the partition's order says so
+            else:
+                later = told[0] >= moment
+            if later:
+                kept.append(number)
+        return kept
+
+
+def _stream(request: Request) -> _Stream:
+    return request.may_lift, request.partition
+
+
+def takes_out(order: Order) -> bool:
+    """Whether an order takes numbers out of a register of opposition: only who may lift may ask for it. A consent that
+    leaves oppositions alone, and a correction of consents, are none."""
+    return any(change.kind is RegisterKind.DENY and not change.held for change in order.changes)
+
+
+def restricts(change: Change) -> bool:
+    """Whether a change takes a right to call away."""
+    return change.held is (change.kind is RegisterKind.DENY)
+
+
+def moment_of(request: Request, order: Order) -> int:
+    """When a request was said, in milliseconds since 1970: what it says itself, but no later than it was written."""
+    if order.at_ms is None:
+        return request.timestamp_ms
+    return min(order.at_ms, request.timestamp_ms) if request.timestamp_ms else order.at_ms
+
+
+def recall(
+    reader: LogReader,
+    terms: Terms,
+    quiet_s: float,
+    *,
+    heard: Callable[[], None] = lambda: None,
+    look_back: int = LOOK_BACK,
+    numbers_max: int = NUMBERS_MAX,
+) -> Oppositions:
+    """What the last requests on the log restricted. Leaves the reader anywhere. However long the log is, it goes on as
+    long as something comes within `quiet_s`, and says so to `heard`: else a publisher whose log takes longer than some
+    deadline could never begin again. Raises Corrupt, Unavailable, Refused.
+    """
+    found = Oppositions(numbers_max)
+    latest: deque[_Part] = deque()
+    count = nbytes = 0
+    for record in _last_of(reader, quiet_s, look_back, found):
+        heard()
+        if dict(record.headers).get("part") != b"requests":
+            continue
+        value = record.value or b""
+        latest.append(_Part(value.splitlines(), len(value), record.timestamp_ms))
+        count, nbytes = count + len(latest[-1].lines), nbytes + latest[-1].nbytes
+        # Only so many numbers are remembered: what would be forgotten again need not be read.
+        while len(latest) > 1 and (count - len(latest[0].lines) >= numbers_max or nbytes > _LATEST_BYTES):
+            forgotten = latest.popleft()
+            count, nbytes = count - len(forgotten.lines), nbytes - forgotten.nbytes
+            found.floor_ms = max(found.floor_ms, latest[0].at_ms or 0)
+    for part in latest:
+        heard()
+        for request in _requests(part.lines):
+            order = read(request.value, terms)
+            if isinstance(order, Order):
+                found.add(request, order, part.at_ms or _EVER_MS)
+    return found
+
+
+class _Part(NamedTuple):
+    """The lines of a part of requests, its bytes, and when it was published."""
+
+    lines: Sequence[bytes]
+    nbytes: int
+    at_ms: int | None
+
+
+def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositions) -> Iterator[LogRecord]:
+    """The log's last records. Whatever was published before them was said before."""
+    first, end = reader.bounds()
+    since = max(first, end - look_back)
+    begun = since == first
+    for records, _ in batches(reader, since, quiet_s):
+        if records and not begun:
+            found.floor_ms, begun = records[0].timestamp_ms or 0, True
+        yield from records
+        if records and records[-1].offset >= end - 1:
+            return
+
+
+def _requests(lines: Iterable[bytes]) -> Iterator[Request]:
+    for line in lines:
+        try:
+            said = wire.read_request_line(line)
+            value = said.value()
+        except (msgspec.MsgspecError, ValueError):  # the replay of the log says what is wrong with it
+            continue
+        yield Request(said.partition, said.offset, said.timestamp, None, value, may_lift=said.lifts)

@@ -1,0 +1,302 @@
+"""What people ask for, one record of `opposition.requests` or `opposition.lifts` at a time: bytes to an order, or a
+refusal. Pure.
+
+Opt-out and withdrawal restrict: they are read as a prospect's number is, and whatever is odd about their other members
+does not stop them, for who opposed must not be called. Consent and correction lift: every member that they mean
+something by must be exact. schemas/request.schema.json tells the members.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from stream_scrub.lists.log.wire import END_MAX
+from stream_scrub.model import RegisterKind
+from stream_scrub.numbering import REGIONS, normalise
+
+INTERNAL = "internal"
+CONSENT = "consent"
+# What these two are for is part of the law's words, whatever the log holds.
+OWN = MappingProxyType({INTERNAL: RegisterKind.DENY, CONSENT: RegisterKind.ALLOW})
+NUMBERS_MAX = 10_000
+_REASON_MAX = 1_000
+_INTEGER_DIGITS_MAX = (
+    40  # longer than any number is: kept as text, so that no limit or cost of a conversion is met
+)
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+# A consent lifts, so its last day is over when it is over somewhere on earth.
+_FIRST_ZONE = timezone(timedelta(hours=14))
+_LAST_ZONE = timezone(timedelta(hours=-12))
+
+
+class Refusal(StrEnum):
+    """Why a request was not taken, or not wholly. A closed set: it stands in the header `reason`."""
+
+    UNREADABLE = "unreadable"
+    UNKNOWN_REQUEST = "unknown-request"
+    NO_NUMBER = "no-number"
+    INVALID_NUMBER = "invalid-number"
+    INVALID_REGION = "invalid-region"
+    INVALID_REGISTER = "invalid-register"
+    INVALID_UNTIL = "invalid-until"
+    ENDED = "ended"
+    INVALID_AFTER_OPT_OUT = "invalid-after-opt-out"
+    NO_REASON = "no-reason"
+    TOO_LARGE = "too-large"
+    TOO_MANY_SCOPES = "too-many-scopes"
+    MAY_NOT_LIFT = "may-not-lift"
+    SUPERSEDED = "superseded"
+
+
+class Change(NamedTuple):
+    """What is to become of the numbers in one register: held until `end` (epoch seconds, 0: for good), or not held."""
+
+    register: str
+    kind: RegisterKind
+    held: bool
+    end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a request asks for. `refused` of its numbers are invalid; the others were taken all the same. `at_ms` is when
+    it was said, where it says so (milliseconds since 1970)."""
+
+    numbers: tuple[int, ...]
+    changes: tuple[Change, ...]
+    refused: int = 0
+    at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What requests are read by: the registers that they may name (without scopes), the kinds of those that are known,
+    by their names with or without scope, the region of national numbers that say none, and the moment.
+    """
+
+    registers: frozenset[str] = frozenset(OWN)
+    kinds: Mapping[str, RegisterKind] = field(default_factory=lambda: OWN)
+    default_region: str = "FR"
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def kind_of(self, register: str) -> RegisterKind | None:
+        """The kind that a register is of, or will be; None when nobody knows."""
+        base = register.partition("@")[0]
+        return OWN.get(base) or self.kinds.get(register) or self.kinds.get(base)
+
+
+class _Refused(Exception):  # goes no further than `read`, which turns it into a value
+    def __init__(self, reason: Refusal) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+def read(value: bytes | None, terms: Terms) -> Order | Refusal:
+    """What one record asks for. Never raises, whatever the bytes."""
+    try:
+        members = _members(value)
+        reader = _READERS.get(str(members.get("request")))
+        if reader is None:
+            return Refusal.UNKNOWN_REQUEST
+        order = reader(members, terms)
+    except _Refused as refused:
+        return refused.reason
+    return replace(order, at_ms=_said_ms(members.get("at"), restricts=reader in (_opt_out, _withdrawal)))
+
+
+def _opt_out(members: Mapping[str, Any], terms: Terms) -> Order:
+    register = _register(members, INTERNAL, RegisterKind.DENY, terms, lenient=True)
+    numbers, refused = _numbers_leniently(members, terms)
+    return Order(numbers, (Change(register, RegisterKind.DENY, held=True),), refused)
+
+
+def _withdrawal(members: Mapping[str, Any], terms: Terms) -> Order:
+    register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=True)
+    numbers, refused = _numbers_leniently(members, terms)
+    internal = _scoped(INTERNAL, register.partition("@")[2])
+    changes = (
+        Change(internal, RegisterKind.DENY, held=True),
+        Change(register, RegisterKind.ALLOW, held=False),
+    )
+    return Order(numbers, changes, refused)
+
+
+def _consent(members: Mapping[str, Any], terms: Terms) -> Order:
+    register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=False)
+    end = _until(members.get("until"), terms.now)
+    after = members.get("after_opt_out", False)
+    if not isinstance(after, bool):
+        raise _Refused(Refusal.INVALID_AFTER_OPT_OUT)
+    changes = [Change(register, RegisterKind.ALLOW, held=True, end=end)]
+    if after:
+        internal = _scoped(INTERNAL, register.partition("@")[2])
+        changes.append(Change(internal, RegisterKind.DENY, held=False))
+    return Order(_numbers_strictly(members, terms), tuple(changes))
+
+
+def _correction(members: Mapping[str, Any], terms: Terms) -> Order:
+    """Takes numbers out of one register that they came into by mistake: it names that register, and says why."""
+    if not isinstance(members.get("remove_from"), str):
+        raise _Refused(Refusal.INVALID_REGISTER)
+    named = {"register": members["remove_from"], "scope": members.get("scope")}
+    register = _register(named, "", None, terms, lenient=False)
+    kind = terms.kind_of(register)
+    if kind is None:
+        raise _Refused(Refusal.INVALID_REGISTER)
+    reason = members.get("reason")
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > _REASON_MAX:
+        raise _Refused(Refusal.NO_REASON)
+    return Order(_numbers_strictly(members, terms), (Change(register, kind, held=False),))
+
+
+def _register(
+    members: Mapping[str, Any], usual: str, kind: RegisterKind | None, terms: Terms, *, lenient: bool
+) -> str:
+    """The register that is meant. Raises _Refused unless requests may touch it and it is of that kind."""
+    name, scope = members.get("register"), members.get("scope")
+    name = usual if name is None else name
+    if scope is None or (lenient and isinstance(scope, str) and not scope.strip()):
+        scope = ""
+    elif not isinstance(scope, str) or not scope.strip():
+        raise _Refused(Refusal.INVALID_REGISTER)
+    scope = scope.strip().casefold()  # as a prospect's campaign is read
+    if not isinstance(name, str) or (scope and "@" in name and name.partition("@")[2] != scope):
+        raise _Refused(Refusal.INVALID_REGISTER)
+    if scope and "@" not in name:
+        name = _scoped(name, scope)
+    base = name.partition("@")[0]
+    if _NAME.fullmatch(name) is None or base not in terms.registers:
+        raise _Refused(Refusal.INVALID_REGISTER)
+    if kind is not None and terms.kind_of(name) is not kind:
+        raise _Refused(Refusal.INVALID_REGISTER)
+    return name
+
+
+def _scoped(name: str, scope: str) -> str:
+    return f"{name}@{scope}" if scope else name
+
+
+def _numbers_leniently(members: Mapping[str, Any], terms: Terms) -> tuple[tuple[int, ...], int]:
+    """The valid numbers and how many are not, read as a prospect's: an unknown region is the default one."""
+    region = members.get("region")
+    region = region.strip().upper() if isinstance(region, str) else ""
+    spelled = _spelled(members)
+    found = _read_all(spelled, region if region in REGIONS else terms.default_region)
+    numbers = tuple(dict.fromkeys(number for number in found if number is not None))
+    if not numbers:
+        raise _Refused(Refusal.INVALID_NUMBER)
+    return numbers, found.count(None)
+
+
+def _numbers_strictly(members: Mapping[str, Any], terms: Terms) -> tuple[int, ...]:
+    """The numbers, all of them valid in the region that is named."""
+    region = members.get("region", terms.default_region)
+    region = terms.default_region if region is None else region
+    if not isinstance(region, str) or region.strip().upper() not in REGIONS:
+        raise _Refused(Refusal.INVALID_REGION)
+    found = _read_all(_spelled(members), region.strip().upper())
+    numbers = tuple(dict.fromkeys(number for number in found if number is not None))
+    if None in found:
+        raise _Refused(Refusal.INVALID_NUMBER)
+    return numbers
+
+
+def _spelled(members: Mapping[str, Any]) -> Sequence[Any]:
+    number = members.get("number")
+    spelled = number if isinstance(number, list) else [number]
+    if not spelled or all(each is None for each in spelled):
+        raise _Refused(Refusal.NO_NUMBER)
+    if len(spelled) > NUMBERS_MAX:
+        raise _Refused(Refusal.TOO_LARGE)
+    return spelled
+
+
+def _read_all(spelled: Sequence[Any], region: str) -> list[int | None]:
+    found: list[int | None] = []
+    for each in spelled:
+        text = str(each) if isinstance(each, int) and not isinstance(each, bool) else each
+        answer = normalise(text, region) if isinstance(text, str) else None
+        found.append(None if answer is None else answer[0])
+    return found
+
+
+def _until(until: Any, now: datetime) -> int:
+    """The moment that a consent ends, in epoch seconds; 0 when it says none. A day is included."""
+    if until is None:
+        return 0
+    try:
+        if isinstance(until, str) and _DAY.fullmatch(until):
+            moment = datetime.combine(date.fromisoformat(until), time(), _FIRST_ZONE) + timedelta(days=1)
+        elif isinstance(until, str) and _MOMENT.fullmatch(until):
+            moment = datetime.fromisoformat(until.upper())
+        else:
+            raise _Refused(Refusal.INVALID_UNTIL)
+        end = int(moment.timestamp())
+    except (ValueError, OverflowError):
+        raise _Refused(Refusal.INVALID_UNTIL) from None
+    if end > END_MAX:
+        raise _Refused(Refusal.INVALID_UNTIL)
+    if end <= now.timestamp():
+        raise _Refused(Refusal.ENDED)
+    return end
+
+
+def _said_ms(at: Any, *, restricts: bool) -> int | None:
+    """The moment that a request says it was said, in milliseconds since 1970; None when it says none that can be read.
+    Of a day the side that protects: what restricts was said at its end, what lifts at its beginning.
+    """
+    try:
+        if isinstance(at, str) and _DAY.fullmatch(at):
+            begins = datetime.combine(
+                date.fromisoformat(at), time(), _LAST_ZONE if restricts else _FIRST_ZONE
+            )
+            moment = begins + timedelta(days=1) if restricts else begins
+        elif isinstance(at, str) and _MOMENT.fullmatch(at):
+            moment = datetime.fromisoformat(at.upper())
+        else:
+            return None
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+_READERS = {"opt-out": _opt_out, "withdrawal": _withdrawal, "consent": _consent, "correction": _correction}
+
+
+def _members(value: bytes | None) -> dict[str, Any]:
+    """The members of one JSON object (RFC 8259). Two of one name leave open which is meant: such an object is none."""
+    try:
+        found = _DECODER.decode((value or b"").decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise _Refused(Refusal.UNREADABLE) from None
+    if not isinstance(found, _Once):
+        raise _Refused(Refusal.UNREADABLE)
+    return found
+
+
+class _Once(dict[str, Any]):
+    """An object in which every name occurs once."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Nested objects, such as a proof, are evidence and mean nothing here: they may be as they like."""
+    members = dict(pairs)
+    return _Once(members) if len(members) == len(pairs) else members
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else digits
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer)

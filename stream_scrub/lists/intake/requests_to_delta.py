@@ -1,0 +1,190 @@
+"""From requests to deltas: what a batch of them makes of each register. Pure.
+
+The last word on a number holds, in the order of the topic. A register's seals say up to which request it was told
+(`wire.Cursor`); what it was told already is left out here, so a batch that was published to one register and not yet
+to another may simply be taken again.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from pyroaring import BitMap64
+
+from stream_scrub.index import Register
+from stream_scrub.lists.deltas import Delta, Stated
+from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.intake.lifts import Oppositions, takes_out
+from stream_scrub.lists.intake.parse_request import Order, Refusal, Terms, read
+from stream_scrub.lists.log.wire import Cursor, request_line
+from stream_scrub.model import RegisterKind, Request
+from stream_scrub.redaction import names_a_number
+
+_GONE = -1
+
+
+class Turned(NamedTuple):
+    """A request that was not taken, or of whose numbers only `taken` were."""
+
+    request: Request
+    reason: Refusal
+    taken: int = 0
+
+
+_SCOPE_CHARS_MAX = 100
+
+
+@dataclass(slots=True)
+class Scopes:
+    """The scopes that there are, `known`, and how many there may be at most: whoever may write requests makes one by
+    naming it, and each costs every worker memory and every batch time."""
+
+    known: set[str] = field(default_factory=set)
+    most: int = 20_000
+    refused: int = 0
+
+    def takes(self, register: str) -> bool:
+        """Whether requests may be about a register, by its scope; which is known from then on."""
+        scope = register.partition("@")[2]
+        if not scope or scope in self.known:
+            return True
+        if len(self.known) >= self.most or len(scope) > _SCOPE_CHARS_MAX or names_a_number(scope):
+            self.refused += 1
+            return False
+        self.known.add(scope)
+        return True
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a batch asks of one register: by number its end (0: none) or _GONE, the requests' own lines as evidence,
+    and by partition the offset after the last of them, and its leader epoch."""
+
+    kind: RegisterKind
+    numbers: dict[int, int] = field(default_factory=dict)
+    lines: list[bytes] = field(default_factory=list)
+    upto: dict[int, int] = field(default_factory=dict)
+    epochs: dict[int, int] = field(default_factory=dict)
+
+    def add(self, request: Request, line: bytes, numbers: Mapping[int, int]) -> None:
+        """A request, its line, and the numbers that it is about with what becomes of them."""
+        self.numbers.update(numbers)
+        self.lines.append(line)
+        self.upto[request.partition] = request.offset + 1
+        if request.leader_epoch is not None:
+            self.epochs[request.partition] = request.leader_epoch
+
+    def cursor(self, topic: str, topic_id: str, before: Cursor | None) -> Cursor:
+        """Up to which requests of that topic the register is told with these; `before` is the one without them."""
+        upto, epochs = ({}, {}) if before is None else (before.next, before.epochs)
+        return Cursor(topic, topic_id, {**upto, **self.upto}, {**epochs, **self.epochs})
+
+    def delta(self, base: Register, known: Ends) -> Delta:
+        """The delta that makes the register so; `known` are its ends before."""
+        held = BitMap64(sorted(number for number, end in self.numbers.items() if end != _GONE))
+        gone = BitMap64(sorted(number for number, end in self.numbers.items() if end == _GONE))
+        before = held & base.numbers
+        ending = before & known.numbers() if known.next is not None else BitMap64()
+        ends = {n: end for n, end in self.numbers.items() if end > 0 or (end == 0 and n in ending)}
+        return Delta(
+            adds=held - before,
+            removes=gone & base.numbers,
+            unchanged=len(before),
+            ends=Stated(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64)),
+            reason="requests",
+            requests=self.lines,
+        )
+
+
+def take(
+    requests: Iterable[Request],
+    terms: Terms,
+    told: Callable[[str], Cursor | None],
+    said: Oppositions,
+    holds: Callable[[str, int], bool],
+    scopes: Scopes,
+) -> tuple[dict[str, Wanted], list[Turned]]:
+    """What these requests, all of one topic, ask of each register, and those that were turned away; in its order.
+
+    `told(register)` says up to which requests of this topic the register's seals have them already. `said` is
+    what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
+    An opposition whose scope is one too many is one to everybody: it protects whom it came from, and is told.
+    """
+    wanted: dict[str, Wanted] = {}
+    turned = []
+    for request in in_order(requests):
+        order, line = _heard(request, terms)
+        if isinstance(order, Refusal):
+            turned.append(Turned(request, order))
+            continue
+        if not all(scopes.takes(change.register) for change in order.changes):
+            order = _to_everybody(order)
+            turned.append(
+                Turned(request, Refusal.TOO_MANY_SCOPES, len(order.numbers) if order.changes else 0)
+            )
+        elif order.refused:
+            turned.append(Turned(request, Refusal.INVALID_NUMBER, len(order.numbers)))
+        said.add(request, order, int(terms.now.timestamp() * 1000))
+        superseded: set[int] = set()
+        for change in order.changes:
+            kept = said.outlive(request, order, change, holds)
+            superseded.update(kept)
+            cursor = told(change.register)
+            if cursor is not None and cursor.has(request.partition, request.offset, request.leader_epoch):
+                continue
+            register = wanted.setdefault(change.register, Wanted(change.kind))
+            numbers = dict.fromkeys(order.numbers, change.end if change.held else _GONE)
+            register.add(request, line, {n: end for n, end in numbers.items() if n not in kept})
+        if superseded:
+            turned.append(Turned(request, Refusal.SUPERSEDED, len(order.numbers) - len(superseded)))
+    return wanted, turned
+
+
+def _heard(request: Request, terms: Terms) -> tuple[Order | Refusal, bytes]:
+    """What a request asks for, as far as it may over its topic, and its line as evidence."""
+    order = read(request.value, terms)
+    if isinstance(order, Refusal):
+        return order, b""
+    if takes_out(order) and not request.may_lift:
+        return Refusal.MAY_NOT_LIFT, b""
+    place = (request.partition, request.offset, request.timestamp_ms)
+    try:
+        return order, request_line(*place, request.value or b"", lifts=request.may_lift)
+    except ValueError:
+        return Refusal.TOO_LARGE, b""
+
+
+def _to_everybody(order: Order) -> Order:
+    """What an order adds to scoped registers of opposition, to the unscoped ones; and nothing else."""
+    opposing = [change for change in order.changes if change.held and change.kind is RegisterKind.DENY]
+    changes = tuple(change._replace(register=family(change.register)) for change in opposing)
+    return replace(order, changes=changes)
+
+
+def in_order(requests: Iterable[Request]) -> Iterator[Request]:
+    """By offset within each partition. Between partitions, which have no order, by Kafka's own time of each."""
+    by_partition: dict[int, list[Request]] = defaultdict(list)
+    for request in requests:
+        by_partition[request.partition].append(request)
+    for each in by_partition.values():
+        each.sort(key=lambda request: request.offset)
+    return heapq.merge(*by_partition.values(), key=lambda request: (request.timestamp_ms, request.partition))
+
+
+def families(registers: Iterable[str], kinds: Callable[[str], RegisterKind]) -> list[Sequence[str]]:
+    """The registers by family (a name and its scoped ones, which are published together), in the order in which they
+    must be published: what denies first, so that no crash in between leaves a consent without the opposition that
+    came before it.
+    """
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for register in sorted(registers):
+        by_name[family(register)].append(register)
+    return sorted(by_name.values(), key=lambda of_it: (kinds(of_it[0]) is not RegisterKind.DENY, of_it[0]))
+
+
+def family(register: str) -> str:
+    """A register's name without its scope."""
+    return register.partition("@")[0]

@@ -1,0 +1,1 @@
+"""The opposition log: its format, and every way to read it."""

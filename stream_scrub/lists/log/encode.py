@@ -1,0 +1,240 @@
+"""Step 3 of a delta's life: parts and seal onto the log, all in one transaction; now and then the whole register anew.
+
+A full set lets a new follower begin there instead of at the log's beginning. It is due by what a follower would have
+to read otherwise: `full_every` records of whatever register since the last one, and more of them for a large register,
+or for one of very many, so that restating adds no more than a few times what the log grows by anyway
+(`ledger.py: Weights`). By the same measure it is stated where all registers begin.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from msgspec import UNSET
+from msgspec.structs import replace
+from pyroaring import BitMap64
+
+from stream_scrub.errors import ScrubError
+from stream_scrub.index import Register
+from stream_scrub.lists.deltas import Delta, Stated
+from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.replay import Known, Rules
+from stream_scrub.lists.log.wire import Cursor, Seal, Source, Starts
+from stream_scrub.model import Header, LogWriter
+
+FULL_EVERY = 1000
+# A line of where a register begins is a tenth of an opt-out, and stated once in so many records of each register.
+_RECORDS_A_START = 2
+
+Records = list[tuple[bytes, bytes, Sequence[Header]]]
+
+
+class NeedsTime(ScrubError):
+    """The writer has no time for that many bytes: close it, open one that has, and look at the register again. Nothing
+    was published."""
+
+    def __init__(self, nbytes: int) -> None:
+        super().__init__(f"a delta of {nbytes:,} bytes needs a longer transaction")
+        self.nbytes = nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is on the log now: its last seal, and the position that this gives the index."""
+
+    seal: Seal
+    position: int
+
+
+class _Part(NamedTuple):
+    side: wire.Side
+    value: bytes
+    digest: str = ""
+
+
+def records_of(
+    base: Register,
+    delta: Delta,
+    effective_at: datetime,
+    source: Source,
+    *,
+    known: Known | None = None,
+    full_every: int = FULL_EVERY,
+    cursor: Cursor | None = None,
+    may_state: bool = True,
+) -> tuple[Records, Seal]:
+    """The records (key, value, headers) of a delta on `base`, in the order of the log, and the last seal among them.
+
+    `known` is what the replay that `base` comes from knows of it; without it nothing is restated. `cursor`: up to
+    which requests this delta is, where it comes from requests. `may_state`: of several deltas in one transaction, one
+    is enough to state where registers begin. Raises ValueError when that replay kept no ends and the register has some.
+    """
+    ends = Ends.none() if known is None else known.ends
+    if _rfc3339(ends.next) != (base.next_end and wire.utc_seconds(base.next_end)):
+        raise ValueError(f"register {base.name}: its ends are not known here; replay the log with them")
+    after = ends.changed(delta.removes, delta.ends)
+    seal = Seal(
+        format=wire.FORMAT,
+        register=base.name,
+        register_kind=wire.Kind(base.kind.value),
+        kind="full" if base.seq == 0 else "delta",
+        seq=base.seq,
+        adds=len(delta.adds),
+        removes=len(delta.removes),
+        ends=len(delta.ends.numbers),
+        requests=len(delta.requests),
+        count=len(base.numbers) + len(delta.adds) - len(delta.removes),
+        next_end=_rfc3339(after.next),
+        effective_at=wire.utc_seconds(effective_at),
+        reason=delta.reason,
+        source=source,
+        parts=[],
+        read=UNSET if known is None else known.log.read,
+        asked=cursor or (known and known.asked) or UNSET,
+        chain=base.chain,
+    )
+    records: Records = []
+    asked = [_Part("requests", lines) for lines in wire.pack_lines(delta.requests)]
+    due = _is_due(known, seal.count, full_every)
+    starts = _starts(known, full_every) if may_state else {}
+    if not (due and delta.is_empty):  # else the restatement says it all
+        parts = [
+            *_numbers("adds", delta.adds),
+            *_numbers("removes", delta.removes),
+            *_ends(delta.ends),
+            *asked,
+        ]
+        seal = _seal_up(records, seal, parts, {} if due else starts)
+    if due:
+        seal = _restate(records, seal, (base.numbers | delta.adds) - delta.removes, after, asked, starts)
+    return records, seal
+
+
+def rules_records(
+    rules: Rules,
+    texts: Mapping[str, bytes],
+    effective_at: datetime,
+    source: Source,
+    *,
+    known: Known,
+    full_every: int = FULL_EVERY,
+) -> tuple[Records, Seal]:
+    """The records that put rules' texts, by their digests, on the log, and the last seal among them. What is there
+    already is left out. Raises ValueError for another text under a digest that is there, or that is not kept.
+    """
+    for digest, text in texts.items():
+        if digest in rules.texts and rules.texts[digest] != text:
+            raise ValueError(
+                f"{digest}: another text is on the log under this digest, or its text was not kept"
+            )
+    new = {digest: text for digest, text in texts.items() if digest not in rules.texts}
+    whole = {digest: text for digest, text in {**rules.texts, **new}.items() if text is not None}
+    seal = Seal(
+        format=wire.FORMAT,
+        register=wire.RULES,
+        register_kind=wire.Kind.RULES,
+        kind="full" if rules.seq == 0 else "delta",
+        seq=rules.seq,
+        adds=0,
+        removes=0,
+        count=len(rules.texts) + len(new),
+        effective_at=wire.utc_seconds(effective_at),
+        reason="rules",
+        source=source,
+        parts=[],
+        read=known.log.read,
+        chain=rules.chain,
+    )
+    records: Records = []
+    due = _is_due(known, seal.count, full_every) and len(whole) == seal.count
+    starts = _starts(known, full_every)
+    seal = _seal_up(records, seal, _texts(new), {} if due else starts)
+    if due:
+        seal = _seal_up(records, replace(seal, kind="full", reason="restated"), _texts(whole), starts)
+    return records, seal
+
+
+def publish(
+    writer: LogWriter,
+    base: Register,
+    delta: Delta,
+    effective_at: datetime,
+    source: Source,
+    *,
+    known: Known | None = None,
+    full_every: int = FULL_EVERY,
+) -> Published:
+    """Put a delta on the log. `base` must be the register at the log's end, read after the writer was opened: the
+    writer fences every older publisher of the register, so nothing can come between.
+
+    Raises what `LogWriter.publish` raises; then the delta is on the log whole or not at all. Raises NeedsTime, and
+    ValueError as `records_of`.
+    """
+    records, seal = records_of(base, delta, effective_at, source, known=known, full_every=full_every)
+    if not writer.takes(nbytes := nbytes_of(records)):
+        raise NeedsTime(nbytes)
+    return Published(seal, writer.publish(records))
+
+
+def nbytes_of(records: Records) -> int:
+    """How much these records put on the log, before it is compressed."""
+    return sum(len(value) for _, value, _ in records)
+
+
+def _is_due(known: Known | None, count: int, full_every: int) -> bool:
+    """Whether a register of so many numbers is to be stated anew."""
+    if known is None or known.span is None:
+        return False
+    return known.upto - known.span[0] >= max(full_every, known.log.weights.beside(count))
+
+
+def _starts(known: Known | None, full_every: int) -> Starts:
+    """Where all registers begin, if it is to be stated now."""
+    starts = None if known is None else known.log.starts
+    if known is None or not starts:
+        return {}
+    before = -1 if known.log.read.stated is None else known.log.read.stated[1]
+    due = known.upto - before >= max(full_every, _RECORDS_A_START * len(starts))
+    return starts if due else {}
+
+
+def _restate(
+    records: Records, before: Seal, numbers: BitMap64, ends: Ends, asked: Sequence[_Part], starts: Starts
+) -> Seal:
+    """Append the whole register; with what was asked for, where it is all that there is to say."""
+    seal = replace(before, kind="full", adds=len(numbers), removes=0, ends=len(ends.numbers()))
+    if records:
+        seal, asked = replace(seal, requests=0, reason="restated"), ()
+    return _seal_up(records, seal, [*_numbers("adds", numbers), *_ends(ends.stated()), *asked], starts)
+
+
+def _seal_up(records: Records, before: Seal, parts: Sequence[_Part], starts: Starts) -> Seal:
+    """Append the parts, those that state where registers begin, and their seal. `before` says all that the seal says,
+    but still has the sequence number and the chain that it continues."""
+    name, seq, key = before.register, before.seq + 1, before.register.encode()
+    parts = [*parts, *(_Part("starts", part) for part in wire.encode_starts(starts))]
+    for i, (side, value, digest) in enumerate(parts):
+        records.append((key, value, wire.part_headers(side, name, seq, i, digest)))
+    digests = wire.digests([part.value for part in parts])
+    seal = replace(before, seq=seq, parts=digests, stated=len(starts), previous=before.chain)
+    value, chain = wire.encode_seal(seal, before.chain)
+    records.append((key, value, wire.seal_headers(name, seq)))
+    return replace(seal, chain=chain)
+
+
+def _numbers(side: wire.Side, numbers: BitMap64) -> Iterable[_Part]:
+    return (_Part(side, part) for part in wire.split(numbers))
+
+
+def _ends(stated: Stated) -> Iterable[_Part]:
+    return (_Part("ends", part) for part in wire.encode_ends(stated))
+
+
+def _texts(texts: Mapping[str, bytes]) -> list[_Part]:
+    return [_Part("rules", text, digest) for digest, text in sorted(texts.items())]
+
+
+def _rfc3339(moment: int | None) -> str | None:
+    return None if moment is None else wire.utc_seconds(datetime.fromtimestamp(moment, UTC))

@@ -1,0 +1,266 @@
+"""Steps 4 and 6 of a delta's life: follow the log, have each sealed delta applied (`replay.py`), swap the reference.
+
+`Follower` runs a `Replay` in a thread beside a worker and answers the one question that the hot path asks: which
+index may I use now?
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+
+from stream_scrub import clock
+from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany, Unavailable
+from stream_scrub.index import Index
+from stream_scrub.lists.capacity import Room
+from stream_scrub.lists.log.parts import SET_ASIDE_BY
+from stream_scrub.lists.log.replay import Replay, Rules
+from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.lists.log.start_point import Start, begin
+from stream_scrub.lists.log.yielding import Turns, Watch
+from stream_scrub.model import Deadline, LogReader, LogRecord
+
+_RETRY_S = 0.5
+_BEGIN_S = 15.0
+_LOOK_AGAIN_S = 15.0  # whether the log has become small enough
+# A shorter stretch that nobody needs is read all the same: a seek empties what the client has fetched ahead.
+_SEEK_OFFSETS = 1000
+
+
+def replay_to_end(
+    reader: LogReader,
+    deadline: Deadline,
+    on_record: Callable[[int], None] = lambda _: None,
+    *,
+    replay: Replay | None = None,
+) -> Index:
+    """Read the log until its end is confirmed. The deadline is for silence: every record that arrives renews it.
+
+    `replay` is one that `begin` gave with this reader; without one the reader is at the log's beginning.
+    Raises Corrupt, Unavailable, Refused.
+    """
+    replay = replay or Replay()
+    patience = deadline.left()
+    while True:
+        records, at_end = reader.read(1.0)
+        for record in records:
+            replay.take(record)
+            on_record(record.offset)
+        if records:
+            deadline = Deadline.after(patience)
+            _skip(reader, replay, records[-1].offset + 1)
+        if at_end:
+            return replay.index
+        if deadline.passed:
+            raise Unavailable("the end of the opposition log could not be reached in time")
+
+
+def _skip(reader: LogReader, replay: Replay, offset: int) -> None:
+    """Over what this replay does not need, if it is much."""
+    wanted = replay.wanted(offset)
+    if wanted - offset > _SEEK_OFFSETS:
+        reader.seek(wanted)
+
+
+class Follower:
+    """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed, and `sealed_ms`
+    is when Kafka says that its last seal was written (milliseconds since 1970; None when it came from a snapshot).
+
+    It begins with the snapshot that `keeper` has, else where `start` says. It holds at most `max_numbers` (`room.py`):
+    a delta that gives more is not applied, nor what follows it, until the log says that its register begins behind it. `open_log` connects to the log;
+    `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
+    it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed,
+    `on_end()` of each time that it was read to its end.
+    """
+
+    def __init__(
+        self,
+        open_log: Callable[[], LogReader],
+        *,
+        start: Start = "latest-full",
+        keeper: Keeper | None = None,
+        max_numbers: float = math.inf,
+        on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
+        on_trouble: Callable[[str], None] = lambda _: None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._open_log = open_log
+        self._start = start
+        self._keeper = keeper
+        self._max_numbers = max_numbers
+        self._on_swap = on_swap
+        self._on_trouble = on_trouble
+        self._on_end = on_end
+        self._replay = Replay()
+        self._stopping = threading.Event()
+        self._started = False
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._kept = -1
+        self._confirmed_at: float | None = None
+        self._read_at: float | None = None
+        # Parts and their seal are one transaction, however long it takes: they can be read together or not at all. So
+        # where parts without a seal can be read somebody has lost one, or wrote who is no publisher.
+        self._unsealed: int | None = None
+        self.index = Index.empty()
+        self.sealed_ms: int | None = None
+        self.corrupt: Corrupt | None = None
+        self.too_many: TooMany | None = None
+        self.trouble = ""
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._started = True
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread; waits for it at most `timeout_s`, and then for the snapshot of what it knew last."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if self._keeper is not None:
+            self._keeper.stop()
+
+    @property
+    def lag_s(self) -> float | None:
+        """Seconds since the moment of which this follower knows all that was on the log; None before the first one.
+        It grows while a transaction is open on the log: nobody can read what is committed behind that."""
+        return None if self._confirmed_at is None else clock.elapsed() - self._confirmed_at
+
+    @property
+    def rules(self) -> Rules:
+        """The rules on the log as far as it was read, by their digests."""
+        return self._replay.rules
+
+    def usable(self, index_lag_max_s: float) -> Index:
+        """The index to judge by now. Raises StaleIndex, with a cause and a sentence, when none is safe."""
+        if self.corrupt is not None:
+            raise StaleIndex("log-corrupt", f"the opposition log is corrupt: {self.corrupt}")
+        if self.too_many is not None:
+            raise StaleIndex("too-many-numbers", str(self.too_many))
+        if self._started and not self._thread.is_alive():
+            raise RuntimeError("the follower's thread has ended: a fault of ours, see the line above")
+        lag = self.lag_s
+        if lag is None or lag > index_lag_max_s:
+            if self.trouble:
+                raise StaleIndex("log-unreachable", f"the opposition log cannot be followed: {self.trouble}")
+            if self._read_at is not None and clock.elapsed() - self._read_at <= index_lag_max_s:
+                raise StaleIndex("log-open", _open_for(lag))
+            if lag is None:
+                raise StaleIndex("log-behind", "the opposition log is being read for the first time")
+            raise StaleIndex("log-behind", f"the opposition log's end was last reached {lag:.0f} s ago")
+        if self._unsealed is not None:
+            raise StaleIndex(
+                "log-unsealed",
+                f"log offset {self._unsealed}: parts of a delta without its seal; {SET_ASIDE_BY}",
+                self._unsealed,
+            )
+        index = self.index
+        if not index.registers:  # there may be rules already
+            raise StaleIndex(
+                "no-seal", "the opposition log holds no list yet: import one with `stream-scrub lists import`"
+            )
+        return index
+
+    def _run(self) -> None:
+        reader: LogReader | None = None
+        begun = False
+        while not self._stopping.is_set():
+            try:
+                if reader is None:
+                    reader = self._open_log()
+                if not begun:
+                    self._begin(reader)
+                    begun = True
+                if self.too_many is not None and not self._is_smaller(reader):
+                    self._stopping.wait(_LOOK_AGAIN_S)
+                    continue
+                self._step(reader)
+            except Corrupt as error:
+                self.corrupt = error
+                self._tell(str(error))
+                break
+            except TooMany as error:
+                self.too_many = error
+                self._tell(str(error))
+            except (
+                ScrubError
+            ) as error:  # whatever the client says meanwhile, the log is still there: ask again
+                self._tell(str(error))
+                self._stopping.wait(_RETRY_S)
+        if reader is not None:
+            with suppress(ScrubError):
+                reader.close()
+
+    def _begin(self, reader: LogReader) -> None:
+        deadline = Deadline.after(_BEGIN_S)
+        started = time.perf_counter()
+        kept = None if self._keeper is None else self._keeper.begin(reader, deadline)
+        self._replay = kept or begin(reader, deadline, start=self._start)
+        self._replay.room = Room(self._max_numbers)
+        if kept is not None:
+            self.index = kept.index
+            self._on_swap(kept.index, time.perf_counter() - started, 0.0)
+
+    def _is_smaller(self, reader: LogReader) -> bool:
+        """Whether the log was stated anew since there was no room for it; then it is read from there."""
+        again = begin(reader, Deadline.after(_BEGIN_S), start=self._start)
+        if not again.begins_behind(self._replay):
+            return False
+        again.room = Room(self._max_numbers)
+        self._replay, self.too_many = again, None
+        return True
+
+    def _step(self, reader: LogReader) -> None:
+        asked_at = clock.elapsed()
+        records, at_end = reader.read(0.1)
+        if records:
+            self._take(records)
+            _skip(reader, self._replay, records[-1].offset + 1)
+        if at_end:
+            self._unsealed = self._replay.unsealed
+            self._keep()
+            self._confirmed_at = reader.complete_at() or self._confirmed_at
+            self._read_at = asked_at
+            self.trouble = ""
+            self._on_end()
+
+    def _take(self, records: list[LogRecord]) -> None:
+        """Swap in what each seal gives. Beside a worker that has an index already, in turns with it."""
+        in_use = self._confirmed_at is not None
+        if in_use:
+            self._replay.pause = Turns().pause
+        with Watch() if in_use else nullcontext() as watch:
+            started = time.perf_counter()
+            for record in records:
+                index = self._replay.take(record)
+                if index is not None:
+                    self.index, self.sealed_ms = index, record.timestamp_ms
+                    now = time.perf_counter()
+                    self._on_swap(index, now - started, watch.longest_s() if watch is not None else 0.0)
+                    started = now
+
+    def _keep(self) -> None:
+        if self._keeper is None or self.index.position == self._kept:
+            return
+        state = self._replay.state
+        if state is not None:
+            self._kept = self.index.position
+            self._keeper.offer(state)
+
+    def _tell(self, text: str) -> None:
+        if text != self.trouble:
+            self.trouble = text
+            self._on_trouble(text)
+
+
+def _open_for(lag: float | None) -> str:
+    since = (
+        "is open on the opposition log"
+        if lag is None
+        else f"has been open on the opposition log for {lag:.0f} s"
+    )
+    return (
+        f"a transaction {since}, and nothing that was committed behind it can be read: a very large import, a"
+        " publisher that was killed, or one that hangs (see docs/operator.md, An open transaction)"
+    )

@@ -1,0 +1,141 @@
+"""What a reader knows of the log as a whole: where every register stands on it, and the chain over all its seals.
+
+A register's own chain orders its deltas, and cannot tell that its end is missing. The log's chain goes over the seals
+of all registers in the order of the log, and every seal says what it was as far as its publisher had read: so whatever
+is dropped is missed by the next seal, whichever register that is of, at the cost of one line in it. Where the registers
+begin is stated now and then, for whoever begins then.
+"""
+
+from collections import Counter, deque
+from typing import NamedTuple
+
+from msgspec import UNSET
+
+from stream_scrub.byname import ByName
+from stream_scrub.lists.log import wire
+
+# Seals of which the log's chain is kept: a publisher that reads, computes for minutes and then publishes may be behind
+# by what the others published meanwhile. One that is further behind is not checked by this; the next seal is.
+_KEPT = 8192
+
+
+class Weights:
+    """How large the registers' full sets are, in records of the log."""
+
+    # A record of the log weighs half a kilobyte or more, a number in a full set about two bytes; a full set has two
+    # records that are there whatever it holds.
+    _NUMBERS_A_RECORD = 128
+    _LEAST = 2
+
+    def __init__(self) -> None:
+        self._of: dict[str, int] = {}
+        self._counts: Counter[int] = (
+            Counter()
+        )  # by the length of a weight in bits: bounded, whatever is added up
+        self._totals: Counter[int] = Counter()
+
+    @classmethod
+    def of(cls, count: int) -> int:
+        """The weight of a register of so many numbers."""
+        return cls._LEAST + count // cls._NUMBERS_A_RECORD
+
+    def put(self, name: str, count: int) -> None:
+        """A register holds so many numbers now."""
+        for weight, sign in ((self._of.get(name, 0), -1), (self.of(count), 1)):
+            if weight:
+                self._counts[weight.bit_length()] += sign
+                self._totals[weight.bit_length()] += sign * weight
+        self._of[name] = self.of(count)
+
+    def beside(self, count: int) -> int:
+        """The weight of a register of so many numbers and of all others, none counted for more than that one.
+
+        That much of the log may come before it is stated anew: then what is restated of all registers is no more than
+        a few times what the log grows by anyway, however many there are and whatever their sizes.
+        """
+        own = self.of(count)
+        rank = own.bit_length()
+        light = sum(total for bits, total in self._totals.items() if bits <= rank)
+        return max(own, light + own * sum(count for bits, count in self._counts.items() if bits > rank))
+
+
+class Ledger:
+    """Of one replay. `starts` is where every register stands; `begun` is what a reader that did not begin at the log's
+    beginning was told of, and must find.
+    """
+
+    def __init__(self, begun: wire.Starts | None = None, read: wire.Read = wire.NOTHING_READ) -> None:
+        self.starts: ByName[tuple[int, int]] = ByName()
+        self.weights = Weights()
+        self._begun = begun
+        self._since = read.upto
+        self._read = read
+        self._offsets: deque[int] = deque([read.upto])
+        self._chains = {read.upto: read.log_chain}
+
+    @classmethod
+    def resuming(cls, starts: wire.Starts, read: wire.Read) -> "Ledger":
+        """The ledger of a reader that knew this much."""
+        made = cls(None, read)
+        made.starts = ByName(starts)
+        return made
+
+    @property
+    def read(self) -> wire.Read:
+        """As the next seal says it."""
+        return self._read
+
+    def passes(self, offset: int) -> None:
+        """The next record is at this offset. Raises ValueError when what was told of is not there."""
+        if self._begun is not None and offset > self._since:
+            for name, told in self._begun.items():
+                if self.starts.get(name) != told:
+                    raise ValueError(f"register {name} is said to go to offset {told[1]}, and does not")
+            self._begun = None
+
+    def check(self, seal: wire.Seal, offset: int) -> None:
+        """Whether what the seal's publisher had read is what is here. Raises ValueError."""
+        if seal.read is UNSET or offset <= self._since:
+            return
+        read = seal.read
+        told = self._chains.get(read.upto)
+        if read.upto >= offset or read.upto > self._read.upto:
+            raise ValueError(f"its publisher had read a seal at offset {read.upto}: a delta is missing")
+        if told != read.log_chain and (told is not None or read.upto > self._offsets[0]):
+            raise ValueError(
+                f"its publisher had read other seals up to offset {read.upto}: a delta is missing"
+            )
+
+    def check_starts(self, seal: wire.Seal, starts: wire.Starts) -> None:
+        """Whether registers begin where a seal states it, as its publisher knew them. Raises ValueError."""
+        if seal.read is UNSET or self._begun is not None:
+            return
+        for name in self.starts.keys() | starts.keys():
+            mine, told = self.starts.get(name, (-1, -1)), starts.get(name)
+            if mine[1] <= seal.read.upto and mine != told:
+                raise ValueError(f"it states that register {name} begins where it does not")
+
+    def add(self, name: str, seal: wire.Seal, offset: int, start: int | None, stated: int | None) -> None:
+        """One more seal, at its offset. `start` is where its delta begins if that is a full set, `stated` where the
+        parts begin that state where registers do.
+        """
+        kept = self.starts[name][0] if start is None else start
+        self.starts = self.starts.put(name, (kept, offset))
+        self.weights.put(name, seal.count)
+        if offset <= self._since:  # before what one begins with, whose chain is told
+            return
+        chain = wire.next_log_chain(self._read.log_chain, seal.chain)
+        self._read = wire.Read(offset, chain, self._read.stated if stated is None else (stated, offset))
+        self._offsets.append(offset)
+        self._chains[offset] = chain
+        if len(self._offsets) > _KEPT:
+            del self._chains[self._offsets.popleft()]
+
+
+class Knows(NamedTuple):
+    """Of the log as a whole, what a publisher must know: what it has read, where every register stands (None while
+    parts wait for their seal: nobody can say then), and how large they are."""
+
+    read: wire.Read
+    starts: wire.Starts | None
+    weights: Weights

@@ -1,0 +1,1 @@
+"""What list formats share: unpacking, recognition, rows, typed numbers, ends."""

@@ -1,0 +1,163 @@
+"""Rows of a CSV, each with the line that it begins on, and columns found by the names that people give them."""
+
+import csv
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
+from typing import IO, NamedTuple, TypeVar
+
+from stream_scrub.lists.parsing.csv_rows import (
+    COLUMNS_MAX,
+    ROW_SIGNS_MAX,
+    Metered,
+    broken,
+    separator_of,
+    spoken,
+)
+from stream_scrub.lists.parsing.format import Sample
+from stream_scrub.lists.parsing.number_cells import clean
+from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+
+_T = TypeVar("_T")
+_HEAD = 50  # rows by which columns are told apart
+_HEAD_SIGNS = 1 << 20  # after which there are enough of them
+_TOLD_COLUMNS = 20
+
+
+def words(text: str) -> frozenset[str]:
+    """Words between spaces."""
+    return frozenset(text.split())
+
+
+# As `title` makes them: no case, no spaces, no signs.
+PHONES = words(
+    "phone phonenumber telephone telephonenumber tel mobile mobilephone mobilenumber cell cellphone msisdn number"
+    " numero numéro numérodetéléphone numerodetelephone téléphone rufnummer telefon telefonnummer telefono teléfono"
+    " telefoon telefoonnummer e164 portable primaryphone phone1"
+)
+
+
+class Row(NamedTuple):
+    """One row and the line that it begins on, from 1."""
+
+    line: int
+    cells: list[str]
+
+    def cell(self, place: int) -> str:
+        """The cell at a place, "" where the row ends before it."""
+        return self.cells[place] if place < len(self.cells) else ""
+
+
+class Table:
+    """A CSV (RFC 4180, any of `,` `;` tab `|`), read row by row. Blank rows are counted in `reading` and skipped.
+
+    `head` is the first rows, which iteration gives again. A quote that opens and does not close raises BadList, as
+    otherwise the lines behind it would vanish in one cell.
+    """
+
+    def __init__(self, text: IO[str], reading: Reading) -> None:
+        lines = list(_first(text, len))
+        separator = separator_of(lines) or ","
+        self.spoken = spoken(separator)  # how the columns are separated, for people
+        self._rows = _rows(Metered(chain(lines, text), ROW_SIGNS_MAX), separator, reading)
+        self.head = list(_first(self._rows, lambda row: sum(map(len, row.cells)) + len(row.cells)))
+        self.width = max((len(row.cells) for row in self.head), default=0)  # the most columns of these
+        if self.width > COLUMNS_MAX:
+            raise BadList(f"a row has more than {COLUMNS_MAX:,} columns: this is no list")
+
+    def titles(self) -> list[str]:
+        """The first row as names of columns, if it were a header."""
+        return [title(cell) for cell in self.head[0].cells] if self.head else []
+
+    def headed(self) -> list[str]:
+        """The names of the columns when the first row is a header: some letters, and no cell with many digits."""
+        titles = self.titles()
+        return titles if is_header(titles) else []
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain(self.head, self._rows)
+
+    def body(self, reading: Reading, *, headed: bool) -> Iterator[Row]:
+        """The rows behind the header, which is counted."""
+        rows = iter(self)
+        if headed and next(rows, None) is not None:
+            reading.titles += 1
+        return rows
+
+
+def _first(of: Iterator[_T], signs: Callable[[_T], int]) -> Iterator[_T]:
+    """The first 50, or fewer of more than a million signs."""
+    total = 0
+    for count, each in enumerate(of, 1):
+        yield each
+        total += signs(each)
+        if count == _HEAD or total > _HEAD_SIGNS:
+            return
+
+
+def _rows(lines: Metered, separator: str, reading: Reading) -> Iterator[Row]:
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    begins = 1
+    try:
+        for cells in rows:
+            lines.signs = 0
+            if any(map(str.strip, cells)):
+                yield Row(begins, cells)
+            else:
+                reading.blank += 1
+            begins = rows.line_num + 1
+    except csv.Error as error:
+        raise broken(begins, error) from error
+
+
+def title(cell: str) -> str:
+    """A column's name without case, spaces and signs: "Phone_Number" is phonenumber."""
+    return "".join(filter(str.isalnum, clean(cell).casefold()))
+
+
+def is_header(titles: Sequence[str]) -> bool:
+    """Whether cells, as `title` makes them, are names of columns rather than an entry."""
+    named = [name for name in titles if name]
+    return bool(named) and all(any(map(str.isalpha, name)) and _digits(name) < 5 for name in named)
+
+
+def sample_rows(sample: Sample) -> list[list[str]]:
+    """The sample's rows, for `recognise`; none where it is no CSV."""
+    lines = sample.filled
+    try:
+        rows = list(csv.reader(lines, delimiter=separator_of(lines) or ",", strict=True))
+    except csv.Error:
+        return []
+    return rows if max(map(len, rows), default=0) <= COLUMNS_MAX else []
+
+
+def sample_titles(sample: Sample) -> list[str]:
+    """The sample's header as `Table.headed` would give it."""
+    rows = sample_rows(sample)
+    titles = [title(cell) for cell in rows[0]] if rows else []
+    return titles if is_header(titles) else []
+
+
+def find(titles: Sequence[str], names: Collection[str]) -> int | None:
+    """The place of the first column with one of these names."""
+    return next((place for place, name in enumerate(titles) if name in names), None)
+
+
+def place_of(wanted: str, titles: Sequence[str], width: int) -> int:
+    """The place that an operator named: a header's name, or a number from 1. Raises BadList."""
+    if wanted.isascii() and wanted.isdigit():
+        if 1 <= len(wanted) <= 4 and 1 <= int(wanted) <= width:
+            return int(wanted) - 1
+        raise BadList(f"column {wanted} was asked for, but the list has {width}")
+    if (found := find(titles, {title(wanted)})) is not None:
+        return found
+    known = ", ".join(map(speakable, titles[:_TOLD_COLUMNS])) or "none: the first line is no header"
+    raise BadList(f"no column is called {wanted!r}; columns: {known}")
+
+
+def speakable(name: str) -> str:
+    """A column's name as an error may tell it: what has as many digits as a phone number is not told."""
+    return "..." if _digits(name) >= 5 else name[:40]
+
+
+def _digits(text: str) -> int:
+    return sum(map(str.isdigit, text))

@@ -1,0 +1,91 @@
+"""A list that was read, from the process that read it to the one that publishes it: numbers as they are kept, no text.
+
+Plain data, and checked: who reads a hostile file is not to be believed everything. Numbers go piece by piece, so that
+no call holds the interpreter for long while requests are waiting.
+"""
+
+import json
+from dataclasses import fields
+from struct import Struct
+from typing import IO, TypeVar, get_type_hints
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.parsing.parsed_list import Reading
+
+T = TypeVar("T")
+TOLD_BYTES_MAX = 1 << 20
+_LENGTH = Struct("<Q")  # of what follows; of a bitmap 0 after its last piece
+_PIECE = 500_000  # numbers: about a megabyte, and two milliseconds
+_TOLD = [each.name for each in fields(Reading) if each.init]
+_Told = msgspec.defstruct("_Told", [(name, get_type_hints(Reading)[name]) for name in _TOLD], frozen=True)
+
+
+def write(reading: Reading, file: IO[bytes]) -> None:
+    """All of it. Raises OSError."""
+    put(file, encoded({name: getattr(reading, name) for name in _TOLD}))
+    gathered = reading.gathered()
+    for numbers in (gathered.endless, gathered.removed):
+        for piece in wire.pieces(numbers, _PIECE):
+            put(file, piece.serialize())
+        put(file, b"")
+    for array in (gathered.ending, gathered.ending_at):
+        put(file, array.tobytes())
+
+
+def read(file: IO[bytes], left: int, max_numbers: float) -> Reading:
+    """What `write` wrote, of `left` bytes at most. Raises ValueError for anything else, TooMany."""
+    source = Taken(file, left)
+    told = decoded(source.take(TOLD_BYTES_MAX), _Told)
+    reading = Reading(**msgspec.structs.asdict(told), max_numbers=max_numbers)
+    gathered = reading.gathered()
+    for into in (gathered.endless, gathered.removed):
+        while piece := source.take():
+            into.update(wire.bitmap_of(piece))
+    ending, ends = np.frombuffer(source.take(), np.uint64), np.frombuffer(source.take(), np.int64)
+    if len(ending) != len(ends) or not _ascend(ending):
+        raise ValueError("ends and their numbers do not fit")
+    gathered.ending, gathered.ending_at = ending, ends
+    gathered.need_room()
+    return reading
+
+
+def encoded(told: object) -> bytes:
+    """Plain data between the two processes. As the standard library's JSON, which has half a sign of a file's name too."""
+    return json.dumps(msgspec.to_builtins(told)).encode()
+
+
+def decoded(value: bytes, kind: type[T]) -> T:
+    """What `encoded` made. Raises ValueError for anything else."""
+    return msgspec.convert(json.loads(value), kind)
+
+
+def put(file: IO[bytes], value: bytes) -> None:
+    """Bytes with their length before them. Raises OSError."""
+    file.write(_LENGTH.pack(len(value)))
+    file.write(value)
+
+
+class Taken:
+    """What `put` wrote, taken again from a file that holds `left` bytes more."""
+
+    def __init__(self, file: IO[bytes], left: int) -> None:
+        self._file = file
+        self._left = left
+
+    def take(self, most: float = float("inf")) -> bytes:
+        """The next bytes. Raises ValueError when they are cut off, or more than `most`."""
+        head = self._file.read(_LENGTH.size)
+        self._left -= _LENGTH.size
+        length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else -1
+        if not 0 <= length <= min(most, self._left):
+            raise ValueError("cut off, or not what it should be")
+        self._left -= length
+        return self._file.read(length)
+
+
+def _ascend(numbers: NDArray[np.uint64]) -> bool:
+    return bool((numbers[1:] > numbers[:-1]).all())

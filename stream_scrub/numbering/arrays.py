@@ -1,0 +1,158 @@
+"""Whole arrays of numbers at once, by the very tables that one number is looked up in.
+
+For lists of millions of lines. What the tables do not settle is said to be so (ASK), and goes to `normalise` or
+`line_of` one by one: the answers are theirs, only quicker.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX
+from stream_scrub.numbering.row_cache import DIGITS_MIN, LineOf, _dials_00
+from stream_scrub.numbering.tables import ASK, LEADING, PREFIX_DIGITS_MAX, REGIONS, Row, Tables
+
+Numbers: TypeAlias = NDArray[np.uint64]
+States: TypeAlias = NDArray[np.uint8]
+
+VALID: Final = 2  # of States; NONE and ASK are the tables' own
+DIGITS_MAX: Final = 17  # ITU-T E.164's 15 after 00; longer strings are asked about
+_SIZE_MAX: Final = 10**19  # the largest power of ten in 64 bits, above any such string: its quotient is 0
+
+
+class Answers(NamedTuple):
+    """For each string: NONE (no valid number), VALID, or ASK; and the number, meaningful where it is VALID."""
+
+    numbers: Numbers
+    states: States
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of digit strings of one length, by their first digits, as arrays; learnt as they are met."""
+
+    divisor: int
+    keys: int
+    size: Numbers = field(init=False)
+    base: NDArray[np.int64] = field(init=False)  # where a row's cells begin, less its first cell's own place
+    shift: Numbers = field(init=False)  # modulo 2**64, as the addition is
+    known: NDArray[np.bool_] = field(init=False)
+    cells: States = field(init=False)
+    _places: dict[int, tuple[bytes, int]] = field(init=False)  # by identity; held so that it stays its own
+
+    def __post_init__(self) -> None:
+        self.size = np.full(self.keys, _SIZE_MAX, np.uint64)
+        self.base = np.zeros(self.keys, np.int64)
+        self.shift = np.zeros(self.keys, np.uint64)
+        self.known = np.zeros(self.keys, bool)
+        self.cells = np.array([ASK], np.uint8)
+        self._places = {}
+
+    def learn(self, key: int, row: Row | None) -> None:
+        """A row, or None where there are no tables: the first cell, ASK, is then everybody's."""
+        if row is not None:
+            at = self._place(row.cells)
+            self.size[key] = min(row.size, _SIZE_MAX)
+            self.base[key] = at - row.first
+            self.shift[key] = row.shift % 2**64
+        self.known[key] = True
+
+    def _place(self, cells: bytes) -> int:
+        if id(cells) not in self._places:
+            self._places[id(cells)] = cells, len(self.cells)
+            self.cells = np.concatenate((self.cells, np.minimum(np.frombuffer(cells, np.uint8), VALID)))
+        return self._places[id(cells)][1]
+
+    def look_up(self, values: Numbers, find: Callable[[int], Row | None]) -> Answers:
+        """The answers for strings of this length; `find` gives the row of a value whose first digits are new."""
+        keys = (values // np.uint64(self.divisor)).astype(np.int64)
+        if not (known := self.known[keys]).all():
+            new, examples = np.unique(keys[~known], return_index=True)
+            for key, value in zip(new.tolist(), values[~known][examples].tolist(), strict=True):
+                self.learn(key, find(value))
+        cells = (values // self.size[keys]).astype(np.int64) + self.base[keys]
+        return Answers(values + self.shift[keys], self.cells[cells])
+
+
+class Many:
+    """The tables for arrays. Threads may share one: a learnt row is only ever replaced by its equal."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._typed: dict[tuple[str, int], _Rows] = {}
+        self._after_plus: dict[int, _Rows] = {}
+        self._significant: dict[int, _Rows] = {}
+
+    def typed(self, values: Numbers, length: int, region: str) -> Answers:
+        """Strings of `length` digits, given as integers, as typed in `region` without a plus."""
+        if not self._tables.in_use or not DIGITS_MIN <= length <= DIGITS_MAX or region not in REGIONS:
+            return _unsettled(values)
+        lead = min(PREFIX_DIGITS_MAX, length)
+        rows = self._typed.setdefault((region, length), _Rows(10 ** (length - lead), 10**lead))
+
+        def find(value: int) -> Row | None:
+            return _row(self._tables.national(region, f"{value:0{length}d}"))
+
+        answers = rows.look_up(values, find)
+        abroad = values // np.uint64(10 ** (length - 3))
+        dialled = (answers.states == ASK) & (abroad > 0) & (abroad < 10)  # 00 and then another digit
+        if dialled.any() and _dials_00(region):
+            behind = self.after_plus(values[dialled], length - 2)
+            answers.numbers[dialled], answers.states[dialled] = behind
+        return answers
+
+    def after_plus(self, values: Numbers, length: int) -> Answers:
+        """Strings of `length` digits, given as integers, that follow a plus."""
+        if not self._tables.in_use or not DIGITS_MIN <= length <= DIGITS_MAX:
+            return _unsettled(values)
+        lead = min(LEADING, length)
+        rows = self._after_plus.setdefault(length, _Rows(10 ** (length - lead), 10**lead))
+        return rows.look_up(values, lambda value: _row(self._tables.international(f"{value:0{length}d}")))
+
+    def states(self, numbers: Numbers) -> States:
+        """Whether each number (the integer of its E.164 digits) is valid: NONE, VALID, or ASK."""
+        states = np.full(len(numbers), ASK, np.uint8)
+        if not self._tables.in_use:
+            return states
+        powers = np.array([10**digits for digits in range(DIGITS_MIN, DIGITS_MAX + 1)], np.uint64)
+        lengths = np.searchsorted(powers, numbers, side="right") + DIGITS_MIN  # digits
+        for length in _distinct(lengths):
+            if DIGITS_MIN < length <= DIGITS_MAX:
+                chosen = lengths == length
+                states[chosen] = self._states(numbers[chosen], length)
+        return states
+
+    def _states(self, numbers: Numbers, length: int) -> States:
+        lead = CALLING_CODE_DIGITS_MAX
+        rows = self._significant.setdefault(length, _Rows(10 ** (length - lead), 10**lead))
+        return rows.look_up(numbers, lambda number: _row(self._tables.significant(str(number)))).states
+
+
+def validator(many: Many, line_of: LineOf) -> Callable[[Numbers], NDArray[np.bool_]]:
+    """The function that tells of many numbers at once whether `line_of` knows a line for them."""
+
+    def valid_many(numbers: Numbers) -> NDArray[np.bool_]:
+        """For each number (the integer of its E.164 digits), whether `line_of` gives it a line. Never raises."""
+        states = many.states(numbers)
+        valid: NDArray[np.bool_] = states == VALID
+        for place in np.flatnonzero(states == ASK).tolist():
+            valid[place] = line_of(int(numbers[place])) is not None
+        return valid
+
+    return valid_many
+
+
+def _row(found: tuple[int, Row] | None) -> Row | None:
+    return None if found is None else found[1]
+
+
+def _unsettled(values: Numbers) -> Answers:
+    return Answers(values, np.full(len(values), ASK, np.uint8))
+
+
+def _distinct(lengths: NDArray[np.int64]) -> Iterable[int]:
+    counts = np.bincount(lengths)
+    return [int(length) for length in np.flatnonzero(counts)]

@@ -1,0 +1,1 @@
+"""What a process shows of itself: log lines, metrics, health, and the pages that tell them."""

@@ -1,0 +1,220 @@
+"""From what was counted and what is known to vitals: every metric of the catalogue is put here, and nowhere else.
+
+Runs in whichever thread asks, about once a second at most. It reads counters, references and files of the system; no
+client is called from here, since only a loop's own thread may do that.
+"""
+
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from prometheus_client.process_collector import ProcessCollector
+
+from stream_scrub import __version__, clock
+from stream_scrub.errors import StaleIndex
+from stream_scrub.index import Index, Register
+from stream_scrub.kafka.client.librdkafka import librdkafka_version
+from stream_scrub.lists.log.follower import Follower
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.observability import health, metric_catalogue
+from stream_scrub.observability.counters import Counters, PublisherCounters, Pulse
+from stream_scrub.observability.process_status import Cause, Figures, Health, Vitals, seconds_or_nan
+from stream_scrub.rules import Rulebook
+from stream_scrub.scrub import backend
+
+_OF_PROCESS = (
+    metric_catalogue.MEMORY,
+    metric_catalogue.OPEN_FDS,
+    metric_catalogue.CPU,
+    metric_catalogue.STARTED,
+)
+
+
+class _Common:
+    """What both sides tell: of the process, the registers and the loop."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._process = ProcessCollector(registry=None)
+        self._sizes: dict[str, tuple[Register, int]] = {}
+
+    def _put_process(self, figures: Figures) -> None:
+        found = {sample.name: sample.value for each in self._process.collect() for sample in each.samples}
+        for metric in _OF_PROCESS:
+            figures.put(metric, found.get(metric.name))
+        versions = (__version__, platform.python_version(), librdkafka_version(), backend.BEST.name)
+        figures.put(metric_catalogue.BUILD_INFO, 1, *versions)
+
+    def _put_registers(self, figures: Figures, index: Index, rulebook: Rulebook) -> None:
+        ages = strictest_ages(rulebook, datetime.now(UTC))
+        together: dict[str, list[Register]] = {}
+        for name, register in index.registers.items():
+            together.setdefault(metric_catalogue.register_label(name), []).append(register)
+        for name, registers in together.items():
+            figures.put(metric_catalogue.REGISTER_NUMBERS, sum(map(self._size, registers)), name)
+            figures.put(
+                metric_catalogue.REGISTER_EFFECTIVE, min(r.effective_at for r in registers).timestamp(), name
+            )
+            figures.put(metric_catalogue.REGISTER_MAX_AGE, ages.get(name.partition("@")[0]), name)
+            end = min((r.next_end for r in registers if r.next_end is not None), default=None)
+            figures.put(metric_catalogue.REGISTER_NEXT_END, None if end is None else end.timestamp(), name)
+
+    def _size(self, register: Register) -> int:
+        """Counted once for each state of a register: roaring walks over all that it holds."""
+        known = self._sizes.get(register.name)
+        if known is None or known[0] is not register:
+            known = self._sizes[register.name] = (register, len(register.numbers))
+        return known[1]
+
+    def _health(self, pulse: Pulse, causes: tuple[Cause, ...]) -> Health:
+        return Health(time.monotonic() - pulse.heartbeat, self._limit_s, pulse.begun, causes)
+
+    @staticmethod
+    def _put_health(figures: Figures, found: Health) -> None:
+        figures.put(metric_catalogue.HEARTBEAT_AGE, found.heartbeat_age_s)
+        figures.put(metric_catalogue.READY, found.is_ready)
+
+
+class OfWorker(_Common):
+    """A worker's vitals, by calling it. `limit_s` is how long its loop may say nothing."""
+
+    def __init__(self, identity: str, counters: Counters, *, limit_s: float, index_lag_max_s: float) -> None:
+        super().__init__(limit_s)
+        self.identity = identity
+        self.counters = counters
+        self._index_lag_max_s = index_lag_max_s
+        self._follower: Follower | None = None
+        self._rulebook: Rulebook | None = None
+
+    def attach(self, follower: Follower, rulebook: Rulebook) -> None:
+        """What it judges by, once that is made."""
+        self._rulebook, self._follower = rulebook, follower
+
+    def __call__(self) -> Vitals:
+        """Its vitals now."""
+        figures, counters = Figures(), self.counters
+        self._put_process(figures)
+        with counters.lock:
+            _put_counters(figures, counters, clock.elapsed())
+        figures.put(
+            metric_catalogue.LOG_LAG, seconds_or_nan(None if self._follower is None else self._follower.lag_s)
+        )
+        if self._follower is not None and self._rulebook is not None:
+            self._put_registers(figures, self._follower.index, self._rulebook)
+        found = self._health(counters, self._causes())
+        self._put_health(figures, found)
+        return Vitals(self.identity, found, figures.values, figures.shapes)
+
+    def _causes(self) -> tuple[Cause, ...]:
+        counters = self.counters
+        stale = None
+        try:
+            if self._follower is not None:
+                self._follower.usable(self._index_lag_max_s)
+        except StaleIndex as found:
+            stale = found
+        except RuntimeError as fault:
+            return (health.cause("fault", str(fault)),)
+        return health.causes_of(
+            health.Condition(
+                stopping=counters.stopping,
+                waiting=counters.waiting,
+                holding=(counters.holding, counters.why) if counters.holding else None,
+                stale=stale,
+                assigned=counters.assigned,
+                member=counters.member,
+                failing=_failing(counters),
+            )
+        )
+
+
+class OfPublisher(_Common):
+    """A publisher's vitals, by calling it."""
+
+    def __init__(self, counters: PublisherCounters, *, limit_s: float) -> None:
+        super().__init__(limit_s)
+        self.counters = counters
+        self._replay: Replay | None = None
+        self._rulebook: Rulebook | None = None
+
+    def attach(self, replay: Replay, rulebook: Rulebook) -> None:
+        """What it publishes against, once that is read."""
+        self._rulebook, self._replay = rulebook, replay
+
+    def __call__(self) -> Vitals:
+        """Its vitals now."""
+        figures, counters = Figures(), self.counters
+        self._put_process(figures)
+        with counters.lock:
+            _put_publisher(figures, counters)
+        figures.put(metric_catalogue.POSITION, -1 if self._replay is None else self._replay.index.position)
+        if self._replay is not None and self._rulebook is not None:
+            self._put_registers(figures, self._replay.index, self._rulebook)
+        found = self._health(counters, self._causes())
+        self._put_health(figures, found)
+        return Vitals("", found, figures.values, figures.shapes)
+
+    def _causes(self) -> tuple[Cause, ...]:
+        counters = self.counters
+        if counters.stopping:
+            return (health.cause("stopping", "it was told to stop"),)
+        if counters.waiting is not None:
+            return (health.cause(*counters.waiting),)
+        if not counters.owner:
+            return (health.cause("owner", counters.failure or "it does not own its registers at the moment"),)
+        failing = _failing(counters)
+        return (health.cause("failing", failing),) if failing else ()
+
+
+def _failing(pulse: Pulse) -> str:
+    is_recent = time.monotonic() - pulse.failed_at < health.FAILING_S
+    if pulse.failures < health.FAILING or not is_recent:
+        return ""
+    return f"failed {pulse.failures} times in a row: {pulse.failure}"
+
+
+def _put_counters(figures: Figures, counters: Counters, now: float) -> None:
+    figures.put(metric_catalogue.READ, counters.read)
+    for verdict, reason in metric_catalogue.PROSPECTS.values:
+        figures.put(metric_catalogue.PROSPECTS, counters.prospects[reason], verdict, reason)  # type: ignore[index]
+    figures.put(metric_catalogue.BATCHES, counters.batches)
+    figures.put_each(metric_catalogue.ABORTS_TOTAL, counters.aborts)
+    figures.put(metric_catalogue.SESSIONS, max(0, counters.sessions))
+    figures.put(metric_catalogue.QUEUE, counters.queued)
+    figures.put_each(metric_catalogue.LAG, {str(partition): lag for partition, lag in counters.lags.items()})
+    figures.put(metric_catalogue.ASSIGNED, counters.assigned)
+    figures.put(metric_catalogue.WAITING, counters.unread)
+    figures.put(metric_catalogue.MADE_ANEW, counters.made_anew)
+    figures.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
+    figures.put_each(metric_catalogue.REBALANCES, counters.rebalances)
+    figures.put_each(metric_catalogue.HOLDING, {counters.holding: 1} if counters.holding else {})
+    figures.put_each(metric_catalogue.HELD, counters.held(now))
+    figures.put(metric_catalogue.POSITION, counters.position)
+    figures.put(metric_catalogue.SWAPS, counters.swaps)
+    figures.put_shapes(counters.shapes)
+
+
+def _put_publisher(figures: Figures, counters: PublisherCounters) -> None:
+    figures.put(metric_catalogue.OWNER, counters.owner)
+    figures.put_each(metric_catalogue.REQUESTS, counters.requests)
+    figures.put(metric_catalogue.REQUESTS_MISSED, counters.missed)
+    figures.put(metric_catalogue.MADE_ANEW, counters.made_anew)
+    figures.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
+    for (topic, partition), lag in counters.lags.items():
+        figures.put(metric_catalogue.REQUESTS_LAG, lag, topic, str(partition))
+    figures.put_each(metric_catalogue.DELTAS, counters.deltas)
+    figures.put(metric_catalogue.ENDED, counters.ended)
+    figures.put_each(metric_catalogue.FILES, counters.files)
+    figures.put_each(metric_catalogue.PUBLISHER_FAILURES, counters.causes)
+    figures.put_shapes(counters.shapes)
+
+
+def strictest_ages(rulebook: Rulebook, at: datetime) -> Mapping[str, float]:
+    """By register without its scope: the least age in seconds that a rule in force at that moment lets it have."""
+    ages: dict[str, float] = {}
+    for country in rulebook.countries.values():
+        rule = rulebook.rule(country.regions[0], at)
+        for name, days in (rule.max_age_days if rule is not None else {}).items():
+            ages[name] = min(ages.get(name, float("inf")), days * 86_400.0)
+    return ages

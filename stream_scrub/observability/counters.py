@@ -1,0 +1,289 @@
+"""What a worker and a publisher count, in one place: whatever shows figures reads them here, and nothing else counts.
+
+Written by the loop and by the follower, once a batch or a swap and never for a record; read by anyone. The lock is held
+for the length of a few additions, so that what is read together was true together.
+"""
+
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from stream_scrub import clock
+from stream_scrub.errors import (
+    Corrupt,
+    Migrated,
+    Refused,
+    ScrubError,
+    TakenOver,
+    TooLarge,
+    Unavailable,
+    Uncertain,
+    Unwritable,
+)
+from stream_scrub.model import Reason, Verdict
+from stream_scrub.observability import metric_catalogue
+
+_CAUSES: Mapping[type[BaseException], str] = {
+    Corrupt: "corrupt",
+    Migrated: "migrated",
+    Refused: "refused",
+    TakenOver: "taken_over",
+    TooLarge: "too_large",
+    Unavailable: "unavailable",
+    Uncertain: "uncertain",
+    Unwritable: "unwritable",
+}
+
+
+def cause_of(error: ScrubError) -> str:
+    """The short word under which an error is counted: that of the nearest class that has one."""
+    return next((_CAUSES[kind] for kind in type(error).__mro__ if kind in _CAUSES), "other")
+
+
+class Histogram:
+    """How often a value fell into each bucket, and the sum of all. `counts` has one place more than there are bounds."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, metric: metric_catalogue.Metric) -> None:
+        self._bounds = metric.buckets
+        self.counts = [0] * (len(metric.buckets) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value; a negative one, which clocks that differ may give, as zero."""
+        value = max(0.0, value)
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
+def _shapes(side: metric_catalogue.Side) -> dict[metric_catalogue.Metric, Histogram]:
+    return {
+        metric: Histogram(metric)
+        for metric in metric_catalogue.of(side)
+        if metric.kind is metric_catalogue.Kind.HISTOGRAM
+    }
+
+
+@dataclass(slots=True)
+class Pulse:
+    """How it is with a loop, beside what it counts.
+
+    `heartbeat` is when it last said that it goes on (`time.monotonic`). `waiting` is a cause and a sentence while it
+    waits at its start, `begun` whether it was ever ready to work, `stopping` whether it was told to stop. `made_anew`
+    counts topics that were deleted and made anew, as often as one was found so, `limits` what was hit of
+    `metrics.LIMITS`. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
+    """
+
+    heartbeat: float = field(default_factory=time.monotonic)
+    waiting: tuple[str, str] | None = ("starting", "it has just been started")
+    begun: bool = False
+    stopping: bool = False
+    made_anew: int = 0
+    limits: Counter[str] = field(default_factory=Counter)
+    failures: int = 0
+    failure: str = ""
+    failed_at: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def beat(self) -> None:
+        """The loop goes on."""
+        self.heartbeat = time.monotonic()
+
+    def waits(self, cause: str, why: str) -> None:
+        """It goes on, and cannot begin yet."""
+        self.waiting = (cause, why)
+        self.beat()
+
+    def begins(self) -> None:
+        """It is ready to work: what it waited for is there."""
+        self.waiting = None
+        self.begun = True
+        self.beat()
+
+    def _fails(self, error: ScrubError) -> None:
+        self.failures += 1
+        self.failure, self.failed_at = str(error), time.monotonic()
+
+
+@dataclass(slots=True)
+class Counters(Pulse):
+    """Totals since the start of one worker.
+
+    `aborts` is by cause (`cause_of`); `held_s` by cause of a hold, in seconds, without the one that lasts: see `held`.
+    `lags` is by partition, `member` whether the group knows this worker: both are looked up by the loop about once a
+    second. `unread` counts partitions that it has and that the outputs have no counterpart of. `position` is the log
+    offset of the index in use. `shapes` are the histograms.
+    """
+
+    read: int = 0
+    prospects: Counter[Reason] = field(default_factory=Counter)
+    batches: int = 0
+    queued: int = 0
+    aborts: Counter[str] = field(default_factory=Counter)
+    sessions: int = 0
+    rebalances: Counter[str] = field(default_factory=Counter)
+    assigned: int = 0
+    unread: int = 0
+    member: bool = False
+    lags: Mapping[int, int] = field(default_factory=dict)
+    held_s: dict[str, float] = field(default_factory=dict)
+    holding: str = ""
+    why: str = ""
+    held_since: float = 0.0
+    swaps: int = 0
+    position: int = -1
+    shapes: dict[metric_catalogue.Metric, Histogram] = field(
+        default_factory=lambda: _shapes(metric_catalogue.Side.WORKER), repr=False
+    )
+
+    def emitted(
+        self,
+        tally: Counter[Reason],
+        batch_s: float,
+        send_offsets_s: float,
+        commit_s: float,
+        age_s: float | None = None,
+    ) -> None:
+        """One committed batch: seconds from its receipt to its commit, of them for sending its offsets and for
+        committing, and the age of its first prospect where Kafka told one."""
+        with self.lock:
+            self.prospects.update(tally)
+            self.batches += 1
+            self.shapes[metric_catalogue.BATCH_RECORDS].observe(tally.total())
+            self.shapes[metric_catalogue.BATCH_SECONDS].observe(batch_s)
+            self.shapes[metric_catalogue.SEND_OFFSETS].observe(send_offsets_s)
+            self.shapes[metric_catalogue.COMMIT].observe(commit_s)
+            if age_s is not None:
+                self.shapes[metric_catalogue.PROSPECT_AGE].observe(age_s)
+            self.failures = 0
+
+    def gave_up(self, error: ScrubError) -> None:
+        """One batch given up, or a recovery that failed."""
+        with self.lock:
+            self.aborts[cause_of(error)] += 1
+            self._fails(error)
+
+    def moved(self, event: str, partitions: int) -> None:
+        """So many partitions came or went."""
+        with self.lock:
+            self.rebalances[event] += 1
+            self.assigned += partitions if event == "assigned" else -partitions
+
+    def polls_again(self, seconds: float) -> None:
+        """So long after a change of the assignment."""
+        with self.lock:
+            self.shapes[metric_catalogue.REBALANCE_SECONDS].observe(seconds)
+
+    def hold(self, cause: str, why: str) -> bool:
+        """It holds; whether that is news."""
+        with self.lock:
+            self.why = why
+            if self.holding == cause:
+                return False
+            self._end_hold()
+            self.holding, self.held_since = cause, clock.elapsed()
+            return True
+
+    def resume(self) -> float:
+        """The hold has ended; how long it was, in seconds."""
+        with self.lock:
+            return self._end_hold()
+
+    def _end_hold(self) -> float:
+        held_s = clock.elapsed() - self.held_since
+        if self.holding:
+            self.held_s[self.holding] = self.held_s.get(self.holding, 0.0) + held_s
+        self.holding = ""
+        return held_s
+
+    def held(self, now: float) -> dict[str, float]:
+        """Seconds held so far, by cause, with the hold that lasts. Call it with the lock."""
+        held = dict(self.held_s)
+        if self.holding:
+            held[self.holding] = held.get(self.holding, 0.0) + now - self.held_since
+        return held
+
+    def swapped(self, position: int, seconds: float, stall_s: float, waited_s: float | None = None) -> None:
+        """One new index, applied in so many seconds, how long at a time it kept others from running, and how long after
+        its seal was written, where that is known and news. Called from the follower's thread."""
+        with self.lock:
+            self.swaps += 1
+            self.shapes[metric_catalogue.SWAP_SECONDS].observe(seconds)
+            self.shapes[metric_catalogue.SWAP_STALL].observe(stall_s)
+            if waited_s is not None:
+                self.shapes[metric_catalogue.SEAL_TO_ENFORCEMENT].observe(waited_s)
+            self.position = position
+
+    @property
+    def total(self) -> int:
+        """Prospects emitted."""
+        return sum(self.prospects.values())
+
+    @property
+    def lag(self) -> int:
+        """Prospects that wait, in all partitions of this worker."""
+        return sum(self.lags.values())
+
+    def of(self, verdict: Verdict) -> int:
+        """Prospects emitted with that verdict."""
+        return sum(count for reason, count in self.prospects.items() if reason.verdict is verdict)
+
+
+@dataclass(slots=True)
+class PublisherCounters(Pulse):
+    """Totals since the start of one publisher. `owner` says whether it owns its registers now."""
+
+    owner: bool = False
+    requests: Counter[str] = field(default_factory=Counter)
+    missed: int = 0
+    lags: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    deltas: Counter[str] = field(default_factory=Counter)
+    ended: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    shapes: dict[metric_catalogue.Metric, Histogram] = field(
+        default_factory=lambda: _shapes(metric_catalogue.Side.PUBLISHER), repr=False
+    )
+
+    def answered(self, requests: int, refused: int, ages_s: Iterable[float]) -> None:
+        """So many requests consumed, of them refused, and how long after each was written."""
+        with self.lock:
+            self.requests["taken"] += requests - refused
+            self.requests["refused"] += refused
+            ages = self.shapes[metric_catalogue.REQUEST_AGE]
+            for age_s in ages_s:
+                ages.observe(age_s)
+
+    def published(self, registers: Iterable[str], seconds: float) -> None:
+        """One transaction with a delta of each of these registers."""
+        with self.lock:
+            self.deltas.update(registers)
+            self.shapes[metric_catalogue.PUBLISH_SECONDS].observe(seconds)
+
+    def worked_on(self, files: int, refused: int) -> None:
+        """So many files published, and refused."""
+        with self.lock:
+            self.files["published"] += files
+            self.files["refused"] += refused
+
+    def gave_up(self, error: ScrubError) -> None:
+        """Everything is begun anew."""
+        with self.lock:
+            self.causes[cause_of(error)] += 1
+            self._fails(error)
+
+    def sums(self) -> dict[str, int]:
+        """All of it that is not nothing, for a log line."""
+        with self.lock:
+            told = {
+                "requests": self.requests.total(),
+                "refused": self.requests["refused"],
+                "ended": self.ended,
+                "files": self.files["published"],
+                "files_refused": self.files["refused"],
+            }
+        return {name: count for name, count in told.items() if count}

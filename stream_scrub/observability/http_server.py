@@ -1,0 +1,266 @@
+"""Health and metrics over HTTP, in threads beside the loop: `/metrics`, `/livez`, `/readyz`, `/startupz`.
+
+Small on purpose: the standard library's WSGI server, GET and HEAD, a bounded number of connections, in all and from one
+address, that each end by themselves; the oldest gives way to the newest. No line for a request. It is up before
+anything else and until the end, so that probes are answered while a broker is away. Whoever may connect may read: the pages hold names of topics, registers and brokers, and no prospect.
+"""
+
+import ipaddress
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Http, address_of
+from stream_scrub.errors import Refused
+from stream_scrub.observability import health, prometheus
+from stream_scrub.observability.limits_hit import Limit, with_hits
+from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.observability.process_status import Board
+
+_CONNECTIONS_MAX = 32
+_OF_ADDRESS_MAX = 8  # of one address; two Prometheus servers behind one, and the probes, come with fewer
+_HEAD_S = 1.0  # from a connection's begin until its request line and headers are there
+_REQUEST_S = 10.0  # from a connection's begin to its end, whatever it does meanwhile
+_EVERY_S = 0.25  # how long a stop may take to be heard
+_JSON = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-store")]
+_PROBES: Mapping[str, Callable[..., health.Answer]] = {
+    "/livez": health.livez,
+    "/readyz": health.readyz,
+    "/startupz": health.startupz,
+}
+_PATHS = ("/metrics", *_PROBES)
+
+Start = Callable[..., Any]
+
+
+class Pages:
+    """The WSGI application."""
+
+    def __init__(self, side: Side, board: Board, paths: Collection[str] = _PATHS) -> None:
+        self._board = board
+        self._paths = paths
+        self._metrics = prometheus.page(side, board)
+
+    def __call__(self, request: dict[str, Any], start: Start) -> Iterable[bytes]:
+        """One request."""
+        method, path = request["REQUEST_METHOD"], request["PATH_INFO"]
+        if path not in self._paths:
+            told = {"error": "no such page", "pages": list(self._paths)}
+            status, headers, body = "404 Not Found", _JSON, _page(told)
+        elif method not in {"GET", "HEAD"}:
+            headers = [*_JSON, ("Allow", "GET, HEAD")]
+            status, body = "405 Method Not Allowed", _page({"error": "only GET and HEAD are answered"})
+        elif path == "/metrics":
+            status, headers, body = self._scraped(request)
+        else:
+            answer = _PROBES[path](self._board())
+            status = "200 OK" if answer.ok else "503 Service Unavailable"
+            headers, body = _JSON, _page(answer.page)
+        start(status, [*headers, ("Content-Length", str(len(body)))])
+        return [] if method == "HEAD" else [body]
+
+    def _scraped(self, request: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
+        started: list[Any] = []
+        body = b"".join(
+            self._metrics({**request, "REQUEST_METHOD": "GET"}, lambda *given: started.extend(given))
+        )
+        status, headers = started
+        return status, headers, body
+
+
+def _page(content: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+class _Answering(ServerHandler):
+    os_environ: dict[str, str] = {}  # noqa: RUF012 - the process's own is nobody's business here
+    server_software = "stream-scrub"
+
+    def log_exception(self, exc_info: Any) -> None:
+        """Hand a fault of ours on: wsgiref would print a traceback into the log's JSON."""
+        self.request_handler.server.told(exc_info[1])  # type: ignore[attr-defined]  # set in _Request
+
+
+class _Request(WSGIRequestHandler):
+    timeout = _REQUEST_S
+    server_version = "stream-scrub"
+    sys_version = ""
+    error_content_type = "text/plain"
+    error_message_format = "%(code)d %(message)s\n"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the standard library
+        """Nothing: a probe every few seconds is no news."""
+
+    def handle(self) -> None:
+        """As WSGIRequestHandler does, but that a fault is logged as ours are."""
+        self.raw_requestline = self.rfile.readline(65_537)
+        if len(self.raw_requestline) > 65_536:
+            self.requestline = self.request_version = self.command = ""
+            self.send_error(414)
+        elif self.parse_request():
+            self.server.heard(self.request)  # type: ignore[attr-defined]  # it is a _Server
+            wfile: Any = self.wfile
+            answering = _Answering(self.rfile, wfile, sys.stderr, self.get_environ())
+            answering.request_handler = self  # type: ignore[attr-defined]
+            answering.run(self.server.get_app())  # type: ignore[attr-defined]
+
+
+@dataclass(slots=True)
+class _Connection:
+    since: float
+    source: str
+    heard: bool = False
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self, address: tuple[str, int], pages: Pages, limit: Limit, log: FilteringBoundLogger
+    ) -> None:
+        self._log = log
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, _Connection] = {}  # the oldest first
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Request)
+        self.set_app(pages)
+
+    def server_bind(self) -> None:
+        """Without asking the name service who we are, which may take longer than a probe waits."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own. If there are too many, another one has to go."""
+        source = _source(client_address[0])
+        with self._lock:
+            too_many = self._one_too_many(source)
+            if too_many is not None:
+                del self._open[too_many]
+            self._open[request] = _Connection(time.monotonic(), source)
+        if too_many is not None:
+            self._limit.hit()
+            _end(too_many)
+        super().process_request(request, client_address)
+
+    def _one_too_many(self, source: str) -> socket.socket | None:
+        """Which one gives way to a new one: the oldest of whoever has most, rather one that has not asked yet."""
+        counts = Counter(each.source for each in self._open.values())
+        if counts[source] < _OF_ADDRESS_MAX:
+            if len(self._open) < _CONNECTIONS_MAX:
+                return None
+            source = counts.most_common(1)[0][0]
+        of_it = [request for request, each in self._open.items() if each.source == source]
+        return next((request for request in of_it if not self._open[request].heard), of_it[0])
+
+    def heard(self, request: socket.socket) -> None:
+        """It has asked."""
+        with self._lock:
+            if request in self._open:
+                self._open[request].heard = True
+
+    def shutdown_request(self, request: Any) -> None:
+        """It is over."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End connections that dawdle: called several times a second."""
+        now = time.monotonic()
+        with self._lock:
+            dawdling = [
+                request
+                for request, each in self._open.items()
+                if now - each.since > (_REQUEST_S if each.heard else _HEAD_S)
+            ]
+        for request in dawdling:
+            _end(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as in the standard library
+        """A client that went away or dawdled is no news; anything else is a fault of ours."""
+        self.told(sys.exception())
+
+    def told(self, fault: BaseException | None) -> None:
+        """Log a fault."""
+        if not isinstance(fault, OSError):
+            self._log.error("a page could not be given", exc_info=fault)
+
+
+def _end(request: socket.socket) -> None:
+    """Its thread then closes it."""
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
+def _source(host: str) -> str:
+    """Whom an address counts for: itself, and of IPv6 the network that one machine may choose addresses from."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+@contextmanager
+def serving(http: Http, side: Side, board: Board, log: FilteringBoundLogger) -> Iterator[None]:
+    """Serve as long as the block lasts. An address that is taken is said, and gone on without, when nobody asked for
+    it; raises Refused when somebody did.
+    """
+    hits: Counter[str] = Counter()
+    board = with_hits(board, hits)
+    limit = Limit("http-connections", hits, log)
+    with ExitStack() as stack:
+        pages = Pages(side, board)
+        all_pages = _opened("http.listen", http.listen, pages, limit, log, optional=not http.is_asked_for)
+        if all_pages is not None:
+            stack.enter_context(_running(all_pages, "all pages", log))
+        probes = _opened("http.probes", http.probes, Pages(side, board, list(_PROBES)), limit, log)
+        if probes is not None:
+            stack.enter_context(_running(probes, "the probes", log))
+        yield
+
+
+@contextmanager
+def _running(server: _Server, serves: str, log: FilteringBoundLogger) -> Iterator[None]:
+    host, port = server.server_address[:2]
+    shown = f"[{host!s}]" if ":" in str(host) else host
+    log.info("listening", listen=f"{shown!s}:{port}", port=port, serves=serves)
+    thread = threading.Thread(target=server.serve_forever, args=(_EVERY_S,), name="http", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _opened(
+    setting: str, where: str, pages: Pages, limit: Limit, log: FilteringBoundLogger, *, optional: bool = False
+) -> _Server | None:
+    address = address_of(where)
+    if address is None:
+        return None
+    try:
+        return _Server(address, pages, limit, log)
+    except OSError as error:
+        why = f"{setting}: {where} cannot be listened on ({error.strerror})"
+        if not optional:
+            raise Refused(f"{why}: choose another address, or none") from error
+        log.warning("no health and no metrics are served", why=why, do="set http.listen")
+        return None

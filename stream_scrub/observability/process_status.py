@@ -1,0 +1,107 @@
+"""What one process tells of itself at one moment: its figures and its health. Plain values, so that they fit a pipe.
+
+With `--processes` each child tells its parent about once a second; a lone worker and the publisher are asked when
+somebody looks.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+import msgspec
+
+from stream_scrub.observability import metric_catalogue
+from stream_scrub.observability.counters import Histogram
+
+Sample = tuple[tuple[str, ...], float]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """Why something is not well: a short word, a sentence, and the next step to take."""
+
+    cause: str
+    why: str
+    do: str
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a loop is: since when it has said nothing, and how long it may take; whether it was ever ready to work; why
+    it is not ready now, nothing when it is."""
+
+    heartbeat_age_s: float
+    limit_s: float
+    begun: bool
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it does its work, or stands by for it."""
+        return not self.causes
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its loop goes on."""
+        return self.heartbeat_age_s <= self.limit_s
+
+
+class Vitals(msgspec.Struct, frozen=True):
+    """`who` is a worker's identity; `values` are counters and gauges by the metric's name, each with the values of its
+    labels; `shapes` the counts and the sum of each histogram."""
+
+    who: str
+    health: Health
+    values: dict[str, list[Sample]]
+    shapes: dict[str, tuple[list[int], float]] = {}
+
+    def encoded(self) -> bytes:
+        """As bytes. Not JSON: that has no NaN."""
+        return msgspec.msgpack.encode(self)
+
+    @classmethod
+    def decoded(cls, content: bytes) -> Self:
+        """What `encoded` gave."""
+        return msgspec.msgpack.decode(content, type=cls)
+
+    def older(self, seconds: float, *, begun: bool) -> "Vitals":
+        """The same, so many seconds later, when nothing else has been heard: ages have grown. `begun` says whether this
+        worker, or a predecessor of its name, was ever ready to work."""
+        age_s = self.health.heartbeat_age_s + seconds
+        health = msgspec.structs.replace(self.health, heartbeat_age_s=age_s, begun=begun)
+        grown = {
+            metric.name: [(labels, value + seconds) for labels, value in self.values[metric.name]]
+            for metric in metric_catalogue.CATALOGUE
+            if metric.grows and metric.name in self.values
+        }
+        return msgspec.structs.replace(self, health=health, values={**self.values, **grown})
+
+
+Board = Callable[[], Sequence[Vitals]]
+
+
+class Figures:
+    """Gathers values under the names that the catalogue has."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Sample]] = {}
+        self.shapes: dict[str, tuple[list[int], float]] = {}
+
+    def put(self, metric: metric_catalogue.Metric, value: float | None, *labels: str) -> None:
+        """One value; None where there is none."""
+        if value is not None:
+            self.values.setdefault(metric.name, []).append((labels, float(value)))
+
+    def put_each(self, metric: metric_catalogue.Metric, found: Mapping[str, float]) -> None:
+        """By a metric's one label: its closed set, with zero for what was never seen, and whatever else was found."""
+        known = [value for (value,) in metric.values]
+        for label in dict.fromkeys([*known, *found]):
+            self.put(metric, found.get(label, 0), label)
+
+    def put_shapes(self, found: Mapping[metric_catalogue.Metric, Histogram]) -> None:
+        """Every histogram."""
+        for metric, shape in found.items():
+            self.shapes[metric.name] = (list(shape.counts), shape.total)
+
+
+def seconds_or_nan(value: float | None) -> float:
+    """NaN for what is not known yet."""
+    return math.nan if value is None else value

@@ -1,0 +1,71 @@
+"""Vitals as Prometheus reads them: a registry of our own with one collector, which asks the board at every scrape.
+
+Nothing is kept between two scrapes and nothing is global: prometheus-client's own registry, its metrics and its files for
+several processes are not used.
+"""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import (
+    Metric as Family,
+)
+from prometheus_client.registry import Collector
+
+from stream_scrub.observability import metric_catalogue
+from stream_scrub.observability.metric_catalogue import Kind, Side
+from stream_scrub.observability.process_status import Board, Vitals
+
+
+class Scrape(Collector):
+    """All metrics of one side, by the vitals that are on the board at that moment."""
+
+    def __init__(self, side: Side, board: Board) -> None:
+        self._side = side
+        self._board = board
+
+    def describe(self) -> list[Family]:
+        """Nothing: the registry would ask the board for the names otherwise."""
+        return []
+
+    def collect(self) -> Iterator[Family]:
+        """One family for each metric of the catalogue, with a series for each who told of it."""
+        told = self._board()
+        for metric in metric_catalogue.of(self._side):
+            yield _family(metric, self._side, [(self._prefix(each), each) for each in told])
+
+    def _prefix(self, each: Vitals) -> list[str]:
+        return [each.who] if self._side is Side.WORKER else []
+
+
+def _family(metric: metric_catalogue.Metric, side: Side, told: list[tuple[list[str], Vitals]]) -> Family:
+    labels = metric.all_labels(side)
+    if metric.kind is Kind.HISTOGRAM:
+        histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels, unit=metric.unit)
+        bounds = [*map(str, map(float, metric.buckets)), "+Inf"]
+        for prefix, each in told:
+            if metric.name in each.shapes:
+                counts, total = each.shapes[metric.name]
+                buckets = list(zip(bounds, accumulate(counts), strict=True))
+                histogram.add_metric(prefix, buckets, total)
+        return histogram
+    of_kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    family = of_kind(metric.name, metric.help, labels=labels, unit=metric.unit)
+    for prefix, each in told:
+        for values, value in each.values.get(metric.name, ()):
+            family.add_metric([*prefix, *values], value)
+    return family
+
+
+def page(side: Side, board: Board) -> Any:
+    """A WSGI application that answers every GET with the metrics."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Scrape(side, board))
+    return make_wsgi_app(registry)

@@ -1,0 +1,232 @@
+"""Where a daemon publishes from: the log as it knows it, and the writers of the registers that it publishes.
+
+Its own registers' writers are open as long as it lives. Any other register's is opened when there is something to
+publish, which fences an import of it that is under way, and closed when it has been idle for a while.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub import clock
+from stream_scrub.config import Settings
+from stream_scrub.errors import Migrated, TakenOver, Unavailable
+from stream_scrub.index import Register
+from stream_scrub.kafka.log_reader import KafkaLogReader
+from stream_scrub.kafka.log_writer import Beside, KafkaLogWriter
+from stream_scrub.lists.deltas import Delta
+from stream_scrub.lists.intake.requests_to_delta import family
+from stream_scrub.lists.log.encode import nbytes_of, records_of
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.replay import Known, Replay
+from stream_scrub.lists.log.start_point import begin
+from stream_scrub.lists.log.wire import Cursor, Seal, Source
+from stream_scrub.model import Deadline, RegisterKind
+from stream_scrub.observability import metric_catalogue
+from stream_scrub.observability.counters import PublisherCounters
+from stream_scrub.publisher import mend_log
+from stream_scrub.wiring import clients
+
+_OPEN_S = 30.0
+# Another register's publisher that dies in its transaction hides the log's end for this long: its timeout of ten
+# seconds, and the ten after which a broker looks.
+_REACH_S = 25.0
+_IDLE_S = 60.0
+# An import that took a borrowed register away is left in peace; ends may wait for sixty seconds (`index.ENDS_GRACE_S`).
+_LENT_S = 45.0
+
+
+class Made(NamedTuple):
+    """A delta to publish, with what it was made against."""
+
+    base: Register
+    delta: Delta
+    effective_at: datetime
+    source: Source
+    known: Known
+    cursor: Cursor | None = None
+
+
+@dataclass(slots=True)
+class _Borrowed:
+    writer: KafkaLogWriter
+    used_at: float
+
+
+class Desk:
+    """One thread. Every method may block for as long as a broker takes, `_REACH_S` at most, and raise Unavailable,
+    Refused, Corrupt; `publish` raises Uncertain, Migrated and TakenOver as well, and then the desk must be closed and
+    opened again before anything else.
+    """
+
+    def __init__(self, settings: Settings, counters: PublisherCounters, log: FilteringBoundLogger) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._log = log
+        self._reader: KafkaLogReader | None = None
+        self._own: dict[str, KafkaLogWriter] = {}
+        self._borrowed: dict[str, _Borrowed] = {}
+        self._upto = -1
+        self._publishing = ""
+        self.replay = Replay()
+
+    def fence(self, families: Sequence[str], also: Sequence[str]) -> None:
+        """Open the writers of one's own registers: from here on nobody else publishes these, and what an earlier life
+        of this publisher left open is ended."""
+        deadline = Deadline.after(_OPEN_S)
+        for each in families:
+            self._own[each] = clients.taken_over(self._settings, each, self._log, also, deadline)
+        if self._publishing not in {"", *families}:
+            clients.taken_over(self._settings, self._publishing, self._log, (), deadline).close()
+        self._publishing = ""
+        self._own[families[0]].wait_for_others(deadline)
+
+    def read_on(self) -> None:
+        """Follow the log to its end; from where one stood, or from its beginning the first time."""
+        deadline = Deadline.after(_OPEN_S)
+        if self._reader is None:
+            reader = clients.log_reader(
+                self._settings, clients.client_log(self._settings, self._log, "follower")
+            )
+            taken = self.replay.known("").upto
+            if taken < 0:
+                self.replay = begin(reader, deadline, start=self._settings.lists.start, keep_ends=True)
+            else:
+                reader.seek(taken + 1)
+            self._reader = reader
+        replay_to_end(self._reader, deadline, lambda _: self._counters.beat(), replay=self.replay)
+
+    def glance(self) -> None:
+        """Take in what others have published meanwhile, without waiting for it."""
+        self._take(0.0)
+
+    def _take(self, wait_s: float) -> None:
+        assert self._reader is not None, "read_on comes first"
+        records, _ = self._reader.read(wait_s)
+        for record in records:
+            self.replay.take(record)
+
+    def ready(self, name: str) -> None:
+        """What `base` says of that register is then what a delta may be made against."""
+        mine = family(name)
+        if mine not in self._own and mine not in self._borrowed:
+            writer = clients.log_writer(self._settings, mine, self._log)
+            self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
+            self.read_on()
+        deadline = Deadline.after(_REACH_S)
+        while self.replay.index.position < self._upto:
+            self._take(0.05)
+            if deadline.passed:
+                raise Unavailable("what was published cannot be read back yet: another transaction is open")
+
+    def base(self, name: str, kind: RegisterKind) -> Register:
+        """The register as the log holds it; an empty one of that kind where it holds none."""
+        held = self.replay.index.registers.get(name)
+        return held or Register.empty(name, kind, datetime.now(UTC))
+
+    def publish(self, made: Sequence[Made], beside: Beside | None = None) -> list[tuple[Seal, int]]:
+        """Deltas of one register and its scoped ones, in one transaction with what is beside them; the seals, and the
+        position after the last one.
+        """
+        mine = family(made[0].base.name) if made else next(iter(self._own))
+        records, seals = [], []
+        for each in made:
+            some, seal = records_of(
+                each.base,
+                each.delta,
+                each.effective_at,
+                each.source,
+                known=each.known,
+                full_every=self._settings.lists.full_every,
+                cursor=each.cursor,
+                may_state=each is made[-1],
+            )
+            records += some
+            seals.append(seal)
+        if not self._writer(mine).takes(nbytes := nbytes_of(records)):
+            self._reopen(mine, nbytes)
+            self._need_same(made)
+        for each in made:
+            mend_log.tell_set_aside(self._log, each.base.name, each.known.unsealed)
+        borrowed, writer = self._borrowed.get(mine), self._writer(mine)
+        self._publishing = mine
+        self._counters.beat()
+        started = time.perf_counter()
+        try:
+            position = writer.publish(records) if beside is None else writer.publish(records, beside)
+        except TakenOver as error:
+            if borrowed is None:
+                raise
+            self._give_back(
+                [mine]
+            )  # an import of it began: it is the publisher now, and this one tries later
+            self._publishing = ""
+            raise Lent(str(error)) from error
+        self._publishing = ""
+        if made:
+            labels = [metric_catalogue.register_label(each.base.name) for each in made]
+            self._counters.published(labels, time.perf_counter() - started)
+        if borrowed is not None:
+            borrowed.used_at = clock.elapsed()
+        self._upto = max(self._upto, position)
+        if writer.is_spent:
+            self._reopen(mine)
+        return [(seal, position) for seal in seals]
+
+    def _writer(self, mine: str) -> KafkaLogWriter:
+        borrowed = self._borrowed.get(mine)
+        return self._own[mine] if borrowed is None else borrowed.writer
+
+    def _reopen(self, mine: str, nbytes: int = 0) -> None:
+        """Go on with a writer whose transactions last as long as so much takes. Between the two somebody may publish,
+        so the log is read on."""
+        self._writer(mine).close()
+        also = [self._settings.topics.refused] if mine in self._own else []
+        writer = clients.log_writer(self._settings, mine, self._log, also, nbytes)
+        if mine in self._own:
+            self._own[mine] = writer
+        else:
+            self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
+        self.read_on()
+
+    def _need_same(self, made: Sequence[Made]) -> None:
+        """Raises Unavailable when the deltas are not made against what the log holds now."""
+        for each in made:
+            held = self.replay.index.registers.get(each.base.name)
+            if (held.seq if held is not None else 0) != each.base.seq:
+                raise Unavailable(f"{each.base.name} was published by somebody else meanwhile")
+
+    def give_back(self) -> None:
+        """Close the writers that were not needed for a while."""
+        now = clock.elapsed()
+        self._give_back([name for name, each in self._borrowed.items() if now - each.used_at > _IDLE_S])
+
+    def _give_back(self, families: Iterable[str]) -> None:
+        for each in list(families):
+            self._borrowed.pop(each).writer.close()
+
+    def close(self) -> None:
+        """Give up every register, and every connection: after a broker's outage some never come back by themselves.
+        What is known of the log is kept, and read on from."""
+        self._give_back(self._borrowed)
+        for writer in self._own.values():
+            writer.close()
+        self._own.clear()
+        self._upto = -1
+        if self._reader is not None:
+            let_go(self._reader.close)
+            self._reader = None
+
+
+def let_go(close: Callable[[], None]) -> None:
+    """Close a client beside everything else: one that has lost its broker may take its time."""
+    threading.Thread(target=close, name="closing", daemon=True).start()
+
+
+class Lent(Migrated):
+    """A register that is not one's own is published by somebody else just now: try again later."""

@@ -1,0 +1,266 @@
+"""The drop folder: whole files in, by rename; the same files out, in `done` or `refused`, a report beside each.
+
+    FOLDER/bloctel/list.csv               the full list of bloctel
+    FOLDER/bloctel/allow-change/list.csv  the same, and it may change as much of the register as it does
+    FOLDER/bloctel/allow-older/list.csv   the same, and it may be from before what the register holds
+    FOLDER/internal/adds/list.csv         numbers to add; as many as they are in adds/allow-change
+    FOLDER/internal/removes/list.csv      numbers to remove
+    FOLDER/internal@acme/list.csv         ... of a scoped register
+    FOLDER/bloctel/done/list.csv          what was published, and list.csv.report.json
+    FOLDER/bloctel/refused/list.csv       what was not, and why
+
+Names that begin with a dot or end in .part or .tmp are not there yet. A file that is worked on is under
+FOLDER/.working, out of the reach of whoever would hand over another one of its name, and a copy of our own, since who
+wrote it may still have it open. Beside it stands how often somebody began to work on it, for a file that kills its
+publisher would kill the next one too; and before it is published, a note says so. A publisher that was killed then looks
+on the log whether it did it: to remove numbers a second time might remove what was added in between.
+"""
+
+import errno
+import fcntl
+import io
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from stream_scrub.errors import Refused
+from stream_scrub.lists.intake.list_to_delta import Change
+from stream_scrub.lists.log.wire import RULES
+from stream_scrub.publisher import openat
+from stream_scrub.redaction import names_a_number
+
+_REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
+_ANY_CHANGE, _ANY_AGE = "allow-change", "allow-older"
+_WAYS: Mapping[str, Change] = {
+    "": "full",
+    _ANY_CHANGE: "full",
+    _ANY_AGE: "full",
+    "adds": "adds",
+    f"adds/{_ANY_CHANGE}": "adds",
+    "removes": "removes",
+}
+DONE, REFUSED = "done", "refused"
+_NOT_YET = (".part", ".tmp")
+_REPORT = ".report.json"
+_WORKING = ".working"
+_LOCK = ".lock"
+_MODE_MASK = 0o060  # of a list that was handed over: numbers are nobody else's
+_REPORT_MODE = 0o640  # for whoever handed the list over
+_NAME_BYTES_MAX = 200  # with what stands beside it, within the 255 that a file system takes
+
+
+class Dropped(NamedTuple):
+    """A file that was handed over: for which register, in which sub-folder of it, and when it was written."""
+
+    path: Path
+    register: str
+    way: str
+    written_ns: int
+
+    @property
+    def change(self) -> Change:
+        """What it is to its register."""
+        return _WAYS[self.way]
+
+    @property
+    def any_change(self) -> bool:
+        """Whether it may change any share of its register."""
+        return self.way.endswith(_ANY_CHANGE)
+
+    @property
+    def any_age(self) -> bool:
+        """Whether it may be from before what its register holds."""
+        return self.way == _ANY_AGE
+
+
+class Note(NamedTuple):
+    """What was said before a file was published: its digest, and the log's last offset that was known then."""
+
+    sha256: str
+    after: int
+
+
+class Folder:
+    """One drop folder. One process at a time, which holds its lock as long as it lives. Raises Refused at the start
+    when another one has it, or when nothing can be written in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._working = openat.own_folder(self._root, _WORKING)
+            self._lock = openat.own_file(self._root, _LOCK)
+        except OSError as error:
+            raise Refused(f"the folder {path} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            who = os.pread(self._lock, 200, 0).decode("utf-8", "replace").strip()
+            self.close()
+            raise Refused(f"another publisher ({who}) watches the folder {path}") from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def waiting(self) -> list[Dropped]:
+        """What was handed over, the oldest first."""
+        return _dropped(self._root, self._path)
+
+    def left(self) -> list[Dropped]:
+        """What somebody worked on who did not come to its end."""
+        return _dropped(self._working, self._path / _WORKING)
+
+    def ignored(self) -> list[str]:
+        """Sub-folders whose names are no register's."""
+        return [name for name in openat.folders(self._root) if not _is_register(name)]
+
+    def links(self) -> list[str]:
+        """What has a register's name, and is a link: nothing behind it is read."""
+        return [name for name in openat.links(self._root) if _is_register(name)]
+
+    def claim(self, dropped: Dropped) -> Dropped:
+        """The file, where nobody replaces it any more, under a name that can be told. Raises OSError."""
+        ways = (dropped.register, *PurePosixPath(dropped.way).parts)
+        name = speakable(dropped.path.name)
+        claimed = dropped._replace(path=self._path / _WORKING / Path(*ways) / name)
+        with openat.folder(self._root, *ways) as source, openat.folder(self._working, *ways, make=True) as to:
+            _forget(to, name)  # of an earlier file, whose publisher was killed at its very end
+            os.rename(dropped.path.name, name, src_dir_fd=source, dst_dir_fd=to)
+        return claimed
+
+    def take_in(self, claimed: Dropped) -> str:
+        """Make the file our own, byte by byte, so that nobody writes in it any more; the SHA-256 (hex) of what it holds
+        then. Takes as long as the file is long, in any thread. Raises OSError, for a link and what is no file too.
+        """
+        made, name = sha256(), claimed.path.name
+        with self._of(claimed) as within, openat.opened(within, name) as file:
+            told = os.fstat(file.fileno())
+            room = os.fstatvfs(within)
+            if (left := told.st_size) > room.f_bavail * room.f_frsize:
+                raise OSError(errno.ENOSPC, "there is no room for a copy of it")
+            mode = 0o600 | (told.st_mode & _MODE_MASK)
+            with openat.created(within, name, mode) as own:
+                while chunk := file.read(1 << 20):
+                    if (left := left - len(chunk)) < 0:
+                        raise OSError(errno.EBUSY, "it is still written to")
+                    made.update(chunk)
+                    own.write(chunk)
+                own.flush()
+                os.utime(
+                    own.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns)
+                )  # the day that a full list speaks of
+        return made.hexdigest()
+
+    def open(self, claimed: Dropped) -> io.FileIO:
+        """The file, for reading; close it. Raises OSError, for a link and what is no file too."""
+        with self._of(claimed) as within:
+            return openat.opened(within, claimed.path.name)
+
+    def note_tries(self, claimed: Dropped, tries: int) -> None:
+        """Say how often somebody began to work on this file; on the disk when this returns. Raises OSError."""
+        with self._of(claimed) as within:
+            openat.write(within, _tries_of(claimed.path.name), b"%d" % tries)
+
+    def tries(self, claimed: Dropped) -> int:
+        """What was noted of it last; 0 for nothing."""
+        try:
+            with self._of(claimed) as within, openat.opened(within, _tries_of(claimed.path.name)) as file:
+                return int(file.read(20))
+        except (OSError, ValueError):
+            return 0
+
+    def begin(self, claimed: Dropped, note: Note) -> None:
+        """Say that this file is about to be published. Raises OSError."""
+        with self._of(claimed) as within:
+            openat.write(within, _note_of(claimed.path.name), json.dumps(note._asdict()).encode())
+
+    def begun(self, claimed: Dropped) -> Note | None:
+        """What was said of this file, if anything was."""
+        try:
+            with self._of(claimed) as within, openat.opened(within, _note_of(claimed.path.name)) as file:
+                said = json.loads(file.read())
+            return Note(str(said["sha256"]), int(said["after"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def finish(self, claimed: Dropped, where: str, report: Mapping[str, Any]) -> Path:
+        """Move the file to `done` or `refused` with its report; returns where it is now. Raises OSError."""
+        with self._of(claimed) as within, openat.folder(self._root, claimed.register, where, make=True) as to:
+            name = openat.free(to, claimed.path.name)
+            openat.write(to, name + _REPORT, json.dumps(report, indent=1).encode() + b"\n", _REPORT_MODE)
+            os.rename(claimed.path.name, name, src_dir_fd=within, dst_dir_fd=to)
+            _forget(within, claimed.path.name)
+        return self._path / claimed.register / where / name
+
+    def forget_older(self, before_s: float, most: int) -> int:
+        """Delete what is in `done` and `refused` since before that moment (seconds since 1970), at most so many; how
+        many."""
+        count = 0
+        for register in filter(_is_register, openat.folders(self._root)):
+            for where in (DONE, REFUSED):
+                with suppress(OSError), openat.folder(self._root, register, where) as within:
+                    count += openat.remove_older(within, before_s, most - count)
+        return count
+
+    def close(self) -> None:
+        """Let another process have it."""
+        for held in (self._lock, self._working, self._root):
+            os.close(held)
+
+    def _of(self, claimed: Dropped) -> openat.Within:
+        return openat.folder(self._working, claimed.register, *PurePosixPath(claimed.way).parts)
+
+
+def _dropped(root: int, path: Path) -> list[Dropped]:
+    found = [
+        Dropped(path / register / way / name, register, way, written_ns)
+        for register in openat.folders(root)
+        if _is_register(register)
+        for way in _WAYS
+        for name, written_ns in _files(root, register, *PurePosixPath(way).parts)
+    ]
+    return sorted(found, key=lambda each: (each.written_ns, each.path.name))
+
+
+def _is_register(name: str) -> bool:
+    return _REGISTER.fullmatch(name) is not None and name != RULES and not names_a_number(name)
+
+
+def _files(root: int, *ways: str) -> Iterator[tuple[str, int]]:
+    """The files that have been handed over in a folder, if it is there, and when each was written."""
+    for name, written_ns in openat.files(root, *ways):
+        if not (name.startswith(".") or name.lower().endswith(_NOT_YET)):
+            yield name, written_ns
+
+
+def _note_of(name: str) -> str:
+    return f".{name}.note"
+
+
+def _tries_of(name: str) -> str:
+    return f".{name}.tries"
+
+
+def _forget(within: int, name: str) -> None:
+    """What was noted of a file that is not there any more."""
+    for beside in (_note_of(name), _tries_of(name)):
+        with suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=within)
+
+
+def speakable(name: str) -> str:
+    """The name as text that a seal and a report can hold, and short enough for a note and a report beside it."""
+    told = os.fsencode(name).decode("utf-8", "replace")
+    if len(told.encode()) <= _NAME_BYTES_MAX:
+        return told
+    return (
+        told.encode()[: _NAME_BYTES_MAX - 20].decode("utf-8", "ignore")
+        + f"...{sha256(os.fsencode(name)).hexdigest()[:16]}"
+    )

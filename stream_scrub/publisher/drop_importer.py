@@ -1,0 +1,299 @@
+"""The drop folder's files on their way: claimed, read in a process of their own, published by the daemon's thread, moved
+with a report.
+
+One file at a time, in the order in which they were written. Whatever a file does, it is refused for it, and the daemon
+goes on: also in its next life, when this one was killed over it.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, ScrubError, Uncertain
+from stream_scrub.lists.formats import BadList, Reading
+from stream_scrub.lists.intake import plan_import
+from stream_scrub.lists.log import published
+from stream_scrub.lists.log.encode import Published
+from stream_scrub.lists.log.wire import Source, utc_seconds
+from stream_scrub.lists.parsing.unpack import digest_of
+from stream_scrub.publisher import import_list
+from stream_scrub.publisher.delta_publisher import Desk, Lent, Made
+from stream_scrub.publisher.drop_folder import DONE, REFUSED, Dropped, Folder, Note
+from stream_scrub.publisher.isolated_reader import Apart, Fault
+from stream_scrub.wiring import clients
+
+_EVERY_S = 1.0
+_FIND_S = 15.0
+_FORGET_EVERY_S = 3600.0
+_FORGET_MAX = 500  # files at a time: requests wait for it
+_END_S = 1.0  # for a thread whose reading was stopped
+_TRIES_MAX = 2  # so a machine that loses its power over a file takes it up again
+_KILLS = (
+    f"the publisher was killed {_TRIES_MAX} times while it was at it: for its memory, for standing still, or from outside."
+    " Give the publisher more memory, or hand over less at a time; if it was killed for another reason, hand it over again"
+)
+
+
+@dataclass
+class _Job:
+    """A claimed file. The thread fills in what it read, or why it could not."""
+
+    folder: Folder
+    dropped: Dropped
+    order: plan_import.ImportOrder
+    started: float
+    apart: Apart
+    tries: int  # lives before this one that began to work on it
+    reading: Reading | None = None
+    sha256: str = ""
+    failure: str = ""
+    fault: Exception | None = None
+    thread: threading.Thread | None = None
+
+    def read(self) -> None:
+        """In the thread. Whatever a file makes us stumble over, that file is refused, and requests go on."""
+        try:
+            self.sha256 = self.folder.take_in(self.dropped)
+            options = plan_import.options_of(self.order, datetime.now(UTC))
+            self.reading = self.apart.read(self.folder.open(self.dropped), self.order.file, options)
+            plan_import.check_lines(self.order, self.reading)
+        except (BadList, ConfigError) as error:
+            self.failure = str(error)
+        except OSError as error:
+            self.failure = f"it cannot be read: {error.strerror}"
+        except Exception as error:  # noqa: BLE001 - told with its place, and the file is refused
+            self.stumbled(error)
+
+    def stumbled(self, error: Exception) -> None:
+        """A fault of ours refuses the file."""
+        told = str(error) if isinstance(error, Fault) else type(error).__name__
+        self.failure = f"a fault of ours ({told}): please report it"
+        self.fault = error
+
+
+class Inbox:
+    """The daemon's own thread calls it; only reading a file happens in another one."""
+
+    def __init__(self, folder: Folder, desk: Desk, settings: Settings, log: FilteringBoundLogger) -> None:
+        self._folder = folder
+        self._desk = desk
+        self._settings = settings
+        self._log = log
+        self._kinds = import_list.kinds_of(settings)
+        self._queue: deque[Dropped] = deque(folder.left())
+        self._job: _Job | None = None
+        self._looked_at = float("-inf")
+        self._forget_at = float("-inf")
+        self._told: set[str] = set()
+
+    def recover(self) -> None:
+        """After whatever cut off a publication: see on the log whether it was done. Raises what reading the log does."""
+        claimed = [self._job.dropped] if self._job is not None else list(self._queue)
+        for dropped in claimed:
+            note = self._folder.begun(dropped)
+            if note is None or note.sha256 != self._digest(
+                dropped
+            ):  # else it is of another list of that name
+                continue
+            source = Source(dropped.path.name, note.sha256)
+            with clients.reading(self._settings, self._log) as reader:
+                found = published.find(reader, note.after, dropped.register, source, _FIND_S)
+            if found is None:
+                continue
+            seal, position = found
+            told = {"added": seal.adds, "removed": seal.removes, "count": seal.count, "position": position}
+            self._finish(dropped, DONE, {**told, "effective_at": seal.effective_at, "sha256": note.sha256})
+            self._job = None
+            if dropped in self._queue:
+                self._queue.remove(dropped)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """As long as the daemon lives. Ends it for no fault of the file that is worked on, then this was no try."""
+        try:
+            yield
+        except ScrubError:
+            self._leave()
+            raise
+        self._leave()
+
+    def _leave(self) -> None:
+        if (job := self._job) is not None:
+            job.apart.stop()
+            if job.thread is not None:
+                job.thread.join(_END_S)
+            with suppress(OSError):
+                self._folder.note_tries(job.dropped, job.tries)
+        self._folder.close()
+
+    def step(self) -> Counter[str]:
+        """Take up the next file, or publish the one that has been read; what came of it. Raises as `Desk` does."""
+        job = self._job
+        if job is None:
+            self._take_up()
+        elif job.thread is None or not job.thread.is_alive():
+            return self._publish(job)
+        return Counter()
+
+    def _take_up(self) -> None:
+        now = time.monotonic()
+        if not self._queue and now - self._looked_at < _EVERY_S:
+            return
+        self._looked_at = now
+        if not self._queue:
+            self._tell_ignored()
+            self._claim_one()
+            self._forget_old(now)
+        if self._queue:
+            dropped, lists = self._queue.popleft(), self._settings.lists
+            apart = Apart(lists.read_max_mb, lists.read_max_s)
+            tries = self._folder.tries(dropped)
+            self._job = _Job(self._folder, dropped, self._order(dropped), now, apart, tries)
+            self._begin(self._job)
+
+    def _forget_old(self, now: float) -> None:
+        """Numbers are kept no longer than they are of use; the log has what was published."""
+        days = self._settings.lists.keep_done_days
+        if not days or now < self._forget_at:
+            return
+        count = self._folder.forget_older(time.time() - days * 86_400, _FORGET_MAX)
+        if count < _FORGET_MAX:
+            self._forget_at = now + _FORGET_EVERY_S
+        if count:
+            self._log.info("old files deleted", files=count, days=days)
+
+    def _claim_one(self) -> None:
+        """The oldest file that can be taken: one that cannot be keeps no other waiting."""
+        for each in self._folder.waiting():
+            try:
+                self._queue.append(self._folder.claim(each))
+            except OSError as error:
+                self._tell(f"{each.register}: a file could not be taken: {error.strerror}")
+            else:
+                return
+
+    def _begin(self, job: _Job) -> None:
+        """Note the try, and only then look at the file; or refuse it, when it was tried often enough."""
+        if job.tries >= _TRIES_MAX:
+            job.failure = _KILLS
+            return
+        try:
+            self._folder.note_tries(job.dropped, job.tries + 1)
+        except OSError as error:
+            job.failure = f"it cannot be noted that it is read: {error.strerror}"
+            return
+        job.thread = threading.Thread(target=job.read, name="reader", daemon=True)
+        job.thread.start()
+
+    def _order(self, dropped: Dropped) -> plan_import.ImportOrder:
+        order = plan_import.ImportOrder(
+            file=dropped.path,
+            register=dropped.register,
+            change=dropped.change,
+            kind=None,
+            effective_at=None,
+            region=self._settings.prospect.default_region,
+            column="",
+            max_bad=self._settings.lists.max_bad,
+            dry_run=False,
+        )
+        return import_list.guarded(order, self._settings, any_change=dropped.any_change)
+
+    def _publish(self, job: _Job) -> Counter[str]:
+        try:
+            report = self._put(job)
+        except (BadList, ConfigError) as error:
+            return self._refuse(job, str(error))
+        except Lent as lent:
+            self._tell(f"{job.dropped.register}: a file waits: {lent}")
+            return Counter()
+        except ScrubError:
+            raise  # the brokers', or another publisher's doing
+        except Exception as error:
+            job.stumbled(error)
+            if self._folder.begun(job.dropped) is None:
+                return self._refuse(job, job.failure)
+            # It may be on the log. Everything is opened anew, `recover` looks, and what it does not find is refused.
+            raise Uncertain("a fault of ours while a file was published") from error
+        self._finish(job.dropped, DONE, report)
+        self._job = None
+        return Counter(files=1)
+
+    def _refuse(self, job: _Job, why: str) -> Counter[str]:
+        if job.fault is not None:
+            cause = None if isinstance(job.fault, Fault) else job.fault
+            self._log.error(
+                "a file could not be read", register=job.dropped.register, why=job.failure, exc_info=cause
+            )
+        self._finish(job.dropped, REFUSED, {"why": why, "sha256": job.sha256})
+        self._job = None
+        return Counter(files_refused=1)
+
+    def _put(self, job: _Job) -> Mapping[str, Any]:
+        """Diff, guard, publish. Raises BadList, ConfigError, and as `Desk`; then a note may be left."""
+        if job.failure:
+            raise BadList(job.failure)
+        assert job.reading is not None, "it was read"
+        name, now = job.dropped.register, datetime.now(UTC)
+        self._desk.ready(name)
+        written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
+        order = replace(job.order, written=written, allow_older=job.dropped.any_age)
+        plan = plan_import.plan_of(order, job.reading, self._desk.replay, now, self._kinds)
+        source = Source(job.dropped.path.name, job.sha256)
+        try:
+            self._folder.begin(job.dropped, Note(job.sha256, plan.known.upto))
+        except OSError as error:
+            raise BadList(f"it cannot be noted that it is published: {error.strerror}") from error
+        ((seal, position),) = self._desk.publish(
+            [Made(plan.base, plan.delta, plan.effective_at, source, plan.known)]
+        )
+        effect = import_list.effect_of(job.reading, plan, Published(seal, position), job.started)
+        told = {k: v for k, v in effect.as_json().items() if k not in ("would_be_refused", "foreseen")}
+        return {**told, "sha256": job.sha256}
+
+    def _finish(self, dropped: Dropped, where: str, report: Mapping[str, Any]) -> None:
+        told = {"file": dropped.path.name, "register": dropped.register, "as": dropped.way or dropped.change}
+        told |= {"outcome": "published" if where == DONE else where, "at": utc_seconds(datetime.now(UTC))}
+        self._looked_at = float("-inf")  # there may be more
+        try:
+            self._folder.finish(dropped, where, {**told, **report})
+        except OSError as error:
+            self._log.error(
+                "a file was worked on and could not be moved", register=dropped.register, why=error.strerror
+            )
+        brief = {key: report[key] for key in ("position", "count") if key in report}
+        brief |= {
+            new: report[old] for old, new in (("added", "adds"), ("removed", "removes")) if old in report
+        }
+        level = self._log.info if where == DONE else self._log.warning
+        level(
+            f"file {told['outcome']}", register=dropped.register, **brief
+        )  # its name and why: in the report
+
+    def _tell_ignored(self) -> None:
+        """How many, and not what they are called: others chose that."""
+        if ignored := len(self._folder.ignored()):
+            self._tell(f"sub-folders without a register's name, in which nothing is read: {ignored}")
+        if links := len(self._folder.links()):
+            self._tell(f"links with a register's name, behind which nothing is read: {links}")
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._log.warning("the folder", trouble=text)
+
+    def _digest(self, dropped: Dropped) -> str:
+        """Of a file that may be gone or closed to us: then none."""
+        try:
+            with self._folder.open(dropped) as file:
+                return digest_of(file)
+        except OSError:
+            return ""

@@ -1,0 +1,240 @@
+"""`lists import`: steps 1 to 3 of a delta's life for one file, with the figures that a person wants at the end."""
+
+import io
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, Migrated
+from stream_scrub.lists.formats import BadList, Reading
+from stream_scrub.lists.intake.parse_request import OWN
+from stream_scrub.lists.intake.plan_import import (
+    FUTURE_MAX,
+    TO_COME,
+    ImportOrder,
+    Plan,
+    check_lines,
+    plan_of,
+    read,
+)
+from stream_scrub.lists.log.encode import NeedsTime, Published, publish
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.wire import Source, utc_seconds
+from stream_scrub.lists.parsing.unpack import digest_of
+from stream_scrub.model import RegisterKind
+from stream_scrub.publisher import mend_log, ownership, publish_rules
+from stream_scrub.publisher.drop_folder import speakable
+from stream_scrub.publisher.import_preview import Foreseen, foresee
+from stream_scrub.wiring import clients, preflight, scrubbing
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an import did, or with `dry_run` would do. `position` is None when nothing was published; `refused_in` names
+    the file of each refused line in a zip of several, and `ending` counts the listed numbers that will end. `kept` are numbers that a full list of `internal` lacks, and
+    that stay. A dry run says why the list `would_be_refused`, and what is `foreseen`.
+    """
+
+    register: str
+    kind: str
+    added: int
+    removed: int
+    unchanged: int
+    refused: int
+    refused_lines: list[int]
+    duplicates: int
+    count: int
+    effective_at: str
+    position: int | None
+    read_as: str
+    took_s: float
+    refused_in: list[str] = field(default_factory=list)
+    ending: int = 0
+    kept: int = 0
+    would_be_refused: str = ""
+    foreseen: Foreseen | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def guarded(order: ImportOrder, settings: Settings, *, any_change: bool) -> ImportOrder:
+    """The order with the configured bounds on what it may change; `any_change`: all that there is room for."""
+    lists = settings.lists
+    return replace(
+        order,
+        max_change=math.inf if any_change else lists.change_allowed(order.register),
+        max_added=lists.max_added,
+        max_numbers=lists.max_numbers,
+    )
+
+
+def effective(text: str, now: datetime) -> datetime | None:
+    """`--effective-at`: a day or a moment, UTC where it names no zone; None when it was not said. Raises ConfigError."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            [f"--effective-at: {text!r} is neither a day (2026-11-24) nor a moment (2026-11-24T06:00Z)"]
+        ) from error
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if moment - now > FUTURE_MAX:
+        raise ConfigError([f"--effective-at: {TO_COME}"])
+    return moment
+
+
+def columns(text: str) -> dict[str, str]:
+    """`--columns area=1,number=2`: the place of each named content. Raises ConfigError."""
+    named: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, equals, place = (side.strip() for side in part.partition("="))
+        if not (equals and name and place) or name in named:
+            raise ConfigError(
+                [f"--columns: {part!r}: write NAME=COLUMN once for each, as in area=1,number=2"]
+            )
+        named[name] = place
+    return named
+
+
+def look(settings: Settings, log: FilteringBoundLogger) -> None:
+    """See that the rights and the log are there. Raises Refused, Unavailable."""
+    with clients.topics(settings, log) as there:
+        preflight.need(there, settings, "import")
+        preflight.need_log(there, settings)
+
+
+def run(
+    order: ImportOrder,
+    settings: Settings,
+    log: FilteringBoundLogger,
+    stage: Callable[[str, int, int], None],
+    first: Callable[[Settings, FilteringBoundLogger], None] = look,
+) -> Effect:
+    """Read, guard, diff, publish. `stage(what, done, of)` is told how far it is; `first` looks at the brokers before they
+    are relied upon.
+
+    Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published.
+    """
+    started = time.monotonic()
+    now = datetime.now(UTC)
+    reading, source = _read_once(order, now, stage)
+    check_lines(order, reading)
+    if order.dry_run:
+        return _dry_run(order, settings, log, reading, started)
+    stage("opening the log", 0, 0)
+    first(settings, log)
+    ownership.leave_to_daemon(settings, order.register, log)
+    kinds, replay, nbytes = kinds_of(settings), Replay(keep_ends=True), 0
+    while True:
+        # From here on there is no other publisher of it; and of what came in before, nothing is hidden.
+        writer = clients.log_writer(settings, order.register, log, nbytes=nbytes)
+        try:
+            stage("reading the log", 0, 0)
+            replay = clients.replayed(settings, log, keep_ends=True, before=replay)
+            plan = plan_of(order, reading, replay, now, kinds)
+            mend_log.tell_set_aside(log, order.register, plan.known.unsealed)
+            stage("publishing", 0, 0)
+            with suppress(Migrated):  # somebody else puts them there just now
+                publish_rules.keep_rules(settings, log, replay)
+            published = publish(
+                writer,
+                plan.base,
+                plan.delta,
+                plan.effective_at,
+                source,
+                known=plan.known,
+                full_every=settings.lists.full_every,
+            )
+        except NeedsTime as error:  # how large the delta is, only a register that was read can say
+            nbytes = error.nbytes
+            del plan  # as large as the list, and made anew
+        else:
+            return effect_of(reading, plan, published, started)
+        finally:
+            writer.close()
+
+
+def _dry_run(
+    order: ImportOrder, settings: Settings, log: FilteringBoundLogger, reading: Reading, started: float
+) -> Effect:
+    replay = clients.replayed(settings, log, keep_ends=True)
+    now = datetime.now(UTC)
+    kinds = kinds_of(settings)
+    plan = plan_of(
+        replace(order, max_change=math.inf, max_numbers=math.inf, allow_older=True),
+        reading,
+        replay,
+        now,
+        kinds,
+    )
+    why = ""
+    try:
+        plan_of(order, reading, replay, now, kinds)
+    except BadList as error:
+        why = str(error)
+    foreseen = foresee(settings, log, replay.index, plan.base, plan.delta, order.sample)
+    effect = effect_of(reading, plan, None, started)
+    return replace(effect, would_be_refused=why, foreseen=foreseen)
+
+
+def _opened(file: Path) -> io.FileIO:
+    try:
+        return file.open("rb", buffering=0)
+    except OSError as error:
+        raise BadList(f"{file}: {error.strerror or error}") from error
+
+
+def _read_once(
+    order: ImportOrder, now: datetime, stage: Callable[[str, int, int], None]
+) -> tuple[Reading, Source]:
+    """The list, and where it came from: one file, opened once. Raises as `read`, and BadList when somebody wrote into
+    it meanwhile: what is sealed would not be what was published.
+    """
+    with _opened(order.file) as file:
+        before = os.fstat(file.fileno())
+        reading = read(order, now, stage, io.FileIO(os.dup(file.fileno())))
+        file.seek(0)
+        source = Source(speakable(order.file.name), digest_of(file))
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise BadList(f"{order.file.name}: it was written to while it was read; nothing was published")
+    return reading, source
+
+
+def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
+    """Of what kind each register must be, by its name without scope, as far as the rules say."""
+    return {**scrubbing.rulebook(settings).kinds, **OWN}
+
+
+def effect_of(reading: Reading, plan: Plan, published: Published | None, started: float) -> Effect:
+    """What a plan did or, where nothing is `published`, would do."""
+    base, delta = plan.base, plan.delta
+    return Effect(
+        register=base.name,
+        kind=base.kind,
+        added=len(delta.adds),
+        removed=len(delta.removes),
+        unchanged=delta.unchanged,
+        refused=reading.refused,
+        refused_lines=reading.first_refused,
+        duplicates=reading.duplicates,
+        count=len(base.numbers) + len(delta.adds) - len(delta.removes),
+        effective_at=utc_seconds(plan.effective_at),
+        position=None if published is None else published.position,
+        read_as=reading.described,
+        took_s=round(time.monotonic() - started, 3),
+        refused_in=reading.refused_in,
+        ending=plan.ending,
+        kept=plan.kept,
+    )

@@ -1,0 +1,111 @@
+"""A dropped list is read in a process of its own: whatever it does to who reads it, the publisher goes on.
+
+The process is started anew for each file and has bounds on memory and time; what it read comes back as plain data in a
+file in memory that has no name. `lists import` reads in its own process: it is a person's own, and ends with it.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import threading
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+from stream_scrub.config import library_environment
+from stream_scrub.errors import TooMany
+from stream_scrub.lists.formats import BadList, Options, Reading
+from stream_scrub.lists.parsing import serialised_list
+from stream_scrub.lists.parsing.detect_format import AUTO
+from stream_scrub.publisher.reader_process import Task, Told
+
+
+class Fault(Exception):
+    """The file could not be read, for a fault of ours: where, without a word of the list."""
+
+
+class Apart:
+    """The reading of one list. `read` blocks; `stop` may be called from any thread, and ends it."""
+
+    def __init__(self, max_mb: int, max_s: float) -> None:
+        self._max_mb = max_mb
+        self._max_s = max_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def read(self, file: FileIO, name: Path, options: Options) -> Reading:
+        """The list that is open in `file`, which is closed. Raises BadList, Fault, OSError."""
+        with file, os.fdopen(os.memfd_create("list"), "w+b") as result:
+            code = self._run(file, name, options, result)
+            left = os.fstat(result.fileno()).st_size
+            result.seek(0)
+            try:
+                told = serialised_list.decoded(
+                    serialised_list.Taken(result, left).take(serialised_list.TOLD_BYTES_MAX), Told
+                )
+                if code == 0 and told.outcome == "read":
+                    return serialised_list.read(result, left - result.tell(), options.max_numbers)
+            except ValueError:
+                told = Told("fault", f"its process ended with {code}")
+            except TooMany as error:
+                raise BadList(str(error)) from error
+        if told.outcome == "bad":
+            raise BadList(told.why)
+        if code < 0 or told.outcome == "memory":
+            raise BadList(self._died(-code))
+        raise Fault(told.why)
+
+    def stop(self) -> None:
+        """End it, and let no other begin."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _run(self, file: FileIO, name: Path, options: Options, result: IO[bytes]) -> int:
+        """The exit code, below 0 for a signal. Raises BadList when it takes too long, OSError."""
+        task = Task(
+            str(name),
+            AUTO,
+            options.region,
+            options.now,
+            options.column,
+            dict(options.columns),
+            None if math.isinf(options.max_numbers) else int(options.max_numbers),
+            self._max_mb,
+            self._max_s,
+        )
+        numbers = (file.fileno(), result.fileno())
+        with self._lock:
+            if self._stopped:
+                raise BadList("its reading was stopped")
+            self._process = process = subprocess.Popen(  # noqa: S603  # of nothing that comes from a file
+                # -P: a module that somebody put into the working folder is none of ours
+                [sys.executable, "-P", "-m", "stream_scrub.publisher.reader_process", *map(str, numbers)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=numbers,
+                env=library_environment(),
+                start_new_session=True,  # whoever presses Ctrl-C means the publisher
+            )
+        try:
+            process.communicate(serialised_list.encoded(task), timeout=self._max_s)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise BadList(
+                f"reading it takes longer than lists.read_max_s ({self._max_s:g} s) allows: this is no list, or it"
+                " takes more time than that"
+            ) from error
+        finally:
+            process.wait()
+        return process.returncode
+
+    def _died(self, number: int) -> str:
+        why = f"reading it takes more memory than lists.read_max_mb ({self._max_mb:,} MiB) allows"
+        return (
+            why
+            if number == 0
+            else f"the process that read it was killed (signal {number}); if for its memory: {why}"
+        )

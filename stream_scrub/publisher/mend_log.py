@@ -1,0 +1,107 @@
+"""`lists mend`: parts that were never sealed are set aside by an empty delta of their register, which says what they were.
+
+Nothing is taken off the log. A follower sets such parts aside by itself when the next delta of their register comes; this
+is for a register whose next delta is not to be waited for, since every worker holds until then.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Refused
+from stream_scrub.index import Register
+from stream_scrub.lists import deltas
+from stream_scrub.lists.audit import rules_on_log
+from stream_scrub.lists.intake.parse_request import OWN
+from stream_scrub.lists.intake.requests_to_delta import family
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.encode import Records, records_of, rules_records
+from stream_scrub.lists.log.parts import Part
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.wire import Source
+from stream_scrub.model import Deadline
+from stream_scrub.publisher import ownership
+from stream_scrub.wiring import clients, preflight
+
+REASON = "mended"
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """The parts of one register that were set aside: how many, from which offset to which, and the position of the delta
+    that says so."""
+
+    register: str
+    parts: int
+    first: int
+    last: int
+    position: int
+
+    def as_json(self) -> dict[str, object]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def run(settings: Settings, log: FilteringBoundLogger) -> list[Mended]:
+    """Set aside every part at the log's end that was never sealed; what was, register by register.
+
+    Raises Corrupt, Unavailable, Migrated, Uncertain, Refused: also when a register was never sealed at all, for then only
+    its list can say what it holds, and when a live publisher has it.
+    """
+    with clients.topics(settings, log) as there:
+        preflight.need(there, settings, "import")
+    waiting = dict(clients.replayed(settings, log, keep_ends=True).waiting)
+    for name in sorted(waiting):
+        ownership.leave_to_daemon(settings, name, log)
+    return [made for name in sorted(waiting) if (made := _mend(settings, log, name)) is not None]
+
+
+def _mend(settings: Settings, log: FilteringBoundLogger, name: str) -> Mended | None:
+    writer = clients.log_writer(settings, name, log)  # from here on nobody else publishes it
+    try:
+        replay = clients.replayed(settings, log, keep_ends=True)
+        parts = replay.waiting.get(name)
+        if not parts:
+            return None
+        position = writer.publish(_records(settings, log, replay, name, source_of(parts)))
+    finally:
+        writer.close()
+    return Mended(name, len(parts), parts[0].offset, parts[-1].offset, position)
+
+
+def source_of(parts: Sequence[Part]) -> Source:
+    """What was set aside, as the seal says it: where it is, and the SHA-256 of its digests."""
+    digests = "".join(wire.digests([part.value for part in parts]))
+    place = f"{len(parts)} unsealed parts, log offsets {parts[0].offset} to {parts[-1].offset}"
+    return Source(place, sha256(digests.encode()).hexdigest())
+
+
+def _records(
+    settings: Settings, log: FilteringBoundLogger, replay: Replay, name: str, source: Source
+) -> Records:
+    """An empty delta: the register is as old as it was. Raises Refused."""
+    known, every = replay.known(name), settings.lists.full_every
+    if name == wire.RULES:
+        with clients.reading(settings, log) as reader:
+            rules = rules_on_log.read(reader, known, Deadline.after(clients.ASK_S))
+        return rules_records(rules, {}, datetime.now(UTC), source, known=known, full_every=every)[0]
+    base = replay.index.registers.get(name)
+    if base is None and family(name) in OWN:  # may be absent, and is empty then: it may as well be there
+        base = Register.empty(name, OWN[family(name)], datetime.now(UTC))
+    if base is None:
+        raise Refused(
+            f"register {name} was never sealed, and without its list nobody knows what it holds: import that, which sets"
+            " the parts aside"
+        )
+    delta = deltas.nothing(base.numbers, REASON)
+    return records_of(base, delta, base.effective_at, source, known=known, full_every=every)[0]
+
+
+def tell_set_aside(log: FilteringBoundLogger, register: str, offset: int | None) -> None:
+    """A line where a delta takes the place of parts that were never sealed; nothing where there are none."""
+    if offset is not None:
+        log.error("parts without their seal are set aside", register=register, offset=offset)

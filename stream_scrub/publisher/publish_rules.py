@@ -1,0 +1,36 @@
+"""`rules publish`, and what every import does besides: the texts of the rules in use are kept on the log."""
+
+from datetime import UTC, datetime
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub import __version__
+from stream_scrub.config import Settings
+from stream_scrub.lists.audit import rules_on_log
+from stream_scrub.lists.log.encode import Published
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.wire import RULES
+from stream_scrub.model import Deadline
+from stream_scrub.wiring import clients, scrubbing
+
+
+def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) -> Published | None:
+    """Put the texts of the rules in use on the log, as far as it lacks them; None when it has them all, which costs
+    nothing. `replay` is any that has read the log to its end a while ago; it takes no part in it. Blocks while it
+    opens a writer and a reader of its own.
+
+    Raises ConfigError, Corrupt, Unavailable, Refused, Uncertain; Migrated when somebody else puts them there now.
+    """
+    book = scrubbing.rulebook(settings)
+    if not rules_on_log.lacking(replay.rules, book):
+        return None
+    known = replay.known(RULES)
+    writer = clients.log_writer(settings, RULES, log)  # from here on nobody else puts rules there
+    try:
+        with clients.reading(settings, log) as reader:
+            rules = rules_on_log.read(reader, known, Deadline.after(clients.ASK_S))
+        name, now = f"stream-scrub {__version__}", datetime.now(UTC)
+        every = settings.lists.full_every
+        return rules_on_log.put(writer, rules, known, book, now, name, full_every=every)
+    finally:
+        writer.close()

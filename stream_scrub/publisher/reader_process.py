@@ -1,0 +1,119 @@
+"""The process that reads one dropped list, and knows nothing else: no broker, no settings, no folder.
+
+`python -m stream_scrub.publisher.reader_process FILE RESULT`, both open already, what to do on standard input. It bounds its own memory
+and time before it looks at the file, and tells what came of it in one of three words.
+"""
+
+import errno
+import math
+import os
+import resource
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from datetime import datetime
+from io import FileIO
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from stream_scrub.lists.formats import FORMATS, BadList, Options, open_list
+from stream_scrub.lists.parsing import serialised_list
+from stream_scrub.lists.parsing.detect_format import read_list
+
+Outcome = Literal["read", "bad", "memory", "fault"]
+_GRACE_S = 5  # after which a process whose parent did not end it ends by itself
+_SELF = Path("/proc/self")
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What to read and how: the file's name for what is told of it, and `Options`. `max_mb` MiB and `max_s` seconds."""
+
+    file: str
+    format: str
+    region: str
+    now: datetime
+    column: str
+    columns: dict[str, str]
+    max_numbers: int | None  # None: any
+    max_mb: int
+    max_s: float
+
+    def options(self) -> Options:
+        """For the formats."""
+        most = math.inf if self.max_numbers is None else self.max_numbers
+        return Options(self.region, self.now, self.column, self.columns, most)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What came of it: `read`, and the reading follows; or why not."""
+
+    outcome: Outcome
+    why: str = ""
+
+
+def bound(task: Task) -> None:
+    """No more memory than now and `max_mb`, no longer than `max_s`.
+
+    By address space, which the kernel refuses before it is there: what is resident is only known when it was taken. What
+    the interpreter and its libraries reserve differs from machine to machine, so it is measured, and comes on top.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever stops the publisher: it ends us when it is time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.alarm(math.ceil(task.max_s) + _GRACE_S)
+    most = task.max_mb << 20
+    reserved = int((_SELF / "statm").read_text().split()[0]) * resource.getpagesize()
+    for what, limit in ((resource.RLIMIT_AS, reserved + most), (resource.RLIMIT_FSIZE, most)):
+        hard = resource.getrlimit(what)[1]
+        resource.setrlimit(what, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    with suppress(OSError):  # if somebody must be killed for memory, then not who answers requests
+        (_SELF / "oom_score_adj").write_text("1000")
+
+
+def work(task: Task, file: FileIO, result: int) -> None:
+    """Read the list, and write what came of it into the file of that number."""
+    try:
+        with open_list(Path(task.file), opened=file) as packed:
+            reading = read_list(FORMATS, packed, task.options(), task.format)
+        with os.fdopen(result, "wb", closefd=False) as into:
+            serialised_list.put(into, serialised_list.encoded(Told("read")))
+            serialised_list.write(reading, into)
+    except BadList as error:
+        told = Told("bad", str(error))
+    except MemoryError:
+        told = Told("memory")
+    except Exception as error:  # noqa: BLE001 - told with its place, and the file is refused
+        told = Told("memory") if getattr(error, "errno", 0) == errno.EFBIG else Told("fault", _place(error))
+    else:
+        return
+    with suppress(ValueError):  # what is left to tell needs little
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    os.ftruncate(result, 0)
+    os.lseek(result, 0, os.SEEK_SET)
+    with os.fdopen(result, "wb", closefd=False) as into:
+        serialised_list.put(into, serialised_list.encoded(told))
+
+
+def _place(error: Exception) -> str:
+    """What it was and where, without its text: that may hold a line of the list."""
+    steps = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " < ".join(f"{Path(step.filename).name}:{step.lineno} {step.name}" for step in reversed(steps))
+    return f"{type(error).__name__} in {places}"
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0 when the outcome was told."""
+    number, result = map(int, arguments)
+    task = serialised_list.decoded(sys.stdin.buffer.read(), Task)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)  # from here on a traceback could hold lines of the list
+    bound(task)
+    work(task, FileIO(number), result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

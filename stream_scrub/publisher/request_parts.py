@@ -1,0 +1,40 @@
+"""A batch of requests in parts that a transaction takes, and what is told of the requests that were turned away."""
+
+from collections.abc import Iterator, Sequence
+
+from stream_scrub.lists.intake.requests_to_delta import Turned
+from stream_scrub.model import Request
+
+_PART_BYTES = 2 << 20
+_LARGE = 64 * 1024
+
+
+def parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """A batch in parts of a bounded size: one request may hold thousands of numbers."""
+    part: list[Request] = []
+    size = 0
+    for request in batch:
+        if part and size + len(request.value or b"") > _PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(request)
+        size += len(request.value or b"")
+    if part:
+        yield part
+
+
+def told_why(turned: Turned, topic: str, *, slim: bool) -> Request:
+    """A request as it came over a topic, with the reason why it was not taken, or how many of its numbers were. `slim`:
+    a large one goes without its bytes, since the topic of the refused takes less than that of the requests.
+    """
+    request = turned.request
+    place = f"{request.partition}/{request.offset}".encode()
+    ours = {"reason": turned.reason.encode(), "taken": b"%d" % turned.taken, "from": place}
+    ours["topic"] = topic.encode()  # offsets of two topics come here
+    value = request.value or b""
+    if slim and len(value) > _LARGE:
+        ours["omitted"] = b"%d" % len(value)
+    kept = [(name, told) for name, told in request.headers if name not in ours]
+    return request._replace(
+        headers=[*kept, *ours.items()], value=None if "omitted" in ours else request.value
+    )

@@ -1,0 +1,104 @@
+"""Both topics of requests as the publisher reads them: what anybody may ask, and what lifts, which few may.
+
+Each has its partitions, its id, its offsets and its notes; one transaction commits the offsets of both. Between the two
+there is no order but the requests' own moments (`lists/intake/lifts.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Refused, Unavailable
+from stream_scrub.kafka.log_writer import Beside
+from stream_scrub.kafka.requests_reader import Note, Requests
+from stream_scrub.lists.log.wire import Cursor
+from stream_scrub.model import Deadline, Request
+from stream_scrub.observability.counters import PublisherCounters
+from stream_scrub.wiring import clients
+
+
+class RequestTopics:
+    """One thread. Every method blocks and raises as those of `kafka/requests_reader.py: Requests`."""
+
+    def __init__(self, settings: Settings, log: FilteringBoundLogger, ids: dict[str, str]) -> None:
+        """`ids` are those that the topics had when they were begun last, by name: kept for the next time."""
+        self._requests = clients.requests(settings, log)
+        self._lifts = clients.requests(settings, log, lifts=True)
+        self._topics = (self._requests, self._lifts)
+        self._refused = settings.topics.refused
+        self._log = log
+        self._ids = ids
+
+    def note(self) -> Note:
+        """Who publishes by the requests."""
+        return self._requests.note()
+
+    def begin(self, deadline: Deadline, counters: PublisherCounters) -> None:
+        """Go to what is committed. Says and counts what was deleted unread or made anew."""
+        for each in self._topics:
+            each.begin(deadline, self._ids.get(each.topic, ""))
+            if not each.id:
+                raise Refused("the broker is too old: requests need Kafka 2.8, whose topics have an id")
+            if each.anew:
+                clients.made_anew(each.topic, counters, self._log)
+            self._ids[each.topic] = each.id
+        if missed := sum(each.missed for each in self._topics):
+            counters.missed += missed
+            self._log.error("requests were deleted from their topic before they were read", count=missed)
+
+    def poll(
+        self, idle_s: float, batch_s: float, requests_max: int
+    ) -> Iterator[tuple[Requests, list[Request]]]:
+        """A batch of each topic that has one, those that protect first: only they are waited for."""
+        for each, waits in ((self._requests, True), (self._lifts, False)):
+            batch = each.poll(idle_s if waits else 0.0, batch_s if waits else 0.0, requests_max)
+            if batch:
+                yield each, batch
+
+    def look(self) -> None:
+        """See whether both topics are still the same ones. Raises Migrated where one is not."""
+        for each in self._topics:
+            each.look()
+
+    def need_partitions(self) -> None:
+        """Partitions may have been added: they are read from their beginning. Raises Unavailable for them."""
+        if any(each.partitions() != each.assigned for each in self._topics):
+            raise Unavailable("a topic of requests has other partitions than before: beginning anew")
+
+    def behind(self) -> dict[tuple[str, int], int]:
+        """By topic, as the metrics name it, and partition: the requests from what was taken to its end."""
+        return {
+            ("lifts" if each.lifts else "requests", partition): behind
+            for each in self._topics
+            for partition, behind in each.behind().items()
+        }
+
+    def skipped(self) -> dict[str, Mapping[int, int]]:
+        """What `begin` passed over, as `beside` and `consumed` take it."""
+        return {each.topic: each.skipped for each in self._topics}
+
+    def beside(
+        self, note: Note, consumed: Mapping[str, Mapping[int, int]], refused: Sequence[Request] = ()
+    ) -> Beside:
+        """What a writer commits beside a delta: by topic and partition the offset after the last request that was
+        consumed, the note, and the requests that were refused."""
+        made = [
+            each.beside(note, consumed.get(each.topic, {}), self._refused, refused) for each in self._topics
+        ]
+        return made[0]._replace(offsets=[place for each in made for place in each.offsets])
+
+    def consumed(self, upto: Mapping[str, Mapping[int, int]]) -> None:
+        """These offsets were committed."""
+        for each in self._topics:
+            each.consumed(upto.get(each.topic, {}))
+
+    def cursor(self, of: Requests, told: Cursor, asked: Cursor | None) -> Cursor:
+        """`asked` of a register's last seal, with what it was told of one of the topics since."""
+        before = Cursor(self._requests.topic, self._requests.id, {}) if asked is None else asked
+        return before.with_(told, lifts=of.lifts)
+
+    def close(self) -> None:
+        """Release the connections."""
+        for each in self._topics:
+            each.close()

@@ -1,0 +1,94 @@
+"""`check`: the verdict on a few numbers, through the very code that a worker runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError
+from stream_scrub.index import Index
+from stream_scrub.numbering import REGIONS
+from stream_scrub.rules import Rulebook
+from stream_scrub.wiring import scrubbing
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Numbers and the facts that a prospect would state; `at` None: now."""
+
+    numbers: tuple[str, ...]
+    purpose: str | None
+    contract: bool
+    campaign: str | None
+    region: str | None
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One number as it was asked, its stamp as bytes and decoded, and the source of the rule that decided."""
+
+    asked: str
+    stamp: bytes
+    fields: dict[str, Any]
+    source: str
+
+
+def moment(on: str) -> datetime | None:
+    """`--on`: noon UTC of that day, which is that day nearly everywhere. Raises ConfigError."""
+    if not on:
+        return None
+    try:
+        return datetime.strptime(on, "%Y-%m-%d").replace(hour=12, tzinfo=UTC)
+    except ValueError as error:
+        raise ConfigError([f"--on: {on!r} is no day; write it as 2026-08-10"]) from error
+
+
+def answer(question: Question, settings: Settings, index: Index) -> list[Answer]:
+    """One answer a number, in order. Raises ConfigError for a region without numbers."""
+    if question.region is not None and question.region.upper() not in REGIONS:
+        raise ConfigError(
+            [f"--region: {question.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
+        )
+    scrubber = scrubbing.scrubber(settings, header=True, hold=False)
+    now = question.at or datetime.now(UTC)
+    batch = scrubber.scrub([_prospect(number, question, settings) for number in question.numbers], index, now)
+    answers = []
+    for asked, stamp in zip(question.numbers, batch.stamps, strict=True):
+        fields = msgspec.json.decode(stamp or b"{}")
+        answers.append(Answer(asked, stamp or b"{}", fields, _source(fields, scrubber.rulebook, now)))
+    return answers
+
+
+def _prospect(number: str, question: Question, settings: Settings) -> bytes:
+    """The prospect that a producer would send."""
+    names = settings.prospect
+    told: list[tuple[str, Any]] = [
+        (names.numbers[0], number),
+        (names.region, question.region),
+        (names.purpose, question.purpose),
+        (names.contract, question.contract or None),
+        (names.campaign, question.campaign),
+    ]
+    made: dict[str, Any] = {}
+    for path, member in told:
+        if member is not None:
+            _put(made, path.split("."), member)
+    return msgspec.json.encode(made)
+
+
+def _put(into: dict[str, Any], path: Sequence[str], member: Any) -> None:
+    for name in path[:-1]:
+        into = into.setdefault(name, {})
+    into[path[-1]] = member
+
+
+def _source(fields: dict[str, Any], rulebook: Rulebook, now: datetime) -> str:
+    country = rulebook.countries.get(str(fields.get("rules", "")).partition("@")[0].upper())
+    if country is None:
+        return ""
+    rule = rulebook.rule(country.regions[0], now)
+    return rule.source if rule is not None else ""

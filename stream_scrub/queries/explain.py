@@ -1,0 +1,389 @@
+"""`explain`: a prospect that was emitted is judged again, as it was then, and compared with its stamp.
+
+The index is rebuilt from the log up to the stamp's position, the rule is the one that the stamp's digest names, the
+moment is the stamp's, and the verdict is that of the very `Scrubber` that workers run. Where the prospect keeps its
+members, and how several numbers are taken, is what the configuration says now.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stream_scrub import __version__
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, Refused, Unavailable
+from stream_scrub.index import Index, Register
+from stream_scrub.lists.audit import rules_on_log
+from stream_scrub.lists.audit.number_history import History, Standing
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import read_into
+from stream_scrub.lists.log.wire import utc_seconds
+from stream_scrub.model import Deadline, LogReader, LogRecord
+from stream_scrub.queries import number_history
+from stream_scrub.queries.number_history import Stage
+from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
+from stream_scrub.scrub import decide
+from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.decide import NO_FACTS, Facts
+from stream_scrub.scrub.decode import STAMP, Unreadable, read_strictly
+from stream_scrub.wiring import clients, scrubbing
+
+_SAYS = {
+    "clear": "no register that the rule names holds the number",
+    "consented": "a register of consents that the rule asks for, or lets lift an opposition, holds the number",
+    "contract": "the prospect has a contract, and the rule lets that lift what would block it",
+    "exempt": "the prospect's purpose is one that the rule exempts",
+    "opposed": "a register of oppositions holds the number",
+    "no-consent": "no register of consents that the rule requires holds the number",
+    "banned-purpose": "the rule bans calls for the prospect's purpose",
+    "not-callable": "the rule says that a number of this type or prefix is never a consumer's line",
+    "invalid-number": "what stands in the prospect is no valid number, or more than a hundred numbers",
+    "unreadable": "the prospect is not one JSON object that every parser reads alike, or was too large for its topic",
+    "no-rule": "no country's rule governs the number",
+    "stale-register": "a register that the rule names was missing, too old, or silent about the number's area",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A prospect as it came out: its value, its header `scrub` if it had one, and the verdict that its topic is for."""
+
+    value: bytes | None
+    header: bytes | None = None
+    topic_verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What the log says of the stamp's position."""
+
+    index: Index
+    at_ms: int | None
+    standings: Mapping[int, list[Standing]]
+
+
+class _Rules(NamedTuple):
+    """The rules that a stamp names, and where the text of each was found."""
+
+    archive: Archive
+    book: Rulebook
+    found: Mapping[str, str]
+
+
+def emitted_at(reader: LogReader, topic: str, partition: int, offset: int, verdict: str) -> Emitted:
+    """The prospect at an offset of an output topic. Raises Refused when there is none, Unavailable."""
+    first, end = reader.bounds()
+    where = f"{topic}, partition {partition}"
+    if not first <= offset < end:
+        raise Refused(f"{where} holds the offsets from {first} to {end - 1}, so not {offset}")
+    reader.seek(offset)
+    deadline = Deadline.after(clients.ASK_S)
+    while not deadline.passed:
+        records, at_end = reader.read(0.5)
+        for record in records:
+            if record.offset == offset:
+                return Emitted(record.value, _header(record), verdict)
+        if records or at_end:
+            raise Refused(f"{where}: there is no committed prospect at offset {offset}")
+    raise Unavailable(f"{where} could not be read in time")
+
+
+def _header(record: LogRecord) -> bytes | None:
+    stamps = [value for name, value in record.headers if name == STAMP]
+    return stamps[-1] if stamps else None
+
+
+def stamp_of(emitted: Emitted) -> dict[str, Any]:
+    """The stamp, from the header or the value. Raises ConfigError when there is none that can be replayed."""
+    stamp: Any = None
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        if emitted.header is not None:
+            stamp = msgspec.json.decode(emitted.header)
+        else:
+            stamp = msgspec.json.decode(emitted.value or b"", type=dict[str, Any]).get(STAMP)
+    if not isinstance(stamp, dict):
+        raise ConfigError(
+            [f"no stamp: neither a member `{STAMP}` in the prospect, nor its header (--header, --stamp)"]
+        )
+    position, at = stamp.get("index"), stamp.get("at")
+    if not isinstance(position, int) or isinstance(position, bool) or not isinstance(at, str):
+        raise ConfigError(["the stamp is none that was made here: it names no `index`, or no moment `at`"])
+    _moment(at)
+    return stamp
+
+
+def explain(
+    reader: LogReader, emitted: Emitted, settings: Settings, stage: Stage, limit: int | None = None
+) -> dict[str, Any]:
+    """The verdict given again, and whether it is the same; in the members that `--json` shows.
+
+    `limit` is the size up to which the topic took records then: a prospect that its stamp made larger was blocked.
+    Raises ConfigError when the stamp cannot be replayed, Corrupt, Unavailable, Refused.
+    """
+    stamp = stamp_of(emitted)
+    at, position = _moment(stamp["at"]), stamp["index"]
+    terms = scrubbing.terms(settings, header=True, hold=False)
+    # Earlier releases judged however many numbers a prospect had.
+    terms = replace(terms, numbers_max=max(terms.numbers_max, len(_entries(stamp))))
+    numbers = [
+        *_numbers(stamp),
+        *_numbers(_judged(emitted.value, Rulebook([]), Index.empty(), at, terms) or {}),
+    ]
+    history = History(numbers, settings.prospect.default_region)
+    passage = read_into(
+        reader,
+        history.take,
+        Deadline.after(clients.ASK_S),
+        upto=position,
+        on_read=lambda offset, _end: stage("reading the log", offset, position + 1),
+    )
+    past = _Past(history.index, history.at_ms, {n: history.standing(n) for n in history.numbers})
+    rules = _resolved(_digests(stamp), rules_on_log.kept(history.rules), settings, reader)
+    # An unreadable one names no rule, and one that was too large must be measured with the stamp that it would have had.
+    book = scrubbing.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
+    made, terms = _as_then(
+        stamp, lambda by: _judged(emitted.value, book, past.index, at, by, limit, _spoilt(stamp)), terms
+    )
+    differences = list(_differences(stamp, made or {}))
+    if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
+        differences.append(
+            {"field": "topic", "stamp": stamp.get("verdict"), "replayed": emitted.topic_verdict}
+        )
+    told = _facts(emitted.value, terms)
+    prospect = settings.prospect.model_dump()
+    return {
+        "same": not differences,
+        "differences": differences,
+        "stamp": stamp,
+        "replayed": made,
+        "index": {"position": past.index.position, "time": number_history.millis(past.at_ms)},
+        "facts": {"purposes": told.purposes, "contract": told.contract, "campaigns": told.campaigns},
+        "numbers": [_entry(entry, past, rules, told, at) for entry in _entries(made or {})],
+        "read_with": {
+            "stream-scrub": __version__,
+            "phonenumbers": version("phonenumbers"),
+            "prospect": {name: prospect[name] for name in prospect if name not in ("format", "stamp")},
+        },
+        "notes": [
+            *_rule_notes(rules),
+            *_notes(stamp, made, position, past, passage.end),
+            *(() if terms.members.case == settings.prospect.case else (_EXACTLY,)),
+        ],
+    }
+
+
+_EXACTLY = (
+    "as prospect.case is set now the verdict would be another: it was given with the case of members' names compared"
+    ' exactly, as earlier releases did and "exact" does'
+)
+
+
+def _as_then(
+    stamp: Mapping[str, Any], judged: Callable[[Terms], dict[str, Any] | None], terms: Terms
+) -> tuple[dict[str, Any] | None, Terms]:
+    """The stamp given again, and by which terms: those that hold now, or where only these give the same, those of the
+    releases that compared names exactly."""
+    made = judged(terms)
+    if terms.members.case == "any" and any(_differences(stamp, made or {})):
+        exactly = replace(terms, members=terms.members._replace(case="exact"))
+        older = judged(exactly)
+        if not any(_differences(stamp, older or {})):
+            return older, exactly
+    return made, terms
+
+
+def _spoilt(stamp: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """What a stamp says of a record that came out blocked for what it was, whatever its value says."""
+    says = {name: stamp[name] for name in ("cause", "from", "timestamp") if name in stamp}
+    return {0: says} if "cause" in says else {}
+
+
+def _judged(
+    value: bytes | None,
+    book: Rulebook,
+    index: Index,
+    at: datetime,
+    terms: Terms,
+    limit: int | None = None,
+    spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
+) -> dict[str, Any] | None:
+    """The stamp that the value gets; None for a value that is too large for any."""
+    batch = Scrubber(terms, book).scrub([value], index, at, limit=limit, floor=0, spoilt=spoilt)
+    made = batch.stamps[0]
+    return None if made is None else msgspec.json.decode(made, type=dict[str, Any])
+
+
+def _resolved(digests: Iterable[str], on_log: Archive, settings: Settings, reader: LogReader) -> _Rules:
+    """The rules by their digests: as they were on the log then, else as they are installed here, else as the log came
+    to hold them later. Raises ConfigError for one that is nowhere."""
+    wanted = sorted(set(digests))
+    found = {digest: "log" for digest in wanted if digest in on_log}
+    here = scrubbing.rulebook(settings).texts
+    texts = [text for digest in found if (text := on_log.text(digest)) is not None]
+    for digest in wanted:
+        if digest not in found and digest in here:
+            found[digest] = "installed"
+            texts.append(here[digest])
+    if len(found) < len(wanted):
+        replay = Replay(digest_of=digest_of)
+        read_into(reader, replay.take, Deadline.after(clients.ASK_S))
+        later = rules_on_log.kept(replay.rules)
+        for digest in wanted:
+            if digest not in found and (text := later.text(digest)) is not None:
+                found[digest] = "log, from later"
+                texts.append(text)
+    if missing := [digest for digest in wanted if digest not in found]:
+        raise ConfigError(
+            [
+                f"rule {digest}: its text is neither on the log nor among the rules here. Whoever still has the rule"
+                f" file puts it into rules.folder; {rules_on_log.HOW}"
+                for digest in missing
+            ]
+        )
+    made = Archive(texts)
+    return _Rules(made, made.book(wanted), found)
+
+
+def _differences(stamp: Any, made: Any, field: str = "") -> Iterable[dict[str, Any]]:
+    """Every field that differs, by its path."""
+    if isinstance(stamp, dict) and isinstance(made, dict):
+        for name in [*stamp, *(name for name in made if name not in stamp)]:
+            yield from _differences(stamp.get(name), made.get(name), f"{field}.{name}" if field else name)
+    elif isinstance(stamp, list) and isinstance(made, list) and field == "numbers":
+        for i in range(max(len(stamp), len(made))):
+            ours, theirs = (each[i] if i < len(each) else None for each in (stamp, made))
+            yield from _differences(ours, theirs, f"{field}[{i}]")
+    elif stamp != made or type(stamp) is not type(made):
+        yield {"field": field, "stamp": stamp, "replayed": made}
+
+
+def _entry(entry: Mapping[str, Any], past: _Past, rules: _Rules, told: Facts, at: datetime) -> dict[str, Any]:
+    """One number's verdict with its grounds: the rule, and how each register that counts stood to the number."""
+    digest = entry.get("rules", "")
+    country = rules.archive.country(digest) if digest else None
+    day = rules.book.day(country.code, at) if country is not None else None
+    rule = country.on(day) if country is not None and day is not None else None
+    number = _integer(entry.get("number"))
+    standings = past.standings.get(number, []) if number is not None else []
+    return {
+        "number": entry.get("number"),
+        "verdict": entry["verdict"],
+        "reason": entry["reason"],
+        "says": _SAYS.get(entry["reason"], ""),
+        "rule": None if rule is None else _rule(rule, rules.found[digest]),
+        "registers": [_register(each, rule, at) for each in standings if _counts(each, rule, told)],
+        "missing": _missing(rule, past.index) if number is not None else [],
+    }
+
+
+def _rule(rule: Rule, found: str) -> dict[str, Any]:
+    return {
+        "rules": rule.digest,
+        "country": rule.country,
+        "in_force": period(rule),
+        "source": rule.source,
+        "says": in_words(rule),
+        "uncertain": list(rule.uncertain),
+        "text_from": found,
+        "text": rule.text.decode("utf-8", "replace"),
+    }
+
+
+def _register(standing: Standing, rule: Rule | None, at: datetime) -> dict[str, Any]:
+    register: Register = standing.register
+    base = register.name.partition("@")[0]
+    return {
+        "register": register.name,
+        "kind": register.kind,
+        "held": standing.held,
+        "since": number_history.since_told(standing.since),
+        "end": None if standing.end is None else utc_seconds(standing.end),
+        "source": register.source,
+        "effective_at": utc_seconds(register.effective_at),
+        "age_days": number_history.age_days(register.effective_at, at),
+        "max_age_days": None if rule is None else rule.max_age_days.get(base),
+        "ends_overdue": register.ends_overdue(at),
+    }
+
+
+def _counts(standing: Standing, rule: Rule | None, told: Facts) -> bool:
+    """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's."""
+    base, _, scope = standing.register.name.partition("@")
+    named = {"internal"} | (rule.registers | set(rule.named_consents) if rule is not None else set())
+    return base in named and (not scope or scope in told.campaigns)
+
+
+def _missing(rule: Rule | None, index: Index) -> list[str]:
+    """The registers that the rule needs and the log had never held."""
+    return sorted(
+        (rule.registers if rule is not None else frozenset()) - {"internal"} - index.registers.keys()
+    )
+
+
+def _facts(value: bytes | None, terms: Terms) -> Facts:
+    try:
+        prospect = read_strictly(value or b"", terms.members)
+    except Unreadable:
+        return NO_FACTS
+    return decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
+
+
+def _rule_notes(rules: _Rules) -> Iterable[str]:
+    for digest, found in rules.found.items():
+        if found == "installed":
+            yield f"rule {digest} was not on the log at that position; its text is the one installed here. {rules_on_log.HOW}"
+
+
+def _notes(
+    stamp: Mapping[str, Any], made: Mapping[str, Any] | None, position: int, past: _Past, end: int
+) -> Iterable[str]:
+    if position >= end:
+        yield f"the log ends at offset {end}, before the stamp's position {position}: it is another log, or was cut"
+    elif past.index.position != position:
+        yield f"the log has no seal at offset {position}: it is not the log that the stamp speaks of"
+    reasons = [entry.get("reason") for entry in _entries(stamp)]
+    if "no-rule" in reasons:
+        yield "a stamp without rules cannot prove that none was known: it is replayed as it says, without one"
+    if "cause" in stamp:
+        yield "the record that came was unreadable, whatever its value says: why is only in the stamp, and is not proven"
+    elif stamp.get("reason") == "unreadable" and (made or {}).get("reason") != "unreadable":
+        yield "a prospect that its stamp would make too large for the topic is unreadable as well: try with --limit"
+
+
+def _entries(stamp: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """One entry a number."""
+    entries = stamp.get("numbers")
+    if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+        return entries
+    return [stamp] if "reason" in stamp else []
+
+
+def _numbers(stamp: Mapping[str, Any]) -> list[int]:
+    found = (_integer(entry.get("number")) for entry in _entries(stamp))
+    return [number for number in found if number is not None]
+
+
+def _digests(stamp: Mapping[str, Any]) -> list[str]:
+    digests = [entry.get("rules") for entry in _entries(stamp)]
+    return [digest for digest in digests if isinstance(digest, str)]
+
+
+def _integer(number: Any) -> int | None:
+    """The integer of a number in E.164."""
+    digits = number.removeprefix("+") if isinstance(number, str) else ""
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
+
+
+def _moment(text: str) -> datetime:
+    moment: datetime | None = None
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+    if moment is None or moment.tzinfo is None or not 1970 < moment.year < 9000:
+        raise ConfigError(["the stamp's `at` is no moment with a zone (RFC 3339)"])
+    return moment

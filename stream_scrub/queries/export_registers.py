@@ -1,0 +1,148 @@
+"""`lists export`: registers as files that `lists import` reads, as they are now or as they were at a position.
+
+One `scrub-delta` a register, with the ends of its numbers and the moment that its list speaks of. What is exported was
+read and checked from the log's first record on, as all evidence is.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stream_scrub.errors import ConfigError, Corrupt, Refused
+from stream_scrub.index import Register
+from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import read_into
+from stream_scrub.lists.log.wire import utc_seconds
+from stream_scrub.model import Deadline, LogReader
+from stream_scrub.wiring import clients
+
+Stage = Callable[[str, int, int], None]
+_TOLD_EVERY = 50_000
+_MODE = 0o600
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to export: registers by name (none named: all), as they were at `position` (None: at the log's end), into a
+    folder. `salvage`: of a corrupt log, what it held before its first fault.
+    """
+
+    registers: Sequence[str]
+    folder: Path
+    position: int | None = None
+    salvage: bool = False
+
+
+def run(order: Order, reader: LogReader, topic: str, stage: Stage) -> dict[str, Any]:
+    """Export from the log, called `topic`; what was written, for machines. An exported file is whole or not there.
+
+    Raises ConfigError for a register that the log does not hold and for a file that is there already, Refused when the
+    folder cannot be written to, Corrupt, Unavailable.
+    """
+    replay, fault = _read(order, reader, stage)
+    index = replay.index
+    chosen = [index.registers[name] for name in _chosen(order, list(index.registers))]
+    files = {register.name: order.folder / f"{register.name}.jsonl" for register in chosen}
+    if there := [str(file) for file in files.values() if os.path.lexists(file)]:
+        raise ConfigError(
+            [f"{', '.join(there)}: there already; move it away, or choose a folder with --into"]
+        )
+    written = []
+    for register in chosen:
+        ends = replay.known(register.name).ends
+        file = files[register.name]
+        try:
+            _write(file, register, ends, topic, stage)
+        except OSError as error:
+            raise Refused(f"{file}: {error.strerror or 'it cannot be written'}") from error
+        written.append(_told(register, ends, file))
+    return {"position": index.position, "fault": fault, "registers": written}
+
+
+def _read(order: Order, reader: LogReader, stage: Stage) -> tuple[Replay, str | None]:
+    """The log's content, and where salvaged what was wrong behind it."""
+    replay = Replay(keep_ends=True)
+    try:
+        read_into(
+            reader,
+            replay.take,
+            Deadline.after(clients.ASK_S),
+            upto=order.position,
+            on_read=lambda offset, end: stage("reading the log", offset, end),
+        )
+    except Corrupt as error:
+        if not order.salvage:
+            raise
+        return replay, str(error)
+    return replay, None
+
+
+def _chosen(order: Order, held: list[str]) -> list[str]:
+    wanted = list(dict.fromkeys(order.registers)) or sorted(held)
+    if unknown := [name for name in wanted if name not in held]:
+        there = f"it holds {', '.join(sorted(held))}" if held else "it holds no register"
+        raise ConfigError([f"REGISTER: the log does not hold {', '.join(unknown)} there; {there}"])
+    return wanted
+
+
+def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage) -> None:
+    about = Header(
+        kind=register.kind,
+        change="full",
+        register=register.name,
+        scope=register.scope,
+        effective_at=register.effective_at,
+        source=f"{topic}, position {register.position}, chain {register.chain}",
+    )
+    # They are people's numbers: whoever else may read them is told so on purpose.
+    number, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=file.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(number, "wb") as out:
+            os.fchmod(number, _MODE)
+            write(out, about, _entries(register, ends, stage))
+            out.flush()
+            os.fsync(number)
+        # The name is taken first: a rename alone would overwrite what came there meanwhile.
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE))
+        part.rename(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _entries(register: Register, ends: Ends, stage: Stage) -> Iterator[Entry]:
+    """Its numbers, ascending, each with its end. Both are sorted, so one pass over both is enough."""
+    stated = ends.stated()
+    order = np.argsort(stated.numbers)
+    ending = zip(stated.numbers[order].tolist(), stated.ends[order].tolist(), strict=True)
+    number, end = next(ending, (None, 0))
+    for at, held in enumerate(register.numbers):
+        until = None
+        if held == number:
+            until = datetime.fromtimestamp(end, UTC)
+            number, end = next(ending, (None, 0))
+        if at % _TOLD_EVERY == 0:
+            stage(f"writing {register.name}", at, len(register.numbers))
+        yield Entry(seq=register.seq, op="A", number=f"+{held}", expires_at=until)
+
+
+def _told(register: Register, ends: Ends, file: Path) -> dict[str, Any]:
+    return {
+        "register": register.name,
+        "kind": register.kind,
+        "file": str(file),
+        "count": len(register.numbers),
+        "ending": len(ends.numbers()),
+        "effective_at": utc_seconds(register.effective_at),
+        "seq": register.seq,
+        "position": register.position,
+        "chain": register.chain,
+    }

@@ -1,0 +1,194 @@
+"""What `stream-scrub rules` has to say, as plain values: a rule and its days, and everything that deserves a look.
+
+Pure: rules, an index and a moment in, values for `rules_command.py` out.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from difflib import get_close_matches
+from itertools import cycle, islice
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from stream_scrub.index import Index, Register
+from stream_scrub.lists.log.wire import utc_seconds
+from stream_scrub.model import RegisterKind
+from stream_scrub.numbering import REGIONS, line_of
+from stream_scrub.rules import Country, Rule, doubts, in_words, purposes_of
+
+INTERNAL = "internal"
+_NO_COUNTRY = "001"  # how numbering plans call the calling codes of no region
+_FILLS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "123456789", "21436587")
+_SCOPES_SHOWN = 5
+_LENGTHS = range(7, 16)  # digits of an E.164 number that somebody could be called at
+
+
+def of_day(country: Country, day: date) -> dict[str, Any]:
+    """One country on one day: its rule in words and in figures, and what changes next."""
+    rule, following = country.on(day), country.after(day)
+    return {
+        "country": country.code,
+        "on": day.isoformat(),
+        "where": country.where,
+        "regions": list(country.regions),
+        "timezone": country.timezone,
+        "rule": None if rule is None else _rule(rule),
+        "next": None
+        if following is None
+        else {"from": following.start.isoformat(), "rules": following.digest, "source": following.source},
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "rules": rule.digest,
+        "from": rule.start.isoformat(),
+        "to": None if rule.end is None else rule.end.isoformat(),
+        "source": rule.source,
+        "says": in_words(rule),
+        "registers": [
+            {"register": name, "role": role, "max_age_days": rule.max_age_days.get(name)}
+            for role, names in (
+                ("deny", rule.deny),
+                ("require", rule.require),
+                ("named consent", rule.named_consents),
+            )
+            for name in names
+        ],
+        "valid_days": rule.valid_days,
+        "uncertain": list(rule.uncertain),
+        "text": rule.text.decode(),
+    }
+
+
+def today(country: Country, now: datetime) -> date:
+    """The day in the country's zone."""
+    return now.astimezone(ZoneInfo(country.timezone)).date()
+
+
+def warnings(countries: Iterable[Country], shipped: Iterable[Country], now: datetime) -> list[str]:
+    """What deserves a look in the files alone. `shipped` tell the purposes that a word may be a misspelling of."""
+    purposes = frozenset[str]().union(*map(purposes_of, shipped))
+    found = []
+    for country in countries:
+        found += doubts(country, today(country, now), purposes)
+        found += _unknown_regions(country)
+        found += _unmet_prefixes(country)
+    return found
+
+
+def _unknown_regions(country: Country) -> Iterator[str]:
+    for region in country.regions:
+        if region not in REGIONS and region != _NO_COUNTRY:
+            yield f"{country.where}: no number is ever of the region {region}: take its code from ISO 3166-1"
+
+
+def _unmet_prefixes(country: Country) -> Iterator[str]:
+    """Prefixes that no number of the country was found to begin with: they bar nobody."""
+    prefixes = dict.fromkeys(prefix for rule in country.rules for prefix in rule.not_callable_prefixes)
+    for prefix in prefixes:
+        tried = (
+            int("".join([prefix, *islice(cycle(fill), length - len(prefix))]))
+            for length in _LENGTHS
+            if length >= len(prefix)
+            for fill in _FILLS
+        )
+        lines = map(line_of, tried)
+        if not any(line is not None and line.region in country.regions for line in lines):
+            yield (
+                f"{country.where}: `not_callable`: no valid number of {', '.join(country.regions)} was found that "
+                f"begins with +{prefix}: it bars nobody"
+            )
+
+
+class _Use(NamedTuple):
+    """One rule of today or later that names a register. `scoped`: only its lists for single campaigns count."""
+
+    country: Country
+    kind: RegisterKind
+    days: int | None
+    scoped: bool
+
+
+def log_warnings(countries: Iterable[Country], index: Index, now: datetime) -> list[str]:
+    """What the log holds, held against the rules of today and after."""
+    uses = _uses(countries, now)
+    found = []
+    for name in sorted(uses):
+        by = _codes(use for use in uses[name] if not use.scoped)
+        if by and name != INTERNAL and name not in index.registers:
+            found.append(
+                f"{name} was never imported, and the rules of {by} need it: prospects there wait, or are blocked as "
+                "stale-register"
+            )
+    for name, register in sorted(index.registers.items()):
+        base, scope = name.partition("@")[::2]
+        found += _held(register, [use for use in uses.get(base, ()) if scope or not use.scoped], now)
+    return found + _unnamed(index, frozenset(uses)) + _scoped(index, uses)
+
+
+def _uses(countries: Iterable[Country], now: datetime) -> dict[str, list[_Use]]:
+    """By register, what rules in force today or later ask of it."""
+    uses: dict[str, list[_Use]] = {INTERNAL: []}
+    for country in countries:
+        day = today(country, now)
+        for rule in country.rules:
+            if rule.end is not None and rule.end < day:
+                continue
+            roles = (
+                (rule.deny, RegisterKind.DENY, False),
+                (rule.require, RegisterKind.ALLOW, False),
+                (rule.named_consents, RegisterKind.ALLOW, True),
+            )
+            for names, kind, scoped in roles:
+                for name in names:
+                    use = _Use(country, kind, rule.max_age_days.get(name), scoped)
+                    uses.setdefault(name, []).append(use)
+    return uses
+
+
+def _codes(uses: Iterable[_Use]) -> str:
+    return ", ".join(sorted({use.country.code for use in uses}))
+
+
+def _held(register: Register, uses: list[_Use], now: datetime) -> Iterator[str]:
+    """Where a register is not what the rules need."""
+    if others := [use for use in uses if use.kind is not register.kind]:
+        yield (
+            f"{register.name} is of kind {register.kind} on the log, and the rules of {_codes(others)} need "
+            f"{others[0].kind}: it counts as stale there"
+        )
+    if late := [use for use in uses if use.days is not None and register.older_than(use.days, now)]:
+        yield (
+            f"{register.name} is of {utc_seconds(register.effective_at)}, too old for the rules of {_codes(late)}: "
+            "import a fresh list"
+        )
+    if uses and register.ends_overdue(now):
+        yield f"{register.name} holds numbers that should have left it by now: nobody publishes its ends, so it is stale"
+
+
+def _unnamed(index: Index, named: frozenset[str]) -> list[str]:
+    """Registers that no rule looks in: a list under a wrong name blocks nobody."""
+    found = []
+    for name in sorted({each.partition("@")[0] for each in index.registers} - named):
+        close = get_close_matches(name, named, n=1)
+        meant = f': did you mean "{close[0]}"?' if close else ""
+        found.append(f"{name} is on the log and no rule of today or after names it: it blocks nobody{meant}")
+    return found
+
+
+def _scoped(index: Index, uses: dict[str, list[_Use]]) -> list[str]:
+    """Registers with lists for single campaigns, which say nothing to the other campaigns."""
+    scopes: dict[str, list[str]] = {}
+    for name in sorted(index.registers):
+        base, scope = name.partition("@")[::2]
+        if scope and base in uses:
+            scopes.setdefault(base, []).append(scope)
+    found = []
+    for base, names in scopes.items():
+        shown = ", ".join(names[:_SCOPES_SHOWN])
+        more = f" and {len(names) - _SCOPES_SHOWN} more" if len(names) > _SCOPES_SHOWN else ""
+        found.append(
+            f"{base} has lists for single campaigns ({shown}{more}): each counts for that campaign alone"
+        )
+    return found

@@ -1,0 +1,138 @@
+"""`lists verify`: whether the log is what publishers wrote, whether a snapshot holds what it gives, and whether it still
+is the log of which chains were filed."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from stream_scrub.errors import ConfigError
+from stream_scrub.lists.audit.log_audit import Audit, compare
+from stream_scrub.lists.audit.register_audit import Strand
+from stream_scrub.lists.log import snapshot, wire
+from stream_scrub.lists.log.replay import State
+from stream_scrub.lists.log.scan import read_into
+from stream_scrub.model import Deadline, LogReader
+from stream_scrub.rules import digest_of
+from stream_scrub.wiring import clients
+
+Stage = Callable[[str, int, int], None]
+
+
+def verify(
+    reader: LogReader,
+    stage: Stage,
+    folder: Path | None = None,
+    topic: str = "",
+    filed: Mapping[str, tuple[int, str]] | None = None,
+) -> dict[str, Any]:
+    """Whether the whole log, called `topic`, is what publishers wrote, and the snapshot in a folder what the log gives;
+    and whether it still is the log of which the chains in `filed` were kept.
+
+    Raises Unavailable, Refused, ConfigError when there is no snapshot; what is wrong is told, and not raised.
+    """
+    started = time.monotonic()
+    state, wrong = _snapshot(folder, topic)
+    first = reader.bounds()[0]
+    watch = None if state is None else state.index.position
+    audit = Audit(digest_of, first=first, watch=watch, filed=filed)
+    passage = read_into(
+        reader,
+        audit.take,
+        Deadline.after(clients.ASK_S),
+        settled=lambda: not audit.unsealed,
+        on_damage=audit.damaged,
+        on_read=lambda offset, end: stage("verifying the log", offset, end),
+    )
+    audit.finish()
+    if state is not None:
+        wrong += snapshot_problems(state, audit, passage.end)
+    told: dict[str, Any] = {
+        "sound": not audit.problems and not wrong,
+        "first": passage.first,
+        "end": passage.end,
+        "records": passage.records,
+        "seals": audit.seals,
+        "registers": [_proven(strand) for _, strand in sorted(audit.strands.items())],
+        "problems": [problem._asdict() for problem in audit.problems],
+        "problems_left_out": audit.problems_left_out,
+    }
+    if folder is not None:
+        told["snapshot"] = {
+            "folder": str(folder),
+            "position": None if state is None else state.index.position,
+            "problems": wrong,
+        }
+    return {**told, "took_s": round(time.monotonic() - started, 3)}
+
+
+def filed_in(file: Path) -> dict[str, tuple[int, str]]:
+    """The sequence and chain of each register in an earlier `lists verify --json`. Raises ConfigError."""
+    try:
+        earlier = msgspec.json.decode(file.read_bytes(), type=_Filed)
+    except (OSError, msgspec.MsgspecError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "it is no output of `lists verify --json`"
+        raise ConfigError([f"--against: {file}: {reason}"]) from error
+    return {each.register: (each.seq, each.chain) for each in earlier.registers if each.seq}
+
+
+class _FiledRegister(msgspec.Struct):
+    register: str
+    seq: int
+    chain: str
+
+
+class _Filed(msgspec.Struct):
+    registers: list[_FiledRegister]
+
+
+def snapshot_problems(state: State, audit: Audit, end: int) -> list[str]:
+    """What a snapshot holds otherwise than the log that was audited up to `end`."""
+    seen = audit.seen
+    if state.index.position >= end or seen is None:
+        return [f"it is of position {state.index.position}, and the log ends at {end}"]
+    wrong = list(compare(state.index.registers, seen))
+    if state.starts != seen.starts and not audit.problems:
+        wrong.append("where the registers' full sets begin is not where they do on the log")
+    rules = seen.rules
+    if rules is not None and (rules.seq, rules.chain, rules.position, set(rules.texts)) != (
+        state.rules.seq,
+        state.rules.chain,
+        state.rules.position,
+        set(state.rules.texts),
+    ):
+        wrong.append("its rules are not those on the log")
+    return wrong
+
+
+def _snapshot(folder: Path | None, topic: str) -> tuple[State | None, list[str]]:
+    """The snapshot, and what is wrong with its files. Raises ConfigError when there is none."""
+    if folder is None:
+        return None, []
+    try:
+        state = snapshot.load(folder, topic, "any")
+    except (ValueError, OSError) as error:
+        return None, [(isinstance(error, OSError) and error.strerror) or str(error)]
+    if state is None:
+        raise ConfigError([f"--snapshot: {folder} holds no snapshot ({snapshot.MANIFEST})"])
+    return state, []
+
+
+def _proven(strand: Strand) -> Mapping[str, Any]:
+    register, rules, tally = strand.register, strand.rules, strand.tally
+    is_rules = strand.name == wire.RULES
+    count = len(rules.texts) if is_rules and rules else None if register is None else len(register.numbers)
+    return {
+        "register": strand.name,
+        "kind": "rules" if is_rules else None if register is None else register.kind,
+        "seq": strand.seq,
+        "count": count,
+        "deltas": tally.deltas,
+        "restated": tally.restated,
+        "chain": strand.head,
+        "problems": tally.problems,
+        "unproven": [list(span) for span in tally.unproven],
+        "set_aside": [list(span) for span in tally.set_aside],
+    }

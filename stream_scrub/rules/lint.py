@@ -1,0 +1,71 @@
+"""What is no mistake in a country's rules and yet deserves a look: gaps, words that nobody will write, open doubts.
+
+Pure, and about one file at a time; what needs the log or the numbering plans is asked in `run/rules_check.py`.
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from difflib import get_close_matches
+
+from stream_scrub.rules.country import Country, Rule
+from stream_scrub.rules.toml_lines import Lines
+
+_CONTRACT = "contract"
+_NEVER_OLD = frozenset(
+    {"internal", "consent"}
+)  # a company's own: what is in them does not lapse with the list
+
+
+def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]:
+    """Every doubt, with its line. `purposes` are those that rules are known to name, to find misspelt ones by."""
+    lines = Lines(country.text)
+    at = {rule.digest: place for place, rule in enumerate(country.rules)}
+    found = [*_gaps(country), *_today(country, today)]
+    for rule in country.rules:
+        found += [(rule, key, said) for key, said in _words(rule, purposes)]
+        if rule.end is None or rule.end >= today:
+            found += [(rule, key, said) for key, said in _in_force(rule)]
+    return [f"{country.where}:{lines.of(at[rule.digest], key)}: {said}" for rule, key, said in found]
+
+
+def purposes_of(country: Country) -> frozenset[str]:
+    """Every purpose that the country's rules name."""
+    named = [{*rule.lifted_by} | rule.banned_purposes for rule in country.rules]
+    return frozenset().union(*named) - {_CONTRACT}
+
+
+def _gaps(country: Country) -> Iterator[tuple[Rule, str, str]]:
+    for rule, following in zip(country.rules, [*country.rules[1:], None], strict=True):
+        if rule.end is None:
+            continue
+        first = rule.end + timedelta(days=1)
+        if following is None:
+            yield rule, "to", f"no rule from {first} on: from then nobody is called"
+        elif following.start > first:
+            last = following.start - timedelta(days=1)
+            yield following, "from", f"no rule from {first} to {last}: on those days nobody is called"
+
+
+def _today(country: Country, today: date) -> Iterator[tuple[Rule, str, str]]:
+    if country.on(today) is None and (first := country.after(today)) is not None:
+        yield first, "from", f"no rule is in force today, {today}: nobody is called before {first.start}"
+
+
+def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """A word close to a known one is probably that one, and would silently lift or ban nothing."""
+    for key, words in (("lifted_by", rule.lifted_by), ("banned_purposes", sorted(rule.banned_purposes))):
+        known = purposes | {_CONTRACT} if key == "lifted_by" else purposes
+        for word in words:
+            if word not in known and (close := get_close_matches(word, known, n=1, cutoff=0.75)):
+                yield key, f'`{key}`: no rule that is shipped knows "{word}": did you mean "{close[0]}"?'
+    if _CONTRACT in rule.banned_purposes:
+        yield "banned_purposes", '`banned_purposes`: "contract" is what lifts a rule, and no purpose'
+
+
+def _in_force(rule: Rule) -> Iterator[tuple[str, str]]:
+    for name in sorted(rule.registers - _NEVER_OLD - rule.max_age_days.keys()):
+        yield "max_age_days", f"{name} never grows too old: give it an age in `max_age_days`"
+    if rule.uncertain:
+        count = len(rule.uncertain)
+        points = "1 point is" if count == 1 else f"{count} points are"
+        yield "uncertain", f"the rule from {rule.start}: {points} not proven, read `uncertain`"

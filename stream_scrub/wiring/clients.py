@@ -1,0 +1,197 @@
+"""From settings to parts. The one place where rooms meet: nothing else builds a source, a session or a follower."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ScrubError, Unavailable
+from stream_scrub.index import Index
+from stream_scrub.kafka.admin.topics import Topics
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.client.client_log import Brokers, ClientLog
+from stream_scrub.kafka.log_reader import KafkaLogReader
+from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.requests_reader import Requests
+from stream_scrub.kafka.topic_tail import last_values
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.start_point import Start, begin
+from stream_scrub.model import Deadline, LogReader
+from stream_scrub.observability.counters import Pulse
+
+ASK_S = 15.0
+_TAKE_S = 30.0  # another register's publisher that died may keep the log's end hidden for twenty of these
+
+
+def refused_properties(settings: Settings) -> list[str]:
+    """Client properties that would break a promise, each with its reason: for `config.load`."""
+    kafka = settings.kafka
+    problems = options.refusals(kafka.client, kafka.consumer, kafka.producer, protocol=kafka.group_protocol)
+    if settings.worker.processes > 1 and "group.instance.id" in {**kafka.client, **kafka.consumer}:
+        problems.append(
+            "kafka.consumer: group.instance.id is one worker's own, it cannot serve worker.processes > 1"
+        )
+    return problems
+
+
+def client_log(
+    settings: Settings,
+    log: FilteringBoundLogger,
+    client: str,
+    *,
+    brokers: Brokers | None = None,
+    quiet: bool = False,
+) -> ClientLog:
+    """Where a client's own lines go; as `ClientLog`."""
+    return ClientLog(log, client, properties=settings.kafka.client, brokers=brokers, quiet=quiet)
+
+
+@contextmanager
+def _said_why(settings: Settings, logs: ClientLog) -> Iterator[None]:
+    """A broker that turns us away looks like one that is away: the call times out, only the client's log knows."""
+    try:
+        yield
+    except Unavailable as error:
+        if (refusal := logs.refusal()) is not None:
+            raise refusal from error
+        # A broker that listens for something else says nothing at all.
+        protocol = settings.kafka.client.get("security.protocol", "plaintext")
+        tried = f"tried {settings.kafka.bootstrap_servers} with security.protocol = {protocol}"
+        raise Unavailable(f"{error}; {tried}{logs.said and f'; {logs.said}'}") from error
+
+
+@contextmanager
+def topics(settings: Settings, log: FilteringBoundLogger) -> Iterator[Topics]:
+    """The broker's topics."""
+    kafka = settings.kafka
+    logs = client_log(settings, log, "admin", quiet=True)
+    with _said_why(settings, logs):
+        yield Topics(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs), logs)
+
+
+def log_reader(settings: Settings, logs: ClientLog) -> KafkaLogReader:
+    """A reader at the log's beginning."""
+    return KafkaLogReader(_reader_options(settings, logs), settings.topics.log)
+
+
+def _reader_options(settings: Settings, logs: ClientLog) -> dict[str, Any]:
+    """For whoever reads by itself, in no group: the group's name is for the broker's access rights alone."""
+    kafka = settings.kafka
+    return options.log_reader_options(
+        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=settings.worker.group_id, logs=logs
+    )
+
+
+def log_writer(
+    settings: Settings, register: str, log: FilteringBoundLogger, also: Sequence[str] = (), nbytes: int = 0
+) -> KafkaLogWriter:
+    """The writer of a register and its scoped ones; it fences any other. What others of the register published can be
+    read when it is there. `also` are other topics that it writes to, `nbytes` how much it takes in a transaction.
+    Raises Unavailable, Refused.
+    """
+    deadline = Deadline.after(_TAKE_S)
+    writer = taken_over(settings, register, log, also, deadline, nbytes)
+    try:
+        writer.wait_for_others(deadline)
+    except ScrubError:
+        writer.close()
+        raise
+    return writer
+
+
+def taken_over(
+    settings: Settings,
+    register: str,
+    log: FilteringBoundLogger,
+    also: Sequence[str] = (),
+    deadline: Deadline | None = None,
+    nbytes: int = 0,
+) -> KafkaLogWriter:
+    """As `log_writer`, without waiting: for whoever takes over several registers and then waits once."""
+    kafka = settings.kafka
+    made = options.publisher_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.producer,
+        log_topic=settings.topics.log,
+        register=register,
+        logs=client_log(settings, log, "publisher"),
+        nbytes=nbytes,
+    )
+    return KafkaLogWriter(made, settings.topics.log, deadline or Deadline.after(_TAKE_S), also)
+
+
+def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) -> list[bytes | None]:
+    """About the last so many prospects. Raises Unavailable, Refused."""
+    made = _reader_options(settings, client_log(settings, log, "sample"))
+    return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
+
+
+def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = False) -> Requests:
+    """The requests topic, and who publishes by it; or the topic of what lifts."""
+    kafka, logs = settings.kafka, client_log(settings, log, "requests")
+    made = options.requests_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.consumer,
+        group_id=settings.lists.requests_group,
+        logs=logs,
+    )
+    admin = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs)
+    topic = settings.topics.lifts if lifts else settings.topics.requests
+    return Requests(made, admin, topic, lifts=lifts)
+
+
+def replayed(
+    settings: Settings,
+    log: FilteringBoundLogger,
+    *,
+    start: Start | None = None,
+    keep_ends: bool = False,
+    digest_of: Callable[[bytes], str] | None = None,
+    before: Replay | None = None,
+) -> Replay:
+    """The log replayed to its end, for commands that look once. `start` None: as configured; the rest as `Replay`.
+    `before` is a replay that was there already, and is read on.
+
+    Raises Corrupt, Unavailable, Refused.
+    """
+    with reading(settings, log) as reader:
+        deadline = Deadline.after(ASK_S)
+        if before is not None and (taken := before.known("").upto) >= 0:
+            replay = before
+            reader.seek(taken + 1)
+        else:
+            begun = start or settings.lists.start
+            replay = begin(reader, deadline, start=begun, keep_ends=keep_ends, digest_of=digest_of)
+        replay_to_end(reader, deadline, replay=replay)
+    return replay
+
+
+@contextmanager
+def reading(
+    settings: Settings, log: FilteringBoundLogger, topic: str = "", partition: int = 0
+) -> Iterator[LogReader]:
+    """The log, or a partition of another topic, for commands that read it by themselves."""
+    logs = client_log(settings, log, "follower", quiet=True)
+    reader = KafkaLogReader(_reader_options(settings, logs), topic or settings.topics.log, partition)
+    try:
+        with _said_why(settings, logs):
+            yield reader
+    finally:
+        reader.close()
+
+
+def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
+    """The index at the log's end, for commands that look once. Raises Corrupt, Unavailable, Refused."""
+    return replayed(settings, log).index
+
+
+def made_anew(topic: str, counters: Pulse, log: FilteringBoundLogger, **more: Any) -> None:
+    """Count and tell that a topic is another one than was read under its name."""
+    with counters.lock:
+        counters.made_anew += 1
+    log.error("a topic was deleted and made anew: it is read from its start", topic=topic, **more)

@@ -1,0 +1,69 @@
+"""What must be there before a worker, a publisher or an import begins: the rights, and the topics as they must be."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Refused
+from stream_scrub.kafka.admin.acls import Rights
+from stream_scrub.kafka.admin.topics import Topics, doubts, plan
+from stream_scrub.kafka.admin.topics import record_limit as plan_limit
+from stream_scrub.model import Deadline
+from stream_scrub.wiring import clients
+
+Role = Literal["worker", "import", "publish"]
+
+
+def need(there: Topics, settings: Settings, role: Role) -> None:
+    """See that the brokers give us every right of a role, as far as they tell. Raises Refused, naming all that are
+    missing; Unavailable.
+    """
+    topics, group = settings.topics, settings.worker.group_id
+    rights = {
+        "worker": Rights((topics.prospects, topics.log), (topics.allowed, topics.blocked), (group,)),
+        "import": Rights((topics.log,), (topics.log,), (group,)),
+        "publish": Rights(
+            (topics.log, topics.requests, topics.lifts),
+            (topics.log, topics.refused),
+            (group, settings.lists.requests_group),
+        ),
+    }
+    if lacking := there.lacking(rights[role], Deadline.after(clients.ASK_S)):
+        user = settings.kafka.client.get("sasl.username", "")
+        who = f"user {user}" if user else "this client"
+        raise Refused(f"{who} has no right {' nor '.join(lacking)}: see Rights in docs/operator.md")
+
+
+def need_log(there: Topics, settings: Settings, also: Sequence[str] = ()) -> None:
+    """See that the log is there and as it must be, and that the topics of the roles `also` are there. Raises Refused,
+    naming all that is wrong; Unavailable.
+    """
+    names, roles = settings.topics.model_dump(), ("log", *also)
+    found = there.describe([names[role] for role in roles], Deadline.after(clients.ASK_S))
+    states = {state.role: state for state in plan(names, found, 1)}
+    wrong = [f"{names[role]} is missing" for role in roles if states[role].state == "missing"]
+    wrong += [f"{names['log']}: {difference}" for difference in states["log"].differences]
+    if wrong:
+        raise Refused(f"topic {'; '.join(wrong)}: see `stream-scrub topics`")
+
+
+def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
+    """The largest record that the output topics take, if the broker tells. Raises Unavailable; Refused when the
+    topics, or the rights to them, are not as a worker needs them.
+    """
+    names = settings.topics.model_dump()
+    used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]
+    with clients.topics(settings, log) as there:
+        need(there, settings, "worker")
+        found = there.describe(used, Deadline.after(clients.ASK_S))
+    states = plan(names, found, 1)
+    limit = plan_limit(states)
+    if doubtful := doubts(states):
+        log.warning(
+            "an output topic will refuse some prospects: each of these comes out blocked",
+            topics=doubtful,
+            do="see `stream-scrub topics --check`",
+        )
+    return limit

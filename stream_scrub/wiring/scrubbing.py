@@ -1,0 +1,39 @@
+"""From settings to what verdicts depend on: rules, terms, the pure composition."""
+
+from pathlib import Path
+
+from stream_scrub.config import Settings
+from stream_scrub.rules import Rulebook
+from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.decode import Members
+
+
+def rulebook(settings: Settings) -> Rulebook:
+    """The shipped rules and the user's own. Raises ConfigError."""
+    return Rulebook.load(Path(settings.rules.folder) if settings.rules.folder else None)
+
+
+def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Terms:
+    """What verdicts and stamps depend on, as configured; `header` and `hold` say otherwise for surfaces that only show
+    verdicts."""
+    prospect = settings.prospect
+    in_header = prospect.stamp == "header" if header is None else header
+    return Terms(
+        members=Members.of(
+            prospect.numbers,
+            prospect.region,
+            prospect.purpose,
+            prospect.contract,
+            prospect.campaign,
+            prospect.case,
+        ),
+        default_region=prospect.default_region,
+        mixed=prospect.mixed,
+        stamp="header" if in_header else "value",
+        stale=settings.rules.stale if hold else "block",
+    )
+
+
+def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Scrubber:
+    """The pure composition as configured, with `terms` as they are said."""
+    return Scrubber(terms(settings, header=header, hold=hold), rulebook(settings))

@@ -1,0 +1,164 @@
+"""One worker from settings: its source, session and follower, its outputs and its clocks."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.index import Index
+from stream_scrub.kafka.admin.broker_time import BrokerTimes
+from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.kafka.admin.topics import smallest_limit
+from stream_scrub.kafka.client import options, transactional_ids
+from stream_scrub.kafka.client.client_log import Brokers, ClientLog
+from stream_scrub.kafka.session import Session
+from stream_scrub.kafka.source import Source
+from stream_scrub.lists.log.follower import Follower
+from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.model import Deadline
+from stream_scrub.observability.counters import Counters
+from stream_scrub.observability.recurring_problem import Trouble
+from stream_scrub.observability.swap_log import SwapLines
+from stream_scrub.wiring import clients, scrubbing
+from stream_scrub.worker.clock_watch import ClockWatch
+from stream_scrub.worker.loop import Pace, Worker
+from stream_scrub.worker.outputs import Outputs
+
+_LIMIT_S = 5.0  # in the middle of the work: the loop waits
+
+
+def topic_identity(settings: Settings) -> Identity:
+    """Which topic the prospects are, as the brokers tell."""
+    kafka = settings.kafka
+    asking = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)
+    return Identity(asking, settings.topics.prospects)
+
+
+def worker(
+    settings: Settings,
+    identity: str,
+    counters: Counters,
+    log: FilteringBoundLogger,
+    record_limit: int | None,
+    of_topic: Callable[[Settings], Identity | None] = topic_identity,
+) -> tuple[Worker, Follower]:
+    """A worker and the follower that it judges by; start the follower before running the worker. `of_topic` gives None
+    for a broker that has no identities to tell, as the embedded one.
+    """
+    kafka, topics = settings.kafka, settings.topics
+    brokers = Brokers()
+
+    def logs(client: str) -> ClientLog:
+        return clients.client_log(settings, log, client, brokers=brokers)
+
+    follower = _follower(settings, counters, log, lambda: logs("follower"))
+    source = Source(
+        options.consumer_options(
+            kafka.bootstrap_servers,
+            kafka.client,
+            kafka.consumer,
+            group_id=settings.worker.group_id,
+            protocol=kafka.group_protocol,
+            logs=logs("consumer"),
+        ),
+        topics.prospects,
+        topics.log,
+        lambda event, partitions: _moved(event, partitions, counters, log),
+        counters.polls_again,
+        of_topic(settings),
+        lambda partitions: clients.made_anew(settings.topics.prospects, counters, log, partitions=partitions),
+    )
+    of_producer = logs("producer")
+    session = Session(
+        options.producer_options(
+            kafka.bootstrap_servers,
+            kafka.client,
+            kafka.producer,
+            transactional_id=transactional_ids.of_worker(settings.worker.group_id, identity),
+            max_bytes=record_limit,
+            logs=of_producer,
+        ),
+        topics.allowed,
+        topics.blocked,
+        of_producer.denied,
+    )
+    by = scrubbing.scrubber(settings)
+    outputs = Outputs(session, by, log, record_limit, lambda: output_limit(settings, log))
+    watch = _clock_watch(settings)
+    made = Worker(
+        source, session, follower, by.rulebook, outputs, counters, log, pace=pace(settings), watch=watch
+    )
+    return made, follower
+
+
+def _clock_watch(settings: Settings) -> ClockWatch:
+    kafka, topics = settings.kafka, settings.topics
+    # Never polled, so it may have nothing to tell.
+    times = BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
+    return ClockWatch(times.ask, (topics.blocked, topics.allowed), settings.rules.clock_skew_max_s)
+
+
+def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
+    """The largest record that both outputs take now, None where nobody may ask. Raises Unavailable, Refused."""
+    with clients.topics(settings, log) as there:
+        found = there.describe([settings.topics.allowed, settings.topics.blocked], Deadline.after(_LIMIT_S))
+    return smallest_limit(topic.config for topic in found.values())
+
+
+def pace(settings: Settings) -> Pace:
+    """How much and how long a batch may be, as configured."""
+    worker = settings.worker
+    return Pace(
+        worker.batch_records, worker.batch_bytes, worker.batch_ms / 1000, settings.rules.index_lag_max_s
+    )
+
+
+def _follower(
+    settings: Settings,
+    counters: Counters,
+    log: FilteringBoundLogger,
+    logs: Callable[[], ClientLog],
+) -> Follower:
+    """Follows the log as a worker does, and says what becomes of it."""
+    trouble = Trouble(log, "the log cannot be followed, trying again", "the log is followed")
+    lines = SwapLines(log)
+
+    def swapped(index: Index, seconds: float, stall_s: float) -> None:
+        """Indexes on the way to the log's end for the first time are history, and not news."""
+        is_news, sealed_ms = follower.lag_s is not None, follower.sealed_ms
+        waited_s = time.time() - sealed_ms / 1000 if is_news and sealed_ms is not None else None
+        counters.swapped(index.position, seconds, stall_s, waited_s)
+        if is_news:
+            lines.tell(index, seconds, stall_s, waited_s)
+
+    def at_end() -> None:
+        trouble.end()
+        lines.tell_rest()
+
+    follower = Follower(
+        lambda: clients.log_reader(settings, logs()),
+        start=settings.lists.start,
+        keeper=_keeper(settings, log),
+        max_numbers=settings.lists.max_numbers,
+        on_swap=swapped,
+        on_trouble=trouble.tell,
+        on_end=at_end,
+    )
+    return follower
+
+
+def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
+    if not settings.worker.state_dir:
+        return None
+    return Keeper(
+        Path(settings.worker.state_dir),
+        settings.topics.log,
+        on_trouble=lambda text: log.warning("keeping a snapshot", trouble=text),
+    )
+
+
+def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
+    counters.moved(event, len(partitions))
+    log.info(f"partitions {event}", partitions=partitions, assigned=counters.assigned)

@@ -1,0 +1,135 @@
+"""Whether this machine's wall clock is the brokers'. It chooses rules and ages lists, so with a wrong one nothing is safe.
+
+What a broker wrote (`kafka/admin/broker_time.py`) bounds the difference from both sides. It is no later than now, so a clock that
+reads an earlier time is behind. And no earlier than a moment before our own commit, so a clock that read a later time
+then is ahead; the marker of a commit is surely written when the next one has succeeded, since no transaction begins before.
+A producer's timestamp from the future can hide that we are ahead, on its own partition and until then, and can never
+make a right clock look wrong. Of several brokers the majority counts.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from stream_scrub import clock
+from stream_scrub.errors import StaleIndex
+from stream_scrub.kafka.admin.broker_time import Place, Seen
+
+_EVERY_S = 5.0
+# What was learnt counts for so long: clocks drift, and one of theirs may have been wrong and be right again.
+_KEEP_S = 600.0
+# Until the brokers were asked about a commit of ours a batch has no more records than this: what a wrong clock may judge.
+_FEW = 10
+_UNTIL_S = 5.0  # an answer that does not come by then is none
+_PLACES = 6
+
+
+class _Bounds(NamedTuple):
+    """How far our wall clock is ahead of a broker's, in seconds: what is known of it. `offset` is how far it was ahead of
+    the clock that nobody sets when that was learnt: if that changes, somebody has set ours.
+    """
+
+    at_least: float
+    at_most: float
+    offset: float
+    learnt_at: float
+
+
+class _Reading(NamedTuple):
+    """What our wall clock read, and how far it was ahead of the clock that nobody sets."""
+
+    wall: float
+    offset: float
+
+
+class ClockWatch:
+    """One worker's. The loop tells of its commits and asks; the brokers are asked in a thread beside it.
+
+    `ask` as `BrokerTimes.ask`; `topics` are those of blocked and of allowed prospects; `wall` is the clock watched.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Sequence[Place]], list[Seen]],
+        topics: tuple[str, str],
+        skew_max_s: float,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._ask = ask
+        self._topics = topics
+        self._max_s = skew_max_s
+        self._wall = wall
+        self._known: dict[int, _Bounds] = {}
+        self._lock = threading.Lock()
+        self._before = _Reading(0.0, 0.0)
+        self._noted: tuple[_Reading, list[Place]] | None = None
+        self._asked_at = float("-inf")
+        self._asking_since: float | None = None
+        self._answered_at = float("-inf")
+
+    def first_look(self) -> None:
+        """Before any verdict, what there is can only show that we are behind. Blocks for some seconds at most."""
+        self._learn([(topic, partition) for topic in self._topics for partition in range(_PLACES // 2)], None)
+
+    def at_most(self, records: int) -> int:
+        """How many records a batch may have now."""
+        now = clock.elapsed()
+        since = self._asking_since
+        in_vain = since is not None and now - since > _UNTIL_S
+        return records if in_vain or now - self._answered_at < _KEEP_S else min(records, _FEW)
+
+    def begins(self) -> None:
+        """A commit is about to begin."""
+        wall = self._wall()
+        self._before = _Reading(wall, wall - clock.elapsed())
+
+    def committed(self, allowed: Iterable[bool], partitions: Sequence[int]) -> None:
+        """It has succeeded, with prospects for these."""
+        noted, self._noted = self._noted, None
+        now = clock.elapsed()
+        if noted is not None:
+            before, places = noted
+            self._asking_since = now if self._asking_since is None else self._asking_since
+            threading.Thread(
+                target=self._learn, args=(places, before), name="brokers' time", daemon=True
+            ).start()
+        elif now - self._asked_at >= _EVERY_S:
+            self._asked_at = now
+            touched = sorted({(self._topics[ok], p) for ok, p in zip(allowed, partitions, strict=True)})
+            self._noted = self._before, touched[:: -(-len(touched) // _PLACES)]
+
+    def _learn(self, places: Sequence[Place], before: _Reading | None) -> None:
+        """Ask, and keep what the answers say of each broker; `before` is when the commit began, by our clock. Somebody may
+        have set that since: what is kept is of the clock as it reads now.
+        """
+        seen = self._ask(places)
+        now, wall = clock.elapsed(), self._wall()
+        with self._lock:
+            for broker in {each.broker for each in seen}:
+                of_it = [each for each in seen if each.broker == broker]
+                made = [each.at for each in of_it if each.is_brokers]
+                # Each of them is no earlier than the marker of that commit; the earliest one says most.
+                least = float("-inf")
+                if before is not None:
+                    least = before.wall - min(each.at for each in of_it) + (wall - now) - before.offset
+                most = wall - max(made) if made else float("inf")
+                self._known[broker] = _Bounds(least, most, wall - now, now)
+            if before is not None:
+                self._answered_at, self._asking_since = now, None
+
+    def need_right(self) -> None:
+        """Raises StaleIndex while our clock is surely too far from those of most brokers that are known."""
+        now, wall = clock.elapsed(), self._wall()
+        with self._lock:
+            known = [each for each in self._known.values() if now - each.learnt_at < _KEEP_S]
+        moved = [(wall - now) - each.offset for each in known]
+        ahead = [each.at_least + by for each, by in zip(known, moved, strict=True)]
+        behind = [-(each.at_most + by) for each, by in zip(known, moved, strict=True)]
+        for found, word in ((ahead, "ahead of"), (behind, "behind")):
+            wrong = sorted(each for each in found if each > self._max_s)
+            if 2 * len(wrong) > len(found):
+                raise StaleIndex(
+                    "clock",
+                    f"this machine's clock is {wrong[0]:.0f} s {word} the brokers': it chooses rules and ages lists",
+                )

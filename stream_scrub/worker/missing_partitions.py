@@ -1,0 +1,43 @@
+"""Partitions of the prospects that there is none to emit to for: who they are, and the line about it. One thread."""
+
+from contextlib import suppress
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.errors import Refused, Unavailable
+from stream_scrub.kafka.session import Session
+from stream_scrub.kafka.source import Source
+from stream_scrub.model import Deadline
+from stream_scrub.observability.counters import Counters
+
+_DO = "give both output topics as many partitions (`stream-scrub topics --check`); it goes on by itself"
+
+
+class Counterparts:
+    """Keeps a source from reading what its session could not emit."""
+
+    def __init__(
+        self, source: Source, session: Session, counters: Counters, log: FilteringBoundLogger
+    ) -> None:
+        self._source = source
+        self._session = session
+        self._counters = counters
+        self._log = log
+        self._told: list[int] = []
+
+    def measure(self, deadline: Deadline) -> None:
+        """See how many partitions the outputs have. While nobody answers it is as it was."""
+        with suppress(Unavailable, Refused):
+            self._source.widen(self._session.width(deadline))
+
+    def tell(self) -> None:
+        """Count them, and a line when other partitions wait than before."""
+        waiting = self._source.waiting
+        self._counters.unread = len(waiting)
+        if waiting and waiting != self._told:
+            self._log.warning(
+                "partitions wait: the output topics have fewer than the prospects", partitions=waiting, do=_DO
+            )
+        elif self._told and not waiting:
+            self._log.info("no partition waits for the output topics any more")
+        self._told = waiting

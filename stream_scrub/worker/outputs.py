@@ -1,0 +1,238 @@
+"""What becomes of records that the output topics do not take as they are: between steps 5 and 6 of a prospect's life.
+
+`refusals` knows which they are; here they get their other form: on the blocked topic, with a key of ours where they have
+none, and the moment of their emission. A limit on their size that the topics were asked for is kept to beforehand.
+"""
+
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.errors import ScrubError, TooLarge, Unwritable
+from stream_scrub.index import Index
+from stream_scrub.kafka.fetched import NOTHING, Fetched
+from stream_scrub.kafka.headers import LOST
+from stream_scrub.kafka.session import Emitted, Session
+from stream_scrub.model import Header
+from stream_scrub.scrub.batch import Batch, Scrubber
+from stream_scrub.worker.refused_records import BARE, TOO_LARGE, Place, Refusal, Refusals, Report, told
+
+# What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
+_RECORD_OVERHEAD = 96
+_RECORD_LEAST = 68  # of it: a batch's own header, and each length in one byte
+_ASK_EVERY_S = _TELL_EVERY_S = 60.0
+_KEY_BYTES_MAX = (
+    4096  # of a record that is refused also without its bytes: a longer key may be what it is refused for
+)
+_BATCH_BYTES_MIN = 1024  # smaller ones of the client's would hold one record each, whatever they may be
+
+
+class _Standin(NamedTuple):
+    """In the place of a record: what `Session.emit` asks of it."""
+
+    own_key: bytes
+    moment_ms: int
+
+    def key(self) -> bytes:
+        return self.own_key
+
+    def timestamp(self) -> tuple[int, int]:
+        return (0, self.moment_ms)
+
+
+class Ready(NamedTuple):
+    """A batch that may be emitted: what of it there was time for, its records and headers as they go out, and the rest."""
+
+    fetched: Fetched
+    batch: Batch
+    records: Sequence[Emitted]
+    headers: Sequence[Sequence[Header] | None]
+    rest: Fetched
+
+
+class Outputs:
+    """Of one worker. `limit` is the largest record that they take, in bytes, None where nobody may ask; `ask` asks again,
+    and raises ScrubError.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        scrubber: Scrubber,
+        log: FilteringBoundLogger,
+        limit: int | None,
+        ask: Callable[[], int | None],
+    ) -> None:
+        self._session = session
+        self._scrubber = scrubber
+        self._log = log
+        self._limit = limit
+        self._ask = ask
+        self._asked_at = time.monotonic()
+        self._told_at = float("-inf")
+        self._refusals = Refusals()
+
+    def together(self, fetched: Fetched) -> int | None:
+        """How many of the first records may go together; None for all of them."""
+        return self._refusals.together(_places(fetched))
+
+    def judge(self, fetched: Fetched, index: Index, enough: Callable[[], bool]) -> Ready:
+        """The verdicts on a batch by that index, each in a form that its topic takes. Raises StaleIndex."""
+        now = datetime.now(UTC)
+        spoilt: dict[int, Mapping[str, Any]] = {at: {"cause": LOST} for at in fetched.headers.lost}
+
+        def scrub() -> Batch:
+            return self._scrubber.scrub(
+                fetched.values,
+                index,
+                now,
+                limit=self._limit,
+                overhead=lambda at: _overhead(fetched, at),
+                spoilt=spoilt,
+                enough=enough,
+            )
+
+        batch = scrub()
+        if batch.shortened and self._takes_more():
+            batch = scrub()
+        if not (self._refusals.are_known or batch.shortened):
+            return self._ready(fetched, batch, {}, 0)
+        now_ms = int(now.timestamp() * 1000)
+        reports = [_report(fetched, batch, at, "") for at in range(len(batch.values))]
+        refused = self._refusals.of(reports, time.monotonic())
+        if self._limit is not None:
+            hopeless = Refusal(TOO_LARGE, BARE)
+            refused |= {
+                at: hopeless for at, report in enumerate(reports) if self._fits_never(report, fetched, at)
+            }
+        if refused:
+            spoilt |= {at: told(refusal, reports[at]) for at, refusal in refused.items()}
+            batch = scrub()
+        return self._ready(fetched, batch, refused, now_ms)
+
+    def _fits_never(self, report: Report, fetched: Fetched, at: int) -> bool:
+        """Whether a record's own bytes are more than the outputs take, however the client writes them. It compresses them
+        (lz4), never to less than zlib does: what that brings under the limit is left to be tried.
+        """
+        assert self._limit is not None, "there is a limit"
+        room = self._limit - _RECORD_LEAST
+        own = report.own_bytes - _RECORD_OVERHEAD
+        return own > room and len(zlib.compress(fetched.values[at] or b"")) > room
+
+    def _ready(self, fetched: Fetched, batch: Batch, refused: Mapping[int, Refusal], now_ms: int) -> Ready:
+        fetched, rest = _parted(fetched, len(batch.values))
+        records: list[Any] = fetched.messages
+        headers: list[Any] = fetched.headers.each
+        refused = {at: refusal for at, refusal in refused.items() if at < len(records)}
+        if refused:
+            records, headers = list(records), list(headers)
+            for at, refusal in refused.items():
+                key = fetched.messages[at].key() or b""
+                if refusal.form == BARE:
+                    batch.values[at], headers[at] = None, None
+                    key = key if len(key) <= _KEY_BYTES_MAX else b""
+                records[at] = _Standin(key or _key_of(fetched, at), now_ms)
+        if refused or batch.shortened:
+            self._tell(fetched, refused, batch.shortened)
+        return Ready(fetched, batch, records, headers, rest)
+
+    def _tell(self, fetched: Fetched, refused: Mapping[int, Refusal], too_large: int) -> None:
+        """At most once a minute, whoever sends what."""
+        now = time.monotonic()
+        if now - self._told_at < _TELL_EVERY_S:
+            return
+        self._told_at = now
+        self._log.error(
+            "prospects come out blocked for what their record is: see `stream-scrub topics --check`",
+            refused={refusal.cause: list(_places(fetched))[at] for at, refusal in refused.items()},
+            too_large_with_stamp=too_large,
+            record_limit=self._limit,
+        )
+
+    def committed(self, ready: Ready) -> None:
+        """It is out."""
+        if self._refusals.are_known:
+            self._refusals.committed(_places(ready.fetched))
+
+    def failed(self, ready: Ready, error: Unwritable) -> None:
+        """Records of it were refused for what they are. The next batches find out which, and bring these out."""
+        reports = [_report(ready.fetched, ready.batch, at, code) for at, code in error.reports.items()]
+        if isinstance(error, TooLarge) and self._fits_otherwise(reports):
+            return
+        alone = len(ready.batch.values) == 1
+        now_ms = int(time.time() * 1000)
+        self._refusals.failed(reports, alone=alone, now_s=time.monotonic(), now_ms=now_ms)
+
+    def _fits_otherwise(self, reports: Sequence[Report]) -> bool:
+        """Whether a limit or a smaller batch of the client's explains what was too large: then no record is to blame."""
+        known = self._limit
+        limit = self._asked()
+        if limit is not None and self._session.batch_bytes > limit:
+            self._session.fit(limit)
+            return True
+        if limit != known:
+            return True
+        if limit is not None:
+            return False
+        together = Counter((report.allowed, report.place[0]) for report in reports)
+        if max(together.values(), default=0) > 1 and self._session.batch_bytes > _BATCH_BYTES_MIN:
+            self._session.fit(max(_BATCH_BYTES_MIN, self._session.batch_bytes // 2))
+            return True
+        return False
+
+    def _takes_more(self) -> bool:
+        """Whether the outputs take larger records than they did: somebody may have raised their limit."""
+        known = self._limit
+        if time.monotonic() - self._asked_at < _ASK_EVERY_S:
+            return False
+        limit = self._asked()
+        return limit is not None and known is not None and limit > known
+
+    def _asked(self) -> int | None:
+        """The limit as it is now; as it was, where the brokers do not say."""
+        self._asked_at = time.monotonic()
+        with suppress(ScrubError):
+            self._limit = self._ask()
+        return self._limit
+
+
+def _places(fetched: Fetched) -> Iterable[Place]:
+    for message, partition in zip(fetched.messages, fetched.partitions, strict=True):
+        yield partition, message.offset() or 0
+
+
+def _parted(fetched: Fetched, count: int) -> tuple[Fetched, Fetched]:
+    return (fetched, NOTHING) if count == len(fetched.messages) else fetched.parted(count)
+
+
+def _key_of(fetched: Fetched, at: int) -> bytes:
+    """A key that no other record has, for a topic that takes none without."""
+    message = fetched.messages[at]
+    return f"scrub/{message.topic()}/{fetched.partitions[at]}/{message.offset()}".encode()
+
+
+def _overhead(fetched: Fetched, at: int) -> int:
+    return (
+        _RECORD_OVERHEAD
+        + len(fetched.messages[at].key() or b"")
+        + sum(len(name) + len(value or b"") + 8 for name, value in fetched.headers.each[at] or ())
+    )
+
+
+def _report(fetched: Fetched, batch: Batch, at: int, code: str) -> Report:
+    message = fetched.messages[at]
+    return Report(
+        (fetched.partitions[at], message.offset() or 0),
+        batch.allowed[at],
+        code,
+        keyless=message.key() is None,
+        timestamp_ms=message.timestamp()[1],
+        nbytes=len(batch.values[at] or b"") + len(batch.stamps[at] or b"") + _overhead(fetched, at),
+        own_bytes=len(fetched.values[at] or b"") + _overhead(fetched, at),
+    )

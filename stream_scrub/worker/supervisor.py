@@ -1,0 +1,226 @@
+"""`worker`: signals, start-up against a broker that may be away, and several processes on one machine.
+
+Each process is a whole worker with an identity of its own (`<id>-<n>`), hence its own transactional id, its own
+consumer and its own copy of the index. The parent only watches: it passes signals on, starts anew what died, and serves
+health and metrics for all.
+"""
+
+import gc
+import multiprocessing
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Corrupt, ScrubError, Unavailable
+from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.observability import child_processes, crash_report, http_server, logs
+from stream_scrub.observability.collect import OfWorker
+from stream_scrub.observability.counters import Counters
+from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.observability.recurring_problem import Trouble
+from stream_scrub.scrub import backend
+from stream_scrub.wiring import preflight
+from stream_scrub.worker import assembly
+from stream_scrub.worker.loop import beat_limit_s
+
+_RETRY_S = (0.5, 1.0, 2.0, 5.0)
+_RESTART_S = 1.0
+_STOP_S = 30.0
+_TOLD_S = 1.0  # for the last figures of a child
+
+
+def run(settings: Settings) -> int:
+    """Run the worker or workers until SIGTERM or SIGINT; returns the exit code."""
+    stopping = threading.Event()
+    _on_signals(stopping)
+    log = logs.configure(settings.log.level, settings.log.format)
+    names = [settings.worker.id]
+    if settings.worker.processes > 1:
+        names = [f"{settings.worker.id}-{n}" for n in range(settings.worker.processes)]
+    try:
+        if len(names) == 1:
+            vitals = vitals_of(settings, names[0])
+            with http_server.serving(settings.http, Side.WORKER, lambda: [vitals()], log):
+                return one(settings, vitals, log.bind(worker=names[0]), stopping)
+        told = child_processes.Fleet(names, beat_limit_s(assembly.pace(settings)))
+        with http_server.serving(settings.http, Side.WORKER, told, log):
+            return _several(settings, names, told, log, stopping)
+    except ScrubError as error:
+        log.error("cannot work", why=str(error))
+        return 1
+
+
+def vitals_of(settings: Settings, identity: str) -> OfWorker:
+    """What a worker of that name will tell of itself."""
+    pace = assembly.pace(settings)
+    return OfWorker(identity, Counters(), limit_s=beat_limit_s(pace), index_lag_max_s=pace.index_lag_max_s)
+
+
+def _on_signals(stopping: threading.Event) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()  # and nothing else: an exception here could land in the middle of a fetch
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def one(settings: Settings, vitals: OfWorker, log: FilteringBoundLogger, stopping: threading.Event) -> int:
+    """One worker, from its first look at the broker to its end; returns the exit code."""
+    try:
+        limit = _preflight(settings, vitals.counters, log, stopping)
+    except ScrubError as error:
+        log.error("cannot work", why=str(error))
+        return 1
+    return 0 if stopping.is_set() else work(settings, vitals, log, stopping, limit)
+
+
+def work(
+    settings: Settings,
+    vitals: OfWorker,
+    log: FilteringBoundLogger,
+    stopping: threading.Event,
+    limit: int | None,
+    of_topic: Callable[[Settings], Identity | None] = assembly.topic_identity,
+) -> int:
+    """One worker once the topics are there, whose outputs take records of at most `limit` bytes; returns the exit code.
+    `of_topic` as `wiring.worker` takes it.
+    """
+    try:
+        worker, follower = assembly.worker(settings, vitals.identity, vitals.counters, log, limit, of_topic)
+        vitals.attach(follower, worker.rulebook)
+        log.info(
+            "started",
+            topic=settings.topics.prospects,
+            group=settings.worker.group_id,
+            record_limit=limit,
+            reader=backend.BEST.name,
+        )
+        follower.start()
+        settle_collector()
+        try:
+            worker.run(stopping)
+        finally:
+            follower.stop()
+    except Corrupt as error:
+        log.error("stopped on a corrupt log", why=str(error), offset=error.offset)
+        return 3
+    except ScrubError as error:
+        log.error("cannot work", why=str(error))
+        return 1
+    return 0
+
+
+def settle_collector() -> None:
+    """What is loaded now stays: the cyclic collector need not walk it for every few hundred records of a batch, which
+    are freed by their counts. Measured on the main job: 2 to 8 % less CPU a prospect than with the defaults.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _preflight(
+    settings: Settings, counters: Counters, log: FilteringBoundLogger, stopping: threading.Event
+) -> int | None:
+    """Wait for the brokers, then see that the topics are there and fit; the largest record that the outputs take.
+
+    Raises Refused when they do not fit.
+    """
+    tries = 0
+    trouble = Trouble(log, "no broker answers, trying again", "brokers answer")
+    while not stopping.is_set():
+        try:
+            limit = preflight.record_limit(settings, log)
+        except Unavailable as error:
+            counters.waits("broker", str(error))
+            trouble.tell(str(error), tries=tries + 1)
+            stopping.wait(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
+            tries += 1
+        else:
+            trouble.end()
+            return limit
+    return None
+
+
+def _several(
+    settings: Settings,
+    names: Sequence[str],
+    told: child_processes.Fleet,
+    log: FilteringBoundLogger,
+    stopping: threading.Event,
+) -> int:
+    """Watch over the processes; the worst exit code of those that ended when told to."""
+    context = multiprocessing.get_context("spawn")
+    alive, held = context.Pipe(duplex=False)  # its end of file tells the children that the parent is gone
+    children: dict[str, SpawnProcess] = {}
+    started: dict[str, float] = {}
+    codes: list[int] = []
+    while not stopping.is_set():
+        for name in names:
+            child = children.get(name)
+            if child is not None and child.is_alive():
+                continue
+            if child is not None:
+                told.ended(name)
+                log.error("a worker process ended", worker=name, code=child.exitcode)
+                if child.exitcode in (1, 2, 3):  # it said why itself; the same would happen again
+                    codes.append(child.exitcode)
+                    stopping.set()
+                    break
+                stopping.wait(max(0.0, started[name] + _RESTART_S - time.monotonic()))
+            hears, tells = context.Pipe(duplex=False)
+            arguments = (settings, name, alive, held, tells)
+            children[name] = context.Process(target=_child, args=arguments, name=name)
+            children[name].start()
+            tells.close()  # so that the pipe ends with the child
+            told.started(name, hears)
+            started[name] = time.monotonic()
+        stopping.wait(0.2)
+    for child in children.values():
+        if child.is_alive():
+            child.terminate()
+    until = time.monotonic() + _STOP_S
+    for child in children.values():
+        child.join(max(0.1, until - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+            child.join()
+        codes.append(child.exitcode if child.exitcode is not None and child.exitcode >= 0 else 1)
+    held.close()
+    return max(codes, default=0)
+
+
+def _child(settings: Settings, identity: str, alive: Connection, held: Connection, tells: Connection) -> None:
+    crash_report.watch()
+    held.close()
+    vitals = vitals_of(settings, identity)
+    ended = threading.Event()
+    telling = child_processes.tell(vitals, tells, ended)
+    stopping = threading.Event()
+    _on_signals(stopping)
+    stop_with(alive, stopping)
+    log = logs.configure(settings.log.level, settings.log.format)
+    code = crash_report.coded(lambda: one(settings, vitals, log.bind(worker=identity), stopping))
+    ended.set()
+    telling.join(_TOLD_S)
+    sys.exit(code)
+
+
+def stop_with(alive: Connection, stopping: threading.Event) -> None:
+    """In a child: stop when the parent is gone, which ends this pipe."""
+
+    def watch() -> None:
+        try:
+            alive.recv_bytes()
+        except (EOFError, OSError):
+            stopping.set()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

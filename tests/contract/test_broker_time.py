@@ -1,0 +1,84 @@
+"""What a real Kafka tells of its time, and that a worker whose machine's clock is wrong holds."""
+
+import time
+import uuid
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_scrub.errors import StaleIndex
+from stream_scrub.kafka.admin.broker_time import BrokerTimes
+from stream_scrub.worker.clock_watch import ClockWatch
+
+
+@pytest.fixture
+def producer(kafka):
+    made = Producer(
+        {"bootstrap.servers": kafka.bootstrap, "transactional.id": f"t-{uuid.uuid4()}", "log_level": 0}
+    )
+    made.init_transactions(30)
+    return made
+
+
+def transact(producer, topic, stamped_s, *, commit=True):
+    producer.begin_transaction()
+    producer.produce(topic, b"v", partition=0, timestamp=int(stamped_s * 1000))
+    producer.flush(30)
+    if commit:
+        producer.commit_transaction(30)
+
+
+def settled(times, place, wanted):
+    """The answer when the marker is written, which the commit does not wait for."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = times.ask([place])
+        if found and wanted(found[0]):
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def test_the_marker_tells_the_brokers_time_and_no_record_passes_for_it(kafka, topic, producer):
+    """A producer could set the time that workers go by, or they would know none."""
+    name, times = topic("out", partitions=1), BrokerTimes({"bootstrap.servers": kafka.bootstrap})
+    place = (name, 0)
+    assert times.ask([place]) == [], "nothing was written yet"
+    assert times.ask([(name, 7), ("no-such-topic-anywhere", 0)]) == []
+
+    transact(producer, name, time.time() - 86_400)
+    seen = settled(times, place, lambda seen: seen.is_brokers)
+    assert abs(seen.at - time.time()) < 30
+
+    transact(producer, name, time.time() + 1800)
+    seen = settled(times, place, lambda seen: not seen.is_brokers)
+    assert seen.at > time.time() + 1000, "what the producer said, and it is not taken for a broker's"
+
+    transact(producer, name, time.time(), commit=False)
+    assert not times.ask([place])[0].is_brokers
+    producer.abort_transaction(30)
+
+
+@pytest.mark.parametrize("error", [-3600.0, 3600.0])
+def test_a_worker_whose_clock_is_an_hour_wrong_holds_until_it_is_set(kafka, topic, producer, error):
+    """It would judge by the law of another day, or by a list that is older than it may be."""
+    blocked, allowed = topic("blocked"), topic("allowed")
+    wrong = [error]
+    times = BrokerTimes({"bootstrap.servers": kafka.bootstrap})
+    watch = ClockWatch(times.ask, (blocked, allowed), 60, lambda: time.time() + wrong[0])
+
+    def held() -> bool:
+        try:
+            watch.need_right()
+        except StaleIndex as stale:
+            return stale.cause == "clock"
+        return False
+
+    until = time.monotonic() + 60
+    while not held():
+        assert time.monotonic() < until
+        watch.begins()
+        transact(producer, allowed, time.time() - 5)
+        watch.committed([True], [0])
+    wrong[0] = 0.0
+    assert not held()

@@ -1,0 +1,257 @@
+"""The opposition log on a real Kafka: its end among markers and aborted records, beginning in its middle, seeking."""
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_scrub.errors import Corrupt
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.log_reader import KafkaLogReader
+from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.lists import deltas
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.encode import records_of
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.ledger import Weights
+from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.lists.log.start_point import Head, begin, check_seals, last_seal
+from stream_scrub.model import Deadline
+from tests.fakes.log import Log
+from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, bitmap
+from tests.support import rawheaders
+
+LONG = {"retention.ms": "-1"}
+
+
+class OnKafka(Publisher):
+    """The tests' publisher, on a real log."""
+
+    def __init__(self, bootstrap: str, topic: str, **more) -> None:
+        self.bootstrap, self.topic = bootstrap, topic
+        self._reader = reader(bootstrap, topic)
+        super().__init__(Log(), **more)
+        self.writer = writer(bootstrap, topic)
+
+    def put(self, *arguments, **more):
+        """As Publisher's; what was committed can be read a moment later, when its markers are written."""
+        made = super().put(*arguments, **more)
+        deadline = Deadline.after(20)
+        while self.replay.index.position < made.position:
+            assert not deadline.passed, "what was published cannot be read"
+            self.catch_up()
+        return made
+
+    def restart(self, start="latest-full") -> None:
+        self.replay = begin(self._reader, Deadline.after(20), start=start, keep_ends=True)
+        self.catch_up()
+
+
+def reader(bootstrap, topic):
+    return KafkaLogReader(options.log_reader_options(bootstrap, {}, {}, group_id="g", logs=None), topic)
+
+
+def writer(bootstrap, topic, register="list"):
+    made = options.publisher_options(bootstrap, {}, {}, log_topic=topic, register=register, logs=None)
+    return KafkaLogWriter(made, topic, Deadline.after(20))
+
+
+def abort(bootstrap, topic, count=3, *, leave_open=False, timeout_ms=2000):
+    """Records of a publisher that gave up, or that was killed and is not back yet."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": f"abort-{topic}",
+            "transaction.timeout.ms": timeout_ms,
+        }
+    )
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for i in range(count):
+        producer.produce(topic, b"x", b"list", 0, headers=wire.part_headers("adds", "list", 99, i))
+    producer.flush(10)
+    if leave_open:
+        return producer
+    producer.abort_transaction(10)
+    return None
+
+
+@pytest.fixture
+def log(kafka, topic):
+    return kafka.bootstrap, topic("log", config=LONG)
+
+
+def whole(log, start, **more):
+    made = reader(*log)
+    replay = begin(made, Deadline.after(20), start=start, **more)
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    made.close()
+    return replay
+
+
+def test_an_empty_log_begins(log):
+    """A worker would not start before the first import."""
+    for start in ("beginning", "latest-full"):
+        assert whole(log, start).index.position == -1
+
+
+def test_a_record_with_a_header_that_is_no_utf_8_is_corrupt(log):
+    """Every follower of the log would be killed, at every start, without a word why."""
+    OnKafka(*log).import_list("list", {1: 0})
+    rawheaders.produce(*log, b"x", b"list", [(b"part", b"adds"), (b"h\xff", b"")])
+    with pytest.raises(Corrupt, match="offset"):
+        whole(log, "beginning")
+
+
+def test_bytes_that_a_network_damaged_are_fetched_again(log, proxy):
+    """Every worker behind that network would hold for a corrupt log until somebody restarts it."""
+    publisher = OnKafka(*log)
+    publisher.import_list("list", {33_612_000_001: 0})
+    publisher.import_list("list", {33_612_000_001: 0, 33_612_000_002: 0})
+    behind = reader(proxy.bootstrap, log[1])
+    for times in (2, 1000):
+        proxy.damage(b'"format"', times=times)
+        behind.seek(0)
+        if times == 2:
+            found = replay_to_end(behind, Deadline.after(20))
+            assert proxy.harmed == times
+            assert set(found.registers["list"].numbers) == {33_612_000_001, 33_612_000_002}
+        else:
+            with pytest.raises(Corrupt, match="damaged"):
+                replay_to_end(behind, Deadline.after(20))
+    behind.close()
+
+
+def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):
+    """A worker started today would judge otherwise than one that has run for years."""
+    publisher = OnKafka(*log, full_every=6)
+    for number in range(5):
+        abort(*log, count=1 + 9 * number)
+        publisher.import_list("list", {number: NOW + number, 1000: 0})
+    abort(*log, count=200)
+
+    replays = [whole(log, start, keep_ends=True) for start in ("beginning", "latest-full")]
+    for replay in replays:
+        register = replay.index.registers["list"]
+        assert (set(register.numbers), register.seq, register.chain) == (
+            {4, 1000},
+            publisher.base("list").seq,
+            publisher.base("list").chain,
+        )
+        assert register.next_end.timestamp() == NOW + 4
+    assert publisher.replay.known("list").span[0] > 0
+    found = last_seal(publisher._reader, Deadline.after(20))
+    assert found.offset == replays[0].index.position
+
+
+def test_an_open_transaction_is_after_the_end_and_the_end_is_not_known(log):
+    """A command would wait for a publisher that was killed; or a worker go on by what was known before it, for good."""
+    publisher = OnKafka(*log)
+    publisher.import_list("list", {1: 0})
+    made = reader(*log)
+    replay = begin(made, Deadline.after(20))
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    known_at = made.complete_at()
+    assert known_at is not None
+    left = abort(*log, leave_open=True, timeout_ms=600_000)
+    publisher.writer.publish(publisher_records(publisher, [1, 2]))
+
+    assert set(whole(log, "latest-full").index.registers["list"].numbers) == {1}
+    deadline = Deadline.after(3)
+    moments = set()
+    while not deadline.passed:
+        records, at_end = made.read(0.1)
+        assert not records
+        if at_end:
+            moments.add(made.complete_at())
+    assert len(moments - {known_at}) <= 1, "at most once more: asked before the transaction began"
+
+    left.abort_transaction(10)
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    assert set(replay.index.registers["list"].numbers) == {1, 2}
+    assert made.complete_at() > max(moments)
+    made.close()
+
+
+def publisher_records(publisher, numbers):
+    base = publisher.base("list")
+    delta = deltas.full(base.numbers, bitmap(numbers))
+    return records_of(base, delta, AT, SOURCE, known=publisher.replay.known("list"))[0]
+
+
+def test_the_reader_goes_on_where_it_is_put(log):
+    """A snapshot would cost as much as the whole log."""
+    publisher = OnKafka(*log)
+    positions = [publisher.import_list("list", dict.fromkeys(range(n), 0)).position for n in range(1, 5)]
+    made = reader(*log)
+    first, end = made.bounds()
+    assert (first, end) == (0, positions[-1] + 2)
+    for position in reversed(positions):
+        made.seek(position)
+        records = []
+        deadline = Deadline.after(20)
+        at_end = False
+        while not at_end and not deadline.passed:
+            some, at_end = made.read(0.5)
+            records += some
+        assert [r.offset for r in records if r.offset in positions] == [p for p in positions if p >= position]
+        assert records[0].offset == position
+    base = publisher.base("list")
+    head = Head(base.chain, len(base.numbers))
+    check_seals(made, {positions[-1]: head}, Deadline.after(20))
+    other = head._replace(numbers=len(base.numbers) + 1)
+    for place, said in (
+        (positions[0], head),
+        (positions[-1] + 1, head),
+        (10_000, head),
+        (positions[-1], other),
+    ):
+        with pytest.raises(ValueError, match=r"seal|position|size"):
+            check_seals(made, {place: said}, Deadline.after(20))
+
+
+def test_a_snapshot_goes_on(log, tmp_path):
+    """A restarted worker would hold for ever, or miss what was published meanwhile."""
+    publisher = OnKafka(*log)
+    publisher.import_list("list", {1: NOW + 5, 2: 0})
+    keeper = Keeper(tmp_path, log[1])
+    keeper.offer(whole(log, "beginning").state)
+    keeper.stop()
+    publisher.import_list("internal", {3: 0})
+    publisher.remove("list", [2])
+
+    made = reader(*log)
+    replay = Keeper(tmp_path, log[1]).begin(made, Deadline.after(20))
+    replay_to_end(made, Deadline.after(20), replay=replay)
+    held = {name: set(register.numbers) for name, register in replay.index.registers.items()}
+    assert held == {"list": {1}, "internal": {3}}
+
+
+def test_offsets_that_are_gone_are_an_error_wherever_the_reader_is_put(log):
+    """A truncated log would be read from its new start, with deltas missing."""
+    made = reader(*log)
+    made.seek(500)
+    with pytest.raises(Corrupt):
+        replay_to_end(made, Deadline.after(20))
+
+
+def test_a_restatement_of_several_parts_is_where_a_follower_begins(log, monkeypatch):
+    """A register could only be stated anew while it is small."""
+    monkeypatch.setattr(Weights, "_NUMBERS_A_RECORD", 10**9)
+    publisher = OnKafka(*log, full_every=1)
+    listed = {33_600_000_000 + 100 * number: NOW + number % 3 for number in range(300_000)}
+    publisher.import_list("list", listed)
+    records, seal = records_of(
+        publisher.base("list"),
+        deltas.full(publisher.base("list").numbers, publisher.base("list").numbers),
+        AT,
+        SOURCE,
+        known=publisher.replay.known("list"),
+        full_every=1,
+    )
+    assert seal.kind == "full" and len(records) > 2 and seal.stated == 1
+    publisher.writer.publish(records)
+    publisher.catch_up()
+    publisher.import_list("internal", {1: 0})
+    assert publisher.published[-1].seal.read.stated is not None
+    late = whole(log, "latest-full", keep_ends=True)
+    assert late.index.registers["list"].seq == 2
+    assert len(late.index.registers["list"].numbers) == len(listed)

@@ -1,0 +1,117 @@
+"""Holds what is read by whole arrays equal to what is read one by one, which test_numbering_differential holds equal to
+phonenumbers.
+"""
+
+import os
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scrub.lists.parsing.number_cells import number_of, numbers_of
+from stream_scrub.numbering import line_of, lines_many, normalise, valid_many
+from stream_scrub.numbering.arrays import VALID, Many
+from stream_scrub.numbering.tables import ASK, NONE, Tables
+from stream_scrub.numbering.typed import eight_digits, lines_reader
+from tests.property.test_numbering_differential import OFTEN, Mistreatment
+from tests.support.effort import examples
+
+INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", examples(60_000))) // 3
+REGIONS = st.one_of(st.sampled_from(OFTEN), st.sampled_from(["ZZ", "", "fr"]))
+CELLS = st.one_of(
+    st.text("0123456789", max_size=20),
+    st.text('0123456789+ -.()/"', max_size=20),
+    st.text("0123456789", min_size=6, max_size=11).map(lambda digits: "0" + digits),
+    st.text("0123456789", min_size=6, max_size=11).map(lambda digits: f'"+33 {digits}"'),
+    st.text("0123456789", min_size=6, max_size=11).map(lambda digits: f"0033-{digits}"),
+    st.text(st.characters(exclude_categories=()), max_size=12),
+    st.integers(0, 300).map(lambda spaces: " " * spaces + "0612345678"),
+)
+
+
+def one_by_one(cells, region):
+    return [number_of(cell, region) for cell in cells]
+
+
+def all_at_once(cells, region):
+    numbers, valid = numbers_of(cells, region)
+    return [number if there else None for number, there in zip(numbers.tolist(), valid.tolist(), strict=True)]
+
+
+@given(st.lists(CELLS, max_size=30), REGIONS)
+def test_cells_are_read_as_each_of_them_is(cells, region):
+    """A list would oppose other people than its lines name, wherever the quick way differs from the exact one."""
+    assert all_at_once(cells, region) == one_by_one(cells, region)
+
+
+def test_mistreated_cells_are_read_as_each_of_them_is():
+    """The same, for millions of lines of what people type, in every region's way."""
+    source = Mistreatment(3)
+    by_region = {}
+    for _ in range(INPUTS):
+        text, region = source.one()
+        by_region.setdefault(region, []).append(text)
+
+    for region, cells in by_region.items():
+        assert all_at_once(cells, region) == one_by_one(cells, region), region
+
+
+def test_most_lines_need_no_second_question():
+    """An import of ten million lines would take an hour."""
+    lines = [
+        "06 12 34 56 78",
+        "0612345678",
+        "+33612345678",
+        '"06.12.34.56.78"',
+        "0033 6 12 34 56 78",
+        "33612345678",
+    ]
+    numbers, states = lines_many("".join(line + "\n" for line in lines).encode(), "FR")
+
+    assert states.tolist() == [VALID] * 6
+    assert set(numbers.tolist()) == {33612345678}
+
+
+NUMBERS = st.one_of(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 10**16),
+    st.integers(0, 10**9 - 1).map(lambda n: 33 * 10**9 + n),
+    st.integers(0, 10**10 - 1).map(lambda n: 10**10 + n),
+    st.integers(0, 10**9 - 1).map(lambda n: 4420 * 10**8 + n),
+)
+
+
+@given(st.lists(NUMBERS, max_size=50))
+def test_numbers_are_valid_as_each_of_them_is(numbers):
+    """A list would lose valid numbers, or put into a register what no prospect can have."""
+    valid = valid_many(np.array(numbers, np.uint64))
+
+    assert valid.tolist() == [line_of(number) is not None for number in numbers]
+
+
+@given(st.lists(st.integers(0, 99_999_999), max_size=20))
+def test_eight_digits_are_the_integer_that_they_spell(values):
+    """Every number of a list would be another one."""
+    text = b"".join(b"%08d" % value for value in values)
+
+    assert eight_digits(np.frombuffer(text, "<u8")).tolist() == values
+
+
+@given(st.lists(CELLS, max_size=10), REGIONS)
+def test_tables_of_another_version_settle_nothing(cells, region):
+    """After an upgrade of phonenumbers lists would be read by the rules of the old one."""
+    cells = [cell for cell in cells if "\n" not in cell and cell.isascii()]
+    old = Many(Tables("0", {}))
+
+    _, states = lines_reader(old)("".join(cell + "\n" for cell in cells).encode(), region)
+
+    assert set(states.tolist()) <= {ASK}
+    assert set(old.states(np.array([33612345678], np.uint64)).tolist()) == {ASK}
+
+
+def test_what_is_proven_wrong_is_no_number():
+    """Rubbish would be asked about line by line."""
+    _, states = lines_many(b"0012\n0112345\n+33112\n99999999\n", "FR")
+
+    assert NONE in states.tolist()
+    assert all(normalise(text, "FR") is None for text in ("0012", "0112345", "+33112", "99999999"))

@@ -1,0 +1,143 @@
+"""The extension and the reference are two ways to the same bytes: whatever comes in, batch for batch."""
+
+import os
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scrub.numbering import normalise
+from stream_scrub.scrub import backend
+from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.decode import Members
+from stream_scrub.scrub.plain import PlainReader
+from tests.fakes import jsonish, law
+from tests.fakes.prospects import MEMBERS
+from tests.property.test_fuzz import INDEX, LAWS, mutated, prospect
+
+NATIVE = backend.native()
+pytestmark = pytest.mark.skipif(
+    NATIVE is None and os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") != "1",
+    reason="the extension is not installed",
+)
+MUTANTS = 60_000 if os.environ.get("CI") else 10_000
+REGIONS = ["FR", "GB", "US", "DE", "IT", "RE", "AR", "BR", "AT", "SM", "KZ", "XX"]
+TERMS = [Terms(MEMBERS, stale="block"), Terms(MEMBERS, mixed="strip", stamp="header", stale="block")]
+RULEBOOK = law.rulebook(LAWS["in"][0])
+
+
+def both(values, terms):
+    """What each makes of a batch."""
+    return [
+        Scrubber(terms, RULEBOOK, by).scrub(values, INDEX, law.NOW)
+        for by in (backend.PYTHON, backend.native())
+    ]
+
+
+def same(values):
+    for terms in TERMS:
+        reference, native = both(values, terms)
+        assert native == reference
+
+
+def test_mutated_prospects_come_out_alike():
+    """A machine with a compiler would call somebody whom a machine without one would not."""
+    chance = random.Random("swift 20261124")
+    for _ in range(MUTANTS // 500):
+        same([mutated(prospect(chance), chance) for _ in range(500)])
+
+
+@given(
+    st.lists(
+        st.one_of(
+            jsonish.prospects().map(lambda made: made[0]), jsonish.broken(), st.binary(max_size=40), st.none()
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_comes_in_comes_out_alike(values):
+    """A spelling of JSON would be read in one way by the extension and in another by the reference."""
+    same(values)
+
+
+TEXTS = st.one_of(
+    st.text(alphabet="0123456789+ -.()/", min_size=1, max_size=24),
+    st.tuples(
+        st.sampled_from(["+", "00", "0", "", "+33 ", "+1", "(0)", "+44 ", "0039", "+39 0", "011"]),
+        st.text(alphabet="0123456789 -.", min_size=4, max_size=16),
+    ).map("".join),
+)
+
+
+@given(st.lists(st.tuples(TEXTS, st.sampled_from(REGIONS)), min_size=1, max_size=50))
+def test_numbers_are_read_as_normalise_reads_them(pairs):
+    """A number would be looked up as another one: an opposed person would be called."""
+    reader = backend.native().reader(MEMBERS, "FR")
+    values = [b'{"phone":"%s","country":"%s"}' % (text.encode(), region.encode()) for text, region in pairs]
+    plain = reader.read(values)
+    for (text, region), number, kind in zip(pairs, plain.numbers.tolist(), plain.kinds.tolist(), strict=True):
+        wanted = normalise(text, region if region != "XX" else "FR")
+        assert (number, plain.pairs[kind][0] if kind >= 0 else None) == (wanted or (0, None))
+
+
+def test_most_prospects_are_taken_by_the_extension_itself():
+    """The speed that the extension is for would be gone without anybody noticing."""
+    values = [
+        b'{"id":%d,"phone":"06 12 34 %02d 78","name":"Ren\xc3\xa9e \\u00e9","tags":[1,{"phone":"x"}],"country":"FR"}'
+        % (i, i)
+        for i in range(100)
+    ]
+    plain = backend.native().reader(MEMBERS, "FR").read(values)
+    assert (plain.kinds >= 0).all()
+    assert len(plain.pairs) == 1
+
+
+def test_every_two_to_four_byte_character_is_text_to_both_or_to_neither():
+    """A prospect with an accent would go the slow way, or bytes that are no text would be taken for text."""
+    values = [
+        b'{"phone":"0612345678","name":"' + bytes(sign) + b'"}'
+        for first in range(0x80, 0x100)
+        for sign in (
+            [first],
+            [first, 0x7F],
+            [first, 0x80],
+            [first, 0xBF, 0x80],
+            [first, 0x9F, 0xBF],
+            [first, 0xA0, 0xC0],
+            [first, 0x8F, 0xBF, 0xBF],
+            [first, 0x90, 0x80, 0x80],
+            [first, 0x80, 0x80, 0x7F],
+        )
+    ]
+    same(values)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "campaign", "native"),
+    [
+        (["phone"], "campaign", True),
+        (["lead.phone"], "campaign", False),
+        (["phone", "mobile"], "campaign", False),
+        (["t\u00e9l"], "campaign", False),
+        (["phone"], "purpose", False),
+    ],
+)
+def test_members_that_the_extension_cannot_tell_apart_are_left_to_the_reference(numbers, campaign, native):
+    """With unusual member names a wrong member would be read, or the worker would not start."""
+    members = Members.of(numbers, "country", "purpose", "contract", campaign)
+    reader = backend.native().reader(members, "FR")
+    assert isinstance(reader, PlainReader) is not native
+
+
+def test_an_extension_of_another_version_is_not_used(monkeypatch):
+    """After an upgrade of one of the two packages, the other would be called in a way that it does not know."""
+    monkeypatch.setattr(backend, "VERSION", backend.VERSION + 1)
+    assert backend.native() is None
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_length_that_no_table_knows_is_asked_about(region):
+    """A number of a strange length would stop the worker, and every lead behind it."""
+    texts = [sign + digit * length for sign in ("", "+") for digit in "019" for length in range(1, 24)]
+    same([b'{"phone":"%s","country":"%s"}' % (text.encode(), region.encode()) for text in texts])

@@ -1,0 +1,232 @@
+"""What the topics must be, compared with what a broker has: no broker needed."""
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_scrub.errors import Refused
+from stream_scrub.kafka.admin.topics import STAMP_ROOM, Described, Topics, doubts, plan, record_limit
+from stream_scrub.model import Deadline
+
+NAMES = {
+    role: role
+    for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
+}
+LOG = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "max.message.bytes": "1048588",
+}
+
+
+def found(**changed: Described | None) -> dict[str, Described]:
+    limit = {"max.message.bytes": "2000000"}
+    topics = {
+        "prospects": Described(6, {"max.message.bytes": "1000000"}),
+        "allowed": Described(6, limit),
+        "blocked": Described(6, limit),
+        "recalled": Described(3, {}),
+        "log": Described(1, LOG),
+        "requests": Described(2, {}),
+        "lifts": Described(2, {}),
+        "refused": Described(2, {"max.message.bytes": str(1_048_588 + STAMP_ROOM)}),
+    } | changed
+    return {name: topic for name, topic in topics.items() if topic is not None}
+
+
+def states(**changed: Described | None) -> dict[str, tuple[str, tuple[str, ...]]]:
+    return {s.role: (s.state, s.differences) for s in plan(NAMES, found(**changed), 12)}
+
+
+def test_nothing_is_said_of_topics_that_are_as_they_must_be():
+    """The user would be asked to change a cluster that is right."""
+    assert set(states().values()) == {("ok", ())}
+
+
+def test_what_is_missing_is_planned_like_the_input():
+    """Outputs with other partition counts would break the order of keys."""
+    planned = {s.role: s for s in plan(NAMES, found(allowed=None, log=None), 12)}
+
+    assert (planned["allowed"].state, planned["allowed"].partitions) == ("missing", 6)
+    assert planned["allowed"].config == {
+        "max.message.bytes": str(1_000_000 + STAMP_ROOM),
+        "cleanup.policy": "delete",
+    }
+    assert (planned["log"].state, planned["log"].partitions, planned["log"].config) == ("missing", 1, LOG)
+
+
+def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
+    """`topics --partitions 12` would do something else."""
+    planned = {s.role: s.partitions for s in plan(NAMES, {}, 12)}
+
+    assert planned == {
+        "prospects": 12,
+        "allowed": 12,
+        "blocked": 12,
+        "recalled": 12,
+        "log": 1,
+        "requests": 12,
+        "lifts": 12,
+        "refused": 12,
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "topic", "expected"),
+    [
+        ("blocked", Described(3, {}), "3 partitions, should have 6"),
+        ("log", Described(2, LOG), "2 partitions, should have 1"),
+        ("log", Described(1, LOG | {"retention.ms": "604800000"}), "retention.ms is 604800000, should be -1"),
+        (
+            "log",
+            Described(1, LOG | {"cleanup.policy": "compact"}),
+            "cleanup.policy is compact, should be delete",
+        ),
+        (
+            "log",
+            Described(1, LOG | {"max.message.bytes": "500000"}),
+            "max.message.bytes is 500000, should be at least 1048588",
+        ),
+        (
+            "allowed",
+            Described(6, {"max.message.bytes": "1000000"}),
+            "max.message.bytes is 1000000, should be at least 1016384",
+        ),
+        (
+            "blocked",
+            Described(6, {"cleanup.policy": "compact"}),
+            "cleanup.policy is compact, should be delete",
+        ),
+    ],
+)
+def test_what_differs_is_said_in_full(role, topic, expected):
+    """Evidence would be deleted after a week, or a prospect at the size limit could not be emitted with its stamp."""
+    assert states(**{role: topic})[role] == ("differs", (expected,))
+
+
+FOR_EVER = str(2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "expected"),
+    [
+        (
+            {"message.timestamp.after.max.ms": FOR_EVER},
+            {"message.timestamp.after.max.ms": "3600000"},
+            (f"message.timestamp.after.max.ms is 3600000, should be at least {FOR_EVER}",),
+        ),
+        (
+            {"message.timestamp.before.max.ms": "3600000"},
+            {"message.timestamp.before.max.ms": "86400000"},
+            (f"message.timestamp.before.max.ms is 86400000, should be at least {FOR_EVER}",),
+        ),
+        (
+            {"message.timestamp.after.max.ms": FOR_EVER},
+            {"message.timestamp.after.max.ms": "1", "message.timestamp.type": "LogAppendTime"},
+            (),
+        ),
+        ({}, {"message.timestamp.after.max.ms": "3600000"}, ()),
+        ({"message.timestamp.after.max.ms": "60000"}, {"message.timestamp.after.max.ms": "3600000"}, ()),
+    ],
+)
+def test_a_bound_on_timestamps_that_prospects_may_be_beyond_is_said(source, output, expected):
+    """A prospect that waited for a day, or whose producer counts in microseconds, would be refused by the output, and
+    nobody be told before.
+    """
+    planned = plan(NAMES, found(prospects=Described(6, source), allowed=Described(6, output)), 1)
+
+    (allowed,) = [each for each in planned if each.role == "allowed"]
+    assert allowed.differences == expected
+    assert doubts(planned) == [f"topic allowed: {each}" for each in expected]
+    assert record_limit(planned) is not None
+
+
+def test_bounds_are_made_only_where_the_brokers_know_them():
+    """`topics` would fail on a Kafka that is older than these settings."""
+    known = {"message.timestamp.before.max.ms": "7", "message.timestamp.after.max.ms": "9"}
+    for source, expected in (({}, {}), (known, known | {"message.timestamp.before.max.ms": FOR_EVER})):
+        planned = plan(NAMES, found(prospects=Described(6, source), blocked=None), 1)
+        (blocked,) = [each for each in planned if each.role == "blocked"]
+        bounds = {name: value for name, value in blocked.config.items() if "timestamp" in name}
+        assert bounds == expected
+
+
+def test_a_log_with_small_records_stops_publishers_and_no_worker():
+    """A worker that only reads would not start, for a list that it could not even be given."""
+    planned = plan(NAMES, found(log=Described(1, LOG | {"max.message.bytes": "500000"})), 1)
+
+    assert record_limit(planned) == 2_000_000
+
+
+def test_settings_that_may_not_be_read_are_no_difference():
+    """A worker without the right to describe settings would never start."""
+    unread = {role: Described(topic.partitions, {}) for role, topic in found().items()}
+
+    planned = plan(NAMES, unread, 1)
+
+    assert {s.state for s in planned} == {"ok"}
+    assert record_limit(planned) is None
+
+
+def test_the_record_limit_is_the_smaller_output_s():
+    """A prospect that only one of the two outputs takes would stop its partition."""
+    planned = plan(NAMES, found(blocked=Described(6, {"max.message.bytes": "1500000"})), 1)
+
+    assert record_limit(planned) == 1_500_000
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"allowed": None},
+        {"prospects": None},
+        {"log": None},
+        {"log": Described(2, LOG)},
+    ],
+)
+def test_a_worker_is_refused_topics_that_break_a_promise(changed):
+    """It would start, and lose the order of keys or the evidence without a word."""
+    with pytest.raises(Refused, match="stream-scrub topics"):
+        record_limit(plan(NAMES, found(**changed), 1))
+
+
+def test_partitions_are_added_to_one_topic_after_the_other():
+    """A worker that is started in between would refuse to work, and stop every lead."""
+    for partitions in (1, 9):
+        assert record_limit(plan(NAMES, found(blocked=Described(partitions, {})), 1)) is not None
+
+
+class Admin:
+    """An admin client of a cluster with one topic, whose settings are told with this code."""
+
+    def __init__(self, code: int | None) -> None:
+        self.code = code
+
+    def list_topics(self, timeout):
+        return SimpleNamespace(topics={"in": SimpleNamespace(error=None, partitions={0: None})})
+
+    def describe_configs(self, resources, request_timeout):
+        told: Future[dict] = Future()
+        if self.code is None:
+            told.set_result({"retention.ms": SimpleNamespace(value="-1")})
+        else:
+            told.set_exception(KafkaException(KafkaError(self.code)))
+        return dict.fromkeys(resources, told)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (None, {"in": Described(1, {"retention.ms": "-1"})}),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, {"in": Described(1, {})}),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, {}),
+    ],
+)
+def test_a_topic_that_one_broker_does_not_know_yet_is_not_there_yet(code, expected):
+    """`topics` would fail beside three brokers, one of which hears of a new topic a moment later than the others."""
+    topics = Topics.__new__(Topics)
+    topics._admin, topics._logs = Admin(code), None
+    assert topics.describe(["in"], Deadline.after(1)) == expected

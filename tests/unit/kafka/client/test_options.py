@@ -1,0 +1,273 @@
+"""Client properties: what we choose, what a user may choose, and what is refused with its reason."""
+
+import shutil
+import subprocess
+
+import pytest
+import structlog
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from stream_scrub.kafka.client import allowed_properties, options
+from stream_scrub.kafka.client.client_log import ClientLog
+from stream_scrub.kafka.client.librdkafka import (
+    _SIGNATURES,
+    Kind,
+    Librdkafka,
+    contradiction,
+    objection,
+    properties,
+)
+from stream_scrub.kafka.client.options import refusals
+
+
+@pytest.fixture
+def logs():
+    return ClientLog(structlog.get_logger(), "test")
+
+
+def test_the_properties_that_promises_rest_on_are_those_we_promise():
+    """Aborted prospects would be judged, offsets committed before their outputs, or a truncated log go unnoticed."""
+    member = options.consumer_options("b:9092", {}, {}, group_id="g", protocol="classic", logs=None)
+    reader = options.log_reader_options("b:9092", {}, {}, group_id="g", logs=None)
+    worker = options.producer_options("b:9092", {}, {}, transactional_id="t", max_bytes=None, logs=None)
+
+    for made in (member, reader):
+        assert made["isolation.level"] == "read_committed"
+        assert made["enable.auto.commit"] is False
+        assert made["enable.auto.offset.store"] is False
+        assert made["fetch.queue.backoff.ms"] <= 20
+    assert (member["auto.offset.reset"], member["group.id"]) == ("earliest", "g")
+    assert (reader["auto.offset.reset"], reader["enable.partition.eof"]) == ("error", True)
+    assert worker["transactional.id"] == "t"
+    assert worker["enable.idempotence"] is True
+    assert worker["transaction.timeout.ms"] == 15_000
+    assert worker["queue.buffering.max.messages"] >= 2 * 10_000
+
+
+def test_a_batch_of_the_client_fits_the_topics_that_it_goes_to():
+    """A broker refuses every record of a batch that is larger than its topic takes: all prospects would come out blocked."""
+    sizes = {
+        (limit, own): options.producer_options(
+            "b:9092", {}, {"batch.size": own} if own else {}, transactional_id="t", max_bytes=limit, logs=None
+        )["batch.size"]
+        for limit in (None, 20_000, 2_000_000)
+        for own in ("", "100000", "1000")
+    }
+    assert [sizes[20_000, own] for own in ("", "100000", "1000")] == [20_000, 20_000, 1000]
+    assert [int(sizes[2_000_000, own]) for own in ("", "100000")] == [524_288, 100_000]
+    assert sizes[None, ""] == 524_288
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_librdkafka_makes_a_client_of_what_we_choose(protocol, logs):
+    """The product would not start at all, or not with the broker's own group protocol."""
+    nowhere = "127.0.0.1:1"
+
+    Consumer(options.consumer_options(nowhere, {}, {}, group_id="g", protocol=protocol, logs=logs)).close()
+    Consumer(options.log_reader_options(nowhere, {}, {}, group_id="g", logs=logs)).close()
+    Producer(options.producer_options(nowhere, {}, {}, transactional_id="t", max_bytes=2_000_000, logs=logs))
+    Producer(options.publisher_options(nowhere, {}, {}, log_topic="log", register="bloctel", logs=logs))
+    AdminClient(options.admin_options(nowhere, {}, logs=logs))
+
+
+def test_a_user_s_own_properties_reach_the_clients_they_are_meant_for(logs):
+    """Credentials or a tuned buffer would be accepted and do nothing."""
+    client = {"security.protocol": "sasl_ssl", "statistics.interval.ms": "60000", "client.id": "mine"}
+    member = options.consumer_options(
+        "b",
+        client,
+        {"fetch.wait.max.ms": "5", "group.instance.id": "pod-0"},
+        group_id="g",
+        protocol="classic",
+        logs=logs,
+    )
+    worker = options.producer_options(
+        "b",
+        client,
+        {"linger.ms": "0", "compression.type": "zstd"},
+        transactional_id="t",
+        max_bytes=None,
+        logs=logs,
+    )
+    reader = options.log_reader_options("b", client, {"group.instance.id": "pod-0"}, group_id="g", logs=logs)
+
+    for made in (member, worker, reader):
+        assert client.items() <= made.items()
+    assert member["group.instance.id"] == "pod-0"
+    assert "group.instance.id" not in reader
+    assert (worker["linger.ms"], worker["compression.type"]) == ("0", "zstd")
+
+
+REFUSED = [
+    ("consumer", "enable.auto.commit", "true"),
+    ("consumer", "enable.auto.offset.store", "true"),
+    ("consumer", "isolation.level", "read_uncommitted"),
+    ("consumer", "auto.offset.reset", "latest"),
+    ("consumer", "group.id", "other"),
+    ("consumer", "group.protocol", "consumer"),
+    ("consumer", "partition.assignment.strategy", "range"),
+    ("producer", "enable.idempotence", "false"),
+    ("producer", "acks", "1"),
+    ("producer", "request.required.acks", "1"),
+    ("producer", "transactional.id", "mine"),
+    ("producer", "transaction.timeout.ms", "900000"),
+    ("producer", "message.timeout.ms", "900000"),
+    ("producer", "delivery.timeout.ms", "900000"),
+    ("producer", "max.in.flight", "10"),
+    ("producer", "max.in.flight.requests.per.connection", "10"),
+    ("client", "bootstrap.servers", "elsewhere:9092"),
+    ("client", "metadata.broker.list", "elsewhere:9092"),
+    ("client", "test.mock.num.brokers", "3"),
+    ("client", "retry.backoff.ms", "20"),
+    ("producer", "retry.backoff.max.ms", "50"),
+    ("client", "plugin.library.paths", "/tmp/mine.so"),
+    ("client", "ssl.engine.location", "/tmp/mine.so"),
+    ("client", "ssl.providers", "mine"),
+    ("client", "interceptors", "mine"),
+    ("client", "sasl.kerberos.kinit.cmd", "touch /tmp/mine"),
+    ("client", "sasl.kerberos.principal", "me; touch /tmp/mine"),
+    ("client", "sasl.kerberos.keytab", '/k"; touch /tmp/mine; "'),
+    ("client", "opaque", "1"),
+    ("consumer", "offset.store.path", "/tmp/mine"),
+    ("producer", "dr_msg_cb", "1"),
+]
+
+
+@pytest.mark.parametrize(("section", "name", "value"), REFUSED)
+def test_a_property_that_a_promise_rests_on_is_refused_with_its_reason(section, name, value):
+    """A copied properties file would quietly turn exactly-once into at-least-once."""
+    given = {"client": {}, "consumer": {}, "producer": {}} | {section: {name: value}}
+
+    (problem,) = refusals(**given)
+
+    assert problem.startswith(f"kafka.{section}: {name} cannot be ")
+    assert len(problem.split(": ", 2)[2]) > 10
+
+
+def test_every_refused_property_exists():
+    """A misspelt refusal would give no reason, and a misspelt permission none at all."""
+    known = properties()
+    assert [name for name in options._REFUSED if name not in known] == []
+    assert [name for group in allowed_properties.GROUPS.values() for name in group if name not in known] == []
+    assert [
+        name for group in allowed_properties.GROUPS.values() for name in group if name in options._REFUSED
+    ] == []
+
+
+def test_only_what_is_on_the_list_can_be_told_to_a_client():
+    """A property of the next release that loads code, runs a command or writes a file would be taken as any other."""
+    told = frozenset().union(*allowed_properties.GROUPS.values())
+    for name, each in properties().items():
+        if name in told or each.alias_of in told:
+            continue
+        section = {"*": "client", "C": "consumer", "P": "producer"}[each.side]
+        (problem,) = refusals(**({"client": {}, "consumer": {}, "producer": {}} | {section: {name: "1"}}))
+        assert f"{name} cannot be " in problem, name
+
+
+@pytest.mark.parametrize("name", ["plugin.library.paths", "ssl.engine.location", "ssl.providers"])
+def test_nothing_is_loaded_while_properties_are_looked_at(name, tmp_path):
+    """Whoever may drop a file would run code in the publisher, and even `stream-scrub config` would run it."""
+    source, library, mark = tmp_path / "mine.c", tmp_path / "mine.so", tmp_path / "ran"
+    source.write_text(
+        "#include <stdio.h>\n__attribute__((constructor)) static void run(void)"
+        f' {{ FILE *f = fopen("{mark}", "w"); if (f) fclose(f); }}\n'
+    )
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        library.write_bytes(b"\x7fELF")
+    else:
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+
+    assert refusals({name: str(library)}, {}, {})
+    assert not mark.exists()
+
+
+def test_all_problems_are_told_at_once():
+    """The user would mend one property, start, and learn of the next."""
+    problems = refusals(
+        {"acsk": "1", "linger.ms": "5"},
+        {"fetch.wait.max.ms": "soon", "compression.type": "lz4"},
+        {"acks": "1", "on_delivery": "x"},
+    )
+
+    assert problems == [
+        "kafka.client: acsk is no client property (did you mean acks?)",
+        "kafka.client: linger.ms would do nothing here: it is a producer's property, set it in [kafka.producer]",
+        'kafka.consumer: Invalid value for configuration property "fetch.wait.max.ms"',
+        "kafka.consumer: compression.type would do nothing here: it is a producer's property, set it in [kafka.producer]",
+        "kafka.producer: acks cannot be changed: a record that one broker has may be lost with it",
+        "kafka.producer: on_delivery is no client property",
+    ]
+
+
+def test_properties_that_contradict_each_other_or_name_a_missing_file_are_told():
+    """The worker would end with a trace instead of a list of what to change."""
+    assert refusals({"security.protocol": "ssl", "ssl.ca.location": "/nowhere/ca.pem"}, {}, {})[0].startswith(
+        "kafka.client: ssl.ca.location failed"
+    )
+    (problem,) = refusals({}, {"max.poll.interval.ms": "1000"}, {})
+    assert problem.startswith("kafka.consumer:")
+    assert "session.timeout.ms" in problem
+
+
+def test_the_broker_s_own_protocol_refuses_what_the_broker_chooses():
+    """The consumer would not be made, and the client's own words do not say which setting to change."""
+    own = {"session.timeout.ms": "30000"}
+
+    assert refusals({}, own, {}) == []
+    (problem,) = refusals({}, own, {}, protocol="consumer")
+    assert "group_protocol" in problem
+
+
+def test_good_properties_are_not_refused():
+    """A user with a secured cluster and static members could not run it at all."""
+    client = {"security.protocol": "sasl_ssl", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "u"}
+    client |= {"sasl.password": "p", "debug": "security", "client.rack": "a"}
+
+    assert refusals(client, {"group.instance.id": "w0"}, {"partitioner": "murmur2_random"}) == []
+
+
+def test_no_secret_is_in_a_problem():
+    """A password would end in the log of the start that failed."""
+    problems = refusals(
+        {"sasl.passwrod": "hunter2", "ssl.key.password": "hunter2"}, {}, {"sasl.password": "hunter2"}
+    )
+
+    assert problems
+    assert "hunter2" not in " ".join(problems)
+
+
+def test_every_native_function_is_declared_with_the_types_of_its_arguments():
+    """ctypes would cut a pointer to 32 bits, and the demo would hang or crash now and then."""
+    lib = Librdkafka()
+
+    for name in _SIGNATURES:
+        assert getattr(lib, name.removeprefix("rd_kafka_")).argtypes is not None
+    with pytest.raises(AttributeError, match="not declared"):
+        lib.mock_broker_decommission  # noqa: B018
+
+
+def test_librdkafka_s_own_list_of_properties_is_read():
+    """Every property would count as unknown after an update of the client."""
+    known = properties()
+
+    assert len(known) > 150
+    assert (known["acks"].side, known["acks"].alias_of) == ("P", "request.required.acks")
+    assert (known["group.id"].side, known["client.id"].side) == ("C", "*")
+    assert objection("linger.ms", "5") == ""
+    assert "acsk" in objection("acsk", "1")
+    assert contradiction({"group.id": "g"}, kind=Kind.CONSUMER) == ""
+
+
+def test_a_publishers_transaction_may_last_longer_the_more_it_publishes():
+    """A list of 250 million numbers would be given up half-way, again at each try; or a killed publisher of a few
+    numbers hide the log from everybody for a quarter of an hour."""
+    timeout_ms = options.publish_timeout_ms
+
+    assert timeout_ms(0) == timeout_ms(10_000_000) == options.PUBLISH_TIMEOUT_MS == 10_000
+    assert 60_000 < timeout_ms(500_000_000) < 200_000, "ten times what half a gigabyte took"
+    assert timeout_ms(10**12) == 900_000, "a broker refuses more"
+    made = options.publisher_options("", {}, {}, log_topic="l", register="r", logs=None, nbytes=500_000_000)
+    assert made["transaction.timeout.ms"] == timeout_ms(500_000_000)

@@ -1,0 +1,287 @@
+"""What lifts an opposition counts only if it was said after it, whatever partition either is in."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from stream_scrub import clock
+from stream_scrub.errors import Unavailable
+from stream_scrub.lists import deltas
+from stream_scrub.lists.intake import lifts, parse_request
+from stream_scrub.lists.intake.lifts import Oppositions, recall
+from stream_scrub.lists.intake.parse_request import Refusal
+from stream_scrub.lists.intake.requests_to_delta import Scopes, take
+from stream_scrub.lists.log.wire import request_line
+from stream_scrub.model import Request
+from tests.fakes.evidence import reader, timed
+from tests.fakes.log import Log
+from tests.fakes.publisher import Publisher, bitmap
+from tests.fakes.requests import TERMS
+
+NUMBER = 33612345678
+T = int(datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp() * 1000)
+
+
+def asked(request, partition=0, offset=0, ms=T, *, may_lift=True, **members):
+    said = {"request": request, "number": f"+{NUMBER}", **members}
+    if request == "consent":
+        said.setdefault("after_opt_out", True)
+    if request == "correction":
+        said = {"remove_from": "internal", "reason": "typed wrong", **said}
+    return Request(partition, offset, ms, b"", json.dumps(said).encode(), may_lift=may_lift)
+
+
+def moment(ms):
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+class Desk:
+    """Takes batches one after the other, as the publisher does; registers as sets."""
+
+    def __init__(self, numbers_max=1000):
+        self.said = Oppositions(numbers_max)
+        self.scopes = Scopes(most=2)
+        self.held = {}
+        self.turned = []
+
+    def take(self, *batch):
+        wanted, turned = take(
+            batch, TERMS, lambda _: None, self.said, lambda name, n: n in self.held.get(name, ()), self.scopes
+        )
+        self.turned += [(each.reason, each.taken) for each in turned]
+        for name, asks in wanted.items():
+            assert asks.lines, "the evidence is kept, whatever comes of it"
+            register = self.held.setdefault(name, set())
+            for number, end in asks.numbers.items():
+                (register.discard if end < 0 else register.add)(number)
+        return self
+
+
+@pytest.mark.parametrize("lift", ["consent", "correction"])
+@pytest.mark.parametrize("restricts", ["opt-out", "withdrawal"])
+def test_a_lift_that_is_read_late_undoes_no_opposition_that_came_after_it(lift, restricts):
+    """Two producers key a number in two ways: its consent is read a batch after the opt-out that followed it."""
+    desk = Desk().take(asked(restricts, 1, 7, T + 60_000)).take(asked(lift, 0, 3, T))
+
+    assert (desk.held["internal"] == {NUMBER} and not desk.held.get("consent")) or lift == "consent"
+    assert desk.held["internal"] == {NUMBER}
+    assert desk.turned == [(Refusal.SUPERSEDED, 0)]
+    if restricts == "withdrawal":
+        assert not desk.held.get("consent"), "nor is a consent given that was taken back since"
+
+
+def test_a_lift_that_came_after_the_opposition_lifts_it_whatever_it_is_read_after():
+    """A person who agreed again could never be called."""
+    for opposed, lift in (
+        (asked("opt-out", 1, 7, T), asked("consent", 0, 3, T + 1)),
+        (asked("opt-out", 0, 7, T), asked("consent", 0, 8, T)),  # in one partition its order says so
+        (asked("opt-out", 0, 7, T + 5), asked("consent", 0, 8, T)),  # two producers' clocks differ
+        (asked("opt-out", 1, 7, T + 9000, at=moment(T)), asked("consent", 0, 3, T + 5000)),
+        (asked("opt-out", 1, 7, T, at="2026-11-22"), asked("consent", 0, 3, T, at=moment(T - 1))),
+    ):
+        desk = Desk().take(opposed).take(lift)
+        assert desk.held == {"internal": set(), "consent": {NUMBER}} and desk.turned == []
+
+
+def test_what_a_lift_says_of_its_moment_counts_and_never_later_than_it_was_written():
+    """A consent of last week, uploaded tonight, would undo this morning's opt-out."""
+    for lift in (
+        asked("consent", 0, 8, T + 9000, at=moment(T - 1)),
+        asked("consent", 1, 3, T + 9000, at=moment(T)),  # a draw goes to who opposed
+        asked("consent", 1, 3, T, at="2999-01-01T00:00:00Z"),
+        asked("consent", 1, 3, T + 9000, at="2026-11-24"),
+        asked("correction", 1, 3, T - 1, at="no moment"),
+    ):
+        desk = Desk().take(asked("opt-out", 0, 7, T)).take(lift)
+        assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+
+
+def test_an_opposition_counts_whenever_it_was_said():
+    """Who opposed would be called because somebody else's consent was newer."""
+    desk = Desk().take(asked("consent", 0, 3, T + 60_000)).take(asked("opt-out", 1, 7, T))
+
+    assert desk.held["internal"] == {NUMBER} and desk.turned == []
+
+
+def test_of_a_list_the_numbers_that_were_not_opposed_since_are_lifted():
+    """One opposed number would keep ten thousand people's consents away, or come along with them."""
+    desk = Desk().take(asked("opt-out", 1, 7, T + 5))
+    desk.held["internal"].add(33612345679)
+
+    desk.take(asked("consent", 0, 3, T, number=[f"+{NUMBER}", "+33612345679"]))
+
+    assert desk.held["internal"] == {NUMBER} and 33612345679 in desk.held["consent"]
+    assert desk.turned == [(Refusal.SUPERSEDED, 1)]
+
+
+def test_what_is_forgotten_is_lifted_by_nothing_from_before():
+    """Memory would end, and from then on a late consent undo an opt-out again."""
+    desk = Desk(numbers_max=3)
+    desk.take(*(asked("opt-out", 1, i, T + i, number=f"+336123456{10 + i}") for i in range(9)))
+    assert len(desk.said._of) == 3 and desk.said.floor_ms == T + 5
+
+    desk.take(asked("consent", 0, 3, T + 4, number="+33612345610"))
+    assert 33612345610 in desk.held["internal"] and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    desk.take(asked("consent", 0, 4, T + 4, number="+33612345699"))  # nobody opposed it
+    desk.take(asked("consent", 0, 5, T + 6, number="+33612345610"))
+    assert 33612345610 not in desk.held["internal"] and len(desk.turned) == 1
+
+
+def test_a_new_life_recalls_what_was_opposed_from_the_log():
+    """A restart between an opt-out and the consent that is read late would let it be undone."""
+    publisher = Publisher(Log())
+    for at in range(4):
+        request = asked("opt-out", 1, at, T + at, number=f"+336123456{10 + at}")
+        delta = deltas.adding(publisher.base("internal").numbers, bitmap([33612345610 + at]))
+        publisher.request("internal", delta, [request_line(1, at, T + at, request.value)])
+    records = timed(publisher.log, T)
+    whole = recall(reader(records), TERMS, 5.0)
+    part = recall(reader(records), TERMS, 5.0, look_back=records[-1].offset - records[5].offset + 2)
+
+    assert {number for _, number in whole._of} == {
+        33612345610 + at for at in range(4)
+    } and whole.floor_ms == 0
+    assert {number for _, number in part._of} < {number for _, number in whole._of}
+    assert part.floor_ms >= records[5].timestamp_ms
+    assert whole._of["internal", 33612345612] == (T + 2, (False, 1))
+
+
+def told_log(count, numbers=5):
+    """A log on which so many requests follow each other, each an opt-out of one of some numbers."""
+    publisher = Publisher(Log())
+    for at in range(count):
+        number = 33612345610 + at % numbers
+        request = asked("opt-out", 1, at, T + at, number=f"+{number}")
+        delta = deltas.adding(publisher.base("internal").numbers, bitmap([number]))
+        publisher.request("internal", delta, [request_line(1, at, T + at, request.value)])
+    return timed(publisher.log, T)
+
+
+def test_a_log_that_takes_longer_to_read_than_a_publisher_waits_does_not_keep_it_from_beginning(monkeypatch):
+    """After a CRM's million opt-outs a publisher that is restarted would try again for ever, and no opt-out be told."""
+    now, heard = 0.0, []
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    slow = reader(told_log(6))
+    slow._at_once, read = 1, slow.read
+
+    def slowly(timeout_s):
+        nonlocal now
+        now += 4.0
+        return read(timeout_s)
+
+    slow.read = slowly
+    found = recall(slow, TERMS, 5.0, heard=lambda: heard.append(now))
+    assert len(found._of) == 5 and now > 20.0 and heard
+    slow.read = lambda timeout_s: (slowly(timeout_s)[0][:0], False)
+    with pytest.raises(Unavailable, match="nothing comes"):
+        recall(slow, TERMS, 5.0)
+
+
+def test_of_the_log_only_what_would_be_remembered_is_read(monkeypatch):
+    """A restart would take minutes for requests that are forgotten at once, and opt-outs wait for it."""
+    records = told_log(9, numbers=9)
+    read = []
+    monkeypatch.setattr(
+        lifts, "read", lambda value, terms: read.append(value) or parse_request.read(value, terms)
+    )
+    found = recall(reader(records), TERMS, 5.0, numbers_max=3)
+
+    assert len(read) == 3 and {n for _, n in found._of} == {33612345616, 33612345617, 33612345618}
+    parts = [each for each in records if dict(each.headers).get("part") == b"requests"]
+    assert found.floor_ms == parts[-3].timestamp_ms, "what was published before was said before"
+
+
+def test_an_opposition_whose_scope_is_one_too_many_is_one_to_everybody():
+    """Whoever writes requests would fill every worker's memory; or, at the bound, opt-outs would be lost."""
+    desk = Desk()
+    for at, scope in enumerate(("a", "b", "a", "c", "B ")):
+        desk.take(asked("opt-out", 0, at, scope=scope, number=f"+336123456{10 + at}"))
+
+    assert desk.held == {
+        "internal@a": {33612345610, 33612345612},
+        "internal@b": {33612345611, 33612345614},
+        "internal": {33612345613},
+    }
+    assert desk.turned == [(Refusal.TOO_MANY_SCOPES, 1)]
+
+
+def test_what_a_scope_too_many_would_lift_is_not_lifted():
+    """A consent to one caller would become one to all."""
+    desk = Desk().take(asked("opt-out", scope="a"), asked("opt-out", 0, 1, scope="b"), asked("opt-out", 0, 2))
+    before = {name: set(numbers) for name, numbers in desk.held.items()}
+
+    desk.take(asked("consent", 0, 3, T + 9, scope="c"), asked("correction", 0, 4, T + 9, scope="x" * 101))
+    assert desk.held == before and desk.turned == [(Refusal.TOO_MANY_SCOPES, 0)] * 2
+    desk.take(asked("withdrawal", 0, 5, T + 9, scope="c"), asked("opt-out", 0, 6, scope="x" * 101))
+    assert desk.held == before and desk.turned[2:] == [(Refusal.TOO_MANY_SCOPES, 1)] * 2
+    desk.take(asked("consent", 0, 7, T + 9, scope="a"))
+    assert desk.held["internal@a"] == set() and desk.held["consent@a"] == {NUMBER}
+
+
+LIFTS = {
+    "a correction": asked("correction", 0, 1, T + 9, may_lift=False),
+    "a consent after an opt-out": asked("consent", 0, 1, T + 9, may_lift=False),
+    "to one caller": asked("consent", 0, 1, T + 9, may_lift=False, scope="a"),
+}
+
+
+@pytest.mark.parametrize("lift", LIFTS.values(), ids=LIFTS)
+def test_who_may_only_ask_takes_nobody_out_of_a_register_of_opposition(lift):
+    """Whoever may write an opt-out, every dialler, could have everybody called again who ever opposed."""
+    desk = Desk().take(asked("opt-out", 0, 0, T, may_lift=False), asked("opt-out", 0, 0, T, scope="a"))
+    before = {name: set(numbers) for name, numbers in desk.held.items()}
+
+    desk.take(lift)
+
+    assert desk.held == before and desk.turned == [(Refusal.MAY_NOT_LIFT, 0)]
+    desk.take(lift._replace(may_lift=True))
+    assert desk.held != before and len(desk.turned) == 1
+
+
+def test_who_may_only_ask_may_still_protect_and_say_who_consents():
+    """A form or a support desk would be turned away with what lifts no opposition."""
+    plain = {"after_opt_out": False, "may_lift": False}
+    desk = Desk().take(asked("consent", 0, 0, **plain), asked("withdrawal", 0, 1, may_lift=False))
+    assert desk.held == {"consent": set(), "internal": {NUMBER}}
+    desk.take(
+        asked("consent", 0, 2, **plain), asked("correction", 0, 3, may_lift=False, remove_from="consent")
+    )
+    assert desk.held == {"consent": set(), "internal": {NUMBER}} and desk.turned == []
+
+
+def test_what_lifts_has_no_order_with_what_is_asked_but_by_its_moment():
+    """The same partition number of another topic would be taken for an order, and a lift undo the opt-out after it."""
+    late = asked("correction", 0, 9, T)
+    desk = Desk().take(asked("opt-out", 0, 3, T, may_lift=False)).take(late)
+    assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    desk.take(asked("correction", 0, 10, T + 1))
+    assert desk.held["internal"] == set()
+    desk.take(asked("opt-out", 0, 4, T, may_lift=False)).take(late)
+    assert desk.held["internal"] == {NUMBER} and desk.turned[1:] == [(Refusal.SUPERSEDED, 0)]
+
+
+@pytest.mark.parametrize("scope", ["0612345678", "acme-06.12.34.56.78", "33-612-345-678"])
+def test_a_scope_that_looks_like_a_number_is_no_scope(scope):
+    """A prospect's number would be a register's name, and stand on every page, stamp and panel; or its opt-out be lost."""
+    desk = Desk().take(asked("opt-out", 0, 0, scope=scope), asked("consent", 0, 1, T + 9, scope=scope))
+
+    assert desk.held == {"internal": {NUMBER}}
+    assert desk.turned == [(Refusal.TOO_MANY_SCOPES, 1), (Refusal.TOO_MANY_SCOPES, 0)]
+    assert list(Desk().take(asked("opt-out", scope="acme-2026-11-24")).held) == ["internal@acme-2026-11-24"]
+
+
+def test_an_opt_out_of_next_century_keeps_no_lift_away_for_longer_than_a_day():
+    """Whoever may ask for protection could make it for ever impossible to put a mistake right, for everybody at once."""
+    day = 24 * 3600 * 1000
+    ahead = int(TERMS.now.timestamp() * 1000) + day
+    far = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
+    desk = Desk(numbers_max=1).take(asked("opt-out", 0, 0, far, may_lift=False))
+    desk.take(asked("correction", 0, 0, ahead))
+    assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    desk.take(
+        asked("opt-out", 0, 1, far, may_lift=False, number="+33612345679")
+    )  # the first one is forgotten
+    assert desk.said.floor_ms == ahead
+    desk.take(asked("correction", 0, 1, ahead + 1))
+    assert desk.held["internal"] == {33612345679}

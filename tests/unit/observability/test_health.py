@@ -1,0 +1,141 @@
+"""Live, ready, started: what each follows from, and what people are told."""
+
+import time
+
+import pytest
+
+from stream_scrub.errors import StaleIndex, Unavailable, Uncertain
+from stream_scrub.kafka.client.bounded_call import GRACE_S
+from stream_scrub.observability import health, metric_catalogue
+from stream_scrub.observability.counters import PublisherCounters
+from stream_scrub.observability.health import Condition, causes_of
+from stream_scrub.wiring import clients
+from stream_scrub.worker import loop as module
+from stream_scrub.worker import supervisor
+from stream_scrub.worker.loop import Pace, beat_limit_s
+from tests.fakes.vitals import publisher, worker
+
+STALE = StaleIndex("log-behind", "the opposition log's end was last reached 31 s ago")
+
+TABLE = [
+    (Condition(assigned=3, member=True), []),
+    (Condition(assigned=0, member=True), []),  # more workers than partitions: it stands by
+    (Condition(assigned=3, member=False), []),  # the group's answer is looked up later than the assignment
+    (Condition(assigned=0, member=False), ["joining"]),
+    (Condition(waiting=("broker", "no broker answers now")), ["broker"]),
+    (Condition(waiting=("session", "x"), holding=("log-behind", "x")), ["session"]),
+    (Condition(holding=("no-seal", "x"), member=True), ["no-seal"]),
+    (Condition(holding=("register", "x"), stale=STALE, member=True), ["register"]),
+    (Condition(stale=STALE, member=True), ["log-behind"]),
+    (Condition(stale=STALE), ["log-behind", "joining"]),
+    (Condition(failing="x", assigned=1), ["failing"]),
+    (Condition(stopping=True, waiting=("broker", "x"), stale=STALE), ["stopping"]),
+]
+
+
+@pytest.mark.parametrize(("condition", "expected"), TABLE)
+def test_a_worker_is_ready_exactly_when_it_works_or_stands_by(condition, expected):
+    """A rollout would go on to the next pod while this one emits nothing, or stop although all is well."""
+    assert [cause.cause for cause in causes_of(condition)] == expected
+
+
+def test_every_cause_says_what_to_do():
+    """Whoever is woken would know what is wrong and not what to do."""
+    assert set(metric_catalogue.HOLDS) <= set(health.DO)
+    assert all(len(text) > 3 and not text.endswith(".") for text in health.DO.values())
+    assert all(cause.do and cause.why for condition, _ in TABLE for cause in causes_of(condition))
+
+
+def test_no_number_gets_into_a_reason():
+    """A page that the whole cluster can read would name a person."""
+    cause = health.cause("failing", "commit of +33 6 12 34 56 78 or 33612345678 failed")
+    assert "612" not in cause.why and "345678" not in cause.why
+
+
+def test_a_waiting_worker_lives_and_is_not_ready():
+    """Kubernetes would restart the whole fleet for a broker's outage."""
+    vitals, counters, follower = worker()
+    counters.waits("broker", "no broker answers now")
+    counters.begun = False
+    told = [vitals()]
+    assert [each(told).ok for each in (health.livez, health.readyz, health.startupz)] == [True, False, False]
+    (part,) = health.readyz(told).page["loops"]
+    assert part["worker"] == "w1" and part["causes"][0].cause == "broker" and part["causes"][0].do
+    counters.begins()
+    follower.stale = StaleIndex("log-unreachable", "away")
+    told = [vitals()]
+    assert [each(told).ok for each in (health.livez, health.readyz, health.startupz)] == [True, False, True]
+
+
+def test_a_loop_that_hangs_is_not_live_however_ready_it_was():
+    """A hung worker would keep its partitions and emit nothing, for ever."""
+    vitals, counters, _ = worker()
+    assert health.livez([vitals()]).ok
+    counters.heartbeat = time.monotonic() - 61
+    answer = health.livez([vitals()])
+    assert not answer.ok
+    assert "61 s" in answer.page["loops"][0]["causes"][0].why
+
+
+def test_one_that_is_not_well_decides_for_all_and_is_named():
+    """One of eight processes could hang unseen behind the other seven."""
+    (well, _, _), (other, counters, _) = worker("w-0"), worker("w-1")
+    counters.hold("register", "tps is too old")
+    answer = health.readyz([well(), other()])
+    assert not answer.ok
+    assert [(part["worker"], part["ok"]) for part in answer.page["loops"]] == [("w-0", True), ("w-1", False)]
+
+
+def test_a_batch_given_up_again_and_again_is_told():
+    """A worker that lacks a right would look ready while it emits nothing."""
+    vitals, counters, _ = worker()
+    for _ in range(health.FAILING - 1):
+        counters.gave_up(Unavailable("committing: no broker answers now"))
+    assert health.readyz([vitals()]).ok, "a rebalance, or a broker's restart"
+    counters.gave_up(Uncertain("committing: whether it was committed is unknown"))
+    answer = health.readyz([vitals()])
+    assert not answer.ok and "3 times" in answer.page["loops"][0]["causes"][0].why
+    counters.failed_at -= 61
+    assert health.readyz([vitals()]).ok, "long ago"
+
+
+def test_a_fault_of_the_follower_is_told_and_answered():
+    """The probe would hang or fail without a word when the follower's thread has died."""
+    vitals, _, follower = worker()
+    follower.stale = RuntimeError("the follower's thread has ended")
+    (cause,) = vitals().health.causes
+    assert cause.cause == "fault" and "thread" in cause.why
+
+
+def test_a_publisher_is_ready_while_it_owns_its_registers():
+    """Opt-outs would wait behind a publisher that was fenced, and nobody would see it."""
+    vitals, counters, _ = publisher()
+    assert health.readyz([vitals()]).ok
+    counters.owner = False
+    answer = health.readyz([vitals()])
+    assert not answer.ok and answer.page["loops"][0]["causes"][0].cause == "owner"
+    assert "worker" not in answer.page["loops"][0]
+    counters.stopping = True
+    assert vitals().health.causes[0].cause == "stopping"
+    fresh = PublisherCounters()
+    assert fresh.waiting is not None and not fresh.begun
+
+
+def test_the_limit_exceeds_every_wait_with_an_end_of_its_own():
+    """A worker in the middle of a recovery would be killed by its liveness probe, and recover for ever."""
+    usual = beat_limit_s(Pace())
+    assert 60 <= usual <= 120
+    for seconds in (
+        module._COMMIT_S + GRACE_S,
+        module._RECOVER_S + 2 * GRACE_S,
+        module._OPEN_S + GRACE_S,
+        module._PREFLIGHT_S,
+    ):
+        assert usual > seconds
+    assert beat_limit_s(Pace(batch_s=60)) > 120, "the longest batch that can be set"
+    assert beat_limit_s(Pace(batch_records=1_000_000)) > 60
+
+
+def test_the_first_look_at_the_broker_fits_the_limit():
+    """The probe would restart a worker that only waits for its broker."""
+    assert clients.ASK_S + max(supervisor._RETRY_S) <= module._PREFLIGHT_S

@@ -1,0 +1,288 @@
+"""The metrics: how they are declared, and what a scrape says."""
+
+import ast
+import math
+import re
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import prometheus_client
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+
+from stream_scrub import errors
+from stream_scrub.errors import Migrated, ScrubError, TooLarge, Unavailable
+from stream_scrub.model import Reason
+from stream_scrub.observability import collect, metric_catalogue, prometheus
+from stream_scrub.observability.counters import Histogram, cause_of
+from stream_scrub.observability.metric_catalogue import CATALOGUE, Kind, Side
+from stream_scrub.observability.process_status import Vitals
+from stream_scrub.publisher.delta_publisher import Lent
+from stream_scrub.rules import Rulebook
+from tests.fakes import law
+from tests.fakes.vitals import Scraped, publisher, text, worker
+
+PACKAGE = Path(prometheus.__file__).parents[1]
+DIGITS = re.compile(r"\d{7,}")
+
+
+def scraped(side: Side, *vitals) -> Scraped:
+    return Scraped(text(side, lambda: [each() for each in vitals]))
+
+
+@pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
+def test_a_metric_is_named_by_the_conventions(metric):
+    """A query by the usual rules (rate of a _total, seconds as seconds) would give nonsense."""
+    assert re.fullmatch(r"(stream_scrub|process)_[a-z]+(_[a-z]+)*", metric.name)
+    assert (metric.kind is Kind.COUNTER) == metric.name.endswith("_total")
+    assert not re.search(r"_(count|sum|bucket|info_total|ms|millis|minutes|kb|percent)$", metric.name)
+    base = metric.name.removesuffix("_total")
+    assert not metric.unit or base.endswith(metric.unit)
+    assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM)
+    assert list(metric.buckets) == sorted(set(metric.buckets))
+    assert metric.help.endswith(".") and len(metric.help) > 20 and metric.sides
+    assert all(len(values) == len(metric.labels) for values in metric.values)
+
+
+def test_labels_are_few_and_known():
+    """A label with a number, a key or an id would leak it, and fill Prometheus' memory."""
+    closed = {"verdict", "reason", "cause", "event", "outcome", "limit"}
+    bounded = {"partition", "topic", "register", "version", "python", "librdkafka", "extension"}
+    for metric in CATALOGUE:
+        assert set(metric.labels) <= closed | bounded, metric.name
+        assert bool(metric.values) == bool(closed & set(metric.labels)), metric.name
+    assert len({metric.name for metric in CATALOGUE}) == len(CATALOGUE)
+
+
+def test_the_causes_are_those_that_are_raised():
+    """A worker would hold for a cause that no alert knows."""
+    raised = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "StaleIndex":
+                raised.add(ast.literal_eval(node.args[0]))
+    assert set(metric_catalogue.HOLDS) == raised
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    named = {cause_of(each("x")) for each in classes if each not in (errors.StaleIndex, errors.ConfigError)}
+    assert named - {"other"} == {*metric_catalogue.ABORTS, *metric_catalogue.FAILURES}
+    assert (cause_of(Lent("x")), cause_of(TooLarge("x")), cause_of(ScrubError("x"))) == (
+        "migrated",
+        "too_large",
+        "other",
+    )
+
+
+def test_every_metric_is_put_by_the_figures():
+    """A metric would be on the dashboard and never have a value."""
+    said = (PACKAGE / "observability/collect.py").read_text() + (
+        PACKAGE / "observability/counters.py"
+    ).read_text()
+    names = {
+        name for name, value in vars(metric_catalogue).items() if isinstance(value, metric_catalogue.Metric)
+    }
+    assert len(names) == len(CATALOGUE)
+    assert [name for name in sorted(names) if f"metric_catalogue.{name}" not in said] == []
+
+
+def test_a_batch_shows_as_what_it_was():
+    """An operator would see other figures than what happened."""
+    vitals, counters, _ = worker()
+    counters.read += 12
+    counters.emitted(Counter({Reason.CLEAR: 7, Reason.OPPOSED: 3}), 0.04, 0.002, 0.011, 1.5)
+    counters.emitted(Counter({Reason.CLEAR: 2}), 40, 0.002, 31, None)
+    counters.gave_up(Migrated("x"))
+    counters.moved("assigned", 4)
+    counters.moved("lost", 1)
+    counters.polls_again(0.2)
+    counters.lags = {0: 5, 11: 0}
+
+    page = scraped(Side.WORKER, vitals)
+
+    assert page.value("stream_scrub_prospects_total", verdict="allowed", reason="clear", worker="w1") == 9
+    assert page.value("stream_scrub_prospects_total", verdict="blocked", reason="opposed") == 3
+    assert page.sum("stream_scrub_prospects_total") == 12 == page.value("stream_scrub_prospects_read_total")
+    assert len(page.found("stream_scrub_prospects_total")) == len(Reason)
+    assert page.value("stream_scrub_batches_total") == 2 == page.value("stream_scrub_batch_records_count")
+    assert page.value("stream_scrub_batch_records_sum") == 12
+    assert page.value("stream_scrub_batch_seconds_bucket", le="0.05") == 1
+    assert page.value("stream_scrub_batch_seconds_bucket", le="30.0") == 1
+    assert page.value("stream_scrub_batch_seconds_bucket", le="+Inf") == 2
+    assert page.value("stream_scrub_commit_seconds_sum") == pytest.approx(31.011)
+    assert page.value("stream_scrub_prospect_age_seconds_count") == 1, "one had no timestamp"
+    assert page.value("stream_scrub_aborts_total", cause="migrated") == 1
+    assert page.value("stream_scrub_aborts_total", cause="uncertain") == 0, "there before the first one"
+    assert page.value("stream_scrub_partitions_assigned") == 3
+    assert page.value("stream_scrub_rebalances_total", event="lost") == 1
+    assert page.value("stream_scrub_partition_lag_records", partition="11") == 0
+    assert page.value("stream_scrub_ready") == 1
+
+
+def test_a_hold_counts_while_it_lasts():
+    """A hold of an hour would show as none until it is over."""
+    vitals, counters, _ = worker()
+    assert counters.hold("no-seal", "why") is True
+    assert counters.hold("no-seal", "why") is False
+    counters.held_since -= 5
+    page = scraped(Side.WORKER, vitals)
+    assert page.value("stream_scrub_holding", cause="no-seal") == 1
+    assert page.sum("stream_scrub_holding") == 1 and len(page.found("stream_scrub_holding")) == len(
+        metric_catalogue.HOLDS
+    )
+    assert page.value("stream_scrub_held_seconds_total", cause="no-seal") == pytest.approx(5, abs=1)
+    assert page.value("stream_scrub_ready") == 0
+
+    counters.hold("register", "why")
+    counters.held_since -= 2
+    assert counters.resume() == pytest.approx(2, abs=1)
+    page = scraped(Side.WORKER, vitals)
+    assert page.sum("stream_scrub_holding") == 0
+    assert page.value("stream_scrub_held_seconds_total", cause="no-seal") == pytest.approx(5, abs=1)
+    assert page.value("stream_scrub_held_seconds_total", cause="register") == pytest.approx(2, abs=1)
+
+
+def test_registers_show_size_age_and_end():
+    """Nobody would see that a list grows too old before the worker holds for it."""
+    now = datetime.now(UTC)
+    end = now + timedelta(days=1)
+    index = law.index(
+        law.register("list", [1, 2, 3], days_old=3),
+        law.register("list@acme", [4]),
+        law.register("list@b", [4]),
+    )
+    rules = law.OPT_OUT
+    ages = collect.strictest_ages(law.rulebook(rules), now)
+    vitals, _, follower = worker(index=index, rules=rules)
+    follower.index = index.with_register(replace(index.registers["list@acme"], next_end=end))
+    page = scraped(Side.WORKER, vitals)
+    assert page.value("stream_scrub_register_numbers", register="list") == 3
+    assert page.value("stream_scrub_register_numbers", register="list@*") == 2, "scopes are told together"
+    assert page.value("stream_scrub_register_effective_timestamp_seconds", register="list") == pytest.approx(
+        index.registers["list"].effective_at.timestamp()
+    )
+    for name in ("list", "list@*"):
+        assert page.found("stream_scrub_register_max_age_seconds", register=name) == [ages["list"]]
+    assert page.found("stream_scrub_register_next_end_timestamp_seconds") == [
+        pytest.approx(end.timestamp())
+    ], "only where there is one"
+
+
+def test_the_strictest_age_of_the_shipped_rules_is_the_shortest_in_force():
+    """The alert on an old list would come after the worker has begun to hold for it."""
+    ages = collect.strictest_ages(Rulebook.load(), datetime(2026, 11, 24, tzinfo=UTC))
+    assert ages["dncm"] == 5 * 86_400 and ages["tps"] == 28 * 86_400 and "internal" not in ages
+
+
+def test_a_publisher_shows_its_own_figures_without_the_label_of_a_worker():
+    """Its series would be taken for a worker's, and its opt-outs could not be watched."""
+    vitals, counters, _ = publisher(index=law.index(law.register("internal", [1, 2])))
+    counters.answered(5, 2, [0.2, 3.0, 0.1])
+    counters.published(["internal", "internal@acme"], 0.03)
+    counters.worked_on(1, 2)
+    counters.ended += 7
+    counters.missed += 4
+    counters.lags = {("requests", 0): 9, ("lifts", 0): 2}
+    counters.gave_up(Unavailable("x"))
+
+    page = scraped(Side.PUBLISHER, vitals)
+
+    assert not any("worker" in sample.labels for sample in page.samples)
+    assert page.value("stream_scrub_requests_total", outcome="taken") == 3
+    assert page.value("stream_scrub_requests_total", outcome="refused") == 2
+    assert page.value("stream_scrub_request_age_seconds_bucket", le="0.25") == 2
+    assert page.value("stream_scrub_deltas_published_total", register="internal@acme") == 1
+    assert page.value("stream_scrub_publish_seconds_count") == 1
+    assert page.value("stream_scrub_files_total", outcome="refused") == 2
+    assert page.value("stream_scrub_numbers_ended_total") == 7
+    assert page.value("stream_scrub_requests_missed_total") == 4
+    assert page.value("stream_scrub_requests_lag_records", topic="requests", partition="0") == 9
+    assert page.value("stream_scrub_publisher_failures_total", cause="unavailable") == 1
+    assert page.value("stream_scrub_owner") == 1
+    assert page.value("stream_scrub_register_numbers", register="internal") == 2
+
+
+def test_an_unknown_lag_is_no_number_and_survives_the_pipe():
+    """A worker that never reached the log's end would look as if it were there."""
+    vitals, _, follower = worker()
+    follower.lag_s = None
+    told = Vitals.decoded(vitals().encoded())
+    page = Scraped(text(Side.WORKER, lambda: [told.older(3, begun=True)]))
+    assert math.isnan(page.value("stream_scrub_log_lag_seconds"))
+
+
+def test_ages_grow_while_nobody_reports():
+    """A process that hangs would look as fresh as its last word."""
+    vitals, counters, follower = worker()
+    counters.heartbeat = time.monotonic() - 2
+    follower.lag_s = 1.0
+    page = Scraped(text(Side.WORKER, lambda: [vitals().older(100, begun=True)]))
+    assert page.value("stream_scrub_heartbeat_age_seconds") == pytest.approx(102, abs=1)
+    assert page.value("stream_scrub_log_lag_seconds") == pytest.approx(101)
+    assert page.value("stream_scrub_batches_total") == 0
+
+
+def test_several_workers_are_told_apart_in_one_family():
+    """Prometheus would refuse a page with a metric declared twice, and all processes would be blind."""
+    (one, counted, _), (two, _, _) = worker("w-0"), worker("w-1")
+    counted.emitted(Counter({Reason.CLEAR: 1}), 0.1, 0.1, 0.1)
+    page = scraped(Side.WORKER, one, two)
+    assert page.value("stream_scrub_batches_total", worker="w-0") == 1
+    assert page.value("stream_scrub_batches_total", worker="w-1") == 0
+    assert page.page.count("# TYPE stream_scrub_batches_total counter") == 1
+
+
+def test_a_page_is_also_open_metrics_with_units():
+    """A Prometheus that asks for the newer format would refuse the page."""
+    vitals, counters, _ = worker(index=law.index(law.register("list", [1])))
+    counters.emitted(Counter({Reason.CLEAR: 1}), 0.1, 0.1, 0.1, 0.2)
+    given = {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", "HTTP_ACCEPT": "application/openmetrics-text"}
+    application = prometheus.page(Side.WORKER, lambda: [vitals()])
+    page = b"".join(application(given, lambda *_: None)).decode()
+    families = {family.name: family for family in open_metrics(page)}
+    assert families["stream_scrub_commit_seconds"].unit == "seconds"
+    assert families["stream_scrub_held_seconds"].type == "counter"
+
+
+def test_nothing_is_global():
+    """Another library's use of prometheus-client in this process would mix its figures with ours."""
+    before = prometheus_client.generate_latest()
+    vitals, _, _ = worker()
+    scraped(Side.WORKER, vitals)
+    assert "stream_scrub" not in prometheus_client.generate_latest().decode() + before.decode()
+
+
+@given(st.lists(st.floats(-1, 1e6, allow_nan=False), max_size=50))
+def test_a_histogram_counts_each_value_once_and_in_its_bucket(values):
+    """Percentiles on the dashboard would be wrong."""
+    shape = Histogram(metric_catalogue.COMMIT)
+    for value in values:
+        shape.observe(value)
+    assert sum(shape.counts) == len(values)
+    assert shape.total == pytest.approx(sum(max(0.0, value) for value in values))
+    for place, bound in enumerate(metric_catalogue.COMMIT.buckets):
+        assert sum(shape.counts[: place + 1]) == sum(value <= bound for value in values)
+
+
+@given(
+    st.integers(0, 10**15),
+    st.sampled_from(metric_catalogue.HOLDS),
+    st.sampled_from([*Reason]),
+    st.floats(0, 10**12),
+)
+def test_no_text_on_the_page_has_seven_digits_in_a_row(count, hold, reason, seconds):
+    """A number would be on a page that everybody in the cluster can read."""
+    vitals, counters, _ = worker(index=law.index(law.register("list", [33612345678])))
+    counters.emitted(Counter({reason: count}), seconds, seconds, seconds, seconds)
+    counters.hold(hold, "the number +33 6 12 34 56 78, or 33612345678")
+    counters.gave_up(Unavailable("33612345678"))
+    counters.lags = {count % 1000: count}
+    counters.position = count
+    page = scraped(Side.WORKER, vitals)
+    for line in page.page.splitlines():
+        shown = line if line.startswith("#") else line.rpartition(" ")[0]
+        assert not DIGITS.search(shown), line
+    assert page.samples

@@ -1,0 +1,547 @@
+"""Dropped files on their way: read, published, moved, and found again after a kill between two of these."""
+
+import json
+import os
+import threading
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from stream_scrub import clock
+from stream_scrub.config import Settings
+from stream_scrub.errors import Refused, Unavailable, Uncertain
+from stream_scrub.lists.deltas import Delta
+from stream_scrub.lists.formats import FORMATS, open_list
+from stream_scrub.lists.log.encode import records_of
+from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.parsing.detect_format import read_list
+from stream_scrub.lists.parsing.unpack import digest
+from stream_scrub.publisher import drop_importer as module
+from stream_scrub.publisher.drop_folder import Folder, Note
+from stream_scrub.publisher.drop_importer import Inbox
+from tests.fakes.log import Log, Reader
+from tests.fakes.publisher import Publisher, bitmap
+
+LOG = structlog.get_logger()
+
+
+class Desk:
+    """What an inbox publishes through, on a log in memory; `trouble` is raised after the delta is on the log, or before."""
+
+    def __init__(self):
+        self.publisher = Publisher(Log())
+        self.trouble = None
+        self.published = 0
+
+    @property
+    def replay(self):
+        return self.publisher.replay
+
+    def ready(self, _name):
+        self.publisher.catch_up()
+
+    def publish(self, made):
+        (one,) = made
+        records, seal = module_records(one)
+        self.publisher.writer.publish(records)
+        self.published += 1
+        if self.trouble is not None:
+            raise self.trouble
+        return [(seal, self.publisher.log.records[-1].offset)]
+
+
+def module_records(one):
+    return records_of(one.base, one.delta, one.effective_at, one.source, known=one.known)
+
+
+class Beside:
+    """Reads a list where the test is, in the place of a process of its own."""
+
+    def __init__(self, *_bounds):
+        self.stopped = False
+
+    def read(self, file, name, options):
+        with open_list(name, opened=file) as packed:
+            return read_list(FORMATS, packed, options)
+
+    def stop(self):
+        self.stopped = True
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    desk = Desk()
+    monkeypatch.setattr(module, "Apart", Beside)
+
+    @contextmanager
+    def reading(_settings, _log):
+        yield Reader(desk.publisher.log)
+
+    monkeypatch.setattr(module.clients, "reading", reading)
+    return SimpleNamespace(root=tmp_path, desk=desk, settings=Settings())
+
+
+def opened(world):
+    return Inbox(Folder(world.root), world.desk, world.settings, LOG)
+
+
+def put(world, where, text):
+    path = world.root / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def worked(inbox):
+    """Step until something came of it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if came := inbox.step():
+            return dict(came)
+        time.sleep(0.002)
+    raise AssertionError("nothing came of it")
+
+
+def held(world, name):
+    world.desk.publisher.catch_up()
+    return set(world.desk.replay.index.registers[name].numbers)
+
+
+def test_a_file_is_published_and_moved_with_its_report(world):
+    """An operator could not tell what became of the file that he handed over."""
+    put(world, "consent/a.txt", "+33612345678\n+33612345679\n")
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    assert held(world, "consent") == {33612345678, 33612345679}
+    assert world.desk.replay.index.registers["consent"].kind == "allow", "the rules say what consent is"
+    report = json.loads((world.root / "consent/done/a.txt.report.json").read_text())
+    assert (report["outcome"], report["added"], report["count"]) == ("published", 2, 2)
+    assert report["sha256"] == digest(world.root / "consent/done/a.txt")
+    assert world.desk.replay.index.registers["consent"].source == "a.txt"
+
+
+def test_a_list_speaks_of_the_time_at_which_it_was_written(world):
+    """A file that lay in the folder for a month would look fresh, and be judged by for another month."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    written = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
+    os.utime(world.root / "bloctel/a.txt", (written, written))
+    worked(opened(world))
+    world.desk.publisher.catch_up()
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def dropped(world, where, day):
+    """A file of one number, written on that day of 2026."""
+    put(world, where, "+33612345678\n")
+    written = datetime(2026, *day, tzinfo=UTC).timestamp()
+    os.utime(world.root / where, (written, written))
+
+
+def test_a_file_from_before_what_the_register_holds_is_refused(world):
+    """A copy of last month's list, dropped by mistake, would bring back whoever left the register since."""
+    inbox = opened(world)
+    dropped(world, "bloctel/a.txt", (3, 5))
+    worked(inbox)
+    dropped(world, "bloctel/b.txt", (2, 5))
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/b.txt.report.json").read_text())
+    assert "2026-02-05" in report["why"] and "2026-03-05" in report["why"] and "allow-older" in report["why"]
+    dropped(world, "bloctel/allow-older/b.txt", (2, 5))
+    assert worked(inbox) == {"files": 1}
+    held(world, "bloctel")
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 2, 5, tzinfo=UTC)
+
+
+def test_a_file_of_a_few_numbers_does_not_make_a_register_younger(world):
+    """A list that nobody has fetched for months would look fresh, and be judged by."""
+    inbox = opened(world)
+    dropped(world, "bloctel/a.txt", (3, 5))
+    worked(inbox)
+    dropped(world, "bloctel/adds/b.txt", (4, 5))
+    assert worked(inbox) == {"files": 1}
+    held(world, "bloctel")
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 3, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "why"),
+    [
+        ("bloctel/b.txt", "+33612345670\n" * 3, "--allow-change"),
+        ("bloctel/b.txt", "nothing\nhere\n", "hold no valid number"),
+        ("bloctel/b.gz", "no gzip", ""),
+        ("bloctel/b.txt", "", "no line"),
+    ],
+)
+def test_a_file_that_may_not_be_right_is_refused_and_kept(world, where, text, why):
+    """A wrong file would empty a register, or vanish."""
+    put(world, "bloctel/a.txt", "".join(f"+336123456{n:02}\n" for n in range(20)))
+    inbox = opened(world)
+    worked(inbox)
+    put(world, where, text)
+    assert worked(inbox) == {"files_refused": 1}
+    name = where.rpartition("/")[2]
+    report = json.loads((world.root / f"bloctel/refused/{name}.report.json").read_text())
+    assert report["outcome"] == "refused" and why in report["why"]
+    assert (world.root / f"bloctel/refused/{name}").read_text() == text
+    assert len(held(world, "bloctel")) == 20
+
+
+def test_a_full_list_takes_nobody_out_of_internal(world):
+    """One source's file would undo what people said to another one."""
+    put(world, "internal/a.txt", "".join(f"+336123456{n:02}\n" for n in range(20)))
+    put(world, "internal/b.txt", "+33612345600\n+33612345620\n")
+    inbox = opened(world)
+    worked(inbox), worked(inbox)
+    assert len(held(world, "internal")) == 21
+    assert json.loads((world.root / "internal/done/b.txt.report.json").read_text())["kept"] == 19
+
+
+@pytest.mark.parametrize("where", ["take_in", "open", "check_lines", "plan_of", "ready"])
+def test_a_fault_of_ours_refuses_the_file_and_stops_nothing(world, monkeypatch, where):
+    """One odd file would stop the publisher, again at each restart, and with it every opt-out."""
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("of +33612345678")
+
+    target = module.Folder if where in {"take_in", "open"} else module.plan_import
+    if where == "ready":
+        monkeypatch.setattr(world.desk, "ready", broken)
+    else:
+        monkeypatch.setattr(target, where, broken)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    with capture_logs() as told:
+        assert worked(opened(world)) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "a fault of ours (ZeroDivisionError)" in report["why"]
+    assert [each["event"] for each in told] == ["a file could not be read", "file refused"]
+
+
+def test_a_fault_while_it_is_published_is_looked_up_on_the_log(world):
+    """A file that was published would be told as refused, handed over again, and its numbers removed twice."""
+    put(world, "internal/adds/a.txt", "+33612345678\n")
+    put(world, "internal/adds/b.txt", "+33612345679\n")
+    inbox = opened(world)
+    world.desk.trouble = ZeroDivisionError()
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    inbox.recover()
+    assert (world.root / "internal/done/a.txt").is_file()
+    world.desk.publish = lambda _made: 1 // 0
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+    assert held(world, "internal") == {33612345678}
+
+
+class Killed(BaseException):
+    """What no handler sees."""
+
+
+def killed_over(world, monkeypatch):
+    """A life of the publisher that is killed while it is at a file."""
+
+    def kill(*_):
+        raise Killed
+
+    inbox = opened(world)
+    with monkeypatch.context() as patched, suppress(Killed), inbox.open():
+        patched.setattr(module.plan_import, "plan_of", kill)
+        inbox.recover()
+        while worked(inbox):
+            pass
+    inbox._folder.close()
+
+
+def test_a_file_that_kills_the_publisher_does_not_kill_every_life_of_it(world, monkeypatch):
+    """Opt-outs, ends and all other files would wait for somebody who finds out which file it is."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    killed_over(world, monkeypatch)
+    put(world, "tps/b.txt", "+33612345678\n")
+    killed_over(world, monkeypatch)
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "was killed 2 times" in report["why"]
+    assert worked(inbox) == {"files": 1} and held(world, "tps") == {33612345678}
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    assert worked(inbox) == {"files": 1}, "another file of that name, or the same one again, is tried anew"
+
+
+def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
+    """Two deployments in a morning would refuse a good list."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    reading = threading.Event()
+    monkeypatch.setattr(Beside, "read", lambda *_: reading.wait(5))
+    for ended in (None, Refused("another one publishes"), None):
+        inbox = opened(world)
+        with suppress(Refused), inbox.open():
+            inbox.step()
+            if ended is not None:
+                raise ended
+        assert inbox._job.apart.stopped
+        reading.set()
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "Apart", Beside)
+    assert worked(opened(world)) == {"files": 1}
+
+
+def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(world, monkeypatch):
+    """One sender's wrong rights would stop everybody's lists."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    put(world, "tps/b.txt", "+33612345678\n")
+    claim = Folder.claim
+
+    def closed(folder, dropped):
+        if dropped.register == "bloctel":
+            raise PermissionError(13, "Permission denied")
+        return claim(folder, dropped)
+
+    monkeypatch.setattr(Folder, "claim", closed)
+    os.utime(world.root / "bloctel/a.txt", (1, 1))
+    with capture_logs() as told:
+        assert worked(opened(world)) == {"files": 1}
+    assert held(world, "tps") == {33612345678}
+    assert [each["trouble"] for each in told if "trouble" in each] == [
+        "bloctel: a file could not be taken: Permission denied"
+    ]
+
+
+@pytest.mark.parametrize("failing", ["note_tries", "begin"])
+def test_a_full_disk_refuses_a_file_and_ends_nothing(world, monkeypatch, failing):
+    """A list that fills the folder's disk would end the publisher, at each start again."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Folder, failing, full)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    assert worked(opened(world)) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "No space left" in report["why"] and "bloctel" not in world.desk.replay.index.registers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"liste_\xe9t\xe9.csv",
+        b"x" * 250,
+        b"\x1b]0;a\x07\n.csv",
+        "\u202e\ud800".encode(errors="surrogatepass"),
+    ],
+)
+def test_a_file_is_published_whatever_its_name(world, name):
+    """A file's name would end the publisher, at each start again."""
+    put(world, "bloctel/" + os.fsdecode(name), "+33612345678\n")
+    assert worked(opened(world)) == {"files": 1}
+    (report,) = (world.root / "bloctel/done").glob("*.report.json")
+    assert json.loads(report.read_bytes())["added"] == 1
+
+
+def test_a_file_that_was_published_before_the_kill_is_not_published_again(world):
+    """Numbers that came back meanwhile would be removed a second time, and called."""
+    world.desk.publisher.put("internal", Delta(bitmap([33612345678, 33612345679]), bitmap([]), 0))
+    put(world, "internal/removes/a.txt", "+33612345678\n")
+    inbox = opened(world)
+    world.desk.trouble = Uncertain("the broker went away at that moment")
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    world.desk.trouble = None
+    inbox._folder.close()
+    world.desk.publisher.catch_up()
+    world.desk.publisher.put("internal", Delta(bitmap([33612345678]), bitmap([]), 0, reason="requests"))
+
+    again = opened(world)
+    again.recover()
+
+    assert world.desk.published == 1 and held(world, "internal") == {33612345678, 33612345679}
+    report = json.loads((world.root / "internal/done/a.txt.report.json").read_text())
+    assert (report["outcome"], report["removed"]) == ("published", 1)
+    assert again._folder.left() == [] and not again.step()
+
+
+def test_a_file_that_was_not_published_before_the_kill_is(world):
+    """The file would lie where nobody looks."""
+    world.desk.publisher.put("internal", Delta(bitmap([33612345678]), bitmap([]), 0))
+    put(world, "internal/removes/a.txt", "+33612345678\n")
+    folder = Folder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    folder.begin(claimed, Note(digest(claimed.path), world.desk.replay.known("internal").upto))
+    folder.close()
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files": 1} and held(world, "internal") == set()
+
+
+def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
+    """Today's file would be moved away unread because yesterday's was published."""
+    text = "+33612345678\n"
+    put(world, "bloctel/a.txt", text)
+    inbox = opened(world)
+    worked(inbox)
+    put(world, "bloctel/a.txt", text)
+    assert worked(inbox) == {"files": 1} and world.desk.published == 2
+    seen = [r for r in world.desk.publisher.log.records if dict(r.headers)["part"] == b"seal"]
+    source = Source("a.txt", digest(world.root / "bloctel/done/a.txt"))
+    found = module.published.find(Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, 5.0)
+    assert found is not None and found[1] == seen[1].offset
+    assert (
+        module.published.find(Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, 5.0)
+        is None
+    )
+
+
+def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world, monkeypatch):
+    """Killed over a list of half a gigabyte, on a slow link, no publisher would ever begin again, and no opt-out count."""
+    for at in range(6):
+        world.desk.publisher.put("internal", Delta(bitmap([33612345670 + at]), bitmap([]), 0))
+    now = 0.0
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    slow = Reader(world.desk.publisher.log, at_once=1)
+    read = slow.read
+
+    def slowly(timeout_s):
+        nonlocal now
+        now += 4.0
+        return read(timeout_s)
+
+    monkeypatch.setattr(slow, "read", slowly)
+    asked = -1, "internal", Source("a.txt", "0" * 64)
+    assert module.published.find(slow, *asked, 5.0) is None and now > 20.0
+    monkeypatch.setattr(slow, "read", lambda timeout_s: (slowly(timeout_s)[0][:0], False))
+    with pytest.raises(Unavailable, match="nothing comes"):
+        module.published.find(slow, *asked, 5.0)
+
+
+def left_by_a_kill_after_the_move(world, text):
+    """A file of this text was published and moved, and its publisher killed before it took the note away."""
+    put(world, "internal/adds/a.txt", text)
+    folder = Folder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    note = Note(digest(claimed.path), world.desk.replay.known("internal").upto)
+    folder.begin(claimed, note)
+    kept = next(claimed.path.parent.glob(".*.note")).read_bytes()
+    folder.close()
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    inbox._folder.close()
+    (claimed.path.parent / f".{claimed.path.name}.note").write_bytes(kept)
+
+
+def test_another_list_is_not_taken_for_the_one_whose_note_was_left(world):
+    """Today's opt-outs would be filed as published, unread, because yesterday's file of that name was."""
+    left_by_a_kill_after_the_move(world, "+33612345678\n")
+    claimed = world.root / ".working/internal/adds/a.txt"
+    claimed.write_text(
+        "+33612345679\n"
+    )  # claimed, and its publisher was killed before it wrote a note of its own
+    inbox = opened(world)
+
+    inbox.recover()
+
+    assert worked(inbox) == {"files": 1}
+    assert held(world, "internal") == {33612345678, 33612345679}
+
+
+def test_a_note_that_was_left_is_not_of_the_next_file(world):
+    """The same list, handed over again to renew the register, would not be published."""
+    left_by_a_kill_after_the_move(world, "+33612345678\n")
+    put(world, "internal/adds/a.txt", "+33612345678\n")
+    folder = Folder(world.root)
+
+    claimed = folder.claim(folder.waiting()[0])
+
+    assert folder.begun(claimed) is None
+
+
+def test_a_link_in_the_place_of_a_file_is_refused_without_its_digest(world, tmp_path):
+    """The report would tell the digest of a file that nobody handed over."""
+    (tmp_path / "secret").write_text("+33612345678\n")
+    put(world, "bloctel/a.txt", "+33612345679\n")
+    folder = Folder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    folder.close()
+    claimed.path.unlink()
+    inbox = opened(world)
+    inbox._queue.append(claimed)  # as it was, when it was listed
+    claimed.path.symlink_to(tmp_path / "secret")
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "cannot be read" in report["why"] and report["sha256"] == ""
+    assert "bloctel" not in world.desk.replay.index.registers
+
+
+@pytest.mark.parametrize("name", ["liste_0612345678.csv", "Jane Doe 06:12:34:56:78 [red]\x1b[2J.csv"])
+def test_what_others_named_is_in_no_log_line(world, name):
+    """A customer's number in a file's name would be kept for months where half the company reads."""
+    put(world, f"tps/{name}", "no number\n")
+    put(world, f"tps/adds/{name}", "+33612345679\n")
+    put(world, "0612345678/a.txt", "+33612345679\n")
+    put(world, f"{name}/a.txt", "+33612345679\n")
+    (world.root / "33612345678").symlink_to(world.root / "tps")
+    inbox = opened(world)
+    with capture_logs() as told:
+        assert worked(inbox) == {"files_refused": 1} and worked(inbox) == {"files": 1}
+        for _ in range(3):
+            inbox.step()
+    said = str(told)
+    assert "sub-folders without a register's name, in which nothing is read: 2" in said
+    assert "Jane" not in said and "12345678" not in said and "12:34" not in said and len(told) > 2
+
+
+def test_a_linked_register_is_told_and_not_read(world):
+    """An operator would wait for ever for what lies behind a link, or another register get it."""
+    put(world, "tps/a.txt", "+33612345679\n")
+    (world.root / "bloctel").symlink_to(world.root / "tps")
+    inbox = opened(world)
+    with capture_logs() as told:
+        assert worked(inbox) == {"files": 1}
+    assert any(
+        each.get("trouble") == "links with a register's name, behind which nothing is read: 1"
+        for each in told
+    )
+    assert held(world, "tps") == {33612345679}
+    assert list(world.desk.replay.index.registers) == ["tps"]
+
+
+def test_old_lists_are_deleted(world, monkeypatch):
+    """Numbers of people who asked not to be called would lie about for ever, for whoever gets the disk."""
+    inbox = opened(world)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    put(world, "bloctel/b.txt", "none\n")
+    os.utime(world.root / "bloctel/a.txt", (1, 1))  # the list's own day is of no account
+    worked(inbox), worked(inbox)
+    inbox._forget_at = 0
+    inbox.step()
+    assert len(list(world.root.rglob("?.txt*"))) == 4
+    later = time.time() + 30 * 86_400 + 60
+    monkeypatch.setattr(module.time, "time", lambda: later)
+    monkeypatch.setattr(module, "_FORGET_MAX", 3)
+    inbox._forget_at = inbox._looked_at = 0
+    with capture_logs() as told:
+        inbox.step()
+        inbox._looked_at = 0
+        inbox.step()
+    assert list(world.root.rglob("?.txt*")) == []
+    assert [(each["event"], each["files"]) for each in told] == [
+        ("old files deleted", 3),
+        ("old files deleted", 1),
+    ]
+
+
+def test_nothing_is_deleted_where_all_is_kept(world, monkeypatch):
+    """Whoever must keep what was handed over would lose it."""
+    world.settings = Settings.model_validate({"lists": {"keep_done_days": 0}})
+    inbox = opened(world)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    worked(inbox)
+    later = time.time() + 1e9
+    monkeypatch.setattr(module.time, "time", lambda: later)
+    inbox._forget_at = inbox._looked_at = 0
+    inbox.step()
+    assert (world.root / "bloctel/done/a.txt").is_file()

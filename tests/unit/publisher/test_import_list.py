@@ -1,0 +1,357 @@
+"""`lists import` from a file to the log in memory: what is published, what is refused, and what is told of it."""
+
+import json
+import os
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+
+from stream_scrub.config import load
+from stream_scrub.errors import ConfigError
+from stream_scrub.lists.formats import BadList
+from stream_scrub.lists.intake import plan_import
+from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.start_point import begin
+from stream_scrub.model import Deadline, RegisterKind
+from stream_scrub.publisher import import_list
+from tests.fakes.golden import GOLDEN
+from tests.fakes.lists import NOW
+from tests.fakes.log import Log, Reader, Writer
+
+LISTS = GOLDEN / "lists"
+FILES = sorted(path.name for path in LISTS.iterdir() if not (LISTS / path.stem).is_file())
+
+
+class Frozen(datetime):
+    """The clock stands at NOW: the lists of tests/golden speak of days around it."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return NOW.astimezone(tz)
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """The opposition log, in memory, in place of Kafka's."""
+    monkeypatch.setattr(import_list, "datetime", Frozen)
+    made = Log()
+
+    def replayed(settings, said, *, keep_ends=False, before=None, **_):
+        reader = Reader(made)
+        if before is not None and before.known("").upto >= 0:
+            reader.seek(before.known("").upto + 1)
+            return replay_to_end(reader, Deadline.after(5), replay=before) and before
+        replay = begin(reader, Deadline.after(5), start="latest-full", keep_ends=keep_ends)
+        replay_to_end(reader, Deadline.after(5), replay=replay)
+        return replay
+
+    monkeypatch.setattr(import_list.clients, "replayed", replayed)
+    made.opened = []
+
+    def log_writer(settings, register, said, also=(), nbytes=0):
+        writer = Writer(made, at_most=max(3_000, 2 * nbytes))
+        made.opened.append(writer)
+        if made.meanwhile:
+            made.meanwhile.pop(0)()
+        return writer
+
+    made.meanwhile = []
+    monkeypatch.setattr(import_list.clients, "log_writer", log_writer)
+    monkeypatch.setattr(import_list.clients, "topics", lambda *_: nullcontext())
+    monkeypatch.setattr(import_list.preflight, "need", lambda *_: None)
+    monkeypatch.setattr(import_list.preflight, "need_log", lambda *_: None)
+    monkeypatch.setattr(import_list.ownership, "leave_to_daemon", lambda *_: None)
+    monkeypatch.setattr(import_list.publish_rules, "keep_rules", lambda *_: None)
+    made.replayed = lambda: replayed(None, None, keep_ends=True)
+    return made
+
+
+def run(file, register="internal", **more):
+    order = plan_import.ImportOrder(
+        file=file,
+        register=register,
+        change="full",
+        kind=None,
+        effective_at=None,
+        region="FR",
+        column="",
+        max_bad=1.0,
+        dry_run=False,
+        sample=0,
+    )
+    settings = load(environ={}, cwd=file.parent)
+    return import_list.run(replace(order, **more), settings, structlog.get_logger(), lambda *_: None)
+
+
+def written(folder, content):
+    path = folder / "list.txt"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "bound", "says"),
+    [
+        ("full", {"max_numbers": 10_099}, "would hold 10,100 numbers"),
+        ("adds", {"max_numbers": 10_099}, "would hold 10,100 numbers"),
+        ("full", {"max_numbers": 9_999}, "holds more than lists.max_numbers"),
+        ("adds", {"max_added": 9_999, "max_change": 0.1}, "add 10,000 numbers, where internal holds 100"),
+    ],
+)
+def test_a_file_of_a_line_that_stands_for_more_than_there_is_room_for_is_refused(
+    log, tmp_path, change, bound, says
+):
+    """Everything would be blocked, and every worker outgrow its memory, by a file of a few bytes."""
+    run(written(tmp_path, b"".join(b"+336110000%02d\n" % n for n in range(100))))
+
+    with pytest.raises(BadList, match=says):
+        run(written(tmp_path, b"+3361234XXXX\n"), change=change, **bound)
+    held = log.replayed().index.registers["internal"]
+    assert (held.seq, len(held.numbers)) == (1, 100)
+    looked = run(
+        written(tmp_path, b"+3361234XXXX\n"), change="adds", max_added=9, max_change=0.1, dry_run=True
+    )
+    assert "lists.max_added" in looked.would_be_refused and looked.added == 10_000
+    assert run(written(tmp_path, b"+3361234XXXX\n"), change="adds", max_numbers=10_500).count == 10_100
+
+
+def test_the_first_list_of_a_register_is_looked_at_as_well(log, tmp_path):
+    """A register that nobody has yet would be filled by a file of a line."""
+    with pytest.raises(BadList, match=r"where bloctel holds 0: more than lists.max_added"):
+        run(written(tmp_path, b"+3361234XXXX\n"), "bloctel", max_added=9_999, max_change=0.1)
+    assert (
+        run(written(tmp_path, b"+3361234XXXX\n"), "bloctel", max_added=10_000, max_change=0.1).count == 10_000
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_format_is_imported_with_nothing_but_the_register(log, name):
+    """What is read rightly would be published wrongly."""
+    expected = json.loads((LISTS / f"{name}.json").read_text())
+    over = {int(n) for n, end in expected.get("ends", {}).items() if datetime.fromisoformat(end) <= NOW}
+
+    base = "washed" if expected.get("kind") == "allow" else "internal"
+    register = f"{base}@{expected['scope']}" if expected.get("scope") else base
+    if expected.get("base"):
+        with pytest.raises(BadList, match="applies on sequence"):
+            run(LISTS / name, register)
+        return
+    effect = run(LISTS / name, register)
+
+    replay = log.replayed()
+    held = replay.index.registers[register]
+    assert set(held.numbers) == set(expected["numbers"]) - over
+    assert held.kind == (expected.get("kind") or "deny")
+    assert effect.read_as.startswith(expected["format"])
+    assert len(replay.known(register).ends.numbers()) == len(expected.get("ends", {})) - len(over)
+    assert effect.count == len(held.numbers)
+
+
+def test_a_dry_run_publishes_nothing(log, tmp_path):
+    """Who only wants to look would change the register."""
+    effect = run(written(tmp_path, b"0612345678\n0612345678\nx\n"), dry_run=True)
+
+    assert (effect.added, effect.duplicates, effect.refused_lines, effect.position) == (1, 1, [3], None)
+    assert not log.replayed().index.registers
+
+
+def test_changes_are_published_as_one_delta(log, tmp_path):
+    """Between additions and removals a register would be what it never was."""
+    run(written(tmp_path, b"416,5550123\n905,5550142\n"))
+    changes = written(tmp_path, b"A,212,5550199,2026-11-23\nD,416,5550123,2026-11-23\n")
+    effect = run(
+        changes, format="nanp-change", columns={"change": "1", "area": "2", "number": "3", "date": "4"}
+    )
+
+    register = log.replayed().index.registers["internal"]
+    assert set(register.numbers) == {19055550142, 12125550199}
+    assert (effect.added, effect.removed, register.seq) == (1, 1, 2)
+    with pytest.raises(BadList, match=r"list.txt, read as nanp-change, .*leave --adds and --removes out"):
+        run(changes, change="adds")
+
+
+def test_ends_are_published(log, tmp_path):
+    """Consents would be on the log without their end, and allow for ever."""
+    day = NOW.date()
+    lines = [f"+3361234567{at},{day + timedelta(days=days)}T00:00Z" for at, days in enumerate((-1, 5, 9))]
+    effect = run(
+        written(tmp_path, "\n".join(["phone,expires", *lines]).encode()), "consent", kind=RegisterKind.ALLOW
+    )
+
+    replay = log.replayed()
+    assert set(replay.index.registers["consent"].numbers) == {33612345671, 33612345672}
+    assert replay.index.registers["consent"].next_end.date() == day + timedelta(days=5)
+    assert effect.ending == 2
+
+
+def test_too_many_bad_lines_are_refused_and_none_of_them_told(log, tmp_path):
+    """The wrong file would replace a register, or its numbers stand in a log."""
+    with pytest.raises(BadList, match=r"read as plain, .* 2 of 3 lines .*Lines: 2, 3$") as caught:
+        run(written(tmp_path, b"0612345678\n0712\n061234567812\n"), max_bad=0.5)
+
+    assert "0612" not in str(caught.value) and not log.replayed().index.registers
+
+
+def test_a_list_of_lines_without_content_is_refused(log, tmp_path):
+    """An empty download would empty the register."""
+    with pytest.raises(BadList, match="no line holds anything"):
+        run(written(tmp_path, b"\n\n"))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"register": "Bad Name"}, "--register"),
+        ({"region": "ZZ"}, "--region"),
+        ({"kind": RegisterKind.ALLOW}, "--kind: register internal is of kind deny since its first import"),
+        (
+            {"register": "consent", "kind": RegisterKind.DENY},
+            "--kind: the rules need consent as a register of",
+        ),
+        ({"register": "us-dnc@acme", "kind": RegisterKind.ALLOW}, "--kind: the rules need us-dnc@acme as"),
+        (
+            {"register": "internal@acme", "kind": RegisterKind.ALLOW},
+            "--kind: the rules need internal@acme as",
+        ),
+    ],
+)
+def test_a_wrong_order_is_refused(log, tmp_path, more, says):
+    """A typing error would make a register that no rule names."""
+    run(written(tmp_path, b"0612345678\n"))
+    with pytest.raises(ConfigError) as caught:
+        run(written(tmp_path, b"0612345678\n"), **more)
+    assert caught.value.problems[0].startswith(says)
+
+
+def test_the_moment_is_the_operators_or_the_lists_or_now(log, tmp_path):
+    """A list would look fresher than it is."""
+    said = datetime(2026, 11, 1, tzinfo=UTC)
+    assert run(written(tmp_path, b"0612345678\n"), effective_at=said).effective_at == "2026-11-01T00:00:00Z"
+    effect = run(written(tmp_path, b"0612345678\n"))
+    assert datetime.fromisoformat(effect.effective_at) == NOW
+    assert import_list.effective("", said) is None
+    assert import_list.effective("2026-10-31", said) == datetime(2026, 10, 31, tzinfo=UTC)
+    for text in ("tomorrow", "2026-11-03"):
+        with pytest.raises(ConfigError):
+            import_list.effective(text, said)
+
+
+@pytest.mark.parametrize(
+    ("register", "kind"),
+    [
+        *(("consent", "allow"), ("consent@acme", "allow"), ("consent-since-rpo@acme", "allow")),
+        *(("internal@acme", "deny"), ("tps", "deny"), ("bloctel", "deny"), ("of-ours", "deny")),
+    ],
+)
+def test_a_register_that_the_rules_name_is_of_the_kind_that_they_need(log, tmp_path, register, kind):
+    """Consents would be on the log as oppositions for good, and whoever consented be blocked."""
+    assert run(written(tmp_path, b"0612345678\n"), register).kind == kind
+
+
+def test_a_list_of_oppositions_is_not_taken_for_consents(log, tmp_path):
+    """A file of people who opposed until a day would be read as their consent until then."""
+    oppositions = written(tmp_path, b"phone,expires\n0612345678,2027-01-01\n")
+    with pytest.raises(BadList, match="for a register of kind deny, and consent is of kind allow"):
+        run(oppositions, "consent")
+    assert not log.replayed().index.registers
+
+
+def test_an_older_list_is_refused_with_both_days(log, tmp_path):
+    """Last month's file found in a folder would bring back whoever had left the register, and call whoever had come."""
+    file = written(tmp_path, b"0612345678\n")
+    newer, older = datetime(2026, 11, 20, 6, tzinfo=UTC), datetime(2026, 10, 20, tzinfo=UTC)
+    run(file, "bloctel", effective_at=newer)
+    says = r"it is of 2026-10-20T00:00:00Z, and bloctel holds a list of 2026-11-20T06:00:00Z: .*--allow-older"
+    with pytest.raises(BadList, match=says):
+        run(file, "bloctel", effective_at=older)
+    foreseen = run(file, "bloctel", effective_at=older, dry_run=True)
+    assert "--allow-older" in foreseen.would_be_refused and foreseen.effective_at == "2026-10-20T00:00:00Z"
+    let_through = run(file, "bloctel", effective_at=older, allow_older=True)
+    assert let_through.effective_at == "2026-10-20T00:00:00Z"
+
+
+@pytest.mark.parametrize("change", ["adds", "removes"])
+@pytest.mark.parametrize(
+    ("said", "after"),
+    [
+        (None, "2026-11-20T06:00:00Z"),
+        ("2026-10-20", "2026-11-20T06:00:00Z"),
+        ("2026-11-22", "2026-11-22T00:00:00Z"),
+    ],
+)
+def test_a_few_numbers_make_a_register_neither_older_nor_younger_unasked(log, tmp_path, change, said, after):
+    """Ten numbers added to a list that nobody has fetched for months would make it look fresh, and be judged by."""
+    file = written(tmp_path, b"0612345678\n")
+    run(file, "bloctel", effective_at=datetime(2026, 11, 20, 6, tzinfo=UTC))
+    moment = said and datetime.fromisoformat(said).replace(tzinfo=UTC)
+    effect = run(file, "bloctel", change=change, effective_at=moment)
+
+    assert effect.effective_at == after
+    assert log.replayed().index.registers["bloctel"].effective_at == datetime.fromisoformat(after)
+
+
+def test_a_registrys_own_changes_make_it_as_young_as_they_say(log, tmp_path):
+    """A register kept by its registry's daily changes would be too old within the month, and its country's calls stop."""
+    run(written(tmp_path, b"416,5550123\n"), "us-dnc", effective_at=datetime(2026, 11, 1, tzinfo=UTC))
+    effect = run(written(tmp_path, b"A,212,5550199,2026-11-23\nD,416,5550123,2026-11-23\n"), "us-dnc")
+    assert effect.read_as.startswith("nanp-change") and effect.effective_at == "2026-11-23T00:00:00Z"
+
+
+def test_a_delta_that_needs_a_longer_transaction_is_made_anew_against_the_register(log, tmp_path):
+    """A very large list could not be published at all; or its delta be against a register that somebody else has
+    changed while the longer transaction was opened, and every worker find the log corrupt."""
+    numbers = [33_600_000_000 + 7919 * at for at in range(2_000)]
+    text = "".join(f"+{number}\n" for number in numbers).encode()
+    other = written(tmp_path, b"+33612345678\n").rename(tmp_path / "other.txt")
+    log.meanwhile = [lambda: None, lambda: run(other, "bloctel", change="adds")]
+    effect = run(written(tmp_path, text), "bloctel", max_change=float("inf"))
+
+    register = log.replayed().index.registers["bloctel"]
+    assert (set(register.numbers), register.seq) == (set(numbers), 2)
+    assert (effect.added, effect.removed) == (len(set(numbers)), 1)
+    assert len(log.opened) == 3 and all(writer.closed for writer in log.opened)
+
+
+def test_columns_are_named_as_they_are_written():
+    """A change list would be read by the wrong columns."""
+    assert import_list.columns("area=1, number = Phone No,change=4") == {
+        "area": "1",
+        "number": "Phone No",
+        "change": "4",
+    }
+    assert import_list.columns("") == {}
+    for text in ("area", "=1", "area=", "area=1,area=2"):
+        with pytest.raises(ConfigError, match="--columns"):
+            import_list.columns(text)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(log, tmp_path, monkeypatch):
+    """What is sealed would not be what was published."""
+    path = written(tmp_path, b"+33612345678\n")
+    real = plan_import.read_list
+
+    def slow(*arguments):
+        reading = real(*arguments)
+        path.write_bytes(b"+33612345678\n+33612345679\n")
+        return reading
+
+    monkeypatch.setattr(plan_import, "read_list", slow)
+    with pytest.raises(BadList, match="written to while it was read"):
+        run(path)
+    assert "internal" not in log.replayed().index.registers
+
+
+@pytest.mark.parametrize("name", [b"liste_\xe9t\xe9.csv", b"a[red]\x1b[2J.csv", b"n" * 251 + b".csv"])
+def test_a_file_of_any_name_is_imported(log, tmp_path, name):
+    """A list whose name is no UTF-8 would end with a fault of ours, after the register was taken from whoever had it."""
+    file = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
+    file.write_bytes(b"+33612345678\n")
+
+    effect = run(file)
+
+    assert (effect.position, effect.added) == (1, 1)
+    assert log.replayed().index.registers["internal"].source.encode()

@@ -1,0 +1,417 @@
+"""`explain`: whatever was emitted is judged the same again from the log alone, and what was changed since is named."""
+
+import json
+from datetime import timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scrub.cli import render_evidence
+from stream_scrub.config.settings import Settings
+from stream_scrub.errors import ConfigError, Corrupt, Refused
+from stream_scrub.model import Reason
+from stream_scrub.queries import explain as explaining
+from stream_scrub.queries.explain import Emitted, explain
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.wiring import scrubbing
+from tests.fakes import golden, law
+from tests.fakes.evidence import (
+    CALLED,
+    DAY,
+    OPPOSED,
+    keep_rules,
+    moment,
+    reader,
+    small_log,
+    taken,
+    timed,
+)
+from tests.fakes.log import Log
+from tests.fakes.publisher import NOW, Publisher
+
+RECORDS = timed(small_log())
+SEALS = [r.offset for r in RECORDS if dict(r.headers)["part"] == b"seal"]
+END = SEALS[-1]
+
+
+def quiet(_what, _done, _of):
+    pass
+
+
+def configured(**prospect) -> Settings:
+    return Settings.model_validate({"prospect": prospect})
+
+
+def emitted(value, *, position=END, at=law.NOW, text=law.OPT_IN, records=RECORDS, **prospect) -> Emitted:
+    """What a worker makes of a value, by the index of that position."""
+    settings = configured(**prospect)
+    scrubber = Scrubber(scrubbing.terms(settings, hold=False), law.rulebook(text))
+    index = taken(records, position).index
+    batch = scrubber.scrub([value], index, at)
+    return Emitted(batch.values[0], batch.stamps[0], "allowed" if batch.allowed[0] else "blocked")
+
+
+def explained(made, *, records=RECORDS, limit=None, **prospect):
+    return explain(reader(records), made, configured(**prospect), quiet, limit)
+
+
+def restamped(made, **changed):
+    """The same prospect with another stamp."""
+    value = json.loads(made.value)
+    value["scrub"] |= changed
+    return Emitted(json.dumps(value).encode(), None, made.topic_verdict)
+
+
+VALUES = {
+    "no consent": b'{"phone":"0611111111"}',
+    "opposed, by several": b'{"id":7,"phone":"+33633333333"}',
+    "contract": b'{"phone":"0611111111","contract":"C-7"}',
+    "press": b'{"phone":"0611111111","purpose":"Press"}',
+    "banned": b'{"phone":"0611111111","purpose":"energy renovation"}',
+    "several": b'{"phone":["0611111111","0633333333","x",null]}',
+    "not callable": b'{"phone":"0899123456"}',
+    "another country": b'{"phone":"+447400123456"}',
+    "no number": b'{"phone":"12"}',
+    "none": b"{}",
+    "unreadable": b'{"phone":"0611111111","phone":"0622222222"}',
+    "not utf-8": b'{"phone":"\xff"}',
+    "null": None,
+    "stamped before": b'{"scrub":{"verdict":"allowed"},"phone":"0611111111"}',
+    "campaign": b'{"phone":"0611111111","campaign":"acme"}',
+}
+LAWS = {"opt-in": law.OPT_IN, "opt-out": law.OPT_OUT}
+
+
+@pytest.mark.parametrize("text", LAWS.values(), ids=LAWS)
+@pytest.mark.parametrize("stamp", ["value", "header"])
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_whatever_was_emitted_is_judged_the_same_again(value, stamp, text):
+    """A company could not show that its verdict followed from the lists and the law of that day."""
+    made = emitted(value, stamp=stamp, text=text)
+
+    told = explained(made, stamp=stamp)
+
+    assert told["same"], told["differences"]
+    assert told["replayed"] == told["stamp"]
+    assert told["index"] == {"position": END, "time": f"2026-11-24T00:00:{END}.000Z"}
+    for entry in told["numbers"]:
+        assert entry["says"]
+        if entry["rule"] is not None:
+            assert (entry["rule"]["source"], entry["rule"]["text_from"]) == (
+                f"an {'opt-in' if text is law.OPT_IN else 'opt-out'} law made for the tests",
+                "log",
+            )
+    msgspec.json.encode(told)
+    render_evidence.explained(told)
+
+
+@given(
+    st.sampled_from(SEALS),
+    st.sampled_from(list(VALUES.values())),
+    st.sampled_from(["block", "strip"]),
+    st.sampled_from(list(LAWS.values())),
+    st.integers(0, 60),
+)
+def test_at_every_position_and_day_it_is_the_same(position, value, mixed, text, days):
+    """Old stamps could only be replayed while the lists were as they are now."""
+    at = law.NOW + timedelta(days=days)
+    kept = taken(RECORDS, position).rules.texts
+    made = emitted(value, position=position, at=at, text=text, mixed=mixed)
+
+    told = explained(made, mixed=mixed)
+
+    assert told["same"], told["differences"]
+    for entry in told["numbers"]:
+        if entry["rule"] is not None:  # a rule that came onto the log later is found there all the same
+            known = entry["rule"]["rules"] in kept
+            assert entry["rule"]["text_from"] == ("log" if known else "log, from later")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"phone":"0611111111","Phone":"0633333333"}',
+        b'{"Phone":"0611111111"}',
+        b'{"phone":"0611111111","CONTRACT":"C-7"}',
+        b'{"phone":"0611111111","Country":"GB"}',
+    ],
+)
+def test_what_was_judged_when_case_mattered_is_judged_the_same_again(value):
+    """The evidence of years would say that verdicts were wrong, by a setting that is younger than they are."""
+    made = emitted(value, case="exact")
+
+    for case in ("any", "exact"):
+        told = explained(made, case=case)
+
+        assert told["same"], told["differences"]
+        assert any("prospect.case" in note for note in told["notes"]) is (case == "any")
+    by_now = emitted(value)
+    assert explained(by_now)["same"] and not explained(by_now)["notes"]
+
+
+CHANGES = {
+    "verdict": {"verdict": "allowed"},
+    "reason": {"reason": "clear"},
+    "number": {"number": "+33611111112"},
+    "registers": {"registers": ["list"]},
+    "until": {"until": "2030-01-01"},
+    "more": {"note": "checked by hand"},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_stamp_is_told_field_by_field(name):
+    """A stamp that somebody wrote afterwards would pass as the worker's."""
+    made = emitted(VALUES["opposed, by several"])
+
+    told = explained(restamped(made, **CHANGES[name]))
+
+    assert not told["same"]
+    ((field, value),) = CHANGES[name].items()
+    assert {"field": field, "stamp": value, "replayed": told["replayed"].get(field)} in told["differences"]
+
+
+def test_another_position_gives_another_verdict():
+    """A worker that judged by an old list would be excused by the log."""
+    before = next(
+        s
+        for s in SEALS
+        if OPPOSED not in taken(RECORDS, s).index.registers.get("list", law.register("list")).numbers
+        and s > 10
+    )
+    made = emitted(b'{"phone":"+33612345678"}', position=before, text=law.OPT_OUT)
+    assert made.topic_verdict == "allowed"
+
+    told = explained(restamped(made, index=END))
+
+    assert {d["field"] for d in told["differences"]} == {"verdict", "reason", "registers", "until"}
+    assert not told["same"]
+
+
+def test_a_changed_prospect_is_told():
+    """A number could be put into a stamped prospect after the verdict."""
+    made = emitted(VALUES["no consent"])
+    value = made.value.replace(b'"phone":"0611111111"', b'"phone":"0622222222"')
+
+    told = explained(Emitted(value))
+
+    assert {"field": "number", "stamp": "+33611111111", "replayed": "+33622222222"} in told["differences"]
+
+
+def test_a_blocked_prospect_on_the_allowed_topic_is_told():
+    """A prospect that was moved by hand would be called."""
+    made = emitted(VALUES["no consent"])
+
+    told = explained(Emitted(made.value, made.header, "allowed"))
+
+    assert told["differences"] == [{"field": "topic", "stamp": "blocked", "replayed": "allowed"}]
+
+
+@pytest.mark.parametrize(
+    ("index", "word"), [(END + 100, "ends at offset"), (END - 1, "has no seal at offset")]
+)
+def test_a_stamp_of_another_log_is_told(index, word):
+    """A stamp would be replayed by a log that never gave it."""
+    told = explained(restamped(emitted(VALUES["no consent"]), index=index))
+
+    assert not told["same"] and "index" in {d["field"] for d in told["differences"]}
+    assert any(word in note for note in told["notes"])
+
+
+def test_a_stamp_before_the_first_seal_is_replayed_too():
+    """The first hour of a new system could not be explained."""
+    made = emitted(VALUES["no consent"], position=-1)
+
+    assert explained(made)["same"]
+
+
+def test_a_rule_that_is_only_installed_is_used_and_said():
+    """A log on which nobody has put the rules would explain nothing, though they are here."""
+    log = Log()
+    publisher = Publisher(log)
+    publisher.import_list("internal", {OPPOSED: 0})
+    records = timed(log)
+    rulebook = scrubbing.rulebook(Settings())
+    scrubber = Scrubber(scrubbing.terms(Settings(), hold=False), rulebook)
+    batch = scrubber.scrub([b'{"phone":"+33612345678"}'], taken(records).index, law.NOW)
+
+    told = explained(Emitted(batch.values[0]), records=records)
+
+    assert told["same"]
+    assert told["numbers"][0]["rule"]["text_from"] == "installed"
+    assert any("stream-scrub rules publish" in note for note in told["notes"])
+
+
+def test_a_rule_that_is_nowhere_is_named_with_what_to_do():
+    """A stamp would be replayed by another rule than the one that it was given by."""
+    made = restamped(emitted(VALUES["no consent"]), rules="fr@000000")
+
+    with pytest.raises(ConfigError, match=r"fr@000000.*rules publish"):
+        explained(made)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Emitted(b'{"phone":"0611111111"}'),
+        Emitted(b"[]"),
+        Emitted(None),
+        Emitted(b"\xff"),
+        Emitted(b"{}", b"\xff"),
+        Emitted(b"{}", b"[]"),
+        Emitted(b'{"scrub":{"index":1}}'),
+        Emitted(b'{"scrub":{"index":true,"at":"2026-11-24T12:00:00.123Z"}}'),
+        Emitted(b'{"scrub":{"index":1,"at":"2026-11-24T12:00:00"}}'),
+        Emitted(b'{"scrub":{"index":1,"at":"noon"}}'),
+        Emitted(b'{"scrub":{"index":1,"at":"0001-01-01T00:00:00Z"}}'),
+        Emitted(b'{"scrub":{"index":1.5,"at":"2026-11-24T12:00:00.123Z"}}'),
+    ],
+)
+def test_what_holds_no_stamp_is_said(made):
+    """A user who forgot the header would be told that the verdict differs."""
+    with pytest.raises(ConfigError, match="stamp"):
+        explained(made)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        {"numbers": 7},
+        {"numbers": [7]},
+        {"numbers": [{"number": 5}]},
+        {"numbers": []},
+        {"rules": 7},
+        {"number": ["+33611111111"]},
+        {"number": "+" + "9" * 50},
+        {"index": -7},
+        {"index": 10**19},
+    ],
+)
+def test_a_strange_stamp_is_different_and_no_crash(stamp):
+    """Whoever forges a stamp could make the command fail instead of telling."""
+    told = explained(restamped(emitted(VALUES["no consent"]), **stamp))
+
+    assert not told["same"]
+
+
+def test_how_each_register_stood_is_told_with_its_proof():
+    """An authority would get a verdict without the consent that it rests on."""
+    before = next(s for s in SEALS if "consent" in taken(RECORDS, s).index.registers)
+    told = explained(emitted(b'{"phone":"0622222222"}', position=before))
+
+    (entry,) = told["numbers"]
+    assert (entry["verdict"], entry["reason"]) == ("allowed", "consented")
+    registers = {register["register"]: register for register in entry["registers"]}
+    consent = registers["consent"]
+    assert consent["held"] and consent["end"] == "2026-12-24T00:00:00Z" and consent["max_age_days"] == 10
+    assert consent["since"]["position"] == before and consent["since"]["reason"] == "requests"
+    (asked,) = consent["since"]["requests"]
+    assert json.loads(bytes(asked["request"]))["proof"]["text"] == "I agree"
+    assert not registers["list"]["held"] and registers["list"]["since"] is None
+    assert entry["missing"] == []
+
+
+def test_only_registers_that_count_are_told():
+    """The grounds would name another campaign's list, and hide those that decided."""
+    log = Log()
+    publisher = Publisher(log)
+    keep_rules(publisher, law.OPT_OUT)
+    for name in ("internal@acme", "internal@other", "unused"):
+        publisher.import_list(name, {CALLED: 0})
+    records = timed(log)
+    made = emitted(VALUES["campaign"], records=records, text=law.OPT_OUT, position=records[-1].offset)
+
+    told = explained(made, records=records)
+
+    assert told["same"]
+    (entry,) = told["numbers"]
+    assert [register["register"] for register in entry["registers"]] == ["internal@acme"]
+    assert entry["missing"] == ["list"]
+    assert told["facts"]["campaigns"] == ("acme",)
+
+
+def test_a_list_that_was_too_old_is_told_with_its_age():
+    """Nobody could see why a prospect was blocked as stale-register."""
+    at = moment(NOW + 40 * DAY)
+    told = explained(emitted(VALUES["no consent"], at=at))
+
+    (entry,) = told["numbers"]
+    assert entry["reason"] == "stale-register"
+    ages = {r["register"]: (r["age_days"], r["max_age_days"], r["ends_overdue"]) for r in entry["registers"]}
+    assert ages["list"] == (40.0, 30, False)
+    assert ages["consent"][2]
+
+
+def test_a_prospect_that_was_too_large_for_its_topic_is_replayed_with_the_limit():
+    """A prospect that was blocked for its size could not be explained."""
+    value = b'{"phone":"0611111111","text":"' + b"x" * 500 + b'"}'
+    settings = configured()
+    scrubber = Scrubber(scrubbing.terms(settings, hold=False), law.rulebook(law.OPT_IN))
+    batch = scrubber.scrub([value], taken(RECORDS).index, law.NOW, limit=640, floor=0)
+    made = Emitted(batch.values[0], batch.stamps[0])
+    assert json.loads(made.header)["reason"] == "unreadable"
+
+    assert not (without := explained(made))["same"]
+    assert any("--limit" in note for note in without["notes"])
+    assert explained(made, limit=640)["same"]
+
+
+def test_no_explanation_is_drawn_from_a_damaged_log():
+    """A verdict would be proven by a log that somebody has changed."""
+    records = list(RECORDS)
+    records[2] = records[2]._replace(value=records[2].value[:-1] + b"\0")
+
+    with pytest.raises(Corrupt, match="log offset"):
+        explained(emitted(VALUES["no consent"]), records=records)
+
+
+def test_a_prospect_is_read_from_where_it_lies():
+    """The stamp of one prospect would be explained with another's."""
+    made = [emitted(value, stamp=how) for value in VALUES.values() for how in ("value", "header")]
+    records = [
+        RECORDS[0]._replace(
+            offset=2 * i, value=each.value, headers=[("scrub", each.header)] if each.header else [("a", b"b")]
+        )
+        for i, each in enumerate(made)
+    ]
+    for i, each in enumerate(made):
+        found = explaining.emitted_at(reader(records), "prospects.allowed", 0, 2 * i, "allowed")
+        assert (found.value, found.header, found.topic_verdict) == (each.value, each.header, "allowed")
+    for offset in (1, 2 * len(made) + 7):
+        with pytest.raises(Refused, match=r"prospects\.allowed, partition 0"):
+            explaining.emitted_at(reader(records), "prospects.allowed", 0, offset, "allowed")
+
+
+def test_the_words_name_the_rule_the_registers_and_the_difference(capsys):
+    """A compliance officer would have to read JSON."""
+    made = emitted(VALUES["several"])
+    render_evidence.explained(explained(restamped(made, verdict="allowed")))
+
+    said = capsys.readouterr().out
+    assert said.startswith('different\n  verdict: the stamp says "allowed", replayed it is "blocked"')
+    for part in ("+33611111111: blocked, no-consent", "+33633333333: blocked, opposed", "no number: blocked"):
+        assert part in said
+    assert "an opt-in law made for the tests" in said and "in internal (deny) since" in said
+    assert "phonenumbers" in said
+
+
+def test_every_reason_is_told_in_words():
+    """A new reason would come without a sentence."""
+    assert set(explaining._SAYS) == {reason.value for reason in Reason}
+
+
+@pytest.mark.parametrize("name", ["consented", "opposed"])
+def test_a_prospect_of_an_older_release_is_explained_as_it_was(name):
+    """Years later the verdict would be another one, or its grounds."""
+    log = list(golden.log("evidence"))
+    value = (golden.GOLDEN / "evidence" / f"prospect-{name}.json").read_bytes()
+
+    told = json.loads(msgspec.json.encode(explained(Emitted(value), records=log)))
+
+    assert told["same"]
+    del told["read_with"]  # what reads it is another release
+    for entry in told["numbers"]:
+        del entry["says"], entry["rule"]["says"]  # words may become better
+    assert told == golden.expected(f"evidence/explain-{name}.json")

@@ -1,0 +1,179 @@
+"""What `rules check` finds between the files, the numbering plans and the log."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from stream_scrub.queries import rules_report
+from stream_scrub.rules import Country, Rulebook, RuleFile
+from tests.fakes import law
+
+NOW = law.NOW
+HEAD = 'country = "FR"\nregions = ["FR"]\ntimezone = "Europe/Paris"\n'
+RULE = (
+    '[[rule]]\nfrom = 2020-01-01\nsource = "law"\ndeny = ["list", "internal"]\nmax_age_days = { list = 3 }\n'
+)
+OPT_IN = RULE + 'require = ["consent"]\n'
+NAMED = RULE + 'named_consents = ["named"]\n'
+
+
+def country(text: str) -> Country:
+    (read,) = Rulebook.of([RuleFile("fr.toml", "fr.toml", text.encode())]).countries.values()
+    return read
+
+
+FRESH = law.register("list")
+NEVER = "{} was never imported, and the rules of FR need it: prospects there wait, or are blocked as stale-register"
+
+
+@pytest.mark.parametrize(
+    ("rules", "registers", "expected"),
+    [
+        (RULE, [FRESH], []),
+        (RULE, [FRESH, law.register("internal")], []),
+        (RULE, [], [NEVER.format("list")]),
+        (OPT_IN, [FRESH], [NEVER.format("consent")]),
+        # what rules of other days name
+        (
+            RULE.replace('"list"', '"old"').replace("list =", "old =") + RULE.replace("2020", "2021"),
+            [FRESH],
+            [],
+        ),
+        (
+            RULE + RULE.replace('"list"', '"new"').replace("list =", "new =").replace("2020", "2030"),
+            [FRESH],
+            [NEVER.format("new")],
+        ),
+        # not what the rules need
+        (
+            RULE,
+            [law.allow("list")],
+            ["list is of kind allow on the log, and the rules of FR need deny: it counts as stale there"],
+        ),
+        (
+            RULE,
+            [law.register("list", days_old=4)],
+            ["list is of 2026-11-20T12:00:00Z, too old for the rules of FR: import a fresh list"],
+        ),
+        (
+            OPT_IN,
+            [FRESH, law.register("consent")],
+            ["consent is of kind deny on the log, and the rules of FR need allow: it counts as stale there"],
+        ),
+        (
+            RULE,
+            [replace(FRESH, next_end=NOW - timedelta(hours=1))],
+            [
+                "list holds numbers that should have left it by now: nobody publishes its ends, so it is stale",
+            ],
+        ),
+        # under a name that nobody looks for
+        (
+            RULE,
+            [FRESH, law.register("internl")],
+            [
+                'internl is on the log and no rule of today or after names it: it blocks nobody: did you mean "internal"?'
+            ],
+        ),
+        (
+            RULE,
+            [FRESH, law.register("zz@acme")],
+            ["zz is on the log and no rule of today or after names it: it blocks nobody"],
+        ),
+        # with scopes
+        (
+            RULE,
+            [FRESH, law.register("internal@acme"), law.register("internal@beta")],
+            ["internal has lists for single campaigns (acme, beta): each counts for that campaign alone"],
+        ),
+        (
+            RULE,
+            [law.register("list@acme", days_old=4)],
+            [
+                NEVER.format("list"),
+                "list@acme is of 2026-11-20T12:00:00Z, too old for the rules of FR: import a fresh list",
+                "list has lists for single campaigns (acme): each counts for that campaign alone",
+            ],
+        ),
+        # consents that name the caller: only scoped ones count, and none has to be there
+        (NAMED, [FRESH], []),
+        (NAMED, [FRESH, law.register("named")], []),
+        (
+            NAMED,
+            [FRESH, law.register("named@acme")],
+            [
+                "named@acme is of kind deny on the log, and the rules of FR need allow: it counts as stale there",
+                "named has lists for single campaigns (acme): each counts for that campaign alone",
+            ],
+        ),
+    ],
+)
+def test_the_log_held_against_the_rules(rules, registers, expected):
+    """A list that is missing, old or under a wrong name would be noticed when leads stop, or somebody is called."""
+    assert rules_report.log_warnings([country(HEAD + rules)], law.index(*registers), NOW) == expected
+
+
+def test_many_campaigns_are_not_all_listed():
+    """The one line that matters would drown in a thousand names of campaigns."""
+    registers = [law.register(f"internal@c{at}") for at in range(12)]
+    (said,) = rules_report.log_warnings([country(HEAD + RULE)], law.index(FRESH, *registers), NOW)
+    assert said.count("c1") == 3 and "and 7 more" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HEAD + RULE, []),
+        (
+            (HEAD + RULE).replace('["FR"]', '["FR", "UK", "001"]'),
+            ["fr.toml: no number is ever of the region UK: take its code from ISO 3166-1"],
+        ),
+        (HEAD + RULE + 'not_callable = ["+33162", "+339475", "+3374"]\n', []),
+        (
+            HEAD + RULE + 'not_callable = ["+44", "+3300", "+330"]\n',
+            [
+                f"fr.toml: `not_callable`: no valid number of FR was found that begins with {prefix}: it bars nobody"
+                for prefix in ("+44", "+3300", "+330")
+            ],
+        ),
+    ],
+)
+def test_what_the_numbering_plans_know_better(text, expected):
+    """A region or a prefix that no number has would bar nobody, and nobody would notice."""
+    assert rules_report.warnings([country(text)], (), NOW) == expected
+
+
+def test_every_prefix_that_the_french_file_offers_is_one():
+    """A user who copies the list from the comment of the shipped file would be warned of it."""
+    shipped = Rulebook.load().countries["FR"]
+    comment = [line.removeprefix("# ") for line in shipped.text.splitlines() if line.startswith("# ")]
+    start = comment.index("not_callable = [")
+    listed = "\n".join(comment[start : comment.index("]") + 1])
+    assert listed.count("+33") > 15
+    assert rules_report.warnings([country(HEAD + RULE + listed)], (), NOW) == []
+
+
+def test_a_day_of_a_country():
+    """A machine that reads the report would find another rule than a worker judges by."""
+    shipped = Rulebook.load().countries["FR"]
+    told = rules_report.of_day(shipped, date(2026, 8, 10))
+    rule = shipped.on(date(2026, 8, 10))
+    assert told["rule"]["rules"] == rule.digest and told["rule"]["to"] == "2026-08-10"
+    assert told["rule"]["registers"] == [
+        {"register": "bloctel", "role": "deny", "max_age_days": 30},
+        {"register": "internal", "role": "deny", "max_age_days": None},
+    ]
+    assert told["rule"]["text"].encode() == rule.text
+    assert told["next"]["from"] == "2026-08-11" and told["on"] == "2026-08-10"
+    before = rules_report.of_day(shipped, date(2000, 1, 1))
+    assert before["rule"] is None and before["next"]["from"] == "2011-12-01"
+    assert rules_report.of_day(shipped, date(2026, 8, 11))["next"] is None
+
+
+def test_today_is_the_day_in_the_country():
+    """On the night of a change the report would tell yesterday's law."""
+    shipped = Rulebook.load().countries
+    night = datetime(2026, 8, 10, 22, 30, tzinfo=UTC)
+    assert rules_report.today(shipped["FR"], night) == date(2026, 8, 11)
+    assert rules_report.today(shipped["US"], night) == date(2026, 8, 10)

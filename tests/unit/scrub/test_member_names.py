@@ -1,0 +1,239 @@
+"""Members whose names can be spelled in several ways: no second one may hide beside the one that was judged."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from stream_scrub.scrub import backend, member_names
+from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.scrub.decode import Members
+from stream_scrub.scrub.member_names import Occurrences
+from tests.fakes import law
+from tests.fakes.prospects import NUMBER, index
+
+HANDS = [backend.PYTHON, *([found] if (found := backend.native()) is not None else [])]
+OPPOSED, CLEAN = b'"0612345678"', b'"0611111111"'
+RULEBOOK = law.rulebook(law.OPT_OUT)
+
+
+@pytest.fixture(params=HANDS, ids=lambda hand: hand.name)
+def hand(request):
+    """Who reads the plain prospects."""
+    return request.param
+
+
+def outcomes(values, members, hand, **terms):
+    """(allowed, reason) of each value of one batch."""
+    scrubber = Scrubber(Terms(members, stale="block", stamp="header", **terms), RULEBOOK, hand)
+    batch = scrubber.scrub(values, index(), law.NOW)
+    return [(ok, json.loads(stamp)["reason"]) for ok, stamp in zip(batch.allowed, batch.stamps, strict=True)]
+
+
+def named(name="phone", region="country", purpose="purpose", contract="contract", campaign="campaign"):
+    """Members at the top level, dots and all."""
+    return Members(((name,),), (region,), (purpose,), (contract,), (campaign,))
+
+
+TWINS = [
+    ("n", b'{"n":%s,"n":%s}'),
+    ("nr", b'{"nr":%s,"nr":%s}'),
+    ("", b'{"":%s,"":%s}'),
+    ("a/b", b'{"a\\/b":%s,"a/b":%s}'),
+    ("a/b", b'{"a/b":%s,"a\\/b":%s}'),
+    ("a/b", b'{"a\\/b":%s,"a\\/b":%s}'),
+    ("tel/mobile", b'{"tel/mobile":%s,"tel\\/mobile":%s}'),
+    ('a"b', b'{"a\\"b":%s,"a\\"b":%s}'),
+    ("a\\b", b'{"a\\\\b":%s,"a\\\\b":%s}'),
+    ("a\tb", b'{"a\\tb":%s,"a\\tb":%s}'),
+    ("a\bb", b'{"a\\bb":%s,"a\\bb":%s}'),
+    ("t\u00e9l", '{"t\u00e9l":%s,"t\\u00e9l":%s}'.encode()),
+    ("t\u00e9l", '{"t\\u00E9l":%s,"t\u00e9l":%s}'.encode()),
+    ("\U0001f4de", '{"\U0001f4de":%s,"\\ud83d\\uDCDE":%s}'.encode()),
+    ("x\x7f", b'{"x\x7f":%s,"x\x7f":%s}'),
+]
+
+
+@pytest.mark.parametrize("among", [0, 3])
+@pytest.mark.parametrize(("name", "twins"), TWINS)
+def test_a_number_s_twin_is_seen_however_its_name_is_spelled(name, twins, among, hand):
+    """The dialler's parser would take the first of two equal names, a number that opposes, where the last was judged."""
+    usual = json.dumps({name: "0611111111"}).encode()
+    values = [usual] * among + [twins % (OPPOSED, CLEAN), twins % (CLEAN, CLEAN)] + [usual] * among
+
+    got = outcomes(values, named(name), hand)
+
+    assert got == [(True, "clear")] * among + [(False, "unreadable")] * 2 + [(True, "clear")] * among
+
+
+@pytest.mark.parametrize(("name", "twins"), [twin for twin in TWINS if twin[0]])
+@pytest.mark.parametrize("fact", ["region", "purpose", "contract", "campaign"])
+def test_a_fact_s_twin_is_seen_however_its_name_is_spelled(name, twins, fact, hand):
+    """A prospect would be judged by a contract or a country that the dialler's parser does not see."""
+    twice = b'{"phone":%s,' % CLEAN + twins[1:] % (b'"FR"', b'"GB"')
+
+    assert outcomes([twice], named(**{fact: name}), hand) == [(False, "unreadable")]
+
+
+@pytest.mark.parametrize(("name", "twins"), TWINS)
+@pytest.mark.parametrize("paths", ["outer", "inner"])
+def test_a_nested_name_s_twin_is_seen_however_it_is_spelled(name, twins, paths, hand):
+    """As above, for a producer with nested leads."""
+    if paths == "outer":
+        path = (name, "x")
+        value = twins % (b'{"x":%s}' % OPPOSED, b'{"x":%s}' % CLEAN)
+    else:
+        path = ("x", name)
+        value = b'{"x":%s}' % (twins % (OPPOSED, CLEAN))
+    members = Members((path, ("other",)), ("country",), ("purpose",), ("contract",), ("campaign",))
+
+    assert outcomes([value], members, hand) == [(False, "unreadable")]
+
+
+@pytest.mark.parametrize(("name", "twins"), TWINS)
+def test_one_member_in_an_odd_spelling_is_read(name, twins, hand):
+    """A lead whose producer escapes a slash or an accent would be lost."""
+    for spelling in (b"\\", b"/", b""):
+        head = twins.partition(b":")[0]
+        if spelling in head:
+            assert outcomes([head + b":%s}" % OPPOSED], named(name), hand) == [(False, "opposed")]
+            assert outcomes([head + b":%s}" % CLEAN], named(name), hand) == [(True, "clear")]
+
+
+CASES = [
+    (b'{"Phone":%s}', "opposed"),
+    (b'{"PHONE":%s}', "opposed"),
+    (b'{"phone":%s,"Phone":%s}', "opposed"),
+    (b'{"phone":%s,"Phone":"06\\u00312345678"}', "opposed"),
+    (b'{"phone":%s,"Phone":"0611111111"}', "unreadable"),
+    (b'{"PHONE":"0611111111","phone":%s}', "unreadable"),
+    (b'{"pHonE":"0611111111","PhonE":%s}', "unreadable"),
+    (b'{"phone":"0611111111","Phone":null}', "unreadable"),
+    (b'{"phone":612345678,"Phone":%s}', "unreadable"),
+    (b'{"phone":[%s],"Phone":[%s]}', "opposed"),
+    (b'{"phone":[%s],"Phone":%s}', "unreadable"),
+    (b'{"phone":{"a":1,"b":2},"Phone":{"b":2,"a":1}}', "invalid-number"),
+    (b'{"phone":{"a":1,"a":2},"Phone":{"a":2}}', "unreadable"),
+    (b'{"Phone":%s,"Phone":%s}', "unreadable"),
+    (b'{"phone":%s,"Country":"GB"}', "invalid-number"),
+    (b'{"phone":%s,"country":"FR","Country":"GB"}', "unreadable"),
+    (b'{"phone":%s,"CONTRACT":true}', "contract"),
+    (b'{"phone":%s,"contract":false,"Contract":true}', "unreadable"),
+    ('{"phone":%s,"purpo\u017fe":"press"}'.encode(), "exempt"),
+    (b'{"phone":%s,"purpo\\u017Fe":"press"}', "exempt"),
+    (b'{"phone":%s,"purpose":"x","purpo\\u017fe":"press"}', "unreadable"),
+    ('{"phone":%s,"campa\u0131gn":"x","CAMPA\u0130GN":"y"}'.encode(), "unreadable"),
+    (b'{"phone":%s,"phone_":"0611111111","hone":"06","Phones":"06"}', "opposed"),
+]
+
+
+@pytest.mark.parametrize("crowd", [0, 100])
+@pytest.mark.parametrize(("value", "reason"), CASES)
+def test_a_member_is_judged_in_whatever_case_it_comes(value, reason, crowd, hand):
+    """A parser that does not mind case would dial a number that nobody judged."""
+    usual = b'{"phone":"0611111111","x":"' + b"y" * 100 + b'"}'
+    values = [usual] * crowd + [value.replace(b"%s", OPPOSED)]
+
+    got = outcomes(values, named(), hand)
+
+    assert got == [(True, "clear")] * crowd + [(reason in ("contract", "exempt"), reason)]
+
+
+EXACTLY = [
+    (b'{"phone":%s,"Phone":"0611111111"}', "opposed"),
+    (b'{"phone":"0611111111","Phone":%s}', "clear"),
+    (b'{"Phone":%s}', "invalid-number"),
+    (b'{"Phone":%s,"Phone":%s}', "invalid-number"),
+    (b'{"phone":%s,"country":"FR","Country":"GB"}', "opposed"),
+    (b'{"phone":%s,"CONTRACT":true}', "opposed"),
+    ('{"phone":%s,"purpo\u017fe":"press"}'.encode(), "opposed"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), EXACTLY)
+def test_case_matters_where_the_operator_says_so(value, reason, hand):
+    """A producer whose two members differ in case and mean different things would lose its leads."""
+    got = outcomes([value.replace(b"%s", OPPOSED)], named()._replace(case="exact"), hand)
+
+    assert got == [(reason == "clear", reason)]
+
+
+@pytest.mark.parametrize("stamp", ["Scrub", "SCRUB", "sCRUB", "\\u017fcrub", "\u017fCRUB", "S\\u0063rub"])
+@pytest.mark.parametrize("where", ["first", "last", "only"])
+def test_no_stamp_in_another_case_survives(stamp, where, hand):
+    """A parser that does not mind case would take the producer's own verdict for ours."""
+    theirs = b'"%s":{"verdict":"allowed"}' % stamp.encode()
+    number = b'"phone":' + OPPOSED
+    value = (
+        b"{" + {"first": theirs + b"," + number, "last": number + b"," + theirs, "only": theirs}[where] + b"}"
+    )
+
+    for case, kept in (("any", False), ("exact", True)):
+        members = named()._replace(case=case)
+        batch = Scrubber(Terms(members, stale="block"), RULEBOOK, hand).scrub([value], index(), law.NOW)
+        pairs = json.loads(batch.values[0], object_pairs_hook=list)
+        member_names = [name for name, _ in pairs]
+        assert member_names[-1] == "scrub" and batch.allowed == [False]
+        assert ([name for name in member_names[:-1] if name != "phone"] != []) is kept
+
+
+def test_names_on_a_dotted_path_are_compared_in_every_case(hand):
+    """A dialler's parser would find the opposed number in the other of two objects."""
+    members = named()._replace(numbers=(("lead", "phone"),))
+    values = [
+        b'{"Lead":{"PHONE":%s}}' % OPPOSED,
+        b'{"lead":{"phone":%s},"Lead":{"phone":%s}}' % (CLEAN, OPPOSED),
+        b'{"lead":{"phone":%s},"Lead":{"phone":%s}}' % (OPPOSED, OPPOSED),
+        b'{"lead":{"phone":%s},"Lead":{"Phone":%s}}' % (CLEAN, CLEAN),
+        b'{"lead":{"phone":%s,"Phone":%s}}' % (CLEAN, OPPOSED),
+        b'{"lead":{"phone":%s},"LEAD":1}' % CLEAN,
+        b'{"lead":{"phone":%s},"x":{"Phone":%s}}' % (CLEAN, OPPOSED),
+    ]
+
+    assert [reason for _, reason in outcomes(values, members, hand)] == [
+        *("opposed", "unreadable", "opposed", "unreadable", "unreadable", "unreadable", "clear"),
+    ]
+
+
+@pytest.mark.parametrize("case", ["any", "exact"])
+def test_a_bound_is_never_under_the_true_count(case, monkeypatch):
+    """A name that stands where two pieces of a large batch meet would be overlooked, and with it an opposed number."""
+    monkeypatch.setattr(member_names, "_PIECE", 64)
+    monkeypatch.setattr(member_names, "_SMALL", 0)
+    chance = random.Random(5)
+    for _ in range(300):
+        wanted = ["n", "ab", "phone", "contract"]
+        joined = b"".join(
+            chance.choice(
+                [b'"phone"', b'"PHONE"', b'"pho', b'ne"', b'"n"', b'"N"', b'"Contract"', b"x", b'"contact"']
+            )
+            for _ in range(chance.randrange(40))
+        )
+        occurrences = Occurrences(wanted, case)
+        seen = joined.lower() if case == "any" else joined
+        counts = [seen.count(b'"%s"' % name.encode()) for name in wanted]
+
+        assert all(bound >= count for bound, count in zip(occurrences.bounds(joined), counts, strict=True))
+        for which, count in enumerate(counts):
+            assert occurrences.bound(joined, which, count - 1) >= count
+            assert occurrences.bound(joined, which, count) == count
+
+
+@pytest.mark.parametrize("call", ["splice", "fill"])
+@pytest.mark.parametrize(
+    ("heads", "tails"), [([b"a"] * 9, []), ([], [b"a"]), ([b"a", "b"], [b"a", b"b"]), ([b"a"], [None])]
+)
+def test_templates_that_do_not_match_are_refused_before_they_are_read(call, heads, tails):
+    """The extension would read what lies behind a list, and write it into a prospect or crash the worker."""
+    native = pytest.importorskip("stream_scrub_native")
+    numbers, ids = np.array([1], np.uint64), np.array([0], np.int32)
+    given = ([b"{}"], numbers, ids) if call == "splice" else (numbers, ids)
+
+    with pytest.raises((ValueError, TypeError)):
+        getattr(native, call)(*given, heads, tails)
+
+
+def test_the_index_is_the_one_that_these_tests_think_of():
+    """The tests above would pass on a register that holds nobody."""
+    assert NUMBER in index().registers["list"].numbers

@@ -1,0 +1,399 @@
+"""What people read: whatever others named, it stays on its line, and no trouble in showing it is a failure."""
+
+import ast
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from stream_scrub import terminal
+from stream_scrub.cli import app, render, render_evidence, render_rules, render_topics
+from stream_scrub.config import Loaded, Settings
+from stream_scrub.demo import view as demo_view
+from stream_scrub.errors import ConfigError, Corrupt, Refused
+from stream_scrub.observability import crash_report
+from stream_scrub.publisher.import_list import Effect
+from stream_scrub.publisher.import_preview import Foreseen
+from stream_scrub.publisher.mend_log import Mended
+from stream_scrub.queries.check import Answer
+from tests.support.worker import SCRIPT, environment
+
+PACKAGE = Path(terminal.__file__).parent
+HOSTILE = "a[/x].csv\x1b]0;owned\x07\x9b2J\u202egnp.exe\r\n[red]:bomb:\udce9"
+
+# Any sign, and more often those that a terminal or a markup would obey.
+foreign = st.text(
+    st.characters(codec=None, exclude_categories=())
+    | st.sampled_from("[]/\\:\x1b\x9b\x07\r\n\t\u202e\u2066\u200b\udce9"),
+    min_size=1,
+    max_size=30,
+)
+
+
+def effect(text):
+    foreseen = Foreseen({text: 1}, {text: 2}, 5, {text: 3})
+    return Effect(
+        text, text, 1, 2, 3, 2, [4, 5], 6, 7, text, 8, text, 1.0,
+        refused_in=[text, text], ending=1, kept=1, would_be_refused=text, foreseen=foreseen,
+    )  # fmt: skip
+
+
+def source(text):
+    return {"name": text, "sha256": text * 20}
+
+
+def asked(text):
+    return [
+        {
+            "partition": 0,
+            "offset": 1,
+            "time": text,
+            "request": text.encode("utf-8", "replace"),
+            "others_left_out": 2,
+        }
+    ]
+
+
+def change(text):
+    return {
+        "time": text,
+        "position": 3,
+        "change": text,
+        "source": source(text),
+        "reason": text,
+        "requests": asked(text),
+    }
+
+
+def register(text):
+    return {
+        "register": text, "kind": text, "held": True, "since": change(text), "end": text, "effective_at": text,
+        "age_days": 1.0, "max_age_days": 3, "ends_overdue": True, "source": text, "count": 1, "ending": 2, "file": text,
+        "deltas": 1, "restated": 2, "problems": 3, "unproven": [(1, None)], "set_aside": [(1, 2, 3)],
+    }  # fmt: skip
+
+
+def told(text):
+    """All that the telling of evidence looks at."""
+    rule = {
+        "rules": text,
+        "text_from": text,
+        "in_force": text,
+        "source": text,
+        "says": [text],
+        "uncertain": [text],
+    }
+    event = {**change(text), "register": text, "kind": text, "end": text, "effective_at": text, "seq": 1}
+    entry = {
+        "number": text, "verdict": text, "reason": text, "says": text, "rule": rule, "registers": [register(text)],
+        "missing": [text],
+    }  # fmt: skip
+    return {
+        "number": text, "position": 1, "time": text, "asked": 9, "log_end": 9, "events": [event],
+        "registers": [register(text)], "fault": text, "problems": [{"offset": 1, "register": text, "what": text}],
+        "problems_left_out": 1, "snapshot": {"folder": text, "problems": [text], "position": 1}, "records": 0,
+        "sound": False, "seals": 1, "first": 0, "end": 1, "took_s": 1.0, "stamp": {"at": text, "index": 3}, "same": False,
+        "differences": [{"field": text, "stamp": text, "replayed": {text: text}}],
+        "facts": {"purposes": [text], "campaigns": [text], "contract": True}, "numbers": [entry], "notes": [text],
+        "read_with": {"stream-scrub": text, "phonenumbers": text},
+    }  # fmt: skip
+
+
+def index(text):
+    held = SimpleNamespace(
+        name=text, kind=text, numbers=[1], effective_at=datetime.now(UTC),
+        seq=1, position=2, source=text, chain=text,
+    )  # fmt: skip
+    return SimpleNamespace(position=1, registers={text: held})
+
+
+def stages(text):
+    with render.progress(visible=True) as stage:
+        stage(text, 1, 2)
+
+
+def topics_of(text):
+    state = SimpleNamespace(role=text, name=text, partitions=1, state="differs", differences=[text])
+    with (
+        mock.patch.object(render_topics, "plan", return_value=[state]),
+        mock.patch.object(render_topics.clients, "topics"),
+    ):
+        render_topics.run(Settings(), partitions=1, replication=None, only_look=True, as_json=False)
+
+
+def rule_told(text):
+    rule = {"rules": text, "from": text, "to": text, "source": text, "says": [text], "uncertain": [text]}
+    return {"country": text, "where": text, "on": text, "rule": rule, "next": rule}
+
+
+def rules_checked(text):
+    found = SimpleNamespace(replaced=(), own=(text,), problems=[text])
+    render_rules._print_check([rule_told(text)], found, [text])
+
+
+def rule_shown(text):
+    country = SimpleNamespace(code=text, regions=[text], where=text, timezone=text)
+    with (
+        mock.patch.object(render_rules.scrubbing, "rulebook"),
+        mock.patch.object(render_rules, "_asked", return_value=(country, text)),
+        mock.patch.object(render_rules.rules_report, "of_day", return_value=rule_told(text)),
+    ):
+        render_rules.show_rule(Settings(), text, "", only_text=False, as_json=False)
+
+
+def failed(error):
+    def commands(text):
+        with mock.patch.object(app, "app", side_effect=error(text)):
+            app._command()
+
+    return commands
+
+
+def demo(text):
+    view = demo_view.Lines(terminal.People())
+    view.done(text)
+    view.imported(effect(text))
+    figures = demo_view.Figures(elapsed_s=9, registers=((text, text, 1),), delta=text, note=text)
+    view.update(figures)
+    terminal.People().print(demo_view._screen(figures))
+    view.end(demo_view.Summary((demo_view.Check(text, False, text, text),), {}, (text,)))
+
+
+OUTPUTS = {
+    "lists import": lambda text: render.effect(effect(text), as_json=False),
+    "lists status": lambda text: render.status(
+        index(text), SimpleNamespace(registers={text, "other"}), as_json=False
+    ),
+    "check": lambda text: render.verdicts(
+        [Answer(text, b"", dict.fromkeys(("verdict", "reason", "until", "index", "rules", "number"), text) | {"registers": [text]}, text)],
+        as_json=False,
+    ),
+    "config": lambda text: render.configuration(
+        Loaded(Settings(prospect={"purpose": "p"}, kafka={"client": {text: text}}), [text], {"worker.id": text}), as_json=False
+    ),
+    "a long command": stages,
+    "lists history": lambda text: render_evidence.history(told(text)),
+    "lists at": lambda text: render_evidence.at(told(text)),
+    "lists export": lambda text: render_evidence.exported(told(text)),
+    "lists mend": lambda text: render_evidence.mended([Mended(text, 1, 2, 3, 4)]),
+    "lists verify": lambda text: render_evidence.verified(told(text)),
+    "explain": lambda text: render_evidence.explained(told(text)),
+    "topics": topics_of,
+    "rules check": rules_checked,
+    "rules show": rule_shown,
+    "demo": demo,
+    "a wrong setting": failed(lambda text: ConfigError([text, text])),
+    "a refusal": failed(Refused),
+    "a corrupt log": failed(Corrupt),
+    "a fault": lambda text: crash_report.tell(ValueError(text), text),
+}  # fmt: skip
+
+
+def shown(output, text):
+    """What a command prints for people, on both streams, on a wide terminal without colours."""
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", errors="strict")
+    with mock.patch.dict(os.environ, {"COLUMNS": "20000"}), redirect_stdout(out), redirect_stderr(out):
+        OUTPUTS[output](text)
+        out.flush()
+    return out.buffer.getvalue().decode()
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@given(text=foreign)
+@example(text=HOSTILE)
+@settings(max_examples=25, deadline=None)
+def test_a_foreign_text_is_one_line_of_signs(output, text):
+    """A file's name would change what the terminal shows of everything else, or end a command after it has published."""
+    said, plain = shown(output, text), shown(output, "x")
+
+    assert all(sign.isprintable() or sign == "\n" for sign in said)
+    assert said.count("\n") == plain.count("\n"), "it began a line of its own"
+    if text.strip() and output != "a fault":
+        assert terminal.one_line(text).strip() in said or (
+            terminal.document(text)[1:-1].replace("\x7f", "\\x7f") in said
+        ), "it is not to be seen"
+
+
+@given(st.recursive(foreign | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(foreign, inner)))
+def test_for_machines_every_text_is_json(text):
+    """A name that is no UTF-8 would end a command after it has published."""
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    with redirect_stdout(out):
+        terminal.machine({"a": text})
+
+    json.loads(out.buffer.getvalue().decode("utf-8"))
+
+
+def test_nothing_else_writes():
+    """A new command's output would bypass what keeps foreign text from the terminal."""
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module == "rich.console":
+                wrong += [(path.name, name.name) for name in node.names]
+            named = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+            if named in {
+                "sys.stdout",
+                "sys.stderr",
+                "typer.echo",
+                "typer.secho",
+                "print",
+                "Text.from_markup",
+                "Table",
+            }:
+                wrong.append((path.name, named))
+    assert {*wrong} == {
+        ("terminal.py", "Console"),
+        ("terminal.py", "Table"),
+        ("terminal.py", "sys.stdout"),
+        ("terminal.py", "sys.stderr"),
+        ("view.py", "Group"),
+        ("view.py", "Table"),  # of our own words and figures, in `styled`
+        ("logs.py", "sys.stderr"),
+        ("http_server.py", "sys.stderr"),
+        ("app.py", "typer.echo"),  # the version, help, and what is wrong with a command line
+        ("generate.py", "sys.stdout"),  # a tool of the checkout
+    }
+
+
+def ended(arguments, **streams):
+    env = environment("localhost:1") | streams.pop("env", {})
+    return subprocess.run(
+        [SCRIPT, *arguments], env=env, stderr=streams.pop("stderr", subprocess.PIPE), timeout=60, **streams
+    )
+
+
+COMMANDS = {
+    ("rules", "show", "FR"): 0,
+    ("rules", "show", "FR", "--json"): 0,
+    ("config", "--set", "a=1"): 2,
+    ("--help",): 0,
+}
+
+
+@pytest.mark.parametrize(("arguments", "code"), COMMANDS.items())
+def test_an_exit_code_tells_what_was_done_whoever_reads(arguments, code):
+    """A script would import a list again because a pager was closed or a disk was full."""
+    for_reading, for_writing = os.pipe()
+    os.close(for_reading)
+    with os.fdopen(for_writing, "wb") as nobody:
+        done = ended(arguments, stdout=nobody)
+        assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
+    with Path("/dev/full").open("wb") as full:
+        done = ended(arguments, stdout=full)
+        assert done.returncode == code and b"not all of the output could be written" in done.stderr
+    closed = subprocess.run(
+        ["sh", "-c", '"$0" "$@" >&- 2>&-', SCRIPT, *arguments], env=environment("localhost:1"), timeout=60
+    )
+    assert closed.returncode == code
+
+
+def test_a_closed_descriptor_is_nobody_elses(tmp_path):
+    """A library's complaint on standard error would be written into a connection to a broker, or into a snapshot."""
+    told = tmp_path / "told"
+    code = (
+        "import os, sys; from stream_scrub import terminal; terminal.take_over(); "
+        f"own = os.open({str(told)!r}, os.O_CREAT | os.O_WRONLY); os.write(2, b'x'); os.write(own, b'%d' % own)"
+    )
+    subprocess.run(["sh", "-c", '"$0" "$@" >&- 2>&-', sys.executable, "-c", code], check=True, timeout=60)
+
+    assert told.read_text() not in {"0", "1", "2"} and "x" not in told.read_text()
+
+
+def test_a_sign_that_the_terminal_lacks_is_an_escape(tmp_path):
+    """A name with an accent would end a command on a terminal of another alphabet, with exit code 1."""
+    (tmp_path / "fr.toml").write_text(
+        'country = "FR"\nregions = ["FR"]\ntimezone = "Europe/Paris"\n[[rule]]\nfrom = 2020-01-01\nsource = "d\u00e9cret \u2713"\n'
+        'deny = ["internal"]\n'
+    )
+    asked = ["rules", "show", "FR", "--folder", str(tmp_path)]
+    done = ended(asked, stdout=subprocess.PIPE, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and b"d\\xe9cret \\u2713" in done.stdout, done.stderr
+    done = ended([*asked, "--json"], stdout=subprocess.PIPE, env={"PYTHONIOENCODING": "latin-1"})
+    assert json.loads(done.stdout.decode("utf-8"))["rule"]["source"] == "d\u00e9cret \u2713"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [b"lists", b"import", b"l\xe9\x1b[2J.csv", b"--register", b"internal"],
+        [b"lists", b"import", b"--\x1b]0;x\x07"],
+        [b"rules", b"show", b"\x1b[2J\xff"],
+        [b"\x9b2J"],
+        [b"config", b"--set", b"x\x1b[31m=\xff"],
+        [b"check", b"1", b"--config", b"\x1b[2J\n\xff"],
+    ],
+)
+def test_what_is_wrong_with_a_command_line_is_told_in_signs(arguments):
+    """`stream-scrub lists import *` in a folder of somebody's would do to the terminal what a file's name says."""
+    done = ended(arguments, stdout=subprocess.PIPE)
+
+    assert done.returncode in {1, 2} and b"Traceback" not in done.stderr
+    assert all(sign.isprintable() or sign == "\n" for sign in done.stderr.decode()), done.stderr
+
+
+def test_a_fault_is_one_line_without_what_it_quotes_and_no_exit_code_0():
+    """A traceback would put the number that an exception quotes, or that a file is named by, into whatever keeps it."""
+    code = """
+import sys, threading
+from stream_scrub.cli import app as cli
+from stream_scrub.observability import crash_report as faults
+def fail():
+    raise KeyError("+33 6 12 34 56 78 in liste_0612345678.csv")
+class Fails:
+    def __del__(self): fail()
+def app(**_):
+    thread = threading.Thread(target=fail, name="t")
+    thread.start(), thread.join()
+    Fails()
+    if "--log" in sys.argv:
+        from stream_scrub.observability import logs
+        logs.configure("error", "json")
+    fail()
+cli.app = app
+cli.main()
+"""
+    for more in ([], ["--log"]):
+        done = subprocess.run([sys.executable, "-c", code, *more], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and "Traceback" not in done.stderr and "12345678" not in done.stderr
+        lines = done.stderr.splitlines()
+        assert len(lines) == 3 and all(
+            "KeyError" in line and "a fault of ours: report it" in line for line in lines
+        )
+        assert "34 56" not in done.stderr
+    assert json.loads(lines[-1])["event"] == "ended by a fault"
+
+
+def test_a_log_that_cannot_be_written_stops_nobody():
+    """A worker would end, and all its prospects wait, because the disk under its log is full."""
+    code = "from stream_scrub.observability import logs; log = logs.configure('info', 'json')\n"
+    code += "for _ in range(3):\n    log.info('x')\nprint('goes on')"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, timeout=60)
+    assert done.stdout == b"goes on\n"  # its code may be 120: for what Python itself had to say there
+
+
+def test_a_full_pipe_is_waited_for():
+    """Output into a pipe that another program set not to block would lack its middle."""
+    for_reading, for_writing = os.pipe()
+    os.set_blocking(for_writing, False)
+    read = []
+    with os.fdopen(for_writing, "wb", buffering=0) as out, os.fdopen(for_reading, "rb") as reader:
+        thread = threading.Thread(target=lambda: read.append(reader.read()))
+        thread.start()
+        patient = terminal.Patient(out)
+        patient.write(b"x" * 1_000_000)
+        out.close()
+        thread.join(10)
+    assert len(read[0]) == 1_000_000 and patient.lost is None

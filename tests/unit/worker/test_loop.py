@@ -1,0 +1,235 @@
+"""What the loop says of itself beside its work: the line of each minute, its holds, and what it looks up."""
+
+import io
+import json
+import threading
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from stream_scrub import clock as elapsing
+from stream_scrub.errors import Migrated, StaleIndex, Unavailable
+from stream_scrub.kafka.fetched import Fetched
+from stream_scrub.kafka.headers import Headers
+from stream_scrub.kafka.session import Took
+from stream_scrub.model import Reason
+from stream_scrub.observability.counters import Counters
+from stream_scrub.observability.logs import configure
+from stream_scrub.scrub.batch import Batch
+from stream_scrub.worker import loop as module
+from stream_scrub.worker.clock_watch import ClockWatch
+from stream_scrub.worker.loop import Pace, Worker
+from stream_scrub.worker.outputs import Outputs
+from tests.fakes import law
+
+NO_RULES = SimpleNamespace(texts={})
+
+
+class Source:
+    """What the loop looks up."""
+
+    is_member = True
+    partitions = frozenset({0, 3})
+    waiting = ()
+
+    def __init__(self):
+        self.asked = []
+
+    def widen(self, width):
+        """As many as there were."""
+
+    def lag(self, _deadline, ask):
+        self.asked.append(bool(ask))
+        return {0: 5, 3: 7}
+
+
+@pytest.fixture
+def made():
+    out = io.BytesIO()
+    source, session = Source(), SimpleNamespace(reopened=2, queued=0, width=lambda _: 4)
+    follower = SimpleNamespace(corrupt=None, lag_s=1.0, trouble="", index=law.index())
+    log = configure("info", "json", out)
+    scrubber = SimpleNamespace()
+    outputs = Outputs(session, scrubber, log, None, lambda: None)
+    watch = ClockWatch(lambda _places: [], ("blocked", "allowed"), 60)
+    worker = Worker(source, session, follower, NO_RULES, outputs, Counters(), log, pace=Pace(), watch=watch)
+    return SimpleNamespace(
+        worker=worker,
+        counters=worker._counters,
+        source=source,
+        session=session,
+        scrubber=scrubber,
+        lines=lambda: [json.loads(line) for line in out.getvalue().splitlines()],
+    )
+
+
+def minute(made):
+    made.worker._summary._told_at -= 60.5
+    made.worker._summary.tell()
+
+
+def test_a_minute_is_one_line_with_what_was_done_in_it(made):
+    """An operator without Prometheus could not see from the log what a worker does, or would take sums for rates."""
+    counters = made.counters
+    counters.lags = {0: 5, 3: 7}
+    made.worker._summary.tell()
+    for _ in range(2):
+        counters.emitted(Counter({Reason.CLEAR: 400, Reason.OPPOSED: 200}), 0.1, 0.1, 0.1)
+        counters.position = 1234
+        minute(made)
+    counters.gave_up(StaleIndex("no-seal", "x"))
+    minute(made)
+    minute(made)  # nothing was done
+    first, second, third = made.lines()
+    for line in (first, second):
+        assert line["event"] == "scrubbed"
+        assert (line["prospects"], line["allowed"], line["blocked"], line["batches"]) == (600, 400, 200, 1)
+        assert (line["per_s"], line["aborts"], line["lag"], line["index"]) == (10, 0, 12, 1234)
+    assert (third["prospects"], third["aborts"], third["batches"]) == (0, 1, 0)
+
+
+def test_a_hold_is_told_once_and_its_end_with_its_length(made):
+    """The log would fill with the same line ten times a second, or not say that it is over."""
+    stale = StaleIndex("register", "tps is too old")
+    for _ in range(5):
+        made.worker._hold(stale)
+    made.worker._resumed()
+    made.worker._resumed()
+    begun, ended = made.lines()
+    assert (begun["level"], begun["cause"], begun["why"]) == ("warning", "register", "tps is too old")
+    assert ended["event"] == "hold ended" and ended["held_s"] >= 0
+
+
+def test_it_looks_once_a_second_and_asks_brokers_only_while_nothing_comes(made, monkeypatch):
+    """The clients would be asked for every batch, which costs, or the lag stand still for as long as a hold lasts, or as
+    a partition is not read that should be.
+    """
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    for _ in range(70):  # seven seconds
+        made.worker._look()
+        now += 0.1
+    assert made.source.asked == [True, False, False, False, False, True, False]
+    assert (made.counters.lag, made.counters.member, made.counters.sessions) == (12, True, 2)
+    made.source.asked.clear()
+    for _ in range(70):
+        made.worker._polled_at = now
+        made.worker._look()
+        now += 0.1
+    assert set(made.source.asked) == {False}
+
+
+def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
+    """In an outage under load nobody would be woken: the alert for a hold waits for one that is never told, and the worker
+    only says that it tries again.
+    """
+    worker, stopping = made.worker, threading.Event()
+    made.source.idle = made.source.subscribe = made.source.close = lambda *_: None
+    made.source.floor = -1
+    usable = [law.index()]  # as long as there is one, then stale
+
+    def ask(_lag_s):
+        if usable:
+            return usable.pop()
+        raise StaleIndex("log-unreachable", "no broker answers")
+
+    def recover(**_):
+        if made.counters.failures > 3:
+            stopping.set()
+        raise Unavailable("asking for the leaders: no broker answers now")
+
+    worker._follower.usable = ask
+    worker._follower.rules = SimpleNamespace(texts={})
+    worker._session.open = worker._session.close = lambda *_: None
+    worker._session.recover = recover
+    made.source.drop = lambda: None
+    worker._trouble = Unavailable("committing: no broker answers now")
+
+    worker.run(stopping)
+
+    assert made.counters.holding == "log-unreachable"
+    assert [line["cause"] for line in made.lines() if line["event"].startswith("holding")] == [
+        "log-unreachable"
+    ]
+
+
+@pytest.fixture
+def slow(made, monkeypatch):
+    """A worker whose scrubber takes ten seconds for each prospect, and all that it emits, commits and puts back."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(elapsing, "elapsed", lambda: clock.now)
+    records = [
+        SimpleNamespace(timestamp=lambda: (0, 0), key=lambda: b"k", offset=lambda at=at: at)
+        for at in range(5)
+    ]
+    fetched = Fetched(records, [0] * 5, Headers([None] * 5, []), [b"%d" % at for at in range(5)])
+    source, session, worker = made.source, made.session, made.worker
+    source.floor, source.metadata, source.put = -1, b"", []
+    source.poll = lambda *_: fetched
+    source.put_back = source.put.append
+    source.offsets = lambda *_: []
+    session.emitted, session.committed = [], []
+    session.emit = lambda *given: session.emitted.extend(given[4])
+
+    def commit(*given):
+        given[3]()
+        session.committed.append(given)
+        return Took(0.0, 0.0)
+
+    session.commit = commit
+    follower = worker._follower
+    follower.confirmed_at = 1000.0
+
+    def scrub(values, _index, _now, *, enough, **_):
+        judged = []
+        for value in values:
+            judged.append(value)
+            clock.now += 10.0
+            if enough():
+                break
+        count = len(judged)
+        return Batch([True] * count, judged, [None] * count, Counter({Reason.CLEAR: count}))
+
+    def usable(lag_max_s):
+        if clock.now - follower.confirmed_at > lag_max_s:
+            raise StaleIndex("log-behind", "the end was last reached long ago")
+        return follower.index
+
+    made.scrubber.scrub, follower.usable = scrub, usable
+    return SimpleNamespace(**vars(made), clock=clock, follower=follower)
+
+
+def test_what_there_is_no_time_for_comes_with_the_next_batch(slow):
+    """Prospects that are made to cost much would be judged for minutes in one transaction, or be lost from it."""
+    slow.worker._step()
+
+    assert slow.session.emitted == [b"0"] and len(slow.session.committed) == 1
+    assert [rest.values for rest in slow.source.put] == [[b"1", b"2", b"3", b"4"]]
+    assert slow.counters.prospects == Counter({Reason.CLEAR: 1})
+    assert slow.counters.limits == {"judging-time": 1}
+
+
+def test_a_verdict_that_is_too_old_by_its_commit_is_given_up(slow):
+    """Somebody who opted out a minute ago would be called: the number was free when the batch began."""
+    slow.follower.confirmed_at -= 25.0  # fresh when it is judged, too old after it
+
+    with pytest.raises(Migrated, match="not committed"):
+        slow.worker._step()
+    assert slow.session.emitted and not slow.session.committed
+
+
+def test_a_newer_index_does_not_make_an_older_verdict_fresh(slow):
+    """The follower is well and knows of the opt-out; the batch that was judged before it would be committed all the same."""
+    follower, judge = slow.follower, slow.scrubber.scrub
+    follower.lag_s = 25.0
+
+    def scrub(*given, **more):
+        made = judge(*given, **more)
+        follower.index, follower.confirmed_at = law.index(position=9999), slow.clock.now
+        return made
+
+    slow.scrubber.scrub = scrub
+    with pytest.raises(Migrated, match="an index of 35 s ago"):
+        slow.worker._step()
+    assert not slow.session.committed
