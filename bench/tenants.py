@@ -20,14 +20,14 @@ from rich.table import Table
 from bench.loop import BATCH, _rulebook, make_index, make_scrubber
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.intake.lifts import Oppositions
-from stream_scrub.lists.intake.parse_request import OWN, Terms
+from stream_scrub.lists.intake.parse_request import Terms
 from stream_scrub.lists.intake.requests_to_delta import Scopes, take
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Cursor, Source
-from stream_scrub.model import Deadline, Request
+from stream_scrub.model import OWN, Deadline, Request
 from tests.fakes.log import Log, Reader, Writer
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

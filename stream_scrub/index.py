@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap64
 
 from stream_scrub.byname import ByName
-from stream_scrub.model import RegisterKind
+from stream_scrub.model import RegisterKind, RegisterName
 
 Numbers = NDArray[np.uint64]
 
@@ -267,7 +267,7 @@ class Register:
     @property
     def scope(self) -> str:
         """The campaign that a scoped register counts for, or the empty string."""
-        return self.name.partition("@")[2]
+        return RegisterName.split(self.name).scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,5 +289,5 @@ class Index:
 
     def named(self, name: str, scopes: Iterable[str] = ()) -> list[Register]:
         """The register of that name and its scoped ones for `scopes`, as far as the log has held them."""
-        names = [name, *(f"{name}@{scope}" for scope in scopes)]
+        names = [name, *(str(RegisterName(name, scope)) for scope in scopes)]
         return [self.registers[n] for n in names if n in self.registers]

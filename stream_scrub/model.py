@@ -1,11 +1,14 @@
-"""The nouns. Frozen, no I/O; every room may import this, `errors` and `clock`, nothing here imports a room."""
+"""The nouns. Frozen, no I/O; every room may import this; nothing here imports a room."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from stream_scrub import clock
+from stream_scrub.redaction import names_a_number
 
 Header = tuple[str, bytes | None]
 
@@ -47,6 +50,47 @@ class RegisterKind(StrEnum):
 
     DENY = "deny"
     ALLOW = "allow"
+
+
+_REGISTER_NAME = re.compile(r"([a-z0-9][a-z0-9-]*+)(?:@([a-z0-9][a-z0-9._-]*+))?")
+
+
+class RegisterName(NamedTuple):
+    """A register's name, `us-dnc` or `internal@acme`: the base, and the campaign that a scoped register counts for."""
+
+    base: str
+    scope: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "RegisterName | None":
+        """The name that somebody wrote, or None for what is no register's name."""
+        found = _REGISTER_NAME.fullmatch(text)
+        return None if found is None else cls(found[1], found[2] or "")
+
+    @classmethod
+    def split(cls, text: str) -> "RegisterName":
+        """The two halves of a name that the log already holds. Nothing is checked."""
+        base, _, scope = text.partition("@")
+        return cls(base, scope)
+
+    @property
+    def looks_like_number(self) -> bool:
+        """Whether it looks like a phone number: names are shown everywhere, and no phone number may be."""
+        return names_a_number(str(self))
+
+    def __str__(self) -> str:
+        return f"{self.base}@{self.scope}" if self.scope else self.base
+
+
+def family(register: str) -> str:
+    """A register's name without its scope. A register and its scoped ones are published together."""
+    return RegisterName.split(register).base
+
+
+INTERNAL = "internal"
+CONSENT = "consent"
+# What these two are for is part of the law's words, whatever the log holds.
+OWN = MappingProxyType({INTERNAL: RegisterKind.DENY, CONSENT: RegisterKind.ALLOW})
 
 
 class LogRecord(NamedTuple):

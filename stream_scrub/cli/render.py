@@ -11,6 +11,7 @@ from stream_scrub.config import Loaded, masked
 from stream_scrub.index import Index
 from stream_scrub.kafka.client.allowed_properties import HARMLESS
 from stream_scrub.lists.log.wire import utc_seconds
+from stream_scrub.model import INTERNAL, family
 from stream_scrub.publisher.import_list import Effect
 from stream_scrub.publisher.import_preview import Foreseen
 from stream_scrub.queries.check import Answer
@@ -137,7 +138,7 @@ def status(index: Index, rulebook: Rulebook, *, as_json: bool) -> None:
         ],
     )
     console.print(f"position {index.position}")
-    missing = sorted(rulebook.registers - {name.partition("@")[0] for name in index.registers} - {"internal"})
+    missing = sorted(rulebook.registers - set(map(family, index.registers)) - {INTERNAL})
     if missing:
         console.print(f"named by rules and never imported, so stale: {', '.join(missing)}")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from stream_scrub.redaction import names_a_number
+from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterName, family
 
 _SERVER = re.compile(r"(?:\w+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\],/]+)(?::(\d{1,5}))?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
@@ -41,24 +41,26 @@ def _members(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _registers(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not {"internal", "consent"}.issubset(values) or len(set(values)) < len(values):
+    if not OWN.keys() <= set(values) or len(set(values)) < len(values):
         raise ValueError('should name "internal" and "consent", and every register once')
-    if not all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) and name != "rules" for name in values):
+    names = list(map(RegisterName.parse, values))
+    if not all(name is not None and not name.scope and name.base != "rules" for name in names):
         raise ValueError("should name registers without scopes: small letters, digits and hyphens")
-    _need_no_number(values)
+    _need_no_number(names)
     return values
 
 
-def _need_no_number(names: Iterable[str]) -> None:
-    if any(map(names_a_number, names)):
+def _need_no_number(names: Iterable[RegisterName | None]) -> None:
+    if any(name is not None and name.looks_like_number for name in names):
         raise ValueError("should hold no name that looks like a phone number: names are shown everywhere")
 
 
 def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
-    pair = re.compile(r"[a-z0-9][a-z0-9-]*(@[a-z0-9][a-z0-9._-]*)?=\d{1,6}(\.\d{1,6})?")
-    if not all(pair.fullmatch(value) for value in values):
+    pairs = [value.partition("=") for value in values]
+    names = [RegisterName.parse(name) for name, _, _ in pairs]
+    if None in names or not all(re.fullmatch(r"\d{1,6}(\.\d{1,6})?", share) for _, _, share in pairs):
         raise ValueError('should hold a register and its share each, as in "bloctel=0.25"')
-    _need_no_number(value.partition("=")[0] for value in values)
+    _need_no_number(names)
     return values
 
 
@@ -228,8 +230,8 @@ class Lists(_Section):
     read_max_s: Annotated[float, Field(ge=1, le=86_400)] = 900
     start: Literal["latest-full", "beginning"] = "latest-full"
     registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = (
-        "internal",
-        "consent",
+        INTERNAL,
+        CONSENT,
     )
     ends: Literal["all", "own"] = "all"
     folder: str = ""
@@ -241,7 +243,7 @@ class Lists(_Section):
     def change_allowed(self, register: str) -> float:
         """The largest share by which a full list may change that register."""
         shares = dict(pair.split("=") for pair in self.max_change_of)
-        return float(shares.get(register) or shares.get(register.partition("@")[0]) or self.max_change)
+        return float(shares.get(register) or shares.get(family(register)) or self.max_change)
 
 
 class Http(_Section):

@@ -17,6 +17,7 @@ from stream_scrub.index import Index, Register
 from stream_scrub.kafka.client.librdkafka import librdkafka_version
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.model import family
 from stream_scrub.observability import health, metric_catalogue
 from stream_scrub.observability.counters import Counters, PublisherCounters, Pulse
 from stream_scrub.observability.process_status import Cause, Figures, Health, Vitals, seconds_or_nan
@@ -56,7 +57,7 @@ class _Common:
             figures.put(
                 metric_catalogue.REGISTER_EFFECTIVE, min(r.effective_at for r in registers).timestamp(), name
             )
-            figures.put(metric_catalogue.REGISTER_MAX_AGE, ages.get(name.partition("@")[0]), name)
+            figures.put(metric_catalogue.REGISTER_MAX_AGE, ages.get(family(name)), name)
             end = min((r.next_end for r in registers if r.next_end is not None), default=None)
             figures.put(metric_catalogue.REGISTER_NEXT_END, None if end is None else end.timestamp(), name)
 

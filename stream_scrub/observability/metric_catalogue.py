@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stream_scrub.model import Reason
+from stream_scrub.model import Reason, RegisterName
 
 PREFIX = "stream_scrub_"
 _TOTAL = "_total"
@@ -17,8 +17,8 @@ _TOTAL = "_total"
 def register_label(name: str) -> str:
     """What a register is called on a metric. Scopes are made by whoever writes requests, by the thousand: those of one
     name are told together, as `internal@*`."""
-    base, at, _ = name.partition("@")
-    return f"{base}@*" if at else base
+    base, scope = RegisterName.split(name)
+    return f"{base}@*" if scope else base
 
 
 class Kind(StrEnum):

@@ -34,10 +34,10 @@ from stream_scrub.errors import (
 from stream_scrub.kafka.requests_reader import Note, Requests
 from stream_scrub.lists.ends import ended
 from stream_scrub.lists.intake.lifts import Oppositions, recall
-from stream_scrub.lists.intake.parse_request import OWN, Refusal, Terms
-from stream_scrub.lists.intake.requests_to_delta import Scopes, Wanted, families, family, take
+from stream_scrub.lists.intake.parse_request import Refusal, Terms
+from stream_scrub.lists.intake.requests_to_delta import Scopes, Wanted, families, take
 from stream_scrub.lists.log.wire import Cursor, Source
-from stream_scrub.model import Deadline, RegisterKind, Request
+from stream_scrub.model import OWN, Deadline, RegisterKind, RegisterName, Request, family
 from stream_scrub.observability import http_server, logs
 from stream_scrub.observability.collect import OfPublisher
 from stream_scrub.observability.counters import PublisherCounters
@@ -283,7 +283,7 @@ class Publisher:
         registers = self._desk.replay.index.registers
         if len(registers) != self._scoped:
             self._scoped = len(registers)
-            self._room.known |= {name.partition("@")[2] for name in registers} - {""}
+            self._room.known |= {RegisterName.split(name).scope for name in registers} - {""}
         return self._room
 
     def _holds(self, register: str, number: int) -> bool:

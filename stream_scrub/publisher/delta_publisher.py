@@ -20,13 +20,12 @@ from stream_scrub.index import Register
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import Beside, KafkaLogWriter
 from stream_scrub.lists.deltas import Delta
-from stream_scrub.lists.intake.requests_to_delta import family
 from stream_scrub.lists.log.encode import nbytes_of, records_of
 from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Known, Replay
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Cursor, Seal, Source
-from stream_scrub.model import Deadline, RegisterKind
+from stream_scrub.model import Deadline, RegisterKind, family
 from stream_scrub.observability import metric_catalogue
 from stream_scrub.observability.counters import PublisherCounters
 from stream_scrub.publisher import mend_log

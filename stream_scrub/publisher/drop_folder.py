@@ -21,7 +21,6 @@ import fcntl
 import io
 import json
 import os
-import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -32,10 +31,9 @@ from typing import Any, NamedTuple
 from stream_scrub.errors import Refused
 from stream_scrub.lists.intake.list_to_delta import Change
 from stream_scrub.lists.log.wire import RULES
+from stream_scrub.model import RegisterName
 from stream_scrub.publisher import openat
-from stream_scrub.redaction import names_a_number
 
-_REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
 _ANY_CHANGE, _ANY_AGE = "allow-change", "allow-older"
 _WAYS: Mapping[str, Change] = {
     "": "full",
@@ -230,7 +228,8 @@ def _dropped(root: int, path: Path) -> list[Dropped]:
 
 
 def _is_register(name: str) -> bool:
-    return _REGISTER.fullmatch(name) is not None and name != RULES and not names_a_number(name)
+    register = RegisterName.parse(name)
+    return register is not None and name != RULES and not register.looks_like_number
 
 
 def _files(root: int, *ways: str) -> Iterator[tuple[str, int]]:

@@ -15,7 +15,6 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Migrated
 from stream_scrub.lists.formats import BadList, Reading
-from stream_scrub.lists.intake.parse_request import OWN
 from stream_scrub.lists.intake.plan_import import (
     FUTURE_MAX,
     TO_COME,
@@ -29,7 +28,7 @@ from stream_scrub.lists.log.encode import NeedsTime, Published, publish
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import Source, utc_seconds
 from stream_scrub.lists.parsing.unpack import digest_of
-from stream_scrub.model import RegisterKind
+from stream_scrub.model import OWN, RegisterKind
 from stream_scrub.publisher import mend_log, ownership, publish_rules
 from stream_scrub.publisher.drop_folder import speakable
 from stream_scrub.publisher.import_preview import Foreseen, foresee

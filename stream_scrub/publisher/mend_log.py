@@ -16,14 +16,12 @@ from stream_scrub.errors import Refused
 from stream_scrub.index import Register
 from stream_scrub.lists import deltas
 from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.intake.parse_request import OWN
-from stream_scrub.lists.intake.requests_to_delta import family
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import Records, records_of, rules_records
 from stream_scrub.lists.log.parts import Part
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import Source
-from stream_scrub.model import Deadline
+from stream_scrub.model import OWN, Deadline, family
 from stream_scrub.publisher import ownership
 from stream_scrub.wiring import clients, preflight
 

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.requests_reader import Note
-from stream_scrub.lists.intake.requests_to_delta import family
+from stream_scrub.model import family
 from stream_scrub.wiring import clients
 
 BEAT_S = 1.0  # a live publisher commits at least that often

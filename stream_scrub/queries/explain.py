@@ -24,7 +24,7 @@ from stream_scrub.lists.audit.number_history import History, Standing
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.lists.log.wire import utc_seconds
-from stream_scrub.model import Deadline, LogReader, LogRecord
+from stream_scrub.model import INTERNAL, Deadline, LogReader, LogRecord, RegisterName, family
 from stream_scrub.queries import number_history
 from stream_scrub.queries.number_history import Stage
 from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
@@ -297,7 +297,7 @@ def _rule(rule: Rule, found: str) -> dict[str, Any]:
 
 def _register(standing: Standing, rule: Rule | None, at: datetime) -> dict[str, Any]:
     register: Register = standing.register
-    base = register.name.partition("@")[0]
+    base = family(register.name)
     return {
         "register": register.name,
         "kind": register.kind,
@@ -314,16 +314,14 @@ def _register(standing: Standing, rule: Rule | None, at: datetime) -> dict[str, 
 
 def _counts(standing: Standing, rule: Rule | None, told: Facts) -> bool:
     """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's."""
-    base, _, scope = standing.register.name.partition("@")
-    named = {"internal"} | (rule.registers | set(rule.named_consents) if rule is not None else set())
+    base, scope = RegisterName.split(standing.register.name)
+    named = {INTERNAL} | (rule.registers | set(rule.named_consents) if rule is not None else set())
     return base in named and (not scope or scope in told.campaigns)
 
 
 def _missing(rule: Rule | None, index: Index) -> list[str]:
     """The registers that the rule needs and the log had never held."""
-    return sorted(
-        (rule.registers if rule is not None else frozenset()) - {"internal"} - index.registers.keys()
-    )
+    return sorted((rule.registers if rule is not None else frozenset()) - {INTERNAL} - index.registers.keys())
 
 
 def _facts(value: bytes | None, terms: Terms) -> Facts:

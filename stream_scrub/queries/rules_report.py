@@ -12,11 +12,10 @@ from zoneinfo import ZoneInfo
 
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.log.wire import utc_seconds
-from stream_scrub.model import RegisterKind
+from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
 from stream_scrub.rules import Country, Rule, doubts, in_words, purposes_of
 
-INTERNAL = "internal"
 _NO_COUNTRY = "001"  # how numbering plans call the calling codes of no region
 _FILLS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "123456789", "21436587")
 _SCOPES_SHOWN = 5
@@ -122,7 +121,7 @@ def log_warnings(countries: Iterable[Country], index: Index, now: datetime) -> l
                 "stale-register"
             )
     for name, register in sorted(index.registers.items()):
-        base, scope = name.partition("@")[::2]
+        base, scope = RegisterName.split(name)
         found += _held(register, [use for use in uses.get(base, ()) if scope or not use.scoped], now)
     return found + _unnamed(index, frozenset(uses)) + _scoped(index, uses)
 
@@ -170,7 +169,7 @@ def _held(register: Register, uses: list[_Use], now: datetime) -> Iterator[str]:
 def _unnamed(index: Index, named: frozenset[str]) -> list[str]:
     """Registers that no rule looks in: a list under a wrong name blocks nobody."""
     found = []
-    for name in sorted({each.partition("@")[0] for each in index.registers} - named):
+    for name in sorted(set(map(family, index.registers)) - named):
         close = get_close_matches(name, named, n=1)
         meant = f': did you mean "{close[0]}"?' if close else ""
         found.append(f"{name} is on the log and no rule of today or after names it: it blocks nobody{meant}")
@@ -181,7 +180,7 @@ def _scoped(index: Index, uses: dict[str, list[_Use]]) -> list[str]:
     """Registers with lists for single campaigns, which say nothing to the other campaigns."""
     scopes: dict[str, list[str]] = {}
     for name in sorted(index.registers):
-        base, scope = name.partition("@")[::2]
+        base, scope = RegisterName.split(name)
         if scope and base in uses:
             scopes.setdefault(base, []).append(scope)
     found = []

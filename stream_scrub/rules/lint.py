@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from difflib import get_close_matches
 
+from stream_scrub.model import OWN
 from stream_scrub.rules.country import Country, Rule
 from stream_scrub.rules.toml_lines import Lines
 
 _CONTRACT = "contract"
-_NEVER_OLD = frozenset(
-    {"internal", "consent"}
-)  # a company's own: what is in them does not lapse with the list
+_NEVER_OLD = frozenset(OWN)  # a company's own: what is in them does not lapse with the list
 
 
 def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]:

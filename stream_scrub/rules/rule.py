@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any
 
+from stream_scrub.model import INTERNAL, OWN, RegisterName
 from stream_scrub.redaction import names_a_number
 from stream_scrub.rules.country import Rule
 from stream_scrub.rules.problems import Sheet, nearest
@@ -23,7 +24,6 @@ _KEYS = (
 _AREA_DIGITS = range(
     2, 8
 )  # a calling code of one digit and an area's first, to three of a code and four of an area
-_REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*")
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
@@ -77,7 +77,7 @@ def _registers(sheet: Sheet, at: int, table: Mapping[str, Any]) -> tuple[tuple[s
     for name in require:
         if name in deny:
             sheet.wrong(at, "require", f'"{name}" is in `deny` as well: no number could pass, keep one')
-        elif name == "internal":
+        elif name == INTERNAL:
             sheet.wrong(at, "require", '"internal" holds who opposed to you: move it to `deny`')
     return deny, require
 
@@ -88,7 +88,7 @@ def _purposes(
     """What lifts the registers, and the purposes that are banned."""
     lifted_by = sheet.names(at, table, "lifted_by", _purpose_problem)
     for name in lifted_by:
-        if name in registers or name in {"internal", "consent"}:
+        if name in registers or name in OWN:
             remedy = "name the contract or a purpose, and put the register in `require`"
             sheet.wrong(at, "lifted_by", f'"{name}" is a register, which lifts nothing: {remedy}')
     banned = sheet.names(at, table, "banned_purposes", _purpose_problem)
@@ -104,9 +104,9 @@ def _named_consents(
     """The allow registers whose scoped lists lift what denies."""
     named = sheet.names(at, table, "named_consents", _register_problem)
     for name in named:
-        if name in deny or name == "internal":
+        if name in deny or name == INTERNAL:
             sheet.wrong(at, "named_consents", f'"{name}" holds who opposes, and lifts nothing: take it away')
-    if named and not any(name != "internal" for name in deny):
+    if named and not any(name != INTERNAL for name in deny):
         sheet.wrong(
             at, "named_consents", "nothing in `deny` but internal, which no consent lifts: take it away"
         )
@@ -135,7 +135,7 @@ def _ages(sheet: Sheet, at: int, table: Mapping[str, Any], used: tuple[str, ...]
 
 def _areas(sheet: Sheet, at: int, table: Mapping[str, Any], deny: tuple[str, ...]) -> dict[str, int]:
     """How many first digits name an area, for the registers that are handed out by area."""
-    used = tuple(name for name in deny if name != "internal")
+    used = tuple(name for name in deny if name != INTERNAL)
     areas = {}
     for name, digits in _of_registers(sheet, at, table, "areas", used, "{ us-dnc = 4 }").items():
         if isinstance(digits, int) and not isinstance(digits, bool) and digits in _AREA_DIGITS:
@@ -162,9 +162,10 @@ def _of_registers(
 
 
 def _register_problem(name: str) -> str | None:
-    if names_a_number(name):
+    if names_a_number(name):  # also of what is no register's name
         return "a register's name looks like a phone number: choose another, since names are shown everywhere"
-    if _REGISTER.fullmatch(name):
+    register = RegisterName.parse(name)
+    if register is not None and not register.scope:
         return None
     if "@" in name:
         return f'"{name}" has a scope: name the register alone, a prospect\'s campaign adds its scopes'

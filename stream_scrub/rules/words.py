@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from stream_scrub.model import INTERNAL
 from stream_scrub.rules.country import Rule
 
 _CONTRACT = "contract"
@@ -20,7 +21,7 @@ def period(rule: Rule) -> str:
 def _sentences(rule: Rule) -> Iterator[str]:
     lifts = _lifts(rule)
     unless = f", unless {_either(lifts)}" if lifts else ""
-    denying = [name for name in rule.deny if name != "internal"]
+    denying = [name for name in rule.deny if name != INTERNAL]
     yield f"Whoever is in internal is blocked, whatever else is true.{_age(rule, 'internal')}"
     yield from _numbers(rule)
     if rule.banned_purposes:

@@ -11,12 +11,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from stream_scrub.index import Index, Register
-from stream_scrub.model import Reason, RegisterKind
+from stream_scrub.model import INTERNAL, Reason, RegisterKind, RegisterName, family
 from stream_scrub.numbering import Line
 from stream_scrub.rules import Rule
 from stream_scrub.scrub.areas import Areas
 
-INTERNAL = "internal"
 CONTRACT = "contract"
 # What CRMs of the shipped rules' countries write for "no contract": a word that denies it must never lift a law.
 _NO = frozenset(
@@ -194,9 +193,9 @@ def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
     rule = base.rule
     others = () if rule is None else (*rule.deny, *rule.require, *rule.named_consents)
     for campaign in told.campaigns:
-        if any(f"{name}@{campaign}" in index.registers for name in others if name != INTERNAL):
+        if any(str(RegisterName(name, campaign)) in index.registers for name in others if name != INTERNAL):
             return None
-    names = (f"{INTERNAL}@{campaign}" for campaign in told.campaigns)
+    names = (str(RegisterName(INTERNAL, campaign)) for campaign in told.campaigns)
     found = [index.registers[name] for name in names if name in index.registers]
     if not found:
         return base
@@ -236,14 +235,14 @@ def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], .
     """What the fresh registers that are handed out by area cover."""
     found = []
     for name, digits in rule.areas.items():
-        if of_it := [register for register in deny if register.name.partition("@")[0] == name]:
+        if of_it := [register for register in deny if family(register.name) == name]:
             found.append((name, Areas.of(of_it, digits)))
     return tuple(found)
 
 
 def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
     """Too old for the rule, or still holding what should have ended: then nobody publishes it."""
-    days = rule.max_age_days.get(register.name.partition("@")[0])
+    days = rule.max_age_days.get(family(register.name))
     return (days is not None and register.older_than(days, now)) or register.ends_overdue(now)
 
 

@@ -21,11 +21,11 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_bytes()) for pat
 RANKS = {
     "__version__": 0,
     "clock": 0,
+    "redaction": 0,
     "terminal": 0,
     "model": 1,
     "byname": 1,
     "errors": 1,
-    "redaction": 1,
     "config": 2,
     "index": 2,
     "numbering": 2,

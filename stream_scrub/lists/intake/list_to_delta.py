@@ -14,7 +14,7 @@ from stream_scrub.lists import deltas
 from stream_scrub.lists.deltas import Delta, Stated
 from stream_scrub.lists.ends import Ends, with_ends
 from stream_scrub.lists.parsing.parsed_list import BadList, Reading
-from stream_scrub.model import RegisterKind
+from stream_scrub.model import RegisterKind, RegisterName, family
 
 Change = Literal["full", "adds", "removes"]
 
@@ -44,7 +44,7 @@ def check(reading: Reading, change: Change, base: Register, wanted: RegisterKind
     if reading.scope and reading.scope != base.scope:
         raise BadList(
             f"the list is for the campaign {reading.scope}, and the register {base.name} is not: import it with"
-            f" --register {base.name.partition('@')[0]}@{reading.scope}"
+            f" --register {RegisterName(family(base.name), reading.scope)}"
         )
     if reading.change == "delta" and change != "full":
         raise BadList(

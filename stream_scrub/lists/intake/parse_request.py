@@ -12,23 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stream_scrub.lists.log.wire import END_MAX
-from stream_scrub.model import RegisterKind
+from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, normalise
 
-INTERNAL = "internal"
-CONSENT = "consent"
-# What these two are for is part of the law's words, whatever the log holds.
-OWN = MappingProxyType({INTERNAL: RegisterKind.DENY, CONSENT: RegisterKind.ALLOW})
 NUMBERS_MAX = 10_000
 _REASON_MAX = 1_000
 _INTEGER_DIGITS_MAX = (
     40  # longer than any number is: kept as text, so that no limit or cost of a conversion is met
 )
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 # A consent lifts, so its last day is over when it is over somewhere on earth.
@@ -88,7 +82,7 @@ class Terms:
 
     def kind_of(self, register: str) -> RegisterKind | None:
         """The kind that a register is of, or will be; None when nobody knows."""
-        base = register.partition("@")[0]
+        base = family(register)
         return OWN.get(base) or self.kinds.get(register) or self.kinds.get(base)
 
 
@@ -120,9 +114,8 @@ def _opt_out(members: Mapping[str, Any], terms: Terms) -> Order:
 def _withdrawal(members: Mapping[str, Any], terms: Terms) -> Order:
     register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=True)
     numbers, refused = _numbers_leniently(members, terms)
-    internal = _scoped(INTERNAL, register.partition("@")[2])
     changes = (
-        Change(internal, RegisterKind.DENY, held=True),
+        Change(_internal_beside(register), RegisterKind.DENY, held=True),
         Change(register, RegisterKind.ALLOW, held=False),
     )
     return Order(numbers, changes, refused)
@@ -136,8 +129,7 @@ def _consent(members: Mapping[str, Any], terms: Terms) -> Order:
         raise _Refused(Refusal.INVALID_AFTER_OPT_OUT)
     changes = [Change(register, RegisterKind.ALLOW, held=True, end=end)]
     if after:
-        internal = _scoped(INTERNAL, register.partition("@")[2])
-        changes.append(Change(internal, RegisterKind.DENY, held=False))
+        changes.append(Change(_internal_beside(register), RegisterKind.DENY, held=False))
     return Order(_numbers_strictly(members, terms), tuple(changes))
 
 
@@ -167,20 +159,21 @@ def _register(
     elif not isinstance(scope, str) or not scope.strip():
         raise _Refused(Refusal.INVALID_REGISTER)
     scope = scope.strip().casefold()  # as a prospect's campaign is read
-    if not isinstance(name, str) or (scope and "@" in name and name.partition("@")[2] != scope):
+    if not isinstance(name, str):
         raise _Refused(Refusal.INVALID_REGISTER)
     if scope and "@" not in name:
-        name = _scoped(name, scope)
-    base = name.partition("@")[0]
-    if _NAME.fullmatch(name) is None or base not in terms.registers:
+        name = f"{name}@{scope}"
+    register = RegisterName.parse(name)
+    if register is None or register.base not in terms.registers or (scope and register.scope != scope):
         raise _Refused(Refusal.INVALID_REGISTER)
     if kind is not None and terms.kind_of(name) is not kind:
         raise _Refused(Refusal.INVALID_REGISTER)
     return name
 
 
-def _scoped(name: str, scope: str) -> str:
-    return f"{name}@{scope}" if scope else name
+def _internal_beside(register: str) -> str:
+    """The register of oppositions to you for the same campaign."""
+    return str(RegisterName(INTERNAL, RegisterName.split(register).scope))
 
 
 def _numbers_leniently(members: Mapping[str, Any], terms: Terms) -> tuple[tuple[int, ...], int]:

@@ -3,7 +3,6 @@
 import io
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,14 +16,11 @@ from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.formats import FORMATS, BadList, Options, Reading, open_list
 from stream_scrub.lists.intake.import_guards import change_of, check_change, moment_of
 from stream_scrub.lists.intake.list_to_delta import Change, check, delta_of, kind_of
-from stream_scrub.lists.intake.requests_to_delta import family
 from stream_scrub.lists.log.replay import Known, Replay
 from stream_scrub.lists.parsing.detect_format import AUTO, read_list
-from stream_scrub.model import RegisterKind
+from stream_scrub.model import RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS
-from stream_scrub.redaction import names_a_number
 
-_REGISTER = re.compile(r"[a-z0-9][a-z0-9-]*+(@[a-z0-9][a-z0-9._-]*+)?")
 FUTURE_MAX = timedelta(days=1)
 TO_COME = "the list would speak of a day to come, and so look fresh for too long"
 
@@ -71,13 +67,14 @@ class Plan(NamedTuple):
 
 def options_of(order: ImportOrder, now: datetime) -> Options:
     """What a format is told. Raises ConfigError when the order cannot be of any list."""
-    if _REGISTER.fullmatch(order.register) is None:
+    register = RegisterName.parse(order.register)
+    if register is None:
         raise ConfigError(
             [
                 f"--register: {order.register!r} is no register's name: small letters, digits and hyphens, as in us-dnc or internal@acme"
             ]
         )
-    if names_a_number(order.register):
+    if register.looks_like_number:
         raise ConfigError(
             [
                 "--register: the name looks like a phone number: choose another, since names are shown everywhere"

@@ -20,7 +20,7 @@ from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.intake.lifts import Oppositions, takes_out
 from stream_scrub.lists.intake.parse_request import Order, Refusal, Terms, read
 from stream_scrub.lists.log.wire import Cursor, request_line
-from stream_scrub.model import RegisterKind, Request
+from stream_scrub.model import RegisterKind, RegisterName, Request, family
 from stream_scrub.redaction import names_a_number
 
 _GONE = -1
@@ -48,7 +48,7 @@ class Scopes:
 
     def takes(self, register: str) -> bool:
         """Whether requests may be about a register, by its scope; which is known from then on."""
-        scope = register.partition("@")[2]
+        scope = RegisterName.split(register).scope
         if not scope or scope in self.known:
             return True
         if len(self.known) >= self.most or len(scope) > _SCOPE_CHARS_MAX or names_a_number(scope):
@@ -183,8 +183,3 @@ def families(registers: Iterable[str], kinds: Callable[[str], RegisterKind]) -> 
     for register in sorted(registers):
         by_name[family(register)].append(register)
     return sorted(by_name.values(), key=lambda of_it: (kinds(of_it[0]) is not RegisterKind.DENY, of_it[0]))
-
-
-def family(register: str) -> str:
-    """A register's name without its scope."""
-    return register.partition("@")[0]

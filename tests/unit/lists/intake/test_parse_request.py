@@ -5,17 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stream_scrub.lists.intake.parse_request import (
-    CONSENT,
-    INTERNAL,
-    NUMBERS_MAX,
-    Change,
-    Order,
-    Refusal,
-    Terms,
-    read,
-)
-from stream_scrub.model import RegisterKind
+from stream_scrub.lists.intake.parse_request import NUMBERS_MAX, Change, Order, Refusal, Terms, read
+from stream_scrub.model import CONSENT, INTERNAL, RegisterKind
 from tests.docs.pages import ROOT, rows, section, ticked
 from tests.fakes.examples import REQUESTS
 
