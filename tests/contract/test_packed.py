@@ -39,10 +39,10 @@ def test_a_topic_that_is_kept_uncompressed_takes_none_that_is_too_large_when_unp
     assert answer(kafka.bootstrap, topic("packed", config={"compression.type": kept})) == takes
 
 
-def test_the_topics_of_requests_take_nothing_that_is_too_large_when_unpacked(kafka):
-    """Any dialler could have the publisher killed for its memory, and the next one too, and no opt-out be applied."""
+def test_the_input_topics_take_nothing_that_is_too_large_when_unpacked(kafka):
+    """Any producer or dialler could have workers or the publisher killed for their memory, one after another."""
     names = {role: f"{name}-{uuid.uuid4().hex[:8]}" for role, name in Names().model_dump().items()}
-    made = [state for state in plan(names, {}, 1) if state.role in {"requests", "lifts"}]
+    made = [state for state in plan(names, {}, 1) if state.role in {"prospects", "requests", "lifts"}]
     Topics({"bootstrap.servers": kafka.bootstrap}).create(made, None, Deadline.after(20))
     for each in made:
         assert answer(kafka.bootstrap, each.name) == ["MSG_SIZE_TOO_LARGE"]

@@ -31,9 +31,9 @@ _EVER_MS = str(2**63 - 1)
 _ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
 _LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-# Anybody may write requests, and what packs a thousandfold is unpacked by the client before it can be looked at. Brokers that
-# keep a topic uncompressed hold what comes to `max.message.bytes` as it is then, and refuse it.
-_ASKED_CONFIG = {"compression.type": "uncompressed"}
+# Many may write prospects and requests, and what packs a thousandfold is unpacked by the client before it can be looked at.
+# Brokers that keep a topic uncompressed hold what comes to `max.message.bytes` as it is then, and refuse it.
+_UNPACKED = {"compression.type": "uncompressed"}
 # Kafka's own default. A part of a delta has 768 KiB at most, with its headers and its batch on top.
 _LOG_LIMIT = "1048588"
 
@@ -187,15 +187,17 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
         "blocked": (partitions, output),
         "recalled": (None, {}),
         "log": (1, {**_LOG_CONFIG, _LIMIT: _LOG_LIMIT}),
-        "requests": (None, _ASKED_CONFIG),
-        "lifts": (None, _ASKED_CONFIG),
+        "requests": (None, _UNPACKED),
+        "lifts": (None, _UNPACKED),
         "refused": (None, {_LIMIT: asked}),
     }
     states = []
     for role, (wanted, config) in wishes.items():
         topic = found.get(names[role])
         if topic is None:
-            states.append(TopicState(role, names[role], "missing", wanted or partitions, config))
+            # Not held against a topic that is there: it costs disk, and who trusts all producers may do without.
+            made_with = _UNPACKED if role == "prospects" else config
+            states.append(TopicState(role, names[role], "missing", wanted or partitions, made_with))
             continue
         differences = tuple(_differences(topic, wanted, config))
         state = "differs" if differences else "ok"
