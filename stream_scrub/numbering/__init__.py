@@ -6,6 +6,7 @@ from another version than the installed one are ignored. Must never: log or keep
 """
 
 from stream_scrub.numbering.arrays import Many, validator
+from stream_scrub.numbering.columns import Column, column_reader
 from stream_scrub.numbering.line import Line
 from stream_scrub.numbering.row_cache import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.tables import REGIONS, Tables
@@ -14,11 +15,13 @@ from stream_scrub.numbering.typed import lines_reader
 __all__ = [
     "DATA_VERSION",
     "REGIONS",
+    "Column",
     "Line",
     "e164",
     "line_of",
     "lines_many",
     "normalise",
+    "read_column",
     "rows",
     "tables_in_use",
     "valid_many",
@@ -32,6 +35,7 @@ line_of: LineOf = liner(_TABLES)
 _MANY = Many(_TABLES)
 lines_many = lines_reader(_MANY)  # the same for whole chunks of lines and arrays of numbers: lists
 valid_many = validator(_MANY, line_of)
+read_column = column_reader(_MANY, lines_many, normalise)  # cells with their lines: a table's column
 
 
 def e164(number: int) -> str:

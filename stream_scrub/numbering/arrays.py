@@ -4,23 +4,40 @@ For lists of millions of lines. What the tables do not settle is said to be so (
 `line_of` one by one: the answers are theirs, only quicker.
 """
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX
+from stream_scrub.numbering.line import Line
 from stream_scrub.numbering.row_cache import DIGITS_MIN, LineOf, _dials_00
-from stream_scrub.numbering.tables import ASK, LEADING, PREFIX_DIGITS_MAX, REGIONS, Row, Tables
+from stream_scrub.numbering.tables import (
+    ASK,
+    FIRST_LINE,
+    LEADING,
+    NONE,
+    PREFIX_DIGITS_MAX,
+    REGIONS,
+    UNKNOWN,
+    Row,
+    Tables,
+)
 
 Numbers: TypeAlias = NDArray[np.uint64]
 States: TypeAlias = NDArray[np.uint8]
+Codes: TypeAlias = NDArray[np.uint16]
 
 VALID: Final = 2  # of States; NONE and ASK are the tables' own
 DIGITS_MAX: Final = 17  # ITU-T E.164's 15 after 00; longer strings are asked about
 _SIZE_MAX: Final = 10**19  # the largest power of ten in 64 bits, above any such string: its quotient is 0
+_LEARNING: Final = (
+    threading.Lock()
+)  # a row's place is found and filled by one thread at a time; readers never wait
+_POWERS: Final = np.array([10**digits for digits in range(DIGITS_MIN, DIGITS_MAX + 1)], np.uint64)
 
 
 class Answers(NamedTuple):
@@ -40,41 +57,62 @@ class _Rows:
     base: NDArray[np.int64] = field(init=False)  # where a row's cells begin, less its first cell's own place
     shift: Numbers = field(init=False)  # modulo 2**64, as the addition is
     known: NDArray[np.bool_] = field(init=False)
-    cells: States = field(init=False)
-    _places: dict[int, tuple[bytes, int]] = field(init=False)  # by identity; held so that it stays its own
+    cells: NDArray[Any] = field(init=False)  # what `_meaning` makes of the tables' cells
+    _places: dict[tuple[int, int], tuple[Row, int]] = field(init=False)  # by identity; held to stay its own
 
     def __post_init__(self) -> None:
         self.size = np.full(self.keys, _SIZE_MAX, np.uint64)
         self.base = np.zeros(self.keys, np.int64)
         self.shift = np.zeros(self.keys, np.uint64)
         self.known = np.zeros(self.keys, bool)
-        self.cells = np.array([ASK], np.uint8)
+        self.cells = self._meaning(UNKNOWN)
         self._places = {}
 
     def learn(self, key: int, row: Row | None) -> None:
         """A row, or None where there are no tables: the first cell, ASK, is then everybody's."""
         if row is not None:
-            at = self._place(row.cells)
+            at = self._place(row)
             self.size[key] = min(row.size, _SIZE_MAX)
             self.base[key] = at - row.first
             self.shift[key] = row.shift % 2**64
         self.known[key] = True
 
-    def _place(self, cells: bytes) -> int:
-        if id(cells) not in self._places:
-            self._places[id(cells)] = cells, len(self.cells)
-            self.cells = np.concatenate((self.cells, np.minimum(np.frombuffer(cells, np.uint8), VALID)))
-        return self._places[id(cells)][1]
+    def _place(self, row: Row) -> int:
+        key = (id(row.cells), id(row.lines))
+        if key not in self._places:
+            self._places[key] = row, len(self.cells)
+            self.cells = np.concatenate((self.cells, self._meaning(row)))
+        return self._places[key][1]
+
+    def _meaning(self, row: Row) -> NDArray[Any]:
+        """What is kept of a row's cells: NONE, ASK, or VALID whatever the line."""
+        return np.minimum(np.frombuffer(row.cells, np.uint8), VALID)
 
     def look_up(self, values: Numbers, find: Callable[[int], Row | None]) -> Answers:
         """The answers for strings of this length; `find` gives the row of a value whose first digits are new."""
         keys = (values // np.uint64(self.divisor)).astype(np.int64)
         if not (known := self.known[keys]).all():
             new, examples = np.unique(keys[~known], return_index=True)
-            for key, value in zip(new.tolist(), values[~known][examples].tolist(), strict=True):
-                self.learn(key, find(value))
+            with _LEARNING:
+                for key, value in zip(new.tolist(), values[~known][examples].tolist(), strict=True):
+                    self.learn(key, find(value))
         cells = (values // self.size[keys]).astype(np.int64) + self.base[keys]
         return Answers(values + self.shift[keys], self.cells[cells])
+
+
+@dataclass(slots=True)
+class _LineRows(_Rows):
+    """Rows that keep the line of each cell, as its place in `lines`, counted from FIRST_LINE."""
+
+    lines: list[Line] = field(default_factory=list)
+
+    def _meaning(self, row: Row) -> Codes:
+        places = [NONE, ASK]
+        for line in row.lines[FIRST_LINE:]:
+            if line not in self.lines:
+                self.lines.append(line)  # type: ignore[arg-type]  # from FIRST_LINE on there are lines
+            places.append(FIRST_LINE + self.lines.index(line))  # type: ignore[arg-type]
+        return np.array(places, np.uint16)[np.frombuffer(row.cells, np.uint8)]
 
 
 class Many:
@@ -82,6 +120,8 @@ class Many:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._lines: list[Line] = []  # those met so far; only ever longer
+        self._of_lines: dict[int, _Rows] = {}
         self._typed: dict[tuple[str, int], _Rows] = {}
         self._after_plus: dict[int, _Rows] = {}
         self._significant: dict[int, _Rows] = {}
@@ -115,20 +155,43 @@ class Many:
     def states(self, numbers: Numbers) -> States:
         """Whether each number (the integer of its E.164 digits) is valid: NONE, VALID, or ASK."""
         states = np.full(len(numbers), ASK, np.uint8)
+        self._look_up_significant(numbers, states, self._significant, _Rows)
+        return states
+
+    def lines(self, numbers: Numbers) -> tuple[Codes, Sequence[Line]]:
+        """The line of each number (the integer of its E.164 digits): NONE, ASK, or FIRST_LINE and its place in the
+        lines that come with them, which may hold others too."""
+        codes = np.full(len(numbers), ASK, np.uint16)
+        self._look_up_significant(
+            numbers, codes, self._of_lines, lambda divisor, keys: _LineRows(divisor, keys, self._lines)
+        )
+        return codes, self._lines
+
+    def _look_up_significant(
+        self,
+        numbers: Numbers,
+        into: NDArray[Any],
+        known: dict[int, _Rows],
+        new: Callable[[int, int], _Rows],
+    ) -> None:
+        """What the rows in `known` say of each number that the tables have, `into` the place of each."""
         if not self._tables.in_use:
-            return states
-        powers = np.array([10**digits for digits in range(DIGITS_MIN, DIGITS_MAX + 1)], np.uint64)
-        lengths = np.searchsorted(powers, numbers, side="right") + DIGITS_MIN  # digits
+            return
+        lead = CALLING_CODE_DIGITS_MAX
+        lengths = digits_of(numbers)
         for length in _distinct(lengths):
             if DIGITS_MIN < length <= DIGITS_MAX:
                 chosen = lengths == length
-                states[chosen] = self._states(numbers[chosen], length)
-        return states
+                rows = known.setdefault(length, new(10 ** (length - lead), 10**lead))
+                found = rows.look_up(
+                    numbers[chosen], lambda number: _row(self._tables.significant(str(number)))
+                )
+                into[chosen] = found.states
 
-    def _states(self, numbers: Numbers, length: int) -> States:
-        lead = CALLING_CODE_DIGITS_MAX
-        rows = self._significant.setdefault(length, _Rows(10 ** (length - lead), 10**lead))
-        return rows.look_up(numbers, lambda number: _row(self._tables.significant(str(number)))).states
+
+def digits_of(numbers: Numbers) -> NDArray[np.int64]:
+    """How many digits each number has: DIGITS_MIN stands for so many or fewer, DIGITS_MAX + 1 for any more."""
+    return np.searchsorted(_POWERS, numbers, side="right") + DIGITS_MIN
 
 
 def validator(many: Many, line_of: LineOf) -> Callable[[Numbers], NDArray[np.bool_]]:

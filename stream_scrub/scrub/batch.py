@@ -20,11 +20,11 @@ import numpy as np
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
-from stream_scrub.numbering import normalise
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import backend, decide, stamp
 from stream_scrub.scrub.backend import Hand
 from stream_scrub.scrub.batch_context import Bench
+from stream_scrub.scrub.columns import judge_text
 from stream_scrub.scrub.decide import Facts, Finding
 from stream_scrub.scrub.decide_batch import Judged, judge
 from stream_scrub.scrub.decode import (
@@ -227,13 +227,10 @@ class Scrubber:
     def _entry(self, member: Any, region: str, told: Facts, bench: Bench) -> stamp.Entry:
         if isinstance(member, int) and not isinstance(member, bool):
             member = str(member)
-        found = normalise(member, region) if isinstance(member, str) else None
-        if found is None:
+        number, made = judge_text(member if isinstance(member, str) else "", region, told, bench)
+        if number is None:
             return _NO_NUMBER
-        number, line = found
-        rule = bench.rule(line.region)
-        made = bench.find(bench.case(line, told, barred=decide.is_barred(number, rule)), number)
-        return stamp.Entry(made.finding, number, rule.digest if rule is not None else "", made.until)
+        return stamp.Entry(made.finding, number, made.rules, made.until)
 
     def _refuse_stale(self, batch: Batch, judged: Judged) -> None:
         if self.terms.stale == "hold" and batch.tally[Reason.STALE_REGISTER]:

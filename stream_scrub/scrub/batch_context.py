@@ -18,7 +18,8 @@ from stream_scrub.scrub.decide import Facts, Finding
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """A finding with its stamp as templates: `splice` goes before the closing brace's place, `bare` into a header."""
+    """A finding with its stamp as templates: `splice` goes before the closing brace's place, `bare` into a header;
+    `rules` is the digest of the rule that decided, "" where none did."""
 
     reason: Reason
     allowed: bool
@@ -26,6 +27,7 @@ class Outcome:
     bare: bytes
     finding: Finding
     until: date | None
+    rules: str
 
 
 class Case:
@@ -96,7 +98,6 @@ class Bench:
         allowed = finding.reason.verdict is Verdict.ALLOWED
         day = self._rulebook.day(region, self._now) if allowed else None
         end = until(rule, day) if rule is not None and day is not None else None
-        bare = stamp.single(
-            finding, bool(region), rule.digest if rule is not None else "", end, self.evidence
-        )
-        return Outcome(finding.reason, allowed, b',"scrub":' + bare + b"}", bare, finding, end)
+        rules = rule.digest if rule is not None else ""
+        bare = stamp.single(finding, bool(region), rules, end, self.evidence)
+        return Outcome(finding.reason, allowed, b',"scrub":' + bare + b"}", bare, finding, end, rules)

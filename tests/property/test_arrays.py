@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scrub.lists.parsing.number_cells import number_of, numbers_of
-from stream_scrub.numbering import line_of, lines_many, normalise, valid_many
+from stream_scrub.numbering import line_of, lines_many, normalise, read_column, valid_many
 from stream_scrub.numbering.arrays import VALID, Many
 from stream_scrub.numbering.tables import ASK, NONE, Tables
 from stream_scrub.numbering.typed import eight_digits, lines_reader
@@ -44,6 +44,29 @@ def test_cells_are_read_as_each_of_them_is(cells, region):
     assert all_at_once(cells, region) == one_by_one(cells, region)
 
 
+def column(cells, region):
+    """Each cell's number and line as a column gives them."""
+    numbers, places, lines = read_column(cells, region)
+    return [
+        None if place < 0 else (number, lines[place])
+        for number, place in zip(numbers.tolist(), places.tolist(), strict=True)
+    ]
+
+
+@given(st.lists(CELLS, max_size=30), REGIONS)
+def test_a_column_is_read_as_each_of_its_cells_is(cells, region):
+    """A table's rows would be judged by the rule of another country than a prospect with the same number."""
+    assert column(cells, region) == [normalise(cell, region) for cell in cells]
+
+
+@given(st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(10**8, 10**11)), max_size=30), REGIONS)
+def test_a_column_of_integers_is_read_as_their_digits_are(values, region):
+    """Numbers that a table holds as integers would be other ones than the same digits as text."""
+    cells = [str(value) for value in values]
+
+    assert column(np.array(values, np.uint64), region) == [normalise(cell, region) for cell in cells]
+
+
 def test_mistreated_cells_are_read_as_each_of_them_is():
     """The same, for millions of lines of what people type, in every region's way."""
     source = Mistreatment(3)
@@ -54,6 +77,7 @@ def test_mistreated_cells_are_read_as_each_of_them_is():
 
     for region, cells in by_region.items():
         assert all_at_once(cells, region) == one_by_one(cells, region), region
+        assert column(cells, region) == [normalise(cell, region) for cell in cells], region
 
 
 def test_most_lines_need_no_second_question():

@@ -1,0 +1,64 @@
+"""Steps 3 and 4 for typed numbers that stand in no prospect: one of them, or a whole column of them at once.
+
+The plans, the look-ups and the stamps are those of every batch (`batch_context`, `decide_batch`).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from stream_scrub.index import Numbers
+from stream_scrub.model import Reason
+from stream_scrub.numbering import normalise, read_column
+from stream_scrub.scrub import decide
+from stream_scrub.scrub.batch_context import Bench, Outcome
+from stream_scrub.scrub.decide import Facts, Finding
+from stream_scrub.scrub.decide_batch import judge
+from stream_scrub.scrub.plain import Kinds, Plain
+
+_PIECE = 32_768  # cells at a time: what is made of so many stays in a processor's cache
+
+
+class JudgedColumn(NamedTuple):
+    """By place: the number (0 where there is no valid one), and which of `outcomes` it came to."""
+
+    numbers: Numbers
+    ids: Kinds
+    outcomes: Sequence[Outcome]
+
+
+def judge_text(text: str, region: str, told: Facts, bench: Bench) -> tuple[int | None, Outcome]:
+    """The number in a text as typed in `region`, None where there is no valid one, and what it came to."""
+    found = normalise(text, region)
+    if found is None:
+        return None, _no_number(bench)
+    number, line = found
+    barred = decide.is_barred(number, bench.rule(line.region))
+    return number, bench.find(bench.case(line, told, barred=barred), number)
+
+
+def judge_column(cells: Sequence[str] | Numbers, region: str, told: Facts, bench: Bench) -> JudgedColumn:
+    """What each cell came to, all with the same facts: texts as typed in `region`, or the digits of integers."""
+    known: dict[Outcome, int] = {_no_number(bench): 0}
+    pieces = list(_pieces(cells, region, told, bench, known))
+    if not pieces:
+        return JudgedColumn(np.empty(0, np.uint64), np.empty(0, np.int32), list(known))
+    numbers, ids = zip(*pieces, strict=True)
+    return JudgedColumn(np.concatenate(numbers), np.concatenate(ids), list(known))
+
+
+def _pieces(
+    cells: Sequence[str] | Numbers, region: str, told: Facts, bench: Bench, known: dict[Outcome, int]
+) -> Iterator[tuple[Numbers, Kinds]]:
+    """The numbers and outcomes of some cells at a time, the outcomes by their place in `known`."""
+    for start in range(0, len(cells), _PIECE):
+        column = read_column(cells[start : start + _PIECE], region)
+        plain = Plain(column.numbers, column.places, [(line, told) for line in column.lines])
+        judged = judge(plain, bench)
+        places = [known.setdefault(outcome, len(known)) for outcome in judged.outcomes]
+        yield column.numbers, np.array([*places, 0], np.int32)[judged.ids]  # the last is what -1 finds
+
+
+def _no_number(bench: Bench) -> Outcome:
+    return bench.outcome(Finding(Reason.INVALID_NUMBER), None)
