@@ -23,8 +23,8 @@ from stream_scrub.lists.intake.lifts import Oppositions
 from stream_scrub.lists.intake.parse_request import Terms
 from stream_scrub.lists.intake.requests_to_delta import Scopes, take
 from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Cursor, Source
 from stream_scrub.model import OWN, Deadline, Request

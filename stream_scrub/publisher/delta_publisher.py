@@ -21,8 +21,8 @@ from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import Beside, KafkaLogWriter
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.log.encode import nbytes_of, records_of
-from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Known, Replay
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Cursor, Seal, Source
 from stream_scrub.model import Deadline, RegisterKind, family

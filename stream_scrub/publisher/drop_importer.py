@@ -20,8 +20,8 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, ScrubError, Uncertain
 from stream_scrub.lists.formats import BadList, Reading
 from stream_scrub.lists.intake import plan_import
-from stream_scrub.lists.log import published
 from stream_scrub.lists.log.encode import Published
+from stream_scrub.lists.log.scan import find_seal
 from stream_scrub.lists.log.wire import Source, utc_seconds
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.publisher import import_list
@@ -105,7 +105,7 @@ class Inbox:
                 continue
             source = Source(dropped.path.name, note.sha256)
             with clients.reading(self._settings, self._log) as reader:
-                found = published.find(reader, note.after, dropped.register, source, _FIND_S)
+                found = find_seal(reader, note.after, dropped.register, source, _FIND_S)
             if found is None:
                 continue
             seal, position = found

@@ -16,8 +16,8 @@ from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.requests_reader import Requests
 from stream_scrub.kafka.topic_tail import last_values
-from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import Start, begin
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.observability.counters import Pulse

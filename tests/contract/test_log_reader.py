@@ -10,8 +10,8 @@ from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.lists import deltas
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.ledger import Weights
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.lists.log.start_point import Head, begin, check_seals, last_seal
 from stream_scrub.model import Deadline

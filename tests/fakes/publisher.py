@@ -12,8 +12,8 @@ from stream_scrub.lists import deltas
 from stream_scrub.lists.deltas import Delta, Stated
 from stream_scrub.lists.ends import Ends, ended, with_ends
 from stream_scrub.lists.log.encode import Published, publish
-from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import Deadline, RegisterKind

@@ -20,7 +20,7 @@ from stream_scrub.errors import Corrupt, Uncertain
 from stream_scrub.lists import deltas
 from stream_scrub.lists.log import snapshot, wire
 from stream_scrub.lists.log.encode import records_of, rules_records
-from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind

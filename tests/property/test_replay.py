@@ -11,8 +11,8 @@ from stream_scrub.errors import Corrupt
 from stream_scrub.lists import deltas as diff
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import rules_records
-from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin, last_seal
 from stream_scrub.model import Deadline, RegisterKind
 from tests.fakes.log import Log, Reader, Writer

@@ -21,7 +21,7 @@ from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.lists import deltas
 from stream_scrub.lists.log import encode
-from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import Deadline, RegisterKind

@@ -21,8 +21,8 @@ import msgspec
 
 from stream_scrub.lists.intake.parse_request import Change, Order, Terms, read
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.scan import batches
-from stream_scrub.model import LogReader, LogRecord, RegisterKind, Request
+from stream_scrub.lists.log.scan import scan
+from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Request
 
 NUMBERS_MAX = 100_000  # some 20 MB
 # Offsets of the log that are read back at the start, and bytes of requests that are kept of them to be read: seconds.
@@ -148,7 +148,7 @@ def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositio
     first, end = reader.bounds()
     since = max(first, end - look_back)
     begun = since == first
-    for records, _ in batches(reader, since, quiet_s):
+    for records, _ in scan(reader, Deadline.after(quiet_s), since=since):
         if records and not begun:
             found.floor_ms, begun = records[0].timestamp_ms or 0, True
         yield from records

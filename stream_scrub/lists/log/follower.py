@@ -11,11 +11,12 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
 from stream_scrub import clock
-from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany, Unavailable
+from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany
 from stream_scrub.index import Index
 from stream_scrub.lists.capacity import Room
 from stream_scrub.lists.log.parts import SET_ASIDE_BY
 from stream_scrub.lists.log.replay import Replay, Rules
+from stream_scrub.lists.log.scan import skip_unwanted
 from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.lists.log.start_point import Start, begin
 from stream_scrub.lists.log.yielding import Turns, Watch
@@ -24,43 +25,6 @@ from stream_scrub.model import Deadline, LogReader, LogRecord
 _RETRY_S = 0.5
 _BEGIN_S = 15.0
 _LOOK_AGAIN_S = 15.0  # whether the log has become small enough
-# A shorter stretch that nobody needs is read all the same: a seek empties what the client has fetched ahead.
-_SEEK_OFFSETS = 1000
-
-
-def replay_to_end(
-    reader: LogReader,
-    deadline: Deadline,
-    on_record: Callable[[int], None] = lambda _: None,
-    *,
-    replay: Replay | None = None,
-) -> Index:
-    """Read the log until its end is confirmed. The deadline is for silence: every record that arrives renews it.
-
-    `replay` is one that `begin` gave with this reader; without one the reader is at the log's beginning.
-    Raises Corrupt, Unavailable, Refused.
-    """
-    replay = replay or Replay()
-    patience = deadline.left()
-    while True:
-        records, at_end = reader.read(1.0)
-        for record in records:
-            replay.take(record)
-            on_record(record.offset)
-        if records:
-            deadline = Deadline.after(patience)
-            _skip(reader, replay, records[-1].offset + 1)
-        if at_end:
-            return replay.index
-        if deadline.passed:
-            raise Unavailable("the end of the opposition log could not be reached in time")
-
-
-def _skip(reader: LogReader, replay: Replay, offset: int) -> None:
-    """Over what this replay does not need, if it is much."""
-    wanted = replay.wanted(offset)
-    if wanted - offset > _SEEK_OFFSETS:
-        reader.seek(wanted)
 
 
 class Follower:
@@ -216,7 +180,7 @@ class Follower:
         records, at_end = reader.read(0.1)
         if records:
             self._take(records)
-            _skip(reader, self._replay, records[-1].offset + 1)
+            skip_unwanted(reader, self._replay, records[-1].offset + 1)
         if at_end:
             self._unsealed = self._replay.unsealed
             self._keep()

@@ -1,12 +1,21 @@
-"""The log once more from its beginning, up to a position or to its end: what all evidence rests on."""
+"""The one way to read the log from one offset to another: `scan`, and what is made of it.
+
+`replay_to_end` is for whoever needs the registers, `read_into` for evidence, which goes on over damage, `find_seal` for
+a publisher that was killed.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.index import Index
+from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 _SETTLED_S = 12.0  # parts and their seal are one transaction: who waits so long for a seal waits for none
+# A shorter stretch that nobody needs is read all the same: a seek empties what the client has fetched ahead.
+_SEEK_OFFSETS = 1000
 _TRIES = 5000  # offsets in one damaged batch; a batch is at most a megabyte
 
 
@@ -19,22 +28,84 @@ class Passage(NamedTuple):
     records: int
 
 
-def batches(reader: LogReader, since: int, quiet_s: float) -> Iterator[tuple[Sequence[LogRecord], bool]]:
-    """The records from an offset on as they come, and whether the log's end was reached with them: then it is over. However
-    long the log is, it goes on as long as something comes within `quiet_s`: one deadline for all of it would be too short
-    for some log, and for each start after it. Raises Corrupt, Unavailable, Refused. Leaves the reader anywhere.
+def scan(
+    reader: LogReader,
+    deadline: Deadline,
+    *,
+    since: int | None = None,
+    upto: int | None = None,
+    renewed: bool = True,
+) -> Iterator[tuple[Sequence[LogRecord], bool]]:
+    """The records of the log as they come, and whether the broker confirmed with them that this is the log's end.
+
+    From offset `since` on, else from where the reader is; up to offset `upto` (included), else to the log's end. Every
+    record that arrives renews the deadline: it is for silence, since a deadline for a whole log would be too short for
+    some log, and for each start after it. Without `renewed` it is for all that is read.
+    Raises Corrupt, Unavailable, Refused. Leaves the reader anywhere.
     """
-    reader.seek(since)
-    silence = Deadline.after(quiet_s)
+    if since is not None:
+        reader.seek(since)
+    patience = deadline.left()
     while True:
         records, at_end = reader.read(0.5)
-        if records:
-            silence = Deadline.after(quiet_s)
-        yield records, at_end
-        if at_end:
+        passed = upto is not None and bool(records) and records[-1].offset >= upto
+        yield [each for each in records if upto is None or each.offset <= upto], at_end
+        if at_end or passed:
             return
-        if silence.passed:
-            raise Unavailable("the opposition log cannot be read: nothing comes")
+        if records and renewed:  # only now: what the caller does with them is no silence
+            deadline = Deadline.after(patience)
+        elif deadline.passed:
+            raise Unavailable("the opposition log could not be read to its end in time: nothing comes")
+
+
+def replay_to_end(
+    reader: LogReader,
+    deadline: Deadline,
+    on_record: Callable[[int], None] = lambda _: None,
+    *,
+    replay: Replay | None = None,
+) -> Index:
+    """Have a replay take the log from where the reader is to its end. The deadline is for silence.
+
+    `replay` is one that `begin` gave with this reader; without one the reader is at the log's beginning.
+    `on_record(offset)` is called after each record. Raises Corrupt, Unavailable, Refused.
+    """
+    replay = replay or Replay()
+    for records, _ in scan(reader, deadline):
+        for record in records:
+            replay.take(record)
+            on_record(record.offset)
+        if records:
+            skip_unwanted(reader, replay, records[-1].offset + 1)
+    return replay.index
+
+
+def skip_unwanted(reader: LogReader, replay: Replay, offset: int) -> None:
+    """Seek over what this replay does not need from that offset on, if it is much."""
+    wanted = replay.wanted(offset)
+    if wanted - offset > _SEEK_OFFSETS:
+        reader.seek(wanted)
+
+
+def find_seal(
+    reader: LogReader, after: int, register: str, source: wire.Source, quiet_s: float
+) -> tuple[wire.Seal, int] | None:
+    """The register's first seal behind the offset `after` that came from that list, and its own offset; None when
+    there is none: a publisher that was killed learns by this whether the list was published. Waits at most `quiet_s`
+    for the next record. Raises as `scan`. Leaves the reader anywhere.
+    """
+    for records, _ in scan(reader, Deadline.after(quiet_s), since=after + 1):
+        for record in records:
+            headers = dict(record.headers)
+            if record.offset <= after or headers.get("part") != b"seal" or record.key != register.encode():
+                continue
+            try:
+                seal, _ = wire.decode_seal(record.value or b"")
+            except ValueError as error:
+                raise Corrupt(str(error), record.offset) from error
+            if seal.source == source:
+                return seal, record.offset
+    return None
 
 
 def read_into(
@@ -49,13 +120,13 @@ def read_into(
     on_read: Callable[[int, int], None] = lambda _offset, _end: None,
 ) -> Passage:
     """Give every record from offset `since` on, else from the log's first one, to `take`: up to offset `upto`
-    (included), else to the log's end.
+    (included), else to the log's end. The deadline is for silence: every record that arrives renews it.
 
-    The deadline is for silence: every record that arrives renews it. At the end it is waited until `settled`, at most
-    as long as a transaction may last: one publisher's parts may be readable a moment before their seal.
-    With `on_damage`, what the broker's copy has lost or damaged is told to it and passed over, as far as that can be.
-    `on_read(offset, end)` is told now and then how far it is. Raises Unavailable, Refused, and what `take` raises; a Corrupt of it
-    says as well when the log's beginning has been deleted, for then nothing can be proven.
+    At the end, wait until `settled`, at most as long as a transaction may last: one publisher's parts may be readable
+    a moment before their seal. With `on_damage`, what the broker's copy has lost or damaged is told to it and passed
+    over, as far as that can be. `on_read(offset, end)` is told now and then how far it is.
+    Raises Unavailable, Refused, and what `take` raises; a Corrupt of it says as well when the log's beginning has been
+    deleted, for then nothing can be proven.
     """
     first, end = reader.bounds()
     at = first if since is None else max(first, since)
@@ -63,28 +134,31 @@ def read_into(
     patience = deadline.left()
     unsettled: Deadline | None = None
     count, stuck = 0, _Stuck(reader, on_damage)
+    batches = scan(reader, deadline, upto=upto)
     while True:
         try:
-            records, at_end = reader.read(0.5)
+            records, at_end = next(batches)
         except Corrupt as error:
             if on_damage is None:
                 raise _explained(error, first) from error
             if not stuck.goes_on(error, at, end):
                 return Passage(first, end, count)
+            batches = scan(reader, Deadline.after(patience), upto=upto)
             continue
-        wanted = records if upto is None else [record for record in records if record.offset <= upto]
-        _give(wanted, take, first)
-        count += len(wanted)
+        except StopIteration:
+            if not at_end:  # `upto` was reached; else read on until it is settled
+                return Passage(first, end, count)
+            batches = scan(reader, Deadline.after(patience), upto=upto)
+            continue
+        _give(records, take, first)
+        count += len(records)
         if records:
             at = records[-1].offset + 1
             on_read(at - 1, max(end, at))
-            deadline = Deadline.after(patience)
         if at_end:
             unsettled = unsettled or Deadline.after(_SETTLED_S)
-        if len(wanted) < len(records) or (unsettled is not None and (settled() or unsettled.passed)):
+        if unsettled is not None and (settled() or unsettled.passed):
             return Passage(first, end, count)
-        if deadline.passed and not at_end:
-            raise Unavailable("the end of the opposition log could not be reached in time")
 
 
 def _give(records: Sequence[LogRecord], take: Callable[[LogRecord], object], first: int) -> None:

@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 from msgspec import UNSET
 
-from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.errors import Corrupt
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import scan
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 Start = Literal["latest-full", "beginning"]
@@ -61,7 +62,7 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.Starts, wire.Re
     if not 0 <= first < last <= read.upto < record.offset:
         raise Corrupt("the seal names a statement of starts that is not before it", record.offset)
     reader.seek(first)
-    records = list(_read(reader, last + 1, deadline))
+    records = list(_read(reader, last, deadline))
     sealed = records[-1] if records else record
     parts = [each for each in records if each.key == sealed.key and _part(each) == b"starts"]
     if not parts or parts[0].offset != first or sealed.offset != last:
@@ -101,7 +102,7 @@ def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
         since = max(first, upto - step)
         reader.seek(since)
         found = None
-        for record in _read(reader, upto, deadline):
+        for record in _read(reader, upto - 1, deadline):
             if _part(record) == b"seal":
                 found = record
         if found is not None:
@@ -123,7 +124,7 @@ def check_seals(reader: LogReader, heads: Mapping[int, Head], deadline: Deadline
         if position <= vouched:
             continue
         reader.seek(position)
-        record = next(_read(reader, position + 1, deadline), None)
+        record = next(_read(reader, position, deadline), None)
         seal = None if record is None else wire.decode_seal(record.value or b"")[0]
         if seal is None or seal.chain != head.chain:
             raise ValueError("the log does not hold the seals that its registers end with")
@@ -134,11 +135,6 @@ def check_seals(reader: LogReader, heads: Mapping[int, Head], deadline: Deadline
 
 
 def _read(reader: LogReader, upto: int, deadline: Deadline) -> Iterator[LogRecord]:
-    """The records from where the reader is to that offset, which the log's end has reached. Raises Unavailable."""
-    while True:
-        records, at_end = reader.read(0.5)
-        yield from (record for record in records if record.offset < upto)
-        if at_end or (records and records[-1].offset >= upto - 1):
-            return
-        if deadline.passed:
-            raise Unavailable("the opposition log could not be read in time")
+    """The records from where the reader is to that offset (included), all of them before the deadline."""
+    for records, _ in scan(reader, deadline, upto=upto, renewed=False):
+        yield from records

@@ -18,6 +18,7 @@ from stream_scrub.errors import Refused, Unavailable, Uncertain
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.formats import FORMATS, open_list
 from stream_scrub.lists.log.encode import records_of
+from stream_scrub.lists.log.scan import find_seal
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.lists.parsing.detect_format import read_list
 from stream_scrub.lists.parsing.unpack import digest
@@ -388,12 +389,9 @@ def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
     assert worked(inbox) == {"files": 1} and world.desk.published == 2
     seen = [r for r in world.desk.publisher.log.records if dict(r.headers)["part"] == b"seal"]
     source = Source("a.txt", digest(world.root / "bloctel/done/a.txt"))
-    found = module.published.find(Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, 5.0)
+    found = find_seal(Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, 5.0)
     assert found is not None and found[1] == seen[1].offset
-    assert (
-        module.published.find(Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, 5.0)
-        is None
-    )
+    assert find_seal(Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, 5.0) is None
 
 
 def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world, monkeypatch):
@@ -412,10 +410,10 @@ def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world
 
     monkeypatch.setattr(slow, "read", slowly)
     asked = -1, "internal", Source("a.txt", "0" * 64)
-    assert module.published.find(slow, *asked, 5.0) is None and now > 20.0
+    assert find_seal(slow, *asked, 5.0) is None and now > 20.0
     monkeypatch.setattr(slow, "read", lambda timeout_s: (slowly(timeout_s)[0][:0], False))
     with pytest.raises(Unavailable, match="nothing comes"):
-        module.published.find(slow, *asked, 5.0)
+        find_seal(slow, *asked, 5.0)
 
 
 def left_by_a_kill_after_the_move(world, text):

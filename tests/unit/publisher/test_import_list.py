@@ -14,7 +14,7 @@ from stream_scrub.config import load
 from stream_scrub.errors import ConfigError
 from stream_scrub.lists.formats import BadList
 from stream_scrub.lists.intake import plan_import
-from stream_scrub.lists.log.follower import replay_to_end
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.publisher import import_list

@@ -12,7 +12,8 @@ from stream_scrub.index import Register
 from stream_scrub.lists import deltas
 from stream_scrub.lists.log import follower as follow
 from stream_scrub.lists.log.encode import publish, records_of
-from stream_scrub.lists.log.follower import Follower, replay_to_end
+from stream_scrub.lists.log.follower import Follower
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import Deadline, RegisterKind
 from tests.fakes import law

@@ -5,8 +5,8 @@ from hashlib import sha256
 import pytest
 
 from stream_scrub.errors import Corrupt
-from stream_scrub.lists.log.follower import replay_to_end
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline
 from stream_scrub.rules.text import digest_of
