@@ -9,6 +9,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' stream_scrub/__init__
 IMAGE ?= stream-scrub:$(VERSION)
 IMAGE_BUILD ?= $(shell if command -v buildah; then echo bud; elif command -v docker; then echo build; fi)
 IMAGE_ARGS ?=
+BENCH_ARGS ?=
 ABUSE_ARGS ?=
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
@@ -44,18 +45,19 @@ lint: $(VENV)/.made
 simulate: $(VENV)/.made
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(SIMULATE_ARGS)
 
+# BENCH_ARGS=--small tries it in two minutes; bench/README.md has the other options and the other benches.
 bench: $(VENV)/.made
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-lists: $(VENV)/.made
-	$(BIN)/python -m bench.lists
+	$(BIN)/python -m bench.under_load.large_registers
 
 soak: $(VENV)/.made
-	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench.under_load.soak
 
 # Hostile lists, leads, requests and connections at once against a running system: ABUSE_ARGS='--minutes 10 --json'.
 abuse: $(VENV)/.made
-	$(BIN)/python -m bench.abuse $(ABUSE_ARGS)
+	$(BIN)/python -m bench.under_load.abuse $(ABUSE_ARGS)
 
 # IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/operator.md, "The image").
 image:

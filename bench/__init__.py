@@ -1,1 +1,1 @@
-"""`make bench`: the worker beside the bare consume-produce loop of the same client, on a real Kafka. See README.md."""
+"""What the product costs beside others, measured on a real Kafka, every output checked. See README.md."""

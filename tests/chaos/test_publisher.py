@@ -245,7 +245,7 @@ def test_a_request_is_sealed_within_a_second(kafka, stages):
     print(f"\n{len(took)} requests: produced to sealed p50 {p50} ms, p90 {p90} ms, worst {took[-1]} ms")
     assert (
         len(took) == 2_000 and p90 < 1_000
-    )  # a machine that others use stalls for a moment; bench/optouts.py has p99
+    )  # a machine that others use stalls for a moment; bench/under_load/opt_outs.py has p99
 
 
 def test_a_header_whose_name_is_no_utf_8_stops_no_opt_out(kafka, stages):

@@ -38,7 +38,7 @@ RUN_BY = {
     ),
     (
         "docs/sizing.md",
-        "python -m bench.sizing --per-s 1000000 --numbers 250000000",
+        "python -m bench.offline.capacity_plan --per-s 1000000 --numbers 250000000",
     ): "test_an_operator_orders_machines",
     ("docs/evidence.md", 'stream-scrub lists history "06 12 34 56 80"'): "test_an_officer_shows_the_proof",
     ("docs/evidence.md", "stream-scrub explain prospect.json"): "test_an_officer_shows_the_proof",

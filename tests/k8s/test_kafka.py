@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from bench.sizing import RESULTS, measured_from
+from bench.offline.capacity_plan import RESULTS, measured_from
 from stream_scrub.config import Settings
 from stream_scrub.kafka.admin.topics import Described, plan
 from stream_scrub.kafka.client import options

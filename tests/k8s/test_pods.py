@@ -8,7 +8,7 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
-from bench.sizing import FILTER_BYTES
+from bench.offline.capacity_plan import FILTER_BYTES
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings, load
 from stream_scrub.kafka import log_writer, session, source

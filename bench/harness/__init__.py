@@ -1,0 +1,1 @@
+"""What every bench needs: options and exit codes, data, processes and their cost, the file of results."""

@@ -1,0 +1,91 @@
+"""Who runs: the bare loop, the worker, and the peers; each a command that reads prospects and writes verdicts until SIGTERM.
+
+A share is how much of the prospects a contender gets, the first ones: a slow one would take minutes for all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from bench.harness import build_peers, contender_commands
+from bench.harness.contender_commands import BARE, WORKER, Call
+from bench.throughput import oracle
+
+FEWEST = 2_000  # prospects of the smallest share: fewer are gone before one has looked
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`id` names it in a command, `name` in the table; `kind` is what its records look like.
+
+    `build` makes it ready, once, and may raise build_peers.Unavailable. One that is `lasting` keeps the register on disk under
+    its group's name: it has one group for all runs, and is started once before. `members` is how many of the group it is.
+    """
+
+    id: str
+    name: str
+    kind: oracle.Kind
+    command: Callable[[Call], list[str]]
+    settings: dict[str, Any] = field(default_factory=dict)
+    share: float = 1.0
+    build: Callable[[], object] | None = None
+    lasting: bool = False
+    members: int = 1
+
+    def records(self, prospects: int) -> int:
+        """How many of the prospects it gets."""
+        return min(prospects, max(FEWEST, round(prospects * self.share)))
+
+
+CONTENDERS = (
+    Contender("bare", BARE, "bare", contender_commands.bare),
+    Contender("value", WORKER, "value", contender_commands.worker, {"prospect__stamp": "value"}),
+    Contender(
+        "header", "worker, header stamp", "header", contender_commands.worker, {"prospect__stamp": "header"}
+    ),
+    Contender(
+        "processes",
+        "worker, 2 processes",
+        "value",
+        contender_commands.worker,
+        # The first one hears of the second at its next heartbeat, and would have done most of the work by itself till then.
+        {"worker__processes": 2, "kafka__consumer": '{"heartbeat.interval.ms":"200"}'},
+        members=2,
+    ),
+    Contender(
+        "kstreams", "Kafka Streams, expert", "peer", contender_commands.kstreams, build=build_peers.kstreams
+    ),
+    Contender(
+        "kstreams-tuned",
+        "Kafka Streams, hand-tuned",
+        "peer",
+        lambda call: contender_commands.kstreams(call, "--hand-tuned"),
+        build=build_peers.kstreams,
+    ),
+    Contender(
+        "kstreams-rocksdb",
+        "Kafka Streams, RocksDB",
+        "peer",
+        contender_commands.global_table,
+        share=0.4,
+        build=build_peers.kstreams,
+        lasting=True,
+    ),
+    Contender(
+        "quix",
+        "Quix Streams",
+        "peer",
+        partial(contender_commands.python, "quix"),
+        share=0.2,
+        build=partial(build_peers.python, "quix"),
+    ),
+    Contender(
+        "faust",
+        "Faust",
+        "peer",
+        partial(contender_commands.python, "faust"),
+        share=0.03,
+        build=partial(build_peers.python, "faust"),
+    ),
+)

@@ -1,0 +1,232 @@
+"""Opt-outs under load: how long from a request on its topic to the first verdict that obeys it, in every worker?
+
+`python -m bench.under_load.opt_outs`: the publisher daemon, workers under a load of prospects, and so many opt-outs a second, each
+by its own process. A request counts from Kafka's timestamp on it, a verdict from the `at` of its stamp: the first one in
+each partition by an index that holds the request. Every prospect is checked: none is allowed by an index that holds its
+number's opt-out, and none blocked by one that does not.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Producer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from bench.harness import command, data
+from bench.harness.command import say
+from bench.harness.failure import Failed
+from bench.harness.paths import ROOT
+from bench.harness.percentiles import spread
+from tests.kafka.broker import Kafka
+from tests.support.outcome import read_all
+from tests.support.prospects import french_mobiles, prospect, spell
+from tests.support.publisher import PublisherProcess
+from tests.support.stage import Stage
+from tests.support.worker import wait_until
+
+PARTITIONS = 6
+_WARM_S = 5.0
+_TAIL_S = 3.0  # of load after the last request
+_TICK_S = 0.01
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured."""
+
+    seconds: int
+    rate: int
+    load: int
+    workers: int
+    opposed: int
+
+    @property
+    def requests(self) -> int:
+        """All of them."""
+        return self.seconds * self.rate
+
+
+def send(kind: str, bootstrap: str, topic: str, numbers_file: Path, rate: int, seconds: float) -> None:
+    """In a process of its own: prospects of these numbers in turn, or an opt-out for each of them."""
+    numbers = np.load(numbers_file).tolist()
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "linger.ms": 5 if kind == "prospects" else 1,
+            "compression.type": "lz4",
+        }
+    )
+    if kind == "prospects":
+        values = [prospect(at, spell(number, at)) for at, number in enumerate(numbers)]
+    else:
+        values = [b'{"request":"opt-out","number":"+%d","source":"dialler-7"}' % number for number in numbers]
+    begun, sent = time.monotonic(), 0
+    while (gone := time.monotonic() - begun) < seconds:
+        for at in range(sent, int(gone * rate)):
+            producer.produce(topic, values[at % len(values)], b"%d" % numbers[at % len(numbers)])
+        sent = max(sent, int(gone * rate))
+        producer.poll(0)
+        time.sleep(_TICK_S)
+    if producer.flush(60):
+        raise SystemExit("not everything was delivered")
+
+
+def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
+    """Set the stage, run, and put together what is on the topics then."""
+    stage = Stage(kafka.bootstrap, folder, partitions=PARTITIONS, **data.ROOMY)
+    numbers = french_mobiles(sizes.opposed + sizes.requests, seed=5)
+    old, new = numbers[: sizes.opposed], numbers[sizes.opposed :]
+    say(f"importing {len(old):,} oppositions and {len(new):,} consents")
+    stage.load("internal", old)
+    stage.load("consent", new, "--kind", "allow")
+    files = {}
+    for kind, some in (("prospects", np.random.default_rng(6).permutation(new)), ("requests", np.array(new))):
+        files[kind] = folder / f"{kind}.npy"
+        np.save(files[kind], some)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(stage.worker(f"w{at}")) for at in range(sizes.workers)]
+        publisher = stack.enter_context(PublisherProcess(stage, None))
+        wait_until(publisher.ready, 60)
+        for worker in workers:
+            wait_until(lambda w=worker: w.logged("partitions assigned"), 60)
+        say("under load")
+        loading = _sender("prospects", stage, files, sizes.load, _WARM_S + sizes.seconds + _TAIL_S)
+        time.sleep(_WARM_S)
+        asking = _sender("requests", stage, files, sizes.rate, sizes.seconds)
+        for process in (asking, loading):
+            if process.wait():
+                raise Failed(f"a sender ended with {process.returncode}")
+        time.sleep(_TAIL_S)
+        codes = [each.stop()[0] for each in (publisher, *workers)]
+    if any(codes):
+        raise Failed(f"publisher and workers ended with {codes}")
+    say("reading what came out")
+    return figures(stage)
+
+
+def _sender(
+    kind: str, stage: Stage, files: dict[str, Path], rate: int, seconds: float
+) -> "subprocess.Popen[bytes]":
+    arguments = [kind, stage.bootstrap, stage.topics[kind], str(files[kind]), str(rate), str(seconds)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.under_load.opt_outs", "--send", *arguments], cwd=ROOT
+    )
+
+
+def figures(stage: Stage) -> dict[str, Any]:
+    """Latencies from the records themselves; raises Failed when a verdict was wrong."""
+    asked: dict[
+        int, tuple[int, int]
+    ] = {}  # by number: Kafka's moment of the request, the position that holds it
+    sealed: list[int] = []
+    waiting: list[tuple[int, int]] = []
+    for message in read_all(stage.bootstrap, stage.topics["log"]):
+        part = dict(message.headers())["part"]
+        if part == b"requests":
+            for line in message.value().splitlines():
+                said = json.loads(line)
+                waiting.append((int(said["request"]["number"][1:]), said["timestamp"]))
+        elif part == b"seal" and message.key() == b"internal":
+            for number, moment in waiting:
+                asked[number] = (moment, message.offset())
+                sealed.append(message.timestamp()[1] - moment)
+            waiting.clear()
+    seen: dict[int, list[tuple[int, int]]] = {}
+    verdicts, wrong, deltas = 0, 0, len({position for _, position in asked.values()})
+    for partition, index, at_ms, number, verdict in _stamps(stage):
+        verdicts += 1
+        seen.setdefault(partition, []).append((index, at_ms))
+        opposed = number in asked and asked[number][1] <= index
+        wrong += opposed is (verdict == "allowed")
+    if wrong or not asked:
+        raise Failed(f"{wrong} of {verdicts} verdicts were wrong; {len(asked)} requests reached the log")
+    first = _enforced(seen, np.array(sorted({position for _, position in asked.values()})))
+    enforced = np.array([first[position] - moment for moment, position in asked.values()])
+    return {
+        "requests": len(asked),
+        "deltas": deltas,
+        "verdicts": verdicts,
+        "sealed_ms": spread(np.array(sealed)),
+        "enforced_ms": spread(enforced),
+    }
+
+
+def _stamps(stage: Stage) -> Iterator[tuple[int, int, int, int, str]]:
+    for topic in stage.outputs:
+        for message in read_all(stage.bootstrap, topic):
+            stamp = json.loads(message.value())["scrub"]
+            at_ms = round(datetime.fromisoformat(stamp["at"]).timestamp() * 1000)
+            yield message.partition(), stamp["index"], at_ms, int(stamp["number"][1:]), stamp["verdict"]
+
+
+def _enforced(seen: dict[int, list[tuple[int, int]]], positions: NDArray[np.int64]) -> dict[int, int]:
+    """By position, the moment by which every partition had a verdict by an index that is as new."""
+    latest = np.zeros(len(positions), np.int64)
+    for pairs in seen.values():
+        pairs.sort(key=lambda pair: pair[1])
+        at_ms = np.array([at for _, at in pairs])
+        newest = np.maximum.accumulate(np.array([index for index, _ in pairs]))
+        places = np.searchsorted(newest, positions)
+        if places.max(initial=0) >= len(at_ms):
+            raise Failed("a partition's load ended before its last opt-out was enforced")
+        latest = np.maximum(latest, at_ms[places])
+    return dict(zip(positions.tolist(), latest.tolist(), strict=True))
+
+
+def show(made: dict[str, Any], console: Console) -> None:
+    """The table."""
+    sizes = made["settings"]
+    title = (
+        f"{made['requests']:,} opt-outs at {sizes['rate']:,} a second in {made['deltas']:,} deltas, {sizes['workers']}"
+        f" workers under {sizes['load']:,} prospects/s, {sizes['opposed']:,} numbers opposed before; ms"
+    )
+    table = Table(
+        "from the request on its topic", box=None, pad_edge=False, title=title, title_justify="left"
+    )
+    names = ("p50", "p99", "max")
+    for name in names:
+        table.add_column(name, justify="right")
+    for what, key in (
+        ("to its seal on the log", "sealed_ms"),
+        ("to a verdict by it, in every partition", "enforced_ms"),
+    ):
+        table.add_row(what, *(f"{made[key][name]:,.0f}" for name in names))
+    console.print(table)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for."""
+    add = parser.add_argument
+    add("--seconds", type=int, default=60, help="of opt-outs (60)")
+    add("--rate", type=int, default=1000, help="opt-outs a second (1,000)")
+    add("--load", type=int, default=10_000, help="prospects a second meanwhile (10,000)")
+    add("--workers", type=int, default=2, help="worker processes (2)")
+    add("--opposed", type=int, default=1_000_000, help="numbers opposed before (1,000,000)")
+
+
+def run(given: argparse.Namespace) -> tuple[dict[str, Any], bool]:
+    """All of it, and whether the broker was started here. Raises Failed, NoKafka."""
+    sizes = Sizes(given.seconds, given.rate, given.load, given.workers, given.opposed)
+    with command.kafka_and_folder() as (kafka, folder):
+        made = measure(kafka, sizes, folder)
+    return {"settings": {**sizes.__dict__, "partitions": PARTITIONS}, **made}, kafka.ours
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--send"]:
+        kind, bootstrap, topic, numbers, rate, seconds = sys.argv[2:]
+        send(kind, bootstrap, topic, Path(numbers), int(rate), float(seconds))
+    else:
+        sys.exit(command.Bench("bench.under_load.opt_outs", __doc__, "-optouts", options, run, show).main())

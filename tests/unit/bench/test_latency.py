@@ -1,0 +1,140 @@
+"""The latency bench counts from when a record was due, and its percentiles are what they say: by a clock of the test's."""
+
+import numpy as np
+import pytest
+
+from bench.harness.failure import Wrong
+from bench.harness.percentiles import histogram, spread
+from bench.latency.stats import Received, Schedule
+from bench.under_load.swap import Plan
+
+SECOND = 1_000_000_000
+
+
+def received(ids, at_ns, blocked=None):
+    blocked = [False] * len(ids) if blocked is None else blocked
+    return Received(np.array(ids, np.int64), np.array(at_ns, np.int64), np.array(blocked, np.bool_))
+
+
+class Producer:
+    """The bench's loop on a clock that the test moves: sends what is due, then sleeps."""
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+        self.sent_ns = []
+
+    def wake(self, now_ns):
+        while len(self.sent_ns) < self.schedule.due_by(now_ns):
+            self.sent_ns.append(now_ns)
+
+
+@pytest.mark.parametrize("rate", [1, 3, 1_000, 7_777, 50_000])
+def test_a_record_is_sent_when_it_is_due_and_not_before(rate):
+    """Latencies would be shorter than they are, or negative."""
+    schedule = Schedule(17, rate, 0.0, 2.0, 0.0)
+    due = schedule.due_ns(np.arange(schedule.count))
+
+    assert schedule.due_by(16) == 0
+    for at in (0, 1, len(due) // 2, len(due) - 1):
+        assert schedule.due_by(int(due[at])) == at + 1
+        assert schedule.due_by(int(due[at]) - 1) == at
+    assert schedule.due_by(10**18) == schedule.count == 2 * rate
+
+
+def test_a_pause_weighs_on_every_record_that_fell_into_it():
+    """A second of standstill would count as one slow record instead of a thousand (coordinated omission)."""
+    schedule = Schedule(0, 1_000, 0.0, 3.0, 0.0)
+    producer = Producer(schedule)
+    for now_ms in [*range(1_000), *range(2_000, 3_000)]:  # nothing happens in between
+        producer.wake(now_ms * 1_000_000)
+
+    taken = received(range(3_000), producer.sent_ns)
+    found = spread(taken.latencies_ms(schedule, *schedule.window))
+
+    assert found["count"] == 3_000
+    assert found["max"] == 1_000
+    assert found["p90"] == 700  # the 1000 records of the pause waited 1000, 999, ... 1 ms
+    assert found["p50"] == 0
+
+
+def test_only_what_was_due_in_the_measured_seconds_counts():
+    """The start of a connection or of a JVM would be measured as latency."""
+    schedule = Schedule(5 * SECOND, 10, 1.0, 2.0, 1.0)
+    ids = np.arange(40)
+    late_ns = np.where(ids < 10, SECOND, np.where(ids >= 30, 2 * SECOND, 1_000_000))
+
+    latencies = received(ids, schedule.due_ns(ids) + late_ns).latencies_ms(schedule, *schedule.window)
+
+    assert schedule.window == (6 * SECOND, 8 * SECOND)
+    assert latencies.tolist() == [1.0] * 20
+
+
+def test_the_order_of_arrival_does_not_matter():
+    """Two partitions overtaking one another would give latencies to the wrong records."""
+    schedule = Schedule(0, 1_000, 0.0, 1.0, 0.0)
+
+    latencies = received([2, 0, 1], [2_500_000, 3_000_000, 1_000_000]).latencies_ms(schedule, 0, SECOND)
+
+    assert sorted(latencies.tolist()) == [0.0, 0.5, 3.0]
+
+
+def test_percentiles_are_latencies_that_occurred():
+    """A p99 between two values would be a wait that nobody had."""
+    found = spread(np.array([float(ms) for ms in range(1_000, 0, -1)]))
+
+    assert found == {"count": 1_000, "p50": 500, "p90": 900, "p99": 990, "p999": 999, "max": 1_000}
+    assert spread(np.array([7.0])) == {"count": 1, **dict.fromkeys(("p50", "p90", "p99", "p999", "max"), 7.0)}
+    assert spread(np.array([])) == {"count": 0}
+
+
+def test_the_histogram_holds_everything_below_its_bounds():
+    """A chart of it would show less than was measured."""
+    latencies = np.random.default_rng(1).lognormal(3, 1, 10_000)
+
+    buckets = histogram(latencies)
+
+    assert sum(many for _, many in buckets) == len(latencies)
+    below = 0
+    for bound, many in buckets:
+        below += many
+        assert below == (latencies < bound).sum()
+    assert [bound for bound, _ in buckets] == sorted(bound for bound, _ in buckets)
+    assert histogram(np.array([0.0])) == [(pytest.approx(0.0011, abs=1e-4), 1)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "blocked", "wrong"),
+    [
+        ([0, 1, 2], [True, False, False], None),
+        ([2, 0, 1], [True, True, False], None),  # 2 is in the delta: either verdict may be right
+        ([0, 1], [True, False], "1 are missing and 0 doubled"),
+        ([0, 1, 2, 2], [True, False, False, False], "0 are missing and 1 doubled"),
+        ([0, 1, 3], [True, False, False], "1 are missing"),
+        ([0, 1, 2], [False, False, False], "1 of 3 records have the wrong verdict"),
+        ([0, 1, 2], [True, True, False], "1 of 3 records have the wrong verdict"),
+    ],
+)
+def test_a_contender_that_loses_doubles_or_misjudges_has_no_latency(ids, blocked, wrong):
+    """Who drops what is slow would be the fastest."""
+    taken = received(ids, [0] * len(ids), blocked)
+    denied, unsure = np.array([True, False, False]), np.array([False, False, True])
+
+    if wrong is None:
+        taken.check(3, denied, unsure)
+    else:
+        with pytest.raises(Wrong, match=wrong):
+            taken.check(3, denied, unsure)
+
+
+def test_the_swap_bench_publishes_deltas_that_fit():
+    """A worker would find its log corrupt, and the bench say that a swap takes for ever."""
+    plan = Plan.make(200_000, 4_000, 3)
+
+    held = plan.first | plan.second
+    assert plan.first.isdisjoint(plan.second)
+    assert len(held) == pytest.approx(200_000, rel=0.01)
+    for delta in plan.deltas:
+        assert delta.adds.isdisjoint(held)
+        assert delta.removes.issubset(held)
+        assert len(delta.adds) + len(delta.removes) == pytest.approx(4_000, rel=0.2)
+        held = (held | delta.adds) - delta.removes
