@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
-from tests.support import prometheus as monitoring
-from tests.support.absent import absent, tell
-from tests.support.proxy import Proxy
+from tests.support.machine import prometheus as monitoring
+from tests.support.machine.absent import absent, tell
+from tests.support.network.proxy import Proxy
 
 ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 NO_KAFKA = "no real Kafka"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.harness import build_peers
 from bench.harness.paths import BARE_LOOP, PEERS
-from tests.support.worker import SCRIPT
+from tests.support.running.worker import SCRIPT
 
 BARE = "bare loop"
 WORKER = "worker, value stamp"

@@ -30,7 +30,7 @@ from bench.harness.runner import alive, running, shares_of
 from bench.latency.load import Load
 from bench.latency.stats import Received, Schedule, Times
 from tests.kafka.broker import Kafka
-from tests.support.worker import SCRIPT, environment
+from tests.support.running.worker import SCRIPT, environment
 
 _READY_S = 180.0  # a worker with 50 M numbers in its log replays them first
 _CONNECT_S = 30.0

@@ -30,7 +30,7 @@ from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Cursor, Source
 from stream_scrub.model import OWN, Deadline, Request
-from tests.fakes.log import Log, Reader, Writer
+from tests.support.fakes.log import Log, Reader, Writer
 
 NAME = "bench.offline.tenants"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -84,7 +84,10 @@ class Daemon:
         for name in names:
             base = self.replay.index.registers.get(name) or Register.empty(name, wanted[name].kind, NOW)
             known = self.replay.known(name)
-            cursor = Cursor("opposition.requests", "0" * 22, {**self._told(name), **wanted[name].upto})
+            told = known.asked
+            cursor = Cursor(
+                "opposition.requests", "0" * 22, {**(told.next if told else {}), **wanted[name].upto}
+            )
             source = Source("opposition.requests", sha256(b"".join(wanted[name].lines)).hexdigest())
             some, _ = records_of(
                 base,
@@ -99,9 +102,8 @@ class Daemon:
         self.writer.publish(records)
         replay_to_end(self.reader, Deadline.after(5), replay=self.replay)
 
-    def _told(self, register: str) -> dict[int, int]:
-        asked = self.replay.known(register).asked
-        return dict(asked.next) if asked is not None else {}
+    def _told(self, register: str) -> Cursor | None:
+        return self.replay.known(register).asked
 
 
 def measure(scopes: int, each: int) -> Figures:

@@ -23,7 +23,7 @@ from bench.throughput import oracle
 from bench.throughput.contenders import Contender
 from bench.throughput.report import Run
 from tests.kafka.broker import Kafka
-from tests.support.worker import SCRIPT, environment
+from tests.support.running.worker import SCRIPT, environment
 
 _IMPORT_S = 600.0
 _COMMAND_S = 60.0

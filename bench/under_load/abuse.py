@@ -15,8 +15,8 @@ from rich.table import Table
 
 from bench.harness import command
 from bench.harness.failure import Failed
-from tests.support.abuse import MEMORY_MIB, Abuse, figures
-from tests.support.stage import Stage
+from tests.support.running.abuse import MEMORY_MIB, Abuse, figures
+from tests.support.running.stage import Stage
 
 NAME = "bench.under_load.abuse"
 PARTITIONS = 4

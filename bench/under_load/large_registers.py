@@ -25,7 +25,7 @@ from bench.harness import command, data, list_files
 from bench.harness.command import say
 from bench.harness.failure import Failed
 from bench.harness.proc import cpu_of, memory_mb, peak_mb_of
-from tests.support.worker import SCRIPT, environment
+from tests.support.running.worker import SCRIPT, environment
 
 SIZES = (5_000_000, 250_000_000)
 DELTA = 1_000_000

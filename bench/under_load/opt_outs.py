@@ -30,11 +30,11 @@ from bench.harness.failure import Failed
 from bench.harness.paths import ROOT
 from bench.harness.percentiles import spread
 from tests.kafka.broker import Kafka
-from tests.support.outcome import read_all
-from tests.support.prospects import french_mobiles, prospect, spell
-from tests.support.publisher import PublisherProcess
-from tests.support.stage import Stage
-from tests.support.worker import wait_until
+from tests.support.running.outcome import read_all
+from tests.support.running.prospects import french_mobiles, prospect, spell
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.stage import Stage
+from tests.support.running.worker import wait_until
 
 PARTITIONS = 6
 _WARM_S = 5.0

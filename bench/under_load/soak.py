@@ -28,11 +28,11 @@ from bench.harness.failure import Failed
 from bench.harness.paths import ROOT
 from bench.under_load import soak_oracle
 from tests.kafka.broker import Kafka
-from tests.support.outcome import ends
-from tests.support.prospects import french_mobiles, prospect, spell
-from tests.support.publisher import PublisherProcess
-from tests.support.stage import Stage
-from tests.support.worker import WorkerProcess, wait_until
+from tests.support.running.outcome import ends
+from tests.support.running.prospects import french_mobiles, prospect, spell
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.stage import Stage
+from tests.support.running.worker import WorkerProcess, wait_until
 
 PARTITIONS = 6
 KEYS = 5_000

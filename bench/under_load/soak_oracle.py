@@ -5,8 +5,8 @@ from bisect import bisect_right
 from collections import defaultdict
 
 from bench.harness.failure import Failed
-from tests.support.outcome import read_all
-from tests.support.stage import Stage
+from tests.support.running.outcome import read_all
+from tests.support.running.stage import Stage
 
 
 def check(stage: Stage, sent: int, opposed: set[int], headers: list[tuple[str, bytes]]) -> int:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support.abuse import Abuse, figures
+from tests.support.running.abuse import Abuse, figures
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

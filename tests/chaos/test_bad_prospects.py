@@ -6,10 +6,10 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from tests.support import rawheaders
-from tests.support.outcome import count, ends, read_all
-from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
-from tests.support.worker import run, wait_until
+from tests.support.network import raw_headers
+from tests.support.running.outcome import count, ends, read_all
+from tests.support.running.prospects import french_mobiles, ordinary_producer, prospect, spell
+from tests.support.running.worker import run, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -177,7 +177,7 @@ def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages, mode):
     headers = [(b"trace", b"1"), (b"h\xff", b"2"), (b"scrub", b'{"verdict":"allowed"}')]
     topic = stage.topics["prospects"]
     for key, given in ((b"before", headers[:1]), (b"odd", headers), (b"behind", headers[:1])):
-        rawheaders.produce(kafka.bootstrap, topic, value, key, given, timestamp=moment)
+        raw_headers.produce(kafka.bootstrap, topic, value, key, given, timestamp=moment)
     with stage.worker("w1") as worker:
         wait_until(lambda: not worker.alive or count(kafka.bootstrap, stage.outputs) >= 3, 60)
         assert worker.alive, worker.log_file.read_text()[-2000:]

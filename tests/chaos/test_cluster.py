@@ -16,16 +16,16 @@ from stream_scrub.config.settings import Lists
 from tests.conftest import started
 from tests.kafka.broker import Kafka
 from tests.kafka.security import add_user
-from tests.monitoring.told import ALERTS, alerts
-from tests.support.load import Load, OptOuts
-from tests.support.outcome import ages, compare, count, ends
-from tests.support.prometheus import Prometheus
-from tests.support.prospects import french_mobiles, true_number
-from tests.support.publisher import PublisherProcess, evidence
-from tests.support.stage import Stage, expected_by
-from tests.support.users import DIALLER, IMPORTER, PRODUCER, PUBLISHER, WORKER, kafka_users
-from tests.support.watch import LISTEN, Watched
-from tests.support.worker import run_json, wait_until
+from tests.support.machine.prometheus import Prometheus
+from tests.support.running.load import Load, OptOuts
+from tests.support.running.outcome import ages, compare, count, ends
+from tests.support.running.prospects import french_mobiles, true_number
+from tests.support.running.publisher import PublisherProcess, evidence
+from tests.support.running.stage import Stage, expected_by
+from tests.support.running.users import DIALLER, IMPORTER, PRODUCER, PUBLISHER, WORKER, kafka_users
+from tests.support.running.watch import LISTEN, Watched
+from tests.support.running.worker import run_json, wait_until
+from tests.support.texts.monitoring import ALERTS, alerts
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.timeout(900)]
 

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from tests.support.outcome import compare, count, ends
-from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
-from tests.support.stage import expected_by
-from tests.support.worker import wait_until
+from tests.support.running.outcome import compare, count, ends
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
+from tests.support.running.stage import expected_by
+from tests.support.running.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 

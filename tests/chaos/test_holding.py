@@ -17,11 +17,11 @@ from stream_scrub.lists.log.encode import publish
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability import logs
 from stream_scrub.wiring import clients
-from tests.fakes.publisher import SOURCE, stated
-from tests.support.outcome import count, ends, read_all
-from tests.support.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
-from tests.support.publisher import PublisherProcess
-from tests.support.worker import run, run_json, wait_until
+from tests.support.fakes.publisher import SOURCE, stated
+from tests.support.running.outcome import count, ends, read_all
+from tests.support.running.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.worker import run, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

@@ -13,13 +13,13 @@ from stream_scrub.kafka.client.transactional_ids import of_publisher, of_worker
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.observability import logs
 from stream_scrub.wiring import clients
-from tests.support.load import Load, OptOuts
-from tests.support.outcome import compare, count, ends
-from tests.support.prospects import french_mobiles, true_number
-from tests.support.proxy import Api, Held, Proxy, matching
-from tests.support.publisher import PublisherProcess, evidence
-from tests.support.stage import Stage, expected_by
-from tests.support.worker import WorkerProcess, run_json, wait_until
+from tests.support.network.proxy import Api, Held, Proxy, matching
+from tests.support.running.load import Load, OptOuts
+from tests.support.running.outcome import compare, count, ends
+from tests.support.running.prospects import french_mobiles, true_number
+from tests.support.running.publisher import PublisherProcess, evidence
+from tests.support.running.stage import Stage, expected_by
+from tests.support.running.worker import WorkerProcess, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

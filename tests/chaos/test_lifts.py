@@ -9,9 +9,9 @@ from confluent_kafka import Producer
 from stream_scrub.config import load
 from stream_scrub.observability import logs
 from stream_scrub.wiring import clients
-from tests.support.outcome import read_all
-from tests.support.publisher import PublisherProcess, evidence
-from tests.support.worker import wait_until
+from tests.support.running.outcome import read_all
+from tests.support.running.publisher import PublisherProcess, evidence
+from tests.support.running.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

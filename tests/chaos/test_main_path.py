@@ -7,11 +7,11 @@ from collections import defaultdict
 
 import pytest
 
-from tests.support.load import Load
-from tests.support.outcome import compare, count, ends, read_all
-from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
-from tests.support.stage import expected_by
-from tests.support.worker import run, run_json, wait_until
+from tests.support.running.load import Load
+from tests.support.running.outcome import compare, count, ends, read_all
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
+from tests.support.running.stage import expected_by
+from tests.support.running.worker import run, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

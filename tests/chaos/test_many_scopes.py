@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tests.support.outcome import count, read_all
-from tests.support.prospects import french_mobiles, produce, spell
-from tests.support.publisher import PublisherProcess
-from tests.support.worker import run_json, status_of, wait_until
+from tests.support.running.outcome import count, read_all
+from tests.support.running.prospects import french_mobiles, produce, spell
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.worker import run_json, status_of, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

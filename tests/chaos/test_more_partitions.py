@@ -4,10 +4,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.support.outcome import read_all
-from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
-from tests.support.watch import LISTEN, Watched
-from tests.support.worker import wait_until
+from tests.support.running.outcome import read_all
+from tests.support.running.prospects import french_mobiles, ordinary_producer, prospect, spell
+from tests.support.running.watch import LISTEN, Watched
+from tests.support.running.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

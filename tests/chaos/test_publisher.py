@@ -13,10 +13,10 @@ from confluent_kafka import Producer
 from stream_scrub.config import load
 from stream_scrub.observability import logs
 from stream_scrub.wiring import clients
-from tests.support import rawheaders
-from tests.support.outcome import read_all
-from tests.support.publisher import Asking, PublisherProcess, drop, evidence, refused
-from tests.support.worker import run, run_json, wait_until
+from tests.support.network import raw_headers
+from tests.support.running.outcome import read_all
+from tests.support.running.publisher import Asking, PublisherProcess, drop, evidence, refused
+from tests.support.running.worker import run, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -258,8 +258,8 @@ def test_a_header_whose_name_is_no_utf_8_stops_no_opt_out(kafka, stages):
         *(b'{"request":"opt-out","number":"+%d"}' % number for number in (33612345678, 33612345679)),
     ]
     for value in asked[:2]:
-        rawheaders.produce(kafka.bootstrap, stage.topics["requests"], value, b"k", headers)
-    rawheaders.produce(kafka.bootstrap, stage.topics["requests"], asked[2], b"k", headers[:1])
+        raw_headers.produce(kafka.bootstrap, stage.topics["requests"], value, b"k", headers)
+    raw_headers.produce(kafka.bootstrap, stage.topics["requests"], asked[2], b"k", headers[:1])
     with PublisherProcess(stage, None) as publisher:
         wait_until(lambda: not publisher.alive or lag(stage, publisher) == 0, 60)
         assert publisher.alive, publisher.log_file.read_text()[-2000:]

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from tests.support.outcome import count, read_all
-from tests.support.prospects import french_mobiles, ordinary_producer, prospect, spell
-from tests.support.worker import wait_until
+from tests.support.running.outcome import count, read_all
+from tests.support.running.prospects import french_mobiles, ordinary_producer, prospect, spell
+from tests.support.running.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

@@ -6,11 +6,11 @@ from statistics import median
 
 import pytest
 
-from tests.support.load import Load
-from tests.support.outcome import ages, compare, count, ends
-from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
-from tests.support.stage import expected_by
-from tests.support.worker import wait_until
+from tests.support.running.load import Load
+from tests.support.running.outcome import ages, compare, count, ends
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
+from tests.support.running.stage import expected_by
+from tests.support.running.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

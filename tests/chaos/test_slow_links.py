@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 from tests.kafka.jars import LIBS, find_java
-from tests.support.outcome import compare, ends, read_all
-from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
-from tests.support.stage import expected_by
-from tests.support.worker import wait_until
+from tests.support.running.outcome import compare, ends, read_all
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
+from tests.support.running.stage import expected_by
+from tests.support.running.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

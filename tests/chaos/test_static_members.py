@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from tests.support.outcome import count
-from tests.support.prospects import french_mobiles, produce, prospect, spell
-from tests.support.worker import wait_until
+from tests.support.running.outcome import count
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.worker import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

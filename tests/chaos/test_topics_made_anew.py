@@ -6,11 +6,11 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.support.outcome import read_all
-from tests.support.prospects import french_mobiles, produce, prospect, spell
-from tests.support.publisher import PublisherProcess
-from tests.support.watch import LISTEN, Watched
-from tests.support.worker import run_json, wait_until
+from tests.support.running.outcome import read_all
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.watch import LISTEN, Watched
+from tests.support.running.worker import run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

@@ -11,11 +11,11 @@ import pytest
 
 from stream_scrub.observability import metric_catalogue
 from stream_scrub.observability.metric_catalogue import Kind, Side
-from tests.support.outcome import count, read_all
-from tests.support.prospects import french_mobiles, produce, prospect, spell
-from tests.support.publisher import PublisherProcess, drop
-from tests.support.watch import LISTEN, Watched
-from tests.support.worker import run_json, wait_until
+from tests.support.running.outcome import count, read_all
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.publisher import PublisherProcess, drop
+from tests.support.running.watch import LISTEN, Watched
+from tests.support.running.worker import run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

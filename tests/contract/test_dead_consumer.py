@@ -10,7 +10,7 @@ from stream_scrub.kafka.client import options
 from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
 from stream_scrub.kafka.source import Source
 from stream_scrub.model import Deadline
-from tests.support.prospects import produce
+from tests.support.running.prospects import produce
 
 E = KafkaError
 FATAL = [

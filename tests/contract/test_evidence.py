@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.kafka.broker import Kafka
-from tests.support.outcome import count, ends, read_all
-from tests.support.prospects import produce, prospect
-from tests.support.stage import Stage
-from tests.support.worker import SCRIPT, run, run_json, wait_until
+from tests.support.running.outcome import count, ends, read_all
+from tests.support.running.prospects import produce, prospect
+from tests.support.running.stage import Stage
+from tests.support.running.worker import SCRIPT, run, run_json, wait_until
 
 pytestmark = pytest.mark.kafka
 

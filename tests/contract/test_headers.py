@@ -5,7 +5,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stream_scrub.kafka.embedded.broker import EmbeddedKafka
 from stream_scrub.kafka.headers import read_headers
-from tests.support import rawheaders
+from tests.support.network import raw_headers
 
 GOOD, ODD = [(b"trace", b"1"), (b"none", b"")], [(b"trace", b"1"), (b"\xff", b"2"), (b"a\xe9", b"3")]
 
@@ -17,7 +17,7 @@ def test_headers_that_are_no_text_are_lost_alone(places):
     lost = [at for at in places if at % 7 != 3]
     with EmbeddedKafka() as broker:
         broker.create_topic("t", 1)
-        rawheaders.produce_all(broker.bootstrap, "t", given)
+        raw_headers.produce_all(broker.bootstrap, "t", given)
         consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g"})
         consumer.assign([TopicPartition("t", 0, 0)])
         messages = consumer.consume(len(given), 20)

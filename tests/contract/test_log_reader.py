@@ -15,9 +15,9 @@ from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.lists.log.start_point import Head, begin, check_seals, last_seal
 from stream_scrub.model import Deadline
-from tests.fakes.log import Log
-from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, bitmap
-from tests.support import rawheaders
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import AT, NOW, SOURCE, Publisher, bitmap
+from tests.support.network import raw_headers
 
 LONG = {"retention.ms": "-1"}
 
@@ -96,7 +96,7 @@ def test_an_empty_log_begins(log):
 def test_a_record_with_a_header_that_is_no_utf_8_is_corrupt(log):
     """Every follower of the log would be killed, at every start, without a word why."""
     OnKafka(*log).import_list("list", {1: 0})
-    rawheaders.produce(*log, b"x", b"list", [(b"part", b"adds"), (b"h\xff", b"")])
+    raw_headers.produce(*log, b"x", b"list", [(b"part", b"adds"), (b"h\xff", b"")])
     with pytest.raises(Corrupt, match="offset"):
         whole(log, "beginning")
 

@@ -13,8 +13,8 @@ from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.requests_reader import Note, Requests
 from stream_scrub.lists.log.wire import seal_headers
 from stream_scrub.model import Deadline, Request
-from tests.support.outcome import read_all
-from tests.support.worker import wait_until
+from tests.support.running.outcome import read_all
+from tests.support.running.worker import wait_until
 
 LONG = {"retention.ms": "-1"}
 

@@ -23,8 +23,8 @@ from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.publisher import import_list
 from stream_scrub.wiring import clients
 from stream_scrub.worker import assembly
-from tests.support.outcome import count
-from tests.support.worker import wait_until
+from tests.support.running.outcome import count
+from tests.support.running.worker import wait_until
 
 NUMBERS = [33_612_345_600 + n for n in range(40)] + [447_911_123_456, 14_165_550_123, 262_692_123_456]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from tests.support.outcome import read_all
-from tests.support.proxy import Api, Proxy, matching
+from tests.support.network.proxy import Api, Proxy, matching
+from tests.support.running.outcome import read_all
 
 INVALID_TXN_STATE, INVALID_PRODUCER_EPOCH = 48, 47
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from stream_scrub.kafka.client import repeated_requests
 from stream_scrub.kafka.client.repeated_requests import Repeats, watched
 from stream_scrub.kafka.embedded.broker import DISCONNECT, Api, EmbeddedKafka
-from tests.support.worker import wait_until
+from tests.support.running.worker import wait_until
 
 WITHOUT = repeated_requests.plugin() is None
 needs_extension = pytest.mark.skipif(

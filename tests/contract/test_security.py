@@ -13,16 +13,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AclBindingFilter, AdminClient
 
 from tests.conftest import started
-from tests.docs.pages import blocks
 from tests.docs.test_reference import OPERATOR
 from tests.kafka.broker import Kafka
 from tests.kafka.security import LAPSED, MTLS, Right, add_user, password_of
-from tests.support.clients import Address
-from tests.support.outcome import count, ends
-from tests.support.prospects import french_mobiles, produce, prospect, spell
-from tests.support.publisher import PublisherProcess
-from tests.support.stage import Stage
-from tests.support.users import (
+from tests.support.running.clients import Address
+from tests.support.running.outcome import count, ends
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.stage import Stage
+from tests.support.running.users import (
     AUTOSCALER,
     DIALLER,
     IMPORTER,
@@ -32,7 +31,8 @@ from tests.support.users import (
     WORKER,
     kafka_users,
 )
-from tests.support.worker import WorkerProcess, run, wait_until
+from tests.support.running.worker import WorkerProcess, run, wait_until
+from tests.support.texts.pages import blocks
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

@@ -8,7 +8,7 @@ import pytest
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.source import Source
 from stream_scrub.model import Deadline
-from tests.support.prospects import produce
+from tests.support.running.prospects import produce
 
 PARTITIONS = 4
 MUCH = 1 << 30

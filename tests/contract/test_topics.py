@@ -14,7 +14,7 @@ from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 from tests.conftest import started
 from tests.kafka.broker import Kafka
-from tests.support.worker import environment, run, wait_until
+from tests.support.running.worker import environment, run, wait_until
 
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
 PASSWORDS = {"admin": "a-word", "worker": "w-word"}

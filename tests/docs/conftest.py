@@ -8,7 +8,7 @@ import pytest
 
 from tests.kafka.broker import NoKafka
 from tests.kafka.jars import run
-from tests.support.absent import absent, tell
+from tests.support.machine.absent import absent, tell
 
 NO_KCAT = "no kcat"
 HOW = "install kcat (Debian: apt-get install kcat)"

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, USER_PAGES, Block, blocks
-from tests.support.outcome import count, ends, read_all
-from tests.support.prospects import produce, prospect
-from tests.support.stage import Stage
-from tests.support.worker import SCRIPT, environment, run, run_json, wait_until
+from tests.support.running.outcome import count, ends, read_all
+from tests.support.running.prospects import produce, prospect
+from tests.support.running.stage import Stage
+from tests.support.running.worker import SCRIPT, environment, run, run_json, wait_until
+from tests.support.texts.pages import ROOT, USER_PAGES, Block, blocks
 
 pytestmark = [pytest.mark.timeout(300)]
 

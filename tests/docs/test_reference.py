@@ -21,7 +21,7 @@ from stream_scrub.queries import rules_report
 from stream_scrub.rules import Rulebook, survey
 from stream_scrub.rules.check import _KEYS as COUNTRY_KEYS
 from stream_scrub.rules.rule import _KEYS as RULE_KEYS
-from tests.docs.pages import ALL_PAGES, ROOT, anchors, blocks, rows, section, ticked
+from tests.support.texts.pages import ALL_PAGES, ROOT, anchors, blocks, rows, section, ticked
 
 OPERATOR = ROOT / "docs" / "operator.md"
 DIALLER = ROOT / "docs" / "dialler.md"

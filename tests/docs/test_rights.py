@@ -14,14 +14,14 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from tests.docs.pages import rows, section, ticked
 from tests.docs.test_reference import OPERATOR
 from tests.kafka.broker import Kafka, NoKafka
-from tests.support.outcome import ends
-from tests.support.prospects import produce, prospect
-from tests.support.publisher import PublisherProcess
-from tests.support.stage import Stage
-from tests.support.worker import run, wait_until
+from tests.support.running.outcome import ends
+from tests.support.running.prospects import produce, prospect
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.stage import Stage
+from tests.support.running.worker import run, wait_until
+from tests.support.texts.pages import rows, section, ticked
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 

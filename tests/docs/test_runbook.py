@@ -14,13 +14,13 @@ from stream_scrub.config import Settings
 from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability.metric_catalogue import CATALOGUE
-from tests.docs.pages import ROOT, blocks, rows, section, ticked
 from tests.docs.test_blocks import ALLOWED, OPPOSED, Story, send, story  # noqa: F401 - a fixture
 from tests.docs.test_reference import COMMANDS
-from tests.monitoring.told import alerts
-from tests.support.outcome import read_all
-from tests.support.prospects import produce
-from tests.support.worker import run, run_json
+from tests.support.running.outcome import read_all
+from tests.support.running.prospects import produce
+from tests.support.running.worker import run, run_json
+from tests.support.texts.monitoring import alerts
+from tests.support.texts.pages import ROOT, blocks, rows, section, ticked
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
 TEXT = RUNBOOK.read_text()

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from stream_scrub.config import Settings
-from tests.docs.pages import ROOT, rows, section, ticked
+from tests.support.texts.pages import ROOT, rows, section, ticked
 
 PAGE = ROOT / "docs" / "threat-model.md"
 TEXT = PAGE.read_text()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.k8s import kustomize as tool
-from tests.k8s.kustomize import NO_KUSTOMIZE, ROOT
-from tests.k8s.manifests import Object, Overlay
-from tests.support.absent import absent
+from tests.support.k8s import kustomize as tool
+from tests.support.k8s.kustomize import NO_KUSTOMIZE, ROOT
+from tests.support.k8s.manifests import Object, Overlay
+from tests.support.machine.absent import absent
 
 OVERLAYS = ("local", "production")
 NO_CRDS = "no definitions of custom resources"

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from tests.k8s.conftest import CRDS
-from tests.k8s.manifests import Object, Overlay
 from tests.k8s.test_build import NAMESPACE
+from tests.support.k8s.manifests import Object, Overlay
 
 KUBECONFIG = os.environ.get("STREAM_SCRUB_TEST_API_SERVER", "")
 pytestmark = [

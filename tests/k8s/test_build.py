@@ -11,9 +11,9 @@ import kubernetes_validate
 import pytest
 from kubernetes_validate import utils as schemas
 
-from tests.k8s import kustomize as tool
-from tests.k8s.kustomize import ROOT
-from tests.k8s.manifests import IMAGE, UNNAMESPACED, Object, Overlay, selected
+from tests.support.k8s import kustomize as tool
+from tests.support.k8s.kustomize import ROOT
+from tests.support.k8s.manifests import IMAGE, UNNAMESPACED, Object, Overlay, selected
 
 CUSTOM = {"kafka.strimzi.io", "keda.sh"}
 OLDEST = 30  # of Kubernetes 1.x

@@ -8,8 +8,8 @@ from bench.offline.capacity_plan import RESULTS, measured_from
 from stream_scrub.config import Settings
 from stream_scrub.kafka.admin.topics import Described, plan
 from stream_scrub.kafka.client import options
-from tests.docs.pages import ROOT, rows, section, ticked
-from tests.k8s.manifests import Object, Overlay
+from tests.support.k8s.manifests import Object, Overlay
+from tests.support.texts.pages import ROOT, rows, section, ticked
 
 ROLES = {  # of the operator's page, by user
     "stream-scrub-worker": "worker",

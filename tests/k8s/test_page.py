@@ -18,18 +18,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.pages import blocks
-from tests.k8s import kustomize as tool
-from tests.k8s.kustomize import ROOT
-from tests.k8s.manifests import Object, Overlay, Pod
 from tests.kafka.broker import free_ports
-from tests.support.outcome import count, read_all
-from tests.support.prospects import produce, prospect
-from tests.support.worker import SCRIPT, wait_until
+from tests.support.k8s import kustomize as tool
+from tests.support.k8s.kustomize import ROOT
+from tests.support.k8s.manifests import Object, Overlay, Pod
+from tests.support.running.outcome import count, read_all
+from tests.support.running.prospects import produce, prospect
+from tests.support.running.worker import SCRIPT, wait_until
+from tests.support.texts.pages import blocks
 
 PAGE = ROOT / "docs" / "kubernetes.md"
 VOLUME = "/var/lib/stream-scrub"
-STUB = Path(__file__).with_name("kubectl.py")
+STUB = ROOT / "tests" / "support" / "k8s" / "kubectl.py"
 
 
 def scripts() -> list[str]:

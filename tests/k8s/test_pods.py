@@ -18,7 +18,7 @@ from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.publisher import delta_publisher
 from stream_scrub.wiring import clients
 from stream_scrub.worker import loop, supervisor
-from tests.k8s.manifests import Overlay, Pod, mib
+from tests.support.k8s.manifests import Overlay, Pod, mib
 
 UID = 10001
 WORKER, PUBLISHER = "stream-scrub-worker", "stream-scrub-publisher"

@@ -24,7 +24,9 @@ __all__ = ["Kafka", "NoKafka"]
 
 READY_S = 120.0  # 3 s on an idle machine; three brokers on a CI machine beside a compile need more
 PLAIN = "PLAINTEXT"
-PROXIED = "PROXIED"  # clients that come by it are told to come back by a proxy (`tests/support/proxy.py`)
+PROXIED = (
+    "PROXIED"  # clients that come by it are told to come back by a proxy (`tests/support/network/proxy.py`)
+)
 
 # Of several JVMs on few cores each must start soon, and none needs to be quick for long.
 _SMALL = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")

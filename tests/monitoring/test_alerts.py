@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from stream_scrub.observability.metric_catalogue import HOLDS
-from tests.monitoring.told import ALERT_TESTS, ALERTS, alerts, rules
+from tests.support.texts.monitoring import ALERT_TESTS, ALERTS, alerts, rules
 
 UNITS = {"m": 1, "h": 60, "d": 1440}
 

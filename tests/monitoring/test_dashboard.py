@@ -7,7 +7,7 @@ from itertools import combinations
 import yaml
 
 from monitoring.grafana import make
-from tests.monitoring.told import DASHBOARD, dashboard, in_dashboard
+from tests.support.texts.monitoring import DASHBOARD, dashboard, in_dashboard
 
 PANELS = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 

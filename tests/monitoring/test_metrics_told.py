@@ -3,7 +3,7 @@
 import re
 
 from stream_scrub.observability.metric_catalogue import CATALOGUE, Kind
-from tests.monitoring.told import Expression, expression, in_dashboard, in_rules, rules
+from tests.support.texts.monitoring import Expression, expression, in_dashboard, in_rules, rules
 
 SCRAPED = {"namespace", "job", "instance"}  # what scraping adds
 ALERTS_LABELS = {"alertname", "alertstate", "severity", "service"}  # of Prometheus' own series of the alerts

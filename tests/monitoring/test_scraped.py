@@ -6,13 +6,13 @@ from contextlib import suppress
 import pytest
 
 from tests.kafka.broker import free_ports
-from tests.monitoring.told import ALERTS, alerts, in_dashboard
-from tests.support.outcome import ends
-from tests.support.prometheus import Prometheus
-from tests.support.prospects import produce, prospect
-from tests.support.publisher import PublisherProcess
-from tests.support.stage import Stage
-from tests.support.worker import wait_until
+from tests.support.machine.prometheus import Prometheus
+from tests.support.running.outcome import ends
+from tests.support.running.prospects import produce, prospect
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.stage import Stage
+from tests.support.running.worker import wait_until
+from tests.support.texts.monitoring import ALERTS, alerts, in_dashboard
 
 # Of how long something takes: on a busy machine they may well be on their way.
 OF_TIME = "CommitSlow|LogLagging|RequestsSlow|SealToEnforcementSlow|SwapStall"

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.packaging.builder import HOW, ROOT, Image, NoImage, run
-from tests.support import golang
-from tests.support.absent import absent, tell
+from tests.support.machine import golang
+from tests.support.machine.absent import absent, tell
+from tests.support.packaging.builder import HOW, ROOT, Image, NoImage, run
 
 NO_IMAGE = "no image can be built"
 

@@ -15,7 +15,7 @@ from stream_scrub import __version__
 from stream_scrub.cli.app import app
 from stream_scrub.config import load
 from stream_scrub.wiring import clients
-from tests.packaging.builder import ROOT, run
+from tests.support.packaging.builder import ROOT, run
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]

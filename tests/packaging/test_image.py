@@ -15,13 +15,13 @@ import pytest
 
 from stream_scrub import __version__
 from stream_scrub.config import load
-from tests.packaging.builder import ROOT, run
-from tests.packaging.contained import STATE, Contained, output
 from tests.packaging.test_compose import SERVICES
-from tests.support.outcome import compare, count
-from tests.support.prospects import french_mobiles, produce, prospect, spell, true_number
-from tests.support.stage import Stage, expected_by
-from tests.support.worker import wait_until
+from tests.support.packaging.builder import ROOT, run
+from tests.support.packaging.contained import STATE, Contained, output
+from tests.support.running.outcome import compare, count
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
+from tests.support.running.stage import Stage, expected_by
+from tests.support.running.worker import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the first test builds, and on a new machine makes the base
 
@@ -148,7 +148,7 @@ def test_it_starts_with_its_extension(image, tmp_path):
 
 def test_what_was_left_out_of_it_changes_no_number(image, tmp_path):
     """A number would be read as another, or as none, in the image only: an opposed one could be called."""
-    script = ROOT / "tests" / "packaging" / "answers.py"
+    script = ROOT / "tests" / "support" / "packaging" / "answers.py"
     here = run([sys.executable, str(script)])
     there = python(image, script.read_text(), tmp_path / "log")
     assert there == here

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.builder import ROOT
+from tests.support.packaging.builder import ROOT
 
 PLACES = (".ci/images.txt", "Containerfile", "compose.yaml", "k8s/overlays/local/kafka.yaml")
 USED = re.compile(r"^ *(?:- )?(?:image: |ARG BASE=)([^\s#]+)", re.MULTILINE)

@@ -9,8 +9,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from stream_scrub import __version__
-from tests.packaging.builder import ROOT
 from tests.packaging.test_wheel import pinned
+from tests.support.packaging.builder import ROOT
 
 
 @pytest.fixture(scope="module")

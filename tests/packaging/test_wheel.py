@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stream_scrub import __version__
-from tests.packaging.builder import ROOT, run
+from tests.support.packaging.builder import ROOT, run
 
 pytestmark = pytest.mark.timeout(300)
 

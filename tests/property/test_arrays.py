@@ -14,7 +14,7 @@ from stream_scrub.numbering.arrays import VALID, Many
 from stream_scrub.numbering.tables import ASK, NONE, Tables
 from stream_scrub.numbering.typed import eight_digits, lines_reader
 from tests.property.test_numbering_differential import OFTEN, Mistreatment
-from tests.support.effort import examples
+from tests.support.machine.effort import examples
 
 INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", examples(60_000))) // 3
 REGIONS = st.one_of(st.sampled_from(OFTEN), st.sampled_from(["ZZ", "", "fr"]))

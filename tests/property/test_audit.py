@@ -11,12 +11,12 @@ from stream_scrub.lists.audit.log_audit import Audit
 from stream_scrub.lists.audit.number_history import History
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import digest_of
-from tests.fakes import golden
-from tests.fakes.evidence import OPPOSED, OTHER, keep_rules, taken
-from tests.fakes.law import OPT_IN, OPT_OUT
-from tests.fakes.log import Log
-from tests.fakes.publisher import NOW, Publisher
-from tests.support.effort import CI, places
+from tests.support.fakes.law import OPT_IN, OPT_OUT
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import NOW, Publisher
+from tests.support.golden import files as golden
+from tests.support.golden.evidence import OPPOSED, OTHER, keep_rules, taken
+from tests.support.machine.effort import CI, places
 
 RECORDS = list(golden.log("evidence"))
 PLACES = range(len(RECORDS))

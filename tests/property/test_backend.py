@@ -12,9 +12,10 @@ from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.plain import PlainReader
-from tests.fakes import jsonish, law
-from tests.fakes.prospects import MEMBERS
 from tests.property.test_fuzz import INDEX, LAWS, mutated, prospect
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
+from tests.support.oracles import jsonish
 
 NATIVE = backend.native()
 pytestmark = pytest.mark.skipif(

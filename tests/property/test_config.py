@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stream_scrub.config import Settings, load, masked
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka.client.allowed_properties import HARMLESS
-from tests.support.effort import examples
+from tests.support.machine.effort import examples
 
 SECTIONS = list(Settings.model_fields)
 KEYS = sorted({key for section in SECTIONS for key in masked(Settings(), HARMLESS)[section]})

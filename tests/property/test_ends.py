@@ -14,7 +14,7 @@ from stream_scrub.lists import deltas, ends
 from stream_scrub.lists.deltas import Stated
 from stream_scrub.lists.ends import Ends, ended, with_ends
 from stream_scrub.lists.log import wire
-from tests.fakes.publisher import as_dict, bitmap, stated
+from tests.support.fakes.publisher import as_dict, bitmap, stated
 
 NUMBERS = st.one_of(st.integers(33_600_000_000, 33_600_000_020), st.integers(0, 2**50))
 MOMENTS = st.one_of(st.integers(1, 6), st.integers(1, wire.END_MAX))

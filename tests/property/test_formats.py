@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from stream_scrub.lists.formats import FORMATS, BadList, Reading
 from stream_scrub.numbering import normalise
-from tests.fakes.golden import GOLDEN
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
+from tests.support.golden.files import GOLDEN
 
 FOLDER = tempfile.TemporaryDirectory()
 WORDS = [

@@ -8,8 +8,9 @@ import phonenumbers
 import pytest
 
 from stream_scrub.scrub.batch import Scrubber, Terms
-from tests.fakes import law, oracle
-from tests.fakes.prospects import MEMBERS, read
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS, read
+from tests.support.oracles import prospects as oracle
 
 MUTANTS = 100_000 if os.environ.get("CI") else 20_000
 BATCH = 500

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from stream_scrub.lists.audit.number_history import History
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes.evidence import reader, taken, timed
-from tests.fakes.log import Log
-from tests.fakes.publisher import NOW, Publisher
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import NOW, Publisher
+from tests.support.golden.evidence import reader, taken, timed
 
 NUMBERS = [33_611_111_111, 33_612_345_678, 33_622_222_222, 447_400_123_456]
 REGISTERS = {"list": RegisterKind.DENY, "internal@acme": RegisterKind.DENY, "consent": RegisterKind.ALLOW}

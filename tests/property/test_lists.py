@@ -15,7 +15,7 @@ from stream_scrub.lists.log.encode import publish, records_of
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import LogRecord, RegisterKind
-from tests.fakes.log import Log, Writer
+from tests.support.fakes.log import Log, Writer
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 SOURCE = Source("list.csv", "ab" * 32)

@@ -24,8 +24,8 @@ from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes.log import Log, Reader
-from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed
 
 KINDS = {"list": RegisterKind.DENY, "internal": RegisterKind.DENY, "consent": RegisterKind.ALLOW}
 NAMES = st.sampled_from(list(KINDS))

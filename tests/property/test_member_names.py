@@ -1,6 +1,6 @@
 """Whatever members are called and however a producer spells their names: no parser finds a number that was not judged.
 
-The judge reads JSON by itself (tests/fakes/rfc8259.py) and shares nothing with the readers.
+The judge reads JSON by itself (tests/support/oracles/rfc8259.py) and shares nothing with the readers.
 """
 
 import random
@@ -12,10 +12,12 @@ from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.member_names import LOOKALIKES, fold, lookalikes
-from tests.fakes import law, oracle, rfc8259
-from tests.fakes.rfc8259 import Object, spelled
 from tests.property.test_fuzz import ALLOWING, INDEX, LAWS, TEXTS
-from tests.support.effort import examples
+from tests.support.fakes import law
+from tests.support.machine.effort import examples
+from tests.support.oracles import prospects as oracle
+from tests.support.oracles import rfc8259
+from tests.support.oracles.rfc8259 import Object, spelled
 
 HANDS = [backend.PYTHON, *([found] if (found := backend.native()) is not None else [])]
 ROUNDS = examples(450)

@@ -14,8 +14,8 @@ from stream_scrub.numbering.library import ask
 from stream_scrub.numbering.row_cache import Learnt, normaliser
 from stream_scrub.numbering.tables import Tables
 from stream_scrub.scrub import backend
-from tests.fakes.prospects import MEMBERS
 from tests.k8s.test_pods import PYTHON_MIB
+from tests.support.fakes.scrubbers import MEMBERS
 
 SORTED = sorted(REGIONS)
 IMPORTED_MIB = 63  # a worker before its first prospect
@@ -24,7 +24,7 @@ import random, sys
 from pathlib import Path
 from stream_scrub.numbering import REGIONS
 from stream_scrub.scrub import backend
-from tests.fakes.prospects import MEMBERS
+from tests.support.fakes.scrubbers import MEMBERS
 
 hand, kind = sys.argv[1:]
 reader = {"python": backend.PYTHON, "native": backend.native()}[hand].reader(MEMBERS, "FR")

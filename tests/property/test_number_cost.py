@@ -10,9 +10,9 @@ import pytest
 from stream_scrub.lists.intake.parse_request import Refusal, Terms, read
 from stream_scrub.numbering import normalise
 from stream_scrub.numbering.library import ASKED_MAX
-from tests.fakes.prospects import scrub
 from tests.property.test_numbering_differential import given_by, reference
-from tests.support.effort import examples
+from tests.support.fakes.scrubbers import scrub
+from tests.support.machine.effort import examples
 
 BLANKS = [" ", "\u00a0", "\t", "-", ",", "."]
 LABELS = [

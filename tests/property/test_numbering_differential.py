@@ -11,7 +11,7 @@ from phonenumbers import PhoneNumberFormat as Format
 from phonenumbers import PhoneNumberType as Type
 
 from stream_scrub.numbering import REGIONS, line_of, normalise, tables_in_use
-from tests.support.effort import examples
+from tests.support.machine.effort import examples
 
 INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", examples(60_000)))
 SEED = int(os.environ.get("STREAM_SCRUB_SEED", "1"))

@@ -15,9 +15,9 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin, last_seal
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes.log import Log, Reader, Writer
-from tests.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed, stated
-from tests.support.effort import places
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed, stated
+from tests.support.machine.effort import places
 
 NUMBERS = st.one_of(st.integers(33_600_000_000, 33_600_000_015), st.integers(0, 2**50))
 ENDS = st.dictionaries(NUMBERS, st.one_of(st.just(0), st.integers(NOW - 5, NOW + 5)), max_size=12)

@@ -14,10 +14,10 @@ from stream_scrub.lists.intake.requests_to_delta import Scopes, families, in_ord
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.lists.log.wire import Cursor, Source
 from stream_scrub.model import RegisterKind, Request
-from tests.fakes.jsonish import VALUES, broken, prospects
-from tests.fakes.log import Log, Reader
-from tests.fakes.publisher import Publisher, as_dict, followed
-from tests.fakes.requests import NOW, SCHEMA, TERMS, Model, requests
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import Publisher, as_dict, followed
+from tests.support.oracles.jsonish import VALUES, broken, prospects
+from tests.support.oracles.requests import NOW, SCHEMA, TERMS, Model, requests
 
 VALIDATOR = Draft202012Validator(SCHEMA)
 WORDS = st.sampled_from(

@@ -12,10 +12,10 @@ from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.decode import QuickReader, Unreadable, read_strictly
 from stream_scrub.scrub.plain import Plain
-from tests.fakes import law
-from tests.fakes.jsonish import broken, prospects
-from tests.fakes.prospects import MEMBERS, index, read, scrubber
-from tests.support.effort import examples
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS, index, read, scrubber
+from tests.support.machine.effort import examples
+from tests.support.oracles.jsonish import broken, prospects
 
 NESTED = MEMBERS._replace(numbers=(("phone",), ("lead", "phone"), ("x", "x")), campaign=("lead", "x"))
 WHOLE = prospects().map(lambda made: made[0])

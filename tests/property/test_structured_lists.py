@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from stream_scrub.lists.formats import FORMATS, BadList, Reading
 from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
 from stream_scrub.numbering import normalise
-from tests.fakes.golden import GOLDEN
-from tests.fakes.lists import NOW, read
+from tests.support.fakes.lists import NOW, read
+from tests.support.golden.files import GOLDEN
 
 FOLDER = tempfile.TemporaryDirectory()
 PHONES = [

@@ -28,11 +28,11 @@ from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.observability.counters import Counters
 from stream_scrub.wiring import scrubbing
 from stream_scrub.worker import assembly
-from tests.fakes import law
 from tests.simulation.adversary import CHANGES, LASTS, THEMES, Adversary, Fault, chosen
 from tests.simulation.broker import Broker
 from tests.simulation.install import STAGE, Clock, Event
 from tests.simulation.world import Process, World
+from tests.support.fakes import law
 
 PROSPECTS, ALLOWED, BLOCKED, LOG, GROUP = (
     "prospects",

@@ -10,7 +10,7 @@ from pyroaring import BitMap64
 from stream_scrub import index
 from stream_scrub.index import Filter, Index, Register, as_bitmap, as_numbers
 from stream_scrub.model import RegisterKind
-from tests.fakes import law
+from tests.support.fakes import law
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -27,7 +27,7 @@ from stream_scrub.publisher.import_list import Effect
 from stream_scrub.publisher.import_preview import Foreseen
 from stream_scrub.publisher.mend_log import Mended
 from stream_scrub.queries.check import Answer
-from tests.support.worker import SCRIPT, environment
+from tests.support.running.worker import SCRIPT, environment
 
 PACKAGE = Path(terminal.__file__).parent
 HOSTILE = "a[/x].csv\x1b]0;owned\x07\x9b2J\u202egnp.exe\r\n[red]:bomb:\udce9"

@@ -11,7 +11,7 @@ from stream_scrub.cli.app import app
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused, Unavailable
 from stream_scrub.rules import Rulebook
-from tests.fakes import law
+from tests.support.fakes import law
 
 OWN = """country = "{code}"
 regions = ["{code}"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stream_scrub.demo import load as demo_load
-from tests.support.worker import wait_until
+from tests.support.running.worker import wait_until
 
 
 @pytest.fixture

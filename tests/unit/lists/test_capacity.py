@@ -14,7 +14,7 @@ from stream_scrub.index import Filter, Register, as_bitmap
 from stream_scrub.lists.capacity import Room, weight
 from stream_scrub.lists.formats import BadList
 from stream_scrub.model import RegisterKind
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 CLOSE = range(33612000000, 33612001000)

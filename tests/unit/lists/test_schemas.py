@@ -16,9 +16,10 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import decode_ends
 from stream_scrub.model import LogRecord, Reason
 from stream_scrub.rules.text import digest_of
-from tests.fakes import examples, law
-from tests.fakes.jsonish import prospects
-from tests.fakes.prospects import index, read, scrubber
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import index, read, scrubber
+from tests.support.golden import examples
+from tests.support.oracles.jsonish import prospects
 
 ROOT = Path(__file__).parents[3]
 SCHEMAS = ROOT / "schemas"

@@ -9,8 +9,8 @@ from stream_scrub.model import Reason
 from stream_scrub.observability import child_processes, health
 from stream_scrub.observability.child_processes import Fleet
 from stream_scrub.observability.metric_catalogue import Side
-from tests.fakes.vitals import Scraped, text, worker
-from tests.support.worker import wait_until
+from tests.support.fakes.vitals import Scraped, text, worker
+from tests.support.running.worker import wait_until
 
 
 class Child:

@@ -13,7 +13,7 @@ from stream_scrub.wiring import clients
 from stream_scrub.worker import loop as module
 from stream_scrub.worker import supervisor
 from stream_scrub.worker.loop import Pace, beat_limit_s
-from tests.fakes.vitals import publisher, worker
+from tests.support.fakes.vitals import publisher, worker
 
 STALE = StaleIndex("log-behind", "the opposition log's end was last reached 31 s ago")
 

@@ -15,8 +15,8 @@ from stream_scrub.errors import Refused
 from stream_scrub.observability import http_server as module
 from stream_scrub.observability.logs import configure
 from stream_scrub.observability.metric_catalogue import Side
-from tests.fakes.vitals import Scraped, worker
-from tests.support.worker import environment, run
+from tests.support.fakes.vitals import Scraped, worker
+from tests.support.running.worker import environment, run
 
 
 @contextmanager

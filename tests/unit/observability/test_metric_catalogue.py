@@ -24,8 +24,8 @@ from stream_scrub.observability.metric_catalogue import CATALOGUE, Kind, Side
 from stream_scrub.observability.process_status import Vitals
 from stream_scrub.publisher.delta_publisher import Lent
 from stream_scrub.rules import Rulebook
-from tests.fakes import law
-from tests.fakes.vitals import Scraped, publisher, text, worker
+from tests.support.fakes import law
+from tests.support.fakes.vitals import Scraped, publisher, text, worker
 
 PACKAGE = Path(prometheus.__file__).parents[1]
 DIGITS = re.compile(r"\d{7,}")

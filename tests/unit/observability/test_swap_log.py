@@ -8,7 +8,7 @@ import pytest
 from stream_scrub.observability import swap_log
 from stream_scrub.observability.logs import configure
 from stream_scrub.observability.swap_log import SwapLines
-from tests.fakes import law
+from tests.support.fakes import law
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from stream_scrub.model import RegisterKind
 from stream_scrub.observability.counters import PublisherCounters
 from stream_scrub.publisher import delta_publisher as module
 from stream_scrub.publisher.delta_publisher import Desk, Made
-from tests.fakes.log import Log, Reader, Writer
-from tests.fakes.publisher import Publisher, bitmap
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.publisher import Publisher, bitmap
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 SHORT = 3_000

@@ -25,8 +25,8 @@ from stream_scrub.lists.parsing.unpack import digest
 from stream_scrub.publisher import drop_importer as module
 from stream_scrub.publisher.drop_folder import Folder, Note
 from stream_scrub.publisher.drop_importer import Inbox
-from tests.fakes.log import Log, Reader
-from tests.fakes.publisher import Publisher, bitmap
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import Publisher, bitmap
 
 LOG = structlog.get_logger()
 

@@ -18,9 +18,9 @@ from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.publisher import import_list
-from tests.fakes.golden import GOLDEN
-from tests.fakes.lists import NOW
-from tests.fakes.log import Log, Reader, Writer
+from tests.support.fakes.lists import NOW
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.golden.files import GOLDEN
 
 LISTS = GOLDEN / "lists"
 FILES = sorted(path.name for path in LISTS.iterdir() if not (LISTS / path.stem).is_file())

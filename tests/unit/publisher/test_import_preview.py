@@ -7,8 +7,8 @@ import numpy as np
 from stream_scrub.publisher import import_preview
 from stream_scrub.rules import Rulebook, RuleFile
 from stream_scrub.scrub.batch import Scrubber, Terms
-from tests.fakes import law
-from tests.fakes.prospects import MEMBERS
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
 
 RULE = b"""country = "FR"
 regions = ["FR"]

@@ -12,7 +12,7 @@ import pytest
 from stream_scrub.lists.formats import BadList, Options
 from stream_scrub.publisher import isolated_reader as module
 from stream_scrub.publisher.isolated_reader import Apart, Fault
-from tests.support.worker import wait_until
+from tests.support.running.worker import wait_until
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -15,10 +15,10 @@ from stream_scrub.lists.log.encode import records_of
 from stream_scrub.model import RegisterKind
 from stream_scrub.publisher import mend_log
 from stream_scrub.rules import digest_of
-from tests.fakes.evidence import keep_rules, small_log
-from tests.fakes.law import OPT_IN
-from tests.fakes.log import Log, Reader, Writer
-from tests.fakes.publisher import AT, SOURCE, Publisher, bitmap, followed
+from tests.support.fakes.law import OPT_IN
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.publisher import AT, SOURCE, Publisher, bitmap, followed
+from tests.support.golden.evidence import keep_rules, small_log
 
 LOGGER = structlog.get_logger()
 

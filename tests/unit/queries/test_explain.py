@@ -16,8 +16,11 @@ from stream_scrub.queries import explain as explaining
 from stream_scrub.queries.explain import Emitted, explain
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import scrubbing
-from tests.fakes import golden, law
-from tests.fakes.evidence import (
+from tests.support.fakes import law
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import NOW, Publisher
+from tests.support.golden import files as golden
+from tests.support.golden.evidence import (
     CALLED,
     DAY,
     OPPOSED,
@@ -28,8 +31,6 @@ from tests.fakes.evidence import (
     taken,
     timed,
 )
-from tests.fakes.log import Log
-from tests.fakes.publisher import NOW, Publisher
 
 RECORDS = timed(small_log())
 SEALS = [r.offset for r in RECORDS if dict(r.headers)["part"] == b"seal"]

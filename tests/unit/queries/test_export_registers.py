@@ -10,8 +10,9 @@ from stream_scrub.cli import render_evidence
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.queries import export_registers
-from tests.fakes import golden, lists
-from tests.fakes.evidence import reader
+from tests.support.fakes import lists
+from tests.support.golden import files as golden
+from tests.support.golden.evidence import reader
 
 RECORDS = list(golden.log("evidence"))
 LAST = RECORDS[-1].offset

@@ -7,7 +7,7 @@ import pytest
 
 from stream_scrub.queries import rules_report
 from stream_scrub.rules import Country, Rulebook, RuleFile
-from tests.fakes import law
+from tests.support.fakes import law
 
 NOW = law.NOW
 HEAD = 'country = "FR"\nregions = ["FR"]\ntimezone = "Europe/Paris"\n'

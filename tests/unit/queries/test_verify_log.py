@@ -15,10 +15,10 @@ from stream_scrub.lists.log import snapshot
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline
 from stream_scrub.queries import number_history, verify_log
-from tests.fakes import golden
-from tests.fakes.evidence import CALLED, CONSENTING, OPPOSED, OTHER, reader, taken
-from tests.fakes.log import Reader
-from tests.fakes.publisher import bitmap
+from tests.support.fakes.log import Reader
+from tests.support.fakes.publisher import bitmap
+from tests.support.golden import files as golden
+from tests.support.golden.evidence import CALLED, CONSENTING, OPPOSED, OTHER, reader, taken
 
 RECORDS = list(golden.log("evidence"))
 NUMBERS = {"called": CALLED, "opposed": OPPOSED, "consenting": CONSENTING, "other": OTHER}

@@ -11,8 +11,8 @@ from stream_scrub.model import Reason, RegisterKind
 from stream_scrub.numbering import normalise
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Scrubber, Terms
-from tests.fakes import law
-from tests.fakes.prospects import MEMBERS
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "rules"
 ROWS = tomllib.loads((GOLDEN / "verdicts.toml").read_text("utf-8"))["verdict"]

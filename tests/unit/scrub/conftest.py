@@ -3,7 +3,7 @@
 import pytest
 
 from stream_scrub.scrub import backend
-from tests.support.absent import absent
+from tests.support.machine.absent import absent
 
 
 @pytest.fixture(autouse=True, params=["python", "native"])

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from stream_scrub.scrub.decode import MAX_DEPTH
-from tests.fakes import law
-from tests.fakes.prospects import NUMBER, OTHER, read, scrub, scrubber
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import NUMBER, OTHER, read, scrub, scrubber
 
 CLEAR = b'"phone":"0611111111"'
 deep = b"[" * 10_000 + b"]" * 10_000

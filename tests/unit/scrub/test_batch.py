@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from stream_scrub.errors import StaleIndex
-from tests.fakes import law
-from tests.fakes.prospects import CONSENTING, NUMBER, OTHER, index, scrub, scrubber
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import CONSENTING, NUMBER, OTHER, index, scrub, scrubber
 
 CLEAR, OPPOSED = b'{"phone":"0611111111"}', b'{"phone":"0612345678"}'
 BOTH = b'{"phone":["0611111111","0612345678"]}'

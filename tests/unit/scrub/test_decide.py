@@ -8,7 +8,7 @@ from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.decide import Facts, Finding
-from tests.fakes import law
+from tests.support.fakes import law
 
 NUMBER = 33612345678
 MOBILE = Line.of("FR", "mobile")

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from stream_scrub.rules import Archive
 from stream_scrub.scrub.batch import Scrubber, Terms
-from tests.fakes import golden
-from tests.fakes.prospects import MEMBERS
+from tests.support.fakes.scrubbers import MEMBERS
+from tests.support.golden import files as golden
 
 
 def test_an_old_prospect_gets_the_stamp_that_it_got():

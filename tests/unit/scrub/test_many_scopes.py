@@ -11,7 +11,7 @@ from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.batch_context import Bench
 from stream_scrub.scrub.decode import Members
-from tests.fakes import law
+from tests.support.fakes import law
 
 MEMBERS = Members.of(("phone",), "country", "purpose", "contract", "campaign")
 NUMBERS = [33_612_345_600 + at for at in range(40)]

@@ -10,8 +10,8 @@ from stream_scrub.scrub import backend, member_names
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.member_names import Occurrences
-from tests.fakes import law
-from tests.fakes.prospects import NUMBER, index
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import NUMBER, index
 
 HANDS = [backend.PYTHON, *([found] if (found := backend.native()) is not None else [])]
 OPPOSED, CLEAN = b'"0612345678"', b'"0611111111"'

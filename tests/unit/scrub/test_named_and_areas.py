@@ -15,8 +15,8 @@ from stream_scrub.scrub import decide
 from stream_scrub.scrub.areas import Areas
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decide import Facts, Finding
-from tests.fakes import law
-from tests.fakes.prospects import MEMBERS
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
 
 NUMBER, SAME_AREA, ELSEWHERE = 12125550123, 12125550199, 13055550100
 LINE = Line.of("US", "fixed_line_or_mobile")

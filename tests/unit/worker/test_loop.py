@@ -21,7 +21,7 @@ from stream_scrub.worker import loop as module
 from stream_scrub.worker.clock_watch import ClockWatch
 from stream_scrub.worker.loop import Pace, Worker
 from stream_scrub.worker.outputs import Outputs
-from tests.fakes import law
+from tests.support.fakes import law
 
 NO_RULES = SimpleNamespace(texts={})
 

@@ -10,7 +10,7 @@ import pytest
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka.client import bounded_call
 from stream_scrub.kafka.client.bounded_call import Caller
-from tests.support.worker import wait_until
+from tests.support.running.worker import wait_until
 
 
 class Client:

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError
 
 from stream_scrub.kafka.client.client_log import Brokers, ClientLog
 from stream_scrub.kafka.embedded.broker import EmbeddedKafka
-from tests.support.worker import wait_until
+from tests.support.running.worker import wait_until
 
 REFUSED = "127.0.0.1:9092/{}: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)"
 UP = '{"brokers":{"127.0.0.1:9092/1":{"nodename":"127.0.0.1:9092","state":"UP"}}}'

@@ -16,11 +16,11 @@ from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.rules import digest_of
-from tests.fakes import golden
-from tests.fakes.evidence import CALLED, OPPOSED, OTHER, keep_rules, small_log, taken, timed
-from tests.fakes.law import OPT_IN
-from tests.fakes.log import Log
-from tests.fakes.publisher import AT, SOURCE, Publisher, bitmap
+from tests.support.fakes.law import OPT_IN
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import AT, SOURCE, Publisher, bitmap
+from tests.support.golden import files as golden
+from tests.support.golden.evidence import CALLED, OPPOSED, OTHER, keep_rules, small_log, taken, timed
 
 RECORDS = timed(small_log())
 PLACES = range(len(RECORDS))

@@ -12,9 +12,9 @@ from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes.evidence import CONSENT, CONSENTING, DAY, OTHER, reader, small_log, timed
-from tests.fakes.log import Log
-from tests.fakes.publisher import NOW, Publisher, bitmap, stated
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import NOW, Publisher, bitmap, stated
+from tests.support.golden.evidence import CONSENT, CONSENTING, DAY, OTHER, reader, small_log, timed
 
 
 def events_of(log, number, region="FR"):

@@ -7,10 +7,10 @@ from stream_scrub.lists.audit import rules_on_log
 from stream_scrub.lists.log.wire import RULES
 from stream_scrub.model import Deadline
 from stream_scrub.rules import digest_of
-from tests.fakes import law
-from tests.fakes.evidence import keep_rules
-from tests.fakes.log import Log, Reader, Writer
-from tests.fakes.publisher import AT, Publisher, followed
+from tests.support.fakes import law
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.publisher import AT, Publisher, followed
+from tests.support.golden.evidence import keep_rules
 
 
 def kept_on(log):

@@ -7,7 +7,7 @@ import pytest
 from stream_scrub.lists.formats import FORMATS, Sample
 from stream_scrub.lists.parsing import unpack
 from stream_scrub.numbering import normalise
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
 
 BY_NAME = {each.name: each for each in FORMATS}
 

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 import pytest
 
 from stream_scrub.lists.formats import FORMATS
-from tests.fakes.golden import GOLDEN
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
+from tests.support.golden.files import GOLDEN
 
 FOLDER = GOLDEN / "lists"
 FILES = sorted(path.name for path in FOLDER.iterdir() if not (FOLDER / path.stem).is_file())

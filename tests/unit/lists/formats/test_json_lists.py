@@ -6,7 +6,7 @@ import pytest
 
 from stream_scrub.lists.formats import BadList, ListSource, Options, Reading, webex_json
 from stream_scrub.lists.parsing import json_entries
-from tests.fakes.lists import NOW, read
+from tests.support.fakes.lists import NOW, read
 
 ENTRIES = [{"phoneNumber": "+33612345678", "source": "a"}, {"phoneNumber": "+33611111111", "source": "b, c"}]
 BOTH = [33611111111, 33612345678]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from stream_scrub.lists.formats import BadList, ListSource, Options, Reading, nanp_change, nanp_xml
-from tests.fakes.lists import NOW, read
+from tests.support.fakes.lists import NOW, read
 
 ONE, TWO = 14165550123, 19055550143
 

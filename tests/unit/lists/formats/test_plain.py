@@ -8,7 +8,7 @@ import pytest
 
 from stream_scrub.lists.formats import BadList, open_list
 from stream_scrub.lists.parsing.unpack import digest
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
 
 ONE, TWO, THREE = 33612345678, 33611111111, 33622222222
 LINES = "0612345678\n06 11 11 11 11\n+33622222222\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from stream_scrub.lists.formats import BadList, ranges
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
 
 
 def spans(reading):

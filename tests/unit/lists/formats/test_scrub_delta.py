@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from stream_scrub.lists.formats import BadList
 from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
 from stream_scrub.model import RegisterKind
-from tests.fakes import examples
-from tests.fakes.golden import GOLDEN
-from tests.fakes.lists import NOW, read
+from tests.support.fakes.lists import NOW, read
+from tests.support.golden import examples
+from tests.support.golden.files import GOLDEN
 
 ROOT = Path(__file__).parents[4]
 VALIDATOR = Draft202012Validator(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from stream_scrub.lists.formats import BadList
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
 
 
 def iso(reading):

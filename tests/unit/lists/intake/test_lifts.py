@@ -14,10 +14,10 @@ from stream_scrub.lists.intake.parse_request import Refusal
 from stream_scrub.lists.intake.requests_to_delta import Scopes, take
 from stream_scrub.lists.log.wire import request_line
 from stream_scrub.model import Request
-from tests.fakes.evidence import reader, timed
-from tests.fakes.log import Log
-from tests.fakes.publisher import Publisher, bitmap
-from tests.fakes.requests import TERMS
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import Publisher, bitmap
+from tests.support.golden.evidence import reader, timed
+from tests.support.oracles.requests import TERMS
 
 NUMBER = 33612345678
 T = int(datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp() * 1000)

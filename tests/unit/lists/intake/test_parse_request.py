@@ -7,8 +7,8 @@ import pytest
 
 from stream_scrub.lists.intake.parse_request import NUMBERS_MAX, Change, Order, Refusal, Terms, read
 from stream_scrub.model import CONSENT, INTERNAL, RegisterKind
-from tests.docs.pages import ROOT, rows, section, ticked
-from tests.fakes.examples import REQUESTS
+from tests.support.golden.examples import REQUESTS
+from tests.support.texts.pages import ROOT, rows, section, ticked
 
 PAGE = ROOT / "docs" / "requests.md"
 DENY, ALLOW = RegisterKind.DENY, RegisterKind.ALLOW

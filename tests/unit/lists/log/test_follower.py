@@ -16,10 +16,10 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes import law
-from tests.fakes.evidence import keep_rules
-from tests.fakes.log import Log, Reader, Writer
-from tests.fakes.publisher import Publisher
+from tests.support.fakes import law
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.publisher import Publisher
+from tests.support.golden.evidence import keep_rules
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 SOURCE = Source("list.csv", "ab" * 32)

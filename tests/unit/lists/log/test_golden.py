@@ -10,9 +10,9 @@ from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline
 from stream_scrub.rules.text import digest_of
-from tests.fakes import golden
-from tests.fakes.evidence import reader
-from tests.fakes.publisher import as_dict
+from tests.support.fakes.publisher import as_dict
+from tests.support.golden import files as golden
+from tests.support.golden.evidence import reader
 
 CORRUPT = golden.expected("log/corrupt.expected.json")
 

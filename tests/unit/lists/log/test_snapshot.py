@@ -24,8 +24,8 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes.log import Log, Reader
-from tests.fakes.publisher import NOW, Publisher, followed
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import NOW, Publisher, followed
 
 NUMBERS = st.one_of(st.integers(33_600_000_000, 33_600_000_030), st.integers(0, 2**50))
 ENDS = st.dictionaries(NUMBERS, st.one_of(st.just(0), st.integers(NOW, NOW + 5)), max_size=20)

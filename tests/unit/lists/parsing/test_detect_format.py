@@ -8,7 +8,7 @@ import pytest
 from stream_scrub.lists.formats import FORMATS, BadList, Format, Options, Sample, open_list
 from stream_scrub.lists.parsing.detect_format import read_list
 from stream_scrub.lists.parsing.format import mostly
-from tests.fakes.lists import NOW, read
+from tests.support.fakes.lists import NOW, read
 
 PAIRS = b"416,5550123\n905,5550142\n"
 PLAIN = b"0612345678\n06 11 11 11 11\n"

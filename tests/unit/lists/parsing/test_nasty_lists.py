@@ -8,7 +8,7 @@ import pytest
 
 from stream_scrub.lists.formats import FORMATS, BadList
 from stream_scrub.lists.parsing import unpack
-from tests.fakes.lists import read
+from tests.support.fakes.lists import read
 
 FOLDER = Path(__file__).parents[3] / "fuzz" / "lists"
 FILES = sorted(path.name for path in FOLDER.iterdir())

@@ -9,7 +9,7 @@ import pytest
 from stream_scrub.lists.formats import FORMATS, open_list
 from stream_scrub.lists.parsing.detect_format import choose
 from stream_scrub.lists.parsing.format import Sample
-from tests.fakes.golden import GOLDEN
+from tests.support.golden.files import GOLDEN
 
 FOLDER = GOLDEN / "lists"
 FILES = sorted(path.name for path in FOLDER.iterdir() if not (FOLDER / path.stem).is_file())

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.packaging.pipsettings import secrets
+from tests.support.packaging.pip_settings import secrets
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CACHE = ROOT / ".cache" / "packaging"
 SUITE = "trixie"
 PACKAGES = "python3,python3-venv"

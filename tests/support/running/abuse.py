@@ -19,13 +19,13 @@ from confluent_kafka import Producer
 from stream_scrub.config import load
 from stream_scrub.observability import logs
 from stream_scrub.wiring import clients
-from tests.support import hostile
-from tests.support.outcome import read_all
-from tests.support.prospects import french_mobiles, prospect, spell
-from tests.support.publisher import PublisherProcess
-from tests.support.stage import Stage
-from tests.support.watch import LISTEN, Watched
-from tests.support.worker import WorkerProcess, status_of, wait_until
+from tests.support.running import hostile
+from tests.support.running.outcome import read_all
+from tests.support.running.prospects import french_mobiles, prospect, spell
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.stage import Stage
+from tests.support.running.watch import LISTEN, Watched
+from tests.support.running.worker import WorkerProcess, status_of, wait_until
 
 MEMORY_MIB = {"publisher": 472, "worker": 544}  # as in k8s/base, without the process that reads a list
 ANSWER_S = 5.0  # of a page, as the kubelet waits

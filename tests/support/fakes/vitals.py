@@ -11,7 +11,7 @@ from stream_scrub.observability import prometheus
 from stream_scrub.observability.collect import OfPublisher, OfWorker
 from stream_scrub.observability.counters import Counters, PublisherCounters
 from stream_scrub.observability.metric_catalogue import Side
-from tests.fakes import law
+from tests.support.fakes import law
 
 
 class Follower:

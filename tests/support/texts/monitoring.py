@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tests.docs.pages import ROOT
+from tests.support.texts.pages import ROOT
 
 ALERTS = ROOT / "monitoring" / "prometheus" / "alerts.yaml"
 ALERT_TESTS = sorted((ROOT / "tests" / "monitoring").glob("alerts*_test.yaml"))

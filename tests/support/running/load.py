@@ -6,8 +6,8 @@ import time
 
 from confluent_kafka import Producer
 
-from tests.support.clients import Address, properties
-from tests.support.prospects import prospect, spell
+from tests.support.running.clients import Address, properties
+from tests.support.running.prospects import prospect, spell
 
 _TICK_S = 0.02
 KEYS = 977

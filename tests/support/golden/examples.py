@@ -1,4 +1,4 @@
-"""The files of schemas/examples, as the code makes them: `python -m tests.fakes.examples` writes them anew.
+"""The files of schemas/examples, as the code makes them: `python -m tests.support.golden.examples` writes them anew.
 
 Fixed moment, fixed index, fixed rules (schemas/examples/fr.toml): so they are the same bytes on every machine.
 """
@@ -26,10 +26,10 @@ from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.rules import Rulebook, RuleFile
 from stream_scrub.rules.text import digest_of
 from stream_scrub.scrub.batch import Scrubber, Terms
-from tests.fakes import law
-from tests.fakes.prospects import MEMBERS
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
 
-FOLDER = Path(__file__).parents[2] / "schemas" / "examples"
+FOLDER = Path(__file__).parents[3] / "schemas" / "examples"
 OPT_OUT_DAY = datetime(2026, 7, 1, 12, 0, 0, 123_000, UTC)
 OPT_IN_DAY = law.NOW
 OPPOSED, CONSENTING = 33612345678, 33622222222

@@ -11,7 +11,7 @@ from stream_scrub.model import Request
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TERMS = Terms(now=NOW)
-SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "request.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "request.schema.json").read_text())
 NUMBERS = {"0612345678": 33612345678, "+33612345679": 33612345679, "06 11 11 11 11": 33611111111}
 BAD = ["06", "x", None, True]
 UNTIL = {

@@ -6,7 +6,7 @@ import yaml
 
 from tests.kafka.security import Right
 
-USERS = Path(__file__).parents[2] / "k8s" / "overlays" / "production" / "kafka-users.yaml"
+USERS = Path(__file__).parents[3] / "k8s" / "overlays" / "production" / "kafka-users.yaml"
 WORKER, PUBLISHER, IMPORTER = "stream-scrub-worker", "stream-scrub-publisher", "stream-scrub-importer"
 LIFTER = "stream-scrub-lifter"
 PRODUCER, DIALLER, AUTOSCALER = "stream-scrub-producer", "stream-scrub-dialler", "stream-scrub-autoscaler"

@@ -9,7 +9,7 @@ from typing import Any
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import LogRecord
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def unpacked(text: str | None) -> bytes | None:

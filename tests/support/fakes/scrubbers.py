@@ -7,7 +7,7 @@ from stream_scrub.index import Index
 from stream_scrub.model import Verdict
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
-from tests.fakes import law
+from tests.support.fakes import law
 
 MEMBERS = Members.of(["phone"], "country", "purpose", "contract", "campaign")
 NUMBER, OTHER, CONSENTING = 33612345678, 33611111111, 33622222222

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.absent import absent
+from tests.support.machine.absent import absent
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 UNPACKED = ROOT / ".cache" / "go"
 INSTALLED = Path("/usr/local/go/bin/go")  # where Go's own instructions put it; not on every PATH
 NEEDED = (1, 24)  # by kustomize and by the reader of compose files

@@ -1,6 +1,6 @@
 """A small log with everything that a log may hold, and readers of it: for the tests of evidence.
 
-`python -m tests.fakes.evidence NAME` writes a log for tests/golden/log: never over one that is there, for a later release
+`python -m tests.support.golden.evidence NAME` writes a log for tests/golden/log: never over one that is there, for a later release
 must read the old ones.
 """
 
@@ -19,9 +19,9 @@ from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import Deadline, LogRecord, RegisterKind
 from stream_scrub.rules import digest_of
-from tests.fakes import law
-from tests.fakes.log import Log, Reader
-from tests.fakes.publisher import AT, NOW, Publisher, bitmap, stated
+from tests.support.fakes import law
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import AT, NOW, Publisher, bitmap, stated
 
 DAY = 86_400
 CALLED, OPPOSED, CONSENTING, OTHER = 33611111111, 33612345678, 33622222222, 33633333333
@@ -109,6 +109,6 @@ def moment(seconds: int) -> datetime:
 
 
 if __name__ == "__main__":
-    made = Path(__file__).parents[1] / "golden" / "log" / f"{sys.argv[1]}.jsonl"
+    made = Path(__file__).parents[2] / "golden" / "log" / f"{sys.argv[1]}.jsonl"
     with made.open("x") as file:
         file.write(written(timed(small_log())))

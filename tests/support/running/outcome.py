@@ -8,7 +8,7 @@ from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from tests.support.clients import Address, properties
+from tests.support.running.clients import Address, properties
 
 
 def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") -> Iterator[Message]:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stream_scrub.config.settings import Topics, Worker
-from tests.support import clients
-from tests.support.clients import Address
-from tests.support.worker import WorkerProcess, environment, run, run_json
+from tests.support.running import clients
+from tests.support.running.clients import Address
+from tests.support.running.worker import WorkerProcess, environment, run, run_json
 
 # Today's French rule asks for consent, so every French number that may be called is in this register.
 CONSENT = "consent"

@@ -21,9 +21,9 @@ import pytest
 import yaml
 
 from tests.kafka.broker import free_ports
-from tests.support.absent import absent, tell
+from tests.support.machine.absent import absent, tell
 
-HERE = Path(__file__).parents[2] / ".cache" / "prometheus"
+HERE = Path(__file__).parents[3] / ".cache" / "prometheus"
 UNPACKED = HERE / "usr" / "bin"
 NONE_HERE = "no Prometheus"
 HOW = "install Prometheus with its promtool (Debian: apt-get install prometheus)"

@@ -8,7 +8,7 @@ from functools import cache
 import phonenumbers
 from confluent_kafka import Producer
 
-from tests.support.clients import Address, properties
+from tests.support.running.clients import Address, properties
 
 
 def french_mobiles(count: int, seed: int) -> list[int]:

@@ -17,7 +17,7 @@ from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import Deadline, RegisterKind
-from tests.fakes.log import Log, Reader, Writer
+from tests.support.fakes.log import Log, Reader, Writer
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 NOW = int(AT.timestamp())

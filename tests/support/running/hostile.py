@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.property.test_list_cost import COSTLY, zipped
+from tests.support.running.hostile_lists import COSTLY, zipped
 
 BLOCK = 33_612_345_000  # a thousand numbers
 SECRET = "6123450"  # the digits that the ones which are used here have in common, without +33

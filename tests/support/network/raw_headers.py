@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import cimpl
 
-from tests.support.clients import Address, properties
+from tests.support.running.clients import Address, properties
 
 _PRODUCER = 0
 _TOPIC, _PARTITION, _VALUE, _KEY, _FLAGS, _TIMESTAMP, _HEADER = 1, 3, 4, 5, 7, 8, 9

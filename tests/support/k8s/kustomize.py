@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.support import golang
+from tests.support.machine import golang
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VERSION = "v5.8.1"
 BUILT = ROOT / ".cache" / f"kustomize-{VERSION}" / "kustomize"
 HOW = f"install kustomize 5, or what builds it from its module: {golang.HOW}"

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.packaging.builder import Image
-from tests.support.worker import catches, status_of, wait_until
+from tests.support.packaging.builder import Image
+from tests.support.running.worker import catches, status_of, wait_until
 
 # In namespaces of its own, so that nothing of it outlives the program. Its own folders are mounted before the root is
 # made read-only and stay as they are. Everything replaces itself: the program is process 1, as in a container.

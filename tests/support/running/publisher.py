@@ -9,10 +9,10 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from tests.support.clients import Address, properties
-from tests.support.outcome import read_all
-from tests.support.stage import Stage
-from tests.support.worker import SCRIPT, WorkerProcess
+from tests.support.running.clients import Address, properties
+from tests.support.running.outcome import read_all
+from tests.support.running.stage import Stage
+from tests.support.running.worker import SCRIPT, WorkerProcess
 
 _FILES_MAX = 20  # a second each on a busy machine, after all that is done to the publisher
 
