@@ -105,7 +105,7 @@ def check(
     from stream_scrub.wiring import clients
 
     settings = _settings(config, _flags(bootstrap, assignments))
-    asked = checking.Question(tuple(numbers), purpose, contract, campaign, region, checking.moment(on))
+    asked = checking.CheckQuestion(tuple(numbers), purpose, contract, campaign, region, checking.moment(on))
     index = clients.read_index(settings, _quiet_log(settings))
     render.verdicts(checking.answer(asked, settings, index), as_json=as_json)
 

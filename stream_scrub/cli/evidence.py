@@ -143,7 +143,7 @@ def export(
     from stream_scrub.wiring import clients
 
     settings = settings_of(config, flags(bootstrap, assignments))
-    order = export_registers.Order(registers or [], into, position, salvage)
+    order = export_registers.ExportOrder(registers or [], into, position, salvage)
     with (
         render.progress(visible=not as_json) as stage,
         clients.reading(settings, quiet_log(settings)) as reader,
@@ -197,7 +197,7 @@ def explain(
     log = quiet_log(settings)
     if topic is None or offset is None:
         found = stamp.encode() if stamp is not None else None if header is None else _read(header)
-        emitted = explaining.Emitted(_read(file), found)
+        emitted = explaining.EmittedProspect(_read(file), found)
     else:
         verdict, name = _topic(topic, settings)
         with clients.reading(settings, log, name, partition) as reader:

@@ -12,9 +12,9 @@ from stream_scrub.index import Index
 from stream_scrub.kafka.client.allowed_properties import HARMLESS
 from stream_scrub.lists.log.wire import utc_seconds
 from stream_scrub.model import INTERNAL, family
-from stream_scrub.publisher.import_list import Effect
-from stream_scrub.publisher.import_preview import Foreseen
-from stream_scrub.queries.check import Answer
+from stream_scrub.publisher.import_list import ImportEffect
+from stream_scrub.publisher.import_preview import ImportPreview
+from stream_scrub.queries.check import CheckedNumber
 from stream_scrub.rules import Rulebook
 
 
@@ -53,7 +53,7 @@ def progress(*, visible: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield stage
 
 
-def effect(made: Effect, *, as_json: bool) -> None:
+def effect(made: ImportEffect, *, as_json: bool) -> None:
     """What an import did."""
     if as_json:
         terminal.machine(made.as_json())
@@ -89,7 +89,7 @@ def effect(made: Effect, *, as_json: bool) -> None:
     console.print(f"{where}, effective {made.effective_at}, in {made.took_s:.1f} s")
 
 
-def _foreseen(console: terminal.People, foreseen: Foreseen) -> None:
+def _foreseen(console: terminal.People, foreseen: ImportPreview) -> None:
     """What a dry run found out beside the counts."""
     for what, regions in (("added", foreseen.added_in), ("removed", foreseen.removed_in)):
         if regions:
@@ -143,7 +143,7 @@ def status(index: Index, rulebook: Rulebook, *, as_json: bool) -> None:
         console.print(f"named by rules and never imported, so stale: {', '.join(missing)}")
 
 
-def verdicts(answers: list[Answer], *, as_json: bool) -> None:
+def verdicts(answers: list[CheckedNumber], *, as_json: bool) -> None:
     """One line a number, and why."""
     if as_json:
         for answer in answers:

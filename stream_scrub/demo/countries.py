@@ -20,7 +20,7 @@ _BAD_LINES = ("unknown", "n/a", "+33 6 12", "see file 2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Country:
+class DemoCountry:
     """One country of the demo: how its mobile numbers are written, and what its law asks today.
 
     `trunk` is dialled before a national number, `abroad` before a calling code; `groups` are the digits of each group
@@ -47,7 +47,7 @@ class Country:
 
 
 COUNTRIES = (
-    Country(
+    DemoCountry(
         code="FR",
         calling="33",
         groups=(1, 2, 2, 2, 2),
@@ -58,7 +58,7 @@ COUNTRIES = (
         banned=frozenset({"energy-renovation", "home-adaptation"}),
         contract_lifts=True,
     ),
-    Country(
+    DemoCountry(
         code="GB",
         calling="44",
         groups=(4, 6),
@@ -68,7 +68,7 @@ COUNTRIES = (
         deny="tps",
         banned=frozenset({"claims-management", "pensions"}),
     ),
-    Country(
+    DemoCountry(
         code="US",
         calling="1",
         trunk="",
@@ -82,7 +82,7 @@ COUNTRIES = (
         share=120,
         deny="us-dnc",
     ),
-    Country(
+    DemoCountry(
         code="DE",
         calling="49",
         open_plan=True,
@@ -92,7 +92,7 @@ COUNTRIES = (
         share=120,
         consent=True,
     ),
-    Country(
+    DemoCountry(
         code="BE",
         calling="32",
         groups=(3, 2, 2, 2),
@@ -101,7 +101,7 @@ COUNTRIES = (
         share=60,
         deny="dncm",
     ),
-    Country(
+    DemoCountry(
         code="IT",
         calling="39",
         trunk="",
@@ -112,7 +112,7 @@ COUNTRIES = (
         deny="rpo",
         contract_lifts=True,
     ),
-    Country(
+    DemoCountry(
         code="ES",
         calling="34",
         trunk="",
@@ -124,7 +124,7 @@ COUNTRIES = (
         consent=True,
         banned=frozenset({"electricity"}),
     ),
-    Country(
+    DemoCountry(
         code="NL",
         calling="31",
         groups=(1, 8),
@@ -133,7 +133,7 @@ COUNTRIES = (
         share=40,
         consent=True,
     ),
-    Country(  # no shipped rule: nobody may be called there
+    DemoCountry(  # no shipped rule: nobody may be called there
         code="CH",
         calling="41",
         groups=(2, 3, 2, 2),
@@ -144,10 +144,10 @@ COUNTRIES = (
     ),
 )
 
-_Spell = Callable[[Country, str], str]
+_Spell = Callable[[DemoCountry, str], str]
 
 
-def _grouped(country: Country, national: str, sign: str) -> str:
+def _grouped(country: DemoCountry, national: str, sign: str) -> str:
     at, groups = 0, []
     for size in country.groups:
         groups.append(national[at : at + size])
@@ -155,12 +155,12 @@ def _grouped(country: Country, national: str, sign: str) -> str:
     return sign.join(groups)
 
 
-def _bracketed(country: Country, national: str) -> str:
+def _bracketed(country: DemoCountry, national: str) -> str:
     first = country.groups[0]
     return f"({country.trunk}{national[:first]}) {national[first:]}"
 
 
-def _wide(country: Country, national: str) -> str:
+def _wide(country: DemoCountry, national: str) -> str:
     return (country.trunk + national).translate({ord("0") + i: 0xFF10 + i for i in range(10)})
 
 
@@ -187,7 +187,7 @@ _AT_HOME = ("international", "national", "dialled from abroad", "national, space
 _ABROAD = ("international", "international, spaced", "trunk in brackets")
 
 
-def national_digits(country: Country, number: int) -> str:
+def national_digits(country: DemoCountry, number: int) -> str:
     """The digits after the calling code."""
     return str(number)[len(country.calling) :]
 
@@ -237,7 +237,7 @@ class Crowd:
         return held
 
 
-def _swing(country: Country) -> int:
+def _swing(country: DemoCountry) -> int:
     """Its part of SWING; HOME takes what the rounding, and countries where nobody may be called anyway, leave."""
     if not country.ruled:
         return 0
@@ -246,7 +246,7 @@ def _swing(country: Country) -> int:
     return SWING * country.share // 1000
 
 
-def _draw(country: Country, count: int, rng: np.random.Generator) -> list[int]:
+def _draw(country: DemoCountry, count: int, rng: np.random.Generator) -> list[int]:
     """Distinct valid numbers of that country, in no order."""
     weights = np.array([high - low for low, high in country.ranges], dtype=np.float64)
     found: dict[int, None] = {}
@@ -287,6 +287,6 @@ def write_list(path: Path, numbers: Mapping[str, Sequence[int]]) -> ListFile:
     return ListFile(path, count, bad)
 
 
-def _spelled(spell: _Spell, country: Country, numbers: Iterable[int]) -> list[str]:
+def _spelled(spell: _Spell, country: DemoCountry, numbers: Iterable[int]) -> list[str]:
     start = len(country.calling)
     return [spell(country, str(number)[start:]) for number in numbers]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stream_scrub.demo.countries import COUNTRIES, SPELLINGS, Country, Crowd, national_digits
+from stream_scrub.demo.countries import COUNTRIES, SPELLINGS, Crowd, DemoCountry, national_digits
 from stream_scrub.model import Header
 
 _ID = b'{"id":'
@@ -29,7 +29,7 @@ class Claim(NamedTuple):
     """A number that a prospect names, and the country that its law comes from."""
 
     number: int
-    country: Country
+    country: DemoCountry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Lead:
         return self.kept if self.start else (*self.kept, ("lead", b"%d" % number))
 
 
-def phone_forms(country: Country, number: int) -> dict[str, bytes]:
+def phone_forms(country: DemoCountry, number: int) -> dict[str, bytes]:
     """Every way in which a prospect of that country may spell the number, by its name, as the JSON of a member."""
     national = national_digits(country, number)
     texts = {name: spell(country, national) for name, spell in SPELLINGS.items()}
@@ -129,7 +129,7 @@ class Casting:
     def _pick(self, count: int) -> int:
         return int(self._rng.integers(count))
 
-    def _claim(self, groups: Sequence[str] = _OF_A_CROWD, country: Country | None = None) -> Claim:
+    def _claim(self, groups: Sequence[str] = _OF_A_CROWD, country: DemoCountry | None = None) -> Claim:
         """A number of one of these groups, of one country or of any."""
         while True:
             chosen = country or _BY_SHARE[self._pick(len(_BY_SHARE))]
@@ -149,7 +149,7 @@ class Casting:
     def _headers(self) -> tuple[Header, ...]:
         return (("source", b"form-%d" % self._pick(90)), ("trace", None)) if self._made % 15 == 0 else ()
 
-    def _members(self, country: Country) -> tuple[bytes, bytes]:
+    def _members(self, country: DemoCountry) -> tuple[bytes, bytes]:
         """What stands around the number: the members before it and after it, without the closing brace."""
         name = msgspec.json.encode(_QUOTED if self._made % 30 == 0 else _NAMES[self._pick(len(_NAMES))])
         before = b',"name":%b,"email":"lead%d@example.com"' % (name, self._made)
@@ -160,7 +160,7 @@ class Casting:
 
     def _lead(
         self,
-        country: Country,
+        country: DemoCountry,
         phone: bytes,
         claims: tuple[Claim | None, ...],
         *,
@@ -189,12 +189,12 @@ class Casting:
 
     def _with_facts(self) -> Lead:
         claim = self._claim()
-        told = [(b'"contract":"C-%d"' % self._made, "", True), (b'"contract":false', "", False)]
-        told += [
+        facts = [(b'"contract":"C-%d"' % self._made, "", True), (b'"contract":false', "", False)]
+        facts += [
             (b'"purpose":"%b"' % purpose.encode(), purpose, False)
             for purpose in ("energy-renovation", "pensions", "electricity", "telecom")
         ]
-        member, purpose, contract = told[self._pick(len(told))]
+        member, purpose, contract = facts[self._pick(len(facts))]
         phone = self._phone(claim)
         return self._lead(
             claim.country, phone, (claim,), more=b"," + member, purpose=purpose, contract=contract

@@ -17,9 +17,9 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings, load
 from stream_scrub.demo.countries import HOME, Crowd, ListFile, write_list
 from stream_scrub.demo.leads import Casting
-from stream_scrub.demo.oracle import Checker, Ledger, Truth
-from stream_scrub.demo.summary import Outcome, summary
-from stream_scrub.demo.threads import Pace, Play
+from stream_scrub.demo.oracle import Checker, SentLeads, Truth
+from stream_scrub.demo.summary import DemoOutcome, summary
+from stream_scrub.demo.threads import Play, SendPlan
 from stream_scrub.demo.view import Show, show_for
 from stream_scrub.demo.worker_process import LogLines, WorkerProcess
 from stream_scrub.errors import ConfigError
@@ -30,7 +30,7 @@ from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability import logs
 from stream_scrub.publisher import import_list
-from stream_scrub.publisher.import_list import Effect
+from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.wiring import clients
 from stream_scrub.worker import supervisor
 
@@ -83,7 +83,7 @@ class _Stage:
     broker: EmbeddedKafka
     folder: Path
     settings: Settings
-    pace: Pace
+    pace: SendPlan
     said: LogLines
     log: FilteringBoundLogger
     worker: WorkerProcess
@@ -111,7 +111,7 @@ class _Stage:
         log = logs.configure("warning", "console", said.stream)
         worker = WorkerProcess(settings, said.path)
         worker.start()
-        return cls(broker, folder, settings, Pace(seconds, rate, partitions), said, log, worker)
+        return cls(broker, folder, settings, SendPlan(seconds, rate, partitions), said, log, worker)
 
     def strike(self) -> None:
         """Leave nothing behind, however far it all went."""
@@ -125,31 +125,31 @@ class _Stage:
         registers = crowd.registers()
         lists = {name: write_list(self.folder / f"{name}.csv", held) for name, held in registers.items()}
         delta = write_list(self.folder / "opt-outs.csv", crowd.swing)
-        ledger = Ledger(Casting(crowd, rng).make(_LEADS))
+        sent_leads = SentLeads(Casting(crowd, rng).make(_LEADS))
         show.done("lists, spelled in many ways, imported:")
         effects = [self._imported(name, made, show) for name, made in lists.items()]
         truth = Truth({name: _everyone(held) for name, held in registers.items()}, _everyone(crowd.swing))
         topics = self.settings.topics
         outputs = {"allowed": topics.allowed, "blocked": topics.blocked}
         start = max(effect.position or 0 for effect in effects)
-        checker = Checker(ledger, truth, outputs, start)
-        play = Play(self.settings, self.pace, ledger, checker, self.worker, self.said)
+        checker = Checker(sent_leads, truth, outputs, start)
+        play = Play(self.settings, self.pace, sent_leads, checker, self.worker, self.said)
         supervisor.settle_collector()  # millions of numbers stay as they are
         play.run(show, effects, lambda: self._import("internal", delta, "adds"), rng)
         kept = (topics.prospects, *outputs.values(), topics.log)
         dropped = {topic: self.broker.dropped(topic) for topic in kept}
-        outcome = Outcome(seed, effects, [*lists.values(), delta], dropped)
+        outcome = DemoOutcome(seed, effects, [*lists.values(), delta], dropped)
         found = summary(play, outcome)
         show.end(found)
         return 0 if found.ok else 1
 
-    def _imported(self, register: str, made: ListFile, show: Show) -> Effect:
+    def _imported(self, register: str, made: ListFile, show: Show) -> ImportEffect:
         show.step(f"importing {register}: {made.numbers:,} numbers")
         effect = self._import(register, made, "full")
         show.imported(effect)
         return effect
 
-    def _import(self, register: str, made: ListFile, change: Change) -> Effect:
+    def _import(self, register: str, made: ListFile, change: Change) -> ImportEffect:
         """As `stream-scrub lists import` does it."""
         order = ImportOrder(
             file=made.path,

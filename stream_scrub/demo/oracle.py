@@ -53,11 +53,11 @@ class Must(NamedTuple):
     of opposition does."""
 
     says: Expected
-    told_us: bool
+    opposed_to_us: bool
     opposed: bool
 
 
-class Ledger:
+class SentLeads:
     """What was sent: id by id, which lead. Appended to by the sender, before it sends; read by the checker."""
 
     def __init__(self, leads: Sequence[Lead]) -> None:
@@ -74,10 +74,10 @@ class Truth:
 
     def opposed(self, claim: Claim, *, after: bool) -> list[str]:
         """The deny registers that hold a number, `internal` first."""
-        told_us = claim.number in self._registers["internal"] or (after and claim.number in self._delta)
+        opposed_to_us = claim.number in self._registers["internal"] or (after and claim.number in self._delta)
         deny = claim.country.deny
         listed = bool(deny) and claim.number in self._registers[deny]
-        return ["internal"] * told_us + [deny] * listed
+        return ["internal"] * opposed_to_us + [deny] * listed
 
     def changes(self, lead: Lead) -> bool:
         """Whether the delta holds a number of this lead."""
@@ -153,8 +153,8 @@ class Checker:
     it is: such records wait until `published` says.
     """
 
-    def __init__(self, ledger: Ledger, truth: Truth, topics: Mapping[str, str], start: int) -> None:
-        self._ledger = ledger
+    def __init__(self, sent_leads: SentLeads, truth: Truth, topics: Mapping[str, str], start: int) -> None:
+        self._sent_leads = sent_leads
         self._truth = truth
         self._verdict_of_topic = {name: verdict for verdict, name in topics.items()}
         self._start = start
@@ -178,7 +178,7 @@ class Checker:
     def take(self, records: Sequence[Received]) -> None:
         """Check what has come out, in the order of each partition."""
         now = time.time()
-        missing = len(self._ledger.sent) - len(self._seen)
+        missing = len(self._sent_leads.sent) - len(self._seen)
         self._seen.extend(bytes(missing))
         for record in records:
             self.latencies[max(0, int(now * 1000) - record.timestamp_ms)] += 1
@@ -195,7 +195,7 @@ class Checker:
     def finish(self) -> None:
         """Nothing more will come: count what never came, and what waits for a delta that never was."""
         self.faults["unknown position"] += len(self._waiting)
-        self.faults["lost"] += len(self._ledger.sent) - len(self._seen) + self._seen.count(0)
+        self.faults["lost"] += len(self._sent_leads.sent) - len(self._seen) + self._seen.count(0)
         self.faults = +self.faults
 
     def _one(self, record: Received, now: float) -> None:
@@ -205,7 +205,7 @@ class Checker:
             return
         self.faults["twice"] += self._seen[number] > 0
         self._seen[number] = 1
-        lead = self._ledger.leads[self._ledger.sent[number]]
+        lead = self._sent_leads.leads[self._sent_leads.sent[number]]
         stamp = self._stamp(record, lead, number)
         self._in_order(record, lead, number, stamp)
         if stamp is None:
@@ -258,7 +258,7 @@ class Checker:
         if self.first_stamp_at is None:
             self.first_stamp_at = now
         if self.first_block_at is None and stamp.reason == "opposed":
-            before = self._must_say(self._ledger.sent[number], after=False)
+            before = self._must_say(self._sent_leads.sent[number], after=False)
             if before.says.verdict == "allowed":
                 self.first_block_at = now
 
@@ -266,7 +266,7 @@ class Checker:
         """The verdict and its evidence, and the topic, are what the truth at the stamp's position says."""
         self.faults["unknown position"] += stamp.index not in (self._start, self._delta)
         after = stamp.index == self._delta
-        place = self._ledger.sent[number]
+        place = self._sent_leads.sent[number]
         must = self._must_say(place, after=after)
         numbers = stamp.numbers and [
             {k: v for k, v in each.items() if k not in ("rules", "until")} for each in stamp.numbers
@@ -276,7 +276,7 @@ class Checker:
         self.faults["wrong verdict"] += says != must.says
         self.faults["wrong topic"] += topic != stamp.verdict
         if "allowed" in (stamp.verdict, topic):
-            self.faults["opposed but allowed"] += must.told_us or (
+            self.faults["opposed but allowed"] += must.opposed_to_us or (
                 must.opposed and stamp.reason != "contract"
             )
 
@@ -284,7 +284,7 @@ class Checker:
         """Worked out once; for all but those that the delta changes it is the same after it."""
         known = self._must[after]
         if (found := known.get(place)) is None:
-            lead = self._ledger.leads[place]
+            lead = self._sent_leads.leads[place]
             if after and not self._truth.changes(lead):
                 found = self._must_say(place, after=False)
             else:

@@ -6,23 +6,23 @@ from typing import Any
 
 from stream_scrub.demo.countries import ListFile
 from stream_scrub.demo.threads import Play, percentile
-from stream_scrub.demo.view import Check, Summary
-from stream_scrub.publisher.import_list import Effect
+from stream_scrub.demo.view import Check, DemoSummary
+from stream_scrub.publisher.import_list import ImportEffect
 
 _ENFORCED_S = 1.0  # the design's promise: a delta is enforced by every worker within a second
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoOutcome:
     """What is known besides the play: the imports and the lists they came from, and what the broker dropped."""
 
     seed: int
-    imports: Sequence[Effect]
+    imports: Sequence[ImportEffect]
     lists: Sequence[ListFile]
     dropped: Mapping[str, int]
 
 
-def summary(play: Play, outcome: Outcome) -> Summary:
+def summary(play: Play, outcome: DemoOutcome) -> DemoSummary:
     """Judge the whole performance."""
     delta = play.published.effect if play.published is not None else None
     imports = [*outcome.imports, *([delta] if delta is not None else [])]
@@ -34,13 +34,13 @@ def summary(play: Play, outcome: Outcome) -> Summary:
         _enforced(play),
         _kept(outcome.dropped),
     )
-    return Summary(checks, _figures(play, outcome, imports), tuple(play.said.last()))
+    return DemoSummary(checks, _figures(play, outcome, imports), tuple(play.said.last()))
 
 
 def _once(play: Play) -> Check:
-    faults, sent = play.checker.faults, len(play.ledger.sent)
+    faults, sent = play.checker.faults, len(play.sent_leads.sent)
     wrong = {name: faults[name] for name in ("lost", "twice", "never sent")}
-    aborts = play.told.aborts
+    aborts = play.worker_state.aborts
     found = f"{sent:,} sent, {play.checker.taken:,} came out{_listed(wrong)}"
     if play.undelivered:
         found += f"; {play.undelivered:,} never reached the broker"
@@ -84,7 +84,7 @@ def _by_faults(play: Play) -> list[Check]:
 
 def _counted(play: Play) -> Check:
     """The worker's own counters and the checker's say the same of each reason."""
-    counted = play.told.reasons
+    counted = play.worker_state.reasons
     differing = [
         name for name in counted | play.checker.reasons if counted[name] != play.checker.reasons[name]
     ]
@@ -94,7 +94,7 @@ def _counted(play: Play) -> Check:
     return Check("the counts add up", not differing, found)
 
 
-def _lists(imports: Sequence[Effect], lists: Sequence[ListFile]) -> Check:
+def _lists(imports: Sequence[ImportEffect], lists: Sequence[ListFile]) -> Check:
     pairs = list(zip(imports, lists, strict=False))
     wrong = [e.register for e, made in pairs if (e.added, e.refused) != (made.numbers, made.bad)]
     found = f"{sum(e.added for e in imports):,} numbers in {len(imports)} imports"
@@ -133,23 +133,23 @@ def _listed(faults: Mapping[str, int]) -> str:
     return "".join(f"; {count:,} {name}" for name, count in faults.items() if count)
 
 
-def _figures(play: Play, outcome: Outcome, imports: Sequence[Effect]) -> dict[str, Any]:
+def _figures(play: Play, outcome: DemoOutcome, imports: Sequence[ImportEffect]) -> dict[str, Any]:
     """For `--json`."""
     first, blocked = play.delays()
     reasons = play.checker.reasons
     return {
         "seed": outcome.seed,
         "seconds": round(play.sent_s, 1),
-        "produced": len(play.ledger.sent),
+        "produced": len(play.sent_leads.sent),
         "scrubbed": play.checker.taken,
-        "per_s": round(len(play.ledger.sent) / play.sent_s) if play.sent_s else 0,
+        "per_s": round(len(play.sent_leads.sent) / play.sent_s) if play.sent_s else 0,
         "reasons": dict(sorted(reasons.items())),
         "faults": dict(play.checker.faults),
         "latency_ms": {
             "p50": percentile(play.checker.latencies, 0.5),
             "p99": percentile(play.checker.latencies, 0.99),
         },
-        "index": play.told.position,
+        "index": play.worker_state.position,
         "imports": [effect.as_json() for effect in imports],
         "delta": {
             "first_verdict_s": first,

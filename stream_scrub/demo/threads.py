@@ -19,13 +19,13 @@ import numpy as np
 
 from stream_scrub.config import Settings
 from stream_scrub.demo import load as demo_load
-from stream_scrub.demo.oracle import Checker, Ledger
-from stream_scrub.demo.view import Figures, Show
-from stream_scrub.demo.worker_process import LogLines, Told, WorkerProcess
+from stream_scrub.demo.oracle import Checker, SentLeads
+from stream_scrub.demo.view import LiveFigures, Show
+from stream_scrub.demo.worker_process import LogLines, WorkerProcess, WorkerState
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.embedded.clients import PlainProducer, PlainReader
 from stream_scrub.model import Deadline
-from stream_scrub.publisher.import_list import Effect
+from stream_scrub.publisher.import_list import ImportEffect
 
 _TICK_S = 0.01
 _DRAW_S = 0.2
@@ -42,7 +42,7 @@ _GRACE_S = 0.3  # for what should not come: a second copy of the last ones
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SendPlan:
     """How long, how fast and on how many partitions prospects are sent."""
 
     seconds: float
@@ -54,7 +54,7 @@ class Pace:
 class Publication:
     """The delta, when its import returned, and how the machine was then."""
 
-    effect: Effect
+    effect: ImportEffect
     returned_at: float
     load: demo_load.Moment | None = None
 
@@ -65,18 +65,18 @@ class Play:
     def __init__(
         self,
         settings: Settings,
-        pace: Pace,
-        ledger: Ledger,
+        pace: SendPlan,
+        sent_leads: SentLeads,
         checker: Checker,
         worker: WorkerProcess,
         said: LogLines,
     ) -> None:
         self.settings = settings
         self.pace = pace
-        self.ledger = ledger
+        self.sent_leads = sent_leads
         self.checker = checker
         self.said = said
-        self.told = Told()
+        self.worker_state = WorkerState()
         self.published: Publication | None = None
         self.sent_s = 0.0
         self.undelivered = 0
@@ -91,8 +91,8 @@ class Play:
     def run(
         self,
         show: Show,
-        registers: Sequence[Effect],
-        publish: Callable[[], Effect],
+        registers: Sequence[ImportEffect],
+        publish: Callable[[], ImportEffect],
         rng: np.random.Generator,
     ) -> None:
         """Send, scrub and check until all that was sent has come out, or nothing comes any more; midway, `publish`.
@@ -111,7 +111,7 @@ class Play:
                 time.sleep(_GRACE_S)
                 self._ending.set()
         self._worker.stop()
-        self.told = self._worker.told
+        self.worker_state = self._worker.state
         for thread in threads:
             thread.result()
         self.checker.finish()
@@ -135,7 +135,7 @@ class Play:
     def _wait_until_joined(self) -> None:
         """Prospects sent before would only wait, and tell nothing of the latency."""
         deadline = Deadline.after(_JOIN_S)
-        while self._worker.told.assigned < self.pace.partitions:
+        while self._worker.state.assigned < self.pace.partitions:
             self._worker.need()
             if deadline.passed:
                 raise Unavailable(f"the worker did not get its partitions in time: {self._note()}")
@@ -145,7 +145,7 @@ class Play:
     def _send(self, rng: np.random.Generator) -> None:
         """The lead producer: leads at random, each with the next id, at an even pace, as long as they come out."""
         producer = PlainProducer(self.settings.kafka.bootstrap_servers, self.settings.topics.prospects)
-        sent, leads = self.ledger.sent, self.ledger.leads
+        sent, leads = self.sent_leads.sent, self.sent_leads.leads
         started = time.monotonic()
         while not self._sent_enough.wait(_TICK_S):
             due = self._due(time.monotonic() - started)
@@ -161,7 +161,7 @@ class Play:
 
     def _due(self, elapsed_s: float) -> int | None:
         """How many prospects should be sent by now; None when there are no more to be sent."""
-        pace, sent = self.pace, len(self.ledger.sent)
+        pace, sent = self.pace, len(self.sent_leads.sent)
         total = round(pace.seconds * pace.rate)
         more_s = elapsed_s - pace.seconds
         if more_s > _MORE_S or (self._seen.is_set() and (more_s > _LAST_S or sent >= total)):
@@ -175,13 +175,13 @@ class Play:
         """The dialler and the compliance officer in one: reads both output topics as they grow."""
         topics = self.settings.topics
         reader = PlainReader(self.settings.kafka.bootstrap_servers, (topics.allowed, topics.blocked))
-        told = False
+        worker_state = False
         try:
             while not self._ending.is_set():
                 self.checker.take(reader.read(0.02))
-                if self.published is not None and not told:
+                if self.published is not None and not worker_state:
                     self.checker.published(self.published.effect.position or -1)
-                    told = True
+                    worker_state = True
                 if not self._seen.is_set() and None not in self.delays():
                     before = None if self.published is None else self.published.load
                     self.load = demo_load.between(before, self._look())
@@ -189,7 +189,7 @@ class Play:
         finally:
             reader.close()
 
-    def _publish(self, publish: Callable[[], Effect]) -> None:
+    def _publish(self, publish: Callable[[], ImportEffect]) -> None:
         effect = publish()
         self.published = Publication(effect, time.time(), self._look())
 
@@ -199,7 +199,7 @@ class Play:
     def _watch(
         self,
         show: Show,
-        registers: Sequence[Effect],
+        registers: Sequence[ImportEffect],
         threads: list[Future[None]],
         publish: Callable[[], Future[None]],
     ) -> None:
@@ -210,7 +210,7 @@ class Play:
         taken = 0
         while not any(thread.done() and thread.exception() for thread in threads):
             self._worker.need()
-            self.told = self._worker.told
+            self.worker_state = self._worker.state
             now = time.monotonic()
             if publication is None and now - started >= self.pace.seconds / 2 and not self.stopped_early:
                 publication = publish()
@@ -218,12 +218,12 @@ class Play:
             show.update(self._figures(now - started, registers))
             if self.checker.taken > taken:
                 moved_at, taken = now, self.checker.taken
-            is_out = taken >= len(self.ledger.sent) and (publication is None or publication.done())
+            is_out = taken >= len(self.sent_leads.sent) and (publication is None or publication.done())
             if sender.done() and (is_out or now - moved_at > _STALLED_S):
                 return
             time.sleep(_DRAW_S)
 
-    def _figures(self, elapsed_s: float, registers: Sequence[Effect]) -> Figures:
+    def _figures(self, elapsed_s: float, registers: Sequence[ImportEffect]) -> LiveFigures:
         now, taken, latencies = time.monotonic(), self.checker.taken, self.checker.latencies.copy()
         self._past.append((now, taken, latencies))
         while self._past[0][0] < now - 1.0 - _DRAW_S:
@@ -231,14 +231,14 @@ class Play:
         then, before, earlier = self._past[0]
         fresh = latencies - earlier
         added = self.published.effect.count if self.published is not None else None
-        return Figures(
+        return LiveFigures(
             elapsed_s=elapsed_s,
             of_s=self.pace.seconds,
-            produced=len(self.ledger.sent),
+            produced=len(self.sent_leads.sent),
             scrubbed=taken,
             per_s=round((taken - before) / (now - then)) if now > then else 0,
             reasons=self.checker.reasons.copy(),
-            position=self.told.position,
+            position=self.worker_state.position,
             registers=tuple(
                 (r.register, r.kind, added if added and r.register == "internal" else r.count)
                 for r in registers

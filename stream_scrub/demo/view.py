@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_scrub.model import Reason, Verdict
-from stream_scrub.publisher.import_list import Effect
+from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.terminal import People, machine, styled
 
 _LINE_EVERY_S = 2.0
@@ -31,7 +31,7 @@ NEXT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class LiveFigures:
     """What the view shows at one moment."""
 
     elapsed_s: float = 0.0
@@ -62,7 +62,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class DemoSummary:
     """The demo's result."""
 
     checks: tuple[Check, ...]
@@ -84,20 +84,20 @@ class Show(Protocol):
     def done(self, text: str) -> None:
         """Something of the preparation is done."""
 
-    def imported(self, made: Effect) -> None:
+    def imported(self, made: ImportEffect) -> None:
         """A register is on the log."""
 
-    def update(self, figures: Figures) -> None:
+    def update(self, figures: LiveFigures) -> None:
         """How it stands; called several times a second."""
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: DemoSummary) -> None:
         """The summary, once, at the very end."""
 
     def close(self) -> None:
         """Leave the terminal as it was. Safe to call twice."""
 
 
-class Machine:
+class JsonView:
     """Nothing but one JSON document at the end."""
 
     def step(self, text: str) -> None:
@@ -106,13 +106,13 @@ class Machine:
     def done(self, text: str) -> None:
         """Nothing."""
 
-    def imported(self, made: Effect) -> None:
+    def imported(self, made: ImportEffect) -> None:
         """Nothing."""
 
-    def update(self, figures: Figures) -> None:
+    def update(self, figures: LiveFigures) -> None:
         """Nothing."""
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: DemoSummary) -> None:
         """The document."""
         shown = {
             "ok": summary.ok,
@@ -126,7 +126,7 @@ class Machine:
         """Nothing."""
 
 
-class Lines:
+class LinesView:
     """Lines of text, as for a log of a build: what is done, how it stands every two seconds, the summary."""
 
     def __init__(self, console: People) -> None:
@@ -141,11 +141,11 @@ class Lines:
         """A line."""
         self._console.print(text)
 
-    def imported(self, made: Effect) -> None:
+    def imported(self, made: ImportEffect) -> None:
         """A line."""
         self.done(_import_line(made))
 
-    def update(self, figures: Figures) -> None:
+    def update(self, figures: LiveFigures) -> None:
         """A line every two seconds."""
         if figures.elapsed_s - self._said_s >= _LINE_EVERY_S:
             self._said_s = figures.elapsed_s
@@ -155,7 +155,7 @@ class Lines:
                     self._said.add(text)
                     self.done(f"         {text}")
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: DemoSummary) -> None:
         """The summary."""
         _print_summary(self._console, summary)
 
@@ -163,7 +163,7 @@ class Lines:
         """Nothing."""
 
 
-class Screen(Lines):
+class ScreenView(LinesView):
     """A view that stays in its place on a terminal."""
 
     def __init__(self, console: People) -> None:
@@ -176,7 +176,7 @@ class Screen(Lines):
         """Beside a spinner."""
         self._status.update(styled(text, ""))
 
-    def update(self, figures: Figures) -> None:
+    def update(self, figures: LiveFigures) -> None:
         """The view, drawn again."""
         if self._live is None:
             self._status.stop()
@@ -184,7 +184,7 @@ class Screen(Lines):
             self._live.start()
         self._live.update(_screen(figures), refresh=True)
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: DemoSummary) -> None:
         """The summary under the view as it stood last."""
         self.close()
         super().end(summary)
@@ -199,21 +199,21 @@ class Screen(Lines):
 def show_for(*, as_json: bool) -> Show:
     """The one that fits where the output goes."""
     if as_json:
-        return Machine()
+        return JsonView()
     console = People()
-    return Screen(console) if console.is_terminal else Lines(console)
+    return ScreenView(console) if console.is_terminal else LinesView(console)
 
 
-def _import_line(made: Effect) -> str:
+def _import_line(made: ImportEffect) -> str:
     refused = f", {made.refused:,} lines refused" if made.refused else ""
     return f"  {made.register:<9} {made.kind:<5} {made.count:>9,} numbers in {made.took_s:.2f} s{refused}"
 
 
-def _of(figures: Figures, verdict: Verdict) -> int:
+def _of(figures: LiveFigures, verdict: Verdict) -> int:
     return sum(count for reason, count in figures.reasons.items() if Reason(reason).verdict is verdict)
 
 
-def _line(f: Figures) -> str:
+def _line(f: LiveFigures) -> str:
     line = (
         f"{f.elapsed_s:5.1f} s  produced {f.produced:,}  scrubbed {f.scrubbed:,}  {f.per_s:,}/s"
         f"  allowed {_of(f, Verdict.ALLOWED):,}  blocked {_of(f, Verdict.BLOCKED):,}  index {f.position}"
@@ -222,7 +222,7 @@ def _line(f: Figures) -> str:
     return f"{line}  WRONG {f.faults:,}" if f.faults else line
 
 
-def _screen(f: Figures) -> Padding:
+def _screen(f: LiveFigures) -> Padding:
     head = Table.grid(padding=(0, 3))
     head.add_row(
         Text(f"{f.elapsed_s:4.1f} s of {f.of_s:.0f}", style="bold"),
@@ -247,7 +247,7 @@ def _bold(before: str, count: int, after: str = "") -> Text:
     return Text.assemble(before, (f"{count:,}", "bold"), after)
 
 
-def _bars(f: Figures) -> Table:
+def _bars(f: LiveFigures) -> Table:
     """A row for each verdict, and under it one for each of its reasons that occurred."""
     total = max(1, sum(f.reasons.values()))
     table = Table.grid(padding=(0, 2))
@@ -275,7 +275,7 @@ def _mark(check: Check) -> Text:
     return styled("late  ", "yellow") if check.excuse else styled("NOT ok", "bold red")
 
 
-def _print_summary(console: People, summary: Summary) -> None:
+def _print_summary(console: People, summary: DemoSummary) -> None:
     """Under each check its figures, so that eighty columns are enough."""
     console.print()
     for check in summary.checks:

@@ -52,7 +52,7 @@ class LogLines:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class WorkerState:
     """What the worker told of itself last: its partitions, the position of its index, prospects emitted by reason, and
     batches given up."""
 
@@ -67,11 +67,13 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, log_file: Path) -> None:
         self._name = settings.worker.id
-        self._fleet = child_processes.Fleet([self._name], beat_limit_s(assembly.pace(settings)))
+        self._children = child_processes.ChildProcesses(
+            [self._name], beat_limit_s(assembly.batch_limits(settings))
+        )
         context = multiprocessing.get_context("spawn")
         alive, self._held = context.Pipe(duplex=False)
-        self._hears, self._tells = context.Pipe(duplex=False)
-        arguments = (settings, log_file, alive, self._tells)
+        self._receiver, self._sender = context.Pipe(duplex=False)
+        arguments = (settings, log_file, alive, self._sender)
         self._process = context.Process(target=_child, args=arguments, name=self._name, daemon=True)
 
     def start(self) -> None:
@@ -81,8 +83,8 @@ class WorkerProcess:
             self._process.start()
         finally:
             signal.signal(signal.SIGINT, before)
-        self._tells.close()  # so that the pipe ends with the process
-        self._fleet.started(self._name, self._hears)
+        self._sender.close()  # so that the pipe ends with the process
+        self._children.started(self._name, self._receiver)
 
     @property
     def pid(self) -> int:
@@ -96,10 +98,10 @@ class WorkerProcess:
             raise Unavailable(f"the worker has ended by itself, with code {self._process.exitcode}")
 
     @property
-    def told(self) -> Told:
+    def state(self) -> WorkerState:
         """What it told last, a tenth of a second ago."""
-        (vitals,) = self._fleet()
-        values = vitals.values
+        (status,) = self._children()
+        values = status.values
 
         def only(metric: metric_catalogue.Metric, otherwise: int) -> int:
             found = values.get(metric.name)
@@ -111,7 +113,7 @@ class WorkerProcess:
             if value
         }
         aborts = sum(int(value) for _, value in values.get(metric_catalogue.ABORTS_TOTAL.name, []))
-        return Told(
+        return WorkerState(
             only(metric_catalogue.ASSIGNED, 0), only(metric_catalogue.POSITION, -1), Counter(reasons), aborts
         )
 
@@ -120,7 +122,7 @@ class WorkerProcess:
         self._held.close()
         self._process.join(_STOP_S)
         self.kill()
-        self._fleet.heard_out(self._name)
+        self._children.heard_out(self._name)
 
     def kill(self) -> None:
         """End it at once, if it has not ended yet."""
@@ -129,11 +131,11 @@ class WorkerProcess:
             self._process.join()
 
 
-def _child(settings: Settings, log_file: Path, alive: Connection, tells: Connection) -> None:
+def _child(settings: Settings, log_file: Path, alive: Connection, sender: Connection) -> None:
     crash_report.watch()
-    vitals = supervisor.vitals_of(settings, settings.worker.id)
+    collector = supervisor.collector_of(settings, settings.worker.id)
     ended, stopping = threading.Event(), threading.Event()
-    telling = child_processes.tell(vitals, tells, ended, every_s=_EVERY_S)
+    reporter = child_processes.report_to_parent(collector, sender, ended, every_s=_EVERY_S)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
@@ -143,8 +145,8 @@ def _child(settings: Settings, log_file: Path, alive: Connection, tells: Connect
     with log_file.open("ab", buffering=0) as stream:
         log = logs.configure("warning", "console", stream)
         code = crash_report.coded(
-            lambda: supervisor.work(settings, vitals, log, stopping, None, lambda _: None)
+            lambda: supervisor.work(settings, collector, log, stopping, None, lambda _: None)
         )
     ended.set()
-    telling.join()
+    reporter.join()
     sys.exit(code)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from stream_scrub.observability import health, metric_catalogue
-from stream_scrub.observability.process_status import Vitals
+from stream_scrub.observability.process_status import ProcessStatus
 
 
 @dataclass(slots=True)
 class _Child:
     since: float
-    told: Vitals | None = None
-    told_at: float = 0.0
+    status: ProcessStatus | None = None
+    heard_at: float = 0.0
     listener: threading.Thread | None = None
 
 
-class Fleet:
+class ChildProcesses:
     """A board of several processes. One that has ended, or has said nothing yet, is shown as not ready and without
     figures; its successor's begin anew. That each was once ready to work is remembered.
     """
@@ -30,11 +30,11 @@ class Fleet:
         self._children = {name: _Child(now) for name in names}
         self._begun: set[str] = set()
 
-    def started(self, name: str, told: Connection) -> None:
+    def started(self, name: str, pipe: Connection) -> None:
         """A process has been started; what it tells comes from this end of its pipe."""
         child = _Child(time.monotonic())
         child.listener = threading.Thread(
-            target=self._listen, args=(child, told), name=f"from {name}", daemon=True
+            target=self._listen, args=(child, pipe), name=f"from {name}", daemon=True
         )
         with self._lock:
             self._children[name] = child
@@ -50,49 +50,49 @@ class Fleet:
         with self._lock:
             self._children[name] = _Child(time.monotonic())
 
-    def _listen(self, child: _Child, told: Connection) -> None:
-        with told:
+    def _listen(self, child: _Child, pipe: Connection) -> None:
+        with pipe:
             while True:
                 try:
-                    vitals = Vitals.decoded(told.recv_bytes())
+                    status = ProcessStatus.decoded(pipe.recv_bytes())
                 except (EOFError, OSError):
                     return
                 with self._lock:
-                    child.told, child.told_at = vitals, time.monotonic()
-                    if vitals.health.begun:
-                        self._begun.add(vitals.who)
+                    child.status, child.heard_at = status, time.monotonic()
+                    if status.health.begun:
+                        self._begun.add(status.who)
 
-    def __call__(self) -> list[Vitals]:
+    def __call__(self) -> list[ProcessStatus]:
         """Everybody's vitals now."""
         now = time.monotonic()
         with self._lock:
-            return [self._vitals(name, child, now) for name, child in self._children.items()]
+            return [self._status(name, child, now) for name, child in self._children.items()]
 
-    def _vitals(self, name: str, child: _Child, now: float) -> Vitals:
+    def _status(self, name: str, child: _Child, now: float) -> ProcessStatus:
         begun = name in self._begun
-        if child.told is not None:
-            return child.told.older(now - child.told_at, begun=begun)
+        if child.status is not None:
+            return child.status.older(now - child.heard_at, begun=begun)
         found = health.missing(now - child.since, self._limit_s, begun=begun)
-        return Vitals(name, found, {metric_catalogue.READY.name: [((), 0.0)]})
+        return ProcessStatus(name, found, {metric_catalogue.READY.name: [((), 0.0)]})
 
 
-def tell(
-    vitals: Callable[[], Vitals], to: Connection, ended: threading.Event, *, every_s: float = 1.0
+def report_to_parent(
+    collect: Callable[[], ProcessStatus], to: Connection, ended: threading.Event, *, every_s: float = 1.0
 ) -> threading.Thread:
     """In a child, for as long as the parent listens: tell it everything, again and again, and a last time when `ended` is
     set. Returns the thread that does."""
 
-    def telling() -> None:
+    def report() -> None:
         with to:
             is_last = False
             while not is_last:
                 is_last = ended.is_set()
                 try:
-                    to.send_bytes(vitals().encoded())
+                    to.send_bytes(collect().encoded())
                 except OSError:
                     return
                 ended.wait(0 if is_last else every_s)
 
-    thread = threading.Thread(target=telling, name="vitals", daemon=True)
+    thread = threading.Thread(target=report, name="status", daemon=True)
     thread.start()
     return thread

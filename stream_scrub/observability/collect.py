@@ -19,8 +19,14 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import family
 from stream_scrub.observability import health, metric_catalogue
-from stream_scrub.observability.counters import Counters, PublisherCounters, Pulse
-from stream_scrub.observability.process_status import Cause, Figures, Health, Vitals, seconds_or_nan
+from stream_scrub.observability.counters import Counters, LoopState, PublisherCounters
+from stream_scrub.observability.process_status import (
+    Cause,
+    Health,
+    MetricValues,
+    ProcessStatus,
+    seconds_or_nan,
+)
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import backend
 
@@ -32,7 +38,7 @@ _OF_PROCESS = (
 )
 
 
-class _Common:
+class _Collector:
     """What both sides tell: of the process, the registers and the loop."""
 
     def __init__(self, limit_s: float) -> None:
@@ -40,26 +46,26 @@ class _Common:
         self._process = ProcessCollector(registry=None)
         self._sizes: dict[str, tuple[Register, int]] = {}
 
-    def _put_process(self, figures: Figures) -> None:
+    def _put_process(self, values: MetricValues) -> None:
         found = {sample.name: sample.value for each in self._process.collect() for sample in each.samples}
         for metric in _OF_PROCESS:
-            figures.put(metric, found.get(metric.name))
+            values.put(metric, found.get(metric.name))
         versions = (__version__, platform.python_version(), librdkafka_version(), backend.BEST.name)
-        figures.put(metric_catalogue.BUILD_INFO, 1, *versions)
+        values.put(metric_catalogue.BUILD_INFO, 1, *versions)
 
-    def _put_registers(self, figures: Figures, index: Index, rulebook: Rulebook) -> None:
+    def _put_registers(self, values: MetricValues, index: Index, rulebook: Rulebook) -> None:
         ages = strictest_ages(rulebook, datetime.now(UTC))
         together: dict[str, list[Register]] = {}
         for name, register in index.registers.items():
             together.setdefault(metric_catalogue.register_label(name), []).append(register)
         for name, registers in together.items():
-            figures.put(metric_catalogue.REGISTER_NUMBERS, sum(map(self._size, registers)), name)
-            figures.put(
+            values.put(metric_catalogue.REGISTER_NUMBERS, sum(map(self._size, registers)), name)
+            values.put(
                 metric_catalogue.REGISTER_EFFECTIVE, min(r.effective_at for r in registers).timestamp(), name
             )
-            figures.put(metric_catalogue.REGISTER_MAX_AGE, ages.get(family(name)), name)
+            values.put(metric_catalogue.REGISTER_MAX_AGE, ages.get(family(name)), name)
             end = min((r.next_end for r in registers if r.next_end is not None), default=None)
-            figures.put(metric_catalogue.REGISTER_NEXT_END, None if end is None else end.timestamp(), name)
+            values.put(metric_catalogue.REGISTER_NEXT_END, None if end is None else end.timestamp(), name)
 
     def _size(self, register: Register) -> int:
         """Counted once for each state of a register: roaring walks over all that it holds."""
@@ -68,16 +74,16 @@ class _Common:
             known = self._sizes[register.name] = (register, len(register.numbers))
         return known[1]
 
-    def _health(self, pulse: Pulse, causes: tuple[Cause, ...]) -> Health:
+    def _health(self, pulse: LoopState, causes: tuple[Cause, ...]) -> Health:
         return Health(time.monotonic() - pulse.heartbeat, self._limit_s, pulse.begun, causes)
 
     @staticmethod
-    def _put_health(figures: Figures, found: Health) -> None:
-        figures.put(metric_catalogue.HEARTBEAT_AGE, found.heartbeat_age_s)
-        figures.put(metric_catalogue.READY, found.is_ready)
+    def _put_health(values: MetricValues, found: Health) -> None:
+        values.put(metric_catalogue.HEARTBEAT_AGE, found.heartbeat_age_s)
+        values.put(metric_catalogue.READY, found.is_ready)
 
 
-class OfWorker(_Common):
+class WorkerCollector(_Collector):
     """A worker's vitals, by calling it. `limit_s` is how long its loop may say nothing."""
 
     def __init__(self, identity: str, counters: Counters, *, limit_s: float, index_lag_max_s: float) -> None:
@@ -92,20 +98,20 @@ class OfWorker(_Common):
         """What it judges by, once that is made."""
         self._rulebook, self._follower = rulebook, follower
 
-    def __call__(self) -> Vitals:
+    def __call__(self) -> ProcessStatus:
         """Its vitals now."""
-        figures, counters = Figures(), self.counters
-        self._put_process(figures)
+        values, counters = MetricValues(), self.counters
+        self._put_process(values)
         with counters.lock:
-            _put_counters(figures, counters, clock.elapsed())
-        figures.put(
+            _put_counters(values, counters, clock.elapsed())
+        values.put(
             metric_catalogue.LOG_LAG, seconds_or_nan(None if self._follower is None else self._follower.lag_s)
         )
         if self._follower is not None and self._rulebook is not None:
-            self._put_registers(figures, self._follower.index, self._rulebook)
+            self._put_registers(values, self._follower.index, self._rulebook)
         found = self._health(counters, self._causes())
-        self._put_health(figures, found)
-        return Vitals(self.identity, found, figures.values, figures.shapes)
+        self._put_health(values, found)
+        return ProcessStatus(self.identity, found, values.values, values.histograms)
 
     def _causes(self) -> tuple[Cause, ...]:
         counters = self.counters
@@ -130,7 +136,7 @@ class OfWorker(_Common):
         )
 
 
-class OfPublisher(_Common):
+class PublisherCollector(_Collector):
     """A publisher's vitals, by calling it."""
 
     def __init__(self, counters: PublisherCounters, *, limit_s: float) -> None:
@@ -143,18 +149,18 @@ class OfPublisher(_Common):
         """What it publishes against, once that is read."""
         self._rulebook, self._replay = rulebook, replay
 
-    def __call__(self) -> Vitals:
+    def __call__(self) -> ProcessStatus:
         """Its vitals now."""
-        figures, counters = Figures(), self.counters
-        self._put_process(figures)
+        values, counters = MetricValues(), self.counters
+        self._put_process(values)
         with counters.lock:
-            _put_publisher(figures, counters)
-        figures.put(metric_catalogue.POSITION, -1 if self._replay is None else self._replay.index.position)
+            _put_publisher(values, counters)
+        values.put(metric_catalogue.POSITION, -1 if self._replay is None else self._replay.index.position)
         if self._replay is not None and self._rulebook is not None:
-            self._put_registers(figures, self._replay.index, self._rulebook)
+            self._put_registers(values, self._replay.index, self._rulebook)
         found = self._health(counters, self._causes())
-        self._put_health(figures, found)
-        return Vitals("", found, figures.values, figures.shapes)
+        self._put_health(values, found)
+        return ProcessStatus("", found, values.values, values.histograms)
 
     def _causes(self) -> tuple[Cause, ...]:
         counters = self.counters
@@ -168,47 +174,47 @@ class OfPublisher(_Common):
         return (health.cause("failing", failing),) if failing else ()
 
 
-def _failing(pulse: Pulse) -> str:
+def _failing(pulse: LoopState) -> str:
     is_recent = time.monotonic() - pulse.failed_at < health.FAILING_S
     if pulse.failures < health.FAILING or not is_recent:
         return ""
     return f"failed {pulse.failures} times in a row: {pulse.failure}"
 
 
-def _put_counters(figures: Figures, counters: Counters, now: float) -> None:
-    figures.put(metric_catalogue.READ, counters.read)
+def _put_counters(values: MetricValues, counters: Counters, now: float) -> None:
+    values.put(metric_catalogue.READ, counters.read)
     for verdict, reason in metric_catalogue.PROSPECTS.values:
-        figures.put(metric_catalogue.PROSPECTS, counters.prospects[reason], verdict, reason)  # type: ignore[index]
-    figures.put(metric_catalogue.BATCHES, counters.batches)
-    figures.put_each(metric_catalogue.ABORTS_TOTAL, counters.aborts)
-    figures.put(metric_catalogue.SESSIONS, max(0, counters.sessions))
-    figures.put(metric_catalogue.QUEUE, counters.queued)
-    figures.put_each(metric_catalogue.LAG, {str(partition): lag for partition, lag in counters.lags.items()})
-    figures.put(metric_catalogue.ASSIGNED, counters.assigned)
-    figures.put(metric_catalogue.WAITING, counters.unread)
-    figures.put(metric_catalogue.MADE_ANEW, counters.made_anew)
-    figures.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
-    figures.put_each(metric_catalogue.REBALANCES, counters.rebalances)
-    figures.put_each(metric_catalogue.HOLDING, {counters.holding: 1} if counters.holding else {})
-    figures.put_each(metric_catalogue.HELD, counters.held(now))
-    figures.put(metric_catalogue.POSITION, counters.position)
-    figures.put(metric_catalogue.SWAPS, counters.swaps)
-    figures.put_shapes(counters.shapes)
+        values.put(metric_catalogue.PROSPECTS, counters.prospects[reason], verdict, reason)  # type: ignore[index]
+    values.put(metric_catalogue.BATCHES, counters.batches)
+    values.put_each(metric_catalogue.ABORTS_TOTAL, counters.aborts)
+    values.put(metric_catalogue.SESSIONS, max(0, counters.sessions))
+    values.put(metric_catalogue.QUEUE, counters.queued)
+    values.put_each(metric_catalogue.LAG, {str(partition): lag for partition, lag in counters.lags.items()})
+    values.put(metric_catalogue.ASSIGNED, counters.assigned)
+    values.put(metric_catalogue.WAITING, counters.unread)
+    values.put(metric_catalogue.MADE_ANEW, counters.made_anew)
+    values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
+    values.put_each(metric_catalogue.REBALANCES, counters.rebalances)
+    values.put_each(metric_catalogue.HOLDING, {counters.holding: 1} if counters.holding else {})
+    values.put_each(metric_catalogue.HELD, counters.held(now))
+    values.put(metric_catalogue.POSITION, counters.position)
+    values.put(metric_catalogue.SWAPS, counters.swaps)
+    values.put_histograms(counters.histograms)
 
 
-def _put_publisher(figures: Figures, counters: PublisherCounters) -> None:
-    figures.put(metric_catalogue.OWNER, counters.owner)
-    figures.put_each(metric_catalogue.REQUESTS, counters.requests)
-    figures.put(metric_catalogue.REQUESTS_MISSED, counters.missed)
-    figures.put(metric_catalogue.MADE_ANEW, counters.made_anew)
-    figures.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
+def _put_publisher(values: MetricValues, counters: PublisherCounters) -> None:
+    values.put(metric_catalogue.OWNER, counters.owner)
+    values.put_each(metric_catalogue.REQUESTS, counters.requests)
+    values.put(metric_catalogue.REQUESTS_MISSED, counters.missed)
+    values.put(metric_catalogue.MADE_ANEW, counters.made_anew)
+    values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
     for (topic, partition), lag in counters.lags.items():
-        figures.put(metric_catalogue.REQUESTS_LAG, lag, topic, str(partition))
-    figures.put_each(metric_catalogue.DELTAS, counters.deltas)
-    figures.put(metric_catalogue.ENDED, counters.ended)
-    figures.put_each(metric_catalogue.FILES, counters.files)
-    figures.put_each(metric_catalogue.PUBLISHER_FAILURES, counters.causes)
-    figures.put_shapes(counters.shapes)
+        values.put(metric_catalogue.REQUESTS_LAG, lag, topic, str(partition))
+    values.put_each(metric_catalogue.DELTAS, counters.deltas)
+    values.put(metric_catalogue.ENDED, counters.ended)
+    values.put_each(metric_catalogue.FILES, counters.files)
+    values.put_each(metric_catalogue.PUBLISHER_FAILURES, counters.causes)
+    values.put_histograms(counters.histograms)
 
 
 def strictest_ages(rulebook: Rulebook, at: datetime) -> Mapping[str, float]:

@@ -60,16 +60,16 @@ class Histogram:
         self.total += value
 
 
-def _shapes(side: metric_catalogue.Side) -> dict[metric_catalogue.Metric, Histogram]:
+def _histograms(side: metric_catalogue.Side) -> dict[metric_catalogue.Metric, Histogram]:
     return {
         metric: Histogram(metric)
         for metric in metric_catalogue.of(side)
-        if metric.kind is metric_catalogue.Kind.HISTOGRAM
+        if metric.kind is metric_catalogue.MetricKind.HISTOGRAM
     }
 
 
 @dataclass(slots=True)
-class Pulse:
+class LoopState:
     """How it is with a loop, beside what it counts.
 
     `heartbeat` is when it last said that it goes on (`time.monotonic`). `waiting` is a cause and a sentence while it
@@ -110,7 +110,7 @@ class Pulse:
 
 
 @dataclass(slots=True)
-class Counters(Pulse):
+class Counters(LoopState):
     """Totals since the start of one worker.
 
     `aborts` is by cause (`cause_of`); `held_s` by cause of a hold, in seconds, without the one that lasts: see `held`.
@@ -136,8 +136,8 @@ class Counters(Pulse):
     held_since: float = 0.0
     swaps: int = 0
     position: int = -1
-    shapes: dict[metric_catalogue.Metric, Histogram] = field(
-        default_factory=lambda: _shapes(metric_catalogue.Side.WORKER), repr=False
+    histograms: dict[metric_catalogue.Metric, Histogram] = field(
+        default_factory=lambda: _histograms(metric_catalogue.Side.WORKER), repr=False
     )
 
     def emitted(
@@ -153,12 +153,12 @@ class Counters(Pulse):
         with self.lock:
             self.prospects.update(tally)
             self.batches += 1
-            self.shapes[metric_catalogue.BATCH_RECORDS].observe(tally.total())
-            self.shapes[metric_catalogue.BATCH_SECONDS].observe(batch_s)
-            self.shapes[metric_catalogue.SEND_OFFSETS].observe(send_offsets_s)
-            self.shapes[metric_catalogue.COMMIT].observe(commit_s)
+            self.histograms[metric_catalogue.BATCH_RECORDS].observe(tally.total())
+            self.histograms[metric_catalogue.BATCH_SECONDS].observe(batch_s)
+            self.histograms[metric_catalogue.SEND_OFFSETS].observe(send_offsets_s)
+            self.histograms[metric_catalogue.COMMIT].observe(commit_s)
             if age_s is not None:
-                self.shapes[metric_catalogue.PROSPECT_AGE].observe(age_s)
+                self.histograms[metric_catalogue.PROSPECT_AGE].observe(age_s)
             self.failures = 0
 
     def gave_up(self, error: ScrubError) -> None:
@@ -176,7 +176,7 @@ class Counters(Pulse):
     def polls_again(self, seconds: float) -> None:
         """So long after a change of the assignment."""
         with self.lock:
-            self.shapes[metric_catalogue.REBALANCE_SECONDS].observe(seconds)
+            self.histograms[metric_catalogue.REBALANCE_SECONDS].observe(seconds)
 
     def hold(self, cause: str, why: str) -> bool:
         """It holds; whether that is news."""
@@ -212,10 +212,10 @@ class Counters(Pulse):
         its seal was written, where that is known and news. Called from the follower's thread."""
         with self.lock:
             self.swaps += 1
-            self.shapes[metric_catalogue.SWAP_SECONDS].observe(seconds)
-            self.shapes[metric_catalogue.SWAP_STALL].observe(stall_s)
+            self.histograms[metric_catalogue.SWAP_SECONDS].observe(seconds)
+            self.histograms[metric_catalogue.SWAP_STALL].observe(stall_s)
             if waited_s is not None:
-                self.shapes[metric_catalogue.SEAL_TO_ENFORCEMENT].observe(waited_s)
+                self.histograms[metric_catalogue.SEAL_TO_ENFORCEMENT].observe(waited_s)
             self.position = position
 
     @property
@@ -234,7 +234,7 @@ class Counters(Pulse):
 
 
 @dataclass(slots=True)
-class PublisherCounters(Pulse):
+class PublisherCounters(LoopState):
     """Totals since the start of one publisher. `owner` says whether it owns its registers now."""
 
     owner: bool = False
@@ -245,8 +245,8 @@ class PublisherCounters(Pulse):
     ended: int = 0
     files: Counter[str] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
-    shapes: dict[metric_catalogue.Metric, Histogram] = field(
-        default_factory=lambda: _shapes(metric_catalogue.Side.PUBLISHER), repr=False
+    histograms: dict[metric_catalogue.Metric, Histogram] = field(
+        default_factory=lambda: _histograms(metric_catalogue.Side.PUBLISHER), repr=False
     )
 
     def answered(self, requests: int, refused: int, ages_s: Iterable[float]) -> None:
@@ -254,7 +254,7 @@ class PublisherCounters(Pulse):
         with self.lock:
             self.requests["taken"] += requests - refused
             self.requests["refused"] += refused
-            ages = self.shapes[metric_catalogue.REQUEST_AGE]
+            ages = self.histograms[metric_catalogue.REQUEST_AGE]
             for age_s in ages_s:
                 ages.observe(age_s)
 
@@ -262,7 +262,7 @@ class PublisherCounters(Pulse):
         """One transaction with a delta of each of these registers."""
         with self.lock:
             self.deltas.update(registers)
-            self.shapes[metric_catalogue.PUBLISH_SECONDS].observe(seconds)
+            self.histograms[metric_catalogue.PUBLISH_SECONDS].observe(seconds)
 
     def worked_on(self, files: int, refused: int) -> None:
         """So many files published, and refused."""
@@ -279,11 +279,11 @@ class PublisherCounters(Pulse):
     def sums(self) -> dict[str, int]:
         """All of it that is not nothing, for a log line."""
         with self.lock:
-            told = {
+            totals = {
                 "requests": self.requests.total(),
                 "refused": self.requests["refused"],
                 "ended": self.ended,
                 "files": self.files["published"],
                 "files_refused": self.files["refused"],
             }
-        return {name: count for name, count in told.items() if count}
+        return {name: count for name, count in totals.items() if count}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from stream_scrub.errors import StaleIndex
 from stream_scrub.observability.logs import mask
-from stream_scrub.observability.process_status import Cause, Health, Vitals
+from stream_scrub.observability.process_status import Cause, Health, ProcessStatus
 
 FAILING = 3  # times in a row that a batch was given up: before, it is most likely a rebalance
 FAILING_S = 60.0  # after which an old failure says nothing any more: a recovery takes less
@@ -76,17 +76,17 @@ def causes_of(condition: Condition) -> tuple[Cause, ...]:
     return tuple(found)
 
 
-class Answer(NamedTuple):
+class ProbeAnswer(NamedTuple):
     """What a probe is told: whether it is well, and a page for people."""
 
     ok: bool
     page: dict[str, Any]
 
 
-def livez(told: Sequence[Vitals]) -> Answer:
+def livez(statuses: Sequence[ProcessStatus]) -> ProbeAnswer:
     """Whether every loop goes on."""
     return _answer(
-        told,
+        statuses,
         lambda health: health.is_alive,
         lambda health: (
             cause(
@@ -98,25 +98,27 @@ def livez(told: Sequence[Vitals]) -> Answer:
     )
 
 
-def readyz(told: Sequence[Vitals]) -> Answer:
+def readyz(statuses: Sequence[ProcessStatus]) -> ProbeAnswer:
     """Whether every loop does its work, or stands by for it."""
-    return _answer(told, lambda health: health.is_ready, lambda health: health.causes)
+    return _answer(statuses, lambda health: health.is_ready, lambda health: health.causes)
 
 
-def startupz(told: Sequence[Vitals]) -> Answer:
+def startupz(statuses: Sequence[ProcessStatus]) -> ProbeAnswer:
     """Whether every loop was ever ready to work."""
-    return _answer(told, lambda health: health.begun, lambda health: health.causes)
+    return _answer(statuses, lambda health: health.begun, lambda health: health.causes)
 
 
 def _answer(
-    told: Sequence[Vitals], is_well: Callable[[Health], bool], why: Callable[[Health], tuple[Cause, ...]]
-) -> Answer:
-    parts = [_part(each, ok=is_well(each.health), causes=why(each.health)) for each in told]
+    statuses: Sequence[ProcessStatus],
+    is_well: Callable[[Health], bool],
+    why: Callable[[Health], tuple[Cause, ...]],
+) -> ProbeAnswer:
+    parts = [_part(each, ok=is_well(each.health), causes=why(each.health)) for each in statuses]
     ok = all(part["ok"] for part in parts)
-    return Answer(ok, {"ok": ok, "loops": parts})
+    return ProbeAnswer(ok, {"ok": ok, "loops": parts})
 
 
-def _part(each: Vitals, *, ok: bool, causes: tuple[Cause, ...]) -> dict[str, Any]:
+def _part(each: ProcessStatus, *, ok: bool, causes: tuple[Cause, ...]) -> dict[str, Any]:
     name = {"worker": each.who} if each.who else {}
     part: dict[str, Any] = {**name, "ok": ok, "heartbeat_age_s": round(each.health.heartbeat_age_s, 1)}
     if not ok:

@@ -34,7 +34,7 @@ _HEAD_S = 1.0  # from a connection's begin until its request line and headers ar
 _REQUEST_S = 10.0  # from a connection's begin to its end, whatever it does meanwhile
 _EVERY_S = 0.25  # how long a stop may take to be heard
 _JSON = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-store")]
-_PROBES: Mapping[str, Callable[..., health.Answer]] = {
+_PROBES: Mapping[str, Callable[..., health.ProbeAnswer]] = {
     "/livez": health.livez,
     "/readyz": health.readyz,
     "/startupz": health.startupz,
@@ -44,7 +44,7 @@ _PATHS = ("/metrics", *_PROBES)
 Start = Callable[..., Any]
 
 
-class Pages:
+class StatusPages:
     """The WSGI application."""
 
     def __init__(self, side: Side, board: Board, paths: Collection[str] = _PATHS) -> None:
@@ -56,8 +56,8 @@ class Pages:
         """One request."""
         method, path = request["REQUEST_METHOD"], request["PATH_INFO"]
         if path not in self._paths:
-            told = {"error": "no such page", "pages": list(self._paths)}
-            status, headers, body = "404 Not Found", _JSON, _page(told)
+            missing = {"error": "no such page", "pages": list(self._paths)}
+            status, headers, body = "404 Not Found", _JSON, _page(missing)
         elif method not in {"GET", "HEAD"}:
             headers = [*_JSON, ("Allow", "GET, HEAD")]
             status, body = "405 Method Not Allowed", _page({"error": "only GET and HEAD are answered"})
@@ -89,10 +89,10 @@ class _Answering(ServerHandler):
 
     def log_exception(self, exc_info: Any) -> None:
         """Hand a fault of ours on: wsgiref would print a traceback into the log's JSON."""
-        self.request_handler.server.told(exc_info[1])  # type: ignore[attr-defined]  # set in _Request
+        self.request_handler.server.log_fault(exc_info[1])  # type: ignore[attr-defined]  # set in _PageRequest
 
 
-class _Request(WSGIRequestHandler):
+class _PageRequest(WSGIRequestHandler):
     timeout = _REQUEST_S
     server_version = "stream-scrub"
     sys_version = ""
@@ -128,14 +128,14 @@ class _Server(ThreadingMixIn, WSGIServer):
     request_queue_size = 128
 
     def __init__(
-        self, address: tuple[str, int], pages: Pages, limit: Limit, log: FilteringBoundLogger
+        self, address: tuple[str, int], pages: StatusPages, limit: Limit, log: FilteringBoundLogger
     ) -> None:
         self._log = log
         self._limit = limit
         self._lock = threading.Lock()
         self._open: dict[socket.socket, _Connection] = {}  # the oldest first
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Request)
+        super().__init__(address, _PageRequest)
         self.set_app(pages)
 
     def server_bind(self) -> None:
@@ -193,9 +193,9 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as in the standard library
         """A client that went away or dawdled is no news; anything else is a fault of ours."""
-        self.told(sys.exception())
+        self.log_fault(sys.exception())
 
-    def told(self, fault: BaseException | None) -> None:
+    def log_fault(self, fault: BaseException | None) -> None:
         """Log a fault."""
         if not isinstance(fault, OSError):
             self._log.error("a page could not be given", exc_info=fault)
@@ -226,11 +226,11 @@ def serving(http: Http, side: Side, board: Board, log: FilteringBoundLogger) -> 
     board = with_hits(board, hits)
     limit = Limit("http-connections", hits, log)
     with ExitStack() as stack:
-        pages = Pages(side, board)
+        pages = StatusPages(side, board)
         all_pages = _opened("http.listen", http.listen, pages, limit, log, optional=not http.is_asked_for)
         if all_pages is not None:
             stack.enter_context(_running(all_pages, "all pages", log))
-        probes = _opened("http.probes", http.probes, Pages(side, board, list(_PROBES)), limit, log)
+        probes = _opened("http.probes", http.probes, StatusPages(side, board, list(_PROBES)), limit, log)
         if probes is not None:
             stack.enter_context(_running(probes, "the probes", log))
         yield
@@ -251,7 +251,13 @@ def _running(server: _Server, serves: str, log: FilteringBoundLogger) -> Iterato
 
 
 def _opened(
-    setting: str, where: str, pages: Pages, limit: Limit, log: FilteringBoundLogger, *, optional: bool = False
+    setting: str,
+    where: str,
+    pages: StatusPages,
+    limit: Limit,
+    log: FilteringBoundLogger,
+    *,
+    optional: bool = False,
 ) -> _Server | None:
     address = address_of(where)
     if address is None:

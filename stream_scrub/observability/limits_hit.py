@@ -12,7 +12,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.observability import metric_catalogue
-from stream_scrub.observability.process_status import Board, Vitals
+from stream_scrub.observability.process_status import Board, ProcessStatus
 
 _TELL_EVERY_S = 60.0
 
@@ -25,24 +25,24 @@ class Limit:
         self._counts = counts
         self._log = log
         self._lock = threading.Lock()
-        self._told_at = float("-inf")
+        self._logged_at = float("-inf")
 
     def hit(self) -> None:
         """It was hit once more."""
         now = time.monotonic()
         with self._lock:
             self._counts[self._name] += 1
-            is_news = now - self._told_at >= _TELL_EVERY_S
+            is_news = now - self._logged_at >= _TELL_EVERY_S
             if is_news:
-                self._told_at = now
+                self._logged_at = now
         if is_news:
             self._log.warning("a limit was hit", limit=self._name, count=self._counts[self._name])
 
 
-def with_hits(board: Board, counts: Counter[str]) -> Callable[[], Sequence[Vitals]]:
+def with_hits(board: Board, counts: Counter[str]) -> Callable[[], Sequence[ProcessStatus]]:
     """The board, with the hits of the process that has it told by the first who tells anything."""
 
-    def told() -> Sequence[Vitals]:
+    def with_counts() -> Sequence[ProcessStatus]:
         found = list(board())
         if found and counts:
             name = metric_catalogue.LIMIT_HITS.name
@@ -52,4 +52,4 @@ def with_hits(board: Board, counts: Counter[str]) -> Callable[[], Sequence[Vital
             found[0] = msgspec.structs.replace(found[0], values={**found[0].values, name: shown})
         return found
 
-    return told
+    return with_counts

@@ -21,7 +21,7 @@ def register_label(name: str) -> str:
     return f"{base}@*" if scope else base
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """Of a metric, as Prometheus calls them."""
 
     COUNTER = "counter"
@@ -46,7 +46,7 @@ class Metric:
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     sides: tuple[Side, ...]
     help: str
     labels: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ def _each(*values: str) -> tuple[tuple[str, ...], ...]:
 
 def _metric(
     name: str,
-    kind: Kind,
+    kind: MetricKind,
     sides: tuple[Side, ...],
     help_: str,
     labels: tuple[str, ...] = (),
@@ -102,96 +102,96 @@ def _metric(
 
 
 # fmt: off
-BUILD_INFO = _metric("build_info", Kind.GAUGE, _BOTH,
+BUILD_INFO = _metric("build_info", MetricKind.GAUGE, _BOTH,
     "1; the versions are in the labels, `extension` is who reads plain prospects (native or python).",
     ("version", "python", "librdkafka", "extension"))
-READY = _metric("ready", Kind.GAUGE, _BOTH, "1 while /readyz says so, else 0.")
-HEARTBEAT_AGE = _metric("heartbeat_age_seconds", Kind.GAUGE, _BOTH,
+READY = _metric("ready", MetricKind.GAUGE, _BOTH, "1 while /readyz says so, else 0.")
+HEARTBEAT_AGE = _metric("heartbeat_age_seconds", MetricKind.GAUGE, _BOTH,
     "Since the loop last said that it goes on.", grows=True)
 
 # -- The way of the prospects.
-READ = _metric("prospects_read_total", Kind.COUNTER, _WORKER,
+READ = _metric("prospects_read_total", MetricKind.COUNTER, _WORKER,
     "Prospects polled, also those whose batch was given up and that are read again.")
-PROSPECTS = _metric("prospects_total", Kind.COUNTER, _WORKER,
+PROSPECTS = _metric("prospects_total", MetricKind.COUNTER, _WORKER,
     "Prospects emitted and committed, by verdict and reason.",
     ("verdict", "reason"), values=tuple((str(reason.verdict), str(reason)) for reason in Reason))
-BATCHES = _metric("batches_total", Kind.COUNTER, _WORKER, "Batches committed: one transaction each.")
-BATCH_RECORDS = _metric("batch_records", Kind.HISTOGRAM, _WORKER, "Prospects in a committed batch.", buckets=_RECORDS)
-BATCH_SECONDS = _metric("batch_seconds", Kind.HISTOGRAM, _WORKER,
+BATCHES = _metric("batches_total", MetricKind.COUNTER, _WORKER, "Batches committed: one transaction each.")
+BATCH_RECORDS = _metric("batch_records", MetricKind.HISTOGRAM, _WORKER, "Prospects in a committed batch.", buckets=_RECORDS)
+BATCH_SECONDS = _metric("batch_seconds", MetricKind.HISTOGRAM, _WORKER,
     "From the receipt of a batch to its commit.", buckets=_STEP_S)
-PROSPECT_AGE = _metric("prospect_age_seconds", Kind.HISTOGRAM, _WORKER,
+PROSPECT_AGE = _metric("prospect_age_seconds", MetricKind.HISTOGRAM, _WORKER,
     "Age, by Kafka's timestamp, of a batch's first prospect at its commit.", buckets=_WAIT_S)
-SEND_OFFSETS = _metric("send_offsets_seconds", Kind.HISTOGRAM, _WORKER,
+SEND_OFFSETS = _metric("send_offsets_seconds", MetricKind.HISTOGRAM, _WORKER,
     "Sending a batch's offsets to the transaction.", buckets=_STEP_S)
-COMMIT = _metric("commit_seconds", Kind.HISTOGRAM, _WORKER, "Committing the transaction.", buckets=_STEP_S)
-ABORTS_TOTAL = _metric("aborts_total", Kind.COUNTER, _WORKER,
+COMMIT = _metric("commit_seconds", MetricKind.HISTOGRAM, _WORKER, "Committing the transaction.", buckets=_STEP_S)
+ABORTS_TOTAL = _metric("aborts_total", MetricKind.COUNTER, _WORKER,
     "Batches given up, and recoveries that failed, by cause; migrated is normal in a rebalance.",
     ("cause",), values=_each(*ABORTS))
-SESSIONS = _metric("producer_sessions_total", Kind.COUNTER, _WORKER, "Times that the producer was made anew.")
-QUEUE = _metric("producer_queue_records", Kind.GAUGE, _WORKER,
+SESSIONS = _metric("producer_sessions_total", MetricKind.COUNTER, _WORKER, "Times that the producer was made anew.")
+QUEUE = _metric("producer_queue_records", MetricKind.GAUGE, _WORKER,
     "Records in the producer's queue when the last batch had been emitted.")
-LAG = _metric("partition_lag_records", Kind.GAUGE, _WORKER,
+LAG = _metric("partition_lag_records", MetricKind.GAUGE, _WORKER,
     "Prospects from what is committed to the partition's end. Markers count: it stays at 1 where producers are transactional.",
     ("partition",))
-ASSIGNED = _metric("partitions_assigned", Kind.GAUGE, _WORKER, "Partitions that this worker has.")
-WAITING = _metric("partitions_waiting", Kind.GAUGE, _WORKER,
+ASSIGNED = _metric("partitions_assigned", MetricKind.GAUGE, _WORKER, "Partitions that this worker has.")
+WAITING = _metric("partitions_waiting", MetricKind.GAUGE, _WORKER,
     "Partitions that this worker has and does not read: the output topics have fewer than the prospects.")
-MADE_ANEW = _metric("topics_made_anew_total", Kind.COUNTER, _BOTH,
+MADE_ANEW = _metric("topics_made_anew_total", MetricKind.COUNTER, _BOTH,
     "Times that a topic was found deleted and made anew: it is read from its start, and what was unread on the old one is lost.")
-LIMIT_HITS = _metric("limit_hits_total", Kind.COUNTER, _BOTH,
+LIMIT_HITS = _metric("limit_hits_total", MetricKind.COUNTER, _BOTH,
     "Times that a limit was hit which no other metric tells of (docs/reference/limits.md).",
     ("limit",), values=_each(*LIMITS))
-REBALANCES = _metric("rebalances_total", Kind.COUNTER, _WORKER, "Changes of the assignment.",
+REBALANCES = _metric("rebalances_total", MetricKind.COUNTER, _WORKER, "Changes of the assignment.",
     ("event",), values=_each("assigned", "revoked", "lost"))
-REBALANCE_SECONDS = _metric("rebalance_seconds", Kind.HISTOGRAM, _WORKER,
+REBALANCE_SECONDS = _metric("rebalance_seconds", MetricKind.HISTOGRAM, _WORKER,
     "From a change of the assignment to polling again.", buckets=_STEP_S)
 
 # -- Holds, and the index.
-HOLDING = _metric("holding", Kind.GAUGE, _WORKER, "1 for the cause that it holds for now, else 0.",
+HOLDING = _metric("holding", MetricKind.GAUGE, _WORKER, "1 for the cause that it holds for now, else 0.",
     ("cause",), values=_each(*HOLDS))
-HELD = _metric("held_seconds_total", Kind.COUNTER, _WORKER, "Time spent holding, by cause.",
+HELD = _metric("held_seconds_total", MetricKind.COUNTER, _WORKER, "Time spent holding, by cause.",
     ("cause",), values=_each(*HOLDS))
-POSITION = _metric("index_position", Kind.GAUGE, _BOTH, "Log offset of the last seal applied; -1 before the first.")
-LOG_LAG = _metric("log_lag_seconds", Kind.GAUGE, _WORKER,
+POSITION = _metric("index_position", MetricKind.GAUGE, _BOTH, "Log offset of the last seal applied; -1 before the first.")
+LOG_LAG = _metric("log_lag_seconds", MetricKind.GAUGE, _WORKER,
     "Since the log's end was last confirmed; NaN before the first time.", grows=True)
-SEAL_TO_ENFORCEMENT = _metric("seal_to_enforcement_seconds", Kind.HISTOGRAM, _WORKER,
+SEAL_TO_ENFORCEMENT = _metric("seal_to_enforcement_seconds", MetricKind.HISTOGRAM, _WORKER,
     "From a seal's timestamp in Kafka to the swap.", buckets=_WAIT_S)
-SWAPS = _metric("swaps_total", Kind.COUNTER, _WORKER, "New indexes taken into use.")
-SWAP_SECONDS = _metric("swap_seconds", Kind.HISTOGRAM, _WORKER, "Applying a delta until the swap.", buckets=_STEP_S)
-SWAP_STALL = _metric("swap_stall_seconds", Kind.HISTOGRAM, _WORKER,
+SWAPS = _metric("swaps_total", MetricKind.COUNTER, _WORKER, "New indexes taken into use.")
+SWAP_SECONDS = _metric("swap_seconds", MetricKind.HISTOGRAM, _WORKER, "Applying a delta until the swap.", buckets=_STEP_S)
+SWAP_STALL = _metric("swap_stall_seconds", MetricKind.HISTOGRAM, _WORKER,
     "The longest that applying a delta kept other threads from running.", buckets=_STEP_S)
-REGISTER_NUMBERS = _metric("register_numbers", Kind.GAUGE, _BOTH, "Numbers in a register; the scoped ones of one name are told together, as `internal@*`.", ("register",))
-REGISTER_EFFECTIVE = _metric("register_effective_timestamp_seconds", Kind.GAUGE, _BOTH,
+REGISTER_NUMBERS = _metric("register_numbers", MetricKind.GAUGE, _BOTH, "Numbers in a register; the scoped ones of one name are told together, as `internal@*`.", ("register",))
+REGISTER_EFFECTIVE = _metric("register_effective_timestamp_seconds", MetricKind.GAUGE, _BOTH,
     "The moment that a register's list speaks of, since 1970.", ("register",))
-REGISTER_MAX_AGE = _metric("register_max_age_seconds", Kind.GAUGE, _BOTH,
+REGISTER_MAX_AGE = _metric("register_max_age_seconds", MetricKind.GAUGE, _BOTH,
     "The strictest age that today's rules ask of a register; absent where none does.", ("register",))
-REGISTER_NEXT_END = _metric("register_next_end_timestamp_seconds", Kind.GAUGE, _BOTH,
+REGISTER_NEXT_END = _metric("register_next_end_timestamp_seconds", MetricKind.GAUGE, _BOTH,
     "When the next of a register's numbers ends, since 1970; absent where none does.", ("register",))
 
 # -- The publisher.
-OWNER = _metric("owner", Kind.GAUGE, _PUBLISHER, "1 while it owns its registers, else 0.")
-REQUESTS = _metric("requests_total", Kind.COUNTER, _PUBLISHER, "Requests consumed, by what became of them.",
+OWNER = _metric("owner", MetricKind.GAUGE, _PUBLISHER, "1 while it owns its registers, else 0.")
+REQUESTS = _metric("requests_total", MetricKind.COUNTER, _PUBLISHER, "Requests consumed, by what became of them.",
     ("outcome",), values=_each("taken", "refused"))
-REQUESTS_MISSED = _metric("requests_missed_total", Kind.COUNTER, _PUBLISHER,
+REQUESTS_MISSED = _metric("requests_missed_total", MetricKind.COUNTER, _PUBLISHER,
     "Requests that Kafka deleted before they were read.")
-REQUEST_AGE = _metric("request_age_seconds", Kind.HISTOGRAM, _PUBLISHER,
+REQUEST_AGE = _metric("request_age_seconds", MetricKind.HISTOGRAM, _PUBLISHER,
     "From a request's timestamp in Kafka to the commit of its seal.", buckets=_WAIT_S)
-REQUESTS_LAG = _metric("requests_lag_records", Kind.GAUGE, _PUBLISHER,
+REQUESTS_LAG = _metric("requests_lag_records", MetricKind.GAUGE, _PUBLISHER,
     "Requests from what is taken to the partition's end; `topic` is `requests` or `lifts`.", ("topic", "partition"))
-DELTAS = _metric("deltas_published_total", Kind.COUNTER, _PUBLISHER, "Deltas published, by register.", ("register",))
-PUBLISH_SECONDS = _metric("publish_seconds", Kind.HISTOGRAM, _PUBLISHER,
+DELTAS = _metric("deltas_published_total", MetricKind.COUNTER, _PUBLISHER, "Deltas published, by register.", ("register",))
+PUBLISH_SECONDS = _metric("publish_seconds", MetricKind.HISTOGRAM, _PUBLISHER,
     "Publishing the deltas of one transaction.", buckets=_STEP_S)
-ENDED = _metric("numbers_ended_total", Kind.COUNTER, _PUBLISHER, "Numbers removed because their end had come.")
-FILES = _metric("files_total", Kind.COUNTER, _PUBLISHER, "Dropped files worked on.",
+ENDED = _metric("numbers_ended_total", MetricKind.COUNTER, _PUBLISHER, "Numbers removed because their end had come.")
+FILES = _metric("files_total", MetricKind.COUNTER, _PUBLISHER, "Dropped files worked on.",
     ("outcome",), values=_each("published", "refused"))
-PUBLISHER_FAILURES = _metric("publisher_failures_total", Kind.COUNTER, _PUBLISHER,
+PUBLISHER_FAILURES = _metric("publisher_failures_total", MetricKind.COUNTER, _PUBLISHER,
     "Times that everything was given up and begun anew, by cause.", ("cause",), values=_each(*FAILURES))
 
 # -- The process, by the names that everybody uses.
-MEMORY = _metric("process_resident_memory_bytes", Kind.GAUGE, _BOTH, "Resident memory of the process.")
-OPEN_FDS = _metric("process_open_fds", Kind.GAUGE, _BOTH, "Open file descriptors.")
-CPU = _metric("process_cpu_seconds_total", Kind.COUNTER, _BOTH, "User and system time.")
-STARTED = _metric("process_start_time_seconds", Kind.GAUGE, _BOTH, "When the process began, since 1970.")
+MEMORY = _metric("process_resident_memory_bytes", MetricKind.GAUGE, _BOTH, "Resident memory of the process.")
+OPEN_FDS = _metric("process_open_fds", MetricKind.GAUGE, _BOTH, "Open file descriptors.")
+CPU = _metric("process_cpu_seconds_total", MetricKind.COUNTER, _BOTH, "User and system time.")
+STARTED = _metric("process_start_time_seconds", MetricKind.GAUGE, _BOTH, "When the process began, since 1970.")
 # fmt: on
 
 CATALOGUE: tuple[Metric, ...] = tuple(_declared)

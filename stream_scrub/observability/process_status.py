@@ -44,14 +44,14 @@ class Health(msgspec.Struct, frozen=True):
         return self.heartbeat_age_s <= self.limit_s
 
 
-class Vitals(msgspec.Struct, frozen=True):
+class ProcessStatus(msgspec.Struct, frozen=True):
     """`who` is a worker's identity; `values` are counters and gauges by the metric's name, each with the values of its
     labels; `shapes` the counts and the sum of each histogram."""
 
     who: str
     health: Health
     values: dict[str, list[Sample]]
-    shapes: dict[str, tuple[list[int], float]] = {}
+    histograms: dict[str, tuple[list[int], float]] = {}
 
     def encoded(self) -> bytes:
         """As bytes. Not JSON: that has no NaN."""
@@ -62,7 +62,7 @@ class Vitals(msgspec.Struct, frozen=True):
         """What `encoded` gave."""
         return msgspec.msgpack.decode(content, type=cls)
 
-    def older(self, seconds: float, *, begun: bool) -> "Vitals":
+    def older(self, seconds: float, *, begun: bool) -> "ProcessStatus":
         """The same, so many seconds later, when nothing else has been heard: ages have grown. `begun` says whether this
         worker, or a predecessor of its name, was ever ready to work."""
         age_s = self.health.heartbeat_age_s + seconds
@@ -75,15 +75,15 @@ class Vitals(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, health=health, values={**self.values, **grown})
 
 
-Board = Callable[[], Sequence[Vitals]]
+Board = Callable[[], Sequence[ProcessStatus]]
 
 
-class Figures:
+class MetricValues:
     """Gathers values under the names that the catalogue has."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[Sample]] = {}
-        self.shapes: dict[str, tuple[list[int], float]] = {}
+        self.histograms: dict[str, tuple[list[int], float]] = {}
 
     def put(self, metric: metric_catalogue.Metric, value: float | None, *labels: str) -> None:
         """One value; None where there is none."""
@@ -96,10 +96,10 @@ class Figures:
         for label in dict.fromkeys([*known, *found]):
             self.put(metric, found.get(label, 0), label)
 
-    def put_shapes(self, found: Mapping[metric_catalogue.Metric, Histogram]) -> None:
+    def put_histograms(self, found: Mapping[metric_catalogue.Metric, Histogram]) -> None:
         """Every histogram."""
         for metric, shape in found.items():
-            self.shapes[metric.name] = (list(shape.counts), shape.total)
+            self.histograms[metric.name] = (list(shape.counts), shape.total)
 
 
 def seconds_or_nan(value: float | None) -> float:

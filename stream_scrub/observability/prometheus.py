@@ -20,8 +20,8 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from stream_scrub.observability import metric_catalogue
-from stream_scrub.observability.metric_catalogue import Kind, Side
-from stream_scrub.observability.process_status import Board, Vitals
+from stream_scrub.observability.metric_catalogue import MetricKind, Side
+from stream_scrub.observability.process_status import Board, ProcessStatus
 
 
 class Scrape(Collector):
@@ -37,28 +37,30 @@ class Scrape(Collector):
 
     def collect(self) -> Iterator[Family]:
         """One family for each metric of the catalogue, with a series for each who told of it."""
-        told = self._board()
+        statuses = self._board()
         for metric in metric_catalogue.of(self._side):
-            yield _family(metric, self._side, [(self._prefix(each), each) for each in told])
+            yield _family(metric, self._side, [(self._prefix(each), each) for each in statuses])
 
-    def _prefix(self, each: Vitals) -> list[str]:
+    def _prefix(self, each: ProcessStatus) -> list[str]:
         return [each.who] if self._side is Side.WORKER else []
 
 
-def _family(metric: metric_catalogue.Metric, side: Side, told: list[tuple[list[str], Vitals]]) -> Family:
+def _family(
+    metric: metric_catalogue.Metric, side: Side, statuses: list[tuple[list[str], ProcessStatus]]
+) -> Family:
     labels = metric.all_labels(side)
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is MetricKind.HISTOGRAM:
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels, unit=metric.unit)
         bounds = [*map(str, map(float, metric.buckets)), "+Inf"]
-        for prefix, each in told:
-            if metric.name in each.shapes:
-                counts, total = each.shapes[metric.name]
+        for prefix, each in statuses:
+            if metric.name in each.histograms:
+                counts, total = each.histograms[metric.name]
                 buckets = list(zip(bounds, accumulate(counts), strict=True))
                 histogram.add_metric(prefix, buckets, total)
         return histogram
-    of_kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    of_kind = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
     family = of_kind(metric.name, metric.help, labels=labels, unit=metric.unit)
-    for prefix, each in told:
+    for prefix, each in statuses:
         for values, value in each.values.get(metric.name, ()):
             family.add_metric([*prefix, *values], value)
     return family

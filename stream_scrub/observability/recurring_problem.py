@@ -13,7 +13,7 @@ _CODE = re.compile(
 )  # the client's own name of an error, as `kafka/client/translate.py` writes it
 
 
-class Trouble:
+class RecurringProblem:
     """One thing that goes wrong again and again. One thread."""
 
     def __init__(self, log: FilteringBoundLogger, begins: str, over: str) -> None:
@@ -22,7 +22,7 @@ class Trouble:
         self._begins = begins
         self._over = over
         self._since: float | None = None
-        self._told_at = 0.0
+        self._logged_at = 0.0
         self._kinds: set[str] = set()
 
     def tell(self, why: str, **more: object) -> None:
@@ -34,10 +34,10 @@ class Trouble:
             self._kinds.clear()
         code = _CODE.search(why)
         kind = _DIGITS.sub("#", why) if code is None else code[1]
-        if now - self._told_at < _REMIND_S and (kind in self._kinds or len(self._kinds) >= _KINDS_MAX):
+        if now - self._logged_at < _REMIND_S and (kind in self._kinds or len(self._kinds) >= _KINDS_MAX):
             return
         self._kinds.add(kind)
-        self._told_at = now
+        self._logged_at = now
         self._log.warning(self._begins, why=why, **more)
 
     def end(self) -> None:
@@ -45,4 +45,4 @@ class Trouble:
         if self._since is not None:
             self._log.info(self._over, waited_s=round(time.monotonic() - self._since, 1))
             self._since = None
-            self._told_at = 0.0
+            self._logged_at = 0.0

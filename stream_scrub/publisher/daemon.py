@@ -39,15 +39,20 @@ from stream_scrub.lists.intake.requests_to_delta import Scopes, Wanted, families
 from stream_scrub.lists.log.wire import Cursor, Source
 from stream_scrub.model import OWN, Deadline, RegisterKind, RegisterName, Request, family
 from stream_scrub.observability import http_server, logs
-from stream_scrub.observability.collect import OfPublisher
+from stream_scrub.observability.collect import PublisherCollector
 from stream_scrub.observability.counters import PublisherCounters
 from stream_scrub.observability.metric_catalogue import Side
-from stream_scrub.observability.recurring_problem import Trouble
+from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.publisher import ownership, publish_rules
-from stream_scrub.publisher.delta_publisher import Desk, Lent, Made, let_go
-from stream_scrub.publisher.drop_folder import Folder
-from stream_scrub.publisher.drop_importer import Inbox
-from stream_scrub.publisher.request_parts import parted, told_why
+from stream_scrub.publisher.delta_publisher import (
+    DeltaPublisher,
+    PendingDelta,
+    RegisterBusy,
+    close_in_background,
+)
+from stream_scrub.publisher.drop_folder import DropFolder
+from stream_scrub.publisher.drop_importer import DropImporter
+from stream_scrub.publisher.request_parts import parted, refused_record
 from stream_scrub.publisher.request_topics import RequestTopics
 from stream_scrub.wiring import clients, preflight, scrubbing
 
@@ -57,7 +62,7 @@ _GROWN_EVERY_S = 30.0
 _SUMMARY_EVERY_S = 60.0
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _BEGIN_S = 15.0
-_TAKEN_MAX = 5  # times that nobody says he did it
+_TAKEOVERS_MAX = 5  # times that nobody says he did it
 # For how long the loop may say nothing: the longest step is a list of hundreds of millions of numbers, diffed and
 # published in one transaction. It says so before and after everything that waits for a broker, which has a deadline of
 # some thirty seconds at most (`publisher/delta_publisher.py`), and for each record of the log that it reads.
@@ -76,10 +81,10 @@ def run(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     log = logs.configure(settings.log.level, settings.log.format)
-    vitals = OfPublisher(PublisherCounters(), limit_s=BEAT_LIMIT_S)
+    collector = PublisherCollector(PublisherCounters(), limit_s=BEAT_LIMIT_S)
     try:
-        publisher = Publisher(settings, ownership.identity(), vitals, log)
-        with http_server.serving(settings.http, Side.PUBLISHER, lambda: [vitals()], log):
+        publisher = PublisherDaemon(settings, ownership.identity(), collector, log)
+        with http_server.serving(settings.http, Side.PUBLISHER, lambda: [collector()], log):
             publisher.run(stopping)
     except Corrupt as error:
         log.error("stopped on a corrupt log", why=str(error), offset=error.offset)
@@ -90,39 +95,41 @@ def run(settings: Settings) -> int:
     return 0
 
 
-class Publisher:
+class PublisherDaemon:
     """One daemon. `run` returns when `stopping` is set. Raises Refused when it may not go on, saying who publishes
     instead or what to change, and Corrupt.
     """
 
     def __init__(
-        self, settings: Settings, identity: str, vitals: OfPublisher, log: FilteringBoundLogger
+        self, settings: Settings, identity: str, collector: PublisherCollector, log: FilteringBoundLogger
     ) -> None:
         self._settings = settings
         self._identity = identity
-        self._vitals = vitals
-        self._counters = vitals.counters
+        self._collector = collector
+        self._counters = collector.counters
         self._log = log
-        folder = Folder(Path(settings.lists.folder)) if settings.lists.folder else None
-        self._desk = Desk(settings, self._counters, log)
-        self._inbox = None if folder is None else Inbox(folder, self._desk, settings, log)
+        drop_folder = DropFolder(Path(settings.lists.folder)) if settings.lists.folder else None
+        self._delta_publisher = DeltaPublisher(settings, self._counters, log)
+        self._drop_importer = (
+            None if drop_folder is None else DropImporter(drop_folder, self._delta_publisher, settings, log)
+        )
         self._topics: RequestTopics | None = None
         self._topic_ids: dict[str, str] = {}
         self._rulebook = scrubbing.rulebook(settings)
         self._ruled = dict(self._rulebook.kinds)
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
-        self._said: Oppositions | None = None
-        self._room, self._scoped = Scopes(most=settings.lists.max_scopes), 0
+        self._oppositions: Oppositions | None = None
+        self._scopes_seen, self._scoped = Scopes(most=settings.lists.max_scopes), 0
         self._beat = 0
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
-        self._taken = self._unlawful = 0
+        self._takeovers = self._unlawful = 0
         self._slim = False
-        self._trouble = Trouble(log, "trying again", "publishing goes on")
+        self._problem = RecurringProblem(log, "trying again", "publishing goes on")
 
     def run(self, stopping: threading.Event) -> None:
         """Work until told to stop."""
-        with nullcontext() if self._inbox is None else self._inbox.open():
+        with nullcontext() if self._drop_importer is None else self._drop_importer.open():
             self._work(stopping)
         self._log.info("stopped", **self._counters.sums())
 
@@ -137,16 +144,16 @@ class Publisher:
                 self._hand_over()
             except TakenOver as error:
                 self._gave_up(error)
-                self._who_is_it(error, stopping)
+                self._find_who_took_over(error, stopping)
             except (Unavailable, Uncertain, Migrated) as error:
                 self._gave_up(error)
                 self._slim |= isinstance(error, TooLarge)
                 failures = self._counters.failures
-                self._trouble.tell(str(error), failures=failures)
+                self._problem.tell(str(error), failures=failures)
                 stopping.wait(_RETRY_S[min(failures, len(_RETRY_S)) - 1])
             finally:
-                self._desk.close()
-                self._let_go()
+                self._delta_publisher.close()
+                self._close_request_topics()
 
     def _gave_up(self, error: ScrubError) -> None:
         self._counters.owner = False
@@ -155,19 +162,19 @@ class Publisher:
 
     def _prepare(self, stopping: threading.Event) -> None:
         """See that the topics are there and that nobody else alive publishes by requests. Raises Refused."""
-        trouble = Trouble(self._log, "no broker answers, trying again", "brokers answer")
+        problem = RecurringProblem(self._log, "no broker answers, trying again", "brokers answer")
         while not stopping.is_set():
             self._counters.beat()
             try:
                 self._need_topics()
-                ownership.need_free(self._asked().note, self._settings.lists.registers)
+                ownership.need_free(self._request_topics().note, self._settings.lists.registers)
             except (Unavailable, Uncertain) as error:
                 self._counters.waits("broker", str(error))
-                trouble.tell(str(error))
-                self._let_go()
+                problem.tell(str(error))
+                self._close_request_topics()
                 stopping.wait(_RETRY_S[-1])
             else:
-                trouble.end()
+                problem.end()
                 return
 
     def _need_topics(self) -> None:
@@ -177,28 +184,28 @@ class Publisher:
 
     def _begin(self) -> None:
         """Fence every older publisher, say so, and only then look at what is on the log and what was read."""
-        asked = self._asked()
+        asked = self._request_topics()
         self._counters.waiting = None
-        self._desk.fence(self._own, [self._settings.topics.refused])
+        self._delta_publisher.fence(self._own, [self._settings.topics.refused])
         self._counters.beat()
         asked.begin(Deadline.after(_BEGIN_S), self._counters)
         self._beat = asked.note().beat
         self._commit(asked.skipped())
         self._counters.beat()
-        self._desk.read_on()
-        self._vitals.attach(self._desk.replay, self._rulebook)
+        self._delta_publisher.read_on()
+        self._collector.attach(self._delta_publisher.replay, self._rulebook)
         self._recalled(datetime.now(UTC))
-        if self._inbox is not None:
-            self._inbox.recover()
+        if self._drop_importer is not None:
+            self._drop_importer.recover()
         with suppress(Migrated):  # somebody else puts them there just now
-            publish_rules.keep_rules(self._settings, self._log, self._desk.replay)
+            publish_rules.keep_rules(self._settings, self._log, self._delta_publisher.replay)
         self._counters.begins()
         self._counters.owner = True
         self._log.info(
             "publishing",
             registers=self._own,
             topic=self._settings.topics.requests,
-            position=self._desk.replay.index.position,
+            position=self._delta_publisher.replay.index.position,
         )
 
     def _step(self) -> None:
@@ -206,31 +213,31 @@ class Publisher:
         lists, counters = self._settings.lists, self._counters
         counters.beat()
         idle = True
-        for topic, batch in self._asked().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests):
+        for topic, batch in self._request_topics().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests):
             idle = False
             for part in parted(batch):
                 self._answer(topic, part)
         if idle:
-            self._desk.glance()
+            self._delta_publisher.glance()
         counters.failures = 0
-        self._trouble.end()
+        self._problem.end()
         now = time.monotonic()
         if now - self._ended_at >= _ENDS_EVERY_S:
             self._ended_at = now
-            counters.lags = self._asked().behind()
-            self._asked().look()
+            counters.lags = self._request_topics().behind()
+            self._request_topics().look()
             self._end(datetime.now(UTC))
-        if self._inbox is not None:
+        if self._drop_importer is not None:
             counters.beat()
-            came = self._inbox.step()
+            came = self._drop_importer.step()
             counters.worked_on(came["files"], came["files_refused"])
         if now - self._committed_at >= ownership.BEAT_S:
             self._commit({})
         if now - self._looked_at >= _GROWN_EVERY_S:
             self._looked_at = now
-            self._asked().need_partitions()
+            self._request_topics().need_partitions()
         if now - self._summed_at >= _SUMMARY_EVERY_S:
-            self._summed_at, self._taken = now, 0
+            self._summed_at, self._takeovers = now, 0
             self._log.info("published", **counters.sums(), lag=sum(counters.lags.values()))
             if self._unlawful:
                 self._log.warning("requests that may not lift were refused", requests=self._unlawful)
@@ -241,24 +248,26 @@ class Publisher:
         now = datetime.now(UTC)
         self._counters.beat()
         for each in self._own:
-            self._desk.ready(each)
-        told = partial(self._told, topic)
-        wanted, turned = take(batch, self._terms(now), told, self._recalled(now), self._holds, self._scopes())
+            self._delta_publisher.ready(each)
+        cursor_of = partial(self._cursor_of, topic)
+        wanted, turned = take(
+            batch, self._terms(now), cursor_of, self._recalled(now), self._holds, self._scopes()
+        )
         consumed: dict[int, int] = {}
         for request in batch:
             consumed[request.partition] = max(consumed.get(request.partition, 0), request.offset + 1)
         groups = families(wanted, lambda name: wanted[name].kind)
         for group in groups[:-1]:
-            self._desk.publish([self._made(topic, name, wanted[name], now) for name in group])
-        last = [self._made(topic, name, wanted[name], now) for name in groups[-1]] if groups else []
-        refused = [told_why(each, topic.topic, slim=self._slim) for each in turned]
+            self._delta_publisher.publish(
+                [self._pending_delta(topic, name, wanted[name], now) for name in group]
+            )
+        last = [self._pending_delta(topic, name, wanted[name], now) for name in groups[-1]] if groups else []
+        refused = [refused_record(each, topic.topic, slim=self._slim) for each in turned]
         self._commit({topic.topic: consumed}, last, refused)
         self._unlawful += sum(each.reason is Refusal.MAY_NOT_LIFT for each in turned)
-        if self._room.refused:
-            self._log.warning(
-                "no room for more scopes", requests=self._room.refused, max_scopes=self._room.most
-            )
-            self._room.refused = 0
+        if (scopes := self._scopes_seen).refused:
+            self._log.warning("no room for more scopes", requests=scopes.refused, max_scopes=scopes.most)
+            scopes.refused = 0
         at = time.time()
         self._counters.answered(
             len(batch), len(turned), (at - each.timestamp_ms / 1000 for each in batch if each.timestamp_ms)
@@ -266,56 +275,56 @@ class Publisher:
         self._log.debug("requests", requests=len(batch), refused=len(turned), registers=sorted(wanted))
 
     def _terms(self, now: datetime) -> Terms:
-        held = {name: register.kind for name, register in self._desk.replay.index.registers.items()}
+        held = {name: register.kind for name, register in self._delta_publisher.registers.items()}
         return Terms(
             frozenset(self._own), ChainMap(held, self._ruled), self._settings.prospect.default_region, now
         )
 
     def _recalled(self, now: datetime) -> Oppositions:
         """When numbers were opposed; read from the log before the first request of this life."""
-        if self._said is None:
+        if self._oppositions is None:
             with clients.reading(self._settings, self._log) as reader:
-                self._said = recall(reader, self._terms(now), _BEGIN_S, heard=self._counters.beat)
-        return self._said
+                self._oppositions = recall(reader, self._terms(now), _BEGIN_S, heard=self._counters.beat)
+        return self._oppositions
 
     def _scopes(self) -> Scopes:
         """The scopes on the log, looked through again when there are more registers than before."""
-        registers = self._desk.replay.index.registers
+        registers = self._delta_publisher.registers
         if len(registers) != self._scoped:
             self._scoped = len(registers)
-            self._room.known |= {RegisterName.split(name).scope for name in registers} - {""}
-        return self._room
+            self._scopes_seen.known |= {RegisterName.split(name).scope for name in registers} - {""}
+        return self._scopes_seen
 
     def _holds(self, register: str, number: int) -> bool:
-        held = self._desk.replay.index.registers.get(register)
+        held = self._delta_publisher.registers.get(register)
         return held is not None and number in held.numbers
 
-    def _told(self, topic: Requests, register: str) -> Cursor | None:
+    def _cursor_of(self, topic: Requests, register: str) -> Cursor | None:
         """Up to which requests of this very topic a register's seals have them."""
-        asked = self._desk.replay.known(register).asked
+        asked = self._delta_publisher.replay.known(register).asked
         return None if asked is None else asked.of(topic.id, lifts=topic.lifts)
 
-    def _made(self, topic: Requests, name: str, wanted: Wanted, now: datetime) -> Made:
-        base = self._desk.base(name, wanted.kind)
-        known = self._desk.replay.known(name)
-        told = wanted.cursor(topic.topic, topic.id, self._told(topic, name))
-        cursor = self._asked().cursor(topic, told, known.asked)
+    def _pending_delta(self, topic: Requests, name: str, wanted: Wanted, now: datetime) -> PendingDelta:
+        base = self._delta_publisher.base(name, wanted.kind)
+        known = self._delta_publisher.replay.known(name)
+        reached = wanted.cursor(topic.topic, topic.id, self._cursor_of(topic, name))
+        cursor = self._request_topics().cursor(topic, reached, known.asked)
         source = Source(topic.topic, sha256(b"".join(wanted.lines)).hexdigest())
         # A request says nothing of how fresh the register's lists are.
         effective_at = base.effective_at if base.seq else now
-        return Made(base, wanted.delta(base, known.ends), effective_at, source, known, cursor)
+        return PendingDelta(base, wanted.delta(base, known.ends), effective_at, source, known, cursor)
 
     def _commit(
         self,
         consumed: Mapping[str, Mapping[int, int]],
-        made: Sequence[Made] = (),
+        made: Sequence[PendingDelta] = (),
         refused: Sequence[Request] = (),
     ) -> None:
         """Deltas of one name with the offsets, the refused requests, and the note of who this is."""
-        asked = self._asked()
+        asked = self._request_topics()
         self._beat += 1
         note = Note(self._identity, self._beat, frozenset(self._own))
-        self._desk.publish(made, asked.beside(note, consumed, refused))
+        self._delta_publisher.publish(made, asked.beside(note, consumed, refused))
         asked.consumed(consumed)
         self._committed_at = time.monotonic()
 
@@ -323,49 +332,47 @@ class Publisher:
         """Publish the ends that have come: one transaction for each name of registers."""
         due = [
             register.name
-            for register in self._desk.replay.index.registers.values()
+            for register in self._delta_publisher.registers.values()
             if register.next_end is not None
             and register.next_end <= now
             and (self._settings.lists.ends == "all" or family(register.name) in self._own)
         ]
-        kinds = {name: self._desk.replay.index.registers[name].kind for name in due}
+        kinds = {name: self._delta_publisher.registers[name].kind for name in due}
         for group in families(due, kinds.__getitem__):
             try:
-                self._desk.ready(group[0])
-                made = [
-                    each for each in (self._ended(name, now) for name in group) if not each.delta.is_empty
-                ]
+                self._delta_publisher.ready(group[0])
+                deltas = [self._ended_delta(name, now) for name in group]
+                made = [each for each in deltas if not each.delta.is_empty]
                 if made:
-                    self._desk.publish(made)
-            except Lent as lent:
-                self._log.info("ends wait", register=family(group[0]), why=str(lent))
+                    self._delta_publisher.publish(made)
+            except RegisterBusy as busy:
+                self._log.info("ends wait", register=family(group[0]), why=str(busy))
                 continue
             for each in made:
                 self._counters.ended += len(each.delta.removes)
                 self._log.info("ended", register=each.base.name, removes=len(each.delta.removes))
-        self._desk.give_back()
+        self._delta_publisher.give_back()
 
-    def _ended(self, name: str, now: datetime) -> Made:
-        register = self._desk.replay.index.registers[name]
-        known = self._desk.replay.known(name)
-        source = Source("ends", sha256(register.chain.encode()).hexdigest())
-        return Made(register, ended(known.ends, now), register.effective_at, source, known)
+    def _ended_delta(self, name: str, now: datetime) -> PendingDelta:
+        base, known = self._delta_publisher.registers[name], self._delta_publisher.replay.known(name)
+        source = Source("ends", sha256(base.chain.encode()).hexdigest())
+        return PendingDelta(base, ended(known.ends, now), base.effective_at, source, known)
 
-    def _who_is_it(self, error: TakenOver, stopping: threading.Event) -> None:
+    def _find_who_took_over(self, error: TakenOver, stopping: threading.Event) -> None:
         """Fenced: by a successor, who then says so in the note; or it was a transaction that took too long, or an
         import that took this publisher for dead. Raises Refused, naming the successor.
         """
         stopping.wait(_NEWS_S)
         try:
-            note = self._asked().note()
+            note = self._request_topics().note()
         except (Unavailable, Uncertain):
             note = Note("", 0, frozenset())
         if note.owner not in {"", self._identity}:
             raise Refused(
                 f"{ownership.named(note.owner)} publishes {', '.join(self._own)} now: this one ends"
             ) from error
-        self._taken += 1
-        if self._taken > _TAKEN_MAX:
+        self._takeovers += 1
+        if self._takeovers > _TAKEOVERS_MAX:
             raise Refused(
                 "registers are taken away again and again, and nobody says who does it: is there another publisher,"
                 " with another lists.requests_group?"
@@ -377,12 +384,12 @@ class Publisher:
         self._identity = ""
         self._commit({})
 
-    def _asked(self) -> RequestTopics:
+    def _request_topics(self) -> RequestTopics:
         if self._topics is None:
             self._topics = RequestTopics(self._settings, self._log, self._topic_ids)
         return self._topics
 
-    def _let_go(self) -> None:
+    def _close_request_topics(self) -> None:
         if self._topics is not None:
-            let_go(self._topics.close)
+            close_in_background(self._topics.close)
             self._topics = None

@@ -6,7 +6,7 @@ publish, which fences an import of it that is under way, and closed when it has 
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -36,11 +36,9 @@ _OPEN_S = 30.0
 # seconds, and the ten after which a broker looks.
 _REACH_S = 25.0
 _IDLE_S = 60.0
-# An import that took a borrowed register away is left in peace; ends may wait for sixty seconds (`index.ENDS_GRACE_S`).
-_LENT_S = 45.0
 
 
-class Made(NamedTuple):
+class PendingDelta(NamedTuple):
     """A delta to publish, with what it was made against."""
 
     base: Register
@@ -57,7 +55,7 @@ class _Borrowed:
     used_at: float
 
 
-class Desk:
+class DeltaPublisher:
     """One thread. Every method may block for as long as a broker takes, `_REACH_S` at most, and raise Unavailable,
     Refused, Corrupt; `publish` raises Uncertain, Migrated and TakenOver as well, and then the desk must be closed and
     opened again before anything else.
@@ -73,6 +71,11 @@ class Desk:
         self._upto = -1
         self._publishing = ""
         self.replay = Replay()
+
+    @property
+    def registers(self) -> Mapping[str, Register]:
+        """The registers as the log holds them, by name."""
+        return self.replay.index.registers
 
     def fence(self, families: Sequence[str], also: Sequence[str]) -> None:
         """Open the writers of one's own registers: from here on nobody else publishes these, and what an earlier life
@@ -125,10 +128,10 @@ class Desk:
 
     def base(self, name: str, kind: RegisterKind) -> Register:
         """The register as the log holds it; an empty one of that kind where it holds none."""
-        held = self.replay.index.registers.get(name)
+        held = self.registers.get(name)
         return held or Register.empty(name, kind, datetime.now(UTC))
 
-    def publish(self, made: Sequence[Made], beside: Beside | None = None) -> list[tuple[Seal, int]]:
+    def publish(self, made: Sequence[PendingDelta], beside: Beside | None = None) -> list[tuple[Seal, int]]:
         """Deltas of one register and its scoped ones, in one transaction with what is beside them; the seals, and the
         position after the last one.
         """
@@ -165,7 +168,7 @@ class Desk:
                 [mine]
             )  # an import of it began: it is the publisher now, and this one tries later
             self._publishing = ""
-            raise Lent(str(error)) from error
+            raise RegisterBusy(str(error)) from error
         self._publishing = ""
         if made:
             labels = [metric_catalogue.register_label(each.base.name) for each in made]
@@ -193,10 +196,10 @@ class Desk:
             self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
         self.read_on()
 
-    def _need_same(self, made: Sequence[Made]) -> None:
+    def _need_same(self, made: Sequence[PendingDelta]) -> None:
         """Raises Unavailable when the deltas are not made against what the log holds now."""
         for each in made:
-            held = self.replay.index.registers.get(each.base.name)
+            held = self.registers.get(each.base.name)
             if (held.seq if held is not None else 0) != each.base.seq:
                 raise Unavailable(f"{each.base.name} was published by somebody else meanwhile")
 
@@ -218,14 +221,14 @@ class Desk:
         self._own.clear()
         self._upto = -1
         if self._reader is not None:
-            let_go(self._reader.close)
+            close_in_background(self._reader.close)
             self._reader = None
 
 
-def let_go(close: Callable[[], None]) -> None:
+def close_in_background(close: Callable[[], None]) -> None:
     """Close a client beside everything else: one that has lost its broker may take its time."""
     threading.Thread(target=close, name="closing", daemon=True).start()
 
 
-class Lent(Migrated):
+class RegisterBusy(Migrated):
     """A register that is not one's own is published by somebody else just now: try again later."""

@@ -53,7 +53,7 @@ _REPORT_MODE = 0o640  # for whoever handed the list over
 _NAME_BYTES_MAX = 200  # with what stands beside it, within the 255 that a file system takes
 
 
-class Dropped(NamedTuple):
+class DroppedFile(NamedTuple):
     """A file that was handed over: for which register, in which sub-folder of it, and when it was written."""
 
     path: Path
@@ -77,14 +77,14 @@ class Dropped(NamedTuple):
         return self.way == _ANY_AGE
 
 
-class Note(NamedTuple):
+class PublicationNote(NamedTuple):
     """What was said before a file was published: its digest, and the log's last offset that was known then."""
 
     sha256: str
     after: int
 
 
-class Folder:
+class DropFolder:
     """One drop folder. One process at a time, which holds its lock as long as it lives. Raises Refused at the start
     when another one has it, or when nothing can be written in it.
     """
@@ -107,11 +107,11 @@ class Folder:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
-    def waiting(self) -> list[Dropped]:
+    def waiting(self) -> list[DroppedFile]:
         """What was handed over, the oldest first."""
         return _dropped(self._root, self._path)
 
-    def left(self) -> list[Dropped]:
+    def left(self) -> list[DroppedFile]:
         """What somebody worked on who did not come to its end."""
         return _dropped(self._working, self._path / _WORKING)
 
@@ -123,7 +123,7 @@ class Folder:
         """What has a register's name, and is a link: nothing behind it is read."""
         return [name for name in openat.links(self._root) if _is_register(name)]
 
-    def claim(self, dropped: Dropped) -> Dropped:
+    def claim(self, dropped: DroppedFile) -> DroppedFile:
         """The file, where nobody replaces it any more, under a name that can be told. Raises OSError."""
         ways = (dropped.register, *PurePosixPath(dropped.way).parts)
         name = speakable(dropped.path.name)
@@ -133,17 +133,17 @@ class Folder:
             os.rename(dropped.path.name, name, src_dir_fd=source, dst_dir_fd=to)
         return claimed
 
-    def take_in(self, claimed: Dropped) -> str:
+    def take_in(self, claimed: DroppedFile) -> str:
         """Make the file our own, byte by byte, so that nobody writes in it any more; the SHA-256 (hex) of what it holds
         then. Takes as long as the file is long, in any thread. Raises OSError, for a link and what is no file too.
         """
         made, name = sha256(), claimed.path.name
         with self._of(claimed) as within, openat.opened(within, name) as file:
-            told = os.fstat(file.fileno())
+            status = os.fstat(file.fileno())
             room = os.fstatvfs(within)
-            if (left := told.st_size) > room.f_bavail * room.f_frsize:
+            if (left := status.st_size) > room.f_bavail * room.f_frsize:
                 raise OSError(errno.ENOSPC, "there is no room for a copy of it")
-            mode = 0o600 | (told.st_mode & _MODE_MASK)
+            mode = 0o600 | (status.st_mode & _MODE_MASK)
             with openat.created(within, name, mode) as own:
                 while chunk := file.read(1 << 20):
                     if (left := left - len(chunk)) < 0:
@@ -152,21 +152,21 @@ class Folder:
                     own.write(chunk)
                 own.flush()
                 os.utime(
-                    own.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns)
+                    own.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns)
                 )  # the day that a full list speaks of
         return made.hexdigest()
 
-    def open(self, claimed: Dropped) -> io.FileIO:
+    def open(self, claimed: DroppedFile) -> io.FileIO:
         """The file, for reading; close it. Raises OSError, for a link and what is no file too."""
         with self._of(claimed) as within:
             return openat.opened(within, claimed.path.name)
 
-    def note_tries(self, claimed: Dropped, tries: int) -> None:
+    def note_tries(self, claimed: DroppedFile, tries: int) -> None:
         """Say how often somebody began to work on this file; on the disk when this returns. Raises OSError."""
         with self._of(claimed) as within:
             openat.write(within, _tries_of(claimed.path.name), b"%d" % tries)
 
-    def tries(self, claimed: Dropped) -> int:
+    def tries(self, claimed: DroppedFile) -> int:
         """What was noted of it last; 0 for nothing."""
         try:
             with self._of(claimed) as within, openat.opened(within, _tries_of(claimed.path.name)) as file:
@@ -174,21 +174,21 @@ class Folder:
         except (OSError, ValueError):
             return 0
 
-    def begin(self, claimed: Dropped, note: Note) -> None:
+    def begin(self, claimed: DroppedFile, note: PublicationNote) -> None:
         """Say that this file is about to be published. Raises OSError."""
         with self._of(claimed) as within:
             openat.write(within, _note_of(claimed.path.name), json.dumps(note._asdict()).encode())
 
-    def begun(self, claimed: Dropped) -> Note | None:
+    def begun(self, claimed: DroppedFile) -> PublicationNote | None:
         """What was said of this file, if anything was."""
         try:
             with self._of(claimed) as within, openat.opened(within, _note_of(claimed.path.name)) as file:
                 said = json.loads(file.read())
-            return Note(str(said["sha256"]), int(said["after"]))
+            return PublicationNote(str(said["sha256"]), int(said["after"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def finish(self, claimed: Dropped, where: str, report: Mapping[str, Any]) -> Path:
+    def finish(self, claimed: DroppedFile, where: str, report: Mapping[str, Any]) -> Path:
         """Move the file to `done` or `refused` with its report; returns where it is now. Raises OSError."""
         with self._of(claimed) as within, openat.folder(self._root, claimed.register, where, make=True) as to:
             name = openat.free(to, claimed.path.name)
@@ -212,13 +212,13 @@ class Folder:
         for held in (self._lock, self._working, self._root):
             os.close(held)
 
-    def _of(self, claimed: Dropped) -> openat.Within:
+    def _of(self, claimed: DroppedFile) -> openat.Within:
         return openat.folder(self._working, claimed.register, *PurePosixPath(claimed.way).parts)
 
 
-def _dropped(root: int, path: Path) -> list[Dropped]:
+def _dropped(root: int, path: Path) -> list[DroppedFile]:
     found = [
-        Dropped(path / register / way / name, register, way, written_ns)
+        DroppedFile(path / register / way / name, register, way, written_ns)
         for register in openat.folders(root)
         if _is_register(register)
         for way in _WAYS
@@ -256,10 +256,10 @@ def _forget(within: int, name: str) -> None:
 
 def speakable(name: str) -> str:
     """The name as text that a seal and a report can hold, and short enough for a note and a report beside it."""
-    told = os.fsencode(name).decode("utf-8", "replace")
-    if len(told.encode()) <= _NAME_BYTES_MAX:
-        return told
+    text = os.fsencode(name).decode("utf-8", "replace")
+    if len(text.encode()) <= _NAME_BYTES_MAX:
+        return text
     return (
-        told.encode()[: _NAME_BYTES_MAX - 20].decode("utf-8", "ignore")
+        text.encode()[: _NAME_BYTES_MAX - 20].decode("utf-8", "ignore")
         + f"...{sha256(os.fsencode(name)).hexdigest()[:16]}"
     )

@@ -25,9 +25,9 @@ from stream_scrub.lists.log.scan import find_seal
 from stream_scrub.lists.log.wire import Source, utc_seconds
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.publisher import import_list
-from stream_scrub.publisher.delta_publisher import Desk, Lent, Made
-from stream_scrub.publisher.drop_folder import DONE, REFUSED, Dropped, Folder, Note
-from stream_scrub.publisher.isolated_reader import Apart, Fault
+from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
+from stream_scrub.publisher.drop_folder import DONE, REFUSED, DropFolder, DroppedFile, PublicationNote
+from stream_scrub.publisher.isolated_reader import IsolatedReader, ReaderFault
 from stream_scrub.wiring import clients
 
 _EVERY_S = 1.0
@@ -46,11 +46,11 @@ _KILLS = (
 class _Job:
     """A claimed file. The thread fills in what it read, or why it could not."""
 
-    folder: Folder
-    dropped: Dropped
+    folder: DropFolder
+    dropped: DroppedFile
     order: plan_import.ImportOrder
     started: float
-    apart: Apart
+    reader: IsolatedReader
     tries: int  # lives before this one that began to work on it
     reading: Reading | None = None
     sha256: str = ""
@@ -63,7 +63,7 @@ class _Job:
         try:
             self.sha256 = self.folder.take_in(self.dropped)
             options = plan_import.options_of(self.order, datetime.now(UTC))
-            self.reading = self.apart.read(self.folder.open(self.dropped), self.order.file, options)
+            self.reading = self.reader.read(self.folder.open(self.dropped), self.order.file, options)
             plan_import.check_lines(self.order, self.reading)
         except (BadList, ConfigError) as error:
             self.failure = str(error)
@@ -74,25 +74,31 @@ class _Job:
 
     def stumbled(self, error: Exception) -> None:
         """A fault of ours refuses the file."""
-        told = str(error) if isinstance(error, Fault) else type(error).__name__
-        self.failure = f"a fault of ours ({told}): please report it"
+        what = str(error) if isinstance(error, ReaderFault) else type(error).__name__
+        self.failure = f"a fault of ours ({what}): please report it"
         self.fault = error
 
 
-class Inbox:
+class DropImporter:
     """The daemon's own thread calls it; only reading a file happens in another one."""
 
-    def __init__(self, folder: Folder, desk: Desk, settings: Settings, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        folder: DropFolder,
+        delta_publisher: DeltaPublisher,
+        settings: Settings,
+        log: FilteringBoundLogger,
+    ) -> None:
         self._folder = folder
-        self._desk = desk
+        self._delta_publisher = delta_publisher
         self._settings = settings
         self._log = log
         self._kinds = import_list.kinds_of(settings)
-        self._queue: deque[Dropped] = deque(folder.left())
+        self._queue: deque[DroppedFile] = deque(folder.left())
         self._job: _Job | None = None
         self._looked_at = float("-inf")
         self._forget_at = float("-inf")
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def recover(self) -> None:
         """After whatever cut off a publication: see on the log whether it was done. Raises what reading the log does."""
@@ -109,8 +115,8 @@ class Inbox:
             if found is None:
                 continue
             seal, position = found
-            told = {"added": seal.adds, "removed": seal.removes, "count": seal.count, "position": position}
-            self._finish(dropped, DONE, {**told, "effective_at": seal.effective_at, "sha256": note.sha256})
+            report = {"added": seal.adds, "removed": seal.removes, "count": seal.count, "position": position}
+            self._finish(dropped, DONE, {**report, "effective_at": seal.effective_at, "sha256": note.sha256})
             self._job = None
             if dropped in self._queue:
                 self._queue.remove(dropped)
@@ -127,7 +133,7 @@ class Inbox:
 
     def _leave(self) -> None:
         if (job := self._job) is not None:
-            job.apart.stop()
+            job.reader.stop()
             if job.thread is not None:
                 job.thread.join(_END_S)
             with suppress(OSError):
@@ -149,14 +155,14 @@ class Inbox:
             return
         self._looked_at = now
         if not self._queue:
-            self._tell_ignored()
+            self._log_ignored()
             self._claim_one()
             self._forget_old(now)
         if self._queue:
             dropped, lists = self._queue.popleft(), self._settings.lists
-            apart = Apart(lists.read_max_mb, lists.read_max_s)
+            reader = IsolatedReader(lists.read_max_mb, lists.read_max_s)
             tries = self._folder.tries(dropped)
-            self._job = _Job(self._folder, dropped, self._order(dropped), now, apart, tries)
+            self._job = _Job(self._folder, dropped, self._order(dropped), now, reader, tries)
             self._begin(self._job)
 
     def _forget_old(self, now: float) -> None:
@@ -176,7 +182,7 @@ class Inbox:
             try:
                 self._queue.append(self._folder.claim(each))
             except OSError as error:
-                self._tell(f"{each.register}: a file could not be taken: {error.strerror}")
+                self._log_once(f"{each.register}: a file could not be taken: {error.strerror}")
             else:
                 return
 
@@ -193,7 +199,7 @@ class Inbox:
         job.thread = threading.Thread(target=job.read, name="reader", daemon=True)
         job.thread.start()
 
-    def _order(self, dropped: Dropped) -> plan_import.ImportOrder:
+    def _order(self, dropped: DroppedFile) -> plan_import.ImportOrder:
         order = plan_import.ImportOrder(
             file=dropped.path,
             register=dropped.register,
@@ -212,8 +218,8 @@ class Inbox:
             report = self._put(job)
         except (BadList, ConfigError) as error:
             return self._refuse(job, str(error))
-        except Lent as lent:
-            self._tell(f"{job.dropped.register}: a file waits: {lent}")
+        except RegisterBusy as busy:
+            self._log_once(f"{job.dropped.register}: a file waits: {busy}")
             return Counter()
         except ScrubError:
             raise  # the brokers', or another publisher's doing
@@ -229,7 +235,7 @@ class Inbox:
 
     def _refuse(self, job: _Job, why: str) -> Counter[str]:
         if job.fault is not None:
-            cause = None if isinstance(job.fault, Fault) else job.fault
+            cause = None if isinstance(job.fault, ReaderFault) else job.fault
             self._log.error(
                 "a file could not be read", register=job.dropped.register, why=job.failure, exc_info=cause
             )
@@ -243,28 +249,28 @@ class Inbox:
             raise BadList(job.failure)
         assert job.reading is not None, "it was read"
         name, now = job.dropped.register, datetime.now(UTC)
-        self._desk.ready(name)
+        self._delta_publisher.ready(name)
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
         order = replace(job.order, written=written, allow_older=job.dropped.any_age)
-        plan = plan_import.plan_of(order, job.reading, self._desk.replay, now, self._kinds)
+        plan = plan_import.plan_of(order, job.reading, self._delta_publisher.replay, now, self._kinds)
         source = Source(job.dropped.path.name, job.sha256)
         try:
-            self._folder.begin(job.dropped, Note(job.sha256, plan.known.upto))
+            self._folder.begin(job.dropped, PublicationNote(job.sha256, plan.known.upto))
         except OSError as error:
             raise BadList(f"it cannot be noted that it is published: {error.strerror}") from error
-        ((seal, position),) = self._desk.publish(
-            [Made(plan.base, plan.delta, plan.effective_at, source, plan.known)]
+        ((seal, position),) = self._delta_publisher.publish(
+            [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
         )
         effect = import_list.effect_of(job.reading, plan, Published(seal, position), job.started)
-        told = {k: v for k, v in effect.as_json().items() if k not in ("would_be_refused", "foreseen")}
-        return {**told, "sha256": job.sha256}
+        report = {k: v for k, v in effect.as_json().items() if k not in ("would_be_refused", "foreseen")}
+        return {**report, "sha256": job.sha256}
 
-    def _finish(self, dropped: Dropped, where: str, report: Mapping[str, Any]) -> None:
-        told = {"file": dropped.path.name, "register": dropped.register, "as": dropped.way or dropped.change}
-        told |= {"outcome": "published" if where == DONE else where, "at": utc_seconds(datetime.now(UTC))}
+    def _finish(self, dropped: DroppedFile, where: str, report: Mapping[str, Any]) -> None:
+        head = {"file": dropped.path.name, "register": dropped.register, "as": dropped.way or dropped.change}
+        head |= {"outcome": "published" if where == DONE else where, "at": utc_seconds(datetime.now(UTC))}
         self._looked_at = float("-inf")  # there may be more
         try:
-            self._folder.finish(dropped, where, {**told, **report})
+            self._folder.finish(dropped, where, {**head, **report})
         except OSError as error:
             self._log.error(
                 "a file was worked on and could not be moved", register=dropped.register, why=error.strerror
@@ -275,22 +281,22 @@ class Inbox:
         }
         level = self._log.info if where == DONE else self._log.warning
         level(
-            f"file {told['outcome']}", register=dropped.register, **brief
+            f"file {head['outcome']}", register=dropped.register, **brief
         )  # its name and why: in the report
 
-    def _tell_ignored(self) -> None:
+    def _log_ignored(self) -> None:
         """How many, and not what they are called: others chose that."""
         if ignored := len(self._folder.ignored()):
-            self._tell(f"sub-folders without a register's name, in which nothing is read: {ignored}")
+            self._log_once(f"sub-folders without a register's name, in which nothing is read: {ignored}")
         if links := len(self._folder.links()):
-            self._tell(f"links with a register's name, behind which nothing is read: {links}")
+            self._log_once(f"links with a register's name, behind which nothing is read: {links}")
 
-    def _tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+    def _log_once(self, text: str) -> None:
+        if text not in self._logged:
+            self._logged.add(text)
             self._log.warning("the folder", trouble=text)
 
-    def _digest(self, dropped: Dropped) -> str:
+    def _digest(self, dropped: DroppedFile) -> str:
         """Of a file that may be gone or closed to us: then none."""
         try:
             with self._folder.open(dropped) as file:

@@ -31,12 +31,12 @@ from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.model import OWN, RegisterKind
 from stream_scrub.publisher import mend_log, ownership, publish_rules
 from stream_scrub.publisher.drop_folder import speakable
-from stream_scrub.publisher.import_preview import Foreseen, foresee
+from stream_scrub.publisher.import_preview import ImportPreview, preview
 from stream_scrub.wiring import clients, preflight, scrubbing
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class ImportEffect:
     """What an import did, or with `dry_run` would do. `position` is None when nothing was published; `refused_in` names
     the file of each refused line in a zip of several, and `ending` counts the listed numbers that will end. `kept` are numbers that a full list of `internal` lacks, and
     that stay. A dry run says why the list `would_be_refused`, and what is `foreseen`.
@@ -59,7 +59,7 @@ class Effect:
     ending: int = 0
     kept: int = 0
     would_be_refused: str = ""
-    foreseen: Foreseen | None = None
+    foreseen: ImportPreview | None = None
 
     def as_json(self) -> dict[str, object]:
         """For `--json`."""
@@ -119,7 +119,7 @@ def run(
     log: FilteringBoundLogger,
     stage: Callable[[str, int, int], None],
     first: Callable[[Settings, FilteringBoundLogger], None] = look,
-) -> Effect:
+) -> ImportEffect:
     """Read, guard, diff, publish. `stage(what, done, of)` is told how far it is; `first` looks at the brokers before they
     are relied upon.
 
@@ -166,7 +166,7 @@ def run(
 
 def _dry_run(
     order: ImportOrder, settings: Settings, log: FilteringBoundLogger, reading: Reading, started: float
-) -> Effect:
+) -> ImportEffect:
     replay = clients.replayed(settings, log, keep_ends=True)
     now = datetime.now(UTC)
     kinds = kinds_of(settings)
@@ -182,7 +182,7 @@ def _dry_run(
         plan_of(order, reading, replay, now, kinds)
     except BadList as error:
         why = str(error)
-    foreseen = foresee(settings, log, replay.index, plan.base, plan.delta, order.sample)
+    foreseen = preview(settings, log, replay.index, plan.base, plan.delta, order.sample)
     effect = effect_of(reading, plan, None, started)
     return replace(effect, would_be_refused=why, foreseen=foreseen)
 
@@ -216,10 +216,10 @@ def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
     return {**scrubbing.rulebook(settings).kinds, **OWN}
 
 
-def effect_of(reading: Reading, plan: Plan, published: Published | None, started: float) -> Effect:
+def effect_of(reading: Reading, plan: Plan, published: Published | None, started: float) -> ImportEffect:
     """What a plan did or, where nothing is `published`, would do."""
     base, delta = plan.base, plan.delta
-    return Effect(
+    return ImportEffect(
         register=base.name,
         kind=base.kind,
         added=len(delta.adds),

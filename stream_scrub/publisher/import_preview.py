@@ -27,7 +27,7 @@ _LOOKED_UP = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class ImportPreview:
     """Added and removed numbers by region, how many prospects were judged, and how many of their verdicts would change,
     by the reason before and the reason after."""
 
@@ -41,9 +41,9 @@ class Foreseen:
         return msgspec.to_builtins(self)  # type: ignore[no-any-return]  # a dict of a dataclass
 
 
-def foresee(
+def preview(
     settings: Settings, log: FilteringBoundLogger, index: Index, base: Register, delta: Delta, sample: int
-) -> Foreseen:
+) -> ImportPreview:
     """What `delta` on `base`, which is `index`'s or a new register, would do. Raises Unavailable, Refused."""
     numbers, filter_ = base.changed(delta.adds, delta.removes)
     now = datetime.now(UTC)
@@ -66,7 +66,7 @@ def foresee(
     for at in range(0, len(values), _BATCH):
         part = values[at : at + _BATCH]
         changed += changes(scrubber, part, index, after, now)
-    return Foreseen(
+    return ImportPreview(
         regions_of(as_numbers(delta.adds)),
         regions_of(as_numbers(delta.removes)),
         len(values),

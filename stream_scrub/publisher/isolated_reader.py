@@ -18,14 +18,14 @@ from stream_scrub.errors import TooMany
 from stream_scrub.lists.formats import BadList, Options, Reading
 from stream_scrub.lists.parsing import serialised_list
 from stream_scrub.lists.parsing.detect_format import AUTO
-from stream_scrub.publisher.reader_process import Task, Told
+from stream_scrub.publisher.reader_process import ReadReport, ReadTask
 
 
-class Fault(Exception):
+class ReaderFault(Exception):
     """The file could not be read, for a fault of ours: where, without a word of the list."""
 
 
-class Apart:
+class IsolatedReader:
     """The reading of one list. `read` blocks; `stop` may be called from any thread, and ends it."""
 
     def __init__(self, max_mb: int, max_s: float) -> None:
@@ -42,20 +42,20 @@ class Apart:
             left = os.fstat(result.fileno()).st_size
             result.seek(0)
             try:
-                told = serialised_list.decoded(
-                    serialised_list.Taken(result, left).take(serialised_list.TOLD_BYTES_MAX), Told
+                report = serialised_list.decoded(
+                    serialised_list.Taken(result, left).take(serialised_list.TOLD_BYTES_MAX), ReadReport
                 )
-                if code == 0 and told.outcome == "read":
+                if code == 0 and report.outcome == "read":
                     return serialised_list.read(result, left - result.tell(), options.max_numbers)
             except ValueError:
-                told = Told("fault", f"its process ended with {code}")
+                report = ReadReport("fault", f"its process ended with {code}")
             except TooMany as error:
                 raise BadList(str(error)) from error
-        if told.outcome == "bad":
-            raise BadList(told.why)
-        if code < 0 or told.outcome == "memory":
+        if report.outcome == "bad":
+            raise BadList(report.why)
+        if code < 0 or report.outcome == "memory":
             raise BadList(self._died(-code))
-        raise Fault(told.why)
+        raise ReaderFault(report.why)
 
     def stop(self) -> None:
         """End it, and let no other begin."""
@@ -66,7 +66,7 @@ class Apart:
 
     def _run(self, file: FileIO, name: Path, options: Options, result: IO[bytes]) -> int:
         """The exit code, below 0 for a signal. Raises BadList when it takes too long, OSError."""
-        task = Task(
+        task = ReadTask(
             str(name),
             AUTO,
             options.region,

@@ -58,12 +58,12 @@ def own_file(base: int, name: str) -> int:
 
 def _is_own(base: int, name: str, kind: object) -> bool:
     try:
-        told = os.stat(name, dir_fd=base, follow_symlinks=False)
+        status = os.stat(name, dir_fd=base, follow_symlinks=False)
     except FileNotFoundError:
         return False
     assert callable(kind)
-    single = told.st_nlink == 1 or stat.S_ISDIR(told.st_mode)
-    return bool(kind(told.st_mode)) and single and told.st_uid == os.geteuid()
+    single = status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)
+    return bool(kind(status.st_mode)) and single and status.st_uid == os.geteuid()
 
 
 def _put_aside(base: int, name: str) -> None:
@@ -153,8 +153,8 @@ def remove_older(within: int, before_s: float, most: int) -> int:
         entries = [entry for entry in found if entry.is_file(follow_symlinks=False)]
     for entry in entries:
         with suppress(FileNotFoundError):  # taken away meanwhile
-            told = os.stat(entry.name, dir_fd=within, follow_symlinks=False)
-            if count < most and told.st_ctime < before_s:
+            status = os.stat(entry.name, dir_fd=within, follow_symlinks=False)
+            if count < most and status.st_ctime < before_s:
                 os.unlink(entry.name, dir_fd=within)
                 count += 1
     return count

@@ -23,12 +23,12 @@ from stream_scrub.lists.formats import FORMATS, BadList, Options, open_list
 from stream_scrub.lists.parsing import serialised_list
 from stream_scrub.lists.parsing.detect_format import read_list
 
-Outcome = Literal["read", "bad", "memory", "fault"]
+ReadOutcome = Literal["read", "bad", "memory", "fault"]
 _GRACE_S = 5  # after which a process whose parent did not end it ends by itself
 _SELF = Path("/proc/self")
 
 
-class Task(msgspec.Struct, frozen=True):
+class ReadTask(msgspec.Struct, frozen=True):
     """What to read and how: the file's name for what is told of it, and `Options`. `max_mb` MiB and `max_s` seconds."""
 
     file: str
@@ -47,14 +47,14 @@ class Task(msgspec.Struct, frozen=True):
         return Options(self.region, self.now, self.column, self.columns, most)
 
 
-class Told(msgspec.Struct, frozen=True):
+class ReadReport(msgspec.Struct, frozen=True):
     """What came of it: `read`, and the reading follows; or why not."""
 
-    outcome: Outcome
+    outcome: ReadOutcome
     why: str = ""
 
 
-def bound(task: Task) -> None:
+def bound(task: ReadTask) -> None:
     """No more memory than now and `max_mb`, no longer than `max_s`.
 
     By address space, which the kernel refuses before it is there: what is resident is only known when it was taken. What
@@ -72,20 +72,24 @@ def bound(task: Task) -> None:
         (_SELF / "oom_score_adj").write_text("1000")
 
 
-def work(task: Task, file: FileIO, result: int) -> None:
+def work(task: ReadTask, file: FileIO, result: int) -> None:
     """Read the list, and write what came of it into the file of that number."""
     try:
         with open_list(Path(task.file), opened=file) as packed:
             reading = read_list(FORMATS, packed, task.options(), task.format)
         with os.fdopen(result, "wb", closefd=False) as into:
-            serialised_list.put(into, serialised_list.encoded(Told("read")))
+            serialised_list.put(into, serialised_list.encoded(ReadReport("read")))
             serialised_list.write(reading, into)
     except BadList as error:
-        told = Told("bad", str(error))
+        report = ReadReport("bad", str(error))
     except MemoryError:
-        told = Told("memory")
+        report = ReadReport("memory")
     except Exception as error:  # noqa: BLE001 - told with its place, and the file is refused
-        told = Told("memory") if getattr(error, "errno", 0) == errno.EFBIG else Told("fault", _place(error))
+        report = (
+            ReadReport("memory")
+            if getattr(error, "errno", 0) == errno.EFBIG
+            else ReadReport("fault", _place(error))
+        )
     else:
         return
     with suppress(ValueError):  # what is left to tell needs little
@@ -94,7 +98,7 @@ def work(task: Task, file: FileIO, result: int) -> None:
     os.ftruncate(result, 0)
     os.lseek(result, 0, os.SEEK_SET)
     with os.fdopen(result, "wb", closefd=False) as into:
-        serialised_list.put(into, serialised_list.encoded(told))
+        serialised_list.put(into, serialised_list.encoded(report))
 
 
 def _place(error: Exception) -> str:
@@ -107,7 +111,7 @@ def _place(error: Exception) -> str:
 def main(arguments: list[str]) -> int:
     """The exit code: 0 when the outcome was told."""
     number, result = map(int, arguments)
-    task = serialised_list.decoded(sys.stdin.buffer.read(), Task)
+    task = serialised_list.decoded(sys.stdin.buffer.read(), ReadTask)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # from here on a traceback could hold lines of the list
     bound(task)

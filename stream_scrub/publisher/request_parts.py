@@ -23,7 +23,7 @@ def parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
         yield part
 
 
-def told_why(turned: Turned, topic: str, *, slim: bool) -> Request:
+def refused_record(turned: Turned, topic: str, *, slim: bool) -> Request:
     """A request as it came over a topic, with the reason why it was not taken, or how many of its numbers were. `slim`:
     a large one goes without its bytes, since the topic of the refused takes less than that of the requests.
     """
@@ -34,7 +34,7 @@ def told_why(turned: Turned, topic: str, *, slim: bool) -> Request:
     value = request.value or b""
     if slim and len(value) > _LARGE:
         ours["omitted"] = b"%d" % len(value)
-    kept = [(name, told) for name, told in request.headers if name not in ours]
+    kept = [(name, content) for name, content in request.headers if name not in ours]
     return request._replace(
         headers=[*kept, *ours.items()], value=None if "omitted" in ours else request.value
     )

@@ -93,10 +93,10 @@ class RequestTopics:
         for each in self._topics:
             each.consumed(upto.get(each.topic, {}))
 
-    def cursor(self, of: Requests, told: Cursor, asked: Cursor | None) -> Cursor:
-        """`asked` of a register's last seal, with what it was told of one of the topics since."""
+    def cursor(self, of: Requests, reached: Cursor, asked: Cursor | None) -> Cursor:
+        """The cursor `asked` of a register's last seal, moved to what was reached since in one of the topics."""
         before = Cursor(self._requests.topic, self._requests.id, {}) if asked is None else asked
-        return before.with_(told, lifts=of.lifts)
+        return before.with_(reached, lifts=of.lifts)
 
     def close(self) -> None:
         """Release the connections."""

@@ -16,7 +16,7 @@ from stream_scrub.wiring import scrubbing
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CheckQuestion:
     """Numbers and the facts that a prospect would state; `at` None: now."""
 
     numbers: tuple[str, ...]
@@ -28,7 +28,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CheckedNumber:
     """One number as it was asked, its stamp as bytes and decoded, and the source of the rule that decided."""
 
     asked: str
@@ -47,7 +47,7 @@ def moment(on: str) -> datetime | None:
         raise ConfigError([f"--on: {on!r} is no day; write it as 2026-08-10"]) from error
 
 
-def answer(question: Question, settings: Settings, index: Index) -> list[Answer]:
+def answer(question: CheckQuestion, settings: Settings, index: Index) -> list[CheckedNumber]:
     """One answer a number, in order. Raises ConfigError for a region without numbers."""
     if question.region is not None and question.region.upper() not in REGIONS:
         raise ConfigError(
@@ -59,11 +59,11 @@ def answer(question: Question, settings: Settings, index: Index) -> list[Answer]
     answers = []
     for asked, stamp in zip(question.numbers, batch.stamps, strict=True):
         fields = msgspec.json.decode(stamp or b"{}")
-        answers.append(Answer(asked, stamp or b"{}", fields, _source(fields, scrubber.rulebook, now)))
+        answers.append(CheckedNumber(asked, stamp or b"{}", fields, _source(fields, scrubber.rulebook, now)))
     return answers
 
 
-def _prospect(number: str, question: Question, settings: Settings) -> bytes:
+def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes:
     """The prospect that a producer would send."""
     names = settings.prospect
     told: list[tuple[str, Any]] = [

@@ -51,7 +51,7 @@ _SAYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Emitted:
+class EmittedProspect:
     """A prospect as it came out: its value, its header `scrub` if it had one, and the verdict that its topic is for."""
 
     value: bytes | None
@@ -68,7 +68,7 @@ class _Past:
     standings: Mapping[int, list[Standing]]
 
 
-class _Rules(NamedTuple):
+class _StampRules(NamedTuple):
     """The rules that a stamp names, and where the text of each was found."""
 
     archive: Archive
@@ -76,7 +76,7 @@ class _Rules(NamedTuple):
     found: Mapping[str, str]
 
 
-def emitted_at(reader: LogReader, topic: str, partition: int, offset: int, verdict: str) -> Emitted:
+def emitted_at(reader: LogReader, topic: str, partition: int, offset: int, verdict: str) -> EmittedProspect:
     """The prospect at an offset of an output topic. Raises Refused when there is none, Unavailable."""
     first, end = reader.bounds()
     where = f"{topic}, partition {partition}"
@@ -88,7 +88,7 @@ def emitted_at(reader: LogReader, topic: str, partition: int, offset: int, verdi
         records, at_end = reader.read(0.5)
         for record in records:
             if record.offset == offset:
-                return Emitted(record.value, _header(record), verdict)
+                return EmittedProspect(record.value, _header(record), verdict)
         if records or at_end:
             raise Refused(f"{where}: there is no committed prospect at offset {offset}")
     raise Unavailable(f"{where} could not be read in time")
@@ -99,7 +99,7 @@ def _header(record: LogRecord) -> bytes | None:
     return stamps[-1] if stamps else None
 
 
-def stamp_of(emitted: Emitted) -> dict[str, Any]:
+def stamp_of(emitted: EmittedProspect) -> dict[str, Any]:
     """The stamp, from the header or the value. Raises ConfigError when there is none that can be replayed."""
     stamp: Any = None
     with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -119,7 +119,7 @@ def stamp_of(emitted: Emitted) -> dict[str, Any]:
 
 
 def explain(
-    reader: LogReader, emitted: Emitted, settings: Settings, stage: Stage, limit: int | None = None
+    reader: LogReader, emitted: EmittedProspect, settings: Settings, stage: Stage, limit: int | None = None
 ) -> dict[str, Any]:
     """The verdict given again, and whether it is the same; in the members that `--json` shows.
 
@@ -219,7 +219,7 @@ def _judged(
     return None if made is None else msgspec.json.decode(made, type=dict[str, Any])
 
 
-def _resolved(digests: Iterable[str], on_log: Archive, settings: Settings, reader: LogReader) -> _Rules:
+def _resolved(digests: Iterable[str], on_log: Archive, settings: Settings, reader: LogReader) -> _StampRules:
     """The rules by their digests: as they were on the log then, else as they are installed here, else as the log came
     to hold them later. Raises ConfigError for one that is nowhere."""
     wanted = sorted(set(digests))
@@ -247,7 +247,7 @@ def _resolved(digests: Iterable[str], on_log: Archive, settings: Settings, reade
             ]
         )
     made = Archive(texts)
-    return _Rules(made, made.book(wanted), found)
+    return _StampRules(made, made.book(wanted), found)
 
 
 def _differences(stamp: Any, made: Any, field: str = "") -> Iterable[dict[str, Any]]:
@@ -263,7 +263,9 @@ def _differences(stamp: Any, made: Any, field: str = "") -> Iterable[dict[str, A
         yield {"field": field, "stamp": stamp, "replayed": made}
 
 
-def _entry(entry: Mapping[str, Any], past: _Past, rules: _Rules, told: Facts, at: datetime) -> dict[str, Any]:
+def _entry(
+    entry: Mapping[str, Any], past: _Past, rules: _StampRules, told: Facts, at: datetime
+) -> dict[str, Any]:
     """One number's verdict with its grounds: the rule, and how each register that counts stood to the number."""
     digest = entry.get("rules", "")
     country = rules.archive.country(digest) if digest else None
@@ -332,7 +334,7 @@ def _facts(value: bytes | None, terms: Terms) -> Facts:
     return decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
 
 
-def _rule_notes(rules: _Rules) -> Iterable[str]:
+def _rule_notes(rules: _StampRules) -> Iterable[str]:
     for digest, found in rules.found.items():
         if found == "installed":
             yield f"rule {digest} was not on the log at that position; its text is the one installed here. {rules_on_log.HOW}"

@@ -30,7 +30,7 @@ _MODE = 0o600
 
 
 @dataclass(frozen=True)
-class Order:
+class ExportOrder:
     """What to export: registers by name (none named: all), as they were at `position` (None: at the log's end), into a
     folder. `salvage`: of a corrupt log, what it held before its first fault.
     """
@@ -41,7 +41,7 @@ class Order:
     salvage: bool = False
 
 
-def run(order: Order, reader: LogReader, topic: str, stage: Stage) -> dict[str, Any]:
+def run(order: ExportOrder, reader: LogReader, topic: str, stage: Stage) -> dict[str, Any]:
     """Export from the log, called `topic`; what was written, for machines. An exported file is whole or not there.
 
     Raises ConfigError for a register that the log does not hold and for a file that is there already, Refused when the
@@ -67,7 +67,7 @@ def run(order: Order, reader: LogReader, topic: str, stage: Stage) -> dict[str, 
     return {"position": index.position, "fault": fault, "registers": written}
 
 
-def _read(order: Order, reader: LogReader, stage: Stage) -> tuple[Replay, str | None]:
+def _read(order: ExportOrder, reader: LogReader, stage: Stage) -> tuple[Replay, str | None]:
     """The log's content, and where salvaged what was wrong behind it."""
     replay = Replay(keep_ends=True)
     try:
@@ -85,7 +85,7 @@ def _read(order: Order, reader: LogReader, stage: Stage) -> tuple[Replay, str | 
     return replay, None
 
 
-def _chosen(order: Order, held: list[str]) -> list[str]:
+def _chosen(order: ExportOrder, held: list[str]) -> list[str]:
     wanted = list(dict.fromkeys(order.registers)) or sorted(held)
     if unknown := [name for name in wanted if name not in held]:
         there = f"it holds {', '.join(sorted(held))}" if held else "it holds no register"

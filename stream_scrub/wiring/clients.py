@@ -20,7 +20,7 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import Start, begin
 from stream_scrub.model import Deadline, LogReader
-from stream_scrub.observability.counters import Pulse
+from stream_scrub.observability.counters import LoopState
 
 ASK_S = 15.0
 _TAKE_S = 30.0  # another register's publisher that died may keep the log's end hidden for twenty of these
@@ -190,7 +190,7 @@ def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
     return replayed(settings, log).index
 
 
-def made_anew(topic: str, counters: Pulse, log: FilteringBoundLogger, **more: Any) -> None:
+def made_anew(topic: str, counters: LoopState, log: FilteringBoundLogger, **more: Any) -> None:
     """Count and tell that a topic is another one than was read under its name."""
     with counters.lock:
         counters.made_anew += 1

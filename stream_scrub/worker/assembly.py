@@ -19,11 +19,11 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.snapshot_writer import Keeper
 from stream_scrub.model import Deadline
 from stream_scrub.observability.counters import Counters
-from stream_scrub.observability.recurring_problem import Trouble
-from stream_scrub.observability.swap_log import SwapLines
+from stream_scrub.observability.recurring_problem import RecurringProblem
+from stream_scrub.observability.swap_log import SwapLog
 from stream_scrub.wiring import clients, scrubbing
 from stream_scrub.worker.clock_watch import ClockWatch
-from stream_scrub.worker.loop import Pace, Worker
+from stream_scrub.worker.loop import BatchLimits, WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 
 _LIMIT_S = 5.0  # in the middle of the work: the loop waits
@@ -43,7 +43,7 @@ def worker(
     log: FilteringBoundLogger,
     record_limit: int | None,
     of_topic: Callable[[Settings], Identity | None] = topic_identity,
-) -> tuple[Worker, Follower]:
+) -> tuple[WorkerLoop, Follower]:
     """A worker and the follower that it judges by; start the follower before running the worker. `of_topic` gives None
     for a broker that has no identities to tell, as the embedded one.
     """
@@ -54,22 +54,7 @@ def worker(
         return clients.client_log(settings, log, client, brokers=brokers)
 
     follower = _follower(settings, counters, log, lambda: logs("follower"))
-    source = Source(
-        options.consumer_options(
-            kafka.bootstrap_servers,
-            kafka.client,
-            kafka.consumer,
-            group_id=settings.worker.group_id,
-            protocol=kafka.group_protocol,
-            logs=logs("consumer"),
-        ),
-        topics.prospects,
-        topics.log,
-        lambda event, partitions: _moved(event, partitions, counters, log),
-        counters.polls_again,
-        of_topic(settings),
-        lambda partitions: clients.made_anew(settings.topics.prospects, counters, log, partitions=partitions),
-    )
+    source = _source(settings, counters, log, logs("consumer"), of_topic(settings))
     of_producer = logs("producer")
     session = Session(
         options.producer_options(
@@ -87,10 +72,44 @@ def worker(
     by = scrubbing.scrubber(settings)
     outputs = Outputs(session, by, log, record_limit, lambda: output_limit(settings, log))
     watch = _clock_watch(settings)
-    made = Worker(
-        source, session, follower, by.rulebook, outputs, counters, log, pace=pace(settings), watch=watch
+    made = WorkerLoop(
+        source,
+        session,
+        follower,
+        by.rulebook,
+        outputs,
+        counters,
+        log,
+        limits=batch_limits(settings),
+        watch=watch,
     )
     return made, follower
+
+
+def _source(
+    settings: Settings,
+    counters: Counters,
+    log: FilteringBoundLogger,
+    client_log: ClientLog,
+    identity: Identity | None,
+) -> Source:
+    kafka, topics = settings.kafka, settings.topics
+    return Source(
+        options.consumer_options(
+            kafka.bootstrap_servers,
+            kafka.client,
+            kafka.consumer,
+            group_id=settings.worker.group_id,
+            protocol=kafka.group_protocol,
+            logs=client_log,
+        ),
+        topics.prospects,
+        topics.log,
+        lambda event, partitions: _moved(event, partitions, counters, log),
+        counters.polls_again,
+        identity,
+        lambda partitions: clients.made_anew(topics.prospects, counters, log, partitions=partitions),
+    )
 
 
 def _clock_watch(settings: Settings) -> ClockWatch:
@@ -107,10 +126,10 @@ def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     return smallest_limit(topic.config for topic in found.values())
 
 
-def pace(settings: Settings) -> Pace:
+def batch_limits(settings: Settings) -> BatchLimits:
     """How much and how long a batch may be, as configured."""
     worker = settings.worker
-    return Pace(
+    return BatchLimits(
         worker.batch_records, worker.batch_bytes, worker.batch_ms / 1000, settings.rules.index_lag_max_s
     )
 
@@ -122,8 +141,8 @@ def _follower(
     logs: Callable[[], ClientLog],
 ) -> Follower:
     """Follows the log as a worker does, and says what becomes of it."""
-    trouble = Trouble(log, "the log cannot be followed, trying again", "the log is followed")
-    lines = SwapLines(log)
+    problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
+    lines = SwapLog(log)
 
     def swapped(index: Index, seconds: float, stall_s: float) -> None:
         """Indexes on the way to the log's end for the first time are history, and not news."""
@@ -134,7 +153,7 @@ def _follower(
             lines.tell(index, seconds, stall_s, waited_s)
 
     def at_end() -> None:
-        trouble.end()
+        problem.end()
         lines.tell_rest()
 
     follower = Follower(
@@ -143,7 +162,7 @@ def _follower(
         keeper=_keeper(settings, log),
         max_numbers=settings.lists.max_numbers,
         on_swap=swapped,
-        on_trouble=trouble.tell,
+        on_trouble=problem.tell,
         on_end=at_end,
     )
     return follower
@@ -155,7 +174,7 @@ def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
     return Keeper(
         Path(settings.worker.state_dir),
         settings.topics.log,
-        on_trouble=lambda text: log.warning("keeping a snapshot", trouble=text),
+        on_trouble=lambda text: log.warning("keeping a snapshot", problem=text),
     )
 
 

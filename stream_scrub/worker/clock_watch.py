@@ -36,7 +36,7 @@ class _Bounds(NamedTuple):
     learnt_at: float
 
 
-class _Reading(NamedTuple):
+class _ClockReading(NamedTuple):
     """What our wall clock read, and how far it was ahead of the clock that nobody sets."""
 
     wall: float
@@ -62,8 +62,8 @@ class ClockWatch:
         self._wall = wall
         self._known: dict[int, _Bounds] = {}
         self._lock = threading.Lock()
-        self._before = _Reading(0.0, 0.0)
-        self._noted: tuple[_Reading, list[Place]] | None = None
+        self._before = _ClockReading(0.0, 0.0)
+        self._noted: tuple[_ClockReading, list[Place]] | None = None
         self._asked_at = float("-inf")
         self._asking_since: float | None = None
         self._answered_at = float("-inf")
@@ -82,7 +82,7 @@ class ClockWatch:
     def begins(self) -> None:
         """A commit is about to begin."""
         wall = self._wall()
-        self._before = _Reading(wall, wall - clock.elapsed())
+        self._before = _ClockReading(wall, wall - clock.elapsed())
 
     def committed(self, allowed: Iterable[bool], partitions: Sequence[int]) -> None:
         """It has succeeded, with prospects for these."""
@@ -99,7 +99,7 @@ class ClockWatch:
             touched = sorted({(self._topics[ok], p) for ok, p in zip(allowed, partitions, strict=True)})
             self._noted = self._before, touched[:: -(-len(touched) // _PLACES)]
 
-    def _learn(self, places: Sequence[Place], before: _Reading | None) -> None:
+    def _learn(self, places: Sequence[Place], before: _ClockReading | None) -> None:
         """Ask, and keep what the answers say of each broker; `before` is when the commit began, by our clock. Somebody may
         have set that since: what is kept is of the clock as it reads now.
         """

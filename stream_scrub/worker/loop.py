@@ -33,13 +33,13 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Deadline
 from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.limits_hit import Limit
-from stream_scrub.observability.recurring_problem import Trouble
+from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.rules import Rulebook
 from stream_scrub.worker.batch_size import BatchSize
 from stream_scrub.worker.clock_watch import ClockWatch
-from stream_scrub.worker.minute_summary import Summary, by_verdict
-from stream_scrub.worker.missing_partitions import Counterparts
-from stream_scrub.worker.outputs import Outputs, Ready
+from stream_scrub.worker.minute_summary import MinuteSummary, by_verdict
+from stream_scrub.worker.missing_partitions import MissingPartitions
+from stream_scrub.worker.outputs import Outputs, ReadyBatch
 
 _IDLE_S = 0.1
 _REGISTER_WAITS = 20
@@ -57,7 +57,7 @@ _ASK_EVERY_S, _ASK_S = 5.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class BatchLimits:
     """How much and how long a batch may be, and how old an index."""
 
     batch_records: int = 10_000
@@ -66,14 +66,14 @@ class Pace:
     index_lag_max_s: float = 30.0
 
 
-def beat_limit_s(pace: Pace) -> float:
+def beat_limit_s(limits: BatchLimits) -> float:
     """For how long at most a loop of that pace may say nothing: twice what its longest step may take, so that no wait
     with an end of its own passes for a loop that hangs. No step waits for a broker longer than its deadline.
     """
     steps = (
         _PREFLIGHT_S,
-        REWIND_S + pace.batch_s,
-        pace.batch_records * _SLOWEST_S + _SCRUB_S,
+        REWIND_S + limits.batch_s,
+        limits.batch_records * _SLOWEST_S + _SCRUB_S,
         # Emitting may need another session first, and then wait in a full queue until its records time out.
         REOPEN_S + GRACE_S + TRANSACTION_TIMEOUT_MS / 1000,
         _COMMIT_S + GRACE_S,
@@ -82,7 +82,7 @@ def beat_limit_s(pace: Pace) -> float:
     return 2 * max(steps)
 
 
-class Worker:
+class WorkerLoop:
     """One worker. `run` returns when `stopping` is set; it gives up by itself only where another has its place.
 
     `rulebook` are the rules that it judges by.
@@ -98,7 +98,7 @@ class Worker:
         counters: Counters,
         log: FilteringBoundLogger,
         *,
-        pace: Pace,
+        limits: BatchLimits,
         watch: ClockWatch,
     ) -> None:
         self._source = source
@@ -107,16 +107,16 @@ class Worker:
         self.rulebook = rulebook
         self._counters = counters
         self._log = log
-        self._pace = pace
+        self._limits = limits
         self._watch = watch
         self._outputs = outputs
-        self._size = BatchSize(pace.batch_records)
-        self._ready: Ready | None = None
-        self._counterparts = Counterparts(source, session, counters, log)
-        self._trouble: ScrubError | None = None
-        self._failing = Trouble(log, "batch given up, trying again", "batches go through again")
+        self._size = BatchSize(limits.batch_records)
+        self._batch: ReadyBatch | None = None
+        self._missing_partitions = MissingPartitions(source, session, counters, log)
+        self._failure: ScrubError | None = None
+        self._problem = RecurringProblem(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
-        self._summary = Summary(counters, log)
+        self._summary = MinuteSummary(counters, log)
         self._slow = Limit("judging-time", counters.limits, log)
 
     def run(self, stopping: threading.Event) -> None:
@@ -156,7 +156,7 @@ class Worker:
     def _turn(self, stopping: threading.Event) -> None:
         """What is to be done now: a batch, recovering from the last one, or holding."""
         try:
-            if self._trouble is not None:
+            if self._failure is not None:
                 self._look_at_index()
                 self._recover(stopping)
             else:
@@ -172,7 +172,7 @@ class Worker:
         while not stopping.is_set():
             self._counters.beat()
             try:
-                self._follower.usable(self._pace.index_lag_max_s)
+                self._follower.usable(self._limits.index_lag_max_s)
             except StaleIndex as stale:
                 self._hold(stale)
                 stopping.wait(_IDLE_S)
@@ -188,18 +188,18 @@ class Worker:
 
     def _open_session(self, stopping: threading.Event) -> None:
         """Take over the transactional id before any partition. Raises Refused."""
-        trouble = Trouble(self._log, "opening the session, trying again", "session open")
+        problem = RecurringProblem(self._log, "opening the session, trying again", "session open")
         while not stopping.is_set():
             try:
                 self._session.open(Deadline.after(_OPEN_S))
             except (Unavailable, Uncertain) as error:
                 self._counters.waits("session", str(error))
-                trouble.tell(str(error))
+                problem.tell(str(error))
                 stopping.wait(_RETRY_S)
             else:
-                self._counterparts.measure(Deadline.after(_OPEN_S))
+                self._missing_partitions.measure(Deadline.after(_OPEN_S))
                 self._watch.first_look()
-                trouble.end()
+                problem.end()
                 return
 
     def _wait_for_news(self, stale: StaleIndex, stopping: threading.Event) -> None:
@@ -232,8 +232,8 @@ class Worker:
         )
         self._counters.sessions = self._session.reopened
         if waiting or self._counters.failures:
-            self._counterparts.measure(Deadline.after(_ASK_S))
-        self._counterparts.tell()
+            self._missing_partitions.measure(Deadline.after(_ASK_S))
+        self._missing_partitions.tell()
 
     def _look_at_index(self) -> None:
         """While batches fail none asks for the index: one that has grown stale meanwhile is a hold all the same."""
@@ -258,14 +258,14 @@ class Worker:
         counters.read += len(fetched.messages)
         known_at = clock.elapsed() - (self._follower.lag_s or 0.0)  # of this index, or of one before it
         index = self._usable()
-        ready = self._ready = self._outputs.judge(fetched, index, self._time_is_up())
+        ready = self._batch = self._outputs.judge(fetched, index, self._time_is_up())
         if ready.rest.messages:
             self._slow.hit()
             self._source.put_back(ready.rest)
         self._resumed()
         counters.beat()
         took = self._emit(ready, index, known_at)
-        self._failing.end()
+        self._problem.end()
         self._outputs.committed(ready)
         counters.emitted(
             ready.batch.tally,
@@ -277,8 +277,10 @@ class Worker:
 
     def _polled(self) -> Fetched:
         """The next batch; no more of it than may go together while a record is looked for that is refused."""
-        pace = self._pace
-        fetched = self._source.poll(self._watch.at_most(self._size.records), pace.batch_bytes, pace.batch_s)
+        limits = self._limits
+        fetched = self._source.poll(
+            self._watch.at_most(self._size.records), limits.batch_bytes, limits.batch_s
+        )
         if (count := self._outputs.together(fetched)) is not None:
             fetched, rest = fetched.parted(count)
             self._source.put_back(rest)
@@ -294,7 +296,7 @@ class Worker:
 
         return enough
 
-    def _emit(self, ready: Ready, index: Index, known_at: float) -> Took:
+    def _emit(self, ready: ReadyBatch, index: Index, known_at: float) -> Took:
         """Emit and commit. A batch that is not committed in time has too many records for the way that they take."""
         fetched, batch = ready.fetched, ready.batch
         count, begun = len(fetched.messages), time.monotonic()
@@ -321,7 +323,7 @@ class Worker:
 
     def _usable(self) -> Index:
         """The index to judge by. Never an older one than what was judged before in the partitions that we hold."""
-        index = self._follower.usable(self._pace.index_lag_max_s)
+        index = self._follower.usable(self._limits.index_lag_max_s)
         self._watch.need_right()
         if index.position < self._source.floor:
             raise StaleIndex(
@@ -339,35 +341,35 @@ class Worker:
         except StaleIndex as stale:
             raise Migrated(f"the batch is not committed: {stale}") from stale
         age_s = clock.elapsed() - known_at
-        if index is not self._follower.index and age_s > self._pace.index_lag_max_s:
+        if index is not self._follower.index and age_s > self._limits.index_lag_max_s:
             raise Migrated(f"the batch is not committed: it was judged by an index of {age_s:.0f} s ago")
 
     def _fail(self, error: ScrubError) -> None:
         """Nothing of the batch was or will be emitted (or the broker knows): remember, and recover next."""
         self._source.drop()
-        if isinstance(error, Unwritable) and self._ready is not None:
-            self._outputs.failed(self._ready, error)
-        self._ready = None
+        if isinstance(error, Unwritable) and self._batch is not None:
+            self._outputs.failed(self._batch, error)
+        self._batch = None
         self._counters.gave_up(error)
-        self._trouble = error
+        self._failure = error
         # In the middle of a rebalance the coordinator answers nothing else: that is no outage yet.
         if isinstance(error, Migrated | Unavailable) and self._counters.failures <= _NORMAL:
             self._log.info("batch given up", why=str(error))
         else:
-            self._failing.tell(str(error), failures=self._counters.failures)
+            self._problem.tell(str(error), failures=self._counters.failures)
 
     def _recover(self, stopping: threading.Event) -> None:
         """Abort or re-create the producer; while the broker cannot be asked, stay and try again."""
-        assert self._trouble is not None, "recovering from something"
+        assert self._failure is not None, "recovering from something"
         if self._counters.failures > 1:
             self._source.idle(min(_RETRY_S, 0.1 * self._counters.failures))
         if stopping.is_set():
             return
         # A record that was refused leaves a gap in the sequence, by which the producer's next transaction would fail.
-        reopen = not isinstance(self._trouble, Migrated) or isinstance(self._trouble, Unwritable)
+        reopen = not isinstance(self._failure, Migrated) or isinstance(self._failure, Unwritable)
         reopen = reopen or self._counters.failures > _NORMAL
         self._session.recover(reopen=reopen, deadline=Deadline.after(_RECOVER_S))
-        self._trouble = None
+        self._failure = None
 
     def _hold(self, stale: StaleIndex) -> None:
         if self._counters.hold(stale.cause, str(stale)):

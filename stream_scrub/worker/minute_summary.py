@@ -11,35 +11,35 @@ from stream_scrub.observability.counters import Counters
 _EVERY_S = 60.0
 
 
-class Summary:
+class MinuteSummary:
     """Tells what was counted since it told the last time."""
 
     def __init__(self, counters: Counters, log: FilteringBoundLogger) -> None:
         self._counters = counters
         self._log = log
-        self._told_at = time.monotonic()
-        self._told: Counter[str] = Counter()
+        self._logged_at = time.monotonic()
+        self._logged: Counter[str] = Counter()
 
     def tell(self) -> None:
         """Once a minute in which something was done: what, and how much is left."""
         now = time.monotonic()
-        if now - self._told_at < _EVERY_S:
+        if now - self._logged_at < _EVERY_S:
             return
         counters = self._counters
         sums = Counter(prospects=counters.total, batches=counters.batches, aborts=counters.aborts.total())
-        since, self._told = sums + by_verdict(counters) - self._told, sums + by_verdict(counters)
+        since, self._logged = sums + by_verdict(counters) - self._logged, sums + by_verdict(counters)
         if since:
             self._log.info(
                 "scrubbed",
                 prospects=since["prospects"],
-                per_s=round(since["prospects"] / (now - self._told_at)),
+                per_s=round(since["prospects"] / (now - self._logged_at)),
                 batches=since["batches"],
                 aborts=since["aborts"],
                 lag=counters.lag,
                 index=counters.position,
                 **{str(verdict): since[str(verdict)] for verdict in Verdict},
             )
-        self._told_at = now
+        self._logged_at = now
 
 
 def by_verdict(counters: Counters) -> Counter[str]:

@@ -13,7 +13,7 @@ from stream_scrub.observability.counters import Counters
 _DO = "give both output topics as many partitions (`stream-scrub topics --check`); it goes on by itself"
 
 
-class Counterparts:
+class MissingPartitions:
     """Keeps a source from reading what its session could not emit."""
 
     def __init__(
@@ -23,7 +23,7 @@ class Counterparts:
         self._session = session
         self._counters = counters
         self._log = log
-        self._told: list[int] = []
+        self._logged: list[int] = []
 
     def measure(self, deadline: Deadline) -> None:
         """See how many partitions the outputs have. While nobody answers it is as it was."""
@@ -34,10 +34,10 @@ class Counterparts:
         """Count them, and a line when other partitions wait than before."""
         waiting = self._source.waiting
         self._counters.unread = len(waiting)
-        if waiting and waiting != self._told:
+        if waiting and waiting != self._logged:
             self._log.warning(
                 "partitions wait: the output topics have fewer than the prospects", partitions=waiting, do=_DO
             )
-        elif self._told and not waiting:
+        elif self._logged and not waiting:
             self._log.info("no partition waits for the output topics any more")
-        self._told = waiting
+        self._logged = waiting

@@ -21,7 +21,15 @@ from stream_scrub.kafka.headers import LOST
 from stream_scrub.kafka.session import Emitted, Session
 from stream_scrub.model import Header
 from stream_scrub.scrub.batch import Batch, Scrubber
-from stream_scrub.worker.refused_records import BARE, TOO_LARGE, Place, Refusal, Refusals, Report, told
+from stream_scrub.worker.refused_records import (
+    BARE,
+    TOO_LARGE,
+    Place,
+    RecordRefusal,
+    RecordReport,
+    RefusedRecords,
+    stamp_facts,
+)
 
 # What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
 _RECORD_OVERHEAD = 96
@@ -46,7 +54,7 @@ class _Standin(NamedTuple):
         return (0, self.moment_ms)
 
 
-class Ready(NamedTuple):
+class ReadyBatch(NamedTuple):
     """A batch that may be emitted: what of it there was time for, its records and headers as they go out, and the rest."""
 
     fetched: Fetched
@@ -75,14 +83,14 @@ class Outputs:
         self._limit = limit
         self._ask = ask
         self._asked_at = time.monotonic()
-        self._told_at = float("-inf")
-        self._refusals = Refusals()
+        self._logged_at = float("-inf")
+        self._refused = RefusedRecords()
 
     def together(self, fetched: Fetched) -> int | None:
         """How many of the first records may go together; None for all of them."""
-        return self._refusals.together(_places(fetched))
+        return self._refused.together(_places(fetched))
 
-    def judge(self, fetched: Fetched, index: Index, enough: Callable[[], bool]) -> Ready:
+    def judge(self, fetched: Fetched, index: Index, enough: Callable[[], bool]) -> ReadyBatch:
         """The verdicts on a batch by that index, each in a form that its topic takes. Raises StaleIndex."""
         now = datetime.now(UTC)
         spoilt: dict[int, Mapping[str, Any]] = {at: {"cause": LOST} for at in fetched.headers.lost}
@@ -101,22 +109,22 @@ class Outputs:
         batch = scrub()
         if batch.shortened and self._takes_more():
             batch = scrub()
-        if not (self._refusals.are_known or batch.shortened):
+        if not (self._refused.are_known or batch.shortened):
             return self._ready(fetched, batch, {}, 0)
         now_ms = int(now.timestamp() * 1000)
         reports = [_report(fetched, batch, at, "") for at in range(len(batch.values))]
-        refused = self._refusals.of(reports, time.monotonic())
+        refused = self._refused.of(reports, time.monotonic())
         if self._limit is not None:
-            hopeless = Refusal(TOO_LARGE, BARE)
+            hopeless = RecordRefusal(TOO_LARGE, BARE)
             refused |= {
                 at: hopeless for at, report in enumerate(reports) if self._fits_never(report, fetched, at)
             }
         if refused:
-            spoilt |= {at: told(refusal, reports[at]) for at, refusal in refused.items()}
+            spoilt |= {at: stamp_facts(refusal, reports[at]) for at, refusal in refused.items()}
             batch = scrub()
         return self._ready(fetched, batch, refused, now_ms)
 
-    def _fits_never(self, report: Report, fetched: Fetched, at: int) -> bool:
+    def _fits_never(self, report: RecordReport, fetched: Fetched, at: int) -> bool:
         """Whether a record's own bytes are more than the outputs take, however the client writes them. It compresses them
         (lz4), never to less than zlib does: what that brings under the limit is left to be tried.
         """
@@ -125,7 +133,9 @@ class Outputs:
         own = report.own_bytes - _RECORD_OVERHEAD
         return own > room and len(zlib.compress(fetched.values[at] or b"")) > room
 
-    def _ready(self, fetched: Fetched, batch: Batch, refused: Mapping[int, Refusal], now_ms: int) -> Ready:
+    def _ready(
+        self, fetched: Fetched, batch: Batch, refused: Mapping[int, RecordRefusal], now_ms: int
+    ) -> ReadyBatch:
         fetched, rest = _parted(fetched, len(batch.values))
         records: list[Any] = fetched.messages
         headers: list[Any] = fetched.headers.each
@@ -140,14 +150,14 @@ class Outputs:
                 records[at] = _Standin(key or _key_of(fetched, at), now_ms)
         if refused or batch.shortened:
             self._tell(fetched, refused, batch.shortened)
-        return Ready(fetched, batch, records, headers, rest)
+        return ReadyBatch(fetched, batch, records, headers, rest)
 
-    def _tell(self, fetched: Fetched, refused: Mapping[int, Refusal], too_large: int) -> None:
+    def _tell(self, fetched: Fetched, refused: Mapping[int, RecordRefusal], too_large: int) -> None:
         """At most once a minute, whoever sends what."""
         now = time.monotonic()
-        if now - self._told_at < _TELL_EVERY_S:
+        if now - self._logged_at < _TELL_EVERY_S:
             return
-        self._told_at = now
+        self._logged_at = now
         self._log.error(
             "prospects come out blocked for what their record is: see `stream-scrub topics --check`",
             refused={refusal.cause: list(_places(fetched))[at] for at, refusal in refused.items()},
@@ -155,21 +165,21 @@ class Outputs:
             record_limit=self._limit,
         )
 
-    def committed(self, ready: Ready) -> None:
+    def committed(self, ready: ReadyBatch) -> None:
         """It is out."""
-        if self._refusals.are_known:
-            self._refusals.committed(_places(ready.fetched))
+        if self._refused.are_known:
+            self._refused.committed(_places(ready.fetched))
 
-    def failed(self, ready: Ready, error: Unwritable) -> None:
+    def failed(self, ready: ReadyBatch, error: Unwritable) -> None:
         """Records of it were refused for what they are. The next batches find out which, and bring these out."""
         reports = [_report(ready.fetched, ready.batch, at, code) for at, code in error.reports.items()]
         if isinstance(error, TooLarge) and self._fits_otherwise(reports):
             return
         alone = len(ready.batch.values) == 1
         now_ms = int(time.time() * 1000)
-        self._refusals.failed(reports, alone=alone, now_s=time.monotonic(), now_ms=now_ms)
+        self._refused.failed(reports, alone=alone, now_s=time.monotonic(), now_ms=now_ms)
 
-    def _fits_otherwise(self, reports: Sequence[Report]) -> bool:
+    def _fits_otherwise(self, reports: Sequence[RecordReport]) -> bool:
         """Whether a limit or a smaller batch of the client's explains what was too large: then no record is to blame."""
         known = self._limit
         limit = self._asked()
@@ -225,9 +235,9 @@ def _overhead(fetched: Fetched, at: int) -> int:
     )
 
 
-def _report(fetched: Fetched, batch: Batch, at: int, code: str) -> Report:
+def _report(fetched: Fetched, batch: Batch, at: int, code: str) -> RecordReport:
     message = fetched.messages[at]
-    return Report(
+    return RecordReport(
         (fetched.partitions[at], message.offset() or 0),
         batch.allowed[at],
         code,

@@ -29,7 +29,7 @@ PLAIN, BARE = (
 )  # forms: its own bytes with our key and moment; and, where that is refused, not even its bytes
 
 
-class Report(NamedTuple):
+class RecordReport(NamedTuple):
     """What the client said of a record, and what it may have been refused for: `nbytes` as it went out, `own_bytes` without
     any stamp in its value."""
 
@@ -42,14 +42,14 @@ class Report(NamedTuple):
     own_bytes: int
 
 
-class Refusal(NamedTuple):
+class RecordRefusal(NamedTuple):
     """Why a record cannot come out as it came, and in which form it does."""
 
     cause: str
     form: int
 
 
-class _Kind(NamedTuple):
+class _RefusedKind(NamedTuple):
     """What an output refuses: records without a key, ahead of a moment, or of more bytes."""
 
     code: str
@@ -58,7 +58,7 @@ class _Kind(NamedTuple):
     after_ms: int = 0
     over_bytes: int = 0
 
-    def holds(self, report: Report) -> bool:
+    def holds(self, report: RecordReport) -> bool:
         if self.keyless:
             return report.keyless
         if self.after_ms:
@@ -66,14 +66,14 @@ class _Kind(NamedTuple):
         return report.nbytes >= self.over_bytes
 
 
-class Refusals:
+class RefusedRecords:
     """What is known of one worker's outputs. Moments are given: `now_s` monotonic, `now_ms` since 1970."""
 
     def __init__(self) -> None:
         self._suspects: set[Place] = set()
-        self._proven: dict[Place, Refusal] = {}
-        self._kinds: dict[bool, list[_Kind]] = {False: [], True: []}
-        self._too_large: _Kind | None = None  # also with nothing but their own bytes
+        self._proven: dict[Place, RecordRefusal] = {}
+        self._kinds: dict[bool, list[_RefusedKind]] = {False: [], True: []}
+        self._too_large: _RefusedKind | None = None  # also with nothing but their own bytes
 
     @property
     def are_known(self) -> bool:
@@ -81,7 +81,7 @@ class Refusals:
         kinds = self._kinds[False] or self._kinds[True] or self._too_large
         return bool(self._suspects or self._proven or kinds)
 
-    def failed(self, reports: Sequence[Report], *, alone: bool, now_s: float, now_ms: int) -> None:
+    def failed(self, reports: Sequence[RecordReport], *, alone: bool, now_s: float, now_ms: int) -> None:
         """A batch was refused, and the client said this of its records; `alone` says that it had but one."""
         named = [report for report in reports if report.code != OTHER]
         if not named:
@@ -93,12 +93,12 @@ class Refusals:
         again = {report.place for report in named} & self._suspects
         self._suspects = again or _likeliest(named, now_ms)
 
-    def _prove(self, report: Report, now_s: float, now_ms: int) -> None:
+    def _prove(self, report: RecordReport, now_s: float, now_ms: int) -> None:
         before = self._proven.get(report.place)
         if len(self._proven) >= _PROVEN_MAX:  # of partitions that went away in between
             self._proven.clear()
-        self._proven[report.place] = Refusal(report.code, BARE if before is not None else PLAIN)
-        kind = _Kind(report.code, now_s + _FOR_S)
+        self._proven[report.place] = RecordRefusal(report.code, BARE if before is not None else PLAIN)
+        kind = _RefusedKind(report.code, now_s + _FOR_S)
         if before is not None:
             if report.code in _SIZES:
                 self._too_large = kind._replace(over_bytes=report.own_bytes)
@@ -123,7 +123,7 @@ class Refusals:
             return None
         return found[len(found) // 2] or 1
 
-    def of(self, reports: Iterable[Report], now_s: float) -> dict[int, Refusal]:
+    def of(self, reports: Iterable[RecordReport], now_s: float) -> dict[int, RecordRefusal]:
         """The records, by their place in this order, that must come out in another form. Their codes are not looked at."""
         for allowed, kinds in self._kinds.items():
             self._kinds[allowed] = [each for each in kinds if each.until_s > now_s]
@@ -136,12 +136,12 @@ class Refusals:
                 found[at] = refusal
         return found
 
-    def _by_kind(self, report: Report) -> Refusal | None:
+    def _by_kind(self, report: RecordReport) -> RecordRefusal | None:
         if self._too_large is not None and report.own_bytes >= self._too_large.over_bytes:
-            return Refusal(self._too_large.code, BARE)
+            return RecordRefusal(self._too_large.code, BARE)
         for kind in self._kinds[report.allowed]:
             if kind.holds(report):
-                return Refusal(kind.code, PLAIN)
+                return RecordRefusal(kind.code, PLAIN)
         return None
 
     def committed(self, places: Iterable[Place]) -> None:
@@ -152,7 +152,7 @@ class Refusals:
                 self._proven.pop(place, None)
 
 
-def _likeliest(named: Sequence[Report], now_ms: int) -> set[Place]:
+def _likeliest(named: Sequence[RecordReport], now_ms: int) -> set[Place]:
     """Which to look at first: one that any output of its kind would refuse; all, where none stands out."""
     largest = max(named, key=lambda report: report.nbytes)
     ahead = max(named, key=lambda report: report.timestamp_ms)
@@ -166,7 +166,7 @@ def _likeliest(named: Sequence[Report], now_ms: int) -> set[Place]:
     return {report.place for report in named}
 
 
-def told(refusal: Refusal, report: Report) -> Mapping[str, Any]:
+def stamp_facts(refusal: RecordRefusal, report: RecordReport) -> Mapping[str, Any]:
     """What the stamp says of it beside its verdict: why, where it is on `prospects`, and its own moment, which is lost."""
     partition, offset = report.place
     return {"cause": refusal.cause, "from": f"{partition}/{offset}", "timestamp": report.timestamp_ms}

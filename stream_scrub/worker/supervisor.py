@@ -22,10 +22,10 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
 from stream_scrub.kafka.admin.topic_identity import Identity
 from stream_scrub.observability import child_processes, crash_report, http_server, logs
-from stream_scrub.observability.collect import OfWorker
+from stream_scrub.observability.collect import WorkerCollector
 from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.metric_catalogue import Side
-from stream_scrub.observability.recurring_problem import Trouble
+from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.scrub import backend
 from stream_scrub.wiring import preflight
 from stream_scrub.worker import assembly
@@ -34,7 +34,7 @@ from stream_scrub.worker.loop import beat_limit_s
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
 _RESTART_S = 1.0
 _STOP_S = 30.0
-_TOLD_S = 1.0  # for the last figures of a child
+_REPORT_S = 1.0  # for the last figures of a child
 
 
 def run(settings: Settings) -> int:
@@ -47,21 +47,23 @@ def run(settings: Settings) -> int:
         names = [f"{settings.worker.id}-{n}" for n in range(settings.worker.processes)]
     try:
         if len(names) == 1:
-            vitals = vitals_of(settings, names[0])
-            with http_server.serving(settings.http, Side.WORKER, lambda: [vitals()], log):
-                return one(settings, vitals, log.bind(worker=names[0]), stopping)
-        told = child_processes.Fleet(names, beat_limit_s(assembly.pace(settings)))
-        with http_server.serving(settings.http, Side.WORKER, told, log):
-            return _several(settings, names, told, log, stopping)
+            collector = collector_of(settings, names[0])
+            with http_server.serving(settings.http, Side.WORKER, lambda: [collector()], log):
+                return one(settings, collector, log.bind(worker=names[0]), stopping)
+        children = child_processes.ChildProcesses(names, beat_limit_s(assembly.batch_limits(settings)))
+        with http_server.serving(settings.http, Side.WORKER, children, log):
+            return _several(settings, names, children, log, stopping)
     except ScrubError as error:
         log.error("cannot work", why=str(error))
         return 1
 
 
-def vitals_of(settings: Settings, identity: str) -> OfWorker:
+def collector_of(settings: Settings, identity: str) -> WorkerCollector:
     """What a worker of that name will tell of itself."""
-    pace = assembly.pace(settings)
-    return OfWorker(identity, Counters(), limit_s=beat_limit_s(pace), index_lag_max_s=pace.index_lag_max_s)
+    limits = assembly.batch_limits(settings)
+    return WorkerCollector(
+        identity, Counters(), limit_s=beat_limit_s(limits), index_lag_max_s=limits.index_lag_max_s
+    )
 
 
 def _on_signals(stopping: threading.Event) -> None:
@@ -72,19 +74,21 @@ def _on_signals(stopping: threading.Event) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def one(settings: Settings, vitals: OfWorker, log: FilteringBoundLogger, stopping: threading.Event) -> int:
+def one(
+    settings: Settings, collector: WorkerCollector, log: FilteringBoundLogger, stopping: threading.Event
+) -> int:
     """One worker, from its first look at the broker to its end; returns the exit code."""
     try:
-        limit = _preflight(settings, vitals.counters, log, stopping)
+        limit = _preflight(settings, collector.counters, log, stopping)
     except ScrubError as error:
         log.error("cannot work", why=str(error))
         return 1
-    return 0 if stopping.is_set() else work(settings, vitals, log, stopping, limit)
+    return 0 if stopping.is_set() else work(settings, collector, log, stopping, limit)
 
 
 def work(
     settings: Settings,
-    vitals: OfWorker,
+    collector: WorkerCollector,
     log: FilteringBoundLogger,
     stopping: threading.Event,
     limit: int | None,
@@ -94,8 +98,10 @@ def work(
     `of_topic` as `wiring.worker` takes it.
     """
     try:
-        worker, follower = assembly.worker(settings, vitals.identity, vitals.counters, log, limit, of_topic)
-        vitals.attach(follower, worker.rulebook)
+        worker, follower = assembly.worker(
+            settings, collector.identity, collector.counters, log, limit, of_topic
+        )
+        collector.attach(follower, worker.rulebook)
         log.info(
             "started",
             topic=settings.topics.prospects,
@@ -135,17 +141,17 @@ def _preflight(
     Raises Refused when they do not fit.
     """
     tries = 0
-    trouble = Trouble(log, "no broker answers, trying again", "brokers answer")
+    problem = RecurringProblem(log, "no broker answers, trying again", "brokers answer")
     while not stopping.is_set():
         try:
             limit = preflight.record_limit(settings, log)
         except Unavailable as error:
             counters.waits("broker", str(error))
-            trouble.tell(str(error), tries=tries + 1)
+            problem.tell(str(error), tries=tries + 1)
             stopping.wait(_RETRY_S[min(tries, len(_RETRY_S) - 1)])
             tries += 1
         else:
-            trouble.end()
+            problem.end()
             return limit
     return None
 
@@ -153,42 +159,42 @@ def _preflight(
 def _several(
     settings: Settings,
     names: Sequence[str],
-    told: child_processes.Fleet,
+    children: child_processes.ChildProcesses,
     log: FilteringBoundLogger,
     stopping: threading.Event,
 ) -> int:
     """Watch over the processes; the worst exit code of those that ended when told to."""
     context = multiprocessing.get_context("spawn")
     alive, held = context.Pipe(duplex=False)  # its end of file tells the children that the parent is gone
-    children: dict[str, SpawnProcess] = {}
+    processes: dict[str, SpawnProcess] = {}
     started: dict[str, float] = {}
     codes: list[int] = []
     while not stopping.is_set():
         for name in names:
-            child = children.get(name)
+            child = processes.get(name)
             if child is not None and child.is_alive():
                 continue
             if child is not None:
-                told.ended(name)
+                children.ended(name)
                 log.error("a worker process ended", worker=name, code=child.exitcode)
                 if child.exitcode in (1, 2, 3):  # it said why itself; the same would happen again
                     codes.append(child.exitcode)
                     stopping.set()
                     break
                 stopping.wait(max(0.0, started[name] + _RESTART_S - time.monotonic()))
-            hears, tells = context.Pipe(duplex=False)
-            arguments = (settings, name, alive, held, tells)
-            children[name] = context.Process(target=_child, args=arguments, name=name)
-            children[name].start()
-            tells.close()  # so that the pipe ends with the child
-            told.started(name, hears)
+            receiver, sender = context.Pipe(duplex=False)
+            arguments = (settings, name, alive, held, sender)
+            processes[name] = context.Process(target=_child, args=arguments, name=name)
+            processes[name].start()
+            sender.close()  # so that the pipe ends with the child
+            children.started(name, receiver)
             started[name] = time.monotonic()
         stopping.wait(0.2)
-    for child in children.values():
+    for child in processes.values():
         if child.is_alive():
             child.terminate()
     until = time.monotonic() + _STOP_S
-    for child in children.values():
+    for child in processes.values():
         child.join(max(0.1, until - time.monotonic()))
         if child.is_alive():
             child.kill()
@@ -198,19 +204,21 @@ def _several(
     return max(codes, default=0)
 
 
-def _child(settings: Settings, identity: str, alive: Connection, held: Connection, tells: Connection) -> None:
+def _child(
+    settings: Settings, identity: str, alive: Connection, held: Connection, sender: Connection
+) -> None:
     crash_report.watch()
     held.close()
-    vitals = vitals_of(settings, identity)
+    collector = collector_of(settings, identity)
     ended = threading.Event()
-    telling = child_processes.tell(vitals, tells, ended)
+    reporter = child_processes.report_to_parent(collector, sender, ended)
     stopping = threading.Event()
     _on_signals(stopping)
     stop_with(alive, stopping)
     log = logs.configure(settings.log.level, settings.log.format)
-    code = crash_report.coded(lambda: one(settings, vitals, log.bind(worker=identity), stopping))
+    code = crash_report.coded(lambda: one(settings, collector, log.bind(worker=identity), stopping))
     ended.set()
-    telling.join(_TOLD_S)
+    reporter.join(_REPORT_S)
     sys.exit(code)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stream_scrub.observability import metric_catalogue
-from stream_scrub.observability.metric_catalogue import Kind, Side
+from stream_scrub.observability.metric_catalogue import MetricKind, Side
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.publisher import PublisherProcess, drop
@@ -54,7 +54,7 @@ def missing(page, side: Side) -> list[str]:
     return [
         metric.name
         for metric in metric_catalogue.of(side)
-        if (metric.name + ("_bucket" if metric.kind is Kind.HISTOGRAM else "")) not in names
+        if (metric.name + ("_bucket" if metric.kind is MetricKind.HISTOGRAM else "")) not in names
     ]
 
 

@@ -17,7 +17,7 @@ from stream_scrub.lists.intake import plan_import
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability import http_server as pages
 from stream_scrub.observability import logs
-from stream_scrub.observability.collect import OfWorker
+from stream_scrub.observability.collect import WorkerCollector
 from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.publisher import import_list
@@ -91,14 +91,14 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
     out = io.BytesIO()
     log = logs.configure("debug", "json", out)
     counters = Counters()
-    vitals = OfWorker("w1", counters, limit_s=60, index_lag_max_s=30)
+    collector = WorkerCollector("w1", counters, limit_s=60, index_lag_max_s=30)
     worker, follower = assembly.worker(settings, "w1", counters, log, 600, lambda _: None)
-    vitals.attach(follower, worker.rulebook)
+    collector.attach(follower, worker.rulebook)
     stopping = threading.Event()
     follower.start()
     thread = threading.Thread(target=worker.run, args=(stopping,))
     seen = []
-    with pages.serving(Http(listen="127.0.0.1:0"), Side.WORKER, lambda: [vitals()], log):
+    with pages.serving(Http(listen="127.0.0.1:0"), Side.WORKER, lambda: [collector()], log):
         port = json.loads(out.getvalue().splitlines()[0])["port"]
 
         def look():

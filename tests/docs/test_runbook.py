@@ -298,11 +298,13 @@ def logged() -> dict[str, set[str]]:
             if name == "level":  # chosen a line before
                 found["info"].add(_filled(node.args[0], "[a-z]+"))
                 found["warning"].add(_filled(node.args[0], "[a-z]+"))
-            elif name == "Trouble":  # a line when it begins and while it lasts, and one when it is over
+            elif (
+                name == "RecurringProblem"
+            ):  # a line when it begins and while it lasts, and one when it is over
                 found["warning"].add(_filled(node.args[1], "[a-z]+"))
                 found["info"].add(_filled(node.args[2], "[a-z]+"))
             elif isinstance(node.args[0], ast.Attribute):
-                continue  # a Trouble's own
+                continue  # a RecurringProblem's own
             elif name in found and ast.unparse(node.func).split(".")[-2] in {"log", "_log"}:
                 found[name].add(_filled(node.args[0], "[a-z]+"))
     return found

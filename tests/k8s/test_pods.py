@@ -169,7 +169,7 @@ def longest_worker_end_s() -> float:
     """From SIGTERM to the end while no broker answers: the step under way, then the closing."""
     overrun, queue = bounded_call.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
     step = source.REWIND_S + session.REOPEN_S + overrun + queue + loop._COMMIT_S + overrun
-    closing = ends_in_code(loop.Worker.run, loop) + overrun
+    closing = ends_in_code(loop.WorkerLoop.run, loop) + overrun
     return step + closing + waits(Follower.stop) + waits(Keeper.stop)
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from stream_scrub.observability.metric_catalogue import CATALOGUE, Kind
+from stream_scrub.observability.metric_catalogue import CATALOGUE, MetricKind
 from tests.support.texts.monitoring import Expression, expression, in_dashboard, in_rules, rules
 
 SCRAPED = {"namespace", "job", "instance"}  # what scraping adds
@@ -15,7 +15,7 @@ def known() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {"ALERTS": ALERTS_LABELS}
     for metric in CATALOGUE:
         labels = {"worker", *metric.labels}  # the publisher's, without one, are asked for by worker=""
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is MetricKind.HISTOGRAM:
             found |= {f"{metric.name}{suffix}": labels for suffix in SUFFIXES}
             found[f"{metric.name}_bucket"] = labels | {"le"}
         else:

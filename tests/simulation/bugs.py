@@ -17,7 +17,7 @@ from stream_scrub.kafka.source import Source
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Deadline
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.worker.loop import Worker
+from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 from tests.simulation.install import Plugin
 
@@ -180,7 +180,7 @@ BUGS: dict[str, Bug] = {
         "An older index than another worker's judges.", lambda: [(Source, "floor", property(lambda _: -1, _never))], 884
     ),
     "no check at the commit": Bug(
-        "A batch is committed that was good when it was polled.", lambda: [(Worker, "_need_fresh", _never)], 1
+        "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 1
     ),
 }  # fmt: skip
 

@@ -23,10 +23,10 @@ from stream_scrub.config import Loaded, Settings
 from stream_scrub.demo import view as demo_view
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.observability import crash_report
-from stream_scrub.publisher.import_list import Effect
-from stream_scrub.publisher.import_preview import Foreseen
+from stream_scrub.publisher.import_list import ImportEffect
+from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.publisher.mend_log import Mended
-from stream_scrub.queries.check import Answer
+from stream_scrub.queries.check import CheckedNumber
 from tests.support.running.worker import SCRIPT, environment
 
 PACKAGE = Path(terminal.__file__).parent
@@ -42,8 +42,8 @@ foreign = st.text(
 
 
 def effect(text):
-    foreseen = Foreseen({text: 1}, {text: 2}, 5, {text: 3})
-    return Effect(
+    foreseen = ImportPreview({text: 1}, {text: 2}, 5, {text: 3})
+    return ImportEffect(
         text, text, 1, 2, 3, 2, [4, 5], 6, 7, text, 8, text, 1.0,
         refused_in=[text, text], ending=1, kept=1, would_be_refused=text, foreseen=foreseen,
     )  # fmt: skip
@@ -161,13 +161,13 @@ def failed(error):
 
 
 def demo(text):
-    view = demo_view.Lines(terminal.People())
+    view = demo_view.LinesView(terminal.People())
     view.done(text)
     view.imported(effect(text))
-    figures = demo_view.Figures(elapsed_s=9, registers=((text, text, 1),), delta=text, note=text)
+    figures = demo_view.LiveFigures(elapsed_s=9, registers=((text, text, 1),), delta=text, note=text)
     view.update(figures)
     terminal.People().print(demo_view._screen(figures))
-    view.end(demo_view.Summary((demo_view.Check(text, False, text, text),), {}, (text,)))
+    view.end(demo_view.DemoSummary((demo_view.Check(text, False, text, text),), {}, (text,)))
 
 
 OUTPUTS = {
@@ -176,7 +176,7 @@ OUTPUTS = {
         index(text), SimpleNamespace(registers={text, "other"}), as_json=False
     ),
     "check": lambda text: render.verdicts(
-        [Answer(text, b"", dict.fromkeys(("verdict", "reason", "until", "index", "rules", "number"), text) | {"registers": [text]}, text)],
+        [CheckedNumber(text, b"", dict.fromkeys(("verdict", "reason", "until", "index", "rules", "number"), text) | {"registers": [text]}, text)],
         as_json=False,
     ),
     "config": lambda text: render.configuration(

@@ -4,7 +4,7 @@ import http.client
 import json
 from typing import Any
 
-from tests.support.fakes.vitals import Scraped
+from tests.support.fakes.process_status import Scraped
 from tests.support.running.worker import WorkerProcess, wait_until
 
 LISTEN = "127.0.0.1:0"  # for `http__listen`: a free port, which the log tells

@@ -6,7 +6,7 @@ import pytest
 
 from stream_scrub.demo.countries import Crowd
 from stream_scrub.demo.leads import Casting, Lead
-from stream_scrub.demo.oracle import Checker, Ledger, Truth
+from stream_scrub.demo.oracle import Checker, SentLeads, Truth
 from stream_scrub.kafka.embedded.clients import Received
 
 TOPICS = {"allowed": "out.allowed", "blocked": "out.blocked"}
@@ -28,9 +28,9 @@ class World:
         self.truth = Truth(registers, self.swing)
 
     def checker(self, sent) -> Checker:
-        ledger = Ledger(self.leads)
-        ledger.sent.extend(sent)
-        return Checker(ledger, self.truth, TOPICS, START)
+        sent_leads = SentLeads(self.leads)
+        sent_leads.sent.extend(sent)
+        return Checker(sent_leads, self.truth, TOPICS, START)
 
     def find(self, wanted) -> int:
         return next(place for place, lead in enumerate(self.leads) if wanted(lead))

@@ -13,12 +13,12 @@ import pytest
 from stream_scrub.demo import oracle
 from stream_scrub.demo.countries import ListFile
 from stream_scrub.demo.load import Load
-from stream_scrub.demo.oracle import Checker, Ledger, Truth
-from stream_scrub.demo.summary import Outcome, summary
-from stream_scrub.demo.threads import Pace, Play, Publication, percentile
-from stream_scrub.demo.view import Figures, Lines, Machine, Screen
-from stream_scrub.demo.worker_process import LogLines, Told
-from stream_scrub.publisher.import_list import Effect
+from stream_scrub.demo.oracle import Checker, SentLeads, Truth
+from stream_scrub.demo.summary import DemoOutcome, summary
+from stream_scrub.demo.threads import Play, Publication, SendPlan, percentile
+from stream_scrub.demo.view import JsonView, LinesView, LiveFigures, ScreenView
+from stream_scrub.demo.worker_process import LogLines, WorkerState
+from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.terminal import People
 
 SENT = 10
@@ -37,8 +37,8 @@ FAULTS = (
 )
 
 
-def effect(register: str, position: int, added: int, refused: int = 0) -> Effect:
-    return Effect(
+def effect(register: str, position: int, added: int, refused: int = 0) -> ImportEffect:
+    return ImportEffect(
         register=register,
         kind="deny",
         added=added,
@@ -57,27 +57,27 @@ def effect(register: str, position: int, added: int, refused: int = 0) -> Effect
 
 def played() -> Play:
     """A performance in which all went well."""
-    ledger = Ledger([])
-    ledger.sent = array("I", range(SENT))
-    checker = Checker(ledger, Truth({}, frozenset()), {}, 22)
+    sent_leads = SentLeads([])
+    sent_leads.sent = array("I", range(SENT))
+    checker = Checker(sent_leads, Truth({}, frozenset()), {}, 22)
     checker.taken = checker.checked = SENT
     checker.reasons.update({"opposed": 6, "clear": 4})
     checker.first_stamp_at = checker.first_block_at = 100.2
     said = SimpleNamespace(last=list)
-    play = Play(SimpleNamespace(), Pace(5, 100, 12), ledger, checker, SimpleNamespace(), said)
-    play.told = Told(reasons=Counter({"opposed": 6, "clear": 4}))
+    play = Play(SimpleNamespace(), SendPlan(5, 100, 12), sent_leads, checker, SimpleNamespace(), said)
+    play.worker_state = WorkerState(reasons=Counter({"opposed": 6, "clear": 4}))
     play.published = Publication(effect("internal", 25, 50), 100.0)
     return play
 
 
-def outcome(**changed) -> Outcome:
+def outcome(**changed) -> DemoOutcome:
     made = {
         "seed": 1,
         "imports": [effect("internal", 22, 1000, 3)],
         "lists": [ListFile(None, 1000, 3), ListFile(None, 50, 0)],
         "dropped": {"prospects": 0},
     }
-    return Outcome(**made | changed)
+    return DemoOutcome(**made | changed)
 
 
 def test_a_good_performance_passes():
@@ -106,7 +106,7 @@ def test_the_checker_counts_no_fault_that_the_summary_does_not_know():
     assert counted == set(FAULTS)
 
 
-def spoilt(name: str) -> tuple[Play, Outcome]:
+def spoilt(name: str) -> tuple[Play, DemoOutcome]:
     play, known = played(), outcome()
     match name:
         case "one did not come out":
@@ -114,10 +114,10 @@ def spoilt(name: str) -> tuple[Play, Outcome]:
         case "some never reached the broker":
             play.undelivered = 2
         case "nothing was sent":
-            play.ledger.sent = array("I")
+            play.sent_leads.sent = array("I")
             play.checker.taken = 0
         case "the worker counted another reason":
-            play.told = Told(reasons=Counter({"opposed": 6, "clear": 3, "consented": 1}))
+            play.worker_state = WorkerState(reasons=Counter({"opposed": 6, "clear": 3, "consented": 1}))
         case "the broker dropped":
             known = outcome(dropped={"prospects": 0, "prospects.allowed": 7})
         case "a list came in short":
@@ -205,10 +205,10 @@ def test_stopped_before_the_delta_is_no_failure():
     assert summary(play, known).ok
 
 
-def shown(made, *, width: int = 100, terminal: bool = False, show=Lines) -> str:
+def shown(made, *, width: int = 100, terminal: bool = False, show=LinesView) -> str:
     out = io.StringIO()
     view = show(People(file=out, width=width, force_terminal=terminal, color_system=None))
-    figures = Figures(
+    figures = LiveFigures(
         elapsed_s=3.0,
         of_s=5,
         produced=1234,
@@ -266,7 +266,7 @@ def test_a_failed_check_is_shown_with_what_the_worker_logged():
 
 def test_the_screen_shows_every_reason_that_occurred_in_eighty_columns():
     """A terminal of the usual width would show a heap of broken lines."""
-    text = shown(summary(played(), outcome()), width=80, terminal=True, show=Screen)
+    text = shown(summary(played(), outcome()), width=80, terminal=True, show=ScreenView)
 
     for part in ("allowed", "clear", "blocked", "opposed", "60.0%", "position 25", "2 wrong", "holding:"):
         assert part in text
@@ -276,9 +276,9 @@ def test_the_screen_shows_every_reason_that_occurred_in_eighty_columns():
 def test_for_machines_there_is_one_document(capsys):
     """A script that reads the demo's result could not parse it."""
     play = played()
-    view = Machine()
+    view = JsonView()
     view.imported(effect("internal", 22, 1000))
-    view.update(Figures())
+    view.update(LiveFigures())
     view.end(summary(play, outcome()))
     found = json.loads(capsys.readouterr().out)
 

@@ -12,8 +12,8 @@ from stream_scrub.observability.health import Condition, causes_of
 from stream_scrub.wiring import clients
 from stream_scrub.worker import loop as module
 from stream_scrub.worker import supervisor
-from stream_scrub.worker.loop import Pace, beat_limit_s
-from tests.support.fakes.vitals import publisher, worker
+from stream_scrub.worker.loop import BatchLimits, beat_limit_s
+from tests.support.fakes.process_status import publisher, worker
 
 STALE = StaleIndex("log-behind", "the opposition log's end was last reached 31 s ago")
 
@@ -54,25 +54,25 @@ def test_no_number_gets_into_a_reason():
 
 def test_a_waiting_worker_lives_and_is_not_ready():
     """Kubernetes would restart the whole fleet for a broker's outage."""
-    vitals, counters, follower = worker()
+    collector, counters, follower = worker()
     counters.waits("broker", "no broker answers now")
     counters.begun = False
-    told = [vitals()]
+    told = [collector()]
     assert [each(told).ok for each in (health.livez, health.readyz, health.startupz)] == [True, False, False]
     (part,) = health.readyz(told).page["loops"]
     assert part["worker"] == "w1" and part["causes"][0].cause == "broker" and part["causes"][0].do
     counters.begins()
     follower.stale = StaleIndex("log-unreachable", "away")
-    told = [vitals()]
+    told = [collector()]
     assert [each(told).ok for each in (health.livez, health.readyz, health.startupz)] == [True, False, True]
 
 
 def test_a_loop_that_hangs_is_not_live_however_ready_it_was():
     """A hung worker would keep its partitions and emit nothing, for ever."""
-    vitals, counters, _ = worker()
-    assert health.livez([vitals()]).ok
+    collector, counters, _ = worker()
+    assert health.livez([collector()]).ok
     counters.heartbeat = time.monotonic() - 61
-    answer = health.livez([vitals()])
+    answer = health.livez([collector()])
     assert not answer.ok
     assert "61 s" in answer.page["loops"][0]["causes"][0].why
 
@@ -88,42 +88,42 @@ def test_one_that_is_not_well_decides_for_all_and_is_named():
 
 def test_a_batch_given_up_again_and_again_is_told():
     """A worker that lacks a right would look ready while it emits nothing."""
-    vitals, counters, _ = worker()
+    collector, counters, _ = worker()
     for _ in range(health.FAILING - 1):
         counters.gave_up(Unavailable("committing: no broker answers now"))
-    assert health.readyz([vitals()]).ok, "a rebalance, or a broker's restart"
+    assert health.readyz([collector()]).ok, "a rebalance, or a broker's restart"
     counters.gave_up(Uncertain("committing: whether it was committed is unknown"))
-    answer = health.readyz([vitals()])
+    answer = health.readyz([collector()])
     assert not answer.ok and "3 times" in answer.page["loops"][0]["causes"][0].why
     counters.failed_at -= 61
-    assert health.readyz([vitals()]).ok, "long ago"
+    assert health.readyz([collector()]).ok, "long ago"
 
 
 def test_a_fault_of_the_follower_is_told_and_answered():
     """The probe would hang or fail without a word when the follower's thread has died."""
-    vitals, _, follower = worker()
+    collector, _, follower = worker()
     follower.stale = RuntimeError("the follower's thread has ended")
-    (cause,) = vitals().health.causes
+    (cause,) = collector().health.causes
     assert cause.cause == "fault" and "thread" in cause.why
 
 
 def test_a_publisher_is_ready_while_it_owns_its_registers():
     """Opt-outs would wait behind a publisher that was fenced, and nobody would see it."""
-    vitals, counters, _ = publisher()
-    assert health.readyz([vitals()]).ok
+    collector, counters, _ = publisher()
+    assert health.readyz([collector()]).ok
     counters.owner = False
-    answer = health.readyz([vitals()])
+    answer = health.readyz([collector()])
     assert not answer.ok and answer.page["loops"][0]["causes"][0].cause == "owner"
     assert "worker" not in answer.page["loops"][0]
     counters.stopping = True
-    assert vitals().health.causes[0].cause == "stopping"
+    assert collector().health.causes[0].cause == "stopping"
     fresh = PublisherCounters()
     assert fresh.waiting is not None and not fresh.begun
 
 
 def test_the_limit_exceeds_every_wait_with_an_end_of_its_own():
     """A worker in the middle of a recovery would be killed by its liveness probe, and recover for ever."""
-    usual = beat_limit_s(Pace())
+    usual = beat_limit_s(BatchLimits())
     assert 60 <= usual <= 120
     for seconds in (
         module._COMMIT_S + GRACE_S,
@@ -132,8 +132,8 @@ def test_the_limit_exceeds_every_wait_with_an_end_of_its_own():
         module._PREFLIGHT_S,
     ):
         assert usual > seconds
-    assert beat_limit_s(Pace(batch_s=60)) > 120, "the longest batch that can be set"
-    assert beat_limit_s(Pace(batch_records=1_000_000)) > 60
+    assert beat_limit_s(BatchLimits(batch_s=60)) > 120, "the longest batch that can be set"
+    assert beat_limit_s(BatchLimits(batch_records=1_000_000)) > 60
 
 
 def test_the_first_look_at_the_broker_fits_the_limit():

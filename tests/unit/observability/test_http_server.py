@@ -15,17 +15,17 @@ from stream_scrub.errors import Refused
 from stream_scrub.observability import http_server as module
 from stream_scrub.observability.logs import configure
 from stream_scrub.observability.metric_catalogue import Side
-from tests.support.fakes.vitals import Scraped, worker
+from tests.support.fakes.process_status import Scraped, worker
 from tests.support.running.worker import environment, run
 
 
 @contextmanager
 def served(board=None, listen="127.0.0.1:0"):
     """A server over a worker that is well; its port, its worker's counters, and its log."""
-    vitals, counters, _ = worker()
+    collector, counters, _ = worker()
     out = io.BytesIO()
     log = configure("debug", "json", out)
-    with module.serving(Http(listen=listen), Side.WORKER, board or (lambda: [vitals()]), log):
+    with module.serving(Http(listen=listen), Side.WORKER, board or (lambda: [collector()]), log):
         (line,) = lines(out)
         assert line["event"] == "listening" and line["listen"] == f"127.0.0.1:{line['port']}"
         yield line["port"], counters, out
@@ -157,12 +157,12 @@ def test_the_oldest_that_has_not_asked_gives_way(monkeypatch):
     monkeypatch.setattr(module, "_OF_ADDRESS_MAX", 2)
     monkeypatch.setattr(module, "_CONNECTIONS_MAX", 4)
     asked, goes = threading.Event(), threading.Event()
-    vitals, _, _ = worker()
+    collector, _, _ = worker()
 
     def board():
         asked.set()
         assert goes.wait(10)
-        return [vitals()]
+        return [collector()]
 
     with served(board) as (port, _, _):
         scrape = connected(port)
@@ -207,10 +207,10 @@ def test_who_has_a_network_of_addresses_counts_once(host, source):
 
 def test_probes_have_a_port_of_their_own():
     """Whoever may scrape could take every place, and the kubelet kill the pods that it cannot ask."""
-    vitals, _, _ = worker()
+    collector, _, _ = worker()
     out = io.BytesIO()
     both = Http(listen="127.0.0.1:0", probes="127.0.0.1:0")
-    with module.serving(both, Side.WORKER, lambda: [vitals()], configure("info", "json", out)):
+    with module.serving(both, Side.WORKER, lambda: [collector()], configure("info", "json", out)):
         ports = {line["serves"]: line["port"] for line in lines(out)}
         probes = ports["the probes"]
         flood = [connected(ports["all pages"], f"127.0.0.{at}") for at in range(2, 66)]
@@ -290,13 +290,13 @@ def test_it_listens_on_an_ipv6_address():
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     out = io.BytesIO()
-    vitals, _, _ = worker()
+    collector, _, _ = worker()
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 loopback here")
     with module.serving(
-        Http(listen="[::1]:0"), Side.WORKER, lambda: [vitals()], configure("info", "json", out)
+        Http(listen="[::1]:0"), Side.WORKER, lambda: [collector()], configure("info", "json", out)
     ):
         (line,) = lines(out)
         assert line["listen"] == f"[::1]:{line['port']}"

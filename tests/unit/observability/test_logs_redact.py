@@ -186,7 +186,7 @@ SPREAD = {
     "brief": {"why", "position", "count", "adds", "removes"},
 }
 # What is put into an event's sentence.
-IN_EVENTS = {"event", "told['outcome']"}
+IN_EVENTS = {"event", "head['outcome']"}
 # Events that are given at construction, as the test of constructions below sees.
 GIVEN = {"self._begins", "self._over"}
 
@@ -242,11 +242,11 @@ def test_sentences_given_at_construction_are_ours():
         for node in ast.walk(ast.parse(path.read_bytes()))
         if isinstance(node, ast.Call)
     ]
-    made = [call for call in calls if ast.unparse(call.func) == "Trouble"]
+    made = [call for call in calls if ast.unparse(call.func) == "RecurringProblem"]
     assert len(made) > 3
     assert all(isinstance(event, ast.Constant) for call in made for event in call.args[1:])
     told = {
-        word.arg for call in calls if ast.unparse(call.func).endswith("rouble.tell") for word in call.keywords
+        word.arg for call in calls if ast.unparse(call.func).endswith("roblem.tell") for word in call.keywords
     }
     assert told <= SPREAD["more"]
 

@@ -20,30 +20,30 @@ from stream_scrub.errors import Migrated, ScrubError, TooLarge, Unavailable
 from stream_scrub.model import Reason
 from stream_scrub.observability import collect, metric_catalogue, prometheus
 from stream_scrub.observability.counters import Histogram, cause_of
-from stream_scrub.observability.metric_catalogue import CATALOGUE, Kind, Side
-from stream_scrub.observability.process_status import Vitals
-from stream_scrub.publisher.delta_publisher import Lent
+from stream_scrub.observability.metric_catalogue import CATALOGUE, MetricKind, Side
+from stream_scrub.observability.process_status import ProcessStatus
+from stream_scrub.publisher.delta_publisher import RegisterBusy
 from stream_scrub.rules import Rulebook
 from tests.support.fakes import law
-from tests.support.fakes.vitals import Scraped, publisher, text, worker
+from tests.support.fakes.process_status import Scraped, publisher, text, worker
 
 PACKAGE = Path(prometheus.__file__).parents[1]
 DIGITS = re.compile(r"\d{7,}")
 
 
-def scraped(side: Side, *vitals) -> Scraped:
-    return Scraped(text(side, lambda: [each() for each in vitals]))
+def scraped(side: Side, *collector) -> Scraped:
+    return Scraped(text(side, lambda: [each() for each in collector]))
 
 
 @pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
 def test_a_metric_is_named_by_the_conventions(metric):
     """A query by the usual rules (rate of a _total, seconds as seconds) would give nonsense."""
     assert re.fullmatch(r"(stream_scrub|process)_[a-z]+(_[a-z]+)*", metric.name)
-    assert (metric.kind is Kind.COUNTER) == metric.name.endswith("_total")
+    assert (metric.kind is MetricKind.COUNTER) == metric.name.endswith("_total")
     assert not re.search(r"_(count|sum|bucket|info_total|ms|millis|minutes|kb|percent)$", metric.name)
     base = metric.name.removesuffix("_total")
     assert not metric.unit or base.endswith(metric.unit)
-    assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM)
+    assert bool(metric.buckets) == (metric.kind is MetricKind.HISTOGRAM)
     assert list(metric.buckets) == sorted(set(metric.buckets))
     assert metric.help.endswith(".") and len(metric.help) > 20 and metric.sides
     assert all(len(values) == len(metric.labels) for values in metric.values)
@@ -70,7 +70,7 @@ def test_the_causes_are_those_that_are_raised():
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     named = {cause_of(each("x")) for each in classes if each not in (errors.StaleIndex, errors.ConfigError)}
     assert named - {"other"} == {*metric_catalogue.ABORTS, *metric_catalogue.FAILURES}
-    assert (cause_of(Lent("x")), cause_of(TooLarge("x")), cause_of(ScrubError("x"))) == (
+    assert (cause_of(RegisterBusy("x")), cause_of(TooLarge("x")), cause_of(ScrubError("x"))) == (
         "migrated",
         "too_large",
         "other",
@@ -91,7 +91,7 @@ def test_every_metric_is_put_by_the_figures():
 
 def test_a_batch_shows_as_what_it_was():
     """An operator would see other figures than what happened."""
-    vitals, counters, _ = worker()
+    collector, counters, _ = worker()
     counters.read += 12
     counters.emitted(Counter({Reason.CLEAR: 7, Reason.OPPOSED: 3}), 0.04, 0.002, 0.011, 1.5)
     counters.emitted(Counter({Reason.CLEAR: 2}), 40, 0.002, 31, None)
@@ -101,7 +101,7 @@ def test_a_batch_shows_as_what_it_was():
     counters.polls_again(0.2)
     counters.lags = {0: 5, 11: 0}
 
-    page = scraped(Side.WORKER, vitals)
+    page = scraped(Side.WORKER, collector)
 
     assert page.value("stream_scrub_prospects_total", verdict="allowed", reason="clear", worker="w1") == 9
     assert page.value("stream_scrub_prospects_total", verdict="blocked", reason="opposed") == 3
@@ -124,11 +124,11 @@ def test_a_batch_shows_as_what_it_was():
 
 def test_a_hold_counts_while_it_lasts():
     """A hold of an hour would show as none until it is over."""
-    vitals, counters, _ = worker()
+    collector, counters, _ = worker()
     assert counters.hold("no-seal", "why") is True
     assert counters.hold("no-seal", "why") is False
     counters.held_since -= 5
-    page = scraped(Side.WORKER, vitals)
+    page = scraped(Side.WORKER, collector)
     assert page.value("stream_scrub_holding", cause="no-seal") == 1
     assert page.sum("stream_scrub_holding") == 1 and len(page.found("stream_scrub_holding")) == len(
         metric_catalogue.HOLDS
@@ -139,7 +139,7 @@ def test_a_hold_counts_while_it_lasts():
     counters.hold("register", "why")
     counters.held_since -= 2
     assert counters.resume() == pytest.approx(2, abs=1)
-    page = scraped(Side.WORKER, vitals)
+    page = scraped(Side.WORKER, collector)
     assert page.sum("stream_scrub_holding") == 0
     assert page.value("stream_scrub_held_seconds_total", cause="no-seal") == pytest.approx(5, abs=1)
     assert page.value("stream_scrub_held_seconds_total", cause="register") == pytest.approx(2, abs=1)
@@ -156,9 +156,9 @@ def test_registers_show_size_age_and_end():
     )
     rules = law.OPT_OUT
     ages = collect.strictest_ages(law.rulebook(rules), now)
-    vitals, _, follower = worker(index=index, rules=rules)
+    collector, _, follower = worker(index=index, rules=rules)
     follower.index = index.with_register(replace(index.registers["list@acme"], next_end=end))
-    page = scraped(Side.WORKER, vitals)
+    page = scraped(Side.WORKER, collector)
     assert page.value("stream_scrub_register_numbers", register="list") == 3
     assert page.value("stream_scrub_register_numbers", register="list@*") == 2, "scopes are told together"
     assert page.value("stream_scrub_register_effective_timestamp_seconds", register="list") == pytest.approx(
@@ -179,7 +179,7 @@ def test_the_strictest_age_of_the_shipped_rules_is_the_shortest_in_force():
 
 def test_a_publisher_shows_its_own_figures_without_the_label_of_a_worker():
     """Its series would be taken for a worker's, and its opt-outs could not be watched."""
-    vitals, counters, _ = publisher(index=law.index(law.register("internal", [1, 2])))
+    collector, counters, _ = publisher(index=law.index(law.register("internal", [1, 2])))
     counters.answered(5, 2, [0.2, 3.0, 0.1])
     counters.published(["internal", "internal@acme"], 0.03)
     counters.worked_on(1, 2)
@@ -188,7 +188,7 @@ def test_a_publisher_shows_its_own_figures_without_the_label_of_a_worker():
     counters.lags = {("requests", 0): 9, ("lifts", 0): 2}
     counters.gave_up(Unavailable("x"))
 
-    page = scraped(Side.PUBLISHER, vitals)
+    page = scraped(Side.PUBLISHER, collector)
 
     assert not any("worker" in sample.labels for sample in page.samples)
     assert page.value("stream_scrub_requests_total", outcome="taken") == 3
@@ -207,19 +207,19 @@ def test_a_publisher_shows_its_own_figures_without_the_label_of_a_worker():
 
 def test_an_unknown_lag_is_no_number_and_survives_the_pipe():
     """A worker that never reached the log's end would look as if it were there."""
-    vitals, _, follower = worker()
+    collector, _, follower = worker()
     follower.lag_s = None
-    told = Vitals.decoded(vitals().encoded())
+    told = ProcessStatus.decoded(collector().encoded())
     page = Scraped(text(Side.WORKER, lambda: [told.older(3, begun=True)]))
     assert math.isnan(page.value("stream_scrub_log_lag_seconds"))
 
 
 def test_ages_grow_while_nobody_reports():
     """A process that hangs would look as fresh as its last word."""
-    vitals, counters, follower = worker()
+    collector, counters, follower = worker()
     counters.heartbeat = time.monotonic() - 2
     follower.lag_s = 1.0
-    page = Scraped(text(Side.WORKER, lambda: [vitals().older(100, begun=True)]))
+    page = Scraped(text(Side.WORKER, lambda: [collector().older(100, begun=True)]))
     assert page.value("stream_scrub_heartbeat_age_seconds") == pytest.approx(102, abs=1)
     assert page.value("stream_scrub_log_lag_seconds") == pytest.approx(101)
     assert page.value("stream_scrub_batches_total") == 0
@@ -237,10 +237,10 @@ def test_several_workers_are_told_apart_in_one_family():
 
 def test_a_page_is_also_open_metrics_with_units():
     """A Prometheus that asks for the newer format would refuse the page."""
-    vitals, counters, _ = worker(index=law.index(law.register("list", [1])))
+    collector, counters, _ = worker(index=law.index(law.register("list", [1])))
     counters.emitted(Counter({Reason.CLEAR: 1}), 0.1, 0.1, 0.1, 0.2)
     given = {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", "HTTP_ACCEPT": "application/openmetrics-text"}
-    application = prometheus.page(Side.WORKER, lambda: [vitals()])
+    application = prometheus.page(Side.WORKER, lambda: [collector()])
     page = b"".join(application(given, lambda *_: None)).decode()
     families = {family.name: family for family in open_metrics(page)}
     assert families["stream_scrub_commit_seconds"].unit == "seconds"
@@ -250,8 +250,8 @@ def test_a_page_is_also_open_metrics_with_units():
 def test_nothing_is_global():
     """Another library's use of prometheus-client in this process would mix its figures with ours."""
     before = prometheus_client.generate_latest()
-    vitals, _, _ = worker()
-    scraped(Side.WORKER, vitals)
+    collector, _, _ = worker()
+    scraped(Side.WORKER, collector)
     assert "stream_scrub" not in prometheus_client.generate_latest().decode() + before.decode()
 
 
@@ -275,13 +275,13 @@ def test_a_histogram_counts_each_value_once_and_in_its_bucket(values):
 )
 def test_no_text_on_the_page_has_seven_digits_in_a_row(count, hold, reason, seconds):
     """A number would be on a page that everybody in the cluster can read."""
-    vitals, counters, _ = worker(index=law.index(law.register("list", [33612345678])))
+    collector, counters, _ = worker(index=law.index(law.register("list", [33612345678])))
     counters.emitted(Counter({reason: count}), seconds, seconds, seconds, seconds)
     counters.hold(hold, "the number +33 6 12 34 56 78, or 33612345678")
     counters.gave_up(Unavailable("33612345678"))
     counters.lags = {count % 1000: count}
     counters.position = count
-    page = scraped(Side.WORKER, vitals)
+    page = scraped(Side.WORKER, collector)
     for line in page.page.splitlines():
         shown = line if line.startswith("#") else line.rpartition(" ")[0]
         assert not DIGITS.search(shown), line

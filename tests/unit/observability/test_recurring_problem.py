@@ -3,7 +3,7 @@
 import structlog
 
 from stream_scrub.observability import recurring_problem
-from stream_scrub.observability.recurring_problem import Trouble
+from stream_scrub.observability.recurring_problem import RecurringProblem
 
 
 def lines(monkeypatch, moments):
@@ -11,7 +11,7 @@ def lines(monkeypatch, moments):
     clock = [1000.0]
     monkeypatch.setattr(recurring_problem.time, "monotonic", lambda: clock[0])
     with structlog.testing.capture_logs() as captured:
-        told = Trouble(structlog.get_logger(), "it fails", "it works")
+        told = RecurringProblem(structlog.get_logger(), "it fails", "it works")
         for second, text in moments:
             clock[0] = 1000.0 + second
             if text:

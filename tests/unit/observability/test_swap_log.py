@@ -7,7 +7,7 @@ import pytest
 
 from stream_scrub.observability import swap_log
 from stream_scrub.observability.logs import configure
-from stream_scrub.observability.swap_log import SwapLines
+from stream_scrub.observability.swap_log import SwapLog
 from tests.support.fakes import law
 
 
@@ -18,7 +18,7 @@ def told(monkeypatch):
 
     def tell(moments):
         out = io.BytesIO()
-        lines = SwapLines(configure("info", "json", out))
+        lines = SwapLog(configure("info", "json", out))
         for second, *times in moments:
             monkeypatch.setattr(swap_log.time, "monotonic", lambda second=second: second)
             if times:

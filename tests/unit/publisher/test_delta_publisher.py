@@ -13,7 +13,7 @@ from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability.counters import PublisherCounters
 from stream_scrub.publisher import delta_publisher as module
-from stream_scrub.publisher.delta_publisher import Desk, Made
+from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.fakes.publisher import Publisher, bitmap
 
@@ -55,7 +55,7 @@ def log(monkeypatch):
 
 @pytest.fixture
 def desk(log):
-    made = Desk(Settings(), PublisherCounters(), structlog.get_logger())
+    made = DeltaPublisher(Settings(), PublisherCounters(), structlog.get_logger())
     made.fence(["internal"], ["refused"])
     made.read_on()
     return made
@@ -65,7 +65,7 @@ def made_of(desk, name, numbers):
     desk.ready(name)
     base = desk.base(name, RegisterKind.DENY)
     delta = deltas.adding(base.numbers, BitMap64(sorted(numbers)))
-    return Made(base, delta, NOW, Source("l", "ab" * 32), desk.replay.known(name))
+    return PendingDelta(base, delta, NOW, Source("l", "ab" * 32), desk.replay.known(name))
 
 
 @pytest.mark.parametrize("name", ["internal", "bloctel"])

@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from stream_scrub.errors import Refused
-from stream_scrub.publisher.drop_folder import Dropped, Folder, Note
+from stream_scrub.publisher.drop_folder import DropFolder, DroppedFile, PublicationNote
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def seen(folder):
 
 def test_files_are_taken_in_the_order_in_which_they_were_written(root):
     """A list of yesterday would overwrite that of today."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "bloctel/b.csv", written=100)
     put(root, "internal@acme/removes/a.csv", written=300)
     put(root, "internal/adds/c.csv", written=200)
@@ -66,7 +66,7 @@ def test_files_are_taken_in_the_order_in_which_they_were_written(root):
 )
 def test_what_was_not_handed_over_is_left_alone(root, where):
     """Half a list would be published as the whole one, or yesterday's again."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     path = put(root, where)
     (root / "bloctel" / "link.csv").parent.mkdir(exist_ok=True)
     (root / "bloctel" / "link.csv").symlink_to(path)
@@ -75,7 +75,7 @@ def test_what_was_not_handed_over_is_left_alone(root, where):
 
 def test_sub_folders_that_are_no_registers_are_told(root):
     """An operator would wait for ever for a list in a folder whose name has a capital."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "Bloctel/a.csv")
     put(root, "rules/a.csv")
     put(root, "tps/a.csv")
@@ -84,7 +84,7 @@ def test_sub_folders_that_are_no_registers_are_told(root):
 
 def test_a_file_that_is_worked_on_cannot_be_replaced(root):
     """The list that came in its place would be moved away unread."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "bloctel/a.csv", "first")
     claimed = folder.claim(folder.waiting()[0])
     put(root, "bloctel/a.csv", "second")
@@ -100,22 +100,22 @@ def test_a_file_that_is_worked_on_cannot_be_replaced(root):
 
 def test_what_a_killed_publisher_was_at_is_found_again_with_its_note(root):
     """The file would lie where nobody looks, or be published twice."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "internal/removes/a.csv")
     put(root, "internal/b.csv")
     noted, unnoted = (folder.claim(each) for each in folder.waiting())
-    folder.begin(noted, Note("ab" * 32, 1234))
+    folder.begin(noted, PublicationNote("ab" * 32, 1234))
     folder.close()
-    folder = Folder(root)
+    folder = DropFolder(root)
     assert folder.waiting() == [] and sorted(folder.left()) == sorted([noted, unnoted])
-    assert folder.begun(noted) == Note("ab" * 32, 1234) and folder.begun(unnoted) is None
+    assert folder.begun(noted) == PublicationNote("ab" * 32, 1234) and folder.begun(unnoted) is None
     folder.finish(noted, "done", {})
     assert folder.left() == [unnoted] and folder.begun(noted) is None
 
 
 def test_a_damaged_note_is_none(root):
     """A power cut that left half a note would stop the publisher for good."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "bloctel/a.csv")
     claimed = folder.claim(folder.waiting()[0])
     (claimed.path.parent / ".a.csv.note").write_text('{"sha256": "x"')
@@ -124,32 +124,32 @@ def test_a_damaged_note_is_none(root):
 
 def test_two_publishers_do_not_share_a_folder(root):
     """They would take files from under each other."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     with pytest.raises(Refused, match=f"process {os.getpid()}"):
-        Folder(root)
+        DropFolder(root)
     folder.close()
-    Folder(root).close()
+    DropFolder(root).close()
 
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
     """A publisher would look well and take no file."""
     (tmp_path / "file").write_text("")
     with pytest.raises(Refused, match="cannot be used"):
-        Folder(tmp_path / "file")
+        DropFolder(tmp_path / "file")
 
 
 def test_an_order_of_equal_moments_is_that_of_names(root):
     """Two deltas of one moment would be taken in the order that the file system likes."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     for name in ("b", "c", "a"):
         put(root, f"bloctel/{name}", written=5)
     assert [each.path.name for each in folder.waiting()] == ["a", "b", "c"]
-    assert all(isinstance(each, Dropped) for each in folder.waiting())
+    assert all(isinstance(each, DroppedFile) for each in folder.waiting())
 
 
 def test_a_link_that_took_the_place_of_a_file_is_not_read(root, tmp_path):
     """Whoever may drop a list would learn the digest of any file that the publisher can read."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     secret = tmp_path / "secret"
     secret.write_text("+33612345678\n")
     path = put(root, "bloctel/a.csv")
@@ -165,7 +165,7 @@ def test_a_link_that_took_the_place_of_a_file_is_not_read(root, tmp_path):
 
 def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(root):
     """The publisher would wait for a writer for ever, and take no file any more."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     path = put(root, "bloctel/a.csv")
     (dropped,) = folder.waiting()
     path.unlink()
@@ -177,7 +177,7 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(root):
 @pytest.mark.parametrize("name", ["bloctel", "internal"])
 def test_a_linked_register_is_not_another_one(root, name):
     """A list that was handed over for one register would be published as another's."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "tps/a.csv")
     put(root, "internal@acme/b.csv")
     (root / name).symlink_to(root / "tps")
@@ -190,7 +190,7 @@ def test_a_linked_register_is_not_another_one(root, name):
 @pytest.mark.parametrize("where", ["done", "refused"])
 def test_a_linked_place_gets_nothing(root, tmp_path, where):
     """A rejected file of a chosen name would be carried to a place of the sender's choice, a settings file say."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "bloctel/stream-scrub.toml")
     (root / "bloctel" / where).symlink_to(tmp_path)
     claimed = folder.claim(folder.waiting()[0])
@@ -209,7 +209,7 @@ def test_what_others_put_where_the_publisher_works_is_put_aside(root, tmp_path):
         root.mkdir(exist_ok=True)
         make(kept, root / ".lock")
         (root / ".working").symlink_to(tmp_path / "elsewhere")
-        folder = Folder(root)
+        folder = DropFolder(root)
         put(root, "bloctel/a.csv", "mine")
         claimed = folder.claim(folder.waiting()[0])
         assert kept.read_text() == "precious" and not any((tmp_path / "elsewhere").iterdir())
@@ -223,7 +223,7 @@ def test_what_others_put_where_the_publisher_works_is_put_aside(root, tmp_path):
 
 def test_who_still_writes_does_not_write_in_what_is_published(root, tmp_path):
     """What is sealed would not be what was published: nobody could prove later what a list said."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     path = put(root, "bloctel/a.csv", "first", written=1_700_000_000)
     os.link(path, tmp_path / "other-name")
     claimed = folder.claim(folder.waiting()[0])
@@ -237,11 +237,11 @@ def test_who_still_writes_does_not_write_in_what_is_published(root, tmp_path):
 @pytest.mark.parametrize("name", [b"liste_\xe9t\xe9.csv", b"x" * 245 + b".csv", "é".encode() * 120])
 def test_a_name_that_cannot_be_told_is_one_that_can(root, name):
     """A file's name would end the publisher, at each start again."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "bloctel/" + os.fsdecode(name))
     claimed = folder.claim(folder.waiting()[0])
-    folder.begin(claimed, Note("ab" * 32, 7))
-    assert folder.begun(claimed) == Note("ab" * 32, 7)
+    folder.begin(claimed, PublicationNote("ab" * 32, 7))
+    assert folder.begun(claimed) == PublicationNote("ab" * 32, 7)
     done = folder.finish(claimed, "done", {"file": claimed.path.name})
     assert done.read_bytes() == b"x" and done.name.encode("utf-8") and folder.left() == []
     assert json.loads(done.with_name(done.name + ".report.json").read_text())["file"] == done.name
@@ -249,13 +249,13 @@ def test_a_name_that_cannot_be_told_is_one_that_can(root, name):
 
 def test_tries_are_noted_on_the_disk_and_forgotten_with_the_file(root):
     """A file that kills the publisher would be new to every life of it, or refused for what an earlier one did."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     put(root, "bloctel/a.csv")
     claimed = folder.claim(folder.waiting()[0])
     assert folder.tries(claimed) == 0
     folder.note_tries(claimed, 2)
     folder.close()
-    folder = Folder(root)
+    folder = DropFolder(root)
     assert folder.tries(folder.left()[0]) == 2 and folder.left() == [claimed]
     folder.finish(claimed, "refused", {})
     assert list(claimed.path.parent.iterdir()) == []
@@ -266,7 +266,7 @@ def test_tries_are_noted_on_the_disk_and_forgotten_with_the_file(root):
 
 def test_a_file_that_has_no_room_leaves_nothing_behind(root):
     """A file that says it is as large as any disk, or that never ends, would fill the folder for everybody."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     path = put(root, "bloctel/a.csv")
     os.truncate(path, 1 << 42)
     claimed = folder.claim(folder.waiting()[0])
@@ -277,7 +277,7 @@ def test_a_file_that_has_no_room_leaves_nothing_behind(root):
 
 def test_a_file_that_still_grows_is_no_list(root, monkeypatch):
     """Half of it would be published as the whole, or its copy never end."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     path = put(root, "bloctel/a.csv", "+33612345678\n")
     os.link(path, path.parent.parent / "other-name")
     claimed = folder.claim(folder.waiting()[0])
@@ -299,14 +299,14 @@ def test_what_is_written_is_for_nobody_else(root):
     """Everybody on the machine could read the numbers that were handed over to the publisher alone."""
     before = os.umask(0)
     try:
-        folder = Folder(root)
+        folder = DropFolder(root)
         for name, mode in (("a", 0o600), ("b", 0o666), ("c", 0o640)):
             put(root, f"bloctel/{name}").chmod(mode)
         for dropped in folder.waiting():
             claimed = folder.claim(dropped)
             folder.take_in(claimed)
             folder.note_tries(claimed, 1)
-            folder.begin(claimed, Note("ab" * 32, 1))
+            folder.begin(claimed, PublicationNote("ab" * 32, 1))
             for note in (".{}.tries", ".{}.note"):
                 path = claimed.path.parent / note.format(claimed.path.name)
                 assert path.stat().st_mode & 0o777 == 0o600
@@ -320,7 +320,7 @@ def test_what_is_written_is_for_nobody_else(root):
 
 def test_what_is_deleted_is_in_the_folder(root, tmp_path):
     """Whoever may make a link would choose what the publisher deletes."""
-    folder = Folder(root)
+    folder = DropFolder(root)
     (tmp_path / "elsewhere").mkdir()
     for where in ("elsewhere/kept", "kept"):
         (tmp_path / where).write_text("precious")

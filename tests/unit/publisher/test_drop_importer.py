@@ -23,8 +23,8 @@ from stream_scrub.lists.log.wire import Source
 from stream_scrub.lists.parsing.detect_format import read_list
 from stream_scrub.lists.parsing.unpack import digest
 from stream_scrub.publisher import drop_importer as module
-from stream_scrub.publisher.drop_folder import Folder, Note
-from stream_scrub.publisher.drop_importer import Inbox
+from stream_scrub.publisher.drop_folder import DropFolder, PublicationNote
+from stream_scrub.publisher.drop_importer import DropImporter
 from tests.support.fakes.log import Log, Reader
 from tests.support.fakes.publisher import Publisher, bitmap
 
@@ -77,7 +77,7 @@ class Beside:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     desk = Desk()
-    monkeypatch.setattr(module, "Apart", Beside)
+    monkeypatch.setattr(module, "IsolatedReader", Beside)
 
     @contextmanager
     def reading(_settings, _log):
@@ -88,7 +88,7 @@ def world(tmp_path, monkeypatch):
 
 
 def opened(world):
-    return Inbox(Folder(world.root), world.desk, world.settings, LOG)
+    return DropImporter(DropFolder(world.root), world.desk, world.settings, LOG)
 
 
 def put(world, where, text):
@@ -208,7 +208,7 @@ def test_a_fault_of_ours_refuses_the_file_and_stops_nothing(world, monkeypatch, 
     def broken(*_, **__):
         raise ZeroDivisionError("of +33612345678")
 
-    target = module.Folder if where in {"take_in", "open"} else module.plan_import
+    target = module.DropFolder if where in {"take_in", "open"} else module.plan_import
     if where == "ready":
         monkeypatch.setattr(world.desk, "ready", broken)
     else:
@@ -285,10 +285,10 @@ def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
             inbox.step()
             if ended is not None:
                 raise ended
-        assert inbox._job.apart.stopped
+        assert inbox._job.reader.stopped
         reading.set()
     monkeypatch.undo()
-    monkeypatch.setattr(module, "Apart", Beside)
+    monkeypatch.setattr(module, "IsolatedReader", Beside)
     assert worked(opened(world)) == {"files": 1}
 
 
@@ -296,14 +296,14 @@ def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(world, monkeypatch):
     """One sender's wrong rights would stop everybody's lists."""
     put(world, "bloctel/a.txt", "+33612345678\n")
     put(world, "tps/b.txt", "+33612345678\n")
-    claim = Folder.claim
+    claim = DropFolder.claim
 
     def closed(folder, dropped):
         if dropped.register == "bloctel":
             raise PermissionError(13, "Permission denied")
         return claim(folder, dropped)
 
-    monkeypatch.setattr(Folder, "claim", closed)
+    monkeypatch.setattr(DropFolder, "claim", closed)
     os.utime(world.root / "bloctel/a.txt", (1, 1))
     with capture_logs() as told:
         assert worked(opened(world)) == {"files": 1}
@@ -320,7 +320,7 @@ def test_a_full_disk_refuses_a_file_and_ends_nothing(world, monkeypatch, failing
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Folder, failing, full)
+    monkeypatch.setattr(DropFolder, failing, full)
     put(world, "bloctel/a.txt", "+33612345678\n")
     assert worked(opened(world)) == {"files_refused": 1}
     report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
@@ -370,9 +370,9 @@ def test_a_file_that_was_not_published_before_the_kill_is(world):
     """The file would lie where nobody looks."""
     world.desk.publisher.put("internal", Delta(bitmap([33612345678]), bitmap([]), 0))
     put(world, "internal/removes/a.txt", "+33612345678\n")
-    folder = Folder(world.root)
+    folder = DropFolder(world.root)
     claimed = folder.claim(folder.waiting()[0])
-    folder.begin(claimed, Note(digest(claimed.path), world.desk.replay.known("internal").upto))
+    folder.begin(claimed, PublicationNote(digest(claimed.path), world.desk.replay.known("internal").upto))
     folder.close()
     inbox = opened(world)
     inbox.recover()
@@ -419,9 +419,9 @@ def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world
 def left_by_a_kill_after_the_move(world, text):
     """A file of this text was published and moved, and its publisher killed before it took the note away."""
     put(world, "internal/adds/a.txt", text)
-    folder = Folder(world.root)
+    folder = DropFolder(world.root)
     claimed = folder.claim(folder.waiting()[0])
-    note = Note(digest(claimed.path), world.desk.replay.known("internal").upto)
+    note = PublicationNote(digest(claimed.path), world.desk.replay.known("internal").upto)
     folder.begin(claimed, note)
     kept = next(claimed.path.parent.glob(".*.note")).read_bytes()
     folder.close()
@@ -450,7 +450,7 @@ def test_a_note_that_was_left_is_not_of_the_next_file(world):
     """The same list, handed over again to renew the register, would not be published."""
     left_by_a_kill_after_the_move(world, "+33612345678\n")
     put(world, "internal/adds/a.txt", "+33612345678\n")
-    folder = Folder(world.root)
+    folder = DropFolder(world.root)
 
     claimed = folder.claim(folder.waiting()[0])
 
@@ -461,7 +461,7 @@ def test_a_link_in_the_place_of_a_file_is_refused_without_its_digest(world, tmp_
     """The report would tell the digest of a file that nobody handed over."""
     (tmp_path / "secret").write_text("+33612345678\n")
     put(world, "bloctel/a.txt", "+33612345679\n")
-    folder = Folder(world.root)
+    folder = DropFolder(world.root)
     claimed = folder.claim(folder.waiting()[0])
     folder.close()
     claimed.path.unlink()

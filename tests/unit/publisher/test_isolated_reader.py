@@ -11,7 +11,7 @@ import pytest
 
 from stream_scrub.lists.formats import BadList, Options
 from stream_scrub.publisher import isolated_reader as module
-from stream_scrub.publisher.isolated_reader import Apart, Fault
+from stream_scrub.publisher.isolated_reader import IsolatedReader, ReaderFault
 from tests.support.running.worker import wait_until
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -20,7 +20,9 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 def read(folder, content, *, name="list.csv", max_mb=256, max_s=60, apart=None, **options):
     path = folder / name
     path.write_bytes(content)
-    return (apart or Apart(max_mb, max_s)).read(FileIO(str(path)), path, Options("FR", NOW, **options))
+    return (apart or IsolatedReader(max_mb, max_s)).read(
+        FileIO(str(path)), path, Options("FR", NOW, **options)
+    )
 
 
 def standing_in(monkeypatch, code):
@@ -76,7 +78,7 @@ def test_a_list_holds_no_more_than_there_is_room_for(tmp_path):
 def test_a_list_that_takes_too_long_is_refused(tmp_path, monkeypatch):
     """One list would keep all others waiting for ever."""
     standing_in(monkeypatch, "time.sleep(60)")
-    apart = Apart(256, 1)
+    apart = IsolatedReader(256, 1)
     with pytest.raises(BadList, match=r"longer than lists.read_max_s \(1 s\)"):
         read(tmp_path, b"+33612345678\n", apart=apart)
     assert apart._process.returncode == -signal.SIGKILL, "and its process does not go on"
@@ -104,7 +106,7 @@ def test_a_list_that_kills_its_reader_is_refused(tmp_path, monkeypatch, number):
 def test_what_comes_back_is_not_believed(tmp_path, monkeypatch, code):
     """Half a list would be taken for the whole, or a reader that a list took over would take the publisher as well."""
     standing_in(monkeypatch, code)
-    with pytest.raises(Fault, match="its process ended with"):
+    with pytest.raises(ReaderFault, match="its process ended with"):
         read(tmp_path, b"+33612345678\n")
 
 
@@ -117,7 +119,7 @@ def test_a_fault_of_ours_is_told_with_its_place_and_no_line_of_the_list(tmp_path
         "Reading.take = broken\n"
         "from pathlib import Path\n"
         "from datetime import datetime, UTC\n"
-        "task = reader.Task('a.csv', 'auto', 'FR', datetime.now(UTC), '', {}, None, 256, 60)\n"
+        "task = reader.ReadTask('a.csv', 'auto', 'FR', datetime.now(UTC), '', {}, None, 256, 60)\n"
         "from io import FileIO\n"
         "reader.work(task, FileIO(int(sys.argv[1])), result)\n"
     )
@@ -130,7 +132,7 @@ def test_a_fault_of_ours_is_told_with_its_place_and_no_line_of_the_list(tmp_path
             **how,
         ),
     )
-    with pytest.raises(Fault) as told:
+    with pytest.raises(ReaderFault) as told:
         read(tmp_path, b"+33612345678\n")
     assert str(told.value).startswith("ValueError in <string>:") and "plain.py:" in str(told.value)
     assert "33612345678" not in str(told.value)
@@ -150,7 +152,7 @@ def test_who_reads_knows_no_secret_and_loads_nothing_of_others(tmp_path, monkeyp
         f"open({str(tmp_path / 'seen')!r}, 'wb').write(said)\n",
     )
     monkeypatch.chdir("/")
-    with pytest.raises(Fault):
+    with pytest.raises(ReaderFault):
         read(tmp_path, b"+33612345678\n")
     environ, files = json.loads((tmp_path / "seen").read_bytes())
     assert not [name for name in environ if name.startswith("STREAM_SCRUB_")] and "PATH" in environ
@@ -160,7 +162,7 @@ def test_who_reads_knows_no_secret_and_loads_nothing_of_others(tmp_path, monkeyp
 def test_a_reading_can_be_stopped_from_outside(tmp_path, monkeypatch):
     """A publisher that is told to stop would wait for a list, until it is killed."""
     standing_in(monkeypatch, "time.sleep(60)")
-    apart, ended = Apart(256, 60), []
+    apart, ended = IsolatedReader(256, 60), []
 
     def reads():
         try:
@@ -181,7 +183,7 @@ def test_a_reading_can_be_stopped_from_outside(tmp_path, monkeypatch):
 
 def test_who_is_told_to_stop_with_the_publisher_goes_on_until_it_is_ended(tmp_path):
     """A service manager that signals every process would have a good list refused at each restart."""
-    apart, found = Apart(256, 60), []
+    apart, found = IsolatedReader(256, 60), []
     thread = threading.Thread(
         target=lambda: found.append(read(tmp_path, b"+33612345678\n" * 200_000, apart=apart))
     )

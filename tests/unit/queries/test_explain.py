@@ -13,7 +13,7 @@ from stream_scrub.config.settings import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.model import Reason
 from stream_scrub.queries import explain as explaining
-from stream_scrub.queries.explain import Emitted, explain
+from stream_scrub.queries.explain import EmittedProspect, explain
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import scrubbing
 from tests.support.fakes import law
@@ -45,13 +45,15 @@ def configured(**prospect) -> Settings:
     return Settings.model_validate({"prospect": prospect})
 
 
-def emitted(value, *, position=END, at=law.NOW, text=law.OPT_IN, records=RECORDS, **prospect) -> Emitted:
+def emitted(
+    value, *, position=END, at=law.NOW, text=law.OPT_IN, records=RECORDS, **prospect
+) -> EmittedProspect:
     """What a worker makes of a value, by the index of that position."""
     settings = configured(**prospect)
     scrubber = Scrubber(scrubbing.terms(settings, hold=False), law.rulebook(text))
     index = taken(records, position).index
     batch = scrubber.scrub([value], index, at)
-    return Emitted(batch.values[0], batch.stamps[0], "allowed" if batch.allowed[0] else "blocked")
+    return EmittedProspect(batch.values[0], batch.stamps[0], "allowed" if batch.allowed[0] else "blocked")
 
 
 def explained(made, *, records=RECORDS, limit=None, **prospect):
@@ -62,7 +64,7 @@ def restamped(made, **changed):
     """The same prospect with another stamp."""
     value = json.loads(made.value)
     value["scrub"] |= changed
-    return Emitted(json.dumps(value).encode(), None, made.topic_verdict)
+    return EmittedProspect(json.dumps(value).encode(), None, made.topic_verdict)
 
 
 VALUES = {
@@ -196,7 +198,7 @@ def test_a_changed_prospect_is_told():
     made = emitted(VALUES["no consent"])
     value = made.value.replace(b'"phone":"0611111111"', b'"phone":"0622222222"')
 
-    told = explained(Emitted(value))
+    told = explained(EmittedProspect(value))
 
     assert {"field": "number", "stamp": "+33611111111", "replayed": "+33622222222"} in told["differences"]
 
@@ -205,7 +207,7 @@ def test_a_blocked_prospect_on_the_allowed_topic_is_told():
     """A prospect that was moved by hand would be called."""
     made = emitted(VALUES["no consent"])
 
-    told = explained(Emitted(made.value, made.header, "allowed"))
+    told = explained(EmittedProspect(made.value, made.header, "allowed"))
 
     assert told["differences"] == [{"field": "topic", "stamp": "blocked", "replayed": "allowed"}]
 
@@ -238,7 +240,7 @@ def test_a_rule_that_is_only_installed_is_used_and_said():
     scrubber = Scrubber(scrubbing.terms(Settings(), hold=False), rulebook)
     batch = scrubber.scrub([b'{"phone":"+33612345678"}'], taken(records).index, law.NOW)
 
-    told = explained(Emitted(batch.values[0]), records=records)
+    told = explained(EmittedProspect(batch.values[0]), records=records)
 
     assert told["same"]
     assert told["numbers"][0]["rule"]["text_from"] == "installed"
@@ -256,18 +258,18 @@ def test_a_rule_that_is_nowhere_is_named_with_what_to_do():
 @pytest.mark.parametrize(
     "made",
     [
-        Emitted(b'{"phone":"0611111111"}'),
-        Emitted(b"[]"),
-        Emitted(None),
-        Emitted(b"\xff"),
-        Emitted(b"{}", b"\xff"),
-        Emitted(b"{}", b"[]"),
-        Emitted(b'{"scrub":{"index":1}}'),
-        Emitted(b'{"scrub":{"index":true,"at":"2026-11-24T12:00:00.123Z"}}'),
-        Emitted(b'{"scrub":{"index":1,"at":"2026-11-24T12:00:00"}}'),
-        Emitted(b'{"scrub":{"index":1,"at":"noon"}}'),
-        Emitted(b'{"scrub":{"index":1,"at":"0001-01-01T00:00:00Z"}}'),
-        Emitted(b'{"scrub":{"index":1.5,"at":"2026-11-24T12:00:00.123Z"}}'),
+        EmittedProspect(b'{"phone":"0611111111"}'),
+        EmittedProspect(b"[]"),
+        EmittedProspect(None),
+        EmittedProspect(b"\xff"),
+        EmittedProspect(b"{}", b"\xff"),
+        EmittedProspect(b"{}", b"[]"),
+        EmittedProspect(b'{"scrub":{"index":1}}'),
+        EmittedProspect(b'{"scrub":{"index":true,"at":"2026-11-24T12:00:00.123Z"}}'),
+        EmittedProspect(b'{"scrub":{"index":1,"at":"2026-11-24T12:00:00"}}'),
+        EmittedProspect(b'{"scrub":{"index":1,"at":"noon"}}'),
+        EmittedProspect(b'{"scrub":{"index":1,"at":"0001-01-01T00:00:00Z"}}'),
+        EmittedProspect(b'{"scrub":{"index":1.5,"at":"2026-11-24T12:00:00.123Z"}}'),
     ],
 )
 def test_what_holds_no_stamp_is_said(made):
@@ -351,7 +353,7 @@ def test_a_prospect_that_was_too_large_for_its_topic_is_replayed_with_the_limit(
     settings = configured()
     scrubber = Scrubber(scrubbing.terms(settings, hold=False), law.rulebook(law.OPT_IN))
     batch = scrubber.scrub([value], taken(RECORDS).index, law.NOW, limit=640, floor=0)
-    made = Emitted(batch.values[0], batch.stamps[0])
+    made = EmittedProspect(batch.values[0], batch.stamps[0])
     assert json.loads(made.header)["reason"] == "unreadable"
 
     assert not (without := explained(made))["same"]
@@ -409,7 +411,7 @@ def test_a_prospect_of_an_older_release_is_explained_as_it_was(name):
     log = list(golden.log("evidence"))
     value = (golden.GOLDEN / "evidence" / f"prospect-{name}.json").read_bytes()
 
-    told = json.loads(msgspec.json.encode(explained(Emitted(value), records=log)))
+    told = json.loads(msgspec.json.encode(explained(EmittedProspect(value), records=log)))
 
     assert told["same"]
     del told["read_with"]  # what reads it is another release

@@ -24,7 +24,7 @@ def quiet(_what, _done, _of):
 
 def export(folder, *names, records=RECORDS, **more):
     told = export_registers.run(
-        export_registers.Order(names, folder, **more), reader(records), "opposition.log", quiet
+        export_registers.ExportOrder(names, folder, **more), reader(records), "opposition.log", quiet
     )
     return json.loads(msgspec.json.encode(told))
 

@@ -19,7 +19,7 @@ from stream_scrub.observability.logs import configure
 from stream_scrub.scrub.batch import Batch
 from stream_scrub.worker import loop as module
 from stream_scrub.worker.clock_watch import ClockWatch
-from stream_scrub.worker.loop import Pace, Worker
+from stream_scrub.worker.loop import BatchLimits, WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 from tests.support.fakes import law
 
@@ -53,7 +53,9 @@ def made():
     scrubber = SimpleNamespace()
     outputs = Outputs(session, scrubber, log, None, lambda: None)
     watch = ClockWatch(lambda _places: [], ("blocked", "allowed"), 60)
-    worker = Worker(source, session, follower, NO_RULES, outputs, Counters(), log, pace=Pace(), watch=watch)
+    worker = WorkerLoop(
+        source, session, follower, NO_RULES, outputs, Counters(), log, limits=BatchLimits(), watch=watch
+    )
     return SimpleNamespace(
         worker=worker,
         counters=worker._counters,
@@ -65,7 +67,7 @@ def made():
 
 
 def minute(made):
-    made.worker._summary._told_at -= 60.5
+    made.worker._summary._logged_at -= 60.5
     made.worker._summary.tell()
 
 
@@ -144,7 +146,7 @@ def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
     worker._session.open = worker._session.close = lambda *_: None
     worker._session.recover = recover
     made.source.drop = lambda: None
-    worker._trouble = Unavailable("committing: no broker answers now")
+    worker._failure = Unavailable("committing: no broker answers now")
 
     worker.run(stopping)
 

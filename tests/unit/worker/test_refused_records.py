@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.worker.refused_records import BARE, OTHER, PLAIN, Refusals, Report, told
+from stream_scrub.worker.refused_records import BARE, OTHER, PLAIN, RecordReport, RefusedRecords, stamp_facts
 
 NOW_MS = 1_800_000_000_000
 MICROSECONDS = NOW_MS * 1000
@@ -14,17 +14,17 @@ MICROSECONDS = NOW_MS * 1000
 
 def report(offset, code="", **more):
     usual = {"allowed": True, "keyless": False, "timestamp_ms": NOW_MS, "nbytes": 300, "own_bytes": 200}
-    return Report((0, offset), code=code, **usual | more)
+    return RecordReport((0, offset), code=code, **usual | more)
 
 
 @dataclass
 class World:
     """A topic with prospects, a broker that refuses some of them, and a worker's loop."""
 
-    records: list[Report]
+    records: list[RecordReport]
     refused: dict[int, str]
     names: bool = False  # the broker says which
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: RefusedRecords = field(default_factory=RefusedRecords)
     out: dict[int, int] = field(default_factory=dict)  # by offset, the form that it came out in
     tries: int = 0
     now_s: float = 0.0
@@ -102,7 +102,7 @@ def test_what_one_is_refused_for_is_held_against_no_other_that_is_lawful(code, b
 
 def test_what_was_learnt_is_forgotten():
     """A topic whose settings were put right would still be given no keyless prospect."""
-    refusals, keyless = Refusals(), report(7, "INVALID_RECORD", keyless=True)
+    refusals, keyless = RefusedRecords(), report(7, "INVALID_RECORD", keyless=True)
     refusals.failed([keyless], alone=True, now_s=0.0, now_ms=NOW_MS)
     other = [report(8, keyless=True)]
     assert refusals.of(other, 59.0) and not refusals.of([other[0]._replace(allowed=False)], 59.0)
@@ -113,17 +113,17 @@ def test_what_was_learnt_is_forgotten():
 
 def test_what_is_refused_again_comes_out_without_its_bytes():
     """A record that no output takes in any form of its own would stop its partition for ever."""
-    refusals, record = Refusals(), report(7, "INVALID_RECORD")
+    refusals, record = RefusedRecords(), report(7, "INVALID_RECORD")
     for form in (PLAIN, BARE):
         refusals.failed([record], alone=True, now_s=0.0, now_ms=NOW_MS)
         assert {at: each.form for at, each in refusals.of([record], 1.0).items()} == {0: form}
-    says = told(refusals.of([record], 1.0)[0], record)
+    says = stamp_facts(refusals.of([record], 1.0)[0], record)
     assert says == {"cause": "INVALID_RECORD", "from": "0/7", "timestamp": NOW_MS}
 
 
 def test_records_that_are_too_large_for_any_form_are_not_looked_for_one_by_one():
     """Where nobody may ask for the topics' limit, each of them would cost several batches, and all others wait."""
-    refusals = Refusals()
+    refusals = RefusedRecords()
     huge = [report(at, "MSG_SIZE_TOO_LARGE", nbytes=900, own_bytes=800) for at in range(3)]
     for _ in range(2):
         refusals.failed(huge[:1], alone=True, now_s=0.0, now_ms=NOW_MS)

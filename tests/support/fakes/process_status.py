@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_scrub.index import Index
 from stream_scrub.observability import prometheus
-from stream_scrub.observability.collect import OfPublisher, OfWorker
+from stream_scrub.observability.collect import PublisherCollector, WorkerCollector
 from stream_scrub.observability.counters import Counters, PublisherCounters
 from stream_scrub.observability.metric_catalogue import Side
 from tests.support.fakes import law
@@ -30,26 +30,26 @@ class Follower:
 
 def worker(
     identity: str = "w1", index: Index | None = None, rules: str = law.OPT_OUT, limit_s: float = 60
-) -> tuple[OfWorker, Counters, Follower]:
+) -> tuple[WorkerCollector, Counters, Follower]:
     """Vitals of a worker that is well, its counters and its follower."""
     counters, follower = Counters(), Follower(index or Index.empty())
     counters.begins()
     counters.member = True
-    vitals = OfWorker(identity, counters, limit_s=limit_s, index_lag_max_s=30)
-    vitals.attach(follower, law.rulebook(rules))
-    return vitals, counters, follower
+    collector = WorkerCollector(identity, counters, limit_s=limit_s, index_lag_max_s=30)
+    collector.attach(follower, law.rulebook(rules))
+    return collector, counters, follower
 
 
 def publisher(
     index: Index | None = None, rules: str = law.OPT_OUT
-) -> tuple[OfPublisher, PublisherCounters, SimpleNamespace]:
+) -> tuple[PublisherCollector, PublisherCounters, SimpleNamespace]:
     """Vitals of a publisher that is well, its counters and its replay."""
     counters, replay = PublisherCounters(), SimpleNamespace(index=index or Index.empty())
     counters.begins()
     counters.owner = True
-    vitals = OfPublisher(counters, limit_s=300)
-    vitals.attach(replay, law.rulebook(rules))
-    return vitals, counters, replay
+    collector = PublisherCollector(counters, limit_s=300)
+    collector.attach(replay, law.rulebook(rules))
+    return collector, counters, replay
 
 
 def text(side: Side, board: Callable) -> str:
