@@ -239,7 +239,7 @@ class Requests:
         wait_s = max(0.0, came_at + batch_s - time.monotonic())
         messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
         self._polled_at = time.monotonic()
-        found, damaged = [], set[int | None]()
+        found, damaged, reached = [], set[int | None](), dict(self._next)
         # Where headers are lost a request is taken without them: it says nothing in them.
         for message, headers in zip(messages, read_headers(messages).each, strict=True):
             if (error := message.error()) is not None:
@@ -254,12 +254,13 @@ class Requests:
                 continue
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
             epoch = _epoch(message.leader_epoch())
-            if offset < self._next.get(partition, 0):
+            if offset < reached.get(partition, 0):
                 # Where `begin` had the client look, this is of a later leader that had not got what was here before.
                 # Anywhere else the client begins again by itself, without a word.
                 if partition in self._seen or not 0 <= self._epochs[partition] < epoch:
                     raise Migrated(f"{self.topic} was made anew or cut: its offsets went back")
                 self._next[partition] = offset
+            reached[partition] = offset + 1
             self._seen.add(partition)
             self._epochs[partition] = epoch
             moment = max(0, message.timestamp()[1])

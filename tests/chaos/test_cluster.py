@@ -20,7 +20,7 @@ from tests.support.machine.prometheus import Prometheus
 from tests.support.running.load import Load, OptOuts
 from tests.support.running.outcome import ages, compare, count, ends
 from tests.support.running.prospects import french_mobiles, true_number
-from tests.support.running.publisher import PublisherProcess, evidence
+from tests.support.running.publisher import PublisherProcess, evidence_by_place, requests
 from tests.support.running.stage import Stage, expected_by
 from tests.support.running.users import DIALLER, IMPORTER, PRODUCER, PUBLISHER, WORKER, kafka_users
 from tests.support.running.watch import LISTEN, Watched
@@ -182,16 +182,20 @@ def test_brokers_are_killed_in_rotation(cluster, scene):
 
     sent, asked = scene.load.finish(), scene.opt_outs.finish()
     wait_until(lambda: scene.came_out() >= sent, 120, every=1)
-    wait_until(lambda: count(cluster.admin, stage.outputs) >= sent, 120, every=2)
+    # Its own client may write a record twice when a broker dies under it (librdkafka 4953): each record counts, by its place.
+    arrived = count(cluster.admin, [stage.topics["prospects"]])
+    assert arrived >= sent
+    wait_until(lambda: count(cluster.admin, stage.outputs) >= arrived, 120, every=2)
     found = compare(
         cluster.admin, stage.topics["prospects"], *stage.outputs, expected_by(OPPOSED, CONSENTED, true_number)
     )
     assert not found.wrong, (found.wrong, found.first)
-    assert found.total == sent
+    assert found.total == arrived
     held = len(OPPOSED | scene.opt_outs.numbers)
     wait_until(lambda: scene.held("internal") == held, 60, every=1)
-    told = evidence(stage)
-    assert told == {("internal", f"o{at}"): 1 for at in range(asked)}, "each opt-out once"
+    on_topic = requests(stage)
+    assert {name for _, name in on_topic} == {f"o{at}" for at in range(asked)}, "an opt-out was never sent"
+    assert evidence_by_place(stage) == {("internal", place): 1 for place, _ in on_topic}, "each request once"
     assert all(worker.alive for worker in [*workers, scene.publisher]), "one gave up"
     assert all(worker.logged("broker is away") for worker in workers), (
         "nobody met a dead broker: proves nothing"

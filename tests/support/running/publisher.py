@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -153,14 +154,33 @@ class Asking(threading.Thread):
         time.sleep(0.002)  # no two files are of one moment
 
 
+Place = tuple[int, int]  # partition and offset of a request
+
+
 def evidence(stage: Stage) -> Counter[tuple[str, str]]:
     """By register and request, how often the log says that the register was told it."""
-    found: Counter[tuple[str, str]] = Counter()
+    return Counter((register, line["request"]["id"]) for register, line in _told(stage))
+
+
+def evidence_by_place(stage: Stage) -> Counter[tuple[str, Place]]:
+    """The same by where the request stands on its topic."""
+    return Counter((register, (line["partition"], line["offset"])) for register, line in _told(stage))
+
+
+def _told(stage: Stage) -> Iterator[tuple[str, dict]]:
+    """Each register with each line of evidence that it has on the log."""
     for message in read_all(stage.bootstrap, stage.topics["log"]):
         if dict(message.headers())["part"] == b"requests":
             for line in message.value().splitlines():
-                found[message.key().decode(), json.loads(line)["request"]["id"]] += 1
-    return found
+                yield message.key().decode(), json.loads(line)
+
+
+def requests(stage: Stage) -> list[tuple[Place, str]]:
+    """Where each request stands on its topic, and its id."""
+    return [
+        ((m.partition(), m.offset()), json.loads(m.value())["id"])
+        for m in read_all(stage.bootstrap, stage.topics["requests"])
+    ]
 
 
 def refused(stage: Stage) -> list[tuple[str, str]]:
