@@ -44,6 +44,8 @@ _WIDEST_BITS = 32
 # Ends are published as they come. A register with an end that lies further back than this has no publisher, and so
 # holds numbers that it should not hold any more: it is stale.
 ENDS_GRACE_S = 60.0
+# A day ends first on earth where the clocks are so far ahead of UTC: there a number's last day ends, see `end_dates`.
+FIRST_ZONE = timedelta(hours=14)
 
 
 def _no_pause() -> None:

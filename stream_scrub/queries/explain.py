@@ -28,10 +28,9 @@ from stream_scrub.model import INTERNAL, Deadline, LogReader, LogRecord, Registe
 from stream_scrub.queries import number_history
 from stream_scrub.queries.number_history import Stage
 from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
-from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.decide import NO_FACTS, Facts
 from stream_scrub.scrub.decode import STAMP, Unreadable, read_strictly
+from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
 from stream_scrub.wiring import clients, scrubbing
 
 _SAYS = {
@@ -331,7 +330,7 @@ def _facts(value: bytes | None, terms: Terms) -> Facts:
         prospect = read_strictly(value or b"", terms.members)
     except Unreadable:
         return NO_FACTS
-    return decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
+    return facts_of(prospect.purpose, prospect.contract, prospect.campaign)
 
 
 def _rule_notes(rules: _StampRules) -> Iterable[str]:

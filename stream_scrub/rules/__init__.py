@@ -7,12 +7,14 @@ never in the code, and nothing here knows what a phone number is.
 
 from stream_scrub.rules.archive import Archive, read_text
 from stream_scrub.rules.book import Rulebook, RuleFile, Survey, survey
-from stream_scrub.rules.country import Country, Rule, until
+from stream_scrub.rules.country import READING, RESTING, Country, Rule, earliest, until
 from stream_scrub.rules.lint import doubts, purposes_of
 from stream_scrub.rules.text import digest_of, text_of
 from stream_scrub.rules.words import in_words, period
 
 __all__ = [
+    "READING",
+    "RESTING",
     "Archive",
     "Country",
     "Rule",
@@ -21,6 +23,7 @@ __all__ = [
     "Survey",
     "digest_of",
     "doubts",
+    "earliest",
     "in_words",
     "period",
     "purposes_of",

@@ -20,7 +20,7 @@ def read_text(text: bytes) -> Country:
         digest = digest_of(text)
     except ValueError as error:
         raise ConfigError([str(error)]) from error
-    read = read_country(f"{digest[:2]}.toml", digest, text)
+    read = read_country(f"{digest[:2]}.toml", digest, text, kept=True)
     if not isinstance(read, Country):
         raise ConfigError(read)
     return replace(read, rules=tuple(replace(rule, text=text, digest=digest) for rule in read.rules))

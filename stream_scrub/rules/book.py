@@ -88,10 +88,18 @@ class Rulebook:
 
         Raises ValueError when `at` has no zone: an instant that must be guessed has no day.
         """
+        local = self.local(region, at)
+        return None if local is None else local.date()
+
+    def local(self, region: str, at: datetime) -> datetime | None:
+        """That instant in the zone of the country that governs the region; None when none does.
+
+        Raises ValueError when `at` has no zone.
+        """
         if at.tzinfo is None:
             raise ValueError("an instant needs a time zone")
         country = self._of_region.get(region)
-        return None if country is None else at.astimezone(self._zones[country.code]).date()
+        return None if country is None else at.astimezone(self._zones[country.code])
 
     def rule(self, region: str, at: datetime) -> Rule | None:
         """The rule for a number of that region at that instant; None when there is none, and then nobody is called.

@@ -25,12 +25,18 @@ _BYTES_MAX = (
 
 
 def read_country(
-    name: str, where: str, content: bytes, default_timezone: str | None = None
+    name: str,
+    where: str,
+    content: bytes,
+    default_timezone: str | None = None,
+    *,
+    kept: bool = False,
 ) -> Country | list[str]:
     """The country that a file tells, or the problems in it.
 
     `name` is the file's own name, such as `fr.toml`, `where` the path to show to people. A file without `timezone`
-    gets the default one, if there is one.
+    gets the default one, if there is one. `kept`: it is the text behind a digest, and says by which version's reading
+    it was given, the first where it says nothing.
     """
     if len(content) > _BYTES_MAX:
         return [
@@ -48,7 +54,7 @@ def read_country(
     except ValueError as error:  # tomllib's own error, and Python's for a number of thousands of digits
         return [_syntax(where, text, str(error))]
     sheet = Sheet(where, text)
-    country = _country(sheet, document, name, text, default_timezone)
+    country = _country(sheet, document, name, text, default_timezone, kept)
     return sheet.problems() or country
 
 
@@ -60,7 +66,7 @@ def _syntax(where: str, text: str, error: str) -> str:
 
 
 def _country(
-    sheet: Sheet, document: dict[str, Any], name: str, text: str, default_timezone: str | None
+    sheet: Sheet, document: dict[str, Any], name: str, text: str, default_timezone: str | None, kept: bool
 ) -> Country:
     sheet.unknown(None, document, _KEYS)
     code = sheet.text(None, document, "country", '"FR"')
@@ -82,7 +88,7 @@ def _country(
     elif _CODE.fullmatch(code) and regions and code not in regions:
         sheet.wrong(None, "regions", f'`regions` lacks "{code}", the country itself: add it')
     timezone = _timezone(sheet, document, default_timezone)
-    rules = _rules(sheet, document, code)
+    rules = _rules(sheet, document, code, kept)
     if _CODE.fullmatch(code):
         rules = _named(sheet, rules, regions, timezone)
     return Country(code=code, regions=regions, timezone=timezone, rules=rules, text=text, where=sheet.where)
@@ -113,7 +119,7 @@ def is_timezone(key: str) -> bool:
     return True
 
 
-def _rules(sheet: Sheet, document: dict[str, Any], code: str) -> tuple[Rule, ...]:
+def _rules(sheet: Sheet, document: dict[str, Any], code: str, kept: bool) -> tuple[Rule, ...]:
     """The rules with their last days, once each starts after the one above it."""
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
@@ -125,7 +131,7 @@ def _rules(sheet: Sheet, document: dict[str, Any], code: str) -> tuple[Rule, ...
         )
     rules: list[Rule] = []
     for at, table in enumerate(tables):
-        rule = read_rule(sheet, at, table, code)
+        rule = read_rule(sheet, at, table, code, kept=kept)
         if rule is None:
             continue
         if rules:

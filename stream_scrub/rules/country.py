@@ -4,9 +4,15 @@ A rule is a fact of law or of the company, with the day it starts and the text i
 itself: `scrub/decide` does, and asks for the rule through the `Rulebook`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+
+# How this version reads what rules and prospects say. A rule's text carries it, so that an old verdict is given again
+# as it was given: by the rule that its digest names, read as it was read then. 1: a verdict was good for `valid_days`
+# however old its lists were. 2: no verdict outlives what it rests on.
+READING = 2
+RESTING = 2  # from this one on
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +24,9 @@ class Rule:
     whose scoped lists lift `deny` for the campaign that they name. `max_age_days` has an entry for each register
     that may grow too old, `areas` one for each that is handed out by area: how many digits, the calling code among
     them, name an area. `not_callable_prefixes` are the digits of a prefix in E.164, without the plus. `uncertain`
-    says in free text what in this rule is not proven, and which way the doubt was settled. `text` is all of it in
-    its canonical form and `digest` its name on a stamp, see `text.py`.
+    says in free text what in this rule is not proven, and which way the doubt was settled. `reading` is the version
+    of the reading that it is given by, see READING. `text` is all of it in its canonical form and `digest` its name
+    on a stamp, see `text.py`.
     """
 
     country: str
@@ -37,6 +44,7 @@ class Rule:
     not_callable_types: frozenset[str]
     not_callable_prefixes: tuple[str, ...]
     uncertain: tuple[str, ...]
+    reading: int = 1
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
 
@@ -74,12 +82,16 @@ class Country:
         return next((rule for rule in self.rules if rule.start > day), None)
 
 
-def until(rule: Rule, day: date) -> date | None:
-    """The last day on which a verdict given on `day` may be used; None when the rule sets no limit.
+def until(rule: Rule, day: date, last: date | None = None) -> date | None:
+    """The last day on which a verdict given on `day` may be used, `last` being that of what it rests on; None when
+    neither sets a limit.
 
     Never past the rule's own last day: what another law asks from then on, this verdict does not answer.
     """
-    if rule.valid_days is None:
-        return rule.end
-    last = day + timedelta(days=rule.valid_days)
-    return last if rule.end is None else min(last, rule.end)
+    valid = None if rule.valid_days is None else day + timedelta(days=rule.valid_days)
+    return earliest((valid, last, rule.end))
+
+
+def earliest(days: Iterable[date | None]) -> date | None:
+    """The first of some last days; None, which sets no limit, when all are None."""
+    return min((day for day in days if day is not None), default=None)

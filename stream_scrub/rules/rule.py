@@ -7,7 +7,7 @@ from typing import Any
 
 from stream_scrub.model import INTERNAL, OWN, RegisterName
 from stream_scrub.redaction import names_a_number
-from stream_scrub.rules.country import Rule
+from stream_scrub.rules.country import READING, Rule
 from stream_scrub.rules.problems import Sheet, nearest
 
 # The names that `phonenumbers` gives to kinds of numbers, in lower case.
@@ -19,7 +19,7 @@ NUMBER_TYPES = frozenset(
 )
 _KEYS = (
     *("from", "to", "source", "deny", "require", "lifted_by", "named_consents", "max_age_days", "areas"),
-    *("valid_days", "banned_purposes", "not_callable", "uncertain"),
+    *("valid_days", "banned_purposes", "not_callable", "uncertain", "reading"),
 )
 _AREA_DIGITS = range(
     2, 8
@@ -27,9 +27,11 @@ _AREA_DIGITS = range(
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
-def read_rule(sheet: Sheet, at: int, table: Mapping[str, Any], code: str) -> Rule | None:
+def read_rule(
+    sheet: Sheet, at: int, table: Mapping[str, Any], code: str, *, kept: bool = False
+) -> Rule | None:
     """The rule in the table of that index, without its text; None when it has no date to stand on. Its last day is
-    its own `to`: what follows it in the file is not seen here.
+    its own `to`: what follows it in the file is not seen here. `kept`: see `check.read_country`.
     """
     sheet.unknown(at, table, _KEYS)
     source = sheet.text(at, table, "source", '"the law and the article it comes from"')
@@ -64,7 +66,20 @@ def read_rule(sheet: Sheet, at: int, table: Mapping[str, Any], code: str) -> Rul
         not_callable_types=frozenset(name for name in not_callable if name[:1] != "+"),
         not_callable_prefixes=tuple(name[1:] for name in not_callable if name[:1] == "+"),
         uncertain=uncertain,
+        reading=_reading(sheet, at, table, kept=kept),
     )
+
+
+def _reading(sheet: Sheet, at: int, table: Mapping[str, Any], *, kept: bool) -> int:
+    """The reading of a kept text, the first where it names none. Files are read by this version's alone."""
+    reading = table.get("reading", 1 if kept else READING)
+    if isinstance(reading, bool) or not isinstance(reading, int) or not 1 <= reading <= READING:
+        sheet.wrong(at, "reading", f"`reading` must be a whole number from 1 to {READING}: take it away")
+    elif not kept and reading != READING:
+        sheet.wrong(at, "reading", "`reading` is of an older version: take it away, files are read as of now")
+    else:
+        return reading
+    return READING
 
 
 def _registers(sheet: Sheet, at: int, table: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

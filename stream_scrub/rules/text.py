@@ -55,6 +55,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
         ("banned_purposes", _list(sorted(rule.banned_purposes))),
         ("not_callable", _list(not_callable)),
         ("uncertain", _list(rule.uncertain)),
+        ("reading", "" if rule.reading == 1 else str(rule.reading)),
     ]
     for key, value in keys:
         if value:

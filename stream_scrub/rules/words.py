@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from stream_scrub.model import INTERNAL
-from stream_scrub.rules.country import Rule
+from stream_scrub.rules.country import RESTING, Rule
 
 _CONTRACT = "contract"
 
@@ -72,14 +72,16 @@ def _age(rule: Rule, name: str) -> str:
 
 def _validity(rule: Rule) -> str:
     last = "" if rule.end is None else f"{rule.end}, the last day of this rule"
+    capped = rule.reading >= RESTING
+    rests = ", and never longer than the lists and consents that it rests on" if capped else ""
     if rule.valid_days is not None:
         end = f", and not after {last}" if last else ""
-        return f"A verdict that allows may be used for {_days(rule.valid_days)}{end}."
-    return (
-        f"A verdict that allows may be used until {last}."
-        if last
-        else "A verdict that allows has no last day."
-    )
+        return f"A verdict that allows may be used for {_days(rule.valid_days)}{end}{rests}."
+    if last:
+        return f"A verdict that allows may be used until {last}{rests}."
+    if capped:
+        return "A verdict that allows may be used for as long as the lists and consents that it rests on."
+    return "A verdict that allows has no last day."
 
 
 def _days(days: int) -> str:

@@ -16,9 +16,9 @@ import numpy as np
 
 from stream_scrub.index import Numbers
 from stream_scrub.numbering import normalise, rows
-from stream_scrub.scrub import decide, plain
-from stream_scrub.scrub.decide import NO_FACTS, Facts
+from stream_scrub.scrub import plain
 from stream_scrub.scrub.decode import ABSENT, STAMP, Members, value_of
+from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
 from stream_scrub.scrub.member_names import folder, lookalikes
 from stream_scrub.scrub.plain import Kinds, Plain, PlainReader, Reader, Regions, is_flat
 
@@ -86,7 +86,7 @@ def _value(token: bytes) -> Any:
 
 def _facts(tokens: tuple[bytes, ...]) -> Facts:
     purpose, contract, campaign = (_value(token) if token else ABSENT for token in tokens)
-    return decide.facts(purpose, contract, campaign)
+    return facts_of(purpose, contract, campaign)
 
 
 def _ends(templates: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:

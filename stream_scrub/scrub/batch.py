@@ -21,11 +21,11 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub import backend, decide, stamp
+from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Hand
 from stream_scrub.scrub.batch_context import Bench
 from stream_scrub.scrub.columns import judge_text
-from stream_scrub.scrub.decide import Facts, Finding
+from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.decide_batch import Judged, judge
 from stream_scrub.scrub.decode import (
     ABSENT,
@@ -35,6 +35,7 @@ from stream_scrub.scrub.decode import (
     Unreadable,
     read_strictly,
 )
+from stream_scrub.scrub.facts import Facts, facts_of
 from stream_scrub.scrub.plain import Plain, Regions
 
 # A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
@@ -207,7 +208,7 @@ class Scrubber:
 
     def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes]:
         """The verdict on a whole prospect and its stamp."""
-        told = decide.facts(prospect.purpose, prospect.contract, prospect.campaign)
+        told = facts_of(prospect.purpose, prospect.contract, prospect.campaign)
         region = self._regions.of(prospect.region)
         offered = _candidates(prospect.numbers)
         if len(offered) > self.terms.numbers_max:

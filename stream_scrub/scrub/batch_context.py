@@ -13,7 +13,8 @@ from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
 from stream_scrub.rules import Rule, Rulebook, until
 from stream_scrub.scrub import decide, stamp
-from stream_scrub.scrub.decide import Facts, Finding
+from stream_scrub.scrub.decide import Finding
+from stream_scrub.scrub.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +51,7 @@ class Bench:
         self._rulebook = rulebook
         self._now = now
         self._rules: dict[str, Rule | None] = {}
+        self._moments: dict[str, datetime] = {}
         self._cases: dict[tuple[Line, Facts, bool], Case] = {}
         self._outcomes: dict[tuple[Finding, str], Outcome] = {}
 
@@ -59,19 +61,25 @@ class Bench:
             self._rules[region] = self._rulebook.rule(region, self._now)
         return self._rules[region]
 
+    def moment(self, region: str) -> datetime:
+        """This batch's moment, in the zone of the country whose rules govern the region."""
+        if region not in self._moments:
+            self._moments[region] = self._rulebook.local(region, self._now) or self._now
+        return self._moments[region]
+
     def case(self, line: Line, told: Facts, *, barred: bool) -> Case:
         """The case of numbers of that line with these facts, all barred by their prefix or none."""
         key = (line, told, barred)
         case = self._cases.get(key)
         if case is None:
-            rule, plan = self.rule(line.region), None
+            rule, plan, now = self.rule(line.region), None, self.moment(line.region)
             if told.campaigns:  # of thousands of campaigns mostly nothing but the opposition to each differs
                 base = self.case(line, told._replace(campaigns=()), barred=barred)
-                plan = decide.scoped(base.plan, told, self.index, self._now)
+                plan = decide.scoped(base.plan, told, self.index, now)
                 if plan is base.plan:
                     self._cases[key] = base
                     return base
-            plan = plan or decide.plan(line, barred, rule, told, self.index, self._now)
+            plan = plan or decide.plan(line, barred, rule, told, self.index, now)
             case = self._cases[key] = Case(plan, line.region)
         return case
 
@@ -96,8 +104,7 @@ class Bench:
 
     def _make(self, finding: Finding, rule: Rule | None, region: str) -> Outcome:
         allowed = finding.reason.verdict is Verdict.ALLOWED
-        day = self._rulebook.day(region, self._now) if allowed else None
-        end = until(rule, day) if rule is not None and day is not None else None
+        end = until(rule, self.moment(region).date(), finding.last) if allowed and rule is not None else None
         rules = rule.digest if rule is not None else ""
         bare = stamp.single(finding, bool(region), rules, end, self.evidence)
         return Outcome(finding.reason, allowed, b',"scrub":' + bare + b"}", bare, finding, end, rules)

@@ -13,8 +13,9 @@ from stream_scrub.model import Reason
 from stream_scrub.numbering import normalise, read_column
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch_context import Bench, Outcome
-from stream_scrub.scrub.decide import Facts, Finding
+from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.decide_batch import judge
+from stream_scrub.scrub.facts import Facts
 from stream_scrub.scrub.plain import Kinds, Plain
 
 _PIECE = 32_768  # cells at a time: what is made of so many stays in a processor's cache

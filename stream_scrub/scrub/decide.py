@@ -7,87 +7,31 @@ thinking, and a look-up is all that is left for each number.
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import date, datetime
+from typing import NamedTuple
 
 from stream_scrub.index import Index, Register
 from stream_scrub.model import INTERNAL, Reason, RegisterKind, RegisterName, family
 from stream_scrub.numbering import Line
-from stream_scrub.rules import Rule
+from stream_scrub.rules import RESTING, Rule, earliest
 from stream_scrub.scrub.areas import Areas
+from stream_scrub.scrub.facts import Facts
+from stream_scrub.scrub.last_day import days_of, last_of
 
 CONTRACT = "contract"
-# What CRMs of the shipped rules' countries write for "no contract": a word that denies it must never lift a law.
-_NO = frozenset(
-    {
-        *("", "-", "0", "false", "no", "none", "null", "nil", "n", "n/a", "na", "nan", "off", "undefined"),
-        *(
-            "non",
-            "faux",
-            "aucun",
-            "nein",
-            "falsch",
-            "kein",
-            "nee",
-            "geen",
-            "onwaar",
-            "falso",
-            "ninguno",
-            "nessuno",
-        ),
-    }
-)
-
-
-class Facts(NamedTuple):
-    """What a prospect says about itself, read for the rules: purposes and campaigns in lower case."""
-
-    purposes: tuple[str, ...] = ()
-    contract: bool = False
-    campaigns: tuple[str, ...] = ()
-
-
-NO_FACTS = Facts()
-
-
-def facts(purpose: Any, contract: Any, campaign: Any) -> Facts:
-    """Facts from members of any type. What cannot be understood lifts nothing."""
-    return Facts(
-        tuple(dict.fromkeys(word.replace(" ", "-").replace("_", "-") for word in _words(purpose))),
-        _is_yes(contract),
-        tuple(dict.fromkeys(_words(campaign))),
-    )
-
-
-def _words(member: Any) -> tuple[str, ...]:
-    if isinstance(member, str):
-        word = member.strip().casefold()
-        return (word,) if word else ()
-    if isinstance(member, int) and not isinstance(member, bool):
-        return (str(member),)
-    if isinstance(member, list):
-        return tuple(word for part in member if not isinstance(part, list) for word in _words(part))
-    return ()
-
-
-def _is_yes(member: Any) -> bool:
-    """A contract is `true` or its own identifier; not a word that denies it, nor an empty or structured member."""
-    if isinstance(member, bool):
-        return member
-    if isinstance(member, str):
-        return member.strip().casefold() not in _NO
-    return isinstance(member, int) and member != 0
 
 
 class Finding(NamedTuple):
     """The reason for a number's verdict and the registers that made it so.
 
-    `lasting`: a stale register that no fresh list makes good, so that holding for one would be for ever.
+    `lasting`: a stale register that no fresh list makes good, so that holding for one would be for ever. `last`: the
+    last day of what an allowing verdict rests on, None where nothing of it has one.
     """
 
     reason: Reason
     registers: tuple[str, ...] = ()
     lasting: bool = False
+    last: date | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +39,7 @@ class Plan:
     """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
 
     `named` are consents to the caller that this call is for, `areas` says by deny register which areas it covers.
+    `now` is in the zone of the rule's country.
     """
 
     rule: Rule | None
@@ -106,6 +51,7 @@ class Plan:
     stale_allow: tuple[str, ...]
     fixed: Reason | None
     lift: Reason | None
+    now: datetime
     named: tuple[Register, ...] = ()
     areas: tuple[tuple[str, Areas], ...] = ()
 
@@ -126,14 +72,20 @@ class Plan:
             return Finding(Reason.OPPOSED, denying)
         if self.fixed is not None or self.rule is None:
             return Finding(self.fixed or Reason.NO_RULE)
-        consented = any(r.name in held for r in self.allow)
-        lacking = bool(self.rule.require) and not consented
+        lacking = bool(self.rule.require) and not any(r.name in held for r in self.allow)
         uncovered = tuple(name for name, areas in self.areas if areas.name not in held)
         if self.lift is not None:
             if self.stale_internal:  # nothing lifts the company's own opposition, nor its age
                 return Finding(Reason.STALE_REGISTER, self.stale_internal)
-            needed = denying or lacking or self.stale_deny or uncovered
-            return Finding(self.lift if needed else self._clear())
+            if denying or lacking or self.stale_deny or uncovered:
+                return self._allowed(self.lift)
+            return self._cleared(held)
+        return self._unlifted(held, denying, lacking, uncovered)
+
+    def _unlifted(
+        self, held: Collection[str], denying: tuple[str, ...], lacking: bool, uncovered: tuple[str, ...]
+    ) -> Finding:
+        """What the registers say, where nothing that the prospect tells lifts them."""
         named = any(r.name in held for r in self.named)
         if denying and not named:
             return Finding(Reason.OPPOSED, denying)
@@ -145,11 +97,30 @@ class Plan:
             return Finding(Reason.STALE_REGISTER, stale)
         if uncovered and not named:  # the register is fresh, and says nothing of this number's area
             return Finding(Reason.STALE_REGISTER, uncovered, lasting=True)
-        lifted = named and (denying or self.stale_deny or uncovered)
-        return Finding(Reason.CONSENTED if lifted else self._clear())
+        if named and (denying or self.stale_deny or uncovered):
+            carrying = (*self._carrying(self.named, held), *self._carrying(self.allow, held))
+            return self._allowed(Reason.CONSENTED, carrying)
+        return self._cleared(held)
 
-    def _clear(self) -> Reason:
-        return Reason.CONSENTED if self.rule is not None and self.rule.require else Reason.CLEAR
+    def _cleared(self, held: Collection[str]) -> Finding:
+        """Allowed by what the registers say, and by no lift."""
+        asked = self.rule is not None and bool(self.rule.require)
+        reason = Reason.CONSENTED if asked else Reason.CLEAR
+        return self._allowed(reason, (*map(self._last, self.deny), *self._carrying(self.allow, held)))
+
+    def _carrying(self, registers: Collection[Register], held: Collection[str]) -> tuple[date | None, ...]:
+        """The last day of the consents of which any is enough: that of the one that lasts longest."""
+        lasts = [self._last(register) for register in registers if register.name in held]
+        known = [last for last in lasts if last is not None]
+        return (max(known),) if known and len(known) == len(lasts) else ()
+
+    def _allowed(self, reason: Reason, lasts: Collection[date | None] = ()) -> Finding:
+        if self.rule is None or self.rule.reading < RESTING:
+            return Finding(reason)
+        return Finding(reason, last=earliest((*map(self._last, self.internal), *lasts)))
+
+    def _last(self, register: Register) -> date | None:
+        return None if self.rule is None else last_of(register, self.rule, self.now)
 
 
 def is_barred(number: int, rule: Rule | None) -> bool:
@@ -166,7 +137,7 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
     own = index.named(INTERNAL, told.campaigns)
     internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
     if rule is None:
-        return Plan(None, internal, (), (), (), (), (), Reason.NO_RULE, None)
+        return Plan(None, internal, (), (), (), (), (), Reason.NO_RULE, None, now)
     deny, stale_deny = _usable(
         rule, [n for n in rule.deny if n != INTERNAL], RegisterKind.DENY, told, index, now
     )
@@ -181,6 +152,7 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         stale_allow,
         _fixed(line, barred, rule, told),
         _lift(rule, told),
+        now,
         _named(rule, told, index, now),
         _areas(rule, deny),
     )
@@ -242,7 +214,7 @@ def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], .
 
 def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
     """Too old for the rule, or still holding what should have ended: then nobody publishes it."""
-    days = rule.max_age_days.get(family(register.name))
+    days = days_of(rule, register)
     return (days is not None and register.older_than(days, now)) or register.ends_overdue(now)
 
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from stream_scrub.index import Numbers
 from stream_scrub.numbering import REGIONS, Line, normalise
-from stream_scrub.scrub import decide
-from stream_scrub.scrub.decide import NO_FACTS, Facts
 from stream_scrub.scrub.decode import (
     ABSENT,
     MAX_DEPTH,
@@ -25,6 +23,7 @@ from stream_scrub.scrub.decode import (
     is_shallow,
     spellings_of,
 )
+from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
 from stream_scrub.scrub.member_names import Occurrences
 
 _REGIONS_MAX = 1024
@@ -101,7 +100,7 @@ class PlainReader:
                         if kind < 0:
                             kind = known[line] = pairs.setdefault((line, NO_FACTS), len(pairs))
                     else:
-                        told = decide.facts(quick.f1, quick.f2, quick.f3)
+                        told = facts_of(quick.f1, quick.f2, quick.f3)
                         kind = pairs.setdefault((line, told), len(pairs))
             numbers.append(number)
             kinds.append(kind)

@@ -1,12 +1,30 @@
 """Rules as values: any of them comes back from its text, and any list of them has one rule or none for each day."""
 
-from datetime import date, timedelta
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.rules import Country, Rule, Rulebook, RuleFile, digest_of, in_words, read_text, text_of
+from stream_scrub.lists.parsing import end_dates
+from stream_scrub.model import RegisterKind
+from stream_scrub.rules import (
+    READING,
+    Country,
+    Rule,
+    Rulebook,
+    RuleFile,
+    digest_of,
+    in_words,
+    read_text,
+    text_of,
+)
 from stream_scrub.rules.rule import NUMBER_TYPES
+from stream_scrub.scrub.batch import Scrubber, Terms
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS, NUMBER
 
 FIRST = date(2000, 1, 1)
 NAMES = ["list", "other", "us-dnc", "0-9", "x"]
@@ -44,6 +62,7 @@ def rules(draw) -> Rule:
         not_callable_types=frozenset(draw(st.lists(types))),
         not_callable_prefixes=tuple(draw(st.lists(prefixes.filter(str.isascii), unique=True))),
         uncertain=tuple(draw(st.lists(TEXTS, unique=True, max_size=3))),
+        reading=draw(st.integers(1, READING)),
     )
 
 
@@ -80,3 +99,62 @@ def test_each_day_has_the_rule_that_covers_it_or_none(spans):
         assert (None if rule is None else rule.source) == (None if number is None else f"law {number}")
         if rule is not None:
             assert rule.start <= at and (rule.end is None or at <= rule.end)
+
+
+ZONES = ["Europe/Paris", "America/New_York", "Pacific/Auckland"]
+MOMENTS = st.datetimes(datetime(2010, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
+HOURS = st.integers(-30 * 24, 100 * 24).map(lambda hours: timedelta(hours=hours))
+
+
+@given(rules(), st.sampled_from(ZONES), MOMENTS, st.sampled_from([{}, {"contract": True}]), st.data())
+def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
+    """A number would be dialled by a list that is older than the law allows, or by a consent that has ended."""
+    day = now.astimezone(ZoneInfo(zone)).date()
+    lifts = data.draw(st.sampled_from([rule.lifted_by, ("contract",)]))
+    rule = replace(
+        rule,
+        country="FR",
+        start=date.min,
+        end=rule.end and max(rule.end, day),
+        lifted_by=lifts,
+        reading=READING,
+    )
+    rule = replace(
+        rule, not_callable_types=frozenset(), not_callable_prefixes=(), areas={}, banned_purposes=frozenset()
+    )
+    held, ages, ends, registers = set(), {}, {}, []
+    for name in {*rule.deny, *rule.require}:
+        kind = RegisterKind.ALLOW if name in rule.require else RegisterKind.DENY
+        age = data.draw(HOURS)
+        end = data.draw(st.none() | HOURS.map(lambda ahead: now + ahead)) if name in rule.require else None
+        inside = data.draw(st.booleans()) if name in rule.require else data.draw(st.integers(0, 9)) == 0
+        made = law.register(name, [NUMBER] * inside, kind=kind)
+        registers.append(replace(made, effective_at=now - age, next_end=end))
+        held |= {name} if inside else set()
+        ages[name], ends[name] = (now - age).astimezone(ZoneInfo(zone)).date(), end
+    book = Rulebook([Country("FR", ("FR",), zone, (rule,), "", "fr.toml")])
+    prospect = json.dumps({"phone": f"+{NUMBER}", **told}).encode()
+    terms = Terms(MEMBERS, stamp="header", stale="block")
+    (made,) = Scrubber(terms, book).scrub([prospect], law.index(*registers), now).stamps
+    stamp = json.loads(made)
+    if stamp["verdict"] == "blocked":
+        return
+    until = date.fromisoformat(stamp["until"]) if "until" in stamp else date.max
+
+    def lasts(name):
+        days = rule.max_age_days.get(name)
+        young = days is None or until <= ages[name] + timedelta(days=days)
+        end = ends[name]
+        over = datetime.combine(until, time.max, ZoneInfo(zone)) if until < date.max else None
+        same = until == day or (end and end.timestamp() == end_dates.earliest(until + timedelta(days=1)))
+        return young and (end is None or same or (over is not None and over < end) or end - now > FAR)
+
+    assert rule.valid_days is None or until <= day + timedelta(days=rule.valid_days)
+    assert rule.end is None or until <= rule.end
+    assert until >= day
+    if stamp["reason"] not in {"contract", "exempt"}:
+        assert all(lasts(name) for name in rule.deny)
+        assert not rule.require or any(lasts(name) for name in held)
+
+
+FAR = timedelta(days=3661)

@@ -7,9 +7,10 @@ Without a zone a moment is read where it comes last on earth (UTC-12) as a lates
 import re
 from datetime import date, datetime, time, timedelta
 
+from stream_scrub.index import FIRST_ZONE
+
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST_ZONE = timedelta(hours=12)
-_FIRST_ZONE = timedelta(hours=14)
 _FOREVER = 2200  # years from which lists mean "never"
 _SIGNS_MAX = 40
 _DAY = re.compile(
@@ -59,7 +60,7 @@ def latest(text: str) -> int | None:
 
 def earliest(day: date) -> int:
     """The first moment of a day anywhere on earth, in epoch seconds UTC."""
-    return _seconds(day, time()) - _s(_FIRST_ZONE)
+    return _seconds(day, time()) - _s(FIRST_ZONE)
 
 
 def _ahead(day: date, at: time, offset: int) -> int:

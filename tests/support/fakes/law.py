@@ -1,12 +1,13 @@
 """Rules and registers made by hand, so that no test of the engine hangs on what some country's law says this year."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
 from stream_scrub.byname import ByName
 from stream_scrub.index import Filter, Index, Register, as_bitmap
+from stream_scrub.lists.parsing import end_dates
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import Rulebook, RuleFile
 
@@ -54,11 +55,14 @@ def register(
     kind: RegisterKind = RegisterKind.DENY,
     days_old: float = 1,
     position: int = POSITION,
+    ends: date | None = None,
 ) -> Register:
-    """A register that is `days_old` at NOW."""
+    """A register that is `days_old` at NOW, and of which the first number ends with the day `ends`."""
     members = np.array(sorted(set(numbers)), dtype=np.uint64)
     at = NOW - timedelta(days=days_old)
-    return Register(name, kind, as_bitmap(members), 1, "0" * 64, at, position, f"{name}.csv", Filter(members))
+    source, filter_ = f"{name}.csv", Filter(members)
+    end = None if ends is None else datetime.fromtimestamp(end_dates.earliest(ends + timedelta(days=1)), UTC)
+    return Register(name, kind, as_bitmap(members), 1, "0" * 64, at, position, source, filter_, end)
 
 
 def allow(name: str, numbers: Iterable[int] = (), days_old: float = 1) -> Register:

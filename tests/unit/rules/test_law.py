@@ -113,4 +113,8 @@ def test_an_instant_without_a_zone_is_refused(book):
 def test_until(book):
     """A dialler would keep a lead longer than its verdict is good for."""
     assert until(book.on("GB", date(2026, 11, 24)), date(2026, 11, 24)) == date(2026, 12, 22)
-    assert until(book.on("FR", date(2026, 8, 11)), date(2026, 8, 11)) is None
+    assert until(book.on("FR", date(2026, 8, 11)), date(2026, 8, 11)) == date(2026, 8, 12)
+    assert until(book.on("FR", date(2016, 5, 1)), date(2016, 5, 1)) == date(2016, 5, 31)
+    assert until(book.on("BE", date(2026, 11, 24)), date(2026, 11, 24), date(2026, 11, 25)) == date(
+        2026, 11, 25
+    )

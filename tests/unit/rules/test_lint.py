@@ -112,19 +112,27 @@ def test_a_rule_in_words_says_all_that_it_asks():
         "Who is not in consent or washed is blocked, unless the prospect has a contract or its purpose is press or "
         "survey.",
         "named@campaign counts for 7 days; when it is older it lifts nothing.",
-        "A verdict that allows may be used for 28 days, and not after 2026-12-31, the last day of this rule.",
+        "A verdict that allows may be used for 28 days, and not after 2026-12-31, the last day of this rule,"
+        " and never longer than the lists and consents that it rests on.",
     ]
 
 
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ("", ["Everybody else may be called.", "A verdict that allows has no last day."]),
+        (
+            "",
+            [
+                "Everybody else may be called.",
+                "A verdict that allows may be used for as long as the lists and consents that it rests on.",
+            ],
+        ),
         (
             "to = 2026-12-31\n",
             [
                 "Everybody else may be called.",
-                "A verdict that allows may be used until 2026-12-31, the last day of this rule.",
+                "A verdict that allows may be used until 2026-12-31, the last day of this rule,"
+                " and never longer than the lists and consents that it rests on.",
             ],
         ),
     ],

@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "rules"
 ROWS = tomllib.loads((GOLDEN / "verdicts.toml").read_text("utf-8"))["verdict"]
 KEYS = {
     *("law", "source", "confidence", "number", "numbers", "on", "purpose", "contract", "campaign", "held"),
-    *("missing", "age", "others", "folder", "reason", "registers", "until", "until_of"),
+    *("missing", "age", "ends", "others", "folder", "reason", "registers", "until"),
 }
 BOOKS = {False: Rulebook.load(), True: Rulebook.load(GOLDEN / "own")}
 
@@ -43,12 +43,15 @@ def judged(row: dict, number: str, now: datetime) -> dict:
     named = set() if rule is None else rule.registers
     allow = {"consent"} if rule is None else {*rule.require, *rule.named_consents, "consent"}
     held, others, age = row.get("held", []), row.get("others", {}), row.get("age", {})
+    ends = row.get("ends", {})
     registers = []
     for name in {"internal", *named, *held, *others, *age} - set(row.get("missing", [])):
         kind = RegisterKind.ALLOW if name.partition("@")[0] in allow else RegisterKind.DENY
         numbers = [int(other) for other in others.get(name, [])] + [digits] * (name in held)
         since = (law.NOW - now) / timedelta(days=1)
-        registers.append(law.register(name, numbers, kind=kind, days_old=age.get(name, 1) + since))
+        registers.append(
+            law.register(name, numbers, kind=kind, days_old=age.get(name, 0) + since, ends=ends.get(name))
+        )
     facts = {key: row[key] for key in ("purpose", "contract", "campaign") if key in row}
     prospect = json.dumps({"phone": number, **facts}).encode()
     terms = Terms(MEMBERS, stamp="header", stale="block")
@@ -62,10 +65,9 @@ def test_the_verdict_of_the_law(row, number, at):
     stamp = judged(row, number, moment(row["on"][at]))
     assert stamp["reason"] == row["reason"], row["law"]
     assert stamp.get("registers", []) == row.get("registers", [])
-    if row.get("until_of") != "any":
-        until = row.get("until")
-        until = until[at] if isinstance(until, list) else until
-        assert stamp.get("until") == (None if until is None else str(until))
+    until = row.get("until")
+    until = until[at] if isinstance(until, list) else until
+    assert stamp.get("until") == (None if until is None else str(until))
 
 
 def test_every_row_is_a_sentence_with_its_source():

@@ -7,7 +7,8 @@ import pytest
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
 from stream_scrub.scrub import decide
-from stream_scrub.scrub.decide import Facts, Finding
+from stream_scrub.scrub.decide import Finding
+from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
 from tests.support.fakes import law
 
 NUMBER = 33612345678
@@ -30,23 +31,23 @@ old_empty_list = law.register("list", days_old=31)
 old_consent = law.allow("consent", [NUMBER], days_old=11)
 
 
-def found(text, registers, told=decide.NO_FACTS, line=MOBILE, number=NUMBER, now=law.NOW):
+def found(text, registers, told=NO_FACTS, line=MOBILE, number=NUMBER, now=law.NOW):
     """The finding for a number, straight from a plan."""
     rulebook = law.rulebook(text)
     rule = rulebook.rule(line.region, now)
     plan = decide.plan(line, decide.is_barred(number, rule), rule, told, law.index(*registers), now)
-    return plan.conclude({r.name for r in plan.registers if number in r.numbers})
+    return plan.conclude({r.name for r in plan.registers if number in r.numbers})._replace(last=None)
 
 
 IN = law.OPT_IN
 OUT = law.OPT_OUT
 OPT_OUT_TABLE = [
     # registers, facts, line, the finding
-    ([no_list], decide.NO_FACTS, MOBILE, Finding(CLEAR)),
-    ([no_list, no_internal], decide.NO_FACTS, MOBILE, Finding(CLEAR)),
-    ([bloctel], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
-    ([no_list, internal], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("internal",))),
-    ([bloctel, internal], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("internal", "list"))),
+    ([no_list], NO_FACTS, MOBILE, Finding(CLEAR)),
+    ([no_list, no_internal], NO_FACTS, MOBILE, Finding(CLEAR)),
+    ([bloctel], NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
+    ([no_list, internal], NO_FACTS, MOBILE, Finding(OPPOSED, ("internal",))),
+    ([bloctel, internal], NO_FACTS, MOBILE, Finding(OPPOSED, ("internal", "list"))),
     # what lifts the list, and never the company's own
     ([bloctel], CONTRACT, MOBILE, Finding(Reason.CONTRACT)),
     ([bloctel], PRESS, MOBILE, Finding(Reason.EXEMPT)),
@@ -56,19 +57,19 @@ OPT_OUT_TABLE = [
     ([no_list, internal], CONTRACT, MOBILE, Finding(OPPOSED, ("internal",))),
     ([no_list, internal], PRESS, MOBILE, Finding(OPPOSED, ("internal",))),
     # stale: never held, too old, of the wrong kind
-    ([], decide.NO_FACTS, MOBILE, Finding(STALE, ("list",))),
-    ([no_internal], decide.NO_FACTS, MOBILE, Finding(STALE, ("list",))),
-    ([old_list], decide.NO_FACTS, MOBILE, Finding(STALE, ("list",))),
-    ([old_empty_list], decide.NO_FACTS, MOBILE, Finding(STALE, ("list",))),
-    ([law.register("list", days_old=30)], decide.NO_FACTS, MOBILE, Finding(CLEAR)),
-    ([law.allow("list", [])], decide.NO_FACTS, MOBILE, Finding(STALE, ("list",))),
-    ([no_list, law.allow("internal", [NUMBER])], decide.NO_FACTS, MOBILE, Finding(STALE, ("internal",))),
+    ([], NO_FACTS, MOBILE, Finding(STALE, ("list",))),
+    ([no_internal], NO_FACTS, MOBILE, Finding(STALE, ("list",))),
+    ([old_list], NO_FACTS, MOBILE, Finding(STALE, ("list",))),
+    ([old_empty_list], NO_FACTS, MOBILE, Finding(STALE, ("list",))),
+    ([law.register("list", days_old=30)], NO_FACTS, MOBILE, Finding(CLEAR)),
+    ([law.allow("list", [])], NO_FACTS, MOBILE, Finding(STALE, ("list",))),
+    ([no_list, law.allow("internal", [NUMBER])], NO_FACTS, MOBILE, Finding(STALE, ("internal",))),
     ([no_list, law.allow("internal", [NUMBER])], CONTRACT, MOBILE, Finding(STALE, ("internal",))),
     ([], CONTRACT, MOBILE, Finding(Reason.CONTRACT)),
     ([old_list], PRESS, MOBILE, Finding(Reason.EXEMPT)),
-    ([internal], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("internal",))),
+    ([internal], NO_FACTS, MOBILE, Finding(OPPOSED, ("internal",))),
     # scopes
-    ([no_list, law.register("internal@acme", [NUMBER])], decide.NO_FACTS, MOBILE, Finding(CLEAR)),
+    ([no_list, law.register("internal@acme", [NUMBER])], NO_FACTS, MOBILE, Finding(CLEAR)),
     ([no_list, law.register("internal@acme", [NUMBER])], ACME, MOBILE, Finding(OPPOSED, ("internal@acme",))),
     ([no_list, law.register("internal@other", [NUMBER])], ACME, MOBILE, Finding(CLEAR)),
     ([no_list, law.register("list@acme", [NUMBER])], ACME, MOBILE, Finding(OPPOSED, ("list@acme",))),
@@ -77,19 +78,19 @@ OPT_OUT_TABLE = [
     ([law.register("list@acme", [NUMBER])], ACME, MOBILE, Finding(OPPOSED, ("list@acme",))),
 ]
 OPT_IN_TABLE = [
-    ([no_list, consent, no_washed], decide.NO_FACTS, MOBILE, Finding(CONSENTED)),
-    ([no_list, no_consent, no_washed], decide.NO_FACTS, MOBILE, Finding(NO_CONSENT)),
-    ([no_list, no_consent, law.allow("washed", [NUMBER])], decide.NO_FACTS, MOBILE, Finding(CONSENTED)),
-    ([no_list, consent, no_washed, internal], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("internal",))),
-    ([bloctel, consent, no_washed], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
-    ([bloctel, no_consent, no_washed], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
+    ([no_list, consent, no_washed], NO_FACTS, MOBILE, Finding(CONSENTED)),
+    ([no_list, no_consent, no_washed], NO_FACTS, MOBILE, Finding(NO_CONSENT)),
+    ([no_list, no_consent, law.allow("washed", [NUMBER])], NO_FACTS, MOBILE, Finding(CONSENTED)),
+    ([no_list, consent, no_washed, internal], NO_FACTS, MOBILE, Finding(OPPOSED, ("internal",))),
+    ([bloctel, consent, no_washed], NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
+    ([bloctel, no_consent, no_washed], NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
     # a line that is no consumer's
-    ([no_list, consent, no_washed], decide.NO_FACTS, PREMIUM, Finding(Reason.NOT_CALLABLE)),
+    ([no_list, consent, no_washed], NO_FACTS, PREMIUM, Finding(Reason.NOT_CALLABLE)),
     ([no_list, consent, no_washed], CONTRACT, PREMIUM, Finding(Reason.NOT_CALLABLE)),
     ([no_list, consent, no_washed], BANNED, PREMIUM, Finding(Reason.NOT_CALLABLE)),
-    ([bloctel, no_consent], decide.NO_FACTS, PREMIUM, Finding(Reason.NOT_CALLABLE)),
-    ([internal], decide.NO_FACTS, PREMIUM, Finding(OPPOSED, ("internal",))),
-    ([], decide.NO_FACTS, PREMIUM, Finding(Reason.NOT_CALLABLE)),
+    ([bloctel, no_consent], NO_FACTS, PREMIUM, Finding(Reason.NOT_CALLABLE)),
+    ([internal], NO_FACTS, PREMIUM, Finding(OPPOSED, ("internal",))),
+    ([], NO_FACTS, PREMIUM, Finding(Reason.NOT_CALLABLE)),
     # a purpose that nobody may call for
     ([no_list, consent, no_washed], BANNED, MOBILE, Finding(Reason.BANNED_PURPOSE)),
     ([bloctel, no_consent, no_washed], BANNED, MOBILE, Finding(Reason.BANNED_PURPOSE)),
@@ -114,23 +115,23 @@ OPT_IN_TABLE = [
         Finding(Reason.CONTRACT),
     ),
     # fresh and stale together
-    ([old_list, no_consent, no_washed], decide.NO_FACTS, MOBILE, Finding(NO_CONSENT)),
-    ([bloctel, old_consent, no_washed], decide.NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
-    ([no_list, old_consent, no_washed], decide.NO_FACTS, MOBILE, Finding(STALE, ("consent",))),
-    ([no_list, no_consent], decide.NO_FACTS, MOBILE, Finding(STALE, ("washed",))),
-    ([no_list, consent], decide.NO_FACTS, MOBILE, Finding(CONSENTED)),
-    ([old_list, consent, no_washed], decide.NO_FACTS, MOBILE, Finding(STALE, ("list",))),
-    ([old_list, old_consent], decide.NO_FACTS, MOBILE, Finding(STALE, ("list", "consent", "washed"))),
+    ([old_list, no_consent, no_washed], NO_FACTS, MOBILE, Finding(NO_CONSENT)),
+    ([bloctel, old_consent, no_washed], NO_FACTS, MOBILE, Finding(OPPOSED, ("list",))),
+    ([no_list, old_consent, no_washed], NO_FACTS, MOBILE, Finding(STALE, ("consent",))),
+    ([no_list, no_consent], NO_FACTS, MOBILE, Finding(STALE, ("washed",))),
+    ([no_list, consent], NO_FACTS, MOBILE, Finding(CONSENTED)),
+    ([old_list, consent, no_washed], NO_FACTS, MOBILE, Finding(STALE, ("list",))),
+    ([old_list, old_consent], NO_FACTS, MOBILE, Finding(STALE, ("list", "consent", "washed"))),
     (
         [no_list, law.register("consent", [NUMBER]), no_washed],
-        decide.NO_FACTS,
+        NO_FACTS,
         MOBILE,
         Finding(STALE, ("consent",)),
     ),
     # the company's own list, when the rule says that it may grow too old
     (
         [no_list, consent, no_washed, law.register("internal", days_old=51)],
-        decide.NO_FACTS,
+        NO_FACTS,
         MOBILE,
         Finding(STALE, ("internal",)),
     ),
@@ -142,7 +143,7 @@ OPT_IN_TABLE = [
     ),
     (
         [no_list, no_consent, no_washed, law.register("internal", days_old=51)],
-        decide.NO_FACTS,
+        NO_FACTS,
         MOBILE,
         Finding(NO_CONSENT),
     ),
@@ -156,7 +157,7 @@ OPT_IN_TABLE = [
     ([no_list, no_consent, no_washed, law.allow("consent@acme", [NUMBER])], ACME, MOBILE, Finding(CONSENTED)),
     (
         [no_list, no_consent, no_washed, law.allow("consent@acme", [NUMBER])],
-        decide.NO_FACTS,
+        NO_FACTS,
         MOBILE,
         Finding(NO_CONSENT),
     ),
@@ -248,7 +249,7 @@ def test_internal_blocks_where_the_rule_does_not_name_it():
 )
 def test_a_contract_is_true_or_has_a_name(contract):
     """A client who may be called would be lost."""
-    assert decide.facts(None, contract, None).contract is True
+    assert facts_of(None, contract, None).contract is True
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ def test_a_contract_is_true_or_has_a_name(contract):
 )
 def test_a_word_that_denies_a_contract_is_none(contract):
     """A CRM that writes "non" would lift the opposition of everybody in it."""
-    assert decide.facts(None, contract, None).contract is False
+    assert facts_of(None, contract, None).contract is False
 
 
 @pytest.mark.parametrize(
@@ -295,12 +296,12 @@ def test_a_word_that_denies_a_contract_is_none(contract):
 )
 def test_a_purpose_is_met_however_it_is_written(member, words):
     """A banned purpose would pass by its spelling, or one that is not understood lift a law."""
-    assert decide.facts(member, None, None).purposes == words
+    assert facts_of(member, None, None).purposes == words
 
 
 def test_a_campaign_named_twice_counts_once():
     """A stamp would name the same register twice."""
-    told = decide.facts(None, None, ["Acme", "ACME ", "acme"])
+    told = facts_of(None, None, ["Acme", "ACME ", "acme"])
 
     assert told.campaigns == ("acme",)
     assert found(OUT, [no_list, law.register("internal@acme", [NUMBER])], told).registers == (

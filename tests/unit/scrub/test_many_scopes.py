@@ -11,6 +11,7 @@ from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.batch_context import Bench
 from stream_scrub.scrub.decode import Members
+from stream_scrub.scrub.facts import NO_FACTS, facts_of
 from tests.support.fakes import law
 
 MEMBERS = Members.of(("phone",), "country", "purpose", "contract", "campaign")
@@ -48,7 +49,7 @@ def test_the_verdict_of_a_batch_of_campaigns_is_that_of_each_prospect(text):
         campaigns = [f"c{dice.randrange(70)}" for _ in range(dice.choice([0, 1, 1, 1, 2]))]
         values.append(json.dumps({"phone": f"+{number}", "campaign": campaigns}).encode())
         line = normalise(f"+{number}", "FR")[1]
-        told = decide.facts(None, None, campaigns)
+        told = facts_of(None, None, campaigns)
         rule = rulebook.rule("FR", law.NOW)
         plan = decide.plan(line, decide.is_barred(number, rule), rule, told, index, law.NOW)
         finding = plan.conclude({r.name for r in plan.registers if number in r.numbers})
@@ -65,7 +66,7 @@ def test_a_campaign_without_registers_costs_no_plan_of_its_own():
     """Ten thousand campaign names in a batch would be ten thousand compilations of one rule."""
     bench = Bench(law.rulebook(law.OPT_OUT), law.index(law.register("internal@a")), law.NOW)
     line = normalise("+33612345678", "FR")[1]
-    plain = bench.case(line, decide.NO_FACTS, barred=False)
+    plain = bench.case(line, NO_FACTS, barred=False)
 
-    assert bench.case(line, decide.facts(None, None, "nobody"), barred=False) is plain
-    assert bench.case(line, decide.facts(None, None, "a"), barred=False) is not plain
+    assert bench.case(line, facts_of(None, None, "nobody"), barred=False) is plain
+    assert bench.case(line, facts_of(None, None, "a"), barred=False) is not plain

@@ -1,0 +1,64 @@
+"""What a prospect says about itself, read for the rules. What cannot be understood lifts nothing."""
+
+from typing import Any, NamedTuple
+
+# What CRMs of the shipped rules' countries write for "no contract": a word that denies it must never lift a law.
+_NO = frozenset(
+    {
+        *("", "-", "0", "false", "no", "none", "null", "nil", "n", "n/a", "na", "nan", "off", "undefined"),
+        *(
+            "non",
+            "faux",
+            "aucun",
+            "nein",
+            "falsch",
+            "kein",
+            "nee",
+            "geen",
+            "onwaar",
+            "falso",
+            "ninguno",
+            "nessuno",
+        ),
+    }
+)
+
+
+class Facts(NamedTuple):
+    """What a prospect says about itself, read for the rules: purposes and campaigns in lower case."""
+
+    purposes: tuple[str, ...] = ()
+    contract: bool = False
+    campaigns: tuple[str, ...] = ()
+
+
+NO_FACTS = Facts()
+
+
+def facts_of(purpose: Any, contract: Any, campaign: Any) -> Facts:
+    """Facts from members of any type. What cannot be understood lifts nothing."""
+    return Facts(
+        tuple(dict.fromkeys(word.replace(" ", "-").replace("_", "-") for word in _words(purpose))),
+        _is_yes(contract),
+        tuple(dict.fromkeys(_words(campaign))),
+    )
+
+
+def _words(member: Any) -> tuple[str, ...]:
+    if isinstance(member, str):
+        word = member.strip().casefold()
+        return (word,) if word else ()
+    if isinstance(member, int) and not isinstance(member, bool):
+        return (str(member),)
+    if isinstance(member, list):
+        return tuple(word for part in member if not isinstance(part, list) for word in _words(part))
+    return ()
+
+
+def _is_yes(member: Any) -> bool:
+    """A contract is `true` or its own identifier; not a word that denies it, nor an empty or structured member."""
+    if isinstance(member, bool):
+        return member
+    if isinstance(member, str):
+        return member.strip().casefold() not in _NO
+    return isinstance(member, int) and member != 0

@@ -1,0 +1,44 @@
+"""Until when a verdict may be used: the last day of each register that it rests on, in the days of the rule's country."""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+from stream_scrub.index import FIRST_ZONE, Register
+from stream_scrub.model import RegisterKind, family
+from stream_scrub.rules import Rule, earliest
+
+_AHEAD = timedelta(days=3661)  # more than any rule lets a verdict be good for
+
+
+def days_of(rule: Rule, register: Register) -> int | None:
+    """How old the rule lets that register's list be."""
+    return rule.max_age_days.get(family(register.name))
+
+
+def last_of(register: Register, rule: Rule, now: datetime) -> date | None:
+    """The last day on which a verdict that rests on this register may be used; None when nothing limits it.
+
+    `now` is in the zone of the rule's country. A list is as old as its own day says, and never younger than today. The
+    register knows the next end of its numbers and not each one's: no number that it holds ends before.
+    """
+    days = days_of(rule, register)
+    aged = None
+    if days is not None:
+        aged = min(register.effective_at, now).astimezone(now.tzinfo).date() + timedelta(days)
+        aged = max(
+            aged, now.date()
+        )  # it is fresh: an hour that the clocks were put forward takes no day away
+    end = register.next_end if register.kind is RegisterKind.ALLOW else None
+    return earliest((aged, None if end is None else _last_day(end, now)))
+
+
+def _last_day(end: datetime, now: datetime) -> date | None:
+    """The last day before an end that came after now; None when that is further than any verdict goes.
+
+    An end that is that of a day, wherever it ends first, is of that day; any other of the day before, and within this
+    very day of today.
+    """
+    if end - now > _AHEAD:
+        return None
+    first = end.astimezone(UTC) + FIRST_ZONE
+    whole = first if first.time() == time() else end.astimezone(now.tzinfo)
+    return max(whole.date() - timedelta(days=1), now.date())
