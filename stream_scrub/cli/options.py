@@ -33,7 +33,10 @@ EffectiveAt = Annotated[
     ),
 ]
 ListFormat = Annotated[
-    str, typer.Option("--format", metavar="NAME", help="auto, or a format's name: see docs/operator.md.")
+    str,
+    typer.Option(
+        "--format", metavar="NAME", help="auto, or a format's name: see docs/reference/list-formats.md."
+    ),
 ]
 ListColumn = Annotated[
     str, typer.Option(help="Column of the numbers in a CSV: a header's name, or a number from 1.")

@@ -33,7 +33,7 @@ def need(there: Topics, settings: Settings, role: Role) -> None:
     if lacking := there.lacking(rights[role], Deadline.after(clients.ASK_S)):
         user = settings.kafka.client.get("sasl.username", "")
         who = f"user {user}" if user else "this client"
-        raise Refused(f"{who} has no right {' nor '.join(lacking)}: see Rights in docs/operator.md")
+        raise Refused(f"{who} has no right {' nor '.join(lacking)}: see docs/reference/rights.md")
 
 
 def need_log(there: Topics, settings: Settings, also: Sequence[str] = ()) -> None:

@@ -13,7 +13,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AclBindingFilter, AdminClient
 
 from tests.conftest import started
-from tests.docs.test_reference import OPERATOR
 from tests.kafka.broker import Kafka
 from tests.kafka.security import LAPSED, MTLS, Right, add_user, password_of
 from tests.support.running.clients import Address
@@ -32,7 +31,7 @@ from tests.support.running.users import (
     kafka_users,
 )
 from tests.support.running.worker import WorkerProcess, run, wait_until
-from tests.support.texts.pages import blocks
+from tests.support.texts.pages import ROOT, blocks
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -171,7 +170,7 @@ def test_a_client_certificate_does_as_well(secured, house):
 @pytest.mark.parametrize("first", ["# A user with a password", "# A user with a certificate"])
 def test_the_settings_on_the_page_do(secured, house, tmp_path, first):
     """An operator who copies the page's settings would be turned away."""
-    text = next(block.text for block in blocks(OPERATOR) if block.text.startswith(first))
+    text = next(block.text for block in blocks(ROOT / "docs" / "operator.md") if block.text.startswith(first))
     identity = secured.security.identity(WORKER)
     by_password = "password" in first
     servers = re.search(r'bootstrap_servers = "(.+)"', text)

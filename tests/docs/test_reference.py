@@ -24,6 +24,7 @@ from stream_scrub.rules.rule import _KEYS as RULE_KEYS
 from tests.support.texts.pages import ALL_PAGES, ROOT, anchors, blocks, rows, section, ticked
 
 OPERATOR = ROOT / "docs" / "operator.md"
+REFERENCE = ROOT / "docs" / "reference"
 DIALLER = ROOT / "docs" / "dialler.md"
 DESIGN = ROOT / "DESIGN.md"
 PACKAGE = ROOT / "stream_scrub"
@@ -59,7 +60,7 @@ def test_the_command_table_is_the_console():
 def test_every_option_is_documented_for_its_command(command):
     """An option could only be found by reading the source."""
     told: set[str] = set()
-    for options, of, _ in rows(section(OPERATOR, "Commands")):
+    for options, of, _ in rows(section(REFERENCE / "commands.md", "Options")):
         excepted = re.match(r"all but (`.+`)", of)
         if (excepted and f"`{command}`" not in excepted[1]) or of == "all" or of == f"`{command}`":
             told.update(word for name in ticked(options) for word in name.split() if word.startswith("-"))
@@ -71,7 +72,7 @@ def test_the_configuration_table_is_the_settings():
     """An operator would set a key that is none, or rely on a default that is another."""
     listed = [
         (ticked(key)[0], json.loads(ticked(default)[0]))
-        for key, default, _ in rows(section(OPERATOR, "Configuration"))
+        for key, default, _ in rows(section(REFERENCE / "settings.md", "All settings"))
     ]
     held = []
     for name, field in Settings.model_fields.items():
@@ -81,17 +82,15 @@ def test_the_configuration_table_is_the_settings():
     assert listed == held
 
 
-def tomls(first: str) -> str:
-    """The TOML example on the operator's page with that first line."""
-    (found,) = [
-        block.text for block in blocks(OPERATOR) if block.language == "toml" and block.first[1] == first
-    ]
+def tomls(page: Path, first: str) -> str:
+    """The TOML example on the page with that first line."""
+    (found,) = [block.text for block in blocks(page) if block.language == "toml" and block.first[1] == first]
     return found
 
 
 def test_the_settings_file_on_the_page_is_accepted(tmp_path):
     """An operator who starts from the example would be refused."""
-    example = tomls("[kafka]")
+    example = tomls(REFERENCE / "settings.md", "[kafka]")
     (tmp_path / "stream-scrub.toml").write_text(example)
     settings = load(environ={}, cwd=tmp_path)
     assert settings.worker.processes == 2
@@ -100,14 +99,18 @@ def test_the_settings_file_on_the_page_is_accepted(tmp_path):
 
 def test_the_list_of_client_properties_is_what_may_be_set():
     """An operator would look in vain for a property, or be refused one that the page names."""
-    listed = [name for cells in rows(section(OPERATOR, "Client properties")) for name in ticked(cells[0])]
+    listed = [
+        name
+        for cells in rows(section(REFERENCE / "settings.md", "Client properties"))
+        for name in ticked(cells[0])
+    ]
 
     assert sorted(listed) == sorted(name for names in GROUPS.values() for name in names)
 
 
 def test_the_rule_file_on_the_page_is_accepted(tmp_path):
     """A user who starts from the example would be refused, or warned of it."""
-    (tmp_path / "im.toml").write_text(tomls('country = "IM"'))
+    (tmp_path / "im.toml").write_text(tomls(OPERATOR, 'country = "IM"'))
     found = survey(tmp_path)
     (own,) = [country for country in found.countries if country.code in found.own]
     assert found.problems == () and own.code == "IM" and not found.replaced
@@ -133,7 +136,7 @@ def test_the_table_of_formats_is_what_is_read():
     """An operator would convert a list that could be imported as it is, or name a format or a column that is none."""
     listed = [
         (ticked(name)[0], set(ticked(columns)))
-        for name, *_, columns in rows(section(OPERATOR, "List formats"))
+        for name, *_, columns in rows(section(REFERENCE / "list-formats.md", "List formats"))
     ]
     assert listed == [(each.name, set(each.columns)) for each in FORMATS]
 
@@ -150,10 +153,9 @@ def test_the_holds_are_those_of_the_code():
 
 def test_the_table_of_metrics_is_the_catalogue():
     """An operator would write a query on a metric that is called otherwise, or read it wrongly."""
-    table = section(OPERATOR, "Health and metrics").rpartition("| metric |")[2]
     listed = [
         (ticked(name)[0], kind, of, ticked(labels), means)
-        for name, kind, of, labels, means in rows(f"| metric |{table}")
+        for name, kind, of, labels, means in rows(section(REFERENCE / "metrics.md", "Metrics"))
     ]
     assert listed == [
         (metric.name, str(metric.kind), ", ".join(metric.sides), list(metric.labels), metric.help)
@@ -258,6 +260,22 @@ def test_links_lead_somewhere(page):
         if not path.exists() or (fragment and fragment not in anchors(path)):
             wrong.append(target)
     assert wrong == []
+
+
+def test_pages_and_sections_that_the_product_names_exist():
+    """Whoever reads an error would look for a page, or a section, that is not there."""
+    named, wrong = 0, []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        texts = [
+            node.value for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Constant)
+        ]
+        for text in texts:
+            for page, title in re.findall(r"(docs/[\w/-]+\.md)(?:, ([A-Z][\w ]+\w))?", str(text)):
+                named += 1
+                titles = anchors(ROOT / page) if (ROOT / page).is_file() else set()
+                if not titles or (title and title.lower().replace(" ", "-") not in titles):
+                    wrong.append(f"{path.name}: {page}, {title}")
+    assert named > 5 and wrong == []
 
 
 def test_pages_name_no_line_numbers():

@@ -14,14 +14,15 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from tests.docs.test_reference import OPERATOR
 from tests.kafka.broker import Kafka, NoKafka
 from tests.support.running.outcome import ends
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import Stage
 from tests.support.running.worker import run, wait_until
-from tests.support.texts.pages import rows, section, ticked
+from tests.support.texts.pages import ROOT, rows, section, ticked
+
+RIGHTS = ROOT / "docs" / "reference" / "rights.md"
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -61,7 +62,7 @@ def table(stage: Stage, who: str) -> list[AclBinding]:
     roles |= {f"opposition.{role}": role for role in ("requests", "lifts", "refused")}
     group = stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]
     rights = []
-    for user, kind, name, operations in rows(section(OPERATOR, "Rights")):
+    for user, kind, name, operations in rows(section(RIGHTS, "Rights")):
         if user != who:
             continue
         for each in ticked(name):

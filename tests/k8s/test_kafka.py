@@ -62,7 +62,7 @@ def rights_of(user: Object) -> set[Right]:
 
 def rights_on_the_page(role: str) -> set[Right]:
     rights = set()
-    for who, kind, name, operations in rows(section(ROOT / "docs" / "operator.md", "Rights")):
+    for who, kind, name, operations in rows(section(ROOT / "docs" / "reference" / "rights.md", "Rights")):
         if role not in who.split(", "):
             continue
         pattern = "prefix" if "(prefix)" in name else "literal"

@@ -95,8 +95,8 @@ def objection(name: str, alias_of: str, value: str) -> str:
     """
     if name not in _ALLOWED and alias_of not in _ALLOWED:
         return (
-            f"{name} cannot be set: it is not on the list of what a client is told here (docs/operator.md, Client"
-            " properties)"
+            f"{name} cannot be set: it is not on the list of what a client is told here (docs/reference/settings.md,"
+            " Client properties)"
         )
     shape, why = _SHAPES.get(name, (None, ""))
     if shape is not None and shape.fullmatch(value) is None:

@@ -35,7 +35,7 @@ _FATAL_TEXT = "Fatal error: "  # librdkafka's rd_kafka_set_fatal_error0
 # What becomes of the other records when a transaction fails: of no interest beside the reason.
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _TEXT_MAX = 400  # librdkafka's sentence may list every partition of a batch
-_GRANT = "grant it (docs/operator.md, Rights)"
+_GRANT = "grant it (docs/reference/rights.md)"
 
 
 class Doing(StrEnum):

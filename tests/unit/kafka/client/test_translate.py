@@ -73,7 +73,7 @@ def test_the_text_says_what_was_done_what_to_change_and_the_client_s_own_words()
 
     assert str(error) == (
         "consuming prospects: the right to READ the group ([worker] group_id, for requests [lists] requests_group) "
-        "is missing: grant it (docs/operator.md, Rights) (GROUP_AUTHORIZATION_FAILED: denied)"
+        "is missing: grant it (docs/reference/rights.md) (GROUP_AUTHORIZATION_FAILED: denied)"
     )
 
 
