@@ -10,12 +10,12 @@ from stream_scrub import terminal
 from stream_scrub.config import Loaded, masked
 from stream_scrub.index import Index
 from stream_scrub.kafka.client.allowed_properties import HARMLESS
-from stream_scrub.lists.log.wire import utc_seconds
 from stream_scrub.model import INTERNAL, family
 from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.queries.check import CheckedNumber
 from stream_scrub.rules import Rulebook
+from stream_scrub.timestamps import utc_seconds
 
 
 @contextmanager

@@ -6,6 +6,7 @@ No problem repeats the value of a client property: it may be a secret.
 import json
 import re
 import stat
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_origin
@@ -15,13 +16,14 @@ from pydantic_core import ErrorDetails
 
 from stream_scrub.config.problems import cut, dotted, nearest, reason, unreadable
 from stream_scrub.config.settings import Settings
-from stream_scrub.config.toml import Key, parse
+from stream_scrub.toml_lines import TomlLines, syntax_error
 
 PREFIX = "STREAM_SCRUB_"
 FILE_NAME = "stream-scrub.toml"
 _FLAG = "command line"  # of several flags that may set one key, the user knows which was given
 PROPERTIES = ("client", "consumer", "producer")
 
+Key = tuple[str, ...]
 _BYTES_MAX = 1 << 20  # of a settings file or a mounted secret; a chain of certificates is a few KiB
 _TYPES: dict[Key, Any] = {
     (section, key): field.annotation
@@ -69,10 +71,11 @@ class Sources:
                 self.problems.append(f"{asked}{cut(name)} {unreadable(error)}")
             return
         self._file = name, cwd / name
-        tables, lines, wrong = parse(text)
-        if wrong:
-            self.problems.append(f"{name}:{wrong}")
-        places = {_normal(path): f"{name}:{line}" for path, line in reversed(lines.items())}
+        try:
+            tables, places = _parsed(name, text)
+        except ValueError as error:
+            self.problems.append(str(error))
+            return
         for section, table in tables.items():
             place = places.get((section,), name)
             if isinstance(table, dict) and section in Settings.model_fields:
@@ -220,6 +223,21 @@ def _need_own(path: Path) -> None:
                 + ("it" if each == path else "where it is")
                 + ". Name it with --config if it is yours"
             )
+
+
+def _parsed(name: str, text: str) -> tuple[dict[str, Any], dict[Key, str]]:
+    """A settings file's tables, and the place of each key. Raises ValueError with the place of what is no TOML."""
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"{name}:1: is nested too deeply") from None
+    except ValueError as error:
+        line, why = syntax_error(text, error)
+        raise ValueError(f"{name}:{line}: is not TOML: {why}") from error
+    places: dict[Key, str] = {}
+    for path, line in TomlLines(text).paths.items():
+        places.setdefault(_normal(tuple(map(str, path))), f"{name}:{line}")
+    return tables, places
 
 
 def _normal(key: Key) -> Key:

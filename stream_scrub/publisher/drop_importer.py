@@ -22,12 +22,13 @@ from stream_scrub.lists.formats import BadList, Reading
 from stream_scrub.lists.intake import plan_import
 from stream_scrub.lists.log.encode import Published
 from stream_scrub.lists.log.scan import find_seal
-from stream_scrub.lists.log.wire import Source, utc_seconds
+from stream_scrub.lists.log.wire import Source
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.publisher import import_list
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
 from stream_scrub.publisher.drop_folder import DONE, REFUSED, DropFolder, DroppedFile, PublicationNote
 from stream_scrub.publisher.isolated_reader import IsolatedReader, ReaderFault
+from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import clients
 
 _EVERY_S = 1.0

@@ -26,12 +26,13 @@ from stream_scrub.lists.intake.plan_import import (
 )
 from stream_scrub.lists.log.encode import NeedsTime, Published, publish
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import Source, utc_seconds
+from stream_scrub.lists.log.wire import Source
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.model import OWN, RegisterKind
 from stream_scrub.publisher import mend_log, ownership, publish_rules
 from stream_scrub.publisher.drop_folder import speakable
 from stream_scrub.publisher.import_preview import ImportPreview, preview
+from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import clients, preflight, scrubbing
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TypeAlias
 
+from stream_scrub.atomic_file import atomic_file
+
 Within: TypeAlias = AbstractContextManager[int]
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # no pipe keeps us waiting
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ASIDE_MAX = 1000
 
 
@@ -93,17 +94,9 @@ def created(within: int, name: str, mode: int = 0o600) -> Iterator[io.BufferedWr
     beside = f".{name}.tmp"
     with suppress(FileNotFoundError):
         os.unlink(beside, dir_fd=within)
-    held = os.open(beside, _CREATE, 0o600, dir_fd=within)
-    try:
-        with os.fdopen(held, "wb") as file:
-            os.fchmod(held, mode)
-            yield file
-            file.flush()
-            os.fsync(held)
-        os.rename(beside, name, src_dir_fd=within, dst_dir_fd=within)
-    finally:
-        with suppress(FileNotFoundError):  # it has its name
-            os.unlink(beside, dir_fd=within)
+    with atomic_file(within, beside, mode) as file:
+        yield file.out
+        file.keep(name)
 
 
 def write(within: int, name: str, content: bytes, mode: int = 0o600) -> None:

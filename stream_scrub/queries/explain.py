@@ -23,7 +23,6 @@ from stream_scrub.lists.audit import rules_on_log
 from stream_scrub.lists.audit.number_history import History, Standing
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
-from stream_scrub.lists.log.wire import utc_seconds
 from stream_scrub.model import INTERNAL, Deadline, LogReader, LogRecord, RegisterName, family
 from stream_scrub.queries import number_history
 from stream_scrub.queries.number_history import Stage
@@ -31,6 +30,7 @@ from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, per
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import STAMP, Unreadable, read_strictly
 from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
+from stream_scrub.timestamps import parse_zoned, utc_seconds
 from stream_scrub.wiring import clients, scrubbing
 
 _SAYS = {
@@ -382,7 +382,7 @@ def _integer(number: Any) -> int | None:
 def _moment(text: str) -> datetime:
     moment: datetime | None = None
     with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-    if moment is None or moment.tzinfo is None or not 1970 < moment.year < 9000:
+        moment = parse_zoned(text)
+    if moment is None or not 1970 < moment.year < 9000:
         raise ConfigError(["the stamp's `at` is no moment with a zone (RFC 3339)"])
     return moment

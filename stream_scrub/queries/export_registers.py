@@ -5,23 +5,24 @@ read and checked from the log's first record on, as all evidence is.
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
 
+from stream_scrub.atomic_file import atomic_file
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.index import Register
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
-from stream_scrub.lists.log.wire import utc_seconds
 from stream_scrub.model import Deadline, LogReader
+from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import clients
 
 Stage = Callable[[str, int, int], None]
@@ -103,19 +104,9 @@ def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage)
         source=f"{topic}, position {register.position}, chain {register.chain}",
     )
     # They are people's numbers: whoever else may read them is told so on purpose.
-    number, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=file.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(number, "wb") as out:
-            os.fchmod(number, _MODE)
-            write(out, about, _entries(register, ends, stage))
-            out.flush()
-            os.fsync(number)
-        # The name is taken first: a rename alone would overwrite what came there meanwhile.
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE))
-        part.rename(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_file(file.parent, f"{file.name}.{token_hex(8)}.part", _MODE) as made:
+        write(made.out, about, _entries(register, ends, stage))
+        made.keep(file.name, new=True)
 
 
 def _entries(register: Register, ends: Ends, stage: Stage) -> Iterator[Entry]:

@@ -6,15 +6,15 @@ that was asked for stands in it, and no other person's.
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from stream_scrub.errors import ConfigError
 from stream_scrub.lists.audit.number_history import Asked, Event, History, Standing
-from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.numbering import REGIONS, e164, normalise
+from stream_scrub.timestamps import from_millis, utc_millis, utc_seconds
 from stream_scrub.wiring import clients
 
 Stage = Callable[[str, int, int], None]
@@ -69,7 +69,7 @@ def at(reader: LogReader, position: int, number: int, region: str, stage: Stage)
         upto=position,
         on_read=lambda offset, end: stage("reading the log", offset, min(end, position + 1)),
     )
-    then = _datetime(past.at_ms)
+    then = from_millis(past.at_ms)
     registers = []
     for standing in past.standing(number):
         register = standing.register
@@ -77,7 +77,7 @@ def at(reader: LogReader, position: int, number: int, region: str, stage: Stage)
             {
                 **_standing(standing),
                 "count": len(register.numbers),
-                "effective_at": wire.utc_seconds(register.effective_at),
+                "effective_at": utc_seconds(register.effective_at),
                 "age_days": age_days(register.effective_at, then),
                 "source": register.source,
                 "seq": register.seq,
@@ -105,8 +105,8 @@ def event_told(event: Event) -> dict[str, Any]:
         "change": event.change,
         "reason": event.reason,
         "source": {"name": event.source.name, "sha256": event.source.sha256},
-        "effective_at": wire.utc_seconds(event.effective_at),
-        "end": None if event.end is None else wire.utc_seconds(event.end),
+        "effective_at": utc_seconds(event.effective_at),
+        "end": None if event.end is None else utc_seconds(event.end),
         "seq": event.seq,
         "chain": event.chain,
         "requests": [_asked(asked) for asked in event.requests],
@@ -138,22 +138,16 @@ def _standing(standing: Standing) -> dict[str, Any]:
         "kind": standing.register.kind,
         "held": standing.held,
         "since": since_told(standing.since),
-        "end": None if standing.end is None else wire.utc_seconds(standing.end),
+        "end": None if standing.end is None else utc_seconds(standing.end),
     }
 
 
 def millis(timestamp_ms: int | None) -> str | None:
     """A moment of Kafka's, RFC 3339 in UTC with milliseconds."""
-    moment = _datetime(timestamp_ms)
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = from_millis(timestamp_ms)
+    return None if moment is None else utc_millis(moment)
 
 
 def age_days(effective_at: datetime, then: datetime | None) -> float | None:
     """How old a list was at that moment."""
     return None if then is None else round((then - effective_at).total_seconds() / 86400, 2)
-
-
-def _datetime(timestamp_ms: int | None) -> datetime | None:
-    return (
-        None if timestamp_ms is None or timestamp_ms < 0 else datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-    )

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from stream_scrub.index import Index, Register
-from stream_scrub.lists.log.wire import utc_seconds
 from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
 from stream_scrub.rules import Country, Rule, doubts, in_words, purposes_of
+from stream_scrub.timestamps import utc_seconds
 
 _NO_COUNTRY = "001"  # how numbering plans call the calling codes of no region
 _FILLS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "123456789", "21436587")

@@ -12,7 +12,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules.check import read_country
 from stream_scrub.rules.country import Country, Rule
-from stream_scrub.rules.toml_lines import Lines
+from stream_scrub.toml_lines import TomlLines
 
 _SHIPPED = "stream_scrub/rules"
 
@@ -226,7 +226,7 @@ def _claimed_twice(countries: Iterable[Country]) -> list[str]:
             first = owner.setdefault(region, country)
             if first is not country:
                 problems.append(
-                    f"{country.where}:{Lines(country.text).of(None, 'regions')}: region {region} is claimed by "
+                    f"{country.where}:{TomlLines(country.text).of('regions')}: region {region} is claimed by "
                     f"{first.where} as well: leave it in one of them"
                 )
     return problems

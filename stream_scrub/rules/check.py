@@ -15,6 +15,7 @@ from stream_scrub.rules.country import Country, Rule
 from stream_scrub.rules.problems import Sheet, nearest
 from stream_scrub.rules.rule import read_rule
 from stream_scrub.rules.text import digest_of, text_of
+from stream_scrub.toml_lines import syntax_error
 
 _KEYS = ("country", "regions", "timezone", "rule")
 _CODE = re.compile(r"[A-Z]{2}")
@@ -52,16 +53,14 @@ def read_country(
     except RecursionError:
         return [f"{where}:1: the brackets are nested too deep: a rule file needs two levels"]
     except ValueError as error:  # tomllib's own error, and Python's for a number of thousands of digits
-        return [_syntax(where, text, str(error))]
+        return [_syntax(where, text, error)]
     sheet = Sheet(where, text)
     country = _country(sheet, document, name, text, default_timezone, kept)
     return sheet.problems() or country
 
 
-def _syntax(where: str, text: str, error: str) -> str:
-    found = re.search(r"\(at line (\d+),", error)
-    line = int(found[1]) if found else text.rstrip("\n").count("\n") + 1 if "end of document" in error else 1
-    reason = re.sub(r"\s*\(at .*\)$", "", error)
+def _syntax(where: str, text: str, error: ValueError) -> str:
+    line, reason = syntax_error(text, error)
     return f"{where}:{line}: not valid TOML: {reason}: correct this line or the one before it"
 
 

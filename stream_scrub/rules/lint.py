@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from stream_scrub.model import OWN
 from stream_scrub.rules.country import Country, Rule
-from stream_scrub.rules.toml_lines import Lines
+from stream_scrub.toml_lines import TomlLines
 
 _CONTRACT = "contract"
 _NEVER_OLD = frozenset(OWN)  # a company's own: what is in them does not lapse with the list
@@ -17,14 +17,14 @@ _NEVER_OLD = frozenset(OWN)  # a company's own: what is in them does not lapse w
 
 def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]:
     """Every doubt, with its line. `purposes` are those that rules are known to name, to find misspelt ones by."""
-    lines = Lines(country.text)
+    lines = TomlLines(country.text)
     at = {rule.digest: place for place, rule in enumerate(country.rules)}
     found = [*_gaps(country), *_today(country, today)]
     for rule in country.rules:
         found += [(rule, key, said) for key, said in _words(rule, purposes)]
         if rule.end is None or rule.end >= today:
             found += [(rule, key, said) for key, said in _in_force(rule)]
-    return [f"{country.where}:{lines.of(at[rule.digest], key)}: {said}" for rule, key, said in found]
+    return [f"{country.where}:{lines.of('rule', at[rule.digest], key)}: {said}" for rule, key, said in found]
 
 
 def purposes_of(country: Country) -> frozenset[str]:

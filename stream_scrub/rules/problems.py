@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from stream_scrub.rules.toml_lines import Lines
+from stream_scrub.toml_lines import TomlLines
 
 _DAYS_MAX = 3660  # ten years: longer than any proof is kept, and far from the end of the calendar
 _NAMES_SHOWN = 12  # a sentence that lists more is not read
@@ -15,16 +15,16 @@ class Sheet:
 
     def __init__(self, where: str, text: str) -> None:
         self.where = where
-        self._lines = Lines(text)
+        self._lines = TomlLines(text)
         self._found: list[tuple[int, str]] = []
 
     def wrong(self, rule: int | None, key: str, sentence: str) -> None:
         """Note a problem of `key` in the rule of that index (None: outside the rules)."""
-        self._found.append((self._lines.of(rule, key), sentence))
+        self._found.append((self._lines.of(*(() if rule is None else ("rule", rule)), key), sentence))
 
     def line(self, key: str) -> int:
         """The line of a key outside the rules."""
-        return self._lines.of(None, key)
+        return self._lines.of(key)
 
     def problems(self) -> list[str]:
         """Everything noted, in the order of the file."""

@@ -15,6 +15,7 @@ from stream_scrub.rules import Rule, Rulebook, until
 from stream_scrub.scrub import decide, stamp
 from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.facts import Facts
+from stream_scrub.timestamps import utc_millis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,7 @@ class Bench:
 
     def __init__(self, rulebook: Rulebook, index: Index, now: datetime) -> None:
         self.index = index
-        self.evidence = stamp.Evidence(index.position, stamp.utc_millis(now))
+        self.evidence = stamp.Evidence(index.position, utc_millis(now))
         self._rulebook = rulebook
         self._now = now
         self._rules: dict[str, Rule | None] = {}

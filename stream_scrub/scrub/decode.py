@@ -6,7 +6,6 @@ one, which walks the object member by member with the standard library's scanner
 might read differently. Neither ever drops a byte: what is kept is sliced out of the original.
 """
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from stream_scrub import strict_json
 from stream_scrub.scrub.member_names import Case, Spellings, fold, folder
 
 STAMP = "scrub"
@@ -269,16 +269,7 @@ def _repeated(pairs: list[tuple[str, Any]]) -> set[str]:
     return {name for name, _ in pairs if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
 
 
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _integer(digits: str) -> int | str:
-    # Longer than any number is: kept as text, so that no conversion limit or cost is met; it is no valid number.
-    return int(digits) if len(digits) <= 40 else digits
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_no_constant, parse_int=_integer)
+_DECODER = strict_json.decoder(_Pairs)
 _SPACE = " \t\n\r"
 
 

@@ -6,7 +6,7 @@ finding, so it is made once as a template with one `%d`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -16,11 +16,6 @@ from stream_scrub.numbering import e164
 from stream_scrub.scrub.decide import Finding
 
 _encode = msgspec.json.encode
-
-
-def utc_millis(moment: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds, `2026-11-24T12:00:00.123Z` (RFC 3339)."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from stream_scrub.lists.log.encode import publish, records_of
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import Source
 from stream_scrub.model import LogRecord, RegisterKind
+from stream_scrub.timestamps import utc_seconds
 from tests.support.fakes.log import Log, Writer
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -139,7 +140,7 @@ def restated(base, listed):
         adds=len(listed),
         removes=0,
         count=len(listed),
-        effective_at=wire.utc_seconds(AT),
+        effective_at=utc_seconds(AT),
         source=SOURCE,
         parts=wire.digests(parts),
         chain="",

@@ -15,6 +15,7 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin, last_seal
 from stream_scrub.model import Deadline, RegisterKind
+from stream_scrub.timestamps import utc_seconds
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.fakes.publisher import AT, NOW, SOURCE, Publisher, as_dict, bitmap, followed, stated
 from tests.support.machine.effort import places
@@ -275,7 +276,7 @@ def resealed(name, base, parts, **fields):
             "adds": 0,
             "removes": 0,
             "count": len(base),
-            "effective_at": wire.utc_seconds(AT),
+            "effective_at": utc_seconds(AT),
             "source": SOURCE,
             "parts": wire.digests([value for _, value in parts]),
             "previous": register.chain,
@@ -289,7 +290,7 @@ def resealed(name, base, parts, **fields):
 
 
 def utc(moment):
-    return wire.utc_seconds(AT.fromtimestamp(moment, AT.tzinfo))
+    return utc_seconds(AT.fromtimestamp(moment, AT.tzinfo))
 
 
 ENDS_OF_1 = wire.encode_ends(stated({1: NOW + 5}))[0]
@@ -416,7 +417,7 @@ def sealed_rules(*deltas, digest=digest_of):
             adds=0,
             removes=0,
             count=count,
-            effective_at=wire.utc_seconds(AT),
+            effective_at=utc_seconds(AT),
             source=SOURCE,
             parts=wire.digests(texts),
             previous=chain,

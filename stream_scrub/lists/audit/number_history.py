@@ -7,7 +7,7 @@ corrupt is refused, and its index is the very one that workers judged by at that
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +18,7 @@ from stream_scrub.lists.log.replay import Replay, Rules
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.numbering import REGIONS, normalise
 from stream_scrub.rules import digest_of
+from stream_scrub.timestamps import from_seconds
 
 # added: it came in; removed, ended: it left, the latter because its time was over; renewed: it stays, asked for again
 # or with another end; asked: requests named it and changed nothing, and it is not in the register.
@@ -119,7 +120,7 @@ class History:
         for name, register in sorted(self.index.registers.items()):
             held = number in register.numbers
             end = self._ends.get((name, number))
-            found.append(Standing(register, held, self._since.get((name, number)), _moment(end)))
+            found.append(Standing(register, held, self._since.get((name, number)), from_seconds(end)))
         return found
 
     def _events(
@@ -154,7 +155,7 @@ class History:
                 reason=seal.reason,
                 source=seal.source,
                 effective_at=after.effective_at,
-                end=_moment(end),
+                end=from_seconds(end),
                 seq=after.seq,
                 chain=after.chain,
                 requests=tuple(asked.get(number, ())),
@@ -211,7 +212,3 @@ def _stated(parts: list[bytes], numbers: Iterable[int]) -> dict[int, int]:
         for end, bitmap in wire.decode_ends(part):
             found.update({number: end for number in numbers if number in bitmap})
     return found
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

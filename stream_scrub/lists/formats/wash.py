@@ -36,6 +36,7 @@ from stream_scrub.lists.parsing.number_cells import number_of
 from stream_scrub.lists.parsing.parsed_list import BadList, Reading
 from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
+from stream_scrub.timestamps import utc_minutes
 
 # How long a result may be relied on, as each register says; `days=` says otherwise. SG: PDPC. AU: ACMA. FR: Bloctel,
 # while it lasted. IT: Registro delle opposizioni.
@@ -194,7 +195,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     figures = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number)
     _describe(
         reading,
-        f"results ({figures}) {'that had ended' if ended else 'until'} {_spoken(end)}"
+        f"results ({figures}) {'that had ended' if ended else 'until'} {utc_minutes(datetime.fromtimestamp(end, UTC))}"
         + ("" if washed is not None else ", washed now as no day is told")
         + ("" if wash.status >= 0 or kind == "rejected" else f", whatever is listed is {wash.listed}"),
     )
@@ -203,10 +204,6 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
 def _describe(reading: Reading, what: str) -> None:
     """A set of files is one wash: each adds its part to the description."""
     reading.described = f"{reading.described}; {what}" if reading.described else what
-
-
-def _spoken(end: int) -> str:
-    return datetime.fromtimestamp(end, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")
 
 
 def _other_channel(name: str) -> bool:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, time
 from stream_scrub.index import Register
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.intake.list_to_delta import Change
-from stream_scrub.lists.log.wire import utc_seconds
 from stream_scrub.lists.parsing.parsed_list import BadList
 from stream_scrub.model import INTERNAL, family
+from stream_scrub.timestamps import utc_seconds
 
 LETS_THROUGH = "--allow-change"
 OLDER = "--allow-older"

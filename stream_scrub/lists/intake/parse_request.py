@@ -6,7 +6,6 @@ does not stop them, for who opposed must not be called. Consent and correction l
 something by must be exact. schemas/request.schema.json tells the members.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,15 +13,13 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from stream_scrub import strict_json
 from stream_scrub.lists.log.wire import END_MAX
 from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, normalise
 
 NUMBERS_MAX = 10_000
 _REASON_MAX = 1_000
-_INTEGER_DIGITS_MAX = (
-    40  # longer than any number is: kept as text, so that no limit or cost of a conversion is met
-)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 # A consent lifts, so its last day is over when it is over somewhere on earth.
@@ -284,12 +281,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return _Once(members) if len(members) == len(pairs) else members
 
 
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else digits
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer)
+_DECODER = strict_json.decoder(_object)

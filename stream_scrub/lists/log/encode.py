@@ -8,7 +8,7 @@ or for one of very many, so that restating adds no more than a few times what th
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -23,6 +23,7 @@ from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.replay import Known, Rules
 from stream_scrub.lists.log.wire import Cursor, Seal, Source, Starts
 from stream_scrub.model import Header, LogWriter
+from stream_scrub.timestamps import from_seconds, utc_seconds
 
 FULL_EVERY = 1000
 # A line of where a register begins is a tenth of an opt-out, and stated once in so many records of each register.
@@ -72,7 +73,7 @@ def records_of(
     is enough to state where registers begin. Raises ValueError when that replay kept no ends and the register has some.
     """
     ends = Ends.none() if known is None else known.ends
-    if _rfc3339(ends.next) != (base.next_end and wire.utc_seconds(base.next_end)):
+    if _rfc3339(ends.next) != (base.next_end and utc_seconds(base.next_end)):
         raise ValueError(f"register {base.name}: its ends are not known here; replay the log with them")
     after = ends.changed(delta.removes, delta.ends)
     seal = Seal(
@@ -87,7 +88,7 @@ def records_of(
         requests=len(delta.requests),
         count=len(base.numbers) + len(delta.adds) - len(delta.removes),
         next_end=_rfc3339(after.next),
-        effective_at=wire.utc_seconds(effective_at),
+        effective_at=utc_seconds(effective_at),
         reason=delta.reason,
         source=source,
         parts=[],
@@ -140,7 +141,7 @@ def rules_records(
         adds=0,
         removes=0,
         count=len(rules.texts) + len(new),
-        effective_at=wire.utc_seconds(effective_at),
+        effective_at=utc_seconds(effective_at),
         reason="rules",
         source=source,
         parts=[],
@@ -236,5 +237,6 @@ def _texts(texts: Mapping[str, bytes]) -> list[_Part]:
     return [_Part("rules", text, digest) for digest, text in sorted(texts.items())]
 
 
-def _rfc3339(moment: int | None) -> str | None:
-    return None if moment is None else wire.utc_seconds(datetime.fromtimestamp(moment, UTC))
+def _rfc3339(seconds: int | None) -> str | None:
+    moment = from_seconds(seconds)
+    return None if moment is None else utc_seconds(moment)

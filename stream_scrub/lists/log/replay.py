@@ -7,7 +7,7 @@ beginning, at the registers' latest full sets (`begin.py`), or at what a snapsho
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -21,6 +21,7 @@ from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.ledger import Knows, Ledger
 from stream_scrub.lists.log.parts import SIDES, Content, Part, count_of, of_seal, sealed
 from stream_scrub.model import LogRecord, RegisterKind
+from stream_scrub.timestamps import from_seconds, parse_zoned
 
 _COMPARED = 500_000  # numbers of a restatement that are compared in one call
 
@@ -225,7 +226,7 @@ class Replay:
     def _apply(self, name: str, seal: wire.Seal, content: bytes, offset: int) -> Index:
         """Check a seal against its parts and what was before it. Raises ValueError with what is wrong."""
         parts = of_seal(self._parts.pop(name, []), seal)
-        effective_at = _moment(seal.effective_at)
+        effective_at = parse_zoned(seal.effective_at)
         if seal.register != name or (seal.register_kind is wire.Kind.RULES) != (name == wire.RULES):
             raise ValueError("the seal is of another register")
         if seal.register_kind is wire.Kind.RULES:
@@ -284,14 +285,14 @@ class Replay:
         numbers, filter_ = _after(base, seal, content, self.pause, restates=restates)
         if not content.ending.issubset(numbers):
             raise ValueError("it states ends of numbers that the register does not hold")
-        next_end = None if seal.next_end is None else _moment(seal.next_end)
+        next_end = None if seal.next_end is None else parse_zoned(seal.next_end)
         if self._keep_ends:
             known = self._ends.get(base.name, Ends.none())
             stated = content.stated()
             if restates and not known.are(stated):
                 raise ValueError("a full restatement differs from what the deltas before it gave")
             ends = known if restates else known.changed(content.removes, stated)
-            if next_end != _at(ends.next):
+            if next_end != from_seconds(ends.next):
                 raise ValueError("the next end is not the earliest of the register's ends")
             self._ends[base.name] = ends
         elif not _may_be_next(next_end, None if restates else base, content):
@@ -353,7 +354,7 @@ def _after(
 def _may_be_next(next_end: datetime | None, base: Register | None, content: Content) -> bool:
     """Whether a seal's next end can be right, for one that does not know every number's end. `base` is None where
     the delta states every end there is."""
-    stated = _at(content.earliest)
+    stated = from_seconds(content.earliest)
     before = None if base is None else base.next_end
     if base is None or (not content.removes and not content.ends):
         return next_end == (stated if base is None else before)
@@ -370,17 +371,6 @@ def _continues(seal: wire.Seal, content: bytes, seq: int, chain: str) -> None:
         raise ValueError(f"sequence {seal.seq} follows {seq}: a delta is missing or doubled")
     if seal.previous not in ("", chain) or wire.chain_of(chain, content) != seal.chain:
         raise ValueError("the chain is broken: this seal does not continue the one before it")
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a moment has no zone")
-    return moment
-
-
-def _at(moment: int | None) -> datetime | None:
-    return None if moment is None else datetime.fromtimestamp(moment, UTC)
 
 
 def _opened(value: bytes, seq: bytes | None) -> tuple[wire.Seal, bytes]:

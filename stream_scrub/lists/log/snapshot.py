@@ -13,18 +13,21 @@ import hashlib
 import os
 import re
 import stat
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from io import BufferedReader
 from pathlib import Path
+from secrets import token_hex
 from struct import Struct
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
 import numpy as np
 from pyroaring import BitMap64
 
+from stream_scrub.atomic_file import AtomicFile, atomic_file
 from stream_scrub.byname import ByName
 from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists.log import wire
@@ -117,9 +120,9 @@ def save(folder: Path, log: str, state: State) -> None:
     encoded = msgspec.json.encode(manifest)
     content = encoded[: encoded.rindex(_SHA)]
     digest = sha256(content).hexdigest()
-    with _Beside(folder) as file:
-        file.write(content + _SHA + digest.encode() + b'"}')
-        file.rename(MANIFEST)
+    with atomic_file(folder, _part_name()) as file:
+        file.out.write(content + _SHA + digest.encode() + b'"}')
+        file.keep(MANIFEST)
     named = {blob.file for saved in registers for blob in (saved.numbers, saved.filter)}
     for path in folder.iterdir():  # what earlier snapshots, or writers that were killed, have left
         if _OURS.fullmatch(path.name) and path.name not in named:
@@ -222,7 +225,7 @@ def _filters() -> str:
 
 
 def _saved(folder: Path, register: Register) -> _Saved:
-    with _Beside(folder) as file:
+    with _part(folder) as file:
         for piece in wire.pieces(register.numbers, _PIECE):
             value: bytes = piece.serialize()
             file.write(_LENGTH.pack(len(value)))
@@ -231,7 +234,7 @@ def _saved(folder: Path, register: Register) -> _Saved:
         numbers = file.named("numbers")
     # Numbers may be added to the filter meanwhile: what is written then hits more of them, and misses none of these.
     words = register.filter.words
-    with _Beside(folder) as file:
+    with _part(folder) as file:
         for at in range(0, len(words), _WORDS):
             file.write(words[at : at + _WORDS].tobytes())
         filter_ = file.named("filter")
@@ -280,41 +283,31 @@ def _restored(folder: Path, saved: _Saved, whose: Whose) -> Register:
     )
 
 
-class _Beside:
-    """A file that is written under a name of its own, and renamed when it is whole and on the disk."""
+def _part_name() -> str:
+    return f"snapshot-{token_hex(8)}.part"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        number, name = tempfile.mkstemp(prefix="snapshot-", suffix=".part", dir=folder)
-        self._path = Path(name)
-        self._file = os.fdopen(number, "wb")
+
+@contextmanager
+def _part(folder: Path) -> Iterator["_Part"]:
+    with atomic_file(folder, _part_name()) as file:
+        yield _Part(file)
+
+
+class _Part:
+    """A file of the snapshot that is being written."""
+
+    def __init__(self, file: AtomicFile) -> None:
+        self._file = file
         self._digest = sha256()
         self._nbytes = 0
 
     def write(self, value: bytes) -> None:
-        self._file.write(value)
+        self._file.out.write(value)
         self._digest.update(value)
         self._nbytes += len(value)
 
     def named(self, suffix: str) -> Blob:
-        """Give it its name, which is its digest."""
+        """Keep it under its digest."""
         digest = self._digest.hexdigest()
-        self.rename(f"{digest}.{suffix}")
+        self._file.keep(f"{digest}.{suffix}")
         return Blob(f"{digest}.{suffix}", digest, self._nbytes)
-
-    def rename(self, name: str) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._path.replace(self._folder / name)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)

@@ -12,7 +12,6 @@ import base64
 import builtins
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from itertools import islice, pairwise
@@ -137,11 +136,6 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     asked: Cursor | msgspec.UnsetType = msgspec.UNSET
     previous: str = ""
     chain: str
-
-
-def utc_seconds(moment: datetime) -> str:
-    """RFC 3339 in UTC, `2026-11-24T12:00:00Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def split(numbers: BitMap64, limit: int = PART_BYTES_MAX) -> list[bytes]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from stream_scrub.errors import ConfigError
 from stream_scrub.rules import Country, Rulebook, RuleFile
 from stream_scrub.rules.check import is_timezone, read_country
-from stream_scrub.rules.toml_lines import Lines
+from stream_scrub.toml_lines import TomlLines
 
 HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
 RULE = '[[rule]]\nfrom = 2020-01-01\nsource = "law"\ndeny = ["list", "internal"]\n'
@@ -22,11 +22,11 @@ def test_lines_are_found_through_strings_comments_and_brackets():
         '\n [[ rule ]] # first\n  "from" = 1\n deny.x = { a = "}" }\n'  # 11 to 13
         '[[rule]]\nfrom = 2\n[rule.max_age_days]\nlist = 1\n[tail]\nkey = "#"\n'  # 14 to 19
     )
-    lines = Lines(text)
-    assert [lines.of(None, key) for key in ("note", "other", "regions", "tail", "gone")] == [1, 4, 6, 18, 1]
-    assert [lines.of(0, key) for key in ("from", "deny", "source")] == [12, 13, 11]
-    assert [lines.of(1, key) for key in ("from", "max_age_days", "deny")] == [15, 16, 14]
-    assert Lines("country = 1\nrule = [\n  { a = 1 },\n]").of(0, "a") == 2
+    lines = TomlLines(text)
+    assert [lines.of(key) for key in ("note", "other", "regions", "tail", "gone")] == [1, 4, 6, 18, 1]
+    assert [lines.of("rule", 0, key) for key in ("from", "deny", "source")] == [12, 13, 11]
+    assert [lines.of("rule", 1, key) for key in ("from", "max_age_days", "deny")] == [15, 16, 14]
+    assert TomlLines("country = 1\nrule = [\n  { a = 1 },\n]").of("rule", 0, "a") == 2
 
 
 WORDS = st.sampled_from(

@@ -5,6 +5,10 @@ a `[[rule]]` or a `key =` inside one of them is not taken for the real thing.
 """
 
 import re
+from itertools import islice
+
+Path = tuple[str | int, ...]
+_DEPTH = 8  # parts of a key that are looked at: none of ours has more
 
 _PIECE = re.compile(
     r"""
@@ -20,22 +24,32 @@ _PIECE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s.]+))\s*\.?""")
+_AT = re.compile(r"(.*?)\s*\(at (?:line (\d+), column \d+|end of document)\)", re.DOTALL)
 
 
-class Lines:
-    """The lines of the keys of a rule file."""
+def syntax_error(text: str, error: ValueError) -> tuple[int, str]:
+    """The line at which tomllib stumbled, and why."""
+    found = _AT.fullmatch(str(error))
+    if found is None:  # what `int` thinks of too many digits
+        return 1, str(error)
+    return int(found[2] or text.rstrip("\n").count("\n") + 1), found[1]
+
+
+class TomlLines:
+    """The lines of a text's keys, by their paths: `("lists", "folder")`, `("rule", 0, "deny")`. An array of tables has
+    the index of each between its name and the keys in it.
+    """
 
     def __init__(self, text: str) -> None:
-        self._at: dict[tuple[int | None, str], int] = {}
-        self._rule: int | None = None
-        self._prefix: tuple[str, ...] = ()
-        self._count = -1
+        self.paths: dict[Path, int] = {}
+        self._table: Path = ()
+        self._counts: dict[Path, int] = {}
         self._scan(text)
 
-    def of(self, rule: int | None, key: str) -> int:
-        """The line of `key` in the rule of that index (None: outside the rules), else of what holds it."""
-        places = [(None, key)] if rule is None else [(rule, key), (rule, ""), (None, "rule")]
-        return next((self._at[place] for place in places if place in self._at), 1)
+    def of(self, *path: str | int) -> int:
+        """The line of a key, else of what holds it, else 1."""
+        holders = (path[:size] for size in range(len(path), 0, -1))
+        return next((self.paths[each] for each in holders if each in self.paths), 1)
 
     def _scan(self, text: str) -> None:
         line, start, depth = 1, 1, 0
@@ -61,26 +75,30 @@ class Lines:
 
     def _statement(self, head: str, line: int) -> None:
         """Note a table's header or a key, and the table that the keys after a header belong to."""
-        if not head:
-            return
         if not head.startswith("["):
-            self._note((*self._prefix, *_parts(head)), line)
+            self._note((*self._table, *_parts(head)), line)
             return
-        path = _parts(head.strip("[] \t"))
-        if path[:1] != ["rule"]:
-            self._rule, self._prefix = None, tuple(path)
-        else:
-            if head.startswith("[[") and len(path) == 1:
-                self._count += 1
-            self._rule, self._prefix = self._count, tuple(path[1:])
-            self._at.setdefault((None, "rule"), line)
-        self._note(self._prefix or ("",), line)
+        path = self._resolved(_parts(head.strip("[] \t")))
+        if head.startswith("[["):
+            self._note(path, line)
+            self._counts[path] = self._counts.get(path, -1) + 1
+            path = (*path, self._counts[path])
+        self._table = path
+        self._note(path, line)
 
-    def _note(self, path: tuple[str, ...], line: int) -> None:
-        if path:
-            self._at.setdefault((self._rule, path[0]), line)
+    def _resolved(self, parts: list[str]) -> Path:
+        """The path of a header: within an array of tables, the last one of these is meant."""
+        path: Path = ()
+        for part in parts:
+            path = (*path, self._counts[path], part) if path in self._counts else (*path, part)
+        return path
+
+    def _note(self, path: Path, line: int) -> None:
+        for size in range(1, len(path) + 1):
+            self.paths.setdefault(path[:size], line)
 
 
 def _parts(key: str) -> list[str]:
     """A dotted key's parts, unquoted. One with escapes keeps them: it is then found by its table's line."""
-    return [found[1] or found[2] or found[3] or "" for found in _PART.finditer(key)]
+    found = islice(_PART.finditer(key), _DEPTH)
+    return [part[1] or part[2] or part[3] or "" for part in found]

@@ -1,0 +1,52 @@
+"""A file that is whole or not there, also after a crash: written under another name, synced, renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedWriter
+from pathlib import Path
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class AtomicFile:
+    """A file under another name than its own. `out` takes its bytes; without `keep` nothing is left of it."""
+
+    def __init__(self, within: int, beside: str, mode: int) -> None:
+        self._within = within
+        self._beside = beside
+        self._mode = mode
+        held = os.open(beside, _CREATE, 0o600, dir_fd=within)
+        self.out: BufferedWriter = os.fdopen(held, "wb")
+        os.fchmod(held, mode)
+
+    def keep(self, name: str, *, new: bool = False) -> None:
+        """Sync it and give it its name; what had that name is gone. `new`: nothing may have it.
+
+        Raises OSError: FileExistsError for a `new` name that is taken.
+        """
+        self.out.flush()
+        os.fsync(self.out.fileno())
+        if new:  # the name is taken first: a rename alone would overwrite what came there meanwhile
+            os.close(os.open(name, _CREATE, self._mode, dir_fd=self._within))
+        os.rename(self._beside, name, src_dir_fd=self._within, dst_dir_fd=self._within)
+        os.fsync(self._within)
+
+
+@contextmanager
+def atomic_file(folder: Path | int, beside: str, mode: int = 0o600) -> Iterator[AtomicFile]:
+    """A new file in a folder, which may be an open one, called `beside` until it is kept. Its mode is this one, whatever
+    the umask. Raises OSError: FileExistsError where something is called so.
+    """
+    within = os.dup(folder) if isinstance(folder, int) else os.open(folder, _FOLDER)
+    try:
+        file = AtomicFile(within, beside, mode)
+        try:
+            with file.out:
+                yield file
+        finally:
+            with suppress(FileNotFoundError):  # it has its name
+                os.unlink(beside, dir_fd=within)
+    finally:
+        os.close(within)
