@@ -13,9 +13,9 @@ from pathlib import Path
 
 from stream_scrub.index import Register
 from stream_scrub.lists import deltas
-from stream_scrub.lists.formats import FORMATS, Options, open_list
+from stream_scrub.lists.formats import FORMATS, ListOptions, open_list
 from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.detect_format import read_list
 from stream_scrub.lists.parsing.unpack import digest
 from stream_scrub.model import RegisterKind
@@ -26,11 +26,11 @@ def measure(path: Path, region: str) -> dict[str, object]:
     at = datetime.now(UTC)
     began = time.perf_counter()
     with open_list(path) as packed:
-        reading = read_list(FORMATS, packed, Options(region, at))
+        reading = read_list(FORMATS, packed, ListOptions(region, at))
     read = time.perf_counter()
     bitmap = reading.bitmap()
     gathered = time.perf_counter()
-    source = Source(path.name, digest(path))
+    source = DeltaSource(path.name, digest(path))
     base = Register.empty("bench", RegisterKind.DENY, at)
     delta = deltas.full(base.numbers, bitmap)
     records, _ = records_of(base, delta, at, source)

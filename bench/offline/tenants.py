@@ -22,13 +22,13 @@ from bench.harness import command
 from bench.offline.scrubber import BATCH, make_index, make_scrubber, rulebook_of_bench
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.intake.lifts import Oppositions
-from stream_scrub.lists.intake.parse_request import Terms
-from stream_scrub.lists.intake.requests_to_delta import Scopes, take
+from stream_scrub.lists.intake.parse_request import RequestTerms
+from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import Cursor, Source
+from stream_scrub.lists.log.wire import Cursor, DeltaSource
 from stream_scrub.model import OWN, Deadline, Request
 from tests.support.fakes.log import Log, Reader, Writer
 
@@ -76,7 +76,12 @@ class Daemon:
             batch.append(Request(0, self._asked, 1, b"", json.dumps(said).encode()))
             self._asked += 1
         wanted, turned = take(
-            batch, Terms(frozenset(OWN), now=NOW), self._told, Oppositions(), lambda *_: False, Scopes()
+            batch,
+            RequestTerms(frozenset(OWN), now=NOW),
+            self._told,
+            Oppositions(),
+            lambda *_: False,
+            KnownScopes(),
         )
         assert not turned, "every request is taken"
         records = []
@@ -88,7 +93,7 @@ class Daemon:
             cursor = Cursor(
                 "opposition.requests", "0" * 22, {**(told.next if told else {}), **wanted[name].upto}
             )
-            source = Source("opposition.requests", sha256(b"".join(wanted[name].lines)).hexdigest())
+            source = DeltaSource("opposition.requests", sha256(b"".join(wanted[name].lines)).hexdigest())
             some, _ = records_of(
                 base,
                 wanted[name].delta(base, known.ends),

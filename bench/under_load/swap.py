@@ -32,7 +32,7 @@ from stream_scrub.config import load
 from stream_scrub.index import Register, as_bitmap, as_numbers
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import LogWriter, RegisterKind
 from stream_scrub.wiring import clients
 
@@ -95,7 +95,7 @@ class Publisher:
 
     def prepare(self, delta: Delta) -> None:
         """The next delta's records."""
-        records, seal = records_of(self._base, delta, datetime.now(UTC), Source("bench", "0" * 64))
+        records, seal = records_of(self._base, delta, datetime.now(UTC), DeltaSource("bench", "0" * 64))
         numbers = self._base.numbers | delta.adds
         numbers -= delta.removes
         self._base = replace(self._base, numbers=numbers, seq=seal.seq, chain=seal.chain)

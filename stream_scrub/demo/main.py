@@ -25,7 +25,7 @@ from stream_scrub.demo.worker_process import LogLines, WorkerProcess
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka.embedded.broker import EmbeddedKafka
 from stream_scrub.kafka.embedded.clients import FETCH_WAIT_MS
-from stream_scrub.lists.intake.list_to_delta import Change
+from stream_scrub.lists.intake.list_to_delta import ImportMode
 from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability import logs
@@ -149,7 +149,7 @@ class _Stage:
         show.imported(effect)
         return effect
 
-    def _import(self, register: str, made: ListFile, change: Change) -> ImportEffect:
+    def _import(self, register: str, made: ListFile, change: ImportMode) -> ImportEffect:
         """As `stream-scrub lists import` does it."""
         order = ImportOrder(
             file=made.path,

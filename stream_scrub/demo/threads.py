@@ -23,7 +23,7 @@ from stream_scrub.demo.oracle import Checker, SentLeads
 from stream_scrub.demo.view import LiveFigures, Show
 from stream_scrub.demo.worker_process import LogLines, WorkerProcess, WorkerState
 from stream_scrub.errors import Unavailable
-from stream_scrub.kafka.embedded.clients import PlainProducer, PlainReader
+from stream_scrub.kafka.embedded.clients import EmbeddedProducer, EmbeddedReader
 from stream_scrub.model import Deadline
 from stream_scrub.publisher.import_list import ImportEffect
 
@@ -144,7 +144,7 @@ class Play:
 
     def _send(self, rng: np.random.Generator) -> None:
         """The lead producer: leads at random, each with the next id, at an even pace, as long as they come out."""
-        producer = PlainProducer(self.settings.kafka.bootstrap_servers, self.settings.topics.prospects)
+        producer = EmbeddedProducer(self.settings.kafka.bootstrap_servers, self.settings.topics.prospects)
         sent, leads = self.sent_leads.sent, self.sent_leads.leads
         started = time.monotonic()
         while not self._sent_enough.wait(_TICK_S):
@@ -174,7 +174,7 @@ class Play:
     def _check(self) -> None:
         """The dialler and the compliance officer in one: reads both output topics as they grow."""
         topics = self.settings.topics
-        reader = PlainReader(self.settings.kafka.bootstrap_servers, (topics.allowed, topics.blocked))
+        reader = EmbeddedReader(self.settings.kafka.bootstrap_servers, (topics.allowed, topics.blocked))
         worker_state = False
         try:
             while not self._ending.is_set():

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from stream_scrub.errors import ScrubError, TakenOver, Unavailable, Uncertain
 from stream_scrub.kafka.client import transactional_ids
-from stream_scrub.kafka.client.bounded_call import Caller
+from stream_scrub.kafka.client.bounded_call import BoundedCaller
 from stream_scrub.kafka.client.leaders import GROUP_OFFSETS, wait_for_leaders
 from stream_scrub.kafka.client.options import publish_timeout_ms
 from stream_scrub.kafka.client.repeated_requests import watched
@@ -28,7 +28,7 @@ _AGAIN_S = 0.05
 _OF_A_PRODUCER = ("transactional.id", "transaction.timeout.ms")
 
 
-class Beside(NamedTuple):
+class TransactionExtras(NamedTuple):
     """What goes into a delta's transaction beside it: requests as they came, for another topic, and what was
     consumed, with the group metadata of who consumed it."""
 
@@ -38,7 +38,7 @@ class Beside(NamedTuple):
     membership: bytes = b""
 
 
-_NOTHING = Beside()
+_NOTHING = TransactionExtras()
 _UNKNOWN = "whether the last delta was published is unknown; to publish it again is safe"
 
 
@@ -50,12 +50,12 @@ class KafkaLogWriter:
     def __init__(
         self, options: dict[str, Any], topic: str, deadline: Deadline, also: Sequence[str] = ()
     ) -> None:
-        """`also` are the topics that `Beside` will name."""
+        """`also` are the topics that `TransactionExtras` will name."""
         self._topic = topic
         self._options = options
         self._timeout_ms = int(options["transaction.timeout.ms"])
         self._commit_s = self._timeout_ms / 1000 + _LATE_S
-        self._caller = Caller()
+        self._caller = BoundedCaller()
         touched = (topic, *also, *([GROUP_OFFSETS] if also else []))
         transactional_ids.end_former(options, touched, self._caller, deadline)
         self._producer, self._repeats = watched(options)
@@ -94,7 +94,7 @@ class KafkaLogWriter:
         return self._repeats.possible or self._timeout_ms > publish_timeout_ms(0)
 
     def publish(
-        self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], beside: Beside = _NOTHING
+        self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], beside: TransactionExtras = _NOTHING
     ) -> int:
         """As `model.LogWriter.publish`; -1 where there are no records but what is beside them.
 

@@ -20,11 +20,11 @@ from confluent_kafka import (
 )
 
 from stream_scrub.errors import Corrupt, Migrated, Unavailable
-from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.headers import read_headers
-from stream_scrub.kafka.log_writer import Beside
+from stream_scrub.kafka.log_writer import TransactionExtras
 from stream_scrub.model import Deadline, Request
 
 _ASK_S = 5.0
@@ -32,7 +32,7 @@ _AT_ONCE_S = 0.002
 _NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)(?: topic=(\S+))?")
 
 
-class Note(NamedTuple):
+class OwnerNote(NamedTuple):
     """Who publishes by the requests of this group: `owner` is empty when he has ended. Whoever lives counts `beat` up.
     `registers` are without scopes. `topic` is the id of the topic that the offsets are of, empty in old notes."""
 
@@ -46,7 +46,7 @@ class Note(NamedTuple):
         return told + (f" topic={self.topic}" if self.topic else "")
 
     @classmethod
-    def of(cls, text: str | None) -> "Note":
+    def of(cls, text: str | None) -> "OwnerNote":
         """The note in a commit's metadata; one of nobody where there is none."""
         found = _NOTE.fullmatch(text or "")
         if found is None:
@@ -54,7 +54,7 @@ class Note(NamedTuple):
         return cls(found[1], int(found[2]), frozenset(filter(None, found[3].split(","))), found[4] or "")
 
 
-class Requests:
+class RequestsReader:
     """A topic of requests; `lifts` says that what comes over it may lift. One thread. Every method but `poll` blocks for
     some seconds at most while no broker answers; all raise Unavailable and Refused.
     """
@@ -64,7 +64,7 @@ class Requests:
     ) -> None:
         self.topic = topic
         self.lifts = lifts
-        self._identity = Identity(admin, topic)
+        self._identity = TopicIdentity(admin, topic)
         self._consumer = Consumer(options)
         # Who asks for what is stable waits for transactions that are pending; this one does not.
         self._asking = Consumer(asking_options(options))
@@ -103,11 +103,11 @@ class Requests:
             raise translate(topic.error, f"asking for {self.topic}")
         return len(topic.partitions)
 
-    def note(self) -> Note:
+    def note(self) -> OwnerNote:
         """The note of whoever committed last. Does not wait for a transaction that is about to commit another: its
         publisher may have been killed in it, and whoever asks is the one who can end it.
         """
-        return Note.of(self._noted()[0].metadata)
+        return OwnerNote.of(self._noted()[0].metadata)
 
     def _noted(self) -> list[TopicPartition]:
         """What the group has committed in each partition, without waiting for what is pending.
@@ -129,7 +129,7 @@ class Requests:
         mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
         self.missed, self.skipped = 0, {}
         committed = self._committed(mine, deadline, self._consumer)
-        self.anew = (Note.of(committed[0].metadata).topic or known) not in ("", self.id)
+        self.anew = (OwnerNote.of(committed[0].metadata).topic or known) not in ("", self.id)
         for each in committed:
             low, high = self._bounds(each.partition)
             if self.anew:
@@ -270,17 +270,17 @@ class Requests:
 
     def beside(
         self,
-        note: Note,
+        note: OwnerNote,
         consumed: Mapping[int, int],
         refused_topic: str = "",
         refused: Sequence[Request] = (),
-    ) -> Beside:
+    ) -> TransactionExtras:
         """What a writer commits beside a delta: by partition the offset after the last request that was consumed, with
         the note in the first partition's, and the requests that were refused.
         """
         upto, note = {0: self._next[0], **consumed}, note._replace(topic=self.id)
         offsets = [self._place(p, offset, str(note) if p == 0 else "") for p, offset in upto.items()]
-        return Beside(refused_topic, refused, offsets, self._membership)
+        return TransactionExtras(refused_topic, refused, offsets, self._membership)
 
     def _place(self, partition: int, offset: int, note: str = "") -> TopicPartition:
         return TopicPartition(self.topic, partition, offset, note, self._epochs.get(partition, -1))

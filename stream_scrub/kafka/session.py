@@ -14,9 +14,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from stream_scrub.errors import ScrubError, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka.client import transactional_ids
-from stream_scrub.kafka.client.bounded_call import Caller
+from stream_scrub.kafka.client.bounded_call import BoundedCaller
 from stream_scrub.kafka.client.leaders import GROUP_OFFSETS, wait_for_leaders
-from stream_scrub.kafka.client.repeated_requests import Repeats, watched
+from stream_scrub.kafka.client.repeated_requests import RepeatedRequests, watched
 from stream_scrub.kafka.client.translate import PURGED, cause_of, translate
 from stream_scrub.model import Deadline, Header
 
@@ -26,14 +26,14 @@ REOPEN_S = 10.0
 _HEARD_S = (0.0, 0.1, 0.2)
 
 
-class Took(NamedTuple):
+class CommitTimes(NamedTuple):
     """Seconds that sending the offsets took, and everything else of a commit."""
 
     offsets_s: float
     commit_s: float
 
 
-class Emitted(Protocol):
+class EmittedRecord(Protocol):
     """What `emit` asks of a record: the client's own, or one in its place."""
 
     def key(self) -> bytes | None:
@@ -61,9 +61,9 @@ class Session:
         # Of the records of a batch only those that fail are told of; that costs the others nothing.
         self._options = {**options, "delivery.report.only.error": True}
         self._topics = (blocked_topic, allowed_topic)
-        self._caller = Caller()
+        self._caller = BoundedCaller()
         self._producer: Producer | None = None
-        self._repeats = Repeats(None, 0.0)
+        self._repeats = RepeatedRequests(None, 0.0)
         self._in_transaction = False
         self._outgrown = False
         self._listeners: list[partial[None]] = []  # by place in a batch, made once for all batches
@@ -99,7 +99,7 @@ class Session:
 
     def emit(
         self,
-        messages: Sequence[Emitted],
+        messages: Sequence[EmittedRecord],
         partitions: Sequence[int],
         headers: Iterable[Sequence[Header] | None],
         allowed: Iterable[bool],
@@ -201,7 +201,7 @@ class Session:
         membership: bytes,
         deadline: Deadline,
         still_good: Callable[[], None] = lambda: None,
-    ) -> Took:
+    ) -> CommitTimes:
         """Commit what was emitted and the offsets it came from, in one transaction; what either took. `still_good` is asked
         when all of it is written, which may take long, and raises what keeps it from being committed.
 
@@ -229,7 +229,7 @@ class Session:
         self._in_transaction = False
         ended = time.perf_counter()
         _serve(producer)
-        return Took(sent - flushed, ended - started - (sent - flushed))
+        return CommitTimes(sent - flushed, ended - started - (sent - flushed))
 
     def _explained(self, producer: Producer, error: KafkaException) -> ScrubError:
         """A failed commit says that records failed, not which and why; their reports do."""

@@ -19,7 +19,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Migrated, ScrubError, Unavailable
-from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.translate import cause_of, translate
 from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
 from stream_scrub.model import Deadline
@@ -27,7 +27,7 @@ from stream_scrub.model import Deadline
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
 REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
-__all__ = ["Fetched", "Message", "Source"]
+__all__ = ["Fetched", "Message", "ProspectSource"]
 
 _FORM = b"CGMDv2:"  # what group metadata begins with
 # What is committed with an offset: the log, and the position on it that the records before were judged by.
@@ -41,7 +41,7 @@ def _names_a_member(metadata: bytes) -> bool:
     return generation > 0 and bool(metadata[11:].split(b"\0")[1])
 
 
-class Source:
+class ProspectSource:
     """The prospects topic as one member of the worker group sees it. `log_topic` is noted with what is committed.
 
     `on_assignment(event, partitions)` hears "assigned", "revoked" or "lost" with partition numbers, after the poll;
@@ -55,7 +55,7 @@ class Source:
         log_topic: str,
         on_assignment: Callable[[str, list[int]], None] = lambda _e, _p: None,
         on_settled: Callable[[float], None] = lambda _: None,
-        identity: Identity | None = None,
+        identity: TopicIdentity | None = None,
         on_anew: Callable[[list[int]], None] = lambda _: None,
     ) -> None:
         self._options = options

@@ -22,7 +22,7 @@ def weight(numbers: BitMap64) -> int:
     return len(numbers) + _BLOCK * int(numbers.get_statistics()["n_containers"]) if numbers else 0
 
 
-class Room:
+class Capacity:
     """What registers may hold together, `most` numbers. Call `take` before each change; a removal makes room as well."""
 
     def __init__(self, most: float = math.inf) -> None:

@@ -17,14 +17,14 @@ from stream_scrub.index import Numbers
 Moments = NDArray[np.int64]  # seconds since 1970-01-01T00:00Z
 
 
-class Stated(NamedTuple):
+class StatedEnds(NamedTuple):
     """Of each of these numbers, none of them twice: when it ends; 0 for one that does not end, or not any more."""
 
     numbers: Numbers
     ends: Moments
 
     @classmethod
-    def none(cls) -> "Stated":
+    def none(cls) -> "StatedEnds":
         """Nothing said about any number."""
         return cls(np.empty(0, np.uint64), np.empty(0, np.int64))
 
@@ -41,7 +41,7 @@ class Delta:
     adds: BitMap64
     removes: BitMap64
     unchanged: int
-    ends: Stated = field(default_factory=Stated.none)
+    ends: StatedEnds = field(default_factory=StatedEnds.none)
     reason: str = "list"
     requests: Sequence[bytes] = ()
 

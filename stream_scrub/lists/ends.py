@@ -12,7 +12,7 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import Numbers, as_bitmap, as_numbers
-from stream_scrub.lists.deltas import Delta, Moments, Stated
+from stream_scrub.lists.deltas import Delta, Moments, StatedEnds
 
 # So many changes are kept beside the arrays before they are made anew: a dictionary of this size is copied in 0.2 ms,
 # and ten million numbers are put in order again in a second.
@@ -41,9 +41,9 @@ class Ends:
     @classmethod
     def none(cls) -> "Ends":
         """Of a register whose numbers do not end."""
-        return cls(*Stated.none(), BitMap64(), {}, 0)
+        return cls(*StatedEnds.none(), BitMap64(), {}, 0)
 
-    def changed(self, removed: BitMap64, stated: Stated) -> "Ends":
+    def changed(self, removed: BitMap64, stated: StatedEnds) -> "Ends":
         """After a delta: what is removed has no end any more, `stated` overrides what was known."""
         gone = removed & self._held
         lost = [number for number in self._later if number in removed] if removed else []
@@ -58,7 +58,7 @@ class Ends:
             _say(later, number, end, self._held)
         return Ends(self._numbers, self._ends, self._held, later, self._first)
 
-    def _folded(self, removed: BitMap64, stated: Stated) -> "Ends":
+    def _folded(self, removed: BitMap64, stated: StatedEnds) -> "Ends":
         """The same as `changed`, with everything in the arrays."""
         said = as_bitmap(np.sort(stated.numbers))
         kept = [n for n, end in self._later.items() if end and n not in removed and n not in said]
@@ -77,10 +77,10 @@ class Ends:
         numbers, ends = numbers[order], ends[order]
         return Ends(numbers, ends, as_bitmap(np.sort(numbers)), {}, 0)
 
-    def stated(self) -> Stated:
+    def stated(self) -> StatedEnds:
         """Every number that ends, by its end."""
-        whole = self._folded(BitMap64(), Stated.none()) if self._later else self
-        return Stated(whole._numbers, whole._ends)  # noqa: SLF001  # another of its own kind
+        whole = self._folded(BitMap64(), StatedEnds.none()) if self._later else self
+        return StatedEnds(whole._numbers, whole._ends)  # noqa: SLF001  # another of its own kind
 
     def numbers(self) -> BitMap64:
         """Every number that ends."""
@@ -114,7 +114,7 @@ class Ends:
             found[hits] = known.ends[order[at[hits]]]
         return found
 
-    def are(self, stated: Stated) -> bool:
+    def are(self, stated: StatedEnds) -> bool:
         """Whether this is all that is known, no more and no less."""
         return len(self.numbers()) == len(stated.numbers) and bool(
             np.array_equal(self.of_each(stated.numbers), stated.ends)
@@ -128,7 +128,7 @@ def _say(later: dict[int, int], number: int, end: int, held: BitMap64) -> None:
         later.pop(number, None)
 
 
-def with_ends(delta: Delta, known: Ends, listed: BitMap64, wanted: Stated) -> Delta:
+def with_ends(delta: Delta, known: Ends, listed: BitMap64, wanted: StatedEnds) -> Delta:
     """The delta after which every listed number ends as the list says: at its moment in `wanted`, or not at all.
 
     `wanted` names listed numbers only; `delta` is `diff.full` or `diff.adding` of `listed`.
@@ -137,7 +137,7 @@ def with_ends(delta: Delta, known: Ends, listed: BitMap64, wanted: Stated) -> De
     endless = as_numbers((listed - as_bitmap(np.sort(wanted.numbers))) & known.numbers())
     return replace(
         delta,
-        ends=Stated(
+        ends=StatedEnds(
             np.concatenate((wanted.numbers[changes], endless)),
             np.concatenate((wanted.ends[changes], np.zeros(len(endless), np.int64))),
         ),

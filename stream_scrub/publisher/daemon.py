@@ -31,12 +31,12 @@ from stream_scrub.errors import (
     Unavailable,
     Uncertain,
 )
-from stream_scrub.kafka.requests_reader import Note, Requests
+from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
 from stream_scrub.lists.ends import ended
 from stream_scrub.lists.intake.lifts import Oppositions, recall
-from stream_scrub.lists.intake.parse_request import Refusal, Terms
-from stream_scrub.lists.intake.requests_to_delta import Scopes, Wanted, families, take
-from stream_scrub.lists.log.wire import Cursor, Source
+from stream_scrub.lists.intake.parse_request import RequestRefusal, RequestTerms
+from stream_scrub.lists.intake.requests_to_delta import KnownScopes, RegisterRequests, families, take
+from stream_scrub.lists.log.wire import Cursor, DeltaSource
 from stream_scrub.model import OWN, Deadline, RegisterKind, RegisterName, Request, family
 from stream_scrub.observability import http_server, logs
 from stream_scrub.observability.collect import PublisherCollector
@@ -120,7 +120,7 @@ class PublisherDaemon:
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
         self._oppositions: Oppositions | None = None
-        self._scopes_seen, self._scoped = Scopes(most=settings.lists.max_scopes), 0
+        self._scopes_seen, self._scoped = KnownScopes(most=settings.lists.max_scopes), 0
         self._beat = 0
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
         self._takeovers = self._unlawful = 0
@@ -243,7 +243,7 @@ class PublisherDaemon:
                 self._log.warning("requests that may not lift were refused", requests=self._unlawful)
                 self._unlawful = 0
 
-    def _answer(self, topic: Requests, batch: Sequence[Request]) -> None:
+    def _answer(self, topic: RequestsReader, batch: Sequence[Request]) -> None:
         """Everything that a batch of one topic's requests asks for, and with the last of it the offsets after them."""
         now = datetime.now(UTC)
         self._counters.beat()
@@ -264,7 +264,7 @@ class PublisherDaemon:
         last = [self._pending_delta(topic, name, wanted[name], now) for name in groups[-1]] if groups else []
         refused = [refused_record(each, topic.topic, slim=self._slim) for each in turned]
         self._commit({topic.topic: consumed}, last, refused)
-        self._unlawful += sum(each.reason is Refusal.MAY_NOT_LIFT for each in turned)
+        self._unlawful += sum(each.reason is RequestRefusal.MAY_NOT_LIFT for each in turned)
         if (scopes := self._scopes_seen).refused:
             self._log.warning("no room for more scopes", requests=scopes.refused, max_scopes=scopes.most)
             scopes.refused = 0
@@ -274,9 +274,9 @@ class PublisherDaemon:
         )
         self._log.debug("requests", requests=len(batch), refused=len(turned), registers=sorted(wanted))
 
-    def _terms(self, now: datetime) -> Terms:
+    def _terms(self, now: datetime) -> RequestTerms:
         held = {name: register.kind for name, register in self._delta_publisher.registers.items()}
-        return Terms(
+        return RequestTerms(
             frozenset(self._own), ChainMap(held, self._ruled), self._settings.prospect.default_region, now
         )
 
@@ -287,7 +287,7 @@ class PublisherDaemon:
                 self._oppositions = recall(reader, self._terms(now), _BEGIN_S, heard=self._counters.beat)
         return self._oppositions
 
-    def _scopes(self) -> Scopes:
+    def _scopes(self) -> KnownScopes:
         """The scopes on the log, looked through again when there are more registers than before."""
         registers = self._delta_publisher.registers
         if len(registers) != self._scoped:
@@ -299,17 +299,19 @@ class PublisherDaemon:
         held = self._delta_publisher.registers.get(register)
         return held is not None and number in held.numbers
 
-    def _cursor_of(self, topic: Requests, register: str) -> Cursor | None:
+    def _cursor_of(self, topic: RequestsReader, register: str) -> Cursor | None:
         """Up to which requests of this very topic a register's seals have them."""
         asked = self._delta_publisher.replay.known(register).asked
         return None if asked is None else asked.of(topic.id, lifts=topic.lifts)
 
-    def _pending_delta(self, topic: Requests, name: str, wanted: Wanted, now: datetime) -> PendingDelta:
+    def _pending_delta(
+        self, topic: RequestsReader, name: str, wanted: RegisterRequests, now: datetime
+    ) -> PendingDelta:
         base = self._delta_publisher.base(name, wanted.kind)
         known = self._delta_publisher.replay.known(name)
         reached = wanted.cursor(topic.topic, topic.id, self._cursor_of(topic, name))
         cursor = self._request_topics().cursor(topic, reached, known.asked)
-        source = Source(topic.topic, sha256(b"".join(wanted.lines)).hexdigest())
+        source = DeltaSource(topic.topic, sha256(b"".join(wanted.lines)).hexdigest())
         # A request says nothing of how fresh the register's lists are.
         effective_at = base.effective_at if base.seq else now
         return PendingDelta(base, wanted.delta(base, known.ends), effective_at, source, known, cursor)
@@ -323,7 +325,7 @@ class PublisherDaemon:
         """Deltas of one name with the offsets, the refused requests, and the note of who this is."""
         asked = self._request_topics()
         self._beat += 1
-        note = Note(self._identity, self._beat, frozenset(self._own))
+        note = OwnerNote(self._identity, self._beat, frozenset(self._own))
         self._delta_publisher.publish(made, asked.beside(note, consumed, refused))
         asked.consumed(consumed)
         self._committed_at = time.monotonic()
@@ -355,7 +357,7 @@ class PublisherDaemon:
 
     def _ended_delta(self, name: str, now: datetime) -> PendingDelta:
         base, known = self._delta_publisher.registers[name], self._delta_publisher.replay.known(name)
-        source = Source("ends", sha256(base.chain.encode()).hexdigest())
+        source = DeltaSource("ends", sha256(base.chain.encode()).hexdigest())
         return PendingDelta(base, ended(known.ends, now), base.effective_at, source, known)
 
     def _find_who_took_over(self, error: TakenOver, stopping: threading.Event) -> None:
@@ -366,7 +368,7 @@ class PublisherDaemon:
         try:
             note = self._request_topics().note()
         except (Unavailable, Uncertain):
-            note = Note("", 0, frozenset())
+            note = OwnerNote("", 0, frozenset())
         if note.owner not in {"", self._identity}:
             raise Refused(
                 f"{ownership.named(note.owner)} publishes {', '.join(self._own)} now: this one ends"

@@ -18,13 +18,13 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, TakenOver, Unavailable
 from stream_scrub.index import Register
 from stream_scrub.kafka.log_reader import KafkaLogReader
-from stream_scrub.kafka.log_writer import Beside, KafkaLogWriter
+from stream_scrub.kafka.log_writer import KafkaLogWriter, TransactionExtras
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.log.encode import nbytes_of, records_of
-from stream_scrub.lists.log.replay import Known, Replay
+from stream_scrub.lists.log.replay import RegisterView, Replay
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import Cursor, Seal, Source
+from stream_scrub.lists.log.wire import Cursor, DeltaSource, Seal
 from stream_scrub.model import Deadline, RegisterKind, family
 from stream_scrub.observability import metric_catalogue
 from stream_scrub.observability.counters import PublisherCounters
@@ -44,8 +44,8 @@ class PendingDelta(NamedTuple):
     base: Register
     delta: Delta
     effective_at: datetime
-    source: Source
-    known: Known
+    source: DeltaSource
+    known: RegisterView
     cursor: Cursor | None = None
 
 
@@ -131,7 +131,9 @@ class DeltaPublisher:
         held = self.registers.get(name)
         return held or Register.empty(name, kind, datetime.now(UTC))
 
-    def publish(self, made: Sequence[PendingDelta], beside: Beside | None = None) -> list[tuple[Seal, int]]:
+    def publish(
+        self, made: Sequence[PendingDelta], beside: TransactionExtras | None = None
+    ) -> list[tuple[Seal, int]]:
         """Deltas of one register and its scoped ones, in one transaction with what is beside them; the seals, and the
         position after the last one.
         """

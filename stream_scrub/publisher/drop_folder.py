@@ -29,13 +29,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from stream_scrub.errors import Refused
-from stream_scrub.lists.intake.list_to_delta import Change
+from stream_scrub.lists.intake.list_to_delta import ImportMode
 from stream_scrub.lists.log.wire import RULES
 from stream_scrub.model import RegisterName
 from stream_scrub.publisher import openat
 
 _ANY_CHANGE, _ANY_AGE = "allow-change", "allow-older"
-_WAYS: Mapping[str, Change] = {
+_WAYS: Mapping[str, ImportMode] = {
     "": "full",
     _ANY_CHANGE: "full",
     _ANY_AGE: "full",
@@ -62,7 +62,7 @@ class DroppedFile(NamedTuple):
     written_ns: int
 
     @property
-    def change(self) -> Change:
+    def change(self) -> ImportMode:
         """What it is to its register."""
         return _WAYS[self.way]
 

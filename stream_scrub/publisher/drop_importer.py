@@ -18,11 +18,11 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, ScrubError, Uncertain
-from stream_scrub.lists.formats import BadList, Reading
+from stream_scrub.lists.formats import BadList, ParsedList
 from stream_scrub.lists.intake import plan_import
-from stream_scrub.lists.log.encode import Published
+from stream_scrub.lists.log.encode import PublishedDelta
 from stream_scrub.lists.log.scan import find_seal
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.publisher import import_list
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
@@ -53,7 +53,7 @@ class _Job:
     started: float
     reader: IsolatedReader
     tries: int  # lives before this one that began to work on it
-    reading: Reading | None = None
+    reading: ParsedList | None = None
     sha256: str = ""
     failure: str = ""
     fault: Exception | None = None
@@ -110,7 +110,7 @@ class DropImporter:
                 dropped
             ):  # else it is of another list of that name
                 continue
-            source = Source(dropped.path.name, note.sha256)
+            source = DeltaSource(dropped.path.name, note.sha256)
             with clients.reading(self._settings, self._log) as reader:
                 found = find_seal(reader, note.after, dropped.register, source, _FIND_S)
             if found is None:
@@ -254,7 +254,7 @@ class DropImporter:
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
         order = replace(job.order, written=written, allow_older=job.dropped.any_age)
         plan = plan_import.plan_of(order, job.reading, self._delta_publisher.replay, now, self._kinds)
-        source = Source(job.dropped.path.name, job.sha256)
+        source = DeltaSource(job.dropped.path.name, job.sha256)
         try:
             self._folder.begin(job.dropped, PublicationNote(job.sha256, plan.known.upto))
         except OSError as error:
@@ -262,7 +262,7 @@ class DropImporter:
         ((seal, position),) = self._delta_publisher.publish(
             [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
         )
-        effect = import_list.effect_of(job.reading, plan, Published(seal, position), job.started)
+        effect = import_list.effect_of(job.reading, plan, PublishedDelta(seal, position), job.started)
         report = {k: v for k, v in effect.as_json().items() if k not in ("would_be_refused", "foreseen")}
         return {**report, "sha256": job.sha256}
 

@@ -14,19 +14,19 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Migrated
-from stream_scrub.lists.formats import BadList, Reading
+from stream_scrub.lists.formats import BadList, ParsedList
 from stream_scrub.lists.intake.plan_import import (
     FUTURE_MAX,
     TO_COME,
     ImportOrder,
-    Plan,
+    ImportPlan,
     check_lines,
     plan_of,
     read,
 )
-from stream_scrub.lists.log.encode import NeedsTime, Published, publish
+from stream_scrub.lists.log.encode import NeedsTime, PublishedDelta, publish
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.model import OWN, RegisterKind
 from stream_scrub.publisher import mend_log, ownership, publish_rules
@@ -166,7 +166,7 @@ def run(
 
 
 def _dry_run(
-    order: ImportOrder, settings: Settings, log: FilteringBoundLogger, reading: Reading, started: float
+    order: ImportOrder, settings: Settings, log: FilteringBoundLogger, reading: ParsedList, started: float
 ) -> ImportEffect:
     replay = clients.replayed(settings, log, keep_ends=True)
     now = datetime.now(UTC)
@@ -197,7 +197,7 @@ def _opened(file: Path) -> io.FileIO:
 
 def _read_once(
     order: ImportOrder, now: datetime, stage: Callable[[str, int, int], None]
-) -> tuple[Reading, Source]:
+) -> tuple[ParsedList, DeltaSource]:
     """The list, and where it came from: one file, opened once. Raises as `read`, and BadList when somebody wrote into
     it meanwhile: what is sealed would not be what was published.
     """
@@ -205,7 +205,7 @@ def _read_once(
         before = os.fstat(file.fileno())
         reading = read(order, now, stage, io.FileIO(os.dup(file.fileno())))
         file.seek(0)
-        source = Source(speakable(order.file.name), digest_of(file))
+        source = DeltaSource(speakable(order.file.name), digest_of(file))
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise BadList(f"{order.file.name}: it was written to while it was read; nothing was published")
@@ -217,7 +217,9 @@ def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
     return {**scrubbing.rulebook(settings).kinds, **OWN}
 
 
-def effect_of(reading: Reading, plan: Plan, published: Published | None, started: float) -> ImportEffect:
+def effect_of(
+    reading: ParsedList, plan: ImportPlan, published: PublishedDelta | None, started: float
+) -> ImportEffect:
     """What a plan did or, where nothing is `published`, would do."""
     base, delta = plan.base, plan.delta
     return ImportEffect(

@@ -15,7 +15,7 @@ from typing import IO
 
 from stream_scrub.config import library_environment
 from stream_scrub.errors import TooMany
-from stream_scrub.lists.formats import BadList, Options, Reading
+from stream_scrub.lists.formats import BadList, ListOptions, ParsedList
 from stream_scrub.lists.parsing import serialised_list
 from stream_scrub.lists.parsing.detect_format import AUTO
 from stream_scrub.publisher.reader_process import ReadReport, ReadTask
@@ -35,7 +35,7 @@ class IsolatedReader:
         self._stopped = False
         self._lock = threading.Lock()
 
-    def read(self, file: FileIO, name: Path, options: Options) -> Reading:
+    def read(self, file: FileIO, name: Path, options: ListOptions) -> ParsedList:
         """The list that is open in `file`, which is closed. Raises BadList, Fault, OSError."""
         with file, os.fdopen(os.memfd_create("list"), "w+b") as result:
             code = self._run(file, name, options, result)
@@ -64,7 +64,7 @@ class IsolatedReader:
             if self._process is not None:
                 self._process.kill()
 
-    def _run(self, file: FileIO, name: Path, options: Options, result: IO[bytes]) -> int:
+    def _run(self, file: FileIO, name: Path, options: ListOptions, result: IO[bytes]) -> int:
         """The exit code, below 0 for a signal. Raises BadList when it takes too long, OSError."""
         task = ReadTask(
             str(name),

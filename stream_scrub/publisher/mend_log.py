@@ -17,10 +17,10 @@ from stream_scrub.index import Register
 from stream_scrub.lists import deltas
 from stream_scrub.lists.audit import rules_on_log
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.encode import Records, records_of, rules_records
+from stream_scrub.lists.log.encode import DeltaRecords, records_of, rules_records
 from stream_scrub.lists.log.parts import Part
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import OWN, Deadline, family
 from stream_scrub.publisher import ownership
 from stream_scrub.wiring import clients, preflight
@@ -71,16 +71,16 @@ def _mend(settings: Settings, log: FilteringBoundLogger, name: str) -> Mended | 
     return Mended(name, len(parts), parts[0].offset, parts[-1].offset, position)
 
 
-def source_of(parts: Sequence[Part]) -> Source:
+def source_of(parts: Sequence[Part]) -> DeltaSource:
     """What was set aside, as the seal says it: where it is, and the SHA-256 of its digests."""
     digests = "".join(wire.digests([part.value for part in parts]))
     place = f"{len(parts)} unsealed parts, log offsets {parts[0].offset} to {parts[-1].offset}"
-    return Source(place, sha256(digests.encode()).hexdigest())
+    return DeltaSource(place, sha256(digests.encode()).hexdigest())
 
 
 def _records(
-    settings: Settings, log: FilteringBoundLogger, replay: Replay, name: str, source: Source
-) -> Records:
+    settings: Settings, log: FilteringBoundLogger, replay: Replay, name: str, source: DeltaSource
+) -> DeltaRecords:
     """An empty delta: the register is as old as it was. Raises Refused."""
     known, every = replay.known(name), settings.lists.full_every
     if name == wire.RULES:

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.requests_reader import Note
+from stream_scrub.kafka.requests_reader import OwnerNote
 from stream_scrub.model import family
 from stream_scrub.wiring import clients
 
@@ -35,7 +35,7 @@ def named(owner: str) -> str:
     return f"process {rest.split('/')[1]} on {host}" if rest.count("/") == 2 else owner
 
 
-def need_free(ask: Callable[[], Note], registers: Collection[str], mine: str = "") -> None:
+def need_free(ask: Callable[[], OwnerNote], registers: Collection[str], mine: str = "") -> None:
     """Return when nobody alive publishes any of these registers (without scopes) by requests; at once when nobody did,
     or when that was a process of this machine that is gone. Else watch for some seconds whether its beat goes on.
 

@@ -7,14 +7,14 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub import __version__
 from stream_scrub.config import Settings
 from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.log.encode import Published
+from stream_scrub.lists.log.encode import PublishedDelta
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import RULES
 from stream_scrub.model import Deadline
 from stream_scrub.wiring import clients, scrubbing
 
 
-def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) -> Published | None:
+def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) -> PublishedDelta | None:
     """Put the texts of the rules in use on the log, as far as it lacks them; None when it has them all, which costs
     nothing. `replay` is any that has read the log to its end a while ago; it takes no part in it. Blocks while it
     opens a writer and a reader of its own.

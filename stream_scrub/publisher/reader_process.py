@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from stream_scrub.lists.formats import FORMATS, BadList, Options, open_list
+from stream_scrub.lists.formats import FORMATS, BadList, ListOptions, open_list
 from stream_scrub.lists.parsing import serialised_list
 from stream_scrub.lists.parsing.detect_format import read_list
 
@@ -29,7 +29,7 @@ _SELF = Path("/proc/self")
 
 
 class ReadTask(msgspec.Struct, frozen=True):
-    """What to read and how: the file's name for what is told of it, and `Options`. `max_mb` MiB and `max_s` seconds."""
+    """What to read and how: the file's name for what is told of it, and `ListOptions`. `max_mb` MiB and `max_s` seconds."""
 
     file: str
     format: str
@@ -41,10 +41,10 @@ class ReadTask(msgspec.Struct, frozen=True):
     max_mb: int
     max_s: float
 
-    def options(self) -> Options:
+    def options(self) -> ListOptions:
         """For the formats."""
         most = math.inf if self.max_numbers is None else self.max_numbers
-        return Options(self.region, self.now, self.column, self.columns, most)
+        return ListOptions(self.region, self.now, self.column, self.columns, most)
 
 
 class ReadReport(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from stream_scrub.lists.intake.requests_to_delta import Turned
+from stream_scrub.lists.intake.requests_to_delta import RefusedRequest
 from stream_scrub.model import Request
 
 _PART_BYTES = 2 << 20
@@ -23,7 +23,7 @@ def parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
         yield part
 
 
-def refused_record(turned: Turned, topic: str, *, slim: bool) -> Request:
+def refused_record(turned: RefusedRequest, topic: str, *, slim: bool) -> Request:
     """A request as it came over a topic, with the reason why it was not taken, or how many of its numbers were. `slim`:
     a large one goes without its bytes, since the topic of the refused takes less than that of the requests.
     """

@@ -10,8 +10,8 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka.log_writer import Beside
-from stream_scrub.kafka.requests_reader import Note, Requests
+from stream_scrub.kafka.log_writer import TransactionExtras
+from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
 from stream_scrub.lists.log.wire import Cursor
 from stream_scrub.model import Deadline, Request
 from stream_scrub.observability.counters import PublisherCounters
@@ -19,7 +19,7 @@ from stream_scrub.wiring import clients
 
 
 class RequestTopics:
-    """One thread. Every method blocks and raises as those of `kafka/requests_reader.py: Requests`."""
+    """One thread. Every method blocks and raises as those of `kafka/requests_reader.py: RequestsReader`."""
 
     def __init__(self, settings: Settings, log: FilteringBoundLogger, ids: dict[str, str]) -> None:
         """`ids` are those that the topics had when they were begun last, by name: kept for the next time."""
@@ -30,7 +30,7 @@ class RequestTopics:
         self._log = log
         self._ids = ids
 
-    def note(self) -> Note:
+    def note(self) -> OwnerNote:
         """Who publishes by the requests."""
         return self._requests.note()
 
@@ -49,7 +49,7 @@ class RequestTopics:
 
     def poll(
         self, idle_s: float, batch_s: float, requests_max: int
-    ) -> Iterator[tuple[Requests, list[Request]]]:
+    ) -> Iterator[tuple[RequestsReader, list[Request]]]:
         """A batch of each topic that has one, those that protect first: only they are waited for."""
         for each, waits in ((self._requests, True), (self._lifts, False)):
             batch = each.poll(idle_s if waits else 0.0, batch_s if waits else 0.0, requests_max)
@@ -79,8 +79,8 @@ class RequestTopics:
         return {each.topic: each.skipped for each in self._topics}
 
     def beside(
-        self, note: Note, consumed: Mapping[str, Mapping[int, int]], refused: Sequence[Request] = ()
-    ) -> Beside:
+        self, note: OwnerNote, consumed: Mapping[str, Mapping[int, int]], refused: Sequence[Request] = ()
+    ) -> TransactionExtras:
         """What a writer commits beside a delta: by topic and partition the offset after the last request that was
         consumed, the note, and the requests that were refused."""
         made = [
@@ -93,7 +93,7 @@ class RequestTopics:
         for each in self._topics:
             each.consumed(upto.get(each.topic, {}))
 
-    def cursor(self, of: Requests, reached: Cursor, asked: Cursor | None) -> Cursor:
+    def cursor(self, of: RequestsReader, reached: Cursor, asked: Cursor | None) -> Cursor:
         """The cursor `asked` of a register's last seal, moved to what was reached since in one of the topics."""
         before = Cursor(self._requests.topic, self._requests.id, {}) if asked is None else asked
         return before.with_(reached, lifts=of.lifts)

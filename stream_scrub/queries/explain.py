@@ -20,7 +20,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, Unavailable
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.audit.number_history import History, Standing
+from stream_scrub.lists.audit.number_history import NumberHistory, Standing
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import INTERNAL, Deadline, LogReader, LogRecord, RegisterName, family
@@ -134,7 +134,7 @@ def explain(
         *_numbers(stamp),
         *_numbers(_judged(emitted.value, Rulebook([]), Index.empty(), at, terms) or {}),
     ]
-    history = History(numbers, settings.prospect.default_region)
+    history = NumberHistory(numbers, settings.prospect.default_region)
     passage = read_into(
         reader,
         history.take,

@@ -18,7 +18,7 @@ from stream_scrub.atomic_file import atomic_file
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.index import Register
 from stream_scrub.lists.ends import Ends
-from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
+from stream_scrub.lists.formats.scrub_delta import DeltaEntry, DeltaHeader, write
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader
@@ -95,7 +95,7 @@ def _chosen(order: ExportOrder, held: list[str]) -> list[str]:
 
 
 def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage) -> None:
-    about = Header(
+    about = DeltaHeader(
         kind=register.kind,
         change="full",
         register=register.name,
@@ -109,7 +109,7 @@ def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage)
         made.keep(file.name, new=True)
 
 
-def _entries(register: Register, ends: Ends, stage: Stage) -> Iterator[Entry]:
+def _entries(register: Register, ends: Ends, stage: Stage) -> Iterator[DeltaEntry]:
     """Its numbers, ascending, each with its end. Both are sorted, so one pass over both is enough."""
     stated = ends.stated()
     order = np.argsort(stated.numbers)
@@ -122,7 +122,7 @@ def _entries(register: Register, ends: Ends, stage: Stage) -> Iterator[Entry]:
             number, end = next(ending, (None, 0))
         if at % _TOLD_EVERY == 0:
             stage(f"writing {register.name}", at, len(register.numbers))
-        yield Entry(seq=register.seq, op="A", number=f"+{held}", expires_at=until)
+        yield DeltaEntry(seq=register.seq, op="A", number=f"+{held}", expires_at=until)
 
 
 def _told(register: Register, ends: Ends, file: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.lists.audit.number_history import Asked, Event, History, Standing
+from stream_scrub.lists.audit.number_history import NumberEvent, NumberHistory, RequestEvidence, Standing
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.numbering import REGIONS, e164, normalise
@@ -42,8 +42,8 @@ def number_of(text: str, region: str) -> int:
 def history(reader: LogReader, number: int, region: str, stage: Stage) -> dict[str, Any]:
     """Every coming and going of the number, and how every register stands to it now. Raises Corrupt, Unavailable,
     Refused."""
-    past = History([number], region)
-    events: list[Event] = []
+    past = NumberHistory([number], region)
+    events: list[NumberEvent] = []
     read_into(
         reader,
         lambda record: events.extend(past.take(record)),
@@ -61,7 +61,7 @@ def history(reader: LogReader, number: int, region: str, stage: Stage) -> dict[s
 def at(reader: LogReader, position: int, number: int, region: str, stage: Stage) -> dict[str, Any]:
     """How every register stood to the number after the last seal at or before a position. Raises Corrupt,
     Unavailable, Refused."""
-    past = History([number], region)
+    past = NumberHistory([number], region)
     passage = read_into(
         reader,
         past.take,
@@ -95,7 +95,7 @@ def at(reader: LogReader, position: int, number: int, region: str, stage: Stage)
     }
 
 
-def event_told(event: Event) -> dict[str, Any]:
+def event_told(event: NumberEvent) -> dict[str, Any]:
     """An event for machines."""
     return {
         "position": event.position,
@@ -113,7 +113,7 @@ def event_told(event: Event) -> dict[str, Any]:
     }
 
 
-def since_told(event: Event | None) -> dict[str, Any] | None:
+def since_told(event: NumberEvent | None) -> dict[str, Any] | None:
     """Since when a register holds a number, or holds it no more, and by what."""
     if event is None:
         return None
@@ -122,7 +122,7 @@ def since_told(event: Event | None) -> dict[str, Any] | None:
     return {name: told[name] for name in names}
 
 
-def _asked(asked: Asked) -> dict[str, Any]:
+def _asked(asked: RequestEvidence) -> dict[str, Any]:
     told: dict[str, Any] = {
         "partition": asked.partition,
         "offset": asked.offset,

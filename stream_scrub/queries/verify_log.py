@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.lists.audit.log_audit import Audit, compare
-from stream_scrub.lists.audit.register_audit import Strand
+from stream_scrub.lists.audit.log_audit import LogAudit, compare
+from stream_scrub.lists.audit.register_audit import RegisterAudit
 from stream_scrub.lists.log import snapshot, wire
-from stream_scrub.lists.log.replay import State
+from stream_scrub.lists.log.replay import ReplayState
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.rules import digest_of
@@ -37,7 +37,7 @@ def verify(
     state, wrong = _snapshot(folder, topic)
     first = reader.bounds()[0]
     watch = None if state is None else state.index.position
-    audit = Audit(digest_of, first=first, watch=watch, filed=filed)
+    audit = LogAudit(digest_of, first=first, watch=watch, filed=filed)
     passage = read_into(
         reader,
         audit.take,
@@ -88,7 +88,7 @@ class _Filed(msgspec.Struct):
     registers: list[_FiledRegister]
 
 
-def snapshot_problems(state: State, audit: Audit, end: int) -> list[str]:
+def snapshot_problems(state: ReplayState, audit: LogAudit, end: int) -> list[str]:
     """What a snapshot holds otherwise than the log that was audited up to `end`."""
     seen = audit.seen
     if state.index.position >= end or seen is None:
@@ -107,7 +107,7 @@ def snapshot_problems(state: State, audit: Audit, end: int) -> list[str]:
     return wrong
 
 
-def _snapshot(folder: Path | None, topic: str) -> tuple[State | None, list[str]]:
+def _snapshot(folder: Path | None, topic: str) -> tuple[ReplayState | None, list[str]]:
     """The snapshot, and what is wrong with its files. Raises ConfigError when there is none."""
     if folder is None:
         return None, []
@@ -120,7 +120,7 @@ def _snapshot(folder: Path | None, topic: str) -> tuple[State | None, list[str]]
     return state, []
 
 
-def _proven(strand: Strand) -> Mapping[str, Any]:
+def _proven(strand: RegisterAudit) -> Mapping[str, Any]:
     register, rules, tally = strand.register, strand.rules, strand.tally
     is_rules = strand.name == wire.RULES
     count = len(rules.texts) if is_rules and rules else None if register is None else len(register.numbers)

@@ -9,16 +9,16 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
-from stream_scrub.kafka.admin.topics import Topics
+from stream_scrub.kafka.admin.topics import TopicAdmin
 from stream_scrub.kafka.client import options
-from stream_scrub.kafka.client.client_log import Brokers, ClientLog
+from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
-from stream_scrub.kafka.requests_reader import Requests
+from stream_scrub.kafka.requests_reader import RequestsReader
 from stream_scrub.kafka.topic_tail import last_values
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.start_point import Start, begin
+from stream_scrub.lists.log.start_point import StartPoint, begin
 from stream_scrub.model import Deadline, LogReader
 from stream_scrub.observability.counters import LoopState
 
@@ -42,7 +42,7 @@ def client_log(
     log: FilteringBoundLogger,
     client: str,
     *,
-    brokers: Brokers | None = None,
+    brokers: BrokersAway | None = None,
     quiet: bool = False,
 ) -> ClientLog:
     """Where a client's own lines go; as `ClientLog`."""
@@ -64,12 +64,12 @@ def _said_why(settings: Settings, logs: ClientLog) -> Iterator[None]:
 
 
 @contextmanager
-def topics(settings: Settings, log: FilteringBoundLogger) -> Iterator[Topics]:
+def topics(settings: Settings, log: FilteringBoundLogger) -> Iterator[TopicAdmin]:
     """The broker's topics."""
     kafka = settings.kafka
     logs = client_log(settings, log, "admin", quiet=True)
     with _said_why(settings, logs):
-        yield Topics(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs), logs)
+        yield TopicAdmin(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs), logs)
 
 
 def log_reader(settings: Settings, logs: ClientLog) -> KafkaLogReader:
@@ -130,7 +130,7 @@ def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) ->
     return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
 
 
-def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = False) -> Requests:
+def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = False) -> RequestsReader:
     """The requests topic, and who publishes by it; or the topic of what lifts."""
     kafka, logs = settings.kafka, client_log(settings, log, "requests")
     made = options.requests_options(
@@ -142,14 +142,14 @@ def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = Fal
     )
     admin = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs)
     topic = settings.topics.lifts if lifts else settings.topics.requests
-    return Requests(made, admin, topic, lifts=lifts)
+    return RequestsReader(made, admin, topic, lifts=lifts)
 
 
 def replayed(
     settings: Settings,
     log: FilteringBoundLogger,
     *,
-    start: Start | None = None,
+    start: StartPoint | None = None,
     keep_ends: bool = False,
     digest_of: Callable[[bytes], str] | None = None,
     before: Replay | None = None,

@@ -7,8 +7,8 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.admin.acls import Rights
-from stream_scrub.kafka.admin.topics import Topics, doubts, plan
+from stream_scrub.kafka.admin.acls import RequiredRights
+from stream_scrub.kafka.admin.topics import TopicAdmin, doubts, plan
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
 from stream_scrub.model import Deadline
 from stream_scrub.wiring import clients
@@ -16,15 +16,15 @@ from stream_scrub.wiring import clients
 Role = Literal["worker", "import", "publish"]
 
 
-def need(there: Topics, settings: Settings, role: Role) -> None:
+def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
     """See that the brokers give us every right of a role, as far as they tell. Raises Refused, naming all that are
     missing; Unavailable.
     """
     topics, group = settings.topics, settings.worker.group_id
     rights = {
-        "worker": Rights((topics.prospects, topics.log), (topics.allowed, topics.blocked), (group,)),
-        "import": Rights((topics.log,), (topics.log,), (group,)),
-        "publish": Rights(
+        "worker": RequiredRights((topics.prospects, topics.log), (topics.allowed, topics.blocked), (group,)),
+        "import": RequiredRights((topics.log,), (topics.log,), (group,)),
+        "publish": RequiredRights(
             (topics.log, topics.requests, topics.lifts),
             (topics.log, topics.refused),
             (group, settings.lists.requests_group),
@@ -36,7 +36,7 @@ def need(there: Topics, settings: Settings, role: Role) -> None:
         raise Refused(f"{who} has no right {' nor '.join(lacking)}: see docs/reference/rights.md")
 
 
-def need_log(there: Topics, settings: Settings, also: Sequence[str] = ()) -> None:
+def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) -> None:
     """See that the log is there and as it must be, and that the topics of the roles `also` are there. Raises Refused,
     naming all that is wrong; Unavailable.
     """

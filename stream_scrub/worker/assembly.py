@@ -9,14 +9,14 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.index import Index
 from stream_scrub.kafka.admin.broker_time import BrokerTimes
-from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import smallest_limit
 from stream_scrub.kafka.client import options, transactional_ids
-from stream_scrub.kafka.client.client_log import Brokers, ClientLog
+from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.session import Session
-from stream_scrub.kafka.source import Source
+from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.lists.log.follower import Follower
-from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.model import Deadline
 from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.recurring_problem import RecurringProblem
@@ -29,11 +29,11 @@ from stream_scrub.worker.outputs import Outputs
 _LIMIT_S = 5.0  # in the middle of the work: the loop waits
 
 
-def topic_identity(settings: Settings) -> Identity:
+def topic_identity(settings: Settings) -> TopicIdentity:
     """Which topic the prospects are, as the brokers tell."""
     kafka = settings.kafka
     asking = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)
-    return Identity(asking, settings.topics.prospects)
+    return TopicIdentity(asking, settings.topics.prospects)
 
 
 def worker(
@@ -42,13 +42,13 @@ def worker(
     counters: Counters,
     log: FilteringBoundLogger,
     record_limit: int | None,
-    of_topic: Callable[[Settings], Identity | None] = topic_identity,
+    of_topic: Callable[[Settings], TopicIdentity | None] = topic_identity,
 ) -> tuple[WorkerLoop, Follower]:
     """A worker and the follower that it judges by; start the follower before running the worker. `of_topic` gives None
     for a broker that has no identities to tell, as the embedded one.
     """
     kafka, topics = settings.kafka, settings.topics
-    brokers = Brokers()
+    brokers = BrokersAway()
 
     def logs(client: str) -> ClientLog:
         return clients.client_log(settings, log, client, brokers=brokers)
@@ -91,10 +91,10 @@ def _source(
     counters: Counters,
     log: FilteringBoundLogger,
     client_log: ClientLog,
-    identity: Identity | None,
-) -> Source:
+    identity: TopicIdentity | None,
+) -> ProspectSource:
     kafka, topics = settings.kafka, settings.topics
-    return Source(
+    return ProspectSource(
         options.consumer_options(
             kafka.bootstrap_servers,
             kafka.client,
@@ -168,10 +168,10 @@ def _follower(
     return follower
 
 
-def _keeper(settings: Settings, log: FilteringBoundLogger) -> Keeper | None:
+def _keeper(settings: Settings, log: FilteringBoundLogger) -> SnapshotWriter | None:
     if not settings.worker.state_dir:
         return None
-    return Keeper(
+    return SnapshotWriter(
         Path(settings.worker.state_dir),
         settings.topics.log,
         on_trouble=lambda text: log.warning("keeping a snapshot", problem=text),

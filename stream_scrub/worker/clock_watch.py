@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.admin.broker_time import Place, Seen
+from stream_scrub.kafka.admin.broker_time import LatestTimestamp, PartitionKey
 
 _EVERY_S = 5.0
 # What was learnt counts for so long: clocks drift, and one of theirs may have been wrong and be right again.
@@ -51,7 +51,7 @@ class ClockWatch:
 
     def __init__(
         self,
-        ask: Callable[[Sequence[Place]], list[Seen]],
+        ask: Callable[[Sequence[PartitionKey]], list[LatestTimestamp]],
         topics: tuple[str, str],
         skew_max_s: float,
         wall: Callable[[], float] = time.time,
@@ -63,7 +63,7 @@ class ClockWatch:
         self._known: dict[int, _Bounds] = {}
         self._lock = threading.Lock()
         self._before = _ClockReading(0.0, 0.0)
-        self._noted: tuple[_ClockReading, list[Place]] | None = None
+        self._noted: tuple[_ClockReading, list[PartitionKey]] | None = None
         self._asked_at = float("-inf")
         self._asking_since: float | None = None
         self._answered_at = float("-inf")
@@ -99,7 +99,7 @@ class ClockWatch:
             touched = sorted({(self._topics[ok], p) for ok, p in zip(allowed, partitions, strict=True)})
             self._noted = self._before, touched[:: -(-len(touched) // _PLACES)]
 
-    def _learn(self, places: Sequence[Place], before: _ClockReading | None) -> None:
+    def _learn(self, places: Sequence[PartitionKey], before: _ClockReading | None) -> None:
         """Ask, and keep what the answers say of each broker; `before` is when the commit began, by our clock. Somebody may
         have set that since: what is kept is of the clock as it reads now.
         """

@@ -26,8 +26,8 @@ from stream_scrub.index import Index
 from stream_scrub.kafka.client.bounded_call import GRACE_S
 from stream_scrub.kafka.client.options import TRANSACTION_TIMEOUT_MS
 from stream_scrub.kafka.fetched import Fetched
-from stream_scrub.kafka.session import REOPEN_S, Session, Took
-from stream_scrub.kafka.source import REWIND_S, Message, Source
+from stream_scrub.kafka.session import REOPEN_S, CommitTimes, Session
+from stream_scrub.kafka.source import REWIND_S, Message, ProspectSource
 from stream_scrub.lists.audit import rules_on_log
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Deadline
@@ -90,7 +90,7 @@ class WorkerLoop:
 
     def __init__(
         self,
-        source: Source,
+        source: ProspectSource,
         session: Session,
         follower: Follower,
         rulebook: Rulebook,
@@ -296,7 +296,7 @@ class WorkerLoop:
 
         return enough
 
-    def _emit(self, ready: ReadyBatch, index: Index, known_at: float) -> Took:
+    def _emit(self, ready: ReadyBatch, index: Index, known_at: float) -> CommitTimes:
         """Emit and commit. A batch that is not committed in time has too many records for the way that they take."""
         fetched, batch = ready.fetched, ready.batch
         count, begun = len(fetched.messages), time.monotonic()

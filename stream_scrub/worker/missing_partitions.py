@@ -6,7 +6,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka.session import Session
-from stream_scrub.kafka.source import Source
+from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
 from stream_scrub.observability.counters import Counters
 
@@ -17,7 +17,7 @@ class MissingPartitions:
     """Keeps a source from reading what its session could not emit."""
 
     def __init__(
-        self, source: Source, session: Session, counters: Counters, log: FilteringBoundLogger
+        self, source: ProspectSource, session: Session, counters: Counters, log: FilteringBoundLogger
     ) -> None:
         self._source = source
         self._session = session

@@ -18,7 +18,7 @@ from stream_scrub.errors import ScrubError, TooLarge, Unwritable
 from stream_scrub.index import Index
 from stream_scrub.kafka.fetched import NOTHING, Fetched
 from stream_scrub.kafka.headers import LOST
-from stream_scrub.kafka.session import Emitted, Session
+from stream_scrub.kafka.session import EmittedRecord, Session
 from stream_scrub.model import Header
 from stream_scrub.scrub.batch import Batch, Scrubber
 from stream_scrub.worker.refused_records import (
@@ -59,7 +59,7 @@ class ReadyBatch(NamedTuple):
 
     fetched: Fetched
     batch: Batch
-    records: Sequence[Emitted]
+    records: Sequence[EmittedRecord]
     headers: Sequence[Sequence[Header] | None]
     rest: Fetched
 

@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
-from stream_scrub.kafka.admin.topic_identity import Identity
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.observability import child_processes, crash_report, http_server, logs
 from stream_scrub.observability.collect import WorkerCollector
 from stream_scrub.observability.counters import Counters
@@ -92,7 +92,7 @@ def work(
     log: FilteringBoundLogger,
     stopping: threading.Event,
     limit: int | None,
-    of_topic: Callable[[Settings], Identity | None] = assembly.topic_identity,
+    of_topic: Callable[[Settings], TopicIdentity | None] = assembly.topic_identity,
 ) -> int:
     """One worker once the topics are there, whose outputs take records of at most `limit` bytes; returns the exit code.
     `of_topic` as `wiring.worker` takes it.

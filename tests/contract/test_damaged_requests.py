@@ -6,7 +6,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.embedded.broker import EmbeddedKafka
-from stream_scrub.kafka.requests_reader import Requests
+from stream_scrub.kafka.requests_reader import RequestsReader
 
 
 def test_a_request_that_cannot_be_unpacked_keeps_no_other_partitions_away():
@@ -18,7 +18,7 @@ def test_a_request_that_cannot_be_unpacked_keeps_no_other_partitions_away():
         producer.produce("requests", bytes(120 << 20), partition=0)
         producer.produce("requests", b"{}", partition=1)
         assert producer.flush(60) == 0
-        requests = Requests({**own, "group.id": "g", "auto.offset.reset": "earliest"}, own, "requests")
+        requests = RequestsReader({**own, "group.id": "g", "auto.offset.reset": "earliest"}, own, "requests")
         requests._next = {0: 0, 1: 0}
         requests._consumer.assign([TopicPartition("requests", partition, 0) for partition in (0, 1)])
 

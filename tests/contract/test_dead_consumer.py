@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 from stream_scrub.errors import Refused, TakenOver, Unavailable
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
-from stream_scrub.kafka.source import Source
+from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
 from tests.support.running.prospects import produce
 
@@ -30,8 +30,8 @@ def broker() -> Iterator[EmbeddedKafka]:
 
 
 @pytest.fixture
-def source(broker) -> Iterator[Source]:
-    made = Source(
+def source(broker) -> Iterator[ProspectSource]:
+    made = ProspectSource(
         options.consumer_options(broker.bootstrap, {}, {}, group_id="g", protocol="consumer", logs=None),
         "in",
         "log",

@@ -12,8 +12,8 @@ from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.lists.log.ledger import Weights
 from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.snapshot_writer import Keeper
-from stream_scrub.lists.log.start_point import Head, begin, check_seals, last_seal
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
+from stream_scrub.lists.log.start_point import SealHead, begin, check_seals, last_seal
 from stream_scrub.model import Deadline
 from tests.support.fakes.log import Log
 from tests.support.fakes.publisher import AT, NOW, SOURCE, Publisher, bitmap
@@ -195,7 +195,7 @@ def test_the_reader_goes_on_where_it_is_put(log):
         assert [r.offset for r in records if r.offset in positions] == [p for p in positions if p >= position]
         assert records[0].offset == position
     base = publisher.base("list")
-    head = Head(base.chain, len(base.numbers))
+    head = SealHead(base.chain, len(base.numbers))
     check_seals(made, {positions[-1]: head}, Deadline.after(20))
     other = head._replace(numbers=len(base.numbers) + 1)
     for place, said in (
@@ -212,14 +212,14 @@ def test_a_snapshot_goes_on(log, tmp_path):
     """A restarted worker would hold for ever, or miss what was published meanwhile."""
     publisher = OnKafka(*log)
     publisher.import_list("list", {1: NOW + 5, 2: 0})
-    keeper = Keeper(tmp_path, log[1])
+    keeper = SnapshotWriter(tmp_path, log[1])
     keeper.offer(whole(log, "beginning").state)
     keeper.stop()
     publisher.import_list("internal", {3: 0})
     publisher.remove("list", [2])
 
     made = reader(*log)
-    replay = Keeper(tmp_path, log[1]).begin(made, Deadline.after(20))
+    replay = SnapshotWriter(tmp_path, log[1]).begin(made, Deadline.after(20))
     replay_to_end(made, Deadline.after(20), replay=replay)
     held = {name: set(register.numbers) for name, register in replay.index.registers.items()}
     assert held == {"list": {1}, "internal": {3}}

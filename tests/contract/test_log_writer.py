@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 from stream_scrub.errors import TakenOver, Unavailable
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.log_writer import KafkaLogWriter
-from stream_scrub.kafka.requests_reader import Note, Requests
+from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
 from stream_scrub.lists.log.wire import seal_headers
 from stream_scrub.model import Deadline, Request
 from tests.support.running.outcome import read_all
@@ -107,7 +107,7 @@ def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
     bootstrap = log[0]
     asked, refused, group = topic("asked", partitions=2), topic("refused"), f"g-{log[1]}"
     made = options.requests_options(bootstrap, {}, {}, group_id=group, logs=None)
-    requests = Requests(made, options.admin_options(bootstrap, {}, logs=None), asked)
+    requests = RequestsReader(made, options.admin_options(bootstrap, {}, logs=None), asked)
     ask = Producer({"bootstrap.servers": bootstrap})
     ask.produce(asked, b"nonsense", b"k", partition=1, headers=[("trace", b"1")])
     ask.flush(10)
@@ -120,7 +120,7 @@ def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
     assert [(r.partition, r.offset, r.key, r.value, r.headers) for r in got] == [
         (1, 0, b"k", b"nonsense", [("trace", b"1")])
     ]
-    note = Note("me", 1, frozenset({"internal"}))
+    note = OwnerNote("me", 1, frozenset({"internal"}))
     beside = requests.beside(note, {1: 1}, refused, got)
     writer(log, "internal", also=[refused]).close()
     with pytest.raises(TakenOver):
@@ -154,14 +154,14 @@ def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
     reader.close()
     admin = options.admin_options(bootstrap, {}, logs=None)
     made = options.requests_options(bootstrap, {}, {}, group_id=group, logs=None)
-    requests = Requests(made, admin, asked)
+    requests = RequestsReader(made, admin, asked)
     assert requests.topic_id() and requests.partitions() == 1
     keeper = AdminClient(admin)
     (deleted,) = keeper.delete_records([TopicPartition(asked, 0, 3)]).values()
     deleted.result(20)
     requests.begin(Deadline.after(20))
     assert requests.missed == 2 and requests.lag() == 2
-    note = Note("somebody", 1, frozenset({"list"}))
+    note = OwnerNote("somebody", 1, frozenset({"list"}))
     writer(log, "list").publish([], requests.beside(note, requests.skipped))
     requests.begin(Deadline.after(20))
     assert requests.missed == 0 and requests.lag() == 2
@@ -173,7 +173,7 @@ def test_a_topic_that_was_made_anew_is_known_by_who_read_the_old_one(log, topic)
     bootstrap = log[0]
     admin = options.admin_options(bootstrap, {}, logs=None)
     made = options.requests_options(bootstrap, {}, {}, group_id=f"g-{log[1]}", logs=None)
-    requests = Requests(made, admin, topic("asked"))
+    requests = RequestsReader(made, admin, topic("asked"))
     for known, anew in (("", False), (requests.topic_id(), False), ("of-the-old-one", True)):
         requests.begin(Deadline.after(20), known)
         assert requests.anew == anew and requests.skipped == ({0: 0} if anew else {})

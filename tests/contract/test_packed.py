@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scrub.config import Topics as Names
-from stream_scrub.kafka.admin.topics import Topics, plan
+from stream_scrub.kafka.admin.topics import TopicAdmin, plan
 from stream_scrub.model import Deadline
 
 
@@ -43,6 +43,6 @@ def test_the_input_topics_take_nothing_that_is_too_large_when_unpacked(kafka):
     """Any producer or dialler could have workers or the publisher killed for their memory, one after another."""
     names = {role: f"{name}-{uuid.uuid4().hex[:8]}" for role, name in Names().model_dump().items()}
     made = [state for state in plan(names, {}, 1) if state.role in {"prospects", "requests", "lifts"}]
-    Topics({"bootstrap.servers": kafka.bootstrap}).create(made, None, Deadline.after(20))
+    TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create(made, None, Deadline.after(20))
     for each in made:
         assert answer(kafka.bootstrap, each.name) == ["MSG_SIZE_TOO_LARGE"]

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_scrub.kafka.client import repeated_requests
-from stream_scrub.kafka.client.repeated_requests import Repeats, watched
+from stream_scrub.kafka.client.repeated_requests import RepeatedRequests, watched
 from stream_scrub.kafka.embedded.broker import DISCONNECT, Api, EmbeddedKafka
 from tests.support.running.worker import wait_until
 
@@ -157,7 +157,7 @@ def test_a_plugin_that_the_client_refuses_is_gone_without(broker, monkeypatch):
 def test_time_counts_from_the_first_retry_that_may_come():
     """At librdkafka's earliest retry, 80 ms of its 100, a second copy may be out."""
     for backoff_ms, slow in ((0.0, True), (60_000.0, False)):
-        found = Repeats(None, backoff_ms)
+        found = RepeatedRequests(None, backoff_ms)
         with found.asking():
             pass
         assert found.possible is slow

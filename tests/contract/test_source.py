@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from stream_scrub.kafka.client import options
-from stream_scrub.kafka.source import Source
+from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
 from tests.support.running.prospects import produce
 
@@ -15,16 +15,16 @@ MUCH = 1 << 30
 
 
 @pytest.fixture(params=["classic", "consumer"])
-def sources(request, kafka, topic) -> Iterator[tuple[str, Callable[[], Source]]]:
+def sources(request, kafka, topic) -> Iterator[tuple[str, Callable[[], ProspectSource]]]:
     """A topic, and members of one group that read it."""
     name, group = topic("in", partitions=PARTITIONS), uuid.uuid4().hex
-    made: list[Source] = []
+    made: list[ProspectSource] = []
 
-    def make() -> Source:
+    def make() -> ProspectSource:
         member = options.consumer_options(
             kafka.bootstrap, {}, {}, group_id=group, protocol=request.param, logs=None
         )
-        made.append(Source(member, name, "log"))
+        made.append(ProspectSource(member, name, "log"))
         made[-1].subscribe()
         return made[-1]
 

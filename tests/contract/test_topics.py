@@ -8,7 +8,7 @@ import structlog
 from confluent_kafka import KafkaException, Producer
 
 from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka.admin.topics import Topics, plan, record_limit
+from stream_scrub.kafka.admin.topics import TopicAdmin, plan, record_limit
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
@@ -26,13 +26,13 @@ def names() -> dict[str, str]:
     return {role: f"{role}-{unique}" for role in ROLES}
 
 
-def state(topics: Topics, named: dict[str, str], seconds: float = 20):
+def state(topics: TopicAdmin, named: dict[str, str], seconds: float = 20):
     return plan(named, topics.describe(list(named.values()), Deadline.after(seconds)), 3)
 
 
 def test_what_is_missing_is_made_and_is_then_as_it_must_be(kafka: Kafka):
     """`stream-scrub topics` would leave a cluster that the worker refuses."""
-    topics, named = Topics({"bootstrap.servers": kafka.bootstrap}), names()
+    topics, named = TopicAdmin({"bootstrap.servers": kafka.bootstrap}), names()
     missing = state(topics, named)
     assert {s.state for s in missing} == {"missing"}
 
@@ -50,7 +50,7 @@ def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
     """A log with a week of retention would lose its evidence unnoticed."""
     named = names() | {"log": topic("log", partitions=2, config={"retention.ms": "604800000"})}
 
-    found = {s.role: s for s in state(Topics({"bootstrap.servers": kafka.bootstrap}), named)}["log"]
+    found = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}["log"]
 
     assert found.state == "differs"
     assert found.differences == ("2 partitions, should have 1", "retention.ms is 604800000, should be -1")
@@ -64,22 +64,22 @@ def test_an_output_that_refuses_what_the_input_takes_is_found(kafka: Kafka, topi
         "allowed": topic("allowed", config={"cleanup.policy": "compact"}),
     }
 
-    found = {s.role: s for s in state(Topics({"bootstrap.servers": kafka.bootstrap}), named)}
+    found = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}
 
     assert found["allowed"].differences[1:] == (
         "cleanup.policy is compact, should be delete",
         f"message.timestamp.after.max.ms is 3600000, should be at least {2**63 - 1}",
     )
     made = found["blocked"]
-    Topics({"bootstrap.servers": kafka.bootstrap}).create([made], None, Deadline.after(20))
-    again = {s.role: s for s in state(Topics({"bootstrap.servers": kafka.bootstrap}), named)}
+    TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create([made], None, Deadline.after(20))
+    again = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}
     assert again["blocked"].state == "ok"
 
 
 def test_no_broker_is_unavailable_and_keeps_to_the_deadline():
     """The command would hang instead of saying that nobody answers."""
     with pytest.raises(Unavailable):
-        state(Topics({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), names(), 0.5)
+        state(TopicAdmin({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), names(), 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +112,9 @@ def credentials(user: str, password: str | None = None) -> dict[str, str]:
 def test_a_missing_right_is_not_taken_for_a_missing_topic(guarded: Kafka):
     """The user would be told to create topics that are there."""
     named = names()
-    admin = Topics({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
+    admin = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
     admin.create(state(admin, named), None, Deadline.after(20))
-    worker = Topics({"bootstrap.servers": guarded.bootstrap} | credentials("worker"))
+    worker = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("worker"))
 
     with pytest.raises(Refused, match="DESCRIBE"):
         state(worker, named)

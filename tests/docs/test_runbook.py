@@ -11,7 +11,7 @@ import yaml
 from confluent_kafka import Producer
 
 from stream_scrub.config import Settings
-from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
+from stream_scrub.lists.formats.scrub_delta import DeltaEntry, DeltaHeader, write
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability.metric_catalogue import CATALOGUE
 from tests.docs.test_blocks import ALLOWED, OPPOSED, Story, send, story  # noqa: F401 - a fixture
@@ -169,8 +169,8 @@ def test_a_new_log_takes_over_from_a_corrupt_one(kafka, kcat, tmp_path):
     """After a corrupt log opt-outs that came by requests, and the ends of consents, would be lost."""
     world = Story(kafka.bootstrap, tmp_path)
     until = datetime(2031, 1, 1, tzinfo=UTC)
-    about = Header(kind=RegisterKind.ALLOW, change="full", register="consent")
-    entries = [Entry(1, "A", "+33612345681", expires_at=until), Entry(1, "A", "+33612345682")]
+    about = DeltaHeader(kind=RegisterKind.ALLOW, change="full", register="consent")
+    entries = [DeltaEntry(1, "A", "+33612345681", expires_at=until), DeltaEntry(1, "A", "+33612345682")]
     with (tmp_path / "given.jsonl").open("wb") as file:
         write(file, about, entries)
     world.shell(

@@ -6,7 +6,7 @@ import pytest
 
 from bench.offline.capacity_plan import RESULTS, measured_from
 from stream_scrub.config import Settings
-from stream_scrub.kafka.admin.topics import Described, plan
+from stream_scrub.kafka.admin.topics import TopicDescription, plan
 from stream_scrub.kafka.client import options
 from tests.support.k8s.manifests import Object, Overlay
 from tests.support.texts.pages import ROOT, rows, section, ticked
@@ -44,7 +44,9 @@ def test_the_topics_are_those_that_the_command_makes(production):
         assert config.pop("min.insync.replicas") == str(IN_SYNC)
         assert topic["spec"]["replicas"] == REPLICAS
         assert config == dict(wished[name].config), name
-    found = {name: Described(each["spec"]["partitions"], config_of(each)) for name, each in topics.items()}
+    found = {
+        name: TopicDescription(each["spec"]["partitions"], config_of(each)) for name, each in topics.items()
+    }
     assert {state.state for state in plan(names, found, 6)} == {"ok"}
 
 

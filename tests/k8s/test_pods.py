@@ -14,7 +14,7 @@ from stream_scrub.config import Settings, load
 from stream_scrub.kafka import log_writer, session, source
 from stream_scrub.kafka.client import bounded_call, options
 from stream_scrub.lists.log.follower import Follower
-from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.publisher import delta_publisher
 from stream_scrub.wiring import clients
 from stream_scrub.worker import loop, supervisor
@@ -170,7 +170,7 @@ def longest_worker_end_s() -> float:
     overrun, queue = bounded_call.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
     step = source.REWIND_S + session.REOPEN_S + overrun + queue + loop._COMMIT_S + overrun
     closing = ends_in_code(loop.WorkerLoop.run, loop) + overrun
-    return step + closing + waits(Follower.stop) + waits(Keeper.stop)
+    return step + closing + waits(Follower.stop) + waits(SnapshotWriter.stop)
 
 
 def longest_publisher_end_s() -> float:

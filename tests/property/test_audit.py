@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stream_scrub.errors import Corrupt
-from stream_scrub.lists.audit.log_audit import Audit
-from stream_scrub.lists.audit.number_history import History
+from stream_scrub.lists.audit.log_audit import LogAudit
+from stream_scrub.lists.audit.number_history import NumberHistory
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import digest_of
 from tests.support.fakes.law import OPT_IN, OPT_OUT
@@ -32,7 +32,7 @@ STEP = st.tuples(
 
 
 def audited(records, **more):
-    audit = Audit(digest_of, **more)
+    audit = LogAudit(digest_of, **more)
     for record in records:
         audit.take(record)
     audit.finish()
@@ -65,7 +65,7 @@ def found(place, changed, *, followed=False):
         )
     )
     if followed:  # what followers and evidence are drawn from stops there
-        history = History([OPPOSED, OTHER], "FR")
+        history = NumberHistory([OPPOSED, OTHER], "FR")
         with pytest.raises(Corrupt):
             deque(map(history.take, [*records, *RECORDS[seal + 1 :]]), maxlen=0)
         assert history.index.position < RECORDS[seal].offset
@@ -193,7 +193,7 @@ def test_whatever_followers_stop_at_is_no_sound_log(mutations):
     records = RECORDS
     for mutation in mutations:
         records = mutated(records, *mutation) if records else records
-    history, refused = History([OPPOSED], "FR"), False
+    history, refused = NumberHistory([OPPOSED], "FR"), False
     try:
         deque(map(history.take, records), maxlen=0)
     except Corrupt:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap64
 
 from stream_scrub.lists import deltas, ends
-from stream_scrub.lists.deltas import Stated
+from stream_scrub.lists.deltas import StatedEnds
 from stream_scrub.lists.ends import Ends, ended, with_ends
 from stream_scrub.lists.log import wire
 from tests.support.fakes.publisher import as_dict, bitmap, stated
@@ -135,4 +135,4 @@ def test_ends_out_of_order_or_of_no_year_are_refused(entries):
 
 def test_nothing_said_is_no_part():
     """A list without ends would be published with empty parts."""
-    assert wire.encode_ends(Stated.none()) == []
+    assert wire.encode_ends(StatedEnds.none()) == []

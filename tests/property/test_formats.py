@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.formats import FORMATS, BadList, Reading
+from stream_scrub.lists.formats import FORMATS, BadList, ParsedList
 from stream_scrub.numbering import normalise
 from tests.support.fakes.lists import read
 from tests.support.golden.files import GOLDEN
@@ -91,7 +91,7 @@ def test_any_bytes_are_a_list_or_a_bad_one(content, packing, column, data):
                 packed = packed[:at]
 
     found = attempt(bytes(packed), column)
-    assert isinstance(found, Reading | BadList)
+    assert isinstance(found, ParsedList | BadList)
     if isinstance(found, BadList):
         assert "0612345678" not in str(found).replace(" ", "")
 

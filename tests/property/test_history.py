@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.audit.number_history import History
+from stream_scrub.lists.audit.number_history import NumberHistory
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log
@@ -64,7 +64,7 @@ def test_at_every_position_a_number_stands_as_the_model_says(steps, full_every):
     log, states = play(steps, full_every)
     records = timed(log)
     for position in range(-1, log.end + 2):
-        past = History(NUMBERS, "FR")
+        past = NumberHistory(NUMBERS, "FR")
         read_into(reader(records), past.take, Deadline.after(5), upto=position)
 
         expected = state_at(states, position)
@@ -85,7 +85,7 @@ def test_at_every_position_a_number_stands_as_the_model_says(steps, full_every):
 def test_the_events_are_the_changes_of_the_model_and_no_others(steps, full_every):
     """A coming or going would be missing from the evidence, or one be shown that never was."""
     log, states = play(steps, full_every)
-    past, events = History(NUMBERS, "FR"), []
+    past, events = NumberHistory(NUMBERS, "FR"), []
     for record in timed(log):
         events += past.take(record)
 

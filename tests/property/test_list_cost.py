@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 
-from stream_scrub.lists.formats import FORMATS, BadList, Options, open_list
+from stream_scrub.lists.formats import FORMATS, BadList, ListOptions, open_list
 from stream_scrub.lists.parsing.detect_format import read_list
 from tests.support.fakes.lists import NOW, read
 from tests.support.golden.files import GOLDEN
@@ -111,7 +111,7 @@ def tell(path, named):
     def work():
         try:
             with open_list(Path(path)) as packed:
-                read_list(FORMATS, packed, Options("FR", NOW), named)
+                read_list(FORMATS, packed, ListOptions("FR", NOW), named)
         except BadList as error:
             said.append(str(error))
 

@@ -13,13 +13,13 @@ from stream_scrub.lists import deltas as diff
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import publish, records_of
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.timestamps import utc_seconds
 from tests.support.fakes.log import Log, Writer
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
-SOURCE = Source("list.csv", "ab" * 32)
+SOURCE = DeltaSource("list.csv", "ab" * 32)
 NUMBERS = st.one_of(st.integers(33_600_000_000, 33_600_000_030), st.integers(0, 2**50))
 SETS = st.sets(NUMBERS, max_size=25)
 KINDS = {

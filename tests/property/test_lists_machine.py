@@ -21,7 +21,7 @@ from stream_scrub.lists import deltas
 from stream_scrub.lists.log import snapshot, wire
 from stream_scrub.lists.log.encode import records_of, rules_records
 from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log, Reader
@@ -188,7 +188,7 @@ class Lists(RuleBasedStateMachine):
     @rule()
     def restart_from_snapshot(self):
         reader = Reader(self.log, at_once=3)
-        replay = Keeper(self.folder, "log").begin(reader, Deadline.after(5))
+        replay = SnapshotWriter(self.folder, "log").begin(reader, Deadline.after(5))
         if replay is not None:
             assert {n: set(r.numbers) for n, r in replay.index.registers.items()} == self.past[
                 replay.index.position
@@ -208,7 +208,7 @@ class Lists(RuleBasedStateMachine):
         value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(value)
         told = []
-        keeper = Keeper(self.folder, "log", on_trouble=told.append)
+        keeper = SnapshotWriter(self.folder, "log", on_trouble=told.append)
         assert keeper.begin(Reader(self.log), Deadline.after(5)) is None
         assert len(told) == 1
 

@@ -7,7 +7,7 @@ import time
 import phonenumbers
 import pytest
 
-from stream_scrub.lists.intake.parse_request import Refusal, Terms, read
+from stream_scrub.lists.intake.parse_request import RequestRefusal, RequestTerms, read
 from stream_scrub.numbering import normalise
 from stream_scrub.numbering.library import ASKED_MAX
 from tests.property.test_numbering_differential import given_by, reference
@@ -118,4 +118,7 @@ def test_what_would_take_long_is_no_number_wherever_it_stands(text):
     """The prospect would come out otherwise than the request or the list with the same text."""
     assert phonenumbers.is_possible_number_string("0612345678", "FR")
     assert scrub(b'{"phone":"%s"}' % text.encode()).reason == "invalid-number"
-    assert read(b'{"request":"opt-out","number":"%s"}' % text.encode(), Terms()) is Refusal.INVALID_NUMBER
+    assert (
+        read(b'{"request":"opt-out","number":"%s"}' % text.encode(), RequestTerms())
+        is RequestRefusal.INVALID_NUMBER
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.formats import Reading
+from stream_scrub.lists.formats import ParsedList
 from stream_scrub.lists.parsing import accumulator, serialised_list
 
 NUMBER = st.integers(1, 9)
@@ -72,7 +72,7 @@ def test_a_reading_is_what_its_lines_say(steps, fold):
     """A removed opposition would stay or an added one be lost, or a consent outlive its end."""
     before, accumulator._FOLD = accumulator._FOLD, fold
     try:
-        reading, model = Reading(), Model()
+        reading, model = ParsedList(), Model()
         for step, of in steps:
             play(reading, model, step, of)
             if step == "look":
@@ -94,5 +94,5 @@ def test_a_reading_is_what_its_lines_say(steps, fold):
     again = serialised_list.read(carrier, len(carrier.getvalue()), math.inf)
     assert (again.bitmap(), again.removals()) == (reading.bitmap(), reading.removals())
     assert [each.tolist() for each in again.ends()] == [numbers.tolist(), ends.tolist()]
-    told = [each.name for each in fields(Reading) if each.init]
+    told = [each.name for each in fields(ParsedList) if each.init]
     assert {name: getattr(again, name) for name in told} == {name: getattr(reading, name) for name in told}

@@ -270,7 +270,7 @@ def resealed(name, base, parts, **fields):
         **{
             "format": wire.FORMAT,
             "register": name,
-            "register_kind": wire.Kind.DENY,
+            "register_kind": wire.SealKind.DENY,
             "kind": "delta",
             "seq": 2,
             "adds": 0,
@@ -338,7 +338,7 @@ WRONG = {
         "adds": 2,
     },
     "another previous chain": {"parts": [], "previous": "0" * 64},
-    "the kind of rules": {"parts": [], "register_kind": wire.Kind.RULES},
+    "the kind of rules": {"parts": [], "register_kind": wire.SealKind.RULES},
     "a part of no kind": {"parts": [("other", b"")]},
 }
 
@@ -411,7 +411,7 @@ def sealed_rules(*deltas, digest=digest_of):
         seal = wire.Seal(
             format=wire.FORMAT,
             register="rules",
-            register_kind=wire.Kind.RULES,
+            register_kind=wire.SealKind.RULES,
             kind=kind,
             seq=seq,
             adds=0,
@@ -566,7 +566,7 @@ def sealed_after(log, *, starts=None, stated=None):
             "stated": len(starts or {}),
             "parts": wire.digests(parts),
             "previous": before.chain,
-            "read": wire.Read(seals[-1].offset, log_chain, stated),
+            "read": wire.ReadPosition(seals[-1].offset, log_chain, stated),
         }
     )
     value, _ = wire.encode_seal(seal, before.chain)

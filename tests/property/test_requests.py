@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from stream_scrub.lists.intake.lifts import Oppositions, recall
-from stream_scrub.lists.intake.parse_request import Order, Refusal, Terms, read
-from stream_scrub.lists.intake.requests_to_delta import Scopes, families, in_order, take
+from stream_scrub.lists.intake.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
+from stream_scrub.lists.intake.requests_to_delta import KnownScopes, families, in_order, take
 from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.wire import Cursor, Source
+from stream_scrub.lists.log.wire import Cursor, DeltaSource
 from stream_scrub.model import RegisterKind, Request
 from tests.support.fakes.log import Log, Reader
 from tests.support.fakes.publisher import Publisher, as_dict, followed
@@ -28,7 +28,7 @@ WORDS = st.sampled_from(
 @given(st.one_of(st.none(), st.binary(max_size=200), broken(), prospects().map(lambda made: made[0])))
 def test_any_bytes_come_to_an_order_or_a_refusal(value):
     """One record on the topic would stop the publisher, and with it every opt-out behind it."""
-    assert isinstance(read(value, TERMS), Order | Refusal)
+    assert isinstance(read(value, TERMS), ParsedRequest | RequestRefusal)
 
 
 MEMBERS = st.sampled_from(
@@ -57,16 +57,18 @@ def test_any_members_come_to_an_order_or_a_refusal(kind, members):
     text = "{" + ",".join(f'"{name}":{member}' for name, member in told.items()) + "}"
     value = text.encode("utf-8", "surrogatepass")
     order = read(value, TERMS)
-    assert isinstance(order, Order | Refusal)
+    assert isinstance(order, ParsedRequest | RequestRefusal)
     wanted, turned = take(
         [Request(0, 7, 0, None, value, may_lift=True)],
         TERMS,
         lambda _: None,
         Oppositions(),
         lambda *_: False,
-        Scopes(),
+        KnownScopes(),
     )
-    assert bool(wanted) == isinstance(order, Order) and len(turned) == (not wanted or order.refused > 0)
+    assert bool(wanted) == isinstance(order, ParsedRequest) and len(turned) == (
+        not wanted or order.refused > 0
+    )
     assert all(asked.upto == {0: 8} and len(asked.lines) == 1 for asked in wanted.values())
 
 
@@ -74,9 +76,14 @@ def test_any_members_come_to_an_order_or_a_refusal(kind, members):
 def test_what_is_taken_is_what_the_schema_describes(value):
     """Who writes requests by the schema would be refused, or rely on a member that means nothing."""
     order = read(value, TERMS)
-    if isinstance(order, Order):
+    if isinstance(order, ParsedRequest):
         assert VALIDATOR.is_valid(json.loads(value))
-    elif order in (Refusal.UNREADABLE, Refusal.UNKNOWN_REQUEST, Refusal.NO_NUMBER, Refusal.NO_REASON):
+    elif order in (
+        RequestRefusal.UNREADABLE,
+        RequestRefusal.UNKNOWN_REQUEST,
+        RequestRefusal.NO_NUMBER,
+        RequestRefusal.NO_REASON,
+    ):
         assert not VALIDATOR.is_valid(json.loads(value))
 
 
@@ -121,7 +128,7 @@ class Office:
 
     def answer(self, batch: list[Request], crash: int) -> None:
         """One batch; dies before the transaction of that number."""
-        wanted, turned = take(batch, TERMS, self.told, self.said, self.holds, Scopes())
+        wanted, turned = take(batch, TERMS, self.told, self.said, self.holds, KnownScopes())
         groups = families(wanted, lambda name: wanted[name].kind)
         for at, group in enumerate(groups or [[]]):
             if at == crash:
@@ -131,14 +138,16 @@ class Office:
                 asks, known = wanted[name], self.publisher.replay.known(name)
                 base = self.publisher.base(name, asks.kind)
                 cursor = asks.cursor("requests", self.topic_id, self.told(name))
-                delta, source = asks.delta(base, known.ends), Source("requests", "0" * 64)
+                delta, source = asks.delta(base, known.ends), DeltaSource("requests", "0" * 64)
                 made, _ = records_of(base, delta, NOW, source, known=known, full_every=20, cursor=cursor)
                 records += made
             if records:
                 self.publisher.writer.publish(records)
             if at >= len(groups) - 1:
                 # One that was applied before the crash may be told to be too late after it; that changes nothing.
-                self.refused += [each.request for each in turned if each.reason is not Refusal.SUPERSEDED]
+                self.refused += [
+                    each.request for each in turned if each.reason is not RequestRefusal.SUPERSEDED
+                ]
                 for request in batch:
                     at_least = self.committed.get(request.partition, 0)
                     self.committed[request.partition] = max(at_least, request.offset + 1)
@@ -205,6 +214,6 @@ def test_requests_of_a_topic_that_was_made_anew_are_not_taken_for_old_ones():
 
 def test_the_kind_of_a_register_that_rules_name_is_known_before_its_first_delta():
     """An opt-out into a house's own list would be refused until somebody imports a file into it."""
-    terms = Terms(frozenset({"internal", "consent", "house"}), {"house": RegisterKind.DENY}, "FR", NOW)
+    terms = RequestTerms(frozenset({"internal", "consent", "house"}), {"house": RegisterKind.DENY}, "FR", NOW)
     order = read(b'{"request":"opt-out","number":"0612345678","register":"house@acme"}', terms)
-    assert isinstance(order, Order) and order.changes[0].register == "house@acme"
+    assert isinstance(order, ParsedRequest) and order.changes[0].register == "house@acme"

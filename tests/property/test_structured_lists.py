@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.formats import FORMATS, BadList, Reading
-from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
+from stream_scrub.lists.formats import FORMATS, BadList, ParsedList
+from stream_scrub.lists.formats.scrub_delta import DeltaEntry, DeltaHeader, write
 from stream_scrub.numbering import normalise
 from tests.support.fakes.lists import NOW, read
 from tests.support.golden.files import GOLDEN
@@ -190,7 +190,7 @@ def test_a_national_pattern_holds_its_numbers(national, cut):
 MOMENT = st.none() | st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 ENTRIES = st.lists(
     st.builds(
-        Entry,
+        DeltaEntry,
         seq=st.just(8),
         op=st.sampled_from("AD"),
         number=st.sampled_from(E164),
@@ -206,7 +206,7 @@ ENTRIES = st.lists(
 def test_what_is_written_is_read(entries, kind, scope, at):
     """An export would come back as another register."""
     out = io.BytesIO()
-    header = Header(kind=kind, change="delta", base=7, scope=scope, effective_at=at)
+    header = DeltaHeader(kind=kind, change="delta", base=7, scope=scope, effective_at=at)
     write(out, header, entries)
     reading = attempt(out.getvalue(), "scrub-delta")
     model = {}
@@ -230,7 +230,11 @@ def test_what_is_written_is_read(entries, kind, scope, at):
 def test_a_flipped_bit_in_a_delta_is_found(data):
     """A damaged file would oppose, or free, somebody else."""
     out = io.BytesIO()
-    write(out, Header(kind="deny", change="delta", base=7), [Entry(8, "A", number) for number in E164[:5]])
+    write(
+        out,
+        DeltaHeader(kind="deny", change="delta", base=7),
+        [DeltaEntry(8, "A", number) for number in E164[:5]],
+    )
     content = bytearray(out.getvalue())
     at = data.draw(st.integers(content.index(b"\n") + 1, len(content) - 1))
     content[at] ^= 1 << data.draw(st.integers(0, 7))
@@ -273,8 +277,8 @@ def test_any_bytes_are_a_list_of_any_format_or_a_bad_one(path, name, data):
     own = path.name.startswith(name) or data.draw(st.booleans())
     found = attempt(content, name if own else "auto")
 
-    assert isinstance(found, Reading | BadList)
-    if isinstance(found, Reading):
+    assert isinstance(found, ParsedList | BadList)
+    if isinstance(found, ParsedList):
         assert found.taken >= (len(found.bitmap()) > 0)
         assert found.refused >= len(found.first_refused)
         numbers, ends = found.ends()

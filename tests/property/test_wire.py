@@ -14,7 +14,7 @@ from pyroaring import BitMap64
 
 from stream_scrub.index import as_bitmap
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.wire import Seal, Source
+from stream_scrub.lists.log.wire import DeltaSource, Seal
 
 NUMBERS = st.one_of(
     st.integers(0, 2**64 - 1),
@@ -31,7 +31,7 @@ SEALS = st.builds(
     Seal,
     format=st.just(wire.FORMAT),
     register=st.text(max_size=8),
-    register_kind=st.sampled_from(wire.Kind),
+    register_kind=st.sampled_from(wire.SealKind),
     kind=st.sampled_from(["delta", "full"]),
     seq=st.integers(1, 2**53),
     adds=st.integers(0, 2**53),
@@ -42,13 +42,13 @@ SEALS = st.builds(
     next_end=st.one_of(st.none(), st.text(max_size=20)),
     effective_at=st.text(max_size=20),
     reason=st.text(max_size=8),
-    source=st.builds(Source, st.one_of(st.text(max_size=20), st.just(',"chain":"x"}')), DIGITS),
+    source=st.builds(DeltaSource, st.one_of(st.text(max_size=20), st.just(',"chain":"x"}')), DIGITS),
     parts=st.lists(DIGITS, max_size=3),
     stated=st.integers(0, 2**53),
     starts=st.one_of(st.just(UNSET), STARTS),
     read=st.one_of(
         st.just(UNSET),
-        st.builds(wire.Read, OFFSETS, DIGITS, st.one_of(st.none(), st.tuples(OFFSETS, OFFSETS))),
+        st.builds(wire.ReadPosition, OFFSETS, DIGITS, st.one_of(st.none(), st.tuples(OFFSETS, OFFSETS))),
     ),
     previous=st.one_of(st.just(""), DIGITS),
     chain=st.just(""),
@@ -93,14 +93,14 @@ def test_a_seal_of_the_first_release_is_one():
 OLD = {
     "format": wire.FORMAT,
     "register": "list",
-    "register_kind": wire.Kind.DENY,
+    "register_kind": wire.SealKind.DENY,
     "kind": "full",
     "seq": 1,
     "adds": 0,
     "removes": 0,
     "count": 0,
     "effective_at": "2026-11-24T00:00:00Z",
-    "source": Source("list.csv", "ab" * 32),
+    "source": DeltaSource("list.csv", "ab" * 32),
     "parts": [],
 }
 

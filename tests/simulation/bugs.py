@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from stream_scrub.errors import Uncertain
-from stream_scrub.kafka.client.repeated_requests import Repeats
+from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
 from stream_scrub.kafka.log_writer import KafkaLogWriter
-from stream_scrub.kafka.session import Session, Took
-from stream_scrub.kafka.source import Source
+from stream_scrub.kafka.session import CommitTimes, Session
+from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Deadline
 from stream_scrub.scrub.batch import Scrubber
@@ -43,7 +43,9 @@ def _offsets_first() -> list[Exchange]:
     def late(self: Any, *columns: Any) -> None:
         self.kept = columns
 
-    def first(self: Any, offsets: Any, membership: Any, deadline: Any, still_good: Any = _never) -> Took:
+    def first(
+        self: Any, offsets: Any, membership: Any, deadline: Any, still_good: Any = _never
+    ) -> CommitTimes:
         emit(self, *nothing)
         took = commit(self, offsets, membership, deadline, still_good)
         emit(self, *self.kept)
@@ -54,7 +56,7 @@ def _offsets_first() -> list[Exchange]:
 
 
 def _own_memory() -> list[Exchange]:
-    offsets = Source.offsets
+    offsets = ProspectSource.offsets
 
     def remembers(self: Any, partitions: Any, messages: Any, position: int) -> Any:
         begun = self.__dict__.setdefault("begun", {})
@@ -62,7 +64,7 @@ def _own_memory() -> list[Exchange]:
             begun[partition] = message.offset()
         return offsets(self, partitions, messages, position)
 
-    rewind = Source._rewind
+    rewind = ProspectSource._rewind
 
     def by_heart(self: Any, deadline: Any) -> None:
         consumer = self._consumer
@@ -80,19 +82,19 @@ def _own_memory() -> list[Exchange]:
         finally:
             del consumer.committed
 
-    return [(Source, "offsets", remembers), (Source, "_rewind", by_heart)]
+    return [(ProspectSource, "offsets", remembers), (ProspectSource, "_rewind", by_heart)]
 
 
 def _assumed() -> list[Exchange]:
     commit = Session.commit
 
-    def hopes(self: Any, *arguments: Any) -> Took:
+    def hopes(self: Any, *arguments: Any) -> CommitTimes:
         try:
             return commit(self, *arguments)
         except Uncertain:
             self._in_transaction = False
             self._drop()
-            return Took(0.0, 0.0)
+            return CommitTimes(0.0, 0.0)
 
     recover = Session._ready
 
@@ -126,7 +128,7 @@ def _seal_apart() -> list[Exchange]:
 
 
 def _one_short() -> list[Exchange]:
-    offsets = Source.offsets
+    offsets = ProspectSource.offsets
 
     def short(self: Any, *arguments: Any) -> Any:
         found = offsets(self, *arguments)
@@ -134,20 +136,20 @@ def _one_short() -> list[Exchange]:
             each.offset -= 1
         return found
 
-    return [(Source, "offsets", short)]
+    return [(ProspectSource, "offsets", short)]
 
 
 BUGS: dict[str, Bug] = {
     "offsets before records": Bug("The offsets are committed, and then the records.", _offsets_first, 0),
-    "no rewind": Bug("After an abort it reads on where it was.", lambda: [(Source, "drop", _never)], 0),
+    "no rewind": Bug("After an abort it reads on where it was.", lambda: [(ProspectSource, "drop", _never)], 0),
     "no doubt": Bug(
         "A late request is never thought of.",
-        lambda: [(Repeats, "possible", property(lambda _: False)), (Plugin, "in_doubt", property(lambda _: False))],
+        lambda: [(RepeatedRequests, "possible", property(lambda _: False)), (Plugin, "in_doubt", property(lambda _: False))],
         119,
     ),
     "batch of others": Bug(
         "A batch is kept whose partitions went away while it was polled.",
-        lambda: [(Source, "_has_moved", lambda self: bool(self._moves.clear()))],
+        lambda: [(ProspectSource, "_has_moved", lambda self: bool(self._moves.clear()))],
         14,
     ),
     "any age": Bug(
@@ -173,11 +175,11 @@ BUGS: dict[str, Bug] = {
     ),
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
-        lambda: [(Source, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
+        lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
         621,
     ),
     "no floor": Bug(
-        "An older index than another worker's judges.", lambda: [(Source, "floor", property(lambda _: -1, _never))], 884
+        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 884
     ),
     "no check at the commit": Bug(
         "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 1

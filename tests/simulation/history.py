@@ -23,7 +23,7 @@ from stream_scrub.lists import deltas
 from stream_scrub.lists.log import encode
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.observability.counters import Counters
 from stream_scrub.wiring import scrubbing
@@ -322,7 +322,7 @@ class History:
             if base.seq == 0 or not delta.is_empty:
                 known = replay.known(change.register)
                 encode.publish(
-                    writer, base, delta, now, Source("list.csv", "0" * 64), known=known, full_every=12
+                    writer, base, delta, now, DeltaSource("list.csv", "0" * 64), known=known, full_every=12
                 )
         finally:
             writer.close()

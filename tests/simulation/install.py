@@ -3,7 +3,7 @@
 By names of modules and not by arguments of the product. What is exchanged is the outside itself (the client library's
 classes, `time`, `threading`), in some thirty modules; a factory for each, handed down through every constructor to where a
 client is made, would be an argument that only a simulator ever gives another value. Two exchanges are more than that:
-`Caller`, whose thread guards against a call of the client that never comes back, calls directly; and `plugin`, the
+`BoundedCaller`, whose thread guards against a call of the client that never comes back, calls directly; and `plugin`, the
 extension's count of requests, counts the model's.
 """
 
@@ -129,7 +129,7 @@ class Threading:
                 STAGE.world.wait(STAGE.world.now + 0.05)
 
 
-class Caller(bounded_call.Caller):
+class Caller(bounded_call.BoundedCaller):
     """Calls directly."""
 
     def _start(self) -> None: ...

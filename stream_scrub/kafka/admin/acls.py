@@ -33,7 +33,7 @@ _UNTOLD = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Rights:
+class RequiredRights:
     """What somebody must be able to do: topics to read and to write to, groups to read and commit as."""
 
     reads: Collection[str] = ()
@@ -41,7 +41,7 @@ class Rights:
     groups: Collection[str] = ()
 
 
-def missing(admin: AdminClient, rights: Rights, deadline: Deadline) -> list[str]:
+def missing(admin: AdminClient, rights: RequiredRights, deadline: Deadline) -> list[str]:
     """Each right that is missing, in words: "to READ topic prospects". A broker that does not tell is taken at its best.
 
     Raises Unavailable, Refused.

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
-Place = tuple[str, int]  # a topic and a partition of it
+PartitionKey = tuple[str, int]  # a topic and a partition of it
 _ASK_S = 2.0
 
 
-class Seen(NamedTuple):
+class LatestTimestamp(NamedTuple):
     """The latest timestamp in a partition, seconds since 1970, and the broker that leads it. `is_brokers`: it is that of a
     marker; else a producer chose it, and the last marker's is no later.
     """
@@ -33,7 +33,7 @@ class BrokerTimes:
         self._options = options
         self._admin: AdminClient | None = None
 
-    def ask(self, places: Sequence[Place]) -> list[Seen]:
+    def ask(self, places: Sequence[PartitionKey]) -> list[LatestTimestamp]:
         """What was found, of as many as answer within some seconds; never raises."""
         if self._admin is None:
             self._admin = AdminClient(self._options)
@@ -42,23 +42,23 @@ class BrokerTimes:
         latest = self._offsets(known, OffsetSpec.max_timestamp())  # type: ignore[no-untyped-call]
         ends = self._offsets(known, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return [
-            Seen(
+            LatestTimestamp(
                 leaders[place], latest[place].timestamp / 1000, latest[place].offset == ends[place].offset - 1
             )
             for place in known
             if place in latest and place in ends and latest[place].timestamp > 0
         ]
 
-    def _leaders(self, topics: set[str]) -> dict[Place, int]:
+    def _leaders(self, topics: set[str]) -> dict[PartitionKey, int]:
         assert self._admin is not None, "ask made it"
-        found: dict[Place, int] = {}
+        found: dict[PartitionKey, int] = {}
         for topic in topics:
             with suppress(KafkaException):
                 told = self._admin.list_topics(topic, timeout=_ASK_S).topics[topic]
                 found |= {(topic, number): each.leader for number, each in told.partitions.items()}
         return found
 
-    def _offsets(self, places: Sequence[Place], what: OffsetSpec) -> dict[Place, Any]:
+    def _offsets(self, places: Sequence[PartitionKey], what: OffsetSpec) -> dict[PartitionKey, Any]:
         """Of what is committed."""
         if not places:
             return {}

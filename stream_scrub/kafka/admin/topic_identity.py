@@ -19,7 +19,7 @@ _ASK_S = 5.0
 _FRESH_S = 0.2
 
 
-class Identity:
+class TopicIdentity:
     """The id of one topic; `admin` are an admin client's properties."""
 
     def __init__(self, admin: dict[str, Any], topic: str) -> None:

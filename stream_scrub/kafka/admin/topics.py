@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  
 from confluent_kafka.cimpl import NewTopic
 
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.admin.acls import Rights, missing
+from stream_scrub.kafka.admin.acls import RequiredRights, missing
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
@@ -39,7 +39,7 @@ _LOG_LIMIT = "1048588"
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class TopicDescription:
     """A topic as the broker has it; `config` is empty where it may not be read."""
 
     partitions: int
@@ -58,7 +58,7 @@ class TopicState:
     differences: tuple[str, ...] = ()
 
 
-class Topics:
+class TopicAdmin:
     """The broker's topics, looked at and made. Blocks until each call's deadline at most, or until a broker turns us
     away, which `logs` (of `options`) knows.
     """
@@ -67,7 +67,7 @@ class Topics:
         self._admin = AdminClient(options)
         self._logs = logs
 
-    def lacking(self, rights: Rights, deadline: Deadline) -> list[str]:
+    def lacking(self, rights: RequiredRights, deadline: Deadline) -> list[str]:
         """The rights that are missing, in words. Raises Unavailable, Refused."""
         cluster = self._cluster(deadline)
         if cluster.controller_id not in cluster.brokers:
@@ -92,7 +92,7 @@ class Topics:
                 if deadline.passed:
                     raise translate(error, "asking for the topics") from error
 
-    def describe(self, names: Sequence[str], deadline: Deadline) -> dict[str, Described]:
+    def describe(self, names: Sequence[str], deadline: Deadline) -> dict[str, TopicDescription]:
         """Those that are there. Raises Unavailable, Refused."""
         found = self._all(deadline)
         there = {name: found[name] for name in names if name in found}
@@ -103,7 +103,7 @@ class Topics:
         self._need_described([name for name in names if name not in there], deadline)
         configs = self._configs(list(there), deadline)
         return {
-            name: Described(len(topic.partitions), configs[name])
+            name: TopicDescription(len(topic.partitions), configs[name])
             for name, topic in there.items()
             if name in configs
         }
@@ -174,7 +174,9 @@ class Topics:
             time.sleep(_KNOWN_AGAIN_S)
 
 
-def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: int) -> list[TopicState]:
+def plan(
+    names: Mapping[str, str], found: Mapping[str, TopicDescription], partitions: int
+) -> list[TopicState]:
     """Each role's topic as it is or should be. `names` maps roles (prospects, allowed, ...) to topics."""
     source = found.get(names["prospects"])
     if source is not None:
@@ -205,7 +207,7 @@ def plan(names: Mapping[str, str], found: Mapping[str, Described], partitions: i
     return states
 
 
-def _output_config(source: Described | None) -> dict[str, str]:
+def _output_config(source: TopicDescription | None) -> dict[str, str]:
     """What an output should be, for what `source` takes. Compaction would refuse prospects without a key, and keep one
     alone of those with the same. A bound on timestamps is named only where the brokers know it.
     """
@@ -216,12 +218,12 @@ def _output_config(source: Described | None) -> dict[str, str]:
     return config
 
 
-def _roomier(source: Described | None) -> str:
+def _roomier(source: TopicDescription | None) -> str:
     """The limit of a topic that takes what `source` takes, and a stamp or a reason with it."""
     return str(int((source.config if source is not None else {}).get(_LIMIT) or _LOG_LIMIT) + STAMP_ROOM)
 
 
-def _differences(topic: Described, partitions: int | None, config: Mapping[str, str]) -> list[str]:
+def _differences(topic: TopicDescription, partitions: int | None, config: Mapping[str, str]) -> list[str]:
     differences = []
     if partitions is not None and topic.partitions != partitions:
         differences.append(f"{topic.partitions} partitions, should have {partitions}")

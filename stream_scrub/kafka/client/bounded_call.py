@@ -20,7 +20,7 @@ _TURN_S = 0.25
 GRACE_S = 5.0  # a call that has not come back so long after its timeout never will
 
 
-class Caller:
+class BoundedCaller:
     """Runs one call at a time in a thread of its own. The client's callbacks are then served in that thread."""
 
     def __init__(self) -> None:

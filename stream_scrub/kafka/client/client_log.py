@@ -3,7 +3,7 @@
 While a broker is away librdkafka says so some 25 times a second, once as a log line and once as an error. What it says
 of a broker is kept as a state and a line is written when that changes. It never says that a connection was made: that
 is read from its statistics, whose JSON is only looked into while something is away. Any other line is passed on when
-its kind is new, and again after a while if it goes on. Clients of one process that are given the same `Brokers` say
+its kind is new, and again after a while if it goes on. Clients of one process that are given the same `BrokersAway` say
 each thing once between them.
 
 Every method runs inside a client's poll, where an exception would destroy a batch: none ever leaves here.
@@ -64,7 +64,7 @@ class _Statistics(msgspec.Struct):
 _statistics = msgspec.json.Decoder(_Statistics)
 
 
-class Brokers:
+class BrokersAway:
     """Which brokers are away, as the clients of a process see it together. For many threads."""
 
     def __init__(self) -> None:
@@ -103,13 +103,13 @@ class ClientLog(logging.Handler):
         client: str,
         *,
         properties: Mapping[str, Any] = {},
-        brokers: Brokers | None = None,
+        brokers: BrokersAway | None = None,
         quiet: bool = False,
     ) -> None:
         super().__init__()
         self._log = log.bind(client=client)
         self._properties = properties
-        self._brokers = brokers or Brokers()
+        self._brokers = brokers or BrokersAway()
         self._quiet = quiet
         self._told: dict[str, float] = {}
         self._away: set[str] = set()

@@ -59,7 +59,7 @@ class Librdkafka:
         raise AttributeError(f"{name} is not declared in _SIGNATURES: ctypes would cut its pointers in half")
 
 
-class Kind(IntEnum):
+class ClientKind(IntEnum):
     """Of a client: librdkafka's rd_kafka_type_t."""
 
     PRODUCER = 0
@@ -73,7 +73,7 @@ def library() -> Librdkafka:
 
 
 @dataclass(frozen=True, slots=True)
-class Property:
+class ClientProperty:
     """One property that librdkafka knows. `side` is `*`, `C` (consumers only) or `P` (producers only)."""
 
     name: str
@@ -82,9 +82,9 @@ class Property:
     alias_of: str
 
 
-def properties() -> dict[str, Property]:
+def properties() -> dict[str, ClientProperty]:
     """Every property of the loaded librdkafka by name, from its own reference table."""
-    found: dict[str, Property] = {}
+    found: dict[str, ClientProperty] = {}
     for line in _shown().splitlines():
         cells = [cell.strip() for cell in line.split(" | ")]
         if len(cells) < 6 or cells[1] not in ("*", "C", "P"):
@@ -92,7 +92,7 @@ def properties() -> dict[str, Property]:
         about = cells[5].removeprefix("**DEPRECATED** ")
         alias_of = about.split("`")[1] if about.startswith("Alias for `") else ""
         # A few names stand in both the global and the topic table: the first is the one a client's settings reach.
-        found.setdefault(cells[0], Property(cells[0], cells[1], cells[3], alias_of))
+        found.setdefault(cells[0], ClientProperty(cells[0], cells[1], cells[3], alias_of))
     return found
 
 
@@ -124,7 +124,7 @@ def objection(name: str, value: str) -> str:
     return why.value.decode(errors="replace") if refused else ""
 
 
-def contradiction(settings: Mapping[str, str], *, kind: Kind) -> str:
+def contradiction(settings: Mapping[str, str], *, kind: ClientKind) -> str:
     """What librdkafka says when it makes a client of these properties together; empty when it does.
 
     Reads the files that they name (certificates). Connects to nothing: leave the servers out. Milliseconds.

@@ -10,10 +10,16 @@ from typing import Any
 
 from stream_scrub.kafka.client import allowed_properties, transactional_ids
 from stream_scrub.kafka.client.client_log import ClientLog
-from stream_scrub.kafka.client.librdkafka import Kind, Property, contradiction, objection, properties
+from stream_scrub.kafka.client.librdkafka import (
+    ClientKind,
+    ClientProperty,
+    contradiction,
+    objection,
+    properties,
+)
 from stream_scrub.kafka.client.repeated_requests import BACKOFF_MS
 
-Properties = Mapping[str, Any]
+ClientProperties = Mapping[str, Any]
 
 TRANSACTION_TIMEOUT_MS = (
     15_000  # a killed worker's open transaction holds its readers up for at most this long
@@ -90,7 +96,11 @@ _BROKER_CHOOSES = frozenset({"session.timeout.ms", "heartbeat.interval.ms", "gro
 
 
 def refusals(
-    client: Properties, consumer: Properties, producer: Properties, *, protocol: str = "classic"
+    client: ClientProperties,
+    consumer: ClientProperties,
+    producer: ClientProperties,
+    *,
+    protocol: str = "classic",
 ) -> list[str]:
     """Everything wrong with the user's properties, each with its reason: those that a promise rests on, those that
     the client does not know or that would do nothing where they stand, bad values, and contradictions.
@@ -107,7 +117,7 @@ def refusals(
     return problems or _contradictions(client, consumer, producer, protocol)
 
 
-def _problem(known: Mapping[str, Property], section: str, name: str, value: str, protocol: str) -> str:
+def _problem(known: Mapping[str, ClientProperty], section: str, name: str, value: str, protocol: str) -> str:
     """What is wrong with this one property; empty when nothing is."""
     if name.startswith("test."):
         return f"{name} cannot be set: it replaces the brokers by an embedded one"
@@ -124,23 +134,23 @@ def _problem(known: Mapping[str, Property], section: str, name: str, value: str,
 
 
 def _contradictions(
-    client: Properties, consumer: Properties, producer: Properties, protocol: str
+    client: ClientProperties, consumer: ClientProperties, producer: ClientProperties, protocol: str
 ) -> list[str]:
     """What librdkafka says against the properties together, asked by making each client once, without a server."""
-    if said := _said(Kind.PRODUCER, admin_options("", client, logs=None)):
+    if said := _said(ClientKind.PRODUCER, admin_options("", client, logs=None)):
         return [f"kafka.client: {said}"]
     member = consumer_options("", client, consumer, group_id="g", protocol=protocol, logs=None)
     reader = log_reader_options("", client, consumer, group_id="g", logs=None)
     worker = producer_options("", client, producer, transactional_id="t", max_bytes=None, logs=None)
     publisher = publisher_options("", client, producer, log_topic="l", register="r", logs=None)
     found = (
-        ("consumer", _said(Kind.CONSUMER, member) or _said(Kind.CONSUMER, reader)),
-        ("producer", _said(Kind.PRODUCER, worker) or _said(Kind.PRODUCER, publisher)),
+        ("consumer", _said(ClientKind.CONSUMER, member) or _said(ClientKind.CONSUMER, reader)),
+        ("producer", _said(ClientKind.PRODUCER, worker) or _said(ClientKind.PRODUCER, publisher)),
     )
     return [f"kafka.{section}: {said}" for section, said in found if said]
 
 
-def _said(kind: Kind, options: dict[str, Any]) -> str:
+def _said(kind: ClientKind, options: dict[str, Any]) -> str:
     unasked = {
         "bootstrap.servers",
         "debug",
@@ -150,7 +160,7 @@ def _said(kind: Kind, options: dict[str, Any]) -> str:
     return contradiction({**texts, "log_level": "0"}, kind=kind)
 
 
-def _base(bootstrap: str, client: Properties, logs: ClientLog | None) -> dict[str, Any]:
+def _base(bootstrap: str, client: ClientProperties, logs: ClientLog | None) -> dict[str, Any]:
     return {
         "bootstrap.servers": bootstrap,
         "client.id": "stream-scrub",
@@ -164,8 +174,8 @@ def _base(bootstrap: str, client: Properties, logs: ClientLog | None) -> dict[st
 
 def consumer_options(
     bootstrap: str,
-    client: Properties,
-    consumer: Properties,
+    client: ClientProperties,
+    consumer: ClientProperties,
     *,
     group_id: str,
     protocol: str,
@@ -193,7 +203,12 @@ def consumer_options(
 
 
 def log_reader_options(
-    bootstrap: str, client: Properties, consumer: Properties, *, group_id: str, logs: ClientLog | None
+    bootstrap: str,
+    client: ClientProperties,
+    consumer: ClientProperties,
+    *,
+    group_id: str,
+    logs: ClientLog | None,
 ) -> dict[str, Any]:
     """A reader of the log: member of no group, told of the end, and of any offset that is gone."""
     ours = {
@@ -214,7 +229,12 @@ def log_reader_options(
 
 
 def requests_options(
-    bootstrap: str, client: Properties, consumer: Properties, *, group_id: str, logs: ClientLog | None
+    bootstrap: str,
+    client: ClientProperties,
+    consumer: ClientProperties,
+    *,
+    group_id: str,
+    logs: ClientLog | None,
 ) -> dict[str, Any]:
     """The reader of the requests: its group has offsets and no members."""
     return {
@@ -226,8 +246,8 @@ def requests_options(
 
 def producer_options(
     bootstrap: str,
-    client: Properties,
-    producer: Properties,
+    client: ClientProperties,
+    producer: ClientProperties,
     *,
     transactional_id: str,
     max_bytes: int | None,
@@ -258,8 +278,8 @@ def publish_timeout_ms(nbytes: int) -> int:
 
 def publisher_options(
     bootstrap: str,
-    client: Properties,
-    producer: Properties,
+    client: ClientProperties,
+    producer: ClientProperties,
     *,
     log_topic: str,
     register: str,
@@ -281,7 +301,7 @@ def publisher_options(
     }
 
 
-def asking_options(options: Properties) -> dict[str, Any]:
+def asking_options(options: ClientProperties) -> dict[str, Any]:
     """The same for a client that only asks, and in whose answers open transactions count. It is never polled, so nothing
     may wait in it to be told at a poll: statistics alone would pile up to 100 MB a day.
     """
@@ -289,6 +309,6 @@ def asking_options(options: Properties) -> dict[str, Any]:
     return {**kept, "isolation.level": "read_uncommitted", "log_level": 0}
 
 
-def admin_options(bootstrap: str, client: Properties, *, logs: ClientLog | None) -> dict[str, Any]:
+def admin_options(bootstrap: str, client: ClientProperties, *, logs: ClientLog | None) -> dict[str, Any]:
     """For topics and their settings."""
     return _base(bootstrap, client, logs)

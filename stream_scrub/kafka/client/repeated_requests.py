@@ -49,16 +49,16 @@ class Plugin:
         hooks = [ctypes.cast(getattr(client, name), c_void_p).value for name in _HOOKS]
         self._mine.scrub_plug_in((c_void_p * len(hooks))(*hooks))
 
-    def watch(self) -> "Watch":
+    def watch(self) -> "RequestWatch":
         """What one producer's requests become."""
-        return Watch(self, self._mine, self._mine.scrub_watch())
+        return RequestWatch(self, self._mine, self._mine.scrub_watch())
 
     def attached(self, token: int) -> bool:
-        """Whether a producer was made with that token; no more when both it and its `Watch` are gone."""
+        """Whether a producer was made with that token; no more when both it and its `RequestWatch` are gone."""
         return bool(self._mine.scrub_watch_attached(token))
 
 
-class Watch:
+class RequestWatch:
     """What the requests of one producer became: each transactional kind of it has at most one on its way."""
 
     def __init__(self, there: Plugin, mine: Any, token: int) -> None:
@@ -94,11 +94,11 @@ def plugin() -> Plugin | None:
         return None
 
 
-class Repeats:
+class RepeatedRequests:
     """Of one producer's life, what its transactions' requests leave behind. `asking` is around every call that sends some;
     what was produced is flushed before, or its time would count."""
 
-    def __init__(self, watch: Watch | None, backoff_ms: float) -> None:
+    def __init__(self, watch: RequestWatch | None, backoff_ms: float) -> None:
         self._watch = watch
         self._first_retry_s = backoff_ms / 1000 * (1 - _JITTER)
         self._slow = False
@@ -123,7 +123,7 @@ class Repeats:
         return self._slow if self._watch is None else self._watch.in_doubt
 
 
-def watched(options: dict[str, Any]) -> tuple[Producer, Repeats]:
+def watched(options: dict[str, Any]) -> tuple[Producer, RepeatedRequests]:
     """A producer, and what its requests leave behind. Raises KafkaException."""
     backoff_ms = float(options.get("retry.backoff.ms", BACKOFF_MS))
     if (there := plugin()) is not None:
@@ -136,6 +136,6 @@ def watched(options: dict[str, Any]) -> tuple[Producer, Repeats]:
             pass
         else:
             if watch.attached:
-                return producer, Repeats(watch, backoff_ms)
-            return producer, Repeats(None, backoff_ms)
-    return Producer(options), Repeats(None, backoff_ms)
+                return producer, RepeatedRequests(watch, backoff_ms)
+            return producer, RepeatedRequests(None, backoff_ms)
+    return Producer(options), RepeatedRequests(None, backoff_ms)

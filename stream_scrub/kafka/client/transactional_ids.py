@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
-from stream_scrub.kafka.client.bounded_call import Caller
+from stream_scrub.kafka.client.bounded_call import BoundedCaller
 from stream_scrub.kafka.client.leaders import wait_for_leaders
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
@@ -36,7 +36,7 @@ def former(transactional_id: str) -> str:
     return transactional_id.rpartition(".")[0]
 
 
-def take_over(producer: Producer, caller: Caller, transactional_id: str, deadline: Deadline) -> None:
+def take_over(producer: Producer, caller: BoundedCaller, transactional_id: str, deadline: Deadline) -> None:
     """`init_transactions`: fences whoever had the name, and ends what was left open. Blocks until the deadline at most.
 
     Raises Unavailable (try again: also while the coordinator still ends the old transaction), Refused, Uncertain.
@@ -52,7 +52,9 @@ def take_over(producer: Producer, caller: Caller, transactional_id: str, deadlin
             return
 
 
-def end_former(options: dict[str, Any], topics: Sequence[str], caller: Caller, deadline: Deadline) -> None:
+def end_former(
+    options: dict[str, Any], topics: Sequence[str], caller: BoundedCaller, deadline: Deadline
+) -> None:
     """End what a release left open that knew this producer by its former name, and fence it. Raises as `take_over`."""
     name = former(options["transactional.id"])
     if not name:

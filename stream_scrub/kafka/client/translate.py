@@ -2,7 +2,7 @@
 
 One table, read from the top, first row that fits. It holds for librdkafka 2.16.0, where each row that a broker's
 answer can provoke was provoked (`tests/contract/test_error_table.py`); the flags alone do not tell, because the
-same code means different things at different moments, so every caller says what it was `Doing`.
+same code means different things at different moments, so every caller says what it was `Attempt`.
 
 Two outcomes recover a transaction, and both go on from the offsets that the broker holds, never from our own memory:
 
@@ -38,7 +38,7 @@ _TEXT_MAX = 400  # librdkafka's sentence may list every partition of a batch
 _GRANT = "grant it (docs/reference/rights.md)"
 
 
-class Doing(StrEnum):
+class Attempt(StrEnum):
     """What the client was asked to do when it failed: the first word of an error's text."""
 
     OPENING = "opening"  # init_transactions
@@ -52,66 +52,66 @@ class Doing(StrEnum):
     ASKING = "asking"  # metadata, committed offsets, admin
 
 
-_MOMENTS = frozenset(Doing)
-_ENDING = frozenset({Doing.COMMITTING, Doing.PUBLISHING})
-_TRANSACTION = _ENDING | {Doing.BEGINNING, Doing.EMITTING, Doing.ABORTING}
-_READING = frozenset({Doing.CONSUMING, Doing.FOLLOWING})
+_MOMENTS = frozenset(Attempt)
+_ENDING = frozenset({Attempt.COMMITTING, Attempt.PUBLISHING})
+_TRANSACTION = _ENDING | {Attempt.BEGINNING, Attempt.EMITTING, Attempt.ABORTING}
+_READING = frozenset({Attempt.CONSUMING, Attempt.FOLLOWING})
 
 
-class Row(NamedTuple):
+class ErrorRow(NamedTuple):
     """`codes` by their names in KafkaError (none: any), `during` (none: any), `flag` as the client raises it."""
 
     outcome: type[ScrubError]
     sentence: str
     codes: tuple[str, ...] = ()
-    during: frozenset[Doing] = frozenset()
+    during: frozenset[Attempt] = frozenset()
     flag: str = ""
 
 
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[ErrorRow, ...] = (
     # -- No retry and no new producer helps: somebody has to change something. Before the flags, for the broker's
     #    answer makes some of these fatal and some abortable, and both would be tried again for ever.
-    Row(
+    ErrorRow(
         Refused,
         f"the right to WRITE to the topic is missing: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
-        frozenset({Doing.EMITTING, Doing.PUBLISHING}),
+        frozenset({Attempt.EMITTING, Attempt.PUBLISHING}),
     ),
-    Row(
+    ErrorRow(
         Refused,
         f"the right to READ the topic is missing: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
         _READING,
     ),
-    Row(
+    ErrorRow(
         Refused,
         f"the right to DESCRIBE the topic is missing, which READ or WRITE brings along: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
-        frozenset({Doing.ASKING}),
+        frozenset({Attempt.ASKING}),
     ),
     # At commit it may be an output's, from AddPartitionsToTxn or Produce, or the input's, from TxnOffsetCommit.
-    Row(
+    ErrorRow(
         Refused,
         f"the right to WRITE to an output topic or to READ the input is missing: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
     ),
-    Row(
+    ErrorRow(
         Refused,
         f"the right to READ the group ([worker] group_id, for requests [lists] requests_group) is missing: {_GRANT}",
         ("GROUP_AUTHORIZATION_FAILED",),
     ),
-    Row(
+    ErrorRow(
         Refused,
         f"the right to WRITE to the transactional id is missing: {_GRANT}",
         ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED",),
     ),
-    Row(
+    ErrorRow(
         Refused,
         "the right to write idempotently (IDEMPOTENT_WRITE on the cluster, before Kafka 2.8), "
         f"or to describe or create is missing: {_GRANT}",
         ("CLUSTER_AUTHORIZATION_FAILED",),
     ),
-    Row(
+    ErrorRow(
         Refused,
         "the broker does not accept these credentials (sasl.* in [kafka] client)",
         (
@@ -119,64 +119,64 @@ TABLE: tuple[Row, ...] = (
             "UNACCEPTABLE_CREDENTIAL", "SECURITY_DISABLED",
         ),
     ),
-    Row(Refused, "no trusted connection (security.protocol and ssl.* in [kafka] client)", ("_SSL",)),
-    Row(
+    ErrorRow(Refused, "no trusted connection (security.protocol and ssl.* in [kafka] client)", ("_SSL",)),
+    ErrorRow(
         Refused,
         "there is no such topic or partition: `stream-scrub topics` creates what is missing",
         ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION"),
     ),
-    Row(
+    ErrorRow(
         Refused,
         "transaction.timeout.ms is above the broker's transaction.max.timeout.ms",
         ("INVALID_TRANSACTION_TIMEOUT",),
     ),
-    Row(
+    ErrorRow(
         Refused,
         "session.timeout.ms is outside what the broker allows (group.min.session.timeout.ms and its max)",
         ("INVALID_SESSION_TIMEOUT",),
     ),
-    Row(
+    ErrorRow(
         Refused,
         'the broker is too old: transactions need Kafka 2.5, [kafka] group_protocol = "consumer" needs 4.0',
         ("UNSUPPORTED_VERSION", "_UNSUPPORTED_FEATURE", "UNSUPPORTED_FOR_MESSAGE_FORMAT", "UNSUPPORTED_ASSIGNOR"),
     ),
-    Row(
+    ErrorRow(
         Refused,
         "the group's other members use another protocol or assignor: stop them all, then start again",
         ("INCONSISTENT_GROUP_PROTOCOL", "INVALID_GROUP_ID"),
     ),
-    Row(
+    ErrorRow(
         Refused,
         "the group has as many members as the brokers let in (group.max.size, with the new protocol group.consumer.max.size)",
         ("GROUP_MAX_SIZE_REACHED",),
     ),
     # Fatal for the consumer. With the classic protocol the older of two is told that the newer has its place, with the
     # new one the newer that the older has it: a live worker, or one that was killed and whose session is not over yet.
-    Row(
+    ErrorRow(
         TakenOver,
         "a newer worker of the same group.instance.id has this one's place: give each its own",
         ("FENCED_INSTANCE_ID",),
-        _READING | {Doing.ASKING},
+        _READING | {Attempt.ASKING},
     ),
-    Row(
+    ErrorRow(
         Refused,
         "another worker has the same group.instance.id, or one that was killed still counts as alive",
         ("UNRELEASED_INSTANCE_ID",),
-        _READING | {Doing.ASKING},
+        _READING | {Attempt.ASKING},
     ),
-    Row(Refused, "the settings are not accepted", ("_INVALID_ARG", "INVALID_CONFIG", "POLICY_VIOLATION")),
+    ErrorRow(Refused, "the settings are not accepted", ("_INVALID_ARG", "INVALID_CONFIG", "POLICY_VIOLATION")),
     # -- Offsets that were never read are gone, or bytes are not what was written.
-    Row(
+    ErrorRow(
         Corrupt,
         "offsets that were never read are gone from the log",
         ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE", "_LOG_TRUNCATION"),
     ),
-    Row(Corrupt, "a batch is damaged", ("_BAD_MSG", "_BAD_COMPRESSION", "INVALID_MSG"), _READING),
+    ErrorRow(Corrupt, "a batch is damaged", ("_BAD_MSG", "_BAD_COMPRESSION", "INVALID_MSG"), _READING),
     # -- From produce() without a flag when over the client's message.max.bytes, else abortable from the broker.
     #    The broker's refusal leaves a gap in the sequence: the next transaction fails once more, abortable.
-    Row(TooLarge, "a record is over the topic's limit", ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE")),
+    ErrorRow(TooLarge, "a record is over the topic's limit", ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE")),
     # -- For what single records are: without a key on a compacted topic, with a timestamp out of its bounds.
-    Row(
+    ErrorRow(
         Unwritable,
         "a record is refused for what it is",
         ("INVALID_RECORD", "INVALID_TIMESTAMP", "_INVALID_DIFFERENT_RECORD"),
@@ -184,18 +184,18 @@ TABLE: tuple[Row, ...] = (
     ),
     # -- Fatal: the producer accepts nothing any more. `_FENCED` says too little to stop: librdkafka gives it for
     #    a transaction that outlived transaction.timeout.ms as well, and the offsets' generation check keeps us safe.
-    Row(Unavailable, "the consumer has failed for good, and is made anew", (), _READING, flag="fatal"),
-    Row(Uncertain, "the producer was fenced", ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"), flag="fatal"),
-    Row(Uncertain, "the client failed for good", flag="fatal"),
+    ErrorRow(Unavailable, "the consumer has failed for good, and is made anew", (), _READING, flag="fatal"),
+    ErrorRow(Uncertain, "the producer was fenced", ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"), flag="fatal"),
+    ErrorRow(Uncertain, "the client failed for good", flag="fatal"),
     # -- Abortable. At commit only those that come from before the commit request was sent: the client repeats that
     #    request by itself, so an error in its answer does not say that an earlier try was not applied.
-    Row(
+    ErrorRow(
         Migrated,
         "the topic has fewer partitions than the prospects: give it as many (`stream-scrub topics --check`)",
         ("_UNKNOWN_PARTITION",),
-        frozenset({Doing.EMITTING}),
+        frozenset({Attempt.EMITTING}),
     ),
-    Row(
+    ErrorRow(
         Migrated,
         "the partitions or the generation are no longer ours",
         (
@@ -203,7 +203,7 @@ TABLE: tuple[Row, ...] = (
             "REBALANCE_IN_PROGRESS", "_ASSIGNMENT_LOST", "_MAX_POLL_EXCEEDED", "_UNKNOWN_PARTITION",
         ),
     ),
-    Row(
+    ErrorRow(
         Migrated,
         "a record of this transaction was not written",
         (
@@ -212,15 +212,15 @@ TABLE: tuple[Row, ...] = (
         ),
         flag="abort",
     ),
-    Row(Uncertain, "whether it was committed is unknown", during=_ENDING, flag="abort"),
-    Row(Migrated, "the transaction must be aborted", flag="abort"),
+    ErrorRow(Uncertain, "whether it was committed is unknown", during=_ENDING, flag="abort"),
+    ErrorRow(Migrated, "the transaction must be aborted", flag="abort"),
     # -- No flag that helps. A commit that timed out is `retriable`, but abort_transaction() then says _CONFLICT, and
     #    with protocol v1 a late commit may land in a later transaction: only a new producer's init is sure to end it.
-    Row(Uncertain, "whether it was committed is unknown", during=_ENDING),
+    ErrorRow(Uncertain, "whether it was committed is unknown", during=_ENDING),
     # -- _STATE from produce(), send_offsets and begin, anything from abort: the producer's state is not what we think.
-    Row(Uncertain, "the producer is in an unknown state", during=_TRANSACTION),
+    ErrorRow(Uncertain, "the producer is in an unknown state", during=_TRANSACTION),
     # -- Nothing was begun: ask again. CONCURRENT_TRANSACTIONS at the start is a predecessor's transaction being ended.
-    Row(Unavailable, "no broker answers now"),
+    ErrorRow(Unavailable, "no broker answers now"),
 )  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def translate(error: KafkaException | KafkaError, doing: str) -> ScrubError:
     """
     cause = cause_of(error)
     first = doing.split(" ", 1)[0]
-    row = _row(cause, first if first in _MOMENTS else Doing.ASKING)
+    row = _row(cause, first if first in _MOMENTS else Attempt.ASKING)
     return row.outcome(f"{doing}: {row.sentence} ({cause.name()}: {cause.str()[:_TEXT_MAX]})")
 
 
@@ -276,7 +276,7 @@ def place(topic: str | None, partition: int | None = None, offset: int | None = 
     return f"{named} at offset {offset}" if offset is not None and offset >= 0 else named
 
 
-def _row(error: KafkaError, doing: str) -> Row:
+def _row(error: KafkaError, doing: str) -> ErrorRow:
     code = error.code()
     flag = "fatal" if error.fatal() else "abort" if error.txn_requires_abort() else ""
     for row in TABLE:

@@ -24,7 +24,7 @@ from typing import Self
 
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_scrub.kafka.client.librdkafka import Kind, library
+from stream_scrub.kafka.client.librdkafka import ClientKind, library
 
 _TOPIC_ALREADY_EXISTS = 36
 ALL_BROKERS = -1
@@ -155,7 +155,7 @@ class EmbeddedKafka:
         why = ctypes.create_string_buffer(512)
         settings = self._lib.conf_new()
         self._lib.conf_set(settings, b"log_level", b"0", why, len(why))
-        client = self._lib.new(Kind.PRODUCER, settings, why, len(why))  # owns `settings` from here on
+        client = self._lib.new(ClientKind.PRODUCER, settings, why, len(why))  # owns `settings` from here on
         if not client:
             self._lib.conf_destroy(settings)
             raise RuntimeError(f"librdkafka made no client: {why.value.decode()}")

@@ -38,7 +38,7 @@ class Received(NamedTuple):
     timestamp_ms: int
 
 
-class PlainProducer:
+class EmbeddedProducer:
     """Produces to one topic, keyed, lz4. One thread."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
@@ -78,7 +78,7 @@ class PlainProducer:
         return self._producer.flush(timeout_s)
 
 
-class PlainReader:
+class EmbeddedReader:
     """Reads every partition of some topics from the beginning, committed records only. Assigned, not subscribed.
 
     Raises Unavailable when the topics cannot be asked for within ten seconds.

@@ -1,7 +1,7 @@
 """The whole log, proven or not: every chain, digest, count, end, full set, rule and start, and where one is wrong.
 
 A follower stops at the first fault, for it must not serve what it cannot prove. An audit goes on, to tell all that is
-wrong: each register is a `Strand` of its own, and what is wrong with one takes nothing from the others.
+wrong: each register is a `RegisterAudit` of its own, and what is wrong with one takes nothing from the others.
 """
 
 import re
@@ -15,10 +15,10 @@ from msgspec import UNSET
 
 from stream_scrub.errors import Corrupt
 from stream_scrub.index import Register, as_numbers
-from stream_scrub.lists.audit.register_audit import Delta, Problem, Strand
+from stream_scrub.lists.audit.register_audit import DeltaOnLog, LogProblem, RegisterAudit
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.parts import SIDES
-from stream_scrub.lists.log.replay import Rules
+from stream_scrub.lists.log.replay import LogRules
 from stream_scrub.lists.log.scan import beginning_deleted
 from stream_scrub.model import LogRecord
 
@@ -27,17 +27,17 @@ _LATE = 8192  # seals by which a publisher may be behind that is believed
 _PIECE = 1_000_000  # numbers that a filter is asked for at once: bounds the memory
 
 
-class Seen(NamedTuple):
+class ProvenState(NamedTuple):
     """What was proven at one position: what a snapshot of it must hold. Registers whose numbers could not be followed
     are in `unproven` instead."""
 
     registers: Mapping[str, Register]
     unproven: frozenset[str]
-    starts: wire.Starts
-    rules: Rules | None
+    starts: wire.RegisterStarts
+    rules: LogRules | None
 
 
-class Audit:
+class LogAudit:
     """Feed it every record in offset order, then `finish`. It never raises for what a record holds.
 
     `first` is the first offset that the log has, `digest_of` gives the digest of a rule's text. `watch` is a position
@@ -55,10 +55,10 @@ class Audit:
         filed: Mapping[str, tuple[int, str]] | None = None,
         problems_max: int = PROBLEMS_MAX,
     ) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[LogProblem] = []
         self.problems_left_out = 0
-        self.strands: dict[str, Strand] = {}
-        self.seen: Seen | None = None
+        self.strands: dict[str, RegisterAudit] = {}
+        self.seen: ProvenState | None = None
         self.seals = 0
         self._last = first - 1
         self._digest_of = digest_of
@@ -66,13 +66,13 @@ class Audit:
         self._watch = watch
         self._filed = dict(filed or {})
         self._max = problems_max
-        self._stands: dict[str, _Stands] = {}
+        self._stands: dict[str, _DeltaOffsets] = {}
         self._log = _LogChain(begins=first == 0)
         self._statements: dict[int, int] = {}  # by the seal's offset, that of the first part
         self._faulty = -1  # where something was wrong last
         self._told_starts: set[tuple[str, int, int]] = set()
         if first:
-            self._tell(Problem(first, "", beginning_deleted(first)))
+            self._tell(LogProblem(first, "", beginning_deleted(first)))
 
     @property
     def unsealed(self) -> bool:
@@ -91,7 +91,7 @@ class Audit:
         name = (record.key or b"").decode("utf-8", "replace")
         strand = self.strands.get(name)
         if strand is None:
-            strand = Strand(name, self._digest_of, self._tell, cut=self._first > 0)
+            strand = RegisterAudit(name, self._digest_of, self._tell, cut=self._first > 0)
             self.strands[name] = strand
         if dict(record.headers)["part"] != b"seal":
             strand.part(record)
@@ -104,7 +104,7 @@ class Audit:
             self._check_log(name, delta)
             self._check_starts(name, delta)
         self._log.add(record.offset, delta.said.chain)
-        self._stands.setdefault(name, _Stands()).add(delta)
+        self._stands.setdefault(name, _DeltaOffsets()).add(delta)
         if delta.stating:
             self._statements[record.offset] = delta.stating[0].offset
         self._check_filed(strand, record.offset)
@@ -112,7 +112,7 @@ class Audit:
     def damaged(self, error: Corrupt) -> None:
         """Records that could not be read from the broker: what they held is missing from here on."""
         named = re.search(r"offset (\d++)", str(error))
-        self._tell(Problem(int(named[1]) if named else self._last + 1, "", str(error)))
+        self._tell(LogProblem(int(named[1]) if named else self._last + 1, "", str(error)))
 
     def finish(self) -> None:
         """The log's end was reached."""
@@ -120,12 +120,12 @@ class Audit:
             strand.end()
         for name, (seq, _) in sorted(self._filed.items()):
             self._tell(
-                Problem(self._last + 1, name, f"sequence {seq} was filed, and the log does not reach it")
+                LogProblem(self._last + 1, name, f"sequence {seq} was filed, and the log does not reach it")
             )
         if self._watch is not None and self.seen is None:
             self.seen = self._look()
 
-    def _tell(self, problem: Problem) -> None:
+    def _tell(self, problem: LogProblem) -> None:
         self._faulty = max(self._faulty, problem.offset)
         if len(self.problems) < self._max:
             self.problems.append(problem)
@@ -140,16 +140,16 @@ class Audit:
         for name in doubted:
             self.strands[name].fault(record.offset, what)
         if not doubted:  # a foreign key may be anything, a phone number too: it is not shown
-            self._tell(Problem(record.offset, "", what))
+            self._tell(LogProblem(record.offset, "", what))
 
-    def _check_filed(self, strand: Strand, offset: int) -> None:
+    def _check_filed(self, strand: RegisterAudit, offset: int) -> None:
         """Whether the chain is the one that was filed, at the sequence that was."""
         if strand.name in self._filed and strand.seq >= self._filed[strand.name][0]:
             seq, chain = self._filed.pop(strand.name)
             if (strand.seq, strand.head) != (seq, chain):
                 strand.doubt(offset, f"sequence {seq} was filed with another chain: the log was written anew")
 
-    def _check_log(self, name: str, delta: Delta) -> None:
+    def _check_log(self, name: str, delta: DeltaOnLog) -> None:
         """Whether what a seal's publisher had read of the log as a whole is what is here."""
         read = delta.said.read
         if read is UNSET:
@@ -174,7 +174,7 @@ class Audit:
         if delta.stating and not wrong:
             self._check_statement(name, delta, read.upto)
 
-    def _check_statement(self, name: str, delta: Delta, upto: int) -> None:
+    def _check_statement(self, name: str, delta: DeltaOnLog, upto: int) -> None:
         """Whether registers begin where a seal states it: by that a new follower skips what it does not need."""
         try:
             starts = wire.decode_starts(part.value or b"" for part in delta.stating)
@@ -182,7 +182,7 @@ class Audit:
             self.strands[name].doubt(delta.seal, str(error))
             return
         for other in sorted(starts.keys() | self._stands.keys()):
-            stands = self._stands.get(other) or _Stands()
+            stands = self._stands.get(other) or _DeltaOffsets()
             start, last = starts.get(other, (-1, -1))
             if (
                 stands.upto(upto) != (start, last)
@@ -195,14 +195,14 @@ class Audit:
                 self.strands[name].doubt(delta.seal, what)
                 return
 
-    def _check_starts(self, name: str, delta: Delta) -> None:
+    def _check_starts(self, name: str, delta: DeltaOnLog) -> None:
         """Whether the `starts` in a seal are true, of a release that said them in each."""
         starts = {} if delta.said.starts is UNSET else delta.said.starts
         known_upto = max((last for _, last in starts.values()), default=-1)
         for other, (start, last) in starts.items():
             if (other, start, last) in self._told_starts or start < self._first or self._doubted(other):
                 continue
-            stands = self._stands.get(other) or _Stands()
+            stands = self._stands.get(other) or _DeltaOffsets()
             expected = stands.at(last, self._unsealed_of(other))
             if expected != (start, last) or stands.seals_between(last, known_upto):
                 self._told_starts.add((other, start, last))
@@ -219,22 +219,22 @@ class Audit:
     def _unsealed_of(self, name: str) -> int | None:
         return self.strands[name].unsealed if name in self.strands else None
 
-    def _look(self) -> Seen:
+    def _look(self) -> ProvenState:
         registers = {name: s.register for name, s in self.strands.items() if s.register is not None}
-        rules = self.strands[wire.RULES].rules if wire.RULES in self.strands else Rules()
+        rules = self.strands[wire.RULES].rules if wire.RULES in self.strands else LogRules()
         names = self.strands.keys() - {wire.RULES}
         starts = {name: stands.last for name, stands in sorted(self._stands.items())}
-        return Seen(registers, frozenset(names - registers.keys()), starts, rules)
+        return ProvenState(registers, frozenset(names - registers.keys()), starts, rules)
 
 
-class _Stands:
+class _DeltaOffsets:
     """Where the deltas of one register stand: for each its first record, its seal, and the start of the latest full
     set then. Twenty-four bytes a delta."""
 
     def __init__(self) -> None:
         self._waiting, self._seals, self._starts = array("q"), array("q"), array("q")
 
-    def add(self, delta: Delta) -> None:
+    def add(self, delta: DeltaOnLog) -> None:
         full = delta.full or not self._starts
         self._starts.append(delta.first if full else self._starts[-1])
         self._waiting.append(delta.waiting)
@@ -290,7 +290,7 @@ class _LogChain:
         if self._known:
             self._push(offset, wire.next_log_chain(self._at(len(self._offsets) - 1), chain))
 
-    def differs(self, read: wire.Read, offset: int) -> str:
+    def differs(self, read: wire.ReadPosition, offset: int) -> str:
         """What a publisher had read otherwise than it is here, whose seal is at that offset; empty for nothing. From
         then on it is taken to be what this one says.
         """
@@ -308,7 +308,7 @@ class _LogChain:
         self.agreed = max(self.agreed, read.upto)
         return wrong
 
-    def _believe(self, read: wire.Read) -> None:
+    def _believe(self, read: wire.ReadPosition) -> None:
         after = [(offset, chain) for offset, chain in self._late if offset > read.upto]
         self._known = not self._late or len(after) < len(self._late) or len(self._late) < _LATE
         kept = bisect_right(self._offsets, read.upto - 1)
@@ -337,7 +337,7 @@ def _is_count(header: bytes | None) -> bool:
     return header is not None and header.isdigit() and len(header) < 20 and header == b"%d" % int(header)
 
 
-def compare(held: Mapping[str, Register], seen: Seen) -> Iterator[str]:
+def compare(held: Mapping[str, Register], seen: ProvenState) -> Iterator[str]:
     """What differs in a snapshot's registers from what was proven of the log at its position."""
     for name in sorted(held.keys() | seen.registers.keys()):
         if name in seen.unproven:

@@ -14,7 +14,7 @@ import msgspec
 
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.replay import Replay, Rules
+from stream_scrub.lists.log.replay import LogRules, Replay
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.numbering import REGIONS, normalise
 from stream_scrub.rules import digest_of
@@ -22,11 +22,11 @@ from stream_scrub.timestamps import from_seconds
 
 # added: it came in; removed, ended: it left, the latter because its time was over; renewed: it stays, asked for again
 # or with another end; asked: requests named it and changed nothing, and it is not in the register.
-Change = Literal["added", "removed", "ended", "renewed", "asked"]
+EventKind = Literal["added", "removed", "ended", "renewed", "asked"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestEvidence:
     """A request as it stood on its topic. `request` are its own bytes, one JSON object, but where it names others'
     numbers as well: these are left out, and counted."""
 
@@ -38,7 +38,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class NumberEvent:
     """What one delta did to a number in one register. `position` is the offset of its seal, `timestamp_ms` the moment
     that Kafka keeps with that, `chain` the head of the register's hash chain after it. `end` is when the number's
     membership ends, as far as it is in the register and it does.
@@ -49,14 +49,14 @@ class Event:
     timestamp_ms: int | None
     register: str
     kind: RegisterKind
-    change: Change
+    change: EventKind
     reason: str
-    source: wire.Source
+    source: wire.DeltaSource
     effective_at: datetime
     end: datetime | None
     seq: int
     chain: str
-    requests: tuple[Asked, ...]
+    requests: tuple[RequestEvidence, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class Standing:
 
     register: Register
     held: bool
-    since: Event | None
+    since: NumberEvent | None
     end: datetime | None
 
 
-class History:
+class NumberHistory:
     """Follows some numbers through the log. Feed it every record in offset order from the log's beginning; raises
     Corrupt as `Replay.take` does. `region` is the one that requests without one are read in.
     """
@@ -81,7 +81,7 @@ class History:
         self._region = region
         self._replay = Replay(digest_of=digest_of)
         self._ends: dict[tuple[str, int], int] = {}
-        self._since: dict[tuple[str, int], Event] = {}
+        self._since: dict[tuple[str, int], NumberEvent] = {}
         self._asides: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
 
     @property
@@ -90,11 +90,11 @@ class History:
         return self._replay.index
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> LogRules:
         """The rules on the log after the last seal that was taken, with their texts."""
         return self._replay.rules
 
-    def take(self, record: LogRecord) -> list[Event]:
+    def take(self, record: LogRecord) -> list[NumberEvent]:
         """What this record did to the numbers: a seal may do something, parts never do."""
         before = self._replay.index
         index = self._replay.take(record)
@@ -129,7 +129,7 @@ class History:
         before: Register | None,
         after: Register,
         asides: list[tuple[str, bytes]],
-    ) -> list[Event]:
+    ) -> list[NumberEvent]:
         stated = _stated([value for side, value in asides if side == "ends"], self.numbers)
         asked = self._asked([value for side, value in asides if side == "requests"])
         seal: wire.Seal | None = None
@@ -145,7 +145,7 @@ class History:
             if was == held and end == end_before and number not in asked:
                 continue
             seal = seal or wire.decode_seal(record.value or b"")[0]
-            event = Event(
+            event = NumberEvent(
                 number=number,
                 position=record.offset,
                 timestamp_ms=record.timestamp_ms,
@@ -165,9 +165,9 @@ class History:
             events.append(event)
         return events
 
-    def _asked(self, parts: list[bytes]) -> Mapping[int, list[Asked]]:
+    def _asked(self, parts: list[bytes]) -> Mapping[int, list[RequestEvidence]]:
         """The requests among these lines that name one of the numbers, by number."""
-        found: dict[int, list[Asked]] = defaultdict(list)
+        found: dict[int, list[RequestEvidence]] = defaultdict(list)
         for line in b"".join(parts).split(b"\n")[:-1]:
             said = wire.read_request_line(line)
             try:
@@ -178,7 +178,7 @@ class History:
             for number, (shown, others) in self._named(request).items():
                 kept = raw if not others else msgspec.json.encode({**request, "number": shown})
                 found[number].append(
-                    Asked(said.partition, said.offset, said.timestamp, msgspec.Raw(kept), others)
+                    RequestEvidence(said.partition, said.offset, said.timestamp, msgspec.Raw(kept), others)
                 )
         return found
 
@@ -197,7 +197,7 @@ class History:
         return {number: (texts, len(spelt) - len(texts)) for number, texts in found.items()}
 
 
-def _change(was: bool, held: bool, seal: wire.Seal) -> Change:
+def _change(was: bool, held: bool, seal: wire.Seal) -> EventKind:
     if was == held:
         return "renewed" if held else "asked"
     if held:

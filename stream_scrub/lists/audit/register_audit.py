@@ -13,11 +13,11 @@ from stream_scrub.errors import Corrupt
 from stream_scrub.index import Register
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.parts import SET_ASIDE_BY
-from stream_scrub.lists.log.replay import Replay, Rules
+from stream_scrub.lists.log.replay import LogRules, Replay
 from stream_scrub.model import LogRecord
 
 
-class Problem(NamedTuple):
+class LogProblem(NamedTuple):
     """What is wrong where. `register` is empty where the record belongs to none."""
 
     offset: int
@@ -25,7 +25,7 @@ class Problem(NamedTuple):
     what: str
 
 
-class Delta(NamedTuple):
+class DeltaOnLog(NamedTuple):
     """Where a delta stands: its first record, the one that a reader took for it at that moment (a part that was never
     sealed may be before it), its seal, whether it says the whole register; what its seal says, and the
     parts that state where all registers begin. `sound`: nothing was wrong with it."""
@@ -40,7 +40,7 @@ class Delta(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class AuditTally:
     """What was proven of a register. `restated` counts full sets that equal the deltas before them. `unproven` are
     spans of offsets whose numbers could not be followed, the last of them open (None) while they still cannot.
     `set_aside` are spans of parts that were never sealed, with the seal of the delta that took their place.
@@ -53,7 +53,7 @@ class Tally:
     set_aside: list[tuple[int, int, int]] = field(default_factory=list)
 
 
-class Alone(Replay):
+class SingleRegisterReplay(Replay):
     """A replay of one register's records, or the rules', which cannot know whether what seals say of others is so."""
 
     @classmethod
@@ -64,33 +64,33 @@ class Alone(Replay):
         *,
         keep_ends: bool = False,
         digest_of: Callable[[bytes], str] | None = None,
-    ) -> "Alone":
+    ) -> "SingleRegisterReplay":
         """From the first offset of the span on, where a full set begins; it goes to the other one at least."""
         made = cls(keep_ends=keep_ends, digest_of=digest_of)
         made._await({name: span})
         return made
 
-    def _check_log(self, seal: wire.Seal, starts: wire.Starts, offset: int) -> None:
+    def _check_log(self, seal: wire.Seal, starts: wire.RegisterStarts, offset: int) -> None:
         pass
 
 
-class Strand:
+class RegisterAudit:
     """The records of one register in offset order. `tell` is told of each problem, of one delta's at most one.
 
     `cut`: the log's beginning has been deleted, so the first delta here need not be the register's first, nor whole.
     """
 
     def __init__(
-        self, name: str, digest_of: Callable[[bytes], str], tell: Callable[[Problem], None], *, cut: bool
+        self, name: str, digest_of: Callable[[bytes], str], tell: Callable[[LogProblem], None], *, cut: bool
     ) -> None:
         self.name = name
-        self.tally = Tally()
+        self.tally = AuditTally()
         self.seq = 0
         self.head = wire.GENESIS  # the chain as the last seal says it
         self.cut = cut
         self._digest_of = digest_of
         self._tell = tell
-        self._replay: Replay | None = Alone(keep_ends=True, digest_of=digest_of)
+        self._replay: Replay | None = SingleRegisterReplay(keep_ends=True, digest_of=digest_of)
         # What the next seal may continue: more than one after a seal whose chain is not that of its content, none
         # known after one that could not be read.
         self._chains: frozenset[str] = frozenset({wire.GENESIS})
@@ -111,7 +111,7 @@ class Strand:
         return None if self._replay is None else self._replay.index.registers.get(self.name)
 
     @property
-    def rules(self) -> Rules | None:
+    def rules(self) -> LogRules | None:
         """The rules as they are proven to be, for the strand of these."""
         return None if self._replay is None else self._replay.rules
 
@@ -125,13 +125,13 @@ class Strand:
     def doubt(self, offset: int, what: str) -> None:
         """A problem with what a seal says of others: the numbers of this register are as they were."""
         self.tally.problems += 1
-        self._tell(Problem(offset, self.name, what))
+        self._tell(LogProblem(offset, self.name, what))
 
     def _note(self, offset: int, what: str) -> None:
         if not self._told:
             self._told = True
             self.tally.problems += 1
-            self._tell(Problem(offset, self.name, what))
+            self._tell(LogProblem(offset, self.name, what))
 
     def part(self, record: LogRecord) -> None:
         """A part, in form."""
@@ -143,7 +143,7 @@ class Strand:
             self._open = []
         self._open.append(record)
 
-    def seal(self, record: LogRecord) -> Delta | None:
+    def seal(self, record: LogRecord) -> DeltaOnLog | None:
         """A seal: where its delta stands, None when that cannot be told."""
         parts, self._open = self._open, []
         aside, self._aside = self._aside, []
@@ -185,7 +185,7 @@ class Strand:
             self.tally.set_aside.append((aside[0].offset, aside[-1].offset, record.offset))
         stating = [part for part in parts if _header(part, "part") == b"starts"]
         waiting = aside[0].offset if aside else first
-        return Delta(first, waiting, record.offset, full, seal, stating, sound)
+        return DeltaOnLog(first, waiting, record.offset, full, seal, stating, sound)
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -221,7 +221,7 @@ class Strand:
                 return
             start = parts[0].offset if parts else record.offset
             span = (start, record.offset)
-            replay = Alone.since(self.name, span, keep_ends=True, digest_of=self._digest_of)
+            replay = SingleRegisterReplay.since(self.name, span, keep_ends=True, digest_of=self._digest_of)
         for each in (*parts, record):
             try:
                 replay.take(each)

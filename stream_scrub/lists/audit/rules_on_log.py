@@ -7,35 +7,35 @@ from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
-from stream_scrub.lists.audit.register_audit import Alone
-from stream_scrub.lists.log.encode import FULL_EVERY, Published, rules_records
-from stream_scrub.lists.log.replay import Known, Replay, Rules
+from stream_scrub.lists.audit.register_audit import SingleRegisterReplay
+from stream_scrub.lists.log.encode import FULL_EVERY, PublishedDelta, rules_records
+from stream_scrub.lists.log.replay import LogRules, RegisterView, Replay
 from stream_scrub.lists.log.scan import read_into
-from stream_scrub.lists.log.wire import RULES, Source
+from stream_scrub.lists.log.wire import RULES, DeltaSource
 from stream_scrub.model import Deadline, LogReader, LogRecord, LogWriter
 from stream_scrub.rules import Archive, Rulebook, digest_of
 
 HOW = "`stream-scrub rules publish` puts the rules in use on the log, and so does every import of a list"
 
 
-def kept(rules: Rules) -> Archive:
+def kept(rules: LogRules) -> Archive:
     """The texts on the log, as a replay with `digest_of` knows them."""
     return Archive(text for text in rules.texts.values() if text is not None)
 
 
-def lacking(rules: Rules, book: Rulebook) -> frozenset[str]:
+def lacking(rules: LogRules, book: Rulebook) -> frozenset[str]:
     """The digests of rules in use whose texts are not on the log; any replay knows enough to tell."""
     return frozenset(book.texts) - frozenset(rules.texts)
 
 
-def read(reader: LogReader, known: Known, deadline: Deadline) -> Rules:
+def read(reader: LogReader, known: RegisterView, deadline: Deadline) -> LogRules:
     """The rules at the log's end, with their texts. Only their own records are taken: `known`, of the rules and from any
     replay of the log so far, says where these are. Raises Corrupt, Unavailable, Refused.
     """
-    replay: Replay = Alone(digest_of=digest_of)
+    replay: Replay = SingleRegisterReplay(digest_of=digest_of)
     if known.span is not None:
         start, last = known.span
-        replay = Alone.since(RULES, known.span, digest_of=digest_of)
+        replay = SingleRegisterReplay.since(RULES, known.span, digest_of=digest_of)
         read_into(reader, lambda record: _take(replay, record), deadline, since=start, upto=last)
     read_into(reader, lambda record: _take(replay, record), deadline, since=known.upto + 1)
     return replay.rules
@@ -48,14 +48,14 @@ def _take(replay: Replay, record: LogRecord) -> None:
 
 def put(
     writer: LogWriter,
-    rules: Rules,
-    known: Known,
+    rules: LogRules,
+    known: RegisterView,
     book: Rulebook,
     now: datetime,
     name: str,
     *,
     full_every: int = FULL_EVERY,
-) -> Published | None:
+) -> PublishedDelta | None:
     """Put the texts on the log that it lacks; None when it has them all. `rules` are with their texts, as `read` gives
     them after the writer of `wire.RULES` was opened. `known` is from any replay before. `name` says who puts them there.
 
@@ -64,6 +64,6 @@ def put(
     texts: Mapping[str, bytes] = {digest_of(text): text for text in kept(rules).lacks(book)}
     if not texts:
         return None
-    source = Source(name, sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest())
+    source = DeltaSource(name, sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest())
     records, seal = rules_records(rules, texts, now, source, known=known, full_every=full_every)
-    return Published(seal, writer.publish(records))
+    return PublishedDelta(seal, writer.publish(records))

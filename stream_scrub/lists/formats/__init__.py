@@ -1,4 +1,4 @@
-"""Step 1 of a delta's life: a list's bytes to numbers. One module a format; all give a `Reading`.
+"""Step 1 of a delta's life: a list's bytes to numbers. One module a format; all give a `ParsedList`.
 
 A new format is one module with a FORMAT (see `format`), named in FORMATS below.
 """
@@ -19,25 +19,25 @@ from stream_scrub.lists.formats import (
     webex_json,
     ytel_csv,
 )
-from stream_scrub.lists.parsing.format import Format, Options, Sample
-from stream_scrub.lists.parsing.parsed_list import BadList, Ending, Reading
-from stream_scrub.lists.parsing.unpack import ListSource, Packed, open_list
+from stream_scrub.lists.parsing.format import FormatSpec, ListOptions, ListSample
+from stream_scrub.lists.parsing.parsed_list import BadList, EndingNumbers, ParsedList
+from stream_scrub.lists.parsing.unpack import ListSource, PackedList, open_list
 
 __all__ = [
     "FORMATS",
     "BadList",
-    "Ending",
-    "Format",
+    "EndingNumbers",
+    "FormatSpec",
+    "ListOptions",
+    "ListSample",
     "ListSource",
-    "Options",
-    "Packed",
-    "Reading",
-    "Sample",
+    "PackedList",
+    "ParsedList",
     "open_list",
 ]
 
 # In the order of the docs' table. Order says nothing about which one is chosen: `recognise` does.
-FORMATS: tuple[Format, ...] = (
+FORMATS: tuple[FormatSpec, ...] = (
     plain.FORMAT,
     crm_suppression.FORMAT,
     nanp_pair.FORMAT,

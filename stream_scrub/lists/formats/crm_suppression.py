@@ -6,9 +6,9 @@ channels: it is passed, not refused.
 """
 
 from stream_scrub.lists.parsing import csv_columns
-from stream_scrub.lists.parsing.entry_buffer import Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 _EMAILS = frozenset({"email", "emailaddress", "mail"})
@@ -17,7 +17,7 @@ _REASONS = frozenset({"reason", "suppressionreason", "comment"})
 _SURE, _LIKELY = 95, 85
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     titles = csv_columns.sample_titles(sample)
     found = [
         csv_columns.find(titles, names) is not None
@@ -28,9 +28,9 @@ def _recognise(sample: Sample) -> int:
     return {3: _SURE, 2: _LIKELY}.get(sum(found[1:]), NEVER)
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every phone of the list. Raises BadList when no column is one of phones."""
-    table = csv_columns.Table(source.text(), reading)
+    table = csv_columns.CsvTable(source.text(), reading)
     titles = table.headed()
     if not table.head:
         return
@@ -41,7 +41,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     if phone is None:
         raise BadList("no column is called phone: name it with --column")
     email = csv_columns.find(titles, _EMAILS)
-    batch = Batch(reading, options.region)
+    batch = EntryBuffer(reading, options.region)
     without = 0
     for row in table.body(reading, headed=bool(titles)):
         cell = row.cell(phone)
@@ -56,6 +56,6 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     )
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "crm-suppression", "a CRM's suppression list: phone,email,date_added,reason", _recognise, _read
 )

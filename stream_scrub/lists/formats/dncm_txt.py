@@ -11,10 +11,10 @@ file is only recognised when its numbers say +32 or 32, or when its name says dn
 import re
 
 from stream_scrub.lists.parsing.end_dates import days
-from stream_scrub.lists.parsing.entry_buffer import Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.number_cells import clean, number_of
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 _REGION = "BE"
@@ -43,7 +43,7 @@ def _parted(line: str) -> tuple[str, bool]:
     return _CUT.split(line, maxsplit=1)[0], False
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     lines = sample.filled
     if lines and _HEADER.fullmatch(lines[0].strip()):
         lines = lines[1:]
@@ -59,9 +59,9 @@ def _recognise(sample: Sample) -> int:
     return _SURE if all(_BELGIAN.match(number) for number in valid) else NEVER
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:  # noqa: ARG001  # Belgian whatever is said
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:  # noqa: ARG001  # Belgian whatever is said
     """Every number of the list, and for none of them an end."""
-    batch = Batch(reading, _REGION)
+    batch = EntryBuffer(reading, _REGION)
     undated = 0
     for at, line in enumerate(source.text(), 1):
         text = line.strip()
@@ -80,4 +80,4 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:  # no
     )
 
 
-FORMAT = Format("dncm-txt", "the Belgian list: number and registration date", _recognise, _read)
+FORMAT = FormatSpec("dncm-txt", "the Belgian list: number and registration date", _recognise, _read)

@@ -5,7 +5,7 @@ UTC); LiveVox, "Dial-Time Phone DNC - File Upload" (phone, contact group id, day
 Not Call List" (phone, expire date). Days count from the import.
 
 No opposition is lifted early; a register of consents takes no list with ends that cannot be read (`listed.check`). An empty cell means that the number does not end, and so does one that cannot be read:
-such a line is taken without an end and its number told in `Reading.described`. An end without a zone is the last moment
+such a line is taken without an end and its number told in `ParsedList.described`. An end without a zone is the last moment
 that it can be on earth, and of 03/04/2026 the later reading holds. What has ended already is for the importer to leave out.
 
 `until`, `end` and their like may be about anything, a contract say: a column that is called so is one of ends only where
@@ -23,9 +23,9 @@ from datetime import timedelta
 
 from stream_scrub.lists.parsing import csv_columns
 from stream_scrub.lists.parsing.end_dates import latest
-from stream_scrub.lists.parsing.entry_buffer import NO_END, Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample, mostly
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.entry_buffer import NO_END, EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample, mostly
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
@@ -61,7 +61,7 @@ class _Places:
 
 
 @dataclass(slots=True)
-class _Odd:
+class _UnreadableEnds:
     """The lines whose end could not be read."""
 
     count: int = 0
@@ -81,7 +81,7 @@ def _is_phone(name: str) -> bool:
     return name in csv_columns.PHONES or _PHONE.fullmatch(name) is not None
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     titles = csv_columns.sample_titles(sample)
     if not any(map(_is_phone, filter(None, titles))):
         return NEVER
@@ -97,17 +97,17 @@ def _are_moments(body: Sequence[Sequence[str]], place: int) -> bool:
     return mostly(sum(latest(cell) is not None for cell in cells), len(cells))
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every phone with its end. Raises BadList when it cannot be told where phones and ends are."""
     reading.kind = RegisterKind.DENY
-    table = csv_columns.Table(source.text(), reading)
+    table = csv_columns.CsvTable(source.text(), reading)
     if not table.head:
         return
     titles = table.headed()
     places = _places(titles, table, options)
     now = int(options.now.timestamp())
-    batch = Batch(reading, options.region)
-    odd, ended = _Odd(), 0
+    batch = EntryBuffer(reading, options.region)
+    odd, ended = _UnreadableEnds(), 0
     for row in table.body(reading, headed=bool(titles)):
         end = _end(row, places, now)
         if end is None:
@@ -133,7 +133,7 @@ def _spoken(places: _Places) -> str:
     return f"{phones} with " + ("days to their end" if places.days >= 0 else "their ends")
 
 
-def _places(titles: Sequence[str], table: csv_columns.Table, options: Options) -> _Places:
+def _places(titles: Sequence[str], table: csv_columns.CsvTable, options: ListOptions) -> _Places:
     told = {name: csv_columns.place_of(place, titles, table.width) for name, place in options.columns.items()}
     if options.column:
         told["number"] = csv_columns.place_of(options.column, titles, table.width)
@@ -161,7 +161,7 @@ def _or_none(place: int | None) -> int:
     return -1 if place is None else place
 
 
-def _end(row: csv_columns.Row, places: _Places, now: int) -> int | None:
+def _end(row: csv_columns.CsvRow, places: _Places, now: int) -> int | None:
     """When a row's numbers end, in epoch seconds UTC, NO_END for never; None when what stands there is neither.
 
     With both an end and days to it, the later one holds.
@@ -184,7 +184,7 @@ def _after_days(text: str, now: int) -> int | None:
     return NO_END if int(text) > _DAYS_MAX else now + int(text) * int(timedelta(days=1).total_seconds())
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "expiry-csv",
     "phones with their ends, or days to them: Genesys, LiveVox, NICE",
     _recognise,

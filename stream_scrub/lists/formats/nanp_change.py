@@ -21,9 +21,9 @@ import numpy as np
 from stream_scrub.index import Numbers
 from stream_scrub.lists.parsing import csv_columns
 from stream_scrub.lists.parsing.end_dates import days
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.number_cells import numbers_of
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 REGION = "US"  # any region's of +1: read with the calling code
@@ -54,7 +54,7 @@ _FUTURE_MAX = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _Columns:
     """Where the contents are; -1 for none."""
 
     area: int
@@ -88,7 +88,7 @@ def _found(body: Sequence[Sequence[str]], width: int) -> dict[str, list[int]]:
     }
 
 
-def _told_apart(body: Sequence[Sequence[str]], width: int) -> _Places | None:
+def _told_apart(body: Sequence[Sequence[str]], width: int) -> _Columns | None:
     """The places by their contents, when each is at one place only."""
     found = _found(body, width)
     if len(found["change"]) != 1 or len(found["date"]) > 1:
@@ -96,13 +96,13 @@ def _told_apart(body: Sequence[Sequence[str]], width: int) -> _Places | None:
     dated = found["date"][0] if found["date"] else -1
     change = found["change"][0]
     if len(found["area"]) == len(found["number"]) == 1 and not found["whole"]:
-        return _Places(found["area"][0], found["number"][0], dated, change)
+        return _Columns(found["area"][0], found["number"][0], dated, change)
     if len(found["whole"]) == 1 and not found["area"] and not found["number"]:
-        return _Places(-1, found["whole"][0], dated, change)
+        return _Columns(-1, found["whole"][0], dated, change)
     return None
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     cells = csv_columns.sample_rows(sample)
     if cells and csv_columns.is_header([csv_columns.title(cell) for cell in cells[0]]):
         cells = cells[1:]
@@ -111,15 +111,15 @@ def _recognise(sample: Sample) -> int:
     return _SURE if _told_apart(cells, width) is not None else NEVER
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every change. Raises BadList when the columns cannot be told apart, and for more than 50 million changes."""
     reading.change = "delta"
-    table = csv_columns.Table(source.text(), reading)
+    table = csv_columns.CsvTable(source.text(), reading)
     if not table.head:
         return
     titles = table.headed()
     places = _places(table, titles, options.columns)
-    changes = _Changes(places, reading, options.now, min(_ROWS_MAX, options.max_numbers))
+    changes = _DatedChanges(places, reading, options.now, min(_ROWS_MAX, options.max_numbers))
     body = table.body(reading, headed=bool(titles))
     while some := list(islice(body, _BATCH)):
         changes.take(some)
@@ -130,11 +130,11 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     )
 
 
-def _spoken(places: _Places) -> Iterator[tuple[str, int]]:
+def _spoken(places: _Columns) -> Iterator[tuple[str, int]]:
     return ((name, getattr(places, name)) for name in _PLACES if getattr(places, name) >= 0)
 
 
-def _places(table: csv_columns.Table, titles: Sequence[str], columns: Mapping[str, str]) -> _Places:
+def _places(table: csv_columns.CsvTable, titles: Sequence[str], columns: Mapping[str, str]) -> _Columns:
     if columns:
         told = {name: csv_columns.place_of(columns[name], titles, table.width) for name in columns}
         if not {"number", "change"} <= told.keys():
@@ -143,7 +143,7 @@ def _places(table: csv_columns.Table, titles: Sequence[str], columns: Mapping[st
         named = {name: csv_columns.find(titles, names) for name, names in _NAMES.items()}
         told = {name: place for name, place in named.items() if place is not None}
     if {"number", "change"} <= told.keys():
-        return _Places(*(told.get(name, -1) for name in _PLACES))
+        return _Columns(*(told.get(name, -1) for name in _PLACES))
     body = [row.cells for row in table.head[bool(titles) :]]
     places = _told_apart(body, table.width)
     if places is None:
@@ -154,10 +154,10 @@ def _places(table: csv_columns.Table, titles: Sequence[str], columns: Mapping[st
     return places
 
 
-class _Changes:
+class _DatedChanges:
     """All changes of a file, to be applied in the order of their days."""
 
-    def __init__(self, places: _Places, reading: Reading, now: datetime, most: float) -> None:
+    def __init__(self, places: _Columns, reading: ParsedList, now: datetime, most: float) -> None:
         self._places = places
         self._reading = reading
         self._now = now
@@ -168,7 +168,7 @@ class _Changes:
         self._removed: list[np.ndarray[tuple[int], np.dtype[np.bool_]]] = []
         self._count = 0
 
-    def take(self, some: Sequence[csv_columns.Row]) -> None:
+    def take(self, some: Sequence[csv_columns.CsvRow]) -> None:
         """Some rows; one without a valid number, a known change, or a day where there should be one is refused."""
         places = self._places
         cells, removed, when = [], [], []
@@ -213,7 +213,7 @@ class _Changes:
                 self._reading.effective_at = told if before is None else max(before, told)
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "nanp-change",
     "a North American register's additions and deletions",
     _recognise,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.index import Numbers
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample, mostly
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample, mostly
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.numbering import valid_many
 from stream_scrub.numbering.typed import eight_digits
@@ -34,7 +34,7 @@ _DIGIT_OVER = np.frombuffer(
 _MUST_BE_0 = np.frombuffer(bytes([*[0xF0] * 3, 0xFF, *[0xF0] * 7, 0xFF]), "<u4")
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     lines = [line.encode("utf-8", "surrogateescape") for line in sample.filled]
     if lines and _is_title(lines[0]):
         lines = lines[1:]
@@ -42,7 +42,7 @@ def _recognise(sample: Sample) -> int:
     return _SURE if mostly(alike, len(lines)) else NEVER
 
 
-def _read(source: ListSource, _: Options, reading: Reading) -> None:
+def _read(source: ListSource, _: ListOptions, reading: ParsedList) -> None:
     reading.described = "area code and number"
     before = 0  # lines
     for chunk in source.chunks():
@@ -68,7 +68,7 @@ def _read(source: ListSource, _: Options, reading: Reading) -> None:
         before += len(ends)
 
 
-def _count(numbers: Numbers, lines: NDArray[np.int64], reading: Reading) -> int:
+def _count(numbers: Numbers, lines: NDArray[np.int64], reading: ParsedList) -> int:
     """Take the valid numbers, refuse the lines of the others; how many there were."""
     valid = valid_many(numbers)
     if valid.all():
@@ -101,7 +101,7 @@ def _numbers(words: NDArray[np.uint32]) -> Numbers:
 
 
 def _loosely(
-    chunk: bytes, places: NDArray[np.int64], before: int, reading: Reading
+    chunk: bytes, places: NDArray[np.int64], before: int, reading: ParsedList
 ) -> tuple[Numbers, NDArray[np.int64]]:
     """The lines at these places one by one: their numbers, 0 for none, and which lines of them should have one."""
     lines = chunk.split(b"\n") if len(places) else []
@@ -130,4 +130,4 @@ def _is_title(line: bytes) -> bool:
     return any(map(str.isalpha, text)) and not any(map(str.isdigit, text))
 
 
-FORMAT = Format("nanp-pair", "area code and number, `416,5550123` (US, Canada)", _recognise, _read)
+FORMAT = FormatSpec("nanp-pair", "area code and number, `416,5550123` (US, Canada)", _recognise, _read)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from stream_scrub.lists.formats.nanp_change import REGION
-from stream_scrub.lists.parsing.entry_buffer import Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 _SURE, _LIKELY = 95, 80
@@ -45,7 +45,7 @@ _AREA, _LOCAL, _WHOLE = (
 )
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     head = sample.head[: 1 << 12].lstrip()
     if not head.startswith(b"<"):
         return NEVER
@@ -54,9 +54,9 @@ def _recognise(sample: Sample) -> int:
     return _LIKELY if _LIST.search(head) else NEVER
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:  # noqa: ARG001  # always +1
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:  # noqa: ARG001  # always +1
     """Every number. Raises BadList, with the line, for what is no XML, and for XML that is no such list."""
-    batch = Batch(reading, REGION)
+    batch = EntryBuffer(reading, REGION)
     # Everything that counts is ASCII, and in Latin-1 every byte is a sign: so no name in any encoding stops a list.
     parser = expat.ParserCreate("iso-8859-1")
     elements = _Elements(batch, reading)
@@ -102,8 +102,8 @@ def _refuse_entity(*_: object) -> None:
 class _Elements:
     """What the parser meets. `_around` are the elements that are open: their name, and what they say of changes."""
 
-    batch: Batch
-    reading: Reading
+    batch: EntryBuffer
+    reading: ParsedList
     type: str = ""
     areas: int = 0
     met: bool = False
@@ -200,4 +200,6 @@ class _Elements:
             raise BadList("the XML holds much that is no North American list")
 
 
-FORMAT = Format("nanp-xml", "a North American register as XML: list, ac and ph elements", _recognise, _read)
+FORMAT = FormatSpec(
+    "nanp-xml", "a North American register as XML: list, ac and ph elements", _recognise, _read
+)

@@ -12,10 +12,10 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.lists.parsing.csv_rows import COLUMNS_MAX, Rows, broken, rows_of, separator_of, spoken
-from stream_scrub.lists.parsing.format import Format, Options, Sample
+from stream_scrub.lists.parsing.csv_rows import COLUMNS_MAX, CsvRows, broken, rows_of, separator_of, spoken
+from stream_scrub.lists.parsing.format import FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.number_cells import clean, numbers_of, numbers_of_lines
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource, text_of
 from stream_scrub.numbering import normalise
 
@@ -49,11 +49,11 @@ _TOLD_COLUMNS = 20
 _CHUNK_BYTES = 1 << 18  # what the arrays of a chunk stay in the caches for
 
 
-def _recognise(_: Sample) -> int:
+def _recognise(_: ListSample) -> int:
     return 1  # whatever no other format knows
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every number of the list. Raises BadList when it cannot be told where the numbers are."""
     chunks = source.chunks(_CHUNK_BYTES)
     first = next(chunks, b"")
@@ -81,7 +81,7 @@ def _is_title(cell: str, region: str) -> bool:
     return any(sign.isalpha() for sign in cell) and normalise(clean(cell), region) is None
 
 
-def _read_lines(chunks: Iterator[bytes], region: str, reading: Reading) -> None:
+def _read_lines(chunks: Iterator[bytes], region: str, reading: ParsedList) -> None:
     before = 0  # lines
     for chunk in chunks:
         numbers, valid = numbers_of_lines(chunk, region)
@@ -91,7 +91,7 @@ def _read_lines(chunks: Iterator[bytes], region: str, reading: Reading) -> None:
         before += len(valid)
 
 
-def _account(chunk: bytes, places: NDArray[np.int64], before: int, region: str, reading: Reading) -> None:
+def _account(chunk: bytes, places: NDArray[np.int64], before: int, region: str, reading: ParsedList) -> None:
     """Count the lines of a chunk that hold no number."""
     lines = chunk.split(b"\n")
     refused = []
@@ -156,7 +156,9 @@ def _holds_numbers(rows: list[list[str]], place: int, region: str) -> bool:
     return valid > 0 and valid * 2 >= len(cells)
 
 
-def _read_csv(batches: Iterator[Rows], place: int, region: str, reading: Reading, *, titled: bool) -> None:
+def _read_csv(
+    batches: Iterator[CsvRows], place: int, region: str, reading: ParsedList, *, titled: bool
+) -> None:
     for starts, rows in batches:
         numbers, valid = numbers_of([row[place] if len(row) > place else "" for row in rows], region)
         refused = []
@@ -172,6 +174,6 @@ def _read_csv(batches: Iterator[Rows], place: int, region: str, reading: Reading
         reading.refuse_many(np.array(refused, np.int64))
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "plain", "one number a line, or one column of a CSV, with or without a header", _recognise, _read
 )

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.number_cells import clean, number_of
-from stream_scrub.lists.parsing.parsed_list import SPAN_MAX, BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import SPAN_MAX, BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.numbering import line_of, normalise, rows
 from stream_scrub.numbering.tables import NONE
@@ -74,7 +74,7 @@ def _bounds(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     lines = sample.filled
     if lines and _is_title(lines[0]):
         lines = lines[1:]
@@ -101,7 +101,7 @@ def _kind(line: str) -> str:
     return "pattern" if pattern["any"] else "digits"
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every line's numbers. Raises BadList for more than 100 000 lines that hold something else."""
     wide = spans = 0
     single = array.array("Q")
@@ -134,7 +134,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     )
 
 
-def _tell(reading: Reading, found: list[_Span]) -> None:
+def _tell(reading: ParsedList, found: list[_Span]) -> None:
     """One line of several spans, for countries whose numbers have several lengths, is counted once."""
     taken = reading.taken
     for span in found:
@@ -245,4 +245,6 @@ def _between(first: str, last: str, region: str) -> list[_Span]:
     return []
 
 
-FORMAT = Format("ranges", "prefixes, patterns (416XXXXXXX, +33162*) and ranges (from-to)", _recognise, _read)
+FORMAT = FormatSpec(
+    "ranges", "prefixes, patterns (416XXXXXXX, +33162*) and ranges (from-to)", _recognise, _read
+)

@@ -11,10 +11,10 @@ import re
 import msgspec
 
 from stream_scrub.lists.parsing import csv_columns
-from stream_scrub.lists.parsing.entry_buffer import Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.json_entries import decoded, entries, only_once
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.numbering import REGIONS
 
@@ -35,16 +35,16 @@ _REGIONS = dict(
 )
 
 
-class _Country(msgspec.Struct):
+class _RingCentralCountry(msgspec.Struct):
     id: str = ""
 
 
-class _Entry(msgspec.Struct):
+class _RingCentralEntry(msgspec.Struct):
     phone: str | int
-    country: _Country | str | None = msgspec.field(name="countryCode", default=None)
+    country: _RingCentralCountry | str | None = msgspec.field(name="countryCode", default=None)
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     if sample.head.lstrip()[:1] not in (b"[", b"{") or b'"phone"' not in sample.head:
         return NEVER
     if any(name in sample.head for name in _OTHERS):
@@ -52,19 +52,19 @@ def _recognise(sample: Sample) -> int:
     return _LIKELY if b'"addedDate"' in sample.head else NEVER
 
 
-def _region(country: _Country | str | None, otherwise: str) -> str:
+def _region(country: _RingCentralCountry | str | None, otherwise: str) -> str:
     """The region to read a number in; "" when its country is not known here."""
-    named = country.id if isinstance(country, _Country) else country or ""
+    named = country.id if isinstance(country, _RingCentralCountry) else country or ""
     code = named.strip().upper()
     if not code:
         return otherwise
     return code if code in REGIONS else _REGIONS.get(code, "")
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every entry's number. Raises BadList for what is no JSON."""
-    batch = Batch(reading, options.region)
-    decoder = msgspec.json.Decoder(_Entry)
+    batch = EntryBuffer(reading, options.region)
+    decoder = msgspec.json.Decoder(_RingCentralEntry)
     unknown = 0
     for at, entry in entries(source, reading, _KEY):
         found = decoded(entry, decoder) if only_once(entry, _MEMBERS) else None
@@ -81,7 +81,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     )
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "ringcentral-json",
     "RingCentral's entries: phone, countryCode, addedDate, dncTagId ...",
     _recognise,

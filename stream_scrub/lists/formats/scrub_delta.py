@@ -21,10 +21,10 @@ from typing import IO, Final, Literal
 
 import msgspec
 
-from stream_scrub.lists.parsing.entry_buffer import NO_END, Batch
-from stream_scrub.lists.parsing.format import NEVER, SURELY, Format, Options, Sample
+from stream_scrub.lists.parsing.entry_buffer import NO_END, EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, SURELY, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.json_entries import only_once
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
@@ -35,7 +35,7 @@ _SPOOL_BYTES = 16 << 20
 _HEADER_BYTES_MAX = 1 << 16
 
 
-class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class DeltaHeader(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What a file says of itself. `register` is a name for people: the import says which one it is for."""
 
     kind: RegisterKind
@@ -47,7 +47,7 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     source: str = ""
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+class DeltaEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One change. `seq` is the sequence number of the register's delta that it belongs to. Moments have a zone, and in
     the year 9999 mean never.
     """
@@ -62,7 +62,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     source: str = ""
 
 
-class _Sealed(Header, frozen=True, kw_only=True):
+class _Sealed(DeltaHeader, frozen=True, kw_only=True):
     """A header as it stands in a file."""
 
     format: str
@@ -71,14 +71,14 @@ class _Sealed(Header, frozen=True, kw_only=True):
     sha256: str
 
 
-def write(out: IO[bytes], header: Header, entries: Iterable[Entry]) -> int:
+def write(out: IO[bytes], header: DeltaHeader, entries: Iterable[DeltaEntry]) -> int:
     """Write a file that `FORMAT` reads, in bounded memory; how many entries it has. Raises ValueError for a header or
     entries that would not be read: the same checks, before anything is written.
     """
     count, digest = 0, sha256()
     encode = msgspec.json.Encoder().encode
     problem = _problem(header)
-    order = _Order(header)
+    order = _EntryCheck(header)
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as lines:
         for entry in entries:
             problem = problem or order.problem(entry)
@@ -98,14 +98,14 @@ def write(out: IO[bytes], header: Header, entries: Iterable[Entry]) -> int:
     return count
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     lines = sample.filled
     first = lines[0] if lines else sample.head[:_HEADER_BYTES_MAX].decode("utf-8", "surrogateescape")
     named = first.lstrip().startswith("{") and '"format"' in first and f'"{NAME}"' in first
     return SURELY if named else NEVER
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every change, in the file's order. Raises BadList for another version, count or digest than the header's."""
     if reading.member:
         raise BadList(
@@ -118,7 +118,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     reading.scope = header.scope
     if header.effective_at is not None:
         reading.effective_at = header.effective_at
-    changes = _Changes(header, options.now, Batch(reading, options.region), reading)
+    changes = _DeltaChanges(header, options.now, EntryBuffer(reading, options.region), reading)
     digest = sha256()
     count = 0
     for at, line in enumerate(lines, 2):
@@ -140,7 +140,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     )
 
 
-def _lines(source: ListSource, reading: Reading) -> Iterator[bytes]:
+def _lines(source: ListSource, reading: ParsedList) -> Iterator[bytes]:
     """Lines with their end. Blank ones are counted, and part of the digest."""
     for chunk in source.chunks():
         for line in chunk.splitlines(keepends=True):
@@ -174,7 +174,7 @@ def _member(error: Exception) -> str:
     )
 
 
-def _problem(header: Header) -> str:
+def _problem(header: DeltaHeader) -> str:
     """What makes a header unreadable, "" for nothing."""
     if header.change == "delta" and (header.base is None or header.base < 0):
         return "a delta needs base, the sequence number of the register that it applies on"
@@ -186,13 +186,13 @@ def _problem(header: Header) -> str:
 
 
 @dataclass(slots=True)
-class _Order:
+class _EntryCheck:
     """What must hold between an entry and its header, and the entries before it."""
 
-    header: Header
+    header: DeltaHeader
     seq: int = 0
 
-    def problem(self, entry: Entry) -> str:
+    def problem(self, entry: DeltaEntry) -> str:
         """What makes an entry unreadable here, "" for nothing."""
         base = self.header.base or 0
         if entry.seq <= base or entry.seq < self.seq:
@@ -210,20 +210,22 @@ class _Order:
 
 
 @dataclass(slots=True)
-class _Changes:
+class _DeltaChanges:
     """Entries on their way into a reading."""
 
     header: _Sealed
     now: datetime
-    batch: Batch
-    reading: Reading
+    batch: EntryBuffer
+    reading: ParsedList
     waiting: int = 0
     ended: int = 0
-    _order: _Order = field(init=False)
-    _decoder: "msgspec.json.Decoder[Entry]" = field(default_factory=lambda: msgspec.json.Decoder(Entry))
+    _order: _EntryCheck = field(init=False)
+    _decoder: "msgspec.json.Decoder[DeltaEntry]" = field(
+        default_factory=lambda: msgspec.json.Decoder(DeltaEntry)
+    )
 
     def __post_init__(self) -> None:
-        self._order = _Order(self.header)
+        self._order = _EntryCheck(self.header)
 
     def take(self, line: bytes, at: int) -> None:
         """One line; one that is no entry is refused."""
@@ -260,6 +262,6 @@ class _Changes:
         return ceil(seconds) if self.header.kind is RegisterKind.DENY else floor(seconds)
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     NAME, "this project's own: JSON lines with base, count and digest (schemas/)", _recognise, _read
 )

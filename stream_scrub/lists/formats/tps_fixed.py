@@ -9,9 +9,9 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample, mostly
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample, mostly
 from stream_scrub.lists.parsing.number_cells import numbers_of, numbers_of_lines
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 _REGION = "GB"
@@ -20,7 +20,7 @@ _HALVES = re.compile(r"(?=.{12}$)0[1-9]\d{1,3} {0,4}\d{5,7}", re.ASCII)
 _PADDED = re.compile(r"(?=.{12}$)0[1-9]\d{7,10} *+", re.ASCII)
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     """Lines are of that width and shape, and at least half of them are British numbers."""
     lines = sample.filled
     alike = sum(bool(_HALVES.fullmatch(line) or _PADDED.fullmatch(line)) for line in lines)
@@ -30,7 +30,7 @@ def _recognise(sample: Sample) -> int:
     return _SURE if int(valid.sum()) * 2 >= len(lines) else NEVER
 
 
-def _read(source: ListSource, _: Options, reading: Reading) -> None:
+def _read(source: ListSource, _: ListOptions, reading: ParsedList) -> None:
     before = 0  # lines
     for chunk in source.chunks():
         if not before:
@@ -43,13 +43,13 @@ def _read(source: ListSource, _: Options, reading: Reading) -> None:
         before += len(valid)
 
 
-def _account(chunk: bytes, places: NDArray[np.int64], before: int, reading: Reading) -> None:
+def _account(chunk: bytes, places: NDArray[np.int64], before: int, reading: ParsedList) -> None:
     lines = chunk.split(b"\n")
     blank = np.array([not lines[place].strip() for place in places.tolist()], bool)
     reading.blank += int(blank.sum())
     reading.refuse_many(before + 1 + places[~blank])
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "tps-fixed", "fixed width, dialling code 5 and rest 7, or 12 padded (GB: TPS, CTPS)", _recognise, _read
 )

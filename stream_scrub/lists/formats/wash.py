@@ -30,10 +30,10 @@ from typing import Final
 
 from stream_scrub.lists.parsing import csv_columns
 from stream_scrub.lists.parsing.end_dates import days, earliest
-from stream_scrub.lists.parsing.entry_buffer import Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.number_cells import number_of
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 from stream_scrub.timestamps import utc_minutes
@@ -94,7 +94,7 @@ class _Wash:
     others: str | None  # what any other status means
     region: str
 
-    def verdict(self, row: csv_columns.Row) -> str | None:
+    def verdict(self, row: csv_columns.CsvRow) -> str | None:
         """CLEAN, OPPOSED or REJECTED; None when the status is not understood."""
         if self.status < 0:
             return self.listed
@@ -117,7 +117,7 @@ def _singapore(member: str, titles: Sequence[str]) -> str:
     return "on-behalf" if found[1].startswith("on") else found[1]
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     cells = csv_columns.sample_rows(sample)
     titles = csv_columns.sample_titles(sample)
     if _singapore(sample.member, titles):
@@ -157,10 +157,10 @@ def _status(titles: Sequence[str], region: str) -> tuple[int, Mapping[str, str]]
     return (-1 if place is None else place), {**_WORDS, **(_AUSTRALIAN if region == "AU" else {})}
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Clean numbers with their end, and the others as removals. Raises BadList when it cannot be told which is which."""
     reading.kind, reading.change = RegisterKind.ALLOW, "delta"
-    table = csv_columns.Table(source.text(), reading)
+    table = csv_columns.CsvTable(source.text(), reading)
     kind = _singapore(source.member, table.headed())
     if kind in ("summary", "on-behalf"):
         reading.titles += sum(1 for _ in table)
@@ -176,7 +176,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
         return
     ended = end <= int(options.now.timestamp())
     count = dict.fromkeys((CLEAN, OPPOSED, REJECTED), 0)
-    batch = Batch(reading, wash.region, removals_last=True)
+    batch = EntryBuffer(reading, wash.region, removals_last=True)
     for row in table.body(reading, headed=bool(table.headed())):
         verdict = REJECTED if kind == "rejected" else wash.verdict(row)
         if verdict is not None:
@@ -201,7 +201,7 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     )
 
 
-def _describe(reading: Reading, what: str) -> None:
+def _describe(reading: ParsedList, what: str) -> None:
     """A set of files is one wash: each adds its part to the description."""
     reading.described = f"{reading.described}; {what}" if reading.described else what
 
@@ -210,7 +210,7 @@ def _other_channel(name: str) -> bool:
     return "voice" not in name and any(word in name for word in ("text", "sms", "fax"))
 
 
-def _wash(table: csv_columns.Table, kind: str, options: Options) -> _Wash:
+def _wash(table: csv_columns.CsvTable, kind: str, options: ListOptions) -> _Wash:
     said = options.columns
     region = "SG" if kind else options.region
     titles = table.headed()
@@ -236,7 +236,7 @@ def _wash(table: csv_columns.Table, kind: str, options: Options) -> _Wash:
     return _Wash(number, status, listed, meanings, others, region)
 
 
-def _letters(table: csv_columns.Table) -> int:
+def _letters(table: csv_columns.CsvTable) -> int:
     """Where the Australian letters are, -1 for nowhere."""
     for place in range(table.width):
         cells = _column((row.cells for row in table.head), place)
@@ -245,7 +245,7 @@ def _letters(table: csv_columns.Table) -> int:
     return -1
 
 
-def _number(table: csv_columns.Table, titles: Sequence[str], region: str, wanted: str) -> int:
+def _number(table: csv_columns.CsvTable, titles: Sequence[str], region: str, wanted: str) -> int:
     """Where the numbers are: as told, by title, or the only column that holds some."""
     if wanted:
         return csv_columns.place_of(wanted, titles, table.width)
@@ -262,7 +262,7 @@ def _number(table: csv_columns.Table, titles: Sequence[str], region: str, wanted
     return holding[0] if holding else 0
 
 
-def _until(name: str, region: str, options: Options) -> tuple[datetime | None, int]:
+def _until(name: str, region: str, options: ListOptions) -> tuple[datetime | None, int]:
     """The day of the wash when it is told, and the end of its results in epoch seconds UTC."""
     told = options.columns.get("days", str(DAYS.get(region, "")))
     if not (told.isascii() and told.isdigit() and 1 <= int(told[:9]) <= _DAYS_MAX):
@@ -276,7 +276,7 @@ def _until(name: str, region: str, options: Options) -> tuple[datetime | None, i
     return datetime(day.year, day.month, day.day, tzinfo=UTC), earliest(day) + int(good.total_seconds())
 
 
-def _day(name: str, options: Options) -> date | None:
+def _day(name: str, options: ListOptions) -> date | None:
     """The day that the operator or the file's name tells. A name's day to come is not believed."""
     if said := options.columns.get("washed"):
         found = days(said)
@@ -290,7 +290,7 @@ def _day(name: str, options: Options) -> date | None:
     return None
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "wash",
     "results of a wash (SG, AU, Bloctel, client rows with a status), for an allow register",
     _recognise,

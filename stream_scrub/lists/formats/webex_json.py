@@ -8,10 +8,10 @@ import re
 
 import msgspec
 
-from stream_scrub.lists.parsing.entry_buffer import Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
+from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.json_entries import decoded, entries, only_once
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 _KEY = "phoneNumber"
@@ -20,20 +20,20 @@ _OTHERS = (b'"addedDate"', b'"addedBy"', b'"lastModified"', b'"source"')
 _SURE, _LIKELY = 95, 80
 
 
-class _Entry(msgspec.Struct):
+class _WebexEntry(msgspec.Struct):
     phone: str = msgspec.field(name=_KEY)
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     if sample.head.lstrip()[:1] not in (b"[", b"{") or b'"phoneNumber"' not in sample.head:
         return NEVER
     return _SURE if any(name in sample.head for name in _OTHERS) else _LIKELY
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every entry's number. Raises BadList for what is no JSON."""
-    batch = Batch(reading, options.region)
-    decoder = msgspec.json.Decoder(_Entry)
+    batch = EntryBuffer(reading, options.region)
+    decoder = msgspec.json.Decoder(_WebexEntry)
     for at, entry in entries(source, reading, _KEY):
         found = decoded(entry, decoder) if only_once(entry, _MEMBER) else None
         batch.put(found.phone if found is not None else "", at)
@@ -41,6 +41,6 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     reading.described = "JSON entries with a phoneNumber"
 
 
-FORMAT = Format(
+FORMAT = FormatSpec(
     "webex-json", "Webex Contact Center's entries: phoneNumber, source, addedDate ...", _recognise, _read
 )

@@ -7,9 +7,9 @@ never the other way round. The same goes for a selector: the number is taken for
 """
 
 from stream_scrub.lists.parsing import csv_columns
-from stream_scrub.lists.parsing.entry_buffer import Batch
-from stream_scrub.lists.parsing.format import NEVER, Format, Options, Sample
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
+from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 _ENDPOINT = frozenset({"endpoint"})
@@ -17,7 +17,7 @@ _SUBTYPE, _SELECTOR = frozenset({"subtype"}), frozenset({"selector"})
 _SURE, _LIKELY = 98, 90
 
 
-def _recognise(sample: Sample) -> int:
+def _recognise(sample: ListSample) -> int:
     titles = csv_columns.sample_titles(sample)
     if csv_columns.find(titles, _ENDPOINT) is None:
         return NEVER
@@ -25,16 +25,16 @@ def _recognise(sample: Sample) -> int:
     return (NEVER, _LIKELY, _SURE)[others]
 
 
-def _read(source: ListSource, options: Options, reading: Reading) -> None:
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every endpoint that may not be called. Raises BadList when no column is called `endpoint`."""
-    table = csv_columns.Table(source.text(), reading)
+    table = csv_columns.CsvTable(source.text(), reading)
     if not table.head:
         return
     titles = table.headed()
     endpoint, subtype = csv_columns.find(titles, _ENDPOINT), csv_columns.find(titles, _SUBTYPE)
     if endpoint is None:
         raise BadList("no column is called endpoint: Ytel's files begin with a header that says endpoint")
-    batch = Batch(reading, options.region)
+    batch = EntryBuffer(reading, options.region)
     texts = 0
     for row in table.body(reading, headed=True):
         if subtype is not None and row.cell(subtype).strip().casefold() == "sms":
@@ -48,4 +48,4 @@ def _read(source: ListSource, options: Options, reading: Reading) -> None:
     )
 
 
-FORMAT = Format("ytel-csv", "Ytel's bulk upload: endpoint,subtype,selector", _recognise, _read)
+FORMAT = FormatSpec("ytel-csv", "Ytel's bulk upload: endpoint,subtype,selector", _recognise, _read)

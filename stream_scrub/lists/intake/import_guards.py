@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time
 
 from stream_scrub.index import Register
 from stream_scrub.lists.deltas import Delta
-from stream_scrub.lists.intake.list_to_delta import Change
+from stream_scrub.lists.intake.list_to_delta import ImportMode
 from stream_scrub.lists.parsing.parsed_list import BadList
 from stream_scrub.model import INTERNAL, family
 from stream_scrub.timestamps import utc_seconds
@@ -19,7 +19,7 @@ LETS_THROUGH = "--allow-change"
 OLDER = "--allow-older"
 
 
-def change_of(register: str, change: Change) -> Change:
+def change_of(register: str, change: ImportMode) -> ImportMode:
     """What a file that was handed over as `change` does to that register: a full list of oppositions to you only ever
     adds. They come from many sources, and no file of one of them knows the others'.
     """
@@ -27,7 +27,7 @@ def change_of(register: str, change: Change) -> Change:
 
 
 def check_change(
-    base: Register, delta: Delta, change: Change, largest: float, free: float = math.inf
+    base: Register, delta: Delta, change: ImportMode, largest: float, free: float = math.inf
 ) -> None:
     """Raises BadList, with the figures, when a full list would change more than the share `largest` of the register, or
     when the first list of a register, or numbers to add, would add more than that and more than `free` numbers: a file

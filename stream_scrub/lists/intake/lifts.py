@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream_scrub.lists.intake.parse_request import Change, Order, Terms, read
+from stream_scrub.lists.intake.parse_request import ParsedRequest, RegisterChange, RequestTerms, read
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.scan import scan
 from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Request
@@ -41,7 +41,7 @@ class Oppositions:
         self._max = numbers_max
         self._of: dict[tuple[str, int], tuple[int, _Stream]] = {}
 
-    def add(self, request: Request, order: Order, read_ms: int) -> None:
+    def add(self, request: Request, order: ParsedRequest, read_ms: int) -> None:
         """What an order restricts was said then; it was read at `read_ms`, and not said a day after that."""
         said = min(moment_of(request, order), read_ms + _AHEAD_MS), _stream(request)
         for change in order.changes:
@@ -55,7 +55,11 @@ class Oppositions:
             self.floor_ms = max(self.floor_ms, moment)
 
     def outlive(
-        self, request: Request, order: Order, change: Change, holds: Callable[[str, int], bool]
+        self,
+        request: Request,
+        order: ParsedRequest,
+        change: RegisterChange,
+        holds: Callable[[str, int], bool],
     ) -> list[int]:
         """Of an order's numbers those that it may not lift in that register: their opposition was said later, or may
         have been. `holds` tells whether a register holds a number now.
@@ -80,18 +84,18 @@ def _stream(request: Request) -> _Stream:
     return request.may_lift, request.partition
 
 
-def takes_out(order: Order) -> bool:
+def takes_out(order: ParsedRequest) -> bool:
     """Whether an order takes numbers out of a register of opposition: only who may lift may ask for it. A consent that
     leaves oppositions alone, and a correction of consents, are none."""
     return any(change.kind is RegisterKind.DENY and not change.held for change in order.changes)
 
 
-def restricts(change: Change) -> bool:
+def restricts(change: RegisterChange) -> bool:
     """Whether a change takes a right to call away."""
     return change.held is (change.kind is RegisterKind.DENY)
 
 
-def moment_of(request: Request, order: Order) -> int:
+def moment_of(request: Request, order: ParsedRequest) -> int:
     """When a request was said, in milliseconds since 1970: what it says itself, but no later than it was written."""
     if order.at_ms is None:
         return request.timestamp_ms
@@ -100,7 +104,7 @@ def moment_of(request: Request, order: Order) -> int:
 
 def recall(
     reader: LogReader,
-    terms: Terms,
+    terms: RequestTerms,
     quiet_s: float,
     *,
     heard: Callable[[], None] = lambda: None,
@@ -112,14 +116,14 @@ def recall(
     deadline could never begin again. Raises Corrupt, Unavailable, Refused.
     """
     found = Oppositions(numbers_max)
-    latest: deque[_Part] = deque()
+    latest: deque[_RequestsPart] = deque()
     count = nbytes = 0
     for record in _last_of(reader, quiet_s, look_back, found):
         heard()
         if dict(record.headers).get("part") != b"requests":
             continue
         value = record.value or b""
-        latest.append(_Part(value.splitlines(), len(value), record.timestamp_ms))
+        latest.append(_RequestsPart(value.splitlines(), len(value), record.timestamp_ms))
         count, nbytes = count + len(latest[-1].lines), nbytes + latest[-1].nbytes
         # Only so many numbers are remembered: what would be forgotten again need not be read.
         while len(latest) > 1 and (count - len(latest[0].lines) >= numbers_max or nbytes > _LATEST_BYTES):
@@ -130,12 +134,12 @@ def recall(
         heard()
         for request in _requests(part.lines):
             order = read(request.value, terms)
-            if isinstance(order, Order):
+            if isinstance(order, ParsedRequest):
                 found.add(request, order, part.at_ms or _EVER_MS)
     return found
 
 
-class _Part(NamedTuple):
+class _RequestsPart(NamedTuple):
     """The lines of a part of requests, its bytes, and when it was published."""
 
     lines: Sequence[bytes]

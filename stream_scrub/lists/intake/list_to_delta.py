@@ -11,23 +11,25 @@ from pyroaring import BitMap64
 
 from stream_scrub.index import Register, as_bitmap
 from stream_scrub.lists import deltas
-from stream_scrub.lists.deltas import Delta, Stated
+from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends, with_ends
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.model import RegisterKind, RegisterName, family
 
-Change = Literal["full", "adds", "removes"]
+ImportMode = Literal["full", "adds", "removes"]
 
 
 def kind_of(
-    reading: Reading, wanted: RegisterKind | None, held: Register | None, ruled: RegisterKind | None
+    reading: ParsedList, wanted: RegisterKind | None, held: Register | None, ruled: RegisterKind | None
 ) -> RegisterKind:
     """The kind of the register: as it is, else as the operator says, else as the rules need it, else as the list means
     it, else `deny`."""
     return (held.kind if held is not None else None) or wanted or ruled or reading.kind or RegisterKind.DENY
 
 
-def check(reading: Reading, change: Change, base: Register, wanted: RegisterKind | None = None) -> None:
+def check(
+    reading: ParsedList, change: ImportMode, base: Register, wanted: RegisterKind | None = None
+) -> None:
     """Raises BadList when the list is not one for this register, or not one for this kind of change. `wanted` is the
     kind that the operator named: whoever says what the numbers are knows it better than their format does.
     """
@@ -57,7 +59,7 @@ def check(reading: Reading, change: Change, base: Register, wanted: RegisterKind
         )
 
 
-def delta_of(reading: Reading, change: Change, base: Register, ends: Ends, now: datetime) -> Delta:
+def delta_of(reading: ParsedList, change: ImportMode, base: Register, ends: Ends, now: datetime) -> Delta:
     """What the list changes in `base`, whose ends are `ends`. A number whose end has passed is not in the list."""
     listed, stated = _in_force(reading, now)
     if change == "removes":
@@ -72,11 +74,11 @@ def delta_of(reading: Reading, change: Change, base: Register, ends: Ends, now: 
     return with_ends(delta, ends, listed, stated)
 
 
-def _in_force(reading: Reading, now: datetime) -> tuple[BitMap64, Stated]:
+def _in_force(reading: ParsedList, now: datetime) -> tuple[BitMap64, StatedEnds]:
     """The listed numbers that have not ended, and the ends of those that will."""
     listed, ending = reading.bitmap(), reading.ends()
     if not len(ending.numbers):
-        return listed, Stated.none()
+        return listed, StatedEnds.none()
     over = ending.ends <= int(now.timestamp())
-    stated = Stated(ending.numbers[~over], ending.ends[~over])
+    stated = StatedEnds(ending.numbers[~over], ending.ends[~over])
     return listed - as_bitmap(ending.numbers[over]), stated

@@ -27,7 +27,7 @@ _FIRST_ZONE = timezone(timedelta(hours=14))
 _LAST_ZONE = timezone(timedelta(hours=-12))
 
 
-class Refusal(StrEnum):
+class RequestRefusal(StrEnum):
     """Why a request was not taken, or not wholly. A closed set: it stands in the header `reason`."""
 
     UNREADABLE = "unreadable"
@@ -46,7 +46,7 @@ class Refusal(StrEnum):
     SUPERSEDED = "superseded"
 
 
-class Change(NamedTuple):
+class RegisterChange(NamedTuple):
     """What is to become of the numbers in one register: held until `end` (epoch seconds, 0: for good), or not held."""
 
     register: str
@@ -56,18 +56,18 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ParsedRequest:
     """What a request asks for. `refused` of its numbers are invalid; the others were taken all the same. `at_ms` is when
     it was said, where it says so (milliseconds since 1970)."""
 
     numbers: tuple[int, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[RegisterChange, ...]
     refused: int = 0
     at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RequestTerms:
     """What requests are read by: the registers that they may name (without scopes), the kinds of those that are known,
     by their names with or without scope, the region of national numbers that say none, and the moment.
     """
@@ -84,69 +84,69 @@ class Terms:
 
 
 class _Refused(Exception):  # goes no further than `read`, which turns it into a value
-    def __init__(self, reason: Refusal) -> None:
+    def __init__(self, reason: RequestRefusal) -> None:
         super().__init__(reason.value)
         self.reason = reason
 
 
-def read(value: bytes | None, terms: Terms) -> Order | Refusal:
+def read(value: bytes | None, terms: RequestTerms) -> ParsedRequest | RequestRefusal:
     """What one record asks for. Never raises, whatever the bytes."""
     try:
         members = _members(value)
         reader = _READERS.get(str(members.get("request")))
         if reader is None:
-            return Refusal.UNKNOWN_REQUEST
+            return RequestRefusal.UNKNOWN_REQUEST
         order = reader(members, terms)
     except _Refused as refused:
         return refused.reason
     return replace(order, at_ms=_said_ms(members.get("at"), restricts=reader in (_opt_out, _withdrawal)))
 
 
-def _opt_out(members: Mapping[str, Any], terms: Terms) -> Order:
+def _opt_out(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     register = _register(members, INTERNAL, RegisterKind.DENY, terms, lenient=True)
     numbers, refused = _numbers_leniently(members, terms)
-    return Order(numbers, (Change(register, RegisterKind.DENY, held=True),), refused)
+    return ParsedRequest(numbers, (RegisterChange(register, RegisterKind.DENY, held=True),), refused)
 
 
-def _withdrawal(members: Mapping[str, Any], terms: Terms) -> Order:
+def _withdrawal(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=True)
     numbers, refused = _numbers_leniently(members, terms)
     changes = (
-        Change(_internal_beside(register), RegisterKind.DENY, held=True),
-        Change(register, RegisterKind.ALLOW, held=False),
+        RegisterChange(_internal_beside(register), RegisterKind.DENY, held=True),
+        RegisterChange(register, RegisterKind.ALLOW, held=False),
     )
-    return Order(numbers, changes, refused)
+    return ParsedRequest(numbers, changes, refused)
 
 
-def _consent(members: Mapping[str, Any], terms: Terms) -> Order:
+def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=False)
     end = _until(members.get("until"), terms.now)
     after = members.get("after_opt_out", False)
     if not isinstance(after, bool):
-        raise _Refused(Refusal.INVALID_AFTER_OPT_OUT)
-    changes = [Change(register, RegisterKind.ALLOW, held=True, end=end)]
+        raise _Refused(RequestRefusal.INVALID_AFTER_OPT_OUT)
+    changes = [RegisterChange(register, RegisterKind.ALLOW, held=True, end=end)]
     if after:
-        changes.append(Change(_internal_beside(register), RegisterKind.DENY, held=False))
-    return Order(_numbers_strictly(members, terms), tuple(changes))
+        changes.append(RegisterChange(_internal_beside(register), RegisterKind.DENY, held=False))
+    return ParsedRequest(_numbers_strictly(members, terms), tuple(changes))
 
 
-def _correction(members: Mapping[str, Any], terms: Terms) -> Order:
+def _correction(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     """Takes numbers out of one register that they came into by mistake: it names that register, and says why."""
     if not isinstance(members.get("remove_from"), str):
-        raise _Refused(Refusal.INVALID_REGISTER)
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
     named = {"register": members["remove_from"], "scope": members.get("scope")}
     register = _register(named, "", None, terms, lenient=False)
     kind = terms.kind_of(register)
     if kind is None:
-        raise _Refused(Refusal.INVALID_REGISTER)
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
     reason = members.get("reason")
     if not isinstance(reason, str) or not reason.strip() or len(reason) > _REASON_MAX:
-        raise _Refused(Refusal.NO_REASON)
-    return Order(_numbers_strictly(members, terms), (Change(register, kind, held=False),))
+        raise _Refused(RequestRefusal.NO_REASON)
+    return ParsedRequest(_numbers_strictly(members, terms), (RegisterChange(register, kind, held=False),))
 
 
 def _register(
-    members: Mapping[str, Any], usual: str, kind: RegisterKind | None, terms: Terms, *, lenient: bool
+    members: Mapping[str, Any], usual: str, kind: RegisterKind | None, terms: RequestTerms, *, lenient: bool
 ) -> str:
     """The register that is meant. Raises _Refused unless requests may touch it and it is of that kind."""
     name, scope = members.get("register"), members.get("scope")
@@ -154,17 +154,17 @@ def _register(
     if scope is None or (lenient and isinstance(scope, str) and not scope.strip()):
         scope = ""
     elif not isinstance(scope, str) or not scope.strip():
-        raise _Refused(Refusal.INVALID_REGISTER)
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
     scope = scope.strip().casefold()  # as a prospect's campaign is read
     if not isinstance(name, str):
-        raise _Refused(Refusal.INVALID_REGISTER)
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
     if scope and "@" not in name:
         name = f"{name}@{scope}"
     register = RegisterName.parse(name)
     if register is None or register.base not in terms.registers or (scope and register.scope != scope):
-        raise _Refused(Refusal.INVALID_REGISTER)
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
     if kind is not None and terms.kind_of(name) is not kind:
-        raise _Refused(Refusal.INVALID_REGISTER)
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
     return name
 
 
@@ -173,7 +173,7 @@ def _internal_beside(register: str) -> str:
     return str(RegisterName(INTERNAL, RegisterName.split(register).scope))
 
 
-def _numbers_leniently(members: Mapping[str, Any], terms: Terms) -> tuple[tuple[int, ...], int]:
+def _numbers_leniently(members: Mapping[str, Any], terms: RequestTerms) -> tuple[tuple[int, ...], int]:
     """The valid numbers and how many are not, read as a prospect's: an unknown region is the default one."""
     region = members.get("region")
     region = region.strip().upper() if isinstance(region, str) else ""
@@ -181,20 +181,20 @@ def _numbers_leniently(members: Mapping[str, Any], terms: Terms) -> tuple[tuple[
     found = _read_all(spelled, region if region in REGIONS else terms.default_region)
     numbers = tuple(dict.fromkeys(number for number in found if number is not None))
     if not numbers:
-        raise _Refused(Refusal.INVALID_NUMBER)
+        raise _Refused(RequestRefusal.INVALID_NUMBER)
     return numbers, found.count(None)
 
 
-def _numbers_strictly(members: Mapping[str, Any], terms: Terms) -> tuple[int, ...]:
+def _numbers_strictly(members: Mapping[str, Any], terms: RequestTerms) -> tuple[int, ...]:
     """The numbers, all of them valid in the region that is named."""
     region = members.get("region", terms.default_region)
     region = terms.default_region if region is None else region
     if not isinstance(region, str) or region.strip().upper() not in REGIONS:
-        raise _Refused(Refusal.INVALID_REGION)
+        raise _Refused(RequestRefusal.INVALID_REGION)
     found = _read_all(_spelled(members), region.strip().upper())
     numbers = tuple(dict.fromkeys(number for number in found if number is not None))
     if None in found:
-        raise _Refused(Refusal.INVALID_NUMBER)
+        raise _Refused(RequestRefusal.INVALID_NUMBER)
     return numbers
 
 
@@ -202,9 +202,9 @@ def _spelled(members: Mapping[str, Any]) -> Sequence[Any]:
     number = members.get("number")
     spelled = number if isinstance(number, list) else [number]
     if not spelled or all(each is None for each in spelled):
-        raise _Refused(Refusal.NO_NUMBER)
+        raise _Refused(RequestRefusal.NO_NUMBER)
     if len(spelled) > NUMBERS_MAX:
-        raise _Refused(Refusal.TOO_LARGE)
+        raise _Refused(RequestRefusal.TOO_LARGE)
     return spelled
 
 
@@ -227,14 +227,14 @@ def _until(until: Any, now: datetime) -> int:
         elif isinstance(until, str) and _MOMENT.fullmatch(until):
             moment = datetime.fromisoformat(until.upper())
         else:
-            raise _Refused(Refusal.INVALID_UNTIL)
+            raise _Refused(RequestRefusal.INVALID_UNTIL)
         end = int(moment.timestamp())
     except (ValueError, OverflowError):
-        raise _Refused(Refusal.INVALID_UNTIL) from None
+        raise _Refused(RequestRefusal.INVALID_UNTIL) from None
     if end > END_MAX:
-        raise _Refused(Refusal.INVALID_UNTIL)
+        raise _Refused(RequestRefusal.INVALID_UNTIL)
     if end <= now.timestamp():
-        raise _Refused(Refusal.ENDED)
+        raise _Refused(RequestRefusal.ENDED)
     return end
 
 
@@ -265,9 +265,9 @@ def _members(value: bytes | None) -> dict[str, Any]:
     try:
         found = _DECODER.decode((value or b"").decode("utf-8"))
     except (ValueError, RecursionError):
-        raise _Refused(Refusal.UNREADABLE) from None
+        raise _Refused(RequestRefusal.UNREADABLE) from None
     if not isinstance(found, _Once):
-        raise _Refused(Refusal.UNREADABLE)
+        raise _Refused(RequestRefusal.UNREADABLE)
     return found
 
 

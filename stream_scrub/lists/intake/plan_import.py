@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from stream_scrub.errors import ConfigError, TooMany
 from stream_scrub.index import Register
-from stream_scrub.lists.capacity import Room
+from stream_scrub.lists.capacity import Capacity
 from stream_scrub.lists.deltas import Delta
-from stream_scrub.lists.formats import FORMATS, BadList, Options, Reading, open_list
+from stream_scrub.lists.formats import FORMATS, BadList, ListOptions, ParsedList, open_list
 from stream_scrub.lists.intake.import_guards import change_of, check_change, moment_of
-from stream_scrub.lists.intake.list_to_delta import Change, check, delta_of, kind_of
-from stream_scrub.lists.log.replay import Known, Replay
+from stream_scrub.lists.intake.list_to_delta import ImportMode, check, delta_of, kind_of
+from stream_scrub.lists.log.replay import RegisterView, Replay
 from stream_scrub.lists.parsing.detect_format import AUTO, read_list
 from stream_scrub.model import RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS
@@ -28,7 +28,7 @@ TO_COME = "the list would speak of a day to come, and so look fresh for too long
 @dataclass(frozen=True, slots=True)
 class ImportOrder:
     """What to import, as whom. `kind` None: as the register is, at its first import as the list means it, else `deny`.
-    `effective_at` None: what the list says, else now. `format` and `columns` are as `Options` and `read_list` take them.
+    `effective_at` None: what the list says, else now. `format` and `columns` are as `ListOptions` and `read_list` take them.
     `max_change` is the largest share of its register that a full list may change, `max_added` what a first list and
     numbers to add may add besides, `max_numbers` what all registers may hold together; with `allow_older` it may be from
     before the register's own moment. `written` is when the file was, the moment of a full list that says none.
@@ -37,7 +37,7 @@ class ImportOrder:
 
     file: Path
     register: str
-    change: Change
+    change: ImportMode
     kind: RegisterKind | None
     effective_at: datetime | None
     region: str
@@ -54,18 +54,18 @@ class ImportOrder:
     sample: int = 10_000
 
 
-class Plan(NamedTuple):
+class ImportPlan(NamedTuple):
     """What an import would do to the register as it stands, and what its publisher must know."""
 
     base: Register
     delta: Delta
-    known: Known
+    known: RegisterView
     effective_at: datetime
     ending: int
     kept: int
 
 
-def options_of(order: ImportOrder, now: datetime) -> Options:
+def options_of(order: ImportOrder, now: datetime) -> ListOptions:
     """What a format is told. Raises ConfigError when the order cannot be of any list."""
     register = RegisterName.parse(order.register)
     if register is None:
@@ -84,12 +84,12 @@ def options_of(order: ImportOrder, now: datetime) -> Options:
         raise ConfigError(
             [f"--region: {order.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
         )
-    return Options(order.region, now, order.column, order.columns, order.max_numbers)
+    return ListOptions(order.region, now, order.column, order.columns, order.max_numbers)
 
 
 def read(
     order: ImportOrder, now: datetime, stage: Callable[[str, int, int], None], opened: io.FileIO
-) -> Reading:
+) -> ParsedList:
     """Step 1: the list's numbers, from the file that is open. Raises ConfigError, BadList."""
     options = options_of(order, now)
     size = os.fstat(opened.fileno()).st_size
@@ -97,7 +97,7 @@ def read(
         return read_list(FORMATS, packed, options, order.format)
 
 
-def check_lines(order: ImportOrder, reading: Reading) -> None:
+def check_lines(order: ImportOrder, reading: ParsedList) -> None:
     """A list that is largely not one is the wrong file, or the wrong column, or the wrong region."""
     if not reading.lines:
         raise BadList(f"{order.file.name}: no line holds anything; nothing was published")
@@ -110,8 +110,8 @@ def check_lines(order: ImportOrder, reading: Reading) -> None:
 
 
 def plan_of(
-    order: ImportOrder, reading: Reading, replay: Replay, now: datetime, kinds: Mapping[str, RegisterKind]
-) -> Plan:
+    order: ImportOrder, reading: ParsedList, replay: Replay, now: datetime, kinds: Mapping[str, RegisterKind]
+) -> ImportPlan:
     """The register as it stands and what the list changes in it. `kinds` as `kinds_of`. Raises ConfigError, BadList."""
     held = replay.index.registers.get(order.register)
     kind = _kind(order, reading, held, kinds.get(family(order.register)))
@@ -127,18 +127,18 @@ def plan_of(
         check(reading, order.change, base, order.kind)
         delta = delta_of(reading, change, base, known.ends, now)
         check_change(base, delta, order.change, order.max_change, order.max_added)
-        Room(order.max_numbers).take(replay.index.registers, base.name, delta.adds, delta.removes)
+        Capacity(order.max_numbers).take(replay.index.registers, base.name, delta.adds, delta.removes)
     except (BadList, TooMany) as error:
         raise BadList(
             f"{order.file.name}, read as {reading.described}: {error}; nothing was published"
         ) from error
     kept = len(base.numbers) - delta.unchanged if change != order.change else 0
     ending = int((reading.ends().ends > int(now.timestamp())).sum())
-    return Plan(base, delta, known, effective_at, ending, kept)
+    return ImportPlan(base, delta, known, effective_at, ending, kept)
 
 
 def _kind(
-    order: ImportOrder, reading: Reading, held: Register | None, ruled: RegisterKind | None
+    order: ImportOrder, reading: ParsedList, held: Register | None, ruled: RegisterKind | None
 ) -> RegisterKind:
     """The register's kind, which a list of another kind does not change. Raises ConfigError."""
     kind = kind_of(reading, order.kind, held, ruled)

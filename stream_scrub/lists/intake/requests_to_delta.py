@@ -15,10 +15,10 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import Register
-from stream_scrub.lists.deltas import Delta, Stated
+from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.intake.lifts import Oppositions, takes_out
-from stream_scrub.lists.intake.parse_request import Order, Refusal, Terms, read
+from stream_scrub.lists.intake.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
 from stream_scrub.lists.log.wire import Cursor, request_line
 from stream_scrub.model import RegisterKind, RegisterName, Request, family
 from stream_scrub.redaction import names_a_number
@@ -26,11 +26,11 @@ from stream_scrub.redaction import names_a_number
 _GONE = -1
 
 
-class Turned(NamedTuple):
+class RefusedRequest(NamedTuple):
     """A request that was not taken, or of whose numbers only `taken` were."""
 
     request: Request
-    reason: Refusal
+    reason: RequestRefusal
     taken: int = 0
 
 
@@ -38,7 +38,7 @@ _SCOPE_CHARS_MAX = 100
 
 
 @dataclass(slots=True)
-class Scopes:
+class KnownScopes:
     """The scopes that there are, `known`, and how many there may be at most: whoever may write requests makes one by
     naming it, and each costs every worker memory and every batch time."""
 
@@ -59,7 +59,7 @@ class Scopes:
 
 
 @dataclass(slots=True)
-class Wanted:
+class RegisterRequests:
     """What a batch asks of one register: by number its end (0: none) or _GONE, the requests' own lines as evidence,
     and by partition the offset after the last of them, and its leader epoch."""
 
@@ -93,7 +93,7 @@ class Wanted:
             adds=held - before,
             removes=gone & base.numbers,
             unchanged=len(before),
-            ends=Stated(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64)),
+            ends=StatedEnds(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64)),
             reason="requests",
             requests=self.lines,
         )
@@ -101,32 +101,34 @@ class Wanted:
 
 def take(
     requests: Iterable[Request],
-    terms: Terms,
+    terms: RequestTerms,
     told: Callable[[str], Cursor | None],
     said: Oppositions,
     holds: Callable[[str, int], bool],
-    scopes: Scopes,
-) -> tuple[dict[str, Wanted], list[Turned]]:
+    scopes: KnownScopes,
+) -> tuple[dict[str, RegisterRequests], list[RefusedRequest]]:
     """What these requests, all of one topic, ask of each register, and those that were turned away; in its order.
 
     `told(register)` says up to which requests of this topic the register's seals have them already. `said` is
     what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
     An opposition whose scope is one too many is one to everybody: it protects whom it came from, and is told.
     """
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, RegisterRequests] = {}
     turned = []
     for request in in_order(requests):
         order, line = _heard(request, terms)
-        if isinstance(order, Refusal):
-            turned.append(Turned(request, order))
+        if isinstance(order, RequestRefusal):
+            turned.append(RefusedRequest(request, order))
             continue
         if not all(scopes.takes(change.register) for change in order.changes):
             order = _to_everybody(order)
             turned.append(
-                Turned(request, Refusal.TOO_MANY_SCOPES, len(order.numbers) if order.changes else 0)
+                RefusedRequest(
+                    request, RequestRefusal.TOO_MANY_SCOPES, len(order.numbers) if order.changes else 0
+                )
             )
         elif order.refused:
-            turned.append(Turned(request, Refusal.INVALID_NUMBER, len(order.numbers)))
+            turned.append(RefusedRequest(request, RequestRefusal.INVALID_NUMBER, len(order.numbers)))
         said.add(request, order, int(terms.now.timestamp() * 1000))
         superseded: set[int] = set()
         for change in order.changes:
@@ -135,29 +137,31 @@ def take(
             cursor = told(change.register)
             if cursor is not None and cursor.has(request.partition, request.offset, request.leader_epoch):
                 continue
-            register = wanted.setdefault(change.register, Wanted(change.kind))
+            register = wanted.setdefault(change.register, RegisterRequests(change.kind))
             numbers = dict.fromkeys(order.numbers, change.end if change.held else _GONE)
             register.add(request, line, {n: end for n, end in numbers.items() if n not in kept})
         if superseded:
-            turned.append(Turned(request, Refusal.SUPERSEDED, len(order.numbers) - len(superseded)))
+            turned.append(
+                RefusedRequest(request, RequestRefusal.SUPERSEDED, len(order.numbers) - len(superseded))
+            )
     return wanted, turned
 
 
-def _heard(request: Request, terms: Terms) -> tuple[Order | Refusal, bytes]:
+def _heard(request: Request, terms: RequestTerms) -> tuple[ParsedRequest | RequestRefusal, bytes]:
     """What a request asks for, as far as it may over its topic, and its line as evidence."""
     order = read(request.value, terms)
-    if isinstance(order, Refusal):
+    if isinstance(order, RequestRefusal):
         return order, b""
     if takes_out(order) and not request.may_lift:
-        return Refusal.MAY_NOT_LIFT, b""
+        return RequestRefusal.MAY_NOT_LIFT, b""
     place = (request.partition, request.offset, request.timestamp_ms)
     try:
         return order, request_line(*place, request.value or b"", lifts=request.may_lift)
     except ValueError:
-        return Refusal.TOO_LARGE, b""
+        return RequestRefusal.TOO_LARGE, b""
 
 
-def _to_everybody(order: Order) -> Order:
+def _to_everybody(order: ParsedRequest) -> ParsedRequest:
     """What an order adds to scoped registers of opposition, to the unscoped ones; and nothing else."""
     opposing = [change for change in order.changes if change.held and change.kind is RegisterKind.DENY]
     changes = tuple(change._replace(register=family(change.register)) for change in opposing)

@@ -17,11 +17,11 @@ from pyroaring import BitMap64
 
 from stream_scrub.errors import ScrubError
 from stream_scrub.index import Register
-from stream_scrub.lists.deltas import Delta, Stated
+from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.replay import Known, Rules
-from stream_scrub.lists.log.wire import Cursor, Seal, Source, Starts
+from stream_scrub.lists.log.replay import LogRules, RegisterView
+from stream_scrub.lists.log.wire import Cursor, DeltaSource, RegisterStarts, Seal
 from stream_scrub.model import Header, LogWriter
 from stream_scrub.timestamps import from_seconds, utc_seconds
 
@@ -29,7 +29,7 @@ FULL_EVERY = 1000
 # A line of where a register begins is a tenth of an opt-out, and stated once in so many records of each register.
 _RECORDS_A_START = 2
 
-Records = list[tuple[bytes, bytes, Sequence[Header]]]
+DeltaRecords = list[tuple[bytes, bytes, Sequence[Header]]]
 
 
 class NeedsTime(ScrubError):
@@ -42,15 +42,15 @@ class NeedsTime(ScrubError):
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedDelta:
     """What is on the log now: its last seal, and the position that this gives the index."""
 
     seal: Seal
     position: int
 
 
-class _Part(NamedTuple):
-    side: wire.Side
+class _PartToWrite(NamedTuple):
+    side: wire.PartKind
     value: bytes
     digest: str = ""
 
@@ -59,13 +59,13 @@ def records_of(
     base: Register,
     delta: Delta,
     effective_at: datetime,
-    source: Source,
+    source: DeltaSource,
     *,
-    known: Known | None = None,
+    known: RegisterView | None = None,
     full_every: int = FULL_EVERY,
     cursor: Cursor | None = None,
     may_state: bool = True,
-) -> tuple[Records, Seal]:
+) -> tuple[DeltaRecords, Seal]:
     """The records (key, value, headers) of a delta on `base`, in the order of the log, and the last seal among them.
 
     `known` is what the replay that `base` comes from knows of it; without it nothing is restated. `cursor`: up to
@@ -79,7 +79,7 @@ def records_of(
     seal = Seal(
         format=wire.FORMAT,
         register=base.name,
-        register_kind=wire.Kind(base.kind.value),
+        register_kind=wire.SealKind(base.kind.value),
         kind="full" if base.seq == 0 else "delta",
         seq=base.seq,
         adds=len(delta.adds),
@@ -96,8 +96,8 @@ def records_of(
         asked=cursor or (known and known.asked) or UNSET,
         chain=base.chain,
     )
-    records: Records = []
-    asked = [_Part("requests", lines) for lines in wire.pack_lines(delta.requests)]
+    records: DeltaRecords = []
+    asked = [_PartToWrite("requests", lines) for lines in wire.pack_lines(delta.requests)]
     due = _is_due(known, seal.count, full_every)
     starts = _starts(known, full_every) if may_state else {}
     if not (due and delta.is_empty):  # else the restatement says it all
@@ -114,14 +114,14 @@ def records_of(
 
 
 def rules_records(
-    rules: Rules,
+    rules: LogRules,
     texts: Mapping[str, bytes],
     effective_at: datetime,
-    source: Source,
+    source: DeltaSource,
     *,
-    known: Known,
+    known: RegisterView,
     full_every: int = FULL_EVERY,
-) -> tuple[Records, Seal]:
+) -> tuple[DeltaRecords, Seal]:
     """The records that put rules' texts, by their digests, on the log, and the last seal among them. What is there
     already is left out. Raises ValueError for another text under a digest that is there, or that is not kept.
     """
@@ -135,7 +135,7 @@ def rules_records(
     seal = Seal(
         format=wire.FORMAT,
         register=wire.RULES,
-        register_kind=wire.Kind.RULES,
+        register_kind=wire.SealKind.RULES,
         kind="full" if rules.seq == 0 else "delta",
         seq=rules.seq,
         adds=0,
@@ -148,7 +148,7 @@ def rules_records(
         read=known.log.read,
         chain=rules.chain,
     )
-    records: Records = []
+    records: DeltaRecords = []
     due = _is_due(known, seal.count, full_every) and len(whole) == seal.count
     starts = _starts(known, full_every)
     seal = _seal_up(records, seal, _texts(new), {} if due else starts)
@@ -162,11 +162,11 @@ def publish(
     base: Register,
     delta: Delta,
     effective_at: datetime,
-    source: Source,
+    source: DeltaSource,
     *,
-    known: Known | None = None,
+    known: RegisterView | None = None,
     full_every: int = FULL_EVERY,
-) -> Published:
+) -> PublishedDelta:
     """Put a delta on the log. `base` must be the register at the log's end, read after the writer was opened: the
     writer fences every older publisher of the register, so nothing can come between.
 
@@ -176,22 +176,22 @@ def publish(
     records, seal = records_of(base, delta, effective_at, source, known=known, full_every=full_every)
     if not writer.takes(nbytes := nbytes_of(records)):
         raise NeedsTime(nbytes)
-    return Published(seal, writer.publish(records))
+    return PublishedDelta(seal, writer.publish(records))
 
 
-def nbytes_of(records: Records) -> int:
+def nbytes_of(records: DeltaRecords) -> int:
     """How much these records put on the log, before it is compressed."""
     return sum(len(value) for _, value, _ in records)
 
 
-def _is_due(known: Known | None, count: int, full_every: int) -> bool:
+def _is_due(known: RegisterView | None, count: int, full_every: int) -> bool:
     """Whether a register of so many numbers is to be stated anew."""
     if known is None or known.span is None:
         return False
     return known.upto - known.span[0] >= max(full_every, known.log.weights.beside(count))
 
 
-def _starts(known: Known | None, full_every: int) -> Starts:
+def _starts(known: RegisterView | None, full_every: int) -> RegisterStarts:
     """Where all registers begin, if it is to be stated now."""
     starts = None if known is None else known.log.starts
     if known is None or not starts:
@@ -202,7 +202,12 @@ def _starts(known: Known | None, full_every: int) -> Starts:
 
 
 def _restate(
-    records: Records, before: Seal, numbers: BitMap64, ends: Ends, asked: Sequence[_Part], starts: Starts
+    records: DeltaRecords,
+    before: Seal,
+    numbers: BitMap64,
+    ends: Ends,
+    asked: Sequence[_PartToWrite],
+    starts: RegisterStarts,
 ) -> Seal:
     """Append the whole register; with what was asked for, where it is all that there is to say."""
     seal = replace(before, kind="full", adds=len(numbers), removes=0, ends=len(ends.numbers()))
@@ -211,11 +216,13 @@ def _restate(
     return _seal_up(records, seal, [*_numbers("adds", numbers), *_ends(ends.stated()), *asked], starts)
 
 
-def _seal_up(records: Records, before: Seal, parts: Sequence[_Part], starts: Starts) -> Seal:
+def _seal_up(
+    records: DeltaRecords, before: Seal, parts: Sequence[_PartToWrite], starts: RegisterStarts
+) -> Seal:
     """Append the parts, those that state where registers begin, and their seal. `before` says all that the seal says,
     but still has the sequence number and the chain that it continues."""
     name, seq, key = before.register, before.seq + 1, before.register.encode()
-    parts = [*parts, *(_Part("starts", part) for part in wire.encode_starts(starts))]
+    parts = [*parts, *(_PartToWrite("starts", part) for part in wire.encode_starts(starts))]
     for i, (side, value, digest) in enumerate(parts):
         records.append((key, value, wire.part_headers(side, name, seq, i, digest)))
     digests = wire.digests([part.value for part in parts])
@@ -225,16 +232,16 @@ def _seal_up(records: Records, before: Seal, parts: Sequence[_Part], starts: Sta
     return replace(seal, chain=chain)
 
 
-def _numbers(side: wire.Side, numbers: BitMap64) -> Iterable[_Part]:
-    return (_Part(side, part) for part in wire.split(numbers))
+def _numbers(side: wire.PartKind, numbers: BitMap64) -> Iterable[_PartToWrite]:
+    return (_PartToWrite(side, part) for part in wire.split(numbers))
 
 
-def _ends(stated: Stated) -> Iterable[_Part]:
-    return (_Part("ends", part) for part in wire.encode_ends(stated))
+def _ends(stated: StatedEnds) -> Iterable[_PartToWrite]:
+    return (_PartToWrite("ends", part) for part in wire.encode_ends(stated))
 
 
-def _texts(texts: Mapping[str, bytes]) -> list[_Part]:
-    return [_Part("rules", text, digest) for digest, text in sorted(texts.items())]
+def _texts(texts: Mapping[str, bytes]) -> list[_PartToWrite]:
+    return [_PartToWrite("rules", text, digest) for digest, text in sorted(texts.items())]
 
 
 def _rfc3339(seconds: int | None) -> str | None:

@@ -13,13 +13,13 @@ from contextlib import nullcontext, suppress
 from stream_scrub import clock
 from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany
 from stream_scrub.index import Index
-from stream_scrub.lists.capacity import Room
+from stream_scrub.lists.capacity import Capacity
 from stream_scrub.lists.log.parts import SET_ASIDE_BY
-from stream_scrub.lists.log.replay import Replay, Rules
+from stream_scrub.lists.log.replay import LogRules, Replay
 from stream_scrub.lists.log.scan import skip_unwanted
-from stream_scrub.lists.log.snapshot_writer import Keeper
-from stream_scrub.lists.log.start_point import Start, begin
-from stream_scrub.lists.log.yielding import Turns, Watch
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
+from stream_scrub.lists.log.start_point import StartPoint, begin
+from stream_scrub.lists.log.yielding import CooperativeYield, StallMonitor
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 _RETRY_S = 0.5
@@ -42,8 +42,8 @@ class Follower:
         self,
         open_log: Callable[[], LogReader],
         *,
-        start: Start = "latest-full",
-        keeper: Keeper | None = None,
+        start: StartPoint = "latest-full",
+        keeper: SnapshotWriter | None = None,
         max_numbers: float = math.inf,
         on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
         on_trouble: Callable[[str], None] = lambda _: None,
@@ -92,7 +92,7 @@ class Follower:
         return None if self._confirmed_at is None else clock.elapsed() - self._confirmed_at
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> LogRules:
         """The rules on the log as far as it was read, by their digests."""
         return self._replay.rules
 
@@ -161,7 +161,7 @@ class Follower:
         started = time.perf_counter()
         kept = None if self._keeper is None else self._keeper.begin(reader, deadline)
         self._replay = kept or begin(reader, deadline, start=self._start)
-        self._replay.room = Room(self._max_numbers)
+        self._replay.room = Capacity(self._max_numbers)
         if kept is not None:
             self.index = kept.index
             self._on_swap(kept.index, time.perf_counter() - started, 0.0)
@@ -171,7 +171,7 @@ class Follower:
         again = begin(reader, Deadline.after(_BEGIN_S), start=self._start)
         if not again.begins_behind(self._replay):
             return False
-        again.room = Room(self._max_numbers)
+        again.room = Capacity(self._max_numbers)
         self._replay, self.too_many = again, None
         return True
 
@@ -193,8 +193,8 @@ class Follower:
         """Swap in what each seal gives. Beside a worker that has an index already, in turns with it."""
         in_use = self._confirmed_at is not None
         if in_use:
-            self._replay.pause = Turns().pause
-        with Watch() if in_use else nullcontext() as watch:
+            self._replay.pause = CooperativeYield().pause
+        with StallMonitor() if in_use else nullcontext() as watch:
             started = time.perf_counter()
             for record in records:
                 index = self._replay.take(record)

@@ -59,12 +59,14 @@ class Weights:
         return max(own, light + own * sum(count for bits, count in self._counts.items() if bits > rank))
 
 
-class Ledger:
+class LogLedger:
     """Of one replay. `starts` is where every register stands; `begun` is what a reader that did not begin at the log's
     beginning was told of, and must find.
     """
 
-    def __init__(self, begun: wire.Starts | None = None, read: wire.Read = wire.NOTHING_READ) -> None:
+    def __init__(
+        self, begun: wire.RegisterStarts | None = None, read: wire.ReadPosition = wire.NOTHING_READ
+    ) -> None:
         self.starts: ByName[tuple[int, int]] = ByName()
         self.weights = Weights()
         self._begun = begun
@@ -74,14 +76,14 @@ class Ledger:
         self._chains = {read.upto: read.log_chain}
 
     @classmethod
-    def resuming(cls, starts: wire.Starts, read: wire.Read) -> "Ledger":
+    def resuming(cls, starts: wire.RegisterStarts, read: wire.ReadPosition) -> "LogLedger":
         """The ledger of a reader that knew this much."""
         made = cls(None, read)
         made.starts = ByName(starts)
         return made
 
     @property
-    def read(self) -> wire.Read:
+    def read(self) -> wire.ReadPosition:
         """As the next seal says it."""
         return self._read
 
@@ -106,7 +108,7 @@ class Ledger:
                 f"its publisher had read other seals up to offset {read.upto}: a delta is missing"
             )
 
-    def check_starts(self, seal: wire.Seal, starts: wire.Starts) -> None:
+    def check_starts(self, seal: wire.Seal, starts: wire.RegisterStarts) -> None:
         """Whether registers begin where a seal states it, as its publisher knew them. Raises ValueError."""
         if seal.read is UNSET or self._begun is not None:
             return
@@ -125,17 +127,19 @@ class Ledger:
         if offset <= self._since:  # before what one begins with, whose chain is told
             return
         chain = wire.next_log_chain(self._read.log_chain, seal.chain)
-        self._read = wire.Read(offset, chain, self._read.stated if stated is None else (stated, offset))
+        self._read = wire.ReadPosition(
+            offset, chain, self._read.stated if stated is None else (stated, offset)
+        )
         self._offsets.append(offset)
         self._chains[offset] = chain
         if len(self._offsets) > _KEPT:
             del self._chains[self._offsets.popleft()]
 
 
-class Knows(NamedTuple):
+class LogView(NamedTuple):
     """Of the log as a whole, what a publisher must know: what it has read, where every register stands (None while
     parts wait for their seal: nobody can say then), and how large they are."""
 
-    read: wire.Read
-    starts: wire.Starts | None
+    read: wire.ReadPosition
+    starts: wire.RegisterStarts | None
     weights: Weights

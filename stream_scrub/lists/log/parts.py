@@ -8,7 +8,7 @@ from msgspec import UNSET
 from pyroaring import BitMap64
 
 from stream_scrub.index import as_numbers
-from stream_scrub.lists.deltas import Stated
+from stream_scrub.lists.deltas import StatedEnds
 from stream_scrub.lists.log import wire
 
 SET_ASIDE_BY = "the register's next delta, or `stream-scrub lists mend`, takes their place"
@@ -26,7 +26,7 @@ class Part(NamedTuple):
     digest: str
 
 
-class Content(NamedTuple):
+class DeltaContent(NamedTuple):
     """A delta's numbers, the ends that it states, those numbers as one set, the texts of rules by digest, and where it
     says that registers begin."""
 
@@ -35,20 +35,20 @@ class Content(NamedTuple):
     ends: list[tuple[int, BitMap64]]
     ending: BitMap64
     texts: dict[str, bytes]
-    starts: wire.Starts
+    starts: wire.RegisterStarts
 
     @property
     def earliest(self) -> int | None:
         """The earliest end that is stated."""
         return min((end for end, _ in self.ends if end), default=None)
 
-    def stated(self) -> Stated:
+    def stated(self) -> StatedEnds:
         """The ends as arrays."""
         if not self.ends:
-            return Stated.none()
+            return StatedEnds.none()
         numbers = [as_numbers(bitmap) for _, bitmap in self.ends]
         ends = [np.full(len(each), end, np.int64) for each, (end, _) in zip(numbers, self.ends, strict=True)]
-        return Stated(np.concatenate(numbers), np.concatenate(ends))
+        return StatedEnds(np.concatenate(numbers), np.concatenate(ends))
 
 
 def count_of(header: bytes | None) -> int:
@@ -66,7 +66,7 @@ def of_seal(parts: list[Part], seal: wire.Seal) -> list[Part]:
     return [] if unsealed else parts
 
 
-def sealed(parts: Sequence[Part], seal: wire.Seal) -> Content:
+def sealed(parts: Sequence[Part], seal: wire.Seal) -> DeltaContent:
     """What the parts hold, if they are the ones that were sealed. Raises ValueError."""
     if any(part.seq != seal.seq or part.i != i for i, part in enumerate(parts)):
         raise ValueError("the parts are not the seal's, or not in order")
@@ -91,7 +91,7 @@ def sealed(parts: Sequence[Part], seal: wire.Seal) -> Content:
     texts = {part.digest: part.value for part in parts if part.side == "rules"}
     if len(texts) != sum(part.side == "rules" for part in parts):
         raise ValueError("two parts are of the same rule")
-    return Content(adds, removes, ends, ending, texts, starts)
+    return DeltaContent(adds, removes, ends, ending, texts, starts)
 
 
 def union(bitmaps: Sequence[BitMap64]) -> BitMap64:

@@ -15,11 +15,11 @@ from pyroaring import BitMap64
 
 from stream_scrub.errors import Corrupt, ScrubError, TooMany
 from stream_scrub.index import Filter, Index, Register
-from stream_scrub.lists.capacity import Room
+from stream_scrub.lists.capacity import Capacity
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.ledger import Knows, Ledger
-from stream_scrub.lists.log.parts import SIDES, Content, Part, count_of, of_seal, sealed
+from stream_scrub.lists.log.ledger import LogLedger, LogView
+from stream_scrub.lists.log.parts import SIDES, DeltaContent, Part, count_of, of_seal, sealed
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.timestamps import from_seconds, parse_zoned
 
@@ -27,7 +27,7 @@ _COMPARED = 500_000  # numbers of a restatement that are compared in one call
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class LogRules:
     """The rules' texts on the log by digest (None where they are not kept), and the chain that they are sealed in."""
 
     seq: int = 0
@@ -36,7 +36,7 @@ class Rules:
     texts: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
-class Known(NamedTuple):
+class RegisterView(NamedTuple):
     """What a publisher must know beside a register: its ends, from where to where its records must be read since its
     latest full set (None before its first), the last offset that was taken, what is known of the log as a whole, up to
     which requests the register was told, and the offset of its first part that waits for a seal.
@@ -45,19 +45,19 @@ class Known(NamedTuple):
     ends: Ends
     span: tuple[int, int] | None
     upto: int
-    log: Knows
+    log: LogView
     asked: wire.Cursor | None = None
     unsealed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ReplayState:
     """All that a follower needs to go on after `index.position`: where every register stands, and what it has `read`."""
 
     index: Index
-    starts: wire.Starts
-    rules: Rules
-    read: wire.Read
+    starts: wire.RegisterStarts
+    rules: LogRules
+    read: wire.ReadPosition
 
 
 class Replay:
@@ -72,13 +72,13 @@ class Replay:
     def __init__(self, *, keep_ends: bool = False, digest_of: Callable[[bytes], str] | None = None) -> None:
         self.index = Index.empty()
         self.pause: Callable[[], None] = lambda: None  # as `Register.changed` takes it
-        self.room = Room()
+        self.room = Capacity()
         self.last = ""  # the register of the last record
-        self.rules = Rules()
+        self.rules = LogRules()
         self._keep_ends = keep_ends
         self._digest_of = digest_of
         self._ends: dict[str, Ends] = {}
-        self._ledger = Ledger()
+        self._ledger = LogLedger()
         self._asked: dict[str, wire.Cursor] = {}
         self._awaited: dict[str, int] = {}
         self._firsts: deque[int] = deque()
@@ -91,8 +91,8 @@ class Replay:
     @classmethod
     def starting(
         cls,
-        starts: wire.Starts,
-        read: wire.Read,
+        starts: wire.RegisterStarts,
+        read: wire.ReadPosition,
         *,
         keep_ends: bool = False,
         digest_of: Callable[[bytes], str] | None = None,
@@ -102,11 +102,11 @@ class Replay:
         before.
         """
         made = cls(keep_ends=keep_ends, digest_of=digest_of)
-        made._ledger = Ledger(starts, read)
+        made._ledger = LogLedger(starts, read)
         made._await(starts)
         return made
 
-    def _await(self, starts: wire.Starts) -> None:
+    def _await(self, starts: wire.RegisterStarts) -> None:
         self._awaited = {name: start for name, (start, _) in starts.items()}
         self._spans = deque(sorted(starts.values()))
         self._firsts = deque(first for first, _ in self._spans)
@@ -119,11 +119,11 @@ class Replay:
         return max(offset, self._spans[0][0]) if self._spans else offset  # after the last one all is needed
 
     @classmethod
-    def resuming(cls, state: State) -> "Replay":
+    def resuming(cls, state: ReplayState) -> "Replay":
         """A replay that goes on after `state`, with the record after its position. It keeps no ends."""
         made = cls()
         made.index, made.rules = state.index, state.rules
-        made._ledger = Ledger.resuming(state.starts, state.read)
+        made._ledger = LogLedger.resuming(state.starts, state.read)
         made._taken = state.index.position
         return made
 
@@ -138,22 +138,22 @@ class Replay:
         return self._parts
 
     @property
-    def state(self) -> State | None:
+    def state(self) -> ReplayState | None:
         """What a snapshot must keep; None while parts wait for their seal or registers for their full set."""
         if self._parts or self._awaited:
             return None
         rules = replace(self.rules, texts=dict.fromkeys(self.rules.texts))
-        return State(self.index, self._ledger.starts, rules, self._ledger.read)
+        return ReplayState(self.index, self._ledger.starts, rules, self._ledger.read)
 
-    def known(self, name: str) -> Known:
+    def known(self, name: str) -> RegisterView:
         """What the publisher of that register must know. Its ends are empty unless ends are kept."""
         ends, asked = self._ends.get(name, Ends.none()), self._asked.get(name)
         span = self._ledger.starts.get(name)
         if parts := self._parts.get(name):  # another publisher's: they must be read again, and their seal
             span = (parts[0].offset if span is None else span[0], self._taken)
         starts = None if self._parts else self._ledger.starts
-        log = Knows(self._ledger.read, starts, self._ledger.weights)
-        return Known(ends, span, self._taken, log, asked, parts[0].offset if parts else None)
+        log = LogView(self._ledger.read, starts, self._ledger.weights)
+        return RegisterView(ends, span, self._taken, log, asked, parts[0].offset if parts else None)
 
     def begins_behind(self, ended: "Replay") -> bool:
         """Whether this one, which has not begun, needs nothing of the delta that another one ended at."""
@@ -227,9 +227,9 @@ class Replay:
         """Check a seal against its parts and what was before it. Raises ValueError with what is wrong."""
         parts = of_seal(self._parts.pop(name, []), seal)
         effective_at = parse_zoned(seal.effective_at)
-        if seal.register != name or (seal.register_kind is wire.Kind.RULES) != (name == wire.RULES):
+        if seal.register != name or (seal.register_kind is wire.SealKind.RULES) != (name == wire.RULES):
             raise ValueError("the seal is of another register")
-        if seal.register_kind is wire.Kind.RULES:
+        if seal.register_kind is wire.SealKind.RULES:
             before = (self.rules.seq, self.rules.chain)
         else:
             held = self.index.registers.get(name)
@@ -246,7 +246,7 @@ class Replay:
         held_by_parts = sealed(parts, seal)
         self._check_log(seal, held_by_parts.starts, offset)
         restates = seal.kind == "full" and before[0] > 0 and not trusted
-        if seal.register_kind is wire.Kind.RULES:
+        if seal.register_kind is wire.SealKind.RULES:
             self.rules = self._ruled(seal, held_by_parts, offset, restates=restates)
             index = replace(self.index, position=offset)
         else:
@@ -261,7 +261,7 @@ class Replay:
         self._trusted.discard(name)
         return index
 
-    def _check_log(self, seal: wire.Seal, starts: wire.Starts, offset: int) -> None:
+    def _check_log(self, seal: wire.Seal, starts: wire.RegisterStarts, offset: int) -> None:
         """What the publisher knew of the log as a whole is what is known here: so a delta that is dropped together with
         everything after it in its own register is missed all the same. Raises ValueError.
         """
@@ -276,7 +276,7 @@ class Replay:
                 raise ValueError(f"its publisher had read more of register {name}: a delta is missing")
 
     def _registered(
-        self, base: Register, seal: wire.Seal, content: Content, offset: int, *, restates: bool
+        self, base: Register, seal: wire.Seal, content: DeltaContent, offset: int, *, restates: bool
     ) -> Register:
         if content.texts:
             raise ValueError("a register holds no rules")
@@ -308,7 +308,7 @@ class Replay:
             next_end=next_end,
         )
 
-    def _ruled(self, seal: wire.Seal, content: Content, offset: int, *, restates: bool) -> Rules:
+    def _ruled(self, seal: wire.Seal, content: DeltaContent, offset: int, *, restates: bool) -> LogRules:
         texts = content.texts
         if content.adds or content.removes or content.ends or seal.next_end is not None:
             raise ValueError("the rules hold no numbers")
@@ -326,11 +326,11 @@ class Replay:
             held[digest] = text if self._digest_of is not None else None
         if len(held) != seal.count:
             raise ValueError(f"there would be {len(held)} rules, not {seal.count}")
-        return Rules(seal.seq, seal.chain, offset, held)
+        return LogRules(seal.seq, seal.chain, offset, held)
 
 
 def _after(
-    base: Register, seal: wire.Seal, content: Content, pause: Callable[[], None], *, restates: bool
+    base: Register, seal: wire.Seal, content: DeltaContent, pause: Callable[[], None], *, restates: bool
 ) -> tuple[BitMap64, Filter]:
     """The register's numbers after a seal, and a filter for them. Raises ValueError.
 
@@ -351,7 +351,7 @@ def _after(
     return numbers, filter_
 
 
-def _may_be_next(next_end: datetime | None, base: Register | None, content: Content) -> bool:
+def _may_be_next(next_end: datetime | None, base: Register | None, content: DeltaContent) -> bool:
     """Whether a seal's next end can be right, for one that does not know every number's end. `base` is None where
     the delta states every end there is."""
     stated = from_seconds(content.earliest)

@@ -19,7 +19,7 @@ _SEEK_OFFSETS = 1000
 _TRIES = 5000  # offsets in one damaged batch; a batch is at most a megabyte
 
 
-class Passage(NamedTuple):
+class ScannedSpan(NamedTuple):
     """What was read: the first offset that the log still holds, the end that it had at the start, and how many
     records."""
 
@@ -88,7 +88,7 @@ def skip_unwanted(reader: LogReader, replay: Replay, offset: int) -> None:
 
 
 def find_seal(
-    reader: LogReader, after: int, register: str, source: wire.Source, quiet_s: float
+    reader: LogReader, after: int, register: str, source: wire.DeltaSource, quiet_s: float
 ) -> tuple[wire.Seal, int] | None:
     """The register's first seal behind the offset `after` that came from that list, and its own offset; None when
     there is none: a publisher that was killed learns by this whether the list was published. Waits at most `quiet_s`
@@ -118,7 +118,7 @@ def read_into(
     settled: Callable[[], bool] = lambda: True,
     on_damage: Callable[[Corrupt], None] | None = None,
     on_read: Callable[[int, int], None] = lambda _offset, _end: None,
-) -> Passage:
+) -> ScannedSpan:
     """Give every record from offset `since` on, else from the log's first one, to `take`: up to offset `upto`
     (included), else to the log's end. The deadline is for silence: every record that arrives renews it.
 
@@ -142,12 +142,12 @@ def read_into(
             if on_damage is None:
                 raise _explained(error, first) from error
             if not stuck.goes_on(error, at, end):
-                return Passage(first, end, count)
+                return ScannedSpan(first, end, count)
             batches = scan(reader, Deadline.after(patience), upto=upto)
             continue
         except StopIteration:
             if not at_end:  # `upto` was reached; else read on until it is settled
-                return Passage(first, end, count)
+                return ScannedSpan(first, end, count)
             batches = scan(reader, Deadline.after(patience), upto=upto)
             continue
         _give(records, take, first)
@@ -158,7 +158,7 @@ def read_into(
         if at_end:
             unsettled = unsettled or Deadline.after(_SETTLED_S)
         if unsettled is not None and (settled() or unsettled.passed):
-            return Passage(first, end, count)
+            return ScannedSpan(first, end, count)
 
 
 def _give(records: Sequence[LogRecord], take: Callable[[LogRecord], object], first: int) -> None:

@@ -31,8 +31,8 @@ from stream_scrub.atomic_file import AtomicFile, atomic_file
 from stream_scrub.byname import ByName
 from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.replay import Rules, State
-from stream_scrub.lists.log.start_point import Head
+from stream_scrub.lists.log.replay import LogRules, ReplayState
+from stream_scrub.lists.log.start_point import SealHead
 from stream_scrub.model import RegisterKind
 
 FORMAT = 2
@@ -45,7 +45,7 @@ _PIECE = 500_000
 _WORDS = 131_072
 _TRIES = 5
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-Whose = Literal["own", "any"]
+SnapshotTrust = Literal["own", "any"]
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -87,16 +87,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     filters: str
     registers: list[_Saved]
     starts: dict[str, tuple[int, int]]
-    read: wire.Read
+    read: wire.ReadPosition
     rules: _SavedRules
     sha256: str = ""
 
 
-class _Version(msgspec.Struct):
+class _ManifestVersion(msgspec.Struct):
     format: int
 
 
-def save(folder: Path, log: str, state: State) -> None:
+def save(folder: Path, log: str, state: ReplayState) -> None:
     """Write a snapshot, and take the one before away; files of it that are still right are kept.
 
     One process at a time. Raises OSError; then the snapshot before is still there.
@@ -129,7 +129,7 @@ def save(folder: Path, log: str, state: State) -> None:
             path.unlink(missing_ok=True)
 
 
-def load(folder: Path, log: str, whose: Whose = "own") -> State | None:
+def load(folder: Path, log: str, whose: SnapshotTrust = "own") -> ReplayState | None:
     """The snapshot of that log; None when there is none. `own`: it is to be served, and nobody but this user may have
     written it; `any`: it is to be held against the log. Raises ValueError with what is wrong in it, OSError.
     """
@@ -146,10 +146,10 @@ def load(folder: Path, log: str, whose: Whose = "own") -> State | None:
             tried = manifest.sha256
             continue
         rules = manifest.rules
-        return State(
+        return ReplayState(
             Index(ByName(registers), manifest.position),
             ByName(manifest.starts),
-            Rules(rules.seq, rules.chain, rules.position, dict.fromkeys(rules.digests)),
+            LogRules(rules.seq, rules.chain, rules.position, dict.fromkeys(rules.digests)),
             manifest.read,
         )
     raise ValueError("it is replaced again and again while it is read")
@@ -166,21 +166,21 @@ def _kept(folder: Path, log: str) -> dict[tuple[str, str], _Saved]:
     return {(r.name, r.chain): r for r in registers if {r.numbers.file, r.filter.file} <= there}
 
 
-def heads(state: State) -> dict[int, Head]:
+def heads(state: ReplayState) -> dict[int, SealHead]:
     """By the offset of each register's last seal what it must say, and of the rules'. Raises ValueError when these are
     not of the state's position."""
     found = {
-        register.position: Head(register.chain, len(register.numbers))
+        register.position: SealHead(register.chain, len(register.numbers))
         for register in state.index.registers.values()
     }
     if state.rules.seq:
-        found[state.rules.position] = Head(state.rules.chain, None)
+        found[state.rules.position] = SealHead(state.rules.chain, None)
     if max(found, default=-1) != state.index.position:
         raise ValueError("its position is not that of its last seal")
     return found
 
 
-def _opened(path: Path, whose: Whose) -> BufferedReader:
+def _opened(path: Path, whose: SnapshotTrust) -> BufferedReader:
     """A file of it, for reading. By the file and not by its folder, which may be a volume that is everybody's: who owns
     it wrote it, and where nobody else may write, did so alone. Raises ValueError, OSError.
     """
@@ -195,7 +195,7 @@ def _opened(path: Path, whose: Whose) -> BufferedReader:
     return os.fdopen(held, "rb")
 
 
-def _manifest(folder: Path, log: str, whose: Whose) -> Manifest | None:
+def _manifest(folder: Path, log: str, whose: SnapshotTrust) -> Manifest | None:
     try:
         with _opened(folder / MANIFEST, whose) as file:
             value = file.read()
@@ -205,7 +205,7 @@ def _manifest(folder: Path, log: str, whose: Whose) -> Manifest | None:
     if not found or rest != sha256(content).hexdigest().encode() + b'"}':
         raise ValueError("its manifest is damaged")
     try:
-        version = msgspec.json.decode(value, type=_Version).format
+        version = msgspec.json.decode(value, type=_ManifestVersion).format
         if version != FORMAT:
             raise ValueError(f"it is of format version {version}")
         manifest = msgspec.json.decode(value, type=Manifest)
@@ -254,7 +254,7 @@ def _saved(folder: Path, register: Register) -> _Saved:
     )
 
 
-def _restored(folder: Path, saved: _Saved, whose: Whose) -> Register:
+def _restored(folder: Path, saved: _Saved, whose: SnapshotTrust) -> Register:
     with _opened(folder / saved.numbers.file, whose) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != saved.numbers.sha256:
             raise ValueError("a file of it is damaged")
@@ -288,12 +288,12 @@ def _part_name() -> str:
 
 
 @contextmanager
-def _part(folder: Path) -> Iterator["_Part"]:
+def _part(folder: Path) -> Iterator["_BlobWriter"]:
     with atomic_file(folder, _part_name()) as file:
-        yield _Part(file)
+        yield _BlobWriter(file)
 
 
-class _Part:
+class _BlobWriter:
     """A file of the snapshot that is being written."""
 
     def __init__(self, file: AtomicFile) -> None:

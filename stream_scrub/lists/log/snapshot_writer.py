@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from stream_scrub.lists.log import snapshot
-from stream_scrub.lists.log.replay import Replay, State
+from stream_scrub.lists.log.replay import Replay, ReplayState
 from stream_scrub.lists.log.start_point import check_seals
 from stream_scrub.model import Deadline, LogReader
 
@@ -24,7 +24,7 @@ _REST = 20
 _LOCK = "stream-scrub-snapshot.lock"
 
 
-class Keeper:
+class SnapshotWriter:
     """The snapshot of one log in one folder. `offer` never blocks; `on_trouble(text)` is told of each new trouble."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Keeper:
         self._log = log
         self._on_trouble = on_trouble
         self._every_s = every_s
-        self._offered: State | None = None
+        self._offered: ReplayState | None = None
         self._written = -1
         self._trouble = ""
         self._lock: IO[bytes] | None = None
@@ -66,7 +66,7 @@ class Keeper:
         self._written = state.index.position
         return Replay.resuming(state)
 
-    def offer(self, state: State) -> None:
+    def offer(self, state: ReplayState) -> None:
         """A state that may be written, now or later or never."""
         self._offered = state
         if not self._thread.is_alive() and not self._stopping.is_set():
@@ -96,7 +96,7 @@ class Keeper:
         if self._lock is not None:
             self._lock.close()
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: ReplayState) -> None:
         try:
             snapshot.save(self._folder, self._log, state)
         except OSError as error:

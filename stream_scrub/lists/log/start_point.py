@@ -16,13 +16,13 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import scan
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
-Start = Literal["latest-full", "beginning"]
+StartPoint = Literal["latest-full", "beginning"]
 # Offsets that are looked at first behind the log's end; markers and aborted parts may be all of them.
 _LOOK_BACK = 16
 _FURTHER = 8
 
 
-class Head(NamedTuple):
+class SealHead(NamedTuple):
     """What the last seal of a register must say: its chain, and how many numbers there are after it. None: of rules,
     which have none."""
 
@@ -34,7 +34,7 @@ def begin(
     reader: LogReader,
     deadline: Deadline,
     *,
-    start: Start = "latest-full",
+    start: StartPoint = "latest-full",
     keep_ends: bool = False,
     digest_of: Callable[[bytes], str] | None = None,
 ) -> Replay:
@@ -48,7 +48,7 @@ def begin(
     return Replay.starting(starts, read, keep_ends=keep_ends, digest_of=digest_of)
 
 
-def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.Starts, wire.Read] | None:
+def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts, wire.ReadPosition] | None:
     """Where the statement that the last seal names says that registers begin, and what its publisher had read; None
     where none is named: on a young log, or one of a release that stated it in each seal.
     """
@@ -73,7 +73,7 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.Starts, wire.Re
         raise Corrupt(str(error), last) from error
 
 
-def _checked(seal: wire.Seal, parts: Sequence[bytes]) -> tuple[wire.Starts, wire.Read]:
+def _checked(seal: wire.Seal, parts: Sequence[bytes]) -> tuple[wire.RegisterStarts, wire.ReadPosition]:
     """What these parts state, if they are the ones that were sealed. Raises ValueError."""
     starts = wire.decode_starts(parts)
     if wire.digests(parts) != seal.parts[-len(parts) :] or len(starts) != seal.stated or not starts:
@@ -111,7 +111,7 @@ def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
     return None
 
 
-def check_seals(reader: LogReader, heads: Mapping[int, Head], deadline: Deadline) -> None:
+def check_seals(reader: LogReader, heads: Mapping[int, SealHead], deadline: Deadline) -> None:
     """Look whether the record at each offset is the seal with that head: whether this log once said what was known
     then. A seal vouches for all that its publisher had read, so of thousands of registers the last few are asked for.
     Raises ValueError when one is not, Unavailable, Refused. Leaves the reader anywhere.

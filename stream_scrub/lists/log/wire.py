@@ -23,7 +23,7 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import as_bitmap, as_numbers
-from stream_scrub.lists.deltas import Stated
+from stream_scrub.lists.deltas import StatedEnds
 from stream_scrub.model import Header, RegisterKind
 
 FORMAT = 1
@@ -37,12 +37,12 @@ _PIECE = 4_000_000  # numbers that are cut at once: bounds the memory of cutting
 _NARROW = 1 << 33  # a range that is made in 10 ms; it costs 0.1 us for each 65 536 that it is wide
 _SOME = 50_000  # members that are taken one by one in one call
 
-Side = Literal["adds", "removes", "ends", "requests", "rules", "starts"]
+PartKind = Literal["adds", "removes", "ends", "requests", "rules", "starts"]
 # By register: the offsets of the first record of its latest full set and of its last seal.
-Starts = Mapping[str, tuple[int, int]]
+RegisterStarts = Mapping[str, tuple[int, int]]
 
 
-class Kind(StrEnum):
+class SealKind(StrEnum):
     """What a seal is of: a register of that kind, or the rules, which no verdict can take for a register."""
 
     DENY = RegisterKind.DENY.value
@@ -50,7 +50,7 @@ class Kind(StrEnum):
     RULES = "rules"
 
 
-class Source(msgspec.Struct, frozen=True):
+class DeltaSource(msgspec.Struct, frozen=True):
     """The list that a delta came from: its file's name and the SHA-256 (hex) of its bytes."""
 
     name: str
@@ -89,7 +89,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         return leader_epoch is None or leader_epoch <= self.epochs.get(partition, leader_epoch)
 
 
-class Read(msgspec.Struct, frozen=True):
+class ReadPosition(msgspec.Struct, frozen=True):
     """What the publisher of a seal had read of the log: every seal up to the offset `upto` (-1: none), over all of
     which `log_chain` goes (`next_log_chain`), and among them the last one that states where registers begin: `stated` are the
     offsets of its first part `starts` and of itself, None where there is none.
@@ -100,7 +100,7 @@ class Read(msgspec.Struct, frozen=True):
     stated: tuple[int, int] | None = None
 
 
-NOTHING_READ = Read(-1, GENESIS)
+NOTHING_READ = ReadPosition(-1, GENESIS)
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +117,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int
     register: str
-    register_kind: Kind
+    register_kind: SealKind
     kind: Literal["delta", "full"]
     seq: int
     adds: int
@@ -129,10 +129,10 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     next_end: str | None = None
     effective_at: str
     reason: str = "list"
-    source: Source
+    source: DeltaSource
     parts: list[str]
     starts: dict[str, tuple[int, int]] | msgspec.UnsetType = msgspec.UNSET
-    read: Read | msgspec.UnsetType = msgspec.UNSET
+    read: ReadPosition | msgspec.UnsetType = msgspec.UNSET
     asked: Cursor | msgspec.UnsetType = msgspec.UNSET
     previous: str = ""
     chain: str
@@ -179,7 +179,7 @@ def pieces(numbers: BitMap64, size: int) -> Iterator[BitMap64]:
             yield BitMap64(found)
 
 
-def encode_ends(stated: Stated) -> list[bytes]:
+def encode_ends(stated: StatedEnds) -> list[bytes]:
     """Parts that say of each number when it ends, ascending by end, of at most PART_BYTES_MAX each; none for none."""
     order = np.argsort(stated.ends, kind="stable")
     numbers, ends = stated.numbers[order], stated.ends[order]
@@ -237,12 +237,12 @@ def request_line(
     return line
 
 
-def encode_starts(starts: Starts) -> list[bytes]:
+def encode_starts(starts: RegisterStarts) -> list[bytes]:
     """Parts that say where every register begins, of at most PART_BYTES_MAX each: a line for each, in order."""
     return pack_lines([msgspec.json.encode((name, *starts[name])) + b"\n" for name in sorted(starts)])
 
 
-def decode_starts(parts: Iterable[bytes]) -> Starts:
+def decode_starts(parts: Iterable[bytes]) -> RegisterStarts:
     """Where every register begins. Raises ValueError with what is wrong."""
     lines = b"".join(parts).split(b"\n")
     try:
@@ -289,7 +289,7 @@ def pack_lines(lines: Sequence[bytes]) -> list[bytes]:
     return [*parts, bytes(part)] if part else parts
 
 
-def part_headers(part: Side, register: str, seq: int, i: int, digest: str = "") -> list[Header]:
+def part_headers(part: PartKind, register: str, seq: int, i: int, digest: str = "") -> list[Header]:
     """The headers of a part: `i` counts a delta's parts from 0; a part of rules also says its `digest`."""
     headers: list[Header] = [
         ("part", part.encode()),
@@ -316,7 +316,7 @@ def encode_seal(seal: Seal, previous_chain: str) -> tuple[bytes, str]:
 def decode_seal(value: bytes) -> tuple[Seal, bytes]:
     """A seal and the content that its chain covers. Raises ValueError with what is wrong."""
     try:
-        version = msgspec.json.decode(value, type=_Version).format
+        version = msgspec.json.decode(value, type=_SealVersion).format
         if version != FORMAT:
             raise ValueError(f"format version {version} is unknown here (this release reads {FORMAT})")
         seal = msgspec.json.decode(value, type=Seal)
@@ -328,7 +328,7 @@ def decode_seal(value: bytes) -> tuple[Seal, bytes]:
     return seal, content
 
 
-class _Version(msgspec.Struct):
+class _SealVersion(msgspec.Struct):
     format: int
 
 

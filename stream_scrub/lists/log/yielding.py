@@ -17,7 +17,7 @@ _ASIDE_MAX_S = 0.01
 _TICK_S = 0.001
 
 
-class Turns:
+class CooperativeYield:
     """`pause` may be called as often as one likes: it sleeps when a turn is over."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Turns:
             self._since = self._clock()
 
 
-class Watch:
+class StallMonitor:
     """How long a thread that wants to run is kept from running while this is entered: one that wants to every millisecond.
 
     At least what the hot path feels of the applying thread, since this thread also waits for the hot path itself and

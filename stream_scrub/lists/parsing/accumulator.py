@@ -15,7 +15,7 @@ from stream_scrub.errors import TooMany
 from stream_scrub.index import Numbers, as_bitmap, as_numbers
 from stream_scrub.lists.capacity import weight
 
-Ends = NDArray[np.int64]
+EndTimes = NDArray[np.int64]
 
 _FOLD = 1 << 22  # numbers; 32 MB of them, sorted within a processor's larger caches' reach
 _NEVER = np.iinfo(np.int64).max  # the end of a number that does not end, while ends are compared
@@ -25,7 +25,7 @@ class _Piece(NamedTuple):
     """Numbers in the file's order. `ends` None: they do not end."""
 
     numbers: Numbers
-    ends: Ends | None
+    ends: EndTimes | None
     removed: NDArray[np.bool_] | bool = False  # of each, or of all
 
 
@@ -33,12 +33,12 @@ def _no_numbers() -> Numbers:
     return np.empty(0, np.uint64)
 
 
-def _no_ends() -> Ends:
+def _no_ends() -> EndTimes:
     return np.empty(0, np.int64)
 
 
 @dataclass(slots=True)
-class Gathered:
+class ListAccumulator:
     """`endless` and `ending` are disjoint after `fold`, and so are both from `removed`. All of it together counts as no
     more than `most` numbers (`room.weight`): whatever gives more raises TooMany.
     """
@@ -47,12 +47,12 @@ class Gathered:
     endless: BitMap64 = field(default_factory=BitMap64)
     removed: BitMap64 = field(default_factory=BitMap64)
     ending: Numbers = field(default_factory=_no_numbers)  # ascending, distinct
-    ending_at: Ends = field(default_factory=_no_ends)  # epoch seconds UTC, one for each of `ending`
+    ending_at: EndTimes = field(default_factory=_no_ends)  # epoch seconds UTC, one for each of `ending`
     _pieces: list[_Piece] = field(default_factory=list)
     _waiting: int = 0
     _at_most: float = 0
 
-    def add(self, numbers: Numbers, ends: Ends | None) -> None:
+    def add(self, numbers: Numbers, ends: EndTimes | None) -> None:
         """Numbers that the list holds; an end of 0 is none."""
         self._put(_Piece(numbers, ends if ends is not None and ends.any() else None))
 
@@ -60,7 +60,7 @@ class Gathered:
         """Numbers that the list takes away."""
         self._put(_Piece(numbers, None, removed=True))
 
-    def change(self, numbers: Numbers, removed: NDArray[np.bool_], ends: Ends | None) -> None:
+    def change(self, numbers: Numbers, removed: NDArray[np.bool_], ends: EndTimes | None) -> None:
         """`add` and `remove` in one, where they take turns."""
         self._put(_Piece(numbers, ends if ends is not None and ends.any() else None, removed))
 
@@ -105,7 +105,7 @@ class Gathered:
                 " Give publisher and workers the memory that more takes (docs/sizing.md), then raise it"
             )
 
-    def _fold_added(self, numbers: Numbers, ends: Ends | None) -> None:
+    def _fold_added(self, numbers: Numbers, ends: EndTimes | None) -> None:
         endless = numbers if ends is None else numbers[ends == _NEVER]
         if not bool((endless[1:] > endless[:-1]).all()):  # registers are mostly sorted already
             endless = np.sort(endless)
@@ -144,7 +144,7 @@ class Gathered:
             self.ending, self.ending_at = self.ending[kept], self.ending_at[kept]
 
 
-def _ends_of(pieces: list[_Piece]) -> Ends:
+def _ends_of(pieces: list[_Piece]) -> EndTimes:
     """One end for each number of the pieces, _NEVER for those that do not end."""
     return np.concatenate(
         [
@@ -156,7 +156,7 @@ def _ends_of(pieces: list[_Piece]) -> Ends:
     )
 
 
-def _latest(numbers: Numbers, ends: Ends) -> tuple[Numbers, Ends]:
+def _latest(numbers: Numbers, ends: EndTimes) -> tuple[Numbers, EndTimes]:
     """The distinct numbers, ascending, each with its latest end."""
     order = np.lexsort((ends, numbers))
     numbers, ends = numbers[order], ends[order]

@@ -8,14 +8,14 @@ from typing import IO, NamedTuple, TypeVar
 from stream_scrub.lists.parsing.csv_rows import (
     COLUMNS_MAX,
     ROW_SIGNS_MAX,
-    Metered,
+    MeteredLines,
     broken,
     separator_of,
     spoken,
 )
-from stream_scrub.lists.parsing.format import Sample
+from stream_scrub.lists.parsing.format import ListSample
 from stream_scrub.lists.parsing.number_cells import clean
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 
 _T = TypeVar("_T")
 _HEAD = 50  # rows by which columns are told apart
@@ -36,7 +36,7 @@ PHONES = words(
 )
 
 
-class Row(NamedTuple):
+class CsvRow(NamedTuple):
     """One row and the line that it begins on, from 1."""
 
     line: int
@@ -47,18 +47,18 @@ class Row(NamedTuple):
         return self.cells[place] if place < len(self.cells) else ""
 
 
-class Table:
+class CsvTable:
     """A CSV (RFC 4180, any of `,` `;` tab `|`), read row by row. Blank rows are counted in `reading` and skipped.
 
     `head` is the first rows, which iteration gives again. A quote that opens and does not close raises BadList, as
     otherwise the lines behind it would vanish in one cell.
     """
 
-    def __init__(self, text: IO[str], reading: Reading) -> None:
+    def __init__(self, text: IO[str], reading: ParsedList) -> None:
         lines = list(_first(text, len))
         separator = separator_of(lines) or ","
         self.spoken = spoken(separator)  # how the columns are separated, for people
-        self._rows = _rows(Metered(chain(lines, text), ROW_SIGNS_MAX), separator, reading)
+        self._rows = _rows(MeteredLines(chain(lines, text), ROW_SIGNS_MAX), separator, reading)
         self.head = list(_first(self._rows, lambda row: sum(map(len, row.cells)) + len(row.cells)))
         self.width = max((len(row.cells) for row in self.head), default=0)  # the most columns of these
         if self.width > COLUMNS_MAX:
@@ -73,10 +73,10 @@ class Table:
         titles = self.titles()
         return titles if is_header(titles) else []
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[CsvRow]:
         return chain(self.head, self._rows)
 
-    def body(self, reading: Reading, *, headed: bool) -> Iterator[Row]:
+    def body(self, reading: ParsedList, *, headed: bool) -> Iterator[CsvRow]:
         """The rows behind the header, which is counted."""
         rows = iter(self)
         if headed and next(rows, None) is not None:
@@ -94,14 +94,14 @@ def _first(of: Iterator[_T], signs: Callable[[_T], int]) -> Iterator[_T]:
             return
 
 
-def _rows(lines: Metered, separator: str, reading: Reading) -> Iterator[Row]:
+def _rows(lines: MeteredLines, separator: str, reading: ParsedList) -> Iterator[CsvRow]:
     rows = csv.reader(lines, delimiter=separator, strict=True)
     begins = 1
     try:
         for cells in rows:
             lines.signs = 0
             if any(map(str.strip, cells)):
-                yield Row(begins, cells)
+                yield CsvRow(begins, cells)
             else:
                 reading.blank += 1
             begins = rows.line_num + 1
@@ -120,7 +120,7 @@ def is_header(titles: Sequence[str]) -> bool:
     return bool(named) and all(any(map(str.isalpha, name)) and _digits(name) < 5 for name in named)
 
 
-def sample_rows(sample: Sample) -> list[list[str]]:
+def sample_rows(sample: ListSample) -> list[list[str]]:
     """The sample's rows, for `recognise`; none where it is no CSV."""
     lines = sample.filled
     try:
@@ -130,8 +130,8 @@ def sample_rows(sample: Sample) -> list[list[str]]:
     return rows if max(map(len, rows), default=0) <= COLUMNS_MAX else []
 
 
-def sample_titles(sample: Sample) -> list[str]:
-    """The sample's header as `Table.headed` would give it."""
+def sample_titles(sample: ListSample) -> list[str]:
+    """The sample's header as `CsvTable.headed` would give it."""
     rows = sample_rows(sample)
     titles = [title(cell) for cell in rows[0]] if rows else []
     return titles if is_header(titles) else []

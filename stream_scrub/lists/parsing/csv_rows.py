@@ -14,14 +14,14 @@ _BATCH = 2_000  # rows; the more of them are kept at once, the longer Python's c
 _BATCH_SIGNS = 2 << 20  # of which the cells of one or two signs take twenty times the memory
 
 
-class Rows(NamedTuple):
+class CsvRows(NamedTuple):
     """Some rows, in order: the line that each starts on, counted from 1, and its cells. Blank lines are `[]`."""
 
     starts: Sequence[int]
     cells: list[list[str]]
 
 
-class Metered:
+class MeteredLines:
     """Lines on their way into a csv.reader, whose rows may have any number of them. `signs` are those of the lines given
     since the caller last set it to 0, and more than `most` raise BadList.
     """
@@ -69,9 +69,9 @@ def spoken(separator: str) -> str:
     return {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}[separator]
 
 
-def rows_of(lines: Iterable[str], separator: str) -> Iterator[Rows]:
+def rows_of(lines: Iterable[str], separator: str) -> Iterator[CsvRows]:
     """The rows, some thousand at a time, of lines that each have their end. Raises BadList for CSV that is broken."""
-    metered = Metered(lines, _BATCH_SIGNS + ROW_SIGNS_MAX)
+    metered = MeteredLines(lines, _BATCH_SIGNS + ROW_SIGNS_MAX)
     reader = csv.reader(metered, delimiter=separator)
     started = 1  # the line that the next row starts on
     while True:
@@ -92,7 +92,7 @@ def rows_of(lines: Iterable[str], separator: str) -> Iterator[Rows]:
         started = starts[-1]
         if started > reader.line_num + 1:  # the last cell has the end of the last line in it
             raise broken(starts[-2], "the file ends within quotes")
-        yield Rows(starts[:-1], cells)
+        yield CsvRows(starts[:-1], cells)
 
 
 def _lines(cells: list[str]) -> int:

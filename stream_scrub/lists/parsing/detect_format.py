@@ -4,25 +4,25 @@ from collections import Counter
 from collections.abc import Sequence
 
 from stream_scrub.errors import TooMany
-from stream_scrub.lists.parsing.format import Format, Options, Sample
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
-from stream_scrub.lists.parsing.unpack import Member, Packed
+from stream_scrub.lists.parsing.format import FormatSpec, ListOptions, ListSample
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.lists.parsing.unpack import ListMember, PackedList
 
 AUTO = "auto"
 _BY_COLUMN = "plain"
 _SHAPE_SIGNS = 40
 
 
-def named(formats: Sequence[Format], name: str) -> Format | None:
+def named(formats: Sequence[FormatSpec], name: str) -> FormatSpec | None:
     """The format of that name."""
     return next((each for each in formats if each.name == name), None)
 
 
-def choose(formats: Sequence[Format], packed: Packed) -> Format:
+def choose(formats: Sequence[FormatSpec], packed: PackedList) -> FormatSpec:
     """The format that every file in the pack is most surely of. Raises BadList when two are equally likely, or when
     the files are not all of one format.
     """
-    samples = [Sample(member.head, member.name, member.whole) for member in packed.members]
+    samples = [ListSample(member.head, member.name, member.whole) for member in packed.members]
     told = [sample for sample in samples if sample.head.strip()]  # an area code without a number says nothing
     if not told:
         return formats[0]
@@ -39,7 +39,7 @@ def choose(formats: Sequence[Format], packed: Packed) -> Format:
     return chosen
 
 
-def _agree(scores: dict[str, list[int]], told: list[Sample], surest: int, best: int) -> None:
+def _agree(scores: dict[str, list[int]], told: list[ListSample], surest: int, best: int) -> None:
     """A file of a zip that no format shares with the others is not read as something else."""
     of_each = [max(scores, key=lambda name: scores[name][at]) for at in range(len(told))]
     if best < surest and len(set(of_each)) > 1:
@@ -50,7 +50,9 @@ def _agree(scores: dict[str, list[int]], told: list[Sample], surest: int, best: 
         )
 
 
-def read_list(formats: Sequence[Format], packed: Packed, options: Options, name: str = AUTO) -> Reading:
+def read_list(
+    formats: Sequence[FormatSpec], packed: PackedList, options: ListOptions, name: str = AUTO
+) -> ParsedList:
     """Every file of the pack, in one Reading. `name` is a format's, or "auto". Raises BadList."""
     if name == AUTO:
         chosen = choose(_that_take(formats, options), packed)
@@ -61,7 +63,7 @@ def read_list(formats: Sequence[Format], packed: Packed, options: Options, name:
     if unknown := sorted(options.columns.keys() - chosen.columns):
         known = ", ".join(sorted(chosen.columns)) or "none"
         raise BadList(f"--columns: {chosen.name} knows {known}, not {', '.join(unknown)}")
-    reading = Reading(max_numbers=options.max_numbers)
+    reading = ParsedList(max_numbers=options.max_numbers)
     for member in packed.members:
         reading.member = member.name if len(packed.members) > 1 else ""
         try:
@@ -77,7 +79,7 @@ def read_list(formats: Sequence[Format], packed: Packed, options: Options, name:
     return reading
 
 
-def _that_take(formats: Sequence[Format], options: Options) -> Sequence[Format]:
+def _that_take(formats: Sequence[FormatSpec], options: ListOptions) -> Sequence[FormatSpec]:
     """The formats that may be meant: who names the column of the numbers has said that it is a CSV, and who names
     other columns that it is a format that has them. Raises BadList when none has.
     """
@@ -91,9 +93,9 @@ def _that_take(formats: Sequence[Format], options: Options) -> Sequence[Format]:
     return able
 
 
-def shape(member: Member) -> str:
+def shape(member: ListMember) -> str:
     """How most of the first lines look, as it may be shown: every digit a 9, every letter an x, whoever's they are."""
-    lines = Sample(member.head, member.name, member.whole).filled
+    lines = ListSample(member.head, member.name, member.whole).filled
     lines = [line for line in lines if any(map(str.isdigit, line))] or lines  # rather than a header
     if not lines:
         return ""

@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from stream_scrub.index import Numbers
 from stream_scrub.lists.parsing.number_cells import clean, numbers_of
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 
 _SIZE = 10_000
 _CELL_SIGNS_MAX = 250  # no number is longer; what waits here is as short
 NO_END = 0
 
 
-class Batch:
+class EntryBuffer:
     """Collects cells that should hold a number as typed in a region (ISO 3166-1), and tells `reading` about them.
 
     `close` must be called at the end of the file, or the last of them are lost. `removals_last`: a removal holds over
     every addition of the same number, wherever in the file it stands.
     """
 
-    def __init__(self, reading: Reading, region: str, *, removals_last: bool = False) -> None:
+    def __init__(self, reading: ParsedList, region: str, *, removals_last: bool = False) -> None:
         self._removals_last = removals_last
         self._held: list[Numbers] = []
         self._reading = reading

@@ -1,4 +1,4 @@
-"""What a format is: how its files are recognised, and how one is read into a `Reading`.
+"""What a format is: how its files are recognised, and how one is read into a `ParsedList`.
 
 A format's module defines FORMAT, which `stream_scrub.lists.formats.FORMATS` names. It knows nothing of packing,
 files on disk, registers or the log.
@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 from stream_scrub.lists.parsing.unpack import ListSource
 
 SAMPLE_LINES = 50
@@ -20,7 +20,7 @@ NEVER = 0
 
 
 @dataclass(frozen=True)
-class Sample:
+class ListSample:
     """The beginning of a file, for `recognise`: bytes as `ListSource.blocks` gives them, at most 64 KiB.
 
     `member` is the name of the file, or of the file within the zip. `whole`: there is no more than `head`.
@@ -53,7 +53,7 @@ def mostly(alike: int, lines: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ListOptions:
     """What an operator may say about a list. `region` is the ISO 3166-1 code that national numbers are read in.
 
     `column`: the column of the numbers, a header's name or a number from 1; "" when it was not said.
@@ -70,23 +70,23 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class FormatSpec:
     """One list format.
 
     `about` is a line for `--help` and the docs. `recognise` says how surely a file is of this format by its beginning,
     0 (surely not) to 100 (nothing else looks so); `plain` says 1 of whatever it may be able to read, so a format that
     says less than 2 is never chosen over it. It must not raise, whatever the bytes, nor look at more than the sample.
 
-    `read` reads one file to its end into the `Reading`, which it also describes (`Reading.described`). It calls one of
-    the source's `text`, `chunks` and `blocks`, once. Every line is counted (see `Reading`); a number that is not valid
+    `read` reads one file to its end into the `ParsedList`, which it also describes (`ParsedList.described`). It calls one of
+    the source's `text`, `chunks` and `blocks`, once. Every line is counted (see `ParsedList`); a number that is not valid
     is a refused line. It raises BadList when the file as a whole is not of this format, and nothing else, whatever
-    the bytes. For a zip of several files it is called once for each of them, with the same `Reading`.
+    the bytes. For a zip of several files it is called once for each of them, with the same `ParsedList`.
 
-    `columns` are the names that `Options.columns` may have for it.
+    `columns` are the names that `ListOptions.columns` may have for it.
     """
 
     name: str
     about: str
-    recognise: Callable[[Sample], int]
-    read: Callable[[ListSource, Options, Reading], None]
+    recognise: Callable[[ListSample], int]
+    read: Callable[[ListSource, ListOptions, ParsedList], None]
     columns: frozenset[str] = frozenset()

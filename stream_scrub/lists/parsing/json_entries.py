@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 import numpy as np
 
-from stream_scrub.lists.parsing.parsed_list import BadList, Reading
+from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.lists.parsing.unpack import LINE_BYTES_MAX, ListSource
 
 _BLOCK = 1 << 20
@@ -28,11 +28,11 @@ _MEMBERS_MAX = 16  # more than any format asks for
 _BESIDE_MAX = 1000  # members of an object that has the array in it; each costs some hundred bytes to look at
 _BETWEEN_BYTES_MAX = 1 << 20  # names, commas and blanks of an object that has the array in it
 _BESIDE = "JSON without an array of entries in it, or with too much beside it: save the entries as JSON lines"
-Entry: TypeAlias = bytes | msgspec.Raw
+JsonEntry: TypeAlias = bytes | msgspec.Raw
 T = TypeVar("T")
 
 
-def entries(source: ListSource, reading: Reading, key: str) -> Iterator[tuple[int, Entry]]:
+def entries(source: ListSource, reading: ParsedList, key: str) -> Iterator[tuple[int, JsonEntry]]:
     """Each entry with its number from 1, as it stands in the file. `key` is a member that only an entry has.
 
     Blank lines are counted in `reading`. Raises BadList when the file is no JSON, or too large to be held.
@@ -55,7 +55,7 @@ def entries(source: ListSource, reading: Reading, key: str) -> Iterator[tuple[in
         yield from enumerate(_whole(head, blocks, key), 1)
 
 
-def decoded(entry: Entry, decoder: "msgspec.json.Decoder[T]") -> T | None:
+def decoded(entry: JsonEntry, decoder: "msgspec.json.Decoder[T]") -> T | None:
     """An entry as the decoder's type; None when it is none of these, or longer than a line may be. Bytes that are not
     UTF-8 are read as Latin-1.
     """
@@ -71,7 +71,7 @@ def decoded(entry: Entry, decoder: "msgspec.json.Decoder[T]") -> T | None:
         return None
 
 
-def only_once(entry: Entry, members: "re.Pattern[bytes]") -> bool:
+def only_once(entry: JsonEntry, members: "re.Pattern[bytes]") -> bool:
     """Whether each of some members is there at most once, however its name is spelled: of two a decoder takes the last
     and loses the other. `members` is a pattern of their quoted names, in a group, with the colon.
     """
@@ -86,8 +86,8 @@ def _is_entry(line: bytes, key: str) -> bool:
 
 
 def _lines(
-    head: bytes, blocks: Iterator[bytes], reading: Reading, *, before: int
-) -> Iterator[tuple[int, Entry]]:
+    head: bytes, blocks: Iterator[bytes], reading: ParsedList, *, before: int
+) -> Iterator[tuple[int, JsonEntry]]:
     at, rest = before, head
     while True:
         block = next(blocks, b"")
@@ -109,7 +109,7 @@ def _lines(
             )
 
 
-def _whole(head: bytes, blocks: Iterator[bytes], key: str) -> Sequence[Entry]:
+def _whole(head: bytes, blocks: Iterator[bytes], key: str) -> Sequence[JsonEntry]:
     held = io.BytesIO()  # which gives what it holds without a copy
     size = held.write(head)
     commas = head.count(b",")
@@ -129,7 +129,7 @@ def _whole(head: bytes, blocks: Iterator[bytes], key: str) -> Sequence[Entry]:
     return found
 
 
-def _array(content: Entry, key: str, depth: int) -> Sequence[Entry] | None:
+def _array(content: JsonEntry, key: str, depth: int) -> Sequence[JsonEntry] | None:
     """The one array in some JSON, or the one entry that it is; None when there is none, or no telling which."""
     try:
         if _first_sign(content) == b"[":
@@ -152,7 +152,7 @@ def _array(content: Entry, key: str, depth: int) -> Sequence[Entry] | None:
     return of_entries[0] if len(of_entries) == 1 else None
 
 
-def _check_once(content: Entry, members: dict[str, msgspec.Raw]) -> None:
+def _check_once(content: JsonEntry, members: dict[str, msgspec.Raw]) -> None:
     """Raises BadList for an object with two members of one name: the decoder gave the last, and the first may be the
     array with the numbers."""
     if len(members) > _BESIDE_MAX:
@@ -173,13 +173,13 @@ def _check_once(content: Entry, members: dict[str, msgspec.Raw]) -> None:
         )
 
 
-def _address(content: Entry) -> int:
+def _address(content: JsonEntry) -> int:
     """Where in memory it is: the decoder's values are parts of what it was given."""
     address: int = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
     return address
 
 
-def _first_sign(content: Entry) -> bytes:
+def _first_sign(content: JsonEntry) -> bytes:
     return bytes(memoryview(content)[:_BLANKS_MAX]).lstrip()[:1]
 
 

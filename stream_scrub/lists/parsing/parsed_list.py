@@ -11,7 +11,7 @@ from pyroaring import BitMap64
 
 from stream_scrub.errors import ScrubError
 from stream_scrub.index import Numbers, as_bitmap
-from stream_scrub.lists.parsing.accumulator import Ends, Gathered
+from stream_scrub.lists.parsing.accumulator import EndTimes, ListAccumulator
 from stream_scrub.model import RegisterKind
 
 _KEPT = 20
@@ -22,15 +22,15 @@ class BadList(ScrubError):
     """The file as a whole cannot be read as a list. Exit 1; nothing was published. Says what to change."""
 
 
-class Ending(NamedTuple):
+class EndingNumbers(NamedTuple):
     """The numbers that end: ascending and distinct, each with its end in epoch seconds UTC."""
 
     numbers: Numbers
-    ends: Ends
+    ends: EndTimes
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedList:
     """A list as it was read. Line numbers count from 1 in each file; a refused line's text is never kept.
 
     Every line of a list is counted once: taken, refused, blank, a title, or passed. Where a format has no lines
@@ -57,13 +57,13 @@ class Reading:
     endless: int = 0  # lines whose end could not be read, and whose number was taken without one
     change: Literal["full", "delta"] = "full"  # "delta": holds additions and removals, never a whole register
     occurrences: int = 0  # numbers that the lines gave, each as often as it was said
-    max_numbers: InitVar[float] = math.inf  # as `Gathered.most`: what gives more raises TooMany
-    _gathered: Gathered = field(init=False)
+    max_numbers: InitVar[float] = math.inf  # as `ListAccumulator.most`: what gives more raises TooMany
+    _gathered: ListAccumulator = field(init=False)
 
     def __post_init__(self, max_numbers: float) -> None:
-        self._gathered = Gathered(max_numbers)
+        self._gathered = ListAccumulator(max_numbers)
 
-    def take(self, numbers: Numbers, ends: Ends | None = None) -> None:
+    def take(self, numbers: Numbers, ends: EndTimes | None = None) -> None:
         """Numbers (uint64) in the order of the file, one a line. `ends`: epoch seconds UTC, 0 for no end.
 
         Of several ends of one number the latest holds, and none at all outlives them. The arrays are kept as they
@@ -79,7 +79,7 @@ class Reading:
         self.occurrences += len(numbers)
         self._gathered.remove(numbers)
 
-    def change_many(self, numbers: Numbers, removed: NDArray[np.bool_], ends: Ends | None = None) -> None:
+    def change_many(self, numbers: Numbers, removed: NDArray[np.bool_], ends: EndTimes | None = None) -> None:
         """`take` and `remove` in one, where they take turns line by line."""
         self.taken += len(numbers)
         self.occurrences += len(numbers)
@@ -137,7 +137,7 @@ class Reading:
         ]
         return ", ".join(places) + (" ..." if self.refused > len(places) else "")
 
-    def gathered(self) -> Gathered:
+    def gathered(self) -> ListAccumulator:
         """All the numbers that were read, folded."""
         self._gathered.fold()
         return self._gathered
@@ -154,7 +154,7 @@ class Reading:
         self._gathered.fold()
         return self._gathered.removed
 
-    def ends(self) -> Ending:
+    def ends(self) -> EndingNumbers:
         """The numbers that end, and when. They are in `bitmap` as well."""
         self._gathered.fold()
-        return Ending(self._gathered.ending, self._gathered.ending_at)
+        return EndingNumbers(self._gathered.ending, self._gathered.ending_at)

@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.parsing.parsed_list import Reading
+from stream_scrub.lists.parsing.parsed_list import ParsedList
 
 T = TypeVar("T")
 TOLD_BYTES_MAX = 1 << 20
 _LENGTH = Struct("<Q")  # of what follows; of a bitmap 0 after its last piece
 _PIECE = 500_000  # numbers: about a megabyte, and two milliseconds
-_TOLD = [each.name for each in fields(Reading) if each.init]
-_Told = msgspec.defstruct("_Told", [(name, get_type_hints(Reading)[name]) for name in _TOLD], frozen=True)
+_TOLD = [each.name for each in fields(ParsedList) if each.init]
+_Told = msgspec.defstruct("_Told", [(name, get_type_hints(ParsedList)[name]) for name in _TOLD], frozen=True)
 
 
-def write(reading: Reading, file: IO[bytes]) -> None:
+def write(reading: ParsedList, file: IO[bytes]) -> None:
     """All of it. Raises OSError."""
     put(file, encoded({name: getattr(reading, name) for name in _TOLD}))
     gathered = reading.gathered()
@@ -36,11 +36,11 @@ def write(reading: Reading, file: IO[bytes]) -> None:
         put(file, array.tobytes())
 
 
-def read(file: IO[bytes], left: int, max_numbers: float) -> Reading:
+def read(file: IO[bytes], left: int, max_numbers: float) -> ParsedList:
     """What `write` wrote, of `left` bytes at most. Raises ValueError for anything else, TooMany."""
     source = Taken(file, left)
     told = decoded(source.take(TOLD_BYTES_MAX), _Told)
-    reading = Reading(**msgspec.structs.asdict(told), max_numbers=max_numbers)
+    reading = ParsedList(**msgspec.structs.asdict(told), max_numbers=max_numbers)
     gathered = reading.gathered()
     for into in (gathered.endless, gathered.removed):
         while piece := source.take():

@@ -16,7 +16,7 @@ from typing import IO, cast
 from zipfile import ZipInfo
 
 from stream_scrub.lists.parsing.parsed_list import BadList
-from stream_scrub.lists.parsing.zipped import BROKEN, DOCUMENT, Zip
+from stream_scrub.lists.parsing.zipped import BROKEN, DOCUMENT, ZippedList
 
 HEAD_BYTES = 1 << 16
 LINE_BYTES_MAX = 1 << 20  # of a format that has lines; far beyond any line with a number in it
@@ -151,7 +151,7 @@ class _Counted(io.RawIOBase):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ListMember:
     """One file of a list: its name, its first bytes (64 KiB at most; less where there are many), its encoding."""
 
     name: str
@@ -162,11 +162,11 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedList:
     """A list's file, opened: what it is packed in ("", "gzip" or "zip") and the files in it, in the order of names."""
 
     packing: str
-    members: tuple[Member, ...]
+    members: tuple[ListMember, ...]
 
     @property
     def described(self) -> str:
@@ -196,7 +196,7 @@ def digest_of(file: io.FileIO) -> str:
 @contextmanager
 def open_list(
     path: Path, progress: Callable[[int], None] = lambda _: None, opened: io.FileIO | None = None
-) -> Iterator[Packed]:
+) -> Iterator[PackedList]:
     """A list's file, looked into; its members' sources can be read within the block. `progress` is told of file bytes
     read by them. `opened` is the file, where somebody has it open already: it is then closed here. Raises BadList, also
     while sources are read.
@@ -220,7 +220,7 @@ def open_list(
         else:
             gzipped = magic.startswith(b"\x1f\x8b")
             member = _member(path, path.name, unpacked, HEAD_BYTES, lambda: _single(raw, gzipped=gzipped))
-            packed = Packed("gzip" if gzipped else "", (member,))
+            packed = PackedList("gzip" if gzipped else "", (member,))
         counted.told = True
         yield packed
 
@@ -235,9 +235,9 @@ def _single(raw: "io.BufferedReader[_Counted]", *, gzipped: bool) -> Iterator[IO
         yield raw
 
 
-def _zipped(raw: "io.BufferedReader[_Counted]", path: Path, unpacked: _Unpacked) -> Packed:
+def _zipped(raw: "io.BufferedReader[_Counted]", path: Path, unpacked: _Unpacked) -> PackedList:
     try:
-        archive = Zip(raw)
+        archive = ZippedList(raw)
     except BROKEN as error:
         raise _broken(path, error) from error
     except BadList as error:
@@ -249,7 +249,9 @@ def _zipped(raw: "io.BufferedReader[_Counted]", path: Path, unpacked: _Unpacked)
     def opener(info: ZipInfo) -> Callable[[], AbstractContextManager[IO[bytes]]]:
         return lambda: archive.open(info)
 
-    return Packed("zip", tuple(_member(path, info.filename, unpacked, head, opener(info)) for info in held))
+    return PackedList(
+        "zip", tuple(_member(path, info.filename, unpacked, head, opener(info)) for info in held)
+    )
 
 
 def _member(
@@ -258,7 +260,7 @@ def _member(
     unpacked: _Unpacked,
     head_bytes: int,
     opened: Callable[[], AbstractContextManager[IO[bytes]]],
-) -> Member:
+) -> ListMember:
     """One file, its head read and its source made."""
 
     def packed_blocks(block: int) -> Iterator[bytes]:
@@ -283,7 +285,7 @@ def _member(
     head = next(blocks(head_bytes), b"")
     whole = len(start) < head_bytes
     encoding = "UTF-16" if wide else _encoding(head, whole=whole)
-    return Member(name, head, whole, encoding, ListSource(blocks, name))
+    return ListMember(name, head, whole, encoding, ListSource(blocks, name))
 
 
 def _without(mark: int, blocks: Iterator[bytes]) -> Iterator[bytes]:

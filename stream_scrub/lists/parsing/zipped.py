@@ -54,7 +54,7 @@ class _Directory(io.RawIOBase):
         return found
 
 
-class Zip:
+class ZippedList:
     """A zip's files that may be of a list, in the order of names: `held`."""
 
     def __init__(self, file: IO[bytes]) -> None:

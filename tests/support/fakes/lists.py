@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stream_scrub.lists.formats import FORMATS, Options, Reading, open_list
+from stream_scrub.lists.formats import FORMATS, ListOptions, ParsedList, open_list
 from stream_scrub.lists.parsing.detect_format import read_list
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -19,9 +19,11 @@ def read(
     format: str = "auto",  # noqa: A002  # as the option is called
     columns: dict[str, str] | None = None,
     max_numbers: float = math.inf,
-) -> Reading:
+) -> ParsedList:
     """What an import would read."""
     path = folder / name
     path.write_bytes(content)
     with open_list(path) as packed:
-        return read_list(FORMATS, packed, Options(region, NOW, column, columns or {}, max_numbers), format)
+        return read_list(
+            FORMATS, packed, ListOptions(region, NOW, column, columns or {}, max_numbers), format
+        )

@@ -9,28 +9,28 @@ from pyroaring import BitMap64
 
 from stream_scrub.index import Register
 from stream_scrub.lists import deltas
-from stream_scrub.lists.deltas import Delta, Stated
+from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends, ended, with_ends
-from stream_scrub.lists.log.encode import Published, publish
+from stream_scrub.lists.log.encode import PublishedDelta, publish
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log, Reader, Writer
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 NOW = int(AT.timestamp())
-SOURCE = Source("list.csv", "ab" * 32)
+SOURCE = DeltaSource("list.csv", "ab" * 32)
 
 
 def bitmap(numbers) -> BitMap64:
     return BitMap64(sorted(numbers))
 
 
-def stated(ends: Mapping[int, int]) -> Stated:
+def stated(ends: Mapping[int, int]) -> StatedEnds:
     """Ends by number, 0 for none, as a delta says them."""
-    return Stated(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64))
+    return StatedEnds(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64))
 
 
 def as_dict(ends: Ends) -> dict[int, int]:
@@ -46,7 +46,7 @@ class Publisher:
         self.log = log
         self.writer = Writer(log)
         self.full_every = full_every
-        self.published: list[Published] = []
+        self.published: list[PublishedDelta] = []
         self.restart(start)
 
     def restart(self, start="latest-full") -> None:
@@ -63,7 +63,7 @@ class Publisher:
 
     def put(
         self, name: str, delta: Delta, kind: RegisterKind = RegisterKind.DENY, hours: int = 0
-    ) -> Published:
+    ) -> PublishedDelta:
         """Publish a delta and take in what is on the log then."""
         made = publish(
             self.writer,
@@ -85,22 +85,22 @@ class Publisher:
         kind: RegisterKind = RegisterKind.DENY,
         *,
         adding: bool = False,
-    ) -> Published:
+    ) -> PublishedDelta:
         """A full list, or one to add: each number with its end, or 0."""
         numbers = bitmap(listed)
         change = (deltas.adding if adding else deltas.full)(self.base(name, kind).numbers, numbers)
         wanted = stated({number: end for number, end in sorted(listed.items()) if end})
         return self.put(name, with_ends(change, self.replay.known(name).ends, numbers, wanted), kind)
 
-    def remove(self, name: str, numbers) -> Published:
+    def remove(self, name: str, numbers) -> PublishedDelta:
         return self.put(name, deltas.removing(self.base(name).numbers, bitmap(numbers)))
 
-    def end(self, name: str, now: int) -> Published | None:
+    def end(self, name: str, now: int) -> PublishedDelta | None:
         """Publish what has ended by now, if anything has."""
         delta = ended(self.replay.known(name).ends, datetime.fromtimestamp(now, UTC))
         return None if delta.is_empty else self.put(name, delta)
 
-    def request(self, name: str, delta: Delta, lines) -> Published:
+    def request(self, name: str, delta: Delta, lines) -> PublishedDelta:
         return self.put(name, replace(delta, reason="requests", requests=lines))
 
 

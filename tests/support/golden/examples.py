@@ -16,12 +16,12 @@ from pyroaring import BitMap64
 
 from stream_scrub.index import Register
 from stream_scrub.lists import deltas as diff
-from stream_scrub.lists.deltas import Stated
+from stream_scrub.lists.deltas import StatedEnds
 from stream_scrub.lists.ends import Ends, ended, with_ends
 from stream_scrub.lists.formats import scrub_delta
-from stream_scrub.lists.log.encode import FULL_EVERY, Records, records_of, rules_records
+from stream_scrub.lists.log.encode import FULL_EVERY, DeltaRecords, records_of, rules_records
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import Seal, Source, request_line
+from stream_scrub.lists.log.wire import DeltaSource, Seal, request_line
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.rules import Rulebook, RuleFile
 from stream_scrub.rules.text import digest_of
@@ -111,15 +111,15 @@ def deltas() -> Iterator[tuple[str, bytes]]:
         offset += 1  # the transaction's marker
 
 
-def _published(replay: Replay, at: datetime) -> Iterator[tuple[Records, Seal]]:
+def _published(replay: Replay, at: datetime) -> Iterator[tuple[DeltaRecords, Seal]]:
     """Two lists of opposed numbers, the rules, two consents with an end, the withdrawal of one, the end of the other."""
 
     def put(
         register: str, change: Callable[[BitMap64], diff.Delta], source: str, full_every: int = FULL_EVERY
-    ) -> tuple[Records, Seal]:
+    ) -> tuple[DeltaRecords, Seal]:
         kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
         base = replay.index.registers.get(register) or Register.empty(register, kind, at)
-        told = Source(source, sha256(source.encode()).hexdigest())
+        told = DeltaSource(source, sha256(source.encode()).hexdigest())
         known = replay.known(register)
         return records_of(base, change(base.numbers), at, told, known=known, full_every=full_every)
 
@@ -131,11 +131,15 @@ def _published(replay: Replay, at: datetime) -> Iterator[tuple[Records, Seal]]:
         )
     texts = rulebook().texts
     yield rules_records(
-        replay.rules, texts, at, Source("stream-scrub", sha256(b"").hexdigest()), known=replay.known("rules")
+        replay.rules,
+        texts,
+        at,
+        DeltaSource("stream-scrub", sha256(b"").hexdigest()),
+        known=replay.known("rules"),
     )
     consents = BitMap64([CONSENTING, 33633333333])
     ends = [int(datetime(2027, month, 1, tzinfo=UTC).timestamp()) for month in (6, 7)]
-    wanted = Stated(np.array(list(consents), np.uint64), np.array(ends, np.int64))
+    wanted = StatedEnds(np.array(list(consents), np.uint64), np.array(ends, np.int64))
     yield put(
         "consent",
         lambda held: with_ends(diff.full(held, consents), Ends.none(), consents, wanted),
@@ -160,7 +164,7 @@ def delta_file() -> bytes:
     out = BytesIO()
     scrub_delta.write(
         out,
-        scrub_delta.Header(
+        scrub_delta.DeltaHeader(
             kind=RegisterKind.DENY,
             change="delta",
             base=2,
@@ -169,9 +173,11 @@ def delta_file() -> bytes:
             source="opposed-3",
         ),
         [
-            scrub_delta.Entry(3, "A", f"+{OPPOSED}", reason="opt-out", source="dialler-7"),
-            scrub_delta.Entry(3, "A", "+447400123456", expires_at=ends, reason="asked for a year of rest"),
-            scrub_delta.Entry(3, "D", "+33699999999", reason="number given back"),
+            scrub_delta.DeltaEntry(3, "A", f"+{OPPOSED}", reason="opt-out", source="dialler-7"),
+            scrub_delta.DeltaEntry(
+                3, "A", "+447400123456", expires_at=ends, reason="asked for a year of rest"
+            ),
+            scrub_delta.DeltaEntry(3, "D", "+33699999999", reason="number given back"),
         ],
     )
     return out.getvalue()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from stream_scrub.lists.intake.parse_request import Terms
+from stream_scrub.lists.intake.parse_request import RequestTerms
 from stream_scrub.model import Request
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-TERMS = Terms(now=NOW)
+TERMS = RequestTerms(now=NOW)
 SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "request.schema.json").read_text())
 NUMBERS = {"0612345678": 33612345678, "+33612345679": 33612345679, "06 11 11 11 11": 33611111111}
 BAD = ["06", "x", None, True]

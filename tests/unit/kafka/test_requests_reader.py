@@ -63,7 +63,7 @@ def test_a_request_that_the_client_gives_twice_is_taken_once(monkeypatch, given)
     monkeypatch.setattr(Client, "given", given)
     monkeypatch.setattr(module, "Consumer", Client)
     monkeypatch.setattr(module, "Identity", lambda *_: SimpleNamespace(ask=lambda _: "id"))
-    requests = module.Requests({"group.id": "g"}, {}, "opposition.requests")
+    requests = module.RequestsReader({"group.id": "g"}, {}, "opposition.requests")
     requests.begin(Deadline.after(5))
     with pytest.raises(Migrated, match="went back"):
         requests.poll(0.1, 0.1, 100)

@@ -11,7 +11,7 @@ from pyroaring import BitMap64
 
 from stream_scrub.errors import TooMany
 from stream_scrub.index import Filter, Register, as_bitmap
-from stream_scrub.lists.capacity import Room, weight
+from stream_scrub.lists.capacity import Capacity, weight
 from stream_scrub.lists.formats import BadList
 from stream_scrub.model import RegisterKind
 from tests.support.fakes.lists import read
@@ -79,7 +79,7 @@ def test_room_is_refused_exactly_where_there_is_none(changes, most):
         BitMap64(range(first, first + 40)) for first in (*range(0, 240, 40), *range(0, 7 << 16, 1 << 16))
     ]
     held: dict[str, Register] = {}
-    room = Room(most)
+    room = Capacity(most)
     for name, removing, at in changes:
         before = held[name].numbers if name in held else BitMap64()
         adds = BitMap64() if removing else pieces[at] - before
@@ -96,6 +96,6 @@ def test_room_is_refused_exactly_where_there_is_none(changes, most):
 
 def test_room_without_a_bound_is_for_everything():
     """A command that only looks at the log would refuse to."""
-    Room().take({}, "list", BitMap64(SCATTERED), BitMap64())
-    Room().expects("list", 10**12)
-    assert Room().most == math.inf
+    Capacity().take({}, "list", BitMap64(SCATTERED), BitMap64())
+    Capacity().expects("list", 10**12)
+    assert Capacity().most == math.inf

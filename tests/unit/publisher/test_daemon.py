@@ -1,7 +1,7 @@
 """What the publisher does with a batch beside its deltas."""
 
-from stream_scrub.lists.intake.parse_request import Refusal
-from stream_scrub.lists.intake.requests_to_delta import Turned
+from stream_scrub.lists.intake.parse_request import RequestRefusal
+from stream_scrub.lists.intake.requests_to_delta import RefusedRequest
 from stream_scrub.model import Request
 from stream_scrub.publisher import request_parts
 
@@ -13,7 +13,7 @@ def request(value, headers=()):
 def test_a_refused_request_goes_out_as_it_came_with_its_reason():
     """Whoever must call the person back would not know what was asked, nor where it is."""
     came = request(b"nonsense", [("trace", b"1"), ("reason", b"mine")])
-    told = request_parts.refused_record(Turned(came, Refusal.UNREADABLE), "asked", slim=False)
+    told = request_parts.refused_record(RefusedRequest(came, RequestRefusal.UNREADABLE), "asked", slim=False)
     assert told[:5] == came[:5]
     assert told.headers == [
         ("trace", b"1"),
@@ -23,20 +23,24 @@ def test_a_refused_request_goes_out_as_it_came_with_its_reason():
         ("topic", b"asked"),
     ]
     assert (
-        request_parts.refused_record(Turned(request(None), Refusal.UNREADABLE), "asked", slim=True).value
+        request_parts.refused_record(
+            RefusedRequest(request(None), RequestRefusal.UNREADABLE), "asked", slim=True
+        ).value
         is None
     )
 
 
 def test_a_request_that_its_topic_does_not_take_goes_without_its_bytes():
     """The publisher would try the same batch for ever, and every opt-out behind it would wait."""
-    large = Turned(request(b"x" * 70_000), Refusal.TOO_LARGE, 5)
+    large = RefusedRequest(request(b"x" * 70_000), RequestRefusal.TOO_LARGE, 5)
     assert request_parts.refused_record(large, "asked", slim=False).value == b"x" * 70_000
     told = request_parts.refused_record(large, "asked", slim=True)
     assert told.value is None and dict(told.headers)["omitted"] == b"70000"
     assert dict(told.headers)["taken"] == b"5"
     assert (
-        request_parts.refused_record(Turned(request(b"x"), Refusal.UNREADABLE), "asked", slim=True).value
+        request_parts.refused_record(
+            RefusedRequest(request(b"x"), RequestRefusal.UNREADABLE), "asked", slim=True
+        ).value
         == b"x"
     )
 

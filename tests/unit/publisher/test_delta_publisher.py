@@ -9,7 +9,7 @@ from pyroaring import BitMap64
 from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
 from stream_scrub.lists import deltas
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability.counters import PublisherCounters
 from stream_scrub.publisher import delta_publisher as module
@@ -65,7 +65,7 @@ def made_of(desk, name, numbers):
     desk.ready(name)
     base = desk.base(name, RegisterKind.DENY)
     delta = deltas.adding(base.numbers, BitMap64(sorted(numbers)))
-    return PendingDelta(base, delta, NOW, Source("l", "ab" * 32), desk.replay.known(name))
+    return PendingDelta(base, delta, NOW, DeltaSource("l", "ab" * 32), desk.replay.known(name))
 
 
 @pytest.mark.parametrize("name", ["internal", "bloctel"])

@@ -19,7 +19,7 @@ from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.formats import FORMATS, open_list
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.lists.log.scan import find_seal
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.detect_format import read_list
 from stream_scrub.lists.parsing.unpack import digest
 from stream_scrub.publisher import drop_importer as module
@@ -388,7 +388,7 @@ def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
     put(world, "bloctel/a.txt", text)
     assert worked(inbox) == {"files": 1} and world.desk.published == 2
     seen = [r for r in world.desk.publisher.log.records if dict(r.headers)["part"] == b"seal"]
-    source = Source("a.txt", digest(world.root / "bloctel/done/a.txt"))
+    source = DeltaSource("a.txt", digest(world.root / "bloctel/done/a.txt"))
     found = find_seal(Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, 5.0)
     assert found is not None and found[1] == seen[1].offset
     assert find_seal(Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, 5.0) is None
@@ -409,7 +409,7 @@ def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world
         return read(timeout_s)
 
     monkeypatch.setattr(slow, "read", slowly)
-    asked = -1, "internal", Source("a.txt", "0" * 64)
+    asked = -1, "internal", DeltaSource("a.txt", "0" * 64)
     assert find_seal(slow, *asked, 5.0) is None and now > 20.0
     monkeypatch.setattr(slow, "read", lambda timeout_s: (slowly(timeout_s)[0][:0], False))
     with pytest.raises(Unavailable, match="nothing comes"):

@@ -9,7 +9,7 @@ from io import FileIO
 
 import pytest
 
-from stream_scrub.lists.formats import BadList, Options
+from stream_scrub.lists.formats import BadList, ListOptions
 from stream_scrub.publisher import isolated_reader as module
 from stream_scrub.publisher.isolated_reader import IsolatedReader, ReaderFault
 from tests.support.running.worker import wait_until
@@ -21,7 +21,7 @@ def read(folder, content, *, name="list.csv", max_mb=256, max_s=60, apart=None, 
     path = folder / name
     path.write_bytes(content)
     return (apart or IsolatedReader(max_mb, max_s)).read(
-        FileIO(str(path)), path, Options("FR", NOW, **options)
+        FileIO(str(path)), path, ListOptions("FR", NOW, **options)
     )
 
 

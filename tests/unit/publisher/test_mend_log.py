@@ -8,8 +8,8 @@ import structlog
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused
 from stream_scrub.lists import deltas
-from stream_scrub.lists.audit.log_audit import Audit
-from stream_scrub.lists.audit.number_history import History
+from stream_scrub.lists.audit.log_audit import LogAudit
+from stream_scrub.lists.audit.number_history import NumberHistory
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.model import RegisterKind
@@ -73,7 +73,7 @@ def test_what_was_never_sealed_is_set_aside_and_named(log, name):
         assert replay.index.registers[each].effective_at == date, "no list is fresher by it"
     seal, _ = wire.decode_seal(log.records[-1].value)
     assert seal.reason == "mended" and str(first) in seal.source.name
-    audit = Audit(digest_of)
+    audit = LogAudit(digest_of)
     for record in log.records:
         audit.take(record)
     audit.finish()
@@ -109,6 +109,6 @@ def test_what_was_set_aside_is_in_nobodys_history(log):
     number = 33_699_000_001
     tear(log, "list", [number])
     Publisher(log).import_list("list", {7: 0}, adding=True)
-    past = History([number], "FR")
+    past = NumberHistory([number], "FR")
     events = [event for record in log.records for event in past.take(record)]
     assert events == []

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.requests_reader import Note
+from stream_scrub.kafka.requests_reader import OwnerNote
 from stream_scrub.publisher import ownership
 
 OWN = frozenset({"internal", "consent"})
@@ -28,26 +28,27 @@ def answers(*notes):
 
 def test_nobody_need_be_asked_about_registers_that_nobody_has():
     """The first publisher would wait for one that never was."""
-    ownership.need_free(answers(Note("", 7, OWN)), ["internal"])
-    ownership.need_free(answers(Note(SOMEBODY, 7, OWN), Note(SOMEBODY, 8, OWN)), ["bloctel"])
+    ownership.need_free(answers(OwnerNote("", 7, OWN)), ["internal"])
+    ownership.need_free(answers(OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 8, OWN)), ["bloctel"])
 
 
 def test_a_publisher_whose_beat_goes_on_is_named():
     """A second daemon would put the first one out of work, and the first the second."""
     with pytest.raises(Refused, match="process 77 on elsewhere is the live publisher of consent, internal"):
         ownership.need_free(
-            answers(Note(SOMEBODY, 7, OWN), Note(SOMEBODY, 7, OWN), Note(SOMEBODY, 8, OWN)), OWN
+            answers(OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 8, OWN)),
+            OWN,
         )
 
 
 def test_a_publisher_whose_beat_has_stopped_is_gone():
     """After a machine has died nobody could ever publish again."""
-    ownership.need_free(answers(Note(SOMEBODY, 7, OWN)), OWN)
+    ownership.need_free(answers(OwnerNote(SOMEBODY, 7, OWN)), OWN)
 
 
 def test_a_publisher_that_ends_meanwhile_leaves_the_registers():
     """A restart would fail whenever the old process is quick to end."""
-    ownership.need_free(answers(Note(SOMEBODY, 7, OWN), Note("", 8, OWN)), OWN)
+    ownership.need_free(answers(OwnerNote(SOMEBODY, 7, OWN), OwnerNote("", 8, OWN)), OWN)
 
 
 def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(monkeypatch):
@@ -61,7 +62,7 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(ownership, "_WATCH_S", 60)
     gone = child.stdout.strip()
     assert gone.split("/")[:2] == ownership.identity().split("/")[:2]
-    ownership.need_free(answers(Note(gone, 7, OWN)), OWN)
+    ownership.need_free(answers(OwnerNote(gone, 7, OWN)), OWN)
 
 
 def test_a_process_id_that_another_process_has_by_now_is_not_the_publisher():
@@ -77,8 +78,12 @@ def test_a_process_id_that_another_process_has_by_now_is_not_the_publisher():
 
 def test_a_note_survives_its_way_through_a_commit():
     """Who owns the registers would be unreadable to the one who asks."""
-    for note in (Note(ownership.identity(), 12, OWN), Note("", 3, OWN), Note("h/s/1/2", 0, frozenset())):
-        assert Note.of(str(note)) == note
+    for note in (
+        OwnerNote(ownership.identity(), 12, OWN),
+        OwnerNote("", 3, OWN),
+        OwnerNote("h/s/1/2", 0, frozenset()),
+    ):
+        assert OwnerNote.of(str(note)) == note
     for text in (None, "", "owner=", "index=5 log=x", "owner=a b beat=1 registers="):
-        assert Note.of(text) == Note("", 0, frozenset())
+        assert OwnerNote.of(text) == OwnerNote("", 0, frozenset())
     assert ownership.named(ownership.identity()) == f"process {os.getpid()} on {os.uname().nodename}"

@@ -4,7 +4,7 @@ import pytest
 
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.admin.broker_time import Seen
+from stream_scrub.kafka.admin.broker_time import LatestTimestamp
 from stream_scrub.worker import clock_watch
 from stream_scrub.worker.clock_watch import ClockWatch
 
@@ -32,7 +32,7 @@ class World:
         for place in places:
             if place in self.written:
                 marker, future = self.written[place], self.future.get(place, 0)
-                seen.append(Seen(self.leader(place), max(marker, future), marker > future))
+                seen.append(LatestTimestamp(self.leader(place), max(marker, future), marker > future))
         return seen
 
     def commit(self, allowed=(True, False, True), partitions=(0, 1, 2), *, after=6.0):

@@ -12,7 +12,7 @@ from stream_scrub import clock as elapsing
 from stream_scrub.errors import Migrated, StaleIndex, Unavailable
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.headers import Headers
-from stream_scrub.kafka.session import Took
+from stream_scrub.kafka.session import CommitTimes
 from stream_scrub.model import Reason
 from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.logs import configure
@@ -177,7 +177,7 @@ def slow(made, monkeypatch):
     def commit(*given):
         given[3]()
         session.committed.append(given)
-        return Took(0.0, 0.0)
+        return CommitTimes(0.0, 0.0)
 
     session.commit = commit
     follower = worker._follower

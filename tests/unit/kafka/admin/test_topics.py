@@ -7,7 +7,14 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.admin.topics import STAMP_ROOM, Described, Topics, doubts, plan, record_limit
+from stream_scrub.kafka.admin.topics import (
+    STAMP_ROOM,
+    TopicAdmin,
+    TopicDescription,
+    doubts,
+    plan,
+    record_limit,
+)
 from stream_scrub.model import Deadline
 
 NAMES = {
@@ -22,22 +29,22 @@ LOG = {
 }
 
 
-def found(**changed: Described | None) -> dict[str, Described]:
+def found(**changed: TopicDescription | None) -> dict[str, TopicDescription]:
     limit = {"max.message.bytes": "2000000"}
     topics = {
-        "prospects": Described(6, {"max.message.bytes": "1000000"}),
-        "allowed": Described(6, limit),
-        "blocked": Described(6, limit),
-        "recalled": Described(3, {}),
-        "log": Described(1, LOG),
-        "requests": Described(2, {}),
-        "lifts": Described(2, {}),
-        "refused": Described(2, {"max.message.bytes": str(1_048_588 + STAMP_ROOM)}),
+        "prospects": TopicDescription(6, {"max.message.bytes": "1000000"}),
+        "allowed": TopicDescription(6, limit),
+        "blocked": TopicDescription(6, limit),
+        "recalled": TopicDescription(3, {}),
+        "log": TopicDescription(1, LOG),
+        "requests": TopicDescription(2, {}),
+        "lifts": TopicDescription(2, {}),
+        "refused": TopicDescription(2, {"max.message.bytes": str(1_048_588 + STAMP_ROOM)}),
     } | changed
     return {name: topic for name, topic in topics.items() if topic is not None}
 
 
-def states(**changed: Described | None) -> dict[str, tuple[str, tuple[str, ...]]]:
+def states(**changed: TopicDescription | None) -> dict[str, tuple[str, tuple[str, ...]]]:
     return {s.role: (s.state, s.differences) for s in plan(NAMES, found(**changed), 12)}
 
 
@@ -77,27 +84,31 @@ def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
 @pytest.mark.parametrize(
     ("role", "topic", "expected"),
     [
-        ("blocked", Described(3, {}), "3 partitions, should have 6"),
-        ("log", Described(2, LOG), "2 partitions, should have 1"),
-        ("log", Described(1, LOG | {"retention.ms": "604800000"}), "retention.ms is 604800000, should be -1"),
+        ("blocked", TopicDescription(3, {}), "3 partitions, should have 6"),
+        ("log", TopicDescription(2, LOG), "2 partitions, should have 1"),
         (
             "log",
-            Described(1, LOG | {"cleanup.policy": "compact"}),
+            TopicDescription(1, LOG | {"retention.ms": "604800000"}),
+            "retention.ms is 604800000, should be -1",
+        ),
+        (
+            "log",
+            TopicDescription(1, LOG | {"cleanup.policy": "compact"}),
             "cleanup.policy is compact, should be delete",
         ),
         (
             "log",
-            Described(1, LOG | {"max.message.bytes": "500000"}),
+            TopicDescription(1, LOG | {"max.message.bytes": "500000"}),
             "max.message.bytes is 500000, should be at least 1048588",
         ),
         (
             "allowed",
-            Described(6, {"max.message.bytes": "1000000"}),
+            TopicDescription(6, {"max.message.bytes": "1000000"}),
             "max.message.bytes is 1000000, should be at least 1016384",
         ),
         (
             "blocked",
-            Described(6, {"cleanup.policy": "compact"}),
+            TopicDescription(6, {"cleanup.policy": "compact"}),
             "cleanup.policy is compact, should be delete",
         ),
     ],
@@ -136,7 +147,9 @@ def test_a_bound_on_timestamps_that_prospects_may_be_beyond_is_said(source, outp
     """A prospect that waited for a day, or whose producer counts in microseconds, would be refused by the output, and
     nobody be told before.
     """
-    planned = plan(NAMES, found(prospects=Described(6, source), allowed=Described(6, output)), 1)
+    planned = plan(
+        NAMES, found(prospects=TopicDescription(6, source), allowed=TopicDescription(6, output)), 1
+    )
 
     (allowed,) = [each for each in planned if each.role == "allowed"]
     assert allowed.differences == expected
@@ -148,7 +161,7 @@ def test_bounds_are_made_only_where_the_brokers_know_them():
     """`topics` would fail on a Kafka that is older than these settings."""
     known = {"message.timestamp.before.max.ms": "7", "message.timestamp.after.max.ms": "9"}
     for source, expected in (({}, {}), (known, known | {"message.timestamp.before.max.ms": FOR_EVER})):
-        planned = plan(NAMES, found(prospects=Described(6, source), blocked=None), 1)
+        planned = plan(NAMES, found(prospects=TopicDescription(6, source), blocked=None), 1)
         (blocked,) = [each for each in planned if each.role == "blocked"]
         bounds = {name: value for name, value in blocked.config.items() if "timestamp" in name}
         assert bounds == expected
@@ -156,14 +169,14 @@ def test_bounds_are_made_only_where_the_brokers_know_them():
 
 def test_a_log_with_small_records_stops_publishers_and_no_worker():
     """A worker that only reads would not start, for a list that it could not even be given."""
-    planned = plan(NAMES, found(log=Described(1, LOG | {"max.message.bytes": "500000"})), 1)
+    planned = plan(NAMES, found(log=TopicDescription(1, LOG | {"max.message.bytes": "500000"})), 1)
 
     assert record_limit(planned) == 2_000_000
 
 
 def test_settings_that_may_not_be_read_are_no_difference():
     """A worker without the right to describe settings would never start."""
-    unread = {role: Described(topic.partitions, {}) for role, topic in found().items()}
+    unread = {role: TopicDescription(topic.partitions, {}) for role, topic in found().items()}
 
     planned = plan(NAMES, unread, 1)
 
@@ -173,7 +186,7 @@ def test_settings_that_may_not_be_read_are_no_difference():
 
 def test_the_record_limit_is_the_smaller_output_s():
     """A prospect that only one of the two outputs takes would stop its partition."""
-    planned = plan(NAMES, found(blocked=Described(6, {"max.message.bytes": "1500000"})), 1)
+    planned = plan(NAMES, found(blocked=TopicDescription(6, {"max.message.bytes": "1500000"})), 1)
 
     assert record_limit(planned) == 1_500_000
 
@@ -184,7 +197,7 @@ def test_the_record_limit_is_the_smaller_output_s():
         {"allowed": None},
         {"prospects": None},
         {"log": None},
-        {"log": Described(2, LOG)},
+        {"log": TopicDescription(2, LOG)},
     ],
 )
 def test_a_worker_is_refused_topics_that_break_a_promise(changed):
@@ -196,7 +209,7 @@ def test_a_worker_is_refused_topics_that_break_a_promise(changed):
 def test_partitions_are_added_to_one_topic_after_the_other():
     """A worker that is started in between would refuse to work, and stop every lead."""
     for partitions in (1, 9):
-        assert record_limit(plan(NAMES, found(blocked=Described(partitions, {})), 1)) is not None
+        assert record_limit(plan(NAMES, found(blocked=TopicDescription(partitions, {})), 1)) is not None
 
 
 class Admin:
@@ -220,13 +233,13 @@ class Admin:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (None, {"in": Described(1, {"retention.ms": "-1"})}),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, {"in": Described(1, {})}),
+        (None, {"in": TopicDescription(1, {"retention.ms": "-1"})}),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, {"in": TopicDescription(1, {})}),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, {}),
     ],
 )
 def test_a_topic_that_one_broker_does_not_know_yet_is_not_there_yet(code, expected):
     """`topics` would fail beside three brokers, one of which hears of a new topic a moment later than the others."""
-    topics = Topics.__new__(Topics)
+    topics = TopicAdmin.__new__(TopicAdmin)
     topics._admin, topics._logs = Admin(code), None
     assert topics.describe(["in"], Deadline.after(1)) == expected

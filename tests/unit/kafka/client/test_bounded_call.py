@@ -9,7 +9,7 @@ import pytest
 
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka.client import bounded_call
-from stream_scrub.kafka.client.bounded_call import Caller
+from stream_scrub.kafka.client.bounded_call import BoundedCaller
 from tests.support.running.worker import wait_until
 
 
@@ -35,7 +35,7 @@ def test_a_call_that_comes_back_late_leaves_nothing_behind(monkeypatch):
     worker was seen to hold three times its memory and twice its files after one."""
     monkeypatch.setattr(bounded_call, "GRACE_S", 0.1)
     before = threads()
-    caller, client = Caller(), Client()
+    caller, client = BoundedCaller(), Client()
     with pytest.raises(Uncertain):
         caller.call("committing", client.wait, timeout_s=0.1)
     released, kept = client.may_return, weakref.ref(client)
@@ -54,7 +54,7 @@ def test_a_call_that_comes_back_late_leaves_nothing_behind(monkeypatch):
 
 def test_a_call_that_is_over_keeps_nothing_alive():
     """The last producer of an idle session would outlive it."""
-    caller, client = Caller(), Client()
+    caller, client = BoundedCaller(), Client()
     caller.call("opening", client.answer, timeout_s=1)
     kept = weakref.ref(client)
     del client

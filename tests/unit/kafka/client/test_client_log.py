@@ -7,7 +7,7 @@ import pytest
 import structlog
 from confluent_kafka import Consumer, KafkaError
 
-from stream_scrub.kafka.client.client_log import Brokers, ClientLog
+from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.embedded.broker import EmbeddedKafka
 from tests.support.running.worker import wait_until
 
@@ -85,7 +85,7 @@ def test_a_broker_that_turns_the_client_away_is_named_with_its_reason(lines):
 
 def test_clients_of_one_process_say_each_thing_once_between_them(lines):
     """A broker's outage would be told by every client of every worker, and nobody would find the line that matters."""
-    brokers = Brokers()
+    brokers = BrokersAway()
     clients = [ClientLog(structlog.get_logger(), name, brokers=brokers) for name in ("consumer", "producer")]
     for _ in range(2):
         for each in clients:
@@ -99,7 +99,7 @@ def test_clients_of_one_process_say_each_thing_once_between_them(lines):
 
 def test_a_client_that_never_comes_back_does_not_speak_for_the_others(lines):
     """Away and back would take turns every few seconds, although nothing changes."""
-    brokers = Brokers()
+    brokers = BrokersAway()
     well, stuck = (ClientLog(structlog.get_logger(), name, brokers=brokers) for name in ("a", "b"))
     for _ in range(5):
         for each in (well, stuck):

@@ -12,7 +12,7 @@ from stream_scrub.kafka.client import allowed_properties, options
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.client.librdkafka import (
     _SIGNATURES,
-    Kind,
+    ClientKind,
     Librdkafka,
     contradiction,
     objection,
@@ -258,7 +258,7 @@ def test_librdkafka_s_own_list_of_properties_is_read():
     assert (known["group.id"].side, known["client.id"].side) == ("C", "*")
     assert objection("linger.ms", "5") == ""
     assert "acsk" in objection("acsk", "1")
-    assert contradiction({"group.id": "g"}, kind=Kind.CONSUMER) == ""
+    assert contradiction({"group.id": "g"}, kind=ClientKind.CONSUMER) == ""
 
 
 def test_a_publishers_transaction_may_last_longer_the_more_it_publishes():

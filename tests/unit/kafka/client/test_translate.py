@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scrub.errors import Corrupt, Migrated, Refused, TakenOver, Unavailable, Uncertain
-from stream_scrub.kafka.client.translate import TABLE, Doing, cause_of, fenced, place, translate
+from stream_scrub.kafka.client.translate import TABLE, Attempt, cause_of, fenced, place, translate
 
 E = KafkaError
 
@@ -38,7 +38,7 @@ def test_the_moment_decides_what_a_code_asks_for(code, doing, expected):
     assert type(translate(KafkaError(code), doing)) is expected
 
 
-@pytest.mark.parametrize("doing", list(Doing))
+@pytest.mark.parametrize("doing", list(Attempt))
 def test_every_code_of_the_client_has_an_outcome_at_every_moment(doing):
     """A code that nobody thought of would surface as a crash of the table instead of an error with a remedy."""
     names = [name for name in dir(KafkaError) if name.lstrip("_")[:1].isupper()]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from stream_scrub.errors import Corrupt
 from stream_scrub.index import Filter
 from stream_scrub.lists import deltas
-from stream_scrub.lists.audit.log_audit import Audit, compare
+from stream_scrub.lists.audit.log_audit import LogAudit, compare
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.encode import records_of
 from stream_scrub.model import LogRecord, RegisterKind
@@ -26,8 +26,8 @@ RECORDS = timed(small_log())
 PLACES = range(len(RECORDS))
 
 
-def audited(records, **more) -> Audit:
-    audit = Audit(digest_of, **more)
+def audited(records, **more) -> LogAudit:
+    audit = LogAudit(digest_of, **more)
     for record in records:
         audit.take(record)
     audit.finish()
@@ -239,7 +239,7 @@ def test_a_damage_that_no_full_set_follows_leaves_the_register_unproven():
 SEALED_WRONG = {
     "a count": {"count": 9},
     "adds": {"adds": 7},
-    "another kind": {"register_kind": wire.Kind.ALLOW},
+    "another kind": {"register_kind": wire.SealKind.ALLOW},
     "an end": {"next_end": "2026-11-24T12:00:00Z"},
     "no day": {"effective_at": "yesterday"},
 }

@@ -7,7 +7,7 @@ import pytest
 
 from stream_scrub.errors import Corrupt
 from stream_scrub.lists import deltas
-from stream_scrub.lists.audit.number_history import History
+from stream_scrub.lists.audit.number_history import NumberHistory
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.scan import read_into
@@ -18,7 +18,7 @@ from tests.support.golden.evidence import CONSENT, CONSENTING, DAY, OTHER, reade
 
 
 def events_of(log, number, region="FR"):
-    past = History([number], region)
+    past = NumberHistory([number], region)
     return [event for record in timed(log) for event in past.take(record)]
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_log_has_no_history():
     records[5] = records[5]._replace(value=bytes([records[5].value[0] ^ 1]) + records[5].value[1:])
 
     with pytest.raises(Corrupt, match="log offset 8"):
-        read_into(reader(records), History([OTHER], "FR").take, Deadline.after(5))
+        read_into(reader(records), NumberHistory([OTHER], "FR").take, Deadline.after(5))
 
 
 def test_a_log_whose_beginning_is_deleted_says_so():
@@ -147,4 +147,4 @@ def test_a_log_whose_beginning_is_deleted_says_so():
     records = timed(small_log())[4:]
 
     with pytest.raises(Corrupt, match=r"begins at offset 6: .*deleted.*retention"):
-        read_into(reader(records[8:], 6), History([OTHER], "FR").take, Deadline.after(5))
+        read_into(reader(records[8:], 6), NumberHistory([OTHER], "FR").take, Deadline.after(5))

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from stream_scrub.lists.formats import FORMATS, Sample
+from stream_scrub.lists.formats import FORMATS, ListSample
 from stream_scrub.lists.parsing import unpack
 from stream_scrub.numbering import normalise
 from tests.support.fakes.lists import read
@@ -13,7 +13,7 @@ BY_NAME = {each.name: each for each in FORMATS}
 
 
 def recognised(name, content):
-    return BY_NAME[name].recognise(Sample(content, "list.txt", whole=True))
+    return BY_NAME[name].recognise(ListSample(content, "list.txt", whole=True))
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])

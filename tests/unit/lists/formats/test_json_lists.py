@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stream_scrub.lists.formats import BadList, ListSource, Options, Reading, webex_json
+from stream_scrub.lists.formats import BadList, ListOptions, ListSource, ParsedList, webex_json
 from stream_scrub.lists.parsing import json_entries
 from tests.support.fakes.lists import NOW, read
 
@@ -91,7 +91,7 @@ def test_a_large_array_is_refused_before_it_is_held(setting, value, monkeypatch,
         yield from (content[at : at + 8] for at in range(0, len(content), 8))
 
     with pytest.raises(BadList, match="JSON lines"):
-        webex_json.FORMAT.read(ListSource(blocks, "x.json"), Options("FR", NOW), Reading())
+        webex_json.FORMAT.read(ListSource(blocks, "x.json"), ListOptions("FR", NOW), ParsedList())
 
 
 def test_lines_are_cut_anywhere():
@@ -99,9 +99,9 @@ def test_lines_are_cut_anywhere():
     content = b"".join(json.dumps(ENTRIES[at % 2]).encode() + b"\n" for at in range(50)) * 3
 
     for size in (7, 64, 1000):
-        reading = Reading()
+        reading = ParsedList()
         blocks = [content[at : at + size] for at in range(0, len(content), size)]
-        webex_json.FORMAT.read(ListSource(lambda _, b=blocks: iter(b), "x"), Options("FR", NOW), reading)
+        webex_json.FORMAT.read(ListSource(lambda _, b=blocks: iter(b), "x"), ListOptions("FR", NOW), reading)
         assert (reading.taken, reading.refused) == (150, 0)
 
 
@@ -115,7 +115,7 @@ def test_a_line_without_an_end_is_refused(monkeypatch):
             yield b"x" * 64
 
     with pytest.raises(BadList, match="line 2 is longer"):
-        webex_json.FORMAT.read(ListSource(blocks, "x"), Options("FR", NOW), Reading())
+        webex_json.FORMAT.read(ListSource(blocks, "x"), ListOptions("FR", NOW), ParsedList())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stream_scrub.lists.formats import BadList, ListSource, Options, Reading, nanp_change, nanp_xml
+from stream_scrub.lists.formats import BadList, ListOptions, ListSource, ParsedList, nanp_change, nanp_xml
 from tests.support.fakes.lists import NOW, read
 
 ONE, TWO = 14165550123, 19055550143
@@ -209,8 +209,8 @@ def test_a_long_list_is_read_in_bounded_memory():
         yield b"</ac></list>"
 
     tracemalloc.start()
-    reading = Reading()
-    nanp_xml.FORMAT.read(ListSource(blocks, "x.xml"), Options("US", NOW), reading)
+    reading = ParsedList()
+    nanp_xml.FORMAT.read(ListSource(blocks, "x.xml"), ListOptions("US", NOW), reading)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -227,4 +227,4 @@ def test_something_without_an_end_is_refused_early():
             yield b"x" * (1 << 20)
 
     with pytest.raises(BadList, match="longer than 64 KiB"):
-        nanp_xml.FORMAT.read(ListSource(blocks, "x.xml"), Options("US", NOW), Reading())
+        nanp_xml.FORMAT.read(ListSource(blocks, "x.xml"), ListOptions("US", NOW), ParsedList())

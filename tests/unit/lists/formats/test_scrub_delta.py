@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stream_scrub.lists.formats import BadList
-from stream_scrub.lists.formats.scrub_delta import Entry, Header, write
+from stream_scrub.lists.formats.scrub_delta import DeltaEntry, DeltaHeader, write
 from stream_scrub.model import RegisterKind
 from tests.support.fakes.lists import NOW, read
 from tests.support.golden import examples
@@ -30,7 +30,7 @@ NUMBER = "+33612345678"
 
 def made(entries, **header):
     out = io.BytesIO()
-    write(out, Header(**{"kind": DENY, "change": "delta", "base": 1} | header), entries)
+    write(out, DeltaHeader(**{"kind": DENY, "change": "delta", "base": 1} | header), entries)
     return out.getvalue()
 
 
@@ -46,7 +46,7 @@ def file_of(lines, **header):
     )
 
 
-SOUND = made([Entry(2, "A", NUMBER), Entry(2, "D", "+33611111111")])
+SOUND = made([DeltaEntry(2, "A", NUMBER), DeltaEntry(2, "D", "+33611111111")])
 
 
 def test_the_example_is_one(tmp_path):
@@ -181,7 +181,9 @@ LATER = NOW + timedelta(days=3)
 )
 def test_what_protects_counts_at_once_and_what_allows_waits(kind, op, counts, tmp_path):
     """Somebody would be called between an import and the day that an entry speaks of."""
-    reading = read(tmp_path, made([Entry(2, op, NUMBER, effective_from=LATER)], kind=kind), name="x.jsonl")
+    reading = read(
+        tmp_path, made([DeltaEntry(2, op, NUMBER, effective_from=LATER)], kind=kind), name="x.jsonl"
+    )
 
     assert (reading.taken, reading.passed) == ((1, 0) if counts else (0, 1))
 
@@ -190,7 +192,7 @@ def test_what_protects_counts_at_once_and_what_allows_waits(kind, op, counts, tm
 def test_an_end_within_a_second_errs_to_the_safe_side(kind, end, tmp_path):
     """An opposition would be lifted, or a consent used, for part of a second too much."""
     half = LATER + timedelta(microseconds=500_000)
-    reading = read(tmp_path, made([Entry(2, "A", NUMBER, expires_at=half)], kind=kind), name="x.jsonl")
+    reading = read(tmp_path, made([DeltaEntry(2, "A", NUMBER, expires_at=half)], kind=kind), name="x.jsonl")
 
     assert reading.ends().ends.tolist() == [int(LATER.timestamp()) + end]
 
@@ -198,14 +200,14 @@ def test_an_end_within_a_second_errs_to_the_safe_side(kind, end, tmp_path):
 @pytest.mark.parametrize(
     ("header", "entry"),
     [
-        ({"change": "full"}, Entry(1, "A", NUMBER)),
-        ({"change": "full", "base": None}, Entry(1, "D", NUMBER)),
-        ({"base": 5}, Entry(5, "A", NUMBER)),
-        ({}, Entry(2, "A", "0612345678")),
-        ({}, Entry(2, "A", NUMBER, scope="acme")),
-        ({}, Entry(2, "A", NUMBER, expires_at=datetime(2027, 1, 1))),
-        ({"effective_at": datetime(2027, 1, 1)}, Entry(2, "A", NUMBER)),
-        ({"base": None}, Entry(2, "A", NUMBER)),
+        ({"change": "full"}, DeltaEntry(1, "A", NUMBER)),
+        ({"change": "full", "base": None}, DeltaEntry(1, "D", NUMBER)),
+        ({"base": 5}, DeltaEntry(5, "A", NUMBER)),
+        ({}, DeltaEntry(2, "A", "0612345678")),
+        ({}, DeltaEntry(2, "A", NUMBER, scope="acme")),
+        ({}, DeltaEntry(2, "A", NUMBER, expires_at=datetime(2027, 1, 1))),
+        ({"effective_at": datetime(2027, 1, 1)}, DeltaEntry(2, "A", NUMBER)),
+        ({"base": None}, DeltaEntry(2, "A", NUMBER)),
     ],
 )
 def test_what_would_not_be_read_is_not_written(header, entry):
@@ -213,14 +215,14 @@ def test_what_would_not_be_read_is_not_written(header, entry):
     out = io.BytesIO()
 
     with pytest.raises(ValueError, match=r"base|full|zone|scope|plus|seq"):
-        write(out, Header(**{"kind": DENY, "change": "delta", "base": 1} | header), [entry])
+        write(out, DeltaHeader(**{"kind": DENY, "change": "delta", "base": 1} | header), [entry])
     assert out.getvalue() == b""
 
 
 def test_entries_go_forward():
     """An earlier change would win over a later one."""
     with pytest.raises(ValueError, match="goes back"):
-        made([Entry(3, "A", NUMBER), Entry(2, "D", NUMBER)])
+        made([DeltaEntry(3, "A", NUMBER), DeltaEntry(2, "D", NUMBER)])
 
 
 def test_the_moment_of_a_file_is_kept(tmp_path):

@@ -10,8 +10,8 @@ from stream_scrub.errors import Unavailable
 from stream_scrub.lists import deltas
 from stream_scrub.lists.intake import lifts, parse_request
 from stream_scrub.lists.intake.lifts import Oppositions, recall
-from stream_scrub.lists.intake.parse_request import Refusal
-from stream_scrub.lists.intake.requests_to_delta import Scopes, take
+from stream_scrub.lists.intake.parse_request import RequestRefusal
+from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
 from stream_scrub.lists.log.wire import request_line
 from stream_scrub.model import Request
 from tests.support.fakes.log import Log
@@ -41,7 +41,7 @@ class Desk:
 
     def __init__(self, numbers_max=1000):
         self.said = Oppositions(numbers_max)
-        self.scopes = Scopes(most=2)
+        self.scopes = KnownScopes(most=2)
         self.held = {}
         self.turned = []
 
@@ -66,7 +66,7 @@ def test_a_lift_that_is_read_late_undoes_no_opposition_that_came_after_it(lift, 
 
     assert (desk.held["internal"] == {NUMBER} and not desk.held.get("consent")) or lift == "consent"
     assert desk.held["internal"] == {NUMBER}
-    assert desk.turned == [(Refusal.SUPERSEDED, 0)]
+    assert desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
     if restricts == "withdrawal":
         assert not desk.held.get("consent"), "nor is a consent given that was taken back since"
 
@@ -94,7 +94,7 @@ def test_what_a_lift_says_of_its_moment_counts_and_never_later_than_it_was_writt
         asked("correction", 1, 3, T - 1, at="no moment"),
     ):
         desk = Desk().take(asked("opt-out", 0, 7, T)).take(lift)
-        assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+        assert desk.held["internal"] == {NUMBER} and desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
 
 
 def test_an_opposition_counts_whenever_it_was_said():
@@ -112,7 +112,7 @@ def test_of_a_list_the_numbers_that_were_not_opposed_since_are_lifted():
     desk.take(asked("consent", 0, 3, T, number=[f"+{NUMBER}", "+33612345679"]))
 
     assert desk.held["internal"] == {NUMBER} and 33612345679 in desk.held["consent"]
-    assert desk.turned == [(Refusal.SUPERSEDED, 1)]
+    assert desk.turned == [(RequestRefusal.SUPERSEDED, 1)]
 
 
 def test_what_is_forgotten_is_lifted_by_nothing_from_before():
@@ -122,7 +122,7 @@ def test_what_is_forgotten_is_lifted_by_nothing_from_before():
     assert len(desk.said._of) == 3 and desk.said.floor_ms == T + 5
 
     desk.take(asked("consent", 0, 3, T + 4, number="+33612345610"))
-    assert 33612345610 in desk.held["internal"] and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    assert 33612345610 in desk.held["internal"] and desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
     desk.take(asked("consent", 0, 4, T + 4, number="+33612345699"))  # nobody opposed it
     desk.take(asked("consent", 0, 5, T + 6, number="+33612345610"))
     assert 33612345610 not in desk.held["internal"] and len(desk.turned) == 1
@@ -203,7 +203,7 @@ def test_an_opposition_whose_scope_is_one_too_many_is_one_to_everybody():
         "internal@b": {33612345611, 33612345614},
         "internal": {33612345613},
     }
-    assert desk.turned == [(Refusal.TOO_MANY_SCOPES, 1)]
+    assert desk.turned == [(RequestRefusal.TOO_MANY_SCOPES, 1)]
 
 
 def test_what_a_scope_too_many_would_lift_is_not_lifted():
@@ -212,9 +212,9 @@ def test_what_a_scope_too_many_would_lift_is_not_lifted():
     before = {name: set(numbers) for name, numbers in desk.held.items()}
 
     desk.take(asked("consent", 0, 3, T + 9, scope="c"), asked("correction", 0, 4, T + 9, scope="x" * 101))
-    assert desk.held == before and desk.turned == [(Refusal.TOO_MANY_SCOPES, 0)] * 2
+    assert desk.held == before and desk.turned == [(RequestRefusal.TOO_MANY_SCOPES, 0)] * 2
     desk.take(asked("withdrawal", 0, 5, T + 9, scope="c"), asked("opt-out", 0, 6, scope="x" * 101))
-    assert desk.held == before and desk.turned[2:] == [(Refusal.TOO_MANY_SCOPES, 1)] * 2
+    assert desk.held == before and desk.turned[2:] == [(RequestRefusal.TOO_MANY_SCOPES, 1)] * 2
     desk.take(asked("consent", 0, 7, T + 9, scope="a"))
     assert desk.held["internal@a"] == set() and desk.held["consent@a"] == {NUMBER}
 
@@ -234,7 +234,7 @@ def test_who_may_only_ask_takes_nobody_out_of_a_register_of_opposition(lift):
 
     desk.take(lift)
 
-    assert desk.held == before and desk.turned == [(Refusal.MAY_NOT_LIFT, 0)]
+    assert desk.held == before and desk.turned == [(RequestRefusal.MAY_NOT_LIFT, 0)]
     desk.take(lift._replace(may_lift=True))
     assert desk.held != before and len(desk.turned) == 1
 
@@ -254,11 +254,11 @@ def test_what_lifts_has_no_order_with_what_is_asked_but_by_its_moment():
     """The same partition number of another topic would be taken for an order, and a lift undo the opt-out after it."""
     late = asked("correction", 0, 9, T)
     desk = Desk().take(asked("opt-out", 0, 3, T, may_lift=False)).take(late)
-    assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    assert desk.held["internal"] == {NUMBER} and desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
     desk.take(asked("correction", 0, 10, T + 1))
     assert desk.held["internal"] == set()
     desk.take(asked("opt-out", 0, 4, T, may_lift=False)).take(late)
-    assert desk.held["internal"] == {NUMBER} and desk.turned[1:] == [(Refusal.SUPERSEDED, 0)]
+    assert desk.held["internal"] == {NUMBER} and desk.turned[1:] == [(RequestRefusal.SUPERSEDED, 0)]
 
 
 @pytest.mark.parametrize("scope", ["0612345678", "acme-06.12.34.56.78", "33-612-345-678"])
@@ -267,7 +267,7 @@ def test_a_scope_that_looks_like_a_number_is_no_scope(scope):
     desk = Desk().take(asked("opt-out", 0, 0, scope=scope), asked("consent", 0, 1, T + 9, scope=scope))
 
     assert desk.held == {"internal": {NUMBER}}
-    assert desk.turned == [(Refusal.TOO_MANY_SCOPES, 1), (Refusal.TOO_MANY_SCOPES, 0)]
+    assert desk.turned == [(RequestRefusal.TOO_MANY_SCOPES, 1), (RequestRefusal.TOO_MANY_SCOPES, 0)]
     assert list(Desk().take(asked("opt-out", scope="acme-2026-11-24")).held) == ["internal@acme-2026-11-24"]
 
 
@@ -278,7 +278,7 @@ def test_an_opt_out_of_next_century_keeps_no_lift_away_for_longer_than_a_day():
     far = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
     desk = Desk(numbers_max=1).take(asked("opt-out", 0, 0, far, may_lift=False))
     desk.take(asked("correction", 0, 0, ahead))
-    assert desk.held["internal"] == {NUMBER} and desk.turned == [(Refusal.SUPERSEDED, 0)]
+    assert desk.held["internal"] == {NUMBER} and desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
     desk.take(
         asked("opt-out", 0, 1, far, may_lift=False, number="+33612345679")
     )  # the first one is forgotten

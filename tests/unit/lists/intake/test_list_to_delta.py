@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from stream_scrub.index import Register, as_bitmap
-from stream_scrub.lists.deltas import Stated
+from stream_scrub.lists.deltas import StatedEnds
 from stream_scrub.lists.ends import Ends
-from stream_scrub.lists.formats import BadList, Reading
+from stream_scrub.lists.formats import BadList, ParsedList
 from stream_scrub.lists.intake.list_to_delta import check, delta_of, kind_of
 from stream_scrub.model import RegisterKind
 
@@ -27,7 +27,7 @@ def register(*numbers, name="internal", kind=DENY, seq=3):
 
 
 def reading(*numbers, ends=None, removed=(), **said):
-    made = Reading(**said)
+    made = ParsedList(**said)
     made.take(array(*numbers), None if ends is None else np.array(ends, np.int64))
     made.remove(array(*removed))
     return made
@@ -64,7 +64,7 @@ def test_what_has_ended_is_not_in_the_list():
 def test_a_new_list_renews_and_unsays_ends():
     """A consent that was renewed would end at its old date, or an endless opposition with an older one."""
     known = Ends.none().changed(
-        as_bitmap(array()), Stated(array(1, 2, 3), np.array([AT + 5, AT + 6, AT + 7]))
+        as_bitmap(array()), StatedEnds(array(1, 2, 3), np.array([AT + 5, AT + 6, AT + 7]))
     )
     made = reading(1, 2, 3, ends=[AT + 9, 0, AT + 7])
 

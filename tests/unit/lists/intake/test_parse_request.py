@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stream_scrub.lists.intake.parse_request import NUMBERS_MAX, Change, Order, Refusal, Terms, read
+from stream_scrub.lists.intake.parse_request import (
+    NUMBERS_MAX,
+    ParsedRequest,
+    RegisterChange,
+    RequestRefusal,
+    RequestTerms,
+    read,
+)
 from stream_scrub.model import CONSENT, INTERNAL, RegisterKind
 from tests.support.golden.examples import REQUESTS
 from tests.support.texts.pages import ROOT, rows, section, ticked
@@ -14,7 +21,7 @@ PAGE = ROOT / "docs" / "requests.md"
 DENY, ALLOW = RegisterKind.DENY, RegisterKind.ALLOW
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 KINDS = {"house": DENY, "newsletter": ALLOW}
-TERMS = Terms(frozenset({INTERNAL, CONSENT, "house", "newsletter", "unseen"}), KINDS, "FR", NOW)
+TERMS = RequestTerms(frozenset({INTERNAL, CONSENT, "house", "newsletter", "unseen"}), KINDS, "FR", NOW)
 NUMBER = 33612345678
 
 
@@ -26,35 +33,37 @@ def asked(**members):
 
 def changes(**members):
     order = asked(**members)
-    assert isinstance(order, Order) and order.refused == 0, order
+    assert isinstance(order, ParsedRequest) and order.refused == 0, order
     return order.changes
 
 
 def test_an_opt_out_adds_to_internal():
     """Who opted out would be called."""
     assert changes(request="opt-out", at="2026-11-24T12:00:00Z", source="dialler-7") == (
-        Change("internal", DENY, held=True),
+        RegisterChange("internal", DENY, held=True),
     )
 
 
 def test_a_withdrawal_opposes_as_well():
     """In a country that needs no consent, who withdrew his would be called again."""
     assert changes(request="withdrawal", scope="acme", source="crm") == (
-        Change("internal@acme", DENY, held=True),
-        Change("consent@acme", ALLOW, held=False),
+        RegisterChange("internal@acme", DENY, held=True),
+        RegisterChange("consent@acme", ALLOW, held=False),
     )
 
 
 def test_a_consent_alone_lifts_no_opt_out():
     """A lead form would take back what a person said on the phone."""
-    assert changes(request="consent", proof={"text": "I agree"}) == (Change("consent", ALLOW, held=True),)
+    assert changes(request="consent", proof={"text": "I agree"}) == (
+        RegisterChange("consent", ALLOW, held=True),
+    )
 
 
 def test_a_consent_after_an_opt_out_says_so_and_lifts_that_scope_only():
     """Who agreed to one caller would be called by all who were told not to."""
     assert changes(request="consent", scope="acme", after_opt_out=True) == (
-        Change("consent@acme", ALLOW, held=True),
-        Change("internal@acme", DENY, held=False),
+        RegisterChange("consent@acme", ALLOW, held=True),
+        RegisterChange("internal@acme", DENY, held=False),
     )
 
 
@@ -69,47 +78,51 @@ def test_a_consent_after_an_opt_out_says_so_and_lifts_that_scope_only():
 def test_a_consent_ends_when_it_says(until, end):
     """A person would be called after the consent has ended."""
     assert changes(request="consent", until=until) == (
-        Change("consent", ALLOW, held=True, end=int(end.timestamp())),
+        RegisterChange("consent", ALLOW, held=True, end=int(end.timestamp())),
     )
 
 
 def test_a_correction_names_the_register_and_why():
     """A mistyped opt-out could never be taken back, or be taken back without a trace."""
     assert changes(request="correction", remove_from="internal", reason="wrong number typed") == (
-        Change("internal", DENY, held=False),
+        RegisterChange("internal", DENY, held=False),
     )
     assert changes(request="correction", remove_from="consent", scope="acme", reason="test entry") == (
-        Change("consent@acme", ALLOW, held=False),
+        RegisterChange("consent@acme", ALLOW, held=False),
     )
 
 
 def test_a_register_may_be_chosen_with_or_without_a_scope():
     """A company with lists of its own could not let requests into them."""
-    assert changes(request="opt-out", register="house@acme") == (Change("house@acme", DENY, held=True),)
-    assert changes(request="opt-out", register="house", scope=" Acme ") == (
-        Change("house@acme", DENY, held=True),
+    assert changes(request="opt-out", register="house@acme") == (
+        RegisterChange("house@acme", DENY, held=True),
     )
-    assert changes(request="consent", register="newsletter") == (Change("newsletter", ALLOW, held=True),)
+    assert changes(request="opt-out", register="house", scope=" Acme ") == (
+        RegisterChange("house@acme", DENY, held=True),
+    )
+    assert changes(request="consent", register="newsletter") == (
+        RegisterChange("newsletter", ALLOW, held=True),
+    )
 
 
 def test_numbers_are_read_as_a_prospects_are():
     """An opt-out would go to another number than the one that the prospect comes with."""
     for number in ("06 12 34 56 78", 33612345678, 612345678, "0033 6.12.34.56.78"):
         order = asked(request="opt-out", number=number)
-        assert isinstance(order, Order) and order.numbers == (NUMBER,), number
+        assert isinstance(order, ParsedRequest) and order.numbers == (NUMBER,), number
     british = asked(request="opt-out", number="07400 123456", region="gb")
-    assert isinstance(british, Order) and british.numbers == (447400123456,)
+    assert isinstance(british, ParsedRequest) and british.numbers == (447400123456,)
 
 
 def test_of_a_list_with_invalid_numbers_an_opt_out_takes_the_valid_ones():
     """One typing error in a list of a hundred would have the other ninety-nine called."""
     order = asked(request="opt-out", number=["0612345678", "x", None, True, 6.5, "0612345678"])
-    assert order == Order((NUMBER,), (Change("internal", DENY, held=True),), refused=4)
+    assert order == ParsedRequest((NUMBER,), (RegisterChange("internal", DENY, held=True),), refused=4)
 
 
 def test_of_a_list_with_an_invalid_number_a_consent_takes_nothing():
     """Nobody could tell whose consent was recorded."""
-    assert asked(request="consent", number=["0612345678", "x"]) is Refusal.INVALID_NUMBER
+    assert asked(request="consent", number=["0612345678", "x"]) is RequestRefusal.INVALID_NUMBER
 
 
 def test_what_is_odd_beside_the_number_stops_no_opt_out():
@@ -123,52 +136,63 @@ def test_what_is_odd_beside_the_number_stops_no_opt_out():
         "proof": None,
         "reason": [],
     }
-    assert changes(request="opt-out", number="0612345678", **odd) == (Change("internal", DENY, held=True),)
+    assert changes(request="opt-out", number="0612345678", **odd) == (
+        RegisterChange("internal", DENY, held=True),
+    )
     assert len(changes(request="withdrawal", **odd)) == 2
 
 
 @pytest.mark.parametrize(
     ("reason", "members"),
     [
-        (Refusal.UNKNOWN_REQUEST, {}),
-        (Refusal.UNKNOWN_REQUEST, {"request": "optout"}),
-        (Refusal.UNKNOWN_REQUEST, {"request": ["opt-out"]}),
-        (Refusal.NO_NUMBER, {"request": "opt-out", "number": "absent"}),
-        (Refusal.NO_NUMBER, {"request": "opt-out", "number": []}),
-        (Refusal.NO_NUMBER, {"request": "consent", "number": [None]}),
-        (Refusal.INVALID_NUMBER, {"request": "opt-out", "number": "061234"}),
-        (Refusal.INVALID_NUMBER, {"request": "opt-out", "number": True}),
-        (Refusal.INVALID_NUMBER, {"request": "opt-out", "number": {"x": 1}}),
-        (Refusal.INVALID_REGION, {"request": "consent", "region": "ZZ"}),
-        (Refusal.INVALID_REGION, {"request": "consent", "region": 33}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "register": "consent"}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "register": "tps"}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "register": "unseen"}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "register": "rules"}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "register": "Internal"}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "register": 5}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "scope": "été 2026"}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "scope": ["acme"]}),
-        (Refusal.INVALID_REGISTER, {"request": "opt-out", "register": "internal@a", "scope": "b"}),
-        (Refusal.INVALID_REGISTER, {"request": "consent", "register": "internal"}),
-        (Refusal.INVALID_REGISTER, {"request": "consent", "scope": ""}),
-        (Refusal.INVALID_REGISTER, {"request": "withdrawal", "register": "internal"}),
-        (Refusal.INVALID_REGISTER, {"request": "correction", "reason": "a test"}),
-        (Refusal.INVALID_REGISTER, {"request": "correction", "remove_from": "tps", "reason": "a test"}),
-        (Refusal.INVALID_REGISTER, {"request": "correction", "remove_from": "unseen", "reason": "a test"}),
-        (Refusal.NO_REASON, {"request": "correction", "remove_from": "internal"}),
-        (Refusal.NO_REASON, {"request": "correction", "remove_from": "internal", "reason": "  "}),
-        (Refusal.NO_REASON, {"request": "correction", "remove_from": "internal", "reason": "x" * 1001}),
-        (Refusal.INVALID_UNTIL, {"request": "consent", "until": "next year"}),
-        (Refusal.INVALID_UNTIL, {"request": "consent", "until": "24/11/2027"}),
-        (Refusal.INVALID_UNTIL, {"request": "consent", "until": "2027-11-24T12:00:00"}),
-        (Refusal.INVALID_UNTIL, {"request": "consent", "until": "2027-02-30"}),
-        (Refusal.INVALID_UNTIL, {"request": "consent", "until": "9999-12-31"}),
-        (Refusal.INVALID_UNTIL, {"request": "consent", "until": 1_900_000_000}),
-        (Refusal.ENDED, {"request": "consent", "until": "2026-11-24T12:00:00Z"}),
-        (Refusal.ENDED, {"request": "consent", "until": "0001-01-01"}),
-        (Refusal.INVALID_AFTER_OPT_OUT, {"request": "consent", "after_opt_out": "true"}),
-        (Refusal.TOO_LARGE, {"request": "opt-out", "number": [1] * (NUMBERS_MAX + 1)}),
+        (RequestRefusal.UNKNOWN_REQUEST, {}),
+        (RequestRefusal.UNKNOWN_REQUEST, {"request": "optout"}),
+        (RequestRefusal.UNKNOWN_REQUEST, {"request": ["opt-out"]}),
+        (RequestRefusal.NO_NUMBER, {"request": "opt-out", "number": "absent"}),
+        (RequestRefusal.NO_NUMBER, {"request": "opt-out", "number": []}),
+        (RequestRefusal.NO_NUMBER, {"request": "consent", "number": [None]}),
+        (RequestRefusal.INVALID_NUMBER, {"request": "opt-out", "number": "061234"}),
+        (RequestRefusal.INVALID_NUMBER, {"request": "opt-out", "number": True}),
+        (RequestRefusal.INVALID_NUMBER, {"request": "opt-out", "number": {"x": 1}}),
+        (RequestRefusal.INVALID_REGION, {"request": "consent", "region": "ZZ"}),
+        (RequestRefusal.INVALID_REGION, {"request": "consent", "region": 33}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "register": "consent"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "register": "tps"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "register": "unseen"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "register": "rules"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "register": "Internal"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "register": 5}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "scope": "été 2026"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "scope": ["acme"]}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "opt-out", "register": "internal@a", "scope": "b"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "consent", "register": "internal"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "consent", "scope": ""}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "withdrawal", "register": "internal"}),
+        (RequestRefusal.INVALID_REGISTER, {"request": "correction", "reason": "a test"}),
+        (
+            RequestRefusal.INVALID_REGISTER,
+            {"request": "correction", "remove_from": "tps", "reason": "a test"},
+        ),
+        (
+            RequestRefusal.INVALID_REGISTER,
+            {"request": "correction", "remove_from": "unseen", "reason": "a test"},
+        ),
+        (RequestRefusal.NO_REASON, {"request": "correction", "remove_from": "internal"}),
+        (RequestRefusal.NO_REASON, {"request": "correction", "remove_from": "internal", "reason": "  "}),
+        (
+            RequestRefusal.NO_REASON,
+            {"request": "correction", "remove_from": "internal", "reason": "x" * 1001},
+        ),
+        (RequestRefusal.INVALID_UNTIL, {"request": "consent", "until": "next year"}),
+        (RequestRefusal.INVALID_UNTIL, {"request": "consent", "until": "24/11/2027"}),
+        (RequestRefusal.INVALID_UNTIL, {"request": "consent", "until": "2027-11-24T12:00:00"}),
+        (RequestRefusal.INVALID_UNTIL, {"request": "consent", "until": "2027-02-30"}),
+        (RequestRefusal.INVALID_UNTIL, {"request": "consent", "until": "9999-12-31"}),
+        (RequestRefusal.INVALID_UNTIL, {"request": "consent", "until": 1_900_000_000}),
+        (RequestRefusal.ENDED, {"request": "consent", "until": "2026-11-24T12:00:00Z"}),
+        (RequestRefusal.ENDED, {"request": "consent", "until": "0001-01-01"}),
+        (RequestRefusal.INVALID_AFTER_OPT_OUT, {"request": "consent", "after_opt_out": "true"}),
+        (RequestRefusal.TOO_LARGE, {"request": "opt-out", "number": [1] * (NUMBERS_MAX + 1)}),
     ],
 )
 def test_what_is_not_understood_is_refused_with_its_reason(reason, members):
@@ -197,24 +221,24 @@ def test_what_is_not_understood_is_refused_with_its_reason(reason, members):
 )
 def test_what_two_parsers_could_read_differently_is_unreadable(value):
     """The person whom the sender meant would be called, and another one not."""
-    assert read(value, TERMS) is Refusal.UNREADABLE
+    assert read(value, TERMS) is RequestRefusal.UNREADABLE
 
 
 def test_a_proof_may_be_as_it_likes():
     """An opt-out would be refused for what a form's script left in its evidence."""
     value = b'{"request":"opt-out","number":"+33612345678","proof":{"a":1,"a":2,"n":' + b"9" * 5000 + b"}}"
-    assert isinstance(read(value, TERMS), Order)
+    assert isinstance(read(value, TERMS), ParsedRequest)
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_the_examples_are_taken(kind):
     """Who writes requests after the examples would be refused."""
     order = read(REQUESTS[kind], TERMS)
-    assert isinstance(order, Order) and order.changes and order.refused == 0
+    assert isinstance(order, ParsedRequest) and order.changes and order.refused == 0
     assert json.loads(REQUESTS[kind])["request"] == kind
 
 
 def test_the_refusals_on_the_page_are_the_closed_set():
     """Whoever reads the refused topic would meet a reason that the page does not explain."""
     listed = [ticked(reason)[0] for reason, _ in rows(section(PAGE, "What is refused"))]
-    assert listed == [str(reason) for reason in Refusal]
+    assert listed == [str(reason) for reason in RequestRefusal]

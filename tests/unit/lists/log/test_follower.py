@@ -14,7 +14,7 @@ from stream_scrub.lists.log import follower as follow
 from stream_scrub.lists.log.encode import publish, records_of
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.wire import Source
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes import law
 from tests.support.fakes.log import Log, Reader, Writer
@@ -22,7 +22,7 @@ from tests.support.fakes.publisher import Publisher
 from tests.support.golden.evidence import keep_rules
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
-SOURCE = Source("list.csv", "ab" * 32)
+SOURCE = DeltaSource("list.csv", "ab" * 32)
 LAG = 5.0
 
 

@@ -6,22 +6,22 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.ledger import _KEPT, Ledger, Weights
-from stream_scrub.lists.log.wire import Kind, Read, Seal, Source
+from stream_scrub.lists.log.ledger import _KEPT, LogLedger, Weights
+from stream_scrub.lists.log.wire import DeltaSource, ReadPosition, Seal, SealKind
 
 
 def seal(name, seq, read=UNSET, count=1):
     return Seal(
         format=1,
         register=name,
-        register_kind=Kind.DENY,
+        register_kind=SealKind.DENY,
         kind="delta",
         seq=seq,
         adds=0,
         removes=0,
         count=count,
         effective_at="",
-        source=Source("", ""),
+        source=DeltaSource("", ""),
         parts=[],
         read=read,
         chain=f"{seq:064x}",
@@ -30,7 +30,7 @@ def seal(name, seq, read=UNSET, count=1):
 
 def test_a_publisher_may_be_behind_and_is_checked_as_far_as_is_remembered():
     """A slow import beside a busy daemon would make a sound log look corrupt, or anything be believed of it."""
-    ledger, reads = Ledger(), [wire.NOTHING_READ]
+    ledger, reads = LogLedger(), [wire.NOTHING_READ]
     for seq in range(1, _KEPT + 10):
         ledger.add("a", seal("a", seq), 2 * seq, 2 if seq == 1 else None, None)
         reads.append(ledger.read)
@@ -39,11 +39,11 @@ def test_a_publisher_may_be_behind_and_is_checked_as_far_as_is_remembered():
         ledger.check(seal("b", 1, read), end)
     for read in reads[-_KEPT:]:
         with pytest.raises(ValueError, match="other seals"):
-            ledger.check(seal("b", 1, Read(read.upto, "ab" * 32)), end)
+            ledger.check(seal("b", 1, ReadPosition(read.upto, "ab" * 32)), end)
         with pytest.raises(ValueError, match="a delta is missing"):
-            ledger.check(seal("b", 1, Read(read.upto + 1, read.log_chain)), end)
+            ledger.check(seal("b", 1, ReadPosition(read.upto + 1, read.log_chain)), end)
     with pytest.raises(ValueError, match="a seal at offset"):
-        ledger.check(seal("b", 1, Read(end, reads[-1].log_chain)), end)
+        ledger.check(seal("b", 1, ReadPosition(end, reads[-1].log_chain)), end)
 
 
 COUNTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 10**9), min_size=1)

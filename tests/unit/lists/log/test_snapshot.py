@@ -21,7 +21,7 @@ from stream_scrub.lists.log import snapshot
 from stream_scrub.lists.log import snapshot_writer as keeping
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.snapshot_writer import Keeper
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log, Reader
@@ -54,14 +54,14 @@ def kept(folder):
 
 def with_keeper(log, folder, told=None, **options):
     """A keeper that was offered what a follower knows."""
-    made = Keeper(folder, "log", on_trouble=(told if told is not None else []).append, **options)
+    made = SnapshotWriter(folder, "log", on_trouble=(told if told is not None else []).append, **options)
     made.offer(followed(log).state)
     return made
 
 
 def begun(log, folder, told=None):
     """What a keeper begins with; None when that is nothing."""
-    return Keeper(folder, "log", on_trouble=(told if told is not None else []).append).begin(
+    return SnapshotWriter(folder, "log", on_trouble=(told if told is not None else []).append).begin(
         Reader(log), Deadline.after(1)
     )
 
@@ -101,7 +101,7 @@ def test_a_snapshot_starts_a_follower_and_only_what_is_new_is_read(kept, folder)
     """A worker would read the whole log at every start."""
     sound = followed(kept)
     reader = Reader(kept)
-    replay = Keeper(folder, "log").begin(reader, Deadline.after(1))
+    replay = SnapshotWriter(folder, "log").begin(reader, Deadline.after(1))
 
     same(sound.index, replay.index)
     reader.read_offsets.clear()
@@ -206,7 +206,7 @@ def test_a_broker_that_cannot_be_asked_is_no_reason_to_throw_it_away(kept, folde
     reader = Reader(kept)
     reader.trouble = [Unavailable("not now")]
     with pytest.raises(Unavailable):
-        Keeper(folder, "log").begin(reader, Deadline.after(1))
+        SnapshotWriter(folder, "log").begin(reader, Deadline.after(1))
     assert begun(kept, folder) is not None
 
 
@@ -262,7 +262,7 @@ def test_a_filter_written_while_numbers_are_added_misses_none(folder):
 def test_a_keeper_writes_now_and_then_and_at_its_end(kept, folder):
     """A worker killed after a week would start from a week ago, or one that stops cleanly from a minute ago."""
     publisher = log_of([("list", {1: 0, 2: NOW + 9}), ("consent", {33_600_000_001: NOW}), ("empty", {})])
-    made = Keeper(folder, "log", every_s=3600)
+    made = SnapshotWriter(folder, "log", every_s=3600)
     made.begin(Reader(publisher.log), Deadline.after(1))
     position = publisher.replay.index.position
     for number in range(4):
@@ -280,7 +280,7 @@ def test_a_keeper_writes_now_and_then_and_at_its_end(kept, folder):
 def test_nothing_is_written_when_nothing_moved(kept, folder):
     """An idle worker would wear a disk out."""
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    made = Keeper(folder, "log", every_s=0.01)
+    made = SnapshotWriter(folder, "log", every_s=0.01)
     replay = made.begin(Reader(kept), Deadline.after(1))
     made.offer(replay.state)
     time.sleep(0.05)
@@ -289,7 +289,7 @@ def test_nothing_is_written_when_nothing_moved(kept, folder):
 
 
 def hold_lock(folder: Path, held, release) -> None:
-    made = Keeper(folder, "log")
+    made = SnapshotWriter(folder, "log")
     assert made._locked()
     held.set()
     release.wait(20)
@@ -342,7 +342,7 @@ def test_a_follower_uses_it_and_keeps_it(folder):
     last = -1
     for round_ in range(3):
         reader = Reader(publisher.log)
-        follower = Follower(lambda reader=reader: reader, keeper=Keeper(folder, "log"))
+        follower = Follower(lambda reader=reader: reader, keeper=SnapshotWriter(folder, "log"))
         follower.start()
         wait_until(lambda follower=follower: follower.lag_s is not None)
         assert set(follower.usable(5).registers["list"].numbers) == {1, 2, *range(10, 10 + round_)}
@@ -362,7 +362,9 @@ def test_a_follower_with_a_bad_one_reads_the_log(folder):
     (path,) = folder.glob("*.numbers")
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     told = []
-    follower = Follower(lambda: Reader(publisher.log), keeper=Keeper(folder, "log", on_trouble=told.append))
+    follower = Follower(
+        lambda: Reader(publisher.log), keeper=SnapshotWriter(folder, "log", on_trouble=told.append)
+    )
     follower.start()
     wait_until(lambda: follower.lag_s is not None)
     same(publisher.replay.index, follower.usable(5))
@@ -393,7 +395,7 @@ def test_any_manifest_is_one_or_is_refused(tmp_path_factory, value):
 def used(log, folder):
     """Whether a follower begins with the snapshot, and what was told otherwise."""
     told = []
-    replay = Keeper(folder, "log", on_trouble=told.append).begin(Reader(log), Deadline.after(5))
+    replay = SnapshotWriter(folder, "log", on_trouble=told.append).begin(Reader(log), Deadline.after(5))
     return replay is not None, told
 
 

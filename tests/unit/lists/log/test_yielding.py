@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from stream_scrub.lists.log.yielding import Turns, Watch
+from stream_scrub.lists.log.yielding import CooperativeYield, StallMonitor
 
 
 class Clock:
@@ -26,7 +26,7 @@ class Clock:
 def test_work_stands_aside_for_as_long_as_it_took():
     """Every commit would wait until a large list is applied: for seconds, when its filter is made anew."""
     clock = Clock()
-    turns = Turns(clock, clock.sleep)
+    turns = CooperativeYield(clock, clock.sleep)
 
     for worked_s in (0.002, 0.004):
         clock.now += worked_s
@@ -38,7 +38,7 @@ def test_work_stands_aside_for_as_long_as_it_took():
 def test_work_too_short_to_be_felt_goes_on():
     """A delta of a million small steps would take minutes, asleep for most of it."""
     clock = Clock()
-    turns = Turns(clock, clock.sleep)
+    turns = CooperativeYield(clock, clock.sleep)
 
     for _ in range(7):
         clock.now += 0.0003
@@ -50,7 +50,7 @@ def test_work_too_short_to_be_felt_goes_on():
 def test_one_long_call_does_not_put_the_follower_to_sleep_for_long():
     """An opt-out would come late because a machine was suspended."""
     clock = Clock()
-    turns = Turns(clock, clock.sleep)
+    turns = CooperativeYield(clock, clock.sleep)
 
     clock.now += 3600
     turns.pause()
@@ -60,7 +60,7 @@ def test_one_long_call_does_not_put_the_follower_to_sleep_for_long():
 
 def test_a_thread_that_does_not_give_way_is_seen():
     """A swap that stops the worker for long would be reported as none."""
-    with Watch() as watch:
+    with StallMonitor() as watch:
         time.sleep(0.01)
         watch.longest_s()
         started = time.perf_counter()
@@ -77,7 +77,7 @@ def test_the_watch_ends_with_what_it_watches():
     """A worker would gain a thread with every delta."""
     before = threading.active_count()
 
-    with Watch():
+    with StallMonitor():
         assert threading.active_count() == before + 1
 
     assert threading.active_count() == before

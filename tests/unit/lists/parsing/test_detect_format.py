@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from stream_scrub.lists.formats import FORMATS, BadList, Format, Options, Sample, open_list
+from stream_scrub.lists.formats import FORMATS, BadList, FormatSpec, ListOptions, ListSample, open_list
 from stream_scrub.lists.parsing.detect_format import read_list
 from stream_scrub.lists.parsing.format import mostly
 from tests.support.fakes.lists import NOW, read
@@ -28,13 +28,13 @@ def fake(name, score, described="read"):
             pass
         reading.described = described
 
-    return Format(name, name, lambda sample: score, reads)
+    return FormatSpec(name, name, lambda sample: score, reads)
 
 
 def read_by(formats, tmp_path, content, named="auto", **options):
     (tmp_path / "list").write_bytes(content)
     with open_list(tmp_path / "list") as packed:
-        return read_list(formats, packed, Options("FR", NOW, **options), named)
+        return read_list(formats, packed, ListOptions("FR", NOW, **options), named)
 
 
 def test_the_surest_format_reads_it(tmp_path):
@@ -68,7 +68,7 @@ def test_who_names_a_column_has_said_what_the_file_is(tmp_path):
 
 def test_who_names_columns_has_said_which_formats_it_may_be(tmp_path):
     """Columns that were named would be ignored, and others taken."""
-    dated = Format("dated", "", lambda sample: 5, FORMATS[0].read, frozenset({"number", "day"}))
+    dated = FormatSpec("dated", "", lambda sample: 5, FORMATS[0].read, frozenset({"number", "day"}))
     formats = (FORMATS[0], fake("b", 90), dated)
 
     assert read_by(formats, tmp_path, b"0612345678\n", columns={"day": "2"}).described.startswith("dated")
@@ -132,10 +132,10 @@ def test_an_empty_file_is_a_list_without_numbers(tmp_path):
 
 def test_a_sample_ends_where_its_last_whole_line_does():
     """A format would be taken for another by half a line."""
-    assert Sample(b"a\r\nb\rc\nd", "x").lines == ["a", "b", "c"]
-    assert Sample(b"a\r\nb\rc\nd", "x", whole=True).lines == ["a", "b", "c", "d"]
-    assert Sample(b"a\n\n \n", "x", whole=True).filled == ["a"]
-    assert len(Sample(b"a\n" * 1000, "x").lines) == 50
+    assert ListSample(b"a\r\nb\rc\nd", "x").lines == ["a", "b", "c"]
+    assert ListSample(b"a\r\nb\rc\nd", "x", whole=True).lines == ["a", "b", "c", "d"]
+    assert ListSample(b"a\n\n \n", "x", whole=True).filled == ["a"]
+    assert len(ListSample(b"a\n" * 1000, "x").lines) == 50
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_few_odd_lines_do_not_hide_a_format(alike, lines, enough):
 
 def test_plain_reads_what_no_other_format_knows():
     """Without a format of last resort an ordinary file would be refused."""
-    sample = Sample(b"anything\n", "x", whole=True)
+    sample = ListSample(b"anything\n", "x", whole=True)
 
     assert FORMATS[0].name == "plain" and FORMATS[0].recognise(sample) == 1
     assert all(each.recognise(sample) == 0 for each in FORMATS[1:])

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from stream_scrub.lists.formats import BadList, Reading
+from stream_scrub.lists.formats import BadList, ParsedList
 from stream_scrub.lists.parsing.parsed_list import SPAN_MAX
 
 
 def test_only_the_first_refused_lines_are_kept_of_many_chunks():
     """A million bad lines would fill the memory and the terminal."""
-    reading = Reading()
+    reading = ParsedList()
     for chunk in range(3):
         reading.refuse_many(np.arange(chunk * 15 + 1, chunk * 15 + 16))
 
@@ -20,7 +20,7 @@ def test_only_the_first_refused_lines_are_kept_of_many_chunks():
 
 def test_refused_lines_of_several_files_name_the_file():
     """An operator would look for line 3 in the wrong one of four hundred files."""
-    reading = Reading(member="416.csv")
+    reading = ParsedList(member="416.csv")
     reading.refuse(3)
     reading.member = "905.csv"
     reading.refuse_many(np.array([1, 2]))
@@ -31,7 +31,7 @@ def test_refused_lines_of_several_files_name_the_file():
 
 def test_a_prefix_may_not_stand_for_the_world():
     """A slip of the pen would oppose a country, and fill the memory of every worker."""
-    reading = Reading()
+    reading = ParsedList()
     reading.span(10**10, 10**10 + SPAN_MAX - 1)
     assert len(reading.bitmap()) == SPAN_MAX
 
@@ -43,7 +43,7 @@ def test_a_sorted_list_needs_no_second_sorting_and_an_unsorted_one_is_right():
     """A national list would be imported wrongly by the order of its lines."""
     draw = np.random.default_rng(1)
     numbers = draw.choice(10**6, 50_000, replace=False).astype(np.uint64) + np.uint64(33 * 10**9)
-    ascending, shuffled = Reading(), Reading()
+    ascending, shuffled = ParsedList(), ParsedList()
     ascending.take(np.sort(numbers))
     for part in np.array_split(numbers, 7):
         shuffled.take(part)

@@ -8,7 +8,7 @@ import pytest
 
 from stream_scrub.lists.formats import FORMATS, open_list
 from stream_scrub.lists.parsing.detect_format import choose
-from stream_scrub.lists.parsing.format import Sample
+from stream_scrub.lists.parsing.format import ListSample
 from tests.support.golden.files import GOLDEN
 
 FOLDER = GOLDEN / "lists"
@@ -18,7 +18,7 @@ FILES = sorted(path.name for path in FOLDER.iterdir() if not (FOLDER / path.stem
 def samples(path):
     with open_list(path) as packed:
         told = [member for member in packed.members if member.head.strip()]
-        return [Sample(member.head, member.name, member.whole) for member in told]
+        return [ListSample(member.head, member.name, member.whole) for member in told]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -59,7 +59,7 @@ ORDINARY = {
 @pytest.mark.parametrize("what", ORDINARY)
 def test_an_ordinary_file_is_claimed_by_no_special_format(what):
     """Somebody's clients would be read as a register's changes, ends or results, and oppositions would be lifted."""
-    sample = Sample(ORDINARY[what].encode(), "list.csv", whole=True)
+    sample = ListSample(ORDINARY[what].encode(), "list.csv", whole=True)
 
     assert {each.name: each.recognise(sample) for each in FORMATS if each.recognise(sample) >= 2} == {}
 
@@ -90,7 +90,7 @@ SPECIAL = {
 )
 def test_a_word_that_may_mean_an_end_does_so_where_no_other_format_knows_better(name, text):
     """Oppositions would last for ever, or numbers washed clean until a day stand among oppositions until then."""
-    sample = Sample(text.encode(), "list.csv", whole=True)
+    sample = ListSample(text.encode(), "list.csv", whole=True)
 
     assert max(FORMATS, key=lambda each: each.recognise(sample)).name == name
 
@@ -98,7 +98,7 @@ def test_a_word_that_may_mean_an_end_does_so_where_no_other_format_knows_better(
 @pytest.mark.parametrize("name", SPECIAL)
 def test_a_variant_is_claimed_as_well(name):
     """An operator would have to know the format's name for a file in a slightly other shape."""
-    sample = Sample(SPECIAL[name].encode(), "list.dat", whole=True)
+    sample = ListSample(SPECIAL[name].encode(), "list.dat", whole=True)
 
     best = max(FORMATS, key=lambda each: each.recognise(sample))
     assert best.name == name and best.recognise(sample) >= 2
