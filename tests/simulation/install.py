@@ -142,7 +142,7 @@ class Caller(bounded_call.BoundedCaller):
 
 
 class Watching:
-    """In the place of `lists.turns.Watch`: no thread is kept from running here."""
+    """In the place of `lists.log.yielding.StallMonitor`: no thread is kept from running here."""
 
     def __enter__(self) -> Self:
         return self
@@ -184,34 +184,41 @@ class Watched(Producer):
 
 
 _TIMED = {
-    "kafka": "bounded identity leaders repeats session source transactional_ids writer requests log clientlog",
-    "lists": "follow keeper",
-    "run": "worker outputs clockwatch counters summary trouble swaps wiring desk publishing importing ownership inbox",
+    "kafka": "session source log_writer requests_reader admin.topic_identity client.bounded_call"
+    " client.leaders client.repeated_requests client.transactional_ids client.client_log",
+    "lists.log": "follower snapshot_writer",
+    "observability": "counters recurring_problem swap_log",
+    "publisher": "daemon delta_publisher drop_importer import_list ownership",
+    "worker": "loop outputs clock_watch minute_summary assembly",
 }
 _MODULES: dict[str, dict[str, Any]] = {
     "clock": {"time": Clock},
     "kafka.source": {"Consumer": Consumer},
-    "kafka.log": {"Consumer": Consumer},
-    "kafka.requests": {"Consumer": Consumer, "AdminClient": AdminClient},
-    "kafka.repeats": {"Producer": Watched, "plugin": lambda: Plugin() if STAGE.exact else None},
-    "kafka.transactional_ids": {"Producer": Watched},
-    "kafka.identity": {"AdminClient": AdminClient},
-    "kafka.brokertime": {"AdminClient": AdminClient},
-    "kafka.writer": {"AdminClient": AdminClient, "Caller": Caller},
-    "kafka.session": {"Caller": Caller},
-    "kafka.headers": {"_ASK": Message.headers},
-    "lists.follow": {
-        "threading": Threading,
-        "Watch": Watching,
-        "Turns": lambda: SimpleNamespace(pause=_nothing),
+    "kafka.log_reader": {"Consumer": Consumer},
+    "kafka.requests_reader": {"Consumer": Consumer},
+    "kafka.client.repeated_requests": {
+        "Producer": Watched,
+        "plugin": lambda: Plugin() if STAGE.exact else None,
     },
-    "lists.keeper": {"threading": Threading},
-    "run.clockwatch": {"threading": Threading},
-    "run.desk": {"threading": Threading, "datetime": Moments},
-    "run.publishing": {"threading": Threading, "datetime": Moments},
-    "run.importing": {"datetime": Moments},
-    "run.inbox": {"threading": Threading, "datetime": Moments},
-    "run.outputs": {"datetime": Moments},
+    "kafka.client.transactional_ids": {"Producer": Watched},
+    "kafka.admin.topic_identity": {"AdminClient": AdminClient},
+    "kafka.admin.broker_time": {"AdminClient": AdminClient},
+    "kafka.log_writer": {"AdminClient": AdminClient, "BoundedCaller": Caller},
+    "kafka.session": {"BoundedCaller": Caller},
+    "kafka.headers": {"_ASK": Message.headers},
+    "lists.log.follower": {
+        "threading": Threading,
+        "StallMonitor": Watching,
+        "CooperativeYield": lambda: SimpleNamespace(pause=_nothing),
+    },
+    "lists.log.snapshot_writer": {"threading": Threading},
+    "worker.clock_watch": {"threading": Threading},
+    "worker.outputs": {"datetime": Moments},
+    "publisher.delta_publisher": {"threading": Threading, "datetime": Moments},
+    "publisher.daemon": {"threading": Threading, "datetime": Moments},
+    "publisher.import_list": {"datetime": Moments},
+    "publisher.mend_log": {"datetime": Moments},
+    "publisher.drop_importer": {"threading": Threading, "datetime": Moments},
 }
 
 
@@ -238,8 +245,7 @@ def simulated() -> Iterator[Stage]:
     for path, exchanged in _MODULES.items():
         module = importlib.import_module(f"stream_scrub.{path}")
         for name, new in exchanged.items():
-            if hasattr(module, name):
-                exchange(module, name, new)
+            exchange(module, name, new)
     try:
         yield STAGE
     finally:
