@@ -42,8 +42,8 @@ class OwnerNote(NamedTuple):
     topic: str = ""
 
     def __str__(self) -> str:
-        told = f"owner={self.owner} beat={self.beat} registers={','.join(sorted(self.registers))}"
-        return told + (f" topic={self.topic}" if self.topic else "")
+        note = f"owner={self.owner} beat={self.beat} registers={','.join(sorted(self.registers))}"
+        return note + (f" topic={self.topic}" if self.topic else "")
 
     @classmethod
     def of(cls, text: str | None) -> "OwnerNote":
@@ -264,8 +264,8 @@ class RequestsReader:
             self._seen.add(partition)
             self._epochs[partition] = epoch
             moment = max(0, message.timestamp()[1])
-            key, value, told = message.key(), message.value(), epoch if epoch >= 0 else None
-            found.append(Request(partition, offset, moment, key, value, headers or (), told, self.lifts))
+            key, value, known = message.key(), message.value(), epoch if epoch >= 0 else None
+            found.append(Request(partition, offset, moment, key, value, headers or (), known, self.lifts))
         return found
 
     def beside(
@@ -295,6 +295,6 @@ class RequestsReader:
         self._asking.close()
 
 
-def _epoch(told: int | None) -> int:
+def _epoch(known: int | None) -> int:
     """A leader epoch as the client takes it, -1 where there is none."""
-    return -1 if told is None else told
+    return -1 if known is None else known

@@ -62,10 +62,10 @@ class ProspectSource:
         self._consumer = Consumer(options)
         self._topic = topic
         self._log_topic = log_topic
-        self._tell = on_assignment
-        self._tell_settled = on_settled
+        self._on_assignment = on_assignment
+        self._on_assignment_settled = on_settled
         self._identity = identity
-        self._tell_anew = on_anew
+        self._on_assignment_anew = on_anew
         self._id = ""
         self._told_anew: set[tuple[int, str]] = set()
         self._moved_at: float | None = None
@@ -117,7 +117,7 @@ class ProspectSource:
         if moves:
             self._must_rewind = True
         for event, partitions in moves:
-            self._tell(event, partitions)
+            self._on_assignment(event, partitions)
         return bool(moves)
 
     def poll(self, records_max: int, bytes_max: int, wait_s: float) -> Fetched:
@@ -132,7 +132,7 @@ class ProspectSource:
         if self._must_rewind:
             self._rewind(Deadline.after(REWIND_S))
         if self._moved_at is not None:
-            self._tell_settled(time.monotonic() - self._moved_at)
+            self._on_assignment_settled(time.monotonic() - self._moved_at)
             self._moved_at = None
         rest = self._rest
         enough = min(records_max, bytes_max // self._mean_bytes + 1) - len(rest.messages)
@@ -254,7 +254,10 @@ class ProspectSource:
         """What was polled may be of a topic that was made anew under this name, read on at an old offset. Raises Migrated
         then, and `_rewind` begins it at its start; Unavailable, Refused where nobody tells.
         """
-        if self._identity is not None and self._identity.told(Deadline.after(REWIND_S)) not in ("", self._id):
+        if self._identity is not None and self._identity.answer(Deadline.after(REWIND_S)) not in (
+            "",
+            self._id,
+        ):
             self._must_rewind = True
             raise Migrated(f"{self._topic} was deleted and made anew")
 
@@ -315,12 +318,12 @@ class ProspectSource:
         before, self._id = self._id, self._identity.ask(deadline) or self._id
         known = (
             {None, self._id} if before in ("", self._id) else {self._id}
-        )  # of this very topic, or not told
+        )  # of this very topic, or not known
         notes = {each.partition: _NOTE.fullmatch(each.metadata or "") for each in committed}
         anew = {p for p, found in notes.items() if (found[3] if found is not None else None) not in known}
         if news := sorted(p for p in anew if (p, self._id) not in self._told_anew):
             self._told_anew.update((p, self._id) for p in news)
-            self._tell_anew(news)
+            self._on_assignment_anew(news)
         return anew
 
     def _noted(self, committed: TopicPartition) -> int:

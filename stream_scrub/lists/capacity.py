@@ -33,7 +33,7 @@ class Capacity:
     def expects(self, name: str, count: int) -> None:
         """One register alone will hold so many. Raises TooMany."""
         if count > self.most:
-            raise TooMany(_told(name, count, count, self.most))
+            raise TooMany(_refusal(name, count, count, self.most))
 
     def take(self, registers: Mapping[str, Register], name: str, adds: BitMap64, removes: BitMap64) -> None:
         """A change of one of these registers, or of a new one. Raises TooMany, and then nothing was taken.
@@ -57,13 +57,13 @@ class Capacity:
             numbers = (before | adds) - removes
             after = weight(numbers)
             if others + after > self.most:
-                raise TooMany(_told(name, len(numbers), others + after, self.most))
+                raise TooMany(_refusal(name, len(numbers), others + after, self.most))
             self._at_most = at_most
         self._at_most[name] = after
         self._together = others + after
 
 
-def _told(name: str, count: int, together: int, most: float) -> str:
+def _refusal(name: str, count: int, together: int, most: float) -> str:
     return (
         f"{name} would hold {count:,} numbers, and all registers together count as {together:,} (scattered ones as up"
         f" to {1 + _BLOCK} each): more than lists.max_numbers ({most:,}). Give publisher and workers the memory that"

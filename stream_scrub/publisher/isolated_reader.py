@@ -43,7 +43,7 @@ class IsolatedReader:
             result.seek(0)
             try:
                 report = serialised_list.decoded(
-                    serialised_list.Taken(result, left).take(serialised_list.TOLD_BYTES_MAX), ReadReport
+                    serialised_list.Taken(result, left).take(serialised_list.FACTS_BYTES_MAX), ReadReport
                 )
                 if code == 0 and report.outcome == "read":
                     return serialised_list.read(result, left - result.tell(), options.max_numbers)

@@ -50,7 +50,7 @@ def missing(admin: AdminClient, rights: RequiredRights, deadline: Deadline) -> l
     asked = admin.describe_topics(
         TopicCollection(names), include_authorized_operations=True, request_timeout=max(0.1, deadline.left())
     )
-    topics = _told(asked, "topic")
+    topics = _allowed(asked, "topic")
     lacking = [f"to READ topic {name}" for name in rights.reads if _lacks(topics[name], AclOperation.READ)]
     lacking += [
         f"to WRITE to topic {name}" for name in rights.writes if _lacks(topics[name], AclOperation.WRITE)
@@ -73,7 +73,7 @@ def _groups(
             names, include_authorized_operations=True, request_timeout=max(0.1, until.left(_TRY_S))
         )
         try:
-            return _told(asked, "group")
+            return _allowed(asked, "group")
         except Unavailable:
             if until.passed:
                 return dict.fromkeys(names)
@@ -81,7 +81,7 @@ def _groups(
     return {}
 
 
-def _told(asked: Mapping[str, "Future[Any]"], kind: str) -> dict[str, Collection[AclOperation] | None]:
+def _allowed(asked: Mapping[str, "Future[Any]"], kind: str) -> dict[str, Collection[AclOperation] | None]:
     """By name, what may be done with it; None where that is not told."""
     found: dict[str, Collection[AclOperation] | None] = {}
     for name, future in asked.items():

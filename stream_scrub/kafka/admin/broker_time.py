@@ -54,8 +54,8 @@ class BrokerTimes:
         found: dict[PartitionKey, int] = {}
         for topic in topics:
             with suppress(KafkaException):
-                told = self._admin.list_topics(topic, timeout=_ASK_S).topics[topic]
-                found |= {(topic, number): each.leader for number, each in told.partitions.items()}
+                described = self._admin.list_topics(topic, timeout=_ASK_S).topics[topic]
+                found |= {(topic, number): each.leader for number, each in described.partitions.items()}
         return found
 
     def _offsets(self, places: Sequence[PartitionKey], what: OffsetSpec) -> dict[PartitionKey, Any]:

@@ -26,19 +26,19 @@ class TopicIdentity:
         self._admin = AdminClient({**admin, "statistics.interval.ms": 0})  # it is hardly ever polled
         self._topic = topic
         self._asked: Future[Any] | None = None
-        self._asked_at = self._told_at = float("-inf")
+        self._asked_at = self._answered_at = float("-inf")
 
     def ask(self, deadline: Deadline) -> str:
         """The id now; empty from brokers before 2.8, which give none. Raises Unavailable, Refused."""
         return self._id(self._request(max(0.1, deadline.left())))
 
     def begin(self) -> None:
-        """Ask, unless it was told a moment ago. Never blocks."""
-        if self._asked is None and time.monotonic() - self._told_at > _FRESH_S:
+        """Ask, unless the last answer is fresh. Never blocks."""
+        if self._asked is None and time.monotonic() - self._answered_at > _FRESH_S:
             self._asked = self._request(_ASK_S)
             self._asked_at = time.monotonic()
 
-    def told(self, deadline: Deadline) -> str:
+    def answer(self, deadline: Deadline) -> str:
         """The answer to what `begin` asked; empty where it did not. It is mostly there. Raises Unavailable, Refused."""
         asked, self._asked = self._asked, None
         if asked is None:
@@ -48,7 +48,7 @@ class TopicIdentity:
         except TimeoutError as error:
             raise Unavailable(f"asking for {self._topic}: no broker answers now") from error
         found = self._id(asked)
-        self._told_at = self._asked_at
+        self._answered_at = self._asked_at
         return found
 
     def _request(self, timeout_s: float) -> "Future[Any]":

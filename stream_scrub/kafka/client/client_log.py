@@ -111,7 +111,7 @@ class ClientLog(logging.Handler):
         self._properties = properties
         self._brokers = brokers or BrokersAway()
         self._quiet = quiet
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._away: set[str] = set()
         self._turned_away: dict[str, KafkaError] = {}
         self._denied = ""
@@ -175,13 +175,13 @@ class ClientLog(logging.Handler):
                 if not _OF_A_REFUSAL.search(text):  # else the error that follows says it, with its code
                     self._gone(of_broker["broker"], of_broker["text"])
             elif not (facility in {"FAIL", "ERROR"} and _LOGICAL.match(text)):
-                self._tell(facility, text)
+                self._log_once(facility, text)
 
     def _on_error(self, error: KafkaError) -> None:
         text = error.str()
         of_broker = _BROKER.match(text)
         if error.code() not in _CONNECTION:
-            self._tell(error.name(), text)
+            self._log_once(error.name(), text)
         elif of_broker is not None:
             if error.code() == KafkaError._TRANSPORT and _ALERT in text:
                 error = KafkaError(KafkaError._SSL, text)
@@ -221,19 +221,19 @@ class ClientLog(logging.Handler):
     def _tell_why(self, broker: str, error: KafkaError) -> None:
         """Beside the client's poll, which must not wait for the answer."""
 
-        def tell() -> None:
+        def say() -> None:
             with suppress(OSError, ValueError):  # stderr is closed: there is nobody to tell
                 self._log.error("broker turns us away", broker=broker, why=str(self._refused(broker, error)))
 
-        threading.Thread(target=tell, name="refusal", daemon=True).start()
+        threading.Thread(target=say, name="refusal", daemon=True).start()
 
-    def _tell(self, kind: str, text: str) -> None:
+    def _log_once(self, kind: str, text: str) -> None:
         key = f"{kind} {_DIGITS.sub('#', text)}"[:80]
         now = time.monotonic()
-        if now - self._told.get(key, -_AGAIN_S) < _AGAIN_S:
+        if now - self._logged_at.get(key, -_AGAIN_S) < _AGAIN_S:
             return
-        if len(self._told) > _KINDS_MAX:
-            self._told.clear()
-        self._told[key] = now
+        if len(self._logged_at) > _KINDS_MAX:
+            self._logged_at.clear()
+        self._logged_at[key] = now
         if not self._quiet:
             self._log.warning("client log", kind=kind, said=text)

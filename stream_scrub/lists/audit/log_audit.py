@@ -72,7 +72,7 @@ class LogAudit:
         self._faulty = -1  # where something was wrong last
         self._told_starts: set[tuple[str, int, int]] = set()
         if first:
-            self._tell(LogProblem(first, "", beginning_deleted(first)))
+            self._report(LogProblem(first, "", beginning_deleted(first)))
 
     @property
     def unsealed(self) -> bool:
@@ -91,7 +91,7 @@ class LogAudit:
         name = (record.key or b"").decode("utf-8", "replace")
         strand = self.strands.get(name)
         if strand is None:
-            strand = RegisterAudit(name, self._digest_of, self._tell, cut=self._first > 0)
+            strand = RegisterAudit(name, self._digest_of, self._report, cut=self._first > 0)
             self.strands[name] = strand
         if dict(record.headers)["part"] != b"seal":
             strand.part(record)
@@ -112,20 +112,20 @@ class LogAudit:
     def damaged(self, error: Corrupt) -> None:
         """Records that could not be read from the broker: what they held is missing from here on."""
         named = re.search(r"offset (\d++)", str(error))
-        self._tell(LogProblem(int(named[1]) if named else self._last + 1, "", str(error)))
+        self._report(LogProblem(int(named[1]) if named else self._last + 1, "", str(error)))
 
     def finish(self) -> None:
         """The log's end was reached."""
         for strand in self.strands.values():
             strand.end()
         for name, (seq, _) in sorted(self._filed.items()):
-            self._tell(
+            self._report(
                 LogProblem(self._last + 1, name, f"sequence {seq} was filed, and the log does not reach it")
             )
         if self._watch is not None and self.seen is None:
             self.seen = self._look()
 
-    def _tell(self, problem: LogProblem) -> None:
+    def _report(self, problem: LogProblem) -> None:
         self._faulty = max(self._faulty, problem.offset)
         if len(self.problems) < self._max:
             self.problems.append(problem)
@@ -140,7 +140,7 @@ class LogAudit:
         for name in doubted:
             self.strands[name].fault(record.offset, what)
         if not doubted:  # a foreign key may be anything, a phone number too: it is not shown
-            self._tell(LogProblem(record.offset, "", what))
+            self._report(LogProblem(record.offset, "", what))
 
     def _check_filed(self, strand: RegisterAudit, offset: int) -> None:
         """Whether the chain is the one that was filed, at the sequence that was."""

@@ -75,13 +75,13 @@ class SingleRegisterReplay(Replay):
 
 
 class RegisterAudit:
-    """The records of one register in offset order. `tell` is told of each problem, of one delta's at most one.
+    """The records of one register in offset order. `report` is called with each problem, with at most one of a delta.
 
     `cut`: the log's beginning has been deleted, so the first delta here need not be the register's first, nor whole.
     """
 
     def __init__(
-        self, name: str, digest_of: Callable[[bytes], str], tell: Callable[[LogProblem], None], *, cut: bool
+        self, name: str, digest_of: Callable[[bytes], str], report: Callable[[LogProblem], None], *, cut: bool
     ) -> None:
         self.name = name
         self.tally = AuditTally()
@@ -89,7 +89,7 @@ class RegisterAudit:
         self.head = wire.GENESIS  # the chain as the last seal says it
         self.cut = cut
         self._digest_of = digest_of
-        self._tell = tell
+        self._report = report
         self._replay: Replay | None = SingleRegisterReplay(keep_ends=True, digest_of=digest_of)
         # What the next seal may continue: more than one after a seal whose chain is not that of its content, none
         # known after one that could not be read.
@@ -97,7 +97,7 @@ class RegisterAudit:
         self._open: list[LogRecord] = []
         self._aside: list[LogRecord] = []
         self._asked: wire.Cursor | None = None
-        self._told = False
+        self._reported = False
 
     @property
     def unsealed(self) -> int | None:
@@ -125,13 +125,13 @@ class RegisterAudit:
     def doubt(self, offset: int, what: str) -> None:
         """A problem with what a seal says of others: the numbers of this register are as they were."""
         self.tally.problems += 1
-        self._tell(LogProblem(offset, self.name, what))
+        self._report(LogProblem(offset, self.name, what))
 
     def _note(self, offset: int, what: str) -> None:
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             self.tally.problems += 1
-            self._tell(LogProblem(offset, self.name, what))
+            self._report(LogProblem(offset, self.name, what))
 
     def part(self, record: LogRecord) -> None:
         """A part, in form."""
@@ -151,13 +151,13 @@ class RegisterAudit:
             seal, content = wire.decode_seal(record.value or b"")
         except ValueError as error:
             self.fault(record.offset, str(error))
-            self._told, self._chains = False, frozenset()
+            self._reported, self._chains = False, frozenset()
             return None
         if not seal.parts and all(_header(part, "seq") == b"%d" % seal.seq for part in parts):
             aside, parts = aside + parts, []
         if seal.register != self.name or _header(record, "seq") != b"%d" % seal.seq:
             self.fault(record.offset, "the seal is another's: it and its headers differ")
-        doubted = self._told  # then what is here of it need not be all of it
+        doubted = self._reported  # then what is here of it need not be all of it
         chained = self._chained(seal, content)
         late = self.cut and not self.tally.deltas and (seal.seq > 1 or len(parts) != len(seal.parts))
         if late:  # what it continues can only be believed
@@ -167,7 +167,7 @@ class RegisterAudit:
             self._note(
                 record.offset, f"sequence {seal.seq} again, after {self.seq}: doubled, or out of order"
             )
-            self._told = False
+            self._reported = False
             return None
         elif self._chains and seal.seq != self.seq + 1:
             self.fault(record.offset, f"sequence {seal.seq} follows {self.seq}: a delta is missing")
@@ -176,7 +176,7 @@ class RegisterAudit:
         if not doubted and not (late and len(parts) != len(seal.parts)):
             self._prove(parts, record, seal)
         self._check_asked(record.offset, seal)
-        sound, self._told = not self._told, False
+        sound, self._reported = not self._reported, False
         self.tally.deltas += 1
         self.seq, self.head, self._chains = seal.seq, seal.chain, frozenset({seal.chain, *chained})
         full = seal.kind == "full" or seal.seq == 1
@@ -203,7 +203,7 @@ class RegisterAudit:
     def _check_asked(self, offset: int, seal: wire.Seal) -> None:
         """Up to which requests it was told never goes back, nor is forgotten: they would be applied again."""
         before, self._asked = self._asked, seal.asked if isinstance(seal.asked, wire.Cursor) else None
-        if before is None or self._told:
+        if before is None or self._reported:
             return
         if _goes_back(before, self._asked) or (
             before.lifts is not None and _goes_back(before.lifts, self._asked and self._asked.lifts)

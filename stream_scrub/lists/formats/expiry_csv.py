@@ -134,19 +134,21 @@ def _spoken(places: _Places) -> str:
 
 
 def _places(titles: Sequence[str], table: csv_columns.CsvTable, options: ListOptions) -> _Places:
-    told = {name: csv_columns.place_of(place, titles, table.width) for name, place in options.columns.items()}
+    named = {
+        name: csv_columns.place_of(place, titles, table.width) for name, place in options.columns.items()
+    }
     if options.column:
-        told["number"] = csv_columns.place_of(options.column, titles, table.width)
+        named["number"] = csv_columns.place_of(options.column, titles, table.width)
     phones = [place for place, name in enumerate(titles) if name and _is_phone(name)]
     expires, days, group = (_or_none(csv_columns.find(titles, names)) for names in (_ENDS, _DAYS, _GROUPS))
     if expires < 0 and days < 0:
         expires = _or_none(csv_columns.find(titles, _MAYBE_ENDS))
     if not titles:  # LiveVox's order, which its uploads may leave without a header
         phones, expires, days, group = [0], -1, 2, 1
-    if "number" in told:
-        phones = [told["number"]]
-    if told.keys() & {"expires", "days"}:
-        expires, days = told.get("expires", -1), told.get("days", -1)
+    if "number" in named:
+        phones = [named["number"]]
+    if named.keys() & {"expires", "days"}:
+        expires, days = named.get("expires", -1), named.get("days", -1)
     if not phones or (expires < 0 and days < 0):
         raise BadList("no columns of phones and of their ends: name them, as in --columns number=1,expires=2")
     if not titles and max(*phones, expires, days) >= table.width:

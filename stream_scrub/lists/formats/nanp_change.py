@@ -136,14 +136,14 @@ def _spoken(places: _Columns) -> Iterator[tuple[str, int]]:
 
 def _places(table: csv_columns.CsvTable, titles: Sequence[str], columns: Mapping[str, str]) -> _Columns:
     if columns:
-        told = {name: csv_columns.place_of(columns[name], titles, table.width) for name in columns}
-        if not {"number", "change"} <= told.keys():
+        columns_of = {name: csv_columns.place_of(columns[name], titles, table.width) for name in columns}
+        if not {"number", "change"} <= columns_of.keys():
             raise BadList("--columns: name number and change at least, as in area=1,number=2,date=3,change=4")
     else:
         named = {name: csv_columns.find(titles, names) for name, names in _NAMES.items()}
-        told = {name: place for name, place in named.items() if place is not None}
-    if {"number", "change"} <= told.keys():
-        return _Columns(*(told.get(name, -1) for name in _PLACES))
+        columns_of = {name: place for name, place in named.items() if place is not None}
+    if {"number", "change"} <= columns_of.keys():
+        return _Columns(*(columns_of.get(name, -1) for name in _PLACES))
     body = [row.cells for row in table.head[bool(titles) :]]
     places = _told_apart(body, table.width)
     if places is None:
@@ -207,10 +207,10 @@ class _DatedChanges:
         order = np.lexsort((~removed, when))
         self._reading.change_many(numbers[order], removed[order])
         if self._places.date >= 0:
-            told = datetime.combine(date.fromordinal(int(when.max())), time(), UTC)
-            if told <= self._now + _FUTURE_MAX:
+            latest = datetime.combine(date.fromordinal(int(when.max())), time(), UTC)
+            if latest <= self._now + _FUTURE_MAX:
                 before = self._reading.effective_at
-                self._reading.effective_at = told if before is None else max(before, told)
+                self._reading.effective_at = latest if before is None else max(before, latest)
 
 
 FORMAT = FormatSpec(

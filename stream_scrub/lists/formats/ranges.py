@@ -123,7 +123,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
             single.append(found[0].first)
         else:
             spans += 1
-            _tell(reading, found)
+            _take_spans(reading, found)
         if spans + reading.refused > _SPANS_MAX:
             raise BadList(
                 f"more than {_SPANS_MAX:,} prefixes, ranges and refused lines: this is a list of something else"
@@ -134,7 +134,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     )
 
 
-def _tell(reading: ParsedList, found: list[_Span]) -> None:
+def _take_spans(reading: ParsedList, found: list[_Span]) -> None:
     """One line of several spans, for countries whose numbers have several lengths, is counted once."""
     taken = reading.taken
     for span in found:

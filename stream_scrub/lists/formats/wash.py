@@ -264,12 +264,12 @@ def _number(table: csv_columns.CsvTable, titles: Sequence[str], region: str, wan
 
 def _until(name: str, region: str, options: ListOptions) -> tuple[datetime | None, int]:
     """The day of the wash when it is told, and the end of its results in epoch seconds UTC."""
-    told = options.columns.get("days", str(DAYS.get(region, "")))
-    if not (told.isascii() and told.isdigit() and 1 <= int(told[:9]) <= _DAYS_MAX):
+    days = options.columns.get("days", str(DAYS.get(region, "")))
+    if not (days.isascii() and days.isdigit() and 1 <= int(days[:9]) <= _DAYS_MAX):
         raise BadList(
             f"how long is a result of this register good? Say it with --columns days=N (1 to {_DAYS_MAX})"
         )
-    good = timedelta(days=int(told))
+    good = timedelta(days=int(days))
     day = _day(name, options)
     if day is None:
         return None, int((options.now + good).timestamp())

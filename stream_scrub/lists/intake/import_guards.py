@@ -45,13 +45,13 @@ def check_change(
         return
     if max(adds, removes) <= largest * held:
         return
-    told = [
+    changes = [
         f"{does} {count:,} ({count / held:.1%})"
         for does, count in (("add", adds), ("remove", removes))
         if count > largest * held
     ]
     raise BadList(
-        f"it would {' and '.join(told)}, where {base.name} holds {held:,} numbers: more than lists.max_change"
+        f"it would {' and '.join(changes)}, where {base.name} holds {held:,} numbers: more than lists.max_change"
         f" ({largest:.1%}) lets pass. Look whether the file is whole, and the right one; {LETS_THROUGH} lets it through"
     )
 

@@ -67,14 +67,14 @@ class Oppositions:
         moment, stream = moment_of(request, order), _stream(request)
         kept = []
         for number in () if restricts(change) else order.numbers:
-            told = self._of.get((change.register, number))
-            if told is None:
+            opposed = self._of.get((change.register, number))
+            if opposed is None:
                 forgotten = moment < self.floor_ms and change.kind is RegisterKind.DENY
                 later = forgotten and holds(change.register, number)
-            elif told[1] == stream and (order.at_ms is None or told[0] == moment):
+            elif opposed[1] == stream and (order.at_ms is None or opposed[0] == moment):
                 later = False  # the partition's order says so
             else:
-                later = told[0] >= moment
+                later = opposed[0] >= moment
             if later:
                 kept.append(number)
         return kept

@@ -102,14 +102,14 @@ class RegisterRequests:
 def take(
     requests: Iterable[Request],
     terms: RequestTerms,
-    told: Callable[[str], Cursor | None],
+    cursor_of: Callable[[str], Cursor | None],
     said: Oppositions,
     holds: Callable[[str, int], bool],
     scopes: KnownScopes,
 ) -> tuple[dict[str, RegisterRequests], list[RefusedRequest]]:
     """What these requests, all of one topic, ask of each register, and those that were turned away; in its order.
 
-    `told(register)` says up to which requests of this topic the register's seals have them already. `said` is
+    `cursor_of(register)` says up to which requests of this topic the register's seals have them already. `said` is
     what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
     An opposition whose scope is one too many is one to everybody: it protects whom it came from, and is told.
     """
@@ -134,7 +134,7 @@ def take(
         for change in order.changes:
             kept = said.outlive(request, order, change, holds)
             superseded.update(kept)
-            cursor = told(change.register)
+            cursor = cursor_of(change.register)
             if cursor is not None and cursor.has(request.partition, request.offset, request.leader_epoch):
                 continue
             register = wanted.setdefault(change.register, RegisterRequests(change.kind))

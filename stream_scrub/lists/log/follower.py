@@ -142,15 +142,15 @@ class Follower:
                 self._step(reader)
             except Corrupt as error:
                 self.corrupt = error
-                self._tell(str(error))
+                self._report(str(error))
                 break
             except TooMany as error:
                 self.too_many = error
-                self._tell(str(error))
+                self._report(str(error))
             except (
                 ScrubError
             ) as error:  # whatever the client says meanwhile, the log is still there: ask again
-                self._tell(str(error))
+                self._report(str(error))
                 self._stopping.wait(_RETRY_S)
         if reader is not None:
             with suppress(ScrubError):
@@ -212,7 +212,7 @@ class Follower:
             self._kept = self.index.position
             self._keeper.offer(state)
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if text != self.trouble:
             self.trouble = text
             self._on_trouble(text)

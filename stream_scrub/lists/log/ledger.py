@@ -90,9 +90,9 @@ class LogLedger:
     def passes(self, offset: int) -> None:
         """The next record is at this offset. Raises ValueError when what was told of is not there."""
         if self._begun is not None and offset > self._since:
-            for name, told in self._begun.items():
-                if self.starts.get(name) != told:
-                    raise ValueError(f"register {name} is said to go to offset {told[1]}, and does not")
+            for name, stated in self._begun.items():
+                if self.starts.get(name) != stated:
+                    raise ValueError(f"register {name} is said to go to offset {stated[1]}, and does not")
             self._begun = None
 
     def check(self, seal: wire.Seal, offset: int) -> None:
@@ -100,10 +100,10 @@ class LogLedger:
         if seal.read is UNSET or offset <= self._since:
             return
         read = seal.read
-        told = self._chains.get(read.upto)
+        chain = self._chains.get(read.upto)
         if read.upto >= offset or read.upto > self._read.upto:
             raise ValueError(f"its publisher had read a seal at offset {read.upto}: a delta is missing")
-        if told != read.log_chain and (told is not None or read.upto > self._offsets[0]):
+        if chain != read.log_chain and (chain is not None or read.upto > self._offsets[0]):
             raise ValueError(
                 f"its publisher had read other seals up to offset {read.upto}: a delta is missing"
             )
@@ -113,8 +113,8 @@ class LogLedger:
         if seal.read is UNSET or self._begun is not None:
             return
         for name in self.starts.keys() | starts.keys():
-            mine, told = self.starts.get(name, (-1, -1)), starts.get(name)
-            if mine[1] <= seal.read.upto and mine != told:
+            mine, theirs = self.starts.get(name, (-1, -1)), starts.get(name)
+            if mine[1] <= seal.read.upto and mine != theirs:
                 raise ValueError(f"it states that register {name} begins where it does not")
 
     def add(self, name: str, seal: wire.Seal, offset: int, start: int | None, stated: int | None) -> None:

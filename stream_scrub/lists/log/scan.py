@@ -172,9 +172,9 @@ def _give(records: Sequence[LogRecord], take: Callable[[LogRecord], object], fir
 class _Stuck:
     """Gets a reader past what the broker's copy has damaged: nobody knows where it ends, so offset after offset."""
 
-    def __init__(self, reader: LogReader, tell: Callable[[Corrupt], None] | None) -> None:
+    def __init__(self, reader: LogReader, on_damage: Callable[[Corrupt], None] | None) -> None:
         self._reader = reader
-        self._tell = tell or (lambda _: None)
+        self._on_damage = on_damage or (lambda _: None)
         self._said = ""
         self._at = -1
         self._tries = 0
@@ -185,7 +185,7 @@ class _Stuck:
         self._tries += 1
         first = self._reader.bounds()[0]
         if str(error) != self._said:
-            self._tell(error)
+            self._on_damage(error)
             self._said, self._tries = str(error), 0
         self._at = max(self._at + 1, first)
         if self._at > end or self._tries > _TRIES:

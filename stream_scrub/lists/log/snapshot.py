@@ -185,9 +185,9 @@ def _opened(path: Path, whose: SnapshotTrust) -> BufferedReader:
     it wrote it, and where nobody else may write, did so alone. Raises ValueError, OSError.
     """
     held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    told = os.fstat(held)
-    own = told.st_uid == os.geteuid() and told.st_nlink == 1 and not told.st_mode & _OTHERS_WRITE
-    if not stat.S_ISREG(told.st_mode) or (whose == "own" and not own):
+    status = os.fstat(held)
+    own = status.st_uid == os.geteuid() and status.st_nlink == 1 and not status.st_mode & _OTHERS_WRITE
+    if not stat.S_ISREG(status.st_mode) or (whose == "own" and not own):
         os.close(held)
         raise ValueError(
             "a file of it may have been written by others: it must be this user's, and no one else's"

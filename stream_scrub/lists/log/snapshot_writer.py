@@ -58,7 +58,7 @@ class SnapshotWriter:
                 return None
             check_seals(reader, snapshot.heads(state), deadline)
         except (ValueError, OSError) as error:
-            self._tell(f"the snapshot is not used, the log is replayed: {_why(error)}")
+            self._report(f"the snapshot is not used, the log is replayed: {_why(error)}")
             with suppress(OSError):  # else the parts of it that are still right would be kept, and are not
                 (self._folder / snapshot.MANIFEST).unlink(missing_ok=True)
             return None
@@ -100,7 +100,7 @@ class SnapshotWriter:
         try:
             snapshot.save(self._folder, self._log, state)
         except OSError as error:
-            self._tell(f"no snapshot could be written: {_why(error)}")
+            self._report(f"no snapshot could be written: {_why(error)}")
         else:
             self._written = state.index.position
             self._trouble = ""
@@ -114,7 +114,7 @@ class SnapshotWriter:
             held = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             lock = os.fdopen(held, "wb")
         except OSError as error:
-            self._tell(f"no snapshot could be written: {_why(error)}")
+            self._report(f"no snapshot could be written: {_why(error)}")
             return False
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,7 +124,7 @@ class SnapshotWriter:
         self._lock = lock
         return True
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if text != self._trouble:
             self._trouble = text
             self._on_trouble(text)

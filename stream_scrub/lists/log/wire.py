@@ -74,11 +74,11 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         found = self.lifts if lifts else self
         return found if found is not None and found.id == topic_id else None
 
-    def with_(self, told: "Cursor", *, lifts: bool) -> "Cursor":
-        """The same with what was told of one of the two topics since."""
+    def with_(self, later: "Cursor", *, lifts: bool) -> "Cursor":
+        """The same, with the later cursor of one of the two topics."""
         if lifts:
-            return msgspec.structs.replace(self, lifts=told)
-        return msgspec.structs.replace(told, lifts=self.lifts)
+            return msgspec.structs.replace(self, lifts=later)
+        return msgspec.structs.replace(later, lifts=self.lifts)
 
     def has(self, partition: int, offset: int, leader_epoch: int | None) -> bool:
         """Whether a request was told. One of a later leader than the last that was told is new, also at an offset that

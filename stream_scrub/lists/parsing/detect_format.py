@@ -23,15 +23,17 @@ def choose(formats: Sequence[FormatSpec], packed: PackedList) -> FormatSpec:
     the files are not all of one format.
     """
     samples = [ListSample(member.head, member.name, member.whole) for member in packed.members]
-    told = [sample for sample in samples if sample.head.strip()]  # an area code without a number says nothing
-    if not told:
+    filled = [
+        sample for sample in samples if sample.head.strip()
+    ]  # an area code without a number says nothing
+    if not filled:
         return formats[0]
-    scores = {each.name: [each.recognise(sample) for sample in told] for each in formats}
+    scores = {each.name: [each.recognise(sample) for sample in filled] for each in formats}
     sure = {name: min(of) for name, of in scores.items()}
     best = max(sure.values())
     likely = [name for name, score in sure.items() if score == best]
-    if len(told) > 1:
-        _agree(scores, told, max(map(max, zip(*scores.values(), strict=True))), best)
+    if len(filled) > 1:
+        _agree(scores, filled, max(map(max, zip(*scores.values(), strict=True))), best)
     if len(likely) > 1:
         raise BadList(f"it may be {_or(likely)}: say which with --format")
     chosen = named(formats, likely[0])
@@ -39,11 +41,11 @@ def choose(formats: Sequence[FormatSpec], packed: PackedList) -> FormatSpec:
     return chosen
 
 
-def _agree(scores: dict[str, list[int]], told: list[ListSample], surest: int, best: int) -> None:
+def _agree(scores: dict[str, list[int]], filled: list[ListSample], surest: int, best: int) -> None:
     """A file of a zip that no format shares with the others is not read as something else."""
-    of_each = [max(scores, key=lambda name: scores[name][at]) for at in range(len(told))]
+    of_each = [max(scores, key=lambda name: scores[name][at]) for at in range(len(filled))]
     if best < surest and len(set(of_each)) > 1:
-        seen = {name: told[of_each.index(name)].member for name in dict.fromkeys(of_each)}
+        seen = {name: filled[of_each.index(name)].member for name in dict.fromkeys(of_each)}
         said = ", ".join(f"{member} looks like {name}" for name, member in seen.items())
         raise BadList(
             f"the zip's files are not all of one format ({said}): unpack it, or say which with --format"
@@ -88,8 +90,10 @@ def _that_take(formats: Sequence[FormatSpec], options: ListOptions) -> Sequence[
     if not options.columns:
         return formats
     if not (able := [each for each in formats if options.columns.keys() <= each.columns]):
-        told = "; ".join(f"{each.name} {', '.join(sorted(each.columns))}" for each in formats if each.columns)
-        raise BadList(f"--columns: no format has all of {', '.join(sorted(options.columns))}: {told}")
+        known = "; ".join(
+            f"{each.name} {', '.join(sorted(each.columns))}" for each in formats if each.columns
+        )
+        raise BadList(f"--columns: no format has all of {', '.join(sorted(options.columns))}: {known}")
     return able
 
 

@@ -80,10 +80,10 @@ class EntryBuffer:
         ends = np.array(self._ends, np.int64)
         removed = np.array(self._removed, bool)
         self._empty()
-        self._tell(numbers[valid], removed[valid], ends[valid])
+        self._hand_on(numbers[valid], removed[valid], ends[valid])
         self._reading.refuse_many(lines[~valid])
 
-    def _tell(self, numbers: Numbers, removed: NDArray[np.bool_], ends: NDArray[np.int64]) -> None:
+    def _hand_on(self, numbers: Numbers, removed: NDArray[np.bool_], ends: NDArray[np.int64]) -> None:
         """Additions and removals. Their order matters only for a number that is among both: to keep that of all would
         cut them into as many pieces as they take turns.
         """

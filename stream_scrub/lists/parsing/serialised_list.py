@@ -17,16 +17,18 @@ from stream_scrub.lists.log import wire
 from stream_scrub.lists.parsing.parsed_list import ParsedList
 
 T = TypeVar("T")
-TOLD_BYTES_MAX = 1 << 20
+FACTS_BYTES_MAX = 1 << 20
 _LENGTH = Struct("<Q")  # of what follows; of a bitmap 0 after its last piece
 _PIECE = 500_000  # numbers: about a megabyte, and two milliseconds
-_TOLD = [each.name for each in fields(ParsedList) if each.init]
-_Told = msgspec.defstruct("_Told", [(name, get_type_hints(ParsedList)[name]) for name in _TOLD], frozen=True)
+_FACTS = [each.name for each in fields(ParsedList) if each.init]
+_Facts = msgspec.defstruct(
+    "_Facts", [(name, get_type_hints(ParsedList)[name]) for name in _FACTS], frozen=True
+)
 
 
 def write(reading: ParsedList, file: IO[bytes]) -> None:
     """All of it. Raises OSError."""
-    put(file, encoded({name: getattr(reading, name) for name in _TOLD}))
+    put(file, encoded({name: getattr(reading, name) for name in _FACTS}))
     gathered = reading.gathered()
     for numbers in (gathered.endless, gathered.removed):
         for piece in wire.pieces(numbers, _PIECE):
@@ -39,8 +41,8 @@ def write(reading: ParsedList, file: IO[bytes]) -> None:
 def read(file: IO[bytes], left: int, max_numbers: float) -> ParsedList:
     """What `write` wrote, of `left` bytes at most. Raises ValueError for anything else, TooMany."""
     source = Taken(file, left)
-    told = decoded(source.take(TOLD_BYTES_MAX), _Told)
-    reading = ParsedList(**msgspec.structs.asdict(told), max_numbers=max_numbers)
+    facts = decoded(source.take(FACTS_BYTES_MAX), _Facts)
+    reading = ParsedList(**msgspec.structs.asdict(facts), max_numbers=max_numbers)
     gathered = reading.gathered()
     for into in (gathered.endless, gathered.removed):
         while piece := source.take():
@@ -53,9 +55,9 @@ def read(file: IO[bytes], left: int, max_numbers: float) -> ParsedList:
     return reading
 
 
-def encoded(told: object) -> bytes:
+def encoded(value: object) -> bytes:
     """Plain data between the two processes. As the standard library's JSON, which has half a sign of a file's name too."""
-    return json.dumps(msgspec.to_builtins(told)).encode()
+    return json.dumps(msgspec.to_builtins(value)).encode()
 
 
 def decoded(value: bytes, kind: type[T]) -> T:

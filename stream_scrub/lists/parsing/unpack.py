@@ -120,12 +120,12 @@ class _Chunked(io.RawIOBase):
 
 
 class _Counted(io.RawIOBase):
-    """The file's own bytes; `progress` is told how far it was read, once `told` is set."""
+    """The file's own bytes; `progress` is called with how far it was read, once `counting` is set."""
 
     def __init__(self, file: io.FileIO, progress: Callable[[int], None]) -> None:
         self._file = file
         self._progress = progress
-        self.told = False
+        self.counting = False
 
     def readable(self) -> bool:
         return True
@@ -141,7 +141,7 @@ class _Counted(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         count = self._file.readinto(cast(bytearray, buffer))
-        if self.told:
+        if self.counting:
             self._progress(self._file.tell())
         return count or 0
 
@@ -221,7 +221,7 @@ def open_list(
             gzipped = magic.startswith(b"\x1f\x8b")
             member = _member(path, path.name, unpacked, HEAD_BYTES, lambda: _single(raw, gzipped=gzipped))
             packed = PackedList("gzip" if gzipped else "", (member,))
-        counted.told = True
+        counted.counting = True
         yield packed
 
 
