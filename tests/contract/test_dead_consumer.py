@@ -7,7 +7,6 @@ from confluent_kafka import KafkaError
 
 from stream_scrub.errors import Refused, TakenOver, Unavailable
 from stream_scrub.kafka.client import options
-from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
 from tests.support.running.prospects import produce
@@ -23,8 +22,8 @@ FATAL = [
 
 
 @pytest.fixture
-def broker() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as embedded:
+def broker() -> Iterator[FaultyKafka]:
+    with FaultyKafka() as embedded:
         embedded.create_topic("in", 2)
         yield embedded
 

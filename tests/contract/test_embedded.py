@@ -8,13 +8,13 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_scrub.errors import ScrubError
 from stream_scrub.kafka.client import options
-from stream_scrub.kafka.embedded.broker import DISCONNECT, Api, EmbeddedKafka
 from stream_scrub.kafka.log_reader import KafkaLogReader
+from tests.support.network.faulty_kafka import DISCONNECT, Api, FaultyKafka
 
 
 @pytest.fixture(scope="module")
 def broker():
-    with EmbeddedKafka() as embedded:
+    with FaultyKafka() as embedded:
         yield embedded
 
 
@@ -150,7 +150,7 @@ def test_the_end_of_a_log_that_nobody_led_for_a_moment_is_known_again_at_once():
     """After an outage workers would hold for a quarter of an hour: for so long a client that is assigned nothing believes
     what it was told of leaders when it asked in the middle of it.
     """
-    with EmbeddedKafka() as broker:
+    with FaultyKafka() as broker:
         broker.create_topic("log")
         written(broker, "log", 3)
         broker.set_leader("log", 0, None)

@@ -8,14 +8,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from stream_scrub.errors import Migrated, Refused, ScrubError, TooLarge, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka.client.translate import translate
-from stream_scrub.kafka.embedded.broker import DISCONNECT, Api, EmbeddedKafka
+from tests.support.network.faulty_kafka import DISCONNECT, Api, FaultyKafka
 
 E = KafkaError
 
 
 @pytest.fixture(scope="module")
 def broker():
-    with EmbeddedKafka() as embedded:
+    with FaultyKafka() as embedded:
         embedded.create_topic("in", 1)
         embedded.create_topic("out", 1)
         yield embedded
@@ -31,7 +31,7 @@ def metadata(broker):
 _made = iter(range(1_000_000))
 
 
-def producer(broker: EmbeddedKafka, **more) -> Producer:
+def producer(broker: FaultyKafka, **more) -> Producer:
     options = {
         "bootstrap.servers": broker.bootstrap,
         "transactional.id": f"t{next(_made)}",

@@ -12,7 +12,6 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from stream_scrub.config import Http, load
-from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
 from stream_scrub.lists.intake import plan_import
 from stream_scrub.model import RegisterKind
 from stream_scrub.observability import http_server as pages
@@ -53,7 +52,7 @@ def hostile():
 
 @pytest.fixture
 def settings(tmp_path):
-    with EmbeddedKafka() as broker:
+    with FaultyKafka() as broker:
         flags = {
             "kafka.bootstrap_servers": broker.bootstrap,
             "kafka.group_protocol": "consumer",

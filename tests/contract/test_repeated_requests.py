@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_scrub.kafka.client import repeated_requests
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests, watched
-from stream_scrub.kafka.embedded.broker import DISCONNECT, Api, EmbeddedKafka
+from tests.support.network.faulty_kafka import DISCONNECT, Api, FaultyKafka
 from tests.support.running.worker import wait_until
 
 WITHOUT = repeated_requests.plugin() is None
@@ -21,7 +21,7 @@ needs_extension = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def broker():
-    with EmbeddedKafka() as embedded:
+    with FaultyKafka() as embedded:
         embedded.create_topic("in", 1)
         embedded.create_topic("out", 1)
         yield embedded

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaError
 
-from stream_scrub.kafka.embedded.broker import Api, EmbeddedKafka
 from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline
+from tests.support.network.faulty_kafka import Api, FaultyKafka
 
 
 @pytest.fixture
 def dead() -> Iterator[Session]:
     """A session whose producer has failed for good, which nobody has noticed yet."""
-    with EmbeddedKafka() as broker:
+    with FaultyKafka() as broker:
         for topic in ("allowed", "blocked"):
             broker.create_topic(topic, 1)
         options = {"bootstrap.servers": broker.bootstrap, "transactional.id": "t", "log_level": 0}

@@ -8,7 +8,7 @@ a pointer as a 32-bit integer, and the call hangs or crashes. Must never be need
 
 import ctypes
 from collections.abc import Mapping
-from ctypes import POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -30,33 +30,24 @@ _SIGNATURES: dict[str, tuple[_Pointer, tuple[_Pointer, ...]]] = {
     "rd_kafka_mock_cluster_destroy": (None, (c_void_p,)),
     "rd_kafka_mock_cluster_bootstraps": (c_char_p, (c_void_p,)),
     "rd_kafka_mock_topic_create": (c_int, (c_void_p, c_char_p, c_int, c_int)),
-    "rd_kafka_mock_topic_set_error": (None, (c_void_p, c_char_p, c_int)),
-    "rd_kafka_mock_push_request_errors_array": (None, (c_void_p, c_int16, c_size_t, POINTER(c_int))),
-    "rd_kafka_mock_clear_request_errors": (None, (c_void_p, c_int16)),
-    "rd_kafka_mock_broker_set_down": (c_int, (c_void_p, c_int32)),
-    "rd_kafka_mock_broker_set_up": (c_int, (c_void_p, c_int32)),
-    "rd_kafka_mock_broker_set_rtt": (c_int, (c_void_p, c_int32, c_int)),
-    "rd_kafka_mock_partition_set_leader": (c_int, (c_void_p, c_char_p, c_int32, c_int32)),
-    "rd_kafka_mock_partition_delete_records": (c_int, (c_void_p, c_char_p, c_int32, c_int64)),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, (c_void_p, c_int32)),
     "rd_kafka_mock_set_group_consumer_heartbeat_interval_ms": (None, (c_void_p, c_int)),
-    "rd_kafka_mock_set_group_consumer_session_timeout_ms": (None, (c_void_p, c_int)),
 }
 
 
 class Librdkafka:
     """The declared functions as attributes without their prefix: `lib.mock_topic_create(...)`. Any other is an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, signatures: Mapping[str, tuple[_Pointer, tuple[_Pointer, ...]]] = _SIGNATURES) -> None:
         loaded = ctypes.CDLL(cimpl.__file__)
-        for name, (result, arguments) in _SIGNATURES.items():
+        for name, (result, arguments) in signatures.items():
             function = getattr(loaded, name)
             function.restype = result
             function.argtypes = arguments
             setattr(self, name.removeprefix("rd_kafka_"), function)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{name} is not declared in _SIGNATURES: ctypes would cut its pointers in half")
+        raise AttributeError(f"{name} is not declared: ctypes would cut its pointers in half")
 
 
 class ClientKind(IntEnum):

@@ -10,15 +10,13 @@ What it cannot prove, because it does not do it (each tried on librdkafka 2.16.0
   and the group's generation is not checked with the offsets;
 * there is no admin API (topics are made by `create_topic`), no time index, no access control, no TLS;
 * it has no size limit for a record, and keeps 5 MiB or 100 000 batches a partition: the oldest go silently.
-  `dropped()` tells.
+  `dropped` says how many.
 
-So it shows that the clients are driven rightly, by injected errors; that the promises hold is shown on a real Kafka.
+So it shows that the clients are driven rightly; that the promises hold is shown on a real Kafka.
 The interface is librdkafka's experimental one, hence the narrow version range in pyproject.toml.
 """
 
 import ctypes
-from collections.abc import Sequence
-from enum import IntEnum
 from types import TracebackType
 from typing import Self
 
@@ -27,29 +25,6 @@ from confluent_kafka import Consumer, TopicPartition
 from stream_scrub.kafka.client.librdkafka import ClientKind, library
 
 _TOPIC_ALREADY_EXISTS = 36
-ALL_BROKERS = -1
-DISCONNECT = -195  # push_errors with this code drops the connection instead of answering
-
-
-class Api(IntEnum):
-    """Kafka's request types, as far as errors are pushed onto them."""
-
-    PRODUCE = 0
-    FETCH = 1
-    LIST_OFFSETS = 2
-    METADATA = 3
-    OFFSET_COMMIT = 8
-    OFFSET_FETCH = 9
-    FIND_COORDINATOR = 10
-    JOIN_GROUP = 11
-    HEARTBEAT = 12
-    SYNC_GROUP = 14
-    INIT_PRODUCER_ID = 22
-    ADD_PARTITIONS_TO_TXN = 24
-    ADD_OFFSETS_TO_TXN = 25
-    END_TXN = 26
-    TXN_OFFSET_COMMIT = 28
-    CONSUMER_GROUP_HEARTBEAT = 68
 
 
 class EmbeddedKafka:
@@ -90,50 +65,9 @@ class EmbeddedKafka:
         if code not in (0, _TOPIC_ALREADY_EXISTS):
             raise RuntimeError(f"making topic {name}: {self._lib.err2str(code).decode()}")
 
-    def push_errors(self, api: Api, codes: Sequence[int]) -> None:
-        """Answer the next requests of this type with these codes, one each, applying none of them.
-
-        DISCONNECT drops the connection. A code that the client retries is answered anew until the codes run out.
-        """
-        self._lib.mock_push_request_errors_array(
-            self._cluster, api, len(codes), (ctypes.c_int * len(codes))(*codes)
-        )
-
-    def clear_errors(self, api: Api) -> None:
-        """Forget the errors pushed onto this request type and not used yet."""
-        self._lib.mock_clear_request_errors(self._cluster, api)
-
-    def set_topic_error(self, name: str, code: int) -> None:
-        """Answer metadata requests for this topic, and its joining of a transaction, with this code; 0 ends it."""
-        self._lib.mock_topic_set_error(self._cluster, name.encode(), code)
-
     def set_heartbeat_interval(self, milliseconds: int) -> None:
         """How often members of a group of the new protocol ask for news: a rebalance takes about two of these."""
         self._lib.mock_set_group_consumer_heartbeat_interval_ms(self._cluster, milliseconds)
-
-    def set_session_timeout(self, milliseconds: int) -> None:
-        """How long a silent member of a group of the new protocol keeps its partitions."""
-        self._lib.mock_set_group_consumer_session_timeout_ms(self._cluster, milliseconds)
-
-    def set_round_trip(self, milliseconds: int) -> None:
-        """Delay every answer by this much."""
-        self._lib.mock_broker_set_rtt(self._cluster, ALL_BROKERS, milliseconds)
-
-    def set_down(self) -> None:
-        """Drop every connection and accept no more, as a cluster that is away."""
-        self._lib.mock_broker_set_down(self._cluster, ALL_BROKERS)
-
-    def set_up(self) -> None:
-        """Accept connections again."""
-        self._lib.mock_broker_set_up(self._cluster, ALL_BROKERS)
-
-    def set_leader(self, topic: str, partition: int, broker: int | None) -> None:
-        """Who leads a partition, by the number of the broker, which counts from 1; None: nobody, as after a crash."""
-        self._lib.mock_partition_set_leader(self._cluster, topic.encode(), partition, broker or -1)
-
-    def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Forget the records under this offset, as retention does."""
-        self._lib.mock_partition_delete_records(self._cluster, topic.encode(), partition, before)
 
     def dropped(self, topic: str) -> int:
         """How many offsets of this topic are gone from its beginnings: not 0 means that records were evicted.

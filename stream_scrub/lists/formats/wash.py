@@ -74,7 +74,6 @@ _OPPOSED_IF_YES = csv_columns.words(
 _CLEAN_IF_YES = csv_columns.words("clean isclean clear callable iscallable contactable allowed")
 _AUSTRALIAN = {"y": OPPOSED, "n": CLEAN, "i": REJECTED}
 _REJECTED_TITLES = ["number", "errorcode", "errormessage"]
-_ON_BEHALF_TITLES = ["name"]
 _RESULT_NAME = re.compile(r"(summary|filtered|rejected|on[-_ ]?behalf)")
 _DAY_IN_NAME = re.compile(
     r"(?<!\d)(20\d{2})([-_.]?)(\d{2})\2(\d{2})(?=\D|\d{4}(?!\d)|\d{6}(?!\d)|$)", re.ASCII

@@ -8,7 +8,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError
 
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
-from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+from tests.support.network.faulty_kafka import FaultyKafka
 from tests.support.running.worker import wait_until
 
 REFUSED = "127.0.0.1:9092/{}: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)"
@@ -163,7 +163,7 @@ def test_nothing_is_ever_raised_into_the_client(lines):
 
 def test_a_real_client_s_outage_is_two_lines(client, lines):
     """What librdkafka really says may differ from what was written down here, and the flood would be back."""
-    with EmbeddedKafka() as broker:
+    with FaultyKafka() as broker:
         broker.create_topic("in")
         consumer = Consumer(
             {"bootstrap.servers": broker.bootstrap, "group.id": "g", "reconnect.backoff.max.ms": 200}

@@ -1,0 +1,93 @@
+"""The embedded broker with faults: errors that it answers, connections that it drops, a leader or records that go."""
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
+from enum import IntEnum
+
+from stream_scrub.kafka.client.librdkafka import Librdkafka
+from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+
+ALL_BROKERS = -1
+DISCONNECT = -195  # push_errors with this code drops the connection instead of answering
+_SIGNATURES = {
+    "rd_kafka_mock_topic_set_error": (None, (c_void_p, c_char_p, c_int)),
+    "rd_kafka_mock_push_request_errors_array": (None, (c_void_p, c_int16, c_size_t, POINTER(c_int))),
+    "rd_kafka_mock_clear_request_errors": (None, (c_void_p, c_int16)),
+    "rd_kafka_mock_broker_set_down": (c_int, (c_void_p, c_int32)),
+    "rd_kafka_mock_broker_set_up": (c_int, (c_void_p, c_int32)),
+    "rd_kafka_mock_broker_set_rtt": (c_int, (c_void_p, c_int32, c_int)),
+    "rd_kafka_mock_partition_set_leader": (c_int, (c_void_p, c_char_p, c_int32, c_int32)),
+    "rd_kafka_mock_partition_delete_records": (c_int, (c_void_p, c_char_p, c_int32, c_int64)),
+    "rd_kafka_mock_set_group_consumer_session_timeout_ms": (None, (c_void_p, c_int)),
+}
+
+
+class Api(IntEnum):
+    """Kafka's request types, as far as errors are pushed onto them."""
+
+    PRODUCE = 0
+    FETCH = 1
+    LIST_OFFSETS = 2
+    METADATA = 3
+    OFFSET_COMMIT = 8
+    OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
+    JOIN_GROUP = 11
+    HEARTBEAT = 12
+    SYNC_GROUP = 14
+    INIT_PRODUCER_ID = 22
+    ADD_PARTITIONS_TO_TXN = 24
+    ADD_OFFSETS_TO_TXN = 25
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+    CONSUMER_GROUP_HEARTBEAT = 68
+
+
+class FaultyKafka(EmbeddedKafka):
+    """The same mock cluster. Every fault is injected from the test's own process."""
+
+    def __init__(self, *, brokers: int = 1) -> None:
+        super().__init__(brokers=brokers)
+        self._faults = Librdkafka(_SIGNATURES)
+
+    def push_errors(self, api: Api, codes: Sequence[int]) -> None:
+        """Answer the next requests of this type with these codes, one each, applying none of them.
+
+        DISCONNECT drops the connection. A code that the client retries is answered anew until the codes run out.
+        """
+        self._faults.mock_push_request_errors_array(
+            self._cluster, api, len(codes), (ctypes.c_int * len(codes))(*codes)
+        )
+
+    def clear_errors(self, api: Api) -> None:
+        """Forget the errors pushed onto this request type and not used yet."""
+        self._faults.mock_clear_request_errors(self._cluster, api)
+
+    def set_topic_error(self, name: str, code: int) -> None:
+        """Answer metadata requests for this topic, and its joining of a transaction, with this code; 0 ends it."""
+        self._faults.mock_topic_set_error(self._cluster, name.encode(), code)
+
+    def set_session_timeout(self, milliseconds: int) -> None:
+        """How long a silent member of a group of the new protocol keeps its partitions."""
+        self._faults.mock_set_group_consumer_session_timeout_ms(self._cluster, milliseconds)
+
+    def set_round_trip(self, milliseconds: int) -> None:
+        """Delay every answer by this much."""
+        self._faults.mock_broker_set_rtt(self._cluster, ALL_BROKERS, milliseconds)
+
+    def set_down(self) -> None:
+        """Drop every connection and accept no more, as a cluster that is away."""
+        self._faults.mock_broker_set_down(self._cluster, ALL_BROKERS)
+
+    def set_up(self) -> None:
+        """Accept connections again."""
+        self._faults.mock_broker_set_up(self._cluster, ALL_BROKERS)
+
+    def set_leader(self, topic: str, partition: int, broker: int | None) -> None:
+        """Who leads a partition, by the number of the broker, which counts from 1; None: nobody, as after a crash."""
+        self._faults.mock_partition_set_leader(self._cluster, topic.encode(), partition, broker or -1)
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Forget the records under this offset, as retention does."""
+        self._faults.mock_partition_delete_records(self._cluster, topic.encode(), partition, before)
