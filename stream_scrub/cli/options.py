@@ -1,4 +1,4 @@
-"""The options that commands share, and the settings that they give. Part of the console (`cli.py`)."""
+"""The options that commands share, and the settings that they give. Part of the console (`app.py`)."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What `evidence.py`, `exporting.py` and `explaining.py` found, in words: the same members that `--json` shows, for people."""
+"""What queries found (`queries/number_history.py` and those beside it), in words: the members that `--json` shows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

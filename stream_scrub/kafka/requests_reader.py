@@ -1,7 +1,7 @@
 """`opposition.requests` as the publisher consumes it: every partition, from what its group has committed. The same
 for `opposition.lifts`.
 
-No member of the group: who may commit is settled by the transactional ids of the registers (`writer.py`), and a killed
+No member of the group: who may commit is settled by the transactional ids of the registers (`log_writer.py`), and a killed
 publisher's successor need not wait for anybody's session to end. The group's offsets are committed in the writers'
 transactions and with them, in each one's metadata, who it was that committed: the note that a second publisher reads.
 """

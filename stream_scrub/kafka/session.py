@@ -47,7 +47,7 @@ class Session:
     """One transactional id's producer, through as many lives as it needs.
 
     `options` are a producer's properties. `denied` tells the topic that the client's log said a transaction may not be
-    written to (`clientlog.ClientLog.denied`). One thread.
+    written to (`client_log.ClientLog.denied`). One thread.
     """
 
     def __init__(

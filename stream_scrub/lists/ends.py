@@ -131,7 +131,7 @@ def _say(later: dict[int, int], number: int, end: int, held: BitMap64) -> None:
 def with_ends(delta: Delta, known: Ends, listed: BitMap64, wanted: StatedEnds) -> Delta:
     """The delta after which every listed number ends as the list says: at its moment in `wanted`, or not at all.
 
-    `wanted` names listed numbers only; `delta` is `diff.full` or `diff.adding` of `listed`.
+    `wanted` names listed numbers only; `delta` is `deltas.full` or `deltas.adding` of `listed`.
     """
     changes = known.of_each(wanted.numbers) != wanted.ends
     endless = as_numbers((listed - as_bitmap(np.sort(wanted.numbers))) & known.numbers())

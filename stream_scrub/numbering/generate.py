@@ -1,6 +1,6 @@
 """Writes the tables: `python -m stream_scrub.numbering.generate`, after every new phonenumbers; commit the result.
 
-One file a calling code under `tables/`, and `index.json`, which says from which phonenumbers they were made and holds
+One file a calling code under `tables/`, and `tables/index.json`, which says from which phonenumbers they were made and holds
 the sha256 of each file's content. Deterministic: the same metadata gives the same content. `tables` reads them.
 """
 

@@ -75,7 +75,7 @@ class LoopState:
     `heartbeat` is when it last said that it goes on (`time.monotonic`). `waiting` is a cause and a sentence while it
     waits at its start, `begun` whether it was ever ready to work, `stopping` whether it was told to stop. `made_anew`
     counts topics that were deleted and made anew, as often as one was found so, `limits` what was hit of
-    `metrics.LIMITS`. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
+    `metric_catalogue.LIMITS`. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
     """
 
     heartbeat: float = field(default_factory=time.monotonic)

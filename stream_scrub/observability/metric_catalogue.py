@@ -1,6 +1,6 @@
 """Every metric that a worker or a publisher gives, declared once: its name as it is scraped, its labels, its meaning.
 
-Only a declaration: `counters.py` counts, `figures.py` gathers, `exposition.py` renders. What is not declared here cannot
+Only a declaration: `counters.py` counts, `collect.py` gathers, `prometheus.py` renders. What is not declared here cannot
 be given, and a test holds that all of it is. No label ever holds a number, a key or an id of a prospect.
 """
 

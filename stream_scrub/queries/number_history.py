@@ -1,6 +1,6 @@
 """`lists history`, `lists at` and `lists verify`: what was on the log when, and the proof that nothing of it changed.
 
-What is asked for is a value here, in the members that `--json` shows; `telling.py` says the same in words. The number
+What is asked for is a value here, in the members that `--json` shows; `cli/render_evidence.py` says the same in words. The number
 that was asked for stands in it, and no other person's.
 """
 

@@ -1,6 +1,6 @@
 """What `stream-scrub rules` has to say, as plain values: a rule and its days, and everything that deserves a look.
 
-Pure: rules, an index and a moment in, values for `rules_command.py` out.
+Pure: rules, an index and a moment in, values for `cli/rules.py` out.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,6 @@
 """What is no mistake in a country's rules and yet deserves a look: gaps, words that nobody will write, open doubts.
 
-Pure, and about one file at a time; what needs the log or the numbering plans is asked in `run/rules_check.py`.
+Pure, and about one file at a time; what needs the log or the numbering plans is asked in `queries/rules_report.py`.
 """
 
 from collections.abc import Iterator

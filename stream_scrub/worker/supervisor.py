@@ -95,7 +95,7 @@ def work(
     of_topic: Callable[[Settings], TopicIdentity | None] = assembly.topic_identity,
 ) -> int:
     """One worker once the topics are there, whose outputs take records of at most `limit` bytes; returns the exit code.
-    `of_topic` as `wiring.worker` takes it.
+    `of_topic` as `assembly.worker` takes it.
     """
     try:
         worker, follower = assembly.worker(

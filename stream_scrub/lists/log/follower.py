@@ -31,7 +31,7 @@ class Follower:
     """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed, and `sealed_ms`
     is when Kafka says that its last seal was written (milliseconds since 1970; None when it came from a snapshot).
 
-    It begins with the snapshot that `keeper` has, else where `start` says. It holds at most `max_numbers` (`room.py`):
+    It begins with the snapshot that `keeper` has, else where `start` says. It holds at most `max_numbers` (`lists/capacity.py`):
     a delta that gives more is not applied, nor what follows it, until the log says that its register begins behind it. `open_log` connects to the log;
     `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
     it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed,

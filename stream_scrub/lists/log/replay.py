@@ -1,7 +1,7 @@
 """Step 5 of a delta's life: records of the log in, indexes out, every promise of the format checked. Pure.
 
 What is checked is told in schemas/README.md; a follower in any language does the same. A replay starts at the log's
-beginning, at the registers' latest full sets (`begin.py`), or at what a snapshot kept (`snapshot.py`).
+beginning, at the registers' latest full sets (`start_point.py`), or at what a snapshot kept (`snapshot.py`).
 """
 
 from collections import deque

@@ -40,7 +40,7 @@ def _no_ends() -> EndTimes:
 @dataclass(slots=True)
 class ListAccumulator:
     """`endless` and `ending` are disjoint after `fold`, and so are both from `removed`. All of it together counts as no
-    more than `most` numbers (`room.weight`): whatever gives more raises TooMany.
+    more than `most` numbers (`capacity.weight`): whatever gives more raises TooMany.
     """
 
     most: float = math.inf
