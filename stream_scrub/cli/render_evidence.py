@@ -90,7 +90,7 @@ def verified(told: Told) -> None:
     if told["registers"]:
         console.rows(
             ("register", "kind", "numbers", "deltas", "restated", "problems", "not proven"),
-            [_strand(register) for register in told["registers"]],
+            [_register_row(register) for register in told["registers"]],
         )
     for line in (*_set_aside(told), *_problems(told)):
         console.print(line)
@@ -112,7 +112,7 @@ def verified(told: Told) -> None:
     )
 
 
-def _strand(register: Told) -> tuple[str, ...]:
+def _register_row(register: Told) -> tuple[str, ...]:
     spans = [f"{first} to {'the end' if last is None else last}" for first, last in register["unproven"]]
     return (
         register["register"],

@@ -55,7 +55,7 @@ def verify(
         "end": passage.end,
         "records": passage.records,
         "seals": audit.seals,
-        "registers": [_proven(strand) for _, strand in sorted(audit.strands.items())],
+        "registers": [_proven(each) for _, each in sorted(audit.registers.items())],
         "problems": [problem._asdict() for problem in audit.problems],
         "problems_left_out": audit.problems_left_out,
     }
@@ -120,18 +120,18 @@ def _snapshot(folder: Path | None, topic: str) -> tuple[ReplayState | None, list
     return state, []
 
 
-def _proven(strand: RegisterAudit) -> Mapping[str, Any]:
-    register, rules, tally = strand.register, strand.rules, strand.tally
-    is_rules = strand.name == wire.RULES
+def _proven(audit: RegisterAudit) -> Mapping[str, Any]:
+    register, rules, tally = audit.register, audit.rules, audit.tally
+    is_rules = audit.name == wire.RULES
     count = len(rules.texts) if is_rules and rules else None if register is None else len(register.numbers)
     return {
-        "register": strand.name,
+        "register": audit.name,
         "kind": "rules" if is_rules else None if register is None else register.kind,
-        "seq": strand.seq,
+        "seq": audit.seq,
         "count": count,
         "deltas": tally.deltas,
         "restated": tally.restated,
-        "chain": strand.head,
+        "chain": audit.head,
         "problems": tally.problems,
         "unproven": [list(span) for span in tally.unproven],
         "set_aside": [list(span) for span in tally.set_aside],

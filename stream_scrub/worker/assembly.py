@@ -159,7 +159,7 @@ def _follower(
     follower = Follower(
         lambda: clients.log_reader(settings, logs()),
         start=settings.lists.start,
-        keeper=_keeper(settings, log),
+        snapshots=_snapshot_writer(settings, log),
         max_numbers=settings.lists.max_numbers,
         on_swap=swapped,
         on_trouble=problem.tell,
@@ -168,7 +168,7 @@ def _follower(
     return follower
 
 
-def _keeper(settings: Settings, log: FilteringBoundLogger) -> SnapshotWriter | None:
+def _snapshot_writer(settings: Settings, log: FilteringBoundLogger) -> SnapshotWriter | None:
     if not settings.worker.state_dir:
         return None
     return SnapshotWriter(

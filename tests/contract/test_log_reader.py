@@ -212,9 +212,9 @@ def test_a_snapshot_goes_on(log, tmp_path):
     """A restarted worker would hold for ever, or miss what was published meanwhile."""
     publisher = OnKafka(*log)
     publisher.import_list("list", {1: NOW + 5, 2: 0})
-    keeper = SnapshotWriter(tmp_path, log[1])
-    keeper.offer(whole(log, "beginning").state)
-    keeper.stop()
+    snapshots = SnapshotWriter(tmp_path, log[1])
+    snapshots.offer(whole(log, "beginning").state)
+    snapshots.stop()
     publisher.import_list("internal", {3: 0})
     publisher.remove("list", [2])
 

@@ -130,7 +130,7 @@ def test_what_publishers_wrote_is_sound(steps):
     assert audit.problems == []
     replay = taken(log.records)
     for name, register in replay.index.registers.items():
-        proven = audit.strands[name].register
+        proven = audit.registers[name].register
         assert (proven.numbers, proven.chain, proven.next_end) == (
             register.numbers,
             register.chain,
@@ -202,5 +202,5 @@ def test_whatever_followers_stop_at_is_no_sound_log(mutations):
     audit = audited(records)
 
     assert not refused or audit.problems
-    for strand in audit.strands.values():
-        assert strand.tally.problems or strand.name == "rules" or strand.register is not None
+    for each in audit.registers.values():
+        assert each.tally.problems or each.name == "rules" or each.register is not None

@@ -208,8 +208,8 @@ class Lists(RuleBasedStateMachine):
         value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(value)
         told = []
-        keeper = SnapshotWriter(self.folder, "log", on_trouble=told.append)
-        assert keeper.begin(Reader(self.log), Deadline.after(5)) is None
+        snapshots = SnapshotWriter(self.folder, "log", on_trouble=told.append)
+        assert snapshots.begin(Reader(self.log), Deadline.after(5)) is None
         assert len(told) == 1
 
     @precondition(lambda self: self.log.records)

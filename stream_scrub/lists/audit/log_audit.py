@@ -57,7 +57,7 @@ class LogAudit:
     ) -> None:
         self.problems: list[LogProblem] = []
         self.problems_left_out = 0
-        self.strands: dict[str, RegisterAudit] = {}
+        self.registers: dict[str, RegisterAudit] = {}
         self.seen: ProvenState | None = None
         self.seals = 0
         self._last = first - 1
@@ -77,7 +77,7 @@ class LogAudit:
     @property
     def unsealed(self) -> bool:
         """Whether some register's parts still wait for their seal."""
-        return any(strand.unsealed is not None for strand in self.strands.values())
+        return any(audit.unsealed is not None for audit in self.registers.values())
 
     def take(self, record: LogRecord) -> None:
         """The next record."""
@@ -89,15 +89,15 @@ class LogAudit:
             self._foreign(record, what)
             return
         name = (record.key or b"").decode("utf-8", "replace")
-        strand = self.strands.get(name)
-        if strand is None:
-            strand = RegisterAudit(name, self._digest_of, self._report, cut=self._first > 0)
-            self.strands[name] = strand
+        audit = self.registers.get(name)
+        if audit is None:
+            audit = RegisterAudit(name, self._digest_of, self._report, cut=self._first > 0)
+            self.registers[name] = audit
         if dict(record.headers)["part"] != b"seal":
-            strand.part(record)
+            audit.part(record)
             return
         self.seals += 1
-        delta = strand.seal(record)
+        delta = audit.seal(record)
         if delta is None:
             return
         if delta.sound:
@@ -107,7 +107,7 @@ class LogAudit:
         self._stands.setdefault(name, _DeltaOffsets()).add(delta)
         if delta.stating:
             self._statements[record.offset] = delta.stating[0].offset
-        self._check_filed(strand, record.offset)
+        self._check_filed(audit, record.offset)
 
     def damaged(self, error: Corrupt) -> None:
         """Records that could not be read from the broker: what they held is missing from here on."""
@@ -116,8 +116,8 @@ class LogAudit:
 
     def finish(self) -> None:
         """The log's end was reached."""
-        for strand in self.strands.values():
-            strand.end()
+        for audit in self.registers.values():
+            audit.end()
         for name, (seq, _) in sorted(self._filed.items()):
             self._report(
                 LogProblem(self._last + 1, name, f"sequence {seq} was filed, and the log does not reach it")
@@ -136,18 +136,18 @@ class LogAudit:
         """A record that no publisher wrote so. It may have been a register's: whichever it names is in doubt."""
         header = dict(record.headers).get("register")
         named = {name.decode("utf-8", "replace") for name in (record.key, header) if name is not None}
-        doubted = sorted(named & self.strands.keys())
+        doubted = sorted(named & self.registers.keys())
         for name in doubted:
-            self.strands[name].fault(record.offset, what)
+            self.registers[name].fault(record.offset, what)
         if not doubted:  # a foreign key may be anything, a phone number too: it is not shown
             self._report(LogProblem(record.offset, "", what))
 
-    def _check_filed(self, strand: RegisterAudit, offset: int) -> None:
+    def _check_filed(self, audit: RegisterAudit, offset: int) -> None:
         """Whether the chain is the one that was filed, at the sequence that was."""
-        if strand.name in self._filed and strand.seq >= self._filed[strand.name][0]:
-            seq, chain = self._filed.pop(strand.name)
-            if (strand.seq, strand.head) != (seq, chain):
-                strand.doubt(offset, f"sequence {seq} was filed with another chain: the log was written anew")
+        if audit.name in self._filed and audit.seq >= self._filed[audit.name][0]:
+            seq, chain = self._filed.pop(audit.name)
+            if (audit.seq, audit.head) != (seq, chain):
+                audit.doubt(offset, f"sequence {seq} was filed with another chain: the log was written anew")
 
     def _check_log(self, name: str, delta: DeltaOnLog) -> None:
         """Whether what a seal's publisher had read of the log as a whole is what is here."""
@@ -157,7 +157,7 @@ class LogAudit:
         agreed, wrong = self._log.agreed, self._log.differs(read, delta.seal)
         # What was named already where it is wrong is not named again by who misses it.
         if wrong and self._faulty <= agreed:
-            self.strands[name].doubt(
+            self.registers[name].doubt(
                 delta.seal, f"{wrong}, behind offset {agreed}: the log is not as it was written"
             )
         if read.stated is not None and read.stated[0] >= self._first:
@@ -168,7 +168,7 @@ class LogAudit:
                 and ("", first, last) not in self._told_starts
             ):
                 self._told_starts.add(("", first, last))
-                self.strands[name].doubt(
+                self.registers[name].doubt(
                     delta.seal, f"at offset {first} begins no statement of starts, as it says"
                 )
         if delta.stating and not wrong:
@@ -179,7 +179,7 @@ class LogAudit:
         try:
             starts = wire.decode_starts(part.value or b"" for part in delta.stating)
         except ValueError as error:
-            self.strands[name].doubt(delta.seal, str(error))
+            self.registers[name].doubt(delta.seal, str(error))
             return
         for other in sorted(starts.keys() | self._stands.keys()):
             stands = self._stands.get(other) or _DeltaOffsets()
@@ -192,7 +192,7 @@ class LogAudit:
                 what = (
                     f"it states that {other} begins at offset {start} and goes to {last}, and that is not so"
                 )
-                self.strands[name].doubt(delta.seal, what)
+                self.registers[name].doubt(delta.seal, what)
                 return
 
     def _check_starts(self, name: str, delta: DeltaOnLog) -> None:
@@ -207,22 +207,22 @@ class LogAudit:
             if expected != (start, last) or stands.seals_between(last, known_upto):
                 self._told_starts.add((other, start, last))
                 what = f"it says that {other} begins at offset {start} and goes to {last}, and that is not so"
-                self.strands[name].doubt(delta.seal, what)
+                self.registers[name].doubt(delta.seal, what)
         for other in self._stands.keys() - starts.keys() if starts else ():
             if self._stands[other].seals_between(-1, known_upto) and (other, -1, -1) not in self._told_starts:
                 self._told_starts.add((other, -1, -1))
-                self.strands[name].doubt(delta.seal, f"it does not say where {other} begins")
+                self.registers[name].doubt(delta.seal, f"it does not say where {other} begins")
 
     def _doubted(self, name: str) -> bool:
-        return name in self.strands and self.strands[name].tally.problems > 0
+        return name in self.registers and self.registers[name].tally.problems > 0
 
     def _unsealed_of(self, name: str) -> int | None:
-        return self.strands[name].unsealed if name in self.strands else None
+        return self.registers[name].unsealed if name in self.registers else None
 
     def _look(self) -> ProvenState:
-        registers = {name: s.register for name, s in self.strands.items() if s.register is not None}
-        rules = self.strands[wire.RULES].rules if wire.RULES in self.strands else LogRules()
-        names = self.strands.keys() - {wire.RULES}
+        registers = {name: s.register for name, s in self.registers.items() if s.register is not None}
+        rules = self.registers[wire.RULES].rules if wire.RULES in self.registers else LogRules()
+        names = self.registers.keys() - {wire.RULES}
         starts = {name: stands.last for name, stands in sorted(self._stands.items())}
         return ProvenState(registers, frozenset(names - registers.keys()), starts, rules)
 

@@ -112,7 +112,7 @@ class RegisterAudit:
 
     @property
     def rules(self) -> LogRules | None:
-        """The rules as they are proven to be, for the strand of these."""
+        """The rules as they are proven to be, for the audit of these."""
         return None if self._replay is None else self._replay.rules
 
     def fault(self, offset: int, what: str) -> None:

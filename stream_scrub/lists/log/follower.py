@@ -31,7 +31,7 @@ class Follower:
     """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed, and `sealed_ms`
     is when Kafka says that its last seal was written (milliseconds since 1970; None when it came from a snapshot).
 
-    It begins with the snapshot that `keeper` has, else where `start` says. It holds at most `max_numbers` (`lists/capacity.py`):
+    It begins with the snapshot that `snapshots` has, else where `start` says. It holds at most `max_numbers` (`lists/capacity.py`):
     a delta that gives more is not applied, nor what follows it, until the log says that its register begins behind it. `open_log` connects to the log;
     `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
     it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed,
@@ -43,7 +43,7 @@ class Follower:
         open_log: Callable[[], LogReader],
         *,
         start: StartPoint = "latest-full",
-        keeper: SnapshotWriter | None = None,
+        snapshots: SnapshotWriter | None = None,
         max_numbers: float = math.inf,
         on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
         on_trouble: Callable[[str], None] = lambda _: None,
@@ -51,7 +51,7 @@ class Follower:
     ) -> None:
         self._open_log = open_log
         self._start = start
-        self._keeper = keeper
+        self._snapshots = snapshots
         self._max_numbers = max_numbers
         self._on_swap = on_swap
         self._on_trouble = on_trouble
@@ -82,8 +82,8 @@ class Follower:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        if self._keeper is not None:
-            self._keeper.stop()
+        if self._snapshots is not None:
+            self._snapshots.stop()
 
     @property
     def lag_s(self) -> float | None:
@@ -159,9 +159,9 @@ class Follower:
     def _begin(self, reader: LogReader) -> None:
         deadline = Deadline.after(_BEGIN_S)
         started = time.perf_counter()
-        kept = None if self._keeper is None else self._keeper.begin(reader, deadline)
+        kept = None if self._snapshots is None else self._snapshots.begin(reader, deadline)
         self._replay = kept or begin(reader, deadline, start=self._start)
-        self._replay.room = Capacity(self._max_numbers)
+        self._replay.capacity = Capacity(self._max_numbers)
         if kept is not None:
             self.index = kept.index
             self._on_swap(kept.index, time.perf_counter() - started, 0.0)
@@ -171,7 +171,7 @@ class Follower:
         again = begin(reader, Deadline.after(_BEGIN_S), start=self._start)
         if not again.begins_behind(self._replay):
             return False
-        again.room = Capacity(self._max_numbers)
+        again.capacity = Capacity(self._max_numbers)
         self._replay, self.too_many = again, None
         return True
 
@@ -205,12 +205,12 @@ class Follower:
                     started = now
 
     def _keep(self) -> None:
-        if self._keeper is None or self.index.position == self._kept:
+        if self._snapshots is None or self.index.position == self._kept:
             return
         state = self._replay.state
         if state is not None:
             self._kept = self.index.position
-            self._keeper.offer(state)
+            self._snapshots.offer(state)
 
     def _report(self, text: str) -> None:
         if text != self.trouble:

@@ -62,7 +62,7 @@ class ReplayState:
 
 class Replay:
     """The log so far as an index. Feed it every record in offset order; it raises Corrupt, or TooMany where there is no
-    `room` for what it would hold, and then takes no more.
+    `capacity` for what it would hold, and then takes no more.
 
     `keep_ends`: keep each number's end, for whoever publishes or verifies; without it only the next end of each
     register is known, as its seal says. `digest_of` gives the digest of a rule's text: with it the texts are kept,
@@ -72,7 +72,7 @@ class Replay:
     def __init__(self, *, keep_ends: bool = False, digest_of: Callable[[bytes], str] | None = None) -> None:
         self.index = Index.empty()
         self.pause: Callable[[], None] = lambda: None  # as `Register.changed` takes it
-        self.room = Capacity()
+        self.capacity = Capacity()
         self.last = ""  # the register of the last record
         self.rules = LogRules()
         self._keep_ends = keep_ends
@@ -242,7 +242,7 @@ class Replay:
                 raise ValueError("no full set, though a later seal says that one begins here")
             before = (seal.seq - 1, seal.previous)
         _continues(seal, content, *before)
-        self.room.expects(name, max(seal.adds, seal.count))
+        self.capacity.expects(name, max(seal.adds, seal.count))
         held_by_parts = sealed(parts, seal)
         self._check_log(seal, held_by_parts.starts, offset)
         restates = seal.kind == "full" and before[0] > 0 and not trusted
@@ -281,7 +281,7 @@ class Replay:
         if content.texts:
             raise ValueError("a register holds no rules")
         if not restates:
-            self.room.take(self.index.registers, base.name, content.adds, content.removes)
+            self.capacity.take(self.index.registers, base.name, content.adds, content.removes)
         numbers, filter_ = _after(base, seal, content, self.pause, restates=restates)
         if not content.ending.issubset(numbers):
             raise ValueError("it states ends of numbers that the register does not hold")

@@ -45,7 +45,7 @@ class SnapshotWriter:
         self._lock: IO[bytes] | None = None
         self._stopping = threading.Event()
         self._news = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
 
     def begin(self, reader: LogReader, deadline: Deadline) -> Replay | None:
         """What the snapshot knows, and the reader where it goes on; None when there is no good one.

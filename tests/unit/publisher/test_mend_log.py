@@ -77,7 +77,7 @@ def test_what_was_never_sealed_is_set_aside_and_named(log, name):
     for record in log.records:
         audit.take(record)
     audit.finish()
-    assert audit.problems == [] and audit.strands[name].tally.set_aside == [(first, first, made.position)]
+    assert audit.problems == [] and audit.registers[name].tally.set_aside == [(first, first, made.position)]
     assert mend_log.run(Settings(), LOGGER) == []
 
 

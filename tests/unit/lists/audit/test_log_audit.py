@@ -66,7 +66,7 @@ def test_a_sound_log_is_sound():
     audit = audited(RECORDS)
 
     assert audit.problems == [] and audit.problems_left_out == 0 and not audit.unsealed
-    assert {name: strand.tally.restated for name, strand in audit.strands.items()} == {
+    assert {name: each.tally.restated for name, each in audit.registers.items()} == {
         "rules": 1,
         "list": 2,
         "washed": 1,
@@ -75,9 +75,9 @@ def test_a_sound_log_is_sound():
     }
     replay = taken(RECORDS)
     for name, register in replay.index.registers.items():
-        proven = audit.strands[name].register
+        proven = audit.registers[name].register
         assert (set(proven.numbers), proven.chain) == (set(register.numbers), register.chain)
-    assert audit.strands["rules"].rules.texts == replay.rules.texts
+    assert audit.registers["rules"].rules.texts == replay.rules.texts
 
 
 def test_a_log_of_an_older_release_is_sound():
@@ -140,7 +140,7 @@ def test_a_doubled_record_is_found_where_it_is(place):
     audit = audited([*records[: place + 1], twice, *records[place + 1 :]])
     problems = audit.problems
     if part_of(place) != "seal" and dict(twice.headers)["i"] == b"0":  # it was never sealed, and does no harm
-        aside = audit.strands[twice.key.decode()].tally.set_aside
+        aside = audit.registers[twice.key.decode()].tally.set_aside
         assert [span[:2] for span in aside] == [(records[place].offset, records[place].offset)]
         assert not [p for p in problems if not re.search("had read|begins", p.what)]
         return
@@ -213,10 +213,12 @@ def test_after_a_damage_the_next_full_set_is_proven_again():
 
     audit = audited(records)
 
-    (span,) = audit.strands["list"].tally.unproven
+    (span,) = audit.registers["list"].tally.unproven
     full = next(r for r in RECORDS[4:] if r.key == b"list" and wire_kind(r) == "full")
     assert span == (records[2].offset, full.offset)
-    assert set(audit.strands["list"].register.numbers) == set(taken(RECORDS).index.registers["list"].numbers)
+    assert set(audit.registers["list"].register.numbers) == set(
+        taken(RECORDS).index.registers["list"].numbers
+    )
 
 
 def wire_kind(record):
@@ -232,8 +234,8 @@ def test_a_damage_that_no_full_set_follows_leaves_the_register_unproven():
 
     audit = audited(records)
 
-    assert audit.strands["internal"].register is None
-    assert audit.strands["internal"].tally.unproven == [(records[place].offset, None)]
+    assert audit.registers["internal"].register is None
+    assert audit.registers["internal"].tally.unproven == [(records[place].offset, None)]
 
 
 SEALED_WRONG = {
@@ -402,7 +404,9 @@ def test_a_log_whose_beginning_is_deleted_is_named_and_the_rest_is_proven():
         assert audit.problems[0].offset == first and "retention" in audit.problems[0].what
         assert len(audit.problems) == 1, (place, audit.problems)
     audit = audited(RECORDS[4:], first=RECORDS[4].offset)
-    assert set(audit.strands["list"].register.numbers) == set(taken(RECORDS).index.registers["list"].numbers)
+    assert set(audit.registers["list"].register.numbers) == set(
+        taken(RECORDS).index.registers["list"].numbers
+    )
 
 
 def test_after_a_deleted_beginning_a_damage_is_found_all_the_same():
@@ -423,7 +427,7 @@ def test_no_more_problems_are_kept_than_can_be_read_and_all_are_counted():
     audit = audited(garbage, problems_max=10)
 
     assert len(audit.problems) == 10 and audit.problems_left_out == 990
-    assert not audit.strands
+    assert not audit.registers
 
 
 def test_what_was_proven_at_a_position_is_what_a_follower_knew_there():
@@ -473,7 +477,7 @@ def test_a_register_that_is_not_proven_cannot_be_compared():
 
 def test_a_log_that_was_written_anew_is_found_by_what_was_filed():
     """Whoever owns the broker could write another log whose every chain is right, and nothing would tell."""
-    filed = {name: (strand.seq, strand.head) for name, strand in audited(RECORDS[:18]).strands.items()}
+    filed = {name: (each.seq, each.head) for name, each in audited(RECORDS[:18]).registers.items()}
     assert audited(RECORDS, filed=filed).problems == []
     place = next(p for p in PLACES if RECORDS[p].key == b"list" and part_of(p) == "seal")
     anew = resealed(RECORDS, place, reason="tidied")
@@ -487,7 +491,7 @@ def test_a_log_that_was_written_anew_is_found_by_what_was_filed():
 
 def test_a_log_that_is_shorter_than_what_was_filed_is_found():
     """The last oppositions could be cut off the log and nobody would miss them."""
-    filed = {name: (strand.seq, strand.head) for name, strand in audited(RECORDS).strands.items()}
+    filed = {name: (each.seq, each.head) for name, each in audited(RECORDS).registers.items()}
     last = [r.offset for r in RECORDS if dict(r.headers)["part"] == b"seal"][-2]
     shorter = [r for r in RECORDS if r.offset <= last]
     assert audited(shorter).problems == []

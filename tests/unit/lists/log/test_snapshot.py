@@ -48,19 +48,19 @@ def folder(tmp_path):
 def kept(folder):
     """A log and the snapshot that a follower left."""
     log = log_of([("list", {1: 0, 2: NOW + 9}), ("consent", {33_600_000_001: NOW}), ("empty", {})]).log
-    with_keeper(log, folder).stop()
+    with_snapshots(log, folder).stop()
     return log
 
 
-def with_keeper(log, folder, told=None, **options):
-    """A keeper that was offered what a follower knows."""
+def with_snapshots(log, folder, told=None, **options):
+    """A writer that was offered what a follower knows."""
     made = SnapshotWriter(folder, "log", on_trouble=(told if told is not None else []).append, **options)
     made.offer(followed(log).state)
     return made
 
 
 def begun(log, folder, told=None):
-    """What a keeper begins with; None when that is nothing."""
+    """What a writer begins with; None when that is nothing."""
     return SnapshotWriter(folder, "log", on_trouble=(told if told is not None else []).append).begin(
         Reader(log), Deadline.after(1)
     )
@@ -259,7 +259,7 @@ def test_a_filter_written_while_numbers_are_added_misses_none(folder):
     same(state.index, snapshot.load(folder, "log").index)
 
 
-def test_a_keeper_writes_now_and_then_and_at_its_end(kept, folder):
+def test_a_snapshot_writer_writes_now_and_then_and_at_its_end(kept, folder):
     """A worker killed after a week would start from a week ago, or one that stops cleanly from a minute ago."""
     publisher = log_of([("list", {1: 0, 2: NOW + 9}), ("consent", {33_600_000_001: NOW}), ("empty", {})])
     made = SnapshotWriter(folder, "log", every_s=3600)
@@ -304,11 +304,11 @@ def test_one_of_several_processes_writes(folder):
     try:
         assert held.wait(20)
         log = log_of([("list", {1: 0})]).log
-        with_keeper(log, folder).stop()
+        with_snapshots(log, folder).stop()
         assert snapshot.load(folder, "log") is None
         other.kill()  # its lock ends with it
         other.join(10)
-        with_keeper(log, folder).stop()
+        with_snapshots(log, folder).stop()
         assert snapshot.load(folder, "log") is not None
     finally:
         other.kill()
@@ -321,7 +321,7 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_stops_nothing(folder, 
     folder.write_text("a file where the folder should be")
     told = []
     log = log_of([("list", {1: 0})]).log
-    made = with_keeper(log, folder, told, every_s=0.01)
+    made = with_snapshots(log, folder, told, every_s=0.01)
     for _ in range(3):
         made.offer(followed(log).state)
         time.sleep(0.02)
@@ -342,7 +342,7 @@ def test_a_follower_uses_it_and_keeps_it(folder):
     last = -1
     for round_ in range(3):
         reader = Reader(publisher.log)
-        follower = Follower(lambda reader=reader: reader, keeper=SnapshotWriter(folder, "log"))
+        follower = Follower(lambda reader=reader: reader, snapshots=SnapshotWriter(folder, "log"))
         follower.start()
         wait_until(lambda follower=follower: follower.lag_s is not None)
         assert set(follower.usable(5).registers["list"].numbers) == {1, 2, *range(10, 10 + round_)}
@@ -358,12 +358,12 @@ def test_a_follower_uses_it_and_keeps_it(folder):
 def test_a_follower_with_a_bad_one_reads_the_log(folder):
     """A damaged file would stop the worker, or be served."""
     publisher = log_of([("list", {1: 0, 2: 0})])
-    with_keeper(publisher.log, folder).stop()
+    with_snapshots(publisher.log, folder).stop()
     (path,) = folder.glob("*.numbers")
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     told = []
     follower = Follower(
-        lambda: Reader(publisher.log), keeper=SnapshotWriter(folder, "log", on_trouble=told.append)
+        lambda: Reader(publisher.log), snapshots=SnapshotWriter(folder, "log", on_trouble=told.append)
     )
     follower.start()
     wait_until(lambda: follower.lag_s is not None)
@@ -441,7 +441,7 @@ def test_a_snapshot_is_for_nobody_else(folder):
     """Everybody on the machine could read who is opposed."""
     before = os.umask(0)
     try:
-        with_keeper(log_of([("list", {1: 0})]).log, folder).stop()
+        with_snapshots(log_of([("list", {1: 0})]).log, folder).stop()
     finally:
         os.umask(before)
     assert folder.stat().st_mode & 0o777 == 0o700
