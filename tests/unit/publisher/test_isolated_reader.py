@@ -114,9 +114,9 @@ def test_a_fault_of_ours_is_told_with_its_place_and_no_line_of_the_list(tmp_path
     """A phone number would stand in the publisher's log."""
     code = (
         "from stream_scrub.publisher import reader_process as reader\n"
-        "from stream_scrub.lists.parsing.parsed_list import Reading\n"
+        "from stream_scrub.lists.parsing.parsed_list import ParsedList\n"
         "def broken(self, *_): raise ValueError('+33612345678')\n"
-        "Reading.take = broken\n"
+        "ParsedList.take = broken\n"
         "from pathlib import Path\n"
         "from datetime import datetime, UTC\n"
         "task = reader.ReadTask('a.csv', 'auto', 'FR', datetime.now(UTC), '', {}, None, 256, 60)\n"
