@@ -9,6 +9,7 @@ from stream_scrub.errors import Refused, TakenOver, Unavailable
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
+from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.prospects import produce
 
 E = KafkaError

@@ -22,6 +22,7 @@ from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.publisher import import_list
 from stream_scrub.wiring import clients
 from stream_scrub.worker import assembly
+from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.outcome import count
 from tests.support.running.worker import wait_until
 
