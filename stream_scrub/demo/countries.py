@@ -24,7 +24,7 @@ class DemoCountry:
     """One country of the demo: how its mobile numbers are written, and what its law asks today.
 
     `trunk` is dialled before a national number, `abroad` before a calling code; `groups` are the digits of each group
-    as people write them. `deny` is its opposition register ("": none), `consent` whether prior consent is needed,
+    as people write them. `deny` is its opposition register ("": none), `consent` the register in which a number must be ("": none),
     `banned` which purposes are forbidden, `contract_lifts` whether a contract lifts all that. `opposed` and `share`
     are its parts of the internal list and of the prospects, in thousandths. `open_plan`: numbers are of any length, so
     the digits of a whole number without a plus may be a shorter prefix and a longer number of its own.
@@ -39,7 +39,7 @@ class DemoCountry:
     opposed: int
     share: int
     deny: str = ""
-    consent: bool = False
+    consent: str = ""
     banned: frozenset[str] = frozenset()
     contract_lifts: bool = False
     ruled: bool = True
@@ -54,7 +54,7 @@ COUNTRIES = (
         ranges=((33_610_000_000, 33_690_000_000), (33_740_000_000, 33_790_000_000)),
         opposed=520,
         share=360,
-        consent=True,
+        consent="consent",
         banned=frozenset({"energy-renovation", "home-adaptation"}),
         contract_lifts=True,
     ),
@@ -90,7 +90,7 @@ COUNTRIES = (
         ranges=((491_700_000_000, 491_800_000_000),),
         opposed=90,
         share=120,
-        consent=True,
+        consent="consent",
     ),
     DemoCountry(
         code="BE",
@@ -109,7 +109,7 @@ COUNTRIES = (
         ranges=((393_200_000_000, 393_500_000_000),),
         opposed=50,
         share=60,
-        deny="rpo",
+        consent="rpo-clean",
         contract_lifts=True,
     ),
     DemoCountry(
@@ -121,7 +121,7 @@ COUNTRIES = (
         opposed=40,
         share=50,
         deny="robinson",
-        consent=True,
+        consent="consent",
         banned=frozenset({"electricity"}),
     ),
     DemoCountry(
@@ -131,7 +131,7 @@ COUNTRIES = (
         ranges=((31_610_000_000, 31_660_000_000),),
         opposed=40,
         share=40,
-        consent=True,
+        consent="consent",
     ),
     DemoCountry(  # no shipped rule: nobody may be called there
         code="CH",
@@ -143,6 +143,9 @@ COUNTRIES = (
         ruled=False,
     ),
 )
+
+# The registers in which a number must be where the law asks for it.
+ASKED = frozenset(country.consent for country in COUNTRIES if country.consent)
 
 _Spell = Callable[[DemoCountry, str], str]
 
@@ -232,7 +235,10 @@ class Crowd:
             if country.consent:
                 # Every twentieth of those who oppose once consented: what they told the company last still binds.
                 gave = (*self.consented[country.code], *self.swing[country.code])
-                held["consent"][country.code] = [*gave, *self.opposed[country.code][::20]]
+                held.setdefault(country.consent, {})[country.code] = [
+                    *gave,
+                    *self.opposed[country.code][::20],
+                ]
         held["internal"] = dict(self.opposed)  # the large one last: each import reads the log before it
         return held
 

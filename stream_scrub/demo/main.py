@@ -15,7 +15,7 @@ import numpy as np
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings, load
-from stream_scrub.demo.countries import HOME, Crowd, ListFile, write_list
+from stream_scrub.demo.countries import ASKED, HOME, Crowd, ListFile, write_list
 from stream_scrub.demo.leads import Casting
 from stream_scrub.demo.oracle import Checker, SentLeads, Truth
 from stream_scrub.demo.summary import DemoOutcome, summary
@@ -155,7 +155,7 @@ class _Stage:
             file=made.path,
             register=register,
             change=change,
-            kind=RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY,
+            kind=RegisterKind.ALLOW if register in ASKED else RegisterKind.DENY,
             effective_at=datetime.now(UTC),
             region=HOME,
             column="",

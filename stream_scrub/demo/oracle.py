@@ -114,8 +114,7 @@ class Truth:
         lifted = lead.contract and country.contract_lifts
         if lead.purpose in country.banned and not lifted:
             return "banned-purpose", []
-        consented = claim.number in self._registers["consent"]
-        lacking = country.consent and not consented
+        lacking = bool(country.consent) and claim.number not in self._registers[country.consent]
         if lifted and (registers or lacking):
             return "contract", []
         if registers:

@@ -35,11 +35,11 @@ from stream_scrub.wiring import clients, scrubbing
 
 _SAYS = {
     "clear": "no register that the rule names holds the number",
-    "consented": "a register of consents that the rule asks for, or lets lift an opposition, holds the number",
+    "consented": "a register of consents, or of numbers washed clean, that the rule asks for, or lets lift an opposition, holds it",
     "contract": "the prospect has a contract, and the rule lets that lift what would block it",
     "exempt": "the prospect's purpose is one that the rule exempts",
     "opposed": "a register of oppositions holds the number",
-    "no-consent": "no register of consents that the rule requires holds the number",
+    "no-consent": "no register of consents, or of numbers washed clean, that the rule requires holds the number",
     "banned-purpose": "the rule bans calls for the prospect's purpose",
     "not-callable": "the rule says that a number of this type or prefix is never a consumer's line",
     "invalid-number": "what stands in the prospect is no valid number, or more than a hundred numbers",
@@ -316,7 +316,7 @@ def _register(standing: Standing, rule: Rule | None, at: datetime) -> dict[str, 
 def _counts(standing: Standing, rule: Rule | None, told: Facts) -> bool:
     """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's."""
     base, scope = RegisterName.split(standing.register.name)
-    named = {INTERNAL} | (rule.registers | set(rule.named_consents) if rule is not None else set())
+    named = {INTERNAL} | (rule.registers | set(rule.scoped) if rule is not None else set())
     return base in named and (not scope or scope in told.campaigns)
 
 

@@ -50,6 +50,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
             for role, names in (
                 ("deny", rule.deny),
                 ("require", rule.require),
+                ("require named", rule.require_named),
                 ("named consent", rule.named_consents),
             )
             for name in names
@@ -137,7 +138,7 @@ def _uses(countries: Iterable[Country], now: datetime) -> dict[str, list[_Use]]:
             roles = (
                 (rule.deny, RegisterKind.DENY, False),
                 (rule.require, RegisterKind.ALLOW, False),
-                (rule.named_consents, RegisterKind.ALLOW, True),
+                (rule.scoped, RegisterKind.ALLOW, True),
             )
             for names, kind, scoped in roles:
                 for name in names:

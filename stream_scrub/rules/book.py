@@ -121,7 +121,7 @@ def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
     allowing: set[str] = set()
     for rule in rules:
         denying.update(rule.deny)
-        allowing.update(rule.require, rule.named_consents)
+        allowing.update(rule.require, rule.scoped)
     kinds = dict.fromkeys(denying - allowing, RegisterKind.DENY)
     return kinds | dict.fromkeys(allowing - denying, RegisterKind.ALLOW)
 

@@ -21,7 +21,8 @@ class Rule:
 
     `internal` opposition blocks whether or not `deny` names it. `end` is the day before the next rule of the
     country or the rule's own `to`, whichever is first; None where neither is. `named_consents` are allow registers
-    whose scoped lists lift `deny` for the campaign that they name. `max_age_days` has an entry for each register
+    whose scoped lists lift `deny` for the campaign that they name, `require_named` those whose scoped lists do for
+    `require` what it asks. `max_age_days` has an entry for each register
     that may grow too old, `areas` one for each that is handed out by area: how many digits, the calling code among
     them, name an area. `not_callable_prefixes` are the digits of a prefix in E.164, without the plus. `uncertain`
     says in free text what in this rule is not proven, and which way the doubt was settled. `reading` is the version
@@ -45,13 +46,24 @@ class Rule:
     not_callable_prefixes: tuple[str, ...]
     uncertain: tuple[str, ...]
     reading: int = 1
+    require_named: tuple[str, ...] = ()
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
 
     @property
+    def requires(self) -> bool:
+        """Whether some register must hold the number."""
+        return bool(self.require or self.require_named)
+
+    @property
+    def scoped(self) -> tuple[str, ...]:
+        """The registers of which only the scoped lists count, each for its own campaign alone."""
+        return tuple(dict.fromkeys((*self.named_consents, *self.require_named)))
+
+    @property
     def registers(self) -> frozenset[str]:
         """Every register that must be on the log for this rule, but `internal`, which may be absent. Those of
-        `named_consents` need not be: without one, nothing is lifted.
+        `named_consents` and `require_named` need not be: without one, nothing is lifted.
         """
         return frozenset(self.deny) | frozenset(self.require)
 

@@ -18,7 +18,18 @@ NUMBER_TYPES = frozenset(
     }
 )
 _KEYS = (
-    *("from", "to", "source", "deny", "require", "lifted_by", "named_consents", "max_age_days", "areas"),
+    *(
+        "from",
+        "to",
+        "source",
+        "deny",
+        "require",
+        "require_named",
+        "lifted_by",
+        "named_consents",
+        "max_age_days",
+        "areas",
+    ),
     *("valid_days", "banned_purposes", "not_callable", "uncertain", "reading"),
 )
 _AREA_DIGITS = range(
@@ -35,11 +46,11 @@ def read_rule(
     """
     sheet.unknown(at, table, _KEYS)
     source = sheet.text(at, table, "source", '"the law and the article it comes from"')
-    deny, require = _registers(sheet, at, table)
+    deny, require, require_named = _registers(sheet, at, table)
     named = _named_consents(sheet, at, table, deny)
-    lifted_by, banned = _purposes(sheet, at, table, {*deny, *require, *named})
+    lifted_by, banned = _purposes(sheet, at, table, {*deny, *require, *require_named, *named})
     not_callable = sheet.names(at, table, "not_callable", _not_callable_problem)
-    max_age_days = _ages(sheet, at, table, (*deny, *require, *named))
+    max_age_days = _ages(sheet, at, table, (*deny, *require, *require_named, *named))
     areas = _areas(sheet, at, table, deny)
     valid_days = table.get("valid_days")
     if valid_days is not None:
@@ -67,6 +78,7 @@ def read_rule(
         not_callable_prefixes=tuple(name[1:] for name in not_callable if name[:1] == "+"),
         uncertain=uncertain,
         reading=_reading(sheet, at, table, kept=kept),
+        require_named=require_named,
     )
 
 
@@ -82,11 +94,14 @@ def _reading(sheet: Sheet, at: int, table: Mapping[str, Any], *, kept: bool) -> 
     return READING
 
 
-def _registers(sheet: Sheet, at: int, table: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The registers that deny, and those of which one must hold the number."""
+def _registers(
+    sheet: Sheet, at: int, table: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The registers that deny, those of which one must hold the number, and those of which a scoped one may."""
     deny = sheet.names(at, table, "deny", _register_problem)
     require = sheet.names(at, table, "require", _register_problem)
-    if not table.get("deny") and not table.get("require"):
+    named = sheet.names(at, table, "require_named", _register_problem)
+    if not any(map(table.get, ("deny", "require", "require_named"))):
         free = 'a free regime is deny = ["internal"]'
         sheet.wrong(at, "", f"the rule asks nothing: add `deny` or `require`; {free}")
     for name in require:
@@ -94,7 +109,12 @@ def _registers(sheet: Sheet, at: int, table: Mapping[str, Any]) -> tuple[tuple[s
             sheet.wrong(at, "require", f'"{name}" is in `deny` as well: no number could pass, keep one')
         elif name == INTERNAL:
             sheet.wrong(at, "require", '"internal" holds who opposed to you: move it to `deny`')
-    return deny, require
+    for name in named:
+        if name in require:
+            sheet.wrong(at, "require_named", f'"{name}" is in `require` as well, for every caller: keep one')
+        elif name in deny or name == "internal":
+            sheet.wrong(at, "require_named", f'"{name}" holds who opposes, and gives nothing: take it away')
+    return deny, require, named
 
 
 def _purposes(

@@ -47,6 +47,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
     keys: list[tuple[str, str]] = [
         ("deny", _list(rule.deny)),
         ("require", _list(rule.require)),
+        ("require_named", _list(rule.require_named)),
         ("lifted_by", _list(rule.lifted_by)),
         ("named_consents", _list(rule.named_consents)),
         ("max_age_days", _table(rule.max_age_days)),

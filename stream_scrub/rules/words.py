@@ -37,13 +37,14 @@ def _sentences(rule: Rule) -> Iterator[str]:
                 f"{name} is handed out by area ({area}): numbers of an area of which it holds none are blocked, "
                 "as stale-register."
             )
-    if rule.require:
+    if rule.requires:
         ages = "".join(_age(rule, name) for name in rule.require)
-        yield f"Who is not in {_either(rule.require)} is blocked{unless}.{ages}"
-    for name in rule.named_consents:
+        own = [f"the {name}@campaign of the prospect's own campaign" for name in rule.require_named]
+        yield f"Who is not in {_either([*rule.require, *own])} is blocked{unless}.{ages}"
+    for name in rule.scoped:
         if name in rule.max_age_days:
             yield f"{name}@campaign counts for {_days(rule.max_age_days[name])}; when it is older it lifts nothing."
-    if not denying and not rule.require:
+    if not denying and not rule.requires:
         yield "Everybody else may be called."
     yield _validity(rule)
 

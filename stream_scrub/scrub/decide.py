@@ -72,7 +72,7 @@ class Plan:
             return Finding(Reason.OPPOSED, denying)
         if self.fixed is not None or self.rule is None:
             return Finding(self.fixed or Reason.NO_RULE)
-        lacking = bool(self.rule.require) and not any(r.name in held for r in self.allow)
+        lacking = self.rule.requires and not any(r.name in held for r in self.allow)
         uncovered = tuple(name for name, areas in self.areas if areas.name not in held)
         if self.lift is not None:
             if self.stale_internal:  # nothing lifts the company's own opposition, nor its age
@@ -104,7 +104,7 @@ class Plan:
 
     def _cleared(self, held: Collection[str]) -> Finding:
         """Allowed by what the registers say, and by no lift."""
-        asked = self.rule is not None and bool(self.rule.require)
+        asked = self.rule is not None and self.rule.requires
         reason = Reason.CONSENTED if asked else Reason.CLEAR
         return self._allowed(reason, (*map(self._last, self.deny), *self._carrying(self.allow, held)))
 
@@ -146,14 +146,14 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         rule,
         internal,
         deny,
-        allow,
+        (*allow, *_named(rule.require_named, rule, told, index, now)),
         tuple(r.name for r in own if r.kind is not RegisterKind.DENY or _is_stale(r, rule, now)),
         stale_deny,
         stale_allow,
         _fixed(line, barred, rule, told),
         _lift(rule, told),
         now,
-        _named(rule, told, index, now),
+        _named(rule.named_consents, rule, told, index, now),
         _areas(rule, deny),
     )
 
@@ -163,7 +163,7 @@ def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
     is scoped for these, None where another than `internal` is.
     """
     rule = base.rule
-    others = () if rule is None else (*rule.deny, *rule.require, *rule.named_consents)
+    others = () if rule is None else (*rule.deny, *rule.require, *rule.scoped)
     for campaign in told.campaigns:
         if any(str(RegisterName(name, campaign)) in index.registers for name in others if name != INTERNAL):
             return None
@@ -194,12 +194,14 @@ def _usable(
     return tuple(fresh), tuple(stale)
 
 
-def _named(rule: Rule, told: Facts, index: Index, now: datetime) -> tuple[Register, ...]:
+def _named(
+    names: Collection[str], rule: Rule, told: Facts, index: Index, now: datetime
+) -> tuple[Register, ...]:
     """The fresh registers of consents that name the caller: the scoped ones alone, and only where the prospect names
     one campaign, for a consent to one caller is none to another. A stale one lifts nothing."""
-    if not rule.named_consents or len(told.campaigns) != 1:
+    if not names or len(told.campaigns) != 1:
         return ()
-    fresh, _ = _usable(rule, rule.named_consents, RegisterKind.ALLOW, told, index, now)
+    fresh, _ = _usable(rule, names, RegisterKind.ALLOW, told, index, now)
     return tuple(register for register in fresh if register.scope)
 
 

@@ -217,7 +217,7 @@ def test_an_operator_reads_the_rules(story):
     ]
     (story.folder / "my-rules" / "im.toml").write_text(example)
     shipped, own = map(story.shell, story.blocks("test_an_operator_reads_the_rules"))
-    assert "consent is blocked" in shipped and "Whoever is in bloctel is blocked" in shipped
+    assert "consent is blocked" in shipped and "Who is not in bloctel-clean is blocked" in shipped
     assert "tps was never imported, and the rules of GB need it" in shipped
     assert "bloctel was never imported" not in shipped and "11 countries" in shipped
     assert "(your own)" in own and "12 countries" in own and "our counsel" in own

@@ -39,7 +39,8 @@ def rules(draw) -> Rule:
     require = draw(st.lists(st.sampled_from(NAMES[3:]), unique=True, min_size=not deny).map(tuple))
     others = [name for name in deny if name != "internal"]
     named = tuple(draw(st.lists(st.sampled_from(["consent", "since"]), unique=True))) if others else ()
-    used = [*deny, *require, *named]
+    own = tuple(draw(st.lists(st.sampled_from(["own", "own-too"]), unique=True)))
+    used = [*deny, *require, *named, *own]
     lifted = draw(WORDS)
     start = draw(st.dates())
     types, prefixes = (
@@ -63,6 +64,7 @@ def rules(draw) -> Rule:
         not_callable_prefixes=tuple(draw(st.lists(prefixes.filter(str.isascii), unique=True))),
         uncertain=tuple(draw(st.lists(TEXTS, unique=True, max_size=3))),
         reading=draw(st.integers(1, READING)),
+        require_named=own,
     )
 
 
@@ -146,8 +148,10 @@ def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
         young = days is None or until <= ages[name] + timedelta(days=days)
         end = ends[name]
         over = datetime.combine(until, time.max, ZoneInfo(zone)) if until < date.max else None
+        if over is None:
+            return young and (end is None or end - now > FAR)
         same = until == day or (end and end.timestamp() == end_dates.earliest(until + timedelta(days=1)))
-        return young and (end is None or same or (over is not None and over < end) or end - now > FAR)
+        return young and (end is None or same or over < end or end - now > FAR)
 
     assert rule.valid_days is None or until <= day + timedelta(days=rule.valid_days)
     assert rule.end is None or until <= rule.end

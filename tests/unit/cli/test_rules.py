@@ -121,7 +121,7 @@ def test_show_tells_the_rule_of_a_day(capsys):
     rule = Rulebook.load().country("FR").rules[-2]
     assert said.startswith("FR on 2026-08-10: numbers of FR, GP, RE,")
     assert f"  {rule.digest}, from 2025-07-01 to 2026-08-10: {rule.source}\n" in said
-    assert "Whoever is in bloctel is blocked" in said and "next, from 2026-08-11: fr@" in said
+    assert "Who is not in bloctel-clean is blocked" in said and "next, from 2026-08-11: fr@" in said
     assert said.count("not proven: ") == len(rule.uncertain)
 
 

@@ -161,8 +161,8 @@ def test_a_day_of_a_country():
     rule = shipped.on(date(2026, 8, 10))
     assert told["rule"]["rules"] == rule.digest and told["rule"]["to"] == "2026-08-10"
     assert told["rule"]["registers"] == [
-        {"register": "bloctel", "role": "deny", "max_age_days": 30},
         {"register": "internal", "role": "deny", "max_age_days": None},
+        {"register": "bloctel-clean", "role": "require", "max_age_days": 30},
     ]
     assert told["rule"]["text"].encode() == rule.text
     assert told["next"]["from"] == "2026-08-11" and told["on"] == "2026-08-10"

@@ -237,8 +237,12 @@ def test_a_rulebook_travels_to_another_process():
 def test_the_rules_say_of_what_kind_their_registers_are():
     """A first import of consents would make a register of oppositions, for good."""
     kinds = Rulebook.load().kinds
-    assert {kinds[name] for name in ("tps", "us-dnc", "bloctel", "internal", "rpo")} == {RegisterKind.DENY}
-    assert {kinds[name] for name in ("consent", "consent-since-rpo")} == {RegisterKind.ALLOW}
+    assert {kinds[name] for name in ("tps", "us-dnc", "pacitel", "internal", "robinson")} == {
+        RegisterKind.DENY
+    }
+    assert {kinds[name] for name in ("consent", "consent-since-rpo", "rpo-clean", "bloctel-clean")} == {
+        RegisterKind.ALLOW
+    }
     assert set(kinds) >= Rulebook.load().registers
 
 

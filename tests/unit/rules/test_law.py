@@ -29,6 +29,7 @@ def test_the_law_of_the_day(book, row, day):
     assert row["deny"] == list(rule.deny)
     assert row.get("require", []) == list(rule.require)
     assert row.get("lifted", []) == list(rule.lifted_by)
+    assert row.get("require_named", []) == list(rule.require_named)
     assert row.get("named", []) == list(rule.named_consents)
     assert set(row.get("banned", [])) == rule.banned_purposes
     assert row.get("valid") == rule.valid_days
@@ -68,15 +69,15 @@ def test_every_shared_register_may_grow_too_old(book):
     """A register nobody renews would go on allowing calls for years."""
     for country in book.countries.values():
         for rule in country.rules:
-            named = rule.registers | set(rule.named_consents)
+            named = rule.registers | set(rule.scoped)
             assert named - {"internal", "consent"} == set(rule.max_age_days), country.code
 
 
 def test_the_registers_are_those_of_the_design(book):
     """A list imported under the documented name would count for nothing."""
     assert book.registers == {
-        *("internal", "consent", "bloctel", "pacitel", "tps", "us-dnc"),
-        *("ca-dncl", "dncm", "rpo", "robinson", "ndd"),
+        *("internal", "consent", "bloctel-clean", "pacitel", "tps", "us-dnc"),
+        *("ca-dncl", "dncm", "rpo-clean", "robinson", "robinson-clean", "ndd"),
     }
 
 
@@ -84,7 +85,7 @@ def test_the_day_is_the_day_in_the_country(book):
     """At 00:30 in Paris the old law would still allow a call that the new one forbids."""
     before = book.rule("FR", datetime(2026, 8, 10, 21, 59, 59, tzinfo=UTC))
     after = book.rule("FR", datetime(2026, 8, 10, 22, 30, tzinfo=UTC))
-    assert before.deny == ("bloctel", "internal") and before.require == ()
+    assert before.deny == ("internal",) and before.require == ("bloctel-clean",)
     assert after.require == ("consent",)
     assert book.rule("RE", datetime(2026, 8, 10, 21, 59, 59, tzinfo=UTC)) == before
     assert book.day("FR", datetime(2026, 8, 10, 22, 0, tzinfo=UTC)) == date(2026, 8, 11)

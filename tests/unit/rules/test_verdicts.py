@@ -41,7 +41,7 @@ def judged(row: dict, number: str, now: datetime) -> dict:
     book = BOOKS[row.get("folder", False)]
     rule = book.rule(line.region, now)
     named = set() if rule is None else rule.registers
-    allow = {"consent"} if rule is None else {*rule.require, *rule.named_consents, "consent"}
+    allow = {"consent"} if rule is None else {*rule.require, *rule.scoped, "consent"}
     held, others, age = row.get("held", []), row.get("others", {}), row.get("age", {})
     ends = row.get("ends", {})
     registers = []
