@@ -1,4 +1,62 @@
-"""stream_scrub: tests every prospect on a Kafka topic against registers of opposition and consent, exactly once."""
+"""stream_scrub: tests every prospect on a Kafka topic against registers of opposition and consent, exactly once.
+
+For programs (docs/python.md): `Checker` gives verdicts on numbers, `Scrubber` on prospects as bytes. The names below are
+the stable interface, loaded when they are first used; every other module is the product's own and may change.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stream_scrub.api import (
+        BadList,
+        Batch,
+        Checker,
+        ConfigError,
+        Corrupt,
+        ListFile,
+        Reason,
+        Refused,
+        RegisterKind,
+        Scrubber,
+        ScrubError,
+        StaleIndex,
+        Stamp,
+        Stamps,
+        TooMany,
+        Unavailable,
+        Verdict,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = [
+    "BadList",
+    "Batch",
+    "Checker",
+    "ConfigError",
+    "Corrupt",
+    "ListFile",
+    "Reason",
+    "Refused",
+    "RegisterKind",
+    "ScrubError",
+    "Scrubber",
+    "StaleIndex",
+    "Stamp",
+    "Stamps",
+    "TooMany",
+    "Unavailable",
+    "Verdict",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'stream_scrub' has no attribute {name!r}")
+    from stream_scrub import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

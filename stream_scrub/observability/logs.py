@@ -191,3 +191,18 @@ class _Routed(logging.Handler):
             max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL
         )  # libraries invent levels
         self.logger.log(level, text, logger=record.name, exc_info=record.exc_info)
+
+
+def of_library() -> FilteringBoundLogger:
+    """A logger for programs that embed: its lines go, redacted, to the standard library's logger `stream_scrub`, whose
+    handlers and level are the program's own. Nothing is configured, and without handlers nothing is written.
+    """
+    own = logging.getLogger("stream_scrub")
+    if not own.handlers:
+        own.addHandler(logging.NullHandler())
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        own,
+        processors=[_one_line_errors, redact, structlog.processors.KeyValueRenderer(key_order=["event"])],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+    ).bind()
+    return logger

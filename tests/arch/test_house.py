@@ -43,6 +43,7 @@ RANKS = {
     "publisher": 6,
     "queries": 6,
     "demo": 7,
+    "api": 8,
     "cli": 8,
     "__init__": 9,
     "__main__": 9,

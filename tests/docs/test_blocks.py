@@ -79,6 +79,7 @@ NOT_RUN = {
 # Pages whose blocks another module runs.
 ELSEWHERE = {
     "docs/kubernetes.md": "tests/k8s/test_page.py",
+    "docs/python.md": "tests/docs/test_python.py",
     "docs/runbook.md": "tests/docs/test_runbook.py",
 }
 ALLOWED, OPPOSED = "06 12 34 56 80", "+33 6 12 34 56 78"

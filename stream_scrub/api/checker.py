@@ -1,0 +1,282 @@
+"""`Checker`: where a program gets its verdicts, on one number, on a column, or on prospects as bytes."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from datetime import time as time_of_day
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from stream_scrub import clock
+from stream_scrub.api.cells import cells_of, text_of
+from stream_scrub.api.stamps import Stamp, Stamps, stamp_of
+from stream_scrub.config import Settings, load
+from stream_scrub.errors import ConfigError, Corrupt, StaleIndex, Unavailable
+from stream_scrub.index import Index
+from stream_scrub.lists import offline
+from stream_scrub.lists.intake.plan_import import ImportOrder
+from stream_scrub.lists.log import snapshot
+from stream_scrub.model import OWN, Deadline, RegisterKind
+from stream_scrub.numbering import REGIONS
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.scrub.batch_context import Bench
+from stream_scrub.scrub.columns import judge_column, judge_text
+from stream_scrub.scrub.facts import Facts, facts_of
+from stream_scrub.wiring import scrubbing
+
+_LOOK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """A list file, and what it does not say itself; `stream-scrub lists import` has the same options.
+
+    `effective_at` is the moment that the list speaks of; by default what it says, else when the file was written.
+    `region` is that of national numbers, by default `prospect.default_region`. `kind` is by default as the rules need
+    it. `format` is one of docs/operator.md's, `column` a CSV's column of numbers: a header's name, or a number from 1.
+    """
+
+    path: str | Path
+    kind: RegisterKind | None = None
+    effective_at: datetime | None = None
+    region: str | None = None
+    format: str = "auto"
+    column: str = ""
+
+
+class Checker:
+    """Gives verdicts on numbers. Threads may share one.
+
+    Made by `from_config`, `from_snapshot`, `from_lists` or `following`. Each takes the settings as every command does:
+    `settings` (dotted names, as in `{"rules.folder": "my-rules"}`) over the environment over the file `config` (else
+    `STREAM_SCRUB_CONFIG`, else `stream-scrub.toml` in the working folder) over the defaults.
+    """
+
+    def __init__(self, settings: Settings, index: Callable[[], Index]) -> None:
+        self._default_region = settings.prospect.default_region
+        self._index = index
+        self._scrubber = scrubbing.scrubber(settings)
+
+    @classmethod
+    def from_config(
+        cls, config: str | Path | None = None, *, settings: Mapping[str, object] | None = None
+    ) -> "Checker":
+        """Reads the opposition log to its end, once. After `rules.index_lag_max_s` (30 s) every check raises
+        StaleIndex, for by then the log may say more: make another, or use `following`.
+
+        Raises ConfigError, Unavailable, Refused, Corrupt, TooMany.
+        """
+        from stream_scrub.observability import logs
+        from stream_scrub.wiring import clients
+
+        made = _settings(config, settings, [clients.refused_properties])
+        asked = clock.elapsed()
+        index = clients.read_index(made, logs.of_library())
+        return cls(made, lambda: _fresh(index, asked, made.rules.index_lag_max_s))
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        folder: str | Path,
+        *,
+        config: str | Path | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> "Checker":
+        """Takes the snapshot that a worker keeps in its `worker.state_dir`, without asking a broker: verdicts are by
+        its position, however old it is. Its files must be this user's own.
+
+        Raises ConfigError (there is none), Corrupt (it is damaged), Unavailable (it cannot be read).
+        """
+        made = _settings(config, settings, [])
+        try:
+            state = snapshot.load(Path(folder), made.topics.log)
+        except ValueError as error:
+            raise Corrupt(f"the snapshot in {folder} cannot be used: {error}") from error
+        except OSError as error:
+            raise Unavailable(f"the snapshot in {folder} cannot be read: {error.strerror}") from error
+        if state is None:
+            raise ConfigError([f"{folder}: no snapshot of the log {made.topics.log} is here"])
+        return cls(made, lambda: _used(state.index))
+
+    @classmethod
+    def from_lists(
+        cls,
+        lists: Mapping[str, str | Path | ListFile],
+        *,
+        config: str | Path | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> "Checker":
+        """Reads a full list for each register named, with no Kafka at all. A register that a rule needs and that is
+        not named is missing, not empty: its country's numbers come out blocked as `stale-register`.
+
+        Raises ConfigError, BadList (a file is no list), TooMany.
+        """
+        made = _settings(config, settings, [])
+        if not lists:
+            raise ConfigError(["from_lists: name a file for at least one register"])
+        orders = [_order(name, file, made) for name, file in lists.items()]
+        kinds = {**scrubbing.rulebook(made).kinds, **OWN}
+        index = offline.index_of(orders, datetime.now(UTC), kinds)
+        return cls(made, lambda: _used(index))
+
+    @classmethod
+    @contextmanager
+    def following(
+        cls,
+        config: str | Path | None = None,
+        *,
+        settings: Mapping[str, object] | None = None,
+        wait_s: float = 30.0,
+    ) -> Iterator["Checker"]:
+        """Follows the opposition log while the context lasts: each check is by the newest index, and raises StaleIndex
+        while none is safe. Entering waits at most `wait_s` seconds for the first one.
+
+        With `worker.state_dir` it begins with the snapshot there. What goes wrong is logged to `stream_scrub` of the
+        standard library's logging. Raises ConfigError, StaleIndex.
+        """
+        from stream_scrub.observability import logs
+        from stream_scrub.wiring import clients
+        from stream_scrub.wiring import following as wired
+
+        made = _settings(config, settings, [clients.refused_properties])
+        with wired.following(made, logs.of_library()) as follower:
+            checker = cls(made, lambda: follower.usable(made.rules.index_lag_max_s))
+            checker._wait(Deadline.after(wait_s))
+            yield checker
+
+    def _wait(self, deadline: Deadline) -> None:
+        while True:
+            try:
+                self._index()
+            except StaleIndex:
+                if deadline.passed:
+                    raise
+                time.sleep(_LOOK_S)
+            else:
+                return
+
+    @property
+    def scrubber(self) -> Scrubber:
+        """What a worker does with prospects as bytes, by the settings `prospect` and `rules`. Give it this checker's
+        `index`; with `rules.stale` = "hold" it raises StaleIndex where a check says `stale-register`."""
+        return self._scrubber
+
+    @property
+    def index(self) -> Index:
+        """The index to judge by now, for `scrubber`; its `position` is the log's. Never changes: a new one replaces it.
+        Raises StaleIndex."""
+        return self._index()
+
+    def check(
+        self,
+        number: str | int,
+        *,
+        region: str | None = None,
+        purpose: str | Sequence[str] | None = None,
+        contract: bool = False,
+        campaign: str | Sequence[str] | None = None,
+        on: date | datetime | None = None,
+    ) -> Stamp:
+        """The verdict on one number, as a prospect would spell it.
+
+        `region` (ISO 3166-1, as in "FR") is what national numbers are read in, by default `prospect.default_region`.
+        `purpose`, `contract` and `campaign` are what a prospect would say of itself. `on` is a day (noon UTC) or an
+        aware moment whose rules decide, by default now; the registers are always those of the index.
+        A number that is none is no error: its reason is `invalid-number`. Raises StaleIndex; ValueError for a region
+        without numbers and a moment without a time zone.
+        """
+        where, told, bench = self._asked(region, purpose, contract, campaign, on)
+        found, outcome = judge_text(text_of(number), where, told, bench)
+        return stamp_of(outcome.bare % (() if found is None else found))
+
+    def check_many(
+        self,
+        numbers: ArrayLike | Sequence[str | int | None],
+        *,
+        region: str | None = None,
+        purpose: str | Sequence[str] | None = None,
+        contract: bool = False,
+        campaign: str | Sequence[str] | None = None,
+        on: date | datetime | None = None,
+    ) -> Stamps:
+        """The verdicts on a column, by whole arrays: a list, a numpy array, a pandas or polars column, or whatever else
+        gives a one-dimensional array of texts or integers. All by one index at one moment; what is missing in it is
+        `invalid-number`. The rest is as `check`, once for all of them.
+
+        Raises as `check`, and TypeError for a column of anything else, floats among them.
+        """
+        where, told, bench = self._asked(region, purpose, contract, campaign, on)
+        return Stamps(judge_column(cells_of(numbers), where, told, bench))
+
+    def _asked(
+        self,
+        region: str | None,
+        purpose: str | Sequence[str] | None,
+        contract: bool,
+        campaign: str | Sequence[str] | None,
+        on: date | datetime | None,
+    ) -> tuple[str, Facts, Bench]:
+        """The region, the facts, and one index at one moment."""
+        where = self._default_region if region is None else region.upper()
+        if where not in REGIONS:
+            raise ValueError(f"{region!r} is no region with a numbering plan (ISO 3166-1, as in FR)")
+        told = facts_of(_words(purpose), contract, _words(campaign))
+        return where, told, Bench(self._scrubber.rulebook, self._index(), _moment(on))
+
+
+def _settings(
+    config: str | Path | None,
+    settings: Mapping[str, object] | None,
+    checks: Sequence[Callable[[Settings], list[str]]],
+) -> Settings:
+    return load(flags=settings, config_file=None if config is None else Path(config), extra_checks=checks)
+
+
+def _order(register: str, file: str | Path | ListFile, settings: Settings) -> ImportOrder:
+    listed = file if isinstance(file, ListFile) else ListFile(file)
+    return ImportOrder(
+        file=Path(listed.path),
+        register=register,
+        change="full",
+        kind=listed.kind,
+        effective_at=listed.effective_at,
+        region=(listed.region or settings.prospect.default_region).upper(),
+        column=listed.column,
+        format=listed.format,
+        max_bad=settings.lists.max_bad,
+        dry_run=False,
+        max_numbers=settings.lists.max_numbers,
+    )
+
+
+def _used(index: Index) -> Index:
+    if not index.registers:
+        raise StaleIndex("no-seal", "the index holds no register yet")
+    return index
+
+
+def _fresh(index: Index, asked: float, lag_max_s: float) -> Index:
+    lag = clock.elapsed() - asked
+    if lag > lag_max_s:
+        raise StaleIndex(
+            "log-behind",
+            f"the opposition log was read {lag:.0f} s ago: make another Checker, or one by Checker.following",
+        )
+    return _used(index)
+
+
+def _moment(on: date | datetime | None) -> datetime:
+    if on is None:
+        return datetime.now(UTC)
+    if not isinstance(on, datetime):
+        return datetime.combine(on, time_of_day(12), UTC)  # that day nearly everywhere
+    if on.tzinfo is None:
+        raise ValueError("on: a moment needs a time zone, as in datetime(2026, 8, 10, tzinfo=UTC)")
+    return on
+
+
+def _words(said: str | Sequence[str] | None) -> str | list[str] | None:
+    return said if said is None or isinstance(said, str) else list(said)

@@ -1,0 +1,78 @@
+"""docs/python.md: its examples run as they stand there, in the page's order and one namespace."""
+
+import os
+import re
+import uuid
+
+import pytest
+
+from stream_scrub import Checker
+from tests.support.running.worker import environment, run
+from tests.support.texts.pages import ROOT, blocks
+
+PAGE = ROOT / "docs" / "python.md"
+EXAMPLES = [block.text for block in blocks(PAGE) if block.language == "python"]
+NOT_RUN = {"pip install stream-scrub\n"}  # tests/packaging install what is built here
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
+
+
+@pytest.fixture
+def broker(kafka, tmp_path, monkeypatch):
+    """The reader's broker, with topics that no other test sees, and working folder, with the lists that the page names."""
+    for name in [name for name in os.environ if name.startswith("STREAM_SCRUB_")]:
+        monkeypatch.delenv(name)
+    unique = uuid.uuid4().hex[:8]
+    for name, value in environment(kafka.bootstrap, {role: f"{role}-{unique}" for role in ROLES}).items():
+        if name.startswith("STREAM_SCRUB_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "opt-outs.csv").write_text("name;phone\nA;06 12 34 56 78\nB;+33 6 12 34 56 79\n")
+    (tmp_path / "consents.csv").write_text("+33612345678\n+33612345680\n")
+    (tmp_path / "bloctel.txt").write_text("0612345681\n")
+    for command in (
+        ["topics"],
+        ["lists", "import", "opt-outs.csv", "--register", "internal"],
+        ["lists", "import", "consents.csv", "--register", "consent"],
+    ):
+        done = run(command, dict(os.environ))
+        assert done.returncode == 0, done.stderr
+    return kafka
+
+
+def test_every_other_block_is_known():
+    """A command on the page would rot unseen."""
+    assert {block.text for block in blocks(PAGE) if block.language != "python"} == NOT_RUN
+
+
+def test_the_examples_run_as_they_stand(broker, capsys):
+    """The first thing that somebody copies into a program would fail, or print something else than the page says."""
+    namespace: dict[str, object] = {}
+    said = []
+    for example in EXAMPLES:
+        exec(compile(example.replace("localhost:9092", broker.bootstrap), str(PAGE), "exec"), namespace)
+        said.append(capsys.readouterr().out)
+        for told in re.findall(r"print\(.*\)  # (blocked opposed|\[False .*\])", example):
+            assert told in said[-1]
+    assert namespace["callable_numbers"] == ["+33612345680"]
+    followed, scrubbed = said[-2:]
+    assert re.fullmatch(r"blocked opposed \d+\n", followed)
+    assert re.fullmatch(r"False b'.*\nTrue b'.*\n", scrubbed)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [([], {}), (["--contract", "--region", "GB"], {"contract": True, "region": "GB"})]
+)
+def test_a_program_and_the_console_say_the_same(broker, options, said):
+    """A dialler that asks in Python would call whom `stream-scrub check` blocks."""
+    numbers = ["+33612345678", "06 12 34 56 80", "0622222222", "+447400123456", "0612", "x"]
+    told = run(["check", *numbers, "--json", *options], dict(os.environ)).stdout.splitlines()
+    assert len(told) == len(numbers)
+
+    checker = Checker.from_config()
+
+    for stamps in (checker.check_many(numbers, **said), [checker.check(each, **said) for each in numbers]):
+        assert [_timeless(stamp.json.decode()) for stamp in stamps] == list(map(_timeless, told))
+
+
+def _timeless(stamp: str) -> str:
+    return re.sub(r'"at":"[^"]*"', "", stamp)

@@ -1,0 +1,85 @@
+"""The public interface: what it is, held as a text, and what loading it costs."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import stream_scrub
+from stream_scrub import api
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "api.txt"
+HEAVY = ("numpy", "pydantic", "confluent_kafka", "pyroaring", "phonenumbers", "msgspec", "structlog", "typer")
+
+
+def shown(node: ast.stmt, *, positional: bool) -> str | None:
+    """A public member of a class as its source declares it, on one line; None for what is none."""
+    match node:
+        case ast.FunctionDef(name=name) if not name.startswith("_"):
+            marks = "".join(f"@{ast.unparse(mark)} " for mark in node.decorator_list)
+            if positional:
+                node.args.kwonlyargs, node.args.kw_defaults = [], []
+            returned = ast.unparse(node.returns) if node.returns else "None"
+            return f"    {marks}{name}({ast.unparse(node.args)}) -> {returned}"
+        case ast.AnnAssign(target=ast.Name(id=name)) if not name.startswith("_"):
+            return f"    {ast.unparse(node)}"
+        case ast.Assign(targets=[ast.Name(id=name)]) if not name.startswith("_"):
+            return f"    {ast.unparse(node)}"
+        case _:
+            return None
+
+
+def described(name: str) -> list[str]:
+    """One public name with all that a program may rely on. The rest of `scrub`'s arguments are the worker's own."""
+    value = getattr(stream_scrub, name)
+    if not inspect.isclass(value):
+        return [f"{name}: {type(value).__name__}"]
+    lines = [f"{name}({', '.join(base.__name__ for base in value.__bases__)})"]
+    (declared,) = ast.parse(inspect.getsource(value)).body
+    members = (shown(each, positional=value is stream_scrub.Scrubber) for each in declared.body)
+    return lines + [each for each in members if each is not None]
+
+
+def test_the_interface_is_what_it_was():
+    """A program that embeds it would break with a new release. A change here is a change of the contract: say it in the
+    changelog, and write the text anew with `python -m tests.unit.api.test_interface`."""
+    assert (
+        "\n".join(line for name in stream_scrub.__all__ for line in described(name)) + "\n"
+        == GOLDEN.read_text()
+    )
+
+
+def test_every_name_is_there_documented_and_the_same_everywhere():
+    """A program would import a name that the pages show and find none, or another thing."""
+    assert set(api.__all__) | {"__version__"} == set(stream_scrub.__all__) <= set(dir(stream_scrub))
+    for name in api.__all__:
+        assert getattr(stream_scrub, name) is getattr(api, name)
+        assert inspect.getdoc(getattr(api, name))
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    """Every program that imports it, and every command, would wait for libraries that it may never need."""
+    code = "import json, sys; import stream_scrub; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+
+    assert [name for name in loaded if name.startswith("stream_scrub")] == ["stream_scrub"]
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_lists_and_snapshots_need_no_kafka_client():
+    """A program that scrubs files would load a client that opens threads, and fail where it is not installed."""
+    code = "import sys; from stream_scrub import Checker; print('confluent_kafka' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert told.stdout == "False\n"
+
+
+def test_what_is_not_public_is_no_attribute():
+    """A mistyped name would be None, or another module's, instead of an error at once."""
+    assert not hasattr(stream_scrub, "Chekcer")
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text("\n".join(line for name in stream_scrub.__all__ for line in described(name)) + "\n")
