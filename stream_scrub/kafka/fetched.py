@@ -68,7 +68,7 @@ class Fetched(NamedTuple):
         return nbytes
 
     def fitting(self, bytes_max: int) -> int:
-        """How many of the first records have no more bytes of keys, values and headers than that."""
+        """How many records from the first on fit into that many bytes of keys, values and headers."""
         sizes = map(
             lambda message, value, headers: (
                 len(message.key() or b"") + len(value or b"") + _bytes_of(headers)

@@ -1,8 +1,8 @@
 """A record's headers, as far as Python can have them. Whoever reads a record's headers does it here.
 
-Kafka takes any bytes for a header's name, and C, Go and Java producers can send them. The binding makes a text of each:
-where a name is no UTF-8 its call leaves an error behind and a list with a hole, and whoever touches that list dies. So
-the first call is caught, and there is no second one: what it gave is carried on beside the record.
+Kafka takes any bytes for a header's name, and C, Go and Java producers can send them. The binding makes a text of each
+name. Where a name is no UTF-8 the call leaves an error behind and a list with a hole, and the process dies when it
+touches that list. So the first call is caught, and there is no second one: what it gave is carried on beside the record.
 """
 
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ _ASK: Any = Message.headers
 
 
 class Headers(NamedTuple):
-    """By place the headers of some records, None for one that has none, and the places of those whose headers are lost:
-    a name among them is no UTF-8."""
+    """The headers of some records by their place, None for a record without any; and the places of records whose headers
+    are lost, because a name among them is no UTF-8."""
 
     each: list[list[Header] | None]
     lost: list[int]

@@ -39,9 +39,9 @@ class KafkaLogReader:
     The end is confirmed by asking the broker for it, not by silence: a broker that cannot be asked is no "no news".
     And not by the last record's offset: transaction markers take offsets of their own that are never delivered.
 
-    There are two ends. Up to the first one can be read what is committed: it is before the oldest open transaction,
-    however much was committed behind that. Up to the second one the log is written: only who asks without regard to
-    transactions is told of it, which takes a second client.
+    There are two ends. (1) Records before the first open transaction can be read; what was committed behind it cannot.
+    (2) The end up to which the log is written: the broker gives it only to a client that reads without regard to
+    transactions, so a second client asks for it.
     """
 
     def __init__(self, options: dict[str, Any], topic: str, partition: int = 0) -> None:
@@ -62,8 +62,8 @@ class KafkaLogReader:
         self._complete_at: float | None = None
 
     def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
-        """As `model.LogReader.read`. What was fetched is returned, whatever fails after it: the client's position has
-        moved on, so a record that is not handed over now would never be, and its delta be missing.
+        """As `model.LogReader.read`. What was fetched is returned, whatever fails after it. The client's position has
+        moved on, so a record that is not handed over now never would be, and its delta would be missing.
         """
         if not self._assigned:
             self._assign(OFFSET_BEGINNING)
@@ -104,12 +104,13 @@ class KafkaLogReader:
         return 0 < self._damaged <= _DAMAGED_MAX
 
     def _fetch_again(self) -> None:
-        """From where the records end that were returned: what came behind an error may not follow on them."""
+        """Fetch again behind the last record that was returned: what the client has behind an error may not follow it."""
         self._assign(self._next or OFFSET_BEGINNING)
 
     def _assign(self, offset: int) -> None:
-        """Not before one knows where to read: librdkafka may still be asking where the beginning is, while its broker is
-        away, and then starts there although it was given another offset since (seen on a real Kafka with 2.16.0).
+        """Assign the partition, and only once it is known where to read. Otherwise librdkafka may still be asking where
+        the beginning is while its broker is away, and then starts there although it was given another offset since (seen
+        on a real Kafka with 2.16.0).
         """
         self._assigned = True
         self._consumer.assign([TopicPartition(self._partition.topic, self._partition.partition, offset)])
@@ -135,10 +136,10 @@ class KafkaLogReader:
         self._mark = self._complete_at = None
 
     def complete_at(self) -> float | None:
-        """As `model.LogReader.complete_at`. Asks the broker when all that it told of the last time has been read.
+        """As `model.LogReader.complete_at`. Asks the broker once everything up to the end that it gave last has been read.
 
-        The end as it was written is remembered until it is reached, and not asked for anew before that: where one
-        transaction follows on the other there may never be a moment at which none is open.
+        That end is remembered until it is reached, and not asked for anew before: where one transaction follows another
+        there may never be a moment at which none is open.
         """
         if self._mark is None or self._reached():
             asked_at = clock.elapsed()
@@ -182,8 +183,8 @@ class KafkaLogReader:
         return low, high
 
     def _ask_for_leaders(self, by: Consumer) -> None:
-        """A client that is assigned nothing believes for a quarter of an hour (metadata.max.age.ms) that a partition has
-        no leader, if it was told so in the middle of an outage (seen on a real Kafka with 2.16.0)."""
+        """Ask who leads the partition. A client that is assigned nothing and has heard during an outage that a partition
+        has no leader believes it for a quarter of an hour (metadata.max.age.ms; seen on a real Kafka with 2.16.0)."""
         with suppress(KafkaException):
             by.list_topics(self._partition.topic, timeout=_LEADERS_TIMEOUT_S)
 
@@ -195,7 +196,7 @@ class KafkaLogReader:
 
 
 def _record(message: Message, headers: Sequence[Header] | None) -> LogRecord:
-    """Without its headers where these are lost: then it is no record of the log's format, as any without them."""
+    """The record, without its headers where these are lost. It is then no record of the log's format."""
     offset = message.offset()
     assert offset is not None, "a consumed record has an offset"
     kind, moment = message.timestamp()

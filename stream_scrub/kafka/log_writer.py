@@ -22,7 +22,9 @@ from stream_scrub.kafka.client.repeated_requests import watched
 from stream_scrub.kafka.client.translate import PURGED, fenced, translate
 from stream_scrub.model import Deadline, Header, Request
 
-_LATE_S = 2.0  # when a transaction's time is over, until the broker has surely ended it by itself
+_LATE_S = (
+    2.0  # between a transaction's timeout and the moment by which the broker has surely ended it by itself
+)
 _ABORT_S = 5.0
 _AGAIN_S = 0.05
 _OF_A_PRODUCER = ("transactional.id", "transaction.timeout.ms")
@@ -66,7 +68,7 @@ class KafkaLogWriter:
         """Return when what is on the log now can be read: to be called before the register is looked at. Raises
         Unavailable, Refused.
 
-        Who reads what is committed sees nothing behind the first open transaction. So while another register is being
+        A reader of committed records sees nothing behind the first open transaction. So while another register is being
         published, our register's last deltas, committed long ago, may be hidden: a delta made without them would have
         their sequence numbers a second time, and every follower would find the log corrupt.
         """
@@ -87,9 +89,11 @@ class KafkaLogWriter:
 
     @property
     def is_spent(self) -> bool:
-        """Whether another must take its place before anything else is published. A copy of a request of its last
-        transaction may still be on its way, and would end the next. Or its transactions may last longer than any that
-        is not large: were it killed in one, nobody could read on for as long.
+        """Whether another writer must take its place before anything else is published.
+
+        (a) A copy of a request of its last transaction may still be on its way, and would end the next one. Or (b) it was
+        opened with a long timeout, for a large delta. Small deltas get a short timeout: a publisher killed in
+        mid-transaction hides the log for that long.
         """
         return self._repeats.possible or self._timeout_ms > publish_timeout_ms(0)
 
@@ -152,7 +156,7 @@ class KafkaLogWriter:
             raise Unavailable(f"publishing: {left} records were not delivered in time")
 
     def _ask(self, doing: str, function: Callable[..., None], timeout_s: float, *arguments: Any) -> None:
-        """What sends requests of the transaction: whether the client repeated one is looked at."""
+        """Around every call that sends requests of the transaction: notes whether the client repeated one."""
         with self._repeats.asking():
             self._caller.call(doing, function, *arguments, timeout_s=max(0.1, timeout_s))
 

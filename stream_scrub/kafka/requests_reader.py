@@ -33,8 +33,9 @@ _NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)(?: topic=(\S+))?")
 
 
 class OwnerNote(NamedTuple):
-    """Who publishes by the requests of this group: `owner` is empty when he has ended. Whoever lives counts `beat` up.
-    `registers` are without scopes. `topic` is the id of the topic that the offsets are of, empty in old notes."""
+    """Who publishes the requests of this group. `owner` is empty once the publisher has ended; while it lives it counts
+    `beat` up. `registers` are without scopes. `topic` is the id of the topic that the offsets belong to, empty in old
+    notes."""
 
     owner: str
     beat: int
@@ -66,7 +67,7 @@ class RequestsReader:
         self.lifts = lifts
         self._identity = TopicIdentity(admin, topic)
         self._consumer = Consumer(options)
-        # Who asks for what is stable waits for transactions that are pending; this one does not.
+        # A client that asks for stable offsets waits for pending transactions; this one does not.
         self._asking = Consumer(asking_options(options))
         self._membership = b""
         self._next: dict[int, int] = {}
@@ -104,8 +105,8 @@ class RequestsReader:
         return len(topic.partitions)
 
     def note(self) -> OwnerNote:
-        """The note of whoever committed last. Does not wait for a transaction that is about to commit another: its
-        publisher may have been killed in it, and whoever asks is the one who can end it.
+        """The note of whoever committed last. Does not wait for a pending transaction that would commit another note: its
+        publisher may have been killed, and only the caller can end that transaction.
         """
         return OwnerNote.of(self._noted()[0].metadata)
 
@@ -137,7 +138,7 @@ class RequestsReader:
             elif 0 <= each.offset < low:
                 self.missed += low - each.offset
                 self.skipped[each.partition] = low
-            # Beyond the end: what was read is gone, and what is there may be new. It is read from its beginning.
+            # The offset is beyond the end: what was read is gone, and what is there may be new. Read it from the start.
             self._next[each.partition] = each.offset if low <= each.offset <= high else low
             self._epochs[each.partition] = -1 if self.anew else _epoch(each.leader_epoch)
         self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
@@ -160,7 +161,7 @@ class RequestsReader:
                 time.sleep(0.05)
 
     def _sought(self, place: TopicPartition) -> bool:
-        """Whether the client goes there; it does not while it makes itself ready to fetch."""
+        """Whether the client accepts the seek; it does not while it still prepares to fetch."""
         try:
             self._consumer.seek(place)
         except KafkaException as error:
@@ -220,10 +221,10 @@ class RequestsReader:
 
     def poll(self, idle_s: float, batch_s: float, requests_max: int) -> list[Request]:
         """Wait at most `idle_s` for a request, and then for more until the first may have waited for `batch_s`, here or
-        while the last ones were published. Offsets go on only with `consumed`.
+        while the last ones were published. Only `consumed` moves the offsets on.
 
-        A batch of requests that cannot be read stands in the way of its own partition alone: all else that came is
-        given, and only the next call raises Unavailable, so that whoever begins anew and again does all else in between.
+        A batch of requests that cannot be read holds up its own partition alone. Whatever else came is returned, and only
+        the next call raises Unavailable: a caller that starts again each time still gets through the other partitions.
         """
         if (damage := self._damage) is not None:
             self._damage = None
@@ -240,7 +241,7 @@ class RequestsReader:
         messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
         self._polled_at = time.monotonic()
         found, damaged, reached = [], set[int | None](), dict(self._next)
-        # Where headers are lost a request is taken without them: it says nothing in them.
+        # A request whose headers are lost is taken without them: it says nothing in them.
         for message, headers in zip(messages, read_headers(messages).each, strict=True):
             if (error := message.error()) is not None:
                 failure = translate(error, f"consuming {self.topic}")
@@ -255,8 +256,8 @@ class RequestsReader:
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
             epoch = _epoch(message.leader_epoch())
             if offset < reached.get(partition, 0):
-                # Where `begin` had the client look, this is of a later leader that had not got what was here before.
-                # Anywhere else the client begins again by itself, without a word.
+                # In a partition where `begin` made the client validate its offset, the record is a later leader's that
+                # never got what was here before. In any other the client has begun again by itself, without a word.
                 if partition in self._seen or not 0 <= self._epochs[partition] < epoch:
                     raise Migrated(f"{self.topic} was made anew or cut: its offsets went back")
                 self._next[partition] = offset

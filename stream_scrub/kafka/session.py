@@ -22,7 +22,7 @@ from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
 REOPEN_S = 10.0
-# How long what the client has to say of a failed batch is waited for: its threads may be a moment behind.
+# How long to wait for the client's reports on a failed batch: its threads may be a moment behind.
 _HEARD_S = (0.0, 0.1, 0.2)
 
 
@@ -58,7 +58,7 @@ class Session:
         denied: Callable[[], str] = lambda: "",
     ) -> None:
         self._denied = denied
-        # Of the records of a batch only those that fail are told of; that costs the others nothing.
+        # The client reports only those records of a batch that fail; that costs the others nothing.
         self._options = {**options, "delivery.report.only.error": True}
         self._topics = (blocked_topic, allowed_topic)
         self._caller = BoundedCaller()
@@ -162,7 +162,7 @@ class Session:
 
     @staticmethod
     def _when_room(producer: Producer, arguments: tuple[Any, ...]) -> None:
-        """The client's queue is full: the same record again, once some have been sent. Raises KafkaException."""
+        """The client's queue is full: produce the same record again once some have been sent. Raises KafkaException."""
         while True:
             producer.poll(0.05)
             with suppress(BufferError):
@@ -170,7 +170,7 @@ class Session:
                 return
 
     def width(self, deadline: Deadline) -> int:
-        """How many partitions both output topics have now: there is none to emit to for those of the prospects beyond.
+        """How many partitions both output topics have now. Prospects of partitions beyond that have nowhere to go.
 
         Raises Unavailable, Refused.
         """
@@ -186,7 +186,7 @@ class Session:
         return min(counts)
 
     def idle(self) -> None:
-        """While there is nothing to emit: let the client tell what it has to. It would pile up, 100 MB a day."""
+        """While there is nothing to emit: take what the client has to report. It would pile up, 100 MB a day."""
         if self._producer is not None:
             _serve(self._producer)
 
@@ -202,11 +202,11 @@ class Session:
         deadline: Deadline,
         still_good: Callable[[], None] = lambda: None,
     ) -> CommitTimes:
-        """Commit what was emitted and the offsets it came from, in one transaction; what either took. `still_good` is asked
-        when all of it is written, which may take long, and raises what keeps it from being committed.
+        """Commit what was emitted and the offsets it came from, in one transaction; returns how long each took.
+        `still_good` is called once all of it is written, which may take long, and raises whatever must prevent the commit.
 
-        Raises Migrated (the group has moved on, or a record was refused: nothing was committed), Unavailable (nor when
-        the brokers were too slow), Uncertain (it may have been committed), TooLarge, Refused.
+        Raises Migrated (the group has moved on, or a record was refused: nothing was committed), Unavailable (the brokers
+        were too slow: nothing was committed either), Uncertain (it may have been committed), TooLarge, Refused.
         """
         producer = self._ready()
         started = time.perf_counter()
@@ -244,7 +244,7 @@ class Session:
         return translate(error, "committing")
 
     def _of_reports(self) -> ScrubError:
-        """What the records that failed say: that some are refused for what they are, before anything else."""
+        """The error that the reports of failed records give. Records refused for what they are come first."""
         found: dict[int, str] = {}
         first: ScrubError | None = None
         for place, (error, topic) in self._failed.items():

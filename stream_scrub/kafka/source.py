@@ -30,8 +30,8 @@ _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 __all__ = ["Fetched", "Message", "ProspectSource"]
 
 _FORM = b"CGMDv2:"  # what group metadata begins with
-# What is committed with an offset: the log, and the position on it that the records before were judged by.
-# And, since notes have it, the id of the topic that the offset is of: one made anew under the old name has another.
+# What is committed with an offset: the log, the position on it by which the records before were judged, and the id of
+# the topic that the offset belongs to. A topic made anew under the old name has another id. Old notes have no id.
 _NOTE = re.compile(r"index=(\d+) log=(\S+)(?: topic=(\S+))?")
 
 
@@ -136,11 +136,11 @@ class ProspectSource:
             self._moved_at = None
         rest = self._rest
         enough = min(records_max, bytes_max // self._mean_bytes + 1) - len(rest.messages)
-        # Also while enough is left the client is asked: only so does it hear that a partition went away.
+        # The client is polled even while enough is left: only then does it hear that a partition went away.
         came = Fetched.of(self._consumer.consume(max(1, enough), 0 if rest.messages else wait_s))
         self._delivered.update(came.partitions)
         moved = self._has_moved()
-        # Looked at also where the batch is dropped: what a consumer has failed of it says once, as partitions are lost.
+        # Errors count even if the batch is dropped: a failed consumer says once why, just as partitions are lost.
         for message in came.messages:
             if (error := message.error()) is not None:
                 raise self._given_up(error)
@@ -154,7 +154,7 @@ class ProspectSource:
         return self._cut(fetched, records_max, bytes_max)
 
     def _cut(self, fetched: Fetched, records_max: int, bytes_max: int) -> Fetched:
-        """As much as a batch may hold; the rest is kept."""
+        """As many records as a batch may hold; the rest is kept."""
         count, nbytes = len(fetched.messages), fetched.nbytes
         self._rest = NOTHING
         if count:
@@ -164,18 +164,18 @@ class ProspectSource:
         return fetched
 
     def put_back(self, fetched: Fetched) -> None:
-        """The end of what was polled last, which is not emitted now: it comes first with the next poll."""
+        """Put back the end of what was polled last, which is not emitted now. The next poll returns it first."""
         self._rest = fetched.then(self._rest)
 
     def widen(self, width: int) -> None:
-        """How many partitions there are to emit to: those beyond are kept, and not read, until there are more."""
+        """Set how many partitions the outputs have. Partitions beyond that are kept and not read, until there are more."""
         if width != self._width:
             self._width = width
-            self._paused = True  # the next poll sees to it who is read
+            self._paused = True  # the next poll decides which partitions are read
 
     @property
     def waiting(self) -> list[int]:
-        """Partitions of ours that there is none to emit to for."""
+        """Partitions of ours without a counterpart in the outputs."""
         return [] if self._width is None else sorted(p for p in self.partitions if p >= self._width)
 
     def _resume(self) -> None:
@@ -208,7 +208,7 @@ class ProspectSource:
     def idle(self, wait_s: float) -> None:
         """Stay in the group without taking records, while the worker holds. Blocks for `wait_s`.
 
-        Raises what a consumer failed of that has failed for good; other errors are met again by the next poll.
+        Raises the error of a consumer that has failed for good; the next poll meets other errors again.
         """
         self._need_consumer()
         assigned = self._assignment()
@@ -228,7 +228,7 @@ class ProspectSource:
         time.sleep(max(0.0, started + wait_s - time.monotonic()))
 
     def drop(self) -> None:
-        """What was polled last will not be emitted: the next poll begins by rewinding."""
+        """Give up what was polled last: the next poll begins by rewinding."""
         self._must_rewind = True
 
     def offsets(
@@ -251,8 +251,8 @@ class ProspectSource:
         return found
 
     def _need_same_topic(self) -> None:
-        """What was polled may be of a topic that was made anew under this name, read on at an old offset. Raises Migrated
-        then, and `_rewind` begins it at its start; Unavailable, Refused where nobody tells.
+        """The topic may have been made anew under this name and be read at an old offset. Raises Migrated then, and
+        `_rewind` begins the new one at its start. Raises Unavailable, Refused where no broker answers.
         """
         if self._identity is not None and self._identity.answer(Deadline.after(REWIND_S)) not in (
             "",
@@ -327,7 +327,7 @@ class ProspectSource:
         return anew
 
     def _noted(self, committed: TopicPartition) -> int:
-        """The position in a commit's note, -1 without one. Positions on another log say nothing about this one."""
+        """The position in a commit's note, -1 where it has none. Positions on another log say nothing about this one."""
         found = _NOTE.fullmatch(committed.metadata or "")
         return int(found[1]) if found is not None and found[2] == self._log_topic else -1
 
@@ -350,9 +350,9 @@ class ProspectSource:
                 return
 
     def _first(self, partition: int, deadline: Deadline) -> int:
-        """The oldest offset of a partition. A client that is sent to "the beginning" again within a moment may read on
-        behind what it fetched in between (seen with librdkafka 2.16.0: dozens of records skipped, in one of eight tries),
-        so it is sent to an offset.
+        """The oldest offset of a partition. The client is sent to an offset, not to "the beginning": when it is sent
+        there twice within a moment it may skip what it fetched in between (seen with librdkafka 2.16.0: dozens of
+        records skipped, in one of eight tries).
         """
         place = TopicPartition(self._topic, partition)
         found = self._consumer.get_watermark_offsets(place, timeout=max(0.1, deadline.left()))
@@ -377,7 +377,7 @@ class ProspectSource:
         """The oldest offset and the end of a partition, negative where they are not known. While nothing is fetched the
         client keeps an older end, so what a broker was asked for is remembered until then."""
         low = high = -1
-        # A figure to look at: others tell of a broker that is away.
+        # Only a figure for people: other calls report a broker that is away.
         with suppress(KafkaException):
             if deadline is not None and not deadline.passed:
                 low, high = self._consumer.get_watermark_offsets(partition, max(0.1, deadline.left()))

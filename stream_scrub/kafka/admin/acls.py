@@ -64,8 +64,8 @@ def missing(admin: AdminClient, rights: RequiredRights, deadline: Deadline) -> l
 def _groups(
     admin: AdminClient, names: list[str], deadline: Deadline
 ) -> dict[str, Collection[AclOperation] | None]:
-    """Asked again while their coordinators are only just being found, but not for long: on a new cluster that takes its
-    time, and nobody need wait for it here.
+    """What may be done with each group. Asks again while their coordinators are still being found, but not for long: a new
+    cluster takes its time for that, and nobody need wait for it here.
     """
     until = Deadline.after(deadline.left(_COORDINATOR_S))
     while names:

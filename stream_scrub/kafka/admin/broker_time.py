@@ -1,8 +1,8 @@
 """What time the brokers have, by what they wrote themselves: the marker that ends a transaction.
 
 No answer of Kafka's protocol tells the time, and the timestamps of records are their producers'. A marker's is that of
-the broker that leads the partition. It is the last thing there that is committed, since whoever else may write to an output
-does so in transactions as well. Asking needs no right that a worker lacks: to write to a topic includes to describe it.
+the broker that leads the partition. It is the last committed thing in an output, since everybody who writes to one does
+so in transactions. Asking needs no right that a worker lacks: to write to a topic includes to describe it.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class BrokerTimes:
         self._admin: AdminClient | None = None
 
     def ask(self, places: Sequence[PartitionKey]) -> list[LatestTimestamp]:
-        """What was found, of as many as answer within some seconds; never raises."""
+        """The latest timestamps, of as many partitions as answer within some seconds. Never raises."""
         if self._admin is None:
             self._admin = AdminClient(self._options)
         leaders = self._leaders({topic for topic, _ in places})

@@ -15,7 +15,7 @@ from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 
 _ASK_S = 5.0
-# No topic is deleted, made anew, and filled again up to where it was read, in less.
+# In less time no topic is deleted, made anew, and filled again up to where it was read.
 _FRESH_S = 0.2
 
 

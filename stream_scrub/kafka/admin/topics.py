@@ -31,8 +31,8 @@ _EVER_MS = str(2**63 - 1)
 _ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
 _LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-# Many may write prospects and requests, and what packs a thousandfold is unpacked by the client before it can be looked at.
-# Brokers that keep a topic uncompressed hold what comes to `max.message.bytes` as it is then, and refuse it.
+# Many may write prospects and requests. The client unpacks a batch that packs a thousandfold before anybody can look at
+# it. A broker that keeps a topic uncompressed holds `max.message.bytes` against the unpacked batch, and refuses it.
 _UNPACKED = {"compression.type": "uncompressed"}
 # Kafka's own default. A part of a delta has 768 KiB at most, with its headers and its batch on top.
 _LOG_LIMIT = "1048588"
@@ -79,8 +79,8 @@ class TopicAdmin:
         return self._cluster(deadline).topics
 
     def _cluster(self, deadline: Deadline) -> ClusterMetadata:
-        """Brokers, and the topics that may be seen. Asked for in short turns: that a broker turns us away is only heard
-        between them, and not by the call, which would wait on.
+        """Brokers, and the topics that may be seen. The call is made in short turns: only between them is it noticed that a
+        broker turns us away; one long call would wait on.
         """
         while True:
             try:
@@ -167,8 +167,8 @@ class TopicAdmin:
         self._wait_until_known([topic.name for topic in missing], deadline)
 
     def _wait_until_known(self, names: list[str], deadline: Deadline) -> None:
-        """A topic is made by the controller, and known to the broker that answers us a moment later: a worker started
-        in between would be refused.
+        """Wait until the broker that answers us knows the topics. The controller makes them a moment earlier, and a worker
+        started in between would be refused.
         """
         while not deadline.passed and self.describe(names, deadline).keys() < set(names):
             time.sleep(_KNOWN_AGAIN_S)
@@ -208,8 +208,8 @@ def plan(
 
 
 def _output_config(source: TopicDescription | None) -> dict[str, str]:
-    """What an output should be, for what `source` takes. Compaction would refuse prospects without a key, and keep one
-    alone of those with the same. A bound on timestamps is named only where the brokers know it.
+    """What an output's settings should be, given what `source` takes. Compaction would refuse prospects without a key, and
+    keep only one of those with the same key. A bound on timestamps is named only where the brokers know it.
     """
     config = {_LIMIT: _roomier(source), "cleanup.policy": "delete"}
     if source is not None:

@@ -2,7 +2,7 @@
 
 One table, read from the top, first row that fits. It holds for librdkafka 2.16.0, where each row that a broker's
 answer can provoke was provoked (`tests/contract/test_error_table.py`); the flags alone do not tell, because the
-same code means different things at different moments, so every caller says what it was `Attempt`.
+same code means different things at different moments, so every caller says what it tried (`Attempt`).
 
 Two outcomes recover a transaction, and both go on from the offsets that the broker holds, never from our own memory:
 
@@ -227,7 +227,7 @@ TABLE: tuple[ErrorRow, ...] = (
 def translate(error: KafkaException | KafkaError, doing: str) -> ScrubError:
     """The error to raise for what the client raised or reported while `doing`.
 
-    Its first word is a Doing, by which the table is read (any other is read as `asking`); the rest may name what was
+    Its first word is an Attempt, by which the table is read (any other counts as `asking`); the rest may name what was
     touched, as in "following opposition.log [0] at offset 12". Never raises; the caller adds `from error`.
     """
     cause = cause_of(error)

@@ -133,7 +133,7 @@ class LogAudit:
             self.problems_left_out += 1
 
     def _foreign(self, record: LogRecord, what: str) -> None:
-        """A record that no publisher wrote so. It may have been a register's: whichever it names is in doubt."""
+        """A record that no publisher wrote in this form. It may have been a register's, so each one that it names is in doubt."""
         header = dict(record.headers).get("register")
         named = {name.decode("utf-8", "replace") for name in (record.key, header) if name is not None}
         doubted = sorted(named & self.registers.keys())
@@ -155,7 +155,7 @@ class LogAudit:
         if read is UNSET:
             return
         agreed, wrong = self._log.agreed, self._log.differs(read, delta.seal)
-        # What was named already where it is wrong is not named again by who misses it.
+        # A fault that was reported where it is need not be reported again by the seals that miss something.
         if wrong and self._faulty <= agreed:
             self.registers[name].doubt(
                 delta.seal, f"{wrong}, behind offset {agreed}: the log is not as it was written"
@@ -175,7 +175,7 @@ class LogAudit:
             self._check_statement(name, delta, read.upto)
 
     def _check_statement(self, name: str, delta: DeltaOnLog, upto: int) -> None:
-        """Whether registers begin where a seal states it: by that a new follower skips what it does not need."""
+        """Whether registers begin where a seal states it. A new follower trusts that, and skips what it does not need."""
         try:
             starts = wire.decode_starts(part.value or b"" for part in delta.stating)
         except ValueError as error:
@@ -196,7 +196,7 @@ class LogAudit:
                 return
 
     def _check_starts(self, name: str, delta: DeltaOnLog) -> None:
-        """Whether the `starts` in a seal are true, of a release that said them in each."""
+        """Whether the `starts` in a seal are true. Only releases that stated them in each seal have them there."""
         starts = {} if delta.said.starts is UNSET else delta.said.starts
         known_upto = max((last for _, last in starts.values()), default=-1)
         for other, (start, last) in starts.items():
@@ -250,8 +250,8 @@ class _DeltaOffsets:
         return (self._starts[i], self._seals[i]) if i >= 0 else (-1, -1)
 
     def at(self, offset: int, unsealed: int | None) -> tuple[int, int] | None:
-        """What a publisher that had read up to that offset knew, if that was a seal's or while parts waited for
-        theirs; else None. `unsealed` is where the parts begin that still wait."""
+        """What a publisher knew that had read up to that offset: if a seal is there, or parts waited for theirs; else
+        None. `unsealed` is where the parts begin that still wait."""
         i = bisect_right(self._seals, offset) - 1
         waiting = self._waiting[i + 1] if i + 1 < len(self._waiting) else unsealed
         if waiting is not None and waiting <= offset:
@@ -266,7 +266,8 @@ class _DeltaOffsets:
 class _LogChain:
     """The chain over the seals of all registers, and what it was after each. Forty bytes a seal.
 
-    Where the log does not begin at its beginning (`begins`), it is what the first seal says that it was. `agreed` is the offset up to which a seal said the same last.
+    Where the log's beginning is gone (`begins`), the chain is what the first seal says it was. `agreed` is the offset up
+    to which a seal last said the same.
     """
 
     def __init__(self, *, begins: bool) -> None:
@@ -291,8 +292,8 @@ class _LogChain:
             self._push(offset, wire.next_log_chain(self._at(len(self._offsets) - 1), chain))
 
     def differs(self, read: wire.ReadPosition, offset: int) -> str:
-        """What a publisher had read otherwise than it is here, whose seal is at that offset; empty for nothing. From
-        then on it is taken to be what this one says.
+        """How the log that a publisher had read differs from the one here; empty where it does not. `offset` is its
+        seal's. From then on the chain is taken to be what that seal says.
         """
         wrong = ""
         if self._known:

@@ -27,8 +27,8 @@ EventKind = Literal["added", "removed", "ended", "renewed", "asked"]
 
 @dataclass(frozen=True, slots=True)
 class RequestEvidence:
-    """A request as it stood on its topic. `request` are its own bytes, one JSON object, but where it names others'
-    numbers as well: these are left out, and counted."""
+    """A request as it stood on its topic. `request` are its own bytes, one JSON object. Where it names other people's
+    numbers as well, these are left out and counted."""
 
     partition: int
     offset: int

@@ -1,8 +1,8 @@
-"""One register's deltas, audited: what `Replay` refuses and then takes no more of, this names and goes on after.
+"""One register's deltas, audited. `Replay` stops at the first fault; this reports it and goes on.
 
-Two things are proven of each delta. That it continues the one before it, by sequence and chain: that can be seen of
-every seal. And that it holds what the format promises, by feeding it to a replay: after a fault the numbers are not
-known any more, so from there on only seals and digests are proven, until the register's next full set.
+Two things are proven of each delta. (a) It continues the one before it, by sequence and chain: every seal shows that.
+(b) It holds what the format promises: it is fed to a replay. After a fault the numbers are not known any more, so from
+there on only seals and digests are proven, until the register's next full set.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,13 @@ class LogProblem(NamedTuple):
 
 
 class DeltaOnLog(NamedTuple):
-    """Where a delta stands: its first record, the one that a reader took for it at that moment (a part that was never
-    sealed may be before it), its seal, whether it says the whole register; what its seal says, and the
-    parts that state where all registers begin. `sound`: nothing was wrong with it."""
+    """Where a delta stands on the log, and what its seal says.
+
+    `first` is the offset of its first record, `waiting` that of the record which a reader took for the first at that
+    moment: a part that was never sealed may stand before it. `seal` is the seal's offset, `full` whether the delta
+    states the whole register, `said` the seal, `stating` the parts that state where all registers begin. `sound`:
+    nothing was wrong with it.
+    """
 
     first: int
     waiting: int
@@ -54,7 +58,7 @@ class AuditTally:
 
 
 class SingleRegisterReplay(Replay):
-    """A replay of one register's records, or the rules', which cannot know whether what seals say of others is so."""
+    """A replay of one register's records, or the rules'. It cannot check what the seals say of other registers."""
 
     @classmethod
     def since(
@@ -65,7 +69,7 @@ class SingleRegisterReplay(Replay):
         keep_ends: bool = False,
         digest_of: Callable[[bytes], str] | None = None,
     ) -> "SingleRegisterReplay":
-        """From the first offset of the span on, where a full set begins; it goes to the other one at least."""
+        """A replay that starts at the first offset of the span, where a full set begins, and goes at least to the last."""
         made = cls(keep_ends=keep_ends, digest_of=digest_of)
         made._await({name: span})
         return made
@@ -91,8 +95,8 @@ class RegisterAudit:
         self._digest_of = digest_of
         self._report = report
         self._replay: Replay | None = SingleRegisterReplay(keep_ends=True, digest_of=digest_of)
-        # What the next seal may continue: more than one after a seal whose chain is not that of its content, none
-        # known after one that could not be read.
+        # The chains that the next seal may continue. There are several after a seal whose chain is not that of its
+        # content, and none is known after a seal that could not be read.
         self._chains: frozenset[str] = frozenset({wire.GENESIS})
         self._open: list[LogRecord] = []
         self._aside: list[LogRecord] = []
@@ -201,7 +205,7 @@ class RegisterAudit:
         return {wire.chain_of(chain, content) for chain in self._chains or {seal.previous}}
 
     def _check_asked(self, offset: int, seal: wire.Seal) -> None:
-        """Up to which requests it was told never goes back, nor is forgotten: they would be applied again."""
+        """The cursor never goes back and is never left out: requests would be applied again."""
         before, self._asked = self._asked, seal.asked if isinstance(seal.asked, wire.Cursor) else None
         if before is None or self._reported:
             return
@@ -265,7 +269,7 @@ def _header(record: LogRecord, name: str) -> bytes | None:
 
 
 def _bare(error: Corrupt) -> str:
-    """Its sentence without the place, which is told beside it."""
+    """Its sentence without the place, which stands beside it in the report."""
     text = str(error)
     while (head := text.partition(": "))[2] and head[0].startswith(("log offset ", "register ")):
         text = head[2]

@@ -29,8 +29,8 @@ def lacking(rules: LogRules, book: Rulebook) -> frozenset[str]:
 
 
 def read(reader: LogReader, known: RegisterView, deadline: Deadline) -> LogRules:
-    """The rules at the log's end, with their texts. Only their own records are taken: `known`, of the rules and from any
-    replay of the log so far, says where these are. Raises Corrupt, Unavailable, Refused.
+    """The rules at the log's end, with their texts. Only the rules' own records are taken. `known` says where they are;
+    it is the rules' view from any replay of the log so far. Raises Corrupt, Unavailable, Refused.
     """
     replay: Replay = SingleRegisterReplay(digest_of=digest_of)
     if known.span is not None:

@@ -4,11 +4,12 @@ Sources: Genesys Cloud, "Create a new internal DNC list" (any number of phone co
 UTC); LiveVox, "Dial-Time Phone DNC - File Upload" (phone, contact group id, days to expiry); NICE CXone, "Upload a Do
 Not Call List" (phone, expire date). Days count from the import.
 
-No opposition is lifted early; a register of consents takes no list with ends that cannot be read (`listed.check`). An empty cell means that the number does not end, and so does one that cannot be read:
-such a line is taken without an end and its number told in `ParsedList.described`. An end without a zone is the last moment
-that it can be on earth, and of 03/04/2026 the later reading holds. What has ended already is for the importer to leave out.
+No opposition is lifted early; a register of consents takes no list with ends that cannot be read
+(`list_to_delta.check`). An empty cell means that the number does not end, and so does a cell that cannot be read: such a
+line is taken without an end, and `ParsedList.described` names the line. An end without a zone is the last moment that it
+can be on earth. 03/04/2026 has two readings: the later one holds. The importer leaves out what has ended already.
 
-`until`, `end` and their like may be about anything, a contract say: a column that is called so is one of ends only where
+`until`, `end` and the like may be about anything, for example a contract: such a column counts as one of ends only where
 it holds moments, and no other format knows the file better.
 
 A file without a header is never taken for this by its content: the last column of somebody's customers may hold

@@ -1,8 +1,8 @@
 """Between steps 2 and 3 of a delta's life: whether what a list would change may be right. Pure.
 
-A list that was cut off, or is another one, changes much more than a day does. One from before the register's own brings
-back what has changed since. And a register that people spoke to you themselves to get into is not emptied because some
-file does not name them.
+A list that was cut off, or is the wrong one, changes much more than a day does. A list that is older than the
+register's own brings back what has changed since. And a register that people asked you themselves to be in is not
+emptied because some file does not name them.
 """
 
 import math
@@ -63,9 +63,9 @@ def moment_of(
     list, else one of changes. `older`: it may be from before the register's own moment. Raises BadList, with both
     moments, when it is and may not.
 
-    Changes say nothing of the numbers that they leave out: they make a register younger only where somebody says up to
-    when it is complete with them, and never older. Of one day the list that names no hour is not the older one. And of
-    `internal` no full list takes anybody out.
+    Changes say nothing of the numbers that they leave out. They make a register younger only where somebody says up to
+    when it is complete with them, and they never make it older. When both lists name the same day and one names no hour,
+    neither counts as older. No full list takes anybody out of `internal`.
     """
     if held is None:
         return said or now

@@ -1,16 +1,16 @@
-"""Whether a request may lift at all, and whether it comes after the last word of the person who opposed: by when each
-was said. Pure.
+"""Whether a request may lift at all, and whether it was said after the last word of the person who opposed. Pure.
 
 Requests of one partition have an order. Those of two partitions or topics have none: what lifts comes over a topic of
 its own, and a number whose producers key it in two ways is in two partitions. A consent that is read a batch late would
 undo an opt-out that came after it. So what restricts is remembered with its moment, and what lifts counts only if it
 was said later. Restrictions always count.
 
-Who asks for protection says when he did, and may say any moment: one of next century would keep every lift away until
-then. So none counts as later than a day after it was read, which no clock is behind.
+A request for protection says when it was said, and may name any moment: one in the next century would keep every lift
+away until then. So no moment counts as later than a day after the request was read; no clock is a day behind.
 
-Memory is bounded: of so many numbers the latest, which `recall` reads from the log at the start. What is forgotten was
-said before `floor_ms`; a lift from before that takes nobody out of a register of opposition.
+Memory is bounded: the latest moment is kept for a limited count of numbers, and `recall` reads them from the log at the
+start. What is forgotten was said before `floor_ms`, and a lift from before that moment takes nobody out of a register of
+opposition.
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ from stream_scrub.lists.log.scan import scan
 from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Request
 
 NUMBERS_MAX = 100_000  # some 20 MB
-# Offsets of the log that are read back at the start, and bytes of requests that are kept of them to be read: seconds.
+# At the start so many offsets of the log are read back, and so many bytes of requests are kept of them: seconds of work.
 LOOK_BACK = 100_000
 _LATEST_BYTES = 16 << 20
 _AHEAD_MS = 24 * 3600 * 1000
@@ -42,7 +42,7 @@ class Oppositions:
         self._of: dict[tuple[str, int], tuple[int, _Stream]] = {}
 
     def add(self, request: Request, order: ParsedRequest, read_ms: int) -> None:
-        """What an order restricts was said then; it was read at `read_ms`, and not said a day after that."""
+        """Note what an order restricts, by when it was said: at the latest a day after `read_ms`, when it was read."""
         said = min(moment_of(request, order), read_ms + _AHEAD_MS), _stream(request)
         for change in order.changes:
             if not restricts(change):
@@ -50,7 +50,7 @@ class Oppositions:
             for number in order.numbers:
                 before = self._of.pop((change.register, number), said)
                 self._of[change.register, number] = max(before, said)
-        while len(self._of) > self._max:  # the one that was told of the longest time ago
+        while len(self._of) > self._max:  # the one whose last opposition came first
             moment, _ = self._of.pop(next(iter(self._of)))
             self.floor_ms = max(self.floor_ms, moment)
 
@@ -85,8 +85,8 @@ def _stream(request: Request) -> _Stream:
 
 
 def takes_out(order: ParsedRequest) -> bool:
-    """Whether an order takes numbers out of a register of opposition: only who may lift may ask for it. A consent that
-    leaves oppositions alone, and a correction of consents, are none."""
+    """Whether an order takes numbers out of a register of opposition, for which a right to lift is needed. A consent
+    that leaves oppositions alone does not, nor does a correction of consents."""
     return any(change.kind is RegisterKind.DENY and not change.held for change in order.changes)
 
 
@@ -111,9 +111,11 @@ def recall(
     look_back: int = LOOK_BACK,
     numbers_max: int = NUMBERS_MAX,
 ) -> Oppositions:
-    """What the last requests on the log restricted. Leaves the reader anywhere. However long the log is, it goes on as
-    long as something comes within `quiet_s`, and says so to `heard`: else a publisher whose log takes longer than some
-    deadline could never begin again. Raises Corrupt, Unavailable, Refused.
+    """What the last requests on the log restricted. Leaves the reader anywhere.
+
+    It reads on as long as something comes within `quiet_s`, however long the log is, and calls `heard` meanwhile: with
+    one deadline for all of it, a publisher with a long log could never start again.
+    Raises Corrupt, Unavailable, Refused.
     """
     found = Oppositions(numbers_max)
     latest: deque[_RequestsPart] = deque()

@@ -22,8 +22,8 @@ ImportMode = Literal["full", "adds", "removes"]
 def kind_of(
     reading: ParsedList, wanted: RegisterKind | None, held: Register | None, ruled: RegisterKind | None
 ) -> RegisterKind:
-    """The kind of the register: as it is, else as the operator says, else as the rules need it, else as the list means
-    it, else `deny`."""
+    """The kind of the register. The first that is known counts: (1) as it is, (2) as the operator says, (3) as the rules
+    need it, (4) as the list means it, (5) `deny`."""
     return (held.kind if held is not None else None) or wanted or ruled or reading.kind or RegisterKind.DENY
 
 
@@ -63,7 +63,9 @@ def delta_of(reading: ParsedList, change: ImportMode, base: Register, ends: Ends
     """What the list changes in `base`, whose ends are `ends`. A number whose end has passed is not in the list."""
     listed, stated = _in_force(reading, now)
     if change == "removes":
-        return deltas.removing(base.numbers, reading.bitmap())  # whatever end a number to remove has
+        return deltas.removing(
+            base.numbers, reading.bitmap()
+        )  # the end of a number to remove does not matter
     if reading.change == "delta":
         held = base.numbers.intersection_cardinality(listed)
         removed = reading.removals()

@@ -1,9 +1,9 @@
 """What people ask for, one record of `opposition.requests` or `opposition.lifts` at a time: bytes to an order, or a
 refusal. Pure.
 
-Opt-out and withdrawal restrict: they are read as a prospect's number is, and whatever is odd about their other members
-does not stop them, for who opposed must not be called. Consent and correction lift: every member that they mean
-something by must be exact. schemas/request.schema.json tells the members.
+Opt-out and withdrawal restrict: they are read as a prospect's number is. Whatever is odd about their other members does
+not stop them, for whoever opposed must not be called. Consent and correction lift: every member that means something
+must be exact. schemas/request.schema.json lists the members.
 """
 
 import re
@@ -239,8 +239,9 @@ def _until(until: Any, now: datetime) -> int:
 
 
 def _said_ms(at: Any, *, restricts: bool) -> int | None:
-    """The moment that a request says it was said, in milliseconds since 1970; None when it says none that can be read.
-    Of a day the side that protects: what restricts was said at its end, what lifts at its beginning.
+    """The moment at which a request says it was made, in milliseconds since 1970; None when it names none that can be
+    read. A day without an hour is read so that it protects: what restricts was said at its end, what lifts at its
+    beginning.
     """
     try:
         if isinstance(at, str) and _DAY.fullmatch(at):
@@ -261,7 +262,8 @@ _READERS = {"opt-out": _opt_out, "withdrawal": _withdrawal, "consent": _consent,
 
 
 def _members(value: bytes | None) -> dict[str, Any]:
-    """The members of one JSON object (RFC 8259). Two of one name leave open which is meant: such an object is none."""
+    """The members of one JSON object (RFC 8259). An object with two members of one name is refused: nobody knows which is
+    meant."""
     try:
         found = _DECODER.decode((value or b"").decode("utf-8"))
     except (ValueError, RecursionError):

@@ -66,7 +66,7 @@ class ImportPlan(NamedTuple):
 
 
 def options_of(order: ImportOrder, now: datetime) -> ListOptions:
-    """What a format is told. Raises ConfigError when the order cannot be of any list."""
+    """What a format needs to know. Raises ConfigError when the order is wrong whatever the list is."""
     register = RegisterName.parse(order.register)
     if register is None:
         raise ConfigError(

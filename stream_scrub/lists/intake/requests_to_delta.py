@@ -1,8 +1,8 @@
 """From requests to deltas: what a batch of them makes of each register. Pure.
 
-The last word on a number holds, in the order of the topic. A register's seals say up to which request it was told
-(`wire.Cursor`); what it was told already is left out here, so a batch that was published to one register and not yet
-to another may simply be taken again.
+The last word on a number holds, in the order of the topic. A register's seals say up to which requests it has taken
+(`wire.Cursor`). Requests that it has taken are left out here, so a batch that was published to one register and not
+yet to another may simply be taken again.
 """
 
 import heapq
@@ -39,8 +39,8 @@ _SCOPE_CHARS_MAX = 100
 
 @dataclass(slots=True)
 class KnownScopes:
-    """The scopes that there are, `known`, and how many there may be at most: whoever may write requests makes one by
-    naming it, and each costs every worker memory and every batch time."""
+    """The scopes that exist, and how many may exist at most. Whoever may write requests makes a scope by naming it, and
+    each one costs every worker memory and every batch time."""
 
     known: set[str] = field(default_factory=set)
     most: int = 20_000
@@ -60,8 +60,8 @@ class KnownScopes:
 
 @dataclass(slots=True)
 class RegisterRequests:
-    """What a batch asks of one register: by number its end (0: none) or _GONE, the requests' own lines as evidence,
-    and by partition the offset after the last of them, and its leader epoch."""
+    """What a batch asks of one register: (a) each number with its end (0: none) or _GONE, (b) the requests' own lines as
+    evidence, (c) by partition the offset after the last request, and that request's leader epoch."""
 
     kind: RegisterKind
     numbers: dict[int, int] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class RegisterRequests:
             self.epochs[request.partition] = request.leader_epoch
 
     def cursor(self, topic: str, topic_id: str, before: Cursor | None) -> Cursor:
-        """Up to which requests of that topic the register is told with these; `before` is the one without them."""
+        """The register's cursor on that topic once these requests are taken; `before` is the one without them."""
         upto, epochs = ({}, {}) if before is None else (before.next, before.epochs)
         return Cursor(topic, topic_id, {**upto, **self.upto}, {**epochs, **self.epochs})
 
@@ -109,9 +109,10 @@ def take(
 ) -> tuple[dict[str, RegisterRequests], list[RefusedRequest]]:
     """What these requests, all of one topic, ask of each register, and those that were turned away; in its order.
 
-    `cursor_of(register)` says up to which requests of this topic the register's seals have them already. `said` is
-    what was opposed when, and learns what these oppose; `holds(register, number)` what a register holds before them.
-    An opposition whose scope is one too many is one to everybody: it protects whom it came from, and is told.
+    `cursor_of(register)` says up to which requests of this topic the register's seals have them already. `said` knows
+    what was opposed when, and learns what these oppose. `holds(register, number)` is what a register holds before them.
+    When an opposition names one scope too many, it is taken as an opposition to everybody, and reported: whoever opposed
+    stays protected.
     """
     wanted: dict[str, RegisterRequests] = {}
     turned = []
@@ -162,14 +163,14 @@ def _heard(request: Request, terms: RequestTerms) -> tuple[ParsedRequest | Reque
 
 
 def _to_everybody(order: ParsedRequest) -> ParsedRequest:
-    """What an order adds to scoped registers of opposition, to the unscoped ones; and nothing else."""
+    """The order with its oppositions alone, each in the register without a scope."""
     opposing = [change for change in order.changes if change.held and change.kind is RegisterKind.DENY]
     changes = tuple(change._replace(register=family(change.register)) for change in opposing)
     return replace(order, changes=changes)
 
 
 def in_order(requests: Iterable[Request]) -> Iterator[Request]:
-    """By offset within each partition. Between partitions, which have no order, by Kafka's own time of each."""
+    """By offset within each partition. Partitions have no order between them: there, Kafka's own timestamps decide."""
     by_partition: dict[int, list[Request]] = defaultdict(list)
     for request in requests:
         by_partition[request.partition].append(request)

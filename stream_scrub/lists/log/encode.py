@@ -1,9 +1,9 @@
 """Step 3 of a delta's life: parts and seal onto the log, all in one transaction; now and then the whole register anew.
 
-A full set lets a new follower begin there instead of at the log's beginning. It is due by what a follower would have
-to read otherwise: `full_every` records of whatever register since the last one, and more of them for a large register,
-or for one of very many, so that restating adds no more than a few times what the log grows by anyway
-(`ledger.py: Weights`). By the same measure it is stated where all registers begin.
+A full set lets a new follower begin there instead of at the log's beginning. A full set is due when a follower would
+otherwise have to read `full_every` records since the last one, of whatever register. A large register, or one of very
+many, waits for more records: restating then adds no more than a few times what the log grows by anyway
+(`ledger.py: Weights`). The same measure says when a seal states where all registers begin.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,8 @@ from stream_scrub.model import Header, LogWriter
 from stream_scrub.timestamps import from_seconds, utc_seconds
 
 FULL_EVERY = 1000
-# A line of where a register begins is a tenth of an opt-out, and stated once in so many records of each register.
+# The line that says where a register begins has a tenth of an opt-out's bytes. It is stated once in so many records of
+# each register.
 _RECORDS_A_START = 2
 
 DeltaRecords = list[tuple[bytes, bytes, Sequence[Header]]]
@@ -209,7 +210,7 @@ def _restate(
     asked: Sequence[_PartToWrite],
     starts: RegisterStarts,
 ) -> Seal:
-    """Append the whole register; with what was asked for, where it is all that there is to say."""
+    """Append the whole register. Where nothing else is said in this transaction, the requests go with it."""
     seal = replace(before, kind="full", adds=len(numbers), removes=0, ends=len(ends.numbers()))
     if records:
         seal, asked = replace(seal, requests=0, reason="restated"), ()

@@ -31,11 +31,13 @@ class Follower:
     """Follows the log in a thread of its own. `usable` never blocks; `index` is replaced, never changed, and `sealed_ms`
     is when Kafka says that its last seal was written (milliseconds since 1970; None when it came from a snapshot).
 
-    It begins with the snapshot that `snapshots` has, else where `start` says. It holds at most `max_numbers` (`lists/capacity.py`):
-    a delta that gives more is not applied, nor what follows it, until the log says that its register begins behind it. `open_log` connects to the log;
-    `on_swap(index, seconds, stall_s)` is told of each new index, how long the applying took, and for how long at a time
-    it kept other threads from running; `on_trouble(text)` of each new reason why the log cannot be followed,
-    `on_end()` of each time that it was read to its end.
+    It begins with the snapshot that `snapshots` has, else where `start` says. `open_log` connects to the log.
+    It holds at most `max_numbers` (`lists/capacity.py`). A delta that gives more is not applied, nor is what follows it,
+    until the log states that its register begins behind that delta.
+
+    It calls (a) `on_swap(index, seconds, stall_s)` for each new index, with how long the applying took and for how long
+    at a time it kept other threads from running; (b) `on_trouble(text)` for each new reason why the log cannot be
+    followed; (c) `on_end()` each time that it has read the log to its end.
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Follower:
         self._kept = -1
         self._confirmed_at: float | None = None
         self._read_at: float | None = None
-        # Parts and their seal are one transaction, however long it takes: they can be read together or not at all. So
-        # where parts without a seal can be read somebody has lost one, or wrote who is no publisher.
+        # Parts and their seal are one transaction: they can be read together or not at all. So if parts can be read
+        # and their seal cannot, either a seal was lost, or somebody wrote who is no publisher.
         self._unsealed: int | None = None
         self.index = Index.empty()
         self.sealed_ms: int | None = None
@@ -167,7 +169,7 @@ class Follower:
             self._on_swap(kept.index, time.perf_counter() - started, 0.0)
 
     def _is_smaller(self, reader: LogReader) -> bool:
-        """Whether the log was stated anew since there was no room for it; then it is read from there."""
+        """Whether registers were stated anew since the log became too large; if so, begin again from there."""
         again = begin(reader, Deadline.after(_BEGIN_S), start=self._start)
         if not again.begins_behind(self._replay):
             return False
@@ -190,7 +192,7 @@ class Follower:
             self._on_end()
 
     def _take(self, records: list[LogRecord]) -> None:
-        """Swap in what each seal gives. Beside a worker that has an index already, in turns with it."""
+        """Swap in the index that each seal gives. A worker that has an index already gets its turns in between."""
         in_use = self._confirmed_at is not None
         if in_use:
             self._replay.pause = CooperativeYield().pause

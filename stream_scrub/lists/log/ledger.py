@@ -1,9 +1,9 @@
 """What a reader knows of the log as a whole: where every register stands on it, and the chain over all its seals.
 
 A register's own chain orders its deltas, and cannot tell that its end is missing. The log's chain goes over the seals
-of all registers in the order of the log, and every seal says what it was as far as its publisher had read: so whatever
-is dropped is missed by the next seal, whichever register that is of, at the cost of one line in it. Where the registers
-begin is stated now and then, for whoever begins then.
+of all registers in the order of the log. Every seal says what that chain was when its publisher last read the log. So
+the next seal, of whichever register, shows that something was dropped; this costs one line in each seal. Now and then
+a seal states where all registers begin, for a reader that begins later.
 """
 
 from collections import Counter, deque
@@ -14,8 +14,8 @@ from msgspec import UNSET
 from stream_scrub.byname import ByName
 from stream_scrub.lists.log import wire
 
-# Seals of which the log's chain is kept: a publisher that reads, computes for minutes and then publishes may be behind
-# by what the others published meanwhile. One that is further behind is not checked by this; the next seal is.
+# For so many seals the log's chain is kept: a publisher that reads, computes for minutes and then publishes does not
+# know what the others published meanwhile. A seal that is further behind is not checked by this; the next one is.
 _KEPT = 8192
 
 
@@ -60,8 +60,8 @@ class Weights:
 
 
 class LogLedger:
-    """Of one replay. `starts` is where every register stands; `begun` is what a reader that did not begin at the log's
-    beginning was told of, and must find.
+    """What one replay knows of the log. `starts` says where every register stands. `begun` is the statement with which
+    a reader began that did not begin at the log's beginning: it must find that all of it is so.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class LogLedger:
         return self._read
 
     def passes(self, offset: int) -> None:
-        """The next record is at this offset. Raises ValueError when what was told of is not there."""
+        """The next record is at this offset. Raises ValueError when a register is not where the statement said."""
         if self._begun is not None and offset > self._since:
             for name, stated in self._begun.items():
                 if self.starts.get(name) != stated:
@@ -124,7 +124,9 @@ class LogLedger:
         kept = self.starts[name][0] if start is None else start
         self.starts = self.starts.put(name, (kept, offset))
         self.weights.put(name, seal.count)
-        if offset <= self._since:  # before what one begins with, whose chain is told
+        if (
+            offset <= self._since
+        ):  # before the statement with which this reader began, which says the chain up to there
             return
         chain = wire.next_log_chain(self._read.log_chain, seal.chain)
         self._read = wire.ReadPosition(
@@ -137,8 +139,8 @@ class LogLedger:
 
 
 class LogView(NamedTuple):
-    """Of the log as a whole, what a publisher must know: what it has read, where every register stands (None while
-    parts wait for their seal: nobody can say then), and how large they are."""
+    """What a publisher must know of the log as a whole: what it has read, where every register stands (None while
+    parts wait for their seal, for nobody can say then), and how large the registers are."""
 
     read: wire.ReadPosition
     starts: wire.RegisterStarts | None

@@ -1,6 +1,6 @@
 """Step 5 of a delta's life: records of the log in, indexes out, every promise of the format checked. Pure.
 
-What is checked is told in schemas/README.md; a follower in any language does the same. A replay starts at the log's
+schemas/README.md says what is checked; a follower in any language does the same. A replay starts at the log's
 beginning, at the registers' latest full sets (`start_point.py`), or at what a snapshot kept (`snapshot.py`).
 """
 
@@ -37,9 +37,11 @@ class LogRules:
 
 
 class RegisterView(NamedTuple):
-    """What a publisher must know beside a register: its ends, from where to where its records must be read since its
-    latest full set (None before its first), the last offset that was taken, what is known of the log as a whole, up to
-    which requests the register was told, and the offset of its first part that waits for a seal.
+    """What a publisher must know beside a register.
+
+    In order: its ends; the first and last offset of its records since its latest full set (None before its first); the
+    last offset that was taken; the log as a whole; up to which requests its seals go; the offset of its first part
+    that waits for a seal.
     """
 
     ends: Ends
@@ -112,8 +114,8 @@ class Replay:
         self._firsts = deque(first for first, _ in self._spans)
 
     def wanted(self, offset: int) -> int:
-        """The first offset from `offset` on whose record may be needed. Between the last seal of one register that
-        is hardly ever published and the first start of the others may lie years."""
+        """The first offset from `offset` on whose record may be needed. Years may lie between the
+        last seal of a register that is hardly ever published and the first start of the others."""
         while self._spans and self._spans[0][1] < offset:
             self._spans.popleft()
         return max(offset, self._spans[0][0]) if self._spans else offset  # after the last one all is needed
@@ -156,7 +158,7 @@ class Replay:
         return RegisterView(ends, span, self._taken, log, asked, parts[0].offset if parts else None)
 
     def begins_behind(self, ended: "Replay") -> bool:
-        """Whether this one, which has not begun, needs nothing of the delta that another one ended at."""
+        """Whether this replay, which has not begun, starts behind the delta at which another one stopped."""
         return self._awaited.get(ended.last, -1) > ended.known("").upto
 
     def take(self, record: LogRecord) -> Index | None:

@@ -39,8 +39,8 @@ def scan(
     """The records of the log as they come, and whether the broker confirmed with them that this is the log's end.
 
     From offset `since` on, else from where the reader is; up to offset `upto` (included), else to the log's end. Every
-    record that arrives renews the deadline: it is for silence, since a deadline for a whole log would be too short for
-    some log, and for each start after it. Without `renewed` it is for all that is read.
+    record that arrives renews the deadline, so it limits silence: a limit for all of a log would be too short for some
+    log, and a publisher of that log could never start again. Without `renewed` it limits the whole reading.
     Raises Corrupt, Unavailable, Refused. Leaves the reader anywhere.
     """
     if since is not None:
@@ -123,10 +123,10 @@ def read_into(
     (included), else to the log's end. The deadline is for silence: every record that arrives renews it.
 
     At the end, wait until `settled`, at most as long as a transaction may last: one publisher's parts may be readable
-    a moment before their seal. With `on_damage`, what the broker's copy has lost or damaged is told to it and passed
-    over, as far as that can be. `on_read(offset, end)` is told now and then how far it is.
-    Raises Unavailable, Refused, and what `take` raises; a Corrupt of it says as well when the log's beginning has been
-    deleted, for then nothing can be proven.
+    a moment before their seal. `on_damage(error)` is called for what the broker's copy has lost or damaged, which is
+    then passed over as far as possible; without it, Corrupt is raised. `on_read(offset, end)` reports progress.
+    Raises Unavailable, Refused, and what `take` raises. When the log's beginning has been deleted nothing can be
+    proven, and the text of a Corrupt says so.
     """
     first, end = reader.bounds()
     at = first if since is None else max(first, since)
@@ -170,7 +170,7 @@ def _give(records: Sequence[LogRecord], take: Callable[[LogRecord], object], fir
 
 
 class _Stuck:
-    """Gets a reader past what the broker's copy has damaged: nobody knows where it ends, so offset after offset."""
+    """Gets a reader past damage in the broker's copy. Nobody knows where the damage ends, so it tries offset after offset."""
 
     def __init__(self, reader: LogReader, on_damage: Callable[[Corrupt], None] | None) -> None:
         self._reader = reader
@@ -180,7 +180,7 @@ class _Stuck:
         self._tries = 0
 
     def goes_on(self, error: Corrupt, at: int, end: int) -> bool:
-        """Whether it is worth to read on; `at` is the offset after the last record that the reader gave."""
+        """Whether reading on is worth a try; `at` is the offset after the last record that the reader gave."""
         self._at = max(self._at, at)
         self._tries += 1
         first = self._reader.bounds()[0]

@@ -167,8 +167,8 @@ def _kept(folder: Path, log: str) -> dict[tuple[str, str], _Saved]:
 
 
 def heads(state: ReplayState) -> dict[int, SealHead]:
-    """By the offset of each register's last seal what it must say, and of the rules'. Raises ValueError when these are
-    not of the state's position."""
+    """What the last seal of each register, and of the rules, must say, by its offset. Raises ValueError when none of
+    them is at the state's position."""
     found = {
         register.position: SealHead(register.chain, len(register.numbers))
         for register in state.index.registers.values()
@@ -181,8 +181,10 @@ def heads(state: ReplayState) -> dict[int, SealHead]:
 
 
 def _opened(path: Path, whose: SnapshotTrust) -> BufferedReader:
-    """A file of it, for reading. By the file and not by its folder, which may be a volume that is everybody's: who owns
-    it wrote it, and where nobody else may write, did so alone. Raises ValueError, OSError.
+    """A file of the snapshot, open for reading.
+
+    The file itself says who wrote it, not its folder, which may be a volume for everybody: a file that this user owns
+    and nobody else may write was written by this user alone. Raises ValueError, OSError.
     """
     held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     status = os.fstat(held)

@@ -17,7 +17,7 @@ from stream_scrub.lists.log.scan import scan
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 StartPoint = Literal["latest-full", "beginning"]
-# Offsets that are looked at first behind the log's end; markers and aborted parts may be all of them.
+# Offsets before the log's end that are looked at first. All of them may be markers and aborted parts.
 _LOOK_BACK = 16
 _FURTHER = 8
 
@@ -49,8 +49,9 @@ def begin(
 
 
 def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts, wire.ReadPosition] | None:
-    """Where the statement that the last seal names says that registers begin, and what its publisher had read; None
-    where none is named: on a young log, or one of a release that stated it in each seal.
+    """Where registers begin and what the publisher had read, by the statement that the last seal names.
+
+    None where it names none: on a young log, or on one of a release that stated it in each seal.
     """
     record = last_seal(reader, deadline)
     if record is None:
@@ -112,8 +113,9 @@ def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
 
 
 def check_seals(reader: LogReader, heads: Mapping[int, SealHead], deadline: Deadline) -> None:
-    """Look whether the record at each offset is the seal with that head: whether this log once said what was known
-    then. A seal vouches for all that its publisher had read, so of thousands of registers the last few are asked for.
+    """Look whether the record at each offset is the seal with that head, so that this log is the one that was read.
+
+    A seal vouches for all that its publisher had read, so of thousands of registers only the last few are asked for.
     Raises ValueError when one is not, Unavailable, Refused. Leaves the reader anywhere.
     """
     first, end = reader.bounds()

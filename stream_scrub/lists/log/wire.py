@@ -58,9 +58,11 @@ class DeltaSource(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Up to which requests a register was told: the topic's name, the id that Kafka gave it when it was made (a topic
-    made anew counts from 0 again), and by partition the offset after the last request, and its leader epoch where the
-    broker told it. `lifts` is the same of the topic of lifts, None before the first of these.
+    """Up to which requests a register has taken them, so that none is applied twice.
+
+    `topic` is the topic's name, `id` the one that Kafka gave it when it was made: a topic made anew counts from 0 again.
+    `next` is by partition the offset after the last request, `epochs` that request's leader epoch where the broker gave
+    one. `lifts` is the cursor of the topic of lifts, None before the first lift.
     """
 
     topic: str
@@ -70,7 +72,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     lifts: "Cursor | None" = None
 
     def of(self, topic_id: str, *, lifts: bool) -> "Cursor | None":
-        """Up to which requests of the topic with that id, where that is the one that is read for lifts or not."""
+        """The cursor of the topic with that id, as the topic of lifts or of the other requests; None for another id."""
         found = self.lifts if lifts else self
         return found if found is not None and found.id == topic_id else None
 
@@ -81,8 +83,9 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(later, lifts=self.lifts)
 
     def has(self, partition: int, offset: int, leader_epoch: int | None) -> bool:
-        """Whether a request was told. One of a later leader than the last that was told is new, also at an offset that
-        had been told: what was there before is gone with a leader that had not been copied (an unclean election).
+        """Whether a request has been taken. A request of a later leader than the last one that was taken is new, also
+        at an offset that was taken before: the request that stood there was lost with a leader that had not been copied
+        (an unclean election).
         """
         if offset >= self.next.get(partition, 0):
             return False
@@ -90,9 +93,11 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReadPosition(msgspec.Struct, frozen=True):
-    """What the publisher of a seal had read of the log: every seal up to the offset `upto` (-1: none), over all of
-    which `log_chain` goes (`next_log_chain`), and among them the last one that states where registers begin: `stated` are the
-    offsets of its first part `starts` and of itself, None where there is none.
+    """How far the publisher of a seal had read the log.
+
+    It had read every seal up to the offset `upto` (-1: none); `log_chain` is the chain over all of them
+    (`next_log_chain`). `stated` belongs to the last of them that states where registers begin: the offsets of its first
+    part `starts` and of itself, None where there is no such seal.
     """
 
     upto: int
@@ -110,8 +115,8 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     what parts of ends, requests and starts hold, `count` is the register's size after the delta and `next_end` the
     earliest end in it. `parts` are the SHA-256 (hex) of each part's value in order, `effective_at` the moment that the
     source list speaks of (both moments RFC 3339, UTC). `read` says how far its publisher had read the log, `previous`
-    is the chain that this seal continues. `asked` stands in every seal of a register from its first request on: what
-    was asked before, nobody applies again. `starts` is of seals from before there was `read`: where every register
+    is the chain that this seal continues. `asked` stands in every seal of a register from its first request on, so
+    that nobody applies a request again. `starts` stands in seals of releases that had no `read`: where every register
     began, as far as the publisher knew.
     """
 
@@ -220,9 +225,10 @@ def bitmap_of(value: bytes) -> BitMap64:
 def request_line(
     partition: int, offset: int, timestamp_ms: int, value: bytes, *, lifts: bool = False
 ) -> bytes:
-    """One line of a `requests` part: where the request stood, of which topic if that is the one of `lifts`, and its own
-    bytes, as they are if they are one JSON object on one line, else in base64. Raises ValueError for one that no part
-    could hold.
+    """One line of a `requests` part: where the request stood, whether on the topic of lifts, and its own bytes.
+
+    The bytes stand as they are if they are one JSON object on one line, else in base64. Raises ValueError for a
+    request that no part could hold.
     """
     try:
         plain = b"\n" not in value and b"\r" not in value and isinstance(msgspec.json.decode(value), dict)
@@ -306,7 +312,7 @@ def seal_headers(register: str, seq: int) -> list[Header]:
 
 
 def encode_seal(seal: Seal, previous_chain: str) -> tuple[bytes, str]:
-    """The seal's bytes and its chain, computed here: the one in `seal` is not looked at."""
+    """The seal's bytes and its chain. The chain is computed here; the one in `seal` is ignored."""
     encoded = msgspec.json.encode(msgspec.structs.replace(seal, chain=""))
     content = encoded[: encoded.rindex(_CHAIN)]
     chain = chain_of(previous_chain, content)

@@ -1,9 +1,10 @@
 """Sharing the interpreter with the hot path while a delta is applied, and measuring how well that goes.
 
-Only one thread runs Python at a time. One that computes gives way after 5 ms to another that asks; but the hot path
-asks anew after every call that lets go of the interpreter, and the commit of a batch makes one for each record (the
-client's delivery reports). Beside a thread that computes for 300 ms a commit of 10 ms would take 300 ms, however short
-each of that thread's calls is. So the applying thread stands aside by itself, after each piece for as long as it took.
+Only one thread runs Python at a time. A thread that computes gives way after 5 ms to another that asks. But the hot
+path asks anew after every call that lets go of the interpreter, and the commit of a batch makes such a call for each
+record (the client's delivery reports). Beside a thread that computes for 300 ms a commit of 10 ms would take 300 ms,
+however short each of that thread's calls is. So after each piece of work the applying thread sleeps for as long as that
+piece took.
 """
 
 import threading
@@ -38,10 +39,10 @@ class CooperativeYield:
 
 
 class StallMonitor:
-    """How long a thread that wants to run is kept from running while this is entered: one that wants to every millisecond.
+    """Measures, while it is entered, for how long at a time a thread is kept from running that wants to every millisecond.
 
-    At least what the hot path feels of the applying thread, since this thread also waits for the hot path itself and
-    for whatever else the machine is doing.
+    The figure is at least what the hot path feels of the applying thread: the measuring thread also waits for the hot
+    path itself and for whatever else the machine is doing.
     """
 
     def __init__(self) -> None:

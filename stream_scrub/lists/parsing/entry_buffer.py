@@ -18,7 +18,7 @@ NO_END = 0
 
 
 class EntryBuffer:
-    """Collects cells that should hold a number as typed in a region (ISO 3166-1), and tells `reading` about them.
+    """Collects cells that should hold a number as typed in a region (ISO 3166-1), and hands them to `reading` in batches.
 
     `close` must be called at the end of the file, or the last of them are lost. `removals_last`: a removal holds over
     every addition of the same number, wherever in the file it stands.
@@ -60,7 +60,7 @@ class EntryBuffer:
         self.put("", line)
 
     def close(self) -> None:
-        """Tell the reading of everything that was put."""
+        """Hand everything that was put to the reading."""
         self._flush()
         held, self._held = self._held, []
         for numbers in held:

@@ -1,7 +1,7 @@
 """A list that was read, from the process that read it to the one that publishes it: numbers as they are kept, no text.
 
-Plain data, and checked: who reads a hostile file is not to be believed everything. Numbers go piece by piece, so that
-no call holds the interpreter for long while requests are waiting.
+Plain data, and checked: a process that reads a hostile file is not to be trusted. Numbers go piece by piece, so that no
+call holds the interpreter for long while requests are waiting.
 """
 
 import json
@@ -56,7 +56,7 @@ def read(file: IO[bytes], left: int, max_numbers: float) -> ParsedList:
 
 
 def encoded(value: object) -> bytes:
-    """Plain data between the two processes. As the standard library's JSON, which has half a sign of a file's name too."""
+    """Plain data between the two processes. The standard library's JSON also takes a file's name that is no valid text."""
     return json.dumps(msgspec.to_builtins(value)).encode()
 
 
