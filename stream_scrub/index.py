@@ -19,9 +19,9 @@ from stream_scrub.model import RegisterKind, RegisterName
 
 Numbers = NDArray[np.uint64]
 
-# 13 bits a number and four bits of one 64-bit word each: about one false hit in a hundred, one cache line a look-up.
-# Of very many numbers ten each are enough: two false hits in a hundred when it is full, for a quarter less of memory,
-# which at 250 million is then what the register itself takes.
+# 13 bits a number, of which four are set in one 64-bit word: about one false hit in a hundred, one cache line a look-up.
+# A register of very many numbers has ten bits each: two false hits in a hundred when the filter is full, for a quarter
+# less of memory. At 250 million numbers the filter then takes as much as the register itself.
 _BITS_A_NUMBER = 13
 _BITS_OF_MANY = 10
 _MANY = 100_000_000
@@ -34,15 +34,15 @@ _SHIFTS = tuple(np.uint64(shift) for shift in (40, 46, 52, 58))  # the best mixe
 _CHUNK = 32_768
 
 # A call into roaring withholds the interpreter from every other thread until it returns: 20 ms for a copy of 50 M
-# numbers, 800 ms for an array of them. So whatever concerns a whole register goes by ranges of numbers: of 2**24 for a
-# copy (half a millisecond), of 2**22 for an array, and wider ones where the numbers are too sparse for that.
+# numbers, 800 ms for an array of them. So work on a whole register is done in ranges of numbers: 2**24 for a copy (half a
+# millisecond), 2**22 for an array, and wider ones where the numbers are too sparse for that.
 _COPY = (24, 256)  # bits, and ranges at most: each costs a walk over all that was put together before
 _LIST = (22, 4096)
 _WIDEST_BITS = 32
 
 
-# Ends are published as they come. A register with an end that lies further back than this has no publisher, and so
-# holds numbers that it should not hold any more: it is stale.
+# Ends are published as they come. If an end lies further back than this, nobody publishes the register: it holds numbers
+# that it should not hold any more, and is stale.
 ENDS_GRACE_S = 60.0
 # A day ends first on earth where the clocks are so far ahead of UTC: there a number's last day ends, see `end_dates`.
 FIRST_ZONE = timedelta(hours=14)
@@ -87,7 +87,7 @@ class Filter:
 
     @property
     def room(self) -> int:
-        """How many more numbers it may take before it is worth making anew: with twice as many as it was made for,
+        """How many more numbers it may take before it should be made anew: with twice as many as it was made for,
         one in twenty others hits, of very many one in ten."""
         return self.left + int(self._size) * 64 // _BITS_A_NUMBER
 
@@ -160,8 +160,8 @@ def as_bitmap(numbers: Numbers) -> BitMap64:
 
 
 def _ranges(bitmaps: Sequence[BitMap64], bits_min: int, most: int) -> Iterator[BitMap64 | None]:
-    """At most `most` masks, of 2**`bits_min` numbers each or more, that together cover every member of the bitmaps; a
-    single None, for everything at once, where that takes too many: numbers so sparse are those of no plan."""
+    """At most `most` masks, of 2**`bits_min` numbers each or more, that together cover every member of the bitmaps. A
+    single None stands for everything at once, where that would take too many masks: no numbering plan is so sparse."""
     for bits in range(bits_min, _WIDEST_BITS + 1, 2):
         starts = {start for bitmap in bitmaps for start in _starts(bitmap, bits, most)}
         if len(starts) <= most:
@@ -175,7 +175,7 @@ def _ranges(bitmaps: Sequence[BitMap64], bits_min: int, most: int) -> Iterator[B
 
 
 def _starts(bitmap: BitMap64, bits: int, most: int) -> list[int]:
-    """Where the ranges of 2**`bits` numbers begin that hold any; of more than `most`, only so many and one."""
+    """Where the ranges of 2**`bits` numbers begin that hold any. Where there are more than `most`, `most` and one of them."""
     starts: list[int] = []
     last = bitmap.max() if bitmap else -1
     at = 0
@@ -207,8 +207,8 @@ class Register:
     """One named set of numbers after one of its deltas.
 
     `seq` counts its deltas from 1, `chain` is the head of its hash chain (hex), `effective_at` the moment that the
-    source list speaks of, `position` the log offset of its last seal, `next_end` the moment from which the first of
-    its numbers should not be in it any more.
+    source list speaks of, `position` the log offset of its last seal. `next_end` is the earliest end of its numbers: from
+    that moment on the first of them should have left.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """How many numbers there is room for: the same bound for whoever reads a list, publishes it, or follows the log.
 
-Numbers are counted, and not bytes, so that one setting says it everywhere. Numbers that lie close together take about
-four and a half bytes each, their filter included; one that has a block of 65 536 to itself takes twenty times as much.
-So each such block counts as twenty numbers more.
+Numbers are counted, and not bytes, so that one setting holds everywhere. Numbers that lie close together take about
+four and a half bytes each, their filter included. A number that is alone in its block of 65 536 takes twenty times as
+much. So each block that holds numbers counts as twenty numbers more.
 """
 
 import math
@@ -23,26 +23,26 @@ def weight(numbers: BitMap64) -> int:
 
 
 class Capacity:
-    """What registers may hold together, `most` numbers. Call `take` before each change; a removal makes room as well."""
+    """How many numbers all registers may hold together: `most`. Call `take` before each change; a removal frees capacity."""
 
     def __init__(self, most: float = math.inf) -> None:
         self.most = most
-        self._at_most: dict[str, int] = {}  # what each register counts as, or less
+        self._at_most: dict[str, int] = {}  # what each register counts as, at most
         self._together: int | None = None
 
     def expects(self, name: str, count: int) -> None:
-        """One register alone will hold so many. Raises TooMany."""
+        """Check that one register alone may hold so many. Raises TooMany."""
         if count > self.most:
             raise TooMany(_refusal(name, count, count, self.most))
 
     def take(self, registers: Mapping[str, Register], name: str, adds: BitMap64, removes: BitMap64) -> None:
-        """A change of one of these registers, or of a new one. Raises TooMany, and then nothing was taken.
+        """Take the change of one of these registers, or of a new one. Raises TooMany, and then nothing was taken.
 
-        What is exact takes a walk over everything, and is asked for only where a guess does not suffice.
+        The exact figure takes a walk over all numbers. It is computed only where an upper bound does not suffice.
         """
         if math.isinf(self.most):
             return
-        if self._together is None:  # a snapshot may be what it begins with
+        if self._together is None:  # the registers may come from a snapshot
             self._at_most = {each: weight(register.numbers) for each, register in registers.items()}
             self._together = sum(self._at_most.values())
         held = self._at_most.get(name, 0)

@@ -18,7 +18,7 @@ Moments = NDArray[np.int64]  # seconds since 1970-01-01T00:00Z
 
 
 class StatedEnds(NamedTuple):
-    """Of each of these numbers, none of them twice: when it ends; 0 for one that does not end, or not any more."""
+    """When each of these numbers ends; 0 for one that does not end, or not any more. No number stands twice."""
 
     numbers: Numbers
     ends: Moments
@@ -33,9 +33,9 @@ class StatedEnds(NamedTuple):
 class Delta:
     """The exact numbers to add (none of them is in the register) and to remove (all of them are).
 
-    `ends` is about numbers that are in the register afterwards; what it does not name ends as it did, and a number
-    that is added does not end. `reason` says in a word why all this: "list", "requests", "ended". `requests` are
-    the lines (`wire.request_line`) of the requests that asked for it.
+    `ends` names numbers that are in the register afterwards. A number that it does not name keeps its end; one that is
+    added without being named does not end. `reason` is one word: "list", "requests" or "ended". `requests` are the lines
+    (`wire.request_line`) of the requests that asked for the delta.
     """
 
     adds: BitMap64

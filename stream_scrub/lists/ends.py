@@ -14,16 +14,16 @@ from pyroaring import BitMap64
 from stream_scrub.index import Numbers, as_bitmap, as_numbers
 from stream_scrub.lists.deltas import Delta, Moments, StatedEnds
 
-# So many changes are kept beside the arrays before they are made anew: a dictionary of this size is copied in 0.2 ms,
-# and ten million numbers are put in order again in a second.
+# So many changes are kept beside the arrays before the arrays are made anew: copying a dictionary of this size takes
+# 0.2 ms, and sorting ten million numbers anew takes a second.
 _LATER_MAX = 16_384
 
 
 class Ends:
     """The ends of one register's numbers. Never changed: `changed` gives the next one, and shares what it can.
 
-    Two arrays in the order of the ends, 16 bytes a number however many different ends there are, and what was said
-    since: of each number its end, or 0. `next` is the earliest end, None when nothing ends.
+    Two arrays in the order of the ends, 16 bytes a number however many different ends there are; and beside them what was
+    said since: a number's new end, or 0. `next` is the earliest end, None when nothing ends.
     """
 
     __slots__ = ("_ends", "_first", "_held", "_later", "_numbers", "next")
@@ -40,7 +40,7 @@ class Ends:
 
     @classmethod
     def none(cls) -> "Ends":
-        """Of a register whose numbers do not end."""
+        """The ends of a register whose numbers do not end."""
         return cls(*StatedEnds.none(), BitMap64(), {}, 0)
 
     def changed(self, removed: BitMap64, stated: StatedEnds) -> "Ends":
@@ -115,7 +115,7 @@ class Ends:
         return found
 
     def are(self, stated: StatedEnds) -> bool:
-        """Whether this is all that is known, no more and no less."""
+        """Whether these are all the ends that are known, no more and no less."""
         return len(self.numbers()) == len(stated.numbers) and bool(
             np.array_equal(self.of_each(stated.numbers), stated.ends)
         )

@@ -1,4 +1,4 @@
-"""What a user may tell a client, and why: a list of what is allowed, since nobody can name all that does harm.
+"""The client properties that a user may set, and why. It lists what is allowed: nobody can name all that does harm.
 
 The client's properties load code (`plugin.library.paths`, `ssl.engine.location`, `ssl.providers`), run commands
 (`sasl.kerberos.kinit.cmd`), write files, and change what our promises rest on; the next release may have more of them.
@@ -80,7 +80,7 @@ HARMLESS: Final = _ALLOWED - _SECRETS | _words(
     "sasl.mechanism linger.ms compression.type"
 )  # other names of theirs
 _COMMAND = "with Kerberos the client puts it into a command line"
-# Values that go further than to a broker.
+# Values that do more than go to a broker.
 _SHAPES: Final = MappingProxyType(
     {
         "sasl.kerberos.principal": (re.compile(r"[A-Za-z0-9._@/-]{1,255}+"), _COMMAND),
@@ -90,8 +90,8 @@ _SHAPES: Final = MappingProxyType(
 
 
 def objection(name: str, alias_of: str, value: str) -> str:
-    """What is against telling a client this; empty when nothing. `alias_of`: the property's own name, where it has
-    another.
+    """Why this property may not be set to this value; empty when it may. `alias_of`: the property's own name, where this
+    is another one for it.
     """
     if name not in _ALLOWED and alias_of not in _ALLOWED:
         return (

@@ -1,10 +1,9 @@
 """The client's own log lines, through ours: one line when a broker goes away, one when it is back.
 
-While a broker is away librdkafka says so some 25 times a second, once as a log line and once as an error. What it says
-of a broker is kept as a state and a line is written when that changes. It never says that a connection was made: that
-is read from its statistics, whose JSON is only looked into while something is away. Any other line is passed on when
-its kind is new, and again after a while if it goes on. Clients of one process that are given the same `BrokersAway` say
-each thing once between them.
+While a broker is away librdkafka says so some 25 times a second, each time as a log line and as an error. So a broker has
+a state here, and a line is written when the state changes. librdkafka never says that a connection was made: its
+statistics do, and their JSON is parsed only while something is away. Any other line is passed on when its kind is new,
+and again after a while if it goes on. Clients of one process that share one `BrokersAway` write each line once together.
 
 Every method runs inside a client's poll, where an exception would destroy a batch: none ever leaves here.
 """
@@ -37,7 +36,7 @@ _DIGITS = re.compile(r"\d+")
 # TXNERR: the call that failed says it too.
 _QUIET = frozenset({"GETPID", "CONFWARN", "PARTCNT", "TERMINATE", "COMMITFAIL", "TXNERR"})
 _DENIED = re.compile(r'Failed to add partition "(?P<topic>[^"]+)" .*authorization failed')
-# These do not pass by themselves, and no call that times out on them says why.
+# These do not pass by themselves, and a call that times out because of them does not say why.
 _TURNED_AWAY = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 # With TLS 1.3 a broker looks at our certificate after the handshake: what it then says is a transport's failure.
 _ALERT = "SSL alert"
@@ -73,7 +72,7 @@ class BrokersAway:
         self._turned_away: set[str] = set()
 
     def gone(self, broker: str, *, turned_away: bool) -> bool:
-        """Note it; whether that is news."""
+        """Note that a broker is away; returns whether that is news."""
         with self._lock:
             known = self._turned_away if turned_away else self._away
             news = broker not in known
@@ -83,7 +82,7 @@ class BrokersAway:
             return news
 
     def back(self, broker: str) -> float | None:
-        """Note it; for how many seconds it was away, None if that was told before."""
+        """Note that a broker is back; returns for how many seconds it was away, None if that was reported before."""
         with self._lock:
             self._turned_away.discard(broker)
             since = self._away.pop(broker, None)
@@ -93,8 +92,8 @@ class BrokersAway:
 class ClientLog(logging.Handler):
     """Give `properties()` to one client: its lines, errors and statistics arrive here. Never raises, never blocks.
 
-    `properties` are the client's own, by which it is found out why a broker turns it away. `quiet` for a client whose
-    caller says by itself what went wrong, with `refusal()` and `said`.
+    `properties` are the client's own; they serve to find out why a broker turns it away. `quiet` is for a client whose
+    caller reports what went wrong, by `refusal()` and `said`.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class ClientLog(logging.Handler):
         return None
 
     def denied(self) -> str:
-        """The topic that a transaction was not let write to since this was asked last: its error does not name it."""
+        """The topic that a transaction was not allowed to write to since the last call: the error does not name it."""
         topic, self._denied = self._denied, ""
         return topic
 
@@ -203,7 +202,7 @@ class ClientLog(logging.Handler):
                     self._log.info("broker is back", broker=broker, away_s=round(away_s, 1))
 
     def _gone(self, broker: str, text: str, refusal: KafkaError | None = None) -> None:
-        """This client tells of a broker once until it has seen it up again, even if another client has meanwhile."""
+        """This client reports a broker once until it has seen it up again, even if another client has seen that earlier."""
         # A connection that a broker closes for being idle is made again at once. A broker that is away refuses that.
         if text.startswith("Disconnected (after"):
             return

@@ -18,8 +18,8 @@ def wait_for_leaders(producer: Producer, topics: Sequence[str], deadline: Deadli
 
     To be called before `init_transactions`, which aborts what an earlier life of the transactional id left open.
     Kafka 4.3.1 takes a partition without a leader for deleted then and writes no abort marker to it (KAFKA-20734):
-    what was left stays open, and our next commit would commit it, twice for whoever reads. A broker that just came
-    back from a crash is in that state for a moment, and who waited for it asks at once.
+    what was left stays open, and our next commit would commit it: readers would see it twice. A broker that just came
+    back from a crash is in that state for a moment, and a client that waited for it asks at once.
     """
     while True:
         try:

@@ -24,9 +24,9 @@ ClientProperties = Mapping[str, Any]
 TRANSACTION_TIMEOUT_MS = (
     15_000  # a killed worker's open transaction holds its readers up for at most this long
 )
-# The same for the log. What a day changes is there in a second; a list of 250 million numbers is half a gigabyte, and
-# takes ten. So the time grows with what is published, at a tenth of the pace that two cores reach, and no further
-# than a broker allows by itself (its transaction.max.timeout.ms).
+# The same for the log. A day's changes are written in a second; a list of 250 million numbers is half a gigabyte and
+# takes ten. So the timeout grows with what is published, at a tenth of the pace that two cores reach, up to what a
+# broker allows by default (its transaction.max.timeout.ms).
 PUBLISH_TIMEOUT_MS = 10_000
 _PUBLISH_TIMEOUT_MAX_MS = 900_000
 _PUBLISH_BYTES_AT_ONCE = 16 << 20
@@ -44,7 +44,7 @@ _FETCH: dict[str, Any] = {
 }
 _PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
-    "retry.backoff.ms": BACKOFF_MS,  # by it is known that a call has repeated nothing (`repeats`)
+    "retry.backoff.ms": BACKOFF_MS,  # shows that a call has repeated nothing (`repeated_requests`)
     "compression.type": "lz4",
     "linger.ms": 5,
     "batch.size": _BATCH_BYTES,
@@ -210,7 +210,7 @@ def log_reader_options(
     group_id: str,
     logs: ClientLog | None,
 ) -> dict[str, Any]:
-    """A reader of the log: member of no group, told of the end, and of any offset that is gone."""
+    """A reader of the log: member of no group. The client reports the end, and any offset that is gone."""
     ours = {
         k: v
         for k, v in consumer.items()
@@ -286,8 +286,8 @@ def publisher_options(
     logs: ClientLog | None,
     nbytes: int = 0,
 ) -> dict[str, Any]:
-    """The one publisher of a register and its scoped ones on that log, with time for so much in a transaction. Without
-    statistics, which would pile up in one that is not polled for days.
+    """The one publisher of a register and its scoped ones on that log. `nbytes` says for how much a transaction needs time.
+    It has no statistics: they would pile up in a client that is not polled for days.
     """
     return {
         **_base(bootstrap, client, logs),
@@ -302,8 +302,8 @@ def publisher_options(
 
 
 def asking_options(options: ClientProperties) -> dict[str, Any]:
-    """The same for a client that only asks, and in whose answers open transactions count. It is never polled, so nothing
-    may wait in it to be told at a poll: statistics alone would pile up to 100 MB a day.
+    """The same for a client that only asks, and whose answers include open transactions. It is never polled, so nothing
+    may wait in it for a poll: statistics alone would pile up to 100 MB a day.
     """
     kept = {name: value for name, value in options.items() if name not in _TOLD_AT_POLLS}
     return {**kept, "isolation.level": "read_uncommitted", "log_level": 0}

@@ -5,8 +5,8 @@ what ends, aborts or moves offsets does so to *whatever transaction is open when
 kept for a while ends the next transaction half-way. A new producer of the same transactional id has another epoch, and
 such a copy is worthless then. docs/decisions/0011-late-requests.md has what each of them can do.
 
-Where the extension is installed it sees every request leave and every answer come, so this is known. Elsewhere it is
-timed: a call that came back before the client's first retry is due has repeated nothing.
+The extension, where it is installed, sees every request leave and every answer come, so the question has an exact
+answer. Elsewhere calls are timed: a call that came back before the client's first retry is due has repeated nothing.
 """
 
 import ctypes
@@ -95,8 +95,8 @@ def plugin() -> Plugin | None:
 
 
 class RepeatedRequests:
-    """Of one producer's life, what its transactions' requests leave behind. `asking` is around every call that sends some;
-    what was produced is flushed before, or its time would count."""
+    """What the requests of one producer's transactions leave behind. Wrap every call that sends such requests in `asking`;
+    flush what was produced before, or the time for that would count."""
 
     def __init__(self, watch: RequestWatch | None, backoff_ms: float) -> None:
         self._watch = watch

@@ -1,7 +1,7 @@
 """Why a broker and a client do not trust each other's certificates, found out by a TLS handshake of our own.
 
-librdkafka says of a broker's certificate that it could not be verified, and of its own that there was an alert; not that
-one of them has lapsed. Done once, when a connection was refused, and never by whoever must not wait.
+librdkafka says that a broker's certificate could not be verified, or that there was an alert about its own; it does not
+say that one of them has lapsed. The handshake is made once, when a connection was refused, by a thread that may wait.
 """
 
 import socket

@@ -1,7 +1,7 @@
 """`dncm-txt`: the Belgian "do not call me" list, one number and the date of its registration a line; the full file.
 
-Source: dncm.be, "Purchase the list": a TXT with phone number and registration date, rebuilt every night. What stands
-between number and date is not told, so any of space, tab, `;` `,` `|` does, quotes or not. National numbers are
+Source: dncm.be, "Purchase the list": a TXT with phone number and registration date, rebuilt every night. It does not say
+what stands between number and date, so any of space, tab, `;` `,` `|` is taken, with quotes or without. National numbers are
 Belgian, whatever the region of the import. The date is not needed to oppose: a line without a readable one counts.
 
 A list of another country has the same shape, and a French number may be a Belgian one as well. So by its content a

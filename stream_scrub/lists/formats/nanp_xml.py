@@ -6,9 +6,9 @@ number, or an element around it, must say whether it was added or deleted; one t
 deletion in a full list. Entries stand for lines: there may be no line ends at all.
 
 Read as a stream in bounded memory. Nothing is fetched or expanded: entity declarations and document types with a subset
-of their own are refused, and so are depths, lengths and names that no list has. The parser's own protections, and what
-is written around it, end with entities: it keeps every name that it ever met, whatever prefix makes it another one, and
-looks at a tag that is not whole from its beginning with every block.
+of their own are refused, and so are depths, lengths and names that no list has. The parser protects itself against
+entities and against nothing else: (a) it keeps every name that it ever met, and a new prefix makes a new name; (b) it
+parses a tag that is not whole from its beginning again with every block.
 """
 
 import re
@@ -184,7 +184,7 @@ class _Elements:
             self.batch.refuse(self._entry)
 
     def _said(self, attributes: dict[str, str], inherited: bool | None) -> bool | None:
-        """Whether these attributes speak of a deletion (True), an addition (False), or add nothing."""
+        """Whether these attributes mean a deletion (True) or an addition (False); `None` where they say neither."""
         known = 0
         for name in _SAYING:
             word = attributes.get(name, "").strip().lower()

@@ -146,7 +146,7 @@ def _column(sample: list[str], separator: str, region: str, wanted: str) -> tupl
 
 
 def _speakable(title: str) -> str:
-    """A header's name as an error may tell it: what has as many digits as a phone number is not told."""
+    """A header's name as an error may show it. A name with as many digits as a phone number is not shown."""
     return "..." if sum(sign.isdigit() for sign in title) >= 6 else title[:40]
 
 

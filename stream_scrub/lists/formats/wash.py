@@ -1,7 +1,7 @@
 """`wash`: what a register that is never handed out gives back: the numbers submitted to it, washed.
 
 Clean numbers go into an `allow` register until the result is too old to be relied on; opposed ones, and those that the
-register could not check, are taken out of it at once, wherever in the file else they stand. So a wash is a delta of an
+register could not check, are taken out of it at once, wherever else in the file they stand. So a wash is a delta of an
 `allow` register. Four kinds of files:
 
 * Singapore's results (PDPC, "Bulk Filtering File Formats"), together or one by one: filtered numbers, rejected numbers
@@ -144,7 +144,7 @@ def _column(cells: Iterable[Sequence[str]], place: int) -> list[str]:
 
 
 def _status(titles: Sequence[str], region: str) -> tuple[int, Mapping[str, str]]:
-    """The place of the status by its title, -1 for none, and what its values mean, as `rows.title` makes them."""
+    """The place of the status by its title, -1 for none, and what its values mean, as `csv_columns.title` makes them."""
     place = csv_columns.find(titles, _OPPOSED_IF_YES | _CLEAN_IF_YES)
     if place is not None:
         opposed_if_yes = titles[place] in _OPPOSED_IF_YES
@@ -245,7 +245,7 @@ def _letters(table: csv_columns.CsvTable) -> int:
 
 
 def _number(table: csv_columns.CsvTable, titles: Sequence[str], region: str, wanted: str) -> int:
-    """Where the numbers are: as told, by title, or the only column that holds some."""
+    """Where the numbers are: (1) where the operator says, (2) by title, (3) in the only column that holds some."""
     if wanted:
         return csv_columns.place_of(wanted, titles, table.width)
     if (found := csv_columns.find(titles, csv_columns.PHONES)) is not None:
@@ -262,7 +262,7 @@ def _number(table: csv_columns.CsvTable, titles: Sequence[str], region: str, wan
 
 
 def _until(name: str, region: str, options: ListOptions) -> tuple[datetime | None, int]:
-    """The day of the wash when it is told, and the end of its results in epoch seconds UTC."""
+    """The day of the wash where it is known, and the end of its results in epoch seconds UTC."""
     days = options.columns.get("days", str(DAYS.get(region, "")))
     if not (days.isascii() and days.isdigit() and 1 <= int(days[:9]) <= _DAYS_MAX):
         raise BadList(
@@ -276,7 +276,7 @@ def _until(name: str, region: str, options: ListOptions) -> tuple[datetime | Non
 
 
 def _day(name: str, options: ListOptions) -> date | None:
-    """The day that the operator or the file's name tells. A name's day to come is not believed."""
+    """The day that the operator or the file's name gives. A day to come in a name is not believed."""
     if said := options.columns.get("washed"):
         found = days(said)
         if len(found) != 1 or found[0] > options.now.date() + timedelta(days=1):

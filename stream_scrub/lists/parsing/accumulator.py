@@ -75,7 +75,7 @@ class ListAccumulator:
     def _put(self, piece: _Piece) -> None:
         self._pieces.append(piece)
         self._waiting += len(piece.numbers)
-        # Those that end are sorted anew with every fold: half as many at a time and all of it stays in proportion.
+        # Numbers that end are sorted anew with every fold. Waiting for half as many as there are keeps that in proportion.
         if self._waiting >= max(_FOLD, len(self.ending) // 2):
             self.fold()
 

@@ -19,7 +19,7 @@ from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 
 _T = TypeVar("_T")
 _HEAD = 50  # rows by which columns are told apart
-_HEAD_SIGNS = 1 << 20  # after which there are enough of them
+_HEAD_SIGNS = 1 << 20  # rows with so many signs are enough, however few they are
 _TOLD_COLUMNS = 20
 
 
@@ -155,7 +155,7 @@ def place_of(wanted: str, titles: Sequence[str], width: int) -> int:
 
 
 def speakable(name: str) -> str:
-    """A column's name as an error may tell it: what has as many digits as a phone number is not told."""
+    """A column's name as an error may show it. A name with as many digits as a phone number is not shown."""
     return "..." if _digits(name) >= 5 else name[:40]
 
 
