@@ -1,7 +1,7 @@
 """The nouns. Frozen, no I/O; every room may import this; nothing here imports a room."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -11,6 +11,8 @@ from stream_scrub import clock
 from stream_scrub.redaction import names_a_number
 
 Header = tuple[str, bytes | None]
+# How far a long command is: what it does, how much of it is done, and of how much (0: unknown).
+Progress = Callable[[str, int, int], None]
 
 
 class Verdict(StrEnum):

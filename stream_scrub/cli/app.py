@@ -12,16 +12,7 @@ import typer
 
 from stream_scrub import __version__, terminal
 from stream_scrub.cli import evidence, lists, rules, topics
-from stream_scrub.cli.options import (
-    AsJson,
-    Assignments,
-    Bootstrap,
-    ConfigFile,
-)
-from stream_scrub.cli.options import flags as _flags
-from stream_scrub.cli.options import quiet_log as _quiet_log
-from stream_scrub.cli.options import rules_problems as _rules_problems
-from stream_scrub.cli.options import settings_of as _settings
+from stream_scrub.cli.options import AsJson, Invocation, command, quiet_log, rules_problems
 from stream_scrub.config import read
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
 from stream_scrub.observability import crash_report
@@ -61,27 +52,23 @@ def demo(
     raise typer.Exit(demonstration.run(seconds=seconds, rate=rate, as_json=as_json))
 
 
-@app.command()
 def worker(
+    call: Invocation,
     processes: Annotated[
         int | None, typer.Option(metavar="N", help="Workers on this machine (worker.processes).")
     ] = None,
     identity: Annotated[
         str | None, typer.Option("--id", help="Stable identity, one a live worker (worker.id).")
     ] = None,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
 ) -> None:
     """Scrub prospects from Kafka to Kafka until told to stop (SIGTERM or Ctrl-C)."""
     from stream_scrub.worker import supervisor
 
-    flags = _flags(bootstrap, assignments, worker__processes=processes, worker__id=identity)
-    raise typer.Exit(supervisor.run(_settings(config, flags)))
+    raise typer.Exit(supervisor.run(call.settings(worker__processes=processes, worker__id=identity)))
 
 
-@app.command()
 def check(
+    call: Invocation,
     numbers: Annotated[
         list[str], typer.Argument(metavar="NUMBER...", help="As a prospect would spell them.")
     ],
@@ -94,40 +81,33 @@ def check(
     ] = False,
     campaign: Annotated[str | None, typer.Option(help="The campaign, for scoped registers.")] = None,
     region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
 ) -> None:
     """The verdict on numbers, and why."""
     from stream_scrub.cli import render
     from stream_scrub.queries import check as checking
     from stream_scrub.wiring import clients
 
-    settings = _settings(config, _flags(bootstrap, assignments))
+    settings = call.settings()
     asked = checking.CheckQuestion(tuple(numbers), purpose, contract, campaign, region, checking.moment(on))
-    index = clients.read_index(settings, _quiet_log(settings))
-    render.verdicts(checking.answer(asked, settings, index), as_json=as_json)
+    index = clients.read_index(settings, quiet_log(settings))
+    call.write(checking.answer(asked, settings, index), render.verdicts, render.stamps)
 
 
-@app.command("config")
-def config_(
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
-) -> None:
+def config_(call: Invocation) -> None:
     """The effective configuration, secrets masked, with every problem."""
     from stream_scrub.cli import render
     from stream_scrub.wiring import clients
 
-    flags = _flags(bootstrap, assignments)
-    found = read(flags=flags, config_file=config, extra_checks=[clients.refused_properties, _rules_problems])
-    render.configuration(found, as_json=as_json)
+    checks = [clients.refused_properties, rules_problems]
+    found = read(flags=call.flags(), config_file=call.config, extra_checks=checks)
+    call.write(render.Configuration.of(found), render.configuration)
     if found.problems:
         raise ConfigError(found.problems)
 
 
+app.command("worker")(command(worker, with_json=False))
+app.command("check")(command(check))
+app.command("config")(command(config_))
 topics.add_to(app)
 lists.add_to(lists_app)
 rules.add_to(rules_app)

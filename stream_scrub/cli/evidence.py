@@ -1,4 +1,4 @@
-"""What was on the log when, its proof, and registers as files; a verdict judged again. No work is done here."""
+"""`lists history`, `at`, `verify`, `export`, and `explain`: what each asks for. No work is done here."""
 
 import sys
 from pathlib import Path
@@ -6,16 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stream_scrub.cli.options import (
-    AsJson,
-    Assignments,
-    Bootstrap,
-    ConfigFile,
-    RulesFolder,
-    flags,
-    quiet_log,
-    settings_of,
-)
+from stream_scrub.cli.options import Invocation, RulesFolder, command, on_folder, quiet_log
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 
@@ -23,64 +14,41 @@ Number = Annotated[str, typer.Argument(metavar="NUMBER", help="As a prospect wou
 Region = Annotated[str | None, typer.Option(help="Region of a national number (prospect.default_region).")]
 
 
-def history(
-    number: Number,
-    region: Region = None,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
-) -> None:
+def history(call: Invocation, number: Number, region: Region = None) -> None:
     """When a number came into each register and left it, from which source, on whose request."""
-    from stream_scrub import terminal
-    from stream_scrub.cli import render, render_evidence
+    from stream_scrub.cli import render_evidence
     from stream_scrub.queries import number_history
     from stream_scrub.wiring import clients
 
-    settings = settings_of(config, flags(bootstrap, assignments))
+    settings = call.settings()
     asked, region = _asked(number, region, settings)
-    with (
-        render.progress(visible=not as_json) as stage,
-        clients.reading(settings, quiet_log(settings)) as reader,
-    ):
-        told = number_history.history(reader, asked, region, stage)
-    if as_json:
-        terminal.machine(told)
-    else:
-        render_evidence.history(told)
+    with call.progress() as progress, clients.reading(settings, quiet_log(settings)) as reader:
+        result = number_history.history(reader, asked, region, progress, clients.deadline())
+    call.write(result, render_evidence.history)
 
 
 def at(
+    call: Invocation,
     position: Annotated[
         int, typer.Argument(metavar="POSITION", help="An offset of the log, as in a stamp's index.", min=0)
     ],
     number: Number,
     region: Region = None,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
 ) -> None:
     """Which registers held a number at a past position, and how old each was then."""
-    from stream_scrub import terminal
-    from stream_scrub.cli import render, render_evidence
+    from stream_scrub.cli import render_evidence
     from stream_scrub.queries import number_history
     from stream_scrub.wiring import clients
 
-    settings = settings_of(config, flags(bootstrap, assignments))
+    settings = call.settings()
     asked, region = _asked(number, region, settings)
-    with (
-        render.progress(visible=not as_json) as stage,
-        clients.reading(settings, quiet_log(settings)) as reader,
-    ):
-        told = number_history.at(reader, position, asked, region, stage)
-    if as_json:
-        terminal.machine(told)
-    else:
-        render_evidence.at(told)
+    with call.progress() as progress, clients.reading(settings, quiet_log(settings)) as reader:
+        result = number_history.at(reader, position, asked, region, progress, clients.deadline())
+    call.write(result, render_evidence.at)
 
 
 def verify(
+    call: Invocation,
     snapshot: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Hold a worker's snapshot (worker.state_dir) against the log too."),
@@ -91,32 +59,22 @@ def verify(
             metavar="FILE", help="An earlier output of this command with --json: it must still be true."
         ),
     ] = None,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
 ) -> None:
     """Prove the whole log, from its first record to its last. Exit 3 when anything in it is wrong."""
-    from stream_scrub import terminal
-    from stream_scrub.cli import render, render_evidence
+    from stream_scrub.cli import render_evidence
     from stream_scrub.queries import verify_log
     from stream_scrub.wiring import clients
 
-    settings = settings_of(config, flags(bootstrap, assignments))
+    settings = call.settings()
     filed = None if against is None else verify_log.filed_in(against)
-    with (
-        render.progress(visible=not as_json) as stage,
-        clients.reading(settings, quiet_log(settings)) as reader,
-    ):
-        told = verify_log.verify(reader, stage, snapshot, settings.topics.log, filed)
-    if as_json:
-        terminal.machine(told)
-    else:
-        render_evidence.verified(told)
-    raise typer.Exit(0 if told["sound"] else 3)
+    with call.progress() as progress, clients.reading(settings, quiet_log(settings)) as reader:
+        result = verify_log.verify(reader, progress, clients.deadline(), snapshot, settings.topics.log, filed)
+    call.write(result, render_evidence.verified)
+    raise typer.Exit(0 if result.sound else 3)
 
 
 def export(
+    call: Invocation,
     registers: Annotated[
         list[str] | None, typer.Argument(metavar="[REGISTER]...", help="Which ones; default: every one.")
     ] = None,
@@ -131,31 +89,21 @@ def export(
         bool,
         typer.Option("--salvage", help="Of a corrupt log: what it held before its first fault."),
     ] = False,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
 ) -> None:
     """Write registers as files, REGISTER.jsonl each, which lists import reads: with their ends, kind and date."""
-    from stream_scrub import terminal
-    from stream_scrub.cli import render, render_evidence
+    from stream_scrub.cli import render_evidence
     from stream_scrub.queries import export_registers
     from stream_scrub.wiring import clients
 
-    settings = settings_of(config, flags(bootstrap, assignments))
+    settings = call.settings()
     order = export_registers.ExportOrder(registers or [], into, position, salvage)
-    with (
-        render.progress(visible=not as_json) as stage,
-        clients.reading(settings, quiet_log(settings)) as reader,
-    ):
-        told = export_registers.run(order, reader, settings.topics.log, stage)
-    if as_json:
-        terminal.machine(told)
-    else:
-        render_evidence.exported(told)
+    with call.progress() as progress, clients.reading(settings, quiet_log(settings)) as reader:
+        result = export_registers.run(order, reader, settings.topics.log, progress, clients.deadline())
+    call.write(result, render_evidence.exported)
 
 
 def explain(
+    call: Invocation,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="FILE", help="The emitted prospect's value; - or nothing: standard input."),
@@ -176,14 +124,10 @@ def explain(
         ),
     ] = None,
     folder: RulesFolder = None,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
 ) -> None:
     """Judge an emitted prospect again, as it was judged then. Exit 0 when its stamp says the same, else 1."""
-    from stream_scrub import terminal
-    from stream_scrub.cli import render, render_evidence
+    from stream_scrub.cli import render_evidence
+    from stream_scrub.queries import emitted_prospect
     from stream_scrub.queries import explain as explaining
     from stream_scrub.wiring import clients
 
@@ -191,33 +135,30 @@ def explain(
         raise ConfigError(["--topic and --offset go together, and without a file, --header or --stamp"])
     if header is not None and stamp is not None:
         raise ConfigError(["--header and --stamp: the stamp is in one or the other"])
-    settings = settings_of(
-        config, flags(bootstrap, assignments, rules__folder=None if folder is None else str(folder))
-    )
+    settings = call.settings(rules__folder=on_folder(folder))
     log = quiet_log(settings)
     if topic is None or offset is None:
         found = stamp.encode() if stamp is not None else None if header is None else _read(header)
-        emitted = explaining.EmittedProspect(_read(file), found)
+        emitted = emitted_prospect.EmittedProspect(_read(file), found)
     else:
         verdict, name = _topic(topic, settings)
         with clients.reading(settings, log, name, partition) as reader:
-            emitted = explaining.emitted_at(reader, name, partition, offset, verdict)
-    with render.progress(visible=not as_json) as stage, clients.reading(settings, log) as reader:
-        told = explaining.explain(reader, emitted, settings, stage, limit)
-    if as_json:
-        terminal.machine(told)
-    else:
-        render_evidence.explained(told)
-    raise typer.Exit(0 if told["same"] else 1)
+            emitted = emitted_prospect.emitted_at(
+                reader, name, partition, offset, verdict, clients.deadline()
+            )
+    with call.progress() as progress, clients.reading(settings, log) as reader:
+        result = explaining.explain(reader, emitted, settings, progress, clients.deadline(), limit)
+    call.write(result, render_evidence.explained)
+    raise typer.Exit(0 if result.same else 1)
 
 
 def add_to(app: typer.Typer, lists_app: typer.Typer) -> None:
     """Register the commands."""
-    lists_app.command("history")(history)
-    lists_app.command("at")(at)
-    lists_app.command("verify")(verify)
-    lists_app.command("export")(export)
-    app.command("explain")(explain)
+    lists_app.command("history")(command(history))
+    lists_app.command("at")(command(at))
+    lists_app.command("verify")(command(verify))
+    lists_app.command("export")(command(export))
+    app.command("explain")(command(explain))
 
 
 def _asked(number: str, region: str | None, settings: Settings) -> tuple[int, str]:

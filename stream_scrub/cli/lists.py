@@ -9,24 +9,22 @@ import typer
 from stream_scrub.cli.options import (
     AllowChange,
     AllowOlder,
-    AsJson,
-    Assignments,
-    Bootstrap,
-    ConfigFile,
     EffectiveAt,
+    Invocation,
     ListColumn,
     ListColumns,
     ListFormat,
     Sample,
-    flags,
+    command,
+    on_folder,
     quiet_log,
-    settings_of,
 )
 from stream_scrub.errors import ConfigError
 from stream_scrub.model import RegisterKind
 
 
 def import_(
+    call: Invocation,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The list, as it came: plain, gzip or zip.")],
     register: Annotated[
         str, typer.Option("--register", "-r", help="The register, as in bloctel or internal@acme.")
@@ -52,10 +50,6 @@ def import_(
     allow_older: AllowOlder = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect, publish nothing.")] = False,
     sample: Sample = 10_000,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
 ) -> None:
     """Read a list, compare it with its register, publish what changed. FILE is a full list by default."""
     from stream_scrub.cli import render
@@ -64,7 +58,7 @@ def import_(
 
     if adds and removes:
         raise ConfigError(["--adds and --removes: a file is one or the other"])
-    settings = settings_of(config, flags(bootstrap, assignments, lists__max_bad=max_bad))
+    settings = call.settings(lists__max_bad=max_bad)
     order = plan_import.ImportOrder(
         file=file,
         register=register,
@@ -81,65 +75,49 @@ def import_(
         dry_run=dry_run,
     )
     order = import_list.guarded(order, settings, any_change=allow_change)
-    with render.progress(visible=not as_json) as stage:
-        effect = import_list.run(order, settings, quiet_log(settings), stage)
-    render.effect(effect, as_json=as_json)
+    with call.progress() as progress:
+        effect = import_list.run(order, settings, quiet_log(settings), progress)
+    call.write(effect, render.effect)
 
 
-def status(
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
-) -> None:
+def status(call: Invocation) -> None:
     """Every register on the log: kind, size, age."""
     from stream_scrub.cli import render
+    from stream_scrub.queries import log_status
     from stream_scrub.wiring import clients, scrubbing
 
-    settings = settings_of(config, flags(bootstrap, assignments))
-    render.status(
-        clients.read_index(settings, quiet_log(settings)), scrubbing.rulebook(settings), as_json=as_json
-    )
+    settings = call.settings()
+    rulebook = scrubbing.rulebook(settings)
+    result = log_status.status(clients.read_index(settings, quiet_log(settings)), datetime.now(UTC))
+    call.write(result, lambda found: render.status(found, rulebook))
 
 
 def publish(
+    call: Invocation,
     folder: Annotated[
         Path | None,
         typer.Option("--folder", metavar="DIR", help="Watch DIR/REGISTER for lists (lists.folder)."),
     ] = None,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
 ) -> None:
     """Publish requests, ends and dropped files as they come, until told to stop (SIGTERM or Ctrl-C)."""
     from stream_scrub.publisher import daemon
 
-    given = flags(bootstrap, assignments, lists__folder=None if folder is None else str(folder))
-    raise typer.Exit(daemon.run(settings_of(config, given)))
+    raise typer.Exit(daemon.run(call.settings(lists__folder=on_folder(folder))))
 
 
-def mend(
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
-) -> None:
+def mend(call: Invocation) -> None:
     """Set aside the parts on the log that were never sealed, so that workers go on. Nothing is deleted."""
-    from stream_scrub import terminal
     from stream_scrub.cli import render_evidence
     from stream_scrub.publisher import mend_log
 
-    settings = settings_of(config, flags(bootstrap, assignments))
-    made = mend_log.run(settings, quiet_log(settings))
-    if as_json:
-        terminal.machine({"mended": [each.as_json() for each in made]})
-    else:
-        render_evidence.mended(made)
+    settings = call.settings()
+    result = mend_log.LogMended(mend_log.run(settings, quiet_log(settings)))
+    call.write(result, lambda found: render_evidence.mended(found.mended))
 
 
 def add_to(lists_app: typer.Typer) -> None:
     """Register the commands."""
-    lists_app.command("import")(import_)
-    lists_app.command("status")(status)
-    lists_app.command("publish")(publish)
-    lists_app.command("mend")(mend)
+    lists_app.command("import")(command(import_))
+    lists_app.command("status")(command(status))
+    lists_app.command("publish")(command(publish, with_json=False))
+    lists_app.command("mend")(command(mend))

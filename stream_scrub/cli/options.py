@@ -1,12 +1,22 @@
-"""The options that commands share, and the settings that they give. Part of the console (`app.py`)."""
+"""The options that all commands share: each command gets them as one `Invocation`, which gives it its settings and writes
+its result."""
 
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from stream_scrub import terminal
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
+from stream_scrub.model import Progress
+
+Result = TypeVar("Result")
 
 ConfigFile = Annotated[
     Path | None,
@@ -58,29 +68,88 @@ Sample = Annotated[int, typer.Option(metavar="N", help="Judge the last N prospec
 AsJson = Annotated[bool, typer.Option("--json", help="Output for machines.")]
 
 
-def flags(bootstrap: str | None, assignments: list[str] | None, **more: Any) -> dict[str, Any]:
-    """Flags as dotted settings. Raises ConfigError."""
-    found: dict[str, Any] = {}
-    problems = []
-    for assignment in assignments or []:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            problems.append(f"--set {assignment}: write KEY=VALUE, as in worker.batch_ms=10")
-        found[key.strip()] = value
-    if problems:
-        raise ConfigError(problems)
-    found["kafka.bootstrap_servers"] = (
-        found.get("kafka.bootstrap_servers") if bootstrap is None else bootstrap
-    )
-    found.update({key.replace("__", "."): value for key, value in more.items() if value is not None})
-    return {key: value for key, value in found.items() if value is not None}
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What every command is given: where its settings come from, and whether a program reads its result."""
+
+    config: Path | None = None
+    bootstrap: str | None = None
+    assignments: Sequence[str] = ()
+    as_json: bool = False
+
+    def flags(self, **given: Any) -> dict[str, Any]:
+        """The flags as dotted settings; `given` are those of single options, `worker__id` for worker.id, where they are
+        not None. Raises ConfigError."""
+        found: dict[str, Any] = {}
+        problems = []
+        for assignment in self.assignments:
+            key, equals, value = assignment.partition("=")
+            if not equals:
+                problems.append(f"--set {assignment}: write KEY=VALUE, as in worker.batch_ms=10")
+            found[key.strip()] = value
+        if problems:
+            raise ConfigError(problems)
+        if self.bootstrap is not None:
+            found["kafka.bootstrap_servers"] = self.bootstrap
+        found.update({key.replace("__", "."): value for key, value in given.items() if value is not None})
+        return found
+
+    def settings(self, **given: Any) -> Settings:
+        """The settings that a command runs by; `given` as for `flags`. Raises ConfigError with every problem."""
+        from stream_scrub.wiring import clients
+
+        return load(
+            flags=self.flags(**given),
+            config_file=self.config,
+            extra_checks=[clients.refused_properties, rules_problems],
+        )
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        """How far a long command is, on standard error; nothing for a program."""
+        from stream_scrub.cli import render
+
+        return render.progress(visible=not self.as_json)
+
+    def write(
+        self,
+        result: Result,
+        people: Callable[[Result], None],
+        machine: Callable[[Result], None] = terminal.machine,
+    ) -> None:
+        """A result on standard output: in words, or with --json as one document."""
+        (machine if self.as_json else people)(result)
 
 
-def settings_of(config: Path | None, given: dict[str, Any]) -> Settings:
-    """The settings that a command runs by. Raises ConfigError with every problem."""
-    from stream_scrub.wiring import clients
+_SOURCES = (("config", ConfigFile, None), ("bootstrap", Bootstrap, None), ("assignments", Assignments, None))
+_JSON = (("as_json", AsJson, False),)
 
-    return load(flags=given, config_file=config, extra_checks=[clients.refused_properties, rules_problems])
+
+def command(function: Callable[..., None], *, with_json: bool = True) -> Callable[..., None]:
+    """A command with the options that all share. They come to the function as its first argument, an `Invocation`; its
+    other parameters are its own options."""
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=option, default=default)
+        for name, option, default in (*_SOURCES, *(_JSON if with_json else ()))
+    ]
+
+    @functools.wraps(function)
+    def invoked(**given: Any) -> None:
+        config, bootstrap, assignments = (given.pop(name) for name, _, _ in _SOURCES)
+        as_json = given.pop("as_json", False)
+        function(Invocation(config, bootstrap, tuple(assignments or ()), as_json), **given)
+
+    own = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for each in list(inspect.signature(function).parameters.values())[1:]
+    ]
+    invoked.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # as typer looks at it
+    invoked.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
+    return invoked
+
+
+def on_folder(folder: Path | None) -> str | None:
+    """A folder that was given, as its setting takes it."""
+    return None if folder is None else str(folder)
 
 
 def rules_problems(settings: Settings) -> list[str]:

@@ -1,25 +1,26 @@
 """How results look: tables and sentences for people, JSON for machines. Never a number that was not asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+import msgspec
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 
 from stream_scrub import terminal
 from stream_scrub.config import Loaded, masked
-from stream_scrub.index import Index
 from stream_scrub.kafka.client.allowed_properties import HARMLESS
-from stream_scrub.model import INTERNAL, family
+from stream_scrub.model import INTERNAL, Progress, family
 from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.queries.check import CheckedNumber
+from stream_scrub.queries.evidence import LogStatus
 from stream_scrub.rules import Rulebook
-from stream_scrub.timestamps import utc_seconds
 
 
 @contextmanager
-def progress(*, visible: bool) -> Iterator[Callable[[str, int, int], None]]:
+def progress(*, visible: bool) -> Iterator[Progress]:
     """A bar on a terminal's standard error; a line a stage elsewhere. Yields `stage(what, done, of)`."""
     console = terminal.People(stderr=True)
     if not visible:
@@ -43,7 +44,7 @@ def progress(*, visible: bool) -> Iterator[Callable[[str, int, int], None]]:
         place,
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None, place="")
 
         def stage(what: str, done: int, of: int) -> None:
@@ -53,11 +54,8 @@ def progress(*, visible: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield stage
 
 
-def effect(made: ImportEffect, *, as_json: bool) -> None:
+def effect(made: ImportEffect) -> None:
     """What an import did."""
-    if as_json:
-        terminal.machine(made.as_json())
-        return
     console = terminal.People()
     console.print(f"{made.register} ({made.kind}), read as {made.read_as}")
     counts = ("added", "removed", "unchanged", "refused", "duplicates", "count")
@@ -101,28 +99,10 @@ def _foreseen(console: terminal.People, foreseen: ImportPreview) -> None:
         console.print(f"    {count:,}  {what}")
 
 
-def status(index: Index, rulebook: Rulebook, *, as_json: bool) -> None:
-    """Every register of an index."""
-    now = datetime.now(UTC)
-    registers = [
-        {
-            "register": r.name,
-            "kind": r.kind,
-            "count": len(r.numbers),
-            "effective_at": utc_seconds(r.effective_at),
-            "age_days": round((now - r.effective_at).total_seconds() / 86400, 2),
-            "seq": r.seq,
-            "position": r.position,
-            "source": r.source,
-            "chain": r.chain,
-        }
-        for _, r in sorted(index.registers.items())
-    ]
-    if as_json:
-        terminal.machine({"position": index.position, "registers": registers})
-        return
+def status(found: LogStatus, rulebook: Rulebook) -> None:
+    """Every register of the log, and the registers that the rules name and the log never held."""
     console = terminal.People()
-    if not registers:
+    if not found.registers:
         console.print(
             "the log holds no register yet: import one with `stream-scrub lists import FILE --register NAME`"
         )
@@ -131,24 +111,26 @@ def status(index: Index, rulebook: Rulebook, *, as_json: bool) -> None:
         ("register", "kind", "numbers", "effective", "age", "seq", "source"),
         [
             (
-                *(r["register"], r["kind"], f"{r['count']:,}", r["effective_at"]),
-                *(f"{r['age_days']:.1f} d", r["seq"], r["source"]),
+                *(each.register, each.kind, f"{each.count:,}", each.effective_at),
+                *(f"{each.age_days:.1f} d", each.seq, each.source),
             )
-            for r in registers
+            for each in found.registers
         ],
     )
-    console.print(f"position {index.position}")
-    missing = sorted(rulebook.registers - set(map(family, index.registers)) - {INTERNAL})
+    console.print(f"position {found.position}")
+    missing = sorted(rulebook.registers - {family(each.register) for each in found.registers} - {INTERNAL})
     if missing:
         console.print(f"named by rules and never imported, so stale: {', '.join(missing)}")
 
 
-def verdicts(answers: list[CheckedNumber], *, as_json: bool) -> None:
+def stamps(answers: list[CheckedNumber]) -> None:
+    """The stamps themselves, one a line."""
+    for answer in answers:
+        terminal.raw(answer.stamp + b"\n")
+
+
+def verdicts(answers: list[CheckedNumber]) -> None:
     """One line a number, and why."""
-    if as_json:
-        for answer in answers:
-            terminal.raw(answer.stamp + b"\n")
-        return
     console = terminal.People()
     for answer in answers:
         fields = answer.fields
@@ -165,18 +147,27 @@ def verdicts(answers: list[CheckedNumber], *, as_json: bool) -> None:
             console.print(f"    {answer.source}")
 
 
-def configuration(found: Loaded, *, as_json: bool) -> None:
+class Configuration(msgspec.Struct, frozen=True):
+    """Every setting by section, secrets masked; where each comes from that is no default; and every problem."""
+
+    settings: dict[str, dict[str, Any]]
+    origins: Mapping[str, str]
+    problems: Sequence[str]
+
+    @classmethod
+    def of(cls, found: Loaded) -> "Configuration":
+        """What was loaded, with its secrets masked."""
+        shown = masked(found.settings, HARMLESS) if found.settings is not None else {}
+        return cls(shown, found.origins, found.problems)
+
+
+def configuration(found: Configuration) -> None:
     """Every setting with where it comes from."""
-    shown = masked(found.settings, HARMLESS) if found.settings is not None else {}
-    if as_json:
-        terminal.machine({"settings": shown, "origins": found.origins, "problems": found.problems})
-        return
-    console = terminal.People()
-    console.rows(
+    terminal.People().rows(
         ("setting", "value", "from"),
         [
             (f"{section}.{key}", terminal.document(value), found.origins.get(f"{section}.{key}", "default"))
-            for section, values in shown.items()
+            for section, values in found.settings.items()
             for key, value in values.items()
         ],
     )

@@ -1,24 +1,25 @@
 """`rules check` and `rules show`: what the rules do today, in words, and what is wrong or doubtful about them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 from stream_scrub import terminal
+from stream_scrub.cli.options import Invocation
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused, ScrubError, Unavailable
 from stream_scrub.index import Index
+from stream_scrub.publisher.publish_rules import RulesPublished
 from stream_scrub.queries import rules_report
-from stream_scrub.rules import Country, Rulebook, Survey, survey
+from stream_scrub.rules import Country, Rulebook, survey
 from stream_scrub.wiring import scrubbing
 
 
-def check(settings: Settings, read_index: Callable[[], Index] | None, *, as_json: bool) -> int:
-    """Explain every country's rule of today and tell what is wrong or doubtful. Returns the exit code: 2 when a file
-    is wrong. `read_index` None: the log is not asked.
+def check(call: Invocation, settings: Settings, read_index: Callable[[], Index] | None) -> int:
+    """Explain every country's rule of today, and say what is wrong or doubtful about it. Returns the exit code: 2 when a
+    file is wrong. `read_index` None: the log is not asked.
 
-    A log that cannot be asked is a warning: the rest is told all the same. Raises Corrupt, after that.
+    A log that cannot be asked is a warning: the rest is said all the same. Raises Corrupt, after that.
     """
     found = survey(Path(settings.rules.folder) if settings.rules.folder else None)
     now = datetime.now(UTC)
@@ -35,16 +36,15 @@ def check(settings: Settings, read_index: Callable[[], Index] | None, *, as_json
         else:
             position = index.position
             warnings += rules_report.log_warnings(found.countries, index, now)
-    told = [
-        {**rules_report.of_day(each, rules_report.today(each, now)), "from_folder": each.code in found.own}
-        for each in found.countries
-    ]
-    if as_json:
-        terminal.machine(
-            {"countries": told, "position": position, "warnings": warnings, "errors": list(found.problems)}
-        )
-    else:
-        _print_check(told, found, warnings)
+    result = rules_report.RulesCheck(
+        countries=[
+            rules_report.checked(each, now, from_folder=each.code in found.own) for each in found.countries
+        ],
+        position=position,
+        warnings=warnings,
+        errors=list(found.problems),
+    )
+    call.write(result, lambda checked: _print_check(checked, found.replaced))
     if corrupt is not None:
         raise corrupt
     return 2 if found.problems else 0
@@ -54,54 +54,60 @@ def _unasked(error: ScrubError) -> str:
     return f"the log could not be asked, so what it holds was not held against the rules: {error}"
 
 
-def _print_check(told: list[dict[str, Any]], found: Survey, warnings: list[str]) -> None:
+def _print_check(result: rules_report.RulesCheck, replaced: Collection[str]) -> None:
     console = terminal.People()
-    for each in told:
-        code = each["country"]
-        whose = (
-            "replaces the shipped one" if code in found.replaced else "your own" if code in found.own else ""
-        )
-        console.print(f"{code}  {each['where']}{f' ({whose})' if whose else ''}")
+    for each in result.countries:
+        own = "your own" if each.from_folder else ""
+        whose = "replaces the shipped one" if each.country in replaced else own
+        console.print(f"{each.country}  {each.where}{f' ({whose})' if whose else ''}")
         _print_day(console, each)
-    for title, lines in (("warning", warnings), ("error", found.problems)):
+    for title, lines in (("warning", result.warnings), ("error", result.errors)):
         for line in lines:
             console.print(f"{title}: {line}")
-    console.print(f"{len(told)} countries, {len(warnings)} warnings, {len(found.problems)} errors")
+    counts = (len(result.countries), len(result.warnings), len(result.errors))
+    console.print("{} countries, {} warnings, {} errors".format(*counts))
 
 
-def _print_day(console: terminal.People, told: dict[str, Any]) -> None:
-    rule, following = told["rule"], told["next"]
+def _print_day(console: terminal.People, day: rules_report.CountryDay) -> None:
+    rule, following = day.rule, day.next
     if rule is None:
-        console.print(f"  no rule on {told['on']}: nobody is called")
+        console.print(f"  no rule on {day.on}: nobody is called")
     else:
-        console.print(f"  {rule['rules']}, {_period(rule)}: {rule['source']}")
-        for sentence in rule["says"]:
+        until = f" to {rule.end}" if rule.end else ""
+        console.print(f"  {rule.rules}, from {rule.start}{until}: {rule.source}")
+        for sentence in rule.says:
             console.print(f"  - {sentence}")
     if following is not None:
-        console.print(f"  next, from {following['from']}: {following['rules']}: {following['source']}")
+        console.print(f"  next, from {following.start}: {following.rules}: {following.source}")
 
 
-def _period(rule: dict[str, Any]) -> str:
-    return f"from {rule['from']}" + (f" to {rule['to']}" if rule["to"] else "")
-
-
-def show_rule(settings: Settings, asked: str, on: str, *, only_text: bool, as_json: bool) -> None:
+def show_rule(call: Invocation, settings: Settings, asked: str, on: str, *, only_text: bool) -> None:
     """The rule of a day for a country or a region, or the one of a digest. Raises ConfigError."""
-    rulebook = scrubbing.rulebook(settings)
-    country, day = _asked(rulebook, asked, on)
-    told = rules_report.of_day(country, day)
-    if only_text and told["rule"] is not None:
-        terminal.raw(told["rule"]["text"].encode())  # exactly the text: its digest is that of these bytes
+    country, day = _asked(scrubbing.rulebook(settings), asked, on)
+    result = rules_report.of_day(country, day)
+    if only_text and result.rule is not None:
+        terminal.raw(result.rule.text.encode())  # exactly the text: its digest is that of these bytes
         return
-    if as_json:
-        terminal.machine(told)
-        return
+    call.write(result, _print_country)
+
+
+def _print_country(day: rules_report.CountryDay) -> None:
     console = terminal.People()
-    console.print(f"{country.code} on {day}: numbers of {', '.join(country.regions)}")
-    console.print(f"  {country.where}, days of {country.timezone}")
-    _print_day(console, told)
-    for note in told["rule"]["uncertain"] if told["rule"] else ():
+    console.print(f"{day.country} on {day.on}: numbers of {', '.join(day.regions)}")
+    console.print(f"  {day.where}, days of {day.timezone}")
+    _print_day(console, day)
+    for note in day.rule.uncertain if day.rule is not None else ():
         console.print(f"  not proven: {note}")
+
+
+def published(result: RulesPublished) -> None:
+    """How many texts were put on the log."""
+    if result.position is None:
+        terminal.People().print(f"all {len(result.rules)} rules in use are on the log already")
+    else:
+        terminal.People().print(
+            f"{len(result.added)} of {len(result.rules)} rules in use were put on the log, at position {result.position}"
+        )
 
 
 def _asked(rulebook: Rulebook, asked: str, on: str) -> tuple[Country, date]:

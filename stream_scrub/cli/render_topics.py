@@ -1,5 +1,7 @@
 """`topics`: create what is missing, report what differs."""
 
+import msgspec
+
 from stream_scrub import terminal
 from stream_scrub.config import Settings
 from stream_scrub.kafka.admin.topics import plan
@@ -10,10 +12,30 @@ from stream_scrub.wiring import clients
 _ASK_S = 30.0
 
 
-def run(
-    settings: Settings, *, partitions: int, replication: int | None, only_look: bool, as_json: bool
-) -> int:
-    """The exit code: 1 when something differs, or with `only_look` is missing. Raises Unavailable, Refused."""
+class TopicReport(msgspec.Struct, frozen=True):
+    """One topic: its role in the configuration, its name, its partitions, whether it is `ok`, `missing`, `created` or
+    `differs`, and in what it differs."""
+
+    role: str
+    topic: str
+    partitions: int
+    state: str
+    differences: list[str]
+
+
+class TopicsReport(msgspec.Struct, frozen=True):
+    """Every topic, in the order of the configuration."""
+
+    topics: list[TopicReport]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether one differs or is missing."""
+        return any(each.state in {"differs", "missing"} for each in self.topics)
+
+
+def run(settings: Settings, *, partitions: int, replication: int | None, only_look: bool) -> TopicsReport:
+    """Create the topics that are missing, unless `only_look`. Raises Unavailable, Refused."""
     log = logs.configure("error", settings.log.format)
     deadline = Deadline.after(_ASK_S)
     names = settings.topics.model_dump()
@@ -22,20 +44,26 @@ def run(
         missing = [state for state in states if state.state == "missing"]
         if missing and not only_look:
             topics.create(missing, replication, deadline)
-    rows = []
-    for state in states:
-        done = "created" if state.state == "missing" and not only_look else state.state
-        rows.append({"role": state.role, "topic": state.name, "partitions": state.partitions, "state": done})
-        rows[-1]["differences"] = list(state.differences)
-    if as_json:
-        terminal.machine({"topics": rows})
-    else:
-        shown = ("role", "topic", "partitions", "state")
-        terminal.People().rows(
-            (*shown, ""),
-            [
-                (*(row[k] for k in shown), "; ".join(state.differences))
-                for row, state in zip(rows, states, strict=True)
-            ],
-        )
-    return int(any(row["state"] in {"differs", "missing"} for row in rows))
+    return TopicsReport(
+        [
+            TopicReport(
+                state.role,
+                state.name,
+                state.partitions,
+                "created" if state.state == "missing" and not only_look else state.state,
+                list(state.differences),
+            )
+            for state in states
+        ]
+    )
+
+
+def people(report: TopicsReport) -> None:
+    """One row a topic."""
+    terminal.People().rows(
+        ("role", "topic", "partitions", "state", ""),
+        [
+            (each.role, each.topic, each.partitions, each.state, "; ".join(each.differences))
+            for each in report.topics
+        ],
+    )

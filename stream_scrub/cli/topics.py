@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from stream_scrub.cli.options import AsJson, Assignments, Bootstrap, ConfigFile, flags, settings_of
+from stream_scrub.cli.options import Invocation, command
 
 
 def topics(
+    call: Invocation,
     partitions: Annotated[
         int, typer.Option(metavar="N", help="Partitions of the prospects topics, where missing.", min=1)
     ] = 6,
@@ -17,22 +18,17 @@ def topics(
     check: Annotated[
         bool, typer.Option("--check", help="Only look: exit 1 if something is missing or differs.")
     ] = False,
-    config: ConfigFile = None,
-    bootstrap: Bootstrap = None,
-    assignments: Assignments = None,
-    as_json: AsJson = False,
 ) -> None:
     """Create the topics that are missing, report what differs in the others."""
     from stream_scrub.cli import render_topics
 
-    settings = settings_of(config, flags(bootstrap, assignments))
-    raise typer.Exit(
-        render_topics.run(
-            settings, partitions=partitions, replication=replication, only_look=check, as_json=as_json
-        )
+    report = render_topics.run(
+        call.settings(), partitions=partitions, replication=replication, only_look=check
     )
+    call.write(report, render_topics.people)
+    raise typer.Exit(int(report.is_wrong))
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command()(topics)
+    app.command("topics")(command(topics))

@@ -5,7 +5,7 @@ is for a register whose next delta is not to be waited for, since every worker h
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -39,9 +39,12 @@ class Mended:
     last: int
     position: int
 
-    def as_json(self) -> dict[str, object]:
-        """For `--json`."""
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class LogMended:
+    """Everything that was set aside, register by register."""
+
+    mended: list[Mended]
 
 
 def run(settings: Settings, log: FilteringBoundLogger) -> list[Mended]:

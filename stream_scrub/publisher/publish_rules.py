@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub import __version__
@@ -12,6 +13,23 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import RULES
 from stream_scrub.model import Deadline
 from stream_scrub.wiring import clients, scrubbing
+
+
+class RulesPublished(msgspec.Struct, frozen=True):
+    """The digests of the rules in use, those that the log lacked and got, and the position of the delta that holds them
+    (None: it had them all)."""
+
+    rules: list[str]
+    added: list[str]
+    position: int | None
+
+
+def run(settings: Settings, log: FilteringBoundLogger) -> RulesPublished:
+    """Put the texts of the rules in use on the log, as far as it lacks them. Raises as `keep_rules`."""
+    replay, book = clients.replayed(settings, log), scrubbing.rulebook(settings)
+    added = sorted(rules_on_log.lacking(replay.rules, book))
+    published = keep_rules(settings, log, replay)
+    return RulesPublished(sorted(book.texts), added, None if published is None else published.position)
 
 
 def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) -> PublishedDelta | None:

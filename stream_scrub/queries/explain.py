@@ -6,7 +6,6 @@ members, and how several numbers are taken, is what the configuration says now.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -17,21 +16,31 @@ import msgspec
 
 from stream_scrub import __version__
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Refused, Unavailable
+from stream_scrub.errors import ConfigError
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.audit import rules_on_log
 from stream_scrub.lists.audit.number_history import NumberHistory, Standing
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
-from stream_scrub.model import INTERNAL, Deadline, LogReader, LogRecord, RegisterName, family
+from stream_scrub.model import INTERNAL, Deadline, LogReader, Progress, RegisterName, family
 from stream_scrub.queries import number_history
-from stream_scrub.queries.number_history import Stage
+from stream_scrub.queries.emitted_prospect import EmittedProspect, moment_of, stamp_of
+from stream_scrub.queries.evidence import (
+    Difference,
+    Explanation,
+    IndexThen,
+    JudgingMembership,
+    NumberVerdict,
+    ProspectFacts,
+    ReadWith,
+    RuleThen,
+)
 from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.decode import STAMP, Unreadable, read_strictly
+from stream_scrub.scrub.decode import Unreadable, read_strictly
 from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
-from stream_scrub.timestamps import parse_zoned, utc_seconds
-from stream_scrub.wiring import clients, scrubbing
+from stream_scrub.timestamps import utc_seconds
+from stream_scrub.wiring import scrubbing
 
 _SAYS = {
     "clear": "no register that the rule names holds the number",
@@ -47,15 +56,6 @@ _SAYS = {
     "no-rule": "no country's rule governs the number",
     "stale-register": "a register that the rule names was missing, too old, or silent about the number's area",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class EmittedProspect:
-    """A prospect as it came out: its value, its header `scrub` if it had one, and the verdict that its topic is for."""
-
-    value: bytes | None
-    header: bytes | None = None
-    topic_verdict: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,75 +75,36 @@ class _StampRules(NamedTuple):
     found: Mapping[str, str]
 
 
-def emitted_at(reader: LogReader, topic: str, partition: int, offset: int, verdict: str) -> EmittedProspect:
-    """The prospect at an offset of an output topic. Raises Refused when there is none, Unavailable."""
-    first, end = reader.bounds()
-    where = f"{topic}, partition {partition}"
-    if not first <= offset < end:
-        raise Refused(f"{where} holds the offsets from {first} to {end - 1}, so not {offset}")
-    reader.seek(offset)
-    deadline = Deadline.after(clients.ASK_S)
-    while not deadline.passed:
-        records, at_end = reader.read(0.5)
-        for record in records:
-            if record.offset == offset:
-                return EmittedProspect(record.value, _header(record), verdict)
-        if records or at_end:
-            raise Refused(f"{where}: there is no committed prospect at offset {offset}")
-    raise Unavailable(f"{where} could not be read in time")
-
-
-def _header(record: LogRecord) -> bytes | None:
-    stamps = [value for name, value in record.headers if name == STAMP]
-    return stamps[-1] if stamps else None
-
-
-def stamp_of(emitted: EmittedProspect) -> dict[str, Any]:
-    """The stamp, from the header or the value. Raises ConfigError when there is none that can be replayed."""
-    stamp: Any = None
-    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        if emitted.header is not None:
-            stamp = msgspec.json.decode(emitted.header)
-        else:
-            stamp = msgspec.json.decode(emitted.value or b"", type=dict[str, Any]).get(STAMP)
-    if not isinstance(stamp, dict):
-        raise ConfigError(
-            [f"no stamp: neither a member `{STAMP}` in the prospect, nor its header (--header, --stamp)"]
-        )
-    position, at = stamp.get("index"), stamp.get("at")
-    if not isinstance(position, int) or isinstance(position, bool) or not isinstance(at, str):
-        raise ConfigError(["the stamp is none that was made here: it names no `index`, or no moment `at`"])
-    _moment(at)
-    return stamp
-
-
 def explain(
-    reader: LogReader, emitted: EmittedProspect, settings: Settings, stage: Stage, limit: int | None = None
-) -> dict[str, Any]:
-    """The verdict given again, and whether it is the same; in the members that `--json` shows.
+    reader: LogReader,
+    emitted: EmittedProspect,
+    settings: Settings,
+    progress: Progress,
+    deadline: Deadline,
+    limit: int | None = None,
+) -> Explanation:
+    """The verdict given again, and whether it is the same.
 
-    `limit` is the size up to which the topic took records then: a prospect that its stamp made larger was blocked.
+    `limit` is the size up to which the topic took records then: a prospect that its stamp made larger was blocked. The
+    deadline is for silence, as in `scan`; where the log is read twice, it holds for each time.
     Raises ConfigError when the stamp cannot be replayed, Corrupt, Unavailable, Refused.
     """
-    stamp = stamp_of(emitted)
-    at, position = _moment(stamp["at"]), stamp["index"]
+    stamp, patience_s = stamp_of(emitted), deadline.left()
+    at, position = moment_of(stamp["at"]), stamp["index"]
     terms = scrubbing.terms(settings, header=True, hold=False)
     # Earlier releases judged however many numbers a prospect had.
     terms = replace(terms, numbers_max=max(terms.numbers_max, len(_entries(stamp))))
-    numbers = [
-        *_numbers(stamp),
-        *_numbers(_judged(emitted.value, Rulebook([]), Index.empty(), at, terms) or {}),
-    ]
-    history = NumberHistory(numbers, settings.prospect.default_region)
+    found = _judged(emitted.value, Rulebook([]), Index.empty(), at, terms)
+    history = NumberHistory([*_numbers(stamp), *_numbers(found or {})], settings.prospect.default_region)
     passage = read_into(
         reader,
         history.take,
-        Deadline.after(clients.ASK_S),
+        deadline,
         upto=position,
-        on_read=lambda offset, _end: stage("reading the log", offset, position + 1),
+        on_read=lambda offset, _end: progress("reading the log", offset, position + 1),
     )
     past = _Past(history.index, history.at_ms, {n: history.standing(n) for n in history.numbers})
-    rules = _resolved(_digests(stamp), rules_on_log.kept(history.rules), settings, reader)
+    rules = _resolved(_digests(stamp), rules_on_log.kept(history.rules), settings, reader, patience_s)
     # An unreadable one names no rule, and one that was too large must be measured with the stamp that it would have had.
     book = scrubbing.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
     made, terms = _as_then(
@@ -152,29 +113,33 @@ def explain(
     differences = list(_differences(stamp, made or {}))
     if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
         differences.append(
-            {"field": "topic", "stamp": stamp.get("verdict"), "replayed": emitted.topic_verdict}
+            Difference(field="topic", stamp=stamp.get("verdict"), replayed=emitted.topic_verdict)
         )
-    told = _facts(emitted.value, terms)
-    prospect = settings.prospect.model_dump()
-    return {
-        "same": not differences,
-        "differences": differences,
-        "stamp": stamp,
-        "replayed": made,
-        "index": {"position": past.index.position, "time": number_history.millis(past.at_ms)},
-        "facts": {"purposes": told.purposes, "contract": told.contract, "campaigns": told.campaigns},
-        "numbers": [_entry(entry, past, rules, told, at) for entry in _entries(made or {})],
-        "read_with": {
-            "stream-scrub": __version__,
-            "phonenumbers": version("phonenumbers"),
-            "prospect": {name: prospect[name] for name in prospect if name not in ("format", "stamp")},
-        },
-        "notes": [
+    facts = _facts(emitted.value, terms)
+    return Explanation(
+        same=not differences,
+        differences=differences,
+        stamp=stamp,
+        replayed=made,
+        index=IndexThen(position=past.index.position, time=number_history.millis(past.at_ms)),
+        facts=ProspectFacts(purposes=facts.purposes, contract=facts.contract, campaigns=facts.campaigns),
+        numbers=[_number_verdict(entry, past, rules, facts, at) for entry in _entries(made or {})],
+        read_with=_read_with(settings),
+        notes=[
             *_rule_notes(rules),
             *_notes(stamp, made, position, past, passage.end),
             *(() if terms.members.case == settings.prospect.case else (_EXACTLY,)),
         ],
-    }
+    )
+
+
+def _read_with(settings: Settings) -> ReadWith:
+    prospect = settings.prospect.model_dump()
+    return ReadWith(
+        stream_scrub=__version__,
+        phonenumbers=version("phonenumbers"),
+        prospect={name: prospect[name] for name in prospect if name not in ("format", "stamp")},
+    )
 
 
 _EXACTLY = (
@@ -218,7 +183,9 @@ def _judged(
     return None if made is None else msgspec.json.decode(made, type=dict[str, Any])
 
 
-def _resolved(digests: Iterable[str], on_log: Archive, settings: Settings, reader: LogReader) -> _StampRules:
+def _resolved(
+    digests: Iterable[str], on_log: Archive, settings: Settings, reader: LogReader, patience_s: float
+) -> _StampRules:
     """The rules by their digests: as they were on the log then, else as they are installed here, else as the log came
     to hold them later. Raises ConfigError for one that is nowhere."""
     wanted = sorted(set(digests))
@@ -231,7 +198,7 @@ def _resolved(digests: Iterable[str], on_log: Archive, settings: Settings, reade
             texts.append(here[digest])
     if len(found) < len(wanted):
         replay = Replay(digest_of=digest_of)
-        read_into(reader, replay.take, Deadline.after(clients.ASK_S))
+        read_into(reader, replay.take, Deadline.after(patience_s))
         later = rules_on_log.kept(replay.rules)
         for digest in wanted:
             if digest not in found and (text := later.text(digest)) is not None:
@@ -249,7 +216,7 @@ def _resolved(digests: Iterable[str], on_log: Archive, settings: Settings, reade
     return _StampRules(made, made.book(wanted), found)
 
 
-def _differences(stamp: Any, made: Any, field: str = "") -> Iterable[dict[str, Any]]:
+def _differences(stamp: Any, made: Any, field: str = "") -> Iterable[Difference]:
     """Every field that differs, by its path."""
     if isinstance(stamp, dict) and isinstance(made, dict):
         for name in [*stamp, *(name for name in made if name not in stamp)]:
@@ -259,12 +226,12 @@ def _differences(stamp: Any, made: Any, field: str = "") -> Iterable[dict[str, A
             ours, theirs = (each[i] if i < len(each) else None for each in (stamp, made))
             yield from _differences(ours, theirs, f"{field}[{i}]")
     elif stamp != made or type(stamp) is not type(made):
-        yield {"field": field, "stamp": stamp, "replayed": made}
+        yield Difference(field=field, stamp=stamp, replayed=made)
 
 
-def _entry(
-    entry: Mapping[str, Any], past: _Past, rules: _StampRules, told: Facts, at: datetime
-) -> dict[str, Any]:
+def _number_verdict(
+    entry: Mapping[str, Any], past: _Past, rules: _StampRules, facts: Facts, at: datetime
+) -> NumberVerdict:
     """One number's verdict with its grounds: the rule, and how each register that counts stood to the number."""
     digest = entry.get("rules", "")
     country = rules.archive.country(digest) if digest else None
@@ -272,52 +239,47 @@ def _entry(
     rule = country.on(day) if country is not None and day is not None else None
     number = _integer(entry.get("number"))
     standings = past.standings.get(number, []) if number is not None else []
-    return {
-        "number": entry.get("number"),
-        "verdict": entry["verdict"],
-        "reason": entry["reason"],
-        "says": _SAYS.get(entry["reason"], ""),
-        "rule": None if rule is None else _rule(rule, rules.found[digest]),
-        "registers": [_register(each, rule, at) for each in standings if _counts(each, rule, told)],
-        "missing": _missing(rule, past.index) if number is not None else [],
-    }
+    return NumberVerdict(
+        number=entry.get("number"),
+        verdict=entry["verdict"],
+        reason=entry["reason"],
+        says=_SAYS.get(entry["reason"], ""),
+        rule=None if rule is None else _rule(rule, rules.found[digest]),
+        registers=[_register(each, rule, at) for each in standings if _counts(each, rule, facts)],
+        missing=_missing(rule, past.index) if number is not None else [],
+    )
 
 
-def _rule(rule: Rule, found: str) -> dict[str, Any]:
-    return {
-        "rules": rule.digest,
-        "country": rule.country,
-        "in_force": period(rule),
-        "source": rule.source,
-        "says": in_words(rule),
-        "uncertain": list(rule.uncertain),
-        "text_from": found,
-        "text": rule.text.decode("utf-8", "replace"),
-    }
+def _rule(rule: Rule, found: str) -> RuleThen:
+    return RuleThen(
+        rules=rule.digest,
+        country=rule.country,
+        in_force=period(rule),
+        source=rule.source,
+        says=in_words(rule),
+        uncertain=list(rule.uncertain),
+        text_from=found,
+        text=rule.text.decode("utf-8", "replace"),
+    )
 
 
-def _register(standing: Standing, rule: Rule | None, at: datetime) -> dict[str, Any]:
+def _register(standing: Standing, rule: Rule | None, at: datetime) -> JudgingMembership:
     register: Register = standing.register
-    base = family(register.name)
-    return {
-        "register": register.name,
-        "kind": register.kind,
-        "held": standing.held,
-        "since": number_history.since_told(standing.since),
-        "end": None if standing.end is None else utc_seconds(standing.end),
-        "source": register.source,
-        "effective_at": utc_seconds(register.effective_at),
-        "age_days": number_history.age_days(register.effective_at, at),
-        "max_age_days": None if rule is None else rule.max_age_days.get(base),
-        "ends_overdue": register.ends_overdue(at),
-    }
+    return JudgingMembership(
+        **msgspec.structs.asdict(number_history.membership(standing)),
+        source=register.source,
+        effective_at=utc_seconds(register.effective_at),
+        age_days=number_history.age_days(register.effective_at, at),
+        max_age_days=None if rule is None else rule.max_age_days.get(family(register.name)),
+        ends_overdue=register.ends_overdue(at),
+    )
 
 
-def _counts(standing: Standing, rule: Rule | None, told: Facts) -> bool:
+def _counts(standing: Standing, rule: Rule | None, facts: Facts) -> bool:
     """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's."""
     base, scope = RegisterName.split(standing.register.name)
     named = {INTERNAL} | (rule.registers | set(rule.scoped) if rule is not None else set())
-    return base in named and (not scope or scope in told.campaigns)
+    return base in named and (not scope or scope in facts.campaigns)
 
 
 def _missing(rule: Rule | None, index: Index) -> list[str]:
@@ -377,12 +339,3 @@ def _integer(number: Any) -> int | None:
     """The integer of a number in E.164."""
     digits = number.removeprefix("+") if isinstance(number, str) else ""
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
-
-
-def _moment(text: str) -> datetime:
-    moment: datetime | None = None
-    with suppress(ValueError):
-        moment = parse_zoned(text)
-    if moment is None or not 1970 < moment.year < 9000:
-        raise ConfigError(["the stamp's `at` is no moment with a zone (RFC 3339)"])
-    return moment

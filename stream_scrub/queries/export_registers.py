@@ -5,12 +5,11 @@ read and checked from the log's first record on, as all evidence is.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 import numpy as np
 
@@ -21,12 +20,11 @@ from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.formats.scrub_delta import DeltaEntry, DeltaHeader, write
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
-from stream_scrub.model import Deadline, LogReader
+from stream_scrub.model import Deadline, LogReader, Progress
+from stream_scrub.queries.evidence import Export, ExportedRegister
 from stream_scrub.timestamps import utc_seconds
-from stream_scrub.wiring import clients
 
-Stage = Callable[[str, int, int], None]
-_TOLD_EVERY = 50_000
+_SHOWN_EVERY = 50_000
 _MODE = 0o600
 
 
@@ -42,13 +40,14 @@ class ExportOrder:
     salvage: bool = False
 
 
-def run(order: ExportOrder, reader: LogReader, topic: str, stage: Stage) -> dict[str, Any]:
-    """Export from the log, called `topic`; what was written, for machines. An exported file is whole or not there.
+def run(order: ExportOrder, reader: LogReader, topic: str, progress: Progress, deadline: Deadline) -> Export:
+    """Export from the log, called `topic`; returns what was written. An exported file is whole or not there. The deadline
+    is for silence, as in `scan`.
 
     Raises ConfigError for a register that the log does not hold and for a file that is there already, Refused when the
     folder cannot be written to, Corrupt, Unavailable.
     """
-    replay, fault = _read(order, reader, stage)
+    replay, fault = _read(order, reader, progress, deadline)
     index = replay.index
     chosen = [index.registers[name] for name in _chosen(order, list(index.registers))]
     files = {register.name: order.folder / f"{register.name}.jsonl" for register in chosen}
@@ -61,23 +60,25 @@ def run(order: ExportOrder, reader: LogReader, topic: str, stage: Stage) -> dict
         ends = replay.known(register.name).ends
         file = files[register.name]
         try:
-            _write(file, register, ends, topic, stage)
+            _write(file, register, ends, topic, progress)
         except OSError as error:
             raise Refused(f"{file}: {error.strerror or 'it cannot be written'}") from error
-        written.append(_told(register, ends, file))
-    return {"position": index.position, "fault": fault, "registers": written}
+        written.append(_exported(register, ends, file))
+    return Export(position=index.position, fault=fault, registers=written)
 
 
-def _read(order: ExportOrder, reader: LogReader, stage: Stage) -> tuple[Replay, str | None]:
+def _read(
+    order: ExportOrder, reader: LogReader, progress: Progress, deadline: Deadline
+) -> tuple[Replay, str | None]:
     """The log's content, and where salvaged what was wrong behind it."""
     replay = Replay(keep_ends=True)
     try:
         read_into(
             reader,
             replay.take,
-            Deadline.after(clients.ASK_S),
+            deadline,
             upto=order.position,
-            on_read=lambda offset, end: stage("reading the log", offset, end),
+            on_read=lambda offset, end: progress("reading the log", offset, end),
         )
     except Corrupt as error:
         if not order.salvage:
@@ -94,7 +95,7 @@ def _chosen(order: ExportOrder, held: list[str]) -> list[str]:
     return wanted
 
 
-def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage) -> None:
+def _write(file: Path, register: Register, ends: Ends, topic: str, progress: Progress) -> None:
     about = DeltaHeader(
         kind=register.kind,
         change="full",
@@ -105,11 +106,11 @@ def _write(file: Path, register: Register, ends: Ends, topic: str, stage: Stage)
     )
     # They are people's numbers: whoever else may read them is told so on purpose.
     with atomic_file(file.parent, f"{file.name}.{token_hex(8)}.part", _MODE) as made:
-        write(made.out, about, _entries(register, ends, stage))
+        write(made.out, about, _entries(register, ends, progress))
         made.keep(file.name, new=True)
 
 
-def _entries(register: Register, ends: Ends, stage: Stage) -> Iterator[DeltaEntry]:
+def _entries(register: Register, ends: Ends, progress: Progress) -> Iterator[DeltaEntry]:
     """Its numbers, ascending, each with its end. Both are sorted, so one pass over both is enough."""
     stated = ends.stated()
     order = np.argsort(stated.numbers)
@@ -120,20 +121,20 @@ def _entries(register: Register, ends: Ends, stage: Stage) -> Iterator[DeltaEntr
         if held == number:
             until = datetime.fromtimestamp(end, UTC)
             number, end = next(ending, (None, 0))
-        if at % _TOLD_EVERY == 0:
-            stage(f"writing {register.name}", at, len(register.numbers))
+        if at % _SHOWN_EVERY == 0:
+            progress(f"writing {register.name}", at, len(register.numbers))
         yield DeltaEntry(seq=register.seq, op="A", number=f"+{held}", expires_at=until)
 
 
-def _told(register: Register, ends: Ends, file: Path) -> dict[str, Any]:
-    return {
-        "register": register.name,
-        "kind": register.kind,
-        "file": str(file),
-        "count": len(register.numbers),
-        "ending": len(ends.numbers()),
-        "effective_at": utc_seconds(register.effective_at),
-        "seq": register.seq,
-        "position": register.position,
-        "chain": register.chain,
-    }
+def _exported(register: Register, ends: Ends, file: Path) -> ExportedRegister:
+    return ExportedRegister(
+        register=register.name,
+        kind=register.kind,
+        file=str(file),
+        count=len(register.numbers),
+        ending=len(ends.numbers()),
+        effective_at=utc_seconds(register.effective_at),
+        seq=register.seq,
+        position=register.position,
+        chain=register.chain,
+    )

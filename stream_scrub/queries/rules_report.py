@@ -1,14 +1,16 @@
-"""What `stream-scrub rules` has to say, as plain values: a rule and its days, and everything that deserves a look.
+"""What `rules check` and `rules show` have to say: a rule and its days, and everything that deserves a look.
 
-Pure: rules, an index and a moment in, values for `cli/rules.py` out.
+Pure: rules, an index and a moment in, typed values out.
 """
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from difflib import get_close_matches
 from itertools import cycle, islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from stream_scrub.index import Index, Register
 from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family
@@ -22,43 +24,107 @@ _SCOPES_SHOWN = 5
 _LENGTHS = range(7, 16)  # digits of an E.164 number that somebody could be called at
 
 
-def of_day(country: Country, day: date) -> dict[str, Any]:
+class RegisterUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A register that a rule names, in which role, and the greatest age in days that its list may have."""
+
+    register: str
+    role: str
+    max_age_days: int | None
+
+
+class RuleInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule in words and in figures. `start` and `end` are its first and its last day; `text` has its digest."""
+
+    rules: str
+    start: str = msgspec.field(name="from")
+    end: str | None = msgspec.field(name="to")
+    source: str
+    says: list[str]
+    registers: list[RegisterUse]
+    valid_days: int | None
+    uncertain: list[str]
+    text: str
+
+
+class NextRule(msgspec.Struct, frozen=True, kw_only=True):
+    """The rule that comes after, and its first day."""
+
+    start: str = msgspec.field(name="from")
+    rules: str
+    source: str
+
+
+class CountryDay(msgspec.Struct, frozen=True, kw_only=True):
+    """One country on one day: its rule (None: nobody there is called), and what changes next."""
+
+    country: str
+    on: str
+    where: str
+    regions: list[str]
+    timezone: str
+    rule: RuleInForce | None
+    next: NextRule | None
+
+
+class CheckedCountry(CountryDay, frozen=True, kw_only=True):
+    """The same, and whether its file is one of the user's own folder."""
+
+    from_folder: bool
+
+
+class RulesCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Every country's rule of today, and what is doubtful or wrong. `position` is None when the log was not asked."""
+
+    countries: list[CheckedCountry]
+    position: int | None
+    warnings: list[str]
+    errors: list[str]
+
+
+def of_day(country: Country, day: date) -> CountryDay:
     """One country on one day: its rule in words and in figures, and what changes next."""
     rule, following = country.on(day), country.after(day)
-    return {
-        "country": country.code,
-        "on": day.isoformat(),
-        "where": country.where,
-        "regions": list(country.regions),
-        "timezone": country.timezone,
-        "rule": None if rule is None else _rule(rule),
-        "next": None
+    return CountryDay(
+        country=country.code,
+        on=day.isoformat(),
+        where=country.where,
+        regions=list(country.regions),
+        timezone=country.timezone,
+        rule=None if rule is None else _rule(rule),
+        next=None
         if following is None
-        else {"from": following.start.isoformat(), "rules": following.digest, "source": following.source},
-    }
+        else NextRule(start=following.start.isoformat(), rules=following.digest, source=following.source),
+    )
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
-    return {
-        "rules": rule.digest,
-        "from": rule.start.isoformat(),
-        "to": None if rule.end is None else rule.end.isoformat(),
-        "source": rule.source,
-        "says": in_words(rule),
-        "registers": [
-            {"register": name, "role": role, "max_age_days": rule.max_age_days.get(name)}
-            for role, names in (
-                ("deny", rule.deny),
-                ("require", rule.require),
-                ("require named", rule.require_named),
-                ("named consent", rule.named_consents),
-            )
+def checked(country: Country, now: datetime, *, from_folder: bool) -> CheckedCountry:
+    """One country today."""
+    day = of_day(country, today(country, now))
+    return CheckedCountry(**msgspec.structs.asdict(day), from_folder=from_folder)
+
+
+def _rule(rule: Rule) -> RuleInForce:
+    roles = (
+        ("deny", rule.deny),
+        ("require", rule.require),
+        ("require named", rule.require_named),
+        ("named consent", rule.named_consents),
+    )
+    return RuleInForce(
+        rules=rule.digest,
+        start=rule.start.isoformat(),
+        end=None if rule.end is None else rule.end.isoformat(),
+        source=rule.source,
+        says=in_words(rule),
+        registers=[
+            RegisterUse(register=name, role=role, max_age_days=rule.max_age_days.get(name))
+            for role, names in roles
             for name in names
         ],
-        "valid_days": rule.valid_days,
-        "uncertain": list(rule.uncertain),
-        "text": rule.text.decode(),
-    }
+        valid_days=rule.valid_days,
+        uncertain=list(rule.uncertain),
+        text=rule.text.decode(),
+    )
 
 
 def today(country: Country, now: datetime) -> date:

@@ -2,11 +2,11 @@
 is the log of which chains were filed."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from stream_scrub.errors import ConfigError
 from stream_scrub.lists.audit.log_audit import LogAudit, compare
@@ -14,26 +14,26 @@ from stream_scrub.lists.audit.register_audit import RegisterAudit
 from stream_scrub.lists.log import snapshot, wire
 from stream_scrub.lists.log.replay import ReplayState
 from stream_scrub.lists.log.scan import read_into
-from stream_scrub.model import Deadline, LogReader
+from stream_scrub.model import Deadline, LogReader, Progress
+from stream_scrub.queries.evidence import LogProof, ProblemAt, RegisterProof, SnapshotProof
 from stream_scrub.rules import digest_of
-from stream_scrub.wiring import clients
-
-Stage = Callable[[str, int, int], None]
 
 
 def verify(
     reader: LogReader,
-    stage: Stage,
+    progress: Progress,
+    deadline: Deadline,
     folder: Path | None = None,
     topic: str = "",
     filed: Mapping[str, tuple[int, str]] | None = None,
-) -> dict[str, Any]:
+) -> LogProof:
     """Whether the whole log, called `topic`, is what publishers wrote, and the snapshot in a folder what the log gives;
     and whether it still is the log of which the chains in `filed` were kept.
 
-    Raises Unavailable, Refused, ConfigError when there is no snapshot; what is wrong is told, and not raised.
+    The deadline is for silence, as in `scan`. Raises Unavailable, Refused, ConfigError when there is no snapshot; what
+    is wrong with the log is in the result and is not raised.
     """
-    started = time.monotonic()
+    started, patience_s = time.monotonic(), deadline.left()
     state, wrong = _snapshot(folder, topic)
     first = reader.bounds()[0]
     watch = None if state is None else state.index.position
@@ -41,31 +41,30 @@ def verify(
     passage = read_into(
         reader,
         audit.take,
-        Deadline.after(clients.ASK_S),
+        Deadline.after(patience_s),  # a snapshot takes its time as well
         settled=lambda: not audit.unsealed,
         on_damage=audit.damaged,
-        on_read=lambda offset, end: stage("verifying the log", offset, end),
+        on_read=lambda offset, end: progress("verifying the log", offset, end),
     )
     audit.finish()
     if state is not None:
         wrong += snapshot_problems(state, audit, passage.end)
-    told: dict[str, Any] = {
-        "sound": not audit.problems and not wrong,
-        "first": passage.first,
-        "end": passage.end,
-        "records": passage.records,
-        "seals": audit.seals,
-        "registers": [_proven(each) for _, each in sorted(audit.registers.items())],
-        "problems": [problem._asdict() for problem in audit.problems],
-        "problems_left_out": audit.problems_left_out,
-    }
+    snapshot_proof: SnapshotProof | UnsetType = UNSET
     if folder is not None:
-        told["snapshot"] = {
-            "folder": str(folder),
-            "position": None if state is None else state.index.position,
-            "problems": wrong,
-        }
-    return {**told, "took_s": round(time.monotonic() - started, 3)}
+        position = None if state is None else state.index.position
+        snapshot_proof = SnapshotProof(folder=str(folder), position=position, problems=wrong)
+    return LogProof(
+        sound=not audit.problems and not wrong,
+        first=passage.first,
+        end=passage.end,
+        records=passage.records,
+        seals=audit.seals,
+        registers=[_proven(each) for _, each in sorted(audit.registers.items())],
+        problems=[ProblemAt(**problem._asdict()) for problem in audit.problems],
+        problems_left_out=audit.problems_left_out,
+        snapshot=snapshot_proof,
+        took_s=round(time.monotonic() - started, 3),
+    )
 
 
 def filed_in(file: Path) -> dict[str, tuple[int, str]]:
@@ -120,19 +119,19 @@ def _snapshot(folder: Path | None, topic: str) -> tuple[ReplayState | None, list
     return state, []
 
 
-def _proven(audit: RegisterAudit) -> Mapping[str, Any]:
+def _proven(audit: RegisterAudit) -> RegisterProof:
     register, rules, tally = audit.register, audit.rules, audit.tally
     is_rules = audit.name == wire.RULES
     count = len(rules.texts) if is_rules and rules else None if register is None else len(register.numbers)
-    return {
-        "register": audit.name,
-        "kind": "rules" if is_rules else None if register is None else register.kind,
-        "seq": audit.seq,
-        "count": count,
-        "deltas": tally.deltas,
-        "restated": tally.restated,
-        "chain": audit.head,
-        "problems": tally.problems,
-        "unproven": [list(span) for span in tally.unproven],
-        "set_aside": [list(span) for span in tally.set_aside],
-    }
+    return RegisterProof(
+        register=audit.name,
+        kind="rules" if is_rules else None if register is None else register.kind,
+        seq=audit.seq,
+        count=count,
+        deltas=tally.deltas,
+        restated=tally.restated,
+        chain=audit.head,
+        problems=tally.problems,
+        unproven=tally.unproven,
+        set_aside=tally.set_aside,
+    )

@@ -26,6 +26,11 @@ ASK_S = 15.0
 _TAKE_S = 30.0  # another register's publisher that died may keep the log's end hidden for twenty of these
 
 
+def deadline() -> Deadline:
+    """For one question to the brokers, or for their silence while a log is read."""
+    return Deadline.after(ASK_S)
+
+
 def refused_properties(settings: Settings) -> list[str]:
     """Client properties that would break a promise, each with its reason: for `config.load`."""
     kafka = settings.kafka

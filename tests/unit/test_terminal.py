@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -22,11 +23,36 @@ from stream_scrub.cli import app, render, render_evidence, render_rules, render_
 from stream_scrub.config import Loaded, Settings
 from stream_scrub.demo import view as demo_view
 from stream_scrub.errors import ConfigError, Corrupt, Refused
+from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.observability import crash_report
 from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.publisher.mend_log import Mended
+from stream_scrub.queries import log_status, rules_report
 from stream_scrub.queries.check import CheckedNumber
+from stream_scrub.queries.evidence import (
+    Difference,
+    Explanation,
+    Export,
+    ExportedRegister,
+    HistoryAnswer,
+    IndexThen,
+    JudgingMembership,
+    LoggedChange,
+    LogProof,
+    Membership,
+    MembershipsAt,
+    NumberVerdict,
+    PastMembership,
+    ProblemAt,
+    ProspectFacts,
+    ReadWith,
+    RegisterProof,
+    RequestRecord,
+    RuleThen,
+    Since,
+    SnapshotProof,
+)
 from tests.support.running.worker import SCRIPT, environment
 
 PACKAGE = Path(terminal.__file__).parent
@@ -50,64 +76,92 @@ def effect(text):
 
 
 def source(text):
-    return {"name": text, "sha256": text * 20}
+    return DeltaSource(text, text * 20)
 
 
 def asked(text):
-    return [
-        {
-            "partition": 0,
-            "offset": 1,
-            "time": text,
-            "request": text.encode("utf-8", "replace"),
-            "others_left_out": 2,
-        }
-    ]
+    request = msgspec.Raw(text.encode("utf-8", "replace"))
+    return [RequestRecord(partition=0, offset=1, time=text, request=request, others_left_out=2)]
 
 
 def change(text):
-    return {
-        "time": text,
-        "position": 3,
-        "change": text,
-        "source": source(text),
-        "reason": text,
-        "requests": asked(text),
-    }
+    return {"time": text, "position": 3, "change": text, "source": source(text), "reason": text, "effective_at": text,
+            "requests": asked(text)}  # fmt: skip
 
 
-def register(text):
-    return {
-        "register": text, "kind": text, "held": True, "since": change(text), "end": text, "effective_at": text,
-        "age_days": 1.0, "max_age_days": 3, "ends_overdue": True, "source": text, "count": 1, "ending": 2, "file": text,
-        "deltas": 1, "restated": 2, "problems": 3, "unproven": [(1, None)], "set_aside": [(1, 2, 3)],
-    }  # fmt: skip
+def membership(text):
+    return {"register": text, "kind": text, "held": True, "since": Since(**change(text)), "end": text}
 
 
-def told(text):
-    """All that the telling of evidence looks at."""
-    rule = {
-        "rules": text,
-        "text_from": text,
-        "in_force": text,
-        "source": text,
-        "says": [text],
-        "uncertain": [text],
-    }
-    event = {**change(text), "register": text, "kind": text, "end": text, "effective_at": text, "seq": 1}
-    entry = {
-        "number": text, "verdict": text, "reason": text, "says": text, "rule": rule, "registers": [register(text)],
-        "missing": [text],
-    }  # fmt: skip
-    return {
-        "number": text, "position": 1, "time": text, "asked": 9, "log_end": 9, "events": [event],
-        "registers": [register(text)], "fault": text, "problems": [{"offset": 1, "register": text, "what": text}],
-        "problems_left_out": 1, "snapshot": {"folder": text, "problems": [text], "position": 1}, "records": 0,
-        "sound": False, "seals": 1, "first": 0, "end": 1, "took_s": 1.0, "stamp": {"at": text, "index": 3}, "same": False,
-        "differences": [{"field": text, "stamp": text, "replayed": {text: text}}],
-        "facts": {"purposes": [text], "campaigns": [text], "contract": True}, "numbers": [entry], "notes": [text],
-        "read_with": {"stream-scrub": text, "phonenumbers": text},
-    }  # fmt: skip
+def history(text):
+    event = LoggedChange(**change(text), register=text, kind=text, end=text, seq=1, chain=text)
+    return HistoryAnswer(number=text, position=1, events=[event], registers=[Membership(**membership(text))])
+
+
+def number_at(text):
+    then = PastMembership(
+        **membership(text),
+        count=1,
+        effective_at=text,
+        age_days=1.0,
+        source=text,
+        seq=1,
+        position=2,
+        chain=text,
+    )
+    return MembershipsAt(number=text, asked=9, position=1, time=text, log_end=9, registers=[then])
+
+
+def export(text):
+    file = ExportedRegister(
+        register=text,
+        kind=text,
+        file=text,
+        count=1,
+        ending=2,
+        effective_at=text,
+        seq=1,
+        position=2,
+        chain=text,
+    )
+    return Export(position=1, fault=text, registers=[file])
+
+
+def proof(text):
+    register = RegisterProof(
+        register=text, kind=text, seq=1, count=1, deltas=1, restated=2, chain=text, problems=3, unproven=[(1, None)],
+        set_aside=[(1, 2, 3)],
+    )  # fmt: skip
+    return LogProof(
+        sound=False, first=0, end=1, records=0, seals=1, registers=[register],
+        problems=[ProblemAt(offset=1, register=text, what=text)], problems_left_out=1,
+        snapshot=SnapshotProof(folder=text, position=1, problems=[text]), took_s=1.0,
+    )  # fmt: skip
+
+
+def explanation(text):
+    rule = RuleThen(
+        rules=text,
+        country=text,
+        in_force=text,
+        source=text,
+        says=[text],
+        uncertain=[text],
+        text_from=text,
+        text=text,
+    )
+    register = JudgingMembership(
+        **membership(text), source=text, effective_at=text, age_days=1.0, max_age_days=3, ends_overdue=True
+    )
+    number = NumberVerdict(
+        number=text, verdict=text, reason=text, says=text, rule=rule, registers=[register], missing=[text]
+    )
+    return Explanation(
+        same=False, differences=[Difference(field=text, stamp=text, replayed={text: text})],
+        stamp={"at": text, "index": 3}, replayed={}, index=IndexThen(position=3, time=text),
+        facts=ProspectFacts(purposes=(text,), contract=True, campaigns=(text,)), numbers=[number],
+        read_with=ReadWith(stream_scrub=text, phonenumbers=text, prospect={}), notes=[text],
+    )  # fmt: skip
 
 
 def index(text):
@@ -129,27 +183,37 @@ def topics_of(text):
         mock.patch.object(render_topics, "plan", return_value=[state]),
         mock.patch.object(render_topics.clients, "topics"),
     ):
-        render_topics.run(Settings(), partitions=1, replication=None, only_look=True, as_json=False)
+        render_topics.people(render_topics.run(Settings(), partitions=1, replication=None, only_look=True))
 
 
-def rule_told(text):
-    rule = {"rules": text, "from": text, "to": text, "source": text, "says": [text], "uncertain": [text]}
-    return {"country": text, "where": text, "on": text, "rule": rule, "next": rule}
+def country_day(text, **more):
+    rule = rules_report.RuleInForce(
+        rules=text,
+        start=text,
+        end=text,
+        source=text,
+        says=[text],
+        registers=[],
+        valid_days=1,
+        uncertain=[text],
+        text=text,
+    )
+    following = rules_report.NextRule(start=text, rules=text, source=text)
+    kind = rules_report.CheckedCountry if more else rules_report.CountryDay
+    return kind(
+        country=text, on=text, where=text, regions=[text], timezone=text, rule=rule, next=following, **more
+    )
 
 
 def rules_checked(text):
-    found = SimpleNamespace(replaced=(), own=(text,), problems=[text])
-    render_rules._print_check([rule_told(text)], found, [text])
+    found = rules_report.RulesCheck(
+        countries=[country_day(text, from_folder=True)], position=1, warnings=[text], errors=[text]
+    )
+    render_rules._print_check(found, ())
 
 
 def rule_shown(text):
-    country = SimpleNamespace(code=text, regions=[text], where=text, timezone=text)
-    with (
-        mock.patch.object(render_rules.scrubbing, "rulebook"),
-        mock.patch.object(render_rules, "_asked", return_value=(country, text)),
-        mock.patch.object(render_rules.rules_report, "of_day", return_value=rule_told(text)),
-    ):
-        render_rules.show_rule(Settings(), text, "", only_text=False, as_json=False)
+    render_rules._print_country(country_day(text))
 
 
 def failed(error):
@@ -171,24 +235,25 @@ def demo(text):
 
 
 OUTPUTS = {
-    "lists import": lambda text: render.effect(effect(text), as_json=False),
+    "lists import": lambda text: render.effect(effect(text)),
     "lists status": lambda text: render.status(
-        index(text), SimpleNamespace(registers={text, "other"}), as_json=False
+        log_status.status(index(text), datetime.now(UTC)), SimpleNamespace(registers={text, "other"})
     ),
     "check": lambda text: render.verdicts(
-        [CheckedNumber(text, b"", dict.fromkeys(("verdict", "reason", "until", "index", "rules", "number"), text) | {"registers": [text]}, text)],
-        as_json=False,
+        [CheckedNumber(text, b"", dict.fromkeys(("verdict", "reason", "until", "index", "rules", "number"), text) | {"registers": [text]}, text)]
     ),
     "config": lambda text: render.configuration(
-        Loaded(Settings(prospect={"purpose": "p"}, kafka={"client": {text: text}}), [text], {"worker.id": text}), as_json=False
+        render.Configuration.of(
+            Loaded(Settings(prospect={"purpose": "p"}, kafka={"client": {text: text}}), [text], {"worker.id": text})
+        )
     ),
     "a long command": stages,
-    "lists history": lambda text: render_evidence.history(told(text)),
-    "lists at": lambda text: render_evidence.at(told(text)),
-    "lists export": lambda text: render_evidence.exported(told(text)),
+    "lists history": lambda text: render_evidence.history(history(text)),
+    "lists at": lambda text: render_evidence.at(number_at(text)),
+    "lists export": lambda text: render_evidence.exported(export(text)),
     "lists mend": lambda text: render_evidence.mended([Mended(text, 1, 2, 3, 4)]),
-    "lists verify": lambda text: render_evidence.verified(told(text)),
-    "explain": lambda text: render_evidence.explained(told(text)),
+    "lists verify": lambda text: render_evidence.verified(proof(text)),
+    "explain": lambda text: render_evidence.explained(explanation(text)),
     "topics": topics_of,
     "rules check": rules_checked,
     "rules show": rule_shown,

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from stream_scrub.cli import render_rules as rules
 from stream_scrub.cli.app import app
+from stream_scrub.cli.options import Invocation
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused, Unavailable
 from stream_scrub.rules import Rulebook
@@ -45,7 +46,7 @@ def raising(error):
 
 def test_check_says_what_is_in_force_and_whose_it_is(own, capsys):
     """An operator could not tell whether the company's rules are the ones that judge."""
-    assert rules.check(settings(own), None, as_json=False) == 0
+    assert rules.check(Invocation(as_json=False), settings(own), None) == 0
     said = capsys.readouterr().out
     assert f"GB  {own / 'gb.toml'} (replaces the shipped one)\n" in said
     assert f"PL  {own / 'pl.toml'} (your own)\n" in said
@@ -60,7 +61,7 @@ def test_check_tells_all_mistakes_and_all_doubts_at_once(own, capsys):
     (own / "gb.toml").write_text(OWN.format(code="GB").replace("deny", "denny"))
     (own / "ie.toml").write_text(OWN.format(code="IE").replace('regions = ["IE"]', 'regions = ["IE", "FR"]'))
     (own / "pl.toml").write_text(OWN.format(code="PL") + "to = 2020-12-31\n")
-    assert rules.check(settings(own), None, as_json=True) == 2
+    assert rules.check(Invocation(as_json=True), settings(own), None) == 2
     told = json.loads(capsys.readouterr().out)
     assert [problem.split(": ", 1)[0] for problem in told["errors"]] == [
         f"{own / 'gb.toml'}:4",
@@ -76,7 +77,7 @@ def test_check_tells_all_mistakes_and_all_doubts_at_once(own, capsys):
 
 def test_check_of_a_folder_that_is_not_there(tmp_path, capsys):
     """A folder that failed to mount would pass as checked."""
-    assert rules.check(settings(tmp_path / "gone"), None, as_json=False) == 2
+    assert rules.check(Invocation(as_json=False), settings(tmp_path / "gone"), None) == 2
     said = capsys.readouterr().out
     assert (
         "error: " in said and "No such file or directory" in said and "FR  stream_scrub/rules/fr.toml" in said
@@ -86,7 +87,7 @@ def test_check_of_a_folder_that_is_not_there(tmp_path, capsys):
 def test_check_holds_the_log_against_the_rules(capsys):
     """A list under a misspelt name would block nobody, unseen."""
     index = law.index(law.register("tsp"), law.allow("consent"), position=77)
-    assert rules.check(settings(), lambda: index, as_json=True) == 0
+    assert rules.check(Invocation(as_json=True), settings(), lambda: index) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["position"] == 77 and told["errors"] == []
     assert any(
@@ -98,7 +99,7 @@ def test_check_holds_the_log_against_the_rules(capsys):
 @pytest.mark.parametrize("error", [Unavailable("no broker answers now"), Refused("the topic is not there")])
 def test_check_without_a_log_checks_the_rest(error, capsys):
     """A pipeline without a broker could not check its rules, or would think that the log had been looked at."""
-    assert rules.check(settings(), raising(error), as_json=True) == 0
+    assert rules.check(Invocation(as_json=True), settings(), raising(error)) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["position"] is None and len(told["countries"]) == 11
     assert (
@@ -110,13 +111,13 @@ def test_check_without_a_log_checks_the_rest(error, capsys):
 def test_check_of_a_corrupt_log_says_the_rest_and_then_that(capsys):
     """Whoever asks about the rules would not learn that the log is broken."""
     with pytest.raises(Corrupt, match="offset 7"):
-        rules.check(settings(), raising(Corrupt("offset 7")), as_json=False)
+        rules.check(Invocation(as_json=False), settings(), raising(Corrupt("offset 7")))
     assert "11 countries" in capsys.readouterr().out
 
 
 def test_show_tells_the_rule_of_a_day(capsys):
     """A compliance officer could not say what the law asked on the day of a call."""
-    rules.show_rule(settings(), "gp", "2026-08-10", only_text=False, as_json=False)
+    rules.show_rule(Invocation(as_json=False), settings(), "gp", "2026-08-10", only_text=False)
     said = capsys.readouterr().out
     rule = Rulebook.load().country("FR").rules[-2]
     assert said.startswith("FR on 2026-08-10: numbers of FR, GP, RE,")
@@ -127,24 +128,24 @@ def test_show_tells_the_rule_of_a_day(capsys):
 
 def test_show_today_and_as_json(capsys):
     """A machine would be given another rule than the one that judges now."""
-    rules.show_rule(settings(), "FR", "", only_text=False, as_json=True)
+    rules.show_rule(Invocation(as_json=True), settings(), "FR", "", only_text=False)
     told = json.loads(capsys.readouterr().out)
     assert told["rule"]["rules"] == Rulebook.load().country("FR").rules[-1].digest
 
 
 def test_show_a_day_without_a_rule(capsys):
     """A day before the law would be told the first law."""
-    rules.show_rule(settings(), "FR", "2000-01-01", only_text=False, as_json=False)
+    rules.show_rule(Invocation(as_json=False), settings(), "FR", "2000-01-01", only_text=False)
     said = capsys.readouterr().out
     assert "no rule on 2000-01-01: nobody is called" in said and "next, from 2011-12-01" in said
-    rules.show_rule(settings(), "FR", "2000-01-01", only_text=True, as_json=False)
+    rules.show_rule(Invocation(as_json=False), settings(), "FR", "2000-01-01", only_text=True)
     assert "no rule on 2000-01-01" in capsys.readouterr().out
 
 
 def test_the_text_that_is_shown_has_the_digest(capsys):
     """Who proves a stamp by the text of its rule would find another digest."""
     digest = Rulebook.load().country("FR").rules[-2].digest
-    rules.show_rule(settings(), digest.upper(), "", only_text=True, as_json=False)
+    rules.show_rule(Invocation(as_json=False), settings(), digest.upper(), "", only_text=True)
     text = capsys.readouterr().out
     assert f"fr@{hashlib.sha256(text.encode()).hexdigest()[:6]}" == digest
     assert "to = 2026-08-10\n" in text
@@ -162,7 +163,7 @@ def test_the_text_that_is_shown_has_the_digest(capsys):
 def test_what_cannot_be_shown_is_refused(asked, on, sentence):
     """A misspelt country would look like one without rules, or a wrong day like today."""
     with pytest.raises(ConfigError) as caught:
-        rules.show_rule(settings(), asked, on, only_text=False, as_json=False)
+        rules.show_rule(Invocation(as_json=False), settings(), asked, on, only_text=False)
     assert caught.value.problems[0].startswith(sentence)
 
 

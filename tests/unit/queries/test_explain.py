@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from stream_scrub.cli import render_evidence
 from stream_scrub.config.settings import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused
-from stream_scrub.model import Reason
+from stream_scrub.model import Deadline, Reason
+from stream_scrub.queries import emitted_prospect
 from stream_scrub.queries import explain as explaining
-from stream_scrub.queries.explain import EmittedProspect, explain
+from stream_scrub.queries.emitted_prospect import EmittedProspect
+from stream_scrub.queries.evidence import Difference, IndexThen
+from stream_scrub.queries.explain import explain
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import scrubbing
 from tests.support.fakes import law
@@ -57,7 +60,7 @@ def emitted(
 
 
 def explained(made, *, records=RECORDS, limit=None, **prospect):
-    return explain(reader(records), made, configured(**prospect), quiet, limit)
+    return explain(reader(records), made, configured(**prospect), quiet, Deadline.after(15), limit)
 
 
 def restamped(made, **changed):
@@ -96,13 +99,13 @@ def test_whatever_was_emitted_is_judged_the_same_again(value, stamp, text):
 
     told = explained(made, stamp=stamp)
 
-    assert told["same"], told["differences"]
-    assert told["replayed"] == told["stamp"]
-    assert told["index"] == {"position": END, "time": f"2026-11-24T00:00:{END}.000Z"}
-    for entry in told["numbers"]:
-        assert entry["says"]
-        if entry["rule"] is not None:
-            assert (entry["rule"]["source"], entry["rule"]["text_from"]) == (
+    assert told.same, told.differences
+    assert told.replayed == told.stamp
+    assert told.index == IndexThen(position=END, time=f"2026-11-24T00:00:{END}.000Z")
+    for entry in told.numbers:
+        assert entry.says
+        if entry.rule is not None:
+            assert (entry.rule.source, entry.rule.text_from) == (
                 f"an {'opt-in' if text is law.OPT_IN else 'opt-out'} law made for the tests",
                 "log",
             )
@@ -125,11 +128,11 @@ def test_at_every_position_and_day_it_is_the_same(position, value, mixed, text, 
 
     told = explained(made, mixed=mixed)
 
-    assert told["same"], told["differences"]
-    for entry in told["numbers"]:
-        if entry["rule"] is not None:  # a rule that came onto the log later is found there all the same
-            known = entry["rule"]["rules"] in kept
-            assert entry["rule"]["text_from"] == ("log" if known else "log, from later")
+    assert told.same, told.differences
+    for entry in told.numbers:
+        if entry.rule is not None:  # a rule that came onto the log later is found there all the same
+            known = entry.rule.rules in kept
+            assert entry.rule.text_from == ("log" if known else "log, from later")
 
 
 @pytest.mark.parametrize(
@@ -148,10 +151,10 @@ def test_what_was_judged_when_case_mattered_is_judged_the_same_again(value):
     for case in ("any", "exact"):
         told = explained(made, case=case)
 
-        assert told["same"], told["differences"]
-        assert any("prospect.case" in note for note in told["notes"]) is (case == "any")
+        assert told.same, told.differences
+        assert any("prospect.case" in note for note in told.notes) is (case == "any")
     by_now = emitted(value)
-    assert explained(by_now)["same"] and not explained(by_now)["notes"]
+    assert explained(by_now).same and not explained(by_now).notes
 
 
 CHANGES = {
@@ -171,9 +174,9 @@ def test_a_changed_stamp_is_told_field_by_field(name):
 
     told = explained(restamped(made, **CHANGES[name]))
 
-    assert not told["same"]
+    assert not told.same
     ((field, value),) = CHANGES[name].items()
-    assert {"field": field, "stamp": value, "replayed": told["replayed"].get(field)} in told["differences"]
+    assert Difference(field=field, stamp=value, replayed=told.replayed.get(field)) in told.differences
 
 
 def test_another_position_gives_another_verdict():
@@ -189,8 +192,8 @@ def test_another_position_gives_another_verdict():
 
     told = explained(restamped(made, index=END))
 
-    assert {d["field"] for d in told["differences"]} == {"verdict", "reason", "registers", "until"}
-    assert not told["same"]
+    assert {d.field for d in told.differences} == {"verdict", "reason", "registers", "until"}
+    assert not told.same
 
 
 def test_a_changed_prospect_is_told():
@@ -200,7 +203,7 @@ def test_a_changed_prospect_is_told():
 
     told = explained(EmittedProspect(value))
 
-    assert {"field": "number", "stamp": "+33611111111", "replayed": "+33622222222"} in told["differences"]
+    assert Difference(field="number", stamp="+33611111111", replayed="+33622222222") in told.differences
 
 
 def test_a_blocked_prospect_on_the_allowed_topic_is_told():
@@ -209,7 +212,7 @@ def test_a_blocked_prospect_on_the_allowed_topic_is_told():
 
     told = explained(EmittedProspect(made.value, made.header, "allowed"))
 
-    assert told["differences"] == [{"field": "topic", "stamp": "blocked", "replayed": "allowed"}]
+    assert told.differences == [Difference(field="topic", stamp="blocked", replayed="allowed")]
 
 
 @pytest.mark.parametrize(
@@ -219,15 +222,15 @@ def test_a_stamp_of_another_log_is_told(index, word):
     """A stamp would be replayed by a log that never gave it."""
     told = explained(restamped(emitted(VALUES["no consent"]), index=index))
 
-    assert not told["same"] and "index" in {d["field"] for d in told["differences"]}
-    assert any(word in note for note in told["notes"])
+    assert not told.same and "index" in {d.field for d in told.differences}
+    assert any(word in note for note in told.notes)
 
 
 def test_a_stamp_before_the_first_seal_is_replayed_too():
     """The first hour of a new system could not be explained."""
     made = emitted(VALUES["no consent"], position=-1)
 
-    assert explained(made)["same"]
+    assert explained(made).same
 
 
 def test_a_rule_that_is_only_installed_is_used_and_said():
@@ -242,9 +245,9 @@ def test_a_rule_that_is_only_installed_is_used_and_said():
 
     told = explained(EmittedProspect(batch.values[0]), records=records)
 
-    assert told["same"]
-    assert told["numbers"][0]["rule"]["text_from"] == "installed"
-    assert any("stream-scrub rules publish" in note for note in told["notes"])
+    assert told.same
+    assert told.numbers[0].rule.text_from == "installed"
+    assert any("stream-scrub rules publish" in note for note in told.notes)
 
 
 def test_a_rule_that_is_nowhere_is_named_with_what_to_do():
@@ -296,7 +299,7 @@ def test_a_strange_stamp_is_different_and_no_crash(stamp):
     """Whoever forges a stamp could make the command fail instead of telling."""
     told = explained(restamped(emitted(VALUES["no consent"]), **stamp))
 
-    assert not told["same"]
+    assert not told.same
 
 
 def test_how_each_register_stood_is_told_with_its_proof():
@@ -304,16 +307,16 @@ def test_how_each_register_stood_is_told_with_its_proof():
     before = next(s for s in SEALS if "consent" in taken(RECORDS, s).index.registers)
     told = explained(emitted(b'{"phone":"0622222222"}', position=before))
 
-    (entry,) = told["numbers"]
-    assert (entry["verdict"], entry["reason"]) == ("allowed", "consented")
-    registers = {register["register"]: register for register in entry["registers"]}
+    (entry,) = told.numbers
+    assert (entry.verdict, entry.reason) == ("allowed", "consented")
+    registers = {register.register: register for register in entry.registers}
     consent = registers["consent"]
-    assert consent["held"] and consent["end"] == "2026-12-24T00:00:00Z" and consent["max_age_days"] == 10
-    assert consent["since"]["position"] == before and consent["since"]["reason"] == "requests"
-    (asked,) = consent["since"]["requests"]
-    assert json.loads(bytes(asked["request"]))["proof"]["text"] == "I agree"
-    assert not registers["list"]["held"] and registers["list"]["since"] is None
-    assert entry["missing"] == []
+    assert consent.held and consent.end == "2026-12-24T00:00:00Z" and consent.max_age_days == 10
+    assert consent.since.position == before and consent.since.reason == "requests"
+    (asked,) = consent.since.requests
+    assert json.loads(bytes(asked.request))["proof"]["text"] == "I agree"
+    assert not registers["list"].held and registers["list"].since is None
+    assert entry.missing == []
 
 
 def test_only_registers_that_count_are_told():
@@ -328,11 +331,11 @@ def test_only_registers_that_count_are_told():
 
     told = explained(made, records=records)
 
-    assert told["same"]
-    (entry,) = told["numbers"]
-    assert [register["register"] for register in entry["registers"]] == ["internal@acme"]
-    assert entry["missing"] == ["list"]
-    assert told["facts"]["campaigns"] == ("acme",)
+    assert told.same
+    (entry,) = told.numbers
+    assert [register.register for register in entry.registers] == ["internal@acme"]
+    assert entry.missing == ["list"]
+    assert told.facts.campaigns == ("acme",)
 
 
 def test_a_list_that_was_too_old_is_told_with_its_age():
@@ -340,9 +343,9 @@ def test_a_list_that_was_too_old_is_told_with_its_age():
     at = moment(NOW + 40 * DAY)
     told = explained(emitted(VALUES["no consent"], at=at))
 
-    (entry,) = told["numbers"]
-    assert entry["reason"] == "stale-register"
-    ages = {r["register"]: (r["age_days"], r["max_age_days"], r["ends_overdue"]) for r in entry["registers"]}
+    (entry,) = told.numbers
+    assert entry.reason == "stale-register"
+    ages = {r.register: (r.age_days, r.max_age_days, r.ends_overdue) for r in entry.registers}
     assert ages["list"] == (40.0, 30, False)
     assert ages["consent"][2]
 
@@ -356,9 +359,9 @@ def test_a_prospect_that_was_too_large_for_its_topic_is_replayed_with_the_limit(
     made = EmittedProspect(batch.values[0], batch.stamps[0])
     assert json.loads(made.header)["reason"] == "unreadable"
 
-    assert not (without := explained(made))["same"]
-    assert any("--limit" in note for note in without["notes"])
-    assert explained(made, limit=640)["same"]
+    assert not (without := explained(made)).same
+    assert any("--limit" in note for note in without.notes)
+    assert explained(made, limit=640).same
 
 
 def test_no_explanation_is_drawn_from_a_damaged_log():
@@ -380,11 +383,15 @@ def test_a_prospect_is_read_from_where_it_lies():
         for i, each in enumerate(made)
     ]
     for i, each in enumerate(made):
-        found = explaining.emitted_at(reader(records), "prospects.allowed", 0, 2 * i, "allowed")
+        found = emitted_prospect.emitted_at(
+            reader(records), "prospects.allowed", 0, 2 * i, "allowed", Deadline.after(15)
+        )
         assert (found.value, found.header, found.topic_verdict) == (each.value, each.header, "allowed")
     for offset in (1, 2 * len(made) + 7):
         with pytest.raises(Refused, match=r"prospects\.allowed, partition 0"):
-            explaining.emitted_at(reader(records), "prospects.allowed", 0, offset, "allowed")
+            emitted_prospect.emitted_at(
+                reader(records), "prospects.allowed", 0, offset, "allowed", Deadline.after(15)
+            )
 
 
 def test_the_words_name_the_rule_the_registers_and_the_difference(capsys):

@@ -1,14 +1,13 @@
 """`lists export`: a register as a file, from which the same register can be made again."""
 
-import json
 import os
 
-import msgspec
 import pytest
 
 from stream_scrub.cli import render_evidence
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.lists.log.replay import Replay
+from stream_scrub.model import Deadline
 from stream_scrub.queries import export_registers
 from tests.support.fakes import lists
 from tests.support.golden import files as golden
@@ -23,10 +22,13 @@ def quiet(_what, _done, _of):
 
 
 def export(folder, *names, records=RECORDS, **more):
-    told = export_registers.run(
-        export_registers.ExportOrder(names, folder, **more), reader(records), "opposition.log", quiet
+    return export_registers.run(
+        export_registers.ExportOrder(names, folder, **more),
+        reader(records),
+        "opposition.log",
+        quiet,
+        Deadline.after(15),
     )
-    return json.loads(msgspec.json.encode(told))
 
 
 def replayed(upto=LAST):
@@ -53,8 +55,8 @@ def test_what_was_exported_reads_as_the_register(upto, tmp_path):
     told = export(tmp_path, position=upto)
 
     replay = replayed(upto)
-    assert {each["register"] for each in told["registers"]} == set(replay.index.registers)
-    assert told["position"] == replay.index.position and told["fault"] is None
+    assert {each.register for each in told.registers} == set(replay.index.registers)
+    assert told.position == replay.index.position and told.fault is None
     for name, register in replay.index.registers.items():
         back = read_back(tmp_path, name)
         ending = back.ends()
@@ -73,14 +75,14 @@ def test_one_register_alone(tmp_path, capsys):
     """Moving one list would take all of them."""
     told = export(tmp_path, "consent")
 
-    (only,) = told["registers"]
+    (only,) = told.registers
     register = replayed().index.registers["consent"]
-    assert only["count"] == len(register.numbers) and only["chain"] == register.chain
+    assert only.count == len(register.numbers) and only.chain == register.chain
     (file,) = tmp_path.iterdir()
     assert (file.name, file.stat().st_mode & 0o777) == ("consent.jsonl", 0o600)
     render_evidence.exported(told)
     said = capsys.readouterr().out
-    assert f"{tmp_path}/consent.jsonl" in said and f"the log up to position {told['position']}" in said
+    assert f"{tmp_path}/consent.jsonl" in said and f"the log up to position {told.position}" in said
 
 
 def test_a_corrupt_log_is_exported_only_when_that_is_asked(tmp_path, capsys):
@@ -92,7 +94,7 @@ def test_a_corrupt_log_is_exported_only_when_that_is_asked(tmp_path, capsys):
 
     told = export(tmp_path, records=records, salvage=True)
 
-    assert "log offset 2" in told["fault"] and told["position"] < 26
+    assert "log offset 2" in told.fault and told.position < 26
     assert read_back(tmp_path, "list").bitmap() == replayed(25).index.registers["list"].numbers
     render_evidence.exported(told)
     assert "saved up to the first fault: log offset" in capsys.readouterr().out

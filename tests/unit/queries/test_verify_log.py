@@ -28,6 +28,10 @@ def quiet(_what, _done, _of):
     pass
 
 
+def silence():
+    return Deadline.after(15)
+
+
 def as_json(told):
     return json.loads(msgspec.json.encode(told))
 
@@ -35,7 +39,7 @@ def as_json(told):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_history_of_an_old_log_is_what_it_was(name):
     """Two exports of one history, years apart, would contradict each other before a court."""
-    told = number_history.history(reader(RECORDS), NUMBERS[name], "FR", quiet)
+    told = number_history.history(reader(RECORDS), NUMBERS[name], "FR", quiet, silence())
 
     assert as_json(told) == golden.expected(f"evidence/history-{name}.json")
 
@@ -43,14 +47,14 @@ def test_the_history_of_an_old_log_is_what_it_was(name):
 @pytest.mark.parametrize("position", [0, 4, 17, 26, 40])
 def test_what_was_at_a_position_of_an_old_log_is_what_it_was(position):
     """What was in force on a day would depend on the release that is asked."""
-    told = number_history.at(reader(RECORDS), position, OPPOSED, "FR", quiet)
+    told = number_history.at(reader(RECORDS), position, OPPOSED, "FR", quiet, silence())
 
     assert as_json(told) == golden.expected(f"evidence/at-{position}.json")
 
 
 def test_the_proof_of_an_old_log_is_what_it_was():
     """A release would prove less of the log than the one before it."""
-    told = as_json(verify_log.verify(reader(RECORDS), quiet))
+    told = as_json(verify_log.verify(reader(RECORDS), quiet, silence()))
 
     assert told.pop("took_s") >= 0
     assert told == golden.expected("evidence/verify.json")
@@ -61,7 +65,7 @@ def test_a_damaged_log_is_told_in_full():
     records = list(RECORDS)
     records[2] = records[2]._replace(value=records[2].value[:-1] + b"\0")
 
-    told = as_json(verify_log.verify(reader(records), quiet))
+    told = as_json(verify_log.verify(reader(records), quiet, silence()))
 
     assert told["sound"] is False
     assert told["problems"] == [
@@ -73,10 +77,10 @@ def test_a_damaged_log_is_told_in_full():
 
 def test_a_log_whose_beginning_is_deleted_is_not_sound():
     """Retention would delete the evidence, and the proof say that all is well."""
-    told = verify_log.verify(reader(RECORDS[4:], RECORDS[4].offset), quiet)
+    told = verify_log.verify(reader(RECORDS[4:], RECORDS[4].offset), quiet, silence())
 
-    assert not told["sound"] and told["first"] == RECORDS[4].offset
-    assert "retention" in told["problems"][0]["what"]
+    assert not told.sound and told.first == RECORDS[4].offset
+    assert "retention" in told.problems[0].what
 
 
 class Damaged(Reader):
@@ -103,20 +107,20 @@ def test_what_the_broker_cannot_read_any_more_is_told_and_the_rest_is_proven():
     log_reader.__class__ = Damaged
     log_reader._at_once = 4
 
-    told = verify_log.verify(log_reader, quiet)
+    told = verify_log.verify(log_reader, quiet, silence())
 
-    offsets = [problem["offset"] for problem in told["problems"]]
-    assert offsets[:1] == [6] and 28 in offsets and not told["sound"]
-    assert {each["register"]: each["unproven"] for each in told["registers"]} == {
+    offsets = [problem.offset for problem in told.problems]
+    assert offsets[:1] == [6] and 28 in offsets and not told.sound
+    assert {each.register: each.unproven for each in told.registers} == {
         "internal": [],
-        "list": [[31, 31]],
+        "list": [(31, 31)],
         "rules": [],
-        "washed": [[21, 22]],
+        "washed": [(21, 22)],
     }
     again = reader(RECORDS)
     again.__class__ = Damaged
     with pytest.raises(Corrupt, match="damaged"):
-        number_history.history(again, OTHER, "FR", quiet)
+        number_history.history(again, OTHER, "FR", quiet, silence())
 
 
 def test_a_log_whose_end_cannot_be_read_is_told():
@@ -124,9 +128,9 @@ def test_a_log_whose_end_cannot_be_read_is_told():
     log_reader = reader(RECORDS)
     log_reader.__class__ = type("Cut", (Damaged,), {"stretches": ((39, 10**9),)})
 
-    told = verify_log.verify(log_reader, quiet)
+    told = verify_log.verify(log_reader, quiet, silence())
 
-    assert [problem["offset"] for problem in told["problems"]] == [39]
+    assert [problem.offset for problem in told.problems] == [39]
 
 
 def test_offsets_that_are_deleted_meanwhile_are_a_problem():
@@ -138,9 +142,9 @@ def test_offsets_that_are_deleted_meanwhile_are_a_problem():
 
     log_reader = reader(RECORDS)
     log_reader._at_once = 4
-    told = verify_log.verify(log_reader, deleting)
-    assert not told["sound"] and "are gone" in told["problems"][0]["what"]
-    assert told["records"] == len([r for r in RECORDS if r.offset <= 4 or r.offset >= 24])
+    told = verify_log.verify(log_reader, deleting, silence())
+    assert not told.sound and "are gone" in told.problems[0].what
+    assert told.records == len([r for r in RECORDS if r.offset <= 4 or r.offset >= 24])
 
 
 def test_parts_whose_seal_comes_a_moment_later_are_waited_for():
@@ -171,10 +175,10 @@ def test_a_snapshot_that_is_the_logs_is_sound(tmp_path):
     for position in (4, 22, 40):
         saved(tmp_path, position)
 
-        told = verify_log.verify(reader(RECORDS), quiet, tmp_path, "opposition.log")
+        told = verify_log.verify(reader(RECORDS), quiet, silence(), tmp_path, "opposition.log")
 
-        assert told["sound"], told["snapshot"]
-        assert told["snapshot"]["position"] == position and told["snapshot"]["problems"] == []
+        assert told.sound, told.snapshot
+        assert told.snapshot.position == position and told.snapshot.problems == []
 
 
 def other_numbers(state):
@@ -201,10 +205,10 @@ def test_a_snapshot_that_is_not_the_logs_is_not_sound(word, tmp_path):
     """A worker would judge by what somebody wrote into its folder."""
     saved(tmp_path, change=WRONG[word])
 
-    told = verify_log.verify(reader(RECORDS), quiet, tmp_path, "opposition.log")
+    told = verify_log.verify(reader(RECORDS), quiet, silence(), tmp_path, "opposition.log")
 
-    assert not told["sound"] and told["problems"] == []
-    assert word in told["snapshot"]["problems"][0]
+    assert not told.sound and told.problems == []
+    assert word in told.snapshot.problems[0]
 
 
 def test_a_snapshot_that_cannot_be_read_is_not_sound(tmp_path):
@@ -213,15 +217,15 @@ def test_a_snapshot_that_cannot_be_read_is_not_sound(tmp_path):
     manifest = tmp_path / snapshot.MANIFEST
     manifest.write_bytes(manifest.read_bytes().replace(b"list", b"lost", 1))
 
-    told = verify_log.verify(reader(RECORDS), quiet, tmp_path, "opposition.log")
+    told = verify_log.verify(reader(RECORDS), quiet, silence(), tmp_path, "opposition.log")
 
-    assert not told["sound"] and told["snapshot"]["problems"]
+    assert not told.sound and told.snapshot.problems
 
 
 def test_no_snapshot_is_a_mistake_and_no_proof(tmp_path):
     """A wrong folder would be called sound."""
     with pytest.raises(ConfigError, match="snapshot"):
-        verify_log.verify(reader(RECORDS), quiet, tmp_path, "opposition.log")
+        verify_log.verify(reader(RECORDS), quiet, silence(), tmp_path, "opposition.log")
 
 
 @pytest.mark.parametrize(
@@ -251,22 +255,22 @@ def test_what_is_no_number_is_refused_and_not_repeated(text, region):
 
 def test_the_words_say_what_the_members_say(capsys):
     """A compliance officer would have to read JSON."""
-    render_evidence.history(number_history.history(reader(RECORDS), CONSENTING, "FR", quiet))
+    render_evidence.history(number_history.history(reader(RECORDS), CONSENTING, "FR", quiet, silence()))
     said = capsys.readouterr().out
     assert "consent (allow): added, until 2026-12-24T00:00:00Z; requests" in said
     assert '"proof":{"text":"I agree"' in said and "other numbers left out: 1" in said
     assert "now: in internal (deny) since 2026-11-24T00:00:26.000Z, position 26" in said
     assert "now: not in washed (allow), never was" in said
 
-    render_evidence.history(number_history.history(reader(RECORDS), 33699999999, "FR", quiet))
+    render_evidence.history(number_history.history(reader(RECORDS), 33699999999, "FR", quiet, silence()))
     assert "no register ever held it" in capsys.readouterr().out
 
-    render_evidence.at(number_history.at(reader(RECORDS), 17, OPPOSED, "FR", quiet))
+    render_evidence.at(number_history.at(reader(RECORDS), 17, OPPOSED, "FR", quiet, silence()))
     said = capsys.readouterr().out
     assert "+33612345678 at position 16" in said and "not in" in said
-    render_evidence.at(number_history.at(reader(RECORDS), 0, OPPOSED, "FR", quiet))
+    render_evidence.at(number_history.at(reader(RECORDS), 0, OPPOSED, "FR", quiet, silence()))
     assert "no list yet" in capsys.readouterr().out
-    render_evidence.at(number_history.at(reader(RECORDS), 4000, OPPOSED, "FR", quiet))
+    render_evidence.at(number_history.at(reader(RECORDS), 4000, OPPOSED, "FR", quiet, silence()))
     assert "this is how it stands now" in capsys.readouterr().out
 
 
@@ -276,7 +280,7 @@ def test_the_words_of_the_proof_name_every_problem(capsys, tmp_path):
     records = list(RECORDS)
     records[8] = records[8]._replace(value=b"")
 
-    render_evidence.verified(verify_log.verify(reader(records), quiet, tmp_path, "opposition.log"))
+    render_evidence.verified(verify_log.verify(reader(records), quiet, silence(), tmp_path, "opposition.log"))
 
     said = capsys.readouterr().out
     assert "NOT SOUND" in said and "log offset 11: register consent" in said and "11 to the end" in said
@@ -284,7 +288,7 @@ def test_the_words_of_the_proof_name_every_problem(capsys, tmp_path):
     good = tmp_path / "good"
     good.mkdir()
     saved(good)
-    render_evidence.verified(verify_log.verify(reader(RECORDS), quiet, good, "opposition.log"))
+    render_evidence.verified(verify_log.verify(reader(RECORDS), quiet, silence(), good, "opposition.log"))
     said = capsys.readouterr().out
     assert "\nsound: 32 records, 14 deltas" in said and "is the log's at position 40" in said
 
@@ -292,11 +296,11 @@ def test_the_words_of_the_proof_name_every_problem(capsys, tmp_path):
 def test_an_earlier_proof_is_held_against_the_log(tmp_path):
     """What was filed a year ago could not be compared with what is there now."""
     file = tmp_path / "verify.json"
-    file.write_bytes(msgspec.json.encode(verify_log.verify(reader(RECORDS[:18]), quiet)))
+    file.write_bytes(msgspec.json.encode(verify_log.verify(reader(RECORDS[:18]), quiet, silence())))
     filed = verify_log.filed_in(file)
 
-    assert verify_log.verify(reader(RECORDS), quiet, filed=filed)["sound"]
-    assert not verify_log.verify(reader(RECORDS[:7]), quiet, filed=filed)["sound"]
+    assert verify_log.verify(reader(RECORDS), quiet, silence(), filed=filed).sound
+    assert not verify_log.verify(reader(RECORDS[:7]), quiet, silence(), filed=filed).sound
     for content in (b"", b"[]", b'{"registers":[1]}'):
         file.write_bytes(content)
         with pytest.raises(ConfigError, match="--against"):
