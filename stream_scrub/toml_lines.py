@@ -7,7 +7,7 @@ a `[[rule]]` or a `key =` inside one of them is not taken for the real thing.
 import re
 from itertools import islice
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 _DEPTH = 8  # parts of a key that are looked at: none of ours has more
 
 _PIECE = re.compile(
@@ -41,9 +41,9 @@ class TomlLines:
     """
 
     def __init__(self, text: str) -> None:
-        self.paths: dict[Path, int] = {}
-        self._table: Path = ()
-        self._counts: dict[Path, int] = {}
+        self.paths: dict[KeyPath, int] = {}
+        self._table: KeyPath = ()
+        self._counts: dict[KeyPath, int] = {}
         self._scan(text)
 
     def of(self, *path: str | int) -> int:
@@ -86,14 +86,14 @@ class TomlLines:
         self._table = path
         self._note(path, line)
 
-    def _resolved(self, parts: list[str]) -> Path:
+    def _resolved(self, parts: list[str]) -> KeyPath:
         """The path of a header: within an array of tables, the last one of these is meant."""
-        path: Path = ()
+        path: KeyPath = ()
         for part in parts:
             path = (*path, self._counts[path], part) if path in self._counts else (*path, part)
         return path
 
-    def _note(self, path: Path, line: int) -> None:
+    def _note(self, path: KeyPath, line: int) -> None:
         for size in range(1, len(path) + 1):
             self.paths.setdefault(path[:size], line)
 

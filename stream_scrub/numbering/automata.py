@@ -13,8 +13,8 @@ import interegular
 import numpy as np
 import numpy.typing as npt
 
-Codes: TypeAlias = npt.NDArray[np.uint8]  # one outcome a state, or one a cell
-States: TypeAlias = npt.NDArray[np.int32]
+Outcomes: TypeAlias = npt.NDArray[np.uint8]  # one outcome a state, or one a cell
+StateNumbers: TypeAlias = npt.NDArray[np.int32]
 
 NEVER: Final = 0  # no completion is in the language; in a plan: no completion is a valid number
 MIXED: Final = 1  # completions differ
@@ -26,7 +26,7 @@ DIGITS: Final = "0123456789"
 class Automaton:
     """Complete and deterministic. `step[state, digit]` is the next state; state 0 is the initial one."""
 
-    step: States  # shape (states, 10)
+    step: StateNumbers  # shape (states, 10)
     accept: npt.NDArray[np.bool_]  # shape (states,)
 
     def after(self, digits: str) -> int:
@@ -36,13 +36,13 @@ class Automaton:
             state = int(self.step[state, int(digit)])
         return state
 
-    def says(self, after: str, length: int, depth: int) -> Codes:
+    def says(self, after: str, length: int, depth: int) -> Outcomes:
         """NEVER, MIXED or ALWAYS for each of the 10**depth prefixes of the `length` digits that follow `after`."""
         final = np.where(self.accept, ALWAYS, NEVER).astype(np.uint8)
         return cells(self.step, final, self.after(after), length, depth)
 
 
-def cells(step: States, final: Codes, start: int, length: int, depth: int) -> Codes:
+def cells(step: StateNumbers, final: Outcomes, start: int, length: int, depth: int) -> Outcomes:
     """The outcome that all completions of each prefix share, else MIXED; shape (10**depth,), in prefix order.
 
     `final` is the outcome of each state when all `length` digits are read; `depth` is at most `length`.
@@ -79,7 +79,7 @@ def automaton(pattern: str) -> Automaton:
     return Automaton(np.array(rows, dtype=np.int32), np.array(accept, dtype=np.bool_))
 
 
-def product(parts: list[Automaton]) -> tuple[States, States]:
+def product(parts: list[Automaton]) -> tuple[StateNumbers, StateNumbers]:
     """All automata walked side by side: the joint `step`, and for each joint state the state of every part.
 
     Shapes (joint, 10) and (joint, parts). Only joint states that some digits reach.

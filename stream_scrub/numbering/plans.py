@@ -12,7 +12,16 @@ import numpy as np
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 from phonenumbers.phonemetadata import PhoneNumberDesc
 
-from stream_scrub.numbering.automata import MIXED, NEVER, Automaton, Codes, States, automaton, cells, product
+from stream_scrub.numbering.automata import (
+    MIXED,
+    NEVER,
+    Automaton,
+    Outcomes,
+    StateNumbers,
+    automaton,
+    cells,
+    product,
+)
 
 LENGTHS: Final = range(2, 18)  # digits of a national significant number that phonenumbers can parse
 DEPTH_MAX: Final = 6  # a table has at most 10**6 cells
@@ -30,7 +39,7 @@ ORDER: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DerivedPlan:
     """What each national significant number of a calling code is.
 
     `lines` are (region, type) in the order of their cell values, from 2; `tables[length]` has 10**k cells for the
@@ -38,7 +47,7 @@ class Plan:
     """
 
     lines: tuple[tuple[str, str], ...]
-    tables: dict[int, Codes]
+    tables: dict[int, Outcomes]
 
 
 class _Region:
@@ -95,7 +104,7 @@ def metadata_of(calling_code: int, region: str) -> PhoneMetadata:
     return metadata
 
 
-def plan_of(calling_code: int) -> Plan:
+def plan_of(calling_code: int) -> DerivedPlan:
     """The plan of an assigned calling code."""
     names = COUNTRY_CODE_TO_REGION_CODE[calling_code]
     regions = [_Region(calling_code, name, alone=len(names) == 1) for name in names]
@@ -110,10 +119,10 @@ def plan_of(calling_code: int) -> Plan:
         length: _shallowest(step, np.array([value[line] for line in row], dtype=np.uint8), length)
         for length, row in outcomes.items()
     }
-    return Plan(tuple(lines), tables)
+    return DerivedPlan(tuple(lines), tables)
 
 
-def _outcomes(regions: list[_Region], joint: States, length: int) -> list[tuple[str, str] | None]:
+def _outcomes(regions: list[_Region], joint: StateNumbers, length: int) -> list[tuple[str, str] | None]:
     known: list[dict[int, tuple[str | None, bool | None]]] = [{} for _ in regions]
     rows: list[tuple[str, str] | None] = []
     for states in joint.tolist():
@@ -129,7 +138,7 @@ def _outcomes(regions: list[_Region], joint: States, length: int) -> list[tuple[
     return rows
 
 
-def _shallowest(step: States, final: Codes, length: int) -> Codes:
+def _shallowest(step: StateNumbers, final: Outcomes, length: int) -> Outcomes:
     """The table of the smallest depth that leaves (nearly) nothing undecided."""
     table = cells(step, final, 0, length, 0)
     for depth in range(1, min(length, DEPTH_MAX) + 1):

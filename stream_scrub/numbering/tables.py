@@ -45,7 +45,7 @@ class Row(NamedTuple):
     lines: tuple[Line | None, ...]
 
 
-class Shape(NamedTuple):
+class StoredShape(NamedTuple):
     """Strings of `length` digits beginning with `prefix`, then the significant number; see `clean`."""
 
     length: int
@@ -65,17 +65,17 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TableFile:
     """One calling code's file."""
 
     calling_code: int
     lines: tuple[Line | None, ...]
     tables: dict[int, bytes]  # by digits of the significant number; absent: none is valid
-    international: tuple[Shape, ...]  # prefixes without the calling code
-    national: dict[str, tuple[Shape, ...]]  # by region
+    international: tuple[StoredShape, ...]  # prefixes without the calling code
+    national: dict[str, tuple[StoredShape, ...]]  # by region
     held: Held
-    _rows: dict[tuple[Shape, str], Row] = field(default_factory=dict)
-    _parts: dict[tuple[Shape, str, str], Row] = field(default_factory=dict)
+    _rows: dict[tuple[StoredShape, str], Row] = field(default_factory=dict)
+    _parts: dict[tuple[StoredShape, str, str], Row] = field(default_factory=dict)
     _masked: dict[tuple[int, int, tuple[tuple[int, int], ...]], bytes] = field(default_factory=dict)
 
     def cells(self, digits: int, depth: int, masked: tuple[tuple[int, int], ...]) -> bytes:
@@ -95,7 +95,7 @@ class Plan:
                 self.held.size += len(plain)
         return self._masked[key]
 
-    def row(self, shape: Shape, before: str) -> Row:
+    def row(self, shape: StoredShape, before: str) -> Row:
         """The row of a shape whose strings begin with `before` and then its prefix."""
         if (shape, before) not in self._rows:
             rest = shape.length - len(shape.prefix)
@@ -107,7 +107,7 @@ class Plan:
             )
         return self._rows[shape, before]
 
-    def part(self, shape: Shape, before: str, behind: str) -> tuple[Row, float]:
+    def part(self, shape: StoredShape, before: str, behind: str) -> tuple[Row, float]:
         """As `row`, for those strings alone in which `behind` follows the prefix, and which share of their cells is
         left to phonenumbers. Where nothing of these is masked that is the plan's own table, else a small piece of it:
         with a copy of the table for every shape, all plans would be four times as large."""
@@ -126,9 +126,9 @@ class Plan:
         ratio = 10 ** (depth - own)
         if not masked:
             at, end = begin // ratio, -((begin + wide) // -ratio)
-            return self.row(Shape(shape.length, shape.prefix, 0, ()), before), plain.count(ASK, at, end) / (
-                end - at
-            )
+            return self.row(StoredShape(shape.length, shape.prefix, 0, ()), before), plain.count(
+                ASK, at, end
+            ) / (end - at)
         key = (shape, before, behind[:depth])
         if key not in self._parts:
             cells = bytearray(
@@ -155,7 +155,7 @@ class Tables:
     version: str
     digests: dict[str, str]
     held: Held = field(default_factory=Held)
-    _plans: dict[int, Plan | None] = field(default_factory=dict)
+    _plans: dict[int, TableFile | None] = field(default_factory=dict)
 
     @classmethod
     def shipped(cls) -> "Tables":
@@ -167,13 +167,13 @@ class Tables:
         known = index["format"] == FORMAT
         return cls(index["phonenumbers"], index["sha256"]) if known else cls("", {})
 
-    def plan(self, calling_code: int) -> Plan | None:
+    def plan(self, calling_code: int) -> TableFile | None:
         """One calling code's tables; None when there are none, or not the ones that the index speaks of."""
         if calling_code not in self._plans:
             self._plans[calling_code] = self._read(calling_code)
         return self._plans[calling_code]
 
-    def _read(self, calling_code: int) -> Plan | None:
+    def _read(self, calling_code: int) -> TableFile | None:
         digest = self.digests.get(str(calling_code))
         if digest is None:
             return None
@@ -233,10 +233,10 @@ class Tables:
         rest = len(digits) - len(code)
         if plan is None or not 2 <= rest <= NSN_DIGITS_MAX:
             return None
-        return CALLING_CODE_DIGITS_MAX, plan.row(Shape(rest, "", 0, ()), code)
+        return CALLING_CODE_DIGITS_MAX, plan.row(StoredShape(rest, "", 0, ()), code)
 
 
-def _of_length(shapes: tuple[Shape, ...], length: int) -> tuple[Shape, ...]:
+def _of_length(shapes: tuple[StoredShape, ...], length: int) -> tuple[StoredShape, ...]:
     return tuple(shape for shape in shapes if shape.length == length)
 
 
@@ -246,7 +246,7 @@ def _calling_code(digits: str) -> str:
     return next((code for code in codes if code[0] != "0" and int(code) in COUNTRY_CODE_TO_REGION_CODE), "")
 
 
-def _best(plan: Plan, shapes: tuple[Shape, ...], code_digits: int, digits: str) -> tuple[int, Row]:
+def _best(plan: TableFile, shapes: tuple[StoredShape, ...], code_digits: int, digits: str) -> tuple[int, Row]:
     """The row that leaves the least to phonenumbers among those of these leading digits. All of them are exact.
 
     How many digits lead depends on their count alone, so that one divisor serves all strings of a length. A shape
@@ -264,13 +264,13 @@ def _best(plan: Plan, shapes: tuple[Shape, ...], code_digits: int, digits: str) 
     return len(key), best
 
 
-def _plan(calling_code: int, content: bytes, held: Held) -> Plan:
+def _plan(calling_code: int, content: bytes, held: Held) -> TableFile:
     head, _, rest = content.partition(b"\n")
     fields: dict[str, Any] = json.loads(head)
     tables = {}
     for digits, cells in fields["tables"]:
         tables[digits], rest = rest[:cells], rest[cells:]
-    return Plan(
+    return TableFile(
         calling_code,
         (None, None, *(Line.of(region, type_) for region, type_ in fields["lines"])),
         tables,
@@ -280,8 +280,8 @@ def _plan(calling_code: int, content: bytes, held: Held) -> Plan:
     )
 
 
-def _shapes(rows: list[Any]) -> tuple[Shape, ...]:
+def _shapes(rows: list[Any]) -> tuple[StoredShape, ...]:
     return tuple(
-        Shape(length, prefix, depth, tuple((begin, end) for begin, end in masked))
+        StoredShape(length, prefix, depth, tuple((begin, end) for begin, end in masked))
         for length, prefix, depth, masked in rows
     )
