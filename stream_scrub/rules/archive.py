@@ -95,7 +95,3 @@ class Archive:
         if problems:
             raise ConfigError(problems)
         return lacking
-
-    def with_texts(self, texts: Iterable[bytes]) -> "Archive":
-        """This archive and more. Raises Corrupt as the constructor does."""
-        return Archive([*self._texts.values(), *texts])
