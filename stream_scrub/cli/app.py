@@ -4,6 +4,7 @@ Exit codes: 0 well, 1 the operation failed, 2 usage or configuration, 3 corrupt.
 """
 
 import os
+import platform
 import signal
 import sys
 from typing import Annotated
@@ -21,7 +22,6 @@ app = typer.Typer(
     name="stream-scrub",
     help="Scrubs prospect streams on Kafka against registers of opposition and consent, exactly once.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -33,11 +33,23 @@ app.add_typer(rules_app, name="rules")
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the versions of all parts and end.")
+    ] = False,
 ) -> None:
     if version:
-        typer.echo(f"stream-scrub {__version__}")
+        typer.echo(_versions())
         raise typer.Exit
+
+
+def _versions() -> str:
+    """What a report of a fault must say: the version, and the parts that the same version may run on."""
+    from stream_scrub.kafka.client.librdkafka import librdkafka_version
+    from stream_scrub.scrub import backend
+
+    extension = "no extension" if backend.BEST is backend.PYTHON else "native extension"
+    parts = (f"Python {platform.python_version()}", f"librdkafka {librdkafka_version()}", extension)
+    return f"stream-scrub {__version__} ({', '.join(parts)})"
 
 
 @app.command()

@@ -89,7 +89,7 @@ def test_every_command_starts_without_the_developers_packages(alone):
     """A user's first command would end with a missing module."""
     told = command(alone, "--help")
     assert told.returncode == 0, told.stderr
-    assert command(alone, "--version").stdout == f"stream-scrub {__version__}\n"
+    assert command(alone, "--version").stdout.startswith(f"stream-scrub {__version__} (Python ")
     modules = "import importlib, pkgutil, stream_scrub\n"
     modules += "for found in pkgutil.walk_packages(stream_scrub.__path__, 'stream_scrub.'):\n"
     modules += "    name = found.name\n"

@@ -1,0 +1,50 @@
+"""`stream-scrub` itself: its versions, and the completion of its commands in a shell."""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import confluent_kafka
+import pytest
+from typer.testing import CliRunner
+
+from stream_scrub import __version__
+from stream_scrub.cli.app import app
+from stream_scrub.scrub import backend
+from tests.support.running.worker import SCRIPT
+
+BASH = shutil.which("bash")
+
+
+@pytest.mark.parametrize(("best", "extension"), [("python", "no extension"), ("native", "native extension")])
+def test_the_version_names_the_parts_that_it_runs_on(monkeypatch, best, extension):
+    """A report of a fault would leave open which client library and which reader it happened with."""
+    used = backend.PYTHON if best == "python" else backend.native() or object()
+    monkeypatch.setattr(backend, "BEST", used)
+
+    said = CliRunner().invoke(app, ["--version"]).stdout
+
+    libraries = f"Python {platform.python_version()}, librdkafka {confluent_kafka.libversion()[0]}"
+    assert said == f"stream-scrub {__version__} ({libraries}, {extension})\n"
+
+
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+def test_the_completion_of_bash_is_installed_and_completes(tmp_path):
+    """An operator would have to know every command by heart, or the installer would break the shell's start."""
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    # The shell that asks is found among the parents of the process, so bash must not replace itself by the command.
+    install = f"{SCRIPT} --install-completion; true"
+
+    done = subprocess.run([BASH, "-c", install], env=env, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0 and "bash completion installed" in done.stdout, done.stderr
+    script = tmp_path / ".bash_completions" / "stream-scrub.sh"
+    assert str(script) in (tmp_path / ".bashrc").read_text(encoding="utf-8")
+    complete = (
+        f'source {script}; COMP_WORDS=(stream-scrub lists hi); COMP_CWORD=2; PATH={Path(SCRIPT).parent}:"$PATH";'
+        ' _stream_scrub_completion stream-scrub; echo "${COMPREPLY[@]}"'
+    )
+    found = subprocess.run([BASH, "-c", complete], env=env, capture_output=True, text=True, timeout=60)
+    assert found.stdout == "history\n", found.stderr
