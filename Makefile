@@ -11,9 +11,10 @@ IMAGE_BUILD ?= $(shell if command -v buildah; then echo bud; elif command -v doc
 IMAGE_ARGS ?=
 BENCH_ARGS ?=
 ABUSE_ARGS ?=
+DIST ?= dist
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint simulate bench bench-lists soak abuse image pin sbom tables lock clean
+.PHONY: demo test lint simulate bench bench-lists soak abuse dist image pin sbom tables lock clean
 
 .venv: $(VENV)/.made
 
@@ -58,6 +59,14 @@ soak: $(VENV)/.made
 # Hostile lists, leads, requests and connections at once against a running system: ABUSE_ARGS='--minutes 10 --json'.
 abuse: $(VENV)/.made
 	$(BIN)/python -m bench.under_load.abuse $(ABUSE_ARGS)
+
+# What a release publishes: sdist and wheel of the product, and of the extension. Its wheel is of the Python that makes it:
+# one more for each other, into the same folder, with VENV=.cache/python3.13 PYTHON=python3.13.
+dist: $(VENV)/.made
+	@mkdir -p $(DIST)
+	$(BIN)/python -m hatchling build -d $(DIST)
+	cd native && $(abspath $(BIN))/python -c 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])' $(abspath $(DIST))
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --wheel-dir $(DIST) ./native
 
 # IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/operator.md, "The image").
 image:
