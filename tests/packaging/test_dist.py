@@ -148,3 +148,10 @@ def test_the_extension_has_the_version_that_is_asked_of_it():
     assert json.dumps(product["classifiers"]).count("Python :: 3.1") == json.dumps(
         native["classifiers"]
     ).count("Python :: 3.1")
+
+
+def test_the_changelog_has_this_version_with_its_day():
+    """Who upgrades could not see what has changed, or since when."""
+    versions = re.findall(r"^## \[(.+?)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0][0] == __version__
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\d", day) for _, day in versions)
