@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap64
 
 from stream_scrub.byname import ByName
-from stream_scrub.model import RegisterKind, RegisterName
+from stream_scrub.model import RegisterKind, RegisterName, scoped_name
 
 Numbers = NDArray[np.uint64]
 
@@ -291,5 +291,5 @@ class Index:
 
     def named(self, name: str, scopes: Iterable[str] = ()) -> list[Register]:
         """The register of that name and its scoped ones for `scopes`, as far as the log has held them."""
-        names = [name, *(str(RegisterName(name, scope)) for scope in scopes)]
+        names = [name, *(scoped_name(name, scope) for scope in scopes)]
         return [self.registers[n] for n in names if n in self.registers]

@@ -81,7 +81,12 @@ class RegisterName(NamedTuple):
         return names_a_number(str(self))
 
     def __str__(self) -> str:
-        return f"{self.base}@{self.scope}" if self.scope else self.base
+        return scoped_name(self.base, self.scope) if self.scope else self.base
+
+
+def scoped_name(base: str, scope: str) -> str:
+    """The name of the register that counts for one campaign. On the hot path, so no RegisterName is made."""
+    return f"{base}@{scope}"
 
 
 def family(register: str) -> str:

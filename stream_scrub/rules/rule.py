@@ -112,7 +112,7 @@ def _registers(
     for name in named:
         if name in require:
             sheet.wrong(at, "require_named", f'"{name}" is in `require` as well, for every caller: keep one')
-        elif name in deny or name == "internal":
+        elif name in deny or name == INTERNAL:
             sheet.wrong(at, "require_named", f'"{name}" holds who opposes, and gives nothing: take it away')
     return deny, require, named
 

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from stream_scrub.index import Index, Register
-from stream_scrub.model import INTERNAL, Reason, RegisterKind, RegisterName, family
+from stream_scrub.model import INTERNAL, Reason, RegisterKind, family, scoped_name
 from stream_scrub.numbering import Line
 from stream_scrub.rules import RESTING, Rule, earliest
 from stream_scrub.scrub.areas import Areas
@@ -165,9 +165,9 @@ def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
     rule = base.rule
     others = () if rule is None else (*rule.deny, *rule.require, *rule.scoped)
     for campaign in told.campaigns:
-        if any(str(RegisterName(name, campaign)) in index.registers for name in others if name != INTERNAL):
+        if any(scoped_name(name, campaign) in index.registers for name in others if name != INTERNAL):
             return None
-    names = (str(RegisterName(INTERNAL, campaign)) for campaign in told.campaigns)
+    names = (scoped_name(INTERNAL, campaign) for campaign in told.campaigns)
     found = [index.registers[name] for name in names if name in index.registers]
     if not found:
         return base

@@ -14,7 +14,7 @@ from stream_scrub.lists import deltas
 from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends, with_ends
 from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.model import RegisterKind, RegisterName, family
+from stream_scrub.model import RegisterKind, family, scoped_name
 
 ImportMode = Literal["full", "adds", "removes"]
 
@@ -46,7 +46,7 @@ def check(
     if reading.scope and reading.scope != base.scope:
         raise BadList(
             f"the list is for the campaign {reading.scope}, and the register {base.name} is not: import it with"
-            f" --register {RegisterName(family(base.name), reading.scope)}"
+            f" --register {scoped_name(family(base.name), reading.scope)}"
         )
     if reading.change == "delta" and change != "full":
         raise BadList(
