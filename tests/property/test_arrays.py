@@ -13,8 +13,8 @@ from stream_scrub.numbering import line_of, lines_many, normalise, read_column, 
 from stream_scrub.numbering.arrays import VALID, Many
 from stream_scrub.numbering.tables import ASK, NONE, Tables
 from stream_scrub.numbering.typed import eight_digits, lines_reader
-from tests.property.test_numbering_differential import OFTEN, Mistreatment
 from tests.support.machine.effort import examples
+from tests.support.oracles.mistreated_numbers import OFTEN, Mistreatment
 
 INPUTS = int(os.environ.get("STREAM_SCRUB_DIFFERENTIAL", examples(60_000))) // 3
 REGIONS = st.one_of(st.sampled_from(OFTEN), st.sampled_from(["ZZ", "", "fr"]))

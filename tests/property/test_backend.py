@@ -12,10 +12,10 @@ from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.plain import PlainReader
-from tests.property.test_fuzz import INDEX, LAWS, mutated, prospect
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 from tests.support.oracles import jsonish
+from tests.support.oracles.mutated_prospects import INDEX, LAWS, mutated, prospect
 
 NATIVE = backend.native()
 pytestmark = pytest.mark.skipif(

@@ -1,166 +1,18 @@
 """Prospects by the ten thousand, mutated at random, against an oracle that shares nothing with the engine."""
 
-import json
 import os
 import random
 
-import phonenumbers
 import pytest
 
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS, read
 from tests.support.oracles import prospects as oracle
+from tests.support.oracles.mutated_prospects import ALLOWING, INDEX, LAWS, mutated, prospect
 
 MUTANTS = 100_000 if os.environ.get("CI") else 20_000
 BATCH = 500
-ALLOWING = {"clear", "consented", "contract", "exempt"}
-TEXTS = [
-    *(
-        "0612345678",
-        "06 11 11 11 11",
-        "+33 6 12 34 56 78",
-        "06.22.22.22.22",
-        "+33611111111",
-        "(0)6-33-33-33-33",
-    ),
-    *("0033622222222", "33633333333", "0262 69 25 00 00", "+447400123456", "07400 123456", "0899123456"),
-    *(
-        "0162123456",
-        "",
-        "06123",
-        "call me",
-        "+33(0)622222222",
-        "06/11/11/11/11",
-        "0612345678 ext 3",
-        "06\u00a012345678",
-    ),
-]
-HELD = [
-    33612345678,
-    33611111111,
-    33622222222,
-    33633333333,
-    262692500000,
-    447400123456,
-    33899123456,
-    33162123456,
-]
-MEMBER_TEXTS = [
-    *('"country":"FR"', '"country":"gb"', '"country":"RE"', '"country":null', '"purpose":"press"'),
-    *('"purpose":["Energy Renovation"]', '"purpose":"survey"', '"contract":true', '"contract":"no"'),
-    *(
-        '"contract":"C-77"',
-        '"campaign":"acme"',
-        '"campaign":"Acme "',
-        '"name":"Ren\u00e9e"',
-        '"x":{"phone":"06"}',
-    ),
-    *(
-        '"scrub":{"verdict":"allowed"}',
-        '"scr\\u0075b":1',
-        '"x":[1,-0.5e3,null,"\\n\\ud83d\\ude00"]',
-        '"n":12',
-    ),
-]
-INSERTS = [
-    *(
-        b'"',
-        b"\\",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b" ",
-        b"\n",
-        b"0",
-        b"6",
-        b"-",
-        b"\xc3\xa9",
-        b"\xff",
-        b"\0",
-    ),
-    *(
-        b"\\u0030",
-        b"\\ud800",
-        b"NaN",
-        b"null",
-        b'"phone":',
-        b',"phone":"0611111111"',
-        b"\xef\xbb\xbf",
-        b"1e999",
-    ),
-]
-
-
-def prospect(chance: random.Random) -> bytes:
-    """One as producers send them, in one of many spellings."""
-    texts = [json.dumps(chance.choice(TEXTS), ensure_ascii=chance.random() < 0.3) for _ in range(3)]
-    shape = chance.random()
-    if shape < 0.75:
-        phone = texts[0]
-    elif shape < 0.85:
-        phone = "[" + ",".join(texts[: chance.randrange(4)]) + "]"
-    else:
-        phone = chance.choice(["null", "33611111111", "612345678", "{}", "true", "1.5", "0", "9" * 300])
-    members = [f'"phone":{phone}', *chance.sample(MEMBER_TEXTS, chance.choice([0, 0, 1, 2, 3]))]
-    chance.shuffle(members)
-    return ("{" + ",".join(members) + "}").encode()
-
-
-def mutated(value: bytes, chance: random.Random) -> bytes | None:
-    """Up to three things done to it, most often none or one."""
-    for _ in range(chance.choice([0, 0, 1, 1, 2, 3])):
-        at, to = sorted(chance.randrange(len(value) + 1) for _ in range(2))
-        match chance.randrange(8):
-            case 0:
-                value = value[:at] + chance.choice(INSERTS) + value[at:]
-            case 1:
-                value = value[:at] + value[at + 1 :]
-            case 2:
-                value = value[:at]
-            case 3:
-                value = value[:at] + value[at:to] + value[at:]
-            case 4 if at < len(value):
-                value = value[:at] + bytes([value[at] ^ 1 << chance.randrange(8)]) + value[at + 1 :]
-            case 5 if at < len(value) and value[at : at + 1].isalpha():
-                value = value[:at] + b"\\u%04x" % value[at] + value[at + 1 :]
-            case 6:
-                value = value[:at] + chance.choice([b" ", b"\t", b"\r\n", b"\x0b"]) + value[at:]
-            case 7:
-                value = value.replace(b"1", b"%d" % chance.randrange(10), 1)
-    return value if chance.random() > 0.002 else None
-
-
-def laws():
-    """Rules and registers for the engine, and the same for the oracle."""
-    chance = random.Random(7)
-    held = {
-        name: frozenset(chance.sample(HELD, 3)) for name in ("list", "internal", "consent", "internal@acme")
-    }
-    common = {
-        "regions": frozenset({"FR", "RE"}),
-        "internal": held["internal"],
-        "deny": held["list"],
-        "lifted_by": frozenset({"contract", "press"}),
-        "campaign": ("acme", held["internal@acme"]),
-    }
-    registers = [law.register(name, held[name]) for name in ("list", "internal", "internal@acme")]
-    index = law.index(*registers, law.allow("consent", held["consent"]), law.allow("washed"))
-    opt_out = oracle.Law(**common, consent=None, banned=frozenset())
-    opt_in = oracle.Law(
-        **common,
-        consent=held["consent"],
-        banned=frozenset({"energy-renovation"}),
-        types=frozenset({phonenumbers.PhoneNumberType.PREMIUM_RATE}),
-        prefix="33162",
-    )
-    return index, {"out": (law.OPT_OUT, opt_out), "in": (law.OPT_IN, opt_in)}
-
-
-INDEX, LAWS = laws()
 
 
 def check(value, allowed, out, header, said, mixed):

@@ -12,11 +12,11 @@ from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.member_names import LOOKALIKES, fold, lookalikes
-from tests.property.test_fuzz import ALLOWING, INDEX, LAWS, TEXTS
 from tests.support.fakes import law
 from tests.support.machine.effort import examples
 from tests.support.oracles import prospects as oracle
 from tests.support.oracles import rfc8259
+from tests.support.oracles.mutated_prospects import ALLOWING, INDEX, LAWS, TEXTS
 from tests.support.oracles.rfc8259 import Object, spelled
 
 HANDS = [backend.PYTHON, *([found] if (found := backend.native()) is not None else [])]

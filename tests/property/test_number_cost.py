@@ -10,9 +10,9 @@ import pytest
 from stream_scrub.lists.intake.parse_request import RequestRefusal, RequestTerms, read
 from stream_scrub.numbering import normalise
 from stream_scrub.numbering.library import ASKED_MAX
-from tests.property.test_numbering_differential import given_by, reference
 from tests.support.fakes.scrubbers import scrub
 from tests.support.machine.effort import examples
+from tests.support.oracles.mistreated_numbers import given_by, reference
 
 BLANKS = [" ", "\u00a0", "\t", "-", ",", "."]
 LABELS = [
