@@ -50,12 +50,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'stream_scrub' has no attribute {name!r}")
-    from stream_scrub import api
+if not TYPE_CHECKING:  # a checker would take any name at all for a public one
 
-    return getattr(api, name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'stream_scrub' has no attribute {name!r}")
+        from stream_scrub import api
+
+        return getattr(api, name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""From settings to the index, for programs that embed: followed live, as a worker does, or taken from a snapshot."""
+"""From settings to the index in force, for programs that embed: the log is followed as beside a worker."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,6 +3,7 @@ phonenumbers.
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from stream_scrub.lists.parsing.number_cells import number_of, numbers_of
 from stream_scrub.numbering import line_of, lines_many, normalise, read_column, valid_many
 from stream_scrub.numbering.arrays import VALID, Many
+from stream_scrub.numbering.columns import column_reader
 from stream_scrub.numbering.tables import ASK, NONE, Tables
 from stream_scrub.numbering.typed import eight_digits, lines_reader
 from tests.support.machine.effort import examples
@@ -65,6 +67,20 @@ def test_a_column_of_integers_is_read_as_their_digits_are(values, region):
     cells = [str(value) for value in values]
 
     assert column(np.array(values, np.uint64), region) == [normalise(cell, region) for cell in cells]
+
+
+def test_threads_may_read_columns_together():
+    """A service would now and then read a number as another country's, or as none."""
+    source = Mistreatment(5)
+    cells = [source.one()[0] for _ in range(3000)]
+    expected = column(cells, "FR")
+    for _ in range(5):
+        fresh = Many(Tables.shipped())
+        read = column_reader(fresh, lines_reader(fresh), normalise)
+        with ThreadPoolExecutor(4) as threads:
+            for numbers, places, lines in threads.map(lambda _: read(cells, "FR"), range(8)):
+                found = zip(numbers.tolist(), places.tolist(), strict=True)
+                assert [None if place < 0 else (number, lines[place]) for number, place in found] == expected
 
 
 def test_mistreated_cells_are_read_as_each_of_them_is():
