@@ -268,7 +268,7 @@ def _draw(country: DemoCountry, count: int, rng: np.random.Generator) -> list[in
 
 
 @dataclass(frozen=True, slots=True)
-class ListFile:
+class WrittenList:
     """A list as it lies in the folder: how many distinct numbers it holds, and how many lines hold none."""
 
     path: Path
@@ -276,7 +276,7 @@ class ListFile:
     bad: int
 
 
-def write_list(path: Path, numbers: Mapping[str, Sequence[int]]) -> ListFile:
+def write_list(path: Path, numbers: Mapping[str, Sequence[int]]) -> WrittenList:
     """One number a line under a header, in the spellings that people of HOME use, with a few lines that hold none."""
     lines = ["phone"]
     count = 0
@@ -290,7 +290,7 @@ def write_list(path: Path, numbers: Mapping[str, Sequence[int]]) -> ListFile:
     for place in range(bad):
         lines.insert((place + 1) * _BAD_EVERY, _BAD_LINES[place % len(_BAD_LINES)])
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return ListFile(path, count, bad)
+    return WrittenList(path, count, bad)
 
 
 def _spelled(spell: _Spell, country: DemoCountry, numbers: Iterable[int]) -> list[str]:

@@ -15,9 +15,9 @@ import numpy as np
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings, load
-from stream_scrub.demo.countries import ASKED, HOME, Crowd, ListFile, write_list
+from stream_scrub.demo.countries import ASKED, HOME, Crowd, WrittenList, write_list
 from stream_scrub.demo.leads import Casting
-from stream_scrub.demo.oracle import Checker, SentLeads, Truth
+from stream_scrub.demo.oracle import OutputCheck, SentLeads, Truth
 from stream_scrub.demo.summary import DemoOutcome, summary
 from stream_scrub.demo.threads import Play, SendPlan
 from stream_scrub.demo.view import Show, show_for
@@ -132,7 +132,7 @@ class _Stage:
         topics = self.settings.topics
         outputs = {"allowed": topics.allowed, "blocked": topics.blocked}
         start = max(effect.position or 0 for effect in effects)
-        checker = Checker(sent_leads, truth, outputs, start)
+        checker = OutputCheck(sent_leads, truth, outputs, start)
         play = Play(self.settings, self.pace, sent_leads, checker, self.worker, self.said)
         supervisor.settle_collector()  # millions of numbers stay as they are
         play.run(show, effects, lambda: self._import("internal", delta, "adds"), rng)
@@ -143,13 +143,13 @@ class _Stage:
         show.end(found)
         return 0 if found.ok else 1
 
-    def _imported(self, register: str, made: ListFile, show: Show) -> ImportEffect:
+    def _imported(self, register: str, made: WrittenList, show: Show) -> ImportEffect:
         show.step(f"importing {register}: {made.numbers:,} numbers")
         effect = self._import(register, made, "full")
         show.imported(effect)
         return effect
 
-    def _import(self, register: str, made: ListFile, change: ImportMode) -> ImportEffect:
+    def _import(self, register: str, made: WrittenList, change: ImportMode) -> ImportEffect:
         """As `stream-scrub lists import` does it."""
         order = ImportOrder(
             file=made.path,

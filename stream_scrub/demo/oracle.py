@@ -24,7 +24,7 @@ _SPLICE = b'"scrub":'
 _ALLOWING = frozenset({"clear", "consented", "contract"})
 
 
-class Stamp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EmittedStamp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A stamp as a dialler reads it."""
 
     verdict: str
@@ -145,7 +145,7 @@ class _Lane:
     position: int = -1
 
 
-class Checker:
+class OutputCheck:
     """Takes records as they come out; `faults` counts what is wrong, by a short word, and should stay empty.
 
     `start` is the log's position before the delta. A stamp may bear the delta's before the demo has been told which
@@ -158,12 +158,12 @@ class Checker:
         self._verdict_of_topic = {name: verdict for verdict, name in topics.items()}
         self._start = start
         self._delta: int | None = None
-        self._waiting: list[tuple[Received, Stamp, int]] = []
+        self._waiting: list[tuple[Received, EmittedStamp, int]] = []
         self._seen = bytearray()
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._lane_of_key: dict[bytes, int] = {}
         self._must: dict[bool, dict[int, Must]] = {False: {}, True: {}}
-        self._decode = msgspec.json.Decoder(Stamp).decode
+        self._decode = msgspec.json.Decoder(EmittedStamp).decode
         self.faults: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.checked = 0
@@ -219,7 +219,7 @@ class Checker:
                 return
         self._judge(record, stamp, number)
 
-    def _stamp(self, record: Received, lead: Lead, number: int) -> Stamp | None:
+    def _stamp(self, record: Received, lead: Lead, number: int) -> EmittedStamp | None:
         """The stamp, when everything around it is as it was sent."""
         headers, value = list(record.headers), record.value
         if lead.readable:
@@ -239,7 +239,7 @@ class Checker:
             self.faults["stamp unreadable"] += 1
             return None
 
-    def _in_order(self, record: Received, lead: Lead, number: int, stamp: Stamp | None) -> None:
+    def _in_order(self, record: Received, lead: Lead, number: int, stamp: EmittedStamp | None) -> None:
         """Ids were sent in ascending order, so they ascend in each output partition; so do positions."""
         lane = self._lanes.setdefault((record.topic, record.partition), _Lane())
         self.faults["out of order"] += number <= lane.number
@@ -251,7 +251,7 @@ class Checker:
             kept = self._lane_of_key.setdefault(lead.key, record.partition)
             self.faults["key in two partitions"] += kept != record.partition
 
-    def _note_delta(self, stamp: Stamp, number: int, now: float) -> None:
+    def _note_delta(self, stamp: EmittedStamp, number: int, now: float) -> None:
         """When the delta was first seen to be known, and to block whom the index before it allowed."""
         self.judged_after += 1
         if self.first_stamp_at is None:
@@ -261,7 +261,7 @@ class Checker:
             if before.says.verdict == "allowed":
                 self.first_block_at = now
 
-    def _judge(self, record: Received, stamp: Stamp, number: int) -> None:
+    def _judge(self, record: Received, stamp: EmittedStamp, number: int) -> None:
         """The verdict and its evidence, and the topic, are what the truth at the stamp's position says."""
         self.faults["unknown position"] += stamp.index not in (self._start, self._delta)
         after = stamp.index == self._delta

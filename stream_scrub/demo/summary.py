@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stream_scrub.demo.countries import ListFile
+from stream_scrub.demo.countries import WrittenList
 from stream_scrub.demo.threads import Play, percentile
 from stream_scrub.demo.view import Check, DemoSummary
 from stream_scrub.publisher.import_list import ImportEffect
@@ -18,7 +18,7 @@ class DemoOutcome:
 
     seed: int
     imports: Sequence[ImportEffect]
-    lists: Sequence[ListFile]
+    lists: Sequence[WrittenList]
     dropped: Mapping[str, int]
 
 
@@ -94,7 +94,7 @@ def _counted(play: Play) -> Check:
     return Check("the counts add up", not differing, found)
 
 
-def _lists(imports: Sequence[ImportEffect], lists: Sequence[ListFile]) -> Check:
+def _lists(imports: Sequence[ImportEffect], lists: Sequence[WrittenList]) -> Check:
     pairs = list(zip(imports, lists, strict=False))
     wrong = [e.register for e, made in pairs if (e.added, e.refused) != (made.numbers, made.bad)]
     found = f"{sum(e.added for e in imports):,} numbers in {len(imports)} imports"

@@ -19,7 +19,7 @@ import numpy as np
 
 from stream_scrub.config import Settings
 from stream_scrub.demo import load as demo_load
-from stream_scrub.demo.oracle import Checker, SentLeads
+from stream_scrub.demo.oracle import OutputCheck, SentLeads
 from stream_scrub.demo.view import LiveFigures, Show
 from stream_scrub.demo.worker_process import LogLines, WorkerProcess, WorkerState
 from stream_scrub.errors import Unavailable
@@ -67,7 +67,7 @@ class Play:
         settings: Settings,
         pace: SendPlan,
         sent_leads: SentLeads,
-        checker: Checker,
+        checker: OutputCheck,
         worker: WorkerProcess,
         said: LogLines,
     ) -> None:

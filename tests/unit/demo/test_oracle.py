@@ -6,7 +6,7 @@ import pytest
 
 from stream_scrub.demo.countries import Crowd
 from stream_scrub.demo.leads import Casting, Lead
-from stream_scrub.demo.oracle import Checker, SentLeads, Truth
+from stream_scrub.demo.oracle import OutputCheck, SentLeads, Truth
 from stream_scrub.kafka.embedded.clients import Received
 
 TOPICS = {"allowed": "out.allowed", "blocked": "out.blocked"}
@@ -27,10 +27,10 @@ class World:
         self.swing = frozenset(n for numbers in self.crowd.swing.values() for n in numbers)
         self.truth = Truth(registers, self.swing)
 
-    def checker(self, sent) -> Checker:
+    def checker(self, sent) -> OutputCheck:
         sent_leads = SentLeads(self.leads)
         sent_leads.sent.extend(sent)
-        return Checker(sent_leads, self.truth, TOPICS, START)
+        return OutputCheck(sent_leads, self.truth, TOPICS, START)
 
     def find(self, wanted) -> int:
         return next(place for place, lead in enumerate(self.leads) if wanted(lead))

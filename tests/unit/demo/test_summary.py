@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from stream_scrub.demo import oracle
-from stream_scrub.demo.countries import ListFile
+from stream_scrub.demo.countries import WrittenList
 from stream_scrub.demo.load import Load
-from stream_scrub.demo.oracle import Checker, SentLeads, Truth
+from stream_scrub.demo.oracle import OutputCheck, SentLeads, Truth
 from stream_scrub.demo.summary import DemoOutcome, summary
 from stream_scrub.demo.threads import Play, Publication, SendPlan, percentile
 from stream_scrub.demo.view import JsonView, LinesView, LiveFigures, ScreenView
@@ -59,7 +59,7 @@ def played() -> Play:
     """A performance in which all went well."""
     sent_leads = SentLeads([])
     sent_leads.sent = array("I", range(SENT))
-    checker = Checker(sent_leads, Truth({}, frozenset()), {}, 22)
+    checker = OutputCheck(sent_leads, Truth({}, frozenset()), {}, 22)
     checker.taken = checker.checked = SENT
     checker.reasons.update({"opposed": 6, "clear": 4})
     checker.first_stamp_at = checker.first_block_at = 100.2
@@ -74,7 +74,7 @@ def outcome(**changed) -> DemoOutcome:
     made = {
         "seed": 1,
         "imports": [effect("internal", 22, 1000, 3)],
-        "lists": [ListFile(None, 1000, 3), ListFile(None, 50, 0)],
+        "lists": [WrittenList(None, 1000, 3), WrittenList(None, 50, 0)],
         "dropped": {"prospects": 0},
     }
     return DemoOutcome(**made | changed)
