@@ -59,7 +59,7 @@ class BrokerTimes:
         return found
 
     def _offsets(self, places: Sequence[PartitionKey], what: OffsetSpec) -> dict[PartitionKey, Any]:
-        """Of what is committed."""
+        """The offsets that the brokers give for these partitions, of committed records."""
         if not places:
             return {}
         assert self._admin is not None, "ask made it"

@@ -1,4 +1,4 @@
-"""Which topic it is: a topic that was deleted and made anew has its old name, and offsets that mean nothing any more.
+"""Which topic it is. A topic that was deleted and made anew has its old name, but old offsets mean nothing in it.
 
 Kafka gives every topic an id of its own when it is made (since 2.8). One thread.
 """
@@ -39,7 +39,7 @@ class TopicIdentity:
             self._asked_at = time.monotonic()
 
     def answer(self, deadline: Deadline) -> str:
-        """The answer to what `begin` asked; empty where it did not. It is mostly there. Raises Unavailable, Refused."""
+        """The id that `begin` asked for; empty where it asked nothing. Mostly the answer is there. Raises Unavailable, Refused."""
         asked, self._asked = self._asked, None
         if asked is None:
             return ""

@@ -51,7 +51,7 @@ class Librdkafka:
 
 
 class ClientKind(IntEnum):
-    """Of a client: librdkafka's rd_kafka_type_t."""
+    """The two kinds of clients: librdkafka's rd_kafka_type_t."""
 
     PRODUCER = 0
     CONSUMER = 1

@@ -245,7 +245,7 @@ class _DeltaOffsets:
         return self._starts[-1], self._seals[-1]
 
     def upto(self, offset: int) -> tuple[int, int]:
-        """Where it stood when the log went to that offset; (-1, -1) before its first seal."""
+        """Where the register stood when the log ended at that offset; (-1, -1) before its first seal."""
         i = bisect_right(self._seals, offset) - 1
         return (self._starts[i], self._seals[i]) if i >= 0 else (-1, -1)
 

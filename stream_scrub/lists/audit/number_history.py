@@ -1,4 +1,4 @@
-"""When numbers came into registers and left them: the log read again, with its proof of each coming and going.
+"""When numbers came into registers and left them. The log is read again, and its proof goes with each event.
 
 One pass over the log follows a few numbers through every register. It is a follower like any other, so whatever is
 corrupt is refused, and its index is the very one that workers judged by at that position.
@@ -183,7 +183,7 @@ class NumberHistory:
         return found
 
     def _named(self, request: Mapping[str, Any]) -> dict[int, tuple[list[Any], int]]:
-        """Which of the numbers a request names: by number, how it spells it, and how many others it names."""
+        """Which of the numbers a request names: how it spells each of them, and how many other numbers it names."""
         named = request.get("number")
         spelt = named if isinstance(named, list) else [named]
         region = request.get("region")

@@ -241,7 +241,7 @@ class RegisterAudit:
 
 
 def _wrong_part(parts: list[LogRecord], record: LogRecord, seal: wire.Seal) -> tuple[int, str] | None:
-    """Where the first part is that is not the one that was sealed, and what is wrong with it."""
+    """The offset of the first part that is not the one that was sealed, and what is wrong with it."""
     for i, (part, digest) in enumerate(
         zip(parts, wire.digests([p.value or b"" for p in parts]), strict=True)
     ):

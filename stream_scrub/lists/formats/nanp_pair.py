@@ -85,7 +85,7 @@ def _words(raw: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def _wrong(words: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Which rows are not of the shape."""
+    """Which rows do not have the shape of a pair."""
     digits = words ^ _PATTERN
     wrong: NDArray[np.bool_] = (((digits + _DIGIT_OVER) | digits) & _MUST_BE_0).any(axis=1)
     return wrong

@@ -61,8 +61,8 @@ class Oppositions:
         change: RegisterChange,
         holds: Callable[[str, int], bool],
     ) -> list[int]:
-        """Of an order's numbers those that it may not lift in that register: their opposition was said later, or may
-        have been. `holds` tells whether a register holds a number now.
+        """The numbers that an order may not lift in that register: their opposition was said later, or may have been.
+        `holds(register, number)` says whether a register holds a number now.
         """
         moment, stream = moment_of(request, order), _stream(request)
         kept = []
@@ -96,7 +96,7 @@ def restricts(change: RegisterChange) -> bool:
 
 
 def moment_of(request: Request, order: ParsedRequest) -> int:
-    """When a request was said, in milliseconds since 1970: what it says itself, but no later than it was written."""
+    """When a request was said, in milliseconds since 1970: the moment that it names, but no later than Kafka's own."""
     if order.at_ms is None:
         return request.timestamp_ms
     return min(order.at_ms, request.timestamp_ms) if request.timestamp_ms else order.at_ms

@@ -1,4 +1,4 @@
-"""Which format a file is of, and reading it: by its content, unless the operator says it."""
+"""Finds the format of a file by its content, unless the operator names it, and reads the file."""
 
 from collections import Counter
 from collections.abc import Sequence

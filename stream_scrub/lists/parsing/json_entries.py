@@ -174,7 +174,7 @@ def _check_once(content: JsonEntry, members: dict[str, msgspec.Raw]) -> None:
 
 
 def _address(content: JsonEntry) -> int:
-    """Where in memory it is: the decoder's values are parts of what it was given."""
+    """Its address in memory: the decoder's values are parts of the bytes that it was given."""
     address: int = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
     return address
 
@@ -184,7 +184,7 @@ def _first_sign(content: JsonEntry) -> bytes:
 
 
 def _place(error: Exception) -> str:
-    """Where JSON is broken, and nothing of what stands there."""
+    """The place where JSON is broken, without anything that stands there."""
     found = re.search(r"byte (\d++)", str(error))
     if found:
         return f"at byte {int(found[1]):,}"

@@ -297,7 +297,7 @@ def _without(mark: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _narrowed(path: Path, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """UTF-16 as UTF-8. It is the one encoding with bytes that no reading is kept for."""
+    """UTF-16 as UTF-8. It is the one encoding whose bytes cannot be kept as they are."""
     decoder = codecs.getincrementaldecoder("utf-16")()
     try:
         for block in blocks:
