@@ -222,7 +222,7 @@ def test_files_named_on_a_page_exist(page):
     """A reader would look for a file that is not there."""
     wrong = []
     for name in re.findall(r"`([\w./-]+/[\w.-]*|[\w-]+\.(?:md|toml|py))`", page.read_text()):
-        folders = [ROOT, PACKAGE, ROOT / "tests"]
+        folders = [ROOT, PACKAGE, ROOT / "tests", ROOT / "bench", page.parent]
         if page == DESIGN:
             folders += [folder for folder in PACKAGE.rglob("*") if folder.is_dir()]
         # One that begins with a slash is a place in a container.

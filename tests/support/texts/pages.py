@@ -14,6 +14,7 @@ ALL_PAGES = [
     *USER_PAGES,
     *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+    *(ROOT / "bench" / name for name in ("README.md", "latency/README.md", "under_load/README.md")),
 ]
 
 
