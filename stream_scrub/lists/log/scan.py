@@ -36,7 +36,7 @@ def scan(
     upto: int | None = None,
     renewed: bool = True,
 ) -> Iterator[tuple[Sequence[LogRecord], bool]]:
-    """The records of the log as they come, and whether the broker confirmed with them that this is the log's end.
+    """The records of the log as they come, and whether the broker confirmed with them that the log ends here.
 
     From offset `since` on, else from where the reader is; up to offset `upto` (included), else to the log's end. Every
     record that arrives renews the deadline, so it limits silence: a limit for all of a log would be too short for some
@@ -49,7 +49,7 @@ def scan(
     while True:
         records, at_end = reader.read(0.5)
         passed = upto is not None and bool(records) and records[-1].offset >= upto
-        yield [each for each in records if upto is None or each.offset <= upto], at_end
+        yield [each for each in records if upto is None or each.offset <= upto], at_end and not passed
         if at_end or passed:
             return
         if records and renewed:  # only now: what the caller does with them is no silence

@@ -7,7 +7,7 @@ import pytest
 from pyroaring import BitMap64
 
 from stream_scrub import clock
-from stream_scrub.errors import Corrupt, Refused, StaleIndex, Unavailable
+from stream_scrub.errors import Refused, StaleIndex, Unavailable
 from stream_scrub.index import Register
 from stream_scrub.lists import deltas
 from stream_scrub.lists.log import follower as follow
@@ -320,23 +320,6 @@ def test_stopping_closes_the_reader_and_comes_back(following):
 
     follower.stop()
     assert reader.closed
-
-
-def test_replay_to_end_reads_all_or_says_that_it_could_not():
-    """An import would make its delta against half a register."""
-    log, seen = Log(), []
-    put(log, [1, 2])
-
-    index = replay_to_end(Reader(log, at_once=1), Deadline.after(1), seen.append)
-    assert (index.position, seen) == (1, [0, 1])
-
-    silent = Reader(log)
-    silent.silent = True
-    with pytest.raises(Unavailable, match="end"):
-        replay_to_end(silent, Deadline.after(0.01))
-    log.append(b"x", b"y")
-    with pytest.raises(Corrupt, match="offset 3"):
-        replay_to_end(Reader(log), Deadline.after(1))
 
 
 def test_a_publisher_that_fails_leaves_nothing_to_follow():

@@ -1,0 +1,73 @@
+"""The one way to read the log from one offset to another."""
+
+import pytest
+
+from stream_scrub import clock
+from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.lists.deltas import Delta
+from stream_scrub.lists.log.scan import read_into, replay_to_end, scan
+from stream_scrub.model import Deadline
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import Publisher, bitmap
+
+
+def log_of(count: int) -> Log:
+    """A log of so many records, each followed by an offset that no reader sees."""
+    log = Log()
+    for at in range(count):
+        log.append(b"key", b"%d" % at)
+        log.skip()
+    return log
+
+
+@pytest.mark.parametrize(("upto", "last"), [(3, 2), (4, 4), (5, 4), (None, 8)])
+def test_it_goes_up_to_an_offset_and_no_further(upto, last):
+    """Evidence of one position would hold what came after it, or lack the seal that it is about."""
+    found = list(scan(Reader(log_of(5), at_once=2), Deadline.after(1), since=2, upto=upto))
+
+    offsets = [record.offset for records, _ in found for record in records]
+    assert offsets == list(range(2, last + 1, 2)) and found[-1][1] is (upto is None)
+
+
+def test_only_silence_is_too_long(monkeypatch):
+    """A publisher with a long log, or one large delta to apply, could never start again."""
+    now = 0.0
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    seen = 0
+    for records, _ in scan(Reader(log_of(5), at_once=1), Deadline.after(2), since=0):
+        now += 5.0  # what is done with the records
+        seen += len(records)
+    assert seen == 5
+
+    reader = Reader(log_of(5), at_once=1)
+    batches = scan(reader, Deadline.after(2), since=0, renewed=False)
+    next(batches)
+    now += 5.0
+    with pytest.raises(Unavailable, match="in time"):
+        list(batches)
+
+
+def test_a_replay_to_the_end_reads_all_or_says_that_it_could_not():
+    """An import would make its delta against half a register."""
+    log, seen = Log(), []
+    published = Publisher(log).put("list", Delta(bitmap([1, 2]), bitmap([]), 0))
+    index = replay_to_end(Reader(log, at_once=1), Deadline.after(1), seen.append)
+    assert index.position == published.position and seen == [0, 1]
+
+    silent = Reader(log)
+    silent.silent = True
+    with pytest.raises(Unavailable, match="end"):
+        replay_to_end(silent, Deadline.after(0.01))
+    log.append(b"x", b"y")
+    with pytest.raises(Corrupt, match="offset"):
+        replay_to_end(Reader(log), Deadline.after(1))
+
+
+def test_what_the_taker_raises_is_no_damage():
+    """A corrupt log would pass for one whose copy on the broker is damaged, and be skipped."""
+
+    def refuse(record):
+        raise Corrupt("it is not what was sealed", record.offset)
+
+    with pytest.raises(Corrupt, match="log offset 0"):
+        read_into(Reader(log_of(2)), refuse, Deadline.after(1), on_damage=lambda _: None)
