@@ -32,6 +32,7 @@ class Reason(StrEnum):
     OPPOSED = "opposed"
     NO_CONSENT = "no-consent"
     BANNED_PURPOSE = "banned-purpose"
+    UNKNOWN_PURPOSE = "unknown-purpose"
     NOT_CALLABLE = "not-callable"
     INVALID_NUMBER = "invalid-number"
     UNREADABLE = "unreadable"

@@ -108,13 +108,17 @@ def check(
 def config_(call: Invocation) -> None:
     """The effective configuration, secrets masked, with every problem."""
     from stream_scrub.cli import render
-    from stream_scrub.wiring import clients
+    from stream_scrub.wiring import clients, scrubbing
 
     checks = [clients.refused_properties, rules_problems]
     found = read(flags=call.flags(), config_file=call.config, extra_checks=checks)
     call.write(render.Configuration.of(found), render.configuration)
     if found.problems:
         raise ConfigError(found.problems)
+    if found.settings is None or call.as_json:
+        return
+    if said := scrubbing.unsaid(found.settings, scrubbing.rulebook(found.settings)):
+        terminal.People().print(f"note: {said}")
 
 
 app.command("worker")(command(worker, with_json=False))

@@ -23,7 +23,9 @@ def check(call: Invocation, settings: Settings, read_index: Callable[[], Index] 
     """
     found = survey(Path(settings.rules.folder) if settings.rules.folder else None)
     now = datetime.now(UTC)
-    warnings = rules_report.warnings(found.countries, survey().countries, now)
+    warnings = rules_report.warnings(
+        found.countries, survey().countries, now, found.purposes, settings.prospect.default_purpose
+    )
     position: int | None = None
     corrupt: Corrupt | None = None
     if read_index is not None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterName, family
+from stream_scrub.redaction import names_a_number
 
 _SERVER = re.compile(r"(?:\w+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\],/]+)(?::(\d{1,5}))?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
@@ -79,6 +80,12 @@ def _identity(value: str) -> str:
             "should hold letters, digits, dots, underscores and hyphens only (empty: the host's name)"
         )
     return name
+
+
+def _purpose(value: str) -> str:
+    if len(value) > 80 or names_a_number(value):
+        raise ValueError("should be a purpose, as in insurance, or empty")
+    return value.strip()
 
 
 def _listen(value: str) -> str:
@@ -179,6 +186,7 @@ class Prospect(_Section):
     region: Member = "country"
     default_region: Annotated[str, BeforeValidator(_upper), AfterValidator(_region)] = "FR"
     purpose: Member = "purpose"
+    default_purpose: Annotated[str, AfterValidator(_purpose)] = ""
     contract: Member = "contract"
     campaign: Member = "campaign"
     case: Literal["any", "exact"] = "any"

@@ -55,7 +55,7 @@ COUNTRIES = (
         opposed=520,
         share=360,
         consent="consent",
-        banned=frozenset({"energy-renovation", "home-adaptation"}),
+        banned=frozenset({"energy-renovation", "home-adaptation", "renewable-energy"}),
         contract_lifts=True,
     ),
     DemoCountry(

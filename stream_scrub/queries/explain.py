@@ -35,7 +35,7 @@ from stream_scrub.queries.evidence import (
     ReadWith,
     RuleThen,
 )
-from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
+from stream_scrub.rules import CLOSED, Archive, Rule, Rulebook, digest_of, in_words, period
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Unreadable, read_strictly
 from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
@@ -50,6 +50,7 @@ _SAYS = {
     "opposed": "a register of oppositions holds the number",
     "no-consent": "no register of consents, or of numbers washed clean, that the rule requires holds the number",
     "banned-purpose": "the rule bans calls for the prospect's purpose",
+    "unknown-purpose": "the rule bans calls for some purposes, and what the prospect is for is not said, or not known",
     "not-callable": "the rule says that a number of this type or prefix is never a consumer's line",
     "invalid-number": "what stands in the prospect is no valid number, or more than a hundred numbers",
     "unreadable": "the prospect is not one JSON object that every parser reads alike, or was too large for its topic",
@@ -115,7 +116,7 @@ def explain(
         differences.append(
             Difference(field="topic", stamp=stamp.get("verdict"), replayed=emitted.topic_verdict)
         )
-    facts = _facts(emitted.value, terms)
+    facts = _facts(emitted.value, terms, book)
     return Explanation(
         same=not differences,
         differences=differences,
@@ -287,12 +288,13 @@ def _missing(rule: Rule | None, index: Index) -> list[str]:
     return sorted((rule.registers if rule is not None else frozenset()) - {INTERNAL} - index.registers.keys())
 
 
-def _facts(value: bytes | None, terms: Terms) -> Facts:
+def _facts(value: bytes | None, terms: Terms, book: Rulebook) -> Facts:
     try:
         prospect = read_strictly(value or b"", terms.members)
     except Unreadable:
         return NO_FACTS
-    return facts_of(prospect.purpose, prospect.contract, prospect.campaign)
+    default = terms.default_purpose if book.reading >= CLOSED else ""
+    return facts_of(prospect.purpose, prospect.contract, prospect.campaign, default)
 
 
 def _rule_notes(rules: _StampRules) -> Iterable[str]:

@@ -15,7 +15,8 @@ import msgspec
 from stream_scrub.index import Index, Register
 from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
-from stream_scrub.rules import Country, Rule, doubts, in_words, purposes_of
+from stream_scrub.rules import Country, Rule, doubts, in_words, purposes_of, unsaid
+from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.timestamps import utc_seconds
 
 _NO_COUNTRY = "001"  # how numbering plans call the calling codes of no region
@@ -132,10 +133,20 @@ def today(country: Country, now: datetime) -> date:
     return now.astimezone(ZoneInfo(country.timezone)).date()
 
 
-def warnings(countries: Iterable[Country], shipped: Iterable[Country], now: datetime) -> list[str]:
-    """What deserves a look in the files alone. `shipped` tell the purposes that a word may be a misspelling of."""
-    purposes = frozenset[str]().union(*map(purposes_of, shipped))
+def warnings(
+    countries: Iterable[Country],
+    shipped: Iterable[Country],
+    now: datetime,
+    known: Vocabulary | None = None,
+    default_purpose: str | None = None,
+) -> list[str]:
+    """What deserves a look in the files alone. `shipped` and the vocabulary tell the purposes that a word may be a
+    misspelling of; `default_purpose` None: no setting was asked."""
+    countries = tuple(countries)
+    purposes = frozenset[str]().union(*map(purposes_of, shipped), *(known or {}).values())
     found = []
+    if default_purpose is not None and (said := unsaid(countries, default_purpose, now)):
+        found.append(said)
     for country in countries:
         found += doubts(country, today(country, now), purposes)
         found += _unknown_regions(country)

@@ -10,8 +10,10 @@ from zoneinfo import ZoneInfo
 
 from stream_scrub.errors import ConfigError
 from stream_scrub.model import RegisterKind
+from stream_scrub.rules import purposes
 from stream_scrub.rules.check import read_country
-from stream_scrub.rules.country import Country, Rule
+from stream_scrub.rules.country import READING, Country, Rule
+from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.toml_lines import TomlLines
 
 _SHIPPED = "stream_scrub/rules"
@@ -39,6 +41,7 @@ class Rulebook:
         self._registers = frozenset(name for rule in rules for name in rule.registers)
         self._kinds = _kinds(rules)
         self._texts = {rule.digest: rule.text for rule in rules}
+        self._reading = min((rule.reading for rule in rules), default=READING)
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Rulebook":
@@ -73,6 +76,11 @@ class Rulebook:
     def kinds(self) -> Mapping[str, RegisterKind]:
         """The kind that each register must be of which a rule names. One on which rules disagree is not in it."""
         return MappingProxyType(self._kinds)
+
+    @property
+    def reading(self) -> int:
+        """By which version's reading prospects are read for these rules: the earliest that one of them names."""
+        return self._reading
 
     @property
     def texts(self) -> Mapping[str, bytes]:
@@ -129,13 +137,15 @@ def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
 class Survey(NamedTuple):
     """What a look at all rule files found: the countries that could be read, and every problem of the others.
 
-    `own` are the countries that the user's folder tells, `replaced` those of them that are shipped as well.
+    `own` are the countries that the user's folder tells, `replaced` those of them that are shipped as well, `purposes`
+    the words that prospects may say what a call is for with.
     """
 
     countries: tuple[Country, ...]
     problems: tuple[str, ...]
     own: frozenset[str] = frozenset()
     replaced: frozenset[str] = frozenset()
+    purposes: Vocabulary = MappingProxyType({})
 
 
 def survey(folder: Path | None = None) -> Survey:
@@ -143,12 +153,19 @@ def survey(folder: Path | None = None) -> Survey:
     shipped = _shipped()
     own: dict[str, RuleFile] = {}
     problems: list[str] = []
+    known = purposes.shipped()
     if folder is not None:
         try:
             own = _own(folder, shipped)
         except ConfigError as error:
             problems = error.problems
-    found = _surveyed({**shipped, **own}.values())
+        if (words := own.pop(purposes.FILE, None)) is not None:
+            read = purposes.read(words.where, words.content)
+            if isinstance(read, list):
+                problems += read
+            else:
+                known = purposes.joined(known, read)
+    found = _surveyed({**shipped, **own}.values(), known)
     codes = {name: name.removesuffix(".toml").upper() for name in own}
     return found._replace(
         problems=(*problems, *found.problems),
@@ -157,22 +174,27 @@ def survey(folder: Path | None = None) -> Survey:
     )
 
 
-def _surveyed(rule_files: Iterable[RuleFile]) -> Survey:
+def _surveyed(rule_files: Iterable[RuleFile], known: Vocabulary | None = None) -> Survey:
     problems: list[str] = []
     countries: list[Country] = []
     for file in rule_files:
-        read = read_country(file.name, file.where, file.content, file.default_timezone)
+        read = read_country(file.name, file.where, file.content, file.default_timezone, known)
         if isinstance(read, Country):
             countries.append(read)
         else:
             problems.extend(read)
     problems.extend(_claimed_twice(countries))
-    return Survey(tuple(countries), tuple(problems))
+    return Survey(tuple(countries), tuple(problems), purposes=known or purposes.shipped())
 
 
 def _shipped() -> dict[str, RuleFile]:
     found = sorted(
-        (each for each in files(__package__).iterdir() if each.name.endswith(".toml")), key=lambda f: f.name
+        (
+            each
+            for each in files(__package__).iterdir()
+            if each.name.endswith(".toml") and each.name != purposes.FILE
+        ),
+        key=lambda f: f.name,
     )
     return {each.name: RuleFile(each.name, f"{_SHIPPED}/{each.name}", each.read_bytes()) for each in found}
 

@@ -11,8 +11,10 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
+from stream_scrub.rules import purposes
 from stream_scrub.rules.country import Country, Rule
 from stream_scrub.rules.problems import Sheet, nearest
+from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.rules.rule import read_rule
 from stream_scrub.rules.text import digest_of, text_of
 from stream_scrub.toml_lines import syntax_error
@@ -30,13 +32,14 @@ def read_country(
     where: str,
     content: bytes,
     default_timezone: str | None = None,
+    known: Vocabulary | None = None,
     *,
     kept: bool = False,
 ) -> Country | list[str]:
     """The country that a file tells, or the problems in it.
 
     `name` is the file's own name, such as `fr.toml`, `where` the path to show to people. A file without `timezone`
-    gets the default one, if there is one. `kept`: it is the text behind a digest, and says by which version's reading
+    gets the default one, if there is one. `known` are the words for purposes, the shipped ones unless given. `kept`: it is the text behind a digest, and says by which version's reading
     it was given, the first where it says nothing.
     """
     if len(content) > _BYTES_MAX:
@@ -55,7 +58,14 @@ def read_country(
     except ValueError as error:  # tomllib's own error, and Python's for a number of thousands of digits
         return [_syntax(where, text, error)]
     sheet = Sheet(where, text)
-    country = _country(sheet, document, name, text, default_timezone, kept)
+    country = _country(
+        sheet,
+        document,
+        name,
+        text,
+        default_timezone,
+        None if kept else purposes.shipped() if known is None else known,
+    )
     return sheet.problems() or country
 
 
@@ -65,7 +75,12 @@ def _syntax(where: str, text: str, error: ValueError) -> str:
 
 
 def _country(
-    sheet: Sheet, document: dict[str, Any], name: str, text: str, default_timezone: str | None, kept: bool
+    sheet: Sheet,
+    document: dict[str, Any],
+    name: str,
+    text: str,
+    default_timezone: str | None,
+    known: Vocabulary | None,
 ) -> Country:
     sheet.unknown(None, document, _KEYS)
     code = sheet.text(None, document, "country", '"FR"')
@@ -87,7 +102,7 @@ def _country(
     elif _CODE.fullmatch(code) and regions and code not in regions:
         sheet.wrong(None, "regions", f'`regions` lacks "{code}", the country itself: add it')
     timezone = _timezone(sheet, document, default_timezone)
-    rules = _rules(sheet, document, code, kept)
+    rules = _rules(sheet, document, code, known)
     if _CODE.fullmatch(code):
         rules = _named(sheet, rules, regions, timezone)
     return Country(code=code, regions=regions, timezone=timezone, rules=rules, text=text, where=sheet.where)
@@ -118,7 +133,7 @@ def is_timezone(key: str) -> bool:
     return True
 
 
-def _rules(sheet: Sheet, document: dict[str, Any], code: str, kept: bool) -> tuple[Rule, ...]:
+def _rules(sheet: Sheet, document: dict[str, Any], code: str, known: Vocabulary | None) -> tuple[Rule, ...]:
     """The rules with their last days, once each starts after the one above it."""
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
@@ -130,7 +145,7 @@ def _rules(sheet: Sheet, document: dict[str, Any], code: str, kept: bool) -> tup
         )
     rules: list[Rule] = []
     for at, table in enumerate(tables):
-        rule = read_rule(sheet, at, table, code, kept=kept)
+        rule = read_rule(sheet, at, table, code, known)
         if rule is None:
             continue
         if rules:

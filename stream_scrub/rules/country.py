@@ -8,11 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from stream_scrub.rules.purposes import Vocabulary, plain
+
 # How this version reads what rules and prospects say. A rule's text carries it, so that an old verdict is given again
 # as it was given: by the rule that its digest names, read as it was read then. 1: a verdict was good for `valid_days`
-# however old its lists were. 2: no verdict outlives what it rests on.
+# however old its lists were. 2: no verdict outlives what it rests on; purposes are a
+# closed vocabulary, and what has several is exempt only when all are.
 READING = 2
+CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract, and no purpose
 RESTING = 2  # from this one on
+CLOSED = 2  # and so are purposes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,9 @@ class Rule:
     whose scoped lists lift `deny` for the campaign that they name, `require_named` those whose scoped lists do for
     `require` what it asks. `max_age_days` has an entry for each register
     that may grow too old, `areas` one for each that is handed out by area: how many digits, the calling code among
-    them, name an area. `not_callable_prefixes` are the digits of a prefix in E.164, without the plus. `uncertain`
-    says in free text what in this rule is not proven, and which way the doubt was settled. `reading` is the version
+    them, name an area. `not_callable_prefixes` are the digits of a prefix in E.164, without the plus. `purposes` are
+    the words that prospects may say, each with the purposes that it may mean, where the rule bans or exempts any.
+    `uncertain` says in free text what in this rule is not proven, and which way the doubt was settled. `reading` is the version
     of the reading that it is given by, see READING. `text` is all of it in its canonical form and `digest` its name
     on a stamp, see `text.py`.
     """
@@ -47,8 +53,15 @@ class Rule:
     uncertain: tuple[str, ...]
     reading: int = 1
     require_named: tuple[str, ...] = ()
+    purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
+
+    def meanings(self, word: str) -> frozenset[str]:
+        """The purposes that a prospect's word may mean to this rule; none when nobody knows the word."""
+        said = plain(word)
+        own = {name for name in (*self.lifted_by, *self.banned_purposes) if plain(name) == said}
+        return frozenset(own.union(self.purposes.get(said, ())))
 
     @property
     def requires(self) -> bool:

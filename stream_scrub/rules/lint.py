@@ -3,9 +3,10 @@
 Pure, and about one file at a time; what needs the log or the numbering plans is asked in `queries/rules_report.py`.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
+from zoneinfo import ZoneInfo
 
 from stream_scrub.model import OWN
 from stream_scrub.rules.country import Country, Rule
@@ -31,6 +32,21 @@ def purposes_of(country: Country) -> frozenset[str]:
     """Every purpose that the country's rules name."""
     named = [{*rule.lifted_by} | rule.banned_purposes for rule in country.rules]
     return frozenset().union(*named) - {_CONTRACT}
+
+
+def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) -> str:
+    """What to say when a prospect that does not tell what its call is for is blocked in some country today; empty when
+    none is. `default_purpose` is what is taken for such a prospect."""
+    days = ((each, now.astimezone(ZoneInfo(each.timezone)).date()) for each in countries)
+    rules = [rule for each, day in days if (rule := each.on(day)) is not None and rule.banned_purposes]
+    unmet = sorted(rule.country for rule in rules if not rule.meanings(default_purpose))
+    if not unmet:
+        return ""
+    how = f'"{default_purpose}" is no purpose that is known' if default_purpose else "it is empty"
+    return (
+        f"prospect.default_purpose: {how}, so prospects of {', '.join(unmet)} that do not say what the call is for "
+        'are blocked as unknown-purpose: one line says it of all, as in default_purpose = "insurance"'
+    )
 
 
 def _gaps(country: Country) -> Iterator[tuple[Rule, str, str]]:

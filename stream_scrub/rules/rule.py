@@ -7,8 +7,10 @@ from typing import Any
 
 from stream_scrub.model import INTERNAL, OWN, RegisterName
 from stream_scrub.redaction import names_a_number
-from stream_scrub.rules.country import READING, Rule
+from stream_scrub.rules import purposes
+from stream_scrub.rules.country import CONTRACT, READING, Rule
 from stream_scrub.rules.problems import Sheet, nearest
+from stream_scrub.rules.purposes import Vocabulary
 
 # The names that `phonenumbers` gives to kinds of numbers, in lower case.
 NUMBER_TYPES = frozenset(
@@ -30,7 +32,7 @@ _KEYS = (
         "max_age_days",
         "areas",
     ),
-    *("valid_days", "banned_purposes", "not_callable", "uncertain", "reading"),
+    *("valid_days", "banned_purposes", "not_callable", "uncertain", "reading", "purposes"),
 )
 _AREA_DIGITS = range(
     2, 8
@@ -39,10 +41,10 @@ _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
 def read_rule(
-    sheet: Sheet, at: int, table: Mapping[str, Any], code: str, *, kept: bool = False
+    sheet: Sheet, at: int, table: Mapping[str, Any], code: str, known: Vocabulary | None
 ) -> Rule | None:
     """The rule in the table of that index, without its text; None when it has no date to stand on. Its last day is
-    its own `to`: what follows it in the file is not seen here. `kept`: see `check.read_country`.
+    its own `to`: what follows it in the file is not seen here. `known`: see `check.read_country`.
     """
     sheet.unknown(at, table, _KEYS)
     source = sheet.text(at, table, "source", '"the law and the article it comes from"')
@@ -77,9 +79,28 @@ def read_rule(
         not_callable_types=frozenset(name for name in not_callable if name[:1] != "+"),
         not_callable_prefixes=tuple(name[1:] for name in not_callable if name[:1] == "+"),
         uncertain=uncertain,
-        reading=_reading(sheet, at, table, kept=kept),
+        reading=_reading(sheet, at, table, kept=known is None),
         require_named=require_named,
+        purposes=_vocabulary(sheet, at, table, {*lifted_by, *banned} - {CONTRACT}, known),
     )
+
+
+def _vocabulary(
+    sheet: Sheet, at: int, table: Mapping[str, Any], named: Collection[str], known: Vocabulary | None
+) -> Vocabulary:
+    """The words that prospects may say: those of a kept text, else `known`, where the rule names some purpose."""
+    told = table.get("purposes")
+    if known is not None:
+        if told is not None:
+            sheet.wrong(
+                at, "purposes", f"`purposes` belongs into {purposes.FILE} of your folder: move it there"
+            )
+        return known if named else {}
+    problem = None if told is None else purposes.problem_of(told)
+    if problem is not None:
+        sheet.wrong(at, "purposes", problem)
+        return {}
+    return purposes.vocabulary(told or {})
 
 
 def _reading(sheet: Sheet, at: int, table: Mapping[str, Any], *, kept: bool) -> int:

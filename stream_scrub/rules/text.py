@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from stream_scrub.rules.country import Rule
+from stream_scrub.rules.purposes import purposes_in
 
 DIGEST_DIGITS = 6  # on every stamp, so short; `book.py` and `archive.py` refuse two texts with one digest
 _COUNTRY = re.compile(rb'^country *= *"([A-Z]{2})"', re.MULTILINE)
@@ -56,6 +57,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
         ("banned_purposes", _list(sorted(rule.banned_purposes))),
         ("not_callable", _list(not_callable)),
         ("uncertain", _list(rule.uncertain)),
+        ("purposes", _words(purposes_in(rule.purposes))),
         ("reading", "" if rule.reading == 1 else str(rule.reading)),
     ]
     for key, value in keys:
@@ -70,6 +72,11 @@ def _text(text: str) -> str:
 
 def _list(texts: Sequence[str]) -> str:
     return f"[{', '.join(map(_text, texts))}]" if texts else ""
+
+
+def _words(purposes: Mapping[str, Sequence[str]]) -> str:
+    inner = ", ".join(f"{name} = [{', '.join(map(_text, words))}]" for name, words in purposes.items())
+    return f"{{ {inner} }}" if inner else ""
 
 
 def _table(days: Mapping[str, int]) -> str:

@@ -27,6 +27,11 @@ def _sentences(rule: Rule) -> Iterator[str]:
     if rule.banned_purposes:
         excused = ", unless the prospect has a contract" if _CONTRACT in rule.lifted_by else ""
         yield f"Calls for {_either(sorted(rule.banned_purposes))} are blocked{excused}."
+        if rule.reading >= RESTING:
+            yield (
+                "So is a call that does not say what it is for, or says it with a word that nobody knows, as "
+                f"unknown-purpose{excused}."
+            )
     named = [f"the {name}@campaign of the prospect's own campaign holds it" for name in rule.named_consents]
     for name in denying:
         exception = f", unless {_either([*lifts, *named])}" if lifts or named else ""
@@ -61,7 +66,8 @@ def _lifts(rule: Rule) -> list[str]:
     """What a prospect may say that lifts registers."""
     purposes = [name for name in rule.lifted_by if name != _CONTRACT]
     told = ["the prospect has a contract"] if _CONTRACT in rule.lifted_by else []
-    return [*told, f"its purpose is {_either(purposes)}"] if purposes else told
+    its = "all its purposes are" if rule.reading >= RESTING else "its purpose is"
+    return [*told, f"{its} {_either(purposes)}"] if purposes else told
 
 
 def _age(rule: Rule, name: str) -> str:

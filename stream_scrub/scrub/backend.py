@@ -18,7 +18,7 @@ from stream_scrub.index import Numbers
 from stream_scrub.numbering import normalise, rows
 from stream_scrub.scrub import plain
 from stream_scrub.scrub.decode import ABSENT, STAMP, Members, value_of
-from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
+from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
 from stream_scrub.scrub.member_names import folder, lookalikes
 from stream_scrub.scrub.plain import Kinds, Plain, PlainReader, Reader, Regions, is_flat
 
@@ -31,7 +31,7 @@ class Hand:
     """One way of doing the plain prospects' work; all ways give the same bytes."""
 
     name: str
-    reader: Callable[[Members, str], Reader]
+    reader: Callable[[Members, str, FactsOf], Reader]
     splice: Callable[[Sequence[bytes | None], Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
     fill: Callable[[Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
 
@@ -42,14 +42,16 @@ PYTHON = Hand("python", PlainReader, plain.splice, plain.fill)
 class SwiftReader:
     """The extension's reader, for members that it can tell apart."""
 
-    def __init__(self, native: ModuleType, members: Members, default_region: str) -> None:
+    def __init__(self, native: ModuleType, members: Members, default_region: str, facts: FactsOf) -> None:
         names = [path[0] for path in (*members.numbers, *members.facts)]
         self._regions = Regions(default_region)
+        self._told = facts
+        self._nothing = facts(ABSENT, ABSENT, ABSENT)
         self._reader = native.Reader(
             [name.encode() for name in names],
             default_region,
             self._region,
-            _facts,
+            self._facts,
             normalise,
             rows,
             members.case == "any",
@@ -69,10 +71,14 @@ class SwiftReader:
     def _region(self, token: bytes) -> str:
         return self._regions.of(_value(token))
 
+    def _facts(self, tokens: tuple[bytes, ...]) -> Facts:
+        purpose, contract, campaign = (_value(token) if token else ABSENT for token in tokens)
+        return self._told(purpose, contract, campaign)
+
     def read(self, values: Sequence[bytes | None]) -> Plain:
         """As `Reader.read`."""
         numbers, kinds = np.empty(len(values), np.uint64), np.empty(len(values), np.int32)
-        pairs = self._reader.read(list(values), numbers, kinds, NO_FACTS)
+        pairs = self._reader.read(list(values), numbers, kinds, self._nothing)
         return Plain(numbers, kinds, pairs)
 
 
@@ -84,11 +90,6 @@ def _value(token: bytes) -> Any:
         return value_of(token)
 
 
-def _facts(tokens: tuple[bytes, ...]) -> Facts:
-    purpose, contract, campaign = (_value(token) if token else ABSENT for token in tokens)
-    return facts_of(purpose, contract, campaign)
-
-
 def _ends(templates: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
     """What each template puts before its number and behind it."""
     parted = [template.partition(_NUMBER) for template in templates]
@@ -97,10 +98,10 @@ def _ends(templates: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
 
 
 def _native(module: ModuleType) -> Hand:
-    def reader(members: Members, default_region: str) -> Reader:
+    def reader(members: Members, default_region: str, facts: FactsOf = facts_of) -> Reader:
         if SwiftReader.can_read(members):
-            return SwiftReader(module, members, default_region)
-        return PlainReader(members, default_region)
+            return SwiftReader(module, members, default_region, facts)
+        return PlainReader(members, default_region, facts)
 
     def splice(
         values: Sequence[bytes | None], numbers: Numbers, ids: Kinds, templates: Sequence[bytes]

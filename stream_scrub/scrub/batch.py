@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
-from stream_scrub.rules import Rulebook
+from stream_scrub.rules import CLOSED, Rulebook
 from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Hand
 from stream_scrub.scrub.batch_context import Bench
@@ -58,6 +59,7 @@ class Terms:
 
     members: Members
     default_region: str = "FR"
+    default_purpose: str = ""  # of prospects that say none
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
     stale: Literal["hold", "block"] = "hold"
@@ -108,7 +110,10 @@ class Scrubber:
         self._quick = QuickReader(terms.members)
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
-        self._reader = self._by.reader(terms.members, terms.default_region)
+        # Before purposes were a closed vocabulary there was no default either.
+        default = terms.default_purpose if rulebook.reading >= CLOSED else ""
+        self._facts = partial(facts_of, default_purpose=default)
+        self._reader = self._by.reader(terms.members, terms.default_region, self._facts)
 
     def scrub(
         self,
@@ -208,7 +213,7 @@ class Scrubber:
 
     def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes]:
         """The verdict on a whole prospect and its stamp."""
-        told = facts_of(prospect.purpose, prospect.contract, prospect.campaign)
+        told = self._facts(prospect.purpose, prospect.contract, prospect.campaign)
         region = self._regions.of(prospect.region)
         offered = _candidates(prospect.numbers)
         if len(offered) > self.terms.numbers_max:

@@ -13,12 +13,10 @@ from typing import NamedTuple
 from stream_scrub.index import Index, Register
 from stream_scrub.model import INTERNAL, Reason, RegisterKind, family, scoped_name
 from stream_scrub.numbering import Line
-from stream_scrub.rules import RESTING, Rule, earliest
+from stream_scrub.rules import CLOSED, CONTRACT, RESTING, Rule, earliest
 from stream_scrub.scrub.areas import Areas
 from stream_scrub.scrub.facts import Facts
 from stream_scrub.scrub.last_day import days_of, last_of
-
-CONTRACT = "contract"
 
 
 class Finding(NamedTuple):
@@ -224,15 +222,23 @@ def _fixed(line: Line, barred: bool, rule: Rule, told: Facts) -> Reason | None:
     """What the number's line or the call's purpose decides alone."""
     if barred or line.type in rule.not_callable_types:
         return Reason.NOT_CALLABLE
-    excused = told.contract and CONTRACT in rule.lifted_by
-    if not excused and not rule.banned_purposes.isdisjoint(told.purposes):
+    if not rule.banned_purposes or (told.contract and CONTRACT in rule.lifted_by):
+        return None
+    if rule.reading < CLOSED:
+        return None if rule.banned_purposes.isdisjoint(told.purposes) else Reason.BANNED_PURPOSE
+    meant = [rule.meanings(word) for word in told.purposes]
+    if any(not rule.banned_purposes.isdisjoint(each) for each in meant):
         return Reason.BANNED_PURPOSE
-    return None
+    return None if meant and all(meant) else Reason.UNKNOWN_PURPOSE
 
 
 def _lift(rule: Rule, told: Facts) -> Reason | None:
     if told.contract and CONTRACT in rule.lifted_by:
         return Reason.CONTRACT
-    if any(purpose in rule.lifted_by for purpose in told.purposes if purpose != CONTRACT):
+    lifting = {name for name in rule.lifted_by if name != CONTRACT}
+    if rule.reading < CLOSED:
+        return None if lifting.isdisjoint(told.purposes) else Reason.EXEMPT
+    meant = [rule.meanings(word) for word in told.purposes] if lifting else []
+    if meant and all(each and each <= lifting for each in meant):
         return Reason.EXEMPT
     return None

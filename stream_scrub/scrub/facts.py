@@ -1,5 +1,6 @@
 """What a prospect says about itself, read for the rules. What cannot be understood lifts nothing."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 # What CRMs of the shipped rules' countries write for "no contract": a word that denies it must never lift a law.
@@ -33,12 +34,19 @@ class Facts(NamedTuple):
 
 
 NO_FACTS = Facts()
+# From a prospect's purpose, contract and campaign, of any type.
+FactsOf = Callable[[Any, Any, Any], Facts]
 
 
-def facts_of(purpose: Any, contract: Any, campaign: Any) -> Facts:
-    """Facts from members of any type. What cannot be understood lifts nothing."""
+def facts_of(purpose: Any, contract: Any, campaign: Any, default_purpose: str = "") -> Facts:
+    """Facts from members of any type. What cannot be understood lifts nothing; who says no purpose has the default."""
     return Facts(
-        tuple(dict.fromkeys(word.replace(" ", "-").replace("_", "-") for word in _words(purpose))),
+        tuple(
+            dict.fromkeys(
+                word.replace(" ", "-").replace("_", "-")
+                for word in _words(purpose) or _words(default_purpose)
+            )
+        ),
         _is_yes(contract),
         tuple(dict.fromkeys(_words(campaign))),
     )

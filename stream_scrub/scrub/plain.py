@@ -23,7 +23,7 @@ from stream_scrub.scrub.decode import (
     is_shallow,
     spellings_of,
 )
-from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
+from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
 from stream_scrub.scrub.member_names import Occurrences
 
 _REGIONS_MAX = 1024
@@ -62,7 +62,9 @@ class Reader(Protocol):
 class PlainReader:
     """The reference reader, for prospects with one number at their top level; it finds none plain for others."""
 
-    def __init__(self, members: Members, default_region: str) -> None:
+    def __init__(self, members: Members, default_region: str, facts: FactsOf = facts_of) -> None:
+        self._told = facts
+        self._nothing = facts(ABSENT, ABSENT, ABSENT)
         self._quick = QuickReader(members)
         self._default_region = default_region
         self._spellings = spellings_of(members)
@@ -80,6 +82,7 @@ class PlainReader:
         pairs: dict[Kind, int] = {}
         quicks = _decoded(self._quick.decode, values)
         bare = self._leave_the_doubtful(values, quicks)
+        nothing = self._nothing
         region_of = Regions(self._default_region).of
         named, place, region = map(_NUMBER, quicks), ABSENT, region_of(ABSENT)
         for value, text, where, quick in zip(values, named, map(_REGION, quicks), quicks, strict=True):
@@ -98,9 +101,9 @@ class PlainReader:
                     if bare or quick.f1 is quick.f2 is quick.f3 is ABSENT:
                         kind = known.get(line, -1)
                         if kind < 0:
-                            kind = known[line] = pairs.setdefault((line, NO_FACTS), len(pairs))
+                            kind = known[line] = pairs.setdefault((line, nothing), len(pairs))
                     else:
-                        told = facts_of(quick.f1, quick.f2, quick.f3)
+                        told = self._told(quick.f1, quick.f2, quick.f3)
                         kind = pairs.setdefault((line, told), len(pairs))
             numbers.append(number)
             kinds.append(kind)

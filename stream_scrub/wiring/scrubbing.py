@@ -1,7 +1,9 @@
 """From settings to what verdicts depend on: rules, terms, the pure composition."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+from stream_scrub import rules
 from stream_scrub.config import Settings
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Scrubber, Terms
@@ -11,6 +13,11 @@ from stream_scrub.scrub.decode import Members
 def rulebook(settings: Settings) -> Rulebook:
     """The shipped rules and the user's own. Raises ConfigError."""
     return Rulebook.load(Path(settings.rules.folder) if settings.rules.folder else None)
+
+
+def unsaid(settings: Settings, book: Rulebook) -> str:
+    """What to say when prospects that do not tell what their call is for are blocked somewhere; else empty."""
+    return rules.unsaid(book.countries.values(), settings.prospect.default_purpose, datetime.now(UTC))
 
 
 def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Terms:
@@ -28,6 +35,7 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
             prospect.case,
         ),
         default_region=prospect.default_region,
+        default_purpose=prospect.default_purpose,
         mixed=prospect.mixed,
         stamp="header" if in_header else "value",
         stale=settings.rules.stale if hold else "block",

@@ -70,6 +70,8 @@ def worker(
         of_producer.denied,
     )
     by = scrubbing.scrubber(settings)
+    if unsaid := scrubbing.unsaid(settings, by.rulebook):
+        log.warning("some prospects must say what their call is for", reason=unsaid)
     outputs = Outputs(session, by, log, record_limit, lambda: output_limit(settings, log))
     watch = _clock_watch(settings)
     made = WorkerLoop(

@@ -24,7 +24,10 @@ pytestmark = pytest.mark.skipif(
 )
 MUTANTS = 60_000 if os.environ.get("CI") else 10_000
 REGIONS = ["FR", "GB", "US", "DE", "IT", "RE", "AR", "BR", "AT", "SM", "KZ", "XX"]
-TERMS = [Terms(MEMBERS, stale="block"), Terms(MEMBERS, mixed="strip", stamp="header", stale="block")]
+TERMS = [
+    Terms(MEMBERS, stale="block", default_purpose="other"),
+    Terms(MEMBERS, mixed="strip", stamp="header", stale="block"),
+]
 RULEBOOK = law.rulebook(LAWS["in"][0])
 
 

@@ -40,7 +40,10 @@ def check(value, allowed, out, header, said, mixed):
 def test_mutated_prospects_are_judged_as_an_independent_oracle_does(which):
     """Somebody who may not be called would be, through a spelling that nobody thought of, or a lead would be lost."""
     text, opinion = LAWS[which]
-    terms = [Terms(MEMBERS), Terms(MEMBERS, mixed="strip", stamp="header")]
+    terms = [
+        Terms(MEMBERS, default_purpose="other"),
+        Terms(MEMBERS, mixed="strip", stamp="header", default_purpose="other"),
+    ]
     scrubbers = [Scrubber(each, law.rulebook(text)) for each in terms]
     seed = f"{which} 20261124"
     chance = random.Random(seed)

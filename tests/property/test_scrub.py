@@ -27,7 +27,7 @@ QUICK = {members: QuickReader(members) for members in (MEMBERS, NESTED)}
 class NothingPlain:
     """A reader that leaves everything to the strict one."""
 
-    def __init__(self, members, default_region):
+    def __init__(self, members, default_region, facts):
         pass
 
     def read(self, values):

@@ -18,7 +18,9 @@ def scrubber(text: str = law.OPT_OUT, *, numbers: tuple[str, ...] = ("phone",), 
     members = terms.pop("members", None) or MEMBERS._replace(
         numbers=tuple(tuple(name.split(".")) for name in numbers)
     )
-    return Scrubber(Terms(members, **{"stale": "block", **terms}), law.rulebook(text))
+    return Scrubber(
+        Terms(members, **{"stale": "block", "default_purpose": "other", **terms}), law.rulebook(text)
+    )
 
 
 def index() -> Index:

@@ -45,6 +45,7 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
     "consented": (OPT_IN_DAY, b'{"phone":"+33622222222"}', "block"),
     "no-consent": (OPT_IN_DAY, b'{"phone":"0611111111"}', "block"),
     "banned-purpose": (OPT_IN_DAY, b'{"phone":"0622222222","purpose":"Energy renovation"}', "block"),
+    "unknown-purpose": (OPT_IN_DAY, b'{"phone":"0622222222","purpose":"offer of the month"}', "block"),
     "not-callable": (OPT_IN_DAY, b'{"phone":"0899123456"}', "block"),
     "no-rule": (OPT_IN_DAY, b'{"phone":"+447400123456"}', "block"),
     "stale-register": (OPT_OUT_DAY, b'{"phone":"0611111111","stale":1}', "block"),
@@ -86,7 +87,7 @@ def stamp(name: str) -> bytes:
         law.register("internal@acme", [33633333333]),
         law.allow("consent", [CONSENTING]),
     )
-    terms = Terms(MEMBERS, mixed=mixed, stamp="header", stale="block")
+    terms = Terms(MEMBERS, mixed=mixed, stamp="header", stale="block", default_purpose="insurance")
     spoilt = SPOILT.get(name, {})
     (made,) = Scrubber(terms, rulebook()).scrub([value], index, now, spoilt=spoilt).stamps
     assert made is not None

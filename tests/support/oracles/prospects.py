@@ -3,13 +3,17 @@ phonenumbers and plain sets. Slow, short, and sharing nothing with the engine.
 """
 
 import json
+import tomllib
+import unicodedata
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import phonenumbers
 
 NAMES = {"phone": [["phone"]], **{name: [name] for name in ("country", "purpose", "contract", "campaign")}}
 ABSENT = object()
+RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"
 NO_CONTRACT = {
     *("", "-", "0", "false", "no", "none", "null", "nil", "n", "n/a", "na", "nan", "off", "undefined", "non"),
     *("faux", "aucun", "nein", "falsch", "kein", "nee", "geen", "onwaar", "falso", "ninguno", "nessuno"),
@@ -171,9 +175,34 @@ def reasons(members: dict | None, law: Law) -> list[tuple[str, int | None]] | st
     return found or "invalid-number"
 
 
+@cache
+def vocabulary() -> dict[str, set[str]]:
+    """What each word may mean."""
+    found: dict[str, set[str]] = {}
+    told = tomllib.loads((RULES / "purposes.toml").read_text("utf-8"))["purposes"]
+    for purpose, said in told.items():
+        for word in (purpose, *said):
+            found.setdefault(bare(word), set()).add(purpose)
+    return found
+
+
+def bare(word: str) -> str:
+    """A word without case, accents and signs."""
+    apart = unicodedata.normalize("NFKD", word.casefold())
+    kept = "".join(sign if sign.isalnum() else " " for sign in apart if not unicodedata.combining(sign))
+    return "-".join(kept.split())
+
+
+def meanings(word: str, law: Law) -> set[str]:
+    """The purposes that a word may mean to a law."""
+    own = {name for name in (law.lifted_by | law.banned) if bare(name) == bare(word)}
+    return own | vocabulary().get(bare(word), set())
+
+
 def decide(digits: int, region: str, kind: int, members: dict, law: Law) -> str:
     """One number's reason, in the order of the contract."""
-    purposes = words(members.get("purpose"), hyphens=True)
+    purposes = words(members.get("purpose"), hyphens=True) or {"other"}
+    meant = [meanings(word, law) for word in purposes]
     contract = has_contract(members.get("contract")) and "contract" in law.lifted_by
     scope, own = law.campaign
     if digits in law.internal or (scope in words(members.get("campaign"), hyphens=False) and digits in own):
@@ -182,10 +211,18 @@ def decide(digits: int, region: str, kind: int, members: dict, law: Law) -> str:
         return "no-rule"
     if kind in law.types or str(digits).startswith(law.prefix):
         return "not-callable"
-    if purposes & law.banned and not contract:
+    if any(each & law.banned for each in meant) and not contract:
         return "banned-purpose"
+    if law.banned and not contract and not all(meant):
+        return "unknown-purpose"
     lacking = law.consent is not None and digits not in law.consent
-    lift = "contract" if contract else "exempt" if (purposes - {"contract"}) & law.lifted_by else None
+    lift = (
+        "contract"
+        if contract
+        else "exempt"
+        if all(each and each <= law.lifted_by - {"contract"} for each in meant)
+        else None
+    )
     if digits in law.deny or lacking:
         return lift or ("opposed" if digits in law.deny else "no-consent")
     return "clear" if law.consent is None else "consented"

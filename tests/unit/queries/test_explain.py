@@ -45,7 +45,10 @@ def quiet(_what, _done, _of):
 
 
 def configured(**prospect) -> Settings:
-    return Settings.model_validate({"prospect": prospect})
+    return Settings.model_validate({"prospect": {"default_purpose": "other", **prospect}})
+
+
+SETTINGS = configured()
 
 
 def emitted(
@@ -239,8 +242,8 @@ def test_a_rule_that_is_only_installed_is_used_and_said():
     publisher = Publisher(log)
     publisher.import_list("internal", {OPPOSED: 0})
     records = timed(log)
-    rulebook = scrubbing.rulebook(Settings())
-    scrubber = Scrubber(scrubbing.terms(Settings(), hold=False), rulebook)
+    rulebook = scrubbing.rulebook(SETTINGS)
+    scrubber = Scrubber(scrubbing.terms(SETTINGS, hold=False), rulebook)
     batch = scrubber.scrub([b'{"phone":"+33612345678"}'], taken(records).index, law.NOW)
 
     told = explained(EmittedProspect(batch.values[0]), records=records)

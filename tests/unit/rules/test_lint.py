@@ -105,12 +105,14 @@ def test_a_rule_in_words_says_all_that_it_asks():
         "Numbers of these types are never called: premium rate.",
         "Numbers that begin with +33162 or +33163 are never called.",
         "Calls for betting or energy-renovation are blocked, unless the prospect has a contract.",
-        "Whoever is in list is blocked, unless the prospect has a contract, its purpose is press or survey or the "
+        "So is a call that does not say what it is for, or says it with a word that nobody knows, as"
+        " unknown-purpose, unless the prospect has a contract.",
+        "Whoever is in list is blocked, unless the prospect has a contract, all its purposes are press or survey or the "
         "named@campaign of the prospect's own campaign holds it. A list of list is good for 30 days.",
         "list is handed out by area (the first 4 digits of a number, the calling code among them): numbers of an "
         "area of which it holds none are blocked, as stale-register.",
-        "Who is not in consent or washed is blocked, unless the prospect has a contract or its purpose is press or "
-        "survey.",
+        "Who is not in consent or washed is blocked, unless the prospect has a contract or all its purposes are press "
+        "or survey.",
         "named@campaign counts for 7 days; when it is older it lifts nothing.",
         "A verdict that allows may be used for 28 days, and not after 2026-12-31, the last day of this rule,"
         " and never longer than the lists and consents that it rests on.",

@@ -53,8 +53,9 @@ def judged(row: dict, number: str, now: datetime) -> dict:
             law.register(name, numbers, kind=kind, days_old=age.get(name, 0) + since, ends=ends.get(name))
         )
     facts = {key: row[key] for key in ("purpose", "contract", "campaign") if key in row}
+    default = "" if "purpose" in row else "other"
     prospect = json.dumps({"phone": number, **facts}).encode()
-    terms = Terms(MEMBERS, stamp="header", stale="block")
+    terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default)
     (stamp,) = Scrubber(terms, book).scrub([prospect], law.index(*registers), now).stamps
     return json.loads(stamp)
 

@@ -35,6 +35,7 @@ def found(text, registers, told=NO_FACTS, line=MOBILE, number=NUMBER, now=law.NO
     """The finding for a number, straight from a plan."""
     rulebook = law.rulebook(text)
     rule = rulebook.rule(line.region, now)
+    told = told if told.purposes else told._replace(purposes=("other",))
     plan = decide.plan(line, decide.is_barred(number, rule), rule, told, law.index(*registers), now)
     return plan.conclude({r.name for r in plan.registers if number in r.numbers})._replace(last=None)
 

@@ -49,12 +49,12 @@ def test_the_verdict_of_a_batch_of_campaigns_is_that_of_each_prospect(text):
         campaigns = [f"c{dice.randrange(70)}" for _ in range(dice.choice([0, 1, 1, 1, 2]))]
         values.append(json.dumps({"phone": f"+{number}", "campaign": campaigns}).encode())
         line = normalise(f"+{number}", "FR")[1]
-        told = facts_of(None, None, campaigns)
+        told = facts_of(None, None, campaigns, "other")
         rule = rulebook.rule("FR", law.NOW)
         plan = decide.plan(line, decide.is_barred(number, rule), rule, told, index, law.NOW)
         finding = plan.conclude({r.name for r in plan.registers if number in r.numbers})
         expected.append((finding.reason.value, list(finding.registers)))
-    terms = Terms(MEMBERS, stamp="header", stale="block")
+    terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose="other")
 
     stamps = Scrubber(terms, rulebook).scrub(values, index, law.NOW).stamps
 

@@ -1,0 +1,96 @@
+"""What a call may be for: a closed set of purposes, and the words of several languages that mean them.
+
+A rule that bans or exempts purposes carries the vocabulary that it was read with in its own text, so that an old
+verdict is given again by the words that counted then. A user's folder may hold a `purposes.toml` with words, and
+purposes, of its own: they are added to the shipped ones and take none of them away.
+"""
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+
+from stream_scrub.redaction import names_a_number
+
+FILE = "purposes.toml"
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_APART = re.compile(r"[\W_]+")
+_BYTES_MAX = 1 << 16  # the shipped file is under 8 KiB, and each rule that bans a purpose carries it
+_WORD_MAX = 80
+
+# By a word, as `plain` spells it: every purpose that it may mean.
+Vocabulary = Mapping[str, tuple[str, ...]]
+
+
+def plain(word: str) -> str:
+    """A word as words are compared: without case and accents, one hyphen for whatever is no letter or digit."""
+    if word.isascii():
+        return _APART.sub("-", word.lower()).strip("-")
+    apart = unicodedata.normalize("NFKD", word.casefold())
+    return _APART.sub("-", "".join(sign for sign in apart if not unicodedata.combining(sign))).strip("-")
+
+
+def vocabulary(purposes: Mapping[str, Iterable[str]]) -> Vocabulary:
+    """From each purpose's words; a purpose is a word for itself."""
+    meant: dict[str, set[str]] = {}
+    for purpose, words in purposes.items():
+        for word in (purpose, *words):
+            meant.setdefault(plain(word), set()).add(purpose)
+    return {word: tuple(sorted(meanings)) for word, meanings in sorted(meant.items())}
+
+
+def purposes_in(known: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """Each purpose with its words, without itself: what `vocabulary` makes the same from."""
+    found: dict[str, list[str]] = {}
+    for word, meanings in known.items():
+        for purpose in meanings:
+            found.setdefault(purpose, []).append(word)
+    return {purpose: tuple(sorted({*words} - {purpose})) for purpose, words in sorted(found.items())}
+
+
+def joined(*known: Vocabulary) -> Vocabulary:
+    """All their words, each with all that it means in any of them."""
+    meant: dict[str, set[str]] = {}
+    for each in known:
+        for word, meanings in each.items():
+            meant.setdefault(word, set()).update(meanings)
+    return {word: tuple(sorted(meanings)) for word, meanings in sorted(meant.items())}
+
+
+def problem_of(table: object) -> str | None:
+    """What is wrong with a table of purposes and their words; None when nothing is."""
+    if not isinstance(table, dict):
+        return '`purposes` must be a table, as in [purposes] and below it press = ["newspaper"]'
+    for purpose, words in table.items():
+        if not _NAME.fullmatch(purpose) or plain(purpose) != purpose or names_a_number(purpose):
+            return f'"{purpose}" is no purpose: use small letters, digits and hyphens, as in home-adaptation'
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return f'`{purpose}` must be a list of words, as in {purpose} = ["...", "..."]'
+        if any(not plain(word) or len(word) > _WORD_MAX or names_a_number(word) for word in words):
+            return f"`{purpose}`: a word is empty, over {_WORD_MAX} signs, or looks like a phone number"
+    return None
+
+
+def read(where: str, content: bytes) -> Vocabulary | list[str]:
+    """The words in a `purposes.toml`, or the problem in it."""
+    if len(content) > _BYTES_MAX:
+        return [f"{where}:1: the file is over {_BYTES_MAX} bytes: keep purposes in it and nothing else"]
+    try:
+        document = tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return [f"{where}:1: not valid TOML in UTF-8: {error}"]
+    if unknown := sorted({*document} - {"purposes"}):
+        return [f'{where}:1: unknown key "{unknown[0]}": write [purposes] and below it a line for each']
+    problem = problem_of(document.get("purposes", {}))
+    return [f"{where}:1: {problem}"] if problem else vocabulary(document.get("purposes", {}))
+
+
+@cache
+def shipped() -> Vocabulary:
+    """The vocabulary of this release."""
+    found = read(FILE, files(__package__).joinpath(FILE).read_bytes())
+    if isinstance(found, list):
+        raise TypeError(found[0])
+    return found

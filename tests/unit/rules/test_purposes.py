@@ -1,0 +1,113 @@
+"""What a call may be for: a closed set of purposes, and the words for each, also those of a user's own folder."""
+
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from stream_scrub.errors import ConfigError
+from stream_scrub.rules import READING, Rulebook, RuleFile, read_text, survey
+from stream_scrub.rules.purposes import joined, plain, problem_of, purposes_in, read, shipped, vocabulary
+
+ROOT = Path(__file__).parents[3]
+RULE = (
+    'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n[[rule]]\nfrom = 2020-01-01\nsource = "law"\n'
+    'deny = ["internal"]\nbanned_purposes = ["energy-renovation", "betting"]\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "same"),
+    [
+        ("Pompe à chaleur", "pompe-a-chaleur"),
+        ("HEAT_PUMP", "heat-pump"),
+        ("économies d\u2019énergie", "economies-d-energie"),
+        ("  solar / wind ", "solar-wind"),
+        ("ﬁbre", "fibre"),
+        ("?!", ""),
+    ],
+)
+def test_a_word_is_compared_without_what_people_spell_differently(word, same):
+    """A ban would fail open on an accent, a hyphen or a capital letter."""
+    assert plain(word) == same == plain(plain(word))
+
+
+def test_the_vocabulary_comes_back_from_its_purposes():
+    """An old verdict would be given again by other words than those that counted."""
+    assert vocabulary(purposes_in(shipped())) == shipped()
+    assert shipped()["heat-pump"] == ("energy-renovation", "renewable-energy")
+
+
+def test_every_shipped_purpose_that_a_rule_names_is_known():
+    """A rule would ban a word that no prospect ever means."""
+    known = {purpose for meanings in shipped().values() for purpose in meanings}
+    for country in Rulebook.load().countries.values():
+        for rule in country.rules:
+            assert {*rule.banned_purposes, *rule.lifted_by} - {"contract"} <= known, country.code
+
+
+def test_the_page_for_producers_lists_every_purpose():
+    """A producer could not learn which word to write."""
+    page = (ROOT / "docs" / "producer.md").read_text("utf-8")
+    listed = re.findall(
+        r"^\| `([a-z-]+)` \|", page.partition("## Purposes")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    told = tomllib.loads((ROOT / "stream_scrub" / "rules" / "purposes.toml").read_text("utf-8"))["purposes"]
+    assert listed == list(told)
+
+
+def test_a_rule_knows_the_words_that_it_was_read_with():
+    """The words of a later release would judge the calls of today again, and to another verdict."""
+    (rule,) = Rulebook.of([RuleFile("xx.toml", "xx.toml", RULE.encode())]).countries["XX"].rules
+    assert rule.meanings("Solar") == {"renewable-energy"} and rule.reading == READING
+    assert rule.meanings("isolation") == {"energy-renovation"}
+    assert rule.meanings("Betting") == {"betting", "gambling"}  # the rule's own word, and what it means
+    assert rule.meanings("offer of the month") == frozenset() == rule.meanings("")
+    assert read_text(rule.text).rules == (rule,) and read_text(rule.text).rules[0].purposes == rule.purposes
+
+
+def test_a_users_words_are_added(tmp_path):
+    """A company that sells what we did not think of would have every lead blocked, or none."""
+    (tmp_path / "purposes.toml").write_text(
+        '[purposes]\nrenewable-energy = ["Balkonkraftwerk"]\nclub = ["gym"]\n'
+    )
+    rule = Rulebook.load(tmp_path).on("FR", date(2026, 11, 24))
+    assert rule.meanings("balkonkraftwerk") == {"renewable-energy"} and rule.meanings("GYM") == {"club"}
+    assert rule.meanings("solar") == {"renewable-energy"}
+    assert survey(tmp_path).own == frozenset() and "balkonkraftwerk" in survey(tmp_path).purposes
+    assert joined(shipped(), {"solar": ("club",)})["solar"] == ("club", "renewable-energy")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[purposes\n", "not valid TOML"),
+        ("[purpose]\n", 'unknown key "purpose"'),
+        ("purposes = 3\n", "must be a table"),
+        ('[purposes]\nClub = ["gym"]\n', "is no purpose"),
+        ('[purposes]\nclub = "gym"\n', "must be a list of words"),
+        ('[purposes]\nclub = ["?"]\n', "a word is empty"),
+        ('[purposes]\nclub = ["06 12 34 56 78"]\n', "looks like a phone number"),
+    ],
+)
+def test_what_is_wrong_with_a_users_words_is_said(tmp_path, text, said):
+    """A misspelt file would silently know nothing."""
+    (tmp_path / "purposes.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Rulebook.load(tmp_path)
+    assert any(said in problem and "purposes.toml" in problem for problem in caught.value.problems)
+
+
+def test_words_are_bounded():
+    """One file could fill every rule's text on the log."""
+    assert isinstance(read("purposes.toml", b"#" * 70_000), list)
+    assert problem_of({"club": ["x" * 81]}) is not None and problem_of({"club": ["x" * 80]}) is None
+
+
+def test_words_do_not_belong_into_a_rule_file():
+    """Whoever adds them there would believe that they count for all rules."""
+    with pytest.raises(ConfigError) as caught:
+        Rulebook.of([RuleFile("xx.toml", "xx.toml", (RULE + "purposes = { club = [] }\n").encode())])
+    assert "belongs into purposes.toml" in caught.value.problems[0]
