@@ -28,7 +28,7 @@ def broker(kafka, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "opt-outs.csv").write_text("name;phone\nA;06 12 34 56 78\nB;+33 6 12 34 56 79\n")
     (tmp_path / "consents.csv").write_text("+33612345678\n+33612345680\n")
-    (tmp_path / "bloctel.txt").write_text("0612345681\n")
+    (tmp_path / "tps.txt").write_text("07400 123457\n")
     for command in (
         ["topics"],
         ["lists", "import", "opt-outs.csv", "--register", "internal"],
@@ -51,7 +51,7 @@ def test_the_examples_run_as_they_stand(broker, capsys):
     for example in EXAMPLES:
         exec(compile(example.replace("localhost:9092", broker.bootstrap), str(PAGE), "exec"), namespace)
         said.append(capsys.readouterr().out)
-        for told in re.findall(r"print\(.*\)  # (blocked opposed|\[False .*\])", example):
+        for told in re.findall(r"print\(.*\)  # (blocked opposed|allowed clear \S+|\[False .*\])", example):
             assert told in said[-1]
     assert namespace["callable_numbers"] == ["+33612345680"]
     followed, scrubbed = said[-2:]
