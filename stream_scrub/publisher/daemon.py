@@ -1,9 +1,9 @@
 """`lists publish`: the publisher as a daemon. Requests, ends and dropped files become deltas, each exactly once.
 
-One thread does all publishing; a second one only reads a dropped file's numbers. A batch of requests is one transaction
-for each name of registers that it touches, what denies first; the last of them commits the offsets and the refused
-requests too. Whatever is cut off in between is taken up again: each register's own seals say up to which request it was
-told (docs/decisions/0008-requests-exactly-once.md).
+One thread does all publishing; a second one only reads a dropped file's numbers. A batch of requests becomes one
+transaction for each register that it touches (with its scoped ones), deny registers first. The last transaction also
+commits the offsets and the refused requests. Whatever is cut off in between is taken up again: each register's own
+seals say which requests they already contain (docs/decisions/0008-requests-exactly-once.md).
 """
 
 import signal
@@ -62,12 +62,12 @@ _GROWN_EVERY_S = 30.0
 _SUMMARY_EVERY_S = 60.0
 _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _BEGIN_S = 15.0
-_TAKEOVERS_MAX = 5  # times that nobody says he did it
-# For how long the loop may say nothing: the longest step is a list of hundreds of millions of numbers, diffed and
-# published in one transaction. It says so before and after everything that waits for a broker, which has a deadline of
-# some thirty seconds at most (`publisher/delta_publisher.py`), and for each record of the log that it reads.
+_TAKEOVERS_MAX = 5  # takeovers in a row that no publisher explains in its note
+# The longest time without a heartbeat. The longest step diffs a list of hundreds of millions of numbers and publishes
+# it in one transaction. The loop beats before and after every call to a broker, which has a deadline of about thirty
+# seconds (`publisher/delta_publisher.py`), and for each record of the log that it reads.
 BEAT_LIMIT_S = 300.0
-# Longer than a successor takes from fencing the first register to writing its note.
+# A successor needs less than this from fencing the first register to writing its note.
 _NEWS_S = 2.0
 
 
@@ -128,7 +128,7 @@ class PublisherDaemon:
         self._problem = RecurringProblem(log, "trying again", "publishing goes on")
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until told to stop."""
+        """Work until `stopping` is set."""
         with nullcontext() if self._drop_importer is None else self._drop_importer.open():
             self._work(stopping)
         self._log.info("stopped", **self._counters.sums())
@@ -244,7 +244,8 @@ class PublisherDaemon:
                 self._unlawful = 0
 
     def _answer(self, topic: RequestsReader, batch: Sequence[Request]) -> None:
-        """Everything that a batch of one topic's requests asks for, and with the last of it the offsets after them."""
+        """Publish everything that a batch of one topic's requests asks for. The last transaction commits the offsets
+        after them."""
         now = datetime.now(UTC)
         self._counters.beat()
         for each in self._own:
@@ -281,14 +282,14 @@ class PublisherDaemon:
         )
 
     def _recalled(self, now: datetime) -> Oppositions:
-        """When numbers were opposed; read from the log before the first request of this life."""
+        """When each number was opposed. Read from the log before the first request after a start."""
         if self._oppositions is None:
             with clients.reading(self._settings, self._log) as reader:
                 self._oppositions = recall(reader, self._terms(now), _BEGIN_S, heard=self._counters.beat)
         return self._oppositions
 
     def _scopes(self) -> KnownScopes:
-        """The scopes on the log, looked through again when there are more registers than before."""
+        """The scopes on the log. Collected again when the number of registers has changed."""
         registers = self._delta_publisher.registers
         if len(registers) != self._scoped:
             self._scoped = len(registers)
@@ -300,7 +301,7 @@ class PublisherDaemon:
         return held is not None and number in held.numbers
 
     def _cursor_of(self, topic: RequestsReader, register: str) -> Cursor | None:
-        """Up to which requests of this very topic a register's seals have them."""
+        """Up to which requests of this very topic a register's seals contain them."""
         asked = self._delta_publisher.replay.known(register).asked
         return None if asked is None else asked.of(topic.id, lifts=topic.lifts)
 
@@ -312,7 +313,7 @@ class PublisherDaemon:
         reached = wanted.cursor(topic.topic, topic.id, self._cursor_of(topic, name))
         cursor = self._request_topics().cursor(topic, reached, known.asked)
         source = DeltaSource(topic.topic, sha256(b"".join(wanted.lines)).hexdigest())
-        # A request says nothing of how fresh the register's lists are.
+        # A request says nothing about the age of the register's lists.
         effective_at = base.effective_at if base.seq else now
         return PendingDelta(base, wanted.delta(base, known.ends), effective_at, source, known, cursor)
 
@@ -331,7 +332,7 @@ class PublisherDaemon:
         self._committed_at = time.monotonic()
 
     def _end(self, now: datetime) -> None:
-        """Publish the ends that have come: one transaction for each name of registers."""
+        """Publish the removals whose time has come: one transaction for each register with its scoped ones."""
         due = [
             register.name
             for register in self._delta_publisher.registers.values()
@@ -361,8 +362,8 @@ class PublisherDaemon:
         return PendingDelta(base, ended(known.ends, now), base.effective_at, source, known)
 
     def _find_who_took_over(self, error: TakenOver, stopping: threading.Event) -> None:
-        """Fenced: by a successor, who then says so in the note; or it was a transaction that took too long, or an
-        import that took this publisher for dead. Raises Refused, naming the successor.
+        """Find out why this publisher was fenced: (a) a successor did it, who says so in the note; (b) a transaction
+        took too long; (c) an import took this publisher for dead. Raises Refused for (a), naming the successor.
         """
         stopping.wait(_NEWS_S)
         try:
@@ -382,7 +383,7 @@ class PublisherDaemon:
         self._log.warning("a register was taken away for a moment: opening it again", why=str(error))
 
     def _hand_over(self) -> None:
-        """Say that nobody publishes any more: the next one need not watch."""
+        """Write a note without an owner: the next publisher need not watch for this one."""
         self._identity = ""
         self._commit({})
 

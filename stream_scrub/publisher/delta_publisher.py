@@ -1,7 +1,8 @@
-"""Where a daemon publishes from: the log as it knows it, and the writers of the registers that it publishes.
+"""What a daemon publishes with: the log as it knows it, and the writers of the registers that it publishes.
 
-Its own registers' writers are open as long as it lives. Any other register's is opened when there is something to
-publish, which fences an import of it that is under way, and closed when it has been idle for a while.
+Its own registers' writers are open as long as it lives. The writer of any other register is opened when there is
+something to publish, which fences an import of that register that is under way. It is closed after `_IDLE_S` without
+use.
 """
 
 import threading
@@ -32,8 +33,8 @@ from stream_scrub.publisher import mend_log
 from stream_scrub.wiring import clients
 
 _OPEN_S = 30.0
-# Another register's publisher that dies in its transaction hides the log's end for this long: its timeout of ten
-# seconds, and the ten after which a broker looks.
+# A publisher of another register that dies in its transaction hides the log's end for this long: its timeout of ten
+# seconds, and the ten seconds until a broker looks for such transactions.
 _REACH_S = 25.0
 _IDLE_S = 60.0
 
@@ -57,8 +58,8 @@ class _Borrowed:
 
 class DeltaPublisher:
     """One thread. Every method may block for as long as a broker takes, `_REACH_S` at most, and raise Unavailable,
-    Refused, Corrupt; `publish` raises Uncertain, Migrated and TakenOver as well, and then the desk must be closed and
-    opened again before anything else.
+    Refused, Corrupt; `publish` raises Uncertain, Migrated and TakenOver as well, and then it must be closed and
+    fenced again before anything else.
     """
 
     def __init__(self, settings: Settings, counters: PublisherCounters, log: FilteringBoundLogger) -> None:
@@ -78,8 +79,8 @@ class DeltaPublisher:
         return self.replay.index.registers
 
     def fence(self, families: Sequence[str], also: Sequence[str]) -> None:
-        """Open the writers of one's own registers: from here on nobody else publishes these, and what an earlier life
-        of this publisher left open is ended."""
+        """Open the writers of the daemon's own registers. From here on nobody else publishes these, and a transaction
+        that an earlier life of this publisher left open is aborted."""
         deadline = Deadline.after(_OPEN_S)
         for each in families:
             self._own[each] = clients.taken_over(self._settings, each, self._log, also, deadline)
@@ -89,7 +90,7 @@ class DeltaPublisher:
         self._own[families[0]].wait_for_others(deadline)
 
     def read_on(self) -> None:
-        """Follow the log to its end; from where one stood, or from its beginning the first time."""
+        """Follow the log to its end: from its beginning the first time, later from the last offset that was read."""
         deadline = Deadline.after(_OPEN_S)
         if self._reader is None:
             reader = clients.log_reader(
@@ -104,7 +105,7 @@ class DeltaPublisher:
         replay_to_end(self._reader, deadline, lambda _: self._counters.beat(), replay=self.replay)
 
     def glance(self) -> None:
-        """Take in what others have published meanwhile, without waiting for it."""
+        """Take in what others have published meanwhile, without waiting."""
         self._take(0.0)
 
     def _take(self, wait_s: float) -> None:
@@ -114,7 +115,7 @@ class DeltaPublisher:
             self.replay.take(record)
 
     def ready(self, name: str) -> None:
-        """What `base` says of that register is then what a delta may be made against."""
+        """Make sure that a delta may be made against what `base` says of that register."""
         mine = family(name)
         if mine not in self._own and mine not in self._borrowed:
             writer = clients.log_writer(self._settings, mine, self._log)
@@ -187,8 +188,8 @@ class DeltaPublisher:
         return self._own[mine] if borrowed is None else borrowed.writer
 
     def _reopen(self, mine: str, nbytes: int = 0) -> None:
-        """Go on with a writer whose transactions last as long as so much takes. Between the two somebody may publish,
-        so the log is read on."""
+        """Replace the writer by one whose transactions may last as long as `nbytes` take. Between the two writers
+        somebody else may publish, so the log is read again to its end."""
         self._writer(mine).close()
         also = [self._settings.topics.refused] if mine in self._own else []
         writer = clients.log_writer(self._settings, mine, self._log, also, nbytes)
@@ -199,14 +200,14 @@ class DeltaPublisher:
         self.read_on()
 
     def _need_same(self, made: Sequence[PendingDelta]) -> None:
-        """Raises Unavailable when the deltas are not made against what the log holds now."""
+        """Raises Unavailable when a delta was made against an older state than the log holds now."""
         for each in made:
             held = self.registers.get(each.base.name)
             if (held.seq if held is not None else 0) != each.base.seq:
                 raise Unavailable(f"{each.base.name} was published by somebody else meanwhile")
 
     def give_back(self) -> None:
-        """Close the writers that were not needed for a while."""
+        """Close the borrowed writers that were not used for `_IDLE_S`."""
         now = clock.elapsed()
         self._give_back([name for name, each in self._borrowed.items() if now - each.used_at > _IDLE_S])
 
@@ -215,8 +216,8 @@ class DeltaPublisher:
             self._borrowed.pop(each).writer.close()
 
     def close(self) -> None:
-        """Give up every register, and every connection: after a broker's outage some never come back by themselves.
-        What is known of the log is kept, and read on from."""
+        """Give up every register and every connection: after a broker's outage some connections never recover by
+        themselves. What is known of the log is kept."""
         self._give_back(self._borrowed)
         for writer in self._own.values():
             writer.close()
@@ -228,9 +229,9 @@ class DeltaPublisher:
 
 
 def close_in_background(close: Callable[[], None]) -> None:
-    """Close a client beside everything else: one that has lost its broker may take its time."""
+    """Close a client in a thread of its own: one that has lost its broker may take long."""
     threading.Thread(target=close, name="closing", daemon=True).start()
 
 
 class RegisterBusy(Migrated):
-    """A register that is not one's own is published by somebody else just now: try again later."""
+    """Somebody else publishes this borrowed register just now: try again later."""

@@ -1,4 +1,5 @@
-"""The drop folder: whole files in, by rename; the same files out, in `done` or `refused`, a report beside each.
+"""The drop folder. Whole files come in by rename; the same files go out to `done` or `refused`, each with a report
+beside it.
 
     FOLDER/bloctel/list.csv               the full list of bloctel
     FOLDER/bloctel/allow-change/list.csv  the same, and it may change as much of the register as it does
@@ -9,11 +10,11 @@
     FOLDER/bloctel/done/list.csv          what was published, and list.csv.report.json
     FOLDER/bloctel/refused/list.csv       what was not, and why
 
-Names that begin with a dot or end in .part or .tmp are not there yet. A file that is worked on is under
-FOLDER/.working, out of the reach of whoever would hand over another one of its name, and a copy of our own, since who
-wrote it may still have it open. Beside it stands how often somebody began to work on it, for a file that kills its
-publisher would kill the next one too; and before it is published, a note says so. A publisher that was killed then looks
-on the log whether it did it: to remove numbers a second time might remove what was added in between.
+Names that begin with a dot or end in .part or .tmp are ignored: such files are not complete yet. A file that is
+worked on moves to FOLDER/.working, so that another file of its name cannot replace it, and is copied, since its
+writer may still have it open. Beside it stand (a) the number of tries, since a file that kills its publisher would
+kill the next one too, and (b) before it is published, a note. After a crash the publisher looks on the log whether
+the file of the note was published: removing its numbers a second time might remove what was added in between.
 """
 
 import errno
@@ -54,7 +55,8 @@ _NAME_BYTES_MAX = 200  # with what stands beside it, within the 255 that a file 
 
 
 class DroppedFile(NamedTuple):
-    """A file that was handed over: for which register, in which sub-folder of it, and when it was written."""
+    """A file in the folder: its register, the sub-folder (`way`) in which it lies, and when it was written
+    (nanoseconds since 1970)."""
 
     path: Path
     register: str
@@ -63,7 +65,7 @@ class DroppedFile(NamedTuple):
 
     @property
     def change(self) -> ImportMode:
-        """What it is to its register."""
+        """Whether the file is the full list, or numbers to add or to remove."""
         return _WAYS[self.way]
 
     @property
@@ -73,20 +75,21 @@ class DroppedFile(NamedTuple):
 
     @property
     def any_age(self) -> bool:
-        """Whether it may be from before what its register holds."""
+        """Whether it may be older than the list that its register holds."""
         return self.way == _ANY_AGE
 
 
 class PublicationNote(NamedTuple):
-    """What was said before a file was published: its digest, and the log's last offset that was known then."""
+    """What is written down before a file is published: its SHA-256 (hex), and the last offset of the log that was
+    known then."""
 
     sha256: str
     after: int
 
 
 class DropFolder:
-    """One drop folder. One process at a time, which holds its lock as long as it lives. Raises Refused at the start
-    when another one has it, or when nothing can be written in it.
+    """One drop folder, used by one process at a time, which holds a lock as long as it lives. Raises Refused when
+    another process has the lock, or when nothing can be written in the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,11 +111,11 @@ class DropFolder:
         os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def waiting(self) -> list[DroppedFile]:
-        """What was handed over, the oldest first."""
+        """The files that wait, the oldest first."""
         return _dropped(self._root, self._path)
 
     def left(self) -> list[DroppedFile]:
-        """What somebody worked on who did not come to its end."""
+        """The files that an earlier publisher had begun to work on and did not finish."""
         return _dropped(self._working, self._path / _WORKING)
 
     def ignored(self) -> list[str]:
@@ -120,11 +123,11 @@ class DropFolder:
         return [name for name in openat.folders(self._root) if not _is_register(name)]
 
     def links(self) -> list[str]:
-        """What has a register's name, and is a link: nothing behind it is read."""
+        """Links that have a register's name. Nothing behind them is read."""
         return [name for name in openat.links(self._root) if _is_register(name)]
 
     def claim(self, dropped: DroppedFile) -> DroppedFile:
-        """The file, where nobody replaces it any more, under a name that can be told. Raises OSError."""
+        """Move a file to where nobody can replace it, under a name that a report can hold. Raises OSError."""
         ways = (dropped.register, *PurePosixPath(dropped.way).parts)
         name = speakable(dropped.path.name)
         claimed = dropped._replace(path=self._path / _WORKING / Path(*ways) / name)
@@ -134,8 +137,8 @@ class DropFolder:
         return claimed
 
     def take_in(self, claimed: DroppedFile) -> str:
-        """Make the file our own, byte by byte, so that nobody writes in it any more; the SHA-256 (hex) of what it holds
-        then. Takes as long as the file is long, in any thread. Raises OSError, for a link and what is no file too.
+        """Copy the file, so that nobody can write in it any more; returns the SHA-256 (hex) of the copy. Takes time
+        in proportion to the file's length; may run in any thread. Raises OSError, also for a link or a special file.
         """
         made, name = sha256(), claimed.path.name
         with self._of(claimed) as within, openat.opened(within, name) as file:
@@ -157,17 +160,17 @@ class DropFolder:
         return made.hexdigest()
 
     def open(self, claimed: DroppedFile) -> io.FileIO:
-        """The file, for reading; close it. Raises OSError, for a link and what is no file too."""
+        """The file, opened for reading. The caller closes it. Raises OSError, also for a link or a special file."""
         with self._of(claimed) as within:
             return openat.opened(within, claimed.path.name)
 
     def note_tries(self, claimed: DroppedFile, tries: int) -> None:
-        """Say how often somebody began to work on this file; on the disk when this returns. Raises OSError."""
+        """Write down how often this file was tried; it is on the disk when this returns. Raises OSError."""
         with self._of(claimed) as within:
             openat.write(within, _tries_of(claimed.path.name), b"%d" % tries)
 
     def tries(self, claimed: DroppedFile) -> int:
-        """What was noted of it last; 0 for nothing."""
+        """How often this file was tried; 0 when nothing is written down."""
         try:
             with self._of(claimed) as within, openat.opened(within, _tries_of(claimed.path.name)) as file:
                 return int(file.read(20))
@@ -175,12 +178,12 @@ class DropFolder:
             return 0
 
     def begin(self, claimed: DroppedFile, note: PublicationNote) -> None:
-        """Say that this file is about to be published. Raises OSError."""
+        """Write down that this file is about to be published. Raises OSError."""
         with self._of(claimed) as within:
             openat.write(within, _note_of(claimed.path.name), json.dumps(note._asdict()).encode())
 
     def begun(self, claimed: DroppedFile) -> PublicationNote | None:
-        """What was said of this file, if anything was."""
+        """The note of this file, if there is one."""
         try:
             with self._of(claimed) as within, openat.opened(within, _note_of(claimed.path.name)) as file:
                 said = json.loads(file.read())
@@ -189,7 +192,7 @@ class DropFolder:
             return None
 
     def finish(self, claimed: DroppedFile, where: str, report: Mapping[str, Any]) -> Path:
-        """Move the file to `done` or `refused` with its report; returns where it is now. Raises OSError."""
+        """Move the file to `done` or `refused` with its report; returns its new path. Raises OSError."""
         with self._of(claimed) as within, openat.folder(self._root, claimed.register, where, make=True) as to:
             name = openat.free(to, claimed.path.name)
             openat.write(to, name + _REPORT, json.dumps(report, indent=1).encode() + b"\n", _REPORT_MODE)
@@ -198,8 +201,8 @@ class DropFolder:
         return self._path / claimed.register / where / name
 
     def forget_older(self, before_s: float, most: int) -> int:
-        """Delete what is in `done` and `refused` since before that moment (seconds since 1970), at most so many; how
-        many."""
+        """Delete files that came to `done` or `refused` before `before_s` (seconds since 1970), at most `most`;
+        returns how many."""
         count = 0
         for register in filter(_is_register, openat.folders(self._root)):
             for where in (DONE, REFUSED):
@@ -208,7 +211,7 @@ class DropFolder:
         return count
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the folder for another process."""
         for held in (self._lock, self._working, self._root):
             os.close(held)
 
@@ -233,7 +236,7 @@ def _is_register(name: str) -> bool:
 
 
 def _files(root: int, *ways: str) -> Iterator[tuple[str, int]]:
-    """The files that have been handed over in a folder, if it is there, and when each was written."""
+    """The complete files in a folder, if it exists, and when each was written."""
     for name, written_ns in openat.files(root, *ways):
         if not (name.startswith(".") or name.lower().endswith(_NOT_YET)):
             yield name, written_ns
@@ -248,14 +251,15 @@ def _tries_of(name: str) -> str:
 
 
 def _forget(within: int, name: str) -> None:
-    """What was noted of a file that is not there any more."""
+    """Delete the notes about a file that is not there any more."""
     for beside in (_note_of(name), _tries_of(name)):
         with suppress(FileNotFoundError):
             os.unlink(beside, dir_fd=within)
 
 
 def speakable(name: str) -> str:
-    """The name as text that a seal and a report can hold, and short enough for a note and a report beside it."""
+    """The name as valid UTF-8 that a seal and a report can hold, short enough that the names of its note and report
+    fit too."""
     text = os.fsencode(name).decode("utf-8", "replace")
     if len(text.encode()) <= _NAME_BYTES_MAX:
         return text

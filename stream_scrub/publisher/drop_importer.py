@@ -1,8 +1,8 @@
-"""The drop folder's files on their way: claimed, read in a process of their own, published by the daemon's thread, moved
-with a report.
+"""What happens to each file of the drop folder: it is claimed, read in a process of its own, published by the
+daemon's thread, and moved with a report.
 
-One file at a time, in the order in which they were written. Whatever a file does, it is refused for it, and the daemon
-goes on: also in its next life, when this one was killed over it.
+Files are taken one at a time, the oldest first. A file that causes a fault is refused and the daemon goes on. A file
+that kills the daemon is refused by its next life.
 """
 
 import threading
@@ -45,7 +45,7 @@ _KILLS = (
 
 @dataclass
 class _Job:
-    """A claimed file. The thread fills in what it read, or why it could not."""
+    """A claimed file. The reading thread fills in what it read, or why it could not."""
 
     folder: DropFolder
     dropped: DroppedFile
@@ -60,7 +60,7 @@ class _Job:
     thread: threading.Thread | None = None
 
     def read(self) -> None:
-        """In the thread. Whatever a file makes us stumble over, that file is refused, and requests go on."""
+        """Runs in the reading thread. Any fault refuses this file alone; requests go on."""
         try:
             self.sha256 = self.folder.take_in(self.dropped)
             options = plan_import.options_of(self.order, datetime.now(UTC))
@@ -74,7 +74,7 @@ class _Job:
             self.stumbled(error)
 
     def stumbled(self, error: Exception) -> None:
-        """A fault of ours refuses the file."""
+        """Remember a fault of ours: it refuses the file."""
         what = str(error) if isinstance(error, ReaderFault) else type(error).__name__
         self.failure = f"a fault of ours ({what}): please report it"
         self.fault = error
@@ -102,7 +102,7 @@ class DropImporter:
         self._logged: set[str] = set()
 
     def recover(self) -> None:
-        """After whatever cut off a publication: see on the log whether it was done. Raises what reading the log does."""
+        """After a publication was cut off: look on the log whether it was done. Raises as reading the log does."""
         claimed = [self._job.dropped] if self._job is not None else list(self._queue)
         for dropped in claimed:
             note = self._folder.begun(dropped)
@@ -124,7 +124,7 @@ class DropImporter:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """As long as the daemon lives. Ends it for no fault of the file that is worked on, then this was no try."""
+        """Open for the daemon's lifetime. A stop that is no fault of the file in work does not count as a try."""
         try:
             yield
         except ScrubError:
@@ -142,7 +142,8 @@ class DropImporter:
         self._folder.close()
 
     def step(self) -> Counter[str]:
-        """Take up the next file, or publish the one that has been read; what came of it. Raises as `Desk` does."""
+        """Take up the next file, or publish the one that has been read; returns the counts of files that were
+        finished. Raises as `DeltaPublisher` does."""
         job = self._job
         if job is None:
             self._take_up()
@@ -167,7 +168,7 @@ class DropImporter:
             self._begin(self._job)
 
     def _forget_old(self, now: float) -> None:
-        """Numbers are kept no longer than they are of use; the log has what was published."""
+        """Delete old files: numbers are kept no longer than they are of use, and the log has what was published."""
         days = self._settings.lists.keep_done_days
         if not days or now < self._forget_at:
             return
@@ -178,7 +179,7 @@ class DropImporter:
             self._log.info("old files deleted", files=count, days=days)
 
     def _claim_one(self) -> None:
-        """The oldest file that can be taken: one that cannot be keeps no other waiting."""
+        """Claim the oldest file that can be moved. One that cannot be moved keeps no other waiting."""
         for each in self._folder.waiting():
             try:
                 self._queue.append(self._folder.claim(each))
@@ -188,7 +189,7 @@ class DropImporter:
                 return
 
     def _begin(self, job: _Job) -> None:
-        """Note the try, and only then look at the file; or refuse it, when it was tried often enough."""
+        """Write the try down, and only then read the file. A file that was tried `_TRIES_MAX` times is refused."""
         if job.tries >= _TRIES_MAX:
             job.failure = _KILLS
             return
@@ -245,7 +246,8 @@ class DropImporter:
         return Counter(files_refused=1)
 
     def _put(self, job: _Job) -> Mapping[str, Any]:
-        """Diff, guard, publish. Raises BadList, ConfigError, and as `Desk`; then a note may be left."""
+        """Diff, guard, publish; returns the report. Raises BadList, ConfigError, and as `DeltaPublisher`; a note may
+        then be left."""
         if job.failure:
             raise BadList(job.failure)
         assert job.reading is not None, "it was read"
@@ -286,7 +288,7 @@ class DropImporter:
         )  # its name and why: in the report
 
     def _log_ignored(self) -> None:
-        """How many, and not what they are called: others chose that."""
+        """Log how many there are, without their names: others chose those."""
         if ignored := len(self._folder.ignored()):
             self._log_once(f"sub-folders without a register's name, in which nothing is read: {ignored}")
         if links := len(self._folder.links()):
@@ -298,7 +300,7 @@ class DropImporter:
             self._log.warning("the folder", trouble=text)
 
     def _digest(self, dropped: DroppedFile) -> str:
-        """Of a file that may be gone or closed to us: then none."""
+        """The SHA-256 (hex) of a file; empty when it is gone or cannot be read."""
         try:
             with self._folder.open(dropped) as file:
                 return digest_of(file)

@@ -1,4 +1,4 @@
-"""`lists import`: steps 1 to 3 of a delta's life for one file, with the figures that a person wants at the end."""
+"""`lists import`: steps 1 to 3 of a delta's life for one file, and the counts that a person wants at the end."""
 
 import io
 import math
@@ -68,7 +68,8 @@ class ImportEffect:
 
 
 def guarded(order: ImportOrder, settings: Settings, *, any_change: bool) -> ImportOrder:
-    """The order with the configured bounds on what it may change; `any_change`: all that there is room for."""
+    """The order with the configured bounds on what it may change. With `any_change` only lists.max_added and
+    lists.max_numbers bound it."""
     lists = settings.lists
     return replace(
         order,
@@ -79,7 +80,8 @@ def guarded(order: ImportOrder, settings: Settings, *, any_change: bool) -> Impo
 
 
 def effective(text: str, now: datetime) -> datetime | None:
-    """`--effective-at`: a day or a moment, UTC where it names no zone; None when it was not said. Raises ConfigError."""
+    """`--effective-at`: a day or a moment, UTC where it names no zone; None when the text is empty. Raises
+    ConfigError."""
     if not text:
         return None
     try:
@@ -108,7 +110,7 @@ def columns(text: str) -> dict[str, str]:
 
 
 def look(settings: Settings, log: FilteringBoundLogger) -> None:
-    """See that the rights and the log are there. Raises Refused, Unavailable."""
+    """Check that the rights and the log exist. Raises Refused, Unavailable."""
     with clients.topics(settings, log) as there:
         preflight.need(there, settings, "import")
         preflight.need_log(there, settings)
@@ -121,8 +123,8 @@ def run(
     stage: Callable[[str, int, int], None],
     first: Callable[[Settings, FilteringBoundLogger], None] = look,
 ) -> ImportEffect:
-    """Read, guard, diff, publish. `stage(what, done, of)` is told how far it is; `first` looks at the brokers before they
-    are relied upon.
+    """Read, guard, diff, publish. `stage` is called with the progress; `first` checks the brokers before anything is
+    published.
 
     Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published.
     """
@@ -137,7 +139,7 @@ def run(
     ownership.leave_to_daemon(settings, order.register, log)
     kinds, replay, nbytes = kinds_of(settings), Replay(keep_ends=True), 0
     while True:
-        # From here on there is no other publisher of it; and of what came in before, nothing is hidden.
+        # From here on nobody else publishes this register, and everything published before can be read.
         writer = clients.log_writer(settings, order.register, log, nbytes=nbytes)
         try:
             stage("reading the log", 0, 0)
@@ -156,9 +158,9 @@ def run(
                 known=plan.known,
                 full_every=settings.lists.full_every,
             )
-        except NeedsTime as error:  # how large the delta is, only a register that was read can say
+        except NeedsTime as error:  # only against the register as it was read can the delta's size be known
             nbytes = error.nbytes
-            del plan  # as large as the list, and made anew
+            del plan  # it is as large as the list, and the loop makes it anew
         else:
             return effect_of(reading, plan, published, started)
         finally:
@@ -198,8 +200,8 @@ def _opened(file: Path) -> io.FileIO:
 def _read_once(
     order: ImportOrder, now: datetime, stage: Callable[[str, int, int], None]
 ) -> tuple[ParsedList, DeltaSource]:
-    """The list, and where it came from: one file, opened once. Raises as `read`, and BadList when somebody wrote into
-    it meanwhile: what is sealed would not be what was published.
+    """The list and its source, from one file that is opened once. Raises as `read`, and BadList when the file was
+    written to meanwhile: its digest would then not be that of the published list.
     """
     with _opened(order.file) as file:
         before = os.fstat(file.fileno())
@@ -213,7 +215,7 @@ def _read_once(
 
 
 def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
-    """Of what kind each register must be, by its name without scope, as far as the rules say."""
+    """The kind that each register must have, by its name without scope, as far as the rules determine it."""
     return {**scrubbing.rulebook(settings).kinds, **OWN}
 
 

@@ -1,7 +1,7 @@
-"""What an import would do, before it is done: the regions that it touches, and the verdicts that would change.
+"""What an import would do: the regions that it touches, and the verdicts that would change.
 
 The last prospects on their topic are judged twice by the very Scrubber that a worker runs: by the index as it is, and
-by the index as it would be. Reads only.
+by the index as it would be. Nothing is written.
 """
 
 from collections import Counter
@@ -22,7 +22,8 @@ from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import clients, scrubbing
 
 _BATCH = 2_000
-# So many numbers' regions are looked up one by one in some seconds; of more, these many evenly spread ones stand for all.
+# Looking up the regions of this many numbers takes some seconds. Of a longer list, this many evenly spread numbers
+# stand for all.
 _LOOKED_UP = 1_000_000
 
 
@@ -85,7 +86,8 @@ def changes(
 
 
 def regions_of(numbers: Numbers) -> dict[str, int]:
-    """How many of the numbers are of each region, the most first; of very many, as far as a part of them tells."""
+    """How many of the numbers belong to each region, the largest first. For more than `_LOOKED_UP` numbers this is an
+    estimate from a part of them."""
     step = max(1, -(-len(numbers) // _LOOKED_UP))
     looked_up = numbers[::step]
     lines = (line_of(number) for number in looked_up.tolist())
@@ -95,7 +97,7 @@ def regions_of(numbers: Numbers) -> dict[str, int]:
 
 
 def _reason(stamp: bytes | None) -> str:
-    """The reason, or with several numbers in a prospect those of each."""
+    """The reason; for a prospect with several numbers, the reasons of all, joined by +."""
     said = msgspec.json.decode(stamp or b"{}")
     numbers = said.get("numbers")
     return str(said.get("reason")) if not numbers else "+".join(each["reason"] for each in numbers)

@@ -1,7 +1,7 @@
-"""A dropped list is read in a process of its own: whatever it does to who reads it, the publisher goes on.
+"""Reads a dropped list in a process of its own: whatever the list does to its reader, the publisher goes on.
 
-The process is started anew for each file and has bounds on memory and time; what it read comes back as plain data in a
-file in memory that has no name. `lists import` reads in its own process: it is a person's own, and ends with it.
+A new process is started for each file, with bounds on memory and time. The list comes back as plain data in an
+unnamed file in memory. `lists import` needs no such process: it runs for one person and one file.
 """
 
 import math
@@ -22,7 +22,8 @@ from stream_scrub.publisher.reader_process import ReadReport, ReadTask
 
 
 class ReaderFault(Exception):
-    """The file could not be read, for a fault of ours: where, without a word of the list."""
+    """The file could not be read because of a fault of ours. The text says where it happened and quotes nothing of
+    the list."""
 
 
 class IsolatedReader:
@@ -58,7 +59,7 @@ class IsolatedReader:
         raise ReaderFault(report.why)
 
     def stop(self) -> None:
-        """End it, and let no other begin."""
+        """Kill the process, and let no other one begin."""
         with self._lock:
             self._stopped = True
             if self._process is not None:

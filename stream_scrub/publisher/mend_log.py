@@ -1,7 +1,8 @@
-"""`lists mend`: parts that were never sealed are set aside by an empty delta of their register, which says what they were.
+"""`lists mend`: sets parts that were never sealed aside, by an empty delta of their register that says what they
+were.
 
-Nothing is taken off the log. A follower sets such parts aside by itself when the next delta of their register comes; this
-is for a register whose next delta is not to be waited for, since every worker holds until then.
+Nothing is taken off the log. A follower sets such parts aside by itself when the next delta of their register comes;
+this command is for a register whose next delta would come too late, since every worker holds until then.
 """
 
 from collections.abc import Sequence
@@ -48,10 +49,10 @@ class LogMended:
 
 
 def run(settings: Settings, log: FilteringBoundLogger) -> list[Mended]:
-    """Set aside every part at the log's end that was never sealed; what was, register by register.
+    """Set aside every part at the log's end that was never sealed; returns what was set aside, register by register.
 
-    Raises Corrupt, Unavailable, Migrated, Uncertain, Refused: also when a register was never sealed at all, for then only
-    its list can say what it holds, and when a live publisher has it.
+    Raises Corrupt, Unavailable, Migrated, Uncertain, Refused: also (a) when a register was never sealed at all, for
+    then only its list can say what it holds, and (b) when a live publisher has it.
     """
     with clients.topics(settings, log) as there:
         preflight.need(there, settings, "import")
@@ -75,7 +76,7 @@ def _mend(settings: Settings, log: FilteringBoundLogger, name: str) -> Mended | 
 
 
 def source_of(parts: Sequence[Part]) -> DeltaSource:
-    """What was set aside, as the seal says it: where it is, and the SHA-256 of its digests."""
+    """What was set aside, as the seal's source: the offsets of the parts, and the SHA-256 of their digests."""
     digests = "".join(wire.digests([part.value for part in parts]))
     place = f"{len(parts)} unsealed parts, log offsets {parts[0].offset} to {parts[-1].offset}"
     return DeltaSource(place, sha256(digests.encode()).hexdigest())
@@ -84,7 +85,7 @@ def source_of(parts: Sequence[Part]) -> DeltaSource:
 def _records(
     settings: Settings, log: FilteringBoundLogger, replay: Replay, name: str, source: DeltaSource
 ) -> DeltaRecords:
-    """An empty delta: the register is as old as it was. Raises Refused."""
+    """The records of an empty delta. The register's list keeps its date. Raises Refused."""
     known, every = replay.known(name), settings.lists.full_every
     if name == wire.RULES:
         with clients.reading(settings, log) as reader:
@@ -103,6 +104,6 @@ def _records(
 
 
 def tell_set_aside(log: FilteringBoundLogger, register: str, offset: int | None) -> None:
-    """A line where a delta takes the place of parts that were never sealed; nothing where there are none."""
+    """Log that a delta takes the place of parts that were never sealed; does nothing where there are none."""
     if offset is not None:
         log.error("parts without their seal are set aside", register=register, offset=offset)

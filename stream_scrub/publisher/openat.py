@@ -1,7 +1,8 @@
-"""Steps within a folder that others write in: from an open folder to a name in it, and never over a link.
+"""File operations within a folder that others write in: always from an open folder to a name in it, and never through
+a link.
 
-A path is looked up anew with each call, and whoever may rename in one of its folders leads it elsewhere in between. A
-folder that is open stays the one that it is.
+A path is looked up again with each call, so whoever may rename one of its folders can redirect it in between. An open
+folder stays the same folder.
 """
 
 import io
@@ -15,13 +16,14 @@ from stream_scrub.atomic_file import atomic_file
 
 Within: TypeAlias = AbstractContextManager[int]
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # no pipe keeps us waiting
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # opening a named pipe must not block
 _ASIDE_MAX = 1000
 
 
 @contextmanager
 def folder(base: int, *names: str, make: bool = False) -> Iterator[int]:
-    """The folder of these names, one within the other; `make`: those that are missing. Raises OSError, for links too."""
+    """The folder at the end of these names, one within the other; with `make` those that are missing are created.
+    Raises OSError, also for a link."""
     held = os.dup(base)
     try:
         for name in names:
@@ -37,7 +39,7 @@ def folder(base: int, *names: str, make: bool = False) -> Iterator[int]:
 
 
 def own_folder(base: int, name: str) -> int:
-    """A folder that nobody else may look into, open. What is in its way and not ours is put aside. Raises OSError."""
+    """A folder that nobody else may read, opened. What has its name and is not ours is renamed. Raises OSError."""
     with suppress(FileExistsError):
         os.mkdir(name, 0o700, dir_fd=base)
     if not _is_own(base, name, stat.S_ISDIR):
@@ -49,8 +51,8 @@ def own_folder(base: int, name: str) -> int:
 
 
 def own_file(base: int, name: str) -> int:
-    """A file of ours, open for reading and writing. What is in its way and not ours, or has a second name, is put
-    aside. Raises OSError."""
+    """A file of ours, opened for reading and writing. What has its name and is not ours, or has a second hard link,
+    is renamed. Raises OSError."""
     if not _is_own(base, name, stat.S_ISREG):
         with suppress(FileNotFoundError):
             _put_aside(base, name)
@@ -79,7 +81,7 @@ def _put_aside(base: int, name: str) -> None:
 
 
 def opened(within: int, name: str) -> io.FileIO:
-    """A file for reading. Raises OSError, for a link and what is no file too."""
+    """A file, opened for reading. Raises OSError, also for a link or a special file."""
     held = os.open(name, _READ, dir_fd=within)
     if not stat.S_ISREG(os.fstat(held).st_mode):
         os.close(held)
@@ -89,8 +91,8 @@ def opened(within: int, name: str) -> io.FileIO:
 
 @contextmanager
 def created(within: int, name: str, mode: int = 0o600) -> Iterator[io.BufferedWriter]:
-    """A new file of that mode, whatever the umask, which takes this name once it is whole and on the disk; else nothing
-    is left of it. Raises OSError."""
+    """A new file with that mode, whatever the umask. It takes its name only once it is complete and on the disk;
+    otherwise nothing of it is left. Raises OSError."""
     beside = f".{name}.tmp"
     with suppress(FileNotFoundError):
         os.unlink(beside, dir_fd=within)
@@ -100,13 +102,13 @@ def created(within: int, name: str, mode: int = 0o600) -> Iterator[io.BufferedWr
 
 
 def write(within: int, name: str, content: bytes, mode: int = 0o600) -> None:
-    """A file of that content and mode, whole or not there. Raises OSError."""
+    """Write a file with that content and mode: complete or not at all. Raises OSError."""
     with created(within, name, mode) as file:
         file.write(content)
 
 
 def free(within: int, name: str) -> str:
-    """A name that nothing has: lists come under the same name every day."""
+    """A name that is free, by adding .2, .3 and so on: lists come under the same name every day."""
     wanted, count = name, 1
     while True:
         try:
@@ -138,8 +140,8 @@ def _entries(within: int) -> list["os.DirEntry[str]"]:
 
 
 def remove_older(within: int, before_s: float, most: int) -> int:
-    """Delete files in it that are there in this form since before that moment (seconds since 1970), at most so many; how
-    many. By the time of their last change of place or rights, which nobody can choose. Raises OSError.
+    """Delete files whose last change is before `before_s` (seconds since 1970), at most `most`; returns how many. The
+    change is that of the inode (ctime), a time that no user can set. Raises OSError.
     """
     count = 0
     with os.scandir(within) as found:

@@ -1,7 +1,7 @@
-"""Who publishes by requests: what a second publisher asks before it takes anything over.
+"""Who publishes requests: what a second publisher checks before it takes anything over.
 
-Safety does not rest on this: whoever opens a register's writer fences the one before. This is the courtesy before it,
-so that the one who would put a live publisher out of work says so and ends instead.
+Safety does not rest on this: whoever opens a register's writer fences the one before. This check keeps a second
+publisher from putting a live one out of work by mistake: it says so and ends.
 """
 
 import os
@@ -25,7 +25,8 @@ _LOOK_S = 0.25
 
 
 def identity() -> str:
-    """This process among all: its host, the space that its process id counts in, that id, and when it began."""
+    """A name for this process that no other one has: its host, its pid namespace, its process id, and when it
+    began."""
     return f"{socket.gethostname()}/{_space()}/{os.getpid()}/{_began(os.getpid())}"
 
 
@@ -36,8 +37,9 @@ def named(owner: str) -> str:
 
 
 def need_free(ask: Callable[[], OwnerNote], registers: Collection[str], mine: str = "") -> None:
-    """Return when nobody alive publishes any of these registers (without scopes) by requests; at once when nobody did,
-    or when that was a process of this machine that is gone. Else watch for some seconds whether its beat goes on.
+    """Return when no live publisher has any of these registers (without scopes). Returns at once when nobody had
+    them, or when the owner was a process of this machine that is gone. Otherwise watches the owner's beat for
+    `_WATCH_S` seconds.
 
     Raises Refused, naming who it is; what `ask` raises.
     """
@@ -58,8 +60,8 @@ def need_free(ask: Callable[[], OwnerNote], registers: Collection[str], mine: st
 
 
 def leave_to_daemon(settings: Settings, register: str, log: FilteringBoundLogger) -> None:
-    """For commands that publish one register: raises Refused when a live publisher daemon has it. Who may not ask, or
-    has no topic of requests to ask about, goes on: the writers' fencing keeps them apart all the same.
+    """For commands that publish one register: raises Refused when a live publisher daemon has it. Without the right
+    to read the requests topic, or without that topic, the command goes on: fencing still keeps the two apart.
     """
     requests = clients.requests(settings, log)
     try:
@@ -73,7 +75,8 @@ def leave_to_daemon(settings: Settings, register: str, log: FilteringBoundLogger
 
 
 def _is_gone(owner: str) -> bool:
-    """Whether that was a process of this machine that is surely no more. A process id may be another's by now."""
+    """Whether that was a process of this machine that surely has ended. Its process id may belong to another process
+    by now."""
     host, _, rest = owner.partition("/")
     space, pid, began = ([*rest.split("/"), "", "", ""])[:3]
     if host != socket.gethostname() or not space or space != _space() or not pid.isdigit():
@@ -82,7 +85,7 @@ def _is_gone(owner: str) -> bool:
 
 
 def _space() -> str:
-    """This boot's, and this container's, own name; empty where the system tells none."""
+    """A name for this boot and this pid namespace; empty where the system gives none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return sha256(f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}".encode()).hexdigest()[:12]

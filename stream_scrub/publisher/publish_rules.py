@@ -1,4 +1,4 @@
-"""`rules publish`, and what every import does besides: the texts of the rules in use are kept on the log."""
+"""`rules publish`: keeps the texts of the rules in use on the log. Every import does it too."""
 
 from datetime import UTC, datetime
 
@@ -33,9 +33,9 @@ def run(settings: Settings, log: FilteringBoundLogger) -> RulesPublished:
 
 
 def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) -> PublishedDelta | None:
-    """Put the texts of the rules in use on the log, as far as it lacks them; None when it has them all, which costs
-    nothing. `replay` is any that has read the log to its end a while ago; it takes no part in it. Blocks while it
-    opens a writer and a reader of its own.
+    """Put the texts of the rules in use on the log, as far as it lacks them. Returns None, at no cost, when it has
+    them all. `replay` has read the log to its end some time ago and is not changed. Blocks while it opens a writer
+    and a reader of its own.
 
     Raises ConfigError, Corrupt, Unavailable, Refused, Uncertain; Migrated when somebody else puts them there now.
     """

@@ -1,7 +1,7 @@
-"""The process that reads one dropped list, and knows nothing else: no broker, no settings, no folder.
+"""The process that reads one dropped list. It has nothing else: no broker, no settings, no folder.
 
-`python -m stream_scrub.publisher.reader_process FILE RESULT`, both open already, what to do on standard input. It bounds its own memory
-and time before it looks at the file, and tells what came of it in one of three words.
+`python -m stream_scrub.publisher.reader_process FILE RESULT`, both open already, what to do on standard input. It
+bounds its own memory and time before it opens the list, and reports the outcome in one word (`ReadOutcome`).
 """
 
 import errno
@@ -48,17 +48,18 @@ class ReadTask(msgspec.Struct, frozen=True):
 
 
 class ReadReport(msgspec.Struct, frozen=True):
-    """What came of it: `read`, and the reading follows; or why not."""
+    """The outcome: `read`, and the list follows; or why it could not be read."""
 
     outcome: ReadOutcome
     why: str = ""
 
 
 def bound(task: ReadTask) -> None:
-    """No more memory than now and `max_mb`, no longer than `max_s`.
+    """Bound this process: at most `max_mb` MiB more memory than now, at most `max_s` seconds.
 
-    By address space, which the kernel refuses before it is there: what is resident is only known when it was taken. What
-    the interpreter and its libraries reserve differs from machine to machine, so it is measured, and comes on top.
+    The bound is on address space, which the kernel refuses before it is used; resident memory is only known
+    afterwards. The interpreter and its libraries reserve a different amount on each machine, so that amount is
+    measured and added.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever stops the publisher: it ends us when it is time
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -73,7 +74,7 @@ def bound(task: ReadTask) -> None:
 
 
 def work(task: ReadTask, file: FileIO, result: int) -> None:
-    """Read the list, and write what came of it into the file of that number."""
+    """Read the list, and write the outcome into the file with that descriptor."""
     try:
         with open_list(Path(task.file), opened=file) as packed:
             reading = read_list(FORMATS, packed, task.options(), task.format)
@@ -92,7 +93,7 @@ def work(task: ReadTask, file: FileIO, result: int) -> None:
         )
     else:
         return
-    with suppress(ValueError):  # what is left to tell needs little
+    with suppress(ValueError):  # the report needs little memory
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     os.ftruncate(result, 0)
@@ -102,14 +103,14 @@ def work(task: ReadTask, file: FileIO, result: int) -> None:
 
 
 def _place(error: Exception) -> str:
-    """What it was and where, without its text: that may hold a line of the list."""
+    """The error's type and place, without its text, which may hold a line of the list."""
     steps = traceback.extract_tb(error.__traceback__)[-4:]
     places = " < ".join(f"{Path(step.filename).name}:{step.lineno} {step.name}" for step in reversed(steps))
     return f"{type(error).__name__} in {places}"
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0 when the outcome was told."""
+    """Returns the exit code: 0 when the outcome was written."""
     number, result = map(int, arguments)
     task = serialised_list.decoded(sys.stdin.buffer.read(), ReadTask)
     quiet = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""A batch of requests in parts that a transaction takes, and what is told of the requests that were turned away."""
+"""Splits a batch of requests into parts that fit a transaction, and builds the records of refused requests."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,8 +24,9 @@ def parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
 
 
 def refused_record(turned: RefusedRequest, topic: str, *, slim: bool) -> Request:
-    """A request as it came over a topic, with the reason why it was not taken, or how many of its numbers were. `slim`:
-    a large one goes without its bytes, since the topic of the refused takes less than that of the requests.
+    """The record of a refused request: as it came, with the reason, and how many of its numbers were taken. With
+    `slim` a large request goes without its bytes, since the topic of refused requests takes smaller records than that
+    of requests.
     """
     request = turned.request
     place = f"{request.partition}/{request.offset}".encode()

@@ -1,7 +1,8 @@
-"""Both topics of requests as the publisher reads them: what anybody may ask, and what lifts, which few may.
+"""Both topics of requests as the publisher reads them: what anybody may ask, and what lifts an opposition, which few
+may.
 
-Each has its partitions, its id, its offsets and its notes; one transaction commits the offsets of both. Between the two
-there is no order but the requests' own moments (`lists/intake/lifts.py`).
+Each topic has its partitions, its id, its offsets and its notes; one transaction commits the offsets of both. Between
+the two topics only the requests' own moments give an order (`lists/intake/lifts.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ class RequestTopics:
     """One thread. Every method blocks and raises as those of `kafka/requests_reader.py: RequestsReader`."""
 
     def __init__(self, settings: Settings, log: FilteringBoundLogger, ids: dict[str, str]) -> None:
-        """`ids` are those that the topics had when they were begun last, by name: kept for the next time."""
+        """`ids` are the topics' ids at the last `begin`, by name; they are updated for the next one."""
         self._requests = clients.requests(settings, log)
         self._lifts = clients.requests(settings, log, lifts=True)
         self._topics = (self._requests, self._lifts)
@@ -35,7 +36,8 @@ class RequestTopics:
         return self._requests.note()
 
     def begin(self, deadline: Deadline, counters: PublisherCounters) -> None:
-        """Go to what is committed. Says and counts what was deleted unread or made anew."""
+        """Seek to the committed offsets. Logs and counts (a) requests that were deleted before they were read, (b)
+        topics that were deleted and created again."""
         for each in self._topics:
             each.begin(deadline, self._ids.get(each.topic, ""))
             if not each.id:
@@ -50,24 +52,24 @@ class RequestTopics:
     def poll(
         self, idle_s: float, batch_s: float, requests_max: int
     ) -> Iterator[tuple[RequestsReader, list[Request]]]:
-        """A batch of each topic that has one, those that protect first: only they are waited for."""
+        """A batch of each topic that has one. Requests that protect come first, and only for them does it wait."""
         for each, waits in ((self._requests, True), (self._lifts, False)):
             batch = each.poll(idle_s if waits else 0.0, batch_s if waits else 0.0, requests_max)
             if batch:
                 yield each, batch
 
     def look(self) -> None:
-        """See whether both topics are still the same ones. Raises Migrated where one is not."""
+        """Check that both topics are still the same ones. Raises Migrated where one is not."""
         for each in self._topics:
             each.look()
 
     def need_partitions(self) -> None:
-        """Partitions may have been added: they are read from their beginning. Raises Unavailable for them."""
+        """Raises Unavailable when a topic has other partitions than before: a new one is read from its beginning."""
         if any(each.partitions() != each.assigned for each in self._topics):
             raise Unavailable("a topic of requests has other partitions than before: beginning anew")
 
     def behind(self) -> dict[tuple[str, int], int]:
-        """By topic, as the metrics name it, and partition: the requests from what was taken to its end."""
+        """By topic (as the metrics name it) and partition: how many requests wait."""
         return {
             ("lifts" if each.lifts else "requests", partition): behind
             for each in self._topics
@@ -75,21 +77,21 @@ class RequestTopics:
         }
 
     def skipped(self) -> dict[str, Mapping[int, int]]:
-        """What `begin` passed over, as `beside` and `consumed` take it."""
+        """The offsets that `begin` skipped, as `beside` and `consumed` take them."""
         return {each.topic: each.skipped for each in self._topics}
 
     def beside(
         self, note: OwnerNote, consumed: Mapping[str, Mapping[int, int]], refused: Sequence[Request] = ()
     ) -> TransactionExtras:
-        """What a writer commits beside a delta: by topic and partition the offset after the last request that was
-        consumed, the note, and the requests that were refused."""
+        """What a writer commits together with a delta: the offset after the last consumed request, by topic and
+        partition; the note; and the refused requests."""
         made = [
             each.beside(note, consumed.get(each.topic, {}), self._refused, refused) for each in self._topics
         ]
         return made[0]._replace(offsets=[place for each in made for place in each.offsets])
 
     def consumed(self, upto: Mapping[str, Mapping[int, int]]) -> None:
-        """These offsets were committed."""
+        """Remember that these offsets were committed."""
         for each in self._topics:
             each.consumed(upto.get(each.topic, {}))
 
