@@ -131,10 +131,10 @@ evidence.add_to(app, lists_app)
 
 
 def _heed_sigterm() -> None:
-    """As a container's first process, end on SIGTERM as every other process does.
+    """As the first process of a container, end on SIGTERM as every other process does.
 
-    The kernel gives process 1 no default: a signal that it has no handler for is dropped, and a container that is
-    stopped while it starts would live until its grace period is over. `worker` and `lists publish` set their own later.
+    For process 1 the kernel drops every signal without a handler, so a container that is stopped while it starts
+    would live until its grace period is over. `worker` and `lists publish` set handlers of their own later.
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def _command() -> int:
-    """One command; its exit code."""
+    """Run one command; returns its exit code."""
     try:
         return app(standalone_mode=False) or 0
     except typer.TyperException as error:
@@ -175,7 +175,8 @@ def _command() -> int:
 
 
 def _misused(error: typer.TyperException) -> None:
-    """What is wrong with the command line, which may quote any file's name; or the help that was asked for."""
+    """Say what is wrong with the command line (the text may quote any file's name), or show the help that was asked
+    for."""
     context: typer.Context | None = getattr(error, "ctx", None)
     said = error.format_message()
     if context is None or said != context.get_help():

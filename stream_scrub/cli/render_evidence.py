@@ -84,7 +84,7 @@ def exported(found: Export) -> None:
 
 
 def mended(made: Sequence[Mended]) -> None:
-    """What was set aside, and where that stands."""
+    """What was set aside, and at which position."""
     console = People()
     for each in made:
         console.print(
@@ -148,7 +148,7 @@ def _set_aside(proof: LogProof) -> Iterator[str]:
 
 
 def explained(found: Explanation) -> None:
-    """Whether the verdict is the same, and its grounds."""
+    """Whether the verdict is the same, and why it was given."""
     console = People()
     stamp = found.stamp
     console.print("same" if found.same else "different")
@@ -204,7 +204,7 @@ def _event(event: LoggedChange) -> str:
 
 
 def _standing(register: Membership) -> str:
-    """In it or not, since when, from where."""
+    """Whether the register holds the number, since when, and by which list."""
     since = register.since
     head = f"{'in' if register.held else 'not in'} {register.register} ({register.kind})"
     if since is None:

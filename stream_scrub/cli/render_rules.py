@@ -1,4 +1,5 @@
-"""`rules check` and `rules show`: what the rules do today, in words, and what is wrong or doubtful about them."""
+"""`rules check`, `rules show` and `rules publish` in words: what the rules do today, and what is wrong or doubtful
+about them."""
 
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime

@@ -1,8 +1,8 @@
-"""The demo's countries, numbers and lists: what is true, known here because it was made here.
+"""The demo's countries, numbers and lists. What is true is known here because it was drawn here.
 
-The truth is the integers that were drawn; what the system is given is only their spellings. Nothing here reads a
-number back, so a mistake of the system's own reading cannot hide in it. (`line_of` only filters the draw: a number
-that nobody could have would be blocked for that.)
+The truth is the integers that were drawn; the system gets only their spellings. Nothing here reads a number back, so
+a mistake in the system's own reading cannot hide. (`line_of` only filters the draw: a number that is not valid would
+be blocked for that.)
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -199,8 +199,8 @@ def national_digits(country: DemoCountry, number: int) -> str:
 class Crowd:
     """Everybody's numbers by what is true of them, per country code; no number is in two groups.
 
-    `opposed` told the company so; `listed` are in their country's register, `consented` gave their consent, `fresh`
-    did nothing. `swing` may be called (where consent is needed, they gave it) until they opt out midway.
+    `opposed` have opted out at the company; `listed` are in their country's register; `consented` gave their consent;
+    `fresh` did nothing. `swing` may be called (where consent is needed, they gave it) until they opt out midway.
     """
 
     opposed: Mapping[str, list[int]]
@@ -211,7 +211,7 @@ class Crowd:
 
     @classmethod
     def draw(cls, internal: int, rng: np.random.Generator) -> "Crowd":
-        """Draw as many that `internal` holds that many numbers."""
+        """Draw the groups so that `internal` holds this many numbers."""
         groups: tuple[dict[str, list[int]], ...] = ({}, {}, {}, {}, {})
         left = internal
         for country in COUNTRIES:
@@ -233,18 +233,21 @@ class Crowd:
             if country.deny:
                 held[country.deny] = {country.code: self.listed[country.code]}
             if country.consent:
-                # Every twentieth of those who oppose once consented: what they told the company last still binds.
+                # Every twentieth of those who oppose once consented: their later opposition binds.
                 gave = (*self.consented[country.code], *self.swing[country.code])
                 held.setdefault(country.consent, {})[country.code] = [
                     *gave,
                     *self.opposed[country.code][::20],
                 ]
-        held["internal"] = dict(self.opposed)  # the large one last: each import reads the log before it
+        held["internal"] = dict(
+            self.opposed
+        )  # the largest one last, since each import reads the log before it
         return held
 
 
 def _swing(country: DemoCountry) -> int:
-    """Its part of SWING; HOME takes what the rounding, and countries where nobody may be called anyway, leave."""
+    """A country's part of SWING. HOME takes what is left by rounding and by countries where nobody may be called
+    anyway."""
     if not country.ruled:
         return 0
     if country.code == HOME:
@@ -269,7 +272,7 @@ def _draw(country: DemoCountry, count: int, rng: np.random.Generator) -> list[in
 
 @dataclass(frozen=True, slots=True)
 class WrittenList:
-    """A list as it lies in the folder: how many distinct numbers it holds, and how many lines hold none."""
+    """A list as a file: how many distinct numbers it holds, and how many lines without one."""
 
     path: Path
     numbers: int

@@ -1,7 +1,7 @@
-"""The demo's prospects, as its lead producers spell them, each with what is true of it.
+"""The demo's prospects, as its lead producers spell them, each with the truth about it.
 
-A `Lead` is a prospect without its id: it is sent again and again, each time with the next id, so that a number that
-opts out midway is met before and after. What must come out is kept beside what is sent.
+A `Lead` is a prospect without its id. It is sent many times, each time with the next id, so that a number that opts
+out midway appears before and after. What must come out is kept beside what is sent.
 """
 
 import json
@@ -34,7 +34,8 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lead:
-    """A prospect but for its id: `start`, id, `sent` is its value; `start`, id, `head`, stamp, `tail` what comes out.
+    """A prospect without its id. `start`, the id and `sent` make its value; `start`, the id, `head`, the stamp and
+    `tail` make what comes out.
 
     Not `readable`: it comes out as it was sent, the stamp in a header. Without a `start`, `sent` is the whole value
     and a header `lead` holds the id. `claims` are its candidates in order, None for one that is no number; `purpose`
@@ -138,7 +139,7 @@ class Casting:
                 return Claim(numbers[self._pick(len(numbers))], chosen)
 
     def _phone(self, claim: Claim) -> bytes:
-        """Three in four as most people write it, the others in any way that a reader would understand."""
+        """The number's spelling: three in four times a common one, otherwise any that a reader understands."""
         forms = phone_forms(claim.country, claim.number)
         names = _COMMON if self._pick(4) else tuple(forms)
         return forms[names[self._pick(len(names))]]
@@ -201,7 +202,7 @@ class Casting:
         )
 
     def _several(self) -> Lead:
-        """Numbers of one country, spelled its way, and perhaps a word or a foreign number among them."""
+        """A prospect with several numbers of one country, and perhaps a word or a foreign number among them."""
         first = self._claim()
         claims: list[Claim | None] = [first, self._claim(country=first.country)]
         spelled = [self._phone(claim) for claim in claims if claim is not None]
@@ -240,7 +241,7 @@ class Casting:
         return Lead(key=self._key(), start=start, sent=sent, readable=False, headers=headers, kept=headers)
 
     def _stamped(self) -> Lead:
-        """One that claims to have its verdict already, in a member somewhere or in a header."""
+        """A prospect that claims to have a verdict already, in a member or in a header."""
         claim = self._claim()
         honest = self._lead(claim.country, self._phone(claim), (claim,))
         assert honest.sent is not None, "a readable prospect has a value"

@@ -1,8 +1,9 @@
-"""Whether this machine had a processor for the demo, by what the kernel counts. Linux; elsewhere nothing is known.
+"""Whether this machine had a free processor for the demo, from the kernel's counters. Linux only; elsewhere nothing
+is known.
 
-The kernel counts for each thread how long it could have run and stood in line (`schedstat`), and for each processor how
-long it was busy, and others' machines had it (`steal`). Waiting for the interpreter's lock is no standing in line, so
-what the demo itself does badly is not put down to the machine.
+The kernel counts for each thread how long it was ready to run and waited for a processor (`schedstat`), and for each
+processor how long it was busy and how long other virtual machines had it (`steal`). A thread that waits for the
+interpreter's lock is not ready to run, so the demo's own slowness does not count as the machine's.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import NamedTuple
 _PROC = Path("/proc")
 _THROTTLED = Path("/sys/fs/cgroup/cpu.stat")  # of a container with a quota of processor time
 _BUSY = (0, 1, 2, 5, 6, 7)  # of a processor's line in /proc/stat: user, nice, system, irq, softirq, steal
-# With less than that of the others, whatever stood in line stood there behind the demo's own threads.
+# When other programs use fewer processors than this, the demo's threads waited only for each other.
 _OTHERS_MIN = 0.5
 
 

@@ -1,4 +1,4 @@
-"""`demo`: the whole system on the embedded broker, and a checker beside it that knows what is true.
+"""`demo`: the whole system on the embedded broker, with a checker beside it that knows what is true.
 
 The worker with its follower, the imports and the log are the real ones. Only the broker is librdkafka's own mock, and
 the lead producer and the dialler are played here.
@@ -45,8 +45,8 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def run(*, seconds: float, rate: int, as_json: bool, seed: int | None = None) -> int:
-    """Show it; returns 0 when every check held, 1 when not, 130 when it was stopped before there was anything to
-    check. Ctrl-C ends the sending, and what was sent is checked.
+    """Run the demo. Returns 0 when every check held, 1 when one did not, 130 when it was stopped before there was
+    anything to check. Ctrl-C ends the sending; what was sent is then checked.
 
     Raises ConfigError when it would take too much memory, and the errors of an import or of a worker.
     """
@@ -76,8 +76,8 @@ def run(*, seconds: float, rate: int, as_json: bool, seed: int | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What stands before the first prospect: a broker with topics, settings, a folder for lists, a quiet log, and a worker
-    that waits for a list.
+    """What is ready before the first prospect: a broker with topics, settings, a folder for lists, a log file, and a
+    worker that waits for a list.
     """
 
     broker: EmbeddedKafka
@@ -90,7 +90,7 @@ class _Stage:
 
     @classmethod
     def built(cls, broker: EmbeddedKafka, folder: Path, seconds: float, rate: int, show: Show) -> "_Stage":
-        """Make the topics, with enough partitions that the broker never drops a record, and start the worker."""
+        """Create the topics, with enough partitions that the broker never drops a record, and start the worker."""
         partitions = max(_PARTITIONS_MIN, round(seconds * rate / _PROSPECTS_A_PARTITION))
         flags = {
             "kafka.bootstrap_servers": broker.bootstrap,
@@ -115,7 +115,7 @@ class _Stage:
         return cls(broker, folder, settings, SendPlan(seconds, rate, partitions), said, log, worker)
 
     def strike(self) -> None:
-        """Leave nothing behind, however far it all went."""
+        """Stop everything, however far the demo went."""
         self.worker.kill()
         self.said.close()
 

@@ -1,7 +1,7 @@
-"""The demo's checker: holds every prospect that comes out against what the demo knows to be true.
+"""The demo's checker: compares every prospect that comes out with what the demo knows to be true.
 
-Its truth is the integers that were drawn, the registers as plain sets, and the law as `demo_data` tells it: none of
-it goes through the system's own reading, rules or index. One thread calls `take`; anyone may read the figures.
+Its truth is the integers that were drawn, the registers as plain sets, and the law as `demo_data` tells it: nothing
+of it comes from the system's own reading, rules or index. One thread calls `take`; anyone may read the figures.
 """
 
 import re
@@ -49,8 +49,8 @@ class Expected(NamedTuple):
 
 
 class Must(NamedTuple):
-    """What is true of a lead: what its stamp must say, whether `internal` holds a number of it, and whether any register
-    of opposition does."""
+    """The truth about a lead: what its stamp must say, whether `internal` holds one of its numbers, and whether any
+    register of opposition does."""
 
     says: Expected
     opposed_to_us: bool
@@ -58,7 +58,7 @@ class Must(NamedTuple):
 
 
 class SentLeads:
-    """What was sent: id by id, which lead. Appended to by the sender, before it sends; read by the checker."""
+    """What was sent: for each id, which lead. The sender appends before it sends; the checker reads."""
 
     def __init__(self, leads: Sequence[Lead]) -> None:
         self.leads = leads
@@ -84,7 +84,7 @@ class Truth:
         return any(claim is not None and claim.number in self._delta for claim in lead.claims)
 
     def of(self, lead: Lead, *, after: bool) -> Must:
-        """All that the checker holds a record of this lead against."""
+        """What a record of this lead must be like."""
         held = {
             name for claim in lead.claims if claim is not None for name in self.opposed(claim, after=after)
         }
@@ -148,8 +148,8 @@ class _Lane:
 class OutputCheck:
     """Takes records as they come out; `faults` counts what is wrong, by a short word, and should stay empty.
 
-    `start` is the log's position before the delta. A stamp may bear the delta's before the demo has been told which
-    it is: such records wait until `published` says.
+    `start` is the log's position before the delta. A stamp may bear the delta's position before the demo knows it:
+    such records wait until `published` is called.
     """
 
     def __init__(self, sent_leads: SentLeads, truth: Truth, topics: Mapping[str, str], start: int) -> None:
@@ -192,7 +192,7 @@ class OutputCheck:
             self._judge(record, stamp, number)
 
     def finish(self) -> None:
-        """Nothing more will come: count what never came, and what waits for a delta that never was."""
+        """The end: count what never came out, and what waits for a delta that was never published."""
         self.faults["unknown position"] += len(self._waiting)
         self.faults["lost"] += len(self._sent_leads.sent) - len(self._seen) + self._seen.count(0)
         self.faults = +self.faults
@@ -280,7 +280,8 @@ class OutputCheck:
             )
 
     def _must_say(self, place: int, *, after: bool) -> Must:
-        """Worked out once; for all but those that the delta changes it is the same after it."""
+        """The truth about a lead, worked out once. After the delta it differs only for leads that the delta
+        changes."""
         known = self._must[after]
         if (found := known.get(place)) is None:
             lead = self._sent_leads.leads[place]

@@ -1,4 +1,5 @@
-"""The demo's end: from figures to checks. Each says what must hold, whether it does, and by which figures."""
+"""The demo's summary: makes checks out of figures. Each check says what must hold, whether it does, and by which
+figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ _ENFORCED_S = 1.0  # the design's promise: a delta is enforced by every worker w
 
 @dataclass(frozen=True, slots=True)
 class DemoOutcome:
-    """What is known besides the play: the imports and the lists they came from, and what the broker dropped."""
+    """What is known besides the play: the imports, the lists that they came from, and what the broker dropped."""
 
     seed: int
     imports: Sequence[ImportEffect]
@@ -23,7 +24,7 @@ class DemoOutcome:
 
 
 def summary(play: Play, outcome: DemoOutcome) -> DemoSummary:
-    """Judge the whole performance."""
+    """Make the summary of the whole demo."""
     delta = play.published.effect if play.published is not None else None
     imports = [*outcome.imports, *([delta] if delta is not None else [])]
     checks = (
@@ -124,7 +125,7 @@ def _enforced(play: Play) -> Check:
 
 
 def _kept(dropped: Mapping[str, int]) -> Check:
-    """Without this, "nothing lost" might only mean that nobody looked."""
+    """Without this check, "nothing lost" might only mean that the broker had dropped it."""
     total = sum(dropped.values())
     return Check("the broker kept everything", total == 0, f"{total:,} records dropped by its retention")
 

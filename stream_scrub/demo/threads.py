@@ -1,7 +1,7 @@
-"""The demo's threads: one sends, one reads what comes out and checks it, one imports midway; the caller's draws.
+"""The demo's threads: one sends, one reads and checks what comes out, one imports midway; the caller's thread draws.
 
-The worker has a process of its own, and tells what the view shows of it. Four threads of one interpreter: each works in
-short pieces, or the others would wait for it.
+The worker has a process of its own and reports its state. The four threads share one interpreter: each works in short
+pieces, or the others would wait for it.
 """
 
 import os
@@ -31,14 +31,17 @@ _TICK_S = 0.01
 _DRAW_S = 0.2
 _JOIN_S = 60.0
 _FLUSH_S = 30.0
-_STALLED_S = 30.0  # nothing came out for so long, though something was sent: what is missing is lost
-# An import that takes its time would find nothing left to be enforced on: more is sent until it was, a tenth as fast.
+_STALLED_S = (
+    30.0  # nothing came out for this long although something was sent: what is missing counts as lost
+)
+# A slow import might end after the last prospect: so more is sent, a tenth as fast, until the delta was seen to be
+# enforced.
 _MORE_S, _MORE_SHARE = 30.0, 0.1
-# No more than this waits to come out: a machine that cannot keep the pace would show how long its queue is, not how long
-# a verdict takes. Then fewer are sent.
+# No more prospects than this wait to come out. A machine that cannot keep the rate would show the length of its
+# queue, not the time of a verdict; so fewer are sent.
 _AHEAD_S, _AHEAD_MIN = 0.25, 200
 _LAST_S = 1.0  # for what is due in the last moment
-_GRACE_S = 0.3  # for what should not come: a second copy of the last ones
+_GRACE_S = 0.3  # for what must not come: a second copy of the last prospects
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +136,18 @@ class Play:
             signal.signal(signal.SIGINT, before)
 
     def _wait_until_joined(self) -> None:
-        """Prospects sent before would only wait, and tell nothing of the latency."""
+        """Wait for the worker's partitions: prospects that are sent before would only wait, and say nothing about
+        latency."""
         deadline = Deadline.after(_JOIN_S)
         while self._worker.state.assigned < self.pace.partitions:
             self._worker.need()
             if deadline.passed:
                 raise Unavailable(f"the worker did not get its partitions in time: {self._note()}")
             time.sleep(0.02)
-        self.said.forget()  # that it held until it knew the log is how it should start
+        self.said.forget()  # it is right that the worker held until it knew the log
 
     def _send(self, rng: np.random.Generator) -> None:
-        """The lead producer: leads at random, each with the next id, at an even pace, as long as they come out."""
+        """The lead producer: sends random leads, each with the next id, at an even rate, as long as they come out."""
         producer = EmbeddedProducer(self.settings.kafka.bootstrap_servers, self.settings.topics.prospects)
         sent, leads = self.sent_leads.sent, self.sent_leads.leads
         started = time.monotonic()

@@ -1,6 +1,6 @@
-"""How the demo looks: a live view on a terminal, lines without one, and one JSON document for machines.
+"""What the demo shows: a live view on a terminal, lines elsewhere, or one JSON document for machines.
 
-No number of the demo's is ever shown, only how many there are.
+Phone numbers are never shown, only how many there are.
 """
 
 from collections import Counter
@@ -51,8 +51,9 @@ class LiveFigures:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the summary: what must hold, whether it does, and by which figures. `excuse` says why it is not held
-    against the demo that it does not: a time that a machine without a free processor takes. Of what is true there is none.
+    """One line of the summary: what must hold, whether it does, and by which figures. `excuse` says why a failed
+    check does not fail the demo: the machine had no free processor, so something took too long. A wrong verdict has
+    no excuse.
     """
 
     name: str

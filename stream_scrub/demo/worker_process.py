@@ -1,7 +1,7 @@
-"""The demo's worker: what `stream-scrub worker` runs, in a process of its own.
+"""The demo's worker: the one that `stream-scrub worker` runs, in a process of its own.
 
-In the demo's own process it would share the interpreter with the lead producer and the checker, which in life are
-other machines: a verdict, and a delta's way into the index, would wait for them.
+In the demo's own process it would share the interpreter with the lead producer and the checker, which are other
+machines in production: verdicts and deltas would wait for them.
 """
 
 import io
@@ -43,18 +43,18 @@ class LogLines:
         return lines[-_LINES:]
 
     def forget(self) -> None:
-        """What was said so far is of no interest."""
+        """Forget the lines so far."""
         self._from = self.path.stat().st_size
 
     def close(self) -> None:
-        """No more is logged from here."""
+        """Close the file."""
         self.stream.close()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What the worker told of itself last: its partitions, the position of its index, prospects emitted by reason, and
-    batches given up."""
+    """The worker's last reported state: its partitions, the position of its index, the prospects emitted by reason,
+    and the batches given up."""
 
     assigned: int = 0
     position: int = -1
@@ -99,7 +99,7 @@ class WorkerProcess:
 
     @property
     def state(self) -> WorkerState:
-        """What it told last, a tenth of a second ago."""
+        """The state that it reported last, at most about a tenth of a second ago."""
         (status,) = self._children()
         values = status.values
 
@@ -118,7 +118,7 @@ class WorkerProcess:
         )
 
     def stop(self) -> None:
-        """Have it end, and wait for it and for what it tells last."""
+        """Stop it, and wait for its end and for its last report."""
         self._held.close()
         self._process.join(_STOP_S)
         self.kill()

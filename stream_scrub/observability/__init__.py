@@ -1,1 +1,1 @@
-"""What a process shows of itself: log lines, metrics, health, and the pages that tell them."""
+"""What a process shows of itself: log lines, metrics, health, and the pages that serve them."""

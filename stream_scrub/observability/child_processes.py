@@ -1,4 +1,5 @@
-"""What the parent knows of its worker processes: each tells its vitals over a pipe of its own, about once a second."""
+"""What the parent knows of its worker processes: each sends its status over a pipe of its own, about once a
+second."""
 
 import threading
 import time
@@ -19,8 +20,8 @@ class _Child:
 
 
 class ChildProcesses:
-    """A board of several processes. One that has ended, or has said nothing yet, is shown as not ready and without
-    figures; its successor's begin anew. That each was once ready to work is remembered.
+    """The statuses of several processes. A process that has ended, or has sent nothing yet, is shown as not ready and
+    without values; its successor's values begin at zero. Whether each was ever ready to work is remembered.
     """
 
     def __init__(self, names: Sequence[str], limit_s: float) -> None:
@@ -31,7 +32,7 @@ class ChildProcesses:
         self._begun: set[str] = set()
 
     def started(self, name: str, pipe: Connection) -> None:
-        """A process has been started; what it tells comes from this end of its pipe."""
+        """A process has been started. Its statuses come from this end of its pipe."""
         child = _Child(time.monotonic())
         child.listener = threading.Thread(
             target=self._listen, args=(child, pipe), name=f"from {name}", daemon=True
@@ -41,12 +42,12 @@ class ChildProcesses:
         child.listener.start()
 
     def heard_out(self, name: str) -> None:
-        """Return when all is known that a process told which has ended."""
+        """Wait until everything is read that an ended process has sent."""
         if (listener := self._children[name].listener) is not None:
             listener.join()
 
     def ended(self, name: str) -> None:
-        """It is no more."""
+        """A process has ended."""
         with self._lock:
             self._children[name] = _Child(time.monotonic())
 
@@ -63,7 +64,7 @@ class ChildProcesses:
                         self._begun.add(status.who)
 
     def __call__(self) -> list[ProcessStatus]:
-        """Everybody's vitals now."""
+        """The status of every process now."""
         now = time.monotonic()
         with self._lock:
             return [self._status(name, child, now) for name, child in self._children.items()]
@@ -79,8 +80,8 @@ class ChildProcesses:
 def report_to_parent(
     collect: Callable[[], ProcessStatus], to: Connection, ended: threading.Event, *, every_s: float = 1.0
 ) -> threading.Thread:
-    """In a child, for as long as the parent listens: tell it everything, again and again, and a last time when `ended` is
-    set. Returns the thread that does."""
+    """In a child: send the status to the parent every `every_s` seconds while it listens, and a last time when
+    `ended` is set. Returns the thread that does it."""
 
     def report() -> None:
         with to:

@@ -1,7 +1,8 @@
-"""From what was counted and what is known to vitals: every metric of the catalogue is put here, and nowhere else.
+"""Makes a process's status out of its counters and its index: every metric of the catalogue is set here, and nowhere
+else.
 
-Runs in whichever thread asks, about once a second at most. It reads counters, references and files of the system; no
-client is called from here, since only a loop's own thread may do that.
+Runs in whichever thread asks, about once a second at most. It reads counters, references and files of the system. It
+calls no Kafka client, since only a loop's own thread may do that.
 """
 
 import platform
@@ -39,7 +40,7 @@ _OF_PROCESS = (
 
 
 class _Collector:
-    """What both sides tell: of the process, the registers and the loop."""
+    """What a worker and a publisher have in common: the process, the registers and the loop."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -68,7 +69,8 @@ class _Collector:
             values.put(metric_catalogue.REGISTER_NEXT_END, None if end is None else end.timestamp(), name)
 
     def _size(self, register: Register) -> int:
-        """Counted once for each state of a register: roaring walks over all that it holds."""
+        """How many numbers a register holds. Counted once for each state of it, since roaring walks over all of
+        them."""
         known = self._sizes.get(register.name)
         if known is None or known[0] is not register:
             known = self._sizes[register.name] = (register, len(register.numbers))
@@ -84,7 +86,7 @@ class _Collector:
 
 
 class WorkerCollector(_Collector):
-    """A worker's vitals, by calling it. `limit_s` is how long its loop may say nothing."""
+    """Call it for a worker's status. `limit_s` is how long its loop may go without a heartbeat."""
 
     def __init__(self, identity: str, counters: Counters, *, limit_s: float, index_lag_max_s: float) -> None:
         super().__init__(limit_s)
@@ -95,11 +97,11 @@ class WorkerCollector(_Collector):
         self._rulebook: Rulebook | None = None
 
     def attach(self, follower: Follower, rulebook: Rulebook) -> None:
-        """What it judges by, once that is made."""
+        """Set the follower and the rules that the worker judges by."""
         self._rulebook, self._follower = rulebook, follower
 
     def __call__(self) -> ProcessStatus:
-        """Its vitals now."""
+        """The status now."""
         values, counters = MetricValues(), self.counters
         self._put_process(values)
         with counters.lock:
@@ -137,7 +139,7 @@ class WorkerCollector(_Collector):
 
 
 class PublisherCollector(_Collector):
-    """A publisher's vitals, by calling it."""
+    """Call it for a publisher's status. `limit_s` is how long its loop may go without a heartbeat."""
 
     def __init__(self, counters: PublisherCounters, *, limit_s: float) -> None:
         super().__init__(limit_s)
@@ -146,11 +148,11 @@ class PublisherCollector(_Collector):
         self._rulebook: Rulebook | None = None
 
     def attach(self, replay: Replay, rulebook: Rulebook) -> None:
-        """What it publishes against, once that is read."""
+        """Set the replay and the rules that the publisher works with."""
         self._rulebook, self._replay = rulebook, replay
 
     def __call__(self) -> ProcessStatus:
-        """Its vitals now."""
+        """The status now."""
         values, counters = MetricValues(), self.counters
         self._put_process(values)
         with counters.lock:
@@ -218,7 +220,8 @@ def _put_publisher(values: MetricValues, counters: PublisherCounters) -> None:
 
 
 def strictest_ages(rulebook: Rulebook, at: datetime) -> Mapping[str, float]:
-    """By register without its scope: the least age in seconds that a rule in force at that moment lets it have."""
+    """By register without its scope: the smallest maximum age, in seconds, among the rules in force at that
+    moment."""
     ages: dict[str, float] = {}
     for country in rulebook.countries.values():
         rule = rulebook.rule(country.regions[0], at)

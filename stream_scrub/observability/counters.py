@@ -1,7 +1,7 @@
-"""What a worker and a publisher count, in one place: whatever shows figures reads them here, and nothing else counts.
+"""What a worker and a publisher count. Everything that shows figures reads them here; nothing else counts.
 
-Written by the loop and by the follower, once a batch or a swap and never for a record; read by anyone. The lock is held
-for the length of a few additions, so that what is read together was true together.
+The loop and the follower write, once a batch or a swap and never once a record; any thread reads. The lock is held
+for a few additions only, so that values that are read together are of the same moment.
 """
 
 import threading
@@ -39,12 +39,13 @@ _CAUSES: Mapping[type[BaseException], str] = {
 
 
 def cause_of(error: ScrubError) -> str:
-    """The short word under which an error is counted: that of the nearest class that has one."""
+    """The short word under which an error is counted: that of its nearest class that has one."""
     return next((_CAUSES[kind] for kind in type(error).__mro__ if kind in _CAUSES), "other")
 
 
 class Histogram:
-    """How often a value fell into each bucket, and the sum of all. `counts` has one place more than there are bounds."""
+    """How often a value fell into each bucket, and the sum of all values. `counts` has one element more than there
+    are bounds."""
 
     __slots__ = ("_bounds", "counts", "total")
 
@@ -54,7 +55,7 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value; a negative one, which clocks that differ may give, as zero."""
+        """Count one value. A negative one, which clocks that differ may give, counts as zero."""
         value = max(0.0, value)
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
@@ -70,12 +71,12 @@ def _histograms(side: metric_catalogue.Side) -> dict[metric_catalogue.Metric, Hi
 
 @dataclass(slots=True)
 class LoopState:
-    """How it is with a loop, beside what it counts.
+    """The state of a loop, besides what it counts.
 
-    `heartbeat` is when it last said that it goes on (`time.monotonic`). `waiting` is a cause and a sentence while it
-    waits at its start, `begun` whether it was ever ready to work, `stopping` whether it was told to stop. `made_anew`
-    counts topics that were deleted and made anew, as often as one was found so, `limits` what was hit of
-    `metric_catalogue.LIMITS`. `failures` counts what failed in a row, the last time at `failed_at` for the reason `failure`.
+    `heartbeat` is the time of its last heartbeat (`time.monotonic`). `waiting` is a cause and a sentence while it waits at
+    its start; `begun` says whether it was ever ready to work, `stopping` whether it has to stop. `made_anew` counts how
+    often a topic was found deleted and created again; `limits` counts hits of `metric_catalogue.LIMITS`. `failures`
+    counts failures in a row, the last one at `failed_at` for the reason `failure`.
     """
 
     heartbeat: float = field(default_factory=time.monotonic)
@@ -90,16 +91,16 @@ class LoopState:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def beat(self) -> None:
-        """The loop goes on."""
+        """A heartbeat: the loop goes on."""
         self.heartbeat = time.monotonic()
 
     def waits(self, cause: str, why: str) -> None:
-        """It goes on, and cannot begin yet."""
+        """A heartbeat of a loop that cannot begin yet, and why."""
         self.waiting = (cause, why)
         self.beat()
 
     def begins(self) -> None:
-        """It is ready to work: what it waited for is there."""
+        """The loop is ready to work."""
         self.waiting = None
         self.begun = True
         self.beat()
@@ -113,10 +114,10 @@ class LoopState:
 class Counters(LoopState):
     """Totals since the start of one worker.
 
-    `aborts` is by cause (`cause_of`); `held_s` by cause of a hold, in seconds, without the one that lasts: see `held`.
-    `lags` is by partition, `member` whether the group knows this worker: both are looked up by the loop about once a
-    second. `unread` counts partitions that it has and that the outputs have no counterpart of. `position` is the log
-    offset of the index in use. `shapes` are the histograms.
+    `aborts` is by cause (`cause_of`). `held_s` is the time of ended holds by cause, in seconds; `held` adds the
+    present hold. `lags` is by partition, and `member` says whether the group knows this worker; the loop updates both
+    about once a second. `unread` counts its partitions that the output topics lack. `position` is the log offset of
+    the index in use. `shapes` are the histograms.
     """
 
     read: int = 0
@@ -148,8 +149,8 @@ class Counters(LoopState):
         commit_s: float,
         age_s: float | None = None,
     ) -> None:
-        """One committed batch: seconds from its receipt to its commit, of them for sending its offsets and for
-        committing, and the age of its first prospect where Kafka told one."""
+        """Count one committed batch: the seconds from its receipt to its commit, those for sending its offsets and
+        for the commit, and the age of its first prospect where Kafka has its timestamp."""
         with self.lock:
             self.prospects.update(tally)
             self.batches += 1
@@ -168,18 +169,18 @@ class Counters(LoopState):
             self._fails(error)
 
     def moved(self, event: str, partitions: int) -> None:
-        """So many partitions came or went."""
+        """Count partitions that were assigned, revoked or lost."""
         with self.lock:
             self.rebalances[event] += 1
             self.assigned += partitions if event == "assigned" else -partitions
 
     def polls_again(self, seconds: float) -> None:
-        """So long after a change of the assignment."""
+        """Count the time from a change of the assignment to the next poll."""
         with self.lock:
             self.histograms[metric_catalogue.REBALANCE_SECONDS].observe(seconds)
 
     def hold(self, cause: str, why: str) -> bool:
-        """It holds; whether that is news."""
+        """Begin or continue a hold; returns whether it is a new one."""
         with self.lock:
             self.why = why
             if self.holding == cause:
@@ -189,7 +190,7 @@ class Counters(LoopState):
             return True
 
     def resume(self) -> float:
-        """The hold has ended; how long it was, in seconds."""
+        """End the hold; returns how long it was, in seconds."""
         with self.lock:
             return self._end_hold()
 
@@ -201,15 +202,16 @@ class Counters(LoopState):
         return held_s
 
     def held(self, now: float) -> dict[str, float]:
-        """Seconds held so far, by cause, with the hold that lasts. Call it with the lock."""
+        """Seconds held so far, by cause, with the present hold. The caller holds the lock."""
         held = dict(self.held_s)
         if self.holding:
             held[self.holding] = held.get(self.holding, 0.0) + now - self.held_since
         return held
 
     def swapped(self, position: int, seconds: float, stall_s: float, waited_s: float | None = None) -> None:
-        """One new index, applied in so many seconds, how long at a time it kept others from running, and how long after
-        its seal was written, where that is known and news. Called from the follower's thread."""
+        """Count one new index: the seconds that it took, the longest time that it kept other threads from running,
+        and the time since its seal was written, where that is known and the index is news. Called from the follower's
+        thread."""
         with self.lock:
             self.swaps += 1
             self.histograms[metric_catalogue.SWAP_SECONDS].observe(seconds)
@@ -250,7 +252,7 @@ class PublisherCounters(LoopState):
     )
 
     def answered(self, requests: int, refused: int, ages_s: Iterable[float]) -> None:
-        """So many requests consumed, of them refused, and how long after each was written."""
+        """Count consumed requests, how many of them were refused, and the age of each in seconds."""
         with self.lock:
             self.requests["taken"] += requests - refused
             self.requests["refused"] += refused
@@ -277,7 +279,7 @@ class PublisherCounters(LoopState):
             self._fails(error)
 
     def sums(self) -> dict[str, int]:
-        """All of it that is not nothing, for a log line."""
+        """All totals that are not zero, for a log line."""
         with self.lock:
             totals = {
                 "requests": self.requests.total(),

@@ -1,6 +1,7 @@
-"""What nobody foresaw, in any thread: one line with its kind and its place, and what to do; never a traceback.
+"""Reports an exception that nobody foresaw, in any thread: one line with its type, its place and what to do, and
+never a traceback.
 
-A traceback shows what a file is called and what an exception quotes, which may be somebody's number.
+A traceback would show names of files and texts of exceptions, which may hold somebody's number.
 """
 
 import logging
@@ -14,7 +15,7 @@ _DO = "this is a fault of ours: report it with this line and the version; what w
 
 
 def tell(error: BaseException, where: str) -> None:
-    """A line in the log, or where no log is set up on standard error."""
+    """Write the line to the log, or to standard error where no log is set up."""
     from stream_scrub.observability import logs
 
     log = logs.configured()
@@ -25,17 +26,17 @@ def tell(error: BaseException, where: str) -> None:
 
 
 def coded(run: Callable[[], int]) -> int:
-    """What it returns; 1, once it is told, for an exception that nobody foresaw."""
+    """The exit code that `run` returns; 1, after a report, for an exception that nobody foresaw."""
     try:
         return run()
-    except Exception as error:  # noqa: BLE001 - told, and no exit code 0
+    except Exception as error:  # noqa: BLE001 - reported, and the exit code is not 0
         tell(error, threading.current_thread().name)
         return 1
 
 
 def watch() -> None:
-    """From now on, whatever ends this process, a thread of it or an object's end is told so."""
-    logging.raiseExceptions = False  # a log line that cannot be written is none
+    """From now on, report every exception that ends this process or a thread of it, or that a destructor raises."""
+    logging.raiseExceptions = False  # a log line that cannot be written is dropped
 
     def uncaught(_type: type[BaseException], error: BaseException, _traceback: object) -> None:
         tell(error, "main")

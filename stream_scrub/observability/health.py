@@ -1,7 +1,7 @@
-"""Whether a loop goes on, whether it does its work, and why not: for probes and for people. Pure.
+"""Whether a loop is alive, whether it does its work, and if not why: for probes and for people. Pure.
 
-Whether it lives is asked of its heartbeat alone and never of a broker: an outage must not restart the fleet. Whether it
-is ready says if work is done; while a worker holds, or waits for a broker, it lives and is not ready.
+Liveness follows from the heartbeat alone and never from a broker: an outage must not restart the fleet. Readiness
+says whether work is done: while a worker holds, or waits for a broker, it is alive and not ready.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.observability.logs import mask
 from stream_scrub.observability.process_status import Cause, Health, ProcessStatus
 
-FAILING = 3  # times in a row that a batch was given up: before, it is most likely a rebalance
-FAILING_S = 60.0  # after which an old failure says nothing any more: a recovery takes less
+FAILING = 3  # batches given up in a row; fewer are most likely a rebalance
+FAILING_S = 60.0  # the age from which a failure says nothing any more: a recovery takes less
 
 # What to do, by cause; for the holds as in docs/operator.md.
 DO = {
@@ -39,8 +39,8 @@ DO = {
 
 
 class Condition(NamedTuple):
-    """What a loop's readiness follows from. `waiting`, `holding` are a cause and a sentence, or None; `failing` is the
-    sentence of what fails again and again, or empty.
+    """What a loop's readiness follows from. `waiting` and `holding` are a cause and a sentence, or None; `failing`
+    says what fails again and again, or is empty.
     """
 
     stopping: bool = False
@@ -53,13 +53,14 @@ class Condition(NamedTuple):
 
 
 def cause(word: str, why: str) -> Cause:
-    """A cause with what to do about it. No number is in a reason in the first place; this is the second line."""
+    """A cause with what to do about it. A reason holds no number in the first place; the mask is a second line of
+    defence."""
     return Cause(word, mask(why), DO[word])
 
 
 def causes_of(condition: Condition) -> tuple[Cause, ...]:
-    """Why a worker is not ready: nothing when its index is usable, it does not hold, and it has partitions or stands by
-    for some."""
+    """Why a worker is not ready. Empty when its index is usable, it does not hold, and it has partitions or is a
+    member that waits for some."""
     if condition.stopping:
         return (cause("stopping", "it was told to stop"),)
     if condition.waiting is not None:
@@ -77,14 +78,14 @@ def causes_of(condition: Condition) -> tuple[Cause, ...]:
 
 
 class ProbeAnswer(NamedTuple):
-    """What a probe is told: whether it is well, and a page for people."""
+    """The answer to a probe: whether all is well, and a page for people."""
 
     ok: bool
     page: dict[str, Any]
 
 
 def livez(statuses: Sequence[ProcessStatus]) -> ProbeAnswer:
-    """Whether every loop goes on."""
+    """Whether every loop is alive."""
     return _answer(
         statuses,
         lambda health: health.is_alive,
@@ -99,7 +100,7 @@ def livez(statuses: Sequence[ProcessStatus]) -> ProbeAnswer:
 
 
 def readyz(statuses: Sequence[ProcessStatus]) -> ProbeAnswer:
-    """Whether every loop does its work, or stands by for it."""
+    """Whether every loop does its work, or stands by for partitions."""
     return _answer(statuses, lambda health: health.is_ready, lambda health: health.causes)
 
 
@@ -127,6 +128,6 @@ def _part(each: ProcessStatus, *, ok: bool, causes: tuple[Cause, ...]) -> dict[s
 
 
 def missing(age_s: float, limit_s: float, *, begun: bool) -> Health:
-    """Of a process that has said nothing yet, or that has ended."""
+    """The health of a process that has sent nothing yet, or that has ended."""
     why = cause("process", "its process has ended, or has not reported yet")
     return Health(age_s, limit_s, begun, causes=(why,))

@@ -1,8 +1,9 @@
 """Health and metrics over HTTP, in threads beside the loop: `/metrics`, `/livez`, `/readyz`, `/startupz`.
 
-Small on purpose: the standard library's WSGI server, GET and HEAD, a bounded number of connections, in all and from one
-address, that each end by themselves; the oldest gives way to the newest. No line for a request. It is up before
-anything else and until the end, so that probes are answered while a broker is away. Whoever may connect may read: the pages hold names of topics, registers and brokers, and no prospect.
+Small on purpose: the standard library's WSGI server, GET and HEAD only. The number of connections is bounded, in all
+and for one address; each connection ends after `_REQUEST_S`, and the oldest gives way to the newest. Requests are not
+logged. The server runs before anything else and until the end, so that probes are answered while a broker is away.
+Whoever may connect may read: the pages hold names of topics, registers and brokers, and no prospect.
 """
 
 import ipaddress
@@ -29,10 +30,10 @@ from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.observability.process_status import Board
 
 _CONNECTIONS_MAX = 32
-_OF_ADDRESS_MAX = 8  # of one address; two Prometheus servers behind one, and the probes, come with fewer
+_OF_ADDRESS_MAX = 8  # of one address; two Prometheus servers behind one address, and the probes, need fewer
 _HEAD_S = 1.0  # from a connection's begin until its request line and headers are there
 _REQUEST_S = 10.0  # from a connection's begin to its end, whatever it does meanwhile
-_EVERY_S = 0.25  # how long a stop may take to be heard
+_EVERY_S = 0.25  # how long the server may take to notice that it must stop
 _JSON = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-store")]
 _PROBES: Mapping[str, Callable[..., health.ProbeAnswer]] = {
     "/livez": health.livez,
@@ -88,7 +89,7 @@ class _Answering(ServerHandler):
     server_software = "stream-scrub"
 
     def log_exception(self, exc_info: Any) -> None:
-        """Hand a fault of ours on: wsgiref would print a traceback into the log's JSON."""
+        """Log a fault of ours: wsgiref would print a traceback into the log's JSON."""
         self.request_handler.server.log_fault(exc_info[1])  # type: ignore[attr-defined]  # set in _PageRequest
 
 
@@ -103,7 +104,7 @@ class _PageRequest(WSGIRequestHandler):
         """Nothing: a probe every few seconds is no news."""
 
     def handle(self) -> None:
-        """As WSGIRequestHandler does, but that a fault is logged as ours are."""
+        """As WSGIRequestHandler does, except that a fault is logged by our logger."""
         self.raw_requestline = self.rfile.readline(65_537)
         if len(self.raw_requestline) > 65_536:
             self.requestline = self.request_version = self.command = ""
@@ -139,13 +140,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.set_app(pages)
 
     def server_bind(self) -> None:
-        """Without asking the name service who we are, which may take longer than a probe waits."""
+        """Bind without a name lookup, which may take longer than a probe waits."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """In a thread of its own. If there are too many, another one has to go."""
+        """Serve the connection in a thread of its own. If there are too many, close another one."""
         source = _source(client_address[0])
         with self._lock:
             too_many = self._one_too_many(source)
@@ -158,7 +159,8 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def _one_too_many(self, source: str) -> socket.socket | None:
-        """Which one gives way to a new one: the oldest of whoever has most, rather one that has not asked yet."""
+        """The connection that gives way to a new one: the oldest of the address that has most, preferably one that
+        has not asked yet."""
         counts = Counter(each.source for each in self._open.values())
         if counts[source] < _OF_ADDRESS_MAX:
             if len(self._open) < _CONNECTIONS_MAX:
@@ -168,19 +170,19 @@ class _Server(ThreadingMixIn, WSGIServer):
         return next((request for request in of_it if not self._open[request].heard), of_it[0])
 
     def heard(self, request: socket.socket) -> None:
-        """It has asked."""
+        """A connection has sent its request."""
         with self._lock:
             if request in self._open:
                 self._open[request].heard = True
 
     def shutdown_request(self, request: Any) -> None:
-        """It is over."""
+        """A connection is over."""
         with self._lock:
             self._open.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End connections that dawdle: called several times a second."""
+        """Close connections that take too long. Called several times a second."""
         now = time.monotonic()
         with self._lock:
             dawdling = [
@@ -192,7 +194,7 @@ class _Server(ThreadingMixIn, WSGIServer):
             _end(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as in the standard library
-        """A client that went away or dawdled is no news; anything else is a fault of ours."""
+        """A client that went away or was too slow is not logged; anything else is a fault of ours."""
         self.log_fault(sys.exception())
 
     def log_fault(self, fault: BaseException | None) -> None:
@@ -202,13 +204,14 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 def _end(request: socket.socket) -> None:
-    """Its thread then closes it."""
+    """Shut a connection down; its thread then closes it."""
     with suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)
 
 
 def _source(host: str) -> str:
-    """Whom an address counts for: itself, and of IPv6 the network that one machine may choose addresses from."""
+    """The source that an address counts for: an IPv4 address itself; for IPv6 the /64 network, since one machine may
+    use any address of it."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
@@ -219,8 +222,8 @@ def _source(host: str) -> str:
 
 @contextmanager
 def serving(http: Http, side: Side, board: Board, log: FilteringBoundLogger) -> Iterator[None]:
-    """Serve as long as the block lasts. An address that is taken is said, and gone on without, when nobody asked for
-    it; raises Refused when somebody did.
+    """Serve as long as the block lasts. When the address cannot be used: raises Refused if it was configured;
+    otherwise logs a warning and goes on without pages.
     """
     hits: Counter[str] = Counter()
     board = with_hits(board, hits)

@@ -1,6 +1,6 @@
-"""Limits that nothing else tells of when they are hit: each is counted, and told once a minute while that goes on.
+"""Limits that no other metric or log line shows: each hit is counted, and logged once a minute while that goes on.
 
-docs/reference/limits.md has all limits, and where each is told.
+docs/reference/limits.md has all limits, and where each shows.
 """
 
 import threading
@@ -28,7 +28,7 @@ class Limit:
         self._logged_at = float("-inf")
 
     def hit(self) -> None:
-        """It was hit once more."""
+        """Count a hit, and log it if the last line is a minute old."""
         now = time.monotonic()
         with self._lock:
             self._counts[self._name] += 1
@@ -40,7 +40,7 @@ class Limit:
 
 
 def with_hits(board: Board, counts: Counter[str]) -> Callable[[], Sequence[ProcessStatus]]:
-    """The board, with the hits of the process that has it told by the first who tells anything."""
+    """The board, with this process's own hits added to the first status on it."""
 
     def with_counts() -> Sequence[ProcessStatus]:
         found = list(board())

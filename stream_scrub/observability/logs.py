@@ -1,7 +1,8 @@
 """Log lines: one line of JSON, or of text on a terminal, on stderr. Set up once at the start and handed on by value.
 
 No number may reach a log in the first place; `redact` is the second line of defence, for what a library or a mistake
-lets through. It rather masks a count in a sentence than shows a number, so counts belong under the keys of `COUNTS`.
+lets through. It would rather mask a count in a sentence than show a phone number, so counts belong under the keys of
+`COUNTS`.
 """
 
 import logging
@@ -25,7 +26,7 @@ from stream_scrub.terminal import Patient, one_line
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
 
-# Keys whose numbers are never a phone number, however many digits they have. A new one is added here.
+# Keys whose values are never a phone number, however many digits they have. Add a new key here.
 COUNTS = frozenset(
     """
     aborts adds allowed away_s batches blocked code count ended failures files files_refused held_s index lag
@@ -37,7 +38,7 @@ COUNTS = frozenset(
 # Keys whose text comes from the settings, never from a record: a host named ip-10-123-145-67 keeps its name.
 NAMES = frozenset({"worker", "topic", "broker", "client", "group", "listen"})
 
-_INT_MIN = 10**6  # the least integer of seven digits, as short as a number may be
+_INT_MIN = 10**6  # the smallest integer of seven digits: no phone number is shorter
 _DEPTH_MAX = 6
 _TEXT_MAX = 4000
 
@@ -66,7 +67,7 @@ def configure(level: Level, format: Format, stream: BinaryIO | None = None) -> F
 
 
 def configured() -> FilteringBoundLogger | None:
-    """The logger that this process set up last, if it did."""
+    """The logger that this process has set up, if any."""
     return next((each.logger for each in logging.getLogger().handlers if isinstance(each, _Routed)), None)
 
 
@@ -81,7 +82,7 @@ def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> Event
 
 
 def mask(text: str) -> str:
-    """The text with its numbers masked, on one line, without what would upset a terminal."""
+    """The text on one line, with its numbers masked and without control signs."""
     return one_line(masked(text[:_TEXT_MAX]))
 
 
@@ -143,7 +144,7 @@ def described(error: BaseException) -> str:
 
 
 def _place(traceback: TracebackType | None) -> str:
-    """Where it was raised and, if that is in a library, the last place of ours on the way."""
+    """Where the error was raised and, if that is in a library, the last place of ours that called it."""
     places = []
     while traceback is not None:
         code = traceback.tb_frame.f_code

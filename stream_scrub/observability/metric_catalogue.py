@@ -15,14 +15,14 @@ _TOTAL = "_total"
 
 
 def register_label(name: str) -> str:
-    """What a register is called on a metric. Scopes are made by whoever writes requests, by the thousand: those of one
-    name are told together, as `internal@*`."""
+    """The value of the label `register`. Whoever writes requests may create scopes by the thousand, so all scopes of
+    one name share one series, as `internal@*`."""
     base, scope = RegisterName.split(name)
     return f"{base}@*" if scope else base
 
 
 class MetricKind(StrEnum):
-    """Of a metric, as Prometheus calls them."""
+    """The kind of a metric, as Prometheus calls it."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -30,7 +30,7 @@ class MetricKind(StrEnum):
 
 
 class Side(StrEnum):
-    """Who gives a metric. A worker's have the label `worker` (its identity) besides their own."""
+    """Which process gives a metric. A worker's metrics have the label `worker` (its identity) besides their own."""
 
     WORKER = "worker"
     PUBLISHER = "publisher"
@@ -42,7 +42,7 @@ class Metric:
 
     `values` are the values of the labels where they are a closed set: they are all given from the start, so that the
     first abort is an increase and not a new series. `buckets` are a histogram's upper bounds, without infinity.
-    `grows` says that a gauge is an age: it goes on by itself while nobody reports.
+    `grows` says that a gauge is an age: it grows while the process reports nothing.
     """
 
     name: str
@@ -76,7 +76,7 @@ HOLDS = (
 )
 ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "refused", "corrupt")
 FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large", "unwritable")
-LIMITS = ("http-connections", "judging-time")  # those that nothing else tells of
+LIMITS = ("http-connections", "judging-time")  # those that no other metric shows
 
 
 def _each(*values: str) -> tuple[tuple[str, ...], ...]:

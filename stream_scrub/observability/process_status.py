@@ -1,7 +1,8 @@
-"""What one process tells of itself at one moment: its figures and its health. Plain values, so that they fit a pipe.
+"""The status of one process at one moment: its metric values and its health. Plain values, so that they can go
+through a pipe.
 
-With `--processes` each child tells its parent about once a second; a lone worker and the publisher are asked when
-somebody looks.
+With `--processes` each child sends its status to the parent about once a second. A single worker and the publisher
+make theirs when a page is asked for.
 """
 
 import math
@@ -25,8 +26,8 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How a loop is: since when it has said nothing, and how long it may take; whether it was ever ready to work; why
-    it is not ready now, nothing when it is."""
+    """The health of a loop: the age of its last heartbeat and the limit for that, in seconds; whether it was ever
+    ready to work; and why it is not ready now (empty when it is)."""
 
     heartbeat_age_s: float
     limit_s: float
@@ -40,7 +41,7 @@ class Health(msgspec.Struct, frozen=True):
 
     @property
     def is_alive(self) -> bool:
-        """Whether its loop goes on."""
+        """Whether the last heartbeat is within its limit."""
         return self.heartbeat_age_s <= self.limit_s
 
 
@@ -54,17 +55,17 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     histograms: dict[str, tuple[list[int], float]] = {}
 
     def encoded(self) -> bytes:
-        """As bytes. Not JSON: that has no NaN."""
+        """The status as bytes. Not JSON, which has no NaN."""
         return msgspec.msgpack.encode(self)
 
     @classmethod
     def decoded(cls, content: bytes) -> Self:
-        """What `encoded` gave."""
+        """The status from the bytes of `encoded`."""
         return msgspec.msgpack.decode(content, type=cls)
 
     def older(self, seconds: float, *, begun: bool) -> "ProcessStatus":
-        """The same, so many seconds later, when nothing else has been heard: ages have grown. `begun` says whether this
-        worker, or a predecessor of its name, was ever ready to work."""
+        """The same status some seconds later, when nothing newer has come: its ages have grown. `begun` says whether
+        this worker, or a predecessor with its name, was ever ready to work."""
         age_s = self.health.heartbeat_age_s + seconds
         health = msgspec.structs.replace(self.health, heartbeat_age_s=age_s, begun=begun)
         grown = {
@@ -79,19 +80,20 @@ Board = Callable[[], Sequence[ProcessStatus]]
 
 
 class MetricValues:
-    """Gathers values under the names that the catalogue has."""
+    """Collects metric values by the names of the catalogue."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[Sample]] = {}
         self.histograms: dict[str, tuple[list[int], float]] = {}
 
     def put(self, metric: metric_catalogue.Metric, value: float | None, *labels: str) -> None:
-        """One value; None where there is none."""
+        """Add one value; None adds nothing."""
         if value is not None:
             self.values.setdefault(metric.name, []).append((labels, float(value)))
 
     def put_each(self, metric: metric_catalogue.Metric, found: Mapping[str, float]) -> None:
-        """By a metric's one label: its closed set, with zero for what was never seen, and whatever else was found."""
+        """Add a metric with one label: every value of the label's closed set, with zero where nothing was found, and
+        whatever else was found."""
         known = [value for (value,) in metric.values]
         for label in dict.fromkeys([*known, *found]):
             self.put(metric, found.get(label, 0), label)

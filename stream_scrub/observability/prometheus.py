@@ -1,4 +1,5 @@
-"""Vitals as Prometheus reads them: a registry of our own with one collector, which asks the board at every scrape.
+"""The statuses as Prometheus reads them: a registry of our own with one collector, which asks the board at every
+scrape.
 
 Nothing is kept between two scrapes and nothing is global: prometheus-client's own registry, its metrics and its files for
 several processes are not used.
@@ -25,18 +26,18 @@ from stream_scrub.observability.process_status import Board, ProcessStatus
 
 
 class Scrape(Collector):
-    """All metrics of one side, by the vitals that are on the board at that moment."""
+    """All metrics of one side, from the statuses on the board at that moment."""
 
     def __init__(self, side: Side, board: Board) -> None:
         self._side = side
         self._board = board
 
     def describe(self) -> list[Family]:
-        """Nothing: the registry would ask the board for the names otherwise."""
+        """Returns nothing: otherwise the registry would ask the board for the names."""
         return []
 
     def collect(self) -> Iterator[Family]:
-        """One family for each metric of the catalogue, with a series for each who told of it."""
+        """One family for each metric of the catalogue, with a series for each process that has it."""
         statuses = self._board()
         for metric in metric_catalogue.of(self._side):
             yield _family(metric, self._side, [(self._prefix(each), each) for each in statuses])

@@ -1,4 +1,4 @@
-"""What may be wrong for long: a line when it begins, one a minute while it lasts, one when it is over."""
+"""Logs a problem that may last: a line when it begins, one a minute while it lasts, and one when it is over."""
 
 import re
 import time
@@ -14,7 +14,7 @@ _CODE = re.compile(
 
 
 class RecurringProblem:
-    """One thing that goes wrong again and again. One thread."""
+    """One problem that may come again and again. One thread."""
 
     def __init__(self, log: FilteringBoundLogger, begins: str, over: str) -> None:
         """`begins` and `over` are the lines' events."""
@@ -26,8 +26,8 @@ class RecurringProblem:
         self._kinds: set[str] = set()
 
     def tell(self, why: str, **more: object) -> None:
-        """It is wrong, or still: a line if that is news, if it is wrong in another way (another code of the client's, or
-        other words), or if the last one is a minute old."""
+        """The problem is there. Logs a line (a) when it is new, (b) when it has another cause (another error code of
+        the client's, or other words), or (c) when the last line is a minute old."""
         now = time.monotonic()
         if self._since is None:
             self._since = now
@@ -41,7 +41,7 @@ class RecurringProblem:
         self._log.warning(self._begins, why=why, **more)
 
     def end(self) -> None:
-        """It is over, if it was wrong."""
+        """The problem is over, if there was one."""
         if self._since is not None:
             self._log.info(self._over, waited_s=round(time.monotonic() - self._since, 1))
             self._since = None

@@ -1,4 +1,4 @@
-"""The line of an index swap: one for each, but not ten a second where opt-outs come all the time."""
+"""Logs index swaps, at most one line a second, since opt-outs may come all the time."""
 
 import time
 
@@ -10,8 +10,8 @@ _EVERY_S = 1.0
 
 
 class SwapLog:
-    """Tells swaps, at most one line a second. A line speaks of the last swap and of those that were not told before it:
-    how many, and the longest of their times. One thread.
+    """A line names the last swap, the number of swaps since the line before it, and the longest of their times. One
+    thread.
     """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
@@ -21,15 +21,16 @@ class SwapLog:
         self._unlogged: list[tuple[float, float, float]] = []
 
     def tell(self, index: Index, took_s: float, stall_s: float, waited_s: float | None) -> None:
-        """An index is in use that took so long to make, stalled others for so long at a time, and was waited for since
-        its seal was written (None where that is not known).
+        """A new index is in use. `took_s` is the time to make it, `stall_s` the longest time that it kept other
+        threads from running, `waited_s` the time since its seal was written (None where that is not known).
         """
         self._index = index
         self._unlogged.append((took_s, stall_s, -1.0 if waited_s is None else waited_s))
         self.tell_rest()
 
     def tell_rest(self) -> None:
-        """What was not told yet, if it is time for a line: whoever waits for the last of many swaps sees it too."""
+        """Log the swaps that no line has named yet, if it is time for one: so the last of many swaps is logged
+        too."""
         now = time.monotonic()
         if not self._unlogged or now - self._logged_at < _EVERY_S:
             return

@@ -29,7 +29,7 @@ _SELF = Path("/proc/self")
 
 
 class ReadTask(msgspec.Struct, frozen=True):
-    """What to read and how: the file's name for what is told of it, and `ListOptions`. `max_mb` MiB and `max_s` seconds."""
+    """What to read and how: the file's name for messages, and `ListOptions`. `max_mb` MiB and `max_s` seconds."""
 
     file: str
     format: str

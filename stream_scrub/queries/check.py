@@ -1,4 +1,4 @@
-"""`check`: the verdict on a few numbers, through the very code that a worker runs."""
+"""`check`: the verdicts on a few numbers, by the very code that a worker runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from stream_scrub.wiring import scrubbing
 
 @dataclass(frozen=True, slots=True)
 class CheckQuestion:
-    """Numbers and the facts that a prospect would state; `at` None: now."""
+    """The numbers, and what a prospect would say about the call. `at` None means now."""
 
     numbers: tuple[str, ...]
     purpose: str | None
@@ -29,7 +29,8 @@ class CheckQuestion:
 
 @dataclass(frozen=True, slots=True)
 class CheckedNumber:
-    """One number as it was asked, its stamp as bytes and decoded, and the source of the rule that decided."""
+    """One number as it was asked for, its stamp as bytes and decoded, and the legal source of the rule that
+    decided."""
 
     asked: str
     stamp: bytes
@@ -38,7 +39,8 @@ class CheckedNumber:
 
 
 def moment(on: str) -> datetime | None:
-    """`--on`: noon UTC of that day, which is that day nearly everywhere. Raises ConfigError."""
+    """The moment for `--on`: noon UTC of that day, when it is that day nearly everywhere. None for an empty text.
+    Raises ConfigError."""
     if not on:
         return None
     try:
@@ -48,7 +50,7 @@ def moment(on: str) -> datetime | None:
 
 
 def answer(question: CheckQuestion, settings: Settings, index: Index) -> list[CheckedNumber]:
-    """One answer a number, in order. Raises ConfigError for a region without numbers."""
+    """One answer for each number, in order. Raises ConfigError for a region without a numbering plan."""
     if question.region is not None and question.region.upper() not in REGIONS:
         raise ConfigError(
             [f"--region: {question.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
@@ -64,7 +66,7 @@ def answer(question: CheckQuestion, settings: Settings, index: Index) -> list[Ch
 
 
 def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes:
-    """The prospect that a producer would send."""
+    """The prospect with this number that a producer would send."""
     names = settings.prospect
     told: list[tuple[str, Any]] = [
         (names.numbers[0], number),

@@ -1,4 +1,4 @@
-"""A prospect as it came out, from its topic or from files, and the stamp that it bears."""
+"""A prospect as it was emitted, from its topic or from files, and the stamp in it."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from stream_scrub.timestamps import parse_zoned
 
 @dataclass(frozen=True, slots=True)
 class EmittedProspect:
-    """A prospect as it came out: its value, its header `scrub` if it had one, and the verdict that its topic is for."""
+    """A prospect as it was emitted: its value, its header `scrub` if it had one, and the verdict that its topic is
+    for."""
 
     value: bytes | None
     header: bytes | None = None

@@ -1,8 +1,8 @@
-"""`explain`: a prospect that was emitted is judged again, as it was then, and compared with its stamp.
+"""`explain`: judges an emitted prospect again, as it was judged then, and compares the result with its stamp.
 
-The index is rebuilt from the log up to the stamp's position, the rule is the one that the stamp's digest names, the
-moment is the stamp's, and the verdict is that of the very `Scrubber` that workers run. Where the prospect keeps its
-members, and how several numbers are taken, is what the configuration says now.
+The index is rebuilt from the log up to the stamp's position. The rule is the one that the stamp's digest names, the
+moment is the stamp's, and the verdict comes from the very `Scrubber` that workers run. Only the names of the
+prospect's members, and how several numbers are combined, come from today's configuration.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +61,7 @@ _SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """What the log says of the stamp's position."""
+    """What the log holds at the stamp's position."""
 
     index: Index
     at_ms: int | None
@@ -106,7 +106,8 @@ def explain(
     )
     past = _Past(history.index, history.at_ms, {n: history.standing(n) for n in history.numbers})
     rules = _resolved(_digests(stamp), rules_on_log.kept(history.rules), settings, reader, patience_s)
-    # An unreadable one names no rule, and one that was too large must be measured with the stamp that it would have had.
+    # A stamp of an unreadable prospect names no rule, and a prospect that was too large must be measured with the
+    # stamp that it would have had: so today's rules are taken.
     book = scrubbing.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
     made, terms = _as_then(
         stamp, lambda by: _judged(emitted.value, book, past.index, at, by, limit, _spoilt(stamp)), terms
@@ -152,8 +153,8 @@ _EXACTLY = (
 def _as_then(
     stamp: Mapping[str, Any], judged: Callable[[Terms], dict[str, Any] | None], terms: Terms
 ) -> tuple[dict[str, Any] | None, Terms]:
-    """The stamp given again, and by which terms: those that hold now, or where only these give the same, those of the
-    releases that compared names exactly."""
+    """The stamp given again, and the terms that gave it: (a) those of today's configuration, or (b) where only these
+    give the same stamp, the terms of the releases that compared members' names exactly."""
     made = judged(terms)
     if terms.members.case == "any" and any(_differences(stamp, made or {})):
         exactly = replace(terms, members=terms.members._replace(case="exact"))
@@ -164,7 +165,7 @@ def _as_then(
 
 
 def _spoilt(stamp: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
-    """What a stamp says of a record that came out blocked for what it was, whatever its value says."""
+    """The facts of a stamp whose record was blocked for what it was, whatever its value says (`refused_records`)."""
     says = {name: stamp[name] for name in ("cause", "from", "timestamp") if name in stamp}
     return {0: says} if "cause" in says else {}
 
@@ -178,7 +179,7 @@ def _judged(
     limit: int | None = None,
     spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any] | None:
-    """The stamp that the value gets; None for a value that is too large for any."""
+    """The stamp that the value gets; None for a value that is too large for any stamp."""
     batch = Scrubber(terms, book).scrub([value], index, at, limit=limit, floor=0, spoilt=spoilt)
     made = batch.stamps[0]
     return None if made is None else msgspec.json.decode(made, type=dict[str, Any])
@@ -187,8 +188,8 @@ def _judged(
 def _resolved(
     digests: Iterable[str], on_log: Archive, settings: Settings, reader: LogReader, patience_s: float
 ) -> _StampRules:
-    """The rules by their digests: as they were on the log then, else as they are installed here, else as the log came
-    to hold them later. Raises ConfigError for one that is nowhere."""
+    """The rules by their digests: (a) from the log at that position, else (b) from the rules installed here, else (c)
+    from the rest of the log. Raises ConfigError for a rule that is nowhere."""
     wanted = sorted(set(digests))
     found = {digest: "log" for digest in wanted if digest in on_log}
     here = scrubbing.rulebook(settings).texts
@@ -320,7 +321,7 @@ def _notes(
 
 
 def _entries(stamp: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """One entry a number."""
+    """The stamp's entries, one for each number."""
     entries = stamp.get("numbers")
     if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
         return entries

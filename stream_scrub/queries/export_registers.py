@@ -1,7 +1,7 @@
-"""`lists export`: registers as files that `lists import` reads, as they are now or as they were at a position.
+"""`lists export`: writes registers as files that `lists import` reads, as they are now or as they were at a position.
 
-One `scrub-delta` a register, with the ends of its numbers and the moment that its list speaks of. What is exported was
-read and checked from the log's first record on, as all evidence is.
+Each register becomes one `scrub-delta` file, with the ends of its numbers and the date of its list. The log is read
+and checked from its first record, as for all evidence.
 """
 
 import os
@@ -30,8 +30,8 @@ _MODE = 0o600
 
 @dataclass(frozen=True)
 class ExportOrder:
-    """What to export: registers by name (none named: all), as they were at `position` (None: at the log's end), into a
-    folder. `salvage`: of a corrupt log, what it held before its first fault.
+    """What to export: registers by name (all when empty), as they were at `position` (None: at the log's end), into a
+    folder. With `salvage`: what a corrupt log held before its first fault.
     """
 
     registers: Sequence[str]
@@ -70,7 +70,7 @@ def run(order: ExportOrder, reader: LogReader, topic: str, progress: Progress, d
 def _read(
     order: ExportOrder, reader: LogReader, progress: Progress, deadline: Deadline
 ) -> tuple[Replay, str | None]:
-    """The log's content, and where salvaged what was wrong behind it."""
+    """The log's content, and where it was salvaged the fault that ended the reading."""
     replay = Replay(keep_ends=True)
     try:
         read_into(
@@ -111,7 +111,7 @@ def _write(file: Path, register: Register, ends: Ends, topic: str, progress: Pro
 
 
 def _entries(register: Register, ends: Ends, progress: Progress) -> Iterator[DeltaEntry]:
-    """Its numbers, ascending, each with its end. Both are sorted, so one pass over both is enough."""
+    """The register's numbers, ascending, each with its end. Both are sorted, so one pass is enough."""
     stated = ends.stated()
     order = np.argsort(stated.numbers)
     ending = zip(stated.numbers[order].tolist(), stated.ends[order].tolist(), strict=True)

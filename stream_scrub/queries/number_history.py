@@ -28,9 +28,10 @@ _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
 
 def number_of(text: str, region: str) -> int:
-    """The number that a person typed. One in E.164 is taken as it is: a register may hold what was valid once.
+    """The number that a person typed. A number in E.164 is taken as it is, since a register may hold one that was
+    valid once.
 
-    Raises ConfigError, without the text: it is no number that anybody asked for.
+    Raises ConfigError, whose text does not repeat what was typed.
     """
     if region not in REGIONS:
         raise ConfigError([f"--region: {region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"])
@@ -158,11 +159,11 @@ def _past_membership(standing: Standing, then: datetime | None) -> PastMembershi
 
 
 def millis(timestamp_ms: int | None) -> str | None:
-    """A moment of Kafka's, RFC 3339 in UTC with milliseconds."""
+    """A timestamp of Kafka's as RFC 3339 in UTC with milliseconds; None where Kafka has none."""
     moment = from_millis(timestamp_ms)
     return None if moment is None else utc_millis(moment)
 
 
 def age_days(effective_at: datetime, then: datetime | None) -> float | None:
-    """How old a list was at that moment."""
+    """The age of a list at that moment, in days; None where the moment is not known."""
     return None if then is None else round((then - effective_at).total_seconds() / 86400, 2)

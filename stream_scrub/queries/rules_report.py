@@ -140,8 +140,8 @@ def warnings(
     known: Vocabulary | None = None,
     default_purpose: str | None = None,
 ) -> list[str]:
-    """What deserves a look in the files alone. `shipped` and the vocabulary tell the purposes that a word may be a
-    misspelling of; `default_purpose` None: no setting was asked."""
+    """The warnings that follow from the rule files alone. A purpose may be a misspelling of one in `shipped` or in
+    the vocabulary `known`. `default_purpose` None: the setting is not checked."""
     countries = tuple(countries)
     purposes = frozenset[str]().union(*map(purposes_of, shipped), *(known or {}).values())
     found = []
@@ -161,7 +161,7 @@ def _unknown_regions(country: Country) -> Iterator[str]:
 
 
 def _unmet_prefixes(country: Country) -> Iterator[str]:
-    """Prefixes that no number of the country was found to begin with: they bar nobody."""
+    """Prefixes that no valid number of the country was found to begin with: they bar nobody."""
     prefixes = dict.fromkeys(prefix for rule in country.rules for prefix in rule.not_callable_prefixes)
     for prefix in prefixes:
         tried = (
@@ -188,7 +188,7 @@ class _Use(NamedTuple):
 
 
 def log_warnings(countries: Iterable[Country], index: Index, now: datetime) -> list[str]:
-    """What the log holds, held against the rules of today and after."""
+    """The warnings from comparing the log with the rules of today and later."""
     uses = _uses(countries, now)
     found = []
     for name in sorted(uses):
@@ -205,7 +205,7 @@ def log_warnings(countries: Iterable[Country], index: Index, now: datetime) -> l
 
 
 def _uses(countries: Iterable[Country], now: datetime) -> dict[str, list[_Use]]:
-    """By register, what rules in force today or later ask of it."""
+    """For each register, how the rules in force today or later use it."""
     uses: dict[str, list[_Use]] = {INTERNAL: []}
     for country in countries:
         day = today(country, now)
@@ -229,7 +229,7 @@ def _codes(uses: Iterable[_Use]) -> str:
 
 
 def _held(register: Register, uses: list[_Use], now: datetime) -> Iterator[str]:
-    """Where a register is not what the rules need."""
+    """Where a register differs from what the rules need."""
     if others := [use for use in uses if use.kind is not register.kind]:
         yield (
             f"{register.name} is of kind {register.kind} on the log, and the rules of {_codes(others)} need "
@@ -255,7 +255,7 @@ def _unnamed(index: Index, named: frozenset[str]) -> list[str]:
 
 
 def _scoped(index: Index, uses: dict[str, list[_Use]]) -> list[str]:
-    """Registers with lists for single campaigns, which say nothing to the other campaigns."""
+    """Registers with lists for single campaigns. Such a list does not count for other campaigns."""
     scopes: dict[str, list[str]] = {}
     for name in sorted(index.registers):
         base, scope = RegisterName.split(name)

@@ -1,5 +1,5 @@
-"""`lists verify`: whether the log is what publishers wrote, whether a snapshot holds what it gives, and whether it still
-is the log of which chains were filed."""
+"""`lists verify`: whether the log is what publishers wrote, whether a snapshot agrees with it, and whether it is
+still the log of an earlier proof."""
 
 import time
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ def verify(
     topic: str = "",
     filed: Mapping[str, tuple[int, str]] | None = None,
 ) -> LogProof:
-    """Whether the whole log, called `topic`, is what publishers wrote, and the snapshot in a folder what the log gives;
-    and whether it still is the log of which the chains in `filed` were kept.
+    """Whether (a) the whole log, called `topic`, is what publishers wrote, (b) the snapshot in `folder` holds what
+    the log gives, and (c) the log still has the chains in `filed`, which an earlier proof kept.
 
     The deadline is for silence, as in `scan`. Raises Unavailable, Refused, ConfigError when there is no snapshot; what
     is wrong with the log is in the result and is not raised.
@@ -88,7 +88,7 @@ class _Filed(msgspec.Struct):
 
 
 def snapshot_problems(state: ReplayState, audit: LogAudit, end: int) -> list[str]:
-    """What a snapshot holds otherwise than the log that was audited up to `end`."""
+    """Where a snapshot differs from the log that was audited up to `end`."""
     seen = audit.seen
     if state.index.position >= end or seen is None:
         return [f"it is of position {state.index.position}, and the log ends at {end}"]
@@ -107,7 +107,7 @@ def snapshot_problems(state: ReplayState, audit: LogAudit, end: int) -> list[str
 
 
 def _snapshot(folder: Path | None, topic: str) -> tuple[ReplayState | None, list[str]]:
-    """The snapshot, and what is wrong with its files. Raises ConfigError when there is none."""
+    """The snapshot, and the problems of its files. Raises ConfigError when the folder holds none."""
     if folder is None:
         return None, []
     try:

@@ -23,7 +23,7 @@ from stream_scrub.model import Deadline, LogReader
 from stream_scrub.observability.counters import LoopState
 
 ASK_S = 15.0
-_TAKE_S = 30.0  # another register's publisher that died may keep the log's end hidden for twenty of these
+_TAKE_S = 30.0  # a publisher of another register that died may hide the log's end for twenty of these seconds
 
 
 def deadline() -> Deadline:
@@ -56,13 +56,14 @@ def client_log(
 
 @contextmanager
 def _said_why(settings: Settings, logs: ClientLog) -> Iterator[None]:
-    """A broker that turns us away looks like one that is away: the call times out, only the client's log knows."""
+    """Add the reason to an error: with a broker that refuses us the call only times out, and only the client's log
+    knows why."""
     try:
         yield
     except Unavailable as error:
         if (refusal := logs.refusal()) is not None:
             raise refusal from error
-        # A broker that listens for something else says nothing at all.
+        # A broker that expects another protocol says nothing at all.
         protocol = settings.kafka.client.get("security.protocol", "plaintext")
         tried = f"tried {settings.kafka.bootstrap_servers} with security.protocol = {protocol}"
         raise Unavailable(f"{error}; {tried}{logs.said and f'; {logs.said}'}") from error
@@ -83,7 +84,7 @@ def log_reader(settings: Settings, logs: ClientLog) -> KafkaLogReader:
 
 
 def _reader_options(settings: Settings, logs: ClientLog) -> dict[str, Any]:
-    """For whoever reads by itself, in no group: the group's name is for the broker's access rights alone."""
+    """The options of a reader that joins no group. The group's name is there for the brokers' access rights alone."""
     kafka = settings.kafka
     return options.log_reader_options(
         kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=settings.worker.group_id, logs=logs
@@ -93,9 +94,9 @@ def _reader_options(settings: Settings, logs: ClientLog) -> dict[str, Any]:
 def log_writer(
     settings: Settings, register: str, log: FilteringBoundLogger, also: Sequence[str] = (), nbytes: int = 0
 ) -> KafkaLogWriter:
-    """The writer of a register and its scoped ones; it fences any other. What others of the register published can be
-    read when it is there. `also` are other topics that it writes to, `nbytes` how much it takes in a transaction.
-    Raises Unavailable, Refused.
+    """The writer of a register and its scoped ones; it fences any other writer of them. When it is returned,
+    everything that others published to the register can be read. `also` are other topics that it writes to, `nbytes`
+    the size of its largest transaction. Raises Unavailable, Refused.
     """
     deadline = Deadline.after(_TAKE_S)
     writer = taken_over(settings, register, log, also, deadline, nbytes)
@@ -115,7 +116,7 @@ def taken_over(
     deadline: Deadline | None = None,
     nbytes: int = 0,
 ) -> KafkaLogWriter:
-    """As `log_writer`, without waiting: for whoever takes over several registers and then waits once."""
+    """As `log_writer`, without the wait: for a caller that takes over several registers and then waits once."""
     kafka = settings.kafka
     made = options.publisher_options(
         kafka.bootstrap_servers,
@@ -130,13 +131,13 @@ def taken_over(
 
 
 def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) -> list[bytes | None]:
-    """About the last so many prospects. Raises Unavailable, Refused."""
+    """The values of about the last `count` prospects. Raises Unavailable, Refused."""
     made = _reader_options(settings, client_log(settings, log, "sample"))
     return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
 
 
 def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = False) -> RequestsReader:
-    """The requests topic, and who publishes by it; or the topic of what lifts."""
+    """The reader of the requests topic, with its publisher's note; with `lifts` that of the topic of lifts."""
     kafka, logs = settings.kafka, client_log(settings, log, "requests")
     made = options.requests_options(
         kafka.bootstrap_servers,
@@ -159,8 +160,8 @@ def replayed(
     digest_of: Callable[[bytes], str] | None = None,
     before: Replay | None = None,
 ) -> Replay:
-    """The log replayed to its end, for commands that look once. `start` None: as configured; the rest as `Replay`.
-    `before` is a replay that was there already, and is read on.
+    """The log replayed to its end, for commands that look once. `start` None means as configured; the rest is as for
+    `Replay`. `before` is an earlier replay to continue.
 
     Raises Corrupt, Unavailable, Refused.
     """
@@ -196,7 +197,7 @@ def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
 
 
 def made_anew(topic: str, counters: LoopState, log: FilteringBoundLogger, **more: Any) -> None:
-    """Count and tell that a topic is another one than was read under its name."""
+    """Count and log that a topic was deleted and created again under its name."""
     with counters.lock:
         counters.made_anew += 1
     log.error("a topic was deleted and made anew: it is read from its start", topic=topic, **more)

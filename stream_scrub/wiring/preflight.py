@@ -1,4 +1,5 @@
-"""What must be there before a worker, a publisher or an import begins: the rights, and the topics as they must be."""
+"""What a worker, a publisher or an import checks before it begins: its rights, and that the topics are as they must
+be."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,8 +18,8 @@ Role = Literal["worker", "import", "publish"]
 
 
 def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
-    """See that the brokers give us every right of a role, as far as they tell. Raises Refused, naming all that are
-    missing; Unavailable.
+    """Check that the brokers give us every right of a role, as far as they say. Raises Refused, naming all missing
+    rights; Unavailable.
     """
     topics, group = settings.topics, settings.worker.group_id
     rights = {
@@ -37,7 +38,7 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
 
 
 def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) -> None:
-    """See that the log is there and as it must be, and that the topics of the roles `also` are there. Raises Refused,
+    """Check that the log exists and is as it must be, and that the topics of the roles `also` exist. Raises Refused,
     naming all that is wrong; Unavailable.
     """
     names, roles = settings.topics.model_dump(), ("log", *also)
@@ -50,8 +51,8 @@ def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) ->
 
 
 def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
-    """The largest record that the output topics take, if the broker tells. Raises Unavailable; Refused when the
-    topics, or the rights to them, are not as a worker needs them.
+    """The largest record in bytes that the output topics take; None if the brokers do not say. Raises Unavailable;
+    Refused when the topics, or our rights to them, are not as a worker needs them.
     """
     names = settings.topics.model_dump()
     used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]

@@ -21,8 +21,8 @@ def unsaid(settings: Settings, book: Rulebook) -> str:
 
 
 def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Terms:
-    """What verdicts and stamps depend on, as configured; `header` and `hold` say otherwise for surfaces that only show
-    verdicts."""
+    """What verdicts and stamps depend on, as configured. `header` and `hold` override the settings, for commands that
+    only show verdicts."""
     prospect = settings.prospect
     in_header = prospect.stamp == "header" if header is None else header
     return Terms(
@@ -43,5 +43,5 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
 
 
 def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Scrubber:
-    """The pure composition as configured, with `terms` as they are said."""
+    """The Scrubber as configured; `header` and `hold` as for `terms`."""
     return Scrubber(terms(settings, header=header, hold=hold), rulebook(settings))

@@ -26,11 +26,11 @@ from stream_scrub.worker.clock_watch import ClockWatch
 from stream_scrub.worker.loop import BatchLimits, WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 
-_LIMIT_S = 5.0  # in the middle of the work: the loop waits
+_LIMIT_S = 5.0  # asked in the middle of the work, while the loop waits
 
 
 def topic_identity(settings: Settings) -> TopicIdentity:
-    """Which topic the prospects are, as the brokers tell."""
+    """Asks the brokers for the id of the prospects topic."""
     kafka = settings.kafka
     asking = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)
     return TopicIdentity(asking, settings.topics.prospects)
@@ -44,8 +44,8 @@ def worker(
     record_limit: int | None,
     of_topic: Callable[[Settings], TopicIdentity | None] = topic_identity,
 ) -> tuple[WorkerLoop, Follower]:
-    """A worker and the follower that it judges by; start the follower before running the worker. `of_topic` gives None
-    for a broker that has no identities to tell, as the embedded one.
+    """A worker and the follower whose index it judges by. Start the follower before running the worker. `of_topic`
+    returns None for a broker that has no topic ids, as the embedded one.
     """
     kafka, topics = settings.kafka, settings.topics
     brokers = BrokersAway()
@@ -116,20 +116,21 @@ def _source(
 
 def _clock_watch(settings: Settings) -> ClockWatch:
     kafka, topics = settings.kafka, settings.topics
-    # Never polled, so it may have nothing to tell.
+    # This client is never polled, so it must have no callbacks.
     times = BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
     return ClockWatch(times.ask, (topics.blocked, topics.allowed), settings.rules.clock_skew_max_s)
 
 
 def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
-    """The largest record that both outputs take now, None where nobody may ask. Raises Unavailable, Refused."""
+    """The largest record in bytes that both outputs take now; None where we may not ask. Raises Unavailable,
+    Refused."""
     with clients.topics(settings, log) as there:
         found = there.describe([settings.topics.allowed, settings.topics.blocked], Deadline.after(_LIMIT_S))
     return smallest_limit(topic.config for topic in found.values())
 
 
 def batch_limits(settings: Settings) -> BatchLimits:
-    """How much and how long a batch may be, as configured."""
+    """The configured limits of a batch."""
     worker = settings.worker
     return BatchLimits(
         worker.batch_records, worker.batch_bytes, worker.batch_ms / 1000, settings.rules.index_lag_max_s
@@ -142,12 +143,12 @@ def _follower(
     log: FilteringBoundLogger,
     logs: Callable[[], ClientLog],
 ) -> Follower:
-    """Follows the log as a worker does, and says what becomes of it."""
+    """A follower that logs and counts its swaps and problems."""
     problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
     lines = SwapLog(log)
 
     def swapped(index: Index, seconds: float, stall_s: float) -> None:
-        """Indexes on the way to the log's end for the first time are history, and not news."""
+        """An index that was made before the log's end was first reached is history: it is counted and not logged."""
         is_news, sealed_ms = follower.lag_s is not None, follower.sealed_ms
         waited_s = time.time() - sealed_ms / 1000 if is_news and sealed_ms is not None else None
         counters.swapped(index.position, seconds, stall_s, waited_s)

@@ -1,11 +1,12 @@
-"""How many records the next batch may have: halved when one fails for its time, grown again while all is well. Pure.
+"""How many records the next batch may have: halved when a batch takes too long, grown again while batches succeed.
+Pure.
 
-Additive increase, multiplicative decrease, as TCP shares a link that nobody knows the width of (RFC 5681). A batch that is
-too large for a slow link, or for a producer's quota, fails by its deadline as often as it is tried.
+Additive increase, multiplicative decrease, as TCP uses a link of unknown width (RFC 5681). A batch that is too large
+for a slow link, or for a producer's quota, would miss its deadline on every retry.
 """
 
-# Of the ten seconds that a batch may take (`worker/loop.py`): one that took half of them has too many records for this
-# link; one that took less than a quarter leaves room for more.
+# A batch may take ten seconds (`worker/loop.py`). One that took half of that has too many records for this link; one
+# that took less than a quarter leaves room for more.
 SLOW_S = 5.0
 QUICK_S = 2.5
 _STEPS = 20  # from nothing to a full batch
@@ -19,11 +20,12 @@ class BatchSize:
         self.records = records_max
 
     def failed(self, records: int) -> None:
-        """A batch of so many was not committed in time."""
+        """A batch with this many records was not committed in time."""
         self.records = max(1, min(self.records, records) // 2)
 
     def committed(self, records: int, took_s: float) -> None:
-        """A batch of so many was, and took so long from its first record on the way to its commit."""
+        """A batch with this many records was committed. `took_s` is the time from sending its first record to its
+        commit."""
         if took_s > SLOW_S:
             self.failed(records)
         elif took_s < QUICK_S and self.records < self._max:

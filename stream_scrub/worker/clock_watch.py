@@ -1,10 +1,12 @@
-"""Whether this machine's wall clock is the brokers'. It chooses rules and ages lists, so with a wrong one nothing is safe.
+"""Whether this machine's wall clock agrees with the brokers'. The clock chooses rules and ages lists, so with a wrong
+clock no verdict is safe.
 
-What a broker wrote (`kafka/admin/broker_time.py`) bounds the difference from both sides. It is no later than now, so a clock that
-reads an earlier time is behind. And no earlier than a moment before our own commit, so a clock that read a later time
-then is ahead; the marker of a commit is surely written when the next one has succeeded, since no transaction begins before.
-A producer's timestamp from the future can hide that we are ahead, on its own partition and until then, and can never
-make a right clock look wrong. Of several brokers the majority counts.
+A timestamp that a broker wrote (`kafka/admin/broker_time.py`) bounds the difference from both sides. (a) It is not
+later than now: if our clock reads an earlier time, it is behind. (b) The marker of our own commit is not earlier than
+the moment before that commit: if our clock read a later time then, it is ahead. The marker is surely written once the
+next commit has succeeded, since no transaction begins before. A producer's timestamp from the future can hide that we
+are ahead, on its own partition and until that time; it can never make a right clock look wrong. Of several brokers
+the majority counts.
 """
 
 import threading
@@ -17,17 +19,18 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.kafka.admin.broker_time import LatestTimestamp, PartitionKey
 
 _EVERY_S = 5.0
-# What was learnt counts for so long: clocks drift, and one of theirs may have been wrong and be right again.
+# For how long a measurement counts: clocks drift, and a broker's clock may have been wrong and be right again.
 _KEEP_S = 600.0
-# Until the brokers were asked about a commit of ours a batch has no more records than this: what a wrong clock may judge.
+# Until the brokers were asked about one of our commits, a batch has at most this many records: so few a wrong clock
+# may judge.
 _FEW = 10
-_UNTIL_S = 5.0  # an answer that does not come by then is none
+_UNTIL_S = 5.0  # an answer that takes longer counts as none
 _PLACES = 6
 
 
 class _Bounds(NamedTuple):
-    """How far our wall clock is ahead of a broker's, in seconds: what is known of it. `offset` is how far it was ahead of
-    the clock that nobody sets when that was learnt: if that changes, somebody has set ours.
+    """The bounds, in seconds, of how far our wall clock is ahead of a broker's. `offset` is how far our wall clock
+    was ahead of the monotonic clock at that moment: if that changes, somebody has set our clock.
     """
 
     at_least: float
@@ -37,14 +40,14 @@ class _Bounds(NamedTuple):
 
 
 class _ClockReading(NamedTuple):
-    """What our wall clock read, and how far it was ahead of the clock that nobody sets."""
+    """What our wall clock read, and how far it was ahead of the monotonic clock."""
 
     wall: float
     offset: float
 
 
 class ClockWatch:
-    """One worker's. The loop tells of its commits and asks; the brokers are asked in a thread beside it.
+    """One worker's watch. The loop reports its commits and asks for the result; a thread beside it asks the brokers.
 
     `ask` as `BrokerTimes.ask`; `topics` are those of blocked and of allowed prospects; `wall` is the clock watched.
     """
@@ -69,11 +72,12 @@ class ClockWatch:
         self._answered_at = float("-inf")
 
     def first_look(self) -> None:
-        """Before any verdict, what there is can only show that we are behind. Blocks for some seconds at most."""
+        """Ask once before any verdict. Without a commit of our own this can only show that our clock is behind.
+        Blocks for a few seconds at most."""
         self._learn([(topic, partition) for topic in self._topics for partition in range(_PLACES // 2)], None)
 
     def at_most(self, records: int) -> int:
-        """How many records a batch may have now."""
+        """How many records a batch may have now, at most `records`."""
         now = clock.elapsed()
         since = self._asking_since
         in_vain = since is not None and now - since > _UNTIL_S
@@ -85,7 +89,7 @@ class ClockWatch:
         self._before = _ClockReading(wall, wall - clock.elapsed())
 
     def committed(self, allowed: Iterable[bool], partitions: Sequence[int]) -> None:
-        """It has succeeded, with prospects for these."""
+        """The commit has succeeded, with prospects for these outputs and partitions."""
         noted, self._noted = self._noted, None
         now = clock.elapsed()
         if noted is not None:
@@ -100,8 +104,8 @@ class ClockWatch:
             self._noted = self._before, touched[:: -(-len(touched) // _PLACES)]
 
     def _learn(self, places: Sequence[PartitionKey], before: _ClockReading | None) -> None:
-        """Ask, and keep what the answers say of each broker; `before` is when the commit began, by our clock. Somebody may
-        have set that since: what is kept is of the clock as it reads now.
+        """Ask, and keep the bounds for each broker. `before` is when the commit began, by our clock. Somebody may
+        have set the clock since: the bounds that are kept are those of the clock as it reads now.
         """
         seen = self._ask(places)
         now, wall = clock.elapsed(), self._wall()
@@ -109,7 +113,8 @@ class ClockWatch:
             for broker in {each.broker for each in seen}:
                 of_it = [each for each in seen if each.broker == broker]
                 made = [each.at for each in of_it if each.is_brokers]
-                # Each of them is no earlier than the marker of that commit; the earliest one says most.
+                # Each timestamp is not earlier than the marker of that commit; the earliest one gives the closest
+                # bound.
                 least = float("-inf")
                 if before is not None:
                     least = before.wall - min(each.at for each in of_it) + (wall - now) - before.offset
@@ -119,7 +124,7 @@ class ClockWatch:
                 self._answered_at, self._asking_since = now, None
 
     def need_right(self) -> None:
-        """Raises StaleIndex while our clock is surely too far from those of most brokers that are known."""
+        """Raises StaleIndex while our clock is surely too far from the clocks of most known brokers."""
         now, wall = clock.elapsed(), self._wall()
         with self._lock:
             known = [each for each in self._known.values() if now - each.learnt_at < _KEEP_S]

@@ -48,9 +48,9 @@ _COMMIT_S = 10.0
 _RECOVER_S = 10.0
 _OPEN_S = 5.0
 _RETRY_S = 1.0
-_PREFLIGHT_S = 20.0  # `supervise` asks for the topics, and waits before it asks again
+_PREFLIGHT_S = 20.0  # `supervisor` asks for the topics, and waits before it asks again
 _SLOWEST_S = 50e-6  # a prospect whose every look-up goes to the reference libraries
-_SCRUB_S = 2.0  # judging prospects one by one: what is not judged by then comes with the next batch
+_SCRUB_S = 2.0  # judging prospects one by one: the rest of the batch is judged with the next one
 _NORMAL = 2  # batches in a row that a rebalance may cost
 _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S, _ASK_S = 5.0, 1.0
@@ -67,8 +67,8 @@ class BatchLimits:
 
 
 def beat_limit_s(limits: BatchLimits) -> float:
-    """For how long at most a loop of that pace may say nothing: twice what its longest step may take, so that no wait
-    with an end of its own passes for a loop that hangs. No step waits for a broker longer than its deadline.
+    """The longest time that a loop with these limits may go without a heartbeat: twice its longest step, so that a
+    wait that will end is never taken for a loop that hangs. No step waits for a broker longer than its deadline.
     """
     steps = (
         _PREFLIGHT_S,
@@ -83,7 +83,7 @@ def beat_limit_s(limits: BatchLimits) -> float:
 
 
 class WorkerLoop:
-    """One worker. `run` returns when `stopping` is set; it gives up by itself only where another has its place.
+    """One worker. `run` returns when `stopping` is set; it gives up by itself only when another worker has its place.
 
     `rulebook` are the rules that it judges by.
     """
@@ -120,7 +120,7 @@ class WorkerLoop:
         self._slow = Limit("judging-time", counters.limits, log)
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until told to stop, or until another worker has this one's place in the group: raises TakenOver.
+        """Work until `stopping` is set. Raises TakenOver when another worker has this one's place in the group.
 
         Raises Corrupt if the log was found corrupt, so that the exit code says so.
         """
@@ -137,9 +137,7 @@ class WorkerLoop:
             self._look()
             try:
                 self._turn(stopping)
-            except (
-                TakenOver
-            ) as error:  # whoever went on would throw the other out, and be thrown out, for ever
+            except TakenOver as error:  # two workers that both go on would throw each other out for ever
                 replaced = error
                 break
             except ScrubError as error:
@@ -154,7 +152,7 @@ class WorkerLoop:
             raise ended
 
     def _turn(self, stopping: threading.Event) -> None:
-        """What is to be done now: a batch, recovering from the last one, or holding."""
+        """One turn: (a) a batch, (b) recovering from the last one, or (c) holding."""
         try:
             if self._failure is not None:
                 self._look_at_index()
@@ -167,7 +165,7 @@ class WorkerLoop:
             self._wait_for_news(stale, stopping)
 
     def _wait_for_index(self, stopping: threading.Event) -> None:
-        """A partition taken before there is an index to judge by would only lie idle."""
+        """Wait for the first usable index: a partition that is taken before would only lie idle."""
         self._counters.waiting = None
         while not stopping.is_set():
             self._counters.beat()
@@ -180,7 +178,8 @@ class WorkerLoop:
                 return
 
     def _look_for_rules(self) -> None:
-        """A worker may only read the log: it says what the stamps that it gives could not be replayed without."""
+        """Warn about rules whose texts are not on the log: stamps by them could not be replayed. A worker cannot
+        publish them itself, since it may only read the log."""
         if lacking := rules_on_log.lacking(self._follower.rules, self.rulebook):
             self._log.warning(
                 "texts of rules in use are not on the log", rules=sorted(lacking), do=rules_on_log.HOW
@@ -203,8 +202,8 @@ class WorkerLoop:
                 return
 
     def _wait_for_news(self, stale: StaleIndex, stopping: threading.Event) -> None:
-        """Stay in the group. Prospects that wait for a register are read again only when the index is another, or
-        after a while: days pass too."""
+        """Stay in the group until something may have changed. Prospects that wait for a register are read again only
+        when the index has changed, or after a while, since the day may have changed."""
         position = self._follower.index.position
         for _ in range(_REGISTER_WAITS if stale.cause == "register" else 1):
             self._source.idle(_IDLE_S)
@@ -214,9 +213,10 @@ class WorkerLoop:
                 return
 
     def _look(self) -> None:
-        """About once a second: what only this thread may ask the clients, out of what they have at hand. Where nothing
-        comes they may know of no new end, because it holds, or of a fault of theirs: then the broker is asked, now and
-        then and not for long. So a partition that is not read shows as one that waits.
+        """About once a second, read what only this thread may ask the clients: membership and lag. The clients answer
+        from what they have fetched. While nothing is polled they may not know a partition's new end, so every
+        `_ASK_EVERY_S` seconds the broker is asked, for at most `_ASK_S`. So a partition that is not read shows its
+        real lag.
         """
         now = time.monotonic()
         if now - self._looked_at < _LOOK_EVERY_S:
@@ -236,7 +236,8 @@ class WorkerLoop:
         self._missing_partitions.tell()
 
     def _look_at_index(self) -> None:
-        """While batches fail none asks for the index: one that has grown stale meanwhile is a hold all the same."""
+        """While batches fail, no batch checks the index. One that has grown stale meanwhile is a hold all the
+        same."""
         try:
             self._usable()
         except StaleIndex as stale:
@@ -248,7 +249,8 @@ class WorkerLoop:
         fetched = self._polled()
         if not fetched.messages:
             self._session.idle()
-            # A hold for a register ends when a batch needs no stale one any more, not when there is no batch.
+            # A hold for a register ends when a batch needs no stale register any more, and not when there is no
+            # batch.
             if self._counters.holding != "register":
                 self._resumed()
             return
@@ -276,7 +278,8 @@ class WorkerLoop:
         )
 
     def _polled(self) -> Fetched:
-        """The next batch; no more of it than may go together while a record is looked for that is refused."""
+        """The next batch. While a record that an output refuses is searched for, only as many records as may go
+        together."""
         limits = self._limits
         fetched = self._source.poll(
             self._watch.at_most(self._size.records), limits.batch_bytes, limits.batch_s
@@ -287,7 +290,7 @@ class WorkerLoop:
         return fetched
 
     def _time_is_up(self) -> Callable[[], bool]:
-        """To be asked while a batch is judged."""
+        """A function that says, while a batch is judged, whether its time is up."""
         until = Deadline.after(_SCRUB_S)
 
         def enough() -> bool:
@@ -297,7 +300,7 @@ class WorkerLoop:
         return enough
 
     def _emit(self, ready: ReadyBatch, index: Index, known_at: float) -> CommitTimes:
-        """Emit and commit. A batch that is not committed in time has too many records for the way that they take."""
+        """Emit and commit. A batch that is not committed in time has too many records for this link."""
         fetched, batch = ready.fetched, ready.batch
         count, begun = len(fetched.messages), time.monotonic()
         try:
@@ -322,7 +325,8 @@ class WorkerLoop:
         return took
 
     def _usable(self) -> Index:
-        """The index to judge by. Never an older one than what was judged before in the partitions that we hold."""
+        """The index to judge by: never older than an index by which our partitions were judged before. Raises
+        StaleIndex."""
         index = self._follower.usable(self._limits.index_lag_max_s)
         self._watch.need_right()
         if index.position < self._source.floor:
@@ -333,8 +337,8 @@ class WorkerLoop:
         return index
 
     def _need_fresh(self, index: Index, known_at: float) -> None:
-        """A verdict must be good when it is committed, however long the batch took. Raises Migrated: its transaction is
-        given up, its prospects are judged again, and where no index is fresh that is a hold.
+        """A verdict must still be good when it is committed, however long the batch took. Otherwise raises Migrated:
+        the transaction is aborted and its prospects are judged again, or the worker holds where no index is fresh.
         """
         try:
             self._usable()
@@ -345,21 +349,23 @@ class WorkerLoop:
             raise Migrated(f"the batch is not committed: it was judged by an index of {age_s:.0f} s ago")
 
     def _fail(self, error: ScrubError) -> None:
-        """Nothing of the batch was or will be emitted (or the broker knows): remember, and recover next."""
+        """Nothing of the batch was or will be emitted (or only the broker knows): remember the failure, and recover
+        next."""
         self._source.drop()
         if isinstance(error, Unwritable) and self._batch is not None:
             self._outputs.failed(self._batch, error)
         self._batch = None
         self._counters.gave_up(error)
         self._failure = error
-        # In the middle of a rebalance the coordinator answers nothing else: that is no outage yet.
+        # During a rebalance the coordinator answers with such errors: that is no outage yet.
         if isinstance(error, Migrated | Unavailable) and self._counters.failures <= _NORMAL:
             self._log.info("batch given up", why=str(error))
         else:
             self._problem.tell(str(error), failures=self._counters.failures)
 
     def _recover(self, stopping: threading.Event) -> None:
-        """Abort or re-create the producer; while the broker cannot be asked, stay and try again."""
+        """Abort the transaction or re-create the producer. While the broker cannot be asked, try again on the next
+        turn."""
         assert self._failure is not None, "recovering from something"
         if self._counters.failures > 1:
             self._source.idle(min(_RETRY_S, 0.1 * self._counters.failures))
@@ -387,6 +393,6 @@ class WorkerLoop:
 
 
 def _age_s(message: Message) -> float | None:
-    """How long ago a prospect was written, where Kafka says when."""
+    """How long ago a prospect was written, in seconds; None where Kafka has no timestamp."""
     _, written_ms = message.timestamp()
     return time.time() - written_ms / 1000 if written_ms > 0 else None

@@ -1,4 +1,4 @@
-"""The line a minute that tells what a worker has done. One thread."""
+"""One log line a minute: what a worker has done. One thread."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ _EVERY_S = 60.0
 
 
 class MinuteSummary:
-    """Tells what was counted since it told the last time."""
+    """Logs what was counted since its last line."""
 
     def __init__(self, counters: Counters, log: FilteringBoundLogger) -> None:
         self._counters = counters
@@ -21,7 +21,7 @@ class MinuteSummary:
         self._logged: Counter[str] = Counter()
 
     def tell(self) -> None:
-        """Once a minute in which something was done: what, and how much is left."""
+        """Log a line if the last one is a minute old and something was done since."""
         now = time.monotonic()
         if now - self._logged_at < _EVERY_S:
             return

@@ -1,4 +1,4 @@
-"""Partitions of the prospects that there is none to emit to for: who they are, and the line about it. One thread."""
+"""Partitions of the prospects topic for which an output topic has no partition of the same number. One thread."""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ _DO = "give both output topics as many partitions (`stream-scrub topics --check`
 
 
 class MissingPartitions:
-    """Keeps a source from reading what its session could not emit."""
+    """Keeps a source from reading partitions that its session could not emit to."""
 
     def __init__(
         self, source: ProspectSource, session: Session, counters: Counters, log: FilteringBoundLogger
@@ -26,12 +26,12 @@ class MissingPartitions:
         self._logged: list[int] = []
 
     def measure(self, deadline: Deadline) -> None:
-        """See how many partitions the outputs have. While nobody answers it is as it was."""
+        """Ask how many partitions the outputs have. While no broker answers, the last answer holds."""
         with suppress(Unavailable, Refused):
             self._source.widen(self._session.width(deadline))
 
     def tell(self) -> None:
-        """Count them, and a line when other partitions wait than before."""
+        """Count the partitions that wait, and log a line when they are others than before."""
         waiting = self._source.waiting
         self._counters.unread = len(waiting)
         if waiting and waiting != self._logged:

@@ -1,7 +1,8 @@
-"""What becomes of records that the output topics do not take as they are: between steps 5 and 6 of a prospect's life.
+"""Records that the output topics do not take as they are: between steps 5 and 6 of a prospect's life.
 
-`refusals` knows which they are; here they get their other form: on the blocked topic, with a key of ours where they have
-none, and the moment of their emission. A limit on their size that the topics were asked for is kept to beforehand.
+`refused_records` knows which they are; here they get another form: on the blocked topic, with a key of ours where
+they have none, and with the moment of their emission. Where the topics' size limit is known, it is kept before
+anything is sent.
 """
 
 import time
@@ -31,7 +32,7 @@ from stream_scrub.worker.refused_records import (
     stamp_facts,
 )
 
-# What a record weighs besides key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
+# The bytes of a record besides its key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
 _RECORD_OVERHEAD = 96
 _RECORD_LEAST = 68  # of it: a batch's own header, and each length in one byte
 _ASK_EVERY_S = _TELL_EVERY_S = 60.0
@@ -42,7 +43,7 @@ _BATCH_BYTES_MIN = 1024  # smaller ones of the client's would hold one record ea
 
 
 class _Standin(NamedTuple):
-    """In the place of a record: what `Session.emit` asks of it."""
+    """Stands for a record in `Session.emit`, with another key and timestamp."""
 
     own_key: bytes
     moment_ms: int
@@ -55,7 +56,8 @@ class _Standin(NamedTuple):
 
 
 class ReadyBatch(NamedTuple):
-    """A batch that may be emitted: what of it there was time for, its records and headers as they go out, and the rest."""
+    """A batch that is ready to be emitted: what there was time to judge, its records and headers as they go out, and
+    the rest."""
 
     fetched: Fetched
     batch: Batch
@@ -65,8 +67,8 @@ class ReadyBatch(NamedTuple):
 
 
 class Outputs:
-    """Of one worker. `limit` is the largest record that they take, in bytes, None where nobody may ask; `ask` asks again,
-    and raises ScrubError.
+    """The output topics of one worker. `limit` is the largest record that they take, in bytes, None where we may not
+    ask; `ask` asks again and raises ScrubError.
     """
 
     def __init__(
@@ -87,11 +89,11 @@ class Outputs:
         self._refused = RefusedRecords()
 
     def together(self, fetched: Fetched) -> int | None:
-        """How many of the first records may go together; None for all of them."""
+        """How many of the first records may go in one batch; None for all of them."""
         return self._refused.together(_places(fetched))
 
     def judge(self, fetched: Fetched, index: Index, enough: Callable[[], bool]) -> ReadyBatch:
-        """The verdicts on a batch by that index, each in a form that its topic takes. Raises StaleIndex."""
+        """Judge a batch by an index, and bring each record into a form that its topic takes. Raises StaleIndex."""
         now = datetime.now(UTC)
         spoilt: dict[int, Mapping[str, Any]] = {at: {"cause": LOST} for at in fetched.headers.lost}
 
@@ -125,8 +127,8 @@ class Outputs:
         return self._ready(fetched, batch, refused, now_ms)
 
     def _fits_never(self, report: RecordReport, fetched: Fetched, at: int) -> bool:
-        """Whether a record's own bytes are more than the outputs take, however the client writes them. It compresses them
-        (lz4), never to less than zlib does: what that brings under the limit is left to be tried.
+        """Whether a record's own bytes are surely too many for the outputs, even compressed. The client compresses
+        with lz4, which never gets below zlib: a record that zlib brings under the limit is tried.
         """
         assert self._limit is not None, "there is a limit"
         room = self._limit - _RECORD_LEAST
@@ -153,7 +155,7 @@ class Outputs:
         return ReadyBatch(fetched, batch, records, headers, rest)
 
     def _tell(self, fetched: Fetched, refused: Mapping[int, RecordRefusal], too_large: int) -> None:
-        """At most once a minute, whoever sends what."""
+        """Log it at most once a minute, however many such records come."""
         now = time.monotonic()
         if now - self._logged_at < _TELL_EVERY_S:
             return
@@ -171,7 +173,8 @@ class Outputs:
             self._refused.committed(_places(ready.fetched))
 
     def failed(self, ready: ReadyBatch, error: Unwritable) -> None:
-        """Records of it were refused for what they are. The next batches find out which, and bring these out."""
+        """Records of this batch were refused for what they are. The next batches find out which, and bring them out
+        in another form."""
         reports = [_report(ready.fetched, ready.batch, at, code) for at, code in error.reports.items()]
         if isinstance(error, TooLarge) and self._fits_otherwise(reports):
             return
@@ -180,7 +183,8 @@ class Outputs:
         self._refused.failed(reports, alone=alone, now_s=time.monotonic(), now_ms=now_ms)
 
     def _fits_otherwise(self, reports: Sequence[RecordReport]) -> bool:
-        """Whether a limit or a smaller batch of the client's explains what was too large: then no record is to blame."""
+        """Whether a changed limit, or the size of the client's batches, explains that something was too large: then
+        no single record is to blame."""
         known = self._limit
         limit = self._asked()
         if limit is not None and self._session.batch_bytes > limit:
@@ -197,7 +201,7 @@ class Outputs:
         return False
 
     def _takes_more(self) -> bool:
-        """Whether the outputs take larger records than they did: somebody may have raised their limit."""
+        """Whether the outputs take larger records than before: somebody may have raised their limit."""
         known = self._limit
         if time.monotonic() - self._asked_at < _ASK_EVERY_S:
             return False
@@ -205,7 +209,7 @@ class Outputs:
         return limit is not None and known is not None and limit > known
 
     def _asked(self) -> int | None:
-        """The limit as it is now; as it was, where the brokers do not say."""
+        """The limit as it is now; the last known one where the brokers do not answer."""
         self._asked_at = time.monotonic()
         with suppress(ScrubError):
             self._limit = self._ask()
@@ -222,7 +226,7 @@ def _parted(fetched: Fetched, count: int) -> tuple[Fetched, Fetched]:
 
 
 def _key_of(fetched: Fetched, at: int) -> bytes:
-    """A key that no other record has, for a topic that takes none without."""
+    """A key that no other record has, for a topic that refuses records without a key."""
     message = fetched.messages[at]
     return f"scrub/{message.topic()}/{fetched.partitions[at]}/{message.offset()}".encode()
 

@@ -1,10 +1,10 @@
-"""Records that an output topic refuses for what they are: found among their batch, and brought out in another form. Pure.
+"""Finds the records that an output topic refuses for what they are, so that they come out in another form. Pure.
 
-A broker refuses the whole of a client's batch for one record in it, and its answer mostly does not say for which one. So
-the next batches end before the likeliest suspect, or in the middle of the suspects, until one is alone in its batch: what
-is refused then is proven, and comes out blocked in a form that the topic takes. What it was refused for (no key, a
-timestamp too far ahead, too many bytes) holds for others too: for a while these are not even tried, so that a producer
-that does it always costs the others nothing.
+A broker refuses a client's whole batch for one record in it, and mostly does not say for which one. So the next
+batches are cut before the likeliest suspect, or in the middle of the suspects, until one record is alone in its
+batch. If that one is refused, it is proven, and comes out blocked in a form that the topic takes. The reason (no key,
+a timestamp too far ahead, too many bytes) applies to other records too: for `_FOR_S` seconds such records are not
+even tried, so that a producer that always sends them costs the others nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +30,8 @@ PLAIN, BARE = (
 
 
 class RecordReport(NamedTuple):
-    """What the client said of a record, and what it may have been refused for: `nbytes` as it went out, `own_bytes` without
-    any stamp in its value."""
+    """What the client reported of a record, and what it may have been refused for. `nbytes` is its size as it went
+    out, `own_bytes` without any stamp in its value."""
 
     place: Place
     allowed: bool
@@ -67,7 +67,8 @@ class _RefusedKind(NamedTuple):
 
 
 class RefusedRecords:
-    """What is known of one worker's outputs. Moments are given: `now_s` monotonic, `now_ms` since 1970."""
+    """What is known of the records that one worker's outputs refuse. The caller gives the time: `now_s` monotonic,
+    `now_ms` since 1970."""
 
     def __init__(self) -> None:
         self._suspects: set[Place] = set()
@@ -77,12 +78,12 @@ class RefusedRecords:
 
     @property
     def are_known(self) -> bool:
-        """Whether anything is: else a batch need not be looked at."""
+        """Whether any record is suspected or proven. Otherwise a batch need not be looked at."""
         kinds = self._kinds[False] or self._kinds[True] or self._too_large
         return bool(self._suspects or self._proven or kinds)
 
     def failed(self, reports: Sequence[RecordReport], *, alone: bool, now_s: float, now_ms: int) -> None:
-        """A batch was refused, and the client said this of its records; `alone` says that it had but one."""
+        """A batch was refused, with these reports; `alone` says that it had only one record."""
         named = [report for report in reports if report.code != OTHER]
         if not named:
             return
@@ -109,7 +110,7 @@ class RefusedRecords:
             kind = kind._replace(after_ms=report.timestamp_ms)
         elif report.code != _TIMESTAMP and report.keyless:
             kind = kind._replace(keyless=True)
-        else:  # nothing that holds for others: they may be lawful
+        else:  # this reason says nothing about other records
             return
         kept = [each for each in self._kinds[report.allowed] if not each.holds(report)]
         self._kinds[report.allowed] = [*kept, kind]
@@ -124,7 +125,8 @@ class RefusedRecords:
         return found[len(found) // 2] or 1
 
     def of(self, reports: Iterable[RecordReport], now_s: float) -> dict[int, RecordRefusal]:
-        """The records, by their place in this order, that must come out in another form. Their codes are not looked at."""
+        """The records that must come out in another form, by their index in `reports`. The reports' codes are
+        ignored."""
         for allowed, kinds in self._kinds.items():
             self._kinds[allowed] = [each for each in kinds if each.until_s > now_s]
         if self._too_large is not None and self._too_large.until_s <= now_s:
@@ -145,7 +147,7 @@ class RefusedRecords:
         return None
 
     def committed(self, places: Iterable[Place]) -> None:
-        """These are out: nothing more need be known of them."""
+        """These records are committed: forget what was known of them."""
         if self._suspects or self._proven:
             for place in places:
                 self._suspects.discard(place)
@@ -153,7 +155,8 @@ class RefusedRecords:
 
 
 def _likeliest(named: Sequence[RecordReport], now_ms: int) -> set[Place]:
-    """Which to look at first: one that any output of its kind would refuse; all, where none stands out."""
+    """The suspects to look at first: the one record that stands out by size, key or timestamp; all of them where none
+    does."""
     largest = max(named, key=lambda report: report.nbytes)
     ahead = max(named, key=lambda report: report.timestamp_ms)
     keyless = next((report for report in named if report.keyless), None)
@@ -167,6 +170,7 @@ def _likeliest(named: Sequence[RecordReport], now_ms: int) -> set[Place]:
 
 
 def stamp_facts(refusal: RecordRefusal, report: RecordReport) -> Mapping[str, Any]:
-    """What the stamp says of it beside its verdict: why, where it is on `prospects`, and its own moment, which is lost."""
+    """What the stamp says besides the verdict: the cause, the record's place on `prospects`, and its own timestamp,
+    which is lost otherwise."""
     partition, offset = report.place
     return {"cause": refusal.cause, "from": f"{partition}/{offset}", "timestamp": report.timestamp_ms}

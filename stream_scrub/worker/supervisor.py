@@ -59,7 +59,7 @@ def run(settings: Settings) -> int:
 
 
 def collector_of(settings: Settings, identity: str) -> WorkerCollector:
-    """What a worker of that name will tell of itself."""
+    """Collects the status of a worker with that identity."""
     limits = assembly.batch_limits(settings)
     return WorkerCollector(
         identity, Counters(), limit_s=beat_limit_s(limits), index_lag_max_s=limits.index_lag_max_s
@@ -68,7 +68,7 @@ def collector_of(settings: Settings, identity: str) -> WorkerCollector:
 
 def _on_signals(stopping: threading.Event) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()  # and nothing else: an exception here could land in the middle of a fetch
+        stopping.set()  # nothing else: an exception raised here could land in the middle of a fetch
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -94,8 +94,8 @@ def work(
     limit: int | None,
     of_topic: Callable[[Settings], TopicIdentity | None] = assembly.topic_identity,
 ) -> int:
-    """One worker once the topics are there, whose outputs take records of at most `limit` bytes; returns the exit code.
-    `of_topic` as `assembly.worker` takes it.
+    """One worker, once the topics exist. Its outputs take records of at most `limit` bytes. Returns the exit code.
+    `of_topic` is as `assembly.worker` takes it.
     """
     try:
         worker, follower = assembly.worker(
@@ -125,8 +125,9 @@ def work(
 
 
 def settle_collector() -> None:
-    """What is loaded now stays: the cyclic collector need not walk it for every few hundred records of a batch, which
-    are freed by their counts. Measured on the main job: 2 to 8 % less CPU a prospect than with the defaults.
+    """Tell the cyclic garbage collector that what is loaded now stays, so that it does not walk all of it every few
+    hundred records; a batch's records are freed by their reference counts. Measured on the main job: 2 to 8 % less
+    CPU a prospect than with the defaults.
     """
     gc.collect()
     gc.freeze()
@@ -136,9 +137,10 @@ def settle_collector() -> None:
 def _preflight(
     settings: Settings, counters: Counters, log: FilteringBoundLogger, stopping: threading.Event
 ) -> int | None:
-    """Wait for the brokers, then see that the topics are there and fit; the largest record that the outputs take.
+    """Wait for the brokers, then check the topics. Returns the largest record in bytes that the outputs take, None
+    where we may not ask.
 
-    Raises Refused when they do not fit.
+    Raises Refused when the topics are not as a worker needs them.
     """
     tries = 0
     problem = RecurringProblem(log, "no broker answers, trying again", "brokers answer")
@@ -163,7 +165,7 @@ def _several(
     log: FilteringBoundLogger,
     stopping: threading.Event,
 ) -> int:
-    """Watch over the processes; the worst exit code of those that ended when told to."""
+    """Start the processes, and start again those that died. Returns the highest exit code at the end."""
     context = multiprocessing.get_context("spawn")
     alive, held = context.Pipe(duplex=False)  # its end of file tells the children that the parent is gone
     processes: dict[str, SpawnProcess] = {}
@@ -177,7 +179,7 @@ def _several(
             if child is not None:
                 children.ended(name)
                 log.error("a worker process ended", worker=name, code=child.exitcode)
-                if child.exitcode in (1, 2, 3):  # it said why itself; the same would happen again
+                if child.exitcode in (1, 2, 3):  # it has logged why; the same would happen again
                     codes.append(child.exitcode)
                     stopping.set()
                     break
