@@ -160,7 +160,8 @@ def explained(found: Explanation) -> None:
         if getattr(found.facts, name):
             console.print(f"the prospect's {name}: {', '.join(getattr(found.facts, name))}")
     if found.facts.contract:
-        console.print("the prospect has a contract")
+        until = f" until {found.facts.contract}" if not isinstance(found.facts.contract, bool) else ""
+        console.print(f"the prospect has a contract{until}")
     for entry in found.numbers:
         for line in _entry(entry):
             console.print(line)

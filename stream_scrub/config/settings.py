@@ -88,6 +88,15 @@ def _purpose(value: str) -> str:
     return value.strip()
 
 
+def _shapes(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if "#" not in value or len(value) > 64 or not value.isascii() or value != value.strip():
+            raise ValueError(
+                'should be shapes with a digit in each, as in ["C-#+"]: # a digit, ? a letter or digit'
+            )
+    return values
+
+
 def _listen(value: str) -> str:
     match = _LISTEN.fullmatch(value)
     if value and (match is None or int(match[2]) > 65535):
@@ -188,6 +197,7 @@ class Prospect(_Section):
     purpose: Member = "purpose"
     default_purpose: Annotated[str, AfterValidator(_purpose)] = ""
     contract: Member = "contract"
+    contract_shapes: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shapes)] = ()
     campaign: Member = "campaign"
     case: Literal["any", "exact"] = "any"
     mixed: Literal["block", "strip"] = "block"

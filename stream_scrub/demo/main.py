@@ -100,6 +100,7 @@ class _Stage:
                 "fetch.wait.max.ms": FETCH_WAIT_MS,
             },
             "worker.id": "demo",
+            "prospect.contract_shapes": ("C-#+",),
             "prospect.default_purpose": "other",  # of most of its leads nothing is said
         }
         settings = load(flags=flags, environ={}, cwd=folder, extra_checks=[clients.refused_properties])

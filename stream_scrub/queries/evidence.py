@@ -3,6 +3,7 @@
 A moment is RFC 3339 in UTC; None means that the log does not tell it. Offsets and positions are offsets of the log.
 """
 
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -214,7 +215,7 @@ class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a prospect says about the call."""
 
     purposes: tuple[str, ...]
-    contract: bool
+    contract: bool | date
     campaigns: tuple[str, ...]
 
 

@@ -35,10 +35,10 @@ from stream_scrub.queries.evidence import (
     ReadWith,
     RuleThen,
 )
-from stream_scrub.rules import CLOSED, Archive, Rule, Rulebook, digest_of, in_words, period
+from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Unreadable, read_strictly
-from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
+from stream_scrub.scrub.facts import NO_FACTS, Facts
 from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import scrubbing
 
@@ -294,8 +294,7 @@ def _facts(value: bytes | None, terms: Terms, book: Rulebook) -> Facts:
         prospect = read_strictly(value or b"", terms.members)
     except Unreadable:
         return NO_FACTS
-    default = terms.default_purpose if book.reading >= CLOSED else ""
-    return facts_of(prospect.purpose, prospect.contract, prospect.campaign, default)
+    return terms.facts_of(book)(prospect.purpose, prospect.contract, prospect.campaign)
 
 
 def _rule_notes(rules: _StampRules) -> Iterable[str]:

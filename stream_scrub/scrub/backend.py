@@ -84,6 +84,8 @@ class SwiftReader:
 
 def _value(token: bytes) -> Any:
     """A member's value, as the reference reads it."""
+    if token[:1] == b"{":
+        return value_of(token)  # it remembers which names stand twice
     try:
         return msgspec.json.decode(token)
     except msgspec.DecodeError:  # a number beyond every float

@@ -36,7 +36,7 @@ from stream_scrub.scrub.decode import (
     Unreadable,
     read_strictly,
 )
-from stream_scrub.scrub.facts import Facts, facts_of
+from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
 from stream_scrub.scrub.plain import Plain, Regions
 
 # A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
@@ -60,10 +60,18 @@ class Terms:
     members: Members
     default_region: str = "FR"
     default_purpose: str = ""  # of prospects that say none
+    contract_shapes: tuple[str, ...] = ()  # of identifiers of contracts, see `contracts`
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
     stale: Literal["hold", "block"] = "hold"
     numbers_max: int = NUMBERS_MAX  # more of them in one prospect, and it has no valid one
+
+    def facts_of(self, rulebook: Rulebook) -> FactsOf:
+        """How prospects are read for these rules. By the first reading there was no default, and whatever did not say
+        no was a contract."""
+        if rulebook.reading < CLOSED:
+            return partial(facts_of, contract_shapes=None)
+        return partial(facts_of, default_purpose=self.default_purpose, contract_shapes=self.contract_shapes)
 
 
 @dataclass(slots=True)
@@ -110,9 +118,7 @@ class Scrubber:
         self._quick = QuickReader(terms.members)
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
-        # Before purposes were a closed vocabulary there was no default either.
-        default = terms.default_purpose if rulebook.reading >= CLOSED else ""
-        self._facts = partial(facts_of, default_purpose=default)
+        self._facts = terms.facts_of(rulebook)
         self._reader = self._by.reader(terms.members, terms.default_region, self._facts)
 
     def scrub(

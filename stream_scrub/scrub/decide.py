@@ -37,7 +37,8 @@ class Plan:
     """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
 
     `named` are consents to the caller that this call is for, `areas` says by deny register which areas it covers.
-    `now` is in the zone of the rule's country.
+    `now` is in the zone of the rule's country. `contract_ends` is the last day of the prospect's contract, if it has
+    one: what the contract lifts ends with it.
     """
 
     rule: Rule | None
@@ -52,6 +53,7 @@ class Plan:
     now: datetime
     named: tuple[Register, ...] = ()
     areas: tuple[tuple[str, Areas], ...] = ()
+    contract_ends: date | None = None
 
     @property
     def registers(self) -> tuple[Register, ...]:
@@ -115,7 +117,8 @@ class Plan:
     def _allowed(self, reason: Reason, lasts: Collection[date | None] = ()) -> Finding:
         if self.rule is None or self.rule.reading < RESTING:
             return Finding(reason)
-        return Finding(reason, last=earliest((*map(self._last, self.internal), *lasts)))
+        ends = self.contract_ends if self.lift is Reason.CONTRACT else None
+        return Finding(reason, last=earliest((*map(self._last, self.internal), *lasts, ends)))
 
     def _last(self, register: Register) -> date | None:
         return None if self.rule is None else last_of(register, self.rule, self.now)
@@ -148,11 +151,12 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         tuple(r.name for r in own if r.kind is not RegisterKind.DENY or _is_stale(r, rule, now)),
         stale_deny,
         stale_allow,
-        _fixed(line, barred, rule, told),
-        _lift(rule, told),
+        _fixed(line, barred, rule, told, now),
+        _lift(rule, told, now),
         now,
         _named(rule.named_consents, rule, told, index, now),
         _areas(rule, deny),
+        None if isinstance(told.contract, bool) else told.contract,
     )
 
 
@@ -218,11 +222,16 @@ def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
     return (days is not None and register.older_than(days, now)) or register.ends_overdue(now)
 
 
-def _fixed(line: Line, barred: bool, rule: Rule, told: Facts) -> Reason | None:
+def runs(told: Facts, now: datetime) -> bool:
+    """Whether the prospect has a contract on that day, which is in the zone of the rule's country."""
+    return told.contract if isinstance(told.contract, bool) else now.date() <= told.contract
+
+
+def _fixed(line: Line, barred: bool, rule: Rule, told: Facts, now: datetime) -> Reason | None:
     """What the number's line or the call's purpose decides alone."""
     if barred or line.type in rule.not_callable_types:
         return Reason.NOT_CALLABLE
-    if not rule.banned_purposes or (told.contract and CONTRACT in rule.lifted_by):
+    if not rule.banned_purposes or (runs(told, now) and CONTRACT in rule.lifted_by):
         return None
     if rule.reading < CLOSED:
         return None if rule.banned_purposes.isdisjoint(told.purposes) else Reason.BANNED_PURPOSE
@@ -232,8 +241,8 @@ def _fixed(line: Line, barred: bool, rule: Rule, told: Facts) -> Reason | None:
     return None if meant and all(meant) else Reason.UNKNOWN_PURPOSE
 
 
-def _lift(rule: Rule, told: Facts) -> Reason | None:
-    if told.contract and CONTRACT in rule.lifted_by:
+def _lift(rule: Rule, told: Facts, now: datetime) -> Reason | None:
+    if runs(told, now) and CONTRACT in rule.lifted_by:
         return Reason.CONTRACT
     lifting = {name for name in rule.lifted_by if name != CONTRACT}
     if rule.reading < CLOSED:

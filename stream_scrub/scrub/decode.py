@@ -145,6 +145,8 @@ class QuickReader:
         if found is None or all(member is ABSENT for member in found):
             return None  # an empty object, perhaps: whether a comma is needed, only the strict reader knows
         region, purpose, contract, campaign = found[-4:]
+        if isinstance(contract, dict):
+            return None  # whether it says a name twice, too
         return Prospect(found[:-4], region, purpose, contract, campaign, value[:-1], b"}", comma=True)
 
     def found(self, value: bytes, quick: Any) -> list[Any] | None:

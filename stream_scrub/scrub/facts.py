@@ -1,7 +1,9 @@
 """What a prospect says about itself, read for the rules. What cannot be understood lifts nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+from stream_scrub.scrub.contracts import Contract, contract_of
 
 # What CRMs of the shipped rules' countries write for "no contract": a word that denies it must never lift a law.
 _NO = frozenset(
@@ -26,10 +28,11 @@ _NO = frozenset(
 
 
 class Facts(NamedTuple):
-    """What a prospect says about itself, read for the rules: purposes and campaigns in lower case."""
+    """What a prospect says about itself, read for the rules: purposes and campaigns in lower case, and the last day of the
+    contract where it has one."""
 
     purposes: tuple[str, ...] = ()
-    contract: bool = False
+    contract: Contract = False
     campaigns: tuple[str, ...] = ()
 
 
@@ -38,8 +41,16 @@ NO_FACTS = Facts()
 FactsOf = Callable[[Any, Any, Any], Facts]
 
 
-def facts_of(purpose: Any, contract: Any, campaign: Any, default_purpose: str = "") -> Facts:
-    """Facts from members of any type. What cannot be understood lifts nothing; who says no purpose has the default."""
+def facts_of(
+    purpose: Any,
+    contract: Any,
+    campaign: Any,
+    default_purpose: str = "",
+    contract_shapes: Sequence[str] | None = (),
+) -> Facts:
+    """Facts from members of any type. What cannot be understood lifts nothing; who says no purpose has the default.
+    `contract_shapes` None: by the first reading, to which whatever does not say no is a contract.
+    """
     return Facts(
         tuple(
             dict.fromkeys(
@@ -47,7 +58,7 @@ def facts_of(purpose: Any, contract: Any, campaign: Any, default_purpose: str = 
                 for word in _words(purpose) or _words(default_purpose)
             )
         ),
-        _is_yes(contract),
+        _is_yes(contract) if contract_shapes is None else contract_of(contract, contract_shapes),
         tuple(dict.fromkeys(_words(campaign))),
     )
 
@@ -64,7 +75,7 @@ def _words(member: Any) -> tuple[str, ...]:
 
 
 def _is_yes(member: Any) -> bool:
-    """A contract is `true` or its own identifier; not a word that denies it, nor an empty or structured member."""
+    """By the first reading: `true` or an identifier; not a word that denies it, nor an empty or structured member."""
     if isinstance(member, bool):
         return member
     if isinstance(member, str):

@@ -89,6 +89,7 @@ class PlainReader:
             number, kind = 0, -1
             if (
                 type(text) is str
+                and type(quick.f2) is not dict
                 and len(text) <= _TEXT_MAX
                 and value[-1] == _BRACE  # type: ignore[index]  # what was decoded is not None
                 and (len(value) <= MAX_DEPTH or is_shallow(value))  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
         ),
         default_region=prospect.default_region,
         default_purpose=prospect.default_purpose,
+        contract_shapes=prospect.contract_shapes,
         mixed=prospect.mixed,
         stamp="header" if in_header else "value",
         stale=settings.rules.stale if hold else "block",

@@ -38,7 +38,7 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
     "clear": (OPT_OUT_DAY, b'{"phone":"0611111111"}', "block"),
     "opposed": (OPT_OUT_DAY, b'{"phone":"06 12 34 56 78"}', "block"),
     "opposed-scoped": (OPT_OUT_DAY, b'{"phone":"0633333333","campaign":"acme"}', "block"),
-    "contract": (OPT_OUT_DAY, b'{"phone":"0612345678","contract":"C-77"}', "block"),
+    "contract": (OPT_OUT_DAY, b'{"phone":"0612345678","contract":true}', "block"),
     "exempt": (OPT_OUT_DAY, b'{"phone":"0612345678","purpose":"press"}', "block"),
     "several": (OPT_OUT_DAY, b'{"phone":["0611111111","0612345678"]}', "block"),
     "strip": (OPT_OUT_DAY, b'{"phone":["0611111111","0612345678","x"]}', "strip"),

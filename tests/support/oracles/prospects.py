@@ -14,10 +14,6 @@ import phonenumbers
 NAMES = {"phone": [["phone"]], **{name: [name] for name in ("country", "purpose", "contract", "campaign")}}
 ABSENT = object()
 RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"
-NO_CONTRACT = {
-    *("", "-", "0", "false", "no", "none", "null", "nil", "n", "n/a", "na", "nan", "off", "undefined", "non"),
-    *("faux", "aucun", "nein", "falsch", "kein", "nee", "geen", "onwaar", "falso", "ninguno", "nessuno"),
-}
 
 
 class Pairs(list):
@@ -146,10 +142,8 @@ def words(member, *, hyphens: bool) -> set[str]:
 
 
 def has_contract(member) -> bool:
-    """Whether it is a contract."""
-    if isinstance(member, str):
-        return member.strip().casefold() not in NO_CONTRACT
-    return member is True or (type(member) is int and member != 0)
+    """Whether it is a contract, where no identifiers are declared and none has a last day."""
+    return member is True or (isinstance(member, str) and member.strip().lower() == "true")
 
 
 def reasons(members: dict | None, law: Law) -> list[tuple[str, int | None]] | str:

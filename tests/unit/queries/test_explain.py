@@ -143,7 +143,7 @@ def test_at_every_position_and_day_it_is_the_same(position, value, mixed, text, 
     [
         b'{"phone":"0611111111","Phone":"0633333333"}',
         b'{"Phone":"0611111111"}',
-        b'{"phone":"0611111111","CONTRACT":"C-7"}',
+        b'{"phone":"0611111111","CONTRACT":true}',
         b'{"phone":"0611111111","Country":"GB"}',
     ],
 )
