@@ -148,7 +148,7 @@ def main() -> None:
     code = crash_report.coded(_command)
     if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
         terminal.complain(
-            f"not all of the output could be written ({out.lost}); exit code {code} is of the rest"
+            f"not all of the output could be written ({out.lost}); exit code {code} is that of the command itself"
         )
     sys.exit(code)
 

@@ -91,8 +91,8 @@ def _foreseen(console: terminal.People, foreseen: ImportPreview) -> None:
     """What a dry run found out beside the counts."""
     for what, regions in (("added", foreseen.added_in), ("removed", foreseen.removed_in)):
         if regions:
-            told = ", ".join(f"{region} {count:,}" for region, count in regions.items())
-            console.print(f"{what} by region: {told}")
+            listed = ", ".join(f"{region} {count:,}" for region, count in regions.items())
+            console.print(f"{what} by region: {listed}")
     total = sum(foreseen.changed.values())
     console.print(f"of the last {foreseen.judged:,} prospects, {total:,} would get another verdict")
     for what, count in foreseen.changed.items():

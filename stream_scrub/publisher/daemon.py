@@ -377,8 +377,8 @@ class PublisherDaemon:
         self._takeovers += 1
         if self._takeovers > _TAKEOVERS_MAX:
             raise Refused(
-                "registers are taken away again and again, and nobody says who does it: is there another publisher,"
-                " with another lists.requests_group?"
+                "registers are taken away again and again, and no note says by whom: is there another publisher, with"
+                " another lists.requests_group?"
             ) from error
         self._log.warning("a register was taken away for a moment: opening it again", why=str(error))
 

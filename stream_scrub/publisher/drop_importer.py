@@ -70,7 +70,7 @@ class _Job:
             self.failure = str(error)
         except OSError as error:
             self.failure = f"it cannot be read: {error.strerror}"
-        except Exception as error:  # noqa: BLE001 - told with its place, and the file is refused
+        except Exception as error:  # noqa: BLE001 - reported with its place, and the file is refused
             self.stumbled(error)
 
     def stumbled(self, error: Exception) -> None:
@@ -196,7 +196,7 @@ class DropImporter:
         try:
             self._folder.note_tries(job.dropped, job.tries + 1)
         except OSError as error:
-            job.failure = f"it cannot be noted that it is read: {error.strerror}"
+            job.failure = f"the note that it is being read could not be written: {error.strerror}"
             return
         job.thread = threading.Thread(target=job.read, name="reader", daemon=True)
         job.thread.start()
@@ -260,7 +260,9 @@ class DropImporter:
         try:
             self._folder.begin(job.dropped, PublicationNote(job.sha256, plan.known.upto))
         except OSError as error:
-            raise BadList(f"it cannot be noted that it is published: {error.strerror}") from error
+            raise BadList(
+                f"the note that it is being published could not be written: {error.strerror}"
+            ) from error
         ((seal, position),) = self._delta_publisher.publish(
             [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
         )

@@ -96,8 +96,8 @@ class IsolatedReader:
         except subprocess.TimeoutExpired as error:
             process.kill()
             raise BadList(
-                f"reading it takes longer than lists.read_max_s ({self._max_s:g} s) allows: this is no list, or it"
-                " takes more time than that"
+                f"reading it takes longer than lists.read_max_s ({self._max_s:g} s) allows: it is no list, or the"
+                " limit is too low for it"
             ) from error
         finally:
             process.wait()

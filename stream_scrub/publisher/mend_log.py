@@ -96,8 +96,8 @@ def _records(
         base = Register.empty(name, OWN[family(name)], datetime.now(UTC))
     if base is None:
         raise Refused(
-            f"register {name} was never sealed, and without its list nobody knows what it holds: import that, which sets"
-            " the parts aside"
+            f"register {name} was never sealed, and without its list nobody knows what it holds: import its list, which"
+            " sets the parts aside"
         )
     delta = deltas.nothing(base.numbers, REASON)
     return records_of(base, delta, base.effective_at, source, known=known, full_every=every)[0]

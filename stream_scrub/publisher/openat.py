@@ -85,7 +85,7 @@ def opened(within: int, name: str) -> io.FileIO:
     held = os.open(name, _READ, dir_fd=within)
     if not stat.S_ISREG(os.fstat(held).st_mode):
         os.close(held)
-        raise OSError(0, "it is no file")
+        raise OSError(0, "it is not a regular file")
     return io.FileIO(held, closefd=True)
 
 

@@ -85,7 +85,7 @@ def work(task: ReadTask, file: FileIO, result: int) -> None:
         report = ReadReport("bad", str(error))
     except MemoryError:
         report = ReadReport("memory")
-    except Exception as error:  # noqa: BLE001 - told with its place, and the file is refused
+    except Exception as error:  # noqa: BLE001 - reported with its place, and the file is refused
         report = (
             ReadReport("memory")
             if getattr(error, "errno", 0) == errno.EFBIG

@@ -68,7 +68,7 @@ def answer(question: CheckQuestion, settings: Settings, index: Index) -> list[Ch
 def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes:
     """The prospect with this number that a producer would send."""
     names = settings.prospect
-    told: list[tuple[str, Any]] = [
+    facts: list[tuple[str, Any]] = [
         (names.numbers[0], number),
         (names.region, question.region),
         (names.purpose, question.purpose),
@@ -76,7 +76,7 @@ def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes
         (names.campaign, question.campaign),
     ]
     made: dict[str, Any] = {}
-    for path, member in told:
+    for path, member in facts:
         if member is not None:
             _put(made, path.split("."), member)
     return msgspec.json.encode(made)

@@ -62,7 +62,7 @@ def stamp_of(emitted: EmittedProspect) -> dict[str, Any]:
         )
     position, at = stamp.get("index"), stamp.get("at")
     if not isinstance(position, int) or isinstance(position, bool) or not isinstance(at, str):
-        raise ConfigError(["the stamp is none that was made here: it names no `index`, or no moment `at`"])
+        raise ConfigError(["this is no stamp of stream-scrub: it has no `index`, or no moment `at`"])
     moment_of(at)
     return stamp
 
@@ -73,5 +73,5 @@ def moment_of(text: str) -> datetime:
     with suppress(ValueError):
         moment = parse_zoned(text)
     if moment is None or not 1970 < moment.year < 9000:
-        raise ConfigError(["the stamp's `at` is no moment with a zone (RFC 3339)"])
+        raise ConfigError(["the stamp's `at` is not a moment with a time zone (RFC 3339)"])
     return moment

@@ -104,7 +104,7 @@ def _write(file: Path, register: Register, ends: Ends, topic: str, progress: Pro
         effective_at=register.effective_at,
         source=f"{topic}, position {register.position}, chain {register.chain}",
     )
-    # They are people's numbers: whoever else may read them is told so on purpose.
+    # They are people's numbers: only the owner may read the file until he gives it to others.
     with atomic_file(file.parent, f"{file.name}.{token_hex(8)}.part", _MODE) as made:
         write(made.out, about, _entries(register, ends, progress))
         made.keep(file.name, new=True)

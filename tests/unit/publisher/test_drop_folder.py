@@ -170,7 +170,7 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(root):
     (dropped,) = folder.waiting()
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(OSError, match="no file"):
+    with pytest.raises(OSError, match="not a regular file"):
         folder.take_in(folder.claim(dropped))
 
 
