@@ -24,7 +24,7 @@ from stream_scrub.numbering import REGIONS
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.batch_context import Bench
 from stream_scrub.scrub.columns import judge_column, judge_text
-from stream_scrub.scrub.facts import Facts, facts_of
+from stream_scrub.scrub.facts import Facts
 from stream_scrub.wiring import scrubbing
 
 _LOOK_S = 0.02
@@ -183,7 +183,8 @@ class Checker:
         """The verdict on one number, as a prospect would spell it.
 
         `region` (ISO 3166-1, as in "FR") is what national numbers are read in, by default `prospect.default_region`.
-        `purpose`, `contract` and `campaign` are what a prospect would say of itself. `on` is a day (noon UTC) or an
+        `purpose`, `contract` and `campaign` are what a prospect would say of itself; without a purpose it is
+        `prospect.default_purpose`, as it is for prospects. `on` is a day (noon UTC) or an
         aware moment whose rules decide, by default now; the registers are always those of the index.
         A number that is none is no error: its reason is `invalid-number`. Raises StaleIndex; ValueError for a region
         without numbers and a moment without a time zone.
@@ -223,7 +224,7 @@ class Checker:
         where = self._default_region if region is None else region.upper()
         if where not in REGIONS:
             raise ValueError(f"{region!r} is no region with a numbering plan (ISO 3166-1, as in FR)")
-        told = facts_of(_words(purpose), contract, _words(campaign))
+        told = self._scrubber.facts_of(_words(purpose), contract, _words(campaign))
         return where, told, Bench(self._scrubber.rulebook, self._index(), _moment(on))
 
 

@@ -118,8 +118,8 @@ class Scrubber:
         self._quick = QuickReader(terms.members)
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
-        self._facts = terms.facts_of(rulebook)
-        self._reader = self._by.reader(terms.members, terms.default_region, self._facts)
+        self.facts_of = terms.facts_of(rulebook)
+        self._reader = self._by.reader(terms.members, terms.default_region, self.facts_of)
 
     def scrub(
         self,
@@ -219,7 +219,7 @@ class Scrubber:
 
     def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes]:
         """The verdict on a whole prospect and its stamp."""
-        told = self._facts(prospect.purpose, prospect.contract, prospect.campaign)
+        told = self.facts_of(prospect.purpose, prospect.contract, prospect.campaign)
         region = self._regions.of(prospect.region)
         offered = _candidates(prospect.numbers)
         if len(offered) > self.terms.numbers_max:

@@ -142,6 +142,15 @@ def test_a_verdict_is_the_one_that_a_worker_gives(checker, said, facts, on):
     assert sum(many.counts().values()) == len(numbers)
 
 
+def test_the_purpose_that_is_said_of_all_counts_here_too(lists, settings):
+    """A program would block everybody whom the stream allows, or call for a purpose that is banned."""
+    for word, reason in (("insurance", Reason.CONSENTED), ("energy-renovation", Reason.BANNED_PURPOSE)):
+        checker = Checker.from_lists(lists, settings=settings | {"prospect.default_purpose": word})
+        told = [stamp["reason"] for stamp in scrubbed(checker, [CONSENTING], OPT_IN)]
+        assert checker.check(CONSENTING, on=OPT_IN).reason is reason
+        assert checker.check_many([CONSENTING], on=OPT_IN).reasons.tolist() == [reason] == told
+
+
 def test_integers_are_taken_as_a_prospects_integers_are(checker):
     """A table that holds its numbers as integers would be judged by other numbers."""
     numbers = [612345678, 33612345678, 33622222222, 5, 0, 10**19, 33899123456]
@@ -308,7 +317,7 @@ def test_following_holds_instead_of_guessing(monkeypatch, settings):
     monkeypatch.setattr(clients, "log_reader", lambda _settings, _logs: reader)
 
     with Checker.following(settings=settings | {"rules.index_lag_max_s": "0.3"}) as checker:
-        assert checker.check(OPPOSED).reason is Reason.STALE_REGISTER, "there are no consents here"
+        assert checker.check(OPPOSED, purpose="insurance").reason is Reason.STALE_REGISTER, "without consents"
         publish(log, "internal", [33612345678])
         until = time.monotonic() + 5
         while checker.check(OPPOSED).reason is not Reason.OPPOSED:
