@@ -39,7 +39,7 @@ def test_a_text_that_was_kept_is_read_for_ever(path):
 
 def test_every_key_is_in_the_text():
     """A rule would come back without what it asked, and an old verdict be another when it is given again."""
-    (path,) = KEPT.glob("xx@*")
+    path = KEPT / "xx@ca42f4.toml"  # of the first reading
     (rule,) = read_text(path.read_bytes()).rules
     assert (rule.start, rule.end) == (date(2020, 2, 29), date(2031, 12, 31))
     assert rule.source == 'every key at once: "quotes", back\\slash, é, tab\t'
@@ -51,6 +51,16 @@ def test_every_key_is_in_the_text():
         {"premium_rate", "voicemail"},
         ("1900", "1976"),
     )
+    assert text_of(rule, ["XX", "XY"], "Etc/GMT+5") == path.read_bytes()
+
+
+def test_every_key_of_this_reading_is_in_the_text():
+    """A rule would come back without the words that it was read with, or be read as an earlier release did."""
+    path = KEPT / "xx@5dd6ef.toml"
+    (rule,) = read_text(path.read_bytes()).rules
+    assert (rule.reading, rule.require_named) == (2, ("own",))
+    assert rule.purposes == {"a": ("a",), "c": ("c",), "e": ("a",), "one-word": ("a", "c")}
+    assert rule.meanings("One word") == {"a", "c"} and rule.meanings("B") == {"b"}
     assert text_of(rule, ["XX", "XY"], "Etc/GMT+5") == path.read_bytes()
 
 
