@@ -23,6 +23,7 @@ _COLOURS = {Verdict.ALLOWED: "green", Verdict.BLOCKED: "red"}
 NEXT = (
     ("see every promise tested", "make test"),
     ("point it at a Kafka of your own", "export STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS=localhost:9092"),
+    ("say what your calls are for", "export STREAM_SCRUB_PROSPECT__DEFAULT_PURPOSE=insurance"),
     ("make its topics", "stream-scrub topics"),
     ("import your list", "stream-scrub lists import my-list.csv --register internal"),
     ("scrub", "stream-scrub worker"),

@@ -1,15 +1,20 @@
 """What a call may be for: a closed set of purposes, and the words for each, also those of a user's own folder."""
 
+import json
 import re
 import tomllib
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.rules import READING, Rulebook, RuleFile, read_text, survey
+from stream_scrub.rules import READING, Rulebook, RuleFile, read_text, survey, unsaid
 from stream_scrub.rules.purposes import joined, plain, problem_of, purposes_in, read, shipped, vocabulary
+from stream_scrub.scrub import backend
+from stream_scrub.scrub.batch import Scrubber, Terms
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
 
 ROOT = Path(__file__).parents[3]
 RULE = (
@@ -111,3 +116,39 @@ def test_words_do_not_belong_into_a_rule_file():
     with pytest.raises(ConfigError) as caught:
         Rulebook.of([RuleFile("xx.toml", "xx.toml", (RULE + "purposes = { club = [] }\n").encode())])
     assert "belongs into purposes.toml" in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("default", "said"),
+    [
+        ("", "it is empty, so prospects of ES, FR, GB"),
+        ("offer of the month", "is no purpose"),
+        ("Assurance", ""),
+    ],
+)
+def test_who_says_nothing_of_all_calls_is_told(default, said):
+    """An operator would learn from a day of blocked leads that one line of configuration was missing."""
+    found = unsaid(Rulebook.load().countries.values(), default, datetime(2026, 11, 24, tzinfo=UTC))
+    assert said in found and bool(found) == bool(said)
+
+
+@pytest.mark.parametrize("hand", [hand for hand in (backend.PYTHON, backend.native()) if hand is not None])
+@pytest.mark.parametrize(
+    ("default", "member", "reason"),
+    [
+        ("", b"", "unknown-purpose"),
+        ("insurance", b"", "consented"),
+        ("insurance", b',"purpose":null', "consented"),
+        ("insurance", b',"purpose":"solar"', "banned-purpose"),
+        ("solar", b"", "banned-purpose"),
+        ("", b',"purpose":"insurance"', "consented"),
+        ("insurance", b',"purpose":"offer of the month"', "unknown-purpose"),
+    ],
+)
+def test_what_all_calls_are_for_counts_where_a_prospect_says_nothing(hand, default, member, reason):
+    """A company with one product would have to write it into every lead, or could not call at all."""
+    terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default)
+    index = law.index(law.allow("consent", [33612345678]))
+    prospect = b'{"phone":"0612345678"%s}' % member
+    (stamp,) = Scrubber(terms, Rulebook.load(), hand).scrub([prospect], index, law.NOW).stamps
+    assert json.loads(stamp)["reason"] == reason
