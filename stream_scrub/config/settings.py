@@ -187,7 +187,7 @@ class Worker(_Section):
     state_dir: str = ""
 
 
-class Prospect(_Section):
+class ProspectSettings(_Section):
     """Where a prospect keeps what the verdict needs, and where the stamp goes."""
 
     format: Annotated[str, AfterValidator(_format)] = "json"
@@ -296,7 +296,7 @@ class Settings(_Section):
     kafka: Kafka = Field(default_factory=Kafka)
     topics: Topics = Field(default_factory=Topics)
     worker: Worker = Field(default_factory=Worker)
-    prospect: Prospect = Field(default_factory=Prospect)
+    prospect: ProspectSettings = Field(default_factory=ProspectSettings)
     rules: Rules = Field(default_factory=Rules)
     lists: Lists = Field(default_factory=Lists)
     http: Http = Field(default_factory=Http)

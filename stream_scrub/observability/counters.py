@@ -117,7 +117,7 @@ class Counters(LoopState):
     `aborts` is by cause (`cause_of`). `held_s` is the time of ended holds by cause, in seconds; `held` adds the
     present hold. `lags` is by partition, and `member` says whether the group knows this worker; the loop updates both
     about once a second. `unread` counts its partitions that the output topics lack. `position` is the log offset of
-    the index in use. `shapes` are the histograms.
+    the index in use. `histograms` are by metric.
     """
 
     read: int = 0

@@ -47,7 +47,7 @@ class Health(msgspec.Struct, frozen=True):
 
 class ProcessStatus(msgspec.Struct, frozen=True):
     """`who` is a worker's identity; `values` are counters and gauges by the metric's name, each with the values of its
-    labels; `shapes` the counts and the sum of each histogram."""
+    labels; `histograms` the counts and the sum of each histogram."""
 
     who: str
     health: Health

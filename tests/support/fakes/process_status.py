@@ -1,4 +1,4 @@
-"""A worker's and a publisher's vitals over counters of a test's own, and what a scrape of them says."""
+"""The statuses of a worker and a publisher over counters of a test's own, and what a scrape of them says."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from tests.support.fakes import law
 
 
 class Follower:
-    """What vitals ask of one: `stale` is raised while there is one."""
+    """What a status asks of a follower: `stale` is raised while there is one."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -31,7 +31,7 @@ class Follower:
 def worker(
     identity: str = "w1", index: Index | None = None, rules: str = law.OPT_OUT, limit_s: float = 60
 ) -> tuple[WorkerCollector, Counters, Follower]:
-    """Vitals of a worker that is well, its counters and its follower."""
+    """The status of a worker that is well, its counters and its follower."""
     counters, follower = Counters(), Follower(index or Index.empty())
     counters.begins()
     counters.member = True
@@ -43,7 +43,7 @@ def worker(
 def publisher(
     index: Index | None = None, rules: str = law.OPT_OUT
 ) -> tuple[PublisherCollector, PublisherCounters, SimpleNamespace]:
-    """Vitals of a publisher that is well, its counters and its replay."""
+    """The status of a publisher that is well, its counters and its replay."""
     counters, replay = PublisherCounters(), SimpleNamespace(index=index or Index.empty())
     counters.begins()
     counters.owner = True

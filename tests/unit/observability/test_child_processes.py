@@ -14,7 +14,7 @@ from tests.support.running.worker import wait_until
 
 
 class Child:
-    """A child that tells its vitals, until it dies."""
+    """A child that reports its status, until it dies."""
 
     def __init__(self, board: ChildProcesses, name: str, collector) -> None:
         hears, tells = Pipe(duplex=False)
