@@ -22,7 +22,7 @@ from stream_scrub.lists.log.encode import DeltaRecords, records_of, rules_record
 from stream_scrub.lists.log.parts import Part
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import DeltaSource
-from stream_scrub.model import OWN, Deadline, family
+from stream_scrub.model import OWN, family
 from stream_scrub.publisher import ownership
 from stream_scrub.wiring import clients, preflight
 
@@ -89,7 +89,7 @@ def _records(
     known, every = replay.known(name), settings.lists.full_every
     if name == wire.RULES:
         with clients.reading(settings, log) as reader:
-            rules = rules_on_log.read(reader, known, Deadline.after(clients.ASK_S))
+            rules = rules_on_log.read(reader, known, clients.deadline())
         return rules_records(rules, {}, datetime.now(UTC), source, known=known, full_every=every)[0]
     base = replay.index.registers.get(name)
     if base is None and family(name) in OWN:  # may be absent, and is empty then: it may as well be there

@@ -11,7 +11,6 @@ from stream_scrub.lists.audit import rules_on_log
 from stream_scrub.lists.log.encode import PublishedDelta
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import RULES
-from stream_scrub.model import Deadline
 from stream_scrub.wiring import clients, scrubbing
 
 
@@ -46,7 +45,7 @@ def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) ->
     writer = clients.log_writer(settings, RULES, log)  # from here on nobody else puts rules there
     try:
         with clients.reading(settings, log) as reader:
-            rules = rules_on_log.read(reader, known, Deadline.after(clients.ASK_S))
+            rules = rules_on_log.read(reader, known, clients.deadline())
         name, now = f"stream-scrub {__version__}", datetime.now(UTC)
         every = settings.lists.full_every
         return rules_on_log.put(writer, rules, known, book, now, name, full_every=every)

@@ -11,7 +11,6 @@ from stream_scrub.errors import Refused
 from stream_scrub.kafka.admin.acls import RequiredRights
 from stream_scrub.kafka.admin.topics import TopicAdmin, doubts, plan
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
-from stream_scrub.model import Deadline
 from stream_scrub.wiring import clients
 
 Role = Literal["worker", "import", "publish"]
@@ -31,7 +30,7 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
             (group, settings.lists.requests_group),
         ),
     }
-    if lacking := there.lacking(rights[role], Deadline.after(clients.ASK_S)):
+    if lacking := there.lacking(rights[role], clients.deadline()):
         user = settings.kafka.client.get("sasl.username", "")
         who = f"user {user}" if user else "this client"
         raise Refused(f"{who} has no right {' nor '.join(lacking)}: see docs/reference/rights.md")
@@ -42,7 +41,7 @@ def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) ->
     naming all that is wrong; Unavailable.
     """
     names, roles = settings.topics.model_dump(), ("log", *also)
-    found = there.describe([names[role] for role in roles], Deadline.after(clients.ASK_S))
+    found = there.describe([names[role] for role in roles], clients.deadline())
     states = {state.role: state for state in plan(names, found, 1)}
     wrong = [f"{names[role]} is missing" for role in roles if states[role].state == "missing"]
     wrong += [f"{names['log']}: {difference}" for difference in states["log"].differences]
@@ -58,7 +57,7 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]
     with clients.topics(settings, log) as there:
         need(there, settings, "worker")
-        found = there.describe(used, Deadline.after(clients.ASK_S))
+        found = there.describe(used, clients.deadline())
     states = plan(names, found, 1)
     limit = plan_limit(states)
     if doubtful := doubts(states):
