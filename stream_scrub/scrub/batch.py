@@ -119,6 +119,7 @@ class Scrubber:
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
         self.facts_of = terms.facts_of(rulebook)
+        self._nothing = self.facts_of(ABSENT, ABSENT, ABSENT)
         self._reader = self._by.reader(terms.members, terms.default_region, self.facts_of)
 
     def scrub(
@@ -219,7 +220,10 @@ class Scrubber:
 
     def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes]:
         """The verdict on a whole prospect and its stamp."""
-        told = self.facts_of(prospect.purpose, prospect.contract, prospect.campaign)
+        if prospect.purpose is prospect.contract is prospect.campaign is ABSENT:
+            told = self._nothing
+        else:
+            told = self.facts_of(prospect.purpose, prospect.contract, prospect.campaign)
         region = self._regions.of(prospect.region)
         offered = _candidates(prospect.numbers)
         if len(offered) > self.terms.numbers_max:
