@@ -252,6 +252,12 @@ LOOP = [
         {"{{partition}}": f"topk(20, max by (partition) (stream_scrub_partition_lag_records{{{OURS}}}))"},
     ),
     Panel(
+        "Blocked for a stale register, by register",
+        "Prospects a second that are blocked because a list that they need is missing, too old or past its next end. None is"
+        " normal.",
+        {"{{register}}": rate("stream_scrub_prospects_stale_register_total", "register")},
+    ),
+    Panel(
         "Partitions without a counterpart",
         "Partitions of the prospects that are not read, since the output topics have fewer. None is normal.",
         {"{{worker}}": f"max by (worker) (stream_scrub_partitions_waiting{{{OURS}}})"},

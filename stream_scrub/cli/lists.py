@@ -88,8 +88,9 @@ def status(call: Invocation) -> None:
 
     settings = call.settings()
     rulebook = scrubbing.rulebook(settings)
-    result = log_status.status(clients.read_index(settings, quiet_log(settings)), datetime.now(UTC))
-    call.write(result, lambda found: render.status(found, rulebook))
+    index = clients.read_index(settings, quiet_log(settings))
+    result = log_status.status(index, rulebook, datetime.now(UTC))
+    call.write(result, render.status)
 
 
 def publish(

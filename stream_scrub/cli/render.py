@@ -11,12 +11,11 @@ from rich.progress import Progress as Bar
 from stream_scrub import terminal
 from stream_scrub.config import Loaded, masked
 from stream_scrub.kafka.client.allowed_properties import HARMLESS
-from stream_scrub.model import INTERNAL, Progress, family
+from stream_scrub.model import Progress
 from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.queries.check import CheckedNumber
 from stream_scrub.queries.evidence import LogStatus
-from stream_scrub.rules import Rulebook
 
 
 @contextmanager
@@ -99,8 +98,8 @@ def _foreseen(console: terminal.People, foreseen: ImportPreview) -> None:
         console.print(f"    {count:,}  {what}")
 
 
-def status(found: LogStatus, rulebook: Rulebook) -> None:
-    """Every register of the log, and the registers that the rules name and the log never held."""
+def status(found: LogStatus) -> None:
+    """Every register of the log, and the registers that rules of today need and that cannot be used."""
     console = terminal.People()
     if not found.registers:
         console.print(
@@ -118,9 +117,10 @@ def status(found: LogStatus, rulebook: Rulebook) -> None:
         ],
     )
     console.print(f"position {found.position}")
-    missing = sorted(rulebook.registers - {family(each.register) for each in found.registers} - {INTERNAL})
-    if missing:
-        console.print(f"named by rules and never imported, so stale: {', '.join(missing)}")
+    if found.unusable:
+        console.print("registers that rules of today need and that cannot be used:")
+        for lacking in found.unusable:
+            console.print(f"  {lacking.register} ({', '.join(lacking.countries)}): {lacking.why}")
 
 
 def stamps(answers: list[CheckedNumber]) -> None:

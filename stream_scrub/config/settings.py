@@ -65,6 +65,14 @@ def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _named_registers(values: Mapping[str, str]) -> Mapping[str, str]:
+    names = [RegisterName.parse(name) for name in values]
+    if None in names:
+        raise ValueError('should name registers, as in bloctel = "hold"')
+    _need_no_number(names)
+    return values
+
+
 def _topic(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
         raise ValueError(
@@ -229,7 +237,10 @@ class Rules(_Section):
     """The country rules and how fresh the index must be."""
 
     folder: str = ""
-    stale: Literal["hold", "block"] = "hold"
+    stale: Literal["hold", "block"] = "block"
+    stale_by_register: Annotated[Mapping[str, Literal["hold", "block"]], AfterValidator(_named_registers)] = (
+        Field(default_factory=dict)
+    )
     index_lag_max_s: Annotated[float, Field(gt=0)] = 30
     clock_skew_max_s: Annotated[float, Field(ge=1)] = 60
 

@@ -31,6 +31,7 @@ _TYPES: dict[Key, Any] = {
     for key, field in getattr(table.annotation, "model_fields", {}).items()
 }
 _MAPS: frozenset[Key] = frozenset(("kafka", side) for side in PROPERTIES)
+_TABLES: frozenset[Key] = frozenset({("rules", "stale_by_register")})  # settings that are tables themselves
 _NOT_PROPERTIES = "should hold client properties by their names"
 _NAMES = [*Settings.model_fields, *map(".".join, _TYPES)]
 _VARIABLES = [PREFIX + "__".join(key).upper() for key in _TYPES]
@@ -258,7 +259,8 @@ def _variable(name: str) -> tuple[Key, bool]:
 def _from_text(key: Key, text: str) -> Any:
     """Text as the type that its key has; text that is no number is left for the model to refuse."""
     kind = _TYPES.get(key)
-    if key in _MAPS or (get_origin(kind) is tuple and text.lstrip().startswith("[")):
+    is_list = get_origin(kind) is tuple and text.lstrip().startswith("[")
+    if key in _MAPS or is_list or key in _TABLES:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):

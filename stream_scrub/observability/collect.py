@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import msgspec
 from prometheus_client.process_collector import ProcessCollector
 
 from stream_scrub import __version__, clock
@@ -30,6 +31,7 @@ from stream_scrub.observability.process_status import (
 )
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import backend
+from stream_scrub.scrub.unusable import unusable
 
 _OF_PROCESS = (
     metric_catalogue.MEMORY,
@@ -111,9 +113,28 @@ class WorkerCollector(_Collector):
         )
         if self._follower is not None and self._rulebook is not None:
             self._put_registers(values, self._follower.index, self._rulebook)
+            # Zero for every register that a rule names, so that the first prospect is an increase.
+            names = dict.fromkeys(sorted(self._rulebook.registers), 0)
+            values.put_each(metric_catalogue.STALE, {**names, **counters.stale})
         found = self._health(counters, self._causes())
+        found = msgspec.structs.replace(found, degraded=self._degraded())
         self._put_health(values, found)
         return ProcessStatus(self.identity, found, values.values, values.histograms)
+
+    def _degraded(self) -> tuple[Cause, ...]:
+        """The registers that prospects were blocked for of late, as long as they cannot be used."""
+        if not self.counters.stale_now or self._follower is None or self._rulebook is None:
+            return ()
+        found = {
+            each.register: each for each in unusable(self._rulebook, self._follower.index, datetime.now(UTC))
+        }
+        return tuple(
+            health.cause(
+                "register", f"{label}, which the rules of {', '.join(each.countries)} need: {each.why}"
+            )
+            for label in self.counters.stale_now
+            if (each := found.get(family(label))) is not None
+        )
 
     def _causes(self) -> tuple[Cause, ...]:
         counters = self.counters

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from stream_scrub import clock
 from stream_scrub.errors import (
@@ -116,12 +117,15 @@ class Counters(LoopState):
 
     `aborts` is by cause (`cause_of`). `held_s` is the time of ended holds by cause, in seconds; `held` adds the
     present hold. `lags` is by partition, and `member` says whether the group knows this worker; the loop updates both
-    about once a second. `unread` counts its partitions that the output topics lack. `position` is the log offset of
+    about once a second. `unread` counts its partitions that the output topics lack. `stale` counts by
+    register the prospects that were blocked because it could not be used; `stale_now` are those of late. `position` is the log offset of
     the index in use. `histograms` are by metric.
     """
 
     read: int = 0
     prospects: Counter[Reason] = field(default_factory=Counter)
+    stale: Counter[str] = field(default_factory=Counter)
+    stale_now: tuple[str, ...] = ()
     batches: int = 0
     queued: int = 0
     aborts: Counter[str] = field(default_factory=Counter)
@@ -148,11 +152,16 @@ class Counters(LoopState):
         send_offsets_s: float,
         commit_s: float,
         age_s: float | None = None,
+        stale: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Count one committed batch: the seconds from its receipt to its commit, those for sending its offsets and
-        for the commit, and the age of its first prospect where Kafka has its timestamp."""
+        for the commit, and the age of its first prospect where Kafka has its timestamp. `stale` says by register
+        how many were blocked for it.
+        """
         with self.lock:
             self.prospects.update(tally)
+            for name, count in stale.items():
+                self.stale[metric_catalogue.register_label(name)] += count
             self.batches += 1
             self.histograms[metric_catalogue.BATCH_RECORDS].observe(tally.total())
             self.histograms[metric_catalogue.BATCH_SECONDS].observe(batch_s)

@@ -124,6 +124,8 @@ def _part(each: ProcessStatus, *, ok: bool, causes: tuple[Cause, ...]) -> dict[s
     part: dict[str, Any] = {**name, "ok": ok, "heartbeat_age_s": round(each.health.heartbeat_age_s, 1)}
     if not ok:
         part["causes"] = causes
+    if each.health.degraded:
+        part["degraded"] = each.health.degraded
     return part
 
 

@@ -115,6 +115,8 @@ READ = _metric("prospects_read_total", MetricKind.COUNTER, _WORKER,
 PROSPECTS = _metric("prospects_total", MetricKind.COUNTER, _WORKER,
     "Prospects emitted and committed, by verdict and reason.",
     ("verdict", "reason"), values=tuple((str(reason.verdict), str(reason)) for reason in Reason))
+STALE = _metric("prospects_stale_register_total", MetricKind.COUNTER, _WORKER,
+    "Prospects blocked because a register that they need is missing, too old or past its next end, by register.", ("register",))
 BATCHES = _metric("batches_total", MetricKind.COUNTER, _WORKER, "Batches committed: one transaction each.")
 BATCH_RECORDS = _metric("batch_records", MetricKind.HISTOGRAM, _WORKER, "Prospects in a committed batch.", buckets=_RECORDS)
 BATCH_SECONDS = _metric("batch_seconds", MetricKind.HISTOGRAM, _WORKER,

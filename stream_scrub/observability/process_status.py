@@ -27,12 +27,13 @@ class Cause(msgspec.Struct, frozen=True):
 
 class Health(msgspec.Struct, frozen=True):
     """The health of a loop: the age of its last heartbeat and the limit for that, in seconds; whether it was ever
-    ready to work; and why it is not ready now (empty when it is)."""
+    ready to work; why it is not ready now (empty when it is); and what it does only in part while it is ready."""
 
     heartbeat_age_s: float
     limit_s: float
     begun: bool
     causes: tuple[Cause, ...] = ()
+    degraded: tuple[Cause, ...] = ()
 
     @property
     def is_ready(self) -> bool:

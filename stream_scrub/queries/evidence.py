@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from stream_scrub.lists.log.wire import DeltaSource
+from stream_scrub.scrub.unusable import UnusableRegister
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -190,10 +191,11 @@ class RegisterStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Every register at the log's end, by name."""
+    """Every register at the log's end, by name, and those that rules of today need and that cannot be used."""
 
     position: int
     registers: list[RegisterStatus]
+    unusable: list[UnusableRegister]
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

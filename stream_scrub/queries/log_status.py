@@ -4,11 +4,13 @@ from datetime import datetime
 
 from stream_scrub.index import Index
 from stream_scrub.queries.evidence import LogStatus, RegisterStatus
+from stream_scrub.rules import Rulebook
+from stream_scrub.scrub.unusable import unusable
 from stream_scrub.timestamps import utc_seconds
 
 
-def status(index: Index, now: datetime) -> LogStatus:
-    """Every register of an index, by name."""
+def status(index: Index, rulebook: Rulebook, now: datetime) -> LogStatus:
+    """Every register of an index, by name, and what rules of today lack."""
     registers = [
         RegisterStatus(
             register=each.name,
@@ -23,4 +25,4 @@ def status(index: Index, now: datetime) -> LogStatus:
         )
         for _, each in sorted(index.registers.items())
     ]
-    return LogStatus(position=index.position, registers=registers)
+    return LogStatus(position=index.position, registers=registers, unusable=unusable(rulebook, index, now))

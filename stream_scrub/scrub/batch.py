@@ -20,7 +20,7 @@ import numpy as np
 
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
-from stream_scrub.model import Reason, Verdict
+from stream_scrub.model import Reason, Verdict, family
 from stream_scrub.rules import CLOSED, Rulebook
 from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Hand
@@ -63,8 +63,16 @@ class Terms:
     contract_shapes: tuple[str, ...] = ()  # of identifiers of contracts, see `contracts`
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
-    stale: Literal["hold", "block"] = "hold"
+    stale: Literal["hold", "block"] = "block"
+    stale_by_register: Mapping[str, Literal["hold", "block"]] = field(default_factory=dict)
     numbers_max: int = NUMBERS_MAX  # more of them in one prospect, and it has no valid one
+
+    def waits_for(self, finding: Finding) -> list[str]:
+        """The registers that a prospect with this finding is held for."""
+        if finding.reason is not Reason.STALE_REGISTER or finding.lasting:
+            return []  # else no fresh list would settle it
+        said = self.stale_by_register
+        return [n for n in finding.registers if said.get(n, said.get(family(n), self.stale)) == "hold"]
 
     def facts_of(self, rulebook: Rulebook) -> FactsOf:
         """How prospects are read for these rules. By the first reading there was no default, and whatever did not say
@@ -84,6 +92,9 @@ class Batch:
     stamps: list[bytes | None]
     tally: Counter[Reason] = field(default_factory=Counter)
     shortened: int = 0  # of them were too large for their topic with their stamp
+    stale: Counter[str] = field(
+        default_factory=Counter
+    )  # by register that could not be used, who was blocked for it
 
 
 class _Made(NamedTuple):
@@ -92,11 +103,13 @@ class _Made(NamedTuple):
     reason: Reason
     value: bytes | None
     stamp: bytes | None
+    stale: frozenset[str] = frozenset()
 
     def into(self, batch: Batch, place: int) -> None:
         batch.allowed[place] = self.reason.verdict is Verdict.ALLOWED
         batch.values[place], batch.stamps[place] = self.value, self.stamp
         batch.tally[self.reason] += 1
+        batch.stale.update(self.stale)
 
 
 class _Odd(NamedTuple):
@@ -145,7 +158,7 @@ class Scrubber:
         `spoilt` are the places of records that are unreadable whatever their value says, each with what its stamp
         says of that: they come out blocked with their own bytes.
         Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
-        unless the terms say to block these.
+        where the terms say to hold for that one.
         """
         bench = Bench(self.rulebook, index, now)
         given, values = values, _without(values, spoilt) if spoilt else values
@@ -185,6 +198,8 @@ class Scrubber:
         counts = np.bincount(judged.ids + 1, minlength=len(judged.outcomes) + 1)[1:]
         for outcome, count in zip(judged.outcomes, counts.tolist(), strict=True):
             batch.tally[outcome.reason] += count
+            if outcome.reason is Reason.STALE_REGISTER and count:
+                batch.stale.update(dict.fromkeys(outcome.finding.registers, count))
         return batch
 
     def _odd(
@@ -204,11 +219,11 @@ class Scrubber:
         prospect = self._strict(value)
         if prospect is None:
             return _Made(Reason.UNREADABLE, value, bench.outcome(Finding(Reason.UNREADABLE), None).bare % ())
-        reason, made = self._judge(prospect, bench)
+        reason, made, stale = self._judge(prospect, bench)
         if self.terms.stamp == "header":
-            return _Made(reason, prospect.head + prospect.tail, made)
+            return _Made(reason, prospect.head + prospect.tail, made, stale)
         comma = b"," if prospect.comma else b""
-        return _Made(reason, b"".join((prospect.head, comma, b'"scrub":', made, prospect.tail)), None)
+        return _Made(reason, b"".join((prospect.head, comma, b'"scrub":', made, prospect.tail)), None, stale)
 
     def _strict(self, value: bytes | None) -> Prospect | None:
         if value is None:
@@ -218,8 +233,8 @@ class Scrubber:
         except Unreadable:
             return None
 
-    def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes]:
-        """The verdict on a whole prospect and its stamp."""
+    def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes, frozenset[str]]:
+        """The verdict on a whole prospect, its stamp, and the registers that it needs and that cannot be used."""
         if prospect.purpose is prospect.contract is prospect.campaign is ABSENT:
             told = self._nothing
         else:
@@ -231,14 +246,15 @@ class Scrubber:
         entries = [self._entry(member, region, told, bench) for member in offered]
         if not entries:
             entries = [_NO_NUMBER]
-        stale = [name for e in entries if _awaits(e.finding) for name in e.finding.registers]
-        if stale and self.terms.stale == "hold":
-            raise _stale(stale)
+        if waits := [name for each in entries for name in self.terms.waits_for(each.finding)]:
+            raise _stale(waits)
+        findings = [each.finding for each in entries if each.finding.reason is Reason.STALE_REGISTER]
+        stale = frozenset(name for finding in findings for name in finding.registers)
         if len(entries) > 1:
-            return stamp.several(entries, self.terms.mixed == "strip", bench.evidence)
+            return *stamp.several(entries, self.terms.mixed == "strip", bench.evidence), stale
         (only,) = entries
         made = stamp.single(only.finding, only.number is not None, only.rules, only.until, bench.evidence)
-        return only.finding.reason, made % (() if only.number is None else only.number)
+        return only.finding.reason, made % (() if only.number is None else only.number), stale
 
     def _entry(self, member: Any, region: str, told: Facts, bench: Bench) -> stamp.Entry:
         if isinstance(member, int) and not isinstance(member, bool):
@@ -249,10 +265,10 @@ class Scrubber:
         return stamp.Entry(made.finding, number, made.rules, made.until)
 
     def _refuse_stale(self, batch: Batch, judged: Judged) -> None:
-        if self.terms.stale == "hold" and batch.tally[Reason.STALE_REGISTER]:
-            stale = [o.finding for o in judged.outcomes if _awaits(o.finding)]
-            if stale:
-                raise _stale([name for finding in stale for name in finding.registers])
+        if batch.tally[Reason.STALE_REGISTER]:
+            waits = [name for o in judged.outcomes for name in self.terms.waits_for(o.finding)]
+            if waits:
+                raise _stale(waits)
 
     def _too_large(self, batch: Batch, limit: int, overhead: Callable[[int], int], floor: int) -> list[int]:
         """The places whose value and stamp are more than the topic takes. Below `floor` nothing is asked."""
@@ -291,11 +307,6 @@ def _candidates(members: Sequence[Any]) -> list[Any]:
     return [
         m for m in opened if m is not ABSENT and m is not None and not (isinstance(m, str) and not m.strip())
     ]
-
-
-def _awaits(finding: Finding) -> bool:
-    """Whether a fresh list would settle it."""
-    return finding.reason is Reason.STALE_REGISTER and not finding.lasting
 
 
 def _stale(names: Sequence[str]) -> StaleIndex:

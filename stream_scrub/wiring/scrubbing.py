@@ -40,6 +40,7 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
         mixed=prospect.mixed,
         stamp="header" if in_header else "value",
         stale=settings.rules.stale if hold else "block",
+        stale_by_register=settings.rules.stale_by_register if hold else {},
     )
 
 

@@ -22,8 +22,9 @@ from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.observability.swap_log import SwapLog
 from stream_scrub.wiring import clients, scrubbing
+from stream_scrub.worker.batch_size import BatchLimits
 from stream_scrub.worker.clock_watch import ClockWatch
-from stream_scrub.worker.loop import BatchLimits, WorkerLoop
+from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 
 _LIMIT_S = 5.0  # asked in the middle of the work, while the loop waits

@@ -5,6 +5,8 @@ Additive increase, multiplicative decrease, as TCP uses a link of unknown width 
 for a slow link, or for a producer's quota, would miss its deadline on every retry.
 """
 
+from dataclasses import dataclass
+
 # A batch may take ten seconds (`worker/loop.py`). One that took half of that has too many records for this link; one
 # that took less than a quarter leaves room for more.
 SLOW_S = 5.0
@@ -30,3 +32,13 @@ class BatchSize:
             self.failed(records)
         elif took_s < QUICK_S and self.records < self._max:
             self.records = min(self._max, self.records + max(1, self._max // _STEPS))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How much and how long a batch may be, and how old an index."""
+
+    batch_records: int = 10_000
+    batch_bytes: int = 8 << 20
+    batch_s: float = 0.05
+    index_lag_max_s: float = 30.0

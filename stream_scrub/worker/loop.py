@@ -8,7 +8,6 @@ has no open transaction: its records are dropped and left to their new owner.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
@@ -35,11 +34,12 @@ from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.limits_hit import Limit
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.rules import Rulebook
-from stream_scrub.worker.batch_size import BatchSize
+from stream_scrub.worker.batch_size import BatchLimits, BatchSize
 from stream_scrub.worker.clock_watch import ClockWatch
 from stream_scrub.worker.minute_summary import MinuteSummary, by_verdict
 from stream_scrub.worker.missing_partitions import MissingPartitions
 from stream_scrub.worker.outputs import Outputs, ReadyBatch
+from stream_scrub.worker.stale_registers import StaleRegisters
 
 _IDLE_S = 0.1
 _REGISTER_WAITS = 20
@@ -54,16 +54,6 @@ _SCRUB_S = 2.0  # judging prospects one by one: the rest of the batch is judged 
 _NORMAL = 2  # batches in a row that a rebalance may cost
 _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S, _ASK_S = 5.0, 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """How much and how long a batch may be, and how old an index."""
-
-    batch_records: int = 10_000
-    batch_bytes: int = 8 << 20
-    batch_s: float = 0.05
-    index_lag_max_s: float = 30.0
 
 
 def beat_limit_s(limits: BatchLimits) -> float:
@@ -117,6 +107,7 @@ class WorkerLoop:
         self._problem = RecurringProblem(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
         self._summary = MinuteSummary(counters, log)
+        self._stale = StaleRegisters(counters, log)
         self._slow = Limit("judging-time", counters.limits, log)
 
     def run(self, stopping: threading.Event) -> None:
@@ -184,6 +175,7 @@ class WorkerLoop:
             self._log.warning(
                 "texts of rules in use are not on the log", rules=sorted(lacking), do=rules_on_log.HOW
             )
+        self._stale.tell_unusable(self.rulebook, self._follower.index)
 
     def _open_session(self, stopping: threading.Event) -> None:
         """Take over the transactional id before any partition. Raises Refused."""
@@ -234,6 +226,7 @@ class WorkerLoop:
         if waiting or self._counters.failures:
             self._missing_partitions.measure(Deadline.after(_ASK_S))
         self._missing_partitions.tell()
+        self._stale.look()
 
     def _look_at_index(self) -> None:
         """While batches fail, no batch checks the index. One that has grown stale meanwhile is a hold all the
@@ -275,7 +268,9 @@ class WorkerLoop:
             took.offsets_s,
             took.commit_s,
             _age_s(ready.fetched.messages[0]),
+            ready.batch.stale,
         )
+        self._stale.blocked(ready.batch.stale)
 
     def _polled(self) -> Fetched:
         """The next batch. While a record that an output refuses is searched for, only as many records as may go

@@ -87,7 +87,7 @@ def test_no_list_no_verdict(kafka, stages):
 
 def test_a_missing_register_is_stale_not_empty(kafka, stages):
     """A rule that asks for a list nobody ever imported must not be read as "nobody is on it"."""
-    stage = stages(kafka.bootstrap, partitions=2)
+    stage = stages(kafka.bootstrap, partitions=2, rules__stale="hold")
     stage.load("internal", [OPPOSED])
     send(stage, kafka.bootstrap)
     with stage.worker("w1") as worker:
@@ -101,7 +101,7 @@ def test_a_missing_register_is_stale_not_empty(kafka, stages):
 
 def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
     """A list past its legal age must stop calls of its country, and an unchanged fresh one must let them go on."""
-    stage = stages(kafka.bootstrap, partitions=1)
+    stage = stages(kafka.bootstrap, partitions=1, rules__stale_by_register='{"dncm": "hold"}')
     stage.load("dncm", [32_470_123_456], "--effective-at", "2026-01-05")
     produce(
         kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))])
@@ -116,7 +116,7 @@ def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
 
 def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka, stages):
     """A consent would count for ever because its publisher is away, and nothing say so."""
-    stage = stages(kafka.bootstrap, partitions=1)
+    stage = stages(kafka.bootstrap, partitions=1, rules__stale="hold")
     stage.load("internal", [OPPOSED])
     put_with_ends(stage, "consent", {FREE[0]: int(time.time()) - 120, **dict.fromkeys(FREE[1:], 0)})
     send(stage, kafka.bootstrap)
@@ -149,18 +149,26 @@ def put_with_ends(stage, register, listed):
     writer.close()
 
 
-def test_stale_block_blocks_only_those_who_needed_it(kafka, stages):
-    """With `stale = "block"` one country's late list must not stop the others."""
-    stage = with_lists(stages, kafka.bootstrap, rules__stale="block")
+def test_a_register_that_cannot_be_used_blocks_only_those_who_need_it(kafka, stages):
+    """One British lead, or one list that is a day late, would stop every lead of every country."""
+    stage = with_lists(stages, kafka.bootstrap)
+    british = iter([(b"k", prospect(1, "+447400123457", country="GB"))])
+    produce(kafka.bootstrap, stage.topics["prospects"], british)
     send(stage, kafka.bootstrap)
-    produce(
-        kafka.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "+32470123457", country="BE"))])
-    )
-    with stage.worker("w1"):
+    with stage.worker("w1") as worker:
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 51, 60)
+        assert worker.stop()[0] == 0
     (blocked,) = read_all(kafka.bootstrap, stage.topics["blocked"])
     assert json.loads(blocked.value())["scrub"]["reason"] == "stale-register"
-    assert json.loads(blocked.value())["scrub"]["registers"] == ["dncm"]
+    assert json.loads(blocked.value())["scrub"]["registers"] == ["tps"]
+    (started,) = [line for line in worker.lines() if line["event"].startswith("rules in force need")]
+    assert (
+        started["registers"]["tps"] == "GB: it was never imported" and "consent" not in started["registers"]
+    )
+    (told,) = [line for line in worker.lines() if line["event"].startswith("prospects are blocked for")]
+    assert (told["register"], told["prospects"], told["level"]) == ("tps", 1, "warning")
+    lacking = {each["register"]: each for each in run_json(["lists", "status"], stage.env)["unusable"]}
+    assert lacking["tps"] == {"register": "tps", "countries": ["GB"], "why": "it was never imported"}
 
 
 def flipped(records):

@@ -60,7 +60,8 @@ def missing(page, side: Side) -> list[str]:
 
 def test_a_worker_of_two_processes_is_seen_as_it_is(kafka, stages):
     """An operator would act on figures that are not what happened, or be told that all is well while nothing is emitted."""
-    stage = stages(kafka.bootstrap, partitions=4, http__listen=LISTEN, **SESSION)
+    hold = {"rules__stale_by_register": '{"dncm": "hold"}'}
+    stage = stages(kafka.bootstrap, partitions=4, http__listen=LISTEN, **SESSION, **hold)
     with stage.worker("w", "--processes", "2") as worker:
         seen = Watched(worker)
         wait_until(lambda: seen.held_for("no-seal"), 60)
@@ -79,6 +80,7 @@ def test_a_worker_of_two_processes_is_seen_as_it_is(kafka, stages):
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == LEADS, 60, every=0.5)
         wait_until(lambda: counted(seen.metrics()).total() == LEADS, 60)
         _figures_are_what_happened(stage, seen)
+        _a_stale_register_is_seen(kafka, stage, seen)
         _a_hold_is_seen_with_its_cause(kafka, stage, seen)
         _a_dead_process_is_seen(worker, seen)
         assert missing(seen.metrics(), Side.WORKER) == []
@@ -111,6 +113,21 @@ def _figures_are_what_happened(stage, seen) -> None:
         assert page.value("process_resident_memory_bytes", worker=worker) > 10e6
         for register, numbers in held.items():
             assert page.value("stream_scrub_register_numbers", worker=worker, register=register) == numbers
+
+
+def _a_stale_register_is_seen(kafka, stage, seen) -> None:
+    """British prospects, whose register the log has never held, keep nobody back."""
+    british = [(b"k", prospect(at, "+447400123457", country="GB")) for at in range(3)]
+    produce(kafka.bootstrap, stage.topics["prospects"], iter(british))
+    blocked = "stream_scrub_prospects_stale_register_total"
+    wait_until(lambda: seen.metrics().sum(blocked, register="tps") == 3, 60)
+    wait_until(lambda: bool(seen.degraded()), 30)
+    assert seen.status("/readyz") == 200
+    (degraded,) = seen.degraded()
+    assert (
+        degraded["cause"] == "register"
+        and "tps, which the rules of GB need: it was never imported" in degraded["why"]
+    )
 
 
 def _a_hold_is_seen_with_its_cause(kafka, stage, seen) -> None:

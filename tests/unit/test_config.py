@@ -69,7 +69,13 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "mixed": "block",
             "stamp": "value",
         },
-        "rules": {"folder": "", "stale": "hold", "index_lag_max_s": 30.0, "clock_skew_max_s": 60.0},
+        "rules": {
+            "folder": "",
+            "stale": "block",
+            "stale_by_register": {},
+            "index_lag_max_s": 30.0,
+            "clock_skew_max_s": 60.0,
+        },
         "lists": {
             "max_bad": 0.01,
             "max_change": 0.1,

@@ -40,6 +40,7 @@ from stream_scrub.queries.evidence import (
     JudgingMembership,
     LoggedChange,
     LogProof,
+    LogStatus,
     Membership,
     MembershipsAt,
     NumberVerdict,
@@ -53,6 +54,7 @@ from stream_scrub.queries.evidence import (
     Since,
     SnapshotProof,
 )
+from stream_scrub.scrub.unusable import UnusableRegister
 from tests.support.running.worker import SCRIPT, environment
 
 PACKAGE = Path(terminal.__file__).parent
@@ -237,7 +239,11 @@ def demo(text):
 OUTPUTS = {
     "lists import": lambda text: render.effect(effect(text)),
     "lists status": lambda text: render.status(
-        log_status.status(index(text), datetime.now(UTC)), SimpleNamespace(registers={text, "other"})
+        LogStatus(
+            position=1,
+            registers=log_status.status(index(text), SimpleNamespace(countries={}), datetime.now(UTC)).registers,
+            unusable=[UnusableRegister(text, (text,), text)],
+        )
     ),
     "check": lambda text: render.verdicts(
         [CheckedNumber(text, b"", dict.fromkeys(("verdict", "reason", "until", "index", "rules", "number"), text) | {"registers": [text]}, text)]

@@ -34,6 +34,11 @@ class Watched:
         assert all(cause["why"] and cause["do"] for cause in found)
         return found
 
+    def degraded(self) -> list[dict[str, Any]]:
+        """What it does only in part while it is ready, of all loops."""
+        loops = json.loads(self.get("/readyz")[1])["loops"]
+        return [cause for loop in loops for cause in loop.get("degraded", ())]
+
     def held_for(self, cause: str) -> bool:
         """Whether it is not ready, for that cause."""
         return self.status("/readyz") == 503 and cause in {each["cause"] for each in self.causes()}

@@ -12,7 +12,8 @@ from stream_scrub.observability.health import Condition, causes_of
 from stream_scrub.wiring import clients
 from stream_scrub.worker import loop as module
 from stream_scrub.worker import supervisor
-from stream_scrub.worker.loop import BatchLimits, beat_limit_s
+from stream_scrub.worker.batch_size import BatchLimits
+from stream_scrub.worker.loop import beat_limit_s
 from tests.support.fakes.process_status import publisher, worker
 
 STALE = StaleIndex("log-behind", "the opposition log's end was last reached 31 s ago")

@@ -18,12 +18,13 @@ from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.logs import configure
 from stream_scrub.scrub.batch import Batch
 from stream_scrub.worker import loop as module
+from stream_scrub.worker.batch_size import BatchLimits
 from stream_scrub.worker.clock_watch import ClockWatch
-from stream_scrub.worker.loop import BatchLimits, WorkerLoop
+from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 from tests.support.fakes import law
 
-NO_RULES = SimpleNamespace(texts={})
+NO_RULES = SimpleNamespace(texts={}, countries={})
 
 
 class Source:
