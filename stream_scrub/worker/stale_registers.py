@@ -35,7 +35,7 @@ class StaleRegisters:
         """At the start: a line on the registers that rules of today need and that cannot be used."""
         if found := unusable(rulebook, index, datetime.now(UTC)):
             self._log.warning(
-                "rules in force need registers that cannot be used",
+                "registers that rules of today need cannot be used",
                 registers={each.register: f"{', '.join(each.countries)}: {each.why}" for each in found},
             )
 

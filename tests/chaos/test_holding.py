@@ -161,7 +161,9 @@ def test_a_register_that_cannot_be_used_blocks_only_those_who_need_it(kafka, sta
     (blocked,) = read_all(kafka.bootstrap, stage.topics["blocked"])
     assert json.loads(blocked.value())["scrub"]["reason"] == "stale-register"
     assert json.loads(blocked.value())["scrub"]["registers"] == ["tps"]
-    (started,) = [line for line in worker.lines() if line["event"].startswith("rules in force need")]
+    (started,) = [
+        line for line in worker.lines() if line["event"].startswith("registers that rules of today need")
+    ]
     assert (
         started["registers"]["tps"] == "GB: it was never imported" and "consent" not in started["registers"]
     )

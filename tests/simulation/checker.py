@@ -160,8 +160,8 @@ def never_opposed(history: History) -> Iterator[str]:
     old_s = LAG_MAX_S + min(late_s, LATE_S)
     for out in outputs(history):
         position = out.stamp["index"]
-        if out.stamp["reason"] == "unreadable":
-            continue
+        if out.stamp["reason"] in {"unreadable", "stale-register"} and out.topic == BLOCKED:
+            continue  # the second: its register was not on the log at that position yet
         number = int(out.stamp["number"][1:])
         if position not in by_position:
             yield f"prospect {out.id} was judged by position {position}, which is none"
