@@ -29,9 +29,9 @@ from stream_scrub.observability.process_status import (
     ProcessStatus,
     seconds_or_nan,
 )
+from stream_scrub.observability.unusable_registers import unusable
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import backend
-from stream_scrub.scrub.unusable import unusable
 
 _OF_PROCESS = (
     metric_catalogue.MEMORY,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from stream_scrub.lists.log.wire import DeltaSource
-from stream_scrub.scrub.unusable import UnusableRegister
+from stream_scrub.observability.unusable_registers import UnusableRegister
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from stream_scrub.index import Index
+from stream_scrub.observability.unusable_registers import unusable
 from stream_scrub.queries.evidence import LogStatus, RegisterStatus
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub.unusable import unusable
 from stream_scrub.timestamps import utc_seconds
 
 

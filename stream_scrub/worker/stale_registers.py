@@ -13,8 +13,8 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.index import Index
 from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.metric_catalogue import register_label
+from stream_scrub.observability.unusable_registers import unusable
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub.unusable import unusable
 
 _TELL_EVERY_S = 60.0
 _OVER_S = 120.0  # without such a prospect

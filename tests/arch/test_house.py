@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,7 @@ LIBRARIES = {
 }
 FILE_LINES = 400
 FUNCTION_LINES = 60
+FOLDER_MODULES = 14
 # (file, function): why whatever goes wrong there must not go further.
 CATCH_ALL: dict[tuple[str, str], str] = {
     (
@@ -193,6 +195,14 @@ def test_files_and_functions_stay_short():
         if node.end_lineno - node.lineno + 1 >= FUNCTION_LINES
     ]
     assert long == []
+
+
+def test_folders_stay_small():
+    """A newcomer could not find a module by its name in one look at its folder."""
+    counts = Counter(
+        path.parent.relative_to(ROOT).as_posix() for path in SOURCES if path.name != "__init__.py"
+    )
+    assert {folder: count for folder, count in counts.items() if count > FOLDER_MODULES} == {}
 
 
 def catches_all(node: ast.AST) -> bool:

@@ -25,6 +25,7 @@ from stream_scrub.demo import view as demo_view
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.observability import crash_report
+from stream_scrub.observability.unusable_registers import UnusableRegister
 from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.publisher.mend_log import Mended
@@ -54,7 +55,6 @@ from stream_scrub.queries.evidence import (
     Since,
     SnapshotProof,
 )
-from stream_scrub.scrub.unusable import UnusableRegister
 from tests.support.running.worker import SCRIPT, environment
 
 PACKAGE = Path(terminal.__file__).parent

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from stream_scrub.model import RegisterKind
-from stream_scrub.scrub.unusable import unusable
+from stream_scrub.observability.unusable_registers import unusable
 from tests.support.fakes import law
 
 
