@@ -23,7 +23,7 @@ from stream_scrub.index import Index
 from stream_scrub.numbering import normalise
 from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.batch_context import Bench
+from stream_scrub.scrub.batch_context import BatchContext
 from stream_scrub.scrub.decide_batch import judge
 from stream_scrub.scrub.decode import STAMP, quick_decoder, spellings_of
 from stream_scrub.scrub.member_names import Occurrences
@@ -110,16 +110,16 @@ def stages(scrubber: Scrubber, index: Index) -> dict[str, Step]:
     now = datetime.now(UTC)
     reader = scrubber._by.reader(scrubber.terms.members, scrubber.terms.default_region)
 
-    def desk() -> Bench:
-        return Bench(scrubber.rulebook, index, now)
+    def batch_context() -> BatchContext:
+        return BatchContext(scrubber.rulebook, index, now)
 
     def before_stamp(batch: Batch) -> tuple:
         plain = reader.read(batch)
-        return batch, plain, judge(plain, desk())
+        return batch, plain, judge(plain, batch_context())
 
     return {
         "  of it, reading": _timed(reader.read),
-        "  of it, judging": _timed(lambda plain: judge(plain, desk()), reader.read),
+        "  of it, judging": _timed(lambda plain: judge(plain, batch_context()), reader.read),
         "  of it, stamping": _timed(lambda made: scrubber._stamp(*made), before_stamp),
     }
 

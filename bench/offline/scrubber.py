@@ -35,7 +35,7 @@ def make_index(numbers: np.ndarray) -> Index:
     return Index.empty().with_register(replace(empty, numbers=bitmap, filter=filter_, seq=1, position=7))
 
 
-def make_scrubber(rulebook: Rulebook, stamp: str, by: backend.Hand | None = None) -> Scrubber:
+def make_scrubber(rulebook: Rulebook, stamp: str, by: backend.Backend | None = None) -> Scrubber:
     """As the default settings make it, unless `by` another hand."""
     members = Members.of(("phone",), "country", "purpose", "contract", "campaign")
     return Scrubber(Terms(members, stamp="header" if stamp == "header" else "value"), rulebook, by)

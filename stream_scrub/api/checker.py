@@ -22,7 +22,7 @@ from stream_scrub.lists.log import snapshot
 from stream_scrub.model import OWN, Deadline, RegisterKind
 from stream_scrub.numbering import REGIONS
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.batch_context import Bench
+from stream_scrub.scrub.batch_context import BatchContext
 from stream_scrub.scrub.columns import judge_column, judge_text
 from stream_scrub.scrub.facts import Facts
 from stream_scrub.wiring import scrubbing
@@ -189,8 +189,8 @@ class Checker:
         A number that is none is no error: its reason is `invalid-number`. Raises StaleIndex; ValueError for a region
         without numbers and a moment without a time zone.
         """
-        where, told, bench = self._asked(region, purpose, contract, campaign, on)
-        found, outcome = judge_text(text_of(number), where, told, bench)
+        where, told, context = self._asked(region, purpose, contract, campaign, on)
+        found, outcome = judge_text(text_of(number), where, told, context)
         return stamp_of(outcome.bare % (() if found is None else found))
 
     def check_many(
@@ -209,8 +209,8 @@ class Checker:
 
         Raises as `check`, and TypeError for a column of anything else, floats among them.
         """
-        where, told, bench = self._asked(region, purpose, contract, campaign, on)
-        return Stamps(judge_column(cells_of(numbers), where, told, bench))
+        where, told, context = self._asked(region, purpose, contract, campaign, on)
+        return Stamps(judge_column(cells_of(numbers), where, told, context))
 
     def _asked(
         self,
@@ -219,13 +219,13 @@ class Checker:
         contract: bool,
         campaign: str | Sequence[str] | None,
         on: date | datetime | None,
-    ) -> tuple[str, Facts, Bench]:
+    ) -> tuple[str, Facts, BatchContext]:
         """The region, the facts, and one index at one moment."""
         where = self._default_region if region is None else region.upper()
         if where not in REGIONS:
             raise ValueError(f"{region!r} is no region with a numbering plan (ISO 3166-1, as in FR)")
         told = self._scrubber.facts_of(_words(purpose), contract, _words(campaign))
-        return where, told, Bench(self._scrubber.rulebook, self._index(), _moment(on))
+        return where, told, BatchContext(self._scrubber.rulebook, self._index(), _moment(on))
 
 
 def _settings(

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from stream_scrub.rules import purposes
 from stream_scrub.rules.country import Country, Rule
-from stream_scrub.rules.problems import Sheet, nearest
+from stream_scrub.rules.problems import ProblemSheet, nearest
 from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.rules.rule import read_rule
 from stream_scrub.rules.text import digest_of, text_of
@@ -57,7 +57,7 @@ def read_country(
         return [f"{where}:1: the brackets are nested too deep: a rule file needs two levels"]
     except ValueError as error:  # tomllib's own error, and Python's for a number of thousands of digits
         return [_syntax(where, text, error)]
-    sheet = Sheet(where, text)
+    sheet = ProblemSheet(where, text)
     country = _country(
         sheet,
         document,
@@ -75,7 +75,7 @@ def _syntax(where: str, text: str, error: ValueError) -> str:
 
 
 def _country(
-    sheet: Sheet,
+    sheet: ProblemSheet,
     document: dict[str, Any],
     name: str,
     text: str,
@@ -108,7 +108,7 @@ def _country(
     return Country(code=code, regions=regions, timezone=timezone, rules=rules, text=text, where=sheet.where)
 
 
-def _timezone(sheet: Sheet, document: dict[str, Any], default: str | None) -> str:
+def _timezone(sheet: ProblemSheet, document: dict[str, Any], default: str | None) -> str:
     if "timezone" not in document and default is not None:
         return default
     key = sheet.text(None, document, "timezone", '"Europe/Paris"')
@@ -133,7 +133,9 @@ def is_timezone(key: str) -> bool:
     return True
 
 
-def _rules(sheet: Sheet, document: dict[str, Any], code: str, known: Vocabulary | None) -> tuple[Rule, ...]:
+def _rules(
+    sheet: ProblemSheet, document: dict[str, Any], code: str, known: Vocabulary | None
+) -> tuple[Rule, ...]:
     """The rules with their last days, once each starts after the one above it."""
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
@@ -154,7 +156,7 @@ def _rules(sheet: Sheet, document: dict[str, Any], code: str, known: Vocabulary 
     return tuple(rules)
 
 
-def _followed(sheet: Sheet, at: int, rule: Rule, following: Rule) -> Rule:
+def _followed(sheet: ProblemSheet, at: int, rule: Rule, following: Rule) -> Rule:
     """The rule with its last day, given the one below it, which is that of the table `at`."""
     if following.start == rule.start:
         sheet.wrong(at, "from", f"two rules start on {rule.start}: give each its own day, or make them one")
@@ -172,7 +174,7 @@ def _followed(sheet: Sheet, at: int, rule: Rule, following: Rule) -> Rule:
 
 
 def _named(
-    sheet: Sheet, rules: tuple[Rule, ...], regions: tuple[str, ...], timezone: str
+    sheet: ProblemSheet, rules: tuple[Rule, ...], regions: tuple[str, ...], timezone: str
 ) -> tuple[Rule, ...]:
     """The rules with their texts and digests, which must tell them apart."""
     named: dict[str, Rule] = {}

@@ -10,7 +10,7 @@ _DAYS_MAX = 3660  # ten years: longer than any proof is kept, and far from the e
 _NAMES_SHOWN = 12  # a sentence that lists more is not read
 
 
-class Sheet:
+class ProblemSheet:
     """Collects what is wrong with a file, so that everything is told at once."""
 
     def __init__(self, where: str, text: str) -> None:

@@ -9,7 +9,7 @@ from stream_scrub.model import INTERNAL, OWN, RegisterName
 from stream_scrub.redaction import names_a_number
 from stream_scrub.rules import purposes
 from stream_scrub.rules.country import CONTRACT, READING, Rule
-from stream_scrub.rules.problems import Sheet, nearest
+from stream_scrub.rules.problems import ProblemSheet, nearest
 from stream_scrub.rules.purposes import Vocabulary
 
 # The names that `phonenumbers` gives to kinds of numbers, in lower case.
@@ -41,7 +41,7 @@ _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
 def read_rule(
-    sheet: Sheet, at: int, table: Mapping[str, Any], code: str, known: Vocabulary | None
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], code: str, known: Vocabulary | None
 ) -> Rule | None:
     """The rule in the table of that index, without its text; None when it has no date to stand on. Its last day is
     its own `to`: what follows it in the file is not seen here. `known`: see `check.read_country`.
@@ -86,7 +86,7 @@ def read_rule(
 
 
 def _vocabulary(
-    sheet: Sheet, at: int, table: Mapping[str, Any], named: Collection[str], known: Vocabulary | None
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], named: Collection[str], known: Vocabulary | None
 ) -> Vocabulary:
     """The words that prospects may say: those of a kept text, else `known`, where the rule names some purpose."""
     told = table.get("purposes")
@@ -103,7 +103,7 @@ def _vocabulary(
     return purposes.vocabulary(told or {})
 
 
-def _reading(sheet: Sheet, at: int, table: Mapping[str, Any], *, kept: bool) -> int:
+def _reading(sheet: ProblemSheet, at: int, table: Mapping[str, Any], *, kept: bool) -> int:
     """The reading of a kept text, the first where it names none. Files are read by this version's alone."""
     reading = table.get("reading", 1 if kept else READING)
     if isinstance(reading, bool) or not isinstance(reading, int) or not 1 <= reading <= READING:
@@ -116,7 +116,7 @@ def _reading(sheet: Sheet, at: int, table: Mapping[str, Any], *, kept: bool) -> 
 
 
 def _registers(
-    sheet: Sheet, at: int, table: Mapping[str, Any]
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """The registers that deny, those of which one must hold the number, and those of which a scoped one may."""
     deny = sheet.names(at, table, "deny", _register_problem)
@@ -139,7 +139,7 @@ def _registers(
 
 
 def _purposes(
-    sheet: Sheet, at: int, table: Mapping[str, Any], registers: Collection[str]
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], registers: Collection[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What lifts the registers, and the purposes that are banned."""
     lifted_by = sheet.names(at, table, "lifted_by", _purpose_problem)
@@ -155,7 +155,7 @@ def _purposes(
 
 
 def _named_consents(
-    sheet: Sheet, at: int, table: Mapping[str, Any], deny: Collection[str]
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: Collection[str]
 ) -> tuple[str, ...]:
     """The allow registers whose scoped lists lift what denies."""
     named = sheet.names(at, table, "named_consents", _register_problem)
@@ -169,7 +169,7 @@ def _named_consents(
     return named
 
 
-def _day(sheet: Sheet, at: int, table: Mapping[str, Any], key: str) -> date | None:
+def _day(sheet: ProblemSheet, at: int, table: Mapping[str, Any], key: str) -> date | None:
     value = table.get(key)
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
@@ -180,7 +180,7 @@ def _day(sheet: Sheet, at: int, table: Mapping[str, Any], key: str) -> date | No
     return None
 
 
-def _ages(sheet: Sheet, at: int, table: Mapping[str, Any], used: tuple[str, ...]) -> dict[str, int]:
+def _ages(sheet: ProblemSheet, at: int, table: Mapping[str, Any], used: tuple[str, ...]) -> dict[str, int]:
     """Days after which a register is too old."""
     ages = {}
     for name, days in _of_registers(sheet, at, table, "max_age_days", used, "{ bloctel = 30 }").items():
@@ -189,7 +189,7 @@ def _ages(sheet: Sheet, at: int, table: Mapping[str, Any], used: tuple[str, ...]
     return ages
 
 
-def _areas(sheet: Sheet, at: int, table: Mapping[str, Any], deny: tuple[str, ...]) -> dict[str, int]:
+def _areas(sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: tuple[str, ...]) -> dict[str, int]:
     """How many first digits name an area, for the registers that are handed out by area."""
     used = tuple(name for name in deny if name != INTERNAL)
     areas = {}
@@ -204,7 +204,7 @@ def _areas(sheet: Sheet, at: int, table: Mapping[str, Any], deny: tuple[str, ...
 
 
 def _of_registers(
-    sheet: Sheet, at: int, table: Mapping[str, Any], key: str, used: tuple[str, ...], example: str
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], key: str, used: tuple[str, ...], example: str
 ) -> dict[str, Any]:
     """A table whose keys must be registers of the rule."""
     value = table.get(key, {})

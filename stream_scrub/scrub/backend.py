@@ -27,7 +27,7 @@ VERSION = 2  # of what is asked of the extension: one that offers another is not
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
+class Backend:
     """One way of doing the plain prospects' work; all ways give the same bytes."""
 
     name: str
@@ -36,7 +36,7 @@ class Hand:
     fill: Callable[[Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
 
 
-PYTHON = Hand("python", PlainReader, plain.splice, plain.fill)
+PYTHON = Backend("python", PlainReader, plain.splice, plain.fill)
 
 
 class SwiftReader:
@@ -99,7 +99,7 @@ def _ends(templates: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
     return heads, [b'"' + tail.replace(b"%%", b"%") for _, _, tail in parted]
 
 
-def _native(module: ModuleType) -> Hand:
+def _native(module: ModuleType) -> Backend:
     def reader(members: Members, default_region: str, facts: FactsOf = facts_of) -> Reader:
         if SwiftReader.can_read(members):
             return SwiftReader(module, members, default_region, facts)
@@ -115,10 +115,10 @@ def _native(module: ModuleType) -> Hand:
         made: list[bytes | None] = module.fill(numbers, ids, *_ends(templates))
         return made
 
-    return Hand("native", reader, splice, fill)
+    return Backend("native", reader, splice, fill)
 
 
-def native() -> Hand | None:
+def native() -> Backend | None:
     """The extension, if it is installed and of this version."""
     try:
         module = import_module("stream_scrub_native")

@@ -23,8 +23,8 @@ from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict, family
 from stream_scrub.rules import CLOSED, Rulebook
 from stream_scrub.scrub import backend, stamp
-from stream_scrub.scrub.backend import Hand
-from stream_scrub.scrub.batch_context import Bench
+from stream_scrub.scrub.backend import Backend
+from stream_scrub.scrub.batch_context import BatchContext
 from stream_scrub.scrub.columns import judge_text
 from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.decide_batch import Judged, judge
@@ -125,7 +125,7 @@ class Scrubber:
     `by` does the plain prospects' reading and splicing: the extension where it is installed, else the reference.
     """
 
-    def __init__(self, terms: Terms, rulebook: Rulebook, by: Hand | None = None) -> None:
+    def __init__(self, terms: Terms, rulebook: Rulebook, by: Backend | None = None) -> None:
         self.terms = terms
         self.rulebook = rulebook
         self._quick = QuickReader(terms.members)
@@ -160,28 +160,28 @@ class Scrubber:
         Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
         where the terms say to hold for that one.
         """
-        bench = Bench(self.rulebook, index, now)
+        context = BatchContext(self.rulebook, index, now)
         given, values = values, _without(values, spoilt) if spoilt else values
         plain = self._reader.read(values)
-        odd = self._odd(values, plain, bench, enough)
+        odd = self._odd(values, plain, context, enough)
         if len(odd.judged) < len(odd.places):
             upto = odd.places[len(odd.judged)]
             values, plain = values[:upto], plain.first(upto)
-        judged = judge(plain, bench)
+        judged = judge(plain, context)
         batch = self._stamp(values, plain, judged)
         for place, made in zip(odd.places, odd.judged, strict=False):
             made.into(batch, place)
         for place, told in spoilt.items():
             if place < len(values):
                 batch.values[place] = given[place]
-                batch.stamps[place] = stamp.unreadable(told, bench.evidence)
+                batch.stamps[place] = stamp.unreadable(told, context.evidence)
         self._refuse_stale(batch, judged)
         if limit is not None:
             reasons = dict(zip(odd.places, (made.reason for made in odd.judged), strict=False))
             for place in self._too_large(batch, limit, overhead, min(floor, limit // 2)):
                 outcome = judged.at(place)
                 batch.tally[reasons[place] if outcome is None else outcome.reason] -= 1
-                self._shorten(given[place], place, batch, bench, limit - overhead(place))
+                self._shorten(given[place], place, batch, context, limit - overhead(place))
         return batch
 
     def _stamp(self, values: Sequence[bytes | None], plain: Plain, judged: Judged) -> Batch:
@@ -203,23 +203,25 @@ class Scrubber:
         return batch
 
     def _odd(
-        self, values: Sequence[bytes | None], plain: Plain, bench: Bench, enough: Callable[[], bool]
+        self, values: Sequence[bytes | None], plain: Plain, context: BatchContext, enough: Callable[[], bool]
     ) -> _Odd:
         """Judge those that are not plain, one by one, until it is enough."""
         places = np.flatnonzero(plain.kinds < 0).tolist()
         made: list[_Made] = []
         for place in places:
-            made.append(self._one(values[place], bench))
+            made.append(self._one(values[place], context))
             if enough():
                 break
         return _Odd(places, made)
 
-    def _one(self, value: bytes | None, bench: Bench) -> _Made:
+    def _one(self, value: bytes | None, context: BatchContext) -> _Made:
         """Judge one prospect that is not plain."""
         prospect = self._strict(value)
         if prospect is None:
-            return _Made(Reason.UNREADABLE, value, bench.outcome(Finding(Reason.UNREADABLE), None).bare % ())
-        reason, made, stale = self._judge(prospect, bench)
+            return _Made(
+                Reason.UNREADABLE, value, context.outcome(Finding(Reason.UNREADABLE), None).bare % ()
+            )
+        reason, made, stale = self._judge(prospect, context)
         if self.terms.stamp == "header":
             return _Made(reason, prospect.head + prospect.tail, made, stale)
         comma = b"," if prospect.comma else b""
@@ -233,7 +235,7 @@ class Scrubber:
         except Unreadable:
             return None
 
-    def _judge(self, prospect: Prospect, bench: Bench) -> tuple[Reason, bytes, frozenset[str]]:
+    def _judge(self, prospect: Prospect, context: BatchContext) -> tuple[Reason, bytes, frozenset[str]]:
         """The verdict on a whole prospect, its stamp, and the registers that it needs and that cannot be used."""
         if prospect.purpose is prospect.contract is prospect.campaign is ABSENT:
             told = self._nothing
@@ -243,7 +245,7 @@ class Scrubber:
         offered = _candidates(prospect.numbers)
         if len(offered) > self.terms.numbers_max:
             offered = []
-        entries = [self._entry(member, region, told, bench) for member in offered]
+        entries = [self._entry(member, region, told, context) for member in offered]
         if not entries:
             entries = [_NO_NUMBER]
         if waits := [name for each in entries for name in self.terms.waits_for(each.finding)]:
@@ -251,15 +253,15 @@ class Scrubber:
         findings = [each.finding for each in entries if each.finding.reason is Reason.STALE_REGISTER]
         stale = frozenset(name for finding in findings for name in finding.registers)
         if len(entries) > 1:
-            return *stamp.several(entries, self.terms.mixed == "strip", bench.evidence), stale
+            return *stamp.several(entries, self.terms.mixed == "strip", context.evidence), stale
         (only,) = entries
-        made = stamp.single(only.finding, only.number is not None, only.rules, only.until, bench.evidence)
+        made = stamp.single(only.finding, only.number is not None, only.rules, only.until, context.evidence)
         return only.finding.reason, made % (() if only.number is None else only.number), stale
 
-    def _entry(self, member: Any, region: str, told: Facts, bench: Bench) -> stamp.Entry:
+    def _entry(self, member: Any, region: str, told: Facts, context: BatchContext) -> stamp.Entry:
         if isinstance(member, int) and not isinstance(member, bool):
             member = str(member)
-        number, made = judge_text(member if isinstance(member, str) else "", region, told, bench)
+        number, made = judge_text(member if isinstance(member, str) else "", region, told, context)
         if number is None:
             return _NO_NUMBER
         return stamp.Entry(made.finding, number, made.rules, made.until)
@@ -283,10 +285,12 @@ class Scrubber:
             if len(batch.values[place] or b"") + len(batch.stamps[place] or b"") + overhead(place) > limit
         ]
 
-    def _shorten(self, original: bytes | None, place: int, batch: Batch, bench: Bench, room: int) -> None:
+    def _shorten(
+        self, original: bytes | None, place: int, batch: Batch, context: BatchContext, room: int
+    ) -> None:
         """A prospect that its stamp makes too large: the original bytes, blocked, a short stamp in the header; and
         where even that is too large, the original bytes alone."""
-        short = bench.outcome(Finding(Reason.UNREADABLE), None).bare % ()
+        short = context.outcome(Finding(Reason.UNREADABLE), None).bare % ()
         batch.allowed[place] = False
         batch.shortened += 1
         batch.values[place] = original

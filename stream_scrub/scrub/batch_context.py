@@ -1,6 +1,6 @@
 """One batch's plans and what follows from them: the thinking that the prospects of a batch share.
 
-A `Case` is a plan with its outcomes made ready as bytes; the `Bench` holds the cases that a batch has met so far,
+A `Case` is a plan with its outcomes made ready as bytes; the `BatchContext` holds the cases that a batch has met so far,
 against one index at one moment. Nothing here outlives its batch, and nothing refers in a circle: an index that has been
 replaced must be free as soon as its last batch is, not when the collector comes round.
 """
@@ -43,7 +43,7 @@ class Case:
         self.outcomes: dict[frozenset[str], Outcome] = {}
 
 
-class Bench:
+class BatchContext:
     """Everything that one batch shares: one index, one moment, and the cases met so far."""
 
     def __init__(self, rulebook: Rulebook, index: Index, now: datetime) -> None:

@@ -12,7 +12,7 @@ from stream_scrub.index import Numbers
 from stream_scrub.model import Reason
 from stream_scrub.numbering import normalise, read_column
 from stream_scrub.scrub import decide
-from stream_scrub.scrub.batch_context import Bench, Outcome
+from stream_scrub.scrub.batch_context import BatchContext, Outcome
 from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.decide_batch import judge
 from stream_scrub.scrub.facts import Facts
@@ -29,20 +29,22 @@ class JudgedColumn(NamedTuple):
     outcomes: Sequence[Outcome]
 
 
-def judge_text(text: str, region: str, told: Facts, bench: Bench) -> tuple[int | None, Outcome]:
+def judge_text(text: str, region: str, told: Facts, context: BatchContext) -> tuple[int | None, Outcome]:
     """The number in a text as typed in `region`, None where there is no valid one, and what it came to."""
     found = normalise(text, region)
     if found is None:
-        return None, _no_number(bench)
+        return None, _no_number(context)
     number, line = found
-    barred = decide.is_barred(number, bench.rule(line.region))
-    return number, bench.find(bench.case(line, told, barred=barred), number)
+    barred = decide.is_barred(number, context.rule(line.region))
+    return number, context.find(context.case(line, told, barred=barred), number)
 
 
-def judge_column(cells: Sequence[str] | Numbers, region: str, told: Facts, bench: Bench) -> JudgedColumn:
+def judge_column(
+    cells: Sequence[str] | Numbers, region: str, told: Facts, context: BatchContext
+) -> JudgedColumn:
     """What each cell came to, all with the same facts: texts as typed in `region`, or the digits of integers."""
-    known: dict[Outcome, int] = {_no_number(bench): 0}
-    pieces = list(_pieces(cells, region, told, bench, known))
+    known: dict[Outcome, int] = {_no_number(context): 0}
+    pieces = list(_pieces(cells, region, told, context, known))
     if not pieces:
         return JudgedColumn(np.empty(0, np.uint64), np.empty(0, np.int32), list(known))
     numbers, ids = zip(*pieces, strict=True)
@@ -50,16 +52,16 @@ def judge_column(cells: Sequence[str] | Numbers, region: str, told: Facts, bench
 
 
 def _pieces(
-    cells: Sequence[str] | Numbers, region: str, told: Facts, bench: Bench, known: dict[Outcome, int]
+    cells: Sequence[str] | Numbers, region: str, told: Facts, context: BatchContext, known: dict[Outcome, int]
 ) -> Iterator[tuple[Numbers, Kinds]]:
     """The numbers and outcomes of some cells at a time, the outcomes by their place in `known`."""
     for start in range(0, len(cells), _PIECE):
         column = read_column(cells[start : start + _PIECE], region)
         plain = Plain(column.numbers, column.places, [(line, told) for line in column.lines])
-        judged = judge(plain, bench)
+        judged = judge(plain, context)
         places = [known.setdefault(outcome, len(known)) for outcome in judged.outcomes]
         yield column.numbers, np.array([*places, 0], np.int32)[judged.ids]  # the last is what -1 finds
 
 
-def _no_number(bench: Bench) -> Outcome:
-    return bench.outcome(Finding(Reason.INVALID_NUMBER), None)
+def _no_number(context: BatchContext) -> Outcome:
+    return context.outcome(Finding(Reason.INVALID_NUMBER), None)

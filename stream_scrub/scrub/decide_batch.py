@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.index import Numbers, Register
-from stream_scrub.scrub.batch_context import Bench, Case, Outcome
+from stream_scrub.scrub.batch_context import BatchContext, Case, Outcome
 from stream_scrub.scrub.plain import Kinds, Plain
 
 _TABLE_MAX = 65_536  # combinations of kinds and sets, up to which a table is cheaper than sorting
@@ -33,9 +33,9 @@ class Judged(NamedTuple):
         return None if found < 0 else self.outcomes[found]
 
 
-def judge(plain: Plain, bench: Bench) -> Judged:
+def judge(plain: Plain, context: BatchContext) -> Judged:
     """The outcome of every plain prospect of a batch."""
-    kinds, cases = _cases(plain, bench)
+    kinds, cases = _cases(plain, context)
     met = [case for case in cases if case is not None]
     if not met:
         return Judged(np.full(len(kinds), -1, np.int32), [])
@@ -48,7 +48,7 @@ def judge(plain: Plain, bench: Bench) -> Judged:
         if case is None:
             return -1
         names = sets_met[code % len(sets_met)]
-        return outcomes.setdefault(bench.conclude(case, names), len(outcomes))
+        return outcomes.setdefault(context.conclude(case, names), len(outcomes))
 
     size = len(cases) * len(sets_met)
     if size <= _TABLE_MAX:
@@ -62,7 +62,7 @@ def judge(plain: Plain, bench: Bench) -> Judged:
     return Judged(ids[back], list(outcomes))
 
 
-def _cases(plain: Plain, bench: Bench) -> tuple[Kinds, list[Case | None]]:
+def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None]]:
     """The case of each kind that occurs. Where a rule bars some numbers by their prefix, these are a kind of their own."""
     kinds = plain.kinds
     counts = np.bincount(kinds + 1, minlength=len(plain.pairs) + 1)[1:]
@@ -70,8 +70,8 @@ def _cases(plain: Plain, bench: Bench) -> tuple[Kinds, list[Case | None]]:
     some_barred: dict[tuple[str, ...], tuple[NDArray[np.bool_], set[int]]] = {}
     for kind in np.flatnonzero(counts).tolist():
         line, told = plain.pairs[kind]
-        cases[kind] = bench.case(line, told, barred=False)
-        rule = bench.rule(line.region)
+        cases[kind] = context.case(line, told, barred=False)
+        rule = context.rule(line.region)
         prefixes = () if rule is None else rule.not_callable_prefixes
         if not prefixes:
             continue
@@ -82,7 +82,7 @@ def _cases(plain: Plain, bench: Bench) -> tuple[Kinds, list[Case | None]]:
         if kind in of_kinds:
             kinds = kinds.copy() if kinds is plain.kinds else kinds
             kinds[(plain.kinds == kind) & begins] = len(cases)
-            cases.append(bench.case(line, told, barred=True))
+            cases.append(context.case(line, told, barred=True))
     return kinds, cases
 
 

@@ -9,7 +9,7 @@ from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.batch_context import Bench
+from stream_scrub.scrub.batch_context import BatchContext
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.facts import NO_FACTS, facts_of
 from tests.support.fakes import law
@@ -64,9 +64,9 @@ def test_the_verdict_of_a_batch_of_campaigns_is_that_of_each_prospect(text):
 
 def test_a_campaign_without_registers_costs_no_plan_of_its_own():
     """Ten thousand campaign names in a batch would be ten thousand compilations of one rule."""
-    bench = Bench(law.rulebook(law.OPT_OUT), law.index(law.register("internal@a")), law.NOW)
+    context = BatchContext(law.rulebook(law.OPT_OUT), law.index(law.register("internal@a")), law.NOW)
     line = normalise("+33612345678", "FR")[1]
-    plain = bench.case(line, NO_FACTS, barred=False)
+    plain = context.case(line, NO_FACTS, barred=False)
 
-    assert bench.case(line, facts_of(None, None, "nobody"), barred=False) is plain
-    assert bench.case(line, facts_of(None, None, "a"), barred=False) is not plain
+    assert context.case(line, facts_of(None, None, "nobody"), barred=False) is plain
+    assert context.case(line, facts_of(None, None, "a"), barred=False) is not plain
