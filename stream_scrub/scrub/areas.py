@@ -1,8 +1,8 @@
 """Registers that are handed out by area (the US registry is sold by area code): which numbers do they speak of at all?
 
-A register that holds no number of an area was not bought for it, or not imported: that a number of that area is not in
-it means nothing. `Areas` answers as if the numbers of all areas that are covered were a register of their own, so that
-a batch asks for them in the same pass.
+A register that holds no number of an area was not bought for that area, or not imported. So a number of that area is
+not free just because the register lacks it. `Areas` answers as if all numbers of all covered areas were one more
+register, so that a batch asks for them in the same pass.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _E164_DIGITS_MAX = 15
 
 
 class _Covered:
-    """The numbers of covered areas, without a list of them. Remembers its answers: made for one batch."""
+    """The numbers of covered areas, without a list of them. It is made for one batch, and remembers its answers."""
 
     def __init__(self, registers: Sequence[Register], digits: int) -> None:
         self.key = (*registers, digits)
@@ -48,7 +48,7 @@ class _Covered:
 
 
 class _Open(Filter):
-    """Lets every number through to the exact look-up: nearly all numbers are of covered areas."""
+    """A filter that sends every number to the exact look-up: nearly all numbers are in covered areas."""
 
     __slots__ = ()
 
@@ -61,22 +61,22 @@ _OPEN = _Open(np.empty(0, np.uint64))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Areas(Register):
-    """The areas that registers of one name cover, as a register. No register has its name: it has a space in it.
+    """The areas that registers of one name cover, as a register. Its name holds a space, so no real register has it.
 
-    Equal when they are of the same registers, so that the many cases of a batch ask once.
+    Two are equal when they are made from the same registers, so that the many cases of a batch ask once.
     """
 
     covered: _Covered = field(kw_only=True, repr=False)
 
     @classmethod
     def of(cls, registers: Sequence[Register], digits: int) -> "Areas":
-        """Of at least one register; the first so many digits of a number name its area."""
+        """Made from at least one register. The first `digits` digits of a number name its area."""
         first = registers[0]
         covered = _Covered(registers, digits)
         return cls(
             name=f"{first.name} areas",
             kind=RegisterKind.ALLOW,
-            numbers=cast(Any, covered),  # all that is asked of it is `in`
+            numbers=cast(Any, covered),  # only `in` is asked of it
             seq=first.seq,
             chain=first.chain,
             effective_at=first.effective_at,

@@ -1,4 +1,4 @@
-"""Who reads and splices the plain prospects: the extension `stream_scrub_native` where it is installed, else Python.
+"""Who reads and splices the plain prospects: the extension `stream_scrub_native` if it is installed, else Python.
 
 The extension (`native/` in the repository) is optional: without a compiler or a wheel everything works, slower. It
 decides nothing: it walks bytes, looks digits up in the rows of `numbering`, and puts templates into bytes. `plain` is
@@ -23,12 +23,12 @@ from stream_scrub.scrub.member_names import folder, lookalikes
 from stream_scrub.scrub.plain import Kinds, Plain, PlainReader, Reader, Regions, is_flat
 
 _NUMBER = b'"+%d"'  # where a template has it
-VERSION = 2  # of what is asked of the extension: one that offers another is not used
+VERSION = 2  # of the calls below: an extension with another version is not used
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One way of doing the plain prospects' work; all ways give the same bytes."""
+    """One way to read and splice plain prospects. All ways give the same bytes."""
 
     name: str
     reader: Callable[[Members, str, FactsOf], Reader]
@@ -40,7 +40,7 @@ PYTHON = Backend("python", PlainReader, plain.splice, plain.fill)
 
 
 class SwiftReader:
-    """The extension's reader, for members that it can tell apart."""
+    """The extension's reader, for prospects whose members it can tell apart (`can_read`)."""
 
     def __init__(self, native: ModuleType, members: Members, default_region: str, facts: FactsOf) -> None:
         names = [path[0] for path in (*members.numbers, *members.facts)]
@@ -60,7 +60,8 @@ class SwiftReader:
 
     @staticmethod
     def can_read(members: Members) -> bool:
-        """Whether every member is one name at the top level, all different and spelled in one way in JSON."""
+        """Whether every member is one name at the top level, all names differ, and JSON spells each in one way
+        only."""
         if not is_flat(members):
             return False
         names = [path[0] for path in (*members.numbers, *members.facts)]

@@ -1,11 +1,11 @@
-"""Steps 2 to 5 of a prospect's life, composed once: a batch of values in, as many verdicts and bytes out.
+"""Steps 2 to 5 of a prospect's life, composed once: a batch of values goes in, as many verdicts and bytes come out.
 
 Pure: the index, the rules and the moment come as arguments. The worker, the check command and the demo all call
 `Scrubber.scrub`; there is no second way to a verdict.
 
-Most prospects are plain: one number, nothing that two parsers could read differently. These are read, judged and
-spliced a batch at a time (`plain`, `judge`, `swift`). Whatever is not plain goes one by one through the strict reader,
-to the same plans and stamps.
+Most prospects are plain: they have one number and nothing that two parsers could read differently. These are read,
+judged and spliced a batch at a time (`plain`, `decide_batch`, `backend`). All others go one by one through the strict
+reader, to the same plans and stamps.
 """
 
 from collections import Counter
@@ -39,10 +39,12 @@ from stream_scrub.scrub.decode import (
 from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
 from stream_scrub.scrub.plain import Plain, Regions
 
-# A value longer than this is measured against the topic's limit with all that goes with it, which is mostly far less.
+# The whole record of a value longer than this is measured against the topic's limit. What goes with a value is mostly
+# far less.
 LARGE = 32_768
-# More numbers than any person has. Each is judged by itself, in up to milliseconds, and gets an entry on the stamp of
-# about 150 bytes: a hundred fit the room that the output topics have for it (`kafka/admin/topics.py: STAMP_ROOM`).
+# More numbers than any person has. Each is judged by itself, which may take milliseconds, and gets an entry of about
+# 150 bytes on the stamp. A hundred fit the room that the output topics have for a stamp
+# (`kafka/admin/topics.py: STAMP_ROOM`).
 NUMBERS_MAX = 100
 
 
@@ -59,24 +61,24 @@ class Terms:
 
     members: Members
     default_region: str = "FR"
-    default_purpose: str = ""  # of prospects that say none
+    default_purpose: str = ""  # of prospects that state no purpose
     contract_shapes: tuple[str, ...] = ()  # of identifiers of contracts, see `contracts`
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
     stale: Literal["hold", "block"] = "block"
     stale_by_register: Mapping[str, Literal["hold", "block"]] = field(default_factory=dict)
-    numbers_max: int = NUMBERS_MAX  # more of them in one prospect, and it has no valid one
+    numbers_max: int = NUMBERS_MAX  # a prospect with more numbers counts as one without a valid number
 
     def waits_for(self, finding: Finding) -> list[str]:
         """The registers that a prospect with this finding is held for."""
         if finding.reason is not Reason.STALE_REGISTER or finding.lasting:
-            return []  # else no fresh list would settle it
+            return []  # `lasting`: no fresh list would settle it
         said = self.stale_by_register
         return [n for n in finding.registers if said.get(n, said.get(family(n), self.stale)) == "hold"]
 
     def facts_of(self, rulebook: Rulebook) -> FactsOf:
-        """How prospects are read for these rules. By the first reading there was no default, and whatever did not say
-        no was a contract."""
+        """How prospects are read for these rules. The first reading knew no default purpose, and took for a contract
+        whatever did not say no."""
         if rulebook.reading < CLOSED:
             return partial(facts_of, contract_shapes=None)
         return partial(facts_of, default_purpose=self.default_purpose, contract_shapes=self.contract_shapes)
@@ -84,17 +86,17 @@ class Terms:
 
 @dataclass(slots=True)
 class Batch:
-    """What became of each value, by place: the verdict, the value to emit and the stamp for its header, if any. Of as
-    many values as there was time for, from the first on."""
+    """What became of each value, by place: the verdict, the value to emit, and the stamp for its header, if any. It
+    covers the first values only, as many as there was time for."""
 
     allowed: list[bool]
     values: list[bytes | None]
     stamps: list[bytes | None]
     tally: Counter[Reason] = field(default_factory=Counter)
-    shortened: int = 0  # of them were too large for their topic with their stamp
+    shortened: int = 0  # how many of them were too large for their topic once stamped
     stale: Counter[str] = field(
         default_factory=Counter
-    )  # by register that could not be used, who was blocked for it
+    )  # by register that could not be used: how many were blocked for it
 
 
 class _Made(NamedTuple):
@@ -113,7 +115,7 @@ class _Made(NamedTuple):
 
 
 class _Odd(NamedTuple):
-    """The places of the prospects that are not plain, and what became of the first of them."""
+    """The places of all prospects that are not plain, and what became of the first ones, as far as there was time."""
 
     places: list[int]
     judged: list[_Made]
@@ -122,7 +124,7 @@ class _Odd(NamedTuple):
 class Scrubber:
     """The pure composition: built once from terms and rules, then called with each batch.
 
-    `by` does the plain prospects' reading and splicing: the extension where it is installed, else the reference.
+    `by` reads and splices the plain prospects: the extension if it is installed, else the reference.
     """
 
     def __init__(self, terms: Terms, rulebook: Rulebook, by: Backend | None = None) -> None:
@@ -149,16 +151,16 @@ class Scrubber:
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
 
-        A prospect that is not plain may take long. `enough` is asked after each of these, and once it says so the batch
-        ends before the next one: what is judged is a prefix of the values, of at least one where there is any.
+        A prospect that is not plain may take long. `enough` is asked after each of these. Once it returns True, the
+        batch ends before the next one: what is judged is then a prefix of the values, at least one if there is any.
 
-        `limit` is the largest record that the output topics take, in bytes, and `overhead(i)` what the i-th record
-        weighs besides its value: a prospect that its stamp would make unpublishable comes out blocked, unchanged.
-        Records with less than `floor` bytes of value and stamp are not measured: 0 measures all, once one was refused.
-        `spoilt` are the places of records that are unreadable whatever their value says, each with what its stamp
-        says of that: they come out blocked with their own bytes.
-        Raises StaleIndex (and gives no verdict at all) when a prospect needs a register that is missing or too old,
-        where the terms say to hold for that one.
+        `limit` is the largest record that the output topics take, in bytes. `overhead(i)` is what the i-th record
+        weighs besides its value, in bytes. A prospect that is too large once stamped comes out blocked, unchanged.
+        Records with less than `floor` bytes of value and stamp are not measured; with 0 all are, as is needed once
+        one was refused. `spoilt` holds the places of records that are unreadable whatever their value says, each with
+        the members that its stamp gets: they come out blocked with their own bytes. Raises StaleIndex, and gives no
+        verdict at all, when a prospect needs a register that is missing or too old and the terms say to hold for that
+        register.
         """
         context = BatchContext(self.rulebook, index, now)
         given, values = values, _without(values, spoilt) if spoilt else values
@@ -185,8 +187,8 @@ class Scrubber:
         return batch
 
     def _stamp(self, values: Sequence[bytes | None], plain: Plain, judged: Judged) -> Batch:
-        """Splice the plain ones' stamps in; the others' places stay as they came, blocked."""
-        allowing = [*(outcome.allowed for outcome in judged.outcomes), False]  # the last is what -1 finds
+        """Splice the stamps of the plain prospects in. The others stay at their places as they came, blocked."""
+        allowing = [*(outcome.allowed for outcome in judged.outcomes), False]  # the last one is found by -1
         allowed = [allowing[at] for at in judged.ids.tolist()]
         if self.terms.stamp == "value":
             templates = [outcome.splice for outcome in judged.outcomes]
@@ -205,7 +207,7 @@ class Scrubber:
     def _odd(
         self, values: Sequence[bytes | None], plain: Plain, context: BatchContext, enough: Callable[[], bool]
     ) -> _Odd:
-        """Judge those that are not plain, one by one, until it is enough."""
+        """Judge the prospects that are not plain, one by one, until `enough`."""
         places = np.flatnonzero(plain.kinds < 0).tolist()
         made: list[_Made] = []
         for place in places:
@@ -236,7 +238,7 @@ class Scrubber:
             return None
 
     def _judge(self, prospect: Prospect, context: BatchContext) -> tuple[Reason, bytes, frozenset[str]]:
-        """The verdict on a whole prospect, its stamp, and the registers that it needs and that cannot be used."""
+        """The verdict on a whole prospect, its stamp, and the registers that it needs but that cannot be used."""
         if prospect.purpose is prospect.contract is prospect.campaign is ABSENT:
             told = self._nothing
         else:
@@ -273,7 +275,7 @@ class Scrubber:
                 raise _stale(waits)
 
     def _too_large(self, batch: Batch, limit: int, overhead: Callable[[int], int], floor: int) -> list[int]:
-        """The places whose value and stamp are more than the topic takes. Below `floor` nothing is asked."""
+        """The places whose value and stamp are larger than the topic takes. What is below `floor` is not measured."""
         if self.terms.stamp == "value":  # then the few stamps that go into headers are short
             near = [place for place, value in enumerate(batch.values) if len(value or b"") >= floor]
         else:
@@ -288,8 +290,8 @@ class Scrubber:
     def _shorten(
         self, original: bytes | None, place: int, batch: Batch, context: BatchContext, room: int
     ) -> None:
-        """A prospect that its stamp makes too large: the original bytes, blocked, a short stamp in the header; and
-        where even that is too large, the original bytes alone."""
+        """Block a prospect that its stamp makes too large: (a) the original bytes with a short stamp in the header,
+        or (b) where even that is too large, the original bytes alone."""
         short = context.outcome(Finding(Reason.UNREADABLE), None).bare % ()
         batch.allowed[place] = False
         batch.shortened += 1
@@ -299,12 +301,12 @@ class Scrubber:
 
 
 def _without(values: Sequence[bytes | None], spoilt: Mapping[int, object]) -> list[bytes | None]:
-    """The values, with null for a spoilt record: whatever its bytes say, nobody reads them."""
+    """The values, with null for each spoilt record, so that nobody reads its bytes."""
     return [None if place in spoilt else value for place, value in enumerate(values)]
 
 
 def _candidates(members: Sequence[Any]) -> list[Any]:
-    """What a prospect offers as numbers, lists opened, absent and empty ones left out."""
+    """What a prospect offers as numbers: lists are opened, absent and empty members are left out."""
     opened: list[Any] = []
     for member in members:
         opened.extend(member if isinstance(member, list) else [member])

@@ -1,8 +1,8 @@
-"""One batch's plans and what follows from them: the thinking that the prospects of a batch share.
+"""One batch's plans and what follows from them, worked out once for all prospects of the batch.
 
-A `Case` is a plan with its outcomes made ready as bytes; the `BatchContext` holds the cases that a batch has met so far,
-against one index at one moment. Nothing here outlives its batch, and nothing refers in a circle: an index that has been
-replaced must be free as soon as its last batch is, not when the collector comes round.
+A `Case` is a plan with its outcomes ready as bytes. The `BatchContext` holds the cases that a batch has met so far,
+against one index at one moment. Nothing here outlives its batch, and no objects refer to each other in a circle: a
+replaced index must be freed together with its last batch, not when the garbage collector runs next.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from stream_scrub.timestamps import utc_millis
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """A finding with its stamp as templates: `splice` goes before the closing brace's place, `bare` into a header;
-    `rules` is the digest of the rule that decided, "" where none did."""
+    """A finding with its stamp as templates. `splice` replaces the closing brace of a value, `bare` goes into a
+    header. `rules` is the digest of the rule that decided, "" if none did."""
 
     reason: Reason
     allowed: bool
@@ -33,7 +33,7 @@ class Outcome:
 
 
 class Case:
-    """One plan of this batch with the outcomes that its prospects have met, by the registers that hold the number."""
+    """One plan of this batch, and the outcomes met so far, by the names of the registers that hold the number."""
 
     __slots__ = ("outcomes", "plan", "region")
 
@@ -69,12 +69,13 @@ class BatchContext:
         return self._moments[region]
 
     def case(self, line: Line, told: Facts, *, barred: bool) -> Case:
-        """The case of numbers of that line with these facts, all barred by their prefix or none."""
+        """The case of numbers of that line with these facts. `barred`: a rule bars all of them by their prefix, else
+        none."""
         key = (line, told, barred)
         case = self._cases.get(key)
         if case is None:
             rule, plan, now = self.rule(line.region), None, self.moment(line.region)
-            if told.campaigns:  # of thousands of campaigns mostly nothing but the opposition to each differs
+            if told.campaigns:  # campaigns mostly differ in nothing but the opposition to each
                 base = self.case(line, told._replace(campaigns=()), barred=barred)
                 plan = decide.scoped(base.plan, told, self.index, now)
                 if plan is base.plan:
@@ -85,7 +86,7 @@ class BatchContext:
         return case
 
     def conclude(self, case: Case, held: frozenset[str]) -> Outcome:
-        """The outcome for a number that the registers of these names hold and no other."""
+        """The outcome for a number that is in the registers with these names and in no other."""
         made = case.outcomes.get(held)
         if made is None:
             made = self.outcome(case.plan.conclude(held), case.plan.rule, case.region)
@@ -97,7 +98,7 @@ class BatchContext:
         return self.conclude(case, frozenset(r.name for r in case.plan.registers if number in r.numbers))
 
     def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> Outcome:
-        """A finding with its stamp; without a region, one that names no number, of no rule."""
+        """A finding with its stamp. Without a region the stamp names no number and no rule."""
         made = self._outcomes.get((finding, region))
         if made is None:
             made = self._outcomes[finding, region] = self._make(finding, rule, region)

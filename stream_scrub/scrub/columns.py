@@ -1,4 +1,4 @@
-"""Steps 3 and 4 for typed numbers that stand in no prospect: one of them, or a whole column of them at once.
+"""Steps 3 and 4 for typed numbers that are not part of a prospect: one number, or a whole column at once.
 
 The plans, the look-ups and the stamps are those of every batch (`batch_context`, `decide_batch`).
 """
@@ -18,11 +18,11 @@ from stream_scrub.scrub.decide_batch import judge
 from stream_scrub.scrub.facts import Facts
 from stream_scrub.scrub.plain import Kinds, Plain
 
-_PIECE = 32_768  # cells at a time: what is made of so many stays in a processor's cache
+_PIECE = 32_768  # cells at a time: their arrays fit into a processor's cache
 
 
 class JudgedColumn(NamedTuple):
-    """By place: the number (0 where there is no valid one), and which of `outcomes` it came to."""
+    """By place: the number (0 if it is not valid), and the place of its outcome in `outcomes`."""
 
     numbers: Numbers
     ids: Kinds
@@ -30,7 +30,7 @@ class JudgedColumn(NamedTuple):
 
 
 def judge_text(text: str, region: str, told: Facts, context: BatchContext) -> tuple[int | None, Outcome]:
-    """The number in a text as typed in `region`, None where there is no valid one, and what it came to."""
+    """The number in a text as typed in `region` (None if it is not valid), and its outcome."""
     found = normalise(text, region)
     if found is None:
         return None, _no_number(context)
@@ -42,7 +42,8 @@ def judge_text(text: str, region: str, told: Facts, context: BatchContext) -> tu
 def judge_column(
     cells: Sequence[str] | Numbers, region: str, told: Facts, context: BatchContext
 ) -> JudgedColumn:
-    """What each cell came to, all with the same facts: texts as typed in `region`, or the digits of integers."""
+    """The outcome of each cell, all with the same facts. Cells are texts as typed in `region`, or integers taken as
+    digits."""
     known: dict[Outcome, int] = {_no_number(context): 0}
     pieces = list(_pieces(cells, region, told, context, known))
     if not pieces:
@@ -54,13 +55,13 @@ def judge_column(
 def _pieces(
     cells: Sequence[str] | Numbers, region: str, told: Facts, context: BatchContext, known: dict[Outcome, int]
 ) -> Iterator[tuple[Numbers, Kinds]]:
-    """The numbers and outcomes of some cells at a time, the outcomes by their place in `known`."""
+    """The numbers and outcomes of `_PIECE` cells at a time, each outcome as its place in `known`."""
     for start in range(0, len(cells), _PIECE):
         column = read_column(cells[start : start + _PIECE], region)
         plain = Plain(column.numbers, column.places, [(line, told) for line in column.lines])
         judged = judge(plain, context)
         places = [known.setdefault(outcome, len(known)) for outcome in judged.outcomes]
-        yield column.numbers, np.array([*places, 0], np.int32)[judged.ids]  # the last is what -1 finds
+        yield column.numbers, np.array([*places, 0], np.int32)[judged.ids]  # the last one is found by -1
 
 
 def _no_number(context: BatchContext) -> Outcome:

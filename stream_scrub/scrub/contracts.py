@@ -1,6 +1,6 @@
 """Whether a prospect has a contract: `true`, an identifier of a declared shape, or an object with its last day.
 
-A list of words that say no is a race that is lost: whatever is none of these three is no contract.
+Everything else is no contract. A list of words that mean "no" would never be complete.
 """
 
 import re
@@ -9,10 +9,10 @@ from datetime import date
 from functools import cache
 from typing import Any
 
-# True: it runs, and nobody said for how long. A day: its last one. False: none.
+# True: a contract without a known end. A date: its last day. False: no contract.
 Contract = bool | date
 
-_TEXT_MAX = 64  # no identifier is longer, and no shape is tried on more
+_TEXT_MAX = 64  # characters; no identifier is longer, and no longer text is compared with a shape
 _PIECE = re.compile(r"([#?])(\+?)|(.)", re.DOTALL)
 _SIGNS = {"#": "[0-9]", "?": "[0-9a-z]"}
 _UNTIL = "until"
@@ -20,8 +20,8 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def contract_of(member: Any, shapes: Sequence[str] = ()) -> Contract:
-    """What the member of a prospect says. `shapes`: `#` is a digit, `?` a letter or digit, a plus behind either more
-    of them; all else stands for itself, in any case."""
+    """The contract that a prospect's member states. In `shapes`, `#` is a digit and `?` a letter or digit; a plus
+    after either means one or more of them. All other signs stand for themselves, in any case."""
     if isinstance(member, bool):
         return member
     if isinstance(member, int):
@@ -33,7 +33,7 @@ def contract_of(member: Any, shapes: Sequence[str] = ()) -> Contract:
 
 
 def _is_one(text: str, shapes: tuple[str, ...]) -> bool:
-    """Whether the text is of one of the shapes, and more than zeros."""
+    """Whether the text has one of the shapes and holds more than zeros."""
     return bool(shapes) and text.strip("0") != "" and any(made(text) for made in _matchers(shapes))
 
 
@@ -50,7 +50,7 @@ def _pattern(shape: str) -> str:
 
 
 def _last_day(told: Mapping[str, Any]) -> Contract:
-    """The day in `until`; False where another parser could find another one, and where it is no day."""
+    """The day in `until`. False if another parser could find another value there, or if it is no day."""
     named = [name for name in told if name.casefold() == _UNTIL]
     last = told.get(_UNTIL)
     if named != [_UNTIL] or _UNTIL in getattr(told, "twice", ()) or not isinstance(last, str):

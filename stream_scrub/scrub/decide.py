@@ -1,8 +1,8 @@
 """Step 4 of a prospect's life: what the rule of its country and day says about one number.
 
-A `Plan` is the rule compiled for one line (region and type) and one prospect's facts against one index: the
-registers to look in, and what follows from each. So the many prospects that share a country and facts share the
-thinking, and a look-up is all that is left for each number.
+A `Plan` is the rule compiled for one line (region and type) and one prospect's facts against one index: the registers
+to look in, and what follows from each. The many prospects that share a country and facts share one plan, so each
+number costs only a look-up.
 """
 
 from collections.abc import Collection
@@ -22,8 +22,8 @@ from stream_scrub.scrub.last_day import days_of, last_of
 class Finding(NamedTuple):
     """The reason for a number's verdict and the registers that made it so.
 
-    `lasting`: a stale register that no fresh list makes good, so that holding for one would be for ever. `last`: the
-    last day of what an allowing verdict rests on, None where nothing of it has one.
+    `lasting`: the register is stale and no fresh list can mend that, so holding for one would never end. `last`: the
+    last day of what an allowing verdict rests on, None if nothing of it ends.
     """
 
     reason: Reason
@@ -36,9 +36,9 @@ class Finding(NamedTuple):
 class Plan:
     """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
 
-    `named` are consents to the caller that this call is for, `areas` says by deny register which areas it covers.
-    `now` is in the zone of the rule's country. `contract_ends` is the last day of the prospect's contract, if it has
-    one: what the contract lifts ends with it.
+    `named` are consents that name the caller of this call. `areas` says which areas each deny register covers. `now`
+    is in the time zone of the rule's country. `contract_ends` is the last day of the prospect's contract, if one is
+    known: what the contract lifts ends with it.
     """
 
     rule: Rule | None
@@ -64,8 +64,9 @@ class Plan:
         return tuple(dict.fromkeys((*own, *self.named, *(areas for _, areas in self.areas))))
 
     def conclude(self, held: Collection[str]) -> Finding:
-        """The verdict on a number that is in the registers named `held` and in no other. The order is the law's:
-        the company's own opposition, what is no consumer's line, a banned purpose, then registers unless lifted.
+        """The verdict on a number that is in the registers named `held` and in no other. The order is the law's: 1.
+        the company's own opposition, 2. a line that no consumer has, 3. a banned purpose, 4. registers, unless
+        lifted.
         """
         denying = tuple(r.name for r in (*self.internal, *self.deny) if r.name in held)
         if any(r.name in held for r in self.internal):
@@ -75,7 +76,7 @@ class Plan:
         lacking = self.rule.requires and not any(r.name in held for r in self.allow)
         uncovered = tuple(name for name, areas in self.areas if areas.name not in held)
         if self.lift is not None:
-            if self.stale_internal:  # nothing lifts the company's own opposition, nor its age
+            if self.stale_internal:  # nothing lifts the company's own opposition, even an old one
                 return Finding(Reason.STALE_REGISTER, self.stale_internal)
             if denying or lacking or self.stale_deny or uncovered:
                 return self._allowed(self.lift)
@@ -85,7 +86,7 @@ class Plan:
     def _unlifted(
         self, held: Collection[str], denying: tuple[str, ...], lacking: bool, uncovered: tuple[str, ...]
     ) -> Finding:
-        """What the registers say, where nothing that the prospect tells lifts them."""
+        """The verdict by the registers, if nothing that the prospect states lifts them."""
         named = any(r.name in held for r in self.named)
         if denying and not named:
             return Finding(Reason.OPPOSED, denying)
@@ -95,7 +96,7 @@ class Plan:
         stale = (*self.stale_internal, *stale_deny, *(self.stale_allow if lacking else ()))
         if stale:
             return Finding(Reason.STALE_REGISTER, stale)
-        if uncovered and not named:  # the register is fresh, and says nothing of this number's area
+        if uncovered and not named:  # the register is fresh, but was not handed out for this number's area
             return Finding(Reason.STALE_REGISTER, uncovered, lasting=True)
         if named and (denying or self.stale_deny or uncovered):
             carrying = (*self._carrying(self.named, held), *self._carrying(self.allow, held))
@@ -103,13 +104,14 @@ class Plan:
         return self._cleared(held)
 
     def _cleared(self, held: Collection[str]) -> Finding:
-        """Allowed by what the registers say, and by no lift."""
+        """Allowed by the registers alone; nothing is lifted."""
         asked = self.rule is not None and self.rule.requires
         reason = Reason.CONSENTED if asked else Reason.CLEAR
         return self._allowed(reason, (*map(self._last, self.deny), *self._carrying(self.allow, held)))
 
     def _carrying(self, registers: Collection[Register], held: Collection[str]) -> tuple[date | None, ...]:
-        """The last day of the consents of which any is enough: that of the one that lasts longest."""
+        """The last day of the consents that hold the number. Any one is enough, so it is the latest of their last
+        days."""
         lasts = [self._last(register) for register in registers if register.name in held]
         known = [last for last in lasts if last is not None]
         return (max(known),) if known and len(known) == len(lasts) else ()
@@ -134,7 +136,8 @@ def is_barred(number: int, rule: Rule | None) -> bool:
 
 
 def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index, now: datetime) -> Plan:
-    """Compile `rule` for numbers of `line` with the same facts, all barred by their prefix or none."""
+    """Compile `rule` for numbers of `line` with the same facts. `barred`: the rule bars all of them by their prefix,
+    else none."""
     own = index.named(INTERNAL, told.campaigns)
     internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
     if rule is None:
@@ -161,8 +164,9 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
 
 
 def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
-    """The plan for facts that name campaigns, from the one (`base`) for the same facts without: itself where no register
-    is scoped for these, None where another than `internal` is.
+    """The plan for facts that name campaigns, made from `base`, the plan for the same facts without campaigns. It is
+    (a) `base` itself if no register is scoped for these campaigns, (b) None if a register other than `internal` is:
+    then `plan` must compile it, (c) else `base` with the scoped `internal` registers added.
     """
     rule = base.rule
     others = () if rule is None else (*rule.deny, *rule.require, *rule.scoped)
@@ -181,8 +185,8 @@ def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
 def _usable(
     rule: Rule, names: Collection[str], kind: RegisterKind, told: Facts, index: Index, now: datetime
 ) -> tuple[tuple[Register, ...], tuple[str, ...]]:
-    """The fresh registers of those names, and the names of the stale ones. One that the log never held is stale,
-    not empty, whatever scoped ones stand beside it; so is one of the wrong kind."""
+    """The fresh registers of those names, and the names of the stale ones. A register that the log never held is
+    stale, not empty, even if it has scoped ones beside it. A register of the wrong kind is stale too."""
     fresh: list[Register] = []
     stale: list[str] = []
     for name in names:
@@ -199,8 +203,8 @@ def _usable(
 def _named(
     names: Collection[str], rule: Rule, told: Facts, index: Index, now: datetime
 ) -> tuple[Register, ...]:
-    """The fresh registers of consents that name the caller: the scoped ones alone, and only where the prospect names
-    one campaign, for a consent to one caller is none to another. A stale one lifts nothing."""
+    """The fresh registers of consents that name the caller. These are the scoped ones only, and only if the prospect
+    names exactly one campaign: a consent to one caller is no consent to another. A stale register lifts nothing."""
     if not names or len(told.campaigns) != 1:
         return ()
     fresh, _ = _usable(rule, names, RegisterKind.ALLOW, told, index, now)
@@ -208,7 +212,7 @@ def _named(
 
 
 def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], ...]:
-    """What the fresh registers that are handed out by area cover."""
+    """The areas covered by the fresh registers that are handed out by area."""
     found = []
     for name, digits in rule.areas.items():
         if of_it := [register for register in deny if family(register.name) == name]:
@@ -217,18 +221,19 @@ def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], .
 
 
 def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
-    """Too old for the rule, or still holding what should have ended: then nobody publishes it."""
+    """Whether it is (a) too old for the rule, or (b) still holds numbers that should have ended: then nobody
+    publishes it."""
     days = days_of(rule, register)
     return (days is not None and register.older_than(days, now)) or register.ends_overdue(now)
 
 
 def runs(told: Facts, now: datetime) -> bool:
-    """Whether the prospect has a contract on that day, which is in the zone of the rule's country."""
+    """Whether the prospect has a contract on the day of `now`, in the zone of the rule's country."""
     return told.contract if isinstance(told.contract, bool) else now.date() <= told.contract
 
 
 def _fixed(line: Line, barred: bool, rule: Rule, told: Facts, now: datetime) -> Reason | None:
-    """What the number's line or the call's purpose decides alone."""
+    """The reason that follows from the number's line or the call's purpose alone, if any."""
     if barred or line.type in rule.not_callable_types:
         return Reason.NOT_CALLABLE
     if not rule.banned_purposes or (runs(told, now) and CONTRACT in rule.lifted_by):

@@ -1,8 +1,7 @@
 """Step 4 for plain prospects: all numbers of a batch judged at once, by whole-array operations.
 
-A filter pass a register says for most numbers that they are surely not in it; what it lets through is looked up
-exactly, all in one intersection. The thinking is that of `decide`, done once for each kind of prospect and each set of
-registers that holds its number.
+One pass over a register's filter finds that most numbers are surely not in that register. The others are looked up
+exactly. `decide` gives the finding, once for each kind of prospect and each set of registers that holds a number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,20 +14,20 @@ from stream_scrub.index import Numbers, Register
 from stream_scrub.scrub.batch_context import BatchContext, Case, Outcome
 from stream_scrub.scrub.plain import Kinds, Plain
 
-_TABLE_MAX = 65_536  # combinations of kinds and sets, up to which a table is cheaper than sorting
+_TABLE_MAX = 65_536  # combinations of kinds and sets: up to so many, a table is cheaper than sorting
 _DIGITS_MAX = 20
-_FEW = 100  # numbers for which an exact look-up is quicker than a filter
+_FEW = 100  # numbers: for so few, an exact look-up is quicker than a filter
 
 
 class Judged(NamedTuple):
-    """By place: which of `outcomes` it is, -1 where the prospect is not plain. All outcomes occur, but the first few
-    may not."""
+    """By place: the place of its outcome in `outcomes`, -1 if the prospect is not plain. The first outcomes may be
+    unused; all others occur."""
 
     ids: Kinds
     outcomes: list[Outcome]
 
     def at(self, place: int) -> Outcome | None:
-        """The outcome there; None where the prospect is not plain."""
+        """The outcome at that place; None if the prospect is not plain."""
         found = int(self.ids[place])
         return None if found < 0 else self.outcomes[found]
 
@@ -53,7 +52,7 @@ def judge(plain: Plain, context: BatchContext) -> Judged:
     size = len(cases) * len(sets_met)
     if size <= _TABLE_MAX:
         counts = np.bincount(codes[kinds >= 0], minlength=size)
-        table = np.full(size + 1, -1, np.int32)  # its last one is what the negative codes are given
+        table = np.full(size + 1, -1, np.int32)  # the last one is for negative codes
         for code in np.flatnonzero(counts).tolist():
             table[code] = outcome(code)
         return Judged(table[np.where(kinds >= 0, codes, size)], list(outcomes))
@@ -63,7 +62,7 @@ def judge(plain: Plain, context: BatchContext) -> Judged:
 
 
 def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None]]:
-    """The case of each kind that occurs. Where a rule bars some numbers by their prefix, these are a kind of their own."""
+    """The case of each kind that occurs. Numbers that a rule bars by their prefix become a kind of their own."""
     kinds = plain.kinds
     counts = np.bincount(kinds + 1, minlength=len(plain.pairs) + 1)[1:]
     cases: list[Case | None] = [None] * len(plain.pairs)
@@ -87,7 +86,7 @@ def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None
 
 
 def _begin_with(numbers: Numbers, prefixes: Sequence[str]) -> NDArray[np.bool_]:
-    """Which numbers' digits begin with one of these."""
+    """For each number: whether its digits begin with one of these prefixes."""
     found = np.zeros(len(numbers), np.bool_)
     for prefix in prefixes:
         for more in range(_DIGITS_MAX - len(prefix)):
@@ -100,7 +99,7 @@ def _begin_with(numbers: Numbers, prefixes: Sequence[str]) -> NDArray[np.bool_]:
 def _held(
     numbers: Numbers, kinds: Kinds, cases: Sequence[Case | None]
 ) -> tuple[NDArray[np.int64], list[frozenset[str]]]:
-    """By place, which of the sets of registers' names holds the number. The first set is the empty one."""
+    """By place: which set of registers holds the number; and the sets, as names. The first set is empty."""
     sets = np.zeros(len(numbers), np.int64)
     met: dict[frozenset[str], int] = {frozenset(): 0}
     names: list[frozenset[str]] = [frozenset()]
@@ -123,8 +122,8 @@ def _asked(
 ) -> Iterator[tuple[Register, NDArray[np.int64]]]:
     """Every register that a case asks, and the places of the numbers that may be in it.
 
-    An unscoped register is asked for every number at once. A scoped one is asked for those of the kinds that ask for it:
-    there may be thousands, each for the few prospects of its campaign.
+    An unscoped register is asked for every number at once. A scoped one is asked only for the numbers of the kinds
+    that need it: there may be thousands of scoped registers, each for the few prospects of its campaign.
     """
     asking: dict[Register, list[int]] = {}
     for kind, case in enumerate(cases):

@@ -1,9 +1,9 @@
 """Step 2 of a prospect's life: bytes to the few members that a verdict needs.
 
 Two readers that agree. The quick one (msgspec, one struct) takes a prospect whose bytes leave no room for a second
-reading: no name that could be spelled otherwise (`names`), no repeated member, no stamp. All else goes to the strict
-one, which walks the object member by member with the standard library's scanner (RFC 8259) and refuses what two parsers
-might read differently. Neither ever drops a byte: what is kept is sliced out of the original.
+reading: no name that could be spelled otherwise (`member_names`), no repeated member, no stamp. All others go to the
+strict one. It walks the object member by member with the standard library's scanner (RFC 8259), and refuses what two
+parsers might read differently. Neither ever drops a byte: what is kept is sliced out of the original.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -27,8 +27,9 @@ Path = tuple[str, ...]
 
 
 class Members(NamedTuple):
-    """Where a prospect keeps what the rules ask for; each is a path of member names, and `case` says how these, and the
-    stamp's, are compared with a prospect's own: "any" takes whatever a parser would that does not mind case."""
+    """Where a prospect keeps what the rules ask for. Each is a path of member names. `case` says how these names, and
+    the stamp's, are compared with a prospect's own names: "any" accepts every spelling that a parser which ignores
+    case would accept."""
 
     numbers: tuple[Path, ...]
     region: Path
@@ -47,7 +48,7 @@ class Members(NamedTuple):
         campaign: str,
         case: Case = "any",
     ) -> "Members":
-        """From settings, where dots reach into objects."""
+        """The members that settings name. Dots in a name reach into objects."""
 
         def path(text: str) -> Path:
             return tuple(text.split("."))
@@ -76,14 +77,15 @@ class Prospect(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """Not one JSON object that every parser reads alike. Stays within this room: outside it is a verdict."""
+    """The value is not one JSON object that every parser reads alike. Stays within this room: outside it is a
+    verdict."""
 
 
 def quick_decoder(members: Members) -> Callable[[bytes], Any]:
     """A decoder to a struct with the top-level members: `n0`, `n1`... numbers, `f0`..`f3` facts, `stamp`.
 
-    Sound only for bytes in which no name can have a second spelling, and none occurs twice. Raises one of QUICK_ERRORS;
-    always, for names that no struct may have.
+    Sound only for bytes in which no name can have a second spelling, and none occurs twice. Raises one of
+    QUICK_ERRORS. For member names that no struct may have, the decoder always raises.
     """
     wanted = [(f"n{i}", path[0]) for i, path in enumerate(members.numbers)]
     wanted += [(f"f{i}", path[0]) for i, path in enumerate(members.facts)]
@@ -112,18 +114,18 @@ QUICK_ERRORS = (msgspec.DecodeError, RecursionError, TypeError, UnicodeDecodeErr
 
 
 def spellings_of(members: Members) -> Spellings:
-    """What could spell the members' names, or the stamp's, in a second way."""
+    """The second spellings that the members' names, or the stamp's, could have."""
     names = [name for path in (*members.numbers, *members.facts) for name in path]
     return Spellings([*names, STAMP], members.case)
 
 
 def is_shallow(value: bytes) -> bool:
-    """Whether it is surely not nested too deep."""
+    """Whether the value is surely not nested deeper than MAX_DEPTH."""
     return len(value) <= MAX_DEPTH or value.count(b"[") + value.count(b"{") <= MAX_DEPTH
 
 
 class QuickReader:
-    """Reads as `read_strictly` does, at once what leaves no room for a second reading; the rest only that may read."""
+    """Reads like `read_strictly`, but only prospects that leave no room for a second reading."""
 
     def __init__(self, members: Members) -> None:
         self.decode = quick_decoder(members)
@@ -137,20 +139,20 @@ class QuickReader:
         ]
 
     def read(self, value: bytes) -> Prospect | None:
-        """As `read_strictly`; None where only that may say."""
+        """As `read_strictly`; None if only that function can tell."""
         try:
             found = self.found(value, self.decode(value))
         except QUICK_ERRORS:
             return None
         if found is None or all(member is ABSENT for member in found):
-            return None  # an empty object, perhaps: whether a comma is needed, only the strict reader knows
+            return None  # perhaps an empty object: only the strict reader knows whether a comma is needed
         region, purpose, contract, campaign = found[-4:]
         if isinstance(contract, dict):
-            return None  # whether it says a name twice, too
+            return None  # only the strict reader sees whether it has a name twice
         return Prospect(found[:-4], region, purpose, contract, campaign, value[:-1], b"}", comma=True)
 
     def found(self, value: bytes, quick: Any) -> list[Any] | None:
-        """The members, numbers before facts, of a value that was decoded; None if it leaves room for another reading."""
+        """The members of a decoded value, numbers before facts; None if the value leaves room for another reading."""
         if value[:1] != b"{" or value[-1:] != b"}" or not is_shallow(value) or quick.stamp is not ABSENT:
             return None
         text = self._spellings.text(value)
@@ -169,7 +171,8 @@ class QuickReader:
         return made
 
     def _dig(self, member: Any, path: list[tuple[str, str]], text: str) -> Any:
-        """Follow a path from its first member; _UNSURE where a name on it stands more often than it was found."""
+        """Follow a path from its first member; _UNSURE if a name on it stands in the text more often than it was
+        found."""
         for i, (name, spelled) in enumerate(path):
             if i:
                 if not isinstance(member, dict):
@@ -209,13 +212,13 @@ def read_strictly(value: bytes, members: Members) -> Prospect:
 
 @lru_cache(maxsize=16)
 def _tops(members: Members) -> frozenset[str]:
-    """The names at the top level, as they are compared."""
+    """The names at the top level, in the form in which names are compared."""
     compared = folder(members.case)
     return frozenset(compared(path[0]) for path in (*members.numbers, *members.facts))
 
 
 def dig(found: Any, path: Path, compared: Callable[[str], str]) -> Any:
-    """Follow a path of member names through objects; ABSENT where it leads nowhere. Raises Unreadable."""
+    """Follow a path of member names through objects; ABSENT if it leads nowhere. Raises Unreadable."""
     for name in map(compared, path):
         if not isinstance(found, _Pairs):
             return ABSENT
@@ -224,8 +227,8 @@ def dig(found: Any, path: Path, compared: Callable[[str], str]) -> Any:
 
 
 def _named(members: "_Pairs", names: Collection[str], compared: Callable[[str], str]) -> dict[str, Any]:
-    """The members of these names, as names are compared. Raises Unreadable where two parsers could take different ones:
-    one name twice, or two that are compared as one and have different values."""
+    """The members of these names, as names are compared. Raises Unreadable if two parsers could take different
+    members: (a) one name stands twice, or (b) two names compare as equal and have different values."""
     found: dict[str, Any] = {}
     for each, value in members.items():
         name = compared(each)
@@ -237,7 +240,8 @@ def _named(members: "_Pairs", names: Collection[str], compared: Callable[[str], 
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are one to every parser. An object with a name twice is none, not even to itself."""
+    """Whether two values are equal for every parser. An object that has a name twice equals nothing, not even
+    itself."""
     pairs = [(one, other)]
     while pairs:
         a, b = pairs.pop()
@@ -276,7 +280,7 @@ _SPACE = " \t\n\r"
 
 
 def value_of(token: bytes) -> Any:
-    """One JSON value, as `read_strictly` reads a member's. Raises ValueError."""
+    """One JSON value, read as `read_strictly` reads the value of a member. Raises ValueError."""
     return _DECODER.decode(token.decode())
 
 
@@ -318,7 +322,8 @@ def _walk(text: str) -> list[tuple[str, Any, int, int]]:
 
 
 def _depth(text: str) -> int:
-    """How deep brackets nest, outside strings. Counted first: a scanner's own limit differs between Pythons."""
+    """How deep brackets nest, outside strings. It is counted before scanning: the scanner's own limit differs between
+    versions of Python."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return 0
     depth = deepest = 0
@@ -340,7 +345,8 @@ def _depth(text: str) -> int:
 def _around(
     text: str, spans: list[tuple[str, Any, int, int]], compared: Callable[[str], str]
 ) -> tuple[bytes, bytes, bool]:
-    """The bytes before and after a new stamp, with every old one cut out, and whether a comma is needed between."""
+    """The bytes before and after a new stamp, without any old stamp, and whether the new one needs a comma before
+    it."""
     members, close = spans[:-1], spans[-1][2]
     olds = [compared(span[0]) == STAMP for span in members]
     kept = len(members) - sum(olds)
@@ -349,11 +355,11 @@ def _around(
     pieces: list[str] = []
     at = 0
     for old, (here, following) in zip(olds, pairwise(members), strict=False):
-        if old:  # it goes with the comma and the space that follow it
+        if old:  # cut it out with the comma and the space that follow it
             pieces.append(text[at : here[2]])
             at = following[2]
     pieces.append(text[at : members[-1][2]] if olds[-1] else text[at:close])
     head = "".join(pieces)
-    if olds[-1] and kept:  # the last one goes with the comma before it
+    if olds[-1] and kept:  # the last member is cut out with the comma before it
         head = head.rstrip(_SPACE).removesuffix(",")
     return head.encode(), text[close:].encode(), bool(kept)

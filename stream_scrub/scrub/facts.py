@@ -1,4 +1,4 @@
-"""What a prospect says about itself, read for the rules. What cannot be understood lifts nothing."""
+"""What a prospect says about itself, as the rules read it. What cannot be understood lifts nothing."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -28,8 +28,8 @@ _NO = frozenset(
 
 
 class Facts(NamedTuple):
-    """What a prospect says about itself, read for the rules: purposes and campaigns in lower case, and the last day of the
-    contract where it has one."""
+    """What a prospect says about itself, as the rules read it: purposes and campaigns in lower case, and whether it
+    has a contract, with its last day if one is known."""
 
     purposes: tuple[str, ...] = ()
     contract: Contract = False
@@ -37,7 +37,7 @@ class Facts(NamedTuple):
 
 
 NO_FACTS = Facts()
-# From a prospect's purpose, contract and campaign, of any type.
+# Makes facts from a prospect's purpose, contract and campaign, in this order, each of any type.
 FactsOf = Callable[[Any, Any, Any], Facts]
 
 
@@ -48,8 +48,8 @@ def facts_of(
     default_purpose: str = "",
     contract_shapes: Sequence[str] | None = (),
 ) -> Facts:
-    """Facts from members of any type. What cannot be understood lifts nothing; who says no purpose has the default.
-    `contract_shapes` None: by the first reading, to which whatever does not say no is a contract.
+    """Facts from members of any type. What cannot be understood lifts nothing. A prospect without a purpose has the
+    default one. `contract_shapes` None: by the first reading, which takes for a contract whatever does not say no.
     """
     return Facts(
         tuple(
@@ -75,7 +75,8 @@ def _words(member: Any) -> tuple[str, ...]:
 
 
 def _is_yes(member: Any) -> bool:
-    """By the first reading: `true` or an identifier; not a word that denies it, nor an empty or structured member."""
+    """Whether it is a contract by the first reading: `true` or an identifier is one. A word that denies it, an empty
+    member, a list or an object is none."""
     if isinstance(member, bool):
         return member
     if isinstance(member, str):

@@ -6,19 +6,20 @@ from stream_scrub.index import FIRST_ZONE, Register
 from stream_scrub.model import RegisterKind, family
 from stream_scrub.rules import Rule, earliest
 
-_AHEAD = timedelta(days=3661)  # more than any rule lets a verdict be good for
+_AHEAD = timedelta(days=3661)  # longer than any rule lets a verdict be used
 
 
 def days_of(rule: Rule, register: Register) -> int | None:
-    """How old the rule lets that register's list be."""
+    """How many days old the rule lets that register's list be; None for any age."""
     return rule.max_age_days.get(family(register.name))
 
 
 def last_of(register: Register, rule: Rule, now: datetime) -> date | None:
     """The last day on which a verdict that rests on this register may be used; None when nothing limits it.
 
-    `now` is in the zone of the rule's country. A list is as old as its own day says, and never younger than today. The
-    register knows the next end of its numbers and not each one's: no number that it holds ends before.
+    `now` is in the zone of the rule's country. A list is as old as its own day says; a day in the future counts as
+    today. The register knows the earliest end of its numbers, not the end of each: no number that it holds ends
+    before that.
     """
     days = days_of(rule, register)
     aged = None
@@ -26,16 +27,16 @@ def last_of(register: Register, rule: Rule, now: datetime) -> date | None:
         aged = min(register.effective_at, now).astimezone(now.tzinfo).date() + timedelta(days)
         aged = max(
             aged, now.date()
-        )  # it is fresh: an hour that the clocks were put forward takes no day away
+        )  # the list is fresh: clocks that were put forward by an hour take no day away
     end = register.next_end if register.kind is RegisterKind.ALLOW else None
     return earliest((aged, None if end is None else _last_day(end, now)))
 
 
 def _last_day(end: datetime, now: datetime) -> date | None:
-    """The last day before an end that came after now; None when that is further than any verdict goes.
+    """The last day before `end`, which is later than `now`; None if no verdict may be used for so long.
 
-    An end that is that of a day, wherever it ends first, is of that day; any other of the day before, and within this
-    very day of today.
+    (a) If `end` is the moment at which some day ends first on earth, that day is the last. (b) Otherwise it is the
+    day before the day of `end`. It is never before today.
     """
     if end - now > _AHEAD:
         return None

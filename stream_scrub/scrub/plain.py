@@ -1,7 +1,7 @@
 """Steps 2 and 3 for plain prospects, a batch at a time: one number, nothing that two parsers could read differently.
 
-This is the reference, in Python. The optional extension (`stream_scrub_native`, see `swift`) does the same for a
-fifth of the time; the same tests hold both. Whatever is not plain is left to `batch`, which reads it strictly.
+This is the reference, in Python. The optional extension (`stream_scrub_native`, see `backend`) does the same in a
+fifth of the time; the same tests hold both. A prospect that is not plain is left to `batch`, which reads it strictly.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,27 +27,30 @@ from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
 from stream_scrub.scrub.member_names import Occurrences
 
 _REGIONS_MAX = 1024
-_REGION_TEXT_MAX = 16  # of one that is remembered: a longer one is a region only by its blanks
+_REGION_TEXT_MAX = (
+    16  # characters of a text that is remembered: a longer one can only be a region with blanks around it
+)
 _BRACE = ord("}")
-# Longer than any number is typed. Such a text may take phonenumbers some milliseconds, and nobody looks at the clock
-# while a batch is read: so it is left to those that are judged one by one. The extension has the same bound.
+# Characters: longer than anybody types a number. phonenumbers may need some milliseconds for such a text, and nobody
+# looks at the clock while a batch is read. So a prospect with such a text is judged one by one. The extension has the
+# same bound.
 _TEXT_MAX = 40
 
 Kinds = NDArray[np.int32]
 Kind = tuple[
     Line, Facts
-]  # what the verdict depends on besides the number: its line and what the prospect says
+]  # what the verdict depends on besides the number: its line, and what the prospect says
 
 
 class Plain(NamedTuple):
-    """What a reader found, by place: the number, and which of `pairs` it goes with; 0 and -1 where not plain."""
+    """What a reader found, by place: the number, and the place of its kind in `pairs`; 0 and -1 if not plain."""
 
     numbers: Numbers
     kinds: Kinds
     pairs: Sequence[Kind]
 
     def first(self, count: int) -> "Plain":
-        """Of the first so many values."""
+        """The same for the first `count` values only."""
         return Plain(self.numbers[:count], self.kinds[:count], self.pairs)
 
 
@@ -55,12 +58,14 @@ class Reader(Protocol):
     """Reads the plain prospects of a batch."""
 
     def read(self, values: Sequence[bytes | None]) -> Plain:
-        """Never raises for what a value holds, and never takes for plain what `read_strictly` reads otherwise."""
+        """Never raises, whatever a value holds. Never takes a value for plain that `read_strictly` reads
+        differently."""
         ...
 
 
 class PlainReader:
-    """The reference reader, for prospects with one number at their top level; it finds none plain for others."""
+    """The reference reader, for settings that name one number at the top level; with others it finds nothing
+    plain."""
 
     def __init__(self, members: Members, default_region: str, facts: FactsOf = facts_of) -> None:
         self._told = facts
@@ -111,11 +116,12 @@ class PlainReader:
         return Plain(np.array(numbers, np.uint64), np.array(kinds, np.int32), list(pairs))
 
     def _leave_the_doubtful(self, values: Sequence[bytes | None], quicks: list[Any]) -> bool:
-        """Put an empty struct for each value that leaves room for another reading; whether none of the others has facts.
+        """Put an empty struct for each value that leaves room for another reading. Returns whether none of the others
+        has facts.
 
-        A name that a value has was found there by the decoder, so the batch holds it at least that often; if it does
-        not hold it more often, in whatever case, then no value has it in a second spelling. One value in doubt, and
-        each is looked at by itself.
+        The decoder found a name in some values, so the batch holds it at least that often. If the batch does not hold
+        it more often, in any case of its letters, then no value holds it in a second spelling. If one value is in
+        doubt, each value is looked at by itself.
         """
         joined = b"".join([value for value in values if value is not None])
         sure, bare = self._spellings.are_plain(joined), True
@@ -137,19 +143,19 @@ class PlainReader:
 
 
 _NUMBER, _REGION = attrgetter("n0"), attrgetter("f0")
-# In the order of the names: the number and region, the other facts, the stamp, which no plain prospect has.
+# In the order of the names: the number, the region, the other facts, and the stamp, which no plain prospect has.
 _MEMBERS = (_NUMBER, _REGION, *map(attrgetter, ("f1", "f2", "f3")), None)
-_JUDGED = 2  # of these make no facts
+_JUDGED = 2  # of these, the number and the region, are not facts
 
 
 def is_flat(members: Members) -> bool:
-    """Whether there is one number, and all that a verdict needs stands at a prospect's top level, in ASCII."""
+    """Whether one member holds the number, and every member is a name in ASCII at a prospect's top level."""
     paths = (*members.numbers, *members.facts)
     return len(members.numbers) == 1 and all(len(path) == 1 and path[0].isascii() for path in paths)
 
 
 class Regions:
-    """A prospect's region member, whatever type it is, to a region with a numbering plan; remembers its answers."""
+    """Turns a prospect's region member, of any type, into a region with a numbering plan. Remembers its answers."""
 
     __slots__ = ("_default", "_known")
 
@@ -158,7 +164,7 @@ class Regions:
         self._known: dict[Any, str] = {ABSENT: default}
 
     def of(self, member: Any) -> str:
-        """The region in capitals, or the default where the member names none."""
+        """The region in capitals, or the default if the member names none."""
         try:
             return self._known[member]
         except KeyError:
@@ -176,8 +182,9 @@ class Regions:
 def splice(
     values: Sequence[bytes | None], numbers: Numbers, ids: Kinds, templates: Sequence[bytes]
 ) -> list[bytes | None]:
-    """Each value with its stamp before its closing brace: `templates[id] % number`; as it came where the id is -1."""
-    chosen = [*templates, None]  # the last is what -1 finds
+    """Each value with its stamp, `templates[id] % number`, before its closing brace. A value whose id is -1 stays as
+    it is."""
+    chosen = [*templates, None]  # the last one is found by -1
     return [
         value[:-1] + template % number if (template := chosen[at]) is not None else value  # type: ignore[index]
         for value, at, number in zip(values, ids.tolist(), numbers.tolist(), strict=True)
@@ -185,7 +192,7 @@ def splice(
 
 
 def fill(numbers: Numbers, ids: Kinds, templates: Sequence[bytes]) -> list[bytes | None]:
-    """Each stamp by itself, for a header: `templates[id] % number`; None where the id is -1."""
+    """Each stamp by itself, for a header: `templates[id] % number`; None if the id is -1."""
     chosen = [*templates, None]
     return [
         template % number if (template := chosen[at]) is not None else None
@@ -194,7 +201,8 @@ def fill(numbers: Numbers, ids: Kinds, templates: Sequence[bytes]) -> list[bytes
 
 
 def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> list[Any]:
-    """The quick reader's structs, an empty one where it gives none. Most batches have no such value."""
+    """The quick reader's structs, with an empty one for each value that it cannot read. Most batches hold no such
+    value."""
     try:
         return list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
     except QUICK_ERRORS:

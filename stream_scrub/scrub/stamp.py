@@ -1,7 +1,7 @@
 """Step 5 of a prospect's life: the verdict and its evidence as bytes, the same for every surface.
 
-A stamp is one JSON object (schemas/stamp.schema.json). All of it but the number is fixed for a batch, a plan and a
-finding, so it is made once as a template with one `%d`.
+A stamp is one JSON object (schemas/stamp.schema.json). Everything in it but the number is the same for one batch,
+plan and finding, so it is made once, as a template with one `%d`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def single(finding: Finding, number: bool, rules: str, until: date | None, evide
 
 
 def unreadable(told: Mapping[str, Any], evidence: Evidence) -> bytes:
-    """The stamp of a record that is unreadable whatever its value says; `told` are the members that say why."""
+    """The stamp of a record that is unreadable whatever its value says. `told` holds the members that say why."""
     reason = Reason.UNREADABLE
     stamp = {"verdict": reason.verdict, "reason": reason, **told}
     return _encode({**stamp, "index": evidence.index, "at": evidence.at})
@@ -51,7 +51,8 @@ def unreadable(told: Mapping[str, Any], evidence: Evidence) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of several numbers of a prospect: its finding, the number if it is one, its rule's digest and end."""
+    """One of several numbers of a prospect: its finding, the number (None if it is not valid), its rule's digest, and
+    the last day that its verdict may be used."""
 
     finding: Finding
     number: int | None
@@ -62,7 +63,8 @@ class Entry:
 def several(entries: Sequence[Entry], strip: bool, evidence: Evidence) -> tuple[Reason, bytes]:
     """The reason and the stamp of a prospect with several numbers, one entry each, in the prospect's order.
 
-    Without `strip`, every number must be allowed; with it, one allowed number is enough and `callable` names them.
+    Without `strip`, every number must be allowed. With it, one allowed number is enough, and `callable` names all
+    allowed ones.
     """
     allowed = [entry for entry in entries if entry.finding.reason.verdict is Verdict.ALLOWED]
     blocked = [entry for entry in entries if entry.finding.reason.verdict is Verdict.BLOCKED]
