@@ -109,6 +109,7 @@ def _rule(rule: Rule) -> RuleInForce:
         ("deny", rule.deny),
         ("require", rule.require),
         ("require named", rule.require_named),
+        *((f"require named for {kind}", names) for kind, names in sorted(rule.require_named_for.items())),
         ("named consent", rule.named_consents),
     )
     return RuleInForce(

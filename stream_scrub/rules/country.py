@@ -27,7 +27,9 @@ class Rule:
     `internal` opposition blocks whether or not `deny` names it. `end` is the day before the next rule of the
     country or the rule's own `to`, whichever is first; None where neither is. `named_consents` are allow registers
     whose scoped lists lift `deny` for the campaign that they name, `require_named` those whose scoped lists do for
-    `require` what it asks. `max_age_days` has an entry for each register
+    `require` what it asks; `require_named_for` has, by type of number, those of which a scoped list must hold a
+    number of that type, whatever else it needs. `banned_purposes` are lifted by a contract that is in `lifted_by`,
+    `banned_despite_contract` by nothing. `max_age_days` has an entry for each register
     that may grow too old, `areas` one for each that is handed out by area: how many digits, the calling code among
     them, name an area. `not_callable_prefixes` are the digits of a prefix in E.164, without the plus. `purposes` are
     the words that prospects may say, each with the purposes that it may mean, where the rule bans or exempts any.
@@ -53,6 +55,8 @@ class Rule:
     uncertain: tuple[str, ...]
     reading: int = 1
     require_named: tuple[str, ...] = ()
+    require_named_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    banned_despite_contract: frozenset[str] = frozenset()
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
@@ -60,23 +64,29 @@ class Rule:
     def meanings(self, word: str) -> frozenset[str]:
         """The purposes that a prospect's word may mean to this rule; none when nobody knows the word."""
         said = plain(word)
-        own = {name for name in (*self.lifted_by, *self.banned_purposes) if plain(name) == said}
+        own = {name for name in (*self.lifted_by, *self.banned) if plain(name) == said}
         return frozenset(own.union(self.purposes.get(said, ())))
 
     @property
+    def banned(self) -> frozenset[str]:
+        """Every purpose that nobody may call for, but perhaps under a contract."""
+        return self.banned_purposes | self.banned_despite_contract
+
+    @property
     def requires(self) -> bool:
-        """Whether some register must hold the number."""
+        """Whether some register must hold the number, of whatever type it is."""
         return bool(self.require or self.require_named)
 
     @property
     def scoped(self) -> tuple[str, ...]:
         """The registers of which only the scoped lists count, each for its own campaign alone."""
-        return tuple(dict.fromkeys((*self.named_consents, *self.require_named)))
+        of_types = (name for names in self.require_named_for.values() for name in names)
+        return tuple(dict.fromkeys((*self.named_consents, *self.require_named, *of_types)))
 
     @property
     def registers(self) -> frozenset[str]:
         """Every register that must be on the log for this rule, but `internal`, which may be absent. Those of
-        `named_consents` and `require_named` need not be: without one, nothing is lifted.
+        `scoped` need not be: without one, nothing is lifted.
         """
         return frozenset(self.deny) | frozenset(self.require)
 

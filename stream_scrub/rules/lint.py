@@ -30,7 +30,7 @@ def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]
 
 def purposes_of(country: Country) -> frozenset[str]:
     """Every purpose that the country's rules name."""
-    named = [{*rule.lifted_by} | rule.banned_purposes for rule in country.rules]
+    named = [{*rule.lifted_by} | rule.banned for rule in country.rules]
     return frozenset().union(*named) - {_CONTRACT}
 
 
@@ -38,7 +38,7 @@ def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) ->
     """What to say when a prospect that does not tell what its call is for is blocked in some country today; empty when
     none is. `default_purpose` is what is taken for such a prospect."""
     days = ((each, now.astimezone(ZoneInfo(each.timezone)).date()) for each in countries)
-    rules = [rule for each, day in days if (rule := each.on(day)) is not None and rule.banned_purposes]
+    rules = [rule for each, day in days if (rule := each.on(day)) is not None and rule.banned]
     unmet = sorted(rule.country for rule in rules if not rule.meanings(default_purpose))
     if not unmet:
         return ""
@@ -68,13 +68,18 @@ def _today(country: Country, today: date) -> Iterator[tuple[Rule, str, str]]:
 
 def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:
     """A word close to a known one is probably that one, and would silently lift or ban nothing."""
-    for key, words in (("lifted_by", rule.lifted_by), ("banned_purposes", sorted(rule.banned_purposes))):
+    bans = (
+        ("banned_purposes", rule.banned_purposes),
+        ("banned_despite_contract", rule.banned_despite_contract),
+    )
+    for key, words in (("lifted_by", rule.lifted_by), *((key, sorted(names)) for key, names in bans)):
         known = purposes | {_CONTRACT} if key == "lifted_by" else purposes
         for word in words:
             if word not in known and (close := get_close_matches(word, known, n=1, cutoff=0.75)):
                 yield key, f'`{key}`: no rule that is shipped knows "{word}": did you mean "{close[0]}"?'
-    if _CONTRACT in rule.banned_purposes:
-        yield "banned_purposes", '`banned_purposes`: "contract" is what lifts a rule, and no purpose'
+    for key, names in bans:
+        if _CONTRACT in names:
+            yield key, f'`{key}`: "contract" is what lifts a rule, and no purpose'
 
 
 def _in_force(rule: Rule) -> Iterator[tuple[str, str]]:

@@ -51,16 +51,21 @@ class ProblemSheet:
         self, rule: int | None, table: Mapping[str, Any], key: str, problem: Callable[[str], str | None]
     ) -> tuple[str, ...]:
         """A list of distinct texts, empty when it is absent; `problem` says what is wrong with one, or None."""
-        value = table.get(key, [])
+        return self.names_in(rule, key, key, table.get(key, []), problem)
+
+    def names_in(
+        self, rule: int | None, key: str, label: str, value: object, problem: Callable[[str], str | None]
+    ) -> tuple[str, ...]:
+        """The same of a value that stands in the table `key` and is called `label`."""
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            self.wrong(rule, key, f'`{key}` must be a list of texts, as in {key} = ["...", "..."]')
+            self.wrong(rule, key, f'`{label}` must be a list of texts, as in {label} = ["...", "..."]')
             return ()
         distinct = dict.fromkeys(value)
         for each in distinct:
             if (sentence := problem(each)) is not None:
-                self.wrong(rule, key, f"`{key}`: {sentence}")
+                self.wrong(rule, key, f"`{label}`: {sentence}")
         if len(distinct) < len(value):
-            self.wrong(rule, key, f"`{key}` names something twice: keep one of each")
+            self.wrong(rule, key, f"`{label}` names something twice: keep one of each")
         return tuple(distinct)
 
     def days(self, rule: int, key: str, label: str, value: object) -> int | None:

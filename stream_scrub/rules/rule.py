@@ -27,12 +27,14 @@ _KEYS = (
         "deny",
         "require",
         "require_named",
+        "require_named_for",
         "lifted_by",
         "named_consents",
         "max_age_days",
         "areas",
     ),
-    *("valid_days", "banned_purposes", "not_callable", "uncertain", "reading", "purposes"),
+    *("valid_days", "banned_purposes", "banned_despite_contract", "not_callable", "uncertain"),
+    *("reading", "purposes"),
 )
 _AREA_DIGITS = range(
     2, 8
@@ -50,9 +52,17 @@ def read_rule(
     source = sheet.text(at, table, "source", '"the law and the article it comes from"')
     deny, require, require_named = _registers(sheet, at, table)
     named = _named_consents(sheet, at, table, deny)
-    lifted_by, banned = _purposes(sheet, at, table, {*deny, *require, *require_named, *named})
+    of_types = _named_for(sheet, at, table, deny)
+    asked = (
+        *deny,
+        *require,
+        *require_named,
+        *named,
+        *(name for names in of_types.values() for name in names),
+    )
+    lifted_by, banned, despite = _purposes(sheet, at, table, asked)
     not_callable = sheet.names(at, table, "not_callable", _not_callable_problem)
-    max_age_days = _ages(sheet, at, table, (*deny, *require, *require_named, *named))
+    max_age_days = _ages(sheet, at, table, asked)
     areas = _areas(sheet, at, table, deny)
     valid_days = table.get("valid_days")
     if valid_days is not None:
@@ -81,7 +91,9 @@ def read_rule(
         uncertain=uncertain,
         reading=_reading(sheet, at, table, kept=known is None),
         require_named=require_named,
-        purposes=_vocabulary(sheet, at, table, {*lifted_by, *banned} - {CONTRACT}, known),
+        require_named_for=of_types,
+        banned_despite_contract=frozenset(despite),
+        purposes=_vocabulary(sheet, at, table, {*lifted_by, *banned, *despite} - {CONTRACT}, known),
     )
 
 
@@ -122,7 +134,7 @@ def _registers(
     deny = sheet.names(at, table, "deny", _register_problem)
     require = sheet.names(at, table, "require", _register_problem)
     named = sheet.names(at, table, "require_named", _register_problem)
-    if not any(map(table.get, ("deny", "require", "require_named"))):
+    if not any(map(table.get, ("deny", "require", "require_named", "require_named_for"))):
         free = 'a free regime is deny = ["internal"]'
         sheet.wrong(at, "", f"the rule asks nothing: add `deny` or `require`; {free}")
     for name in require:
@@ -140,8 +152,8 @@ def _registers(
 
 def _purposes(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], registers: Collection[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What lifts the registers, and the purposes that are banned."""
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """What lifts the registers, the purposes that are banned, and those that a contract does not lift."""
     lifted_by = sheet.names(at, table, "lifted_by", _purpose_problem)
     for name in lifted_by:
         if name in registers or name in OWN:
@@ -151,7 +163,35 @@ def _purposes(
     for name in banned:
         if name in lifted_by:
             sheet.wrong(at, "banned_purposes", f'"{name}" is in `lifted_by` as well: keep one')
-    return lifted_by, banned
+    despite = sheet.names(at, table, "banned_despite_contract", _purpose_problem)
+    for name in despite:
+        for key, names in (("lifted_by", lifted_by), ("banned_purposes", banned)):
+            if name in names:
+                sheet.wrong(at, "banned_despite_contract", f'"{name}" is in `{key}` as well: keep one')
+    return lifted_by, banned, despite
+
+
+def _named_for(
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """By type of number, the registers of which a scoped one must hold a number of that type."""
+    key = "require_named_for"
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        sheet.wrong(at, key, f'`{key}` must be a table, as in {key} = {{ mobile = ["consent"] }}')
+        return {}
+    found = {}
+    for kind in value:
+        if kind not in NUMBER_TYPES:
+            sheet.wrong(at, key, f'`{key}`: "{kind}" is no type of number{nearest(kind, NUMBER_TYPES)}')
+        names = sheet.names_in(at, key, f"{key}.{kind}", value[kind], _register_problem)
+        if value[kind] == []:
+            sheet.wrong(at, key, f'`{key}.{kind}` asks nothing: name a register, as in ["consent"]')
+        for name in names:
+            if name in deny or name == INTERNAL:
+                sheet.wrong(at, key, f'"{name}" holds who opposes, and gives nothing: take it away')
+        found[kind] = names
+    return found
 
 
 def _named_consents(

@@ -49,15 +49,17 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
         ("deny", _list(rule.deny)),
         ("require", _list(rule.require)),
         ("require_named", _list(rule.require_named)),
+        ("require_named_for", _lists(dict(sorted(rule.require_named_for.items())))),
         ("lifted_by", _list(rule.lifted_by)),
         ("named_consents", _list(rule.named_consents)),
         ("max_age_days", _table(rule.max_age_days)),
         ("areas", _table(rule.areas)),
         ("valid_days", "" if rule.valid_days is None else str(rule.valid_days)),
         ("banned_purposes", _list(sorted(rule.banned_purposes))),
+        ("banned_despite_contract", _list(sorted(rule.banned_despite_contract))),
         ("not_callable", _list(not_callable)),
         ("uncertain", _list(rule.uncertain)),
-        ("purposes", _words(purposes_in(rule.purposes))),
+        ("purposes", _lists(purposes_in(rule.purposes))),
         ("reading", "" if rule.reading == 1 else str(rule.reading)),
     ]
     for key, value in keys:
@@ -74,8 +76,8 @@ def _list(texts: Sequence[str]) -> str:
     return f"[{', '.join(map(_text, texts))}]" if texts else ""
 
 
-def _words(purposes: Mapping[str, Sequence[str]]) -> str:
-    inner = ", ".join(f"{name} = [{', '.join(map(_text, words))}]" for name, words in purposes.items())
+def _lists(by_name: Mapping[str, Sequence[str]]) -> str:
+    inner = ", ".join(f"{name} = [{', '.join(map(_text, texts))}]" for name, texts in by_name.items())
     return f"{{ {inner} }}" if inner else ""
 
 

@@ -24,14 +24,7 @@ def _sentences(rule: Rule) -> Iterator[str]:
     denying = [name for name in rule.deny if name != INTERNAL]
     yield f"Whoever is in internal is blocked, whatever else is true.{_age(rule, 'internal')}"
     yield from _numbers(rule)
-    if rule.banned_purposes:
-        excused = ", unless the prospect has a contract" if _CONTRACT in rule.lifted_by else ""
-        yield f"Calls for {_either(sorted(rule.banned_purposes))} are blocked{excused}."
-        if rule.reading >= RESTING:
-            yield (
-                "So is a call that does not say what it is for, or says it with a word that nobody knows, as "
-                f"unknown-purpose{excused}."
-            )
+    yield from _bans(rule)
     named = [f"the {name}@campaign of the prospect's own campaign holds it" for name in rule.named_consents]
     for name in denying:
         exception = f", unless {_either([*lifts, *named])}" if lifts or named else ""
@@ -46,12 +39,29 @@ def _sentences(rule: Rule) -> Iterator[str]:
         ages = "".join(_age(rule, name) for name in rule.require)
         own = [f"the {name}@campaign of the prospect's own campaign" for name in rule.require_named]
         yield f"Who is not in {_either([*rule.require, *own])} is blocked{unless}.{ages}"
+    for kind, names in sorted(rule.require_named_for.items()):
+        whose = _either([f"the {name}@campaign of the prospect's own campaign" for name in names])
+        yield f"A number of the type {kind.replace('_', ' ')} that is not in {whose} is blocked{unless}."
     for name in rule.scoped:
         if name in rule.max_age_days:
             yield f"{name}@campaign counts for {_days(rule.max_age_days[name])}; when it is older it lifts nothing."
-    if not denying and not rule.requires:
+    if not denying and not rule.requires and not rule.require_named_for:
         yield "Everybody else may be called."
     yield _validity(rule)
+
+
+def _bans(rule: Rule) -> Iterator[str]:
+    excused = ", unless the prospect has a contract" if _CONTRACT in rule.lifted_by else ""
+    if rule.banned_purposes:
+        yield f"Calls for {_either(sorted(rule.banned_purposes))} are blocked{excused}."
+    if rule.banned_despite_contract:
+        yield f"Calls for {_either(sorted(rule.banned_despite_contract))} are blocked, whether or not the prospect has a contract."
+        excused = ""
+    if rule.banned and rule.reading >= RESTING:
+        yield (
+            "So is a call that does not say what it is for, or says it with a word that nobody knows, as "
+            f"unknown-purpose{excused}."
+        )
 
 
 def _numbers(rule: Rule) -> Iterator[str]:

@@ -36,9 +36,10 @@ class Finding(NamedTuple):
 class Plan:
     """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
 
-    `named` are consents that name the caller of this call. `areas` says which areas each deny register covers. `now`
-    is in the time zone of the rule's country. `contract_ends` is the last day of the prospect's contract, if one is
-    known: what the contract lifts ends with it.
+    `named` are consents that name the caller of this call. So are `typed`, of which one must hold a number of this
+    line's type; None where the rule asks nothing of the type. `areas` says which areas each deny register covers.
+    `now` is in the time zone of the rule's country. `contract_ends` is the last day of the prospect's contract, if one
+    is known: what the contract lifts ends with it.
     """
 
     rule: Rule | None
@@ -54,14 +55,16 @@ class Plan:
     named: tuple[Register, ...] = ()
     areas: tuple[tuple[str, Areas], ...] = ()
     contract_ends: date | None = None
+    typed: tuple[Register, ...] | None = None
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """Every register whose membership can change the verdict."""
         own = (*self.internal, *self.deny, *self.allow)
-        if not self.named and not self.areas:
+        if not self.named and not self.areas and not self.typed:
             return own
-        return tuple(dict.fromkeys((*own, *self.named, *(areas for _, areas in self.areas))))
+        others = (*self.named, *(self.typed or ()), *(areas for _, areas in self.areas))
+        return tuple(dict.fromkeys((*own, *others)))
 
     def conclude(self, held: Collection[str]) -> Finding:
         """The verdict on a number that is in the registers named `held` and in no other. The order is the law's: 1.
@@ -78,7 +81,7 @@ class Plan:
         if self.lift is not None:
             if self.stale_internal:  # nothing lifts the company's own opposition, even an old one
                 return Finding(Reason.STALE_REGISTER, self.stale_internal)
-            if denying or lacking or self.stale_deny or uncovered:
+            if denying or lacking or self._unnamed(held) or self.stale_deny or uncovered:
                 return self._allowed(self.lift)
             return self._cleared(held)
         return self._unlifted(held, denying, lacking, uncovered)
@@ -90,7 +93,7 @@ class Plan:
         named = any(r.name in held for r in self.named)
         if denying and not named:
             return Finding(Reason.OPPOSED, denying)
-        if lacking and not self.stale_allow:
+        if self._unnamed(held) or (lacking and not self.stale_allow):
             return Finding(Reason.NO_CONSENT)
         stale_deny = () if named else self.stale_deny
         stale = (*self.stale_internal, *stale_deny, *(self.stale_allow if lacking else ()))
@@ -99,15 +102,23 @@ class Plan:
         if uncovered and not named:  # the register is fresh, but was not handed out for this number's area
             return Finding(Reason.STALE_REGISTER, uncovered, lasting=True)
         if named and (denying or self.stale_deny or uncovered):
-            carrying = (*self._carrying(self.named, held), *self._carrying(self.allow, held))
+            carrying = (*self._carrying(self.named, held), *self._asked(held))
             return self._allowed(Reason.CONSENTED, carrying)
         return self._cleared(held)
 
     def _cleared(self, held: Collection[str]) -> Finding:
         """Allowed by the registers alone; nothing is lifted."""
-        asked = self.rule is not None and self.rule.requires
+        asked = self.rule is not None and (self.rule.requires or self.typed is not None)
         reason = Reason.CONSENTED if asked else Reason.CLEAR
-        return self._allowed(reason, (*map(self._last, self.deny), *self._carrying(self.allow, held)))
+        return self._allowed(reason, (*map(self._last, self.deny), *self._asked(held)))
+
+    def _unnamed(self, held: Collection[str]) -> bool:
+        """Whether a number of this type needs a consent to the caller and has none."""
+        return self.typed is not None and not any(r.name in held for r in self.typed)
+
+    def _asked(self, held: Collection[str]) -> tuple[date | None, ...]:
+        """The last days of what the rule asks to hold the number."""
+        return (*self._carrying(self.allow, held), *self._carrying(self.typed or (), held))
 
     def _carrying(self, registers: Collection[Register], held: Collection[str]) -> tuple[date | None, ...]:
         """The last day of the consents that hold the number. Any one is enough, so it is the latest of their last
@@ -146,6 +157,7 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         rule, [n for n in rule.deny if n != INTERNAL], RegisterKind.DENY, told, index, now
     )
     allow, stale_allow = _usable(rule, rule.require, RegisterKind.ALLOW, told, index, now)
+    names = rule.require_named_for.get(line.type)
     return Plan(
         rule,
         internal,
@@ -160,6 +172,7 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         _named(rule.named_consents, rule, told, index, now),
         _areas(rule, deny),
         None if isinstance(told.contract, bool) else told.contract,
+        None if names is None else _named(names, rule, told, index, now),
     )
 
 
@@ -236,12 +249,14 @@ def _fixed(line: Line, barred: bool, rule: Rule, told: Facts, now: datetime) -> 
     """The reason that follows from the number's line or the call's purpose alone, if any."""
     if barred or line.type in rule.not_callable_types:
         return Reason.NOT_CALLABLE
-    if not rule.banned_purposes or (runs(told, now) and CONTRACT in rule.lifted_by):
+    excused = runs(told, now) and CONTRACT in rule.lifted_by
+    bans = rule.banned_despite_contract if excused else rule.banned
+    if not bans:
         return None
     if rule.reading < CLOSED:
-        return None if rule.banned_purposes.isdisjoint(told.purposes) else Reason.BANNED_PURPOSE
+        return None if bans.isdisjoint(told.purposes) else Reason.BANNED_PURPOSE
     meant = [rule.meanings(word) for word in told.purposes]
-    if any(not rule.banned_purposes.isdisjoint(each) for each in meant):
+    if any(not bans.isdisjoint(each) for each in meant):
         return Reason.BANNED_PURPOSE
     return None if meant and all(meant) else Reason.UNKNOWN_PURPOSE
 

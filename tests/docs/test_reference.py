@@ -177,7 +177,7 @@ def test_the_table_of_rules_is_what_is_shipped():
     for code, country in rulebook.countries.items():
         rule = country.on(datetime.now(UTC).date())
         ages = {name: str(days) for name, days in rule.max_age_days.items()}
-        shipped[code] = (rule.registers, ages, rule.banned_purposes)
+        shipped[code] = (rule.registers, ages, rule.banned)
     listed = {}
     for code, registers, age, banned in rows(section(OPERATOR, "Registers of the shipped rules")):
         listed[code] = (

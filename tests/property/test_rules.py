@@ -41,12 +41,14 @@ def rules(draw) -> Rule:
     named = tuple(draw(st.lists(st.sampled_from(["consent", "since"]), unique=True))) if others else ()
     own = tuple(draw(st.lists(st.sampled_from(["own", "own-too"]), unique=True)))
     used = [*deny, *require, *named, *own]
+    types = st.sampled_from(sorted(NUMBER_TYPES))
+    signed = st.lists(st.sampled_from(["signed", "own"]), unique=True, min_size=1).map(tuple)
+    of_types = draw(st.dictionaries(types, signed, max_size=2))
+    used += sorted({name for names in of_types.values() for name in names} - {*used})
     lifted = draw(WORDS)
+    banned = frozenset(draw(WORDS)) - set(lifted)
     start = draw(st.dates())
-    types, prefixes = (
-        st.sampled_from(sorted(NUMBER_TYPES)),
-        st.from_regex(r"[1-9][0-9]{0,14}", fullmatch=True),
-    )
+    prefixes = st.from_regex(r"[1-9][0-9]{0,14}", fullmatch=True)
     return Rule(
         country="XX",
         start=start,
@@ -59,12 +61,14 @@ def rules(draw) -> Rule:
         max_age_days=draw(st.dictionaries(st.sampled_from(used), st.integers(1, 3660))),
         areas=draw(st.dictionaries(st.sampled_from(others), st.integers(2, 7))) if others else {},
         valid_days=draw(st.none() | st.integers(1, 3660)),
-        banned_purposes=frozenset(draw(WORDS)) - set(lifted),
+        banned_purposes=banned,
         not_callable_types=frozenset(draw(st.lists(types))),
         not_callable_prefixes=tuple(draw(st.lists(prefixes.filter(str.isascii), unique=True))),
         uncertain=tuple(draw(st.lists(TEXTS, unique=True, max_size=3))),
         reading=draw(st.integers(1, READING)),
         require_named=own,
+        require_named_for=of_types,
+        banned_despite_contract=frozenset(draw(WORDS)) - set(lifted) - banned,
     )
 
 
@@ -124,18 +128,27 @@ def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
     rule = replace(
         rule, not_callable_types=frozenset(), not_callable_prefixes=(), areas={}, banned_purposes=frozenset()
     )
+    signed = data.draw(st.sampled_from([(), ("signed",)]))
+    rule = replace(
+        rule,
+        banned_despite_contract=frozenset(),
+        require_named_for={"mobile": signed} if signed else {},
+        named_consents=(),
+        require_named=(),
+    )
     held, ages, ends, registers = set(), {}, {}, []
-    for name in {*rule.deny, *rule.require}:
-        kind = RegisterKind.ALLOW if name in rule.require else RegisterKind.DENY
+    for name in {*rule.deny, *rule.require, *signed}:
+        allows = name not in rule.deny
+        kind = RegisterKind.ALLOW if allows else RegisterKind.DENY
         age = data.draw(HOURS)
-        end = data.draw(st.none() | HOURS.map(lambda ahead: now + ahead)) if name in rule.require else None
-        inside = data.draw(st.booleans()) if name in rule.require else data.draw(st.integers(0, 9)) == 0
-        made = law.register(name, [NUMBER] * inside, kind=kind)
+        end = data.draw(st.none() | HOURS.map(lambda ahead: now + ahead)) if allows else None
+        inside = data.draw(st.booleans()) if allows else data.draw(st.integers(0, 9)) == 0
+        made = law.register(f"{name}@acme" if name in signed else name, [NUMBER] * inside, kind=kind)
         registers.append(replace(made, effective_at=now - age, next_end=end))
         held |= {name} if inside else set()
         ages[name], ends[name] = (now - age).astimezone(ZoneInfo(zone)).date(), end
     book = Rulebook([Country("FR", ("FR",), zone, (rule,), "", "fr.toml")])
-    prospect = json.dumps({"phone": f"+{NUMBER}", **told}).encode()
+    prospect = json.dumps({"phone": f"+{NUMBER}", "campaign": "acme", **told}).encode()
     terms = Terms(MEMBERS, stamp="header", stale="block")
     (made,) = Scrubber(terms, book).scrub([prospect], law.index(*registers), now).stamps
     stamp = json.loads(made)
@@ -158,7 +171,8 @@ def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
     assert until >= day
     if stamp["reason"] not in {"contract", "exempt"}:
         assert all(lasts(name) for name in rule.deny)
-        assert not rule.require or any(lasts(name) for name in held)
+        assert not rule.require or any(lasts(name) for name in held if name in rule.require)
+        assert all(name in held and lasts(name) for name in signed)
 
 
 FAR = timedelta(days=3661)

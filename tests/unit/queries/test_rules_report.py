@@ -17,6 +17,7 @@ RULE = (
 )
 OPT_IN = RULE + 'require = ["consent"]\n'
 NAMED = RULE + 'named_consents = ["named"]\n'
+OF_TYPE = RULE + 'require_named_for = { mobile = ["named"] }\n'
 
 
 def country(text: str) -> Country:
@@ -108,11 +109,42 @@ NEVER = "{} was never imported, and the rules of FR need it: prospects there wai
                 "named has lists for single campaigns (acme): each counts for that campaign alone",
             ],
         ),
+        # and so are those that only some types of numbers need
+        (OF_TYPE, [FRESH], []),
+        (
+            OF_TYPE,
+            [FRESH, law.register("named@acme")],
+            [
+                "named@acme is of kind deny on the log, and the rules of FR need allow: it counts as stale there",
+                "named has lists for single campaigns (acme): each counts for that campaign alone",
+            ],
+        ),
     ],
 )
 def test_the_log_held_against_the_rules(rules, registers, expected):
     """A list that is missing, old or under a wrong name would be noticed when leads stop, or somebody is called."""
     assert rules_report.log_warnings([country(HEAD + rules)], law.index(*registers), NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (
+            "IE",
+            "A number of the type mobile that is not in the consent@campaign of the prospect's own campaign is blocked.",
+        ),
+        ("IT", "Calls for electricity or gas are blocked, whether or not the prospect has a contract."),
+        ("GB", "Numbers of these types are never called: pager, premium rate, shared cost, voicemail."),
+    ],
+)
+def test_a_rule_says_in_words_what_it_asks(code, sentence):
+    """Whoever answers for the calls could not read what blocks them."""
+    shipped = Rulebook.load().countries[code]
+    day = rules_report.of_day(shipped, date(2026, 11, 24))
+    assert sentence in day.rule.says
+    if code == "IE":
+        use = ("consent", "require named for mobile", None)
+        assert use in [(each.register, each.role, each.max_age_days) for each in day.rule.registers]
 
 
 def test_many_campaigns_are_not_all_listed():

@@ -50,6 +50,9 @@ WORDS = st.sampled_from(
             "max_age_days",
             "valid_days",
             "banned_purposes",
+            "banned_despite_contract",
+            "require_named_for",
+            "mobile",
             "not_callable",
             "uncertain",
             "=",
@@ -124,6 +127,7 @@ VALUES = st.recursive(
                 "areas",
             ),
             *("valid_days", "banned_purposes", "not_callable", "uncertain"),
+            *("require_named", "require_named_for", "banned_despite_contract"),
         ]
     ),
     VALUES,

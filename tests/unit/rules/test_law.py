@@ -32,6 +32,10 @@ def test_the_law_of_the_day(book, row, day):
     assert row.get("require_named", []) == list(rule.require_named)
     assert row.get("named", []) == list(rule.named_consents)
     assert set(row.get("banned", [])) == rule.banned_purposes
+    assert set(row.get("banned_despite_contract", [])) == rule.banned_despite_contract
+    assert row.get("require_named_for", {}) == {
+        kind: list(names) for kind, names in rule.require_named_for.items()
+    }
     assert row.get("valid") == rule.valid_days
     assert row.get("age", {}) == dict(rule.max_age_days)
     assert row.get("areas", {}) == dict(rule.areas)

@@ -64,6 +64,16 @@ def test_every_key_of_this_reading_is_in_the_text():
     assert text_of(rule, ["XX", "XY"], "Etc/GMT+5") == path.read_bytes()
 
 
+def test_keys_that_came_later_are_in_the_text():
+    """A rule would come back without a ban that no contract lifts, or without the consent that mobiles need."""
+    path = KEPT / "xx@cda8ea.toml"
+    (rule,) = read_text(path.read_bytes()).rules
+    assert rule.banned_despite_contract == {"d", "e"} and rule.banned == {"a", "b", "d", "e"}
+    assert rule.require_named_for == {"mobile": ("own", "signed"), "voip": ("own",)}
+    assert rule.scoped == ("consent", "own", "signed")
+    assert text_of(rule, ["XX", "XY"], "Etc/GMT+5") == path.read_bytes()
+
+
 def test_a_digest_is_of_what_the_rule_asks_and_of_nothing_else():
     """A comment or a rule of a later day would rename the law that years of stamps were given by."""
     (rule,) = country(GOOD).rules

@@ -42,6 +42,65 @@ listed = law.register("list", [NUMBER])
 consent = law.allow("consent@acme", [NUMBER])
 
 
+OF_TYPE = """country = "IE"
+regions = ["IE"]
+timezone = "Europe/Dublin"
+[[rule]]
+from = 2020-01-01
+source = "a law made for the tests"
+deny = ["list", "internal"]
+lifted_by = ["contract"]
+require_named_for = { mobile = ["consent"] }
+max_age_days = { list = 30, consent = 10 }
+"""
+MOBILE, FIXED = 353850123456, 35312345678
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "registers", "told", "expected"),
+    [
+        (MOBILE, "mobile", [], ACME, Finding(Reason.NO_CONSENT)),
+        (MOBILE, "mobile", [law.allow("consent@acme", [MOBILE])], ACME, Finding(Reason.CONSENTED)),
+        (MOBILE, "mobile", [law.allow("consent@acme", [MOBILE], 11)], ACME, Finding(Reason.NO_CONSENT)),
+        (MOBILE, "mobile", [law.register("consent@acme", [MOBILE])], ACME, Finding(Reason.NO_CONSENT)),
+        (MOBILE, "mobile", [law.allow("consent", [MOBILE])], ACME, Finding(Reason.NO_CONSENT)),
+        (MOBILE, "mobile", [law.allow("consent@acme", [MOBILE])], NO_FACTS, Finding(Reason.NO_CONSENT)),
+        (
+            MOBILE,
+            "mobile",
+            [law.allow("consent@acme", [MOBILE])],
+            Facts(campaigns=("acme", "beta")),
+            Finding(Reason.NO_CONSENT),
+        ),
+        (MOBILE, "mobile", [], Facts(contract=True), Finding(Reason.CONTRACT)),
+        (FIXED, "fixed_line", [], ACME, Finding(Reason.CLEAR)),
+        (FIXED, "fixed_line", [law.allow("consent@acme", [MOBILE])], ACME, Finding(Reason.CLEAR)),
+        (
+            MOBILE,
+            "mobile",
+            [law.register("internal", [MOBILE])],
+            ACME,
+            Finding(Reason.OPPOSED, ("internal",)),
+        ),
+    ],
+)
+def test_some_types_of_numbers_need_a_consent_to_the_caller(number, kind, registers, told, expected):
+    """A mobile phone would be called without the consent that it needs, or a fixed line not be called for want of one."""
+    rule = law.rulebook(OF_TYPE).rule("IE", law.NOW)
+    index = law.index(law.register("list"), *registers)
+    plan = decide.plan(Line.of("IE", kind), False, rule, told, index, law.NOW)
+    held = {r.name for r in plan.registers if number in r.numbers}
+    assert plan.conclude(held)._replace(last=None) == expected
+
+
+def test_a_number_that_lacks_its_consent_is_never_stale():
+    """A fresh list would be fetched for a number that it cannot help."""
+    text = OF_TYPE.replace("lifted_by", 'require = ["washed"]\nlifted_by')
+    rule = law.rulebook(text).rule("IE", law.NOW)
+    plan = decide.plan(Line.of("IE", "mobile"), False, rule, ACME, law.index(law.register("list")), law.NOW)
+    assert plan.conclude(()) == Finding(Reason.NO_CONSENT)
+
+
 def found(registers, told=NO_FACTS, text=RULE, number=NUMBER):
     rule = law.rulebook(text).rule("US", law.NOW)
     plan = decide.plan(LINE, decide.is_barred(number, rule), rule, told, law.index(*registers), law.NOW)
