@@ -1,7 +1,7 @@
 """stream_scrub: tests every prospect on a Kafka topic against registers of opposition and consent, exactly once.
 
-For programs (docs/python.md): `Checker` gives verdicts on numbers, `Scrubber` on prospects as bytes. The names below are
-the stable interface, loaded when they are first used; every other module is the product's own and may change.
+For programs (docs/python.md): `Checker` gives verdicts on numbers, `Scrubber` on prospects as bytes. The names below
+are the stable interface, and are loaded when first used. Every other module is the product's own and may change.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -11,7 +11,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class AtomicFile:
-    """A file under another name than its own. `out` takes its bytes; without `keep` nothing is left of it."""
+    """A file under a temporary name. `out` takes its bytes. Without `keep` nothing is left of it."""
 
     def __init__(self, within: int, beside: str, mode: int) -> None:
         self._within = within
@@ -22,13 +22,13 @@ class AtomicFile:
         os.fchmod(held, mode)
 
     def keep(self, name: str, *, new: bool = False) -> None:
-        """Sync it and give it its name; what had that name is gone. `new`: nothing may have it.
+        """Sync it and give it its name. A file that had this name is replaced. `new`: no file may have it.
 
-        Raises OSError: FileExistsError for a `new` name that is taken.
+        Raises OSError; FileExistsError for a `new` name that is taken.
         """
         self.out.flush()
         os.fsync(self.out.fileno())
-        if new:  # the name is taken first: a rename alone would overwrite what came there meanwhile
+        if new:  # take the name first: a rename alone would overwrite a file that came there meanwhile
             os.close(os.open(name, _CREATE, self._mode, dir_fd=self._within))
         os.rename(self._beside, name, src_dir_fd=self._within, dst_dir_fd=self._within)
         os.fsync(self._within)
@@ -36,8 +36,8 @@ class AtomicFile:
 
 @contextmanager
 def atomic_file(folder: Path | int, beside: str, mode: int = 0o600) -> Iterator[AtomicFile]:
-    """A new file in a folder, which may be an open one, called `beside` until it is kept. Its mode is this one, whatever
-    the umask. Raises OSError: FileExistsError where something is called so.
+    """A new file in a folder (a path, or a descriptor of an open folder). It is called `beside` until it is kept. It
+    gets exactly this mode, whatever the umask. Raises OSError; FileExistsError if `beside` is there already.
     """
     within = os.dup(folder) if isinstance(folder, int) else os.open(folder, _FOLDER)
     try:
@@ -46,7 +46,7 @@ def atomic_file(folder: Path | int, beside: str, mode: int = 0o600) -> Iterator[
             with file.out:
                 yield file
         finally:
-            with suppress(FileNotFoundError):  # it has its name
+            with suppress(FileNotFoundError):  # it was kept, and has its name
                 os.unlink(beside, dir_fd=within)
     finally:
         os.close(within)

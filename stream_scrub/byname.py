@@ -1,6 +1,7 @@
-"""A mapping from names that is never changed: the next one shares all of it but a 256th.
+"""A mapping from names that never changes: a changed version shares all of it but a 256th.
 
-With thousands of registers a copy for each delta would be most of what a delta costs. Every room may import this.
+With thousands of registers, a full copy for each delta would be most of what a delta costs. Every room may import
+this.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ _MASK = _BUCKETS - 1
 
 
 class ByName(Mapping[str, V]):
-    """Values by name, in the order of the names. Hashes nothing but names: values may be anything."""
+    """Values by name, in the order of the names. Only names are hashed, so values may be anything."""
 
     __slots__ = ("_buckets", "_count")
 

@@ -27,8 +27,8 @@ class Migrated(ScrubError):
 
 
 class TakenOver(Migrated):
-    """Another publisher has this register now, or the transaction outlived its timeout: ask who, and end or begin anew.
-    Or another worker has this one's place in the group: end.
+    """(a) Another publisher has this register now, or the transaction outlived its timeout: ask who has it, and end
+    or begin anew. (b) Another worker has this one's place in the group: end.
     """
 
 
@@ -37,9 +37,9 @@ class Uncertain(ScrubError):
 
 
 class Unwritable(Migrated):
-    """A topic refuses records for what they are: as Migrated, and then these come out in another form.
+    """A topic refuses records for what they are: do as for Migrated, and then emit these records in another form.
 
-    `reports` is what the client said of each, by its place in the batch: its own word for the error.
+    `reports` has what the client said of each, by its place in the batch: the client's own word for the error.
     """
 
     def __init__(self, text: str, reports: collections.abc.Mapping[int, str] | None = None) -> None:
@@ -48,12 +48,12 @@ class Unwritable(Migrated):
 
 
 class TooLarge(Unwritable):
-    """One that is over the topic's limit, or a batch of the client's that is."""
+    """A record that is over the topic's limit, or a batch of the client's that is."""
 
 
 class StaleIndex(ScrubError):
-    """No verdict would be safe: hold. `cause` is a short word for metrics, the text a sentence for people, `offset` the
-    log's where it is about one.
+    """No verdict would be safe: hold. `cause` is a short word for metrics, the text a sentence for people. `offset`
+    is the offset on the log that it is about, if there is one.
     """
 
     def __init__(self, cause: str, text: str, offset: int | None = None) -> None:
@@ -63,7 +63,8 @@ class StaleIndex(ScrubError):
 
 
 class Refused(ScrubError):
-    """The broker will not do this for us (missing right, missing topic, wrong password). Exit 1, says what to change."""
+    """The broker will not do this for us (missing right, missing topic, wrong password). Exit 1. Says what to
+    change."""
 
 
 class TooMany(ScrubError):
@@ -71,8 +72,9 @@ class TooMany(ScrubError):
 
 
 class Corrupt(ScrubError):
-    """The log, a snapshot or an invariant is broken: stop serving. Exit 3. `offset` is the log's where it is about one; the
-    text names it, and a log line has it apart, since that shows no long digits of a text.
+    """The log, a snapshot or an invariant is broken: stop serving. Exit 3. `offset` is the offset on the log that it
+    is about, if there is one. The text names it. A log line has it in a field of its own, because log lines mask long
+    digits in texts.
     """
 
     def __init__(self, text: str, offset: int | None = None) -> None:

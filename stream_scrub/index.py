@@ -19,9 +19,9 @@ from stream_scrub.model import RegisterKind, RegisterName, scoped_name
 
 Numbers = NDArray[np.uint64]
 
-# 13 bits a number, of which four are set in one 64-bit word: about one false hit in a hundred, one cache line a look-up.
-# A register of very many numbers has ten bits each: two false hits in a hundred when the filter is full, for a quarter
-# less of memory. At 250 million numbers the filter then takes as much as the register itself.
+# 13 bits a number, of which four are set in one 64-bit word: about one false hit in a hundred, one cache line a
+# look-up. A register of very many numbers has ten bits a number: two false hits in a hundred when the filter is full,
+# and a quarter less memory. At 250 million numbers the filter then takes as much memory as the register itself.
 _BITS_A_NUMBER = 13
 _BITS_OF_MANY = 10
 _MANY = 100_000_000
@@ -33,23 +33,24 @@ _S32 = np.uint64(32)
 _SHIFTS = tuple(np.uint64(shift) for shift in (40, 46, 52, 58))  # the best mixed bits are the high ones
 _CHUNK = 32_768
 
-# A call into roaring withholds the interpreter from every other thread until it returns: 20 ms for a copy of 50 M
-# numbers, 800 ms for an array of them. So work on a whole register is done in ranges of numbers: 2**24 for a copy (half a
-# millisecond), 2**22 for an array, and wider ones where the numbers are too sparse for that.
-_COPY = (24, 256)  # bits, and ranges at most: each costs a walk over all that was put together before
+# A call into roaring keeps the interpreter from every other thread until it returns: 20 ms for a copy of 50 M
+# numbers, 800 ms for an array of them. So work on a whole register goes in ranges of numbers: 2**24 for a copy (half
+# a millisecond), 2**22 for an array, and wider ones if the numbers are too sparse for that.
+_COPY = (24, 256)  # bits, and the most ranges: each range costs a walk over all that was put together before
 _LIST = (22, 4096)
 _WIDEST_BITS = 32
 
 
-# Ends are published as they come. If an end lies further back than this, nobody publishes the register: it holds numbers
-# that it should not hold any more, and is stale.
+# Ends are published as they come. If an end lies further back than this, nobody publishes the register's ends: it
+# holds numbers that it should not hold any more, and is stale.
 ENDS_GRACE_S = 60.0
-# A day ends first on earth where the clocks are so far ahead of UTC: there a number's last day ends, see `end_dates`.
+# A day ends first on earth where clocks are this far ahead of UTC. A number's last day ends at that moment, see
+# `end_dates`.
 FIRST_ZONE = timedelta(hours=14)
 
 
 def _no_pause() -> None:
-    """Nobody else waits for the interpreter."""
+    """For callers that share the interpreter with nobody."""
 
 
 class Filter:
@@ -67,12 +68,13 @@ class Filter:
         self.add(numbers)
 
     def _make(self, count: int, pause: Callable[[], None] = _no_pause) -> None:
-        """With room for so many numbers and a quarter more."""
+        """An empty filter with room for `count` numbers and a quarter more."""
         self.left = max(1024, count + count // 4)
         size = self.left * (_BITS_A_NUMBER if count < _MANY else _BITS_OF_MANY) // 64
         self._size = np.uint64(size)
         self._words: Numbers = np.empty(size, dtype=np.uint64)
-        # Memory is made and cleared when it is first touched; that is not left to one call of `add`.
+        # The kernel provides and clears memory when it is first touched. Do that here in pieces, not in one call of
+        # `add`.
         for start in range(0, size, _CHUNK):
             self._words[start : start + _CHUNK] = 0
             pause()
@@ -87,8 +89,8 @@ class Filter:
 
     @property
     def room(self) -> int:
-        """How many more numbers it may take before it should be made anew: with twice as many as it was made for,
-        one in twenty others hits, of very many one in ten."""
+        """How many more numbers it may take before it should be made anew. With twice as many as it was made for, one
+        in twenty other numbers hits; one in ten in a filter of very many."""
         return self.left + int(self._size) * 64 // _BITS_A_NUMBER
 
     def _place(self, numbers: Numbers) -> tuple[Numbers, Numbers]:
@@ -104,12 +106,14 @@ class Filter:
     def add(self, numbers: Numbers, pause: Callable[[], None] = _no_pause) -> None:
         """Make every one of `numbers` a hit from now on. Uses up `left`.
 
-        `pause` is called between calls that are all short, so that it may let other threads have the interpreter.
+        The work is done in short calls. `pause` is called between them, and may let other threads have the
+        interpreter.
         """
         for start in range(0, len(numbers), _CHUNK):
             places, bits = self._place(numbers[start : start + _CHUNK])
-            # Of two numbers in one word the last is written: the other is among those that still miss, and is added
-            # again. That is twice as quick as `bitwise_or.at`. No bit that a reader has seen is ever taken away.
+            # When two numbers share a word, only the last one is written. The other still misses, and is added again
+            # in the next round. That is twice as fast as `bitwise_or.at`. No bit that a reader has seen is ever
+            # cleared.
             while len(places):
                 words = self._words[places] | bits
                 self._words[places] = words
@@ -119,7 +123,7 @@ class Filter:
         self.left -= len(numbers)
 
     def add_all(self, bitmap: BitMap64, pause: Callable[[], None] = _no_pause) -> None:
-        """`add` for the members of a bitmap, which are never all in memory as an array."""
+        """`add` for the members of a bitmap. They are never all in memory as an array."""
         for mask in _ranges([bitmap], *_LIST):
             self.add(as_numbers(bitmap if mask is None else bitmap & mask), pause)
 
@@ -131,7 +135,7 @@ class Filter:
 
     @classmethod
     def restored(cls, words: Numbers, left: int) -> "Filter":
-        """The filter that had these words (`words`) and so much room left."""
+        """The filter that had these `words` and this much room `left`."""
         made = cls.__new__(cls)
         made.left = left
         made._size = np.uint64(len(words))  # noqa: SLF001  # its own
@@ -140,7 +144,7 @@ class Filter:
 
     @property
     def words(self) -> Numbers:
-        """What the filter is made of; only ever more bits of it are set."""
+        """The words that the filter is made of. Bits in them are only ever set, never cleared."""
         return self._words
 
     @property
@@ -160,22 +164,22 @@ def as_bitmap(numbers: Numbers) -> BitMap64:
 
 
 def _ranges(bitmaps: Sequence[BitMap64], bits_min: int, most: int) -> Iterator[BitMap64 | None]:
-    """At most `most` masks, of 2**`bits_min` numbers each or more, that together cover every member of the bitmaps. A
-    single None stands for everything at once, where that would take too many masks: no numbering plan is so sparse."""
+    """At most `most` masks, each of 2**`bits_min` numbers or more, that together cover every member of the bitmaps.
+    If that would take too many masks, one None stands for everything at once: no numbering plan is so sparse."""
     for bits in range(bits_min, _WIDEST_BITS + 1, 2):
         starts = {start for bitmap in bitmaps for start in _starts(bitmap, bits, most)}
         if len(starts) <= most:
             for start in sorted(starts):
                 last = start + 2**bits - 1
                 mask = BitMap64(range(start, last))
-                mask.add(last)  # by itself: no range ends at 2**64
+                mask.add(last)  # added by itself, because no range can end at 2**64
                 yield mask
             return
     yield None
 
 
 def _starts(bitmap: BitMap64, bits: int, most: int) -> list[int]:
-    """Where the ranges of 2**`bits` numbers begin that hold any. Where there are more than `most`, `most` and one of them."""
+    """Where the ranges of 2**`bits` numbers begin that hold a member. It stops after `most` + 1 of them."""
     starts: list[int] = []
     last = bitmap.max() if bitmap else -1
     at = 0
@@ -187,7 +191,7 @@ def _starts(bitmap: BitMap64, bits: int, most: int) -> list[int]:
 
 
 def _piece(held: BitMap64, adds: BitMap64, removes: BitMap64, mask: BitMap64 | None) -> BitMap64:
-    """What a delta makes of the numbers in the mask. Raises ValueError if it is no delta of theirs."""
+    """The numbers in the mask after a delta. Raises ValueError if the delta does not fit them."""
     if mask is None:
         before, piece = len(held), held | adds
     else:
@@ -206,9 +210,9 @@ def _piece(held: BitMap64, adds: BitMap64, removes: BitMap64, mask: BitMap64 | N
 class Register:
     """One named set of numbers after one of its deltas.
 
-    `seq` counts its deltas from 1, `chain` is the head of its hash chain (hex), `effective_at` the moment that the
-    source list speaks of, `position` the log offset of its last seal. `next_end` is the earliest end of its numbers: from
-    that moment on the first of them should have left.
+    `seq` counts its deltas from 1. `chain` is the head of its hash chain (hex). `effective_at` is the moment that the
+    source list speaks of. `position` is the log offset of its last seal. `next_end` is the earliest end of its
+    numbers: at that moment the first of them should leave.
     """
 
     name: str
@@ -232,7 +236,7 @@ class Register:
         self, adds: BitMap64, removes: BitMap64, pause: Callable[[], None] = _no_pause
     ) -> tuple[BitMap64, Filter]:
         """The numbers after a delta, and a filter that covers them. This register stays as it is. `adds` may become
-        the register's numbers: it is not to be changed afterwards. `pause`: see `Filter.add`.
+        the register's numbers: do not change it afterwards. `pause`: see `Filter.add`.
 
         Raises ValueError if the register holds a number of `adds` or does not hold one of `removes`.
         """
@@ -253,8 +257,8 @@ class Register:
         return numbers, self.filter
 
     def holds(self, numbers: Numbers) -> NDArray[np.bool_]:
-        """For each number: whether the register holds it. One by one: with the thousands of containers of a national
-        register, intersecting with a bitmap made for the purpose takes twice as long."""
+        """For each number: whether the register holds it. Numbers are looked up one by one: a national register has
+        thousands of containers, and intersecting it with a bitmap made for the purpose takes twice as long."""
         held = self.numbers
         return np.array([number in held for number in numbers.tolist()], np.bool_)
 
@@ -263,7 +267,7 @@ class Register:
         return now - self.effective_at > timedelta(days=days)
 
     def ends_overdue(self, now: datetime) -> bool:
-        """Whether numbers that should have ended are still in it: nobody publishes this register's ends."""
+        """Whether it still holds numbers that should have ended: then nobody publishes this register's ends."""
         return self.next_end is not None and now - self.next_end > timedelta(seconds=ENDS_GRACE_S)
 
     @property
@@ -281,7 +285,7 @@ class Index:
 
     @classmethod
     def empty(cls) -> "Index":
-        """What is known before the first seal: nothing, so nothing may be allowed by it."""
+        """The index before the first seal. It knows nothing, so it must allow nothing."""
         return cls(ByName(), -1)
 
     def with_register(self, register: Register) -> "Index":

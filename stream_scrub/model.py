@@ -11,7 +11,7 @@ from stream_scrub import clock
 from stream_scrub.redaction import names_a_number
 
 Header = tuple[str, bytes | None]
-# How far a long command is: what it does, how much of it is done, and of how much (0: unknown).
+# How far a long command has come: what it does, how much is done, and how much there is (0: unknown).
 Progress = Callable[[str, int, int], None]
 
 
@@ -49,7 +49,7 @@ _ALLOWING = frozenset({Reason.CLEAR, Reason.CONSENTED, Reason.CONTRACT, Reason.E
 
 
 class RegisterKind(StrEnum):
-    """`deny`: who is in it opposes. `allow`: who is in it consented, or was washed clean."""
+    """`deny`: the numbers in it are opposed. `allow`: the numbers in it consented, or were washed clean."""
 
     DENY = "deny"
     ALLOW = "allow"
@@ -66,7 +66,7 @@ class RegisterName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "RegisterName | None":
-        """The name that somebody wrote, or None for what is no register's name."""
+        """The name that somebody wrote; None if the text is no register's name."""
         found = _REGISTER_NAME.fullmatch(text)
         return None if found is None else cls(found[1], found[2] or "")
 
@@ -78,7 +78,7 @@ class RegisterName(NamedTuple):
 
     @property
     def looks_like_number(self) -> bool:
-        """Whether it looks like a phone number: names are shown everywhere, and no phone number may be."""
+        """Whether it looks like a phone number. Names are shown everywhere; phone numbers must not be."""
         return names_a_number(str(self))
 
     def __str__(self) -> str:
@@ -97,13 +97,13 @@ def family(register: str) -> str:
 
 INTERNAL = "internal"
 CONSENT = "consent"
-# What these two are for is part of the law's words, whatever the log holds.
+# The kind of these two follows from their meaning, whatever the log holds.
 OWN = MappingProxyType({INTERNAL: RegisterKind.DENY, CONSENT: RegisterKind.ALLOW})
 
 
 class LogRecord(NamedTuple):
     """One record of the opposition log, as a follower sees it. `timestamp_ms` is the moment that Kafka keeps with it,
-    milliseconds since 1970-01-01T00:00Z: evidence, no part of what is sealed.
+    in milliseconds since 1970-01-01T00:00Z. It is evidence, but the seal does not cover it.
     """
 
     offset: int
@@ -132,7 +132,7 @@ class LogReader(Protocol):
     """What the lists room needs to follow the log. One partition, one order, committed records only."""
 
     def read(self, timeout_s: float) -> tuple[list[LogRecord], bool]:
-        """Wait at most `timeout_s` for records in offset order; the flag says that the broker confirmed during this
+        """Wait at most `timeout_s` for records in offset order. The flag is True if the broker confirmed during this
         call that everything that can be read now has been returned.
 
         Raises Unavailable while the broker cannot be asked, Corrupt when offsets that were never read are gone,
@@ -145,16 +145,16 @@ class LogReader(Protocol):
         ...
 
     def complete_at(self) -> float | None:
-        """The latest moment (`clock.elapsed`) of which it is known that all that was on the log then has ended, and
-        been returned by `read` if it was committed. An open transaction is on the log and cannot be read, nor can what
-        was committed behind it. None while no such moment is known.
+        """A moment by `clock.elapsed`. Every transaction that was on the log at that moment has ended since, and
+        `read` has returned all of them that were committed. It is the latest such moment that is known; None while
+        none is. It matters because neither an open transaction nor what is committed behind it can be read.
 
         Raises Unavailable, Refused.
         """
         ...
 
     def bounds(self) -> tuple[int, int]:
-        """The first offset that the log holds, and the one that its next record will take at the earliest.
+        """The first offset that the log holds, and the lowest offset that its next record can get.
 
         Raises Unavailable, Refused.
         """
@@ -169,8 +169,8 @@ class LogWriter(Protocol):
     """What the lists room needs to publish: all records of one delta, or none."""
 
     def takes(self, nbytes: int) -> bool:
-        """Whether it has the time to write so many bytes in one transaction. If not, close it, open another with more
-        time, and only then look at the register again: somebody may publish in between.
+        """Whether its transaction timeout is enough to write so many bytes. If not: 1. close it, 2. open another one
+        with more time, 3. only then read the register again, because somebody may publish in between.
         """
         ...
 

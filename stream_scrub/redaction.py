@@ -1,14 +1,16 @@
-"""What looks like a phone number, whoever wrote it and however: for logs, which show none, and for names, which hold none.
+"""Finds what looks like a phone number, whoever wrote it and however: logs must show none, and names must hold none.
 
-It rather takes a count in a sentence for a number than lets one through. So digits with anything but letters between them
-are one number, whatever word stands before them; only what has a form of its own is left whole.
+It would rather mask a count in a sentence than let a phone number through. So digits with anything but letters
+between them are one number, whatever word stands before them. Only texts with a form of their own (dates, digests,
+addresses) are kept.
 """
 
 import re
 
 MASK = "[number]"
 
-# What may stand between two digits of one number: a few signs that are no letters, also as URLs, JSON and HTML spell them.
+# What may stand between two digits of one number: a few signs that are not letters, also in the spelling of URLs,
+# JSON and HTML.
 _BETWEEN = r"(?>(?:%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[a-z]|&\#?\w{1,6};|[\W_]){0,12})"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _ADDRESS = rf"(?:{_OCTET}\.){{3}}{_OCTET}:\d{{1,5}}(?!\d)"
@@ -35,5 +37,5 @@ def masked(text: str) -> str:
 
 
 def names_a_number(name: str) -> bool:
-    """Whether a name holds what looks like a phone number: then it would be shown wherever names are."""
+    """Whether a name holds what looks like a phone number. It would be shown wherever names are shown."""
     return any(found["number"] for found in _LOOKS.finditer(name))

@@ -1,9 +1,9 @@
-"""The one place where text is made fit for people's eyes, and where a command writes.
+"""The one place where text is made safe to show to people, and the one where commands write.
 
-Much of what is shown was named by others: files, members of an archive, registers, campaigns, what a broker says. So no
-text is ever markup, none takes more than its line, and what a terminal would obey or turn round is written as an escape.
-What cannot be written (nobody reads any more, the disk is full, the encoding lacks a sign) is no failure of the command:
-its exit code tells what was done, and not what was seen of it.
+Much of what is shown was named by others: files, members of an archive, registers, campaigns, what a broker says. So
+text is never markup, and never takes more than its line. Signs that a terminal would obey, or that turn the line
+round, are written as escapes. Text that cannot be written (nobody reads any more, the disk is full, the encoding
+lacks a sign) does not make the command fail: its exit code says what was done, not what was seen of it.
 """
 
 import io
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_FULL_S = 5.0  # how long a pipe that does not wait for us may stay full
+_FULL_S = 5.0  # seconds that a non-blocking pipe may stay full
 
 
 def one_line(text: str) -> str:
@@ -41,19 +41,19 @@ def styled(text: object, style: str) -> Text:
 
 
 class People(Console):
-    """A console that shows every text as it is: `print` of several parts joins them, each line of its own."""
+    """A console that shows every text as it is, and never takes it for markup. `print` joins several parts."""
 
     def __init__(self, *, stderr: bool = False, **more: Any) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, **more)
 
     def render_str(self, text: str, *, style: Any = "", **layout: Any) -> Text:
-        """Whatever text there is, also in a table's cell."""
+        """Any text as one line, also in a table's cell."""
         return Text(
             one_line(text), style=style, justify=layout.get("justify"), overflow=layout.get("overflow")
         )
 
     def rows(self, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table. What is wider than its column goes on below."""
+        """Print a table. A text wider than its column continues on the next line."""
         table = Table(box=None, pad_edge=False, show_header=any(head))
         for name in head:
             table.add_column(styled(name, ""), overflow="fold")
@@ -63,21 +63,21 @@ class People(Console):
 
 
 def complain(text: str) -> None:
-    """A line on standard error, with our name."""
+    """Write a line on standard error, beginning with our name."""
     with suppress(AttributeError):  # there may be no standard error
         sys.stderr.write(f"stream-scrub: {one_line(text)}\n")
 
 
 def machine(shown: Any) -> None:
-    """One JSON document on standard output, in UTF-8 whatever the terminal has."""
+    """Write one JSON document to standard output, in UTF-8 whatever the terminal uses."""
     raw(document(shown).encode() + b"\n")
 
 
 def document(shown: Any) -> str:
-    """What is shown, as JSON."""
+    """A value as JSON."""
     try:
         return msgspec.json.encode(shown).decode()
-    except UnicodeEncodeError:  # half of a sign, from a name that is none in UTF-8
+    except UnicodeEncodeError:  # half of a sign, from a name that is not UTF-8
         return json.dumps(_whole(msgspec.to_builtins(shown)), ensure_ascii=False)
 
 
@@ -93,7 +93,7 @@ def _whole(shown: Any) -> Any:
 
 
 def raw(told: bytes) -> None:
-    """Bytes on standard output, exactly these."""
+    """Write exactly these bytes to standard output."""
     if sys.stdout is not None:
         sys.stdout.flush()
         sys.stdout.buffer.write(told)
@@ -101,7 +101,7 @@ def raw(told: bytes) -> None:
 
 
 class Patient(io.RawIOBase):
-    """What is written to `inner`, as far as it can be: what cannot is dropped, and the first reason kept in `lost`."""
+    """Writes to `inner` what can be written. What cannot be written is dropped; `lost` keeps the first reason."""
 
     def __init__(self, inner: BinaryIO | io.RawIOBase | None) -> None:
         super().__init__()
@@ -113,24 +113,24 @@ class Patient(io.RawIOBase):
         return True
 
     def isatty(self) -> bool:
-        """Whether that is a terminal."""
+        """Whether `inner` is a terminal."""
         return self._inner is not None and self._inner.isatty()
 
     def fileno(self) -> int:
-        """Its descriptor. Raises OSError when it has none."""
+        """The descriptor of `inner`. Raises OSError when it has none."""
         if self._inner is None:
             raise io.UnsupportedOperation("fileno")
         return self._inner.fileno()
 
     def write(self, told: Any, /) -> int:
-        """All of it, or not."""
+        """Write all of it, or drop the rest. Always returns the whole length."""
         left = memoryview(told).cast("B")
         size, until = len(left), time.monotonic() + _FULL_S
         try:
             while self._inner is not None and left:
                 written = self._inner.write(left)
                 left = left[written or 0 :]
-                if not written:  # a full pipe that somebody set to "do not wait"
+                if not written:  # a full pipe that somebody set to non-blocking
                     if time.monotonic() > until:
                         raise BlockingIOError("nobody reads")
                     time.sleep(0.01)
@@ -139,14 +139,15 @@ class Patient(io.RawIOBase):
         return size
 
     def flush(self) -> None:
-        """As far as it goes."""
+        """Flush `inner`; an error is ignored."""
         if self._inner is not None:
             with suppress(OSError, ValueError):
                 self._inner.flush()
 
 
 def take_over() -> Patient:
-    """Have standard output and standard error of this process be patient; returns the one of standard output."""
+    """Put a `Patient` in place of standard output and standard error of this process. Returns that of standard
+    output."""
     _keep_descriptors()
     out, err = (_patient(stream) for stream in (sys.stdout, sys.stderr))
     sys.stdout, sys.stderr = (_text(*each) for each in (out, err))
@@ -154,8 +155,8 @@ def take_over() -> Patient:
 
 
 def _keep_descriptors() -> None:
-    """What was closed when we were started stays taken: a connection to a broker would get its number, and what a library
-    says on standard error be sent to that broker."""
+    """Take descriptors 0 to 2 if they were closed when we were started. Otherwise a connection to a broker would get
+    one of these numbers, and what a library writes to standard error would be sent to that broker."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

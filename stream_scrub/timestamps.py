@@ -1,4 +1,4 @@
-"""Moments as texts and as numbers: RFC 3339 in UTC, as every surface writes them, and seconds or milliseconds since
+"""Moments (a) as texts: RFC 3339 in UTC, as every surface writes them, (b) as numbers: seconds or milliseconds since
 1970-01-01T00:00Z, as the log and Kafka keep them.
 """
 
@@ -30,14 +30,15 @@ def from_seconds(seconds: int | None) -> datetime | None:
 
 
 def from_millis(timestamp_ms: int | None) -> datetime | None:
-    """The moment that Kafka keeps with a record, in UTC; None where it keeps none, which it also writes as -1."""
+    """The moment that Kafka keeps with a record, in UTC; None if it keeps none. Kafka writes -1 for none."""
     if timestamp_ms is None or timestamp_ms < 0:
         return None
     return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
 
 
 def parse_zoned(text: str) -> datetime:
-    """The moment that an ISO 8601 text names. Raises ValueError, also for one without a zone."""
+    """The moment that an ISO 8601 text names. Raises ValueError for any other text, and for a moment without a time
+    zone."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a moment has no zone")

@@ -1,14 +1,14 @@
 """Where a key stands in a TOML text. `tomllib` forgets lines, and a problem without its line is half a problem.
 
-Not a parser: it runs on text that `tomllib` has accepted, and only tells strings, brackets and comments apart so that
-a `[[rule]]` or a `key =` inside one of them is not taken for the real thing.
+This is not a parser. It runs on text that `tomllib` has accepted. It only tells strings, brackets and comments apart,
+so that a `[[rule]]` or a `key =` inside one of them is not taken for the real thing.
 """
 
 import re
 from itertools import islice
 
 KeyPath = tuple[str | int, ...]
-_DEPTH = 8  # parts of a key that are looked at: none of ours has more
+_DEPTH = 8  # how many parts of a key are looked at: none of ours has more
 
 _PIECE = re.compile(
     r"""
@@ -30,14 +30,14 @@ _AT = re.compile(r"(.*?)\s*\(at (?:line (\d+), column \d+|end of document)\)", r
 def syntax_error(text: str, error: ValueError) -> tuple[int, str]:
     """The line at which tomllib stumbled, and why."""
     found = _AT.fullmatch(str(error))
-    if found is None:  # what `int` thinks of too many digits
+    if found is None:  # the error of `int` about too many digits
         return 1, str(error)
     return int(found[2] or text.rstrip("\n").count("\n") + 1), found[1]
 
 
 class TomlLines:
-    """The lines of a text's keys, by their paths: `("lists", "folder")`, `("rule", 0, "deny")`. An array of tables has
-    the index of each between its name and the keys in it.
+    """The lines of a text's keys, by their paths: `("lists", "folder")`, `("rule", 0, "deny")`. In an array of
+    tables, the index of the table stands between the array's name and the key.
     """
 
     def __init__(self, text: str) -> None:
@@ -47,7 +47,7 @@ class TomlLines:
         self._scan(text)
 
     def of(self, *path: str | int) -> int:
-        """The line of a key, else of what holds it, else 1."""
+        """The line of (a) a key, else (b) the nearest table that holds it, else (c) 1."""
         holders = (path[:size] for size in range(len(path), 0, -1))
         return next((self.paths[each] for each in holders if each in self.paths), 1)
 
@@ -87,7 +87,7 @@ class TomlLines:
         self._note(path, line)
 
     def _resolved(self, parts: list[str]) -> KeyPath:
-        """The path of a header: within an array of tables, the last one of these is meant."""
+        """The path of a header. Within an array of tables it belongs to the last table so far."""
         path: KeyPath = ()
         for part in parts:
             path = (*path, self._counts[path], part) if path in self._counts else (*path, part)
@@ -99,6 +99,6 @@ class TomlLines:
 
 
 def _parts(key: str) -> list[str]:
-    """A dotted key's parts, unquoted. One with escapes keeps them: it is then found by its table's line."""
+    """A dotted key's parts, unquoted. Escapes in a part are kept, so such a key has the line of its table."""
     found = islice(_PART.finditer(key), _DEPTH)
     return [part[1] or part[2] or part[3] or "" for part in found]

@@ -1,7 +1,7 @@
-"""For programs what the console is for people: verdicts on numbers, one or a whole column, and on prospects as bytes.
+"""The Python API: verdicts on one number, on a whole column of numbers, and on prospects as bytes.
 
-`stream_scrub` offers these names lazily; `docs/python.md` shows them at work. Every verdict comes from the code that a
-worker runs: the same rules, plans, look-ups and stamps.
+`stream_scrub` offers these names and loads them on first use; `docs/python.md` shows how to use them. Every verdict
+comes from the code that a worker runs: the same rules, plans, look-ups and stamps.
 """
 
 from stream_scrub.api.checker import Checker, ListFile

@@ -1,4 +1,5 @@
-"""What programs hold numbers in, as the engine takes it: a text, or a column as texts or unsigned integers."""
+"""Turns what programs hold numbers in into what the engine takes: a text, or a column of texts or unsigned
+integers."""
 
 from typing import Any
 
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def text_of(cell: object) -> str:
-    """A cell as a prospect's member is taken: texts and integers may be numbers, nothing else is."""
+    """The text of a cell, read as a prospect's member is: texts and integers may be numbers; all else gives ""."""
     if isinstance(cell, str):
         return cell
     whole = isinstance(cell, int | np.integer) and not isinstance(cell, bool)
@@ -15,7 +16,7 @@ def text_of(cell: object) -> str:
 
 
 def cells_of(numbers: Any) -> list[str] | NDArray[np.uint64]:
-    """A column as `judge_column` takes it. Raises TypeError."""
+    """A column as `judge_column` takes it. Raises TypeError for anything that is no column of texts or integers."""
     if isinstance(numbers, str | bytes):
         raise TypeError("a column is a list or an array of numbers; `check` takes one")
     cells = numbers

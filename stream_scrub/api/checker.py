@@ -1,4 +1,4 @@
-"""`Checker`: where a program gets its verdicts, on one number, on a column, or on prospects as bytes."""
+"""`Checker`: gives a program its verdicts on one number, on a column, or on prospects as bytes."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,9 +34,10 @@ _LOOK_S = 0.02
 class ListFile:
     """A list file, and what it does not say itself; `stream-scrub lists import` has the same options.
 
-    `effective_at` is the moment that the list speaks of; by default what it says, else when the file was written.
-    `region` is that of national numbers, by default `prospect.default_region`. `kind` is by default as the rules need
-    it. `format` is one of docs/operator.md's, `column` a CSV's column of numbers: a header's name, or a number from 1.
+    `effective_at` is the moment that the list speaks of. By default it is (a) the moment that the list names, else
+    (b) when the file was written. `region` is the region of national numbers, by default `prospect.default_region`.
+    `kind` is by default the one that the rules need. `format` is a name from docs/reference/list-formats.md. `column`
+    is a CSV's column of numbers: the name in its header, or its number, counted from 1.
     """
 
     path: str | Path
@@ -65,7 +66,7 @@ class Checker:
         cls, config: str | Path | None = None, *, settings: Mapping[str, object] | None = None
     ) -> "Checker":
         """Reads the opposition log to its end, once. After `rules.index_lag_max_s` (30 s) every check raises
-        StaleIndex, for by then the log may say more: make another, or use `following`.
+        StaleIndex, because the log may hold more by then: make another Checker, or use `following`.
 
         Raises ConfigError, Unavailable, Refused, Corrupt, TooMany.
         """
@@ -85,8 +86,8 @@ class Checker:
         config: str | Path | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> "Checker":
-        """Takes the snapshot that a worker keeps in its `worker.state_dir`, without asking a broker: verdicts are by
-        its position, however old it is. Its files must be this user's own.
+        """Takes the snapshot that a worker keeps in its `worker.state_dir`, and asks no broker. Verdicts are given at
+        the snapshot's position, however old it is. Its files must belong to this user.
 
         Raises ConfigError (there is none), Corrupt (it is damaged), Unavailable (it cannot be read).
         """
@@ -110,7 +111,7 @@ class Checker:
         settings: Mapping[str, object] | None = None,
     ) -> "Checker":
         """Reads a full list for each register named, with no Kafka at all. A register that a rule needs and that is
-        not named is missing, not empty: its country's numbers come out blocked as `stale-register`.
+        not named counts as missing, not as empty: numbers of that country come out blocked as `stale-register`.
 
         Raises ConfigError, BadList (a file is no list), TooMany.
         """
@@ -131,11 +132,11 @@ class Checker:
         settings: Mapping[str, object] | None = None,
         wait_s: float = 30.0,
     ) -> Iterator["Checker"]:
-        """Follows the opposition log while the context lasts: each check is by the newest index, and raises StaleIndex
-        while none is safe. Entering waits at most `wait_s` seconds for the first one.
+        """Follows the opposition log for as long as the context lasts. Each check uses the newest index, and raises
+        StaleIndex while no index is safe. Entering waits at most `wait_s` seconds for the first safe index.
 
-        With `worker.state_dir` it begins with the snapshot there. What goes wrong is logged to `stream_scrub` of the
-        standard library's logging. Raises ConfigError, StaleIndex.
+        With `worker.state_dir` it begins with the snapshot there. Problems are logged to the logger `stream_scrub` of
+        the standard library's logging. Raises ConfigError, StaleIndex.
         """
         from stream_scrub.observability import logs
         from stream_scrub.wiring import clients
@@ -160,14 +161,14 @@ class Checker:
 
     @property
     def scrubber(self) -> Scrubber:
-        """What a worker does with prospects as bytes, by the settings `prospect` and `rules`. Give it this checker's
-        `index`; with `rules.stale` = "hold" it raises StaleIndex where a check says `stale-register`."""
+        """Does what a worker does with prospects as bytes, by the settings `prospect` and `rules`. Give it this
+        checker's `index`. With `rules.stale` = "hold" it raises StaleIndex where a check gives `stale-register`."""
         return self._scrubber
 
     @property
     def index(self) -> Index:
-        """The index to judge by now, for `scrubber`; its `position` is the log's. Never changes: a new one replaces it.
-        Raises StaleIndex."""
+        """The index to judge by now, for `scrubber`. Its `position` is the log's. An index never changes: a new one
+        replaces it. Raises StaleIndex."""
         return self._index()
 
     def check(
@@ -182,12 +183,12 @@ class Checker:
     ) -> Stamp:
         """The verdict on one number, as a prospect would spell it.
 
-        `region` (ISO 3166-1, as in "FR") is what national numbers are read in, by default `prospect.default_region`.
-        `purpose`, `contract` and `campaign` are what a prospect would say of itself; without a purpose it is
-        `prospect.default_purpose`, as it is for prospects. `on` is a day (noon UTC) or an
-        aware moment whose rules decide, by default now; the registers are always those of the index.
-        A number that is none is no error: its reason is `invalid-number`. Raises StaleIndex; ValueError for a region
-        without numbers and a moment without a time zone.
+        `region` (ISO 3166-1, as in "FR") is the region in which national numbers are read, by default
+        `prospect.default_region`. `purpose`, `contract` and `campaign` are what a prospect would say of itself;
+        without a purpose it is `prospect.default_purpose`, as for prospects. The rules of `on` decide: a day (taken
+        at noon UTC) or a moment with a time zone, by default now. The registers are always those of the index. A text
+        that is no valid number is no error: its reason is `invalid-number`. Raises StaleIndex. Raises ValueError for
+        a region without numbers and for a moment without a time zone.
         """
         where, told, context = self._asked(region, purpose, contract, campaign, on)
         found, outcome = judge_text(text_of(number), where, told, context)
@@ -203,11 +204,12 @@ class Checker:
         campaign: str | Sequence[str] | None = None,
         on: date | datetime | None = None,
     ) -> Stamps:
-        """The verdicts on a column, by whole arrays: a list, a numpy array, a pandas or polars column, or whatever else
-        gives a one-dimensional array of texts or integers. All by one index at one moment; what is missing in it is
-        `invalid-number`. The rest is as `check`, once for all of them.
+        """The verdicts on a column, worked out in whole arrays. A column is a list, a numpy array, a pandas or polars
+        column, or whatever else gives a one-dimensional array of texts or integers. All verdicts are given by one
+        index at one moment. A missing value is `invalid-number`. The other arguments are as for `check`, and hold for
+        all numbers.
 
-        Raises as `check`, and TypeError for a column of anything else, floats among them.
+        Raises as `check`. Raises TypeError for a column of anything else, such as floats.
         """
         where, told, context = self._asked(region, purpose, contract, campaign, on)
         return Stamps(judge_column(cells_of(numbers), where, told, context))

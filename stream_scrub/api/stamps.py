@@ -1,4 +1,4 @@
-"""What a program is told: the verdict on one number with its evidence, and those on a column as arrays."""
+"""What a program gets: the verdict on one number with its evidence, and the verdicts on a column as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from stream_scrub.scrub.columns import JudgedColumn
 class Stamp:
     """The verdict on one number with its evidence, as `schemas/stamp.schema.json` describes it.
 
-    `number` is as diallers write it (`+33612345678`), None where there is no valid one. `registers` are those that made
-    the verdict so, `index` is the log's position that it was given by, `rules` the digest of the rule ("" for none),
-    `at` the moment (UTC), `until` the last day that an allowed number may be called on by this verdict, None where no
-    rule says one. `json` are the very bytes that a worker would write. Its `repr` shows no number.
+    `number` is as diallers write it (`+33612345678`), None if it is not valid. `registers` are those that the verdict
+    rests on. `index` is the log's position at which it was given, `rules` the digest of the rule ("" for none), `at`
+    the moment (UTC). `until` is the last day on which this verdict lets an allowed number be called, None if nothing
+    limits it. `json` holds exactly the bytes that a worker would write. The `repr` shows no number.
     """
 
     verdict: Verdict
@@ -56,7 +56,7 @@ _FIELDS = msgspec.json.Decoder(_Fields)
 
 
 def stamp_of(made: bytes) -> Stamp:
-    """The stamp that these bytes are."""
+    """The stamp that these bytes hold."""
     read = _FIELDS.decode(made)
     return Stamp(
         read.verdict,
@@ -72,8 +72,8 @@ def stamp_of(made: bytes) -> Stamp:
 
 
 class Stamps(Sequence[Stamp]):
-    """The verdicts on a column, by place: as arrays of that length, or one `Stamp` at a time. All are by one index at
-    one moment.
+    """The verdicts on a column, by place: as arrays of the same length, or one `Stamp` at a time. All are given by
+    one index at one moment.
     """
 
     __slots__ = ("_judged",)
@@ -93,16 +93,16 @@ class Stamps(Sequence[Stamp]):
 
     @property
     def until(self) -> NDArray[np.datetime64]:
-        """The last day that each may be called on by this verdict (`datetime64[D]`); NaT where no rule says one."""
+        """The last day on which each may be called by this verdict (`datetime64[D]`); NaT if nothing limits it."""
         return self._each([outcome.until for outcome in self._judged.outcomes], "datetime64[D]")
 
     @property
     def numbers(self) -> NDArray[np.uint64]:
-        """Each number as the integer of its E.164 digits; 0 where there is no valid one."""
+        """Each number as the integer of its E.164 digits; 0 if it is not valid."""
         return self._judged.numbers
 
     def counts(self) -> dict[Reason, int]:
-        """How many verdicts have each reason, of those that occur."""
+        """For each reason that occurs: how many verdicts have it."""
         found: dict[Reason, int] = {}
         counted = np.bincount(self._judged.ids, minlength=len(self._judged.outcomes)).tolist()
         for outcome, count in zip(self._judged.outcomes, counted, strict=True):

@@ -1,7 +1,7 @@
 """Typed, frozen settings: flags over environment over file over defaults, with every problem reported at once.
 
-The only reader of the environment. Knows no room: what a client property may be is checked by whoever loads the
-settings and hands in `extra_checks`.
+This is the only reader of the environment. It knows no other room: whoever loads the settings hands in
+`extra_checks`, for instance of which client properties are allowed.
 """
 
 import os
@@ -46,14 +46,14 @@ __all__ = [
 
 Check = Callable[[Settings], list[str]]
 
-# What an interpreter and its libraries may need to start: paths, languages, time zones, where modules are.
+# What an interpreter and its libraries may need to start: paths, languages, time zones, places of modules.
 _LIBRARIES = re.compile(r"PATH|LD_\w+|DYLD_\w+|LANG|LANGUAGE|LC_\w+|TZ|TZDIR|TMPDIR|PYTHON\w*|VIRTUAL_ENV")
 _MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was found. With problems, `settings` is only for showing: whatever is wrong stands at its default.
+    """What was found. If there are problems, `settings` is only for showing: each wrong setting has its default.
 
     `origins` says for each dotted key, and each client property, where its value comes from: "command line", the name of
     a variable, a file and line, or "default".
@@ -74,7 +74,7 @@ def load(
 ) -> Settings:
     """The settings, from flags (dotted keys; None: not given) over `environ` over the file over defaults.
 
-    Raises ConfigError with every problem, each saying where it stands; those of `extra_checks` join the same list.
+    Raises ConfigError with every problem and its place. The problems that `extra_checks` find are in the same list.
     """
     found = read(flags=flags, config_file=config_file, environ=environ, cwd=cwd, extra_checks=extra_checks)
     if found.problems or found.settings is None:
@@ -90,7 +90,7 @@ def read(
     cwd: Path | None = None,
     extra_checks: Sequence[Check] = (),
 ) -> Loaded:
-    """As `load`, without raising: for showing the configuration together with its problems."""
+    """As `load`, but never raises: for showing the configuration together with its problems."""
     env = os.environ if environ is None else environ
     sources = Sources()
     sources.read_file(config_file, env.get(PREFIX + "CONFIG", ""), cwd or Path())
@@ -108,8 +108,8 @@ def library_environment() -> dict[str, str]:
 
 
 def masked(settings: Settings, harmless: Container[str]) -> dict[str, Any]:
-    """The effective configuration as nested plain values; client properties that are not known to be `harmless` are ***:
-    under a mistyped name there may be a password.
+    """The effective configuration as nested plain values. The value of each client property that is not known to be
+    `harmless` is ***: a mistyped name may hold a password.
     """
     shown = settings.model_dump(mode="json")
     for side in PROPERTIES:

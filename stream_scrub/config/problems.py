@@ -1,4 +1,4 @@
-"""How a problem reads: which key, what it should be, what it is, and what was probably meant."""
+"""The words of a problem: which key, what it should be, what it is, and what was probably meant."""
 
 import difflib
 import json
@@ -16,13 +16,14 @@ def cut(text: str) -> str:
 
 
 def dotted(key: Sequence[str]) -> str:
-    """A key as the file would name it; whatever would upset a terminal is escaped."""
+    """A key as the file would name it. Signs that a terminal could obey are escaped."""
     parts = [part if re.fullmatch(r"[A-Za-z0-9_.-]+", part) else json.dumps(part) for part in key]
     return cut(".".join(parts))
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint, or nothing: the nearest known name, by the whole of it or by its last part."""
+    """A hint with the nearest known name, compared (a) as a whole, else (b) by its last part; empty if none is
+    near."""
     near = difflib.get_close_matches(cut(name), known, n=1, cutoff=0.8)
     if not near:
         last = {_last(each): each for each in known}
@@ -31,7 +32,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def reason(found: ErrorDetails, *, secret: bool) -> str:
-    """What the model says, as the rest of a sentence that begins with the key; `secret` keeps the value out."""
+    """What the model says, as the rest of a sentence that begins with the key. With `secret` the value is left
+    out."""
     if found["type"] == "value_error":
         said = str(found["ctx"]["error"])
     else:

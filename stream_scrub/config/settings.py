@@ -1,4 +1,5 @@
-"""What can be set: sections, names, types, defaults and what contradicts what. Frozen, and valid by construction.
+"""What can be set: sections, names, types, defaults, and which settings contradict each other. Frozen, and valid by
+construction.
 
 Durations and sizes carry their unit in their name. Nothing here reads a file or the environment.
 """
@@ -113,7 +114,7 @@ def _listen(value: str) -> str:
 
 
 def address_of(listen: str) -> tuple[str, int] | None:
-    """Host and port to listen on; None for none."""
+    """The host and port to listen on; None if nothing is to listen."""
     host, _, port = listen.rpartition(":")
     return (host.strip("[]"), int(port)) if host else None
 
@@ -246,7 +247,7 @@ class Rules(_Section):
 
 
 class Lists(_Section):
-    """The guards on imports, how the log is begun and kept short to read, and what the publisher does."""
+    """The guards on imports, where reading the log begins, how it is kept short, and what the publisher does."""
 
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_change: Annotated[float, Field(ge=0)] = 0.1
@@ -270,7 +271,7 @@ class Lists(_Section):
     batch_ms: Annotated[int, Field(ge=1, le=10_000)] = 100
 
     def change_allowed(self, register: str) -> float:
-        """The largest share by which a full list may change that register."""
+        """The largest share of the register's numbers that a full list may change."""
         shares = dict(pair.split("=") for pair in self.max_change_of)
         return float(shares.get(register) or shares.get(family(register)) or self.max_change)
 
@@ -290,7 +291,7 @@ class Http(_Section):
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether somebody chose the address, or it is merely the default."""
+        """Whether somebody chose the address; False when it is the default."""
         return "listen" in self.model_fields_set
 
 
@@ -302,7 +303,7 @@ class Log(_Section):
 
 
 class Settings(_Section):
-    """Everything that can be set. Valid as a whole by construction."""
+    """Everything that can be set. An instance is always valid as a whole."""
 
     kafka: Kafka = Field(default_factory=Kafka)
     topics: Topics = Field(default_factory=Topics)

@@ -1,4 +1,5 @@
-"""Where settings come from: a TOML file, the environment, flags. Later ones win; every problem is kept, none raised.
+"""Where settings come from: a TOML file, the environment, flags. Later ones win. Problems are collected, never
+raised.
 
 No problem repeats the value of a client property: it may be a secret.
 """
@@ -20,7 +21,7 @@ from stream_scrub.toml_lines import TomlLines, syntax_error
 
 PREFIX = "STREAM_SCRUB_"
 FILE_NAME = "stream-scrub.toml"
-_FLAG = "command line"  # of several flags that may set one key, the user knows which was given
+_FLAG = "command line"  # several flags may set one key; the user knows which one was given
 PROPERTIES = ("client", "consumer", "producer")
 
 Key = tuple[str, ...]
@@ -31,11 +32,11 @@ _TYPES: dict[Key, Any] = {
     for key, field in getattr(table.annotation, "model_fields", {}).items()
 }
 _MAPS: frozenset[Key] = frozenset(("kafka", side) for side in PROPERTIES)
-_TABLES: frozenset[Key] = frozenset({("rules", "stale_by_register")})  # settings that are tables themselves
+_TABLES: frozenset[Key] = frozenset({("rules", "stale_by_register")})  # settings whose value is a table
 _NOT_PROPERTIES = "should hold client properties by their names"
 _NAMES = [*Settings.model_fields, *map(".".join, _TYPES)]
 _VARIABLES = [PREFIX + "__".join(key).upper() for key in _TYPES]
-# The client has properties that end in "file" themselves: their variables are not the `_FILE` variant of another.
+# Properties of the client whose own name ends in "file": their variables are not the `_FILE` variant of another one.
 _FILE_PROPERTIES = frozenset(
     f"sasl.oauthbearer.assertion.{name}" for name in ("file", "private.key.file", "jwt.template.file")
 )
@@ -52,15 +53,16 @@ class _Given(NamedTuple):
 
 
 class Sources:
-    """Collects what was given. Read in order of rising precedence, then ask for the settings."""
+    """Collects what was given. Call the readers in order of rising precedence, then ask for the settings."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
         self._given: dict[Key, _Given] = {}
-        self._file: tuple[str, Path] | None = None  # as it was named, and where it is
+        self._file: tuple[str, Path] | None = None  # its name as given, and its path
 
     def read_file(self, flag: Path | None, variable: str, cwd: Path) -> None:
-        """Take the file that --config names, else STREAM_SCRUB_CONFIG, else stream-scrub.toml if `cwd` has one."""
+        """Take the file that (a) --config names, else (b) STREAM_SCRUB_CONFIG names, else (c) stream-scrub.toml in
+        `cwd`, if it is there."""
         name = str(flag) if flag is not None else variable or FILE_NAME
         asked = "--config: " if flag is not None else f"{PREFIX}CONFIG: " if variable else ""
         try:
@@ -88,7 +90,7 @@ class Sources:
                 self._unknown(place, (section,))
 
     def read_environment(self, environ: Mapping[str, str], cwd: Path) -> None:
-        """Take every STREAM_SCRUB_ variable; one that is no setting is a problem."""
+        """Take every STREAM_SCRUB_ variable. A variable that is no setting is a problem."""
         pod = "KUBERNETES_SERVICE_HOST" in environ
         setters: dict[Key, str] = {}
         for name in sorted(name for name in environ if name.startswith(PREFIX)):
@@ -121,13 +123,17 @@ class Sources:
                 self._wrong(_FLAG, key, str(error))
 
     def distrust_dropped(self, cwd: Path) -> None:
-        """Forget the file when it lies where others hand over theirs (`lists.folder`). Call it when all was read."""
+        """Forget the settings file if it lies in the folder where others drop files (`lists.folder`). Call it
+        last."""
         folder = self._given.get(("lists", "folder"))
         if self._file is None or folder is None or not isinstance(folder.value, str) or not folder.value:
             return
         name, path = self._file
         dropped = (cwd / folder.value).resolve()
-        lies = (path.resolve(), path.parent.resolve() / path.name)  # where a link leads, and where it stands
+        lies = (
+            path.resolve(),
+            path.parent.resolve() / path.name,
+        )  # the target of a link, and the link itself
         if not any(dropped in each.parents for each in lies):
             return
         self.problems.append(
@@ -137,7 +143,7 @@ class Sources:
         self._given = {key: given for key, given in self._given.items() if not _stands_in(given, name)}
 
     def settings(self) -> Settings | None:
-        """The settings, with whatever is wrong left at its default; None when that is wrong too."""
+        """The settings, with the default for each one that is wrong; None when these are wrong too."""
         refused: set[Key] = set()
         while True:
             nested: dict[str, dict[str, Any]] = {}
@@ -158,7 +164,7 @@ class Sources:
                 self._given.pop(key, None)
 
     def origins(self) -> dict[str, str]:
-        """Where each dotted key, and each client property, comes from."""
+        """For each dotted key and each client property: where its value comes from."""
         places = {key: self._given[key].where if key in self._given else "default" for key in _TYPES}
         for side in _MAPS:
             inside = {key: given.where for key, given in sorted(self._given.items()) if key[:2] == side}
@@ -188,7 +194,8 @@ class Sources:
             self._unknown(where, key)
 
     def _refuse(self, found: ErrorDetails, refused: set[Key]) -> list[Key]:
-        """Note what the model says, unless a value that was refused before is part of it; return whose fault it is."""
+        """Note what the model says, unless it only follows from a value that was refused before. Returns the keys at
+        fault."""
         loc: Key = tuple(str(part) for part in found["loc"])
         secret = loc[:2] in _MAPS
         together: list[Key] = [(loc[0], str(part)) for part in found.get("ctx", {}).get("keys", ())]
@@ -216,7 +223,7 @@ def _stands_in(given: _Given, name: str) -> bool:
 
 
 def _need_own(path: Path) -> None:
-    """Raises ValueError when anybody may have put a file there, or written into it."""
+    """Raises ValueError if everybody may put a file there, or write into it."""
     for each in (path.parent, path):
         if path.exists() and each.stat().st_mode & stat.S_IWOTH:
             raise ValueError(
@@ -227,7 +234,8 @@ def _need_own(path: Path) -> None:
 
 
 def _parsed(name: str, text: str) -> tuple[dict[str, Any], dict[Key, str]]:
-    """A settings file's tables, and the place of each key. Raises ValueError with the place of what is no TOML."""
+    """A settings file's tables, and the place of each key. Raises ValueError, with the place, for text that is not
+    TOML."""
     try:
         tables = tomllib.loads(text)
     except RecursionError:
@@ -242,7 +250,8 @@ def _parsed(name: str, text: str) -> tuple[dict[str, Any], dict[Key, str]]:
 
 
 def _normal(key: Key) -> Key:
-    """A client property is one name, however many dots it has and whether or not the file quoted it."""
+    """The key in its one form: a client property is one name, with all its dots, whether or not the file quoted
+    it."""
     return (*key[:2], ".".join(key[2:])) if key[:2] in _MAPS and len(key) > 2 else key
 
 
@@ -257,7 +266,7 @@ def _variable(name: str) -> tuple[Key, bool]:
 
 
 def _from_text(key: Key, text: str) -> Any:
-    """Text as the type that its key has; text that is no number is left for the model to refuse."""
+    """A text as the type of its key. A text that is no number stays a text, and the model refuses it."""
     kind = _TYPES.get(key)
     is_list = get_origin(kind) is tuple and text.lstrip().startswith("[")
     if key in _MAPS or is_list or key in _TABLES:
@@ -277,7 +286,8 @@ def _from_text(key: Key, text: str) -> Any:
 
 
 def _properties(key: Key, value: Any) -> Iterator[tuple[Key, str | None]]:
-    """Client properties as text, whatever type they were written in; nested tables are dotted names. None: neither."""
+    """Client properties as texts, whatever their type in the source. Nested tables give dotted names. None marks a
+    value that cannot be a property."""
     match value:
         case Mapping():
             for name, inner in value.items():
@@ -286,7 +296,7 @@ def _properties(key: Key, value: Any) -> Iterator[tuple[Key, str | None]]:
             yield key, str(value).lower()
         case str() if key not in _MAPS:
             yield key, value
-        case int() | float() if key not in _MAPS and abs(value) < 1 << 63:  # which nan and inf are not
+        case int() | float() if key not in _MAPS and abs(value) < 1 << 63:  # false for nan and inf
             yield key, str(value)
         case _:
             yield key, None

@@ -1,8 +1,9 @@
 """What a valid number is (step 3 of a prospect's life): exactly what phonenumbers says, at the speed of a table.
 
 phonenumbers is the reference. For digits in a shape whose parsing its metadata proves, tables made from that metadata
-(`generate`) answer validity, region and type with one look-up; all else is asked of phonenumbers itself. Tables made
-from another version than the installed one are ignored. Must never: log or keep a number, guess, or raise for a text.
+(`generate`) answer validity, region and type with one look-up. phonenumbers itself answers everything else. Tables
+made from another version than the installed one are ignored. This room never logs or keeps a number, never guesses,
+and never raises for a text.
 """
 
 from stream_scrub.numbering.arrays import Many, validator
@@ -28,14 +29,14 @@ __all__ = [
 ]
 
 _TABLES = Tables.shipped()
-DATA_VERSION: str = _TABLES.version  # the phonenumbers that the tables were made from
-rows = Learnt(_TABLES)  # the rows met so far, for whoever looks numbers up by other means than `normalise`
+DATA_VERSION: str = _TABLES.version  # the version of phonenumbers that the tables were made from
+rows = Learnt(_TABLES)  # the rows met so far, for code that looks numbers up without `normalise`
 normalise: Normalise = normaliser(rows)
 line_of: LineOf = liner(_TABLES)
 _MANY = Many(_TABLES)
 lines_many = lines_reader(_MANY)  # the same for whole chunks of lines and arrays of numbers: lists
 valid_many = validator(_MANY, line_of)
-read_column = column_reader(_MANY, lines_many, normalise)  # cells with their lines: a table's column
+read_column = column_reader(_MANY, lines_many, normalise)  # the cells of a table's column, with their lines
 
 
 def e164(number: int) -> str:
@@ -44,5 +45,6 @@ def e164(number: int) -> str:
 
 
 def tables_in_use() -> bool:
-    """Whether the tables answer; False when another phonenumbers is installed and answers everything itself."""
+    """Whether the tables answer. False when another version of phonenumbers is installed: it then answers everything
+    itself."""
     return _TABLES.in_use

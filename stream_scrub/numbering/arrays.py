@@ -1,7 +1,7 @@
-"""Whole arrays of numbers at once, by the very tables that one number is looked up in.
+"""Whole arrays of numbers at once, by the same tables in which single numbers are looked up.
 
-For lists of millions of lines. What the tables do not settle is said to be so (ASK), and goes to `normalise` or
-`line_of` one by one: the answers are theirs, only quicker.
+This is for lists of millions of lines. What the tables do not settle is marked ASK, and goes to `normalise` or
+`line_of` one by one. So the answers are those of these two, only faster.
 """
 
 import threading
@@ -32,11 +32,11 @@ States: TypeAlias = NDArray[np.uint8]
 Codes: TypeAlias = NDArray[np.uint16]
 
 VALID: Final = 2  # of States; NONE and ASK are the tables' own
-DIGITS_MAX: Final = 17  # ITU-T E.164's 15 after 00; longer strings are asked about
-_SIZE_MAX: Final = 10**19  # the largest power of ten in 64 bits, above any such string: its quotient is 0
-_LEARNING: Final = (
-    threading.Lock()
-)  # a row's place is found and filled by one thread at a time; readers never wait
+DIGITS_MAX: Final = 17  # ITU-T E.164's 15 after 00; longer strings are ASK
+_SIZE_MAX: Final = (
+    10**19
+)  # the largest power of ten in 64 bits, above any such string, so that the quotient is 0
+_LEARNING: Final = threading.Lock()  # one thread at a time finds and fills a row's place; readers never wait
 _POWERS: Final = np.array([10**digits for digits in range(DIGITS_MIN, DIGITS_MAX + 1)], np.uint64)
 
 
@@ -49,16 +49,19 @@ class Answers(NamedTuple):
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of digit strings of one length, by their first digits, as arrays; learnt as they are met."""
+    """The rows of digit strings of one length, by their first digits, as arrays. A row is learnt when it is first
+    met."""
 
     divisor: int
     keys: int
     size: Numbers = field(init=False)
-    base: NDArray[np.int64] = field(init=False)  # where a row's cells begin, less its first cell's own place
-    shift: Numbers = field(init=False)  # modulo 2**64, as the addition is
+    base: NDArray[np.int64] = field(init=False)  # where a row's cells begin, minus `first` of the row
+    shift: Numbers = field(init=False)  # modulo 2**64, like the addition
     known: NDArray[np.bool_] = field(init=False)
     cells: NDArray[Any] = field(init=False)  # what `_meaning` makes of the tables' cells
-    _places: dict[tuple[int, int], tuple[Row, int]] = field(init=False)  # by identity; held to stay its own
+    _places: dict[tuple[int, int], tuple[Row, int]] = field(
+        init=False
+    )  # by identity: the rows are held, so that their ids stay theirs
 
     def __post_init__(self) -> None:
         self.size = np.full(self.keys, _SIZE_MAX, np.uint64)
@@ -69,7 +72,7 @@ class _Rows:
         self._places = {}
 
     def learn(self, key: int, row: Row | None) -> None:
-        """A row, or None where there are no tables: the first cell, ASK, is then everybody's."""
+        """Note a row for a key, or None if there are no tables: every string then gets the first cell, ASK."""
         if row is not None:
             at = self._place(row)
             self.size[key] = min(row.size, _SIZE_MAX)
@@ -85,11 +88,12 @@ class _Rows:
         return self._places[key][1]
 
     def _meaning(self, row: Row) -> NDArray[Any]:
-        """What is kept of a row's cells: NONE, ASK, or VALID whatever the line."""
+        """What is kept of a row's cells: NONE, ASK, or VALID for any line."""
         return np.minimum(np.frombuffer(row.cells, np.uint8), VALID)
 
     def look_up(self, values: Numbers, find: Callable[[int], Row | None]) -> Answers:
-        """The answers for strings of this length; `find` gives the row of a value whose first digits are new."""
+        """The answers for strings of this length. `find` gives the row of a value whose first digits were not met
+        before."""
         keys = (values // np.uint64(self.divisor)).astype(np.int64)
         if not (known := self.known[keys]).all():
             new, examples = np.unique(keys[~known], return_index=True)
@@ -159,8 +163,8 @@ class Many:
         return states
 
     def lines(self, numbers: Numbers) -> tuple[Codes, Sequence[Line]]:
-        """The line of each number (the integer of its E.164 digits): NONE, ASK, or FIRST_LINE and its place in the
-        lines that come with them, which may hold others too."""
+        """The line of each number (the integer of its E.164 digits), as a code: NONE, ASK, or FIRST_LINE plus the
+        place of its line in the second result, which may hold other lines too."""
         codes = np.full(len(numbers), ASK, np.uint16)
         self._look_up_significant(
             numbers, codes, self._of_lines, lambda divisor, keys: _LineRows(divisor, keys, self._lines)
@@ -174,7 +178,8 @@ class Many:
         known: dict[int, _Rows],
         new: Callable[[int, int], _Rows],
     ) -> None:
-        """What the rows in `known` say of each number that the tables have, `into` the place of each."""
+        """Look up each number in the rows in `known`, and write the answer to the number's place in `into`. Where the
+        tables have no answer, `into` stays as it is."""
         if not self._tables.in_use:
             return
         lead = CALLING_CODE_DIGITS_MAX
@@ -190,12 +195,13 @@ class Many:
 
 
 def digits_of(numbers: Numbers) -> NDArray[np.int64]:
-    """How many digits each number has: DIGITS_MIN stands for so many or fewer, DIGITS_MAX + 1 for any more."""
+    """How many digits each number has. DIGITS_MIN means so many or fewer, DIGITS_MAX + 1 means more than
+    DIGITS_MAX."""
     return np.searchsorted(_POWERS, numbers, side="right") + DIGITS_MIN
 
 
 def validator(many: Many, line_of: LineOf) -> Callable[[Numbers], NDArray[np.bool_]]:
-    """The function that tells of many numbers at once whether `line_of` knows a line for them."""
+    """The function that tells for many numbers at once whether `line_of` gives them a line."""
 
     def valid_many(numbers: Numbers) -> NDArray[np.bool_]:
         """For each number (the integer of its E.164 digits), whether `line_of` gives it a line. Never raises."""

@@ -1,8 +1,8 @@
 """Regular languages over the ten digits, for `generate` only: what all strings behind a prefix have in common.
 
 A pattern of phonenumbers' metadata becomes a complete automaton through interegular. `cells` then answers, for every
-prefix of `depth` digits at once, what the automaton says of *all* its completions to a given length: that is what
-makes the tables exact rather than sampled. Nothing here runs while prospects are scrubbed.
+prefix of `depth` digits at once, what the automaton says of *all* its completions to a given length. So the tables
+are exact, not sampled. Nothing here runs while prospects are scrubbed.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def automaton(pattern: str) -> Automaton:
 def product(parts: list[Automaton]) -> tuple[StateNumbers, StateNumbers]:
     """All automata walked side by side: the joint `step`, and for each joint state the state of every part.
 
-    Shapes (joint, 10) and (joint, parts). Only joint states that some digits reach.
+    Shapes (joint, 10) and (joint, parts). They hold only joint states that some digits reach.
     """
     tables = [part.step.tolist() for part in parts]
     first = (0,) * len(parts)

@@ -1,10 +1,10 @@
 """Which digit strings need no parsing, for `generate` only.
 
-phonenumbers may strip an international prefix, a calling code typed without its plus, a national prefix or a carrier
-code from what people type, or rewrite it. A *shape* is a family of digit strings for which the metadata proves what
-it does: so many digits in all, the first of them literally `prefix`, and the rest is the national significant number.
-`masked` are the cells of the rest for which that is not proven: they are left to phonenumbers. Every test below is
-over all completions of a cell, so a shape is never a guess.
+phonenumbers may rewrite what people type, or strip from it an international prefix, a calling code typed without its
+plus, a national prefix or a carrier code. A *shape* is a family of digit strings for which the metadata proves what
+phonenumbers does: they have so many digits in all, begin with exactly `prefix`, and the rest is the national
+significant number. `masked` are the cells of the rest for which this is not proven: phonenumbers answers for them.
+Every test below is over all completions of a cell, so a shape is never a guess.
 """
 
 import re
@@ -25,9 +25,9 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 TYPED: Final = range(
     4, 21
-)  # digits in all; shorter ones are phonenumbers' own business (it reads two as a number)
+)  # digits in all; phonenumbers answers for shorter strings (it reads even two digits as a number)
 PREFIX_DIGITS_MAX: Final = 3
-DEPTH: Final = 4  # digits after the prefix by which cells are told apart
+DEPTH: Final = 4  # how many digits after the prefix choose a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,10 @@ class Shape:
 
 @cache
 def alternatives(pattern: str | None) -> tuple[str, ...]:
-    """A `national_prefix_for_parsing` as ordered alternatives; matching tries them in this order.
+    """A `national_prefix_for_parsing` as its alternatives, in the order in which matching tries them.
 
-    Optional parts at either end are spelt out, with before without, as a greedy match tries them. "" matches nothing.
+    An optional part at either end becomes two alternatives, first with it and then without, as a greedy match tries
+    them. "" strips nothing.
     """
     if not pattern:
         return ()
@@ -57,7 +58,7 @@ def alternatives(pattern: str | None) -> tuple[str, ...]:
 
 
 def international(calling_code: int) -> list[Shape]:
-    """The shapes of what follows a plus and this calling code, `prefix` without them: "" and the national prefix."""
+    """The shapes of what follows a plus and this calling code. Their `prefix` is "" or a national prefix."""
     metadata = metadata_of(calling_code, COUNTRY_CODE_TO_REGION_CODE[calling_code][0])
     digits = len(str(calling_code))
     shapes: list[Shape] = []
@@ -90,7 +91,7 @@ def national(region: str) -> list[Shape]:
 
 
 def _national(metadata: PhoneMetadata, length: int, prefix: str, depth: int) -> Flags:
-    """Where stripping a national prefix leaves exactly what follows `prefix`."""
+    """The cells for which stripping a national prefix leaves exactly what follows `prefix`."""
     if prefix:
         return _stripped(metadata, length, prefix, depth)
     general = _general(metadata).says("", length, depth)
@@ -123,7 +124,7 @@ def _stripped(metadata: PhoneMetadata, length: int, prefix: str, depth: int) -> 
 
 
 def _dialled_here(metadata: PhoneMetadata, length: int, prefix: str, depth: int) -> Flags:
-    """Where the digits do not begin with the region's international prefix."""
+    """The cells whose digits do not begin with the region's international prefix."""
     if metadata.international_prefix is None:
         return np.ones(10**depth, np.bool_)
     says = _begins(metadata.international_prefix).says(prefix, length - len(prefix), depth)
@@ -131,7 +132,7 @@ def _dialled_here(metadata: PhoneMetadata, length: int, prefix: str, depth: int)
 
 
 def _no_calling_code(metadata: PhoneMetadata, length: int, prefix: str, depth: int) -> Flags:
-    """Where the digits are not taken to begin with the region's own calling code."""
+    """The cells for which phonenumbers does not take the first digits for the region's own calling code."""
     code, rest = str(metadata.country_code), length - len(prefix)
     absent: Flags = _begins(code).says(prefix, rest, depth) == NEVER
     if _too_long(metadata, length):
@@ -145,7 +146,8 @@ def _no_calling_code(metadata: PhoneMetadata, length: int, prefix: str, depth: i
 
 
 def _calling_code(metadata: PhoneMetadata, length: int, depth: int) -> Flags:
-    """Where the digits are taken to begin with the region's own calling code, and nothing more is stripped."""
+    """The cells for which phonenumbers takes the first digits for the region's own calling code, and strips nothing
+    more."""
     assert metadata.country_code is not None
     code = str(metadata.country_code)
     rest = length - len(code)
@@ -171,12 +173,13 @@ def _general(metadata: PhoneMetadata, after: str = "") -> Automaton:
 
 
 def _begins(pattern: str) -> Automaton:
-    """The strings of which a match of `pattern` is the beginning, or with a final `$` the whole."""
+    """The strings that begin with a match of `pattern`. With a final `$`: the strings that match as a whole."""
     return automaton(pattern[:-1] if pattern.endswith("$") else rf"(?:{pattern})\d*")
 
 
 def _keepable(metadata: PhoneMetadata, length: int) -> bool:
-    """Whether phonenumbers keeps what stripping left: possible, or too long, but not too short or local."""
+    """Whether phonenumbers keeps what stripping left. It keeps a possible length or one that is too long, not one
+    that is too short or local."""
     description = _description(metadata)
     return length not in description.possible_length_local_only and (
         length in description.possible_length or _too_long(metadata, length)
@@ -199,7 +202,7 @@ def _depth(length: int, prefix: str) -> int:
 
 
 def _shape(length: int, prefix: str, depth: int, sure: Flags) -> list[Shape]:
-    """The shape, at the least depth that tells its cells apart; none when nothing is proven."""
+    """The shape, with the least depth that tells its cells apart; no shape when nothing is proven."""
     if not sure.any():
         return []
     while depth and (sure.reshape(-1, 10) == sure.reshape(-1, 10)[:, :1]).all():
@@ -239,7 +242,7 @@ def _spell_out(way: str) -> Iterator[str]:
 
 
 def _opening(way: str) -> int:
-    """Where the group opens that the last character closes; -1 when it closes none."""
+    """The index at which the group begins that the last character closes; -1 when it closes none."""
     level = 0
     for i in range(len(way) - 1, -1, -1):
         level += (way[i] == ")") - (way[i] == "(")

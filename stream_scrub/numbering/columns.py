@@ -1,6 +1,7 @@
-"""A column of typed numbers: for each cell what `normalise` says of it, whole arrays at once.
+"""A column of typed numbers: for each cell the answer that `normalise` gives, for whole arrays at once.
 
-What the tables do not settle is asked of `normalise` one by one, so no cell is read as no prospect would be.
+`normalise` is called one by one for cells that the tables do not settle. So every cell is read as a prospect's number
+would be.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +15,12 @@ from stream_scrub.numbering.line import Line
 from stream_scrub.numbering.row_cache import DIGITS_MIN, Normalise
 from stream_scrub.numbering.tables import ASK, FIRST_LINE
 
-_NO_CELL = "?"  # stands in a line for a cell that is no line; it is asked about as it came
+_NO_CELL = "?"  # stands in for a cell that is no single line; `normalise` then gets the cell as it came
 
 
 class Column(NamedTuple):
-    """By place: the number (0 where there is no valid one), and which of `lines` is its line (-1 where there is none).
-    Not all of `lines` need occur."""
+    """By place: the number (0 if it is not valid), and the place of its line in `lines` (-1 if it is not valid). Some
+    of `lines` may not occur."""
 
     numbers: Numbers
     places: NDArray[np.int32]
@@ -30,14 +31,14 @@ class ColumnReader(Protocol):
     """Reads the cells of a column as typed in a region: texts, or an array of unsigned integers (their digits)."""
 
     def __call__(self, cells: Sequence[str] | Numbers, region: str) -> Column:
-        """Never raises for what a cell holds. Some ten thousand cells at a time are quickest."""
+        """Never raises, whatever a cell holds. Fastest with some ten thousand cells at a time."""
         ...
 
 
 def column_reader(
     many: Many, lines_many: Callable[[bytes, str], Answers], normalise: Normalise
 ) -> ColumnReader:
-    """The function that reads columns by these tables."""
+    """The function that reads columns with these tables."""
 
     def read_column(cells: Sequence[str] | Numbers, region: str) -> Column:
         """As `ColumnReader`."""
@@ -65,12 +66,13 @@ def column_reader(
 
 
 def _ask(text: str, region: str, normalise: Normalise) -> tuple[int, Line] | None:
-    """Blank cells are not worth the question."""
+    """The answer of `normalise`, which is not called for blank cells."""
     return normalise(text, region) if text and not text.isspace() else None
 
 
 def _as_lines(cells: Sequence[str]) -> bytes:
-    """The cells as lines, each with its end; a cell with a line end in it, or with half a character, settles nothing."""
+    """The cells as lines, each with its line end. A cell that holds a line end, or half a character, becomes a line
+    that is not settled."""
     if not cells:
         return b""
     text = "\n".join(cells) + "\n"
@@ -80,7 +82,7 @@ def _as_lines(cells: Sequence[str]) -> bytes:
 
 
 def _integers(many: Many, values: Numbers, region: str) -> Answers:
-    """What `lines_many` says of the digits of each."""
+    """The answers that `lines_many` would give for the digits of each integer."""
     numbers = np.zeros(len(values), np.uint64)
     states = np.full(len(values), ASK, np.uint8)
     lengths = digits_of(values)

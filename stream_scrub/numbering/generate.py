@@ -1,7 +1,9 @@
-"""Writes the tables: `python -m stream_scrub.numbering.generate`, after every new phonenumbers; commit the result.
+"""Writes the tables. Run `python -m stream_scrub.numbering.generate` for each new phonenumbers, and commit the
+result.
 
-One file a calling code under `tables/`, and `tables/index.json`, which says from which phonenumbers they were made and holds
-the sha256 of each file's content. Deterministic: the same metadata gives the same content. `tables` reads them.
+It writes one file a calling code under `tables/`, and `tables/index.json`. The index names the version of
+phonenumbers that they were made from and holds the sha256 of each file's content. Deterministic: the same metadata
+gives the same content. `tables` reads them.
 """
 
 import hashlib
@@ -23,10 +25,12 @@ FOLDER: Final = Path(__file__).with_name("tables")
 
 
 def content_of(calling_code: int) -> bytes:
-    """The uncompressed content of one file: a line of JSON, then the tables' cells in the order that it lists.
+    """The uncompressed content of one file: a line of JSON, then the cells of the tables in the order of its
+    `tables`.
 
-    `lines`: (region, type) of cell values from 2. `tables`: (digits of the significant number, cells), cells a power
-    of ten. `international` and `national`: shapes as (digits, prefix, depth, runs of masked cells).
+    `lines`: (region, type) of the cell values from 2 on. `tables`: (digits of the significant number, count of
+    cells); the count is a power of ten. `international` and `national`: shapes as (digits, prefix, depth, runs of
+    masked cells).
     """
     plan = plan_of(calling_code)
     tables = {length: table.tobytes() for length, table in plan.tables.items() if table.any()}

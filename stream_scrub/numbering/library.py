@@ -1,8 +1,8 @@
 """The reference: what phonenumbers itself says. Everything that the tables do not settle comes here (14 to 40 us).
 
-The fast path may only ever answer what these functions would have answered. phonenumbers looks for extensions with
-patterns that give back what they took: 250 blanks before a hash keep it busy for 80 ms. So a text is made short before
-it is asked, and what is no short text even then is no number: 2 ms at most.
+The fast path may answer only what these functions would have answered. phonenumbers looks for extensions with
+patterns that backtrack: 250 blanks before a hash keep it busy for 80 ms. So a text is shortened before phonenumbers
+sees it. A text that is still too long is no number. This bounds a call to 2 ms.
 """
 
 import re
@@ -30,18 +30,18 @@ NSN_DIGITS_MAX: Final = 17  # phonenumbers' own limit; ITU-T E.164 says 15 with 
 CALLING_CODE_DIGITS_MAX: Final = 3  # ITU-T E.164
 TEXT_MAX: Final = 250  # characters; phonenumbers refuses longer texts, whatever they hold
 ASKED_MAX: Final = (
-    80  # of these, from the first that may begin a number on, and a repeated separator counted once
+    80  # of these, counted from the first that may begin a number, with a repeated separator counted once
 )
-_QUICK = 20  # so few take no time whatever they are
+_QUICK = 20  # characters: so few take no time, whatever they are
 _START = re.compile(r"[+\uff0b\d]")  # phonenumbers drops what stands before the first of these
 _REPEATED = re.compile("([ \u00a0\t-])\\1+")
-_CROWD = re.compile("[ \u00a0\t,-]{7}")  # of different separators, which no number needs
+_CROWD = re.compile("[ \u00a0\t,-]{7}")  # so many separators in a row, not all the same: no number needs them
 
 
 def ask(text: str, region: str) -> tuple[int, Line] | None:
-    """The number in `text` read as someone in `region` would write it, and its line; None unless valid.
+    """The number in `text`, read as someone in `region` would write it, and its line; None unless valid.
 
-    None as well for more than ASKED_MAX characters that all may mean something, and for a crowd of separators.
+    Also None for more than ASKED_MAX characters that may all mean something, and for a crowd of separators.
     """
     short = text if len(text) <= _QUICK else _shortened(text)
     if short is None:
@@ -55,7 +55,8 @@ def ask(text: str, region: str) -> tuple[int, Line] | None:
 
 
 def _shortened(text: str) -> str | None:
-    """The text without what makes no difference to phonenumbers; None for one that is too long, or takes too long."""
+    """The text without what makes no difference to phonenumbers; None for a text that is too long or would take too
+    long."""
     if len(text) > TEXT_MAX:
         return None
     if ";" not in text:  # parameters (RFC 3966) may change where a number begins

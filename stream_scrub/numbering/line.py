@@ -22,7 +22,7 @@ class Line:
         return _LINES.get((region, type_)) or _LINES.setdefault((region, type_), cls(region, type_))
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        # A Line that travels to another process or through copy() must stay the one of its kind there.
+        # After pickling to another process or copy(), it must again be the one Line of its region and type.
         return Line.of, (self.region, self.type)
 
 

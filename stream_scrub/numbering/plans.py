@@ -1,8 +1,8 @@
 """The numbering plan of one calling code as tables, for `generate` only.
 
-Source: phonenumbers' metadata, combined in phonenumbers' own order: `region_code_for_number` (a region's leading
-digits first, else the first region that knows the number's type), then `number_type` (premium rate before toll free
-and so on), each type counting only where its possible lengths and the region's general description agree.
+Source: phonenumbers' metadata, combined in phonenumbers' own order. 1. `region_code_for_number`: the region whose
+leading digits match, else the first region that knows the number's type. 2. `number_type`: premium rate before toll
+free and so on. A type counts only if its possible lengths and the region's general description agree.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ from stream_scrub.numbering.automata import (
 
 LENGTHS: Final = range(2, 18)  # digits of a national significant number that phonenumbers can parse
 DEPTH_MAX: Final = 6  # a table has at most 10**6 cells
-MIXED_SHARE_MAX: Final = 1e-4  # deeper tables stop paying once so few of the non-empty cells are undecided
+MIXED_SHARE_MAX: Final = (
+    1e-4  # when so few of the non-empty cells are undecided, a deeper table is not worth its memory
+)
 ORDER: Final = (
     "premium_rate",
     "toll_free",
@@ -42,8 +44,9 @@ ORDER: Final = (
 class DerivedPlan:
     """What each national significant number of a calling code is.
 
-    `lines` are (region, type) in the order of their cell values, from 2; `tables[length]` has 10**k cells for the
-    first k digits: 0 no valid number, 1 ask phonenumbers, else a line that every completion has.
+    `lines` are (region, type) in the order of their cell values, from 2. `tables[length]` has 10**k cells for the
+    first k digits. A cell is 0 (no valid number), 1 (ask phonenumbers), or the value of the line that every
+    completion has.
     """
 
     lines: tuple[tuple[str, str], ...]
@@ -139,7 +142,7 @@ def _outcomes(regions: list[_Region], joint: StateNumbers, length: int) -> list[
 
 
 def _shallowest(step: StateNumbers, final: Outcomes, length: int) -> Outcomes:
-    """The table of the smallest depth that leaves (nearly) nothing undecided."""
+    """The table with the smallest depth at which (nearly) nothing is undecided."""
     table = cells(step, final, 0, length, 0)
     for depth in range(1, min(length, DEPTH_MAX) + 1):
         undecided = int((table == MIXED).sum())

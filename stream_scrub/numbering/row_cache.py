@@ -1,9 +1,9 @@
-"""The hot part of step 3: digits in a proven shape are looked up, everything else is asked of phonenumbers.
+"""The hot part of step 3: digits in a proven shape are looked up, phonenumbers answers everything else.
 
-No regular expression runs here. Rows are learnt when a length and beginning is first met (see `tables`). There is one
-of each however many beginnings share it. All of the world's would be 200 MB, of which one country needs a few: so they
-are forgotten when HELD_MAX has long not been enough, and what is still needed is learnt again. Threads may share a normaliser: a learnt row is only ever
-replaced by its equal.
+No regular expression runs here. A row is learnt when a length and beginning is first met (see `tables`). Beginnings
+may share a row, which is then held once. All rows of the world would be 200 MB; one country needs a few MB. So all
+rows are forgotten when HELD_MAX has not been enough for a while, and what is still needed is learnt again. Threads
+may share a normaliser: a learnt row is only ever replaced by an equal one.
 """
 
 from collections.abc import Callable
@@ -20,21 +20,22 @@ Normalise: TypeAlias = Callable[[str, str], Answer]
 LineOf: TypeAlias = Callable[[int], Line | None]
 # A Row's fields as a plain tuple, which the interpreter unpacks 50 ns faster than a named one.
 Fields: TypeAlias = tuple[int, int, bytes, int, tuple[Line | None, ...]]
-# By how many digits: (d, the row for each n // d that was met).
+# By the number of digits: (d, the row for each n // d that was met).
 Rows: TypeAlias = dict[int, tuple[int, list[Fields | None]]]
 
-DIGITS_MIN: Final = 4  # shorter ones are phonenumbers' own business
+DIGITS_MIN: Final = 4  # phonenumbers answers for shorter ones
 DIGITS_MAX: Final = 20
 HELD_MAX: Final = 64 << 20  # bytes of tables; a dozen countries with all that is typed in them are 20 MB
 TURNED_AWAY_MAX: Final = 50_000
 _POINTER = 8
-# Besides the space: what phonenumbers skips anywhere in a number and never takes for the start of an extension or of
-# a second number. "x", "~", "#", ",", ";" and letters mean something to it, so they are not here.
+# With the space, these are the signs that phonenumbers skips anywhere in a number and never takes for the start of an
+# extension or of a second number. "x", "~", "#", ",", ";" and letters mean something to it, so they are not here.
 SEPARATORS: Final = ("-", ".", "(", ")", "/", "\u00a0")
 
 
 def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot path a call costs more than a branch
-    """The function that reads what people type, with these rows, or without any whose tables are of another version."""
+    """The function that reads what people type, with these rows; without rows if the tables are of another
+    version."""
     if not learnt.tables.in_use:
         return ask
     main, international, elsewhere = learnt.main, learnt.international, learnt.read
@@ -42,11 +43,11 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
     def normalise(text: str, region: str) -> Answer:
         """The number in `text` as typed in `region` (ISO 3166-1), and its line; None unless it is a valid number.
 
-        Valid exactly when phonenumbers' `parse(text, region)` succeeds and `is_valid_number` says so, and the text is
-        none that would take it long (`library.ask`); the number is
-        the integer of the E.164 digits (ITU-T E.164), an Italian leading zero included, an extension dropped. With a
-        region that phonenumbers does not know, only numbers with a plus are valid. Never raises, whatever the text;
-        never blocks. About 0.3 us for plain digits with or without spaces, 15 to 40 us for what must be parsed.
+        Valid exactly when phonenumbers' `parse(text, region)` succeeds, `is_valid_number` says so, and the text would
+        not take phonenumbers long (`library.ask`). The number is the integer of the E.164 digits (ITU-T E.164), with
+        an Italian leading zero, without an extension. With a region that phonenumbers does not know, only numbers
+        with a plus are valid. Never raises, whatever the text; never blocks. Takes about 0.3 us for plain digits with
+        or without spaces, 15 to 40 us for what must be parsed.
         """
         digits = text.replace(" ", "")
         if digits.isdigit() and digits.isascii() and len(text) <= TEXT_MAX:
@@ -67,7 +68,7 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
                     divisor, rows = international[len(plain)]
                     n = int(plain)
                     size, first, cells, shift, lines = rows[n // divisor]  # type: ignore[misc]
-                except (KeyError, TypeError):  # no such length, or no row for that beginning, so far
+                except (KeyError, TypeError):  # no such length so far, or no row for that beginning
                     return elsewhere(text, digits, region)
                 cell = cells[n // size - first]
                 if cell > ASK:
@@ -80,19 +81,22 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
 
 
 class Learnt:
-    """The rows met so far, and the way in for texts that the hot function does not settle."""
+    """The rows met so far, and the reader of texts that the hot function does not settle."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.main: dict[str, dict[int, Fields]] = {}  # by region and digits
         self.national: dict[str, Rows] = {}  # by region
-        self.international: Rows = {}  # of what follows a plus
-        self.forgotten = 0  # how often: who keeps rows of ours must then drop them, or they are held twice
+        self.international: Rows = {}  # for what follows a plus
+        self.forgotten = (
+            0  # how often: code that keeps our rows must drop them when this changes, or they are held twice
+        )
         self._shared = _Shared(tables.held)
         self._turned_away = 0
 
     def read(self, text: str, digits: str, region: str) -> Answer:
-        """Other separators, a calling code without its plus, 00, a length not met before; else the library."""
+        """Reads other separators, a calling code without its plus, 00, and lengths not met before; else asks the
+        library."""
         settled, answer = False, None
         if len(text) <= TEXT_MAX:
             for separator in SEPARATORS:
@@ -104,8 +108,8 @@ class Learnt:
         return answer if settled else ask(text, region)
 
     def main_row(self, region: str, length: int) -> Fields | None:
-        """The row for so many digits typed in a region of phonenumbers', read from its first cell; None when only
-        the library can say. The strings may go on behind its last cell: ask the library about these."""
+        """The row for so many digits typed in a region that phonenumbers knows, read from its first cell; None when
+        only the library can tell. Some strings may lie behind its last cell: ask the library about these."""
         if not self.tables.in_use or not DIGITS_MIN <= length <= DIGITS_MAX:
             return None
         lengths = self.main.get(region, {})
@@ -117,8 +121,8 @@ class Learnt:
         return lengths[length]
 
     def international_row(self, digits: str) -> tuple[int, int, Fields] | None:
-        """For what follows a plus: the divisor that leaves the digits that choose a row, those digits as an integer,
-        and the row; None when only the library can say."""
+        """For what follows a plus: (a) the divisor that leaves the digits which choose a row, (b) those digits as an
+        integer, (c) the row; None when only the library can tell."""
         if not self.tables.in_use:
             return None
         self._international(digits)
@@ -127,7 +131,8 @@ class Learnt:
         return None if row is None else (divisor, int(digits) // divisor, row)
 
     def read_national(self, digits: str, region: str) -> tuple[bool, Answer]:
-        """Whether the tables settle digits typed without a plus in a region of phonenumbers', and how."""
+        """Whether the tables settle digits typed without a plus in a region that phonenumbers knows, and the
+        answer."""
         self.main_row(region, len(digits))
         rows = self.national.setdefault(region, {})
         settled, answer = self._look_up(digits, rows, lambda typed: self.tables.national(region, typed))
@@ -137,12 +142,13 @@ class Learnt:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more is learnt for a while, so that what is not known now may be later."""
+        """Whether there is no room for more rows now. Rows that are unknown now may be learnt later."""
         return self.tables.held.size >= HELD_MAX
 
     def _has_room(self) -> bool:
-        """Whether a row may be learnt. When all is full the library answers, and after many such answers everything is
-        forgotten: to do so at once would cost whoever sends numbers of the whole world half a millisecond for each."""
+        """Whether a row may be learnt. When there is no room, the library answers. After many such answers all rows
+        are forgotten. Forgetting them at once would cost half a millisecond for each number when numbers of the whole
+        world come mixed."""
         if not self.is_full:
             return True
         self._turned_away += 1
@@ -166,7 +172,7 @@ class Learnt:
 
 
 class _Shared:
-    """Rows as fields, one for each row. It holds the rows, so that no other object is ever given the id of one."""
+    """The fields of each row, as one object. It holds the rows, so that no other object ever gets the id of one."""
 
     def __init__(self, held: Held) -> None:
         self.held = held
@@ -178,7 +184,7 @@ class _Shared:
 
 
 def liner(tables: Tables) -> LineOf:
-    """The function that tells a number's line, with these tables, or without any that are not of this version."""
+    """The function that gives a number's line, with these tables; without tables if they are of another version."""
     if not tables.in_use:
         return ask_line
     significant: Rows = {}
@@ -188,7 +194,8 @@ def liner(tables: Tables) -> LineOf:
         """The line of a number (the integer of its E.164 digits); None unless it is valid.
 
         For every answer of `normalise`, `line_of(number)` is its line. Nothing is stripped: 330612345678, a French
-        number with its national prefix kept, is not valid although +330612345678 can be read. Never raises or blocks.
+        number that keeps its national prefix, is not valid, although `normalise` reads +330612345678. Never raises or
+        blocks.
         """
         if not 10**DIGITS_MIN <= number < 10**DIGITS_MAX:
             return ask_line(number)
@@ -207,7 +214,7 @@ def liner(tables: Tables) -> LineOf:
 def _look_up(
     digits: str, rows: Rows, find: Callable[[str], tuple[int, Row] | None], shared: _Shared
 ) -> tuple[bool, Answer]:
-    """Whether the tables settle these digits, and how; `rows` learns from `find` what it lacks."""
+    """Whether the tables settle these digits, and the answer. `find` gives the rows that `rows` lacks."""
     if not (digits.isdigit() and digits.isascii() and DIGITS_MIN <= len(digits) <= DIGITS_MAX):
         return False, None
     n = int(digits)

@@ -1,7 +1,7 @@
 """Reads the tables that `generate` wrote, one calling code at a time, the first time that a number needs it.
 
-A table is `bytes`: one cell for each choice of a significant number's first digits, its value 0 (no valid number),
-1 (ask phonenumbers) or a line. A `Row` adds where the digits that people type sit in such a table.
+A table is `bytes`: one cell for each choice of a significant number's first digits. A cell is 0 (no valid number), 1
+(ask phonenumbers) or stands for a line. A `Row` adds how the digits that people type lead to a cell.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from stream_scrub.numbering.line import Line
 
 REGIONS: Final[frozenset[str]] = frozenset(SUPPORTED_REGIONS)
 LEADING: Final = (
-    4  # digits after a plus that choose a row: any calling code, and a national prefix of one digit
+    4  # digits after a plus that choose a row: enough for any calling code and a national prefix of one digit
 )
 PREFIX_DIGITS_MAX: Final = (
     3  # of a shape: a national prefix that `clean` knows, or a calling code without its plus
@@ -27,7 +27,7 @@ PREFIX_DIGITS_MAX: Final = (
 
 FOLDER: Final = Path(__file__).with_name("tables")
 FORMAT: Final = 1
-NONE: Final = 0  # cell values; a line's is higher
+NONE: Final = 0  # cell values; higher ones stand for lines
 ASK: Final = 1
 FIRST_LINE: Final = 2
 
@@ -54,7 +54,7 @@ class StoredShape(NamedTuple):
     masked: tuple[tuple[int, int], ...]
 
 
-UNKNOWN: Final = Row(10**20, 0, bytes([ASK]), 0, (None, None))  # whatever the digits: ask
+UNKNOWN: Final = Row(10**20, 0, bytes([ASK]), 0, (None, None))  # ask, whatever the digits
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class TableFile:
 
     calling_code: int
     lines: tuple[Line | None, ...]
-    tables: dict[int, bytes]  # by digits of the significant number; absent: none is valid
+    tables: dict[int, bytes]  # by digits of the significant number; no entry: none is valid
     international: tuple[StoredShape, ...]  # prefixes without the calling code
     national: dict[str, tuple[StoredShape, ...]]  # by region
     held: Held
@@ -91,12 +91,12 @@ class TableFile:
             for begin, end in masked:
                 cells[begin * deeper : end * deeper] = bytes([ASK]) * ((end - begin) * deeper)
             self._masked[key] = bytes(cells) if masked else plain
-            if masked or wider > 1:  # a copy
+            if masked or wider > 1:  # it is a copy
                 self.held.size += len(plain)
         return self._masked[key]
 
     def row(self, shape: StoredShape, before: str) -> Row:
-        """The row of a shape whose strings begin with `before` and then its prefix."""
+        """The row of a shape whose strings begin with `before`, followed by its prefix."""
         if (shape, before) not in self._rows:
             rest = shape.length - len(shape.prefix)
             cells = self.cells(rest, shape.depth, shape.masked)
@@ -108,9 +108,9 @@ class TableFile:
         return self._rows[shape, before]
 
     def part(self, shape: StoredShape, before: str, behind: str) -> tuple[Row, float]:
-        """As `row`, for those strings alone in which `behind` follows the prefix, and which share of their cells is
-        left to phonenumbers. Where nothing of these is masked that is the plan's own table, else a small piece of it:
-        with a copy of the table for every shape, all plans would be four times as large."""
+        """As `row`, only for strings in which `behind` follows the prefix; and the share of their cells that is left
+        to phonenumbers. The row uses (a) the plan's own table if none of these cells is masked, else (b) a copy of a
+        small piece of it. With a copy of the whole table for every shape, all plans would be four times as large."""
         rest = shape.length - len(shape.prefix)
         plain = self.tables.get(rest, bytes([NONE]))
         own = len(str(len(plain))) - 1  # digits that choose a cell of it
@@ -150,7 +150,7 @@ class TableFile:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """All calling codes, for one version of phonenumbers; loaded as needed and then kept."""
+    """The tables of all calling codes, for one version of phonenumbers. They are loaded when needed and then kept."""
 
     version: str
     digests: dict[str, str]
@@ -168,7 +168,8 @@ class Tables:
         return cls(index["phonenumbers"], index["sha256"]) if known else cls("", {})
 
     def plan(self, calling_code: int) -> TableFile | None:
-        """One calling code's tables; None when there are none, or not the ones that the index speaks of."""
+        """One calling code's tables; None when (a) there are none, or (b) the file is not the one that the index
+        names."""
         if calling_code not in self._plans:
             self._plans[calling_code] = self._read(calling_code)
         return self._plans[calling_code]
@@ -184,19 +185,20 @@ class Tables:
         return _plan(calling_code, content, self.held)
 
     def forget(self) -> None:
-        """Hold nothing any more: what is needed is read again. Rows that were given stay as they are."""
+        """Drop everything; what is needed later is read again. Rows that callers hold stay as they are."""
         self._plans.clear()
         self.held.size = 0
 
     @property
     def in_use(self) -> bool:
-        """Whether they were made from the phonenumbers that is installed: any other may differ, so it is asked."""
+        """Whether they were made from the installed version of phonenumbers. Another version may differ, so then
+        phonenumbers is asked."""
         return self.version == phonenumbers.__version__
 
     def main(self, region: str, length: int) -> Row:
-        """The row that strings of so many digits typed in `region` most likely need, of those that start at zero.
+        """Of the rows that start at zero: the one that strings of so many digits typed in `region` most likely need.
 
-        Its cells may end before the strings do, which an IndexError then tells. UNKNOWN when there is none.
+        A string may lie behind its last cell: then the look-up raises IndexError. UNKNOWN when there is no such row.
         """
         plan = self.plan(country_code_for_region(region))
         if plan is None:
@@ -210,17 +212,17 @@ class Tables:
         for shape in sorted(zero, key=lambda shape: -len(shape.prefix)):
             row = plan.row(shape, "")
             if row.cells.count(NONE) + row.cells.count(ASK) < len(row.cells):
-                break  # it has lines
+                break  # this row has lines
         return row
 
     def national(self, region: str, digits: str) -> tuple[int, Row] | None:
-        """How many leading digits choose the row of such a string typed in `region`, and the row."""
+        """How many leading digits choose the row of this string typed in `region`, and the row."""
         plan = self.plan(country_code_for_region(region))
         shapes = () if plan is None else _of_length(plan.national.get(region, ()), len(digits))
         return None if plan is None or not shapes else _best(plan, shapes, 0, digits)
 
     def international(self, digits: str) -> tuple[int, Row] | None:
-        """The same for what follows a plus: calling code, then perhaps a national prefix."""
+        """The same for what follows a plus: a calling code, then perhaps a national prefix."""
         code = _calling_code(digits)
         plan = self.plan(int(code)) if code else None
         shapes = () if plan is None else _of_length(plan.international, len(digits) - len(code))
@@ -241,16 +243,17 @@ def _of_length(shapes: tuple[StoredShape, ...], length: int) -> tuple[StoredShap
 
 
 def _calling_code(digits: str) -> str:
-    """The assigned calling code at the beginning, "" when there is none: no code is the beginning of another."""
+    """The assigned calling code at the beginning, "" when there is none. At most one fits: no code begins with
+    another one."""
     codes = (digits[:length] for length in range(1, CALLING_CODE_DIGITS_MAX + 1))
     return next((code for code in codes if code[0] != "0" and int(code) in COUNTRY_CODE_TO_REGION_CODE), "")
 
 
 def _best(plan: TableFile, shapes: tuple[StoredShape, ...], code_digits: int, digits: str) -> tuple[int, Row]:
-    """The row that leaves the least to phonenumbers among those of these leading digits. All of them are exact.
+    """Among the rows for these leading digits, the one that leaves the least to phonenumbers. All of them are exact.
 
-    How many digits lead depends on their count alone, so that one divisor serves all strings of a length. A shape
-    whose beginning is longer than that is left to phonenumbers.
+    The number of leading digits depends only on the string's length, so that one divisor serves all strings of a
+    length. A shape whose beginning is longer than that is left to phonenumbers.
     """
     key = digits[: min(LEADING if code_digits else PREFIX_DIGITS_MAX, len(digits))]
     best, least = UNKNOWN, 1.0

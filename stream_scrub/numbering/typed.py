@@ -1,7 +1,7 @@
-"""Lines of typed numbers, whole chunks of bytes at once.
+"""Lines of typed numbers, in whole chunks of bytes at once.
 
-Only what needs no parsing is settled here: digits among the separators that phonenumbers skips, a plus before them,
-double quotes around them. Every other line is said to be unsettled (ASK) and goes to `normalise` as text.
+Only what needs no parsing is settled here: digits among separators that phonenumbers skips, with or without a plus
+before them and double quotes around them. Every other line is marked ASK and goes to `normalise` as text.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _END: Final = ord("\n")
 _PLUS: Final = ord("+")
 _QUOTE: Final = ord('"')
 _SEPARATOR, _KEPT, _ODD = range(3)
-_PADDING: Final = b"\n" * 8  # a word may be read from the last digit on
+_PADDING: Final = b"\n" * 8  # so that a word can be read from the last digit on
 _WORD_DIGITS: Final = 8
 
 Place = NDArray[np.int64]
@@ -39,8 +39,8 @@ def lines_reader(many: Many) -> Callable[[bytes, str], Answers]:
     r"""The function that reads chunks of lines, each ending in `\n`, as typed in a region."""
 
     def lines_many(chunk: bytes, region: str) -> Answers:
-        r"""For each line of `chunk` (each ends in `\n`), what `normalise` says of it: NONE, VALID with its number, or
-        ASK for what must be asked of it as text, blank lines among them. Never raises.
+        r"""For each line of `chunk` (each ends in `\n`), the answer of `normalise`: NONE, or VALID with its number,
+        or ASK for a line that `normalise` must get as text. Blank lines are ASK. Never raises.
         """
         if not chunk:
             return Answers(np.empty(0, np.uint64), np.empty(0, np.uint8))
@@ -55,7 +55,7 @@ def lines_reader(many: Many) -> Callable[[bytes, str], Answers]:
         lengths[np.diff(ends, prepend=-1) > TEXT_MAX + 1] = 0
         lengths[_odd_lines(raw, ends, np.flatnonzero(kinds == _ODD))] = 0
         pluses = np.flatnonzero(compact == _PLUS)
-        if len(pluses) != int(plus.sum()):  # one that does not begin its line
+        if len(pluses) != int(plus.sum()):  # some plus does not begin its line
             inner = pluses[~np.isin(pluses, starts)]
             lengths[np.searchsorted(stops, inner)] = 0
         return _settle(many, compact, starts + plus, np.where(plus, -lengths, lengths), region)
@@ -64,7 +64,7 @@ def lines_reader(many: Many) -> Callable[[bytes, str], Answers]:
 
 
 def _odd_lines(raw: NDArray[np.uint8], ends: Place, odd: Place) -> Place:
-    """The lines that have signs of which more must be known, but for one pair of quotes around all of a line."""
+    """The lines with a sign that cannot be settled here. One pair of quotes around a whole line is no such sign."""
     if not len(odd):
         return odd
     lines = np.searchsorted(ends, odd)
@@ -75,7 +75,7 @@ def _odd_lines(raw: NDArray[np.uint8], ends: Place, odd: Place) -> Place:
 
 
 def _settle(many: Many, compact: NDArray[np.uint8], starts: Place, lengths: Place, region: str) -> Answers:
-    """The answers; `lengths` in digits, negative after a plus, 0 for a line that is not settled here."""
+    """The answers. `lengths` are in digits: negative after a plus, 0 for a line that is not settled here."""
     numbers = np.zeros(len(starts), np.uint64)
     states = np.full(len(starts), ASK, np.uint8)
     offset = DIGITS_MAX
@@ -94,10 +94,10 @@ def _settle(many: Many, compact: NDArray[np.uint8], starts: Place, lengths: Plac
 
 
 def _values(compact: NDArray[np.uint8], starts: Place, length: int) -> Numbers:
-    """The integers of `length` digits at each place."""
+    """The integer of the `length` digits at each place."""
     words: Numbers = np.ndarray(
         len(compact) - 7, "<u8", compact, strides=(1,)
-    )  # of eight signs, at every place
+    )  # a word of eight signs at every place
     values = np.zeros(len(starts), np.uint64)
     for done in range(0, length, _WORD_DIGITS):
         digits = min(_WORD_DIGITS, length - done)
@@ -107,7 +107,8 @@ def _values(compact: NDArray[np.uint8], starts: Place, length: int) -> Numbers:
 
 
 def eight_digits(words: Numbers) -> Numbers:
-    """The integers of eight decimal digits each, the first in the lowest byte; bytes may be 0 for leading zeros.
+    """The integers of eight decimal digits each. The first digit is in the lowest byte; a byte of 0 is a leading
+    zero.
 
     Three multiplications join neighbours to pairs, pairs to fours, fours to eight (D. Lemire, "Quickly parsing eight
     digits", 2018).

@@ -1,4 +1,4 @@
-"""Registers that rules in force need and that no verdict may rest on now, each with the reason in words. Pure."""
+"""Registers that rules in force need, but on which no verdict may rest now. Each has the reason in words. Pure."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,8 +19,8 @@ class UnusableRegister(msgspec.Struct, frozen=True):
 
 
 def unusable(rulebook: Rulebook, index: Index, now: datetime) -> list[UnusableRegister]:
-    """Every such register by its name. Prospects of these countries come out blocked as `stale-register`, or hold the
-    worker, as `rules.stale` and `rules.stale_by_register` say."""
+    """Every such register, in the order of names. Prospects of its countries (a) come out blocked as
+    `stale-register`, or (b) make the worker hold, as `rules.stale` and `rules.stale_by_register` say."""
     found: dict[tuple[str, str], list[str]] = {}
     for country in rulebook.countries.values():
         region = country.regions[0]
@@ -35,7 +35,7 @@ def _of_rule(rule: Rule, index: Index, now: datetime) -> Iterator[tuple[str, str
     for name, kind in wanted.items():
         register = index.registers.get(name)
         if register is None:
-            if name != INTERNAL:  # that one is empty before its first opt-out
+            if name != INTERNAL:  # `internal` is empty before its first opt-out
                 yield name, "it was never imported"
             continue
         days = rule.max_age_days.get(name)

@@ -1,8 +1,8 @@
 """The dated rules of every country: which registers deny, which must hold the number, what lifts them.
 
-One TOML file a country, shipped with its legal source; a user's folder replaces files of the same name and adds
-others. Step 4 of a prospect's life asks here which rule its region and day have. Legal numbers live in the files,
-never in the code, and nothing here knows what a phone number is.
+There is one TOML file a country, shipped with its legal source. A user's folder replaces files of the same name and
+adds others. Step 4 of a prospect's life asks here which rule is in force for a region on a day. Legal numbers live in
+the files, never in the code. Nothing here knows what a phone number is.
 """
 
 from stream_scrub.rules.archive import Archive, read_text

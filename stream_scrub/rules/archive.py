@@ -1,4 +1,4 @@
-"""Rules by the digest on a stamp, from the texts that the log has kept: what an old verdict is given again by."""
+"""Rules by the digest on a stamp, from the texts that the log has kept. They give an old verdict again."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -11,10 +11,10 @@ from stream_scrub.rules.text import digest_of
 
 
 def read_text(text: bytes) -> Country:
-    """The country file that a rule's text is, its rule with the digest of exactly these bytes: what a later version
-    would make of it does not matter.
+    """The country file that a rule's text is. Its rule has the digest of exactly these bytes, whatever text this
+    version would write for it.
 
-    Raises ConfigError for what this version cannot read: bytes that are no rule, or keys of a later version.
+    Raises ConfigError for what this version cannot read: (a) bytes that are no rule, (b) keys of a later version.
     """
     try:
         digest = digest_of(text)
@@ -27,12 +27,13 @@ def read_text(text: bytes) -> Country:
 
 
 class Archive:
-    """The texts of rules by their digest. Immutable. A text is read when it is asked for, so that one that only a
-    later version understands takes nothing away from the others.
+    """The texts of rules by their digest. Immutable. A text is read only when it is asked for: one that only a later
+    version understands does no harm to the others.
     """
 
     def __init__(self, texts: Iterable[bytes] = ()) -> None:
-        """Raises Corrupt when a text is none of a rule, or two have one digest: neither is ever published."""
+        """Raises Corrupt when a text is no rule's text, or when two texts have one digest: neither is ever
+        published."""
         self._texts: dict[str, bytes] = {}
         for text in texts:
             try:
@@ -64,11 +65,11 @@ class Archive:
         return None if text is None else read_text(text)
 
     def book(self, digests: Iterable[str]) -> Rulebook:
-        """Rules to replay one stamp by: each digest's rule for the numbers that it governs, on the days that it was
-        in force, and none for any other number.
+        """The rules to replay one stamp with. Each digest's rule holds for the numbers that it governs, on the days
+        that it was in force. Other numbers have no rule.
 
-        Raises KeyError for a digest that was never kept, ConfigError as `read_text` does, or when two of them are of
-        one country, which no stamp's are.
+        Raises KeyError for a digest that was never kept. Raises ConfigError (a) as `read_text` does, (b) when two
+        rules are of one country: no stamp names two such rules.
         """
         countries = [read_text(self._texts[digest]) for digest in dict.fromkeys(digests)]
         codes = [country.code for country in countries]
@@ -77,10 +78,11 @@ class Archive:
         return Rulebook(countries)
 
     def lacks(self, book: Rulebook) -> list[bytes]:
-        """The texts of a rulebook that were not kept yet, in an order of their own: what to keep before its first
-        stamp goes out.
+        """The texts of a rulebook that were not kept yet, in the order of their digests. Keep them before the first
+        stamp by these rules goes out.
 
-        Raises ConfigError when one has the digest of another text that was kept: then a stamp would not tell which.
+        Raises ConfigError when a text has the digest of a different text that was kept: a stamp could not tell them
+        apart.
         """
         problems = []
         lacking = []

@@ -74,12 +74,12 @@ class Rulebook:
 
     @property
     def kinds(self) -> Mapping[str, RegisterKind]:
-        """The kind that each register must be of which a rule names. One on which rules disagree is not in it."""
+        """The kind that each register named by a rule must have. A register on which rules disagree is left out."""
         return MappingProxyType(self._kinds)
 
     @property
     def reading(self) -> int:
-        """By which version's reading prospects are read for these rules: the earliest that one of them names."""
+        """The reading by which prospects are read for these rules: the earliest that one of the rules names."""
         return self._reading
 
     @property
@@ -110,7 +110,7 @@ class Rulebook:
         return None if country is None else at.astimezone(self._zones[country.code])
 
     def rule(self, region: str, at: datetime) -> Rule | None:
-        """The rule for a number of that region at that instant; None when there is none, and then nobody is called.
+        """The rule for a number of that region at that instant; None when there is none: then nobody may be called.
 
         Raises ValueError when `at` has no zone.
         """
@@ -124,7 +124,8 @@ class Rulebook:
 
 
 def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
-    """Who is in one that denies opposes; who is in one that is required, or that names the caller, consents."""
+    """The kind of each register: DENY if rules deny by it, ALLOW if rules require it or let it lift for one
+    caller."""
     denying: set[str] = set()
     allowing: set[str] = set()
     for rule in rules:
@@ -137,8 +138,8 @@ def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
 class Survey(NamedTuple):
     """What a look at all rule files found: the countries that could be read, and every problem of the others.
 
-    `own` are the countries that the user's folder tells, `replaced` those of them that are shipped as well, `purposes`
-    the words that prospects may say what a call is for with.
+    `own` are the countries whose file is in the user's folder, `replaced` those of them that are shipped as well.
+    `purposes` holds the words in which prospects may say what a call is for.
     """
 
     countries: tuple[Country, ...]
@@ -149,7 +150,7 @@ class Survey(NamedTuple):
 
 
 def survey(folder: Path | None = None) -> Survey:
-    """The shipped rules and those of a user's folder over them, with all that is wrong. Reads files."""
+    """The shipped rules, those of a user's folder over them, and every problem. Reads files."""
     shipped = _shipped()
     own: dict[str, RuleFile] = {}
     problems: list[str] = []
@@ -200,7 +201,8 @@ def _shipped() -> dict[str, RuleFile]:
 
 
 def _own(folder: Path, shipped: Mapping[str, RuleFile]) -> dict[str, RuleFile]:
-    """The user's files. A folder that cannot be read, or holds no rules, is a mistake and not an empty wish."""
+    """The user's files. Raises ConfigError for a folder that cannot be read or holds no rules: that is surely a
+    mistake."""
     own: dict[str, RuleFile] = {}
     problems: list[str] = []
     try:
@@ -229,7 +231,8 @@ def _own(folder: Path, shipped: Mapping[str, RuleFile]) -> dict[str, RuleFile]:
 
 
 def _usual_timezone(stem: str, shipped: Mapping[str, RuleFile]) -> str | None:
-    """The zone of a country whose file names none: that of the shipped file, else its only one, else None."""
+    """The time zone of a country whose file names none: (a) the shipped file's, else (b) the country's only zone,
+    else (c) None."""
     if (file := shipped.get(f"{stem}.toml")) is not None:
         read = read_country(file.name, file.where, file.content)
         return read.timezone if isinstance(read, Country) else None

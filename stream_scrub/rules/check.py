@@ -1,7 +1,7 @@
 """From the bytes of one rule file to a `Country`, or to every problem in it, each with its line and its remedy.
 
-Pure: bytes in, value out. Nothing here guesses: what is not understood is a problem, for a rule that is half read
-would let calls through that the other half forbids.
+Pure: bytes go in, a value comes out. Nothing here guesses: what is not understood is a problem, because a rule that
+is half read would let calls through that the other half forbids.
 """
 
 import re
@@ -21,7 +21,7 @@ from stream_scrub.toml_lines import syntax_error
 
 _KEYS = ("country", "regions", "timezone", "rule")
 _CODE = re.compile(r"[A-Z]{2}")
-_REGION = re.compile(r"[A-Z]{2}|001")  # 001 is what numbering plans call numbers of no country (+800, +870)
+_REGION = re.compile(r"[A-Z]{2}|001")  # numbering plans use 001 for numbers of no country (+800, +870)
 _BYTES_MAX = (
     1 << 18
 )  # the shipped files are under 8 KiB; a rule's canonical text is never twice as long as its file
@@ -36,11 +36,12 @@ def read_country(
     *,
     kept: bool = False,
 ) -> Country | list[str]:
-    """The country that a file tells, or the problems in it.
+    """The country that a file describes, or the problems in it.
 
-    `name` is the file's own name, such as `fr.toml`, `where` the path to show to people. A file without `timezone`
-    gets the default one, if there is one. `known` are the words for purposes, the shipped ones unless given. `kept`: it is the text behind a digest, and says by which version's reading
-    it was given, the first where it says nothing.
+    `name` is the file's own name, such as `fr.toml`; `where` is the path to show to people. A file without `timezone`
+    gets `default_timezone`, if there is one. `known` are the words for purposes, by default the shipped ones. `kept`:
+    the content is the text behind a digest, and names the reading by which it is read; without a name it is the
+    first.
     """
     if len(content) > _BYTES_MAX:
         return [
@@ -128,7 +129,7 @@ def is_timezone(key: str) -> bool:
         ValueError,
         OSError,
         ImportError,
-    ):  # absent, absurd as a path, a folder, an odd package name
+    ):  # no such zone, not a sound path, a folder, or an odd package name
         return False
     return True
 
@@ -136,7 +137,7 @@ def is_timezone(key: str) -> bool:
 def _rules(
     sheet: ProblemSheet, document: dict[str, Any], code: str, known: Vocabulary | None
 ) -> tuple[Rule, ...]:
-    """The rules with their last days, once each starts after the one above it."""
+    """The rules with their last days. Notes a problem for each rule that does not start after the one above it."""
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         sheet.wrong(None, "rule", "`rule` must be tables: write [[rule]] above each rule's keys")
@@ -157,7 +158,7 @@ def _rules(
 
 
 def _followed(sheet: ProblemSheet, at: int, rule: Rule, following: Rule) -> Rule:
-    """The rule with its last day, given the one below it, which is that of the table `at`."""
+    """The rule with its last day, given the rule below it in the file, which is in the table of index `at`."""
     if following.start == rule.start:
         sheet.wrong(at, "from", f"two rules start on {rule.start}: give each its own day, or make them one")
     elif following.start < rule.start:
@@ -176,7 +177,7 @@ def _followed(sheet: ProblemSheet, at: int, rule: Rule, following: Rule) -> Rule
 def _named(
     sheet: ProblemSheet, rules: tuple[Rule, ...], regions: tuple[str, ...], timezone: str
 ) -> tuple[Rule, ...]:
-    """The rules with their texts and digests, which must tell them apart."""
+    """The rules with their texts and digests. Notes a problem if two rules have one digest."""
     named: dict[str, Rule] = {}
     for at, rule in enumerate(rules):
         text = text_of(rule, regions, timezone)

@@ -1,7 +1,7 @@
 """What the rules say, once read: `Rule` and `Country`. Frozen values, no I/O, no clock.
 
-A rule is a fact of law or of the company, with the day it starts and the text it comes from. It decides nothing by
-itself: `scrub/decide` does, and asks for the rule through the `Rulebook`.
+A rule is a fact of law or of the company, with the day on which it starts and the text that it comes from. It decides
+nothing by itself: `scrub/decide` does, and gets the rule from the `Rulebook`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,32 +10,32 @@ from datetime import date, timedelta
 
 from stream_scrub.rules.purposes import Vocabulary, plain
 
-# How this version reads what rules and prospects say. A rule's text carries it, so that an old verdict is given again
-# as it was given: by the rule that its digest names, read as it was read then. 1: a verdict was good for `valid_days`
-# however old its lists were. 2: no verdict outlives what it rests on; purposes are a
-# closed vocabulary, and what has several is exempt only when all are.
+# How this version reads what rules and prospects say. A rule's text carries its reading, so that an old verdict can
+# be given again: by the rule that its digest names, read as it was read then. 1: a verdict could be used for
+# `valid_days`, however old its lists were. 2: no verdict outlives what it rests on; purposes are a closed vocabulary;
+# a prospect with several purposes is exempt only if all of them are.
 READING = 2
-CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract, and no purpose
-RESTING = 2  # from this one on
-CLOSED = 2  # and so are purposes
+CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
+RESTING = 2  # the first reading in which no verdict outlives what it rests on
+CLOSED = 2  # the first reading in which purposes are a closed vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What one country asks from `start` to `end`, both days included.
 
-    `internal` opposition blocks whether or not `deny` names it. `end` is the day before the next rule of the
-    country or the rule's own `to`, whichever is first; None where neither is. `named_consents` are allow registers
-    whose scoped lists lift `deny` for the campaign that they name, `require_named` those whose scoped lists do for
-    `require` what it asks; `require_named_for` has, by type of number, those of which a scoped list must hold a
-    number of that type, whatever else it needs. `banned_purposes` are lifted by a contract that is in `lifted_by`,
-    `banned_despite_contract` by nothing. `max_age_days` has an entry for each register
-    that may grow too old, `areas` one for each that is handed out by area: how many digits, the calling code among
-    them, name an area. `not_callable_prefixes` are the digits of a prefix in E.164, without the plus. `purposes` are
-    the words that prospects may say, each with the purposes that it may mean, where the rule bans or exempts any.
-    `uncertain` says in free text what in this rule is not proven, and which way the doubt was settled. `reading` is the version
-    of the reading that it is given by, see READING. `text` is all of it in its canonical form and `digest` its name
-    on a stamp, see `text.py`.
+    `internal` opposition blocks whether or not `deny` names it. `end` is the day before the next rule of the country
+    or the rule's own `to`, whichever is first; None if there is neither. `named_consents` are allow registers whose
+    scoped lists lift `deny` for the campaign that they name. `require_named` are allow registers whose scoped lists
+    meet `require` for the campaign that they name. `require_named_for` has allow registers by type of number: a
+    scoped list of one of them must hold a number of that type, whatever else the rule asks. A contract that is in
+    `lifted_by` lifts the ban on `banned_purposes`; nothing lifts that on `banned_despite_contract`. `max_age_days`
+    has an entry for each register that may grow too old. `areas` has one for each register that is handed out by
+    area: how many digits name an area, the calling code included. `not_callable_prefixes` are the digits of a prefix
+    in E.164, without the plus. `purposes` are the words that prospects may say, each with the purposes that it may
+    mean; it is empty unless the rule bans or exempts a purpose. `uncertain` says in free text what in this rule is
+    not proven, and how the doubt was settled. `reading` is the version of the reading, see READING. `text` is the
+    whole rule in its canonical form, and `digest` its name on a stamp, see `text.py`.
     """
 
     country: str
@@ -62,14 +62,14 @@ class Rule:
     digest: str = ""
 
     def meanings(self, word: str) -> frozenset[str]:
-        """The purposes that a prospect's word may mean to this rule; none when nobody knows the word."""
+        """The purposes that a prospect's word may mean to this rule; empty when the word is unknown."""
         said = plain(word)
         own = {name for name in (*self.lifted_by, *self.banned) if plain(name) == said}
         return frozenset(own.union(self.purposes.get(said, ())))
 
     @property
     def banned(self) -> frozenset[str]:
-        """Every purpose that nobody may call for, but perhaps under a contract."""
+        """Every banned purpose, including those whose ban a contract lifts."""
         return self.banned_purposes | self.banned_despite_contract
 
     @property
@@ -79,14 +79,14 @@ class Rule:
 
     @property
     def scoped(self) -> tuple[str, ...]:
-        """The registers of which only the scoped lists count, each for its own campaign alone."""
+        """The registers whose scoped lists alone count, each for its own campaign only."""
         of_types = (name for names in self.require_named_for.values() for name in names)
         return tuple(dict.fromkeys((*self.named_consents, *self.require_named, *of_types)))
 
     @property
     def registers(self) -> frozenset[str]:
-        """Every register that must be on the log for this rule, but `internal`, which may be absent. Those of
-        `scoped` need not be: without one, nothing is lifted.
+        """Every register that must be on the log for this rule. `internal` is among them if `deny` names it, but may
+        be absent. Those of `scoped` may be absent too: without them, nothing is lifted.
         """
         return frozenset(self.deny) | frozenset(self.require)
 
@@ -106,7 +106,7 @@ class Country:
     where: str
 
     def on(self, day: date) -> Rule | None:
-        """The rule in force on that day; None before the first one, and where one ended and none followed."""
+        """The rule in force on that day; None (a) before the first rule, (b) when one ended and none followed."""
         for rule in reversed(self.rules):
             if rule.start <= day:
                 return rule if rule.end is None or day <= rule.end else None
@@ -118,10 +118,10 @@ class Country:
 
 
 def until(rule: Rule, day: date, last: date | None = None) -> date | None:
-    """The last day on which a verdict given on `day` may be used, `last` being that of what it rests on; None when
-    neither sets a limit.
+    """The last day on which a verdict given on `day` may be used; None when nothing sets a limit. `last` is the last
+    day of what the verdict rests on.
 
-    Never past the rule's own last day: what another law asks from then on, this verdict does not answer.
+    It is never after the rule's own last day: this verdict does not answer what another law asks from then on.
     """
     valid = None if rule.valid_days is None else day + timedelta(days=rule.valid_days)
     return earliest((valid, last, rule.end))

@@ -1,6 +1,6 @@
-"""What is no mistake in a country's rules and yet deserves a look: gaps, words that nobody will write, open doubts.
+"""What is no mistake in a country's rules but deserves a look: gaps, words that nobody will write, open doubts.
 
-Pure, and about one file at a time; what needs the log or the numbering plans is asked in `queries/rules_report.py`.
+Pure, and about one file at a time. `queries/rules_report.py` asks what needs the log or the numbering plans.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,11 +13,14 @@ from stream_scrub.rules.country import Country, Rule
 from stream_scrub.toml_lines import TomlLines
 
 _CONTRACT = "contract"
-_NEVER_OLD = frozenset(OWN)  # a company's own: what is in them does not lapse with the list
+_NEVER_OLD = frozenset(
+    OWN
+)  # a company's own registers: what is in them does not lapse with the age of a list
 
 
 def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]:
-    """Every doubt, with its line. `purposes` are those that rules are known to name, to find misspelt ones by."""
+    """Every doubt, with its line. `purposes` are those that rules are known to name; misspelt ones are found by
+    them."""
     lines = TomlLines(country.text)
     at = {rule.digest: place for place, rule in enumerate(country.rules)}
     found = [*_gaps(country), *_today(country, today)]
@@ -35,8 +38,8 @@ def purposes_of(country: Country) -> frozenset[str]:
 
 
 def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) -> str:
-    """What to say when a prospect that does not tell what its call is for is blocked in some country today; empty when
-    none is. `default_purpose` is what is taken for such a prospect."""
+    """A sentence for people if some country blocks today every prospect that does not say what its call is for; else
+    empty. `default_purpose` is the purpose that such a prospect gets."""
     days = ((each, now.astimezone(ZoneInfo(each.timezone)).date()) for each in countries)
     rules = [rule for each, day in days if (rule := each.on(day)) is not None and rule.banned]
     unmet = sorted(rule.country for rule in rules if not rule.meanings(default_purpose))
@@ -67,7 +70,7 @@ def _today(country: Country, today: date) -> Iterator[tuple[Rule, str, str]]:
 
 
 def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """A word close to a known one is probably that one, and would silently lift or ban nothing."""
+    """A word close to a known one is probably misspelt. It would silently lift or ban nothing."""
     bans = (
         ("banned_purposes", rule.banned_purposes),
         ("banned_despite_contract", rule.banned_despite_contract),

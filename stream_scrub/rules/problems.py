@@ -1,4 +1,4 @@
-"""The problems of one rule file, and the readers that find them. A part of `check`, pure as it is."""
+"""The problems of one rule file, and the readers that find them. A part of `check`, and as pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -7,11 +7,11 @@ from typing import Any
 from stream_scrub.toml_lines import TomlLines
 
 _DAYS_MAX = 3660  # ten years: longer than any proof is kept, and far from the end of the calendar
-_NAMES_SHOWN = 12  # a sentence that lists more is not read
+_NAMES_SHOWN = 12  # nobody reads a sentence that lists more
 
 
 class ProblemSheet:
-    """Collects what is wrong with a file, so that everything is told at once."""
+    """Collects what is wrong with a file, so that all problems are shown at once."""
 
     def __init__(self, where: str, text: str) -> None:
         self.where = where
@@ -31,7 +31,7 @@ class ProblemSheet:
         return [f"{self.where}:{line}: {sentence}" for line, sentence in sorted(self._found)]
 
     def unknown(self, rule: int | None, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
-        """Note the keys that mean nothing here: a misspelt `deny` must not be an open door."""
+        """Note the keys that are unknown here: a misspelt `deny` must not let everything pass."""
         for key in table:
             if key not in known:
                 self.wrong(rule, key, f'unknown key "{key}"{nearest(key, known)}')
@@ -50,13 +50,14 @@ class ProblemSheet:
     def names(
         self, rule: int | None, table: Mapping[str, Any], key: str, problem: Callable[[str], str | None]
     ) -> tuple[str, ...]:
-        """A list of distinct texts, empty when it is absent; `problem` says what is wrong with one, or None."""
+        """A list of distinct texts, empty when the key is absent. `problem` gives what is wrong with one text, or
+        None."""
         return self.names_in(rule, key, key, table.get(key, []), problem)
 
     def names_in(
         self, rule: int | None, key: str, label: str, value: object, problem: Callable[[str], str | None]
     ) -> tuple[str, ...]:
-        """The same of a value that stands in the table `key` and is called `label`."""
+        """As `names`, for a value inside the table `key`. Sentences call it `label`."""
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             self.wrong(rule, key, f'`{label}` must be a list of texts, as in {label} = ["...", "..."]')
             return ()
@@ -79,7 +80,8 @@ class ProblemSheet:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the one that was probably meant, else all of a few."""
+    """The end of a sentence about an unknown name: (a) the name that was probably meant, else (b) all known ones if
+    they are few, else (c) nothing."""
     known = sorted(set(known))
     if close := get_close_matches(name, known, n=1):
         return f': did you mean "{close[0]}"?'

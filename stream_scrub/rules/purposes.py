@@ -1,8 +1,8 @@
 """What a call may be for: a closed set of purposes, and the words of several languages that mean them.
 
-A rule that bans or exempts purposes carries the vocabulary that it was read with in its own text, so that an old
-verdict is given again by the words that counted then. A user's folder may hold a `purposes.toml` with words, and
-purposes, of its own: they are added to the shipped ones and take none of them away.
+A rule that bans or exempts purposes carries, in its own text, the vocabulary that it was read with. So an old verdict
+is given again by the words that counted then. A user's folder may hold a `purposes.toml` with its own words and
+purposes: they are added to the shipped ones and take none of them away.
 """
 
 import re
@@ -20,12 +20,13 @@ _APART = re.compile(r"[\W_]+")
 _BYTES_MAX = 1 << 16  # the shipped file is under 8 KiB, and each rule that bans a purpose carries it
 _WORD_MAX = 80
 
-# By a word, as `plain` spells it: every purpose that it may mean.
+# For each word, as `plain` spells it: every purpose that it may mean.
 Vocabulary = Mapping[str, tuple[str, ...]]
 
 
 def plain(word: str) -> str:
-    """A word as words are compared: without case and accents, one hyphen for whatever is no letter or digit."""
+    """A word in the form in which words are compared: without case and accents, with one hyphen for each run of other
+    signs than letters and digits."""
     if word.isascii():
         return _APART.sub("-", word.lower()).strip("-")
     apart = unicodedata.normalize("NFKD", word.casefold())
@@ -33,7 +34,7 @@ def plain(word: str) -> str:
 
 
 def vocabulary(purposes: Mapping[str, Iterable[str]]) -> Vocabulary:
-    """From each purpose's words; a purpose is a word for itself."""
+    """The vocabulary, from the words of each purpose. A purpose is also a word for itself."""
     meant: dict[str, set[str]] = {}
     for purpose, words in purposes.items():
         for word in (purpose, *words):
@@ -42,7 +43,7 @@ def vocabulary(purposes: Mapping[str, Iterable[str]]) -> Vocabulary:
 
 
 def purposes_in(known: Vocabulary) -> dict[str, tuple[str, ...]]:
-    """Each purpose with its words, without itself: what `vocabulary` makes the same from."""
+    """Each purpose with its words, without itself: the reverse of `vocabulary`."""
     found: dict[str, list[str]] = {}
     for word, meanings in known.items():
         for purpose in meanings:
@@ -51,7 +52,7 @@ def purposes_in(known: Vocabulary) -> dict[str, tuple[str, ...]]:
 
 
 def joined(*known: Vocabulary) -> Vocabulary:
-    """All their words, each with all that it means in any of them."""
+    """All words of these vocabularies, each with every purpose that it means in any of them."""
     meant: dict[str, set[str]] = {}
     for each in known:
         for word, meanings in each.items():

@@ -1,4 +1,4 @@
-"""From one `[[rule]]` table to a `Rule`, or to the problems in it. A part of `check`, pure as it is."""
+"""From one `[[rule]]` table to a `Rule`, or to the problems in it. A part of `check`, and as pure."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -38,15 +38,15 @@ _KEYS = (
 )
 _AREA_DIGITS = range(
     2, 8
-)  # a calling code of one digit and an area's first, to three of a code and four of an area
+)  # from one digit of calling code and one of area, to three digits of code and four of area
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
 def read_rule(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], code: str, known: Vocabulary | None
 ) -> Rule | None:
-    """The rule in the table of that index, without its text; None when it has no date to stand on. Its last day is
-    its own `to`: what follows it in the file is not seen here. `known`: see `check.read_country`.
+    """The rule in the table of that index, without its text; None when it has no first day. Its last day is its own
+    `to`: the rule that follows it in the file is not seen here. `known`: see `check.read_country`.
     """
     sheet.unknown(at, table, _KEYS)
     source = sheet.text(at, table, "source", '"the law and the article it comes from"')
@@ -100,7 +100,7 @@ def read_rule(
 def _vocabulary(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], named: Collection[str], known: Vocabulary | None
 ) -> Vocabulary:
-    """The words that prospects may say: those of a kept text, else `known`, where the rule names some purpose."""
+    """The words that prospects may say: (a) those of a kept text, else (b) `known` if the rule names a purpose."""
     told = table.get("purposes")
     if known is not None:
         if told is not None:
@@ -116,7 +116,7 @@ def _vocabulary(
 
 
 def _reading(sheet: ProblemSheet, at: int, table: Mapping[str, Any], *, kept: bool) -> int:
-    """The reading of a kept text, the first where it names none. Files are read by this version's alone."""
+    """The reading of a kept text, the first if it names none. Files are always read by this version's reading."""
     reading = table.get("reading", 1 if kept else READING)
     if isinstance(reading, bool) or not isinstance(reading, int) or not 1 <= reading <= READING:
         sheet.wrong(at, "reading", f"`reading` must be a whole number from 1 to {READING}: take it away")
@@ -130,7 +130,8 @@ def _reading(sheet: ProblemSheet, at: int, table: Mapping[str, Any], *, kept: bo
 def _registers(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """The registers that deny, those of which one must hold the number, and those of which a scoped one may."""
+    """The registers of (a) `deny`, (b) `require`: one of them must hold the number, (c) `require_named`: a scoped one
+    of these is enough too."""
     deny = sheet.names(at, table, "deny", _register_problem)
     require = sheet.names(at, table, "require", _register_problem)
     named = sheet.names(at, table, "require_named", _register_problem)
@@ -174,7 +175,7 @@ def _purposes(
 def _named_for(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
-    """By type of number, the registers of which a scoped one must hold a number of that type."""
+    """By type of number: the registers of which a scoped one must hold a number of that type."""
     key = "require_named_for"
     value = table.get(key, {})
     if not isinstance(value, dict):
@@ -197,7 +198,7 @@ def _named_for(
 def _named_consents(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: Collection[str]
 ) -> tuple[str, ...]:
-    """The allow registers whose scoped lists lift what denies."""
+    """The allow registers whose scoped lists lift the registers that deny."""
     named = sheet.names(at, table, "named_consents", _register_problem)
     for name in named:
         if name in deny or name == INTERNAL:
@@ -230,7 +231,7 @@ def _ages(sheet: ProblemSheet, at: int, table: Mapping[str, Any], used: tuple[st
 
 
 def _areas(sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: tuple[str, ...]) -> dict[str, int]:
-    """How many first digits name an area, for the registers that are handed out by area."""
+    """For each register that is handed out by area: how many first digits of a number name its area."""
     used = tuple(name for name in deny if name != INTERNAL)
     areas = {}
     for name, digits in _of_registers(sheet, at, table, "areas", used, "{ us-dnc = 4 }").items():
@@ -258,7 +259,7 @@ def _of_registers(
 
 
 def _register_problem(name: str) -> str | None:
-    if names_a_number(name):  # also of what is no register's name
+    if names_a_number(name):  # checked first, since it may be no register's name at all
         return "a register's name looks like a phone number: choose another, since names are shown everywhere"
     register = RegisterName.parse(name)
     if register is not None and not register.scope:
@@ -269,7 +270,8 @@ def _register_problem(name: str) -> str | None:
 
 
 def _purpose_problem(word: str) -> str | None:
-    """A prospect's purpose is compared in small letters and with hyphens: another spelling would never be met."""
+    """What is wrong with a purpose: prospects' purposes are compared in small letters and with hyphens, so another
+    spelling would never match."""
     met = word.strip().casefold().replace(" ", "-").replace("_", "-")
     if not met:
         return "a word is empty: take it away"

@@ -1,10 +1,10 @@
 """The canonical text of one rule and the digest that names it on stamps.
 
-The text is a rule file of its own: the country, whose numbers, the zone of its days, and one `[[rule]]` with every key
-that says something, in a fixed order and spelling. Comments, layout and the other rules of the file are not in it, so
-that a stamp names exactly what it was given by. Kept on the log, it gives the verdict again years later
-(`archive.py`): a digest is made from the text's bytes alone, so a later change of this form renames no old rule. The
-first stamps named whole files as they were; these are texts as well.
+The text is a rule file of its own: the country, whose numbers, the zone of its days, and one `[[rule]]` with every
+key that says something, in a fixed order and spelling. Comments, layout and the other rules of the file are not in
+it, so that a stamp names exactly the rule that gave it. The text is kept on the log, and gives the verdict again
+years later (`archive.py`). A digest is made from the text's bytes alone, so a later change of this form renames no
+old rule. The first stamps named whole files as they were; these are texts as well.
 """
 
 import hashlib
@@ -15,7 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from stream_scrub.rules.country import Rule
 from stream_scrub.rules.purposes import purposes_in
 
-DIGEST_DIGITS = 6  # on every stamp, so short; `book.py` and `archive.py` refuse two texts with one digest
+DIGEST_DIGITS = (
+    6  # short, as it is on every stamp; `check.py` and `archive.py` refuse two texts with one digest
+)
 _COUNTRY = re.compile(rb'^country *= *"([A-Z]{2})"', re.MULTILINE)
 
 
@@ -25,7 +27,7 @@ def text_of(rule: Rule, regions: Sequence[str], timezone: str) -> bytes:
 
 
 def digest_of(text: bytes) -> str:
-    """The name of a text on a stamp, as in "fr@9c01f2". Raises ValueError for bytes that tell no country."""
+    """The name of a text on a stamp, as in "fr@9c01f2". Raises ValueError for bytes that name no country."""
     country = _COUNTRY.search(text)
     if country is None:
         raise ValueError("the text of a rule names no country")
@@ -68,7 +70,8 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """A TOML string: JSON's escapes are TOML's, but for the one control character that JSON leaves as it is."""
+    """A TOML string. JSON's escapes are valid in TOML; only U+007F, which JSON does not escape, must be escaped
+    here."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 

@@ -1,4 +1,5 @@
-"""A rule in words, for people who answer for it: what it blocks, what lifts that, and for how long. Pure."""
+"""A rule in words, for the people who answer for it: what it blocks, what lifts that, and how long a verdict may be
+used. Pure."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,12 +10,12 @@ _CONTRACT = "contract"
 
 
 def in_words(rule: Rule) -> list[str]:
-    """What the rule asks, in the order in which a verdict is made: one sentence each."""
+    """What the rule asks, one sentence for each point, in the order in which a verdict is made."""
     return list(_sentences(rule))
 
 
 def period(rule: Rule) -> str:
-    """From when to when it is in force."""
+    """The days from and to which the rule is in force."""
     return f"from {rule.start}" if rule.end is None else f"from {rule.start} to {rule.end}"
 
 
@@ -73,7 +74,7 @@ def _numbers(rule: Rule) -> Iterator[str]:
 
 
 def _lifts(rule: Rule) -> list[str]:
-    """What a prospect may say that lifts registers."""
+    """What lifts registers, if a prospect says it."""
     purposes = [name for name in rule.lifted_by if name != _CONTRACT]
     told = ["the prospect has a contract"] if _CONTRACT in rule.lifted_by else []
     its = "all its purposes are" if rule.reading >= RESTING else "its purpose is"

@@ -36,10 +36,10 @@ class Finding(NamedTuple):
 class Plan:
     """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
 
-    `named` are consents that name the caller of this call. So are `typed`, of which one must hold a number of this
-    line's type; None where the rule asks nothing of the type. `areas` says which areas each deny register covers.
-    `now` is in the time zone of the rule's country. `contract_ends` is the last day of the prospect's contract, if one
-    is known: what the contract lifts ends with it.
+    `named` are consents that name the caller of this call. `typed` are consents that name the caller too: one of them
+    must hold a number of this line's type. It is None if the rule asks nothing of the type. `areas` says which areas
+    each deny register covers. `now` is in the time zone of the rule's country. `contract_ends` is the last day of the
+    prospect's contract, if one is known: what the contract lifts ends with it.
     """
 
     rule: Rule | None
@@ -117,7 +117,7 @@ class Plan:
         return self.typed is not None and not any(r.name in held for r in self.typed)
 
     def _asked(self, held: Collection[str]) -> tuple[date | None, ...]:
-        """The last days of what the rule asks to hold the number."""
+        """The last days of the registers that must hold the number by this rule, and do."""
         return (*self._carrying(self.allow, held), *self._carrying(self.typed or (), held))
 
     def _carrying(self, registers: Collection[Register], held: Collection[str]) -> tuple[date | None, ...]:

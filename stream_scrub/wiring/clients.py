@@ -1,4 +1,5 @@
-"""From settings to parts. The one place where rooms meet: nothing else builds a source, a session or a follower."""
+"""From settings to Kafka clients, and the log read with them. Only `wiring` and the assembly of a worker build
+clients from settings."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,11 +24,11 @@ from stream_scrub.model import Deadline, LogReader
 from stream_scrub.observability.counters import LoopState
 
 ASK_S = 15.0
-_TAKE_S = 30.0  # a publisher of another register that died may hide the log's end for twenty of these seconds
+_TAKE_S = 30.0  # a publisher of another register that died may hide the log's end for 20 s of them
 
 
 def deadline() -> Deadline:
-    """For one question to the brokers, or for their silence while a log is read."""
+    """The deadline for one question to the brokers, or for their silence while a log is read."""
     return Deadline.after(ASK_S)
 
 
@@ -50,14 +51,14 @@ def client_log(
     brokers: BrokersAway | None = None,
     quiet: bool = False,
 ) -> ClientLog:
-    """Where a client's own lines go; as `ClientLog`."""
+    """Where a client's own log lines go. The arguments are as for `ClientLog`."""
     return ClientLog(log, client, properties=settings.kafka.client, brokers=brokers, quiet=quiet)
 
 
 @contextmanager
 def _said_why(settings: Settings, logs: ClientLog) -> Iterator[None]:
-    """Add the reason to an error: with a broker that refuses us the call only times out, and only the client's log
-    knows why."""
+    """Add the reason to an error. If a broker refuses us, the call only times out, and only the client's log knows
+    why."""
     try:
         yield
     except Unavailable as error:
@@ -94,9 +95,9 @@ def _reader_options(settings: Settings, logs: ClientLog) -> dict[str, Any]:
 def log_writer(
     settings: Settings, register: str, log: FilteringBoundLogger, also: Sequence[str] = (), nbytes: int = 0
 ) -> KafkaLogWriter:
-    """The writer of a register and its scoped ones; it fences any other writer of them. When it is returned,
-    everything that others published to the register can be read. `also` are other topics that it writes to, `nbytes`
-    the size of its largest transaction. Raises Unavailable, Refused.
+    """The writer of a register and its scoped ones. It fences every other writer of them. When this returns,
+    everything that others published to the register can be read. `also` are other topics that it writes to; `nbytes`
+    is the size of its largest transaction. Raises Unavailable, Refused.
     """
     deadline = Deadline.after(_TAKE_S)
     writer = taken_over(settings, register, log, also, deadline, nbytes)
@@ -137,7 +138,7 @@ def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) ->
 
 
 def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = False) -> RequestsReader:
-    """The reader of the requests topic, with its publisher's note; with `lifts` that of the topic of lifts."""
+    """The reader of the requests topic and of the publisher's note there; with `lifts`, of the topic of lifts."""
     kafka, logs = settings.kafka, client_log(settings, log, "requests")
     made = options.requests_options(
         kafka.bootstrap_servers,
@@ -160,8 +161,8 @@ def replayed(
     digest_of: Callable[[bytes], str] | None = None,
     before: Replay | None = None,
 ) -> Replay:
-    """The log replayed to its end, for commands that look once. `start` None means as configured; the rest is as for
-    `Replay`. `before` is an earlier replay to continue.
+    """The log replayed to its end, for commands that look once. `start` None means as configured. `before` is an
+    earlier replay to continue. The other arguments are as for `Replay`.
 
     Raises Corrupt, Unavailable, Refused.
     """
@@ -181,7 +182,7 @@ def replayed(
 def reading(
     settings: Settings, log: FilteringBoundLogger, topic: str = "", partition: int = 0
 ) -> Iterator[LogReader]:
-    """The log, or a partition of another topic, for commands that read it by themselves."""
+    """A reader of the log, or of a partition of another topic, for commands that read by themselves."""
     logs = client_log(settings, log, "follower", quiet=True)
     reader = KafkaLogReader(_reader_options(settings, logs), topic or settings.topics.log, partition)
     try:

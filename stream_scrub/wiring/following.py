@@ -1,4 +1,4 @@
-"""From settings to the index in force, for programs that embed: the log is followed as beside a worker."""
+"""From settings to the index in force, for programs that embed the checker: they follow the log as a worker does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from stream_scrub.wiring import clients
 
 @contextmanager
 def following(settings: Settings, log: FilteringBoundLogger) -> Iterator[Follower]:
-    """A follower of the log while the context lasts. With `worker.state_dir` it begins with the snapshot there, and
-    keeps it."""
+    """A follower of the log, for as long as the context lasts. With `worker.state_dir` it begins with the snapshot
+    there, and keeps it up to date."""
     folder, topic = settings.worker.state_dir, settings.topics.log
     follower = Follower(
         lambda: clients.log_reader(settings, clients.client_log(settings, log, "follower")),

@@ -1,5 +1,5 @@
-"""What a worker, a publisher or an import checks before it begins: its rights, and that the topics are as they must
-be."""
+"""What a worker, a publisher or an import checks before it begins: that it has its rights, and that the topics are as
+they must be."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,8 +17,8 @@ Role = Literal["worker", "import", "publish"]
 
 
 def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
-    """Check that the brokers give us every right of a role, as far as they say. Raises Refused, naming all missing
-    rights; Unavailable.
+    """Check that the brokers give us every right that a role needs, as far as they tell. Raises Refused, which names
+    all missing rights, and Unavailable.
     """
     topics, group = settings.topics, settings.worker.group_id
     rights = {
@@ -38,7 +38,7 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
 
 def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) -> None:
     """Check that the log exists and is as it must be, and that the topics of the roles `also` exist. Raises Refused,
-    naming all that is wrong; Unavailable.
+    which names all that is wrong, and Unavailable.
     """
     names, roles = settings.topics.model_dump(), ("log", *also)
     found = there.describe([names[role] for role in roles], clients.deadline())
@@ -50,8 +50,8 @@ def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) ->
 
 
 def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
-    """The largest record in bytes that the output topics take; None if the brokers do not say. Raises Unavailable;
-    Refused when the topics, or our rights to them, are not as a worker needs them.
+    """The largest record in bytes that the output topics take; None if the brokers do not tell. Raises Unavailable.
+    Raises Refused when the topics, or our rights to them, are not as a worker needs them.
     """
     names = settings.topics.model_dump()
     used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]

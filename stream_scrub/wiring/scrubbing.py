@@ -16,7 +16,7 @@ def rulebook(settings: Settings) -> Rulebook:
 
 
 def unsaid(settings: Settings, book: Rulebook) -> str:
-    """What to say when prospects that do not tell what their call is for are blocked somewhere; else empty."""
+    """A sentence for people if some country blocks prospects that do not say what their call is for; else empty."""
     return rules.unsaid(book.countries.values(), settings.prospect.default_purpose, datetime.now(UTC))
 
 
