@@ -18,7 +18,7 @@ def text_of(cell: object) -> str:
 def cells_of(numbers: Any) -> list[str] | NDArray[np.uint64]:
     """A column as `judge_column` takes it. Raises TypeError for anything that is no column of texts or integers."""
     if isinstance(numbers, str | bytes):
-        raise TypeError("a column is a list or an array of numbers; `check` takes one")
+        raise TypeError("a column is a list or an array of numbers; use `check` for a single one")
     cells = numbers
     if not isinstance(numbers, list | tuple):
         array = np.asarray(numbers)

@@ -61,7 +61,7 @@ def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
     pairs = [value.partition("=") for value in values]
     names = [RegisterName.parse(name) for name, _, _ in pairs]
     if None in names or not all(re.fullmatch(r"\d{1,6}(\.\d{1,6})?", share) for _, _, share in pairs):
-        raise ValueError('should hold a register and its share each, as in "bloctel=0.25"')
+        raise ValueError('should hold pairs of a register and its share, as in "bloctel=0.25"')
     _need_no_number(names)
     return values
 
@@ -101,7 +101,7 @@ def _shapes(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if "#" not in value or len(value) > 64 or not value.isascii() or value != value.strip():
             raise ValueError(
-                'should be shapes with a digit in each, as in ["C-#+"]: # a digit, ? a letter or digit'
+                'should be shapes, each with a digit, as in ["C-#+"]: # is a digit, ? a letter or digit'
             )
     return values
 
@@ -229,7 +229,7 @@ class ProspectSettings(_Section):
                 if self.case == "any" and spelled.setdefault(path.casefold(), path) != path:
                     raise _contradiction(
                         ["case"],
-                        'should be "exact" where members, or one and "scrub", differ in nothing but case',
+                        'should be "exact" if two members, or a member and "scrub", differ in nothing but case',
                     )
         return self
 

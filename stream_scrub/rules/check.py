@@ -165,7 +165,7 @@ def _followed(sheet: ProblemSheet, at: int, rule: Rule, following: Rule) -> Rule
         sheet.wrong(
             at,
             "from",
-            f"the rule from {following.start} stands below the one from {rule.start}: oldest first",
+            f"the rule from {following.start} stands below the one from {rule.start}: put the oldest first",
         )
     elif rule.end is None:
         return replace(rule, end=following.start - timedelta(days=1))

@@ -48,7 +48,7 @@ def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) ->
     how = f'"{default_purpose}" is no purpose that is known' if default_purpose else "it is empty"
     return (
         f"prospect.default_purpose: {how}, so prospects of {', '.join(unmet)} that do not say what the call is for "
-        'are blocked as unknown-purpose: one line says it of all, as in default_purpose = "insurance"'
+        'are blocked as unknown-purpose: name one for all of them, as in default_purpose = "insurance"'
     )
 
 
@@ -82,7 +82,7 @@ def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:
                 yield key, f'`{key}`: no rule that is shipped knows "{word}": did you mean "{close[0]}"?'
     for key, names in bans:
         if _CONTRACT in names:
-            yield key, f'`{key}`: "contract" is what lifts a rule, and no purpose'
+            yield key, f'`{key}`: "contract" is no purpose: it is what lifts a rule'
 
 
 def _in_force(rule: Rule) -> Iterator[tuple[str, str]]:

@@ -142,12 +142,16 @@ def _registers(
         if name in deny:
             sheet.wrong(at, "require", f'"{name}" is in `deny` as well: no number could pass, keep one')
         elif name == INTERNAL:
-            sheet.wrong(at, "require", '"internal" holds who opposed to you: move it to `deny`')
+            sheet.wrong(at, "require", '"internal" holds the numbers that opposed to you: move it to `deny`')
     for name in named:
         if name in require:
             sheet.wrong(at, "require_named", f'"{name}" is in `require` as well, for every caller: keep one')
         elif name in deny or name == INTERNAL:
-            sheet.wrong(at, "require_named", f'"{name}" holds who opposes, and gives nothing: take it away')
+            sheet.wrong(
+                at,
+                "require_named",
+                f'"{name}" is a register of opposition and gives no consent: take it away',
+            )
     return deny, require, named
 
 
@@ -190,7 +194,9 @@ def _named_for(
             sheet.wrong(at, key, f'`{key}.{kind}` asks nothing: name a register, as in ["consent"]')
         for name in names:
             if name in deny or name == INTERNAL:
-                sheet.wrong(at, key, f'"{name}" holds who opposes, and gives nothing: take it away')
+                sheet.wrong(
+                    at, key, f'"{name}" is a register of opposition and gives no consent: take it away'
+                )
         found[kind] = names
     return found
 
@@ -202,10 +208,12 @@ def _named_consents(
     named = sheet.names(at, table, "named_consents", _register_problem)
     for name in named:
         if name in deny or name == INTERNAL:
-            sheet.wrong(at, "named_consents", f'"{name}" holds who opposes, and lifts nothing: take it away')
+            sheet.wrong(
+                at, "named_consents", f'"{name}" is a register of opposition and lifts nothing: take it away'
+            )
     if named and not any(name != INTERNAL for name in deny):
         sheet.wrong(
-            at, "named_consents", "nothing in `deny` but internal, which no consent lifts: take it away"
+            at, "named_consents", "`deny` names nothing but internal, which no consent lifts: take it away"
         )
     return named
 
@@ -239,7 +247,7 @@ def _areas(sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: tuple[s
             areas[name] = digits
         else:
             first, last = _AREA_DIGITS[0], _AREA_DIGITS[-1]
-            how = f"how many digits name an area, {first} to {last}, the calling code among them"
+            how = f"how many digits name an area, {first} to {last}, the calling code included"
             sheet.wrong(at, "areas", f"`areas.{name}` must be {how}, as in areas.{name} = 4")
     return areas
 
@@ -275,7 +283,7 @@ def _purpose_problem(word: str) -> str | None:
     met = word.strip().casefold().replace(" ", "-").replace("_", "-")
     if not met:
         return "a word is empty: take it away"
-    return None if word == met else f'"{word}" would never be met: write it "{met}"'
+    return None if word == met else f'"{word}" would never match: write it "{met}"'
 
 
 def _note_problem(note: str) -> str | None:

@@ -31,9 +31,9 @@ def _sentences(rule: Rule) -> Iterator[str]:
         exception = f", unless {_either([*lifts, *named])}" if lifts or named else ""
         yield f"Whoever is in {name} is blocked{exception}.{_age(rule, name)}"
         if name in rule.areas:
-            area = f"the first {rule.areas[name]} digits of a number, the calling code among them"
+            area = f"the first {rule.areas[name]} digits of a number, the calling code included"
             yield (
-                f"{name} is handed out by area ({area}): numbers of an area of which it holds none are blocked, "
+                f"{name} is handed out by area ({area}): numbers of an area of which it holds none are blocked "
                 "as stale-register."
             )
     if rule.requires:

@@ -38,7 +38,7 @@ def refused_properties(settings: Settings) -> list[str]:
     problems = options.refusals(kafka.client, kafka.consumer, kafka.producer, protocol=kafka.group_protocol)
     if settings.worker.processes > 1 and "group.instance.id" in {**kafka.client, **kafka.consumer}:
         problems.append(
-            "kafka.consumer: group.instance.id is one worker's own, it cannot serve worker.processes > 1"
+            "kafka.consumer: group.instance.id belongs to one worker: it cannot serve worker.processes > 1"
         )
     return problems
 

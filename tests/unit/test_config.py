@@ -199,7 +199,7 @@ def test_number_member_cannot_be_another_member_too(tmp_path):
 def test_members_that_differ_in_case_alone_need_readers_that_tell_them_apart(tmp_path, flags):
     """Every prospect would come out blocked: each of the two members is another value of the other."""
     assert problems(tmp_path, flags=flags) == [
-        'default: prospect.case should be "exact" where members, or one and "scrub", differ in nothing but case'
+        'default: prospect.case should be "exact" if two members, or a member and "scrub", differ in nothing but case'
     ]
     assert loaded(tmp_path, flags={**flags, "prospect.case": "exact"}).prospect.case == "exact"
 

@@ -63,7 +63,7 @@ def country(text: str) -> Country:
         ),
         (
             GOOD + 'banned_purposes = ["contract"]\n',
-            ['xx.toml:9: `banned_purposes`: "contract" is what lifts a rule, and no purpose'],
+            ['xx.toml:9: `banned_purposes`: "contract" is no purpose: it is what lifts a rule'],
         ),
     ],
 )
@@ -109,8 +109,8 @@ def test_a_rule_in_words_says_all_that_it_asks():
         " unknown-purpose, unless the prospect has a contract.",
         "Whoever is in list is blocked, unless the prospect has a contract, all its purposes are press or survey or the "
         "named@campaign of the prospect's own campaign holds it. A list of list is good for 30 days.",
-        "list is handed out by area (the first 4 digits of a number, the calling code among them): numbers of an "
-        "area of which it holds none are blocked, as stale-register.",
+        "list is handed out by area (the first 4 digits of a number, the calling code included): numbers of an "
+        "area of which it holds none are blocked as stale-register.",
         "Who is not in consent or washed is blocked, unless the prospect has a contract or all its purposes are press "
         "or survey.",
         "named@campaign counts for 7 days; when it is older it lifts nothing.",
