@@ -34,7 +34,7 @@ class StaleRegisters:
     def tell_unusable(self, rulebook: Rulebook, index: Index) -> None:
         """At the start: a line on the registers that rules of today need and that cannot be used."""
         if found := unusable(rulebook, index, datetime.now(UTC)):
-            self._log.warning(
+            self._log.info(
                 "registers that rules of today need cannot be used",
                 registers={each.register: f"{', '.join(each.countries)}: {each.why}" for each in found},
             )
