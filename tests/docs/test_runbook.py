@@ -163,7 +163,9 @@ def test_rules_are_changed(story):  # noqa: F811
     (example,) = [b.text for b in blocks(ROOT / "docs" / "operator.md") if b.first[1] == 'country = "IM"']
     (story.folder / "my-rules" / "im.toml").write_text(example)
     said = story.shell(block(story, "stream-scrub rules check --folder my-rules"))
-    assert "(your own)" in said and "1 of 24 rules in use were put on the log" in said
+    assert "(your own)" in said and re.search(
+        r"^1 of \d+ rules in use were put on the log", said, re.MULTILINE
+    )
 
 
 def test_a_new_log_takes_over_from_a_corrupt_one(kafka, kcat, tmp_path):
