@@ -1,7 +1,8 @@
 """The admin client, in the methods that `kafka/admin/topic_identity.py`, `kafka/admin/broker_time.py` and `kafka/log_writer.py` call.
 
-Rules: a topic's id tells it from another of its name (KIP-516, DescribeTopicPartitions); list_offsets by isolation level
-gives the last stable offset or the end (KIP-98; ReplicaManager.fetchOffset), and the latest timestamp (KIP-734).
+Rules: a topic's id tells it from another topic of the same name (KIP-516, DescribeTopicPartitions). By isolation
+level, list_offsets gives the last stable offset or the end (KIP-98; ReplicaManager.fetchOffset); it also gives the
+latest timestamp (KIP-734).
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from tests.simulation.world import Signal
 
 
 class _Answer(Future):  # type: ignore[type-arg]
-    """A future that is waited for in virtual time."""
+    """A future; waiting for it takes virtual time."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()

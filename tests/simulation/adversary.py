@@ -1,7 +1,7 @@
-"""Who makes a history hard: a few faults, each at one request of some kind, chosen by seed or named one by one.
+"""The adversary that makes a history hard: a few faults, each at one request, chosen by a seed or named one by one.
 
-A fault is at a point: the n-th request of an API, by whichever process. Some are of that request's wire (`Fate`), the others
-of the process that sent it or of the cluster (`KINDS`).
+A fault happens at a point: the n-th request of an API, from any process. It concerns (a) the wire of that request
+(`Fate`), or (b) the process that sent it or the cluster (`KINDS`).
 """
 
 import random
@@ -19,8 +19,8 @@ _WELL, _CUT = (Fate.WELL, 0.0), (Fate.CUT_BEFORE, 0.0)
 
 
 class Fault(NamedTuple):
-    """At the `at`-th request (from 1) of `api` that some worker, or some publisher, sends: what happens, and for how many
-    seconds."""
+    """What happens at the `at`-th request (from 1) of `api` that some worker, or some publisher, sends, and for how
+    many seconds."""
 
     who: str
     api: Api
@@ -56,7 +56,7 @@ def _no_leader(history: "History", _: Process, seconds: float) -> None:
 
 
 def _lose(history: "History", process: Process, _: float) -> None:
-    """The group throws its members out, as where their heartbeats did not come through."""
+    """The group throws its members out, as if their heartbeats had not come through."""
     history.throw_out(process)
 
 
@@ -65,7 +65,7 @@ def _join(history: "History", _: Process, seconds: float) -> None:
 
 
 def _clock(history: "History", process: Process, seconds: float) -> None:
-    """Somebody sets it, and sets it right again."""
+    """Somebody sets the wall clock wrong, and later right again."""
     process.wall_offset += 40.0 * seconds
     history.world.at(
         history.world.now + seconds, setattr, process, "wall_offset", process.wall_offset - 40.0 * seconds
@@ -73,7 +73,7 @@ def _clock(history: "History", process: Process, seconds: float) -> None:
 
 
 def _log_away(history: "History", process: Process, seconds: float) -> None:
-    """It cannot read the log, nor ask for its end, and can do everything else."""
+    """The process can neither read the log nor ask for its end. It can do everything else."""
     seconds = 4 * seconds
     history.adversary.log_away[process] = history.world.now + seconds
     history.adversary.last = max(history.adversary.last, history.world.now + seconds)
@@ -137,7 +137,8 @@ class Adversary:
         return fate
 
     def hold(self, process: Process, seconds: float, arrive: Callable[[], None]) -> None:
-        """Keep a copy back: until the sender's next request of some kind, where it does most, or for so long."""
+        """Keep a copy back (a) until the sender's next request of some kind, when it does most harm, or (b) for so
+        many seconds."""
         until = _RELEASED_BY[int(seconds * 1000) % len(_RELEASED_BY)]
         entry = (process, until, arrive)
         self._held.append(entry)
@@ -170,7 +171,7 @@ _ANY = (*FATES, *KINDS)
 
 
 class Theme(NamedTuple):
-    """Faults that make something together: who, at which requests up to which, what, and for how long."""
+    """Faults that matter together: at which requests of whom, up to which count, what happens, and for how long."""
 
     who: str
     apis: Sequence[Api]
@@ -210,13 +211,13 @@ THEMES: dict[str, tuple[Theme, ...]] = {
         Theme("worker", (Api.FETCH, Api.PRODUCE), 40, _MOVES, (0.3, 4.0)),
     ),
 }  # fmt: skip
-# For how long prospects come, and how many changes, where a theme needs other than most.
+# For how long prospects come, and how many changes there are, for themes that need other values than most.
 LASTS = {"no news": (15.0, 35.0), "a hung publisher": (8.0, 25.0), "one is behind": (4.0, 8.0)}
 CHANGES = {"no news": 4, "a hung publisher": 8, "one is behind": 6}
 
 
 def chosen(rng: random.Random, many: int, theme: str) -> list[Fault]:
-    """A theme's faults, and at most so many more."""
+    """A theme's faults, and at most `many` more."""
     drawn = [*THEMES.get(theme, ()), *(_any(rng) for _ in range(rng.randint(0, many)))]
     return [
         Fault(

@@ -1,8 +1,8 @@
 """The cluster, as its clients see it: one address that is up or down, and remembers all that it acknowledged.
 
-What several brokers differ in for a client is when they answer: a leader that is gone, a coordinator that moved and one
+To a client, several brokers differ only in when they answer. A leader that is gone, a coordinator that moved and one
 that loads its partition all say "not now" for a while (KafkaApis: NOT_LEADER_OR_FOLLOWER, NOT_COORDINATOR,
-COORDINATOR_LOAD_IN_PROGRESS). acks=all and min.insync.replicas are taken for granted: nothing acknowledged is lost.
+COORDINATOR_LOAD_IN_PROGRESS). The model assumes acks=all and min.insync.replicas: nothing acknowledged is lost.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Broker:
         return self.groups[name]
 
     def restart(self, seconds: float, loading_s: float) -> None:
-        """Every connection breaks; after it the coordinators load what they had."""
+        """Every connection breaks. When the cluster is back, the coordinators load what they had."""
         self.up = False
         self.life += 1
         self.world.at(self.world.now + seconds, self._back, loading_s)
@@ -56,7 +56,7 @@ class Broker:
     def _back(self, loading_s: float) -> None:
         self.up = True
         self.not_coordinator_until = max(self.not_coordinator_until, self.world.now + loading_s)
-        for group in self.groups.values():  # sessions begin anew where a coordinator was loaded (onLoaded)
+        for group in self.groups.values():  # sessions begin anew when a coordinator has loaded (onLoaded)
             for member in group.members.values():
                 member.seen = self.world.now
 
@@ -77,7 +77,8 @@ class Broker:
     # -- what clients ask
 
     def produce(self, place: Place, batch: Batch, answer: Answer) -> None:
-        """ReplicaManager.appendRecords, with LogValidator's refusals; of the first record that is refused."""
+        """ReplicaManager.appendRecords with LogValidator's refusals: the answer is about the first record that is
+        refused."""
         if not self.leads(answer):
             return
         topic = self.topics.get(place[0])
@@ -120,7 +121,8 @@ class Broker:
     def fetch(
         self, places: dict[Place, int], count: int, wait_s: float, read_all: bool, answer: Answer
     ) -> None:
-        """Fetch of what is committed: at once where there is something, else when there is, or after the wait."""
+        """Fetch of committed records. It answers (a) at once if there are some, else (b) when some come, or (c) after
+        the wait."""
         if not self.leads(answer):
             return
         until = self.world.now + wait_s
@@ -131,7 +133,8 @@ class Broker:
         _Waiting(self, places, count, read_all, until, answer)
 
     def _found(self, places: dict[Place, int], count: int, read_all: bool) -> dict[Place, Any]:
-        """By place: the records with their offsets, and where to go on; a code where the offset is none."""
+        """By place: the records with their offsets, and the offset to go on at; an error code if the asked offset
+        does not exist."""
         found: dict[Place, Any] = {}
         for place, offset in places.items():
             topic = self.topics.get(place[0])
@@ -153,7 +156,7 @@ class Broker:
 
 
 class _Waiting:
-    """A fetch that waits for something to give."""
+    """A fetch that waits until there is something to return."""
 
     def __init__(
         self,
@@ -177,7 +180,7 @@ class _Waiting:
             broker.topics[topic].partitions[partition].changed.waiting.append((self, 0))  # type: ignore[arg-type]
         broker.world.at(until, self._end)
 
-    # A partition's signal wakes what waits for it as if it were a thread.
+    # A partition's signal wakes this as if it were a waiting thread.
 
     @property
     def process(self) -> "_Waiting":

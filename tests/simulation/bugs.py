@@ -1,7 +1,7 @@
-"""Bugs planted in the product, to see that the simulator bites: each is one that somebody could write.
+"""Bugs planted in the product, to see that the simulator finds them. Each is a bug that somebody could write.
 
-`BUGS` has for each what is exchanged (owner, name, by what) and a seed that is known to find it; where the model has
-changed since, others are tried from there on.
+`BUGS` has for each what it replaces (owner, name, replacement) and a seed that is known to find it. If the model has
+changed since, the seeds after that one are tried.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ Exchange = tuple[Any, str, Any]
 
 
 class Bug(NamedTuple):
-    """What it is in words, what it exchanges, and a seed that finds it."""
+    """What the bug is, in words, what it replaces, and a seed that finds it."""
 
     what: str
     exchanges: Callable[[], list[Exchange]]
@@ -189,7 +189,7 @@ BUGS: dict[str, Bug] = {
 
 @contextmanager
 def planted(bug: Bug) -> Iterator[None]:
-    """The product with it."""
+    """The product with this bug, for as long as the context lasts."""
     before = []
     for owner, name, new in bug.exchanges():
         before.append((owner, name, owner.__dict__.get(name)))

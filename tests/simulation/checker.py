@@ -1,4 +1,5 @@
-"""Whether a history kept the promises. It knows them (design: Promises) and the topics' format, and none of the code.
+"""Checks whether a history kept the promises. It knows these (DESIGN.md: Promises) and the topics' format, nothing of
+the code.
 
 A rule is a function of a history that yields what is broken, in words; `RULES` names them all.
 """
@@ -15,11 +16,11 @@ from tests.simulation.adversary import KINDS
 from tests.simulation.history import ALLOWED, BLOCKED, BOUND_S, GROUP, LAG_MAX_S, LOG, PROSPECTS, History
 from tests.simulation.wire import Api
 
-# A commit may arrive later than it was asked for by what a fault takes, and by no more than a transaction may last
-# (transaction.timeout.ms, and the coordinator's round).
+# A commit may arrive later than it was asked for: by the length of a fault, but at most by what a transaction may
+# last (transaction.timeout.ms, and the coordinator's round).
 SOON_S, LATE_S = 1.0, 17.0
 STOPS = frozenset(KINDS) - {"it cannot read the log for four times as long"}
-ENDS = frozenset({Api.ADD_OFFSETS, Api.OFFSETS, Api.END})  # what is sent after an index was last looked at
+ENDS = frozenset({Api.ADD_OFFSETS, Api.OFFSETS, Api.END})  # sent after the last look at the index
 
 
 class Out(NamedTuple):
@@ -34,7 +35,7 @@ class Out(NamedTuple):
 
 
 def outputs(history: History) -> list[Out]:
-    """Everything that is committed, by topic, partition and offset; of a history that has ended."""
+    """Everything that a history has committed, by topic, partition and offset. The history must have ended."""
     if (found := _READ.get(history)) is None:
         found = _READ[history] = list(_outputs(history))
     return found
@@ -53,7 +54,7 @@ def _outputs(history: History) -> Iterator[Out]:
 
 
 class Sealed(NamedTuple):
-    """A delta on the log: from when on it could be read, and what is opposed then."""
+    """A delta on the log: when it became readable, and which numbers are opposed from then on."""
 
     position: int
     at: float
@@ -108,14 +109,16 @@ def exactly_once(history: History) -> Iterator[str]:
 
 
 def in_order(history: History) -> Iterator[str]:
-    """Of one key, in the order in which they came."""
+    """Prospects of one key come out in the order in which they came."""
     order = {}
     for number, partition in enumerate(history.broker.topics[PROSPECTS].partitions):
         for offset, record in enumerate(partition.records):
             order[json.loads(record.value)["id"]] = (number, offset)
     before: dict[tuple[str, int, bytes], int] = {}
     for out in outputs(history):
-        if out.stamp["reason"] == "unreadable":  # refused for what it is: it got another key
+        if (
+            out.stamp["reason"] == "unreadable"
+        ):  # the topic refused the record, so it came out with another key
             continue
         lane = (out.topic, out.partition, out.record.key)
         partition, offset = order[out.id]
@@ -127,7 +130,7 @@ def in_order(history: History) -> Iterator[str]:
 
 
 def one_position(history: History) -> Iterator[str]:
-    """All of a transaction is judged by one index."""
+    """All prospects of a transaction are judged by one index."""
     positions: dict[int, set[int]] = {}
     for out in outputs(history):
         positions.setdefault(out.record.txn.number, set()).add(out.stamp["index"])
@@ -137,7 +140,7 @@ def one_position(history: History) -> Iterator[str]:
 
 
 def never_back(history: History) -> Iterator[str]:
-    """In a partition the position never goes back, nor does what is committed."""
+    """In a partition neither the position on stamps nor the committed offset ever goes back."""
     before: dict[int, int] = {}
     outs = sorted(outputs(history), key=lambda out: (out.record.ended_at, out.offset))
     for out in outs:
@@ -148,8 +151,8 @@ def never_back(history: History) -> Iterator[str]:
 
 
 def never_opposed(history: History) -> Iterator[str]:
-    """No prospect is allowed whose number was opposed at the position on its stamp, or at one that was the log's end for
-    longer than an index may be old."""
+    """No prospect is allowed whose number was opposed (a) at the position on its stamp, or (b) at a later position
+    that could be read for longer than an index may be old."""
     log, _ = sealed(history)
     by_position = {each.position: each.opposed for each in log}
     late_s = SOON_S + sum(
@@ -176,7 +179,7 @@ def never_opposed(history: History) -> Iterator[str]:
 
 
 def sound_log(history: History) -> Iterator[str]:
-    """Every delta is on the log with its parts, once, in its place, and the registers end as they were to."""
+    """Every delta is on the log with its parts, once and in its place, and the registers end as the plan says."""
     log, wrong = sealed(history)
     yield from wrong
     if history.done_at is not None and log:
@@ -186,7 +189,7 @@ def sound_log(history: History) -> Iterator[str]:
 
 
 def live(history: History) -> Iterator[str]:
-    """Everybody is alive, and everything comes out within a bound once the faults are over."""
+    """Every process is alive, and everything comes out within a bound once the faults are over."""
     yield from (f"a thread ended: {type(error).__name__}: {error}" for error in history.world.faults)
     if history.done_at is None and not history.world.faults:
         came = len({out.id for out in outputs(history)})

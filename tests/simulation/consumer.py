@@ -1,11 +1,12 @@
 """The client's consumer, in the methods that `kafka/source.py` and `kafka/log_reader.py` call.
 
-Rules, and where they are from: partitions come and go in callbacks that are served from within `consume` and `poll` alone
-(librdkafka: rdkafka_cgrp.c, rd_kafka_rebalance_op); a member hears of a rebalance with its heartbeat, and joins again with
-what it owns (KIP-429); who is unknown or of an old generation has lost all (rd_kafka_cgrp_handle_Heartbeat), as has who
-heard no answer for session.timeout.ms (rd_kafka_cgrp_session_timeout_check) or did not poll for max.poll.interval.ms;
-`seek` fails on a partition that is not fetching (rd_kafka_seek: _STATE), and drops what was fetched; `pause` drops it too;
-`consume` gives what is there at the end of its wait (docs: kafka.md, section 2).
+Rules and their sources: (a) partitions come and go in callbacks, which run only within `consume` and `poll`
+(librdkafka: rdkafka_cgrp.c, rd_kafka_rebalance_op); (b) a member hears of a rebalance with its heartbeat, and joins
+again with what it owns (KIP-429); (c) a member that is unknown or of an old generation has lost everything
+(rd_kafka_cgrp_handle_Heartbeat); so has one that heard no answer for session.timeout.ms
+(rd_kafka_cgrp_session_timeout_check) or did not poll for max.poll.interval.ms; (d) `seek` fails on a partition that
+is not fetching (rd_kafka_seek: _STATE), and drops what was fetched; `pause` drops it too; (e) `consume` gives what is
+there at the end of its wait.
 """
 
 import struct
@@ -227,7 +228,7 @@ class Consumer:
             self._fetch()
 
     def _reset(self, place: Place, feed: Feed) -> None:
-        """An offset that is none, by auto.offset.reset."""
+        """What happens by auto.offset.reset when an offset does not exist."""
         if self.options.get("auto.offset.reset") == "earliest":
             feed.next, feed.failed = self.net.broker.partition(place).low, False
         else:
@@ -250,7 +251,7 @@ class Consumer:
     def _join(self) -> None:
         if self._joining is not None or self._closing:
             return
-        if self._moves:  # first the application hears what came and went
+        if self._moves:  # first the application must hear what came and went
             self._must_join = True
             return
         self._must_join = False
@@ -281,7 +282,7 @@ class Consumer:
         self._moved.notify()
 
     def _lose(self) -> None:
-        """Nobody's member any more."""
+        """It is no member of any group any more."""
         self._member, self._generation = "", -1
         pending = {p for event, ps in self._moves if event == "revoked" for p in ps}
         self._moves.clear()
@@ -388,4 +389,4 @@ class Consumer:
 
 
 def _ignore(_code: int, _body: Any) -> None:
-    """Whatever it is."""
+    """Accepts any argument."""

@@ -1,11 +1,12 @@
 """The group coordinator: members, generations, assignments, and the offsets that transactions commit.
 
-Rules, and where they are from: an offset commit of a transaction is held to the member and the generation
-(kafka: group-coordinator/.../classic/ClassicGroup.java, validateOffsetCommit, KIP-447; whoever names no member and no
-generation may commit, in a transaction, to a group that has members); pending offsets count when their transaction's
-marker is written (OffsetMetadataManager.completeTransaction) and are hidden behind UNSTABLE_OFFSET_COMMIT until then
-(KIP-447, require_stable); a partition goes to another only after its owner gave it up (KIP-429, cooperative-sticky).
-JoinGroup and SyncGroup are one exchange here: what the leader chose comes with the answer.
+Rules and their sources: (a) an offset commit of a transaction is checked against the member and the generation
+(kafka: group-coordinator/.../classic/ClassicGroup.java, validateOffsetCommit, KIP-447); a client that names no member
+and no generation may commit, in a transaction, to a group that has members; (b) pending offsets count when their
+transaction's marker is written (OffsetMetadataManager.completeTransaction), and are hidden behind
+UNSTABLE_OFFSET_COMMIT until then (KIP-447, require_stable); (c) a partition goes to another member only after its
+owner gave it up (KIP-429, cooperative-sticky). JoinGroup and SyncGroup are one exchange here: what the leader chose
+comes with the answer.
 """
 
 import itertools
@@ -69,7 +70,7 @@ class Group:
         self._complete()
 
     def _late(self, generation: int) -> None:
-        """Who has not joined again in time is out (rebalance.timeout.ms)."""
+        """Remove the members that have not joined again in time (rebalance.timeout.ms)."""
         if self.preparing and self.generation == generation:
             for member in [each for each in self.members.values() if each.answer is None]:
                 del self.members[member.name]
@@ -134,7 +135,8 @@ class Group:
             answer(0, (member.name, self.generation, shares[member.name]))
 
     def _shares(self) -> dict[str, set[int]]:
-        """Evenly, everybody keeping what he can; what another still owns is given to nobody this time."""
+        """Assign partitions evenly. Every member keeps what it can. A partition that another member still owns is
+        given to nobody this time."""
         count = len(self.broker.topics[self.topic].partitions)
         members = sorted(self.members.values(), key=lambda each: (-len(each.claims), each.name))
         owner = {p: each.name for each in reversed(members) for p in each.claims}
@@ -152,7 +154,7 @@ class Group:
     # -- offsets
 
     def refusal(self, name: str, generation: int) -> int:
-        """The code that refuses a transaction's commit; 0 for none."""
+        """The error code that refuses a transaction's commit; 0 if it is accepted."""
         if generation < 0 and not name:
             return 0
         if not (self.generation or self.members or self.committed):
@@ -162,7 +164,7 @@ class Group:
         return 0 if generation == self.generation else KafkaError.ILLEGAL_GENERATION
 
     def mark(self, pid: int, *, commit: bool) -> None:
-        """The marker of a transaction."""
+        """Take the marker of a transaction."""
         for place, (offset, note) in self.pending.pop(pid, {}).items():
             if not commit:
                 continue
@@ -172,7 +174,7 @@ class Group:
             self.committed[place] = (offset, note)
 
     def fetch(self, places: list[Place], answer: Answer) -> None:
-        """OffsetFetch that waits for what is pending."""
+        """OffsetFetch. It waits for pending offsets."""
         if any(place in pending for pending in self.pending.values() for place in places):
             answer(KafkaError.UNSTABLE_OFFSET_COMMIT, None)
             return

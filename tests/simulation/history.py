@@ -1,7 +1,7 @@
-"""One history: workers, a publisher, lead producers and what goes wrong, from a seed to an end.
+"""One history: workers, a publisher, lead producers and faults, from a seed to an end.
 
-`Plan` says what is to happen; everything in it follows from the seed, or is given by hand. The product's own parts run as
-`wiring/clients.py` puts them together.
+`Plan` says what is to happen. Everything in it follows from the seed or is given by hand. The product's own parts run
+as `wiring/clients.py` puts them together.
 """
 
 import random
@@ -43,7 +43,7 @@ PROSPECTS, ALLOWED, BLOCKED, LOG, GROUP = (
 )
 LAG_MAX_S = 5.0
 REGISTERS = ("internal", "list")
-# What a killed worker's session, its transaction, and whoever waits for either may take one after the other.
+# Seconds that a killed worker's session, its transaction, and whoever waits for either may take, one after the other.
 BOUND_S = 150.0
 
 
@@ -58,7 +58,7 @@ class Prospect(NamedTuple):
 
 
 class Change(NamedTuple):
-    """From that moment on a register is to hold exactly these."""
+    """From that moment on, a register is to hold exactly these numbers."""
 
     at: float
     register: str
@@ -81,7 +81,7 @@ class Plan:
 
 
 def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) -> Plan:
-    """The plan of a seed; `faults` are others than its own."""
+    """The plan of a seed. `faults`, if given, replace its own."""
     rng = random.Random(f"plan {seed}")
     plan = Plan(seed, rng.choice((1, 2, 2)), rng.choice((1, 2, 3)), rng.random() < 0.7, rng.random() < 0.1)
     numbers = [33_612_345_600 + n for n in range(12)]
@@ -130,7 +130,7 @@ class Lines:
 
 @cache
 def settings() -> Any:
-    """The product's settings, with short sessions: what takes long on a real Kafka need not take long here."""
+    """The product's settings, with short sessions, so that a history is short."""
     return load(
         flags={
             "kafka.bootstrap_servers": "model:9092",
@@ -174,7 +174,7 @@ class History:
         )
 
     def run(self) -> None:
-        """To its end: everything is out, and nothing that was sent is still on its way."""
+        """Run it to its end: everything is out, and nothing that was sent is still on its way."""
         broker, plan, world = self.broker, self.plan, self.world
         broker.create(PROSPECTS, plan.partitions)
         for name in (ALLOWED, BLOCKED):
@@ -196,7 +196,7 @@ class History:
             world.end()
 
     def _is_over(self) -> bool:
-        """Everything was committed, and then a while went by in which late requests arrive."""
+        """Whether everything was committed, and enough time has passed since for late requests to arrive."""
         world = self.world
         if self.done_at is None and self._all_out():
             self.done_at = world.now
@@ -228,7 +228,7 @@ class History:
         return made
 
     def _work(self, process: Process) -> None:
-        """As `publisher/openat.py` runs one."""
+        """Run a worker's process, assembled as in the product."""
         stopping = self._stops[process] = Event()
         wiring_rulebook, scrubbing.rulebook = scrubbing.rulebook, lambda _: _rulebook()
         try:
@@ -258,7 +258,7 @@ class History:
             self.world.at(self.world.now + seconds, self.start, process.name)
 
     def throw_out(self, process: Process) -> None:
-        """Its member is out of the group, and does not know it yet."""
+        """Throw the process's member out of the group. It does not know that yet."""
         source = self._members.get(process)
         if source is None:
             return
@@ -280,7 +280,7 @@ class History:
     # -- publishers
 
     def _publish(self, register: str) -> None:
-        """Brings a register to what it is to be, one change after the other, whatever it takes."""
+        """Publish one change after the other until the registers are as planned, and repeat what fails."""
         world = self.world
         changes = [change for change in self.plan.changes if change.register == register]
         while self.published[register] < len(changes):

@@ -1,10 +1,10 @@
-"""The one place where the product meets the model: what it imports of the outside is another while histories run.
+"""The one place where the product meets the model: while histories run, what it imports of the outside is replaced.
 
-By names of modules and not by arguments of the product. What is exchanged is the outside itself (the client library's
-classes, `time`, `threading`), in some thirty modules; a factory for each, handed down through every constructor to where a
-client is made, would be an argument that only a simulator ever gives another value. Two exchanges are more than that:
-`BoundedCaller`, whose thread guards against a call of the client that never comes back, calls directly; and `plugin`, the
-extension's count of requests, counts the model's.
+This is done by names in modules, not by arguments of the product. The outside itself is replaced (the client
+library's classes, `time`, `threading`), in some thirty modules. The alternative is a factory for each, handed down
+through every constructor to where a client is made: an argument that only a simulator would ever set. Two
+replacements go further: (a) `BoundedCaller`, whose thread guards against a call of the client that never returns,
+calls directly; (b) `plugin`, the extension's count of requests, counts the model's requests.
 """
 
 import datetime as dt
@@ -32,7 +32,7 @@ class Stage:
     world: World
     broker: Broker
     adversary: Any
-    exact = True  # whether the extension counts requests; else calls are timed
+    exact = True  # True: the extension counts requests. False: calls are timed
 
 
 STAGE = Stage()
@@ -43,7 +43,7 @@ def _net() -> Net:
 
 
 class Clock:
-    """In the place of the module `time`."""
+    """Replaces the module `time`."""
 
     CLOCK_BOOTTIME = CLOCK_MONOTONIC = 0
 
@@ -68,7 +68,7 @@ class Clock:
 
 
 class Moments(dt.datetime):
-    """In the place of `datetime.datetime`."""
+    """Replaces `datetime.datetime`."""
 
     @classmethod
     def now(cls, tz: Any = None) -> Any:
@@ -76,7 +76,7 @@ class Moments(dt.datetime):
 
 
 class Event:
-    """In the place of `threading.Event`."""
+    """Replaces `threading.Event`."""
 
     def __init__(self) -> None:
         self._set = False
@@ -97,12 +97,12 @@ class Event:
 
 
 class Threading:
-    """In the place of the module `threading`."""
+    """Replaces the module `threading`."""
 
     Event = Event
 
     class Lock:
-        """Nothing runs between two waits but the thread that waited."""
+        """A lock that never waits: between two waits only one thread runs."""
 
         def __enter__(self) -> None: ...
         def __exit__(self, *_: object) -> None: ...
@@ -142,7 +142,7 @@ class Caller(bounded_call.BoundedCaller):
 
 
 class Watching:
-    """In the place of `lists.log.yielding.StallMonitor`: no thread is kept from running here."""
+    """Replaces `lists.log.yielding.StallMonitor`: here no thread is kept from running."""
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +154,7 @@ class Watching:
 
 
 class Plugin:
-    """In the place of the extension as librdkafka's plugin."""
+    """Replaces the extension as librdkafka's plugin."""
 
     def watch(self) -> "Plugin":
         made = Plugin()
@@ -175,7 +175,7 @@ class Plugin:
 
 
 class Watched(Producer):
-    """A producer whose requests are counted, where its properties say so."""
+    """A producer whose requests are counted if its properties say so."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
@@ -227,7 +227,7 @@ def _nothing() -> None: ...
 
 @contextmanager
 def simulated() -> Iterator[Stage]:
-    """While this is entered the product runs on the model; `Stage` says which world it is in."""
+    """While this context lasts, the product runs on the model. `Stage` says in which world."""
     before: list[tuple[Any, str, Any]] = []
 
     def exchange(module: Any, name: str, new: Any) -> None:
@@ -241,7 +241,7 @@ def simulated() -> Iterator[Stage]:
             module = importlib.import_module(f"stream_scrub.{room}.{name}")
             if getattr(module, "time", None) is real_time:
                 exchange(module, "time", Clock)
-    exchange(ClockWatch.__init__, "__defaults__", (Clock.time,))  # bound to the real one when it was defined
+    exchange(ClockWatch.__init__, "__defaults__", (Clock.time,))  # its default is bound to the real clock
     for path, exchanged in _MODULES.items():
         module = importlib.import_module(f"stream_scrub.{path}")
         for name, new in exchanged.items():

@@ -1,5 +1,5 @@
-"""A record as the client hands it to who consumes, or what it has to say instead, of one that was produced as well; and a
-partition that is read."""
+"""(a) A message as the client hands it to the application: a record, or an error; for consumers and for delivery
+reports. (b) A partition that is read."""
 
 from collections import deque
 from typing import Any
@@ -48,7 +48,8 @@ class Message:
 
 
 class Feed:
-    """One partition that is read: `upto` is where the application stands, `next` where the fetcher does."""
+    """One partition that is read. `upto` is the offset that the application has reached, `next` the one that the
+    fetcher has reached."""
 
     __slots__ = ("failed", "next", "paused", "queue", "told_end")
 

@@ -1,10 +1,11 @@
 """The client's transactional producer, in the methods that `kafka/session.py` and `kafka/log_writer.py` call.
 
-Rules, and where they are from: states and which call is refused in which (librdkafka: rdkafka_txnmgr.c,
-rd_kafka_txn_require_state, rd_kafka_txn_curr_api_init); codes and flags of each failure (tests/contract/test_error_table.py,
-where each was provoked); a transaction in which nothing was registered ends without a request
-(rd_kafka_txn_op_commit_transaction, txn_req_cnt); after a gap in the sequence the epoch is raised (KIP-360,
-rd_kafka_idemp_drain_epoch_bump). One Produce request a partition is on its way at a time.
+Rules and their sources: (a) the states, and which call is refused in which (librdkafka: rdkafka_txnmgr.c,
+rd_kafka_txn_require_state, rd_kafka_txn_curr_api_init); (b) the codes and flags of each failure
+(tests/contract/test_error_table.py, where each was provoked); (c) a transaction in which nothing was registered ends
+without a request (rd_kafka_txn_op_commit_transaction, txn_req_cnt); (d) after a gap in the sequence the epoch is
+raised (KIP-360, rd_kafka_idemp_drain_epoch_bump). For each partition only one Produce request is on its way at a
+time.
 """
 
 from collections import deque
@@ -35,7 +36,7 @@ def group_of(metadata: bytes) -> tuple[str, tuple[str, int]]:
 
 
 class Lane:
-    """What goes to one partition."""
+    """The records that go to one partition."""
 
     __slots__ = ("call", "queue", "sequence")
 
@@ -48,7 +49,7 @@ class Lane:
 class Producer:
     """As confluent_kafka's."""
 
-    net_of: Callable[[], Net]  # who makes a client: see `install`
+    net_of: Callable[[], Net]  # the network of the process that makes a client: see `install`
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.net = type(self).net_of()
@@ -139,7 +140,7 @@ class Producer:
             raise KafkaException(KafkaError(KafkaError._STATE, f"{state} is needed, it is {self._state}"))
 
     def _fails(self, code: int, text: str) -> None:
-        """Fatal, or the transaction must be aborted."""
+        """Enter the state of an error: fatal, or the transaction must be aborted."""
         if code in _FATAL and self._fatal is None:
             self._fatal = KafkaError(KafkaError._FENCED, text, fatal=True)
         elif self._error is None:
@@ -210,8 +211,8 @@ class Producer:
         if code:
             if code == KafkaError._TIMED_OUT:
                 code = KafkaError._MSG_TIMED_OUT
-            # What was refused left a gap in the sequence, of which the next transaction's first record hears; only then
-            # is the epoch raised (tests/contract/test_simulation_model.py, refused).
+            # A refused record left a gap in the sequence. The next transaction's first record is refused for it, and
+            # only then is the epoch raised (tests/contract/test_simulation_model.py, refused).
             lost = code in (KafkaError._MSG_TIMED_OUT, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
             self._gap |= lost
             self._fails(code, f"{place[0]} [{place[1]}]")
@@ -281,7 +282,7 @@ class Producer:
             self.world.wait(until, self._moved)
 
     def purge(self) -> None:
-        """What waits and what is on its way is given up."""
+        """Give up what waits and what is on its way."""
         purged = KafkaError(KafkaError._PURGE_QUEUE)
         for place, lane in self._lanes.items():
             if lane.call is not None:
@@ -342,7 +343,7 @@ class Producer:
         until = self.world.now + timeout
         self.purge()
         self._serve()
-        if self._adding is not None:  # what was asked of the coordinator is waited for
+        if self._adding is not None:  # wait for what was asked of the coordinator
             self._any = True
             self._adding.drop()
             self._adding = None

@@ -1,10 +1,11 @@
 """What the model keeps: topics, partitions, and records in the order of their offsets.
 
-Rules, and where they are from: offsets are given in order and markers take one of their own
-(kafka: storage/.../UnifiedLog, ProducerStateManager); the last stable offset is the first offset of the oldest open
-transaction (UnifiedLog.fetchLastStableOffsetMetadata); who reads committed is not given aborted records, though their
-offsets are passed (librdkafka: rdkafka_msgset_reader.c, aborted transactions); sequence numbers by
-ProducerAppendInfo.checkSequence, five batches remembered are more than the model's clients have on their way.
+Rules and their sources: (a) offsets are given in order, and a marker takes an offset of its own (kafka:
+storage/.../UnifiedLog, ProducerStateManager); (b) the last stable offset is the first offset of the oldest open
+transaction (UnifiedLog.fetchLastStableOffsetMetadata); (c) a reader of committed records does not get aborted ones,
+though it passes their offsets (librdkafka: rdkafka_msgset_reader.c, aborted transactions); (d) sequence numbers are
+checked as in ProducerAppendInfo.checkSequence; the five batches that it remembers are more than the model's clients
+have on their way.
 """
 
 import itertools
@@ -85,7 +86,7 @@ class Partition:
         return min(self.first_open.values()) if self.first_open else len(self.records)
 
     def refusal(self, batch: Batch) -> int:
-        """The code that refuses a batch; 0 for none, -1 for one that is there already."""
+        """The error code that refuses a batch; 0 if it is accepted, -1 if it is there already."""
         known = self.sequences.get(batch.producer)
         if known is None:
             return 0 if batch.first == 0 else KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
@@ -98,7 +99,7 @@ class Partition:
         return 0 if batch.first == known.last + 1 else KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
 
     def append(self, batch: Batch, txn: Any) -> int:
-        """Write it; the offset of its first record. `refusal` has let it pass."""
+        """Write a batch that `refusal` has let pass. Returns the offset of its first record."""
         known = self.sequences.get(batch.producer)
         if known is None or batch.epoch > known.epoch:
             known = self.sequences[batch.producer] = Sequence(batch.epoch)
@@ -114,7 +115,7 @@ class Partition:
         return base
 
     def base_of(self, producer: int, first: int) -> int:
-        """Where a batch that is there already begins."""
+        """The first offset of a batch that is there already."""
         return next((base for seq, base in self.sequences[producer].batches if seq == first), -1)
 
     def mark(self, producer: int, epoch: int, now: float, now_ms: int, *, commit: bool) -> None:
@@ -137,7 +138,7 @@ class Partition:
         return len(self.records) - 1
 
     def committed(self) -> Iterator[tuple[int, Written]]:
-        """What a reader of committed records is given, with the offsets."""
+        """What a reader of committed records gets, with the offsets."""
         for offset in range(self.low, self.stable):
             record = self.records[offset]
             if record.committed and not record.is_marker:
@@ -145,7 +146,7 @@ class Partition:
 
 
 class Topic:
-    """A name's partitions, and the id that tells it from another of that name (KIP-516)."""
+    """A topic's partitions, and the id that tells it from another topic of the same name (KIP-516)."""
 
     def __init__(self, name: str, partitions: int, *, needs_key: bool = False, limit: int = 1 << 20) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Runs histories, and tells the first that breaks a promise as a story: with as few faults as break it.
+"""Runs histories, and prints the first one that breaks a promise as a story, with as few faults as break it.
 
 `make simulate SEEDS=1000`, or `python -m tests.simulation --seeds 1000 --from 0`.
 """
@@ -28,8 +28,8 @@ def happens(plan: Plan, *, told: bool = False) -> tuple[History, list[str]]:
 
 
 def shrunk(plan: Plan) -> Plan:
-    """The same plan without what it breaks the same promise without as well: faults first, then prospects, then changes
-    but the first of each register, without which no verdict is to be had."""
+    """A plan cut down as long as it still breaks the same promise: 1. faults, 2. prospects, 3. changes, except the
+    first change of each register, without which there is no verdict."""
     rule = happens(plan)[1][0].split(":")[0]
     for name in ("faults", "prospects", "changes"):
         size = max(1, len(getattr(plan, name)) // 2)
@@ -61,7 +61,7 @@ def story(plan: Plan) -> list[str]:
 
 
 def systematic(seed: int, seconds: float = 2.0) -> list[list[Fault]]:
-    """One fault for each point and kind of a short history: whatever request, whatever happens to it."""
+    """One fault list for each request of a short history and each kind of fault."""
     history, _ = happens(planned(seed, faults=()))
     return [
         [Fault(who, api, at, kind, seconds)]
@@ -72,7 +72,7 @@ def systematic(seed: int, seconds: float = 2.0) -> list[list[Fault]]:
 
 
 def run(plans: Sequence[Plan]) -> int:
-    """Run them; how many broke a promise. Stops at the first."""
+    """Run the plans until one breaks a promise. Returns how many did, which is 0 or 1."""
     begun = told = time.monotonic()
     for count, plan in enumerate(plans, 1):
         wrong = happens(plan)[1]

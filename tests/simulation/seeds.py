@@ -1,4 +1,5 @@
-"""`python -m tests.simulation.seeds [NAME...]`: by which seed each planted bug is found first, and in how long."""
+"""`python -m tests.simulation.seeds [NAME...]`: the first seed that finds each planted bug, and how long that
+takes."""
 
 import sys
 import time
@@ -12,7 +13,7 @@ _TRIES = 2000
 
 
 def first(name: str) -> tuple[int, list[str]] | None:
-    """The first seed, and what it breaks."""
+    """The first seed that finds the bug, and what it breaks."""
     with planted(BUGS[name]):
         for seed in range(_TRIES):
             if wrong := happens(planned(seed))[1]:

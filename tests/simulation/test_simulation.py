@@ -7,7 +7,7 @@ from tests.simulation.history import planned
 from tests.simulation.install import simulated
 from tests.simulation.run import happens, shrunk, story, systematic
 
-# Seeds at which some promise was broken once, each with what it was.
+# Seeds that once broke a promise, each with the fault.
 FOUND: dict[int, str] = {}
 _HISTORIES = 60
 _TRIES = 60

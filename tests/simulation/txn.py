@@ -22,7 +22,7 @@ Answer = tuple[int, Any]
 
 
 class Txn:
-    """One transaction, from the first partition that it was told of to its last marker."""
+    """One transaction, from the first partition added to it to its last marker."""
 
     __slots__ = ("commit", "ended_at", "number", "producer", "tid")
     numbers = itertools.count(1)
@@ -56,7 +56,7 @@ class Coordinator:
         self._pids = itertools.count(1000)
 
     def init(self, tid: str, timeout_s: float) -> Answer:
-        """InitProducerId: fences whoever had the id, and ends what is open."""
+        """InitProducerId: fences the producer that had the id, and ends its open transaction."""
         owner = self.owners.get(tid)
         if owner is None:
             owner = self.owners[tid] = Owner(next(self._pids))
@@ -74,7 +74,7 @@ class Coordinator:
         owner = self.owners.get(tid)
         if owner is None or owner.pid != pid:
             return KafkaError.INVALID_PRODUCER_ID_MAPPING, None
-        # To clients of old versions PRODUCER_FENCED is told as INVALID_PRODUCER_EPOCH (KafkaApis).
+        # Clients of old versions get INVALID_PRODUCER_EPOCH for PRODUCER_FENCED (KafkaApis).
         return (0 if owner.epoch == epoch else KafkaError.INVALID_PRODUCER_EPOCH), owner
 
     def add(self, tid: str, pid: int, epoch: int, places: set[Place]) -> Answer:
@@ -93,7 +93,7 @@ class Coordinator:
         return 0, None
 
     def end(self, tid: str, pid: int, epoch: int, commit: bool) -> Answer:
-        """EndTxn. It says whose it is, and not of which transaction."""
+        """EndTxn. The request names its producer, but not its transaction."""
         code, owner = self._owner(tid, pid, epoch)
         if code or owner is None:
             return code, None
@@ -107,7 +107,7 @@ class Coordinator:
         return KafkaError.INVALID_TXN_STATE, None
 
     def verify(self, pid: int, epoch: int, place: Place) -> tuple[int, Txn | None]:
-        """Whether a write there belongs to an open transaction."""
+        """Whether a write to that place belongs to an open transaction."""
         owner = next((each for each in self.owners.values() if each.pid == pid), None)
         if owner is None:
             return KafkaError.INVALID_PRODUCER_ID_MAPPING, None
@@ -135,7 +135,8 @@ class Coordinator:
         self.broker.world.at(owner.since + owner.timeout_s + _CLEANUP_S, look)
 
     def _end(self, tid: str, owner: Owner, *, commit: bool) -> None:
-        """Write the markers, one after the other; until the last the transaction is neither open nor ended."""
+        """Write the markers, one after the other. Until the last one is written, the transaction is neither open nor
+        ended."""
         world, txn = self.broker.world, owner.txn
         owner.state = "prepare-commit" if commit else "prepare-abort"
         owner.left = len(owner.partitions)

@@ -1,9 +1,10 @@
 """A client's requests on the wire, repeated as librdkafka repeats them.
 
-A request whose connection broke goes out again over a new one, `retry.backoff.ms` later, within a fifth more or less, then
-twice as long, up to `retry.backoff.max.ms` (librdkafka: rdkafka_broker.c, rd_kafka_buf_retry; RD_KAFKA_RETRY_JITTER_PERCENT).
-The first copy may arrive all the same, at any time (docs/decisions/0011-late-requests.md; tests/chaos/test_late_requests.py
-shows it on a real Kafka). An answer "not now" has the same request sent again without doubt about the first.
+A request whose connection broke goes out again over a new one, `retry.backoff.ms` later, give or take a fifth. The
+next wait is twice as long, up to `retry.backoff.max.ms` (librdkafka: rdkafka_broker.c, rd_kafka_buf_retry;
+RD_KAFKA_RETRY_JITTER_PERCENT). The first copy may still arrive, at any time (docs/decisions/0011-late-requests.md;
+tests/chaos/test_late_requests.py shows it on a real Kafka). After an answer "not now" the same request is sent again,
+and the first copy is in no doubt.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ _AGAIN = frozenset(
 
 
 class Api(IntEnum):
-    """What is asked."""
+    """The kinds of requests."""
 
     PRODUCE = 0
     FETCH = 1
@@ -78,13 +79,14 @@ class Net:
         patient: bool = True,
         about: str = "",
     ) -> "Call":
-        """Send it. `then` is called in the process with the broker's answer, or with `_TIMED_OUT`; `patient` asks again
-        when it hears "not now"; `about` is the topic that is read."""
+        """Send a request. `then` is called in the process with the broker's answer, or with `_TIMED_OUT`. `patient`
+        repeats the request after an answer "not now". `about` is the topic that is read."""
         return Call(self, api, handle, then, timeout_s, patient, about)
 
 
 class Call:
-    """One request with all its copies. `in_doubt`: a copy was sent before an earlier one was answered, or none was."""
+    """One request with all its copies. `in_doubt`: (a) a copy was sent before an earlier one was answered, or (b) no
+    copy was answered."""
 
     __slots__ = (
         "_about",
@@ -199,11 +201,12 @@ class Call:
 
 
 def _nobody(_code: int, _body: Any) -> None:
-    """Whom it would answer is gone."""
+    """Answers nobody: the client is gone."""
 
 
 def answered(world: World, moved: Signal, timeout_s: float, ask: Callable[[Answer], Call]) -> tuple[int, Any]:
-    """Ask, and wait in the calling thread for the answer. `moved` wakes whoever waits for anything of its client."""
+    """Ask, and wait in the calling thread for the answer. `moved` wakes every thread that waits for something of this
+    client."""
     found: list[tuple[int, Any]] = []
 
     def then(code: int, body: Any) -> None:

@@ -1,7 +1,7 @@
 """One history's world: virtual time, the processes in it, and what happens next. One thread, one seeded generator.
 
-Every process's threads are greenlets. One of them runs until it waits (for an answer, a signal, a moment); then the
-earliest happening of all runs. So a history is a sequence of happenings, the same one for the same seed.
+The threads of all processes are greenlets. One of them runs until it waits (for an answer, a signal, a moment). Then
+the earliest event of all runs. So a history is a sequence of events, the same for the same seed.
 """
 
 import heapq
@@ -17,11 +17,11 @@ _MASK = (1 << 61) - 1
 
 
 class Killed(BaseException):
-    """What a thread of a killed process meets wherever it waits. Nothing catches it."""
+    """Raised in a thread of a killed process, wherever it waits. Nothing catches it."""
 
 
 class Stuck(Exception):
-    """A history that does not come to an end: more happenings than any sound one has."""
+    """A history does not end: it has more events than any sound history."""
 
 
 class Signal:
@@ -65,7 +65,7 @@ class Thread:
             self.process.threads.pop(self, None)
 
     def wake(self, turn: int) -> None:
-        """Go on, if it still waits for what this wakes it from."""
+        """Let the thread go on, if it still waits for that turn."""
         if turn != self.turn or self.ended:
             return
         self.turn += 1
@@ -76,7 +76,7 @@ class Thread:
 
     def kill(self) -> None:
         """From the hub only: where a killed thread ends, the hub goes on."""
-        if self._greenlet:  # it has begun, and not ended
+        if self._greenlet:  # it has begun and has not ended
             world = self.process.world
             world.running = self
             self._greenlet.throw(Killed)
@@ -97,7 +97,8 @@ class Process:
         self.threads: dict[Thread, None] = {}
 
     def later(self, seconds: float, function: Callable[..., None], *arguments: Any) -> None:
-        """What happens in this process then: after it was continued, where it is stopped; never, where it is dead."""
+        """Plan an event of this process at a moment. If the process is stopped then, the event waits until it is
+        continued. If it is dead, the event never happens."""
         self.world.at(self.world.now + seconds, self._happens, function, arguments)
 
     def _happens(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
@@ -115,11 +116,11 @@ class Process:
         return thread
 
     def pause(self, seconds: float) -> None:
-        """As SIGSTOP and SIGCONT do."""
+        """Stop it for so many seconds, as SIGSTOP and SIGCONT do."""
         self.paused_until = max(self.paused_until, self.world.now + seconds)
 
     def kill(self) -> None:
-        """As kill -9 does: nothing of it runs any more; what it sent is on its way."""
+        """Kill it, as kill -9 does: nothing of it runs any more. What it has sent is still on its way."""
         self.alive = False
         self.world.at(self.world.now, self.reap)
 
@@ -131,11 +132,12 @@ class Process:
 
 
 class World:
-    """Time, chance and happenings. `schedule` is a number that two histories share only if all of it was the same."""
+    """Time, chance and events. `schedule` is a number that two histories share only if everything in them was the
+    same."""
 
     def __init__(self, seed: int, *, happenings_max: int = 400_000) -> None:
         self.seed = seed
-        self.rng = random.Random(seed)  # of the network's times and of nothing else: faults shift no choices
+        self.rng = random.Random(seed)  # for the network's times only, so that faults shift no choices
         self.now = 1000.0
         self.hub = getcurrent()
         self.running: Thread | None = None
@@ -149,24 +151,24 @@ class World:
         self._count = itertools.count()
 
     def at(self, when: float, function: Callable[..., None], *arguments: Any) -> None:
-        """Something happens then."""
+        """Plan an event at a moment."""
         heapq.heappush(self._heap, (when, next(self._count), function, arguments))
 
     def note(self, number: int) -> None:
-        """Something that makes this history what it is."""
+        """Note something that makes this history what it is."""
         self.schedule = (self.schedule * 1_000_003 ^ number) & _MASK
 
     def tell(self, text: str) -> None:
-        """A line of the story."""
+        """Add a line to the story."""
         self.story.append((self.now, text))
 
     def failed(self, thread: Thread, error: BaseException) -> None:
-        """A thread ended with an error that nobody caught."""
+        """Note that a thread ended with an error that nobody caught."""
         self.faults.append(error)
         self.tell(f"{thread.process.name}'s {thread.name} ended: {type(error).__name__}: {error}")
 
     def run(self, until: float, done: Callable[[], bool] = lambda: False, every: int = 64) -> None:
-        """Let everything happen up to a moment, or until it is done; that is looked at now and then."""
+        """Run all events up to a moment, or until `done`, which is checked now and then."""
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= until:
             when, _, function, arguments = pop(heap)
@@ -185,7 +187,8 @@ class World:
         self.now = max(self.now, min(until, heap[0][0]))
 
     def wait(self, until: float, signal: Signal | None = None) -> None:
-        """The running thread waits, for a signal at the longest until then; without one for that moment."""
+        """Let the running thread wait (a) for a signal, at the longest until a moment, or (b) without a signal, for
+        that moment."""
         thread = self.running
         assert thread is not None, "only threads wait"
         if not thread.process.alive:
@@ -199,18 +202,18 @@ class World:
 
     @property
     def here(self) -> Process:
-        """The process that runs."""
+        """The process whose thread runs now."""
         assert self.running is not None, "some thread runs"
         return self.running.process
 
     def process(self, name: str) -> Process:
-        """A new process."""
+        """Make a new process."""
         made = Process(self, name)
         self.processes.append(made)
         return made
 
     def end(self) -> None:
-        """Nothing more happens: every thread is ended."""
+        """End every thread, so that nothing more happens."""
         for process in self.processes:
             process.alive = False
             process.reap()

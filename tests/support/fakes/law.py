@@ -1,4 +1,5 @@
-"""Rules and registers made by hand, so that no test of the engine hangs on what some country's law says this year."""
+"""Rules and registers made by hand, so that no test of the engine depends on what some country's law says this
+year."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -57,7 +58,7 @@ def register(
     position: int = POSITION,
     ends: date | None = None,
 ) -> Register:
-    """A register that is `days_old` at NOW, and of which the first number ends with the day `ends`."""
+    """A register that is `days_old` at NOW. Its first number ends with the day `ends`."""
     members = np.array(sorted(set(numbers)), dtype=np.uint64)
     at = NOW - timedelta(days=days_old)
     source, filter_ = f"{name}.csv", Filter(members)

@@ -11,7 +11,7 @@ from stream_scrub.model import Header, LogRecord
 
 
 class Log:
-    """What the broker keeps. Every transaction ends with a control record, which takes an offset and is never read;
+    """What the broker keeps. Every transaction ends with a control record, which takes an offset and is never read.
     `start` is the first offset, for a log whose topic is not new.
     """
 
@@ -23,16 +23,16 @@ class Log:
 
     @property
     def readable(self) -> int:
-        """The end of what can be read: where the oldest open transaction began, else the log's."""
+        """The end of what can be read: (a) where the oldest open transaction began, else (b) the log's end."""
         return self.end if self.open_since is None else self.open_since
 
     def open(self) -> None:
-        """Begin a transaction that somebody leaves open: nothing from here on can be read, whoever writes it."""
+        """Begin a transaction that stays open: from here on nothing can be read, whoever writes it."""
         self.open_since = self.end
         self.skip()
 
     def abort(self) -> None:
-        """End that transaction; what was committed behind it can be read now."""
+        """End that transaction. What was committed behind it can be read now."""
         self.open_since = None
         self.skip()
 
@@ -44,13 +44,13 @@ class Log:
         return offset
 
     def skip(self, offsets: int = 1) -> None:
-        """Offsets that no reader sees: control records, aborted ones."""
+        """Take offsets that no reader sees: control records, aborted records."""
         self.end += offsets
 
 
 class Writer:
-    """A LogWriter; `trouble`, while there is some, is raised before anything is written. It takes `at_most` bytes in
-    one transaction.
+    """A LogWriter. If `trouble` is set, it is raised before anything is written. One transaction takes `at_most`
+    bytes.
     """
 
     def __init__(self, log: Log, at_most: float = math.inf) -> None:
@@ -77,8 +77,9 @@ class Writer:
 
 
 class Reader:
-    """A LogReader, at most `at_once` records a call; `trouble` is raised, one a call; while it is `silent` it has
-    nothing and does not know where the end is. `read_offsets` are those of every record that it gave.
+    """A LogReader that gives at most `at_once` records a call. Each call raises one error of `trouble`, while there
+    are some. While it is `silent` it gives nothing, and does not know where the end is. `read_offsets` are the
+    offsets of every record that it gave.
     """
 
     def __init__(self, log: Log, at_once: int = 1000) -> None:
@@ -107,7 +108,7 @@ class Reader:
         self._next = self.log.readable if at_end else found[-1].offset + 1
         self.read_offsets += [record.offset for record in found]
         if not found:
-            time.sleep(min(timeout_s, 0.002))  # as a broker that waits for news
+            time.sleep(min(timeout_s, 0.002))  # like a broker that waits for news
         return found, at_end
 
     def seek(self, offset: int) -> None:

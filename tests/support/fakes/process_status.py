@@ -1,4 +1,4 @@
-"""The statuses of a worker and a publisher over counters of a test's own, and what a scrape of them says."""
+"""The statuses of a worker and a publisher over a test's own counters, and what a scrape of them gives."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from tests.support.fakes import law
 
 
 class Follower:
-    """What a status asks of a follower: `stale` is raised while there is one."""
+    """What a status asks of a follower. `stale` is raised while it is set."""
 
     def __init__(self, index: Index) -> None:
         self.index = index

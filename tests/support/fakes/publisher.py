@@ -1,4 +1,5 @@
-"""A publisher on the log in memory, as a daemon is one: it follows the log, and publishes on what it knows from it."""
+"""A publisher on the log in memory that works like the daemon: it follows the log, and publishes from what it knows
+of it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,18 +30,18 @@ def bitmap(numbers) -> BitMap64:
 
 
 def stated(ends: Mapping[int, int]) -> StatedEnds:
-    """Ends by number, 0 for none, as a delta says them."""
+    """Ends by number (0 for none), in the form that a delta has."""
     return StatedEnds(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64))
 
 
 def as_dict(ends: Ends) -> dict[int, int]:
-    """When each number ends that does."""
+    """The end of each number that has one."""
     said = ends.stated()
     return dict(zip(said.numbers.tolist(), said.ends.tolist(), strict=True))
 
 
 class Publisher:
-    """Publishes each register anew; `restart` forgets all that it knew and reads the log again."""
+    """Publishes deltas of registers. `restart` forgets everything that it knew and reads the log again."""
 
     def __init__(self, log: Log, *, full_every: int = 1000, start="latest-full") -> None:
         self.log = log
@@ -64,7 +65,7 @@ class Publisher:
     def put(
         self, name: str, delta: Delta, kind: RegisterKind = RegisterKind.DENY, hours: int = 0
     ) -> PublishedDelta:
-        """Publish a delta and take in what is on the log then."""
+        """Publish a delta, and then read what is on the log."""
         made = publish(
             self.writer,
             self.base(name, kind),
@@ -86,7 +87,7 @@ class Publisher:
         *,
         adding: bool = False,
     ) -> PublishedDelta:
-        """A full list, or one to add: each number with its end, or 0."""
+        """Publish a full list, or one to add: each number with its end, or 0."""
         numbers = bitmap(listed)
         change = (deltas.adding if adding else deltas.full)(self.base(name, kind).numbers, numbers)
         wanted = stated({number: end for number, end in sorted(listed.items()) if end})

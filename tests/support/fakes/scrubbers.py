@@ -1,4 +1,4 @@
-"""Scrubbers over hand-made rules, and what comes out of one taken apart again."""
+"""Makes scrubbers over hand-made rules, and takes apart what comes out of them."""
 
 import json
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ NUMBER, OTHER, CONSENTING = 33612345678, 33611111111, 33622222222
 
 
 def scrubber(text: str = law.OPT_OUT, *, numbers: tuple[str, ...] = ("phone",), **terms: Any) -> Scrubber:
-    """A scrubber with these rules; `terms` as in Terms."""
+    """A scrubber with these rules. `terms` are as for Terms."""
     members = terms.pop("members", None) or MEMBERS._replace(
         numbers=tuple(tuple(name.split(".")) for name in numbers)
     )
@@ -24,7 +24,7 @@ def scrubber(text: str = law.OPT_OUT, *, numbers: tuple[str, ...] = ("phone",), 
 
 
 def index() -> Index:
-    """NUMBER opposes, CONSENTING consents, OTHER is nowhere."""
+    """An index in which NUMBER is opposed, CONSENTING consents, and OTHER is in no register."""
     return law.index(
         law.register("list", [NUMBER]),
         law.register("internal"),
@@ -34,7 +34,8 @@ def index() -> Index:
 
 
 def read(value: bytes) -> Any:
-    """A JSON value by the standard library, whose limit on the digits of an integer is not the format's."""
+    """A JSON value, read with the standard library, without its limit on the digits of an integer, which JSON does
+    not have."""
     return json.loads(value, parse_int=lambda digits: int(digits) if len(digits) < 40 else digits)
 
 
@@ -52,7 +53,7 @@ class Out(NamedTuple):
 
 
 def scrub(value: bytes | None, by: Scrubber | None = None, at: Index | None = None, **limits: Any) -> Out:
-    """One value through a batch of one. The stamp must say what the batch says."""
+    """Scrub one value as a batch of one. The stamp must agree with the batch."""
     batch = (by or scrubber()).scrub([value], at or index(), law.NOW, **limits)
     (allowed,), (out,), (header,) = batch.allowed, batch.values, batch.stamps
     stamp = read(header) if header is not None else read(out or b"{}").get("scrub", {})

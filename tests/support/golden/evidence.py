@@ -1,7 +1,7 @@
 """A small log with everything that a log may hold, and readers of it: for the tests of evidence.
 
-`python -m tests.support.golden.evidence NAME` writes a log for tests/golden/log: never over one that is there, for a later release
-must read the old ones.
+`python -m tests.support.golden.evidence NAME` writes a log for tests/golden/log. It never overwrites one that is
+there: later releases must read the old ones.
 """
 
 import base64
@@ -33,7 +33,7 @@ OPT_OUTS = b'{"request":"opt-out","number":["+33633333333","06 22 22 22 22"],"so
 
 
 def timed(log: Log, since_ms: int = NOW * 1000) -> list[LogRecord]:
-    """Its records with Kafka's moments: one second an offset."""
+    """The records of a log with Kafka's timestamps: one second for each offset."""
     return [record._replace(timestamp_ms=since_ms + 1000 * record.offset) for record in log.records]
 
 
@@ -46,7 +46,7 @@ def reader(records: list[LogRecord], start: int = 0) -> Reader:
 
 
 def keep_rules(publisher: Publisher, *texts: str, full_every: int = 1000) -> None:
-    """Put the texts of rules on a publisher's log; it need not know all of it."""
+    """Put the texts of rules on a publisher's log. The publisher need not know the whole log."""
     known = publisher.replay.known(wire.RULES)
     rules = rules_on_log.read(Reader(publisher.log), known, Deadline.after(5))
     book = law.rulebook(*texts)

@@ -1,6 +1,6 @@
 """The files of schemas/examples, as the code makes them: `python -m tests.support.golden.examples` writes them anew.
 
-Fixed moment, fixed index, fixed rules (schemas/examples/fr.toml): so they are the same bytes on every machine.
+The moment, the index and the rules (schemas/examples/fr.toml) are fixed, so the bytes are the same on every machine.
 """
 
 import json
@@ -62,7 +62,7 @@ SPOILT = {
 }
 
 
-# Requests are others' to write: these are what the pages tell them to.
+# Others write requests. These are as the pages tell them to write.
 REQUESTS = {
     "opt-out": b'{"request":"opt-out","number":"+33612345678","at":"2026-11-24T12:00:00Z","source":"dialler-7"}',
     "consent": b'{"request":"consent","number":"06 12 34 56 78","region":"FR","until":"2027-11-24","source":"form-energy-42",'
@@ -79,7 +79,7 @@ def rulebook() -> Rulebook:
 
 
 def stamp(name: str) -> bytes:
-    """One stamp, as it goes into a header; into a value go the same bytes."""
+    """One stamp, as it goes into a header. The same bytes go into a value."""
     now, value, mixed = STAMPS[name]
     days_old = (law.NOW - now).days + (40 if b"stale" in value else 1)
     index = law.index(
@@ -155,7 +155,7 @@ def _published(replay: Replay, at: datetime) -> Iterator[tuple[DeltaRecords, Sea
         "opposition.requests",
     )
     later = datetime(2027, 7, 1, tzinfo=UTC)
-    # Here it is stated where the registers begin, as otherwise after a thousand records.
+    # State here where the registers begin; usually that is stated only after a thousand records.
     yield put("consent", lambda _: ended(replay.known("consent").ends, later), "ended", 12)
 
 
@@ -185,7 +185,7 @@ def delta_file() -> bytes:
 
 
 def made() -> dict[str, bytes]:
-    """Every example file by its name, but the rules."""
+    """Every example file by its name, except the rules."""
     return {
         **{f"stamp-{name}.json": stamp(name) for name in STAMPS},
         **{f"request-{name}.json": value for name, value in REQUESTS.items()},

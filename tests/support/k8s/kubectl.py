@@ -36,7 +36,7 @@ def need(name: str) -> str:
 
 
 def pod_of(name: str) -> dict:
-    """What stands for a pod: named itself, or by its workload."""
+    """What stands for a pod, which is named by (a) its own name or (b) its workload."""
     found = WORLD["pods"].get(name.removeprefix("pod/"))
     if found is None:
         fail(f"{name}: no such pod")

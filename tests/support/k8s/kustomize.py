@@ -31,7 +31,8 @@ def find() -> str:
 
 
 def _build() -> str:
-    """One process builds, others wait for it: half a minute the first time, and some more where go is fetched too."""
+    """Build it; other processes wait for the one that builds. That takes half a minute the first time, and longer if
+    go must be fetched too."""
     try:
         go = golang.find()
     except golang.NoGo as error:
@@ -50,7 +51,7 @@ def _build() -> str:
 
 
 def build(kustomize: str, folder: Path) -> tuple[str, str]:
-    """The manifests of a folder as text, and what kustomize had to say about them."""
+    """The manifests of a folder as text, and what kustomize said about them."""
     done = _run([kustomize, "build", str(folder)])
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""What an overlay builds, taken apart: its objects, and every pod that would run."""
+"""Takes apart what an overlay builds: its objects, and every pod that would run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class Overlay:
                 yield Pod(each, template["metadata"], template["spec"])
 
     def environment(self, pod: Pod, container: Object, ordinal: int = 0) -> dict[str, str]:
-        """What the kubelet would give a container, with its pod's name."""
+        """The environment that the kubelet would give a container, with its pod's name."""
         environment: dict[str, str] = {}
         for source in container.get("envFrom", []):
             environment |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
@@ -83,7 +83,8 @@ class Overlay:
 
 
 def selected(labels: dict[str, str], selector: dict[str, str]) -> bool:
-    """Whether a selector of equal labels picks these; an empty one would pick everything, which nobody means."""
+    """Whether a selector of equal labels selects these labels. An empty selector selects nothing here: nobody means
+    to select everything."""
     return bool(selector) and selector.items() <= labels.items()
 
 

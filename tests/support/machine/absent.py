@@ -1,4 +1,5 @@
-"""Real parts that are not here: tests that need them are skipped and counted, or fail where every part is required."""
+"""Real parts that this machine lacks. Tests that need them are (a) skipped and counted, or (b) fail if every part is
+required."""
 
 import os
 from typing import NoReturn

@@ -1,10 +1,11 @@
-"""What a piece of work costs this thread in processor time, and this process in memory, whatever else the machine does."""
+"""Measures what a piece of work costs: this thread's processor time and this process's memory, whatever else the
+machine does."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-_TRIES = 3  # the least of them counts: an interrupted or cold run only ever takes longer
+_TRIES = 3  # the least of them counts: an interrupted or cold run can only take longer
 
 
 def cpu_s(work: Callable[[], object], *, enough: float = 0.0) -> float:
@@ -20,8 +21,8 @@ def cpu_s(work: Callable[[], object], *, enough: float = 0.0) -> float:
 
 
 def grows_evenly(work: Callable[[int], object], size: int, *, free_s: float) -> bool:
-    """Whether four times as much work takes about four times as long: at most eight, where what is squared takes
-    sixteen. What takes no longer than `free_s` at the larger size is not looked at closer.
+    """Whether four times as much work takes about four times as long: at most eight times; quadratic work would take
+    sixteen times. Work that takes at most `free_s` at the larger size passes without a closer look.
     """
     large = cpu_s(lambda: work(4 * size), enough=free_s)
     if large <= free_s:
@@ -30,7 +31,7 @@ def grows_evenly(work: Callable[[int], object], size: int, *, free_s: float) -> 
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """By how many bytes the process is larger at its largest within the work than before it (Linux)."""
+    """By how many bytes the process grows within the work: its peak minus its size before (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
     before = _status("VmRSS:")
     work()

@@ -1,7 +1,8 @@
 """go for the tests: found, or unpacked once a checkout from Debian's packages.
 
-They are unpacked and not installed, so it takes no root, and the machine stays as it was. A stable Debian has an old go
-and a newer one in its backports; from 1.21 on a go fetches the one that a module needs by itself, as a module.
+They are unpacked, not installed. So this needs no root, and the machine stays as it was. A stable Debian has an old
+go, and a newer one in its backports. From 1.21 on, a go by itself fetches the version that a module needs, as a
+module.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 UNPACKED = ROOT / ".cache" / "go"
 INSTALLED = Path("/usr/local/go/bin/go")  # where Go's own instructions put it; not on every PATH
 NEEDED = (1, 24)  # by kustomize and by the reader of compose files
-FETCHES = (1, 21)  # from here on GOTOOLCHAIN is heeded
+FETCHES = (1, 21)  # from this version on GOTOOLCHAIN is heeded
 TOOLCHAIN = "go1.27.3"
 HOW = f"install go {NEEDED[0]}.{NEEDED[1]} or newer (Debian 13: apt-get install golang-go)"
 
@@ -48,7 +49,7 @@ def found() -> Go:
 
 
 def find() -> Go:
-    """The go to run, fetched where there is none that serves. Raises NoGo."""
+    """The go to run. It is fetched if none here is good enough. Raises NoGo."""
     for path in (shutil.which("go"), str(INSTALLED)):
         if path is not None and (go := _with(path)) is not None:
             return go
@@ -65,7 +66,7 @@ def find() -> Go:
 
 
 def _with(path: str) -> Go | None:
-    """That go, if it is new enough to serve or to fetch one that is."""
+    """That go, if it is new enough, or can fetch one that is."""
     try:
         told = subprocess.run([path, "version"], capture_output=True, text=True, env=_plain(), check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -78,7 +79,7 @@ def _with(path: str) -> Go | None:
 
 
 def _plain() -> dict[str, str]:
-    """The environment, so that `go version` speaks of that go and fetches no other."""
+    """The environment in which `go version` reports that go, and fetches no other one."""
     return os.environ | {"GOTOOLCHAIN": "local"}
 
 
@@ -116,7 +117,8 @@ def _release() -> str:
 
 
 def _newest(suite: str) -> tuple[int, int] | None:
-    """The newest that the packages of a suite have and that serves; asked with lists of our own."""
+    """The newest go in the packages of a suite that is good enough. apt-get uses package lists of our own for
+    this."""
     archive = _run(
         "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(CODENAME)", "Created-By: Packages"
     )

@@ -1,6 +1,6 @@
-"""A real Prometheus on loopback; its binaries come from the path, or from Debian's package `prometheus`.
+"""A real Prometheus on loopback. Its binaries come from the path, or from Debian's package `prometheus`.
 
-The package is unpacked and not installed: installing it would start a server.
+The package is unpacked, not installed: installing it would start a server.
 """
 
 import fcntl
@@ -103,7 +103,7 @@ class Prometheus:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
 
     def ask(self, path: str, **query: str) -> Any:
-        """What its API answers; None while it does not."""
+        """What its API answers; None while it does not answer."""
         try:
             with urllib.request.urlopen(
                 f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"

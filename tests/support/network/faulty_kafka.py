@@ -1,4 +1,4 @@
-"""The embedded broker with faults: errors that it answers, connections that it drops, a leader or records that go."""
+"""The embedded broker with faults: it answers with errors, drops connections, loses a leader or records."""
 
 import ctypes
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class FaultyKafka(EmbeddedKafka):
         self._faults = Librdkafka(_SIGNATURES)
 
     def push_errors(self, api: Api, codes: Sequence[int]) -> None:
-        """Answer the next requests of this type with these codes, one each, applying none of them.
+        """Answer the next requests of this type with these codes, one each. None of these requests takes effect.
 
         DISCONNECT drops the connection. A code that the client retries is answered anew until the codes run out.
         """
@@ -61,7 +61,7 @@ class FaultyKafka(EmbeddedKafka):
         )
 
     def clear_errors(self, api: Api) -> None:
-        """Forget the errors pushed onto this request type and not used yet."""
+        """Forget the errors that were pushed onto this request type and are not used yet."""
         self._faults.mock_clear_request_errors(self._cluster, api)
 
     def set_topic_error(self, name: str, code: int) -> None:
@@ -69,7 +69,7 @@ class FaultyKafka(EmbeddedKafka):
         self._faults.mock_topic_set_error(self._cluster, name.encode(), code)
 
     def set_session_timeout(self, milliseconds: int) -> None:
-        """How long a silent member of a group of the new protocol keeps its partitions."""
+        """Set how long a silent member of a group with the new protocol keeps its partitions."""
         self._faults.mock_set_group_consumer_session_timeout_ms(self._cluster, milliseconds)
 
     def set_round_trip(self, milliseconds: int) -> None:
@@ -77,7 +77,7 @@ class FaultyKafka(EmbeddedKafka):
         self._faults.mock_broker_set_rtt(self._cluster, ALL_BROKERS, milliseconds)
 
     def set_down(self) -> None:
-        """Drop every connection and accept no more, as a cluster that is away."""
+        """Drop every connection and accept no more, like a cluster that is away."""
         self._faults.mock_broker_set_down(self._cluster, ALL_BROKERS)
 
     def set_up(self) -> None:
@@ -85,7 +85,7 @@ class FaultyKafka(EmbeddedKafka):
         self._faults.mock_broker_set_up(self._cluster, ALL_BROKERS)
 
     def set_leader(self, topic: str, partition: int, broker: int | None) -> None:
-        """Who leads a partition, by the number of the broker, which counts from 1; None: nobody, as after a crash."""
+        """Set which broker leads a partition, by its number from 1 on. None: no broker, as after a crash."""
         self._faults.mock_partition_set_leader(self._cluster, topic.encode(), partition, broker or -1)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:

@@ -1,9 +1,9 @@
 """A TCP proxy before real brokers that understands how Kafka frames its requests: the network's faults, one by one.
 
-It delays a request, holds it back until it is let go (as a network does that keeps a packet of a connection which broke
-long ago), breaks a connection before or after a request got through, and makes the whole link slow. Brokers advertise
-its address on a listener of their own (`tests/kafka/broker.py`), so whoever begins there stays there, and the tests'
-oracles go to the brokers directly. Plain connections only, on loopback.
+It can (a) delay a request, (b) hold it back until it is released, as a network may keep a packet of a connection that
+broke long ago, (c) break a connection before or after a request got through, (d) make the whole link slow. Brokers
+advertise its address on a listener of their own (`tests/kafka/broker.py`). So a client that connects to the proxy
+stays there, and the tests' oracles connect to the brokers directly. It takes plain connections only, on loopback.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import Self
 
 _CHUNK = 16 << 10
-_WAIT_S = 60.0  # for what a test waits for here; none takes a tenth of it
+_WAIT_S = 60.0  # seconds that a test waits here at most; no wait takes a tenth of that
 
 
 class Api(IntEnum):
-    """Kafka's api keys, as far as tests speak of them."""
+    """The Kafka api keys that tests use."""
 
     PRODUCE = 0
     FETCH = 1
@@ -39,8 +39,8 @@ class Api(IntEnum):
     TXN_OFFSET_COMMIT = 28
 
 
-# From which version on a request's header has tags and its strings are compact (KIP-482); all of these begin with the
-# transactional id.
+# The version from which on a request's header has tags and its strings are compact (KIP-482). All of these requests
+# begin with the transactional id.
 _FLEXIBLE = {
     Api.PRODUCE: 9,
     Api.INIT_PRODUCER_ID: 2,
@@ -53,7 +53,7 @@ _FLEXIBLE = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request on its way to a broker; `frame` is all of it but its length."""
+    """One request on its way to a broker. `frame` is the whole request without its length."""
 
     api: int
     version: int
@@ -68,12 +68,12 @@ class Request:
 
     @property
     def transactional_id(self) -> str:
-        """Of a request of a transaction; empty where it has none."""
+        """The transactional id of a request; empty if it has none."""
         return self._of_transaction()[0]
 
     @property
     def commits(self) -> bool:
-        """Whether it ends a transaction well: of an EndTxn only."""
+        """For an EndTxn: whether it commits."""
         return self.api == Api.END_TXN and self._of_transaction()[1][10] == 1
 
     def _of_transaction(self) -> tuple[str, bytes]:
@@ -93,7 +93,7 @@ class Request:
 
 
 def _first_partition(data: bytes, *, flexible: bool) -> bytes:
-    """From an array of topics on, what the first partition of the first one begins with."""
+    """From an array of topics: what stands at the beginning of the first partition of the first topic."""
     if not flexible:
         (length,) = struct.unpack_from(">h", data, 4)
         return data[4 + 2 + length + 4 :]
@@ -116,7 +116,8 @@ Matches = Callable[[Request], bool]
 
 
 def matching(*apis: Api, of: str | None = None, commits: bool | None = None) -> Matches:
-    """Requests of these kinds; `of` that transactional id; of EndTxn those that commit, or abort, only."""
+    """Selects requests of these kinds: with `of`, those of that transactional id; of EndTxn, only those that commit,
+    or only those that abort."""
 
     def matches(request: Request) -> bool:
         return (
@@ -151,20 +152,20 @@ class Held:
         return self.request
 
     def release(self, timeout_s: float = _WAIT_S) -> None:
-        """Let it through to its broker, on the connection that it came on. Returns when the broker has answered what
-        comes late; what did not lose its connection is its client's to wait for."""
+        """Let it through to its broker, on the connection that it came on. If its client's connection was cut, this
+        returns when the broker has answered. Otherwise the client itself waits for the answer."""
         self.wait(timeout_s)
         self._let_go.set()
         if self.cut:
             assert self._answered.wait(timeout_s), "the broker did not answer what was held back"
 
     def forsake(self) -> None:
-        """Nobody will release it any more: whoever keeps it may end."""
+        """Say that nobody will release it any more, so that the thread that keeps it may end."""
         self._let_go.set()
 
     @property
     def error(self) -> int:
-        """The broker's error code; of an answer that has one for each partition, the first."""
+        """The broker's error code. If an answer has one for each partition, it is the first."""
         assert self.request is not None
         flexible = self.request.version >= _FLEXIBLE[Api(self.request.api)]
         rest = self.answer[4 + flexible + 4 :]  # after correlation, tags and throttle time
@@ -185,7 +186,7 @@ class _Fault:
     cut_after: bool = False
 
     def takes(self, request: Request) -> bool:
-        """Whether this is one of those that it is for; counts them."""
+        """Whether the fault is for this request. Counts the requests."""
         if self.times == 0 or not self.matches(request):
             return False
         if self.skip:
@@ -197,7 +198,7 @@ class _Fault:
 
 
 class _Pace:
-    """One direction of a link that carries so many bytes a second, whoever sends them."""
+    """One direction of a link that carries so many bytes a second, for all senders together."""
 
     def __init__(self) -> None:
         self.bytes_per_s: float | None = None
@@ -205,7 +206,7 @@ class _Pace:
         self._lock = threading.Lock()
 
     def wait(self, nbytes: int) -> None:
-        """Return when so many more have had their time on the wire."""
+        """Return when so many more bytes have had their time on the wire."""
         with self._lock:
             per_s = self.bytes_per_s
             if per_s is None:
@@ -217,14 +218,15 @@ class _Pace:
 
 
 class Proxy:
-    """Proxies for the length of a `with`: by the address that a broker advertises, the one where it listens.
+    """Proxies for the length of a `with`. For each address that a broker advertises, one proxy leads to where the
+    broker listens.
 
-    Faults are kept in the order in which they were asked for; the first that wants a request has it. `times` is to how
-    many requests one happens (None: to all), after `skip` others that match have passed.
+    Faults are kept in the order in which they were asked for. The first one that matches a request gets it. A fault
+    happens to `times` requests (None: to all), after `skip` others that match have passed.
     """
 
     def __init__(self, brokers: Iterable[tuple[str, str]], behind: str = "") -> None:
-        """`behind` is where the brokers are without the proxy, for whoever must see the truth."""
+        """`behind` is the brokers' address without the proxy, for code that must see the truth."""
         self._brokers = list(brokers)
         self.behind = behind or ",".join(target for _, target in self._brokers)
         self.seen: Counter[Api] = Counter()
@@ -280,32 +282,35 @@ class Proxy:
     # What a test asks for.
 
     def delay(self, matches: Matches, seconds: float, *, times: int | None = None, skip: int = 0) -> None:
-        """Keep such requests so long, and with them what comes after them on their connection."""
+        """Keep such requests for so long, and with each of them what comes after it on its connection."""
         self._add(_Fault(matches, times, skip, delay_s=seconds))
 
     def hold(self, matches: Matches, *, cut: bool = False, skip: int = 0, after: Held | None = None) -> Held:
-        """Keep one such request until it is released, and with it what comes after it on its connection; with `cut` that
-        connection breaks for its client, and only the request is kept: it comes late. `after` another one was held."""
+        """Keep one such request until it is released, and with it what comes after it on its connection. With `cut`
+        the connection breaks for its client, and only the request is kept: it comes late. With `after` this begins
+        when that other request is held."""
         held = Held(cut=cut)
         such = matches if after is None else lambda request: after.arrived and matches(request)
         self._add(_Fault(such, 1, skip, held=held))
         return held
 
     def cut(self, matches: Matches, *, after: bool = False, times: int | None = 1, skip: int = 0) -> None:
-        """Break the connection at such a request: before it gets through, or when it was answered and nobody will know."""
+        """Break the connection at such a request: (a) before it gets through, or (b) after the broker answered, so
+        that the client never hears it."""
         self._add(_Fault(matches, times, skip, cut_before=not after, cut_after=after))
 
     def throttle(self, bytes_per_s: float | None) -> None:
-        """From now on the link carries so much each way, all connections together; None: as much as it can."""
+        """From now on the link carries so many bytes a second each way, for all connections together. None: as many
+        as it can."""
         self._to_brokers.bytes_per_s = self._to_clients.bytes_per_s = bytes_per_s
 
     def damage(self, text: bytes, *, times: int = 1) -> None:
-        """Flip a bit of this text in so many of the answers that hold it, as memory does on a bad day; `harmed` counts
+        """Flip a bit of this text in so many of the answers that hold it, as faulty memory does. `harmed` counts
         them."""
         self._damages += [text] * times
 
     def heal(self) -> None:
-        """No more faults. What is held back stays so until it is released."""
+        """End all faults. Requests that are held stay held until they are released."""
         with self._lock:
             for fault in self._faults:
                 fault.times = 0
@@ -361,9 +366,7 @@ class _Connection:
         self._client = client
         self._broker = broker
         self._late: Held | None = None
-        self._last: int | None = (
-            None  # its answer is the last that counts: the connection breaks instead of it
-        )
+        self._last: int | None = None  # the connection breaks instead of delivering its answer
 
     def start(self) -> None:
         for way in (self._up, self._down):
@@ -406,7 +409,7 @@ class _Connection:
     def _hold(self, request: Request, held: Held) -> None:
         held.request = request
         self._late = held
-        held._arrived.set()  # before its client can know: whoever waits for what comes after it misses nothing
+        held._arrived.set()  # set before its client can know: code that waits for what comes after it misses nothing
         if held.cut:
             _shut(self._client)
         held._let_go.wait()

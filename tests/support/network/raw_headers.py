@@ -1,5 +1,5 @@
-"""A producer as C, Go and Java have it: a header's name is any bytes. By librdkafka's own functions, since the Python
-binding takes names in UTF-8 only."""
+"""A producer like those of C, Go and Java, where a header's name may be any bytes. It uses librdkafka's own
+functions, because the Python binding takes names in UTF-8 only."""
 
 import ctypes
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def produce(
     *,
     timestamp: int = 0,
 ) -> None:
-    """One record, delivered to the first partition when it returns."""
+    """Send one record to the first partition. Returns when it is delivered."""
     produce_all(address, topic, [(value, headers)], key, timestamp=timestamp)
 
 

@@ -71,7 +71,7 @@ FORCED = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]')
 
 
 def spelled(text, way):
-    """A text as a JSON string, with what must be escaped and some of what need not be."""
+    """A text as a JSON string. What must be escaped is escaped, and some of what need not be."""
 
     def escaped(sign):
         if sign in '"\\' and way != "all":
@@ -133,7 +133,7 @@ USUAL = [
 
 @st.composite
 def prospects(draw):
-    """A prospect that is an object, as (bytes, members as spelled): whatever its members are, and however spaced."""
+    """A prospect that is an object, as (bytes, members as spelled), with any members and any spacing."""
     leading = draw(st.sampled_from([*['"phone"'] * 6, '"ph\\u006fne"', '"x"']))
     pairs = [(leading, draw(st.one_of(quoted(NUMBERS), quoted(NUMBERS), quoted(NUMBERS), VALUES)))]
     if draw(st.booleans()):  # as most send them

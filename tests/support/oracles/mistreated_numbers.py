@@ -1,4 +1,4 @@
-"""What phonenumbers says of a text, asked directly; and texts as people type phone numbers, by a seed."""
+"""(a) What phonenumbers says of a text, asked directly. (b) Texts as people type phone numbers, from a seed."""
 
 import random
 
@@ -80,7 +80,7 @@ NAMES = {value: name.lower() for name, value in vars(Type).items() if isinstance
 
 
 def reference(text, region):
-    """The contract, written without the project: parse in the region, then is_valid_number."""
+    """The contract, written without the product: parse in the region, then is_valid_number."""
     try:
         parsed = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:

@@ -90,7 +90,7 @@ INSERTS = [
 
 
 def prospect(chance: random.Random) -> bytes:
-    """One as producers send them, in one of many spellings."""
+    """One prospect as producers send them, in one of many spellings."""
     texts = [json.dumps(chance.choice(TEXTS), ensure_ascii=chance.random() < 0.3) for _ in range(3)]
     shape = chance.random()
     if shape < 0.75:
@@ -105,7 +105,7 @@ def prospect(chance: random.Random) -> bytes:
 
 
 def mutated(value: bytes, chance: random.Random) -> bytes | None:
-    """Up to three things done to it, most often none or one."""
+    """The prospect after up to three mutations, most often none or one."""
     for _ in range(chance.choice([0, 0, 1, 1, 2, 3])):
         at, to = sorted(chance.randrange(len(value) + 1) for _ in range(2))
         match chance.randrange(8):

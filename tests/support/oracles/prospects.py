@@ -1,5 +1,5 @@
-"""A second opinion on prospects, written from the contract and not from the code: the standard library's JSON,
-phonenumbers and plain sets. Slow, short, and sharing nothing with the engine.
+"""A second opinion on prospects, written from the contract, not from the code, with the standard library's JSON,
+phonenumbers and plain sets. It is slow and short, and shares nothing with the engine.
 """
 
 import json
@@ -17,7 +17,7 @@ RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"
 
 
 class Pairs(list):
-    """An object, every member of it."""
+    """An object with all its members."""
 
 
 class Law(NamedTuple):
@@ -39,7 +39,7 @@ def _refuse(word):
 
 
 def parse(value: bytes | None) -> Pairs | None:
-    """The members of a prospect, every one of them; None for what is no JSON object."""
+    """All members of a prospect; None if it is no JSON object."""
     if value is None:
         return None
     try:
@@ -55,8 +55,8 @@ def parse(value: bytes | None) -> Pairs | None:
 
 
 def alike(one: str, other: str, case: str = "any") -> bool:
-    """Whether any parser takes two names for one: as they are; or, if case is nothing to it, by whatever capital and
-    small letters Unicode has for each sign, to and fro, every i being one."""
+    """Whether any parser takes two names for one: (a) if they are equal, or (b) for a parser that ignores case, if
+    Unicode leads from one to the other through capital and small letters, where every i is the same letter."""
     return one == other or (case == "any" and _caseless(one) == _caseless(other))
 
 
@@ -81,11 +81,11 @@ def _equal(one, other) -> bool:
 
 
 class Ambiguous(Exception):
-    """Two parsers may find different members."""
+    """Raised when two parsers may find different members."""
 
 
 def follow(pairs, path: list[str], case: str):
-    """The value at a path, the same for every parser; ABSENT where it leads nowhere. Raises Ambiguous."""
+    """The value at a path, if it is the same for every parser; ABSENT if the path leads nowhere. Raises Ambiguous."""
     found = pairs
     for wanted in path:
         if not isinstance(found, Pairs):
@@ -100,7 +100,8 @@ def follow(pairs, path: list[str], case: str):
 
 
 def told(pairs: Pairs | None, names=NAMES, case: str = "any") -> dict | None:
-    """What the members of these names say, the phones in a list; None for what not every parser reads alike."""
+    """The values of the members with these names, with the phones in a list; None if not every parser reads them
+    alike."""
     if pairs is None:
         return None
     try:
@@ -142,12 +143,12 @@ def words(member, *, hyphens: bool) -> set[str]:
 
 
 def has_contract(member) -> bool:
-    """Whether it is a contract, where no identifiers are declared and none has a last day."""
+    """Whether it is a contract, if no identifiers are declared and no contract has a last day."""
     return member is True or (isinstance(member, str) and member.strip().lower() == "true")
 
 
 def reasons(members: dict | None, law: Law) -> list[tuple[str, int | None]] | str:
-    """The reason for each number that a prospect's members tell, or for the prospect that has none."""
+    """The reason for each number in a prospect's members, or the one reason for a prospect without numbers."""
     if members is None:
         return "unreadable"
     region = region_of(members)

@@ -22,7 +22,7 @@ UNTIL = {
 
 @st.composite
 def requests(draw):
-    """A request, mostly one that is taken, as bytes."""
+    """A request as bytes; most of them are valid."""
     kind = draw(st.sampled_from(["opt-out", "opt-out", "consent", "withdrawal", "correction", "nonsense"]))
     good = st.sampled_from(list(NUMBERS))
     number = draw(

@@ -1,5 +1,6 @@
-"""A strict reader of JSON (RFC 8259), written by hand for the tests: it shares nothing with the product, nor with any
-library that the product reads by. And every spelling of a text, for what must read them all alike.
+"""(a) A strict reader of JSON (RFC 8259), written by hand for the tests. It shares nothing with the product, nor with
+any library that the product reads JSON with. (b) Every spelling of a text, for tests of code that must read all of
+them alike.
 """
 
 import random
@@ -20,7 +21,7 @@ WORDS = {"true": True, "false": False, "null": None}
 
 
 class NotJson(ValueError):
-    """It is none."""
+    """The text is not JSON."""
 
 
 class Member(NamedTuple):
@@ -33,11 +34,11 @@ class Member(NamedTuple):
 
 
 class Object(list):
-    """An object: every Member of it, in order, however often a name occurs."""
+    """An object: all its Members in order, however often a name occurs."""
 
 
 def parse(value: bytes) -> Object:
-    """One object and nothing else; places are of the text. Raises NotJson."""
+    """Read one object and nothing else. Places are places in the text. Raises NotJson."""
     try:
         text = value.decode("utf-8", "strict")
     except UnicodeDecodeError as error:
@@ -172,7 +173,7 @@ class _Reader:
 
 
 def _paired(units: list[str]) -> str:
-    """Characters, two halves of a surrogate pair put together."""
+    """The characters, with the two halves of each surrogate pair put together."""
     made: list[str] = []
     for unit in units:
         if made and "\ud800" <= made[-1] <= "\udbff" and "\udc00" <= unit <= "\udfff":
@@ -184,7 +185,7 @@ def _paired(units: list[str]) -> str:
 
 
 def spelled(text: str, chance: random.Random, *, escapes: float = 0.2) -> str:
-    """A text as a JSON string in any one of its spellings; about so many of its signs escaped without need."""
+    """A text as a JSON string in one of its spellings. About so many of its signs are escaped without need."""
     return '"' + "".join(_spelled(sign, chance, escapes) for sign in text) + '"'
 
 

@@ -1,6 +1,6 @@
-"""Printed by the image's Python and by this one: what numbering/ answers for numbers of every region and type.
+"""Prints what numbering/ answers for numbers of every region and type, to compare the image's Python with this one.
 
-Runs as a program of its own, with nothing but the product to import.
+Runs as a program of its own, and imports nothing but the product.
 """
 
 import hashlib

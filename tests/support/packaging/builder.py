@@ -1,7 +1,7 @@
 """The image, built as an operator builds it (`make image`), where no registry of images can be reached.
 
-Debian's buildah builds in a storage of its own, on a base that debootstrap makes and that is kept for the next run in a
-folder that git ignores. Knows nothing of pytest.
+Debian's buildah builds in a storage of its own, on a base that debootstrap makes. The base is kept for the next run,
+in a folder that git ignores. This module knows nothing of pytest.
 """
 
 import fcntl
@@ -78,7 +78,7 @@ class Image:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def size(self) -> Size:
-        """How large the base is, and how much the image has besides: files that the base has not or has otherwise."""
+        """How large the base is, and how much the image adds: files that the base lacks or has with other content."""
         with tarfile.open(self._base) as packed:
             known = {member.name.removeprefix("./"): member.size for member in packed if member.isreg()}
         above, seen = 0, set()
@@ -115,8 +115,9 @@ class Image:
 
 
 def _limits() -> list[str]:
-    """This process' own, and no more processes than the machine can have. The builder's defaults may be above the first or
-    below ours, and it gives up the right to raise any before it sets them.
+    """The limits for the builder: this process's own, and no more processes than the machine can have. The builder's
+    defaults may be above what is allowed or below what we need, and it gives up the right to raise limits before it
+    sets them.
     """
     files, processes = (
         resource.getrlimit(limit)[1] for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
@@ -130,7 +131,7 @@ def _limits() -> list[str]:
 
 
 def need_tools() -> None:
-    """Install what is missing where that is possible; raises NoImage where it is not."""
+    """Install what is missing, if that is possible. Otherwise raises NoImage."""
     if os.geteuid() != 0:
         raise NoImage(f"building in a chroot needs root: {HOW}")
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -144,7 +145,7 @@ def need_tools() -> None:
 
 
 def base() -> Path:
-    """A tar of the smallest Debian with Python; made once for its parameters, then kept."""
+    """A tar of the smallest Debian with Python. It is made once for each set of parameters, and then kept."""
     made_of = json.dumps({"suite": SUITE, "packages": PACKAGES, "form": 1})
     kept = CACHE / f"base-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.tar"
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -178,7 +179,7 @@ def base() -> Path:
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """A command in the checkout that must succeed; what it printed."""
+    """Run a command in the checkout. It must succeed. Returns what it printed."""
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )

@@ -1,7 +1,8 @@
 """Runs a program of the image as a container runtime does: process 1 of its own process table, the image's user, variables
 and working folder, a root that nobody may write to, no new privileges. The network is the machine's.
 
-What a runtime has besides (seccomp, cgroups, dropped capabilities; a user other than root has none anyway) is not here.
+What else a runtime does (seccomp, cgroups, dropping capabilities, of which a user other than root has none) is not
+here.
 """
 
 import os
@@ -16,8 +17,9 @@ from typing import Self
 from tests.support.packaging.builder import Image
 from tests.support.running.worker import catches, status_of, wait_until
 
-# In namespaces of its own, so that nothing of it outlives the program. Its own folders are mounted before the root is
-# made read-only and stay as they are. Everything replaces itself: the program is process 1, as in a container.
+# The program has namespaces of its own, so that nothing of it outlives it. Its own folders are mounted before the
+# root is made read-only, and stay writable. Each step replaces itself with the next (exec): the program is process 1,
+# as in a container.
 SCRIPT = """
 set -e
 mount --bind "$ROOT" "$ROOT"
@@ -71,12 +73,12 @@ class Contained:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
-        self._process.kill()  # and with it, by --kill-child, what it started
+        self._process.kill()  # with --kill-child this also kills what it started
         self._process.wait(30)
 
     @property
     def said(self) -> str:
-        """What it printed so far, on both streams."""
+        """What it has printed so far, on both streams."""
         return self.log_file.read_text(errors="replace")
 
     def wait(self, timeout: float = 120) -> int:
@@ -85,7 +87,8 @@ class Contained:
         return self._process.wait(timeout)
 
     def stop(self, timeout: float = 30) -> tuple[int, float]:
-        """SIGTERM, as an orchestrator sends it; the exit code and how long it took. Waits until somebody listens."""
+        """Send SIGTERM, as an orchestrator does, once the program has a handler for it. Returns the exit code and how
+        long it took."""
         wait_until(lambda: self._catches(signal.SIGTERM) or self._ended, 60, every=0.01)
         assert not self._ended, self.said
         started = time.monotonic()
@@ -101,7 +104,7 @@ class Contained:
         return int(children[0]) if children else 0
 
     def status(self, field: str) -> str:
-        """A line of its process 1's status, as the kernel tells it."""
+        """A line of the status of its process 1, from the kernel."""
         return status_of(self.pid, field)
 
     @property
@@ -114,7 +117,7 @@ class Contained:
 
 
 def output(image: Image, arguments: list[str], log_file: Path, **options: object) -> str:
-    """What a program of the image prints, that ends well."""
+    """What a program of the image prints. It must end with exit code 0."""
     with Contained(image, arguments, log_file, **options) as running:
         code = running.wait()
     assert code == 0, f"{shlex.join(arguments)}\n{running.said[-4000:]}"

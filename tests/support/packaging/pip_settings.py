@@ -1,4 +1,5 @@
-"""What this machine's pip is told, handed to a build as secrets: whatever reaches packages here does so there."""
+"""The settings of this machine's pip, handed to a build as secrets, so that the build reaches packages in the same
+way."""
 
 import ast
 import configparser
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CERTIFICATE = "/run/secrets/pip.pem"  # where the Containerfile's build finds the secret of that name
+CERTIFICATE = "/run/secrets/pip.pem"  # where the build of the Containerfile finds the secret of that name
 # Without a certificate of its own pip trusts those that these name.
 TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
@@ -35,7 +36,7 @@ def secrets(folder: Path) -> list[str]:
 
 
 def _effective() -> dict[str, dict[str, str]]:
-    """By section, as pip itself tells: files, and over them the variables PIP_*."""
+    """The settings by section, as pip itself reports them: those of files, and over them the variables PIP_*."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found: dict[str, dict[str, str]] = {}

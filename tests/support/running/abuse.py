@@ -1,5 +1,5 @@
-"""A running system under everything of `hostile.py` at once: publisher, two workers, their pages. What must stay true is
-asserted; what it took is returned.
+"""Puts a running system (a publisher, two workers, their pages) under everything of `hostile.py` at once. Asserts
+what must stay true, and returns what it took.
 """
 
 import json
@@ -28,10 +28,10 @@ from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import WorkerProcess, status_of, wait_until
 
 MEMORY_MIB = {"publisher": 472, "worker": 544}  # as in k8s/base, without the process that reads a list
-ANSWER_S = 5.0  # of a page, as the kubelet waits
+ANSWER_S = 5.0  # seconds that a page may take to answer; the kubelet waits as long
 _LOOK_S = 0.5
-_READ_S = 20  # of one file: some would take their whole quarter of an hour
-_KNOCKING = 70  # connections held open at a time, of each page
+_READ_S = 20  # seconds for one file: some files would take their whole quarter of an hour
+_KNOCKING = 70  # connections held open at a time, to each page
 _IN_SEPARATORS = re.compile("[^0-9A-Za-z]{0,4}".join(hostile.SECRET))
 _RUN = re.compile(r"\d{9,15}")
 
@@ -53,7 +53,7 @@ class Done:
 
 
 class Abuse:
-    """One run of so many seconds on a stage. `everything`: the files that take long to make as well."""
+    """One run of so many seconds on a stage. `everything`: include the files that take long to make."""
 
     def __init__(self, stage: Stage, seconds: float, *, everything: bool) -> None:
         self._stage = stage
@@ -69,7 +69,7 @@ class Abuse:
         self._opposed, self._free, self._asking = numbers[:500], numbers[500:1_000], numbers[1_000:]
 
     def run(self) -> Done:
-        """Begin, abuse, end, and look at what came of it. Raises AssertionError for what is not as it must be."""
+        """Begin, abuse, end, and check what came of it. Raises AssertionError for whatever is not as it must be."""
         stage = self._stage
         self._drop.mkdir()
         stage.load("internal", self._opposed)
@@ -110,7 +110,7 @@ class Abuse:
         def guarded() -> None:
             try:
                 work()
-            except BaseException as error:  # raised where the test is
+            except BaseException as error:  # kept, and raised in the test's own thread
                 self._failed.append(error)
 
         thread = threading.Thread(target=guarded, daemon=True)
@@ -168,7 +168,7 @@ class Abuse:
                 each.close()
 
     def _watch(self, processes: dict[str, WorkerProcess], pages: dict[str, Watched]) -> None:
-        """Until the time is over: opt-outs beside it all, and a look at every page."""
+        """Send opt-outs and ask every page, until the time is over."""
         producer = Producer({"bootstrap.servers": self._stage.bootstrap, "linger.ms": 1})
         until = time.monotonic() + self._seconds
         for at, number in enumerate(self._asking):
@@ -212,7 +212,7 @@ class Abuse:
             time.sleep(0.5)
 
     def _reports(self) -> list[Path]:
-        """One for each file that was worked on."""
+        """The reports: one for each file that was worked on."""
         return list(self._drop.rglob("*.report.json"))
 
     def _registers(self) -> dict[str, set[int]]:
@@ -223,7 +223,7 @@ class Abuse:
         return {name: set(register.numbers) for name, register in replay.index.registers.items()}
 
     def _check(self, publisher: PublisherProcess) -> None:
-        """Nothing hostile is on the log or among what may be called, and nothing is lost."""
+        """Assert that nothing hostile is on the log or among the allowed prospects, and that nothing is lost."""
         done = self.done
         assert self._registers() == {
             "internal": {*self._opposed, *done.optouts},
@@ -262,7 +262,7 @@ def _is_over(path: Path) -> bool:
 
 
 def figures(done: Done) -> dict[str, Any]:
-    """What it took, for people and programs: milliseconds and mebibytes."""
+    """What it took, for people and programs, in milliseconds and mebibytes."""
     sealed, pages = sorted(done.sealed_ms), sorted(done.pages)
     return {
         "sent": {

@@ -1,4 +1,5 @@
-"""Where a test's clients connect and as whom: a plain Kafka's address, or all the client properties of a secured one."""
+"""Where a test's clients connect, and as which user: the address of a plain Kafka, or all client properties for a
+secured one."""
 
 import uuid
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ def properties(address: Address) -> dict[str, str]:
 
 
 def settings(address: Address, folder: Path) -> dict[str, str]:
-    """The same as settings of the product, as a pod gets them: secrets as files of `folder`."""
+    """The same as settings of the product, in the form in which a pod gets them: secrets are files in `folder`."""
     given = properties(address)
     found = {"kafka__bootstrap_servers": given.pop("bootstrap.servers")}
     for name, value in given.items():

@@ -1,6 +1,6 @@
 """What an attacker may hand over: leads, requests, list files and HTTP. Each harms at most itself.
 
-The numbers in it are all of one block, so that whoever looks finds them wherever they come out.
+All numbers in it are of one block, so that a test finds them wherever they come out.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.support.running.hostile_lists import COSTLY, zipped
 
 BLOCK = 33_612_345_000  # a thousand numbers
-SECRET = "6123450"  # the digits that the ones which are used here have in common, without +33
+SECRET = "6123450"  # the digits that all numbers used here have in common, without +33
 DEEP = 20_000
 # What a scope, a campaign or a name may try: a terminal, a log line, a metric's label, a path.
 SIGNS = [
@@ -28,12 +28,12 @@ SIGNS = [
 
 
 def number(at: int) -> int:
-    """One of a hundred."""
+    """One number of a hundred."""
     return BLOCK + at % 100
 
 
 def spellings(at: int) -> list[str]:
-    """A number as people and attackers write it."""
+    """A number in a form in which people and attackers write it."""
     digits = str(number(at))
     pairs = [digits[at : at + 2] for at in range(3, 11, 2)]
     national = f"06 {' '.join(pairs)}"
@@ -55,7 +55,7 @@ class Lead(NamedTuple):
 
 
 def leads() -> Iterator[Lead]:
-    """Without end: prospects of which none may come out as allowed."""
+    """Endless prospects, none of which may come out as allowed."""
     at = 0
     while True:
         for value in _values(at):
@@ -86,7 +86,7 @@ def _values(at: int) -> Iterator[bytes | None]:
 
 
 def requests() -> Iterator[tuple[str, bytes]]:
-    """Without end: a topic's role, and a request over it that must be refused."""
+    """Endless pairs of a topic's role and a request over that topic that must be refused."""
     at = 0
     while True:
         for value in _asked(at):
@@ -122,7 +122,7 @@ class Dropped(NamedTuple):
     content: bytes
 
 
-# Of what reading is made to cost much, that which is quick to make.
+# Of the files that cost much to read, those that are quick to make.
 QUICK = (
     "bzip2 that lies",
     "a file listed again and again",
@@ -135,8 +135,8 @@ QUICK = (
 
 
 def files(*, everything: bool) -> Iterator[Dropped]:
-    """Once each: lists of which none may be published. What is only slow to read, and refused for no fault, is left
-    out: it holds nothing hostile.
+    """Lists, each once, none of which may be published. A list that is only slow to read, and is refused for no
+    fault, is left out: it holds nothing hostile.
     """
     text = spellings(7)[1].encode()
     yield Dropped("hostile", b"ranges.txt", b"".join(b"+49300%04d*\n" % at for at in range(5)) * 2)
@@ -155,7 +155,7 @@ def files(*, everything: bool) -> Iterator[Dropped]:
             yield Dropped("hostile", name.replace(" ", "-").encode(), make())
 
 
-# What is sent to a page: silence, halves, too much, and what is no HTTP.
+# What is sent to a page: nothing, half a request, too much, and what is no HTTP.
 SENT = [
     b"",
     b"GET",

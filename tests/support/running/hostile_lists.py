@@ -1,5 +1,5 @@
-"""List files that are made to cost much: small on the wire, and bytes, seconds or memory without end for whoever reads them
-carelessly.
+"""List files that are made to cost much. They are small on the wire, but a careless reader needs endless bytes,
+seconds or memory for them.
 """
 
 import gzip
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def zipped(files, how=zipfile.ZIP_DEFLATED, listed=1):
-    """A zip of these, whose directory lists the first of them so many times."""
+    """A zip of these files, whose directory lists the first one so many times."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", how) as archive:
         for name, content in files.items():
@@ -23,7 +23,7 @@ def zipped(files, how=zipfile.ZIP_DEFLATED, listed=1):
 
 
 def lying():
-    """A bzip2 member of many megabytes of nothing that says it has ten bytes."""
+    """A bzip2 member of many megabytes of nothing, which claims to have ten bytes."""
     content = bytearray(zipped({"a.txt": b"0" * (64 * MIB)}, zipfile.ZIP_BZIP2))
     for mark, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         at = content.index(mark) + place
@@ -46,7 +46,8 @@ def turns(count):
     return json.dumps(about | {"count": count, "sha256": sha256(body).hexdigest()}).encode() + b"\n" + body
 
 
-# What is hostile, the format it is for, and what is said of it: the same in bytes, seconds and memory for any size.
+# Each hostile file, its format, and what is said of it. That must be the same, in the same bytes, seconds and memory,
+# for any size.
 COSTLY = {
     "bzip2 that lies": (lying, "auto", "make it anew with deflate"),
     "LZMA": (lambda: zipped({"a.txt": b"0" * MIB}, zipfile.ZIP_LZMA), "auto", "make it anew with deflate"),

@@ -1,4 +1,4 @@
-"""A load that goes on while something happens to workers, publishers or brokers."""
+"""A load that goes on while workers, publishers or brokers suffer something."""
 
 import json
 import threading
@@ -14,8 +14,8 @@ KEYS = 977
 
 
 class _Sender(threading.Thread):
-    """Sends records at a steady rate until it is finished, as a careful producer does: in order, and not twice when a
-    broker dies.
+    """Sends records at a steady rate until it is finished, as a careful producer does: in order, and none twice when
+    a broker dies.
     """
 
     def __init__(self, address: Address, topic: str, per_s: int) -> None:
@@ -24,7 +24,7 @@ class _Sender(threading.Thread):
             "enable.idempotence": True,
             "linger.ms": 5,
             "compression.type": "lz4",
-            "log_level": "0",  # of brokers that die there is enough to read
+            "log_level": "0",  # tests say enough about brokers that die
         }
         self._topic = topic
         self._per_s = per_s
@@ -32,7 +32,7 @@ class _Sender(threading.Thread):
         self.sent = 0
 
     def record(self, at: int) -> tuple[bytes, bytes]:
-        """Key and value of the one at that place."""
+        """The key and value of the record at that place."""
         raise NotImplementedError
 
     def run(self) -> None:
@@ -48,7 +48,7 @@ class _Sender(threading.Thread):
         assert producer.flush(120) == 0, "not all of it was delivered"
 
     def finish(self) -> int:
-        """Stop, when all of it is delivered; how many they were."""
+        """Stop, and wait until everything is delivered. Returns how many records there were."""
         self._stopping.set()
         self.join(130)
         assert not self.is_alive()
@@ -56,7 +56,7 @@ class _Sender(threading.Thread):
 
 
 class Load(_Sender):
-    """Prospects, keyed, in the order of their ids. Of these numbers, one after another."""
+    """Prospects with keys, in the order of their ids. They take these numbers one after another."""
 
     def __init__(self, address: Address, topic: str, numbers: list[int], per_s: int) -> None:
         super().__init__(address, topic, per_s)
@@ -76,7 +76,7 @@ class OptOuts(_Sender):
 
     @property
     def numbers(self) -> set[int]:
-        """Who has opted out."""
+        """The numbers that have opted out."""
         return set(range(self._first, self._first + self.sent))
 
     def record(self, at: int) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Reads what came out, as a dialler would (read_committed), and holds it against what went in."""
+"""Reads what came out, as a dialler would (read_committed), and compares it with what went in."""
 
 import json
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") 
             "enable.auto.commit": False,
             "isolation.level": isolation,
             "enable.partition.eof": True,
-            "fetch.wait.max.ms": 100,  # an end is told after it, with what was committed a moment ago
+            "fetch.wait.max.ms": 100,  # after this wait the client reports an end, with what was committed a moment ago
             "auto.offset.reset": "earliest",
         }
     )
@@ -29,7 +29,9 @@ def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") 
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         live = set(partitions)
         while live:
-            for message in consumer.consume(5000, 0.05):  # it waits for all of them, or for the whole time
+            for message in consumer.consume(
+                5000, 0.05
+            ):  # it returns when it has all of them, or after the whole time
                 if message.error() is None:
                     yield message
                 elif message.error().code() == KafkaError._PARTITION_EOF:
@@ -46,8 +48,8 @@ def count(bootstrap: Address, topics: list[str], isolation: str = "read_committe
 
 
 def ends(bootstrap: Address, topics: list[str], isolation: str = "read_committed") -> int:
-    """The sum of the topics' end offsets: cheap, and it grows with every commit. Uncommitted ones count what an open
-    transaction has written too."""
+    """The sum of the topics' end offsets. It is cheap to get, and grows with every commit. The uncommitted ends also
+    count what an open transaction has written."""
     consumer = Consumer({**properties(bootstrap), "group.id": "tests", "isolation.level": isolation})
     try:
         total = 0
@@ -60,7 +62,7 @@ def ends(bootstrap: Address, topics: list[str], isolation: str = "read_committed
 
 
 def ages(bootstrap: Address, topics: list[str]) -> list[tuple[float, float]]:
-    """Of each stamped prospect, when it was judged (seconds since the epoch), and how old it was then."""
+    """For each stamped prospect: when it was judged (seconds since the epoch), and how old it was then."""
     found = []
     for topic in topics:
         for message in read_all(bootstrap, topic):

@@ -1,4 +1,5 @@
-"""The publisher daemon as its users run it, requests and files for it, and what must be on the log in the end."""
+"""Runs the publisher daemon as its users do, sends it requests and files, and knows what must be on the log in the
+end."""
 
 import json
 import random
@@ -15,7 +16,7 @@ from tests.support.running.outcome import read_all
 from tests.support.running.stage import Stage
 from tests.support.running.worker import SCRIPT, WorkerProcess
 
-_FILES_MAX = 20  # a second each on a busy machine, after all that is done to the publisher
+_FILES_MAX = 20  # on a busy machine each takes a second, after all that is done to the publisher
 
 
 class PublisherProcess(WorkerProcess):
@@ -42,7 +43,7 @@ class PublisherProcess(WorkerProcess):
 
 
 def drop(folder: Path, where: str, name: str, numbers) -> None:
-    """Hand a file over: written beside, and renamed."""
+    """Hand a file over: write it under another name, then rename it."""
     target = folder / where
     target.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{name}"
@@ -51,11 +52,11 @@ def drop(folder: Path, where: str, name: str, numbers) -> None:
 
 
 class Asking(threading.Thread):
-    """Sends random requests and files until it is stopped, and keeps by plain dicts what they come to.
+    """Sends random requests and files until it is stopped, and keeps in plain dicts what must come of them.
 
-    Requests are keyed by their number, so their order about it is the topic's. Odd numbers are asked about over the
-    topic of lifts, even ones over the other, where nothing lifts. Files are about numbers of their own, so that it does
-    not matter when they are read.
+    Requests are keyed by their number, so the topic orders the requests about one number. Requests about odd numbers
+    go over the topic of lifts. Those about even numbers go over the other topic, where nothing lifts. Files are about
+    numbers of their own, so it does not matter when they are read.
     """
 
     def __init__(self, stage: Stage, folder: Path, per_s: float, seed: int) -> None:
@@ -66,7 +67,7 @@ class Asking(threading.Thread):
         self._rng = random.Random(seed)
         self._stopping = threading.Event()
         self.registers: dict[str, set[int]] = {"internal": set(), "consent": set(), "partner": set()}
-        self.told: Counter[tuple[str, str]] = Counter()  # by register and request
+        self.told: Counter[tuple[str, str]] = Counter()  # by register and request: how often it was told
         self.refused: list[str] = []
         self.files = 0
         self.sent = 0
@@ -123,7 +124,7 @@ class Asking(threading.Thread):
                     self._say(name, f"internal{at}", number, holds=False)
                 else:
                     self.refused.append(name)
-            case "ended":  # of a number of its own: taken and ended, or refused since it had ended by then
+            case "ended":  # about a number of its own: it was (a) taken and ended, or (b) refused, because it had already ended
                 soon = time.gmtime(time.time() + 2)
                 said |= {"request": "consent", "number": f"+{33_613_000_000 + self.sent}"}
                 said["until"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", soon)
@@ -151,24 +152,24 @@ class Asking(threading.Thread):
             case "removes":
                 drop(self._folder, "internal/removes", name, numbers)
                 self.registers["internal"] -= numbers
-        time.sleep(0.002)  # no two files are of one moment
+        time.sleep(0.002)  # so that no two files have the same moment
 
 
 Place = tuple[int, int]  # partition and offset of a request
 
 
 def evidence(stage: Stage) -> Counter[tuple[str, str]]:
-    """By register and request, how often the log says that the register was told it."""
+    """By register and request: how often the register took the request, by what the log says."""
     return Counter((register, line["request"]["id"]) for register, line in _told(stage))
 
 
 def evidence_by_place(stage: Stage) -> Counter[tuple[str, Place]]:
-    """The same by where the request stands on its topic."""
+    """The same, by the request's place on its topic."""
     return Counter((register, (line["partition"], line["offset"])) for register, line in _told(stage))
 
 
 def _told(stage: Stage) -> Iterator[tuple[str, dict]]:
-    """Each register with each line of evidence that it has on the log."""
+    """For each line of evidence on the log: its register and the line."""
     for message in read_all(stage.bootstrap, stage.topics["log"]):
         if dict(message.headers())["part"] == b"requests":
             for line in message.value().splitlines():

@@ -18,9 +18,9 @@ ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lift
 class Stage:
     """Topics and group of one test; `env` is what a worker of it needs.
 
-    They have names of their own, unless `product_names`: those that are configured by default, for a Kafka of the
-    test's own. `address` is that of the stage's own commands, the tests' oracle among them; a process may be started as
-    somebody else (`client`).
+    They have names of their own. With `product_names` they have the default names, for a test that has its own Kafka.
+    The stage's own commands, and the tests' oracle, connect to `address`. A process may be started as another user
+    (`client`).
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Stage:
     def load(
         self, register: str, numbers: Iterable[int], *options: str, client: Address | None = None
     ) -> dict:
-        """Import a list; what the command reported."""
+        """Import a list. Returns what the command reported."""
         file = self.list_file(numbers, f"{register}.txt")
         env = self.env if client is None else self.env_of(client)
         return run_json(["lists", "import", str(file), "--register", register, *options], env)

@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.fakes.process_status import Scraped
 from tests.support.running.worker import WorkerProcess, wait_until
 
-LISTEN = "127.0.0.1:0"  # for `http__listen`: a free port, which the log tells
+LISTEN = "127.0.0.1:0"  # for `http__listen`: any free port; the log says which one
 
 
 class Watched:
@@ -28,19 +28,19 @@ class Watched:
         return self.get(path)[0]
 
     def causes(self, path: str = "/readyz") -> list[dict[str, Any]]:
-        """Why it is not well, of all loops; each says what to do."""
+        """Why it is not well, for all loops. Each reason says what to do."""
         loops = json.loads(self.get(path)[1])["loops"]
         found = [cause for loop in loops for cause in loop.get("causes", ())]
         assert all(cause["why"] and cause["do"] for cause in found)
         return found
 
     def degraded(self) -> list[dict[str, Any]]:
-        """What it does only in part while it is ready, of all loops."""
+        """What it does only in part although it is ready, for all loops."""
         loops = json.loads(self.get("/readyz")[1])["loops"]
         return [cause for loop in loops for cause in loop.get("degraded", ())]
 
     def held_for(self, cause: str) -> bool:
-        """Whether it is not ready, for that cause."""
+        """Whether it is not ready because of that cause."""
         return self.status("/readyz") == 503 and cause in {each["cause"] for each in self.causes()}
 
     def metrics(self) -> Scraped:

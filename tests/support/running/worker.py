@@ -17,8 +17,8 @@ def environment(bootstrap: str, topics: dict[str, str] | None = None, **settings
     """Settings as variables: `worker__batch_ms=10` is STREAM_SCRUB_WORKER__BATCH_MS."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAM_SCRUB_")}
     named = {f"topics__{role}": name for role, name in (topics or {}).items()}
-    # No HTTP unless a test asks for it: workers of one machine would fight over the default port.
-    # Nor is every prospect made to say what it is for.
+    # No HTTP unless a test asks for it: workers of one machine would compete for the default port. With a default
+    # purpose, prospects need not say what the call is for.
     usual = {
         "kafka__bootstrap_servers": bootstrap,
         "log__format": "json",
@@ -30,12 +30,12 @@ def environment(bootstrap: str, topics: dict[str, str] | None = None, **settings
 
 
 def run(arguments: list[str], env: dict[str, str], timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """One command to its end."""
+    """Run one command to its end."""
     return subprocess.run([SCRIPT, *arguments], env=env, capture_output=True, text=True, timeout=timeout)
 
 
 def run_json(arguments: list[str], env: dict[str, str], timeout: float = 120) -> dict:
-    """One command with --json that must succeed."""
+    """Run one command with --json. It must succeed."""
     done = run([*arguments, "--json"], env, timeout)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -68,7 +68,8 @@ class WorkerProcess:
         self.process.wait(30)
 
     def stop(self, timeout: float = 30) -> tuple[int, float]:
-        """SIGTERM; the exit code and how long it took. Waits until somebody listens: Python is still starting before."""
+        """Send SIGTERM once the process has a handler for it, which it lacks while Python starts. Returns the exit
+        code and how long it took."""
         process = self.process
         assert process is not None
         wait_until(lambda: process.poll() is not None or catches(process.pid, signal.SIGTERM), 60, every=0.01)
@@ -92,7 +93,7 @@ class WorkerProcess:
         return found
 
     def logged(self, event: str, **fields: object) -> bool:
-        """Whether some line has that event (or begins with it) and those fields."""
+        """Whether some log line has that event (or an event that begins with it) and those fields."""
         return any(
             str(line.get("event", "")).startswith(event) and all(line.get(k) == v for k, v in fields.items())
             for line in self.lines()
@@ -108,7 +109,7 @@ class WorkerProcess:
 
 
 def status_of(pid: int, field: str) -> str:
-    """A line of a process's status, as the kernel tells it."""
+    """A line of a process's status, from the kernel."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{field}:"))
 
@@ -119,7 +120,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, every: float = 0.1) -> float:
-    """Seconds until the condition held; fails after `timeout`."""
+    """Wait until the condition holds. Returns the seconds that it took; fails after `timeout`."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < timeout, "it did not happen in time"

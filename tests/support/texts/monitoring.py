@@ -1,4 +1,4 @@
-"""What alerts and dashboard say, taken apart: their expressions, and the metrics and labels in these."""
+"""Takes apart the alerts and the dashboard: their expressions, and the metrics and labels in these."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class Selector(NamedTuple):
 
 
 class Expression(NamedTuple):
-    """An expression: where it stands, its text, what it reads, and the labels that it groups or shows by."""
+    """An expression: where it stands, its text, what it reads, and the labels by which it groups or shows."""
 
     where: str
     text: str
@@ -56,7 +56,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def alerts() -> dict[str, dict[str, Any]]:
-    """Every alert by its name; no two have one."""
+    """Every alert by its name. No two share a name."""
     found = [rule for rule in rules() if "alert" in rule]
     by_name = {rule["alert"]: rule for rule in found}
     assert len(by_name) == len(found), "two alerts have one name"

@@ -1,4 +1,4 @@
-"""The pages that users read, taken apart: their code blocks, tables and links."""
+"""Takes apart the pages that users read: their code blocks, tables and links."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
     @property
     def first(self) -> tuple[str, str]:
-        """What the tests know it by: its page and its first line."""
+        """The name by which tests know it: its page and its first line."""
         return self.page, self.text.splitlines()[0]
 
 
@@ -60,6 +60,6 @@ def ticked(cell: str) -> list[str]:
 
 
 def anchors(path: Path) -> set[str]:
-    """The fragments that a page's headings can be linked by, as the usual renderers make them."""
+    """The fragments by which a page's headings can be linked, as the usual renderers make them."""
     titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
