@@ -1,4 +1,4 @@
-"""Registers that are handed out by area (the US registry is sold by area code): which numbers do they speak of at all?
+"""Registers that are handed out by area (the US registry is sold by area code): which numbers do they cover at all?
 
 A register that holds no number of an area was not bought for that area, or not imported. So a number of that area is
 not free just because the register lacks it. `Areas` answers as if all numbers of all covered areas were one more

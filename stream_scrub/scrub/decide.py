@@ -79,7 +79,7 @@ class Plan:
         lacking = self.rule.requires and not any(r.name in held for r in self.allow)
         uncovered = tuple(name for name, areas in self.areas if areas.name not in held)
         if self.lift is not None:
-            if self.stale_internal:  # nothing lifts the company's own opposition, even an old one
+            if self.stale_internal:  # no lift replaces a fresh list of the company's own opposition
                 return Finding(Reason.STALE_REGISTER, self.stale_internal)
             if denying or lacking or self._unnamed(held) or self.stale_deny or uncovered:
                 return self._allowed(self.lift)
