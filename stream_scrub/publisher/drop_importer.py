@@ -254,7 +254,13 @@ class DropImporter:
         name, now = job.dropped.register, datetime.now(UTC)
         self._delta_publisher.ready(name)
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
-        order = replace(job.order, written=written, allow_older=job.dropped.any_age)
+        order = replace(
+            job.order,
+            written=written,
+            allow_older=job.dropped.any_age,
+            aging=import_list.may_age(name, self._settings),
+            sha256=job.sha256,
+        )
         plan = plan_import.plan_of(order, job.reading, self._delta_publisher.replay, now, self._kinds)
         source = DeltaSource(job.dropped.path.name, job.sha256)
         try:

@@ -28,7 +28,7 @@ from stream_scrub.lists.log.encode import NeedsTime, PublishedDelta, publish
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.unpack import digest_of
-from stream_scrub.model import OWN, RegisterKind
+from stream_scrub.model import OWN, RegisterKind, family
 from stream_scrub.publisher import mend_log, ownership, publish_rules
 from stream_scrub.publisher.drop_folder import speakable
 from stream_scrub.publisher.import_preview import ImportPreview, preview
@@ -132,6 +132,7 @@ def run(
     now = datetime.now(UTC)
     reading, source = _read_once(order, now, stage)
     check_lines(order, reading)
+    order = replace(order, aging=may_age(order.register, settings), sha256=source.sha256)
     if order.dry_run:
         return _dry_run(order, settings, log, reading, started)
     stage("opening the log", 0, 0)
@@ -174,7 +175,7 @@ def _dry_run(
     now = datetime.now(UTC)
     kinds = kinds_of(settings)
     plan = plan_of(
-        replace(order, max_change=math.inf, max_numbers=math.inf, allow_older=True),
+        replace(order, max_change=math.inf, max_numbers=math.inf, allow_older=True, aging=False),
         reading,
         replay,
         now,
@@ -217,6 +218,11 @@ def _read_once(
 def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
     """The kind that each register must have, by its name without scope, as far as the rules determine it."""
     return {**scrubbing.rulebook(settings).kinds, **OWN}
+
+
+def may_age(register: str, settings: Settings) -> bool:
+    """Whether some rule lets that register grow too old, so that a full list of it must say its day."""
+    return family(register) in scrubbing.rulebook(settings).aging
 
 
 def effect_of(

@@ -40,6 +40,7 @@ class Rulebook:
         rules = [rule for country in self._countries.values() for rule in country.rules]
         self._registers = frozenset(name for rule in rules for name in rule.registers)
         self._kinds = _kinds(rules)
+        self._aging = frozenset(name for rule in rules for name in rule.max_age_days)
         self._texts = {rule.digest: rule.text for rule in rules}
         self._reading = min((rule.reading for rule in rules), default=READING)
 
@@ -71,6 +72,11 @@ class Rulebook:
     def registers(self) -> frozenset[str]:
         """Every register that any rule of any date names."""
         return self._registers
+
+    @property
+    def aging(self) -> frozenset[str]:
+        """Every register that some rule lets grow too old."""
+        return self._aging
 
     @property
     def kinds(self) -> Mapping[str, RegisterKind]:

@@ -109,7 +109,8 @@ def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
     with stage.worker("w1") as worker:
         wait_until(lambda: worker.logged(HELD, cause="register"), 60)
         assert stays_silent(stage, kafka.bootstrap) == 0
-        renewed = stage.load("dncm", [32_470_123_456])
+        today = datetime.now(UTC).date().isoformat()
+        renewed = stage.load("dncm", [32_470_123_456], "--effective-at", today)
         assert (renewed["added"], renewed["removed"], renewed["unchanged"]) == (0, 0, 1)
         wait_until(lambda: count(kafka.bootstrap, [stage.topics["allowed"]]) == 1, 60)
 

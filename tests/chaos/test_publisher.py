@@ -170,13 +170,13 @@ def test_the_folder_refuses_with_figures_and_keeps_every_file(kafka, stages):
     folder = stage.folder / "drop"
     folder.mkdir()
     numbers = list(range(33612000000, 33612001000))
-    with PublisherProcess(stage, folder, lists__max_change_of="tps=0.6") as publisher:
+    with PublisherProcess(stage, folder, lists__max_change_of="partner=0.6") as publisher:
         drop(folder, "bloctel", "a.txt", numbers)
-        drop(folder, "tps", "a.txt", numbers)
+        drop(folder, "partner", "a.txt", numbers)
         drop(folder, "internal", "a.txt", numbers[:10])
         wait_until(lambda: len(list(folder.rglob("done/*.json"))) == 3, 40)
         drop(folder, "bloctel", "b.txt", numbers[:500])
-        drop(folder, "tps", "b.txt", numbers[:500])
+        drop(folder, "partner", "b.txt", numbers[:500])
         drop(folder, "internal", "b.txt", numbers[9:11])
         (folder / "bloctel" / "c.txt").write_text("no list\nat all\n")
         (folder / "bloctel" / "d.txt.part").write_text("+33612999999\n")
@@ -190,7 +190,7 @@ def test_the_folder_refuses_with_figures_and_keeps_every_file(kafka, stages):
         wait_until(lambda: publisher.logged("ended", register="paused"), 60)
         assert publisher.stop()[0] == 0
     counts = {name: len(register.numbers) for name, register in replayed(publisher).index.registers.items()}
-    assert counts == {"bloctel": 500, "tps": 500, "internal": 11, "paused": 1}
+    assert counts == {"bloctel": 500, "partner": 500, "internal": 11, "paused": 1}
     refusal = json.loads((folder / "bloctel/refused/b.txt.report.json").read_text())
     assert "remove 500 (50.0%)" in refusal["why"] and "--allow-change" in refusal["why"]
     assert (folder / "bloctel/refused/b.txt").is_file() and (folder / "bloctel/refused/c.txt").is_file()
@@ -209,14 +209,14 @@ def test_a_list_that_takes_its_reader_down_takes_nothing_else_down(kafka, stages
         ask.produce(stage.topics["requests"], b'{"id":"r1","request":"opt-out","number":"+33612000001"}')
         assert ask.flush(10) == 0
         wait_until(lambda: publisher.logged("file refused", register="bloctel"), 60)
-        drop(folder, "tps", os.fsdecode(b"liste_\xe9t\xe9.csv"), [33612000002])
-        wait_until(lambda: publisher.logged("file published", register="tps"), 30)
+        drop(folder, "partner", os.fsdecode(b"liste_\xe9t\xe9.csv"), [33612000002])
+        wait_until(lambda: publisher.logged("file published", register="partner"), 30)
         wait_until(lambda: lag(stage, publisher) == 0, 10)
         assert publisher.stop()[0] == 0
     report = json.loads((folder / "bloctel/refused/a.txt.report.json").read_text())
     assert "lists.read_max_mb (16 MiB)" in report["why"]
     held = {name: set(each.numbers) for name, each in replayed(publisher).index.registers.items()}
-    assert held == {"internal": {33612000001}, "tps": {33612000002}}
+    assert held == {"internal": {33612000001}, "partner": {33612000002}}
 
 
 def test_a_request_is_sealed_within_a_second(kafka, stages):

@@ -140,7 +140,7 @@ def _a_hold_is_seen_with_its_cause(kafka, stage, seen) -> None:
     produce(kafka.bootstrap, stage.topics["prospects"], leads(LEADS, 40), partition=_partition(kafka, stage))
     wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") >= 45, 60)
     before = seen.metrics().sum("stream_scrub_seal_to_enforcement_seconds_count")
-    stage.load("dncm", [32_470_123_456])
+    stage.load("dncm", [32_470_123_456], "--effective-at", time.strftime("%Y-%m-%d", time.gmtime()))
     wait_until(lambda: seen.status("/readyz") == 200, 60)
     page = seen.metrics()
     assert page.sum("stream_scrub_holding") == 0
@@ -227,7 +227,7 @@ def test_a_publisher_is_seen_as_it_is(kafka, stages):
         ]
         said += [b'{"request":"consent","number":"+%d","until":"2030-01-01"}' % FREE[31]]
         produce(kafka.bootstrap, stage.topics["requests"], ((b"k", line) for line in said))
-        drop(folder, "dncm", "list.txt", [32_470_123_456])
+        drop(folder, "dncm", time.strftime("list-%Y-%m-%d.txt", time.gmtime()), [32_470_123_456])
         drop(folder, "tps", "bad.txt", [1])
         wait_until(lambda: seen.metrics().sum("stream_scrub_requests_total") == 23, 60)
         wait_until(lambda: seen.metrics().sum("stream_scrub_files_total") == 2, 60)

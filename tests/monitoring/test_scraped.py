@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
@@ -24,7 +25,8 @@ def scraped(kafka, prometheus, tmp_path_factory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("scraped")
     stage = Stage(kafka.bootstrap, folder, partitions=2)
     stage.load("internal", [33612345678])
-    stage.load("tps", [447400123456])  # a list that may grow too old
+    today = datetime.now(UTC).date().isoformat()
+    stage.load("tps", [447400123456], "--effective-at", today)  # a list that may grow too old
     ports = free_ports(2)
     listen = [{"http__listen": f"127.0.0.1:{port}"} for port in ports]
     consent = b'{"request":"consent","number":"+33612345680","until":"2099-01-01"}'

@@ -29,7 +29,7 @@ from types import MappingProxyType
 from typing import Final
 
 from stream_scrub.lists.parsing import csv_columns
-from stream_scrub.lists.parsing.end_dates import days, earliest
+from stream_scrub.lists.parsing.end_dates import day_in, days, earliest
 from stream_scrub.lists.parsing.entry_buffer import EntryBuffer
 from stream_scrub.lists.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.lists.parsing.number_cells import number_of
@@ -75,9 +75,7 @@ _CLEAN_IF_YES = csv_columns.words("clean isclean clear callable iscallable conta
 _AUSTRALIAN = {"y": OPPOSED, "n": CLEAN, "i": REJECTED}
 _REJECTED_TITLES = ["number", "errorcode", "errormessage"]
 _RESULT_NAME = re.compile(r"(summary|filtered|rejected|on[-_ ]?behalf)")
-_DAY_IN_NAME = re.compile(
-    r"(?<!\d)(20\d{2})([-_.]?)(\d{2})\2(\d{2})(?=\D|\d{4}(?!\d)|\d{6}(?!\d)|$)", re.ASCII
-)
+_BEGINS_WITH_DAY = re.compile(r"20\d{2}[-_.]?\d{2}[-_.]?\d{2}", re.ASCII)
 _SURE, _LIKELY, _MAYBE = 95, 80, 70
 _DAYS_MAX = 366
 
@@ -111,7 +109,7 @@ def _singapore(member: str, titles: Sequence[str]) -> str:
         return "rejected"
     name = _name(member)
     found = _RESULT_NAME.search(name)
-    if found is None or _DAY_IN_NAME.match(name) is None:
+    if found is None or _BEGINS_WITH_DAY.match(name) is None:
         return ""
     return "on-behalf" if found[1].startswith("on") else found[1]
 
@@ -189,6 +187,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         else:
             batch.put(row.cell(wash.number), row.line, removed=True)
     batch.close()
+    _note_who_says_it(reading, washed, options)
     if washed is not None:
         reading.effective_at = max(filter(None, (reading.effective_at, washed)))
     figures = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number)
@@ -198,6 +197,12 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         + ("" if washed is not None else ", washed now as no day is told")
         + ("" if wash.status >= 0 or kind == "rejected" else f", whatever is listed is {wash.listed}"),
     )
+
+
+def _note_who_says_it(reading: ParsedList, washed: datetime | None, options: ListOptions) -> None:
+    """Of several files one that no day is told of is enough for the whole to have none."""
+    if "washed" not in options.columns and options.said is None and reading.day_by != "import":
+        reading.day_by = "import" if washed is None else "name"
 
 
 def _describe(reading: ParsedList, what: str) -> None:
@@ -282,11 +287,7 @@ def _day(name: str, options: ListOptions) -> date | None:
         if len(found) != 1 or found[0] > options.now.date() + timedelta(days=1):
             raise BadList("--columns washed: name the day of the wash, as in washed=2026-11-20")
         return found[0]
-    for match in _DAY_IN_NAME.finditer(name):
-        found = days(f"{match[1]}-{match[3]}-{match[4]}")
-        if found and found[0] <= options.now.date() + timedelta(days=1):
-            return found[0]
-    return None
+    return day_in(name, options.now.date()) if options.said is None else options.said.date()
 
 
 FORMAT = FormatSpec(

@@ -15,6 +15,7 @@ from stream_scrub.lists.capacity import Capacity
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.formats import FORMATS, BadList, ListOptions, ParsedList, open_list
 from stream_scrub.lists.intake.import_guards import change_of, check_change, moment_of
+from stream_scrub.lists.intake.list_day import day_of
 from stream_scrub.lists.intake.list_to_delta import ImportMode, check, delta_of, kind_of
 from stream_scrub.lists.log.replay import RegisterView, Replay
 from stream_scrub.lists.parsing.detect_format import AUTO, read_list
@@ -31,7 +32,8 @@ class ImportOrder:
     `effective_at` None: what the list says, else now. `format` and `columns` are as `ListOptions` and `read_list` take them.
     `max_change` is the largest share of its register that a full list may change, `max_added` what a first list and
     numbers to add may add besides, `max_numbers` what all registers may hold together; with `allow_older` it may be from
-    before the register's own moment. `written` is when the file was, the moment of a full list that says none.
+    before the register's own moment. Where it is `aging`, the register may grow too old by the rules, and a full list must
+    say of which day it is (`list_day.py`); `sha256` is the list's. `written` is when the file was, the moment of a full list that says none.
     `sample` is how many prospects a dry run judges.
     """
 
@@ -50,6 +52,8 @@ class ImportOrder:
     max_added: float = math.inf
     max_numbers: float = math.inf
     allow_older: bool = False
+    aging: bool = False
+    sha256: str = ""
     written: datetime | None = None
     sample: int = 10_000
 
@@ -84,7 +88,7 @@ def options_of(order: ImportOrder, now: datetime) -> ListOptions:
         raise ConfigError(
             [f"--region: {order.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
         )
-    return ListOptions(order.region, now, order.column, order.columns, order.max_numbers)
+    return ListOptions(order.region, now, order.column, order.columns, order.max_numbers, order.effective_at)
 
 
 def read(
@@ -122,6 +126,10 @@ def plan_of(
     change = change_of(order.register, order.change)
     whole = order.change == "full" and reading.change == "full"
     try:
+        if order.aging and (whole or held is None or reading.day_by != "list"):
+            said = day_of(
+                reading, order.file.name, order.sha256, known.listed, said=order.effective_at, now=now
+            )
         effective_at = moment_of(held, said, order.written or now, whole=whole, older=order.allow_older)
         base = held or Register.empty(order.register, kind, effective_at)
         check(reading, order.change, base, order.kind)

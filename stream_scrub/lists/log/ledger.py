@@ -7,6 +7,8 @@ a seal states where all registers begin, for a reader that begins later.
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -17,6 +19,7 @@ from stream_scrub.lists.log import wire
 # For so many seals the log's chain is kept: a publisher that reads, computes for minutes and then publishes does not
 # know what the others published meanwhile. A seal that is further behind is not checked by this; the next one is.
 _KEPT = 8192
+_LISTED_MAX = 32  # lists of a register whose moments are known: a month of daily ones
 
 
 class Weights:
@@ -136,6 +139,25 @@ class LogLedger:
         self._chains[offset] = chain
         if len(self._offsets) > _KEPT:
             del self._chains[self._offsets.popleft()]
+
+
+class ListDays:
+    """Of which moment the latest lists of each register were, by their SHA-256: another name makes none younger."""
+
+    def __init__(self) -> None:
+        self._listed: dict[str, dict[str, datetime]] = {}
+
+    def of(self, name: str) -> Mapping[str, datetime]:
+        """Those of that register."""
+        return self._listed.get(name, {})
+
+    def note(self, name: str, digest: str, moment: datetime) -> None:
+        """One more list; its latest moment where it was imported several times."""
+        listed = self._listed.setdefault(name, {})
+        listed.pop(digest, None)
+        listed[digest] = moment
+        if len(listed) > _LISTED_MAX:
+            del listed[next(iter(listed))]
 
 
 class LogView(NamedTuple):

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -18,7 +19,7 @@ from stream_scrub.index import Filter, Index, Register
 from stream_scrub.lists.capacity import Capacity
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.ledger import LogLedger, LogView
+from stream_scrub.lists.log.ledger import ListDays, LogLedger, LogView
 from stream_scrub.lists.log.parts import SIDES, DeltaContent, Part, count_of, of_seal, sealed
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.timestamps import from_seconds, parse_zoned
@@ -41,7 +42,7 @@ class RegisterView(NamedTuple):
 
     In order: its ends; the first and last offset of its records since its latest full set (None before its first); the
     last offset that was taken; the log as a whole; up to which requests its seals go; the offset of its first part
-    that waits for a seal.
+    that waits for a seal; the moments of its latest lists by their SHA-256.
     """
 
     ends: Ends
@@ -50,6 +51,7 @@ class RegisterView(NamedTuple):
     log: LogView
     asked: wire.Cursor | None = None
     unsealed: int | None = None
+    listed: Mapping[str, datetime] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Replay:
         self._ends: dict[str, Ends] = {}
         self._ledger = LogLedger()
         self._asked: dict[str, wire.Cursor] = {}
+        self._listed = ListDays()
         self._awaited: dict[str, int] = {}
         self._firsts: deque[int] = deque()
         self._spans: deque[tuple[int, int]] = deque()
@@ -155,7 +158,15 @@ class Replay:
             span = (parts[0].offset if span is None else span[0], self._taken)
         starts = None if self._parts else self._ledger.starts
         log = LogView(self._ledger.read, starts, self._ledger.weights)
-        return RegisterView(ends, span, self._taken, log, asked, parts[0].offset if parts else None)
+        return RegisterView(
+            ends,
+            span,
+            self._taken,
+            log,
+            asked,
+            parts[0].offset if parts else None,
+            self._listed.of(name),
+        )
 
     def begins_behind(self, ended: "Replay") -> bool:
         """Whether this replay, which has not begun, starts behind the delta at which another one stopped."""
@@ -260,6 +271,8 @@ class Replay:
         self._ledger.add(name, seal, offset, start if full else None, stated)
         if isinstance(seal.asked, wire.Cursor):
             self._asked[name] = seal.asked
+        elif self._keep_ends and seal.source.sha256:
+            self._listed.note(name, seal.source.sha256, effective_at)
         self._trusted.discard(name)
         return index
 

@@ -18,6 +18,7 @@ _DAY = re.compile(
     re.ASCII,
 )
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?Z", re.ASCII)
+_IN_NAME = re.compile(r"(?<!\d)(20\d{2})([-_.]?)(\d{2})\2(\d{2})(?=\D|\d{4}(?!\d)|\d{6}(?!\d)|$)", re.ASCII)
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d++)?)?\s*+([AaPp][Mm])?", re.ASCII)
 _ZONE = re.compile(r"(Z|UTC|GMT)|([+-])(\d{2}):?(\d{2})?", re.ASCII)
 
@@ -33,6 +34,17 @@ def days(text: str) -> list[date]:
     if found["by"] != ".":  # 31.12.2026 is never month first
         ways.append((found["year"], found["a"], found["b"]))
     return _dates(*ways)
+
+
+def day_in(name: str, today: date) -> date | None:
+    """The first day in a file's name, as in clean-2026-11-20.csv or 20261120101500_Filtered.csv; None where there is
+    none. A day after tomorrow is not believed.
+    """
+    for match in _IN_NAME.finditer(name):
+        found = days(f"{match[1]}-{match[3]}-{match[4]}")
+        if found and found[0] <= today + timedelta(days=1):
+            return found[0]
+    return None
 
 
 def latest(text: str) -> int | None:

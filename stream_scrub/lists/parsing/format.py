@@ -59,7 +59,8 @@ class ListOptions:
     `column`: the column of the numbers, a header's name or a number from 1; "" when it was not said.
     `columns`: places for named contents, as in {"area": "1", "number": "2", "date": "3", "change": "4"}; values are
     as those of `column`, or what else the format says. `now` is the moment of the import: an end before it has passed.
-    `max_numbers` is the most that the list may hold (`lists.max_numbers`).
+    `max_numbers` is the most that the list may hold (`lists.max_numbers`), `said` the moment that it speaks of where the
+    operator says it.
     """
 
     region: str
@@ -67,6 +68,7 @@ class ListOptions:
     column: str = ""
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     max_numbers: float = math.inf
+    said: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

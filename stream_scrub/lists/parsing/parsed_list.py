@@ -49,6 +49,9 @@ class ParsedList:
     refused_in: list[str] = field(default_factory=list)  # of each of these, the file within a zip of several
     member: str = ""  # the file of a zip of several that is being read; the importer's
     effective_at: datetime | None = None  # when the list itself says what moment it speaks of; aware
+    day_by: Literal["list", "name", "import"] = (
+        "list"  # who says the day of `effective_at` and of the ends; "import": nobody, so that of the import is taken
+    )
     base: int | None = None  # the sequence number that this delta applies on
     scope: str = ""  # the campaign that the list says it is for
     kind: RegisterKind | None = (

@@ -262,16 +262,32 @@ def test_a_file_that_kills_the_publisher_does_not_kill_every_life_of_it(world, m
     """Opt-outs, ends and all other files would wait for somebody who finds out which file it is."""
     put(world, "bloctel/a.txt", "+33612345678\n")
     killed_over(world, monkeypatch)
-    put(world, "tps/b.txt", "+33612345678\n")
+    put(world, "partner/b.txt", "+33612345678\n")
     killed_over(world, monkeypatch)
     inbox = opened(world)
     inbox.recover()
     assert worked(inbox) == {"files_refused": 1}
     report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
     assert "was killed 2 times" in report["why"]
-    assert worked(inbox) == {"files": 1} and held(world, "tps") == {33612345678}
+    assert worked(inbox) == {"files": 1} and held(world, "partner") == {33612345678}
     put(world, "bloctel/a.txt", "+33612345678\n")
     assert worked(inbox) == {"files": 1}, "another file of that name, or the same one again, is tried anew"
+
+
+def test_a_list_that_may_grow_too_old_says_its_day_in_its_name(world):
+    """A file that is copied anew each night, and never fetched, would keep a register young."""
+    put(world, "tps/a.txt", "+447400123456\n")
+    put(world, "tps/b-2026-01-05.txt", "+447400123456\n")
+    inbox = opened(world)
+    assert worked(inbox) == {"files_refused": 1} and worked(inbox) == {"files": 1}
+    report = json.loads((world.root / "tps/refused/a.txt.report.json").read_text())
+    assert "nothing says of which day it is" in report["why"] and "a-2026-11-24.txt" in report["why"]
+    assert held(world, "tps") == {447400123456}
+    assert world.desk.replay.index.registers["tps"].effective_at == datetime(2026, 1, 5, tzinfo=UTC)
+    put(world, "tps/b-2026-01-06.txt", "+447400123456\n")
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "tps/refused/b-2026-01-06.txt.report.json").read_text())
+    assert "byte for byte the list of 2026-01-05" in report["why"]
 
 
 def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
@@ -295,7 +311,7 @@ def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
 def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(world, monkeypatch):
     """One sender's wrong rights would stop everybody's lists."""
     put(world, "bloctel/a.txt", "+33612345678\n")
-    put(world, "tps/b.txt", "+33612345678\n")
+    put(world, "partner/b.txt", "+33612345678\n")
     claim = DropFolder.claim
 
     def closed(folder, dropped):
@@ -307,7 +323,7 @@ def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(world, monkeypatch):
     os.utime(world.root / "bloctel/a.txt", (1, 1))
     with capture_logs() as told:
         assert worked(opened(world)) == {"files": 1}
-    assert held(world, "tps") == {33612345678}
+    assert held(world, "partner") == {33612345678}
     assert [each["trouble"] for each in told if "trouble" in each] == [
         "bloctel: a file could not be taken: Permission denied"
     ]
@@ -477,11 +493,11 @@ def test_a_link_in_the_place_of_a_file_is_refused_without_its_digest(world, tmp_
 @pytest.mark.parametrize("name", ["liste_0612345678.csv", "Jane Doe 06:12:34:56:78 [red]\x1b[2J.csv"])
 def test_what_others_named_is_in_no_log_line(world, name):
     """A customer's number in a file's name would be kept for months where half the company reads."""
-    put(world, f"tps/{name}", "no number\n")
-    put(world, f"tps/adds/{name}", "+33612345679\n")
+    put(world, f"partner/{name}", "no number\n")
+    put(world, f"partner/adds/{name}", "+33612345679\n")
     put(world, "0612345678/a.txt", "+33612345679\n")
     put(world, f"{name}/a.txt", "+33612345679\n")
-    (world.root / "33612345678").symlink_to(world.root / "tps")
+    (world.root / "33612345678").symlink_to(world.root / "partner")
     inbox = opened(world)
     with capture_logs() as told:
         assert worked(inbox) == {"files_refused": 1} and worked(inbox) == {"files": 1}
@@ -494,8 +510,8 @@ def test_what_others_named_is_in_no_log_line(world, name):
 
 def test_a_linked_register_is_told_and_not_read(world):
     """An operator would wait for ever for what lies behind a link, or another register get it."""
-    put(world, "tps/a.txt", "+33612345679\n")
-    (world.root / "bloctel").symlink_to(world.root / "tps")
+    put(world, "partner/a.txt", "+33612345679\n")
+    (world.root / "bloctel").symlink_to(world.root / "partner")
     inbox = opened(world)
     with capture_logs() as told:
         assert worked(inbox) == {"files": 1}
@@ -503,8 +519,8 @@ def test_a_linked_register_is_told_and_not_read(world):
         each.get("trouble") == "links with a register's name, behind which nothing is read: 1"
         for each in told
     )
-    assert held(world, "tps") == {33612345679}
-    assert list(world.desk.replay.index.registers) == ["tps"]
+    assert held(world, "partner") == {33612345679}
+    assert list(world.desk.replay.index.registers) == ["partner"]
 
 
 def test_old_lists_are_deleted(world, monkeypatch):

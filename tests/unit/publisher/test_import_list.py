@@ -249,7 +249,7 @@ def test_the_moment_is_the_operators_or_the_lists_or_now(log, tmp_path):
 )
 def test_a_register_that_the_rules_name_is_of_the_kind_that_they_need(log, tmp_path, register, kind):
     """Consents would be on the log as oppositions for good, and whoever consented be blocked."""
-    assert run(written(tmp_path, b"0612345678\n"), register).kind == kind
+    assert run(written(tmp_path, b"0612345678\n"), register, effective_at=NOW).kind == kind
 
 
 def test_a_list_of_oppositions_is_not_taken_for_consents(log, tmp_path):
@@ -272,6 +272,66 @@ def test_an_older_list_is_refused_with_both_days(log, tmp_path):
     assert "--allow-older" in foreseen.would_be_refused and foreseen.effective_at == "2026-10-20T00:00:00Z"
     let_through = run(file, "bloctel", effective_at=older, allow_older=True)
     assert let_through.effective_at == "2026-10-20T00:00:00Z"
+
+
+def test_a_list_that_may_grow_too_old_says_its_day(log, tmp_path):
+    """A file that somebody forgot to fetch anew would be judged by for ever, as young as its last import."""
+    file = written(tmp_path, b"+447400123456\n")
+    with pytest.raises(
+        BadList, match=r"nothing says of which day it is.*--effective-at.*as in list-2026-11-24.txt"
+    ):
+        run(file, "tps")
+    assert "nothing says of which day" in run(file, "tps", dry_run=True).would_be_refused
+    assert not log.replayed().index.registers
+    assert run(file, "tps", effective_at=datetime(2026, 11, 1, tzinfo=UTC)).added == 1
+    with pytest.raises(BadList, match="nothing says of which day it is"):
+        run(file, "tps")
+    assert run(file, "tps", change="adds").effective_at == "2026-11-01T00:00:00Z", "additions need none"
+    assert run(file, "of-ours").added == 1, "no rule lets this one grow too old"
+
+
+def test_a_day_in_the_files_name_is_the_lists(log, tmp_path):
+    """Whoever drops files into a folder could not say of which day they are."""
+    file = written(tmp_path, b"+447400123456\n").rename(tmp_path / "tps-20261120.txt")
+    assert run(file, "tps").effective_at == "2026-11-20T00:00:00Z"
+    assert (
+        run(file, "tps@acme", effective_at=datetime(2026, 11, 2, tzinfo=UTC)).effective_at[:10]
+        == "2026-11-02"
+    )
+    assert datetime.fromisoformat(run(file, "bloctel").effective_at) == NOW, "it does not age"
+    ahead = written(tmp_path, b"+447400123456\n").rename(tmp_path / "tps-2026-12-31.txt")
+    with pytest.raises(BadList, match="nothing says of which day it is"):
+        run(ahead, "tps")
+
+
+def test_another_name_makes_no_bytes_younger(log, tmp_path):
+    """A job that names yesterday's download by today's day would keep a list young that nobody fetches."""
+    named = [tmp_path / f"tps-2026-11-{day}.txt" for day in (18, 20, 21, 22)]
+    run(written(tmp_path, b"+447400123456\n").rename(named[0]), "tps")
+    run(written(tmp_path, b"+447400123456\n+447400123457\n").rename(named[1]), "tps")
+    assert run(named[1], "tps").effective_at == "2026-11-20T00:00:00Z", "to import it again is safe"
+    for stale, fresh in ((named[1], named[2]), (named[0], named[3])):
+        fresh.write_bytes(stale.read_bytes())
+        with pytest.raises(BadList, match=r"byte for byte the list of 2026-11-(18|20)T00:00:00Z"):
+            run(fresh, "tps")
+    said = datetime(2026, 11, 21, tzinfo=UTC)
+    assert run(named[2], "tps", effective_at=said).effective_at == "2026-11-21T00:00:00Z"
+
+
+def test_an_answer_of_a_register_that_only_washes_says_its_day(log, tmp_path):
+    """The same answer would be imported again and again, and each time be good for as long as a new one."""
+    wash = {"format": "wash", "region": "IT", "columns": {"days": "15"}}
+    answer = written(tmp_path, b"number,status\n+393401234567,clean\n").rename(tmp_path / "answer.csv")
+    with pytest.raises(BadList, match="nothing says of which day it is"):
+        run(answer, "rpo-clean", **wash)
+    said = datetime(2026, 11, 20, tzinfo=UTC)
+    assert run(answer, "rpo-clean", effective_at=said, **wash).effective_at == "2026-11-20T00:00:00Z"
+    register = log.replayed().index.registers["rpo-clean"]
+    assert register.next_end.date() == datetime(2026, 12, 4, tzinfo=UTC).date()
+    with pytest.raises(BadList, match="nothing says of which day it is"):
+        run(answer, "rpo-clean", **wash)
+    with pytest.raises(BadList, match="byte for byte the list of 2026-11-20T00:00:00Z"):
+        run(answer.rename(tmp_path / "answer-2026-11-23.csv"), "rpo-clean", **wash)
 
 
 @pytest.mark.parametrize("change", ["adds", "removes"])
