@@ -39,7 +39,7 @@ EffectiveAt = Annotated[
     str,
     typer.Option(
         metavar="DAY",
-        help="The day or moment that the list speaks of; default: as it says, or now for a full list.",
+        help="The day or moment that the list speaks of; default: as it says, else its file's name, or now if it cannot grow too old.",
     ),
 ]
 ListFormat = Annotated[

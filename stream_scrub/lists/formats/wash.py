@@ -15,7 +15,8 @@ register could not check, are taken out of it at once, wherever else in the file
   `--columns listed=clean` says that none of them holds the result.
 
 `--columns` may also say `number=`, `status=` (places or names), `clean=` (the status that means clean), `washed=` (the
-day, as 2026-11-20; else the file name's, else the import's) and `days=` (how long a result is good). A register's own
+day, as 2026-11-20; else that of `--effective-at`, the file name's, or the import's where no rule lets the register grow
+too old) and `days=` (how long a result is good). A register's own
 days are known for the regions in DAYS; where the day came from a name or an option, a result ends when they may be over
 anywhere on earth.
 """
