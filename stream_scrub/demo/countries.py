@@ -110,6 +110,8 @@ COUNTRIES = (
         opposed=50,
         share=60,
         consent="rpo-clean",
+        # A contract lifts nothing of this ban; no lead of the demo states both.
+        banned=frozenset({"electricity"}),
         contract_lifts=True,
     ),
     DemoCountry(

@@ -1,6 +1,7 @@
 """The demo's truth: what it believes of a number is what phonenumbers says of its every spelling."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import phonenumbers
@@ -16,6 +17,7 @@ from stream_scrub.demo.countries import (
     write_list,
 )
 from stream_scrub.demo.leads import Casting, phone_forms
+from stream_scrub.rules import Rulebook
 
 INTERNAL = 5_000
 
@@ -27,6 +29,15 @@ def draw(seed: int = 11) -> Crowd:
 @pytest.fixture(scope="module")
 def crowd() -> Crowd:
     return draw()
+
+
+@pytest.mark.parametrize("country", [c for c in COUNTRIES if c.ruled], ids=lambda c: c.code)
+def test_the_bans_that_it_believes_in_are_those_of_today(country, leads):
+    """A newcomer's first minute would end with NOT ok, because a law was changed and the demo was not told."""
+    rule = Rulebook.load().rule(country.code, datetime.now(UTC))
+    said = {lead.purpose for lead in leads} - {""}
+    assert said & rule.banned == said & country.banned
+    assert not rule.require_named_for, "the demo's leads name no campaign"
 
 
 @pytest.fixture(scope="module")
