@@ -8,6 +8,7 @@ import msgspec
 from stream_scrub.index import Index
 from stream_scrub.model import INTERNAL, RegisterKind
 from stream_scrub.rules import Rule, Rulebook
+from stream_scrub.scrub.last_day import days_of
 
 
 class UnusableRegister(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ def _of_rule(rule: Rule, index: Index, now: datetime) -> Iterator[tuple[str, str
             if name != INTERNAL:  # `internal` is empty before its first opt-out
                 yield name, "it was never imported"
             continue
-        days = rule.max_age_days.get(name)
+        days = days_of(rule, register)
         if register.kind is not kind:
             yield name, f"it is of kind {register.kind}, and the rule needs one of kind {kind}"
         elif days is not None and register.older_than(days, now):

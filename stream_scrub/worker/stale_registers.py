@@ -49,6 +49,7 @@ class StaleRegisters:
             self._untold[label] += count
             self._blocked_at[label] = now
         self._tell(now)
+        self._name_them()
 
     def look(self) -> None:
         """To be called about once a second: counts are told also when nothing comes any more."""
@@ -57,7 +58,7 @@ class StaleRegisters:
         for label in [each for each, at in self._blocked_at.items() if now - at >= _OVER_S]:
             del self._blocked_at[label], self._told_at[label]
             self._log.info("no prospect is blocked for a register any more", register=label)
-            self._counters.stale_now = tuple(sorted(self._blocked_at))
+            self._name_them()
 
     def _tell(self, now: float) -> None:
         for label, count in list(self._untold.items()):
@@ -70,4 +71,6 @@ class StaleRegisters:
                     prospects=count,
                     do=_DO,
                 )
+
+    def _name_them(self) -> None:
         self._counters.stale_now = tuple(sorted(self._blocked_at))
