@@ -343,7 +343,8 @@ class PublisherDaemon:
         kinds = {name: self._delta_publisher.registers[name].kind for name in due}
         for group in families(due, kinds.__getitem__):
             try:
-                self._delta_publisher.ready(group[0])
+                if not self._delta_publisher.ready(group[0]):
+                    continue  # its writer is being opened: the next second asks again
                 deltas = [self._ended_delta(name, now) for name in group]
                 made = [each for each in deltas if not each.delta.is_empty]
                 if made:

@@ -2,7 +2,7 @@
 
 Its own registers' writers are open as long as it lives. The writer of any other register is opened when there is
 something to publish, which fences an import of that register that is under way. It is closed after `_IDLE_S` without
-use.
+use. Opening one takes up to a second, in a thread of its own: opt-outs wait for the thread that publishes.
 """
 
 import threading
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -56,6 +57,46 @@ class _Borrowed:
     used_at: float
 
 
+class _Opening:
+    """A writer that is being opened. Whoever gives it up closes it, at the latest when it is open."""
+
+    def __init__(self, opened: Callable[[], KafkaLogWriter]) -> None:
+        self._opened = opened
+        self._writer: KafkaLogWriter | None = None
+        self._error: Exception | None = None
+        self._given_up = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="opening", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            writer = self._opened()
+        except Exception as error:  # noqa: BLE001 - raised by `writer`
+            self._error = error
+            return
+        with self._lock:
+            self._writer = writer
+            given_up = self._given_up
+        if given_up:
+            writer.close()
+
+    def writer(self) -> KafkaLogWriter | None:
+        """The writer; None while it is being opened. Raises what opening it raised."""
+        if self._thread.is_alive():
+            return None
+        if self._error is not None:
+            raise self._error
+        return self._writer
+
+    def give_up(self) -> None:
+        with self._lock:
+            self._given_up = True
+            writer = self._writer
+        if writer is not None:
+            writer.close()
+
+
 class DeltaPublisher:
     """One thread. Every method may block for as long as a broker takes, `_REACH_S` at most, and raise Unavailable,
     Refused, Corrupt; `publish` raises Uncertain, Migrated and TakenOver as well, and then it must be closed and
@@ -69,6 +110,7 @@ class DeltaPublisher:
         self._reader: KafkaLogReader | None = None
         self._own: dict[str, KafkaLogWriter] = {}
         self._borrowed: dict[str, _Borrowed] = {}
+        self._opening: dict[str, _Opening] = {}
         self._upto = -1
         self._publishing = ""
         self.replay = Replay()
@@ -96,13 +138,19 @@ class DeltaPublisher:
             reader = clients.log_reader(
                 self._settings, clients.client_log(self._settings, self._log, "follower")
             )
-            taken = self.replay.known("").upto
-            if taken < 0:
+            if self._taken < 0:
                 self.replay = begin(reader, deadline, start=self._settings.lists.start, keep_ends=True)
-            else:
-                reader.seek(taken + 1)
             self._reader = reader
+        if (
+            self._taken >= 0
+        ):  # the reader then asks for the end at once, and not after half a second's silence
+            self._reader.seek(self._taken + 1)
         replay_to_end(self._reader, deadline, lambda _: self._counters.beat(), replay=self.replay)
+
+    @property
+    def _taken(self) -> int:
+        """The last offset of the log that was read; -1 before the first."""
+        return self.replay.known("").upto
 
     def glance(self) -> None:
         """Take in what others have published meanwhile, without waiting."""
@@ -114,18 +162,36 @@ class DeltaPublisher:
         for record in records:
             self.replay.take(record)
 
-    def ready(self, name: str) -> None:
-        """Make sure that a delta may be made against what `base` says of that register."""
+    def ready(self, name: str) -> bool:
+        """Whether a delta may be made now against what `base` says of that register. It may not while the writer of
+        another's register is being opened: then ask again later. For its own registers the answer is always yes.
+        """
         mine = family(name)
-        if mine not in self._own and mine not in self._borrowed:
-            writer = clients.log_writer(self._settings, mine, self._log)
-            self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
-            self.read_on()
+        if mine not in self._own and mine not in self._borrowed and not self._borrow(mine):
+            return False
         deadline = Deadline.after(_REACH_S)
         while self.replay.index.position < self._upto:
             self._take(0.05)
             if deadline.passed:
                 raise Unavailable("what was published cannot be read back yet: another transaction is open")
+        return True
+
+    def _borrow(self, mine: str) -> bool:
+        opening = self._opening.get(mine)
+        if opening is None:
+            opening = _Opening(partial(clients.log_writer, self._settings, mine, self._log))
+            self._opening[mine] = opening
+        try:
+            writer = opening.writer()
+        except Exception:
+            del self._opening[mine]
+            raise
+        if writer is None:
+            return False
+        del self._opening[mine]
+        self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
+        self.read_on()
+        return True
 
     def base(self, name: str, kind: RegisterKind) -> Register:
         """The register as the log holds it; an empty one of that kind where it holds none."""
@@ -219,6 +285,9 @@ class DeltaPublisher:
         """Give up every register and every connection: after a broker's outage some connections never recover by
         themselves. What is known of the log is kept."""
         self._give_back(self._borrowed)
+        for opening in self._opening.values():
+            opening.give_up()
+        self._opening.clear()
         for writer in self._own.values():
             writer.close()
         self._own.clear()

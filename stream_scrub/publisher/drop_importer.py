@@ -217,6 +217,8 @@ class DropImporter:
 
     def _publish(self, job: _Job) -> Counter[str]:
         try:
+            if not job.failure and not self._delta_publisher.ready(job.dropped.register):
+                return Counter()  # its writer is being opened: the next step asks again
             report = self._put(job)
         except (BadList, ConfigError) as error:
             return self._refuse(job, str(error))
@@ -252,7 +254,6 @@ class DropImporter:
             raise BadList(job.failure)
         assert job.reading is not None, "it was read"
         name, now = job.dropped.register, datetime.now(UTC)
-        self._delta_publisher.ready(name)
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
         order = replace(
             job.order,

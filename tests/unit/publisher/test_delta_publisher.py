@@ -1,5 +1,7 @@
 """What the daemon publishes from, on a log in memory: when a delta takes longer than its writers' transactions may."""
 
+import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -61,8 +63,13 @@ def desk(log):
     return made
 
 
+def until_ready(desk, name):
+    while not desk.ready(name):
+        time.sleep(0.001)
+
+
 def made_of(desk, name, numbers):
-    desk.ready(name)
+    until_ready(desk, name)
     base = desk.base(name, RegisterKind.DENY)
     delta = deltas.adding(base.numbers, BitMap64(sorted(numbers)))
     return PendingDelta(base, delta, NOW, DeltaSource("l", "ab" * 32), desk.replay.known(name))
@@ -95,3 +102,52 @@ def test_what_was_made_before_somebody_else_published_is_not_published(desk, log
     desk.publish([made_of(desk, "internal", MANY)])
     desk.ready("internal")
     assert set(desk.base("internal", RegisterKind.DENY).numbers) == {*MANY, 33_612_345_678}
+
+
+@pytest.fixture
+def slow(log, monkeypatch):
+    """Opening a writer of a register that is not the publisher's own waits until it is let go."""
+    go, opened = threading.Event(), module.clients.log_writer
+
+    def held(*arguments, **more):
+        go.wait(10)
+        return opened(*arguments, **more)
+
+    monkeypatch.setattr(module.clients, "log_writer", held)
+    yield go
+    go.set()
+
+
+def test_opt_outs_are_published_while_another_registers_writer_is_opened(desk, log, slow):
+    """Each opt-out would wait a second for each list that is handed over meanwhile, and its number be called."""
+    assert not desk.ready("bloctel")
+    ((seal, _),) = desk.publish([made_of(desk, "internal", [33_612_345_678])])
+    assert seal.count == 1 and not desk.ready("bloctel")
+    slow.set()
+    until_ready(desk, "bloctel")
+    assert [register for register, _, _ in log.opened] == ["internal", "bloctel"], "it was opened once"
+
+
+def test_a_writer_that_opens_after_it_was_given_up_is_closed(desk, log, slow):
+    """A writer that nobody has any more would fence whoever imports that register."""
+    assert not desk.ready("bloctel")
+    desk.close()
+    slow.set()
+    until = time.monotonic() + 10
+    while not [writer for register, _, writer in log.opened if register == "bloctel" and writer.closed]:
+        assert time.monotonic() < until, "it is never closed"
+        time.sleep(0.001)
+
+
+def test_what_opening_a_writer_raises_is_raised_once_and_tried_again(desk, log, monkeypatch):
+    """A broker that is away for a moment would keep a list out for as long as the publisher lives."""
+    opened = module.clients.log_writer
+
+    def away(*_arguments, **_more):
+        monkeypatch.setattr(module.clients, "log_writer", opened)
+        raise Unavailable("no broker answers")
+
+    monkeypatch.setattr(module.clients, "log_writer", away)
+    with pytest.raises(Unavailable, match="no broker answers"):
+        until_ready(desk, "bloctel")
+    until_ready(desk, "bloctel")

@@ -45,6 +45,7 @@ class Desk:
 
     def ready(self, _name):
         self.publisher.catch_up()
+        return True
 
     def publish(self, made):
         (one,) = made
