@@ -81,12 +81,16 @@ class _Opening:
         if given_up:
             writer.close()
 
-    def writer(self) -> KafkaLogWriter | None:
-        """The writer; None while it is being opened. Raises what opening it raised."""
-        if self._thread.is_alive():
-            return None
+    @property
+    def ended(self) -> bool:
+        """Whether it is open, or never will be."""
+        return not self._thread.is_alive()
+
+    def writer(self) -> KafkaLogWriter:
+        """The writer, once it has `ended`. Raises what opening it raised."""
         if self._error is not None:
             raise self._error
+        assert self._writer is not None, "it is open, or there is an error"
         return self._writer
 
     def give_up(self) -> None:
@@ -181,15 +185,10 @@ class DeltaPublisher:
         if opening is None:
             opening = _Opening(partial(clients.log_writer, self._settings, mine, self._log))
             self._opening[mine] = opening
-        try:
-            writer = opening.writer()
-        except Exception:
-            del self._opening[mine]
-            raise
-        if writer is None:
+        if not opening.ended:
             return False
         del self._opening[mine]
-        self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
+        self._borrowed[mine] = _Borrowed(opening.writer(), clock.elapsed())
         self.read_on()
         return True
 

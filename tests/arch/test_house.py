@@ -65,6 +65,10 @@ CATCH_ALL: dict[tuple[str, str], str] = {
         "coded",
     ): "a fault is told in one line without what it quotes, and ends with exit code 1",
     (
+        "stream_scrub/publisher/delta_publisher.py",
+        "_run",
+    ): "whatever opening a writer raises in its thread, the publisher's thread raises",
+    (
         "stream_scrub/publisher/drop_importer.py",
         "read",
     ): "a file that makes us stumble is refused and told of, and requests go on",
