@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-# One installation, the workers that are chosen, and the publisher: what it says carries no `worker`.
+# One installation, the workers that are chosen, and the publisher: what it says carries no `worker` and no `server`.
 ALL = 'namespace=~"$namespace"'
 OURS = ALL + ',worker=~"$worker"'
-PUBLISHER = ALL + ',worker=""'
+PUBLISHER = ALL + ',worker="",server=""'
+SERVER = ALL + ',server!=""'
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 WAITING = ((None, GREEN), (10_000, YELLOW), (1_000_000, RED))
@@ -470,11 +471,42 @@ PROCESS = [
     ),
 ]
 
+CHECKING = [
+    Panel(
+        "Servers ready",
+        "Which of them answer with verdicts: the index is usable. Gaps are restarts; all that are not ready answer 503.",
+        {"{{server}}": f"max by (server) (stream_scrub_ready{{{SERVER}}})"},
+        kind="state-timeline",
+        words={"0": ("not ready", RED), "1": ("ready", GREEN)},
+    ),
+    Panel(
+        "Requests a second, by answer",
+        "200 and 202 are answers. 503 is an index that is not safe to answer from, 500 a fault of ours, any other a"
+        " client's mistake.",
+        {"{{route}} {{status}}": rate("stream_scrub_http_requests_total", "route, status", SERVER)},
+        unit="rps",
+        stacked=True,
+    ),
+    Panel(
+        "Time of a check",
+        "Of questions with one prospect, inside the server. One or two milliseconds are normal.",
+        spread("stream_scrub_check_seconds", SERVER),
+        unit="s",
+    ),
+    Panel(
+        "Checks, by reason",
+        "Verdicts given to who asked, by reason. The mix is that of what diallers ask about, and steady.",
+        {"{{reason}}": rate("stream_scrub_checks_total", "reason", SERVER)},
+        unit="rps",
+        stacked=True,
+    ),
+]
 ROWS: Mapping[str, Sequence[Panel]] = {
     "Is it working?": WORKING,
     "Verdicts": VERDICTS,
     "The loop": LOOP,
     "The index": INDEX,
     "Publisher": PUBLISHING,
+    "Check API": CHECKING,
     "Process": PROCESS,
 }

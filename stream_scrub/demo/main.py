@@ -31,8 +31,7 @@ from stream_scrub.model import RegisterKind
 from stream_scrub.observability import logs
 from stream_scrub.publisher import import_list
 from stream_scrub.publisher.import_list import ImportEffect
-from stream_scrub.wiring import clients
-from stream_scrub.worker import supervisor
+from stream_scrub.wiring import clients, garbage
 
 _INTERNAL = 1_000_000
 _LEADS = 30_000
@@ -136,7 +135,7 @@ class _Stage:
         start = max(effect.position or 0 for effect in effects)
         checker = OutputCheck(sent_leads, truth, outputs, start)
         play = Play(self.settings, self.pace, sent_leads, checker, self.worker, self.said)
-        supervisor.settle_collector()  # millions of numbers stay as they are
+        garbage.settle()  # millions of numbers stay as they are
         play.run(show, effects, lambda: self._import("internal", delta, "adds"), rng)
         kept = (topics.prospects, *outputs.values(), topics.log)
         dropped = {topic: self.broker.dropped(topic) for topic in kept}

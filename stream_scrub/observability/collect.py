@@ -21,7 +21,13 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import family
 from stream_scrub.observability import health, metric_catalogue
-from stream_scrub.observability.counters import Counters, LoopState, PublisherCounters
+from stream_scrub.observability.counters import (
+    Counters,
+    FollowerCounters,
+    LoopState,
+    PublisherCounters,
+    ServerCounters,
+)
 from stream_scrub.observability.process_status import (
     Cause,
     Health,
@@ -42,7 +48,7 @@ _OF_PROCESS = (
 
 
 class _Collector:
-    """What a worker and a publisher have in common: the process, the registers and the loop."""
+    """What all have in common: the process, the registers and the loop."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -86,6 +92,75 @@ class _Collector:
         values.put(metric_catalogue.HEARTBEAT_AGE, found.heartbeat_age_s)
         values.put(metric_catalogue.READY, found.is_ready)
 
+    def _put_followed(
+        self,
+        values: MetricValues,
+        counters: FollowerCounters,
+        follower: Follower | None,
+        rulebook: Rulebook | None,
+    ) -> None:
+        """How far the log is followed, and the registers that this gave."""
+        values.put(metric_catalogue.POSITION, counters.position)
+        values.put(metric_catalogue.SWAPS, counters.swaps)
+        values.put(metric_catalogue.LOG_LAG, seconds_or_nan(None if follower is None else follower.lag_s))
+        if follower is not None and rulebook is not None:
+            self._put_registers(values, follower.index, rulebook)
+
+
+def _unusable_index(follower: Follower | None, lag_max_s: float) -> StaleIndex | None:
+    """Why there is no index to judge by. Raises RuntimeError where the follower has ended by a fault."""
+    try:
+        if follower is not None:
+            follower.usable(lag_max_s)
+    except StaleIndex as found:
+        return found
+    return None
+
+
+class ServerCollector(_Collector):
+    """Call it for the status of a server process. `limit_s` is how long its loop may go without a heartbeat."""
+
+    def __init__(
+        self, identity: str, counters: ServerCounters, *, limit_s: float, index_lag_max_s: float
+    ) -> None:
+        super().__init__(limit_s)
+        self.identity = identity
+        self.counters = counters
+        self._index_lag_max_s = index_lag_max_s
+        self._follower: Follower | None = None
+        self._rulebook: Rulebook | None = None
+
+    def attach(self, follower: Follower, rulebook: Rulebook) -> None:
+        """Set the follower and the rules that are judged by."""
+        self._rulebook, self._follower = rulebook, follower
+
+    def __call__(self) -> ProcessStatus:
+        """The status now."""
+        values, counters = MetricValues(), self.counters
+        self._put_process(values)
+        with counters.lock:
+            for (route, status), count in counters.requests.items():
+                values.put(metric_catalogue.HTTP_REQUESTS, count, route, status)
+            for verdict, reason in metric_catalogue.CHECKS.values:
+                values.put(metric_catalogue.CHECKS, counters.checks[reason], verdict, reason)  # type: ignore[index]
+            values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
+            values.put_histograms(counters.histograms)
+        self._put_followed(values, counters, self._follower, self._rulebook)
+        found = self._health(counters, self._causes())
+        self._put_health(values, found)
+        return ProcessStatus(self.identity, found, values.values, values.histograms)
+
+    def _causes(self) -> tuple[Cause, ...]:
+        counters = self.counters
+        try:
+            stale = _unusable_index(self._follower, self._index_lag_max_s)
+        except RuntimeError as fault:
+            return (health.cause("fault", str(fault)),)
+        condition = health.Condition(
+            stopping=counters.stopping, waiting=counters.waiting, stale=stale, member=True
+        )
+        return health.causes_of(condition)
+
 
 class WorkerCollector(_Collector):
     """Call it for a worker's status. `limit_s` is how long its loop may go without a heartbeat."""
@@ -108,11 +183,8 @@ class WorkerCollector(_Collector):
         self._put_process(values)
         with counters.lock:
             _put_counters(values, counters, clock.elapsed())
-        values.put(
-            metric_catalogue.LOG_LAG, seconds_or_nan(None if self._follower is None else self._follower.lag_s)
-        )
+        self._put_followed(values, counters, self._follower, self._rulebook)
         if self._follower is not None and self._rulebook is not None:
-            self._put_registers(values, self._follower.index, self._rulebook)
             # Zero for every register that a rule names, so that the first prospect is an increase.
             names = dict.fromkeys(sorted(self._rulebook.registers), 0)
             values.put_each(metric_catalogue.STALE, {**names, **counters.stale})
@@ -138,12 +210,8 @@ class WorkerCollector(_Collector):
 
     def _causes(self) -> tuple[Cause, ...]:
         counters = self.counters
-        stale = None
         try:
-            if self._follower is not None:
-                self._follower.usable(self._index_lag_max_s)
-        except StaleIndex as found:
-            stale = found
+            stale = _unusable_index(self._follower, self._index_lag_max_s)
         except RuntimeError as fault:
             return (health.cause("fault", str(fault)),)
         return health.causes_of(
@@ -220,8 +288,6 @@ def _put_counters(values: MetricValues, counters: Counters, now: float) -> None:
     values.put_each(metric_catalogue.REBALANCES, counters.rebalances)
     values.put_each(metric_catalogue.HOLDING, {counters.holding: 1} if counters.holding else {})
     values.put_each(metric_catalogue.HELD, counters.held(now))
-    values.put(metric_catalogue.POSITION, counters.position)
-    values.put(metric_catalogue.SWAPS, counters.swaps)
     values.put_histograms(counters.histograms)
 
 

@@ -1,4 +1,4 @@
-"""What a worker and a publisher count. Everything that shows figures reads them here; nothing else counts.
+"""What a worker, a publisher and a server count. Everything that shows figures reads them here; nothing else counts.
 
 The loop and the follower write, once a batch or a swap and never once a record; any thread reads. The lock is held
 for a few additions only, so that values that are read together are of the same moment.
@@ -112,14 +112,35 @@ class LoopState:
 
 
 @dataclass(slots=True)
-class Counters(LoopState):
+class FollowerCounters(LoopState):
+    """What a follower counts beside a worker or a server. `position` is the log offset of the index in use; `histograms`
+    are by metric."""
+
+    swaps: int = 0
+    position: int = -1
+    histograms: dict[metric_catalogue.Metric, Histogram] = field(default_factory=dict, repr=False)
+
+    def swapped(self, position: int, seconds: float, stall_s: float, waited_s: float | None = None) -> None:
+        """Count one new index: the seconds that it took, the longest time that it kept other threads from running,
+        and the time since its seal was written, where that is known and the index is news. Called from the follower's
+        thread."""
+        with self.lock:
+            self.swaps += 1
+            self.histograms[metric_catalogue.SWAP_SECONDS].observe(seconds)
+            self.histograms[metric_catalogue.SWAP_STALL].observe(stall_s)
+            if waited_s is not None:
+                self.histograms[metric_catalogue.SEAL_TO_ENFORCEMENT].observe(waited_s)
+            self.position = position
+
+
+@dataclass(slots=True)
+class Counters(FollowerCounters):
     """Totals since the start of one worker.
 
     `aborts` is by cause (`cause_of`). `held_s` is the time of ended holds by cause, in seconds; `held` adds the
     present hold. `lags` is by partition, and `member` says whether the group knows this worker; the loop updates both
     about once a second. `unread` counts its partitions that the output topics lack. `stale` counts by
-    register the prospects that were blocked because it could not be used; `stale_now` are those of late. `position` is the log offset of
-    the index in use. `histograms` are by metric.
+    register the prospects that were blocked because it could not be used; `stale_now` are those of late.
     """
 
     read: int = 0
@@ -139,8 +160,6 @@ class Counters(LoopState):
     holding: str = ""
     why: str = ""
     held_since: float = 0.0
-    swaps: int = 0
-    position: int = -1
     histograms: dict[metric_catalogue.Metric, Histogram] = field(
         default_factory=lambda: _histograms(metric_catalogue.Side.WORKER), repr=False
     )
@@ -217,18 +236,6 @@ class Counters(LoopState):
             held[self.holding] = held.get(self.holding, 0.0) + now - self.held_since
         return held
 
-    def swapped(self, position: int, seconds: float, stall_s: float, waited_s: float | None = None) -> None:
-        """Count one new index: the seconds that it took, the longest time that it kept other threads from running,
-        and the time since its seal was written, where that is known and the index is news. Called from the follower's
-        thread."""
-        with self.lock:
-            self.swaps += 1
-            self.histograms[metric_catalogue.SWAP_SECONDS].observe(seconds)
-            self.histograms[metric_catalogue.SWAP_STALL].observe(stall_s)
-            if waited_s is not None:
-                self.histograms[metric_catalogue.SEAL_TO_ENFORCEMENT].observe(waited_s)
-            self.position = position
-
     @property
     def total(self) -> int:
         """Prospects emitted."""
@@ -242,6 +249,29 @@ class Counters(LoopState):
     def of(self, verdict: Verdict) -> int:
         """Prospects emitted with that verdict."""
         return sum(count for reason, count in self.prospects.items() if reason.verdict is verdict)
+
+
+@dataclass(slots=True)
+class ServerCounters(FollowerCounters):
+    """Totals since the start of one server process: `requests` by route and status, `checks` by reason."""
+
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    checks: Counter[Reason] = field(default_factory=Counter)
+    histograms: dict[metric_catalogue.Metric, Histogram] = field(
+        default_factory=lambda: _histograms(metric_catalogue.Side.SERVER), repr=False
+    )
+
+    def answered(self, route: str, status: int) -> None:
+        """Count one answer."""
+        with self.lock:
+            self.requests[route, str(status)] += 1
+
+    def checked(self, tally: Mapping[Reason, int], seconds: float | None = None) -> None:
+        """Count verdicts, and the seconds that a question with one prospect took."""
+        with self.lock:
+            self.checks.update(tally)
+            if seconds is not None:
+                self.histograms[metric_catalogue.CHECK_SECONDS].observe(seconds)
 
 
 @dataclass(slots=True)

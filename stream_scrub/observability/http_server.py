@@ -35,12 +35,12 @@ _HEAD_S = 1.0  # from a connection's begin until its request line and headers ar
 _REQUEST_S = 10.0  # from a connection's begin to its end, whatever it does meanwhile
 _EVERY_S = 0.25  # how long the server may take to notice that it must stop
 _JSON = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-store")]
-_PROBES: Mapping[str, Callable[..., health.ProbeAnswer]] = {
+PROBES: Mapping[str, Callable[..., health.ProbeAnswer]] = {
     "/livez": health.livez,
     "/readyz": health.readyz,
     "/startupz": health.startupz,
 }
-_PATHS = ("/metrics", *_PROBES)
+_PATHS = ("/metrics", *PROBES)
 
 Start = Callable[..., Any]
 
@@ -58,16 +58,16 @@ class StatusPages:
         method, path = request["REQUEST_METHOD"], request["PATH_INFO"]
         if path not in self._paths:
             missing = {"error": "no such page", "pages": list(self._paths)}
-            status, headers, body = "404 Not Found", _JSON, _page(missing)
+            status, headers, body = "404 Not Found", _JSON, page(missing)
         elif method not in {"GET", "HEAD"}:
             headers = [*_JSON, ("Allow", "GET, HEAD")]
-            status, body = "405 Method Not Allowed", _page({"error": "only GET and HEAD are answered"})
+            status, body = "405 Method Not Allowed", page({"error": "only GET and HEAD are answered"})
         elif path == "/metrics":
             status, headers, body = self._scraped(request)
         else:
-            answer = _PROBES[path](self._board())
+            answer = PROBES[path](self._board())
             status = "200 OK" if answer.ok else "503 Service Unavailable"
-            headers, body = _JSON, _page(answer.page)
+            headers, body = _JSON, page(answer.page)
         start(status, [*headers, ("Content-Length", str(len(body)))])
         return [] if method == "HEAD" else [body]
 
@@ -80,7 +80,8 @@ class StatusPages:
         return status, headers, body
 
 
-def _page(content: object) -> bytes:
+def page(content: object) -> bytes:
+    """A page for people and programs: indented JSON."""
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
@@ -233,7 +234,22 @@ def serving(http: Http, side: Side, board: Board, log: FilteringBoundLogger) -> 
         all_pages = _opened("http.listen", http.listen, pages, limit, log, optional=not http.is_asked_for)
         if all_pages is not None:
             stack.enter_context(_running(all_pages, "all pages", log))
-        probes = _opened("http.probes", http.probes, StatusPages(side, board, list(_PROBES)), limit, log)
+        stack.enter_context(_probes(http, side, board, limit, log))
+        yield
+
+
+@contextmanager
+def serving_probes(http: Http, side: Side, board: Board, log: FilteringBoundLogger) -> Iterator[None]:
+    """Serve the second address alone, as long as the block lasts. Raises Refused when it cannot be used."""
+    hits: Counter[str] = Counter()
+    with _probes(http, side, with_hits(board, hits), Limit("http-connections", hits, log), log):
+        yield
+
+
+@contextmanager
+def _probes(http: Http, side: Side, board: Board, limit: Limit, log: FilteringBoundLogger) -> Iterator[None]:
+    with ExitStack() as stack:
+        probes = _opened("http.probes", http.probes, StatusPages(side, board, list(PROBES)), limit, log)
         if probes is not None:
             stack.enter_context(_running(probes, "the probes", log))
         yield

@@ -1,4 +1,4 @@
-"""Every metric that a worker or a publisher gives, declared once: its name as it is scraped, its labels, its meaning.
+"""Every metric that a worker, a publisher or a server gives, declared once: its name as it is scraped, its labels, its meaning.
 
 Only a declaration: `counters.py` counts, `collect.py` gathers, `prometheus.py` renders. What is not declared here cannot
 be given, and a test holds that all of it is. No label ever holds a number, a key or an id of a prospect.
@@ -30,15 +30,22 @@ class MetricKind(StrEnum):
 
 
 class Side(StrEnum):
-    """Which process gives a metric. A worker's metrics have the label `worker` (its identity) besides their own."""
+    """Which process gives a metric. Metrics of a worker and of a server have a label with its identity besides their
+    own."""
 
     WORKER = "worker"
     PUBLISHER = "publisher"
+    SERVER = "server"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The name of the label that holds the identity; of a publisher there is but one."""
+        return () if self is Side.PUBLISHER else (str(self),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric. `name` is what is scraped, with prefix, unit and `_total`; `labels` are those besides `worker`.
+    """One metric. `name` is what is scraped, with prefix, unit and `_total`; `labels` are those besides the identity.
 
     `values` are the values of the labels where they are a closed set: they are all given from the start, so that the
     first abort is an increase and not a new series. `buckets` are a histogram's upper bounds, without infinity.
@@ -57,15 +64,17 @@ class Metric:
 
     def all_labels(self, side: Side) -> tuple[str, ...]:
         """The labels of a series, in their order."""
-        return ("worker", *self.labels) if side is Side.WORKER else self.labels
+        return (*side.identity, *self.labels)
 
 
-_WORKER, _PUBLISHER, _BOTH = (Side.WORKER,), (Side.PUBLISHER,), (Side.WORKER, Side.PUBLISHER)
+_WORKER, _PUBLISHER, _SERVER = (Side.WORKER,), (Side.PUBLISHER,), (Side.SERVER,)
+_BOTH, _FOLLOWERS, _ALL = (Side.WORKER, Side.PUBLISHER), (Side.WORKER, Side.SERVER), tuple(Side)
 _UNITS = ("seconds", "records", "bytes")
 _declared: list[Metric] = []
 
 # What one step takes; what a prospect or a request waits; how many prospects a batch has.
 _STEP_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ANSWER_S = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5)
 _WAIT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86_400)
 _RECORDS = (1, 10, 100, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000)
 
@@ -102,11 +111,11 @@ def _metric(
 
 
 # fmt: off
-BUILD_INFO = _metric("build_info", MetricKind.GAUGE, _BOTH,
+BUILD_INFO = _metric("build_info", MetricKind.GAUGE, _ALL,
     "1; the versions are in the labels, `extension` is who reads plain prospects (native or python).",
     ("version", "python", "librdkafka", "extension"))
-READY = _metric("ready", MetricKind.GAUGE, _BOTH, "1 while /readyz says so, else 0.")
-HEARTBEAT_AGE = _metric("heartbeat_age_seconds", MetricKind.GAUGE, _BOTH,
+READY = _metric("ready", MetricKind.GAUGE, _ALL, "1 while /readyz says so, else 0.")
+HEARTBEAT_AGE = _metric("heartbeat_age_seconds", MetricKind.GAUGE, _ALL,
     "Since the loop last said that it goes on.", grows=True)
 
 # -- The way of the prospects.
@@ -140,7 +149,7 @@ WAITING = _metric("partitions_waiting", MetricKind.GAUGE, _WORKER,
     "Partitions that this worker has and does not read: the output topics have fewer than the prospects.")
 MADE_ANEW = _metric("topics_made_anew_total", MetricKind.COUNTER, _BOTH,
     "Times that a topic was found deleted and made anew: it is read from its start, and what was unread on the old one is lost.")
-LIMIT_HITS = _metric("limit_hits_total", MetricKind.COUNTER, _BOTH,
+LIMIT_HITS = _metric("limit_hits_total", MetricKind.COUNTER, _ALL,
     "Times that a limit was hit which no other metric tells of (docs/reference/limits.md).",
     ("limit",), values=_each(*LIMITS))
 REBALANCES = _metric("rebalances_total", MetricKind.COUNTER, _WORKER, "Changes of the assignment.",
@@ -153,21 +162,21 @@ HOLDING = _metric("holding", MetricKind.GAUGE, _WORKER, "1 for the cause that it
     ("cause",), values=_each(*HOLDS))
 HELD = _metric("held_seconds_total", MetricKind.COUNTER, _WORKER, "Time spent holding, by cause.",
     ("cause",), values=_each(*HOLDS))
-POSITION = _metric("index_position", MetricKind.GAUGE, _BOTH, "Log offset of the last seal applied; -1 before the first.")
-LOG_LAG = _metric("log_lag_seconds", MetricKind.GAUGE, _WORKER,
+POSITION = _metric("index_position", MetricKind.GAUGE, _ALL, "Log offset of the last seal applied; -1 before the first.")
+LOG_LAG = _metric("log_lag_seconds", MetricKind.GAUGE, _FOLLOWERS,
     "Since the log's end was last confirmed; NaN before the first time.", grows=True)
-SEAL_TO_ENFORCEMENT = _metric("seal_to_enforcement_seconds", MetricKind.HISTOGRAM, _WORKER,
+SEAL_TO_ENFORCEMENT = _metric("seal_to_enforcement_seconds", MetricKind.HISTOGRAM, _FOLLOWERS,
     "From a seal's timestamp in Kafka to the swap.", buckets=_WAIT_S)
-SWAPS = _metric("swaps_total", MetricKind.COUNTER, _WORKER, "New indexes taken into use.")
-SWAP_SECONDS = _metric("swap_seconds", MetricKind.HISTOGRAM, _WORKER, "Applying a delta until the swap.", buckets=_STEP_S)
-SWAP_STALL = _metric("swap_stall_seconds", MetricKind.HISTOGRAM, _WORKER,
+SWAPS = _metric("swaps_total", MetricKind.COUNTER, _FOLLOWERS, "New indexes taken into use.")
+SWAP_SECONDS = _metric("swap_seconds", MetricKind.HISTOGRAM, _FOLLOWERS, "Applying a delta until the swap.", buckets=_STEP_S)
+SWAP_STALL = _metric("swap_stall_seconds", MetricKind.HISTOGRAM, _FOLLOWERS,
     "The longest that applying a delta kept other threads from running.", buckets=_STEP_S)
-REGISTER_NUMBERS = _metric("register_numbers", MetricKind.GAUGE, _BOTH, "Numbers in a register; the scoped ones of one name are told together, as `internal@*`.", ("register",))
-REGISTER_EFFECTIVE = _metric("register_effective_timestamp_seconds", MetricKind.GAUGE, _BOTH,
+REGISTER_NUMBERS = _metric("register_numbers", MetricKind.GAUGE, _ALL, "Numbers in a register; the scoped ones of one name are told together, as `internal@*`.", ("register",))
+REGISTER_EFFECTIVE = _metric("register_effective_timestamp_seconds", MetricKind.GAUGE, _ALL,
     "The moment that a register's list speaks of, since 1970.", ("register",))
-REGISTER_MAX_AGE = _metric("register_max_age_seconds", MetricKind.GAUGE, _BOTH,
+REGISTER_MAX_AGE = _metric("register_max_age_seconds", MetricKind.GAUGE, _ALL,
     "The strictest age that today's rules ask of a register; absent where none does.", ("register",))
-REGISTER_NEXT_END = _metric("register_next_end_timestamp_seconds", MetricKind.GAUGE, _BOTH,
+REGISTER_NEXT_END = _metric("register_next_end_timestamp_seconds", MetricKind.GAUGE, _ALL,
     "When the next of a register's numbers ends, since 1970; absent where none does.", ("register",))
 
 # -- The publisher.
@@ -189,11 +198,20 @@ FILES = _metric("files_total", MetricKind.COUNTER, _PUBLISHER, "Dropped files wo
 PUBLISHER_FAILURES = _metric("publisher_failures_total", MetricKind.COUNTER, _PUBLISHER,
     "Times that everything was given up and begun anew, by cause.", ("cause",), values=_each(*FAILURES))
 
+# -- The server.
+HTTP_REQUESTS = _metric("http_requests_total", MetricKind.COUNTER, _SERVER,
+    "Requests answered, by what was asked and the answer's status; `other` are paths that there are not.", ("route", "status"))
+CHECKS = _metric("checks_total", MetricKind.COUNTER, _SERVER,
+    "Verdicts given to who asked, by verdict and reason.",
+    ("verdict", "reason"), values=tuple((str(reason.verdict), str(reason)) for reason in Reason))
+CHECK_SECONDS = _metric("check_seconds", MetricKind.HISTOGRAM, _SERVER,
+    "From a question's headers to its answer, of questions with one prospect.", buckets=_ANSWER_S)
+
 # -- The process, by the names that everybody uses.
-MEMORY = _metric("process_resident_memory_bytes", MetricKind.GAUGE, _BOTH, "Resident memory of the process.")
-OPEN_FDS = _metric("process_open_fds", MetricKind.GAUGE, _BOTH, "Open file descriptors.")
-CPU = _metric("process_cpu_seconds_total", MetricKind.COUNTER, _BOTH, "User and system time.")
-STARTED = _metric("process_start_time_seconds", MetricKind.GAUGE, _BOTH, "When the process began, since 1970.")
+MEMORY = _metric("process_resident_memory_bytes", MetricKind.GAUGE, _ALL, "Resident memory of the process.")
+OPEN_FDS = _metric("process_open_fds", MetricKind.GAUGE, _ALL, "Open file descriptors.")
+CPU = _metric("process_cpu_seconds_total", MetricKind.COUNTER, _ALL, "User and system time.")
+STARTED = _metric("process_start_time_seconds", MetricKind.GAUGE, _ALL, "When the process began, since 1970.")
 # fmt: on
 
 CATALOGUE: tuple[Metric, ...] = tuple(_declared)

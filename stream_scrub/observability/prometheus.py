@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -43,7 +43,7 @@ class Scrape(Collector):
             yield _family(metric, self._side, [(self._prefix(each), each) for each in statuses])
 
     def _prefix(self, each: ProcessStatus) -> list[str]:
-        return [each.who] if self._side is Side.WORKER else []
+        return [each.who] if self._side.identity else []
 
 
 def _family(
@@ -69,6 +69,15 @@ def _family(
 
 def page(side: Side, board: Board) -> Any:
     """A WSGI application that answers every GET with the metrics."""
+    return make_wsgi_app(_registry(side, board))
+
+
+def text(side: Side, board: Board) -> bytes:
+    """The metrics now, in the text format that every scraper reads (`prometheus_client.CONTENT_TYPE_LATEST`)."""
+    return generate_latest(_registry(side, board))
+
+
+def _registry(side: Side, board: Board) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Scrape(side, board))
-    return make_wsgi_app(registry)
+    return registry

@@ -1,13 +1,10 @@
 """One worker from settings: its source, session and follower, its outputs and its clocks."""
 
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.index import Index
 from stream_scrub.kafka.admin.broker_time import BrokerTimes
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import smallest_limit
@@ -16,12 +13,9 @@ from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.lists.log.follower import Follower
-from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.model import Deadline
 from stream_scrub.observability.counters import Counters
-from stream_scrub.observability.recurring_problem import RecurringProblem
-from stream_scrub.observability.swap_log import SwapLog
-from stream_scrub.wiring import clients, scrubbing
+from stream_scrub.wiring import clients, following, scrubbing
 from stream_scrub.worker.batch_size import BatchLimits
 from stream_scrub.worker.clock_watch import ClockWatch
 from stream_scrub.worker.loop import WorkerLoop
@@ -54,7 +48,7 @@ def worker(
     def logs(client: str) -> ClientLog:
         return clients.client_log(settings, log, client, brokers=brokers)
 
-    follower = _follower(settings, counters, log, lambda: logs("follower"))
+    follower = following.counted(settings, counters, log, lambda: logs("follower"))
     source = _source(settings, counters, log, logs("consumer"), of_topic(settings))
     of_producer = logs("producer")
     session = Session(
@@ -135,50 +129,6 @@ def batch_limits(settings: Settings) -> BatchLimits:
     worker = settings.worker
     return BatchLimits(
         worker.batch_records, worker.batch_bytes, worker.batch_ms / 1000, settings.rules.index_lag_max_s
-    )
-
-
-def _follower(
-    settings: Settings,
-    counters: Counters,
-    log: FilteringBoundLogger,
-    logs: Callable[[], ClientLog],
-) -> Follower:
-    """A follower that logs and counts its swaps and problems."""
-    problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
-    lines = SwapLog(log)
-
-    def swapped(index: Index, seconds: float, stall_s: float) -> None:
-        """An index that was made before the log's end was first reached is history: it is counted and not logged."""
-        is_news, sealed_ms = follower.lag_s is not None, follower.sealed_ms
-        waited_s = time.time() - sealed_ms / 1000 if is_news and sealed_ms is not None else None
-        counters.swapped(index.position, seconds, stall_s, waited_s)
-        if is_news:
-            lines.tell(index, seconds, stall_s, waited_s)
-
-    def at_end() -> None:
-        problem.end()
-        lines.tell_rest()
-
-    follower = Follower(
-        lambda: clients.log_reader(settings, logs()),
-        start=settings.lists.start,
-        snapshots=_snapshot_writer(settings, log),
-        max_numbers=settings.lists.max_numbers,
-        on_swap=swapped,
-        on_trouble=problem.tell,
-        on_end=at_end,
-    )
-    return follower
-
-
-def _snapshot_writer(settings: Settings, log: FilteringBoundLogger) -> SnapshotWriter | None:
-    if not settings.worker.state_dir:
-        return None
-    return SnapshotWriter(
-        Path(settings.worker.state_dir),
-        settings.topics.log,
-        on_trouble=lambda text: log.warning("keeping a snapshot", problem=text),
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from stream_scrub.observability.metric_catalogue import CATALOGUE, MetricKind
+from stream_scrub.observability.metric_catalogue import CATALOGUE, MetricKind, Side
 from tests.support.texts.monitoring import Expression, expression, in_dashboard, in_rules, rules
 
 SCRAPED = {"namespace", "job", "instance"}  # what scraping adds
@@ -14,7 +14,8 @@ def known() -> dict[str, set[str]]:
     """Every series that there can be, with its labels."""
     found: dict[str, set[str]] = {"ALERTS": ALERTS_LABELS}
     for metric in CATALOGUE:
-        labels = {"worker", *metric.labels}  # the publisher's, without one, are asked for by worker=""
+        # What a publisher says has neither identity: it is asked for by worker="".
+        labels = {*(name for side in Side for name in side.identity), *metric.labels}
         if metric.kind is MetricKind.HISTOGRAM:
             found |= {f"{metric.name}{suffix}": labels for suffix in SUFFIXES}
             found[f"{metric.name}_bucket"] = labels | {"le"}

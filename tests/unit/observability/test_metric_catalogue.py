@@ -52,7 +52,17 @@ def test_a_metric_is_named_by_the_conventions(metric):
 def test_labels_are_few_and_known():
     """A label with a number, a key or an id would leak it, and fill Prometheus' memory."""
     closed = {"verdict", "reason", "cause", "event", "outcome", "limit"}
-    bounded = {"partition", "topic", "register", "version", "python", "librdkafka", "extension"}
+    bounded = {
+        "route",
+        "status",
+        "partition",
+        "topic",
+        "register",
+        "version",
+        "python",
+        "librdkafka",
+        "extension",
+    }
     for metric in CATALOGUE:
         assert set(metric.labels) <= closed | bounded, metric.name
         assert bool(metric.values) == bool(closed & set(metric.labels)), metric.name

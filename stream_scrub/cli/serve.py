@@ -1,0 +1,27 @@
+"""`stream-scrub serve`. No work is done here: it hands the server the questions that the console asks as well."""
+
+import typer
+
+from stream_scrub.cli.options import Invocation, command, rules_problems
+from stream_scrub.config import load
+
+
+def serve(call: Invocation) -> None:
+    """Answer over HTTP whether numbers may be called now, until told to stop (SIGTERM or Ctrl-C)."""
+    from stream_scrub.queries import log_status, rules_report
+    from stream_scrub.server import serving
+    from stream_scrub.server.questions import Questions
+    from stream_scrub.wiring import clients
+
+    settings = load(
+        flags=call.flags(),
+        config_file=call.config,
+        extra_checks=[clients.refused_properties, rules_problems, serving.need_loopback],
+    )
+    questions = Questions(registers=log_status.status, rule=rules_report.of_day)
+    raise typer.Exit(serving.run(settings, questions))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("serve")(command(serve, with_json=False))

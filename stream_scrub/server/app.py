@@ -1,0 +1,170 @@
+"""What is served: the check API, health and metrics, as one ASGI application over one follower.
+
+The application knows no socket and no process (`serving.py`), and makes no verdict (`check.py`).
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import StaleIndex
+from stream_scrub.lists.log.follower import Follower
+from stream_scrub.observability import health, http_server, prometheus
+from stream_scrub.observability.counters import ServerCounters
+from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.observability.process_status import Board
+from stream_scrub.rules import Rulebook
+from stream_scrub.server import bodies
+from stream_scrub.server.check import CheckDesk
+from stream_scrub.server.edge import Edge
+from stream_scrub.server.problems import Kind, Problem, invalid
+from stream_scrub.server.questions import Questions
+
+_JSON = "application/json"
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application answers from. `board` has the status of every process of this server."""
+
+    settings: Settings
+    follower: Follower
+    rulebook: Rulebook
+    counters: ServerCounters
+    board: Board
+    questions: Questions
+    log: FilteringBoundLogger
+
+
+class Api:
+    """The handlers of the routes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lag_max_s = parts.settings.rules.index_lag_max_s
+        self._check = CheckDesk(
+            parts.settings, lambda: parts.follower.usable(self._lag_max_s), parts.counters.checked
+        )
+
+    async def check(self, request: Request) -> Response:
+        """`POST /v1/check`."""
+        since = time.perf_counter()
+        return Response(await self._check.answer(await bodies.read(request), since), media_type=_JSON)
+
+    async def registers(self, _request: Request) -> Response:
+        """`GET /v1/registers`: all of them, and whether verdicts may rest on them now."""
+        return _json(self._registers())
+
+    async def register(self, request: Request) -> Response:
+        """`GET /v1/registers/{name}`."""
+        told = self._registers()
+        for each in told["registers"]:
+            if each["register"] == request.path_params["name"]:
+                return _json({"position": told["position"], "stale": told["stale"], **each})
+        raise Problem(Kind.NOT_FOUND, "no register of that name is on the log as it is read here")
+
+    def _registers(self) -> dict[str, Any]:
+        parts = self._parts
+        told = parts.questions.registers(parts.follower.index, parts.rulebook, datetime.now(UTC))
+        found: dict[str, Any] = msgspec.to_builtins(told)
+        stale = None
+        try:
+            parts.follower.usable(self._lag_max_s)
+        except StaleIndex as error:
+            stale = health.cause(error.cause, str(error))
+        return {"position": found.pop("position"), "stale": msgspec.to_builtins(stale), **found}
+
+    async def rule(self, request: Request) -> Response:
+        """`GET /v1/rules/{country}?on=DATE`."""
+        rulebook = self._parts.rulebook
+        country = rulebook.country(request.path_params["country"].upper())
+        if country is None:
+            raise Problem(
+                Kind.NOT_FOUND, "there are no rules for that country or region: nobody there is called"
+            )
+        on = request.query_params.get("on", "")
+        told = self._parts.questions.rule(country, _day(on, rulebook, country.regions[0]))
+        found: dict[str, Any] = msgspec.to_builtins(told)
+        return _json(
+            {name: value for name, value in found.items() if name != "where"}
+        )  # a path of this machine
+
+    async def probe(self, request: Request) -> Response:
+        """`GET /livez`, `/readyz`, `/startupz`."""
+        answer = http_server.PROBES[request.url.path](self._parts.board())
+        return Response(http_server.page(answer.page), 200 if answer.ok else 503, media_type=_JSON)
+
+    async def metrics(self, _request: Request) -> Response:
+        """`GET /metrics`."""
+        body = prometheus.text(Side.SERVER, self._parts.board)
+        return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _json(content: Any) -> Response:
+    return Response(msgspec.json.encode(content), media_type=_JSON)
+
+
+def _day(on: str, rulebook: Rulebook, region: str) -> date:
+    """The day that was asked for; without one, today's in the region. Raises Problem (422)."""
+    if not on:
+        now = datetime.now(UTC)
+        return rulebook.day(region, now) or now.date()
+    try:
+        return datetime.strptime(on, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError as error:
+        raise invalid([("on", "write a day as 2026-08-10")]) from error
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response
+
+
+async def _fault(_request: Request, _error: Exception) -> Response:
+    """A fault of ours; the edge logs it."""
+    return Problem(
+        Kind.FAULT, "it is logged; report it with the log's line and the version: no verdict was given"
+    ).response
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    """What starlette refuses by itself."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == Kind.METHOD_NOT_ALLOWED.status:
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        return Problem(Kind.METHOD_NOT_ALLOWED, f"this path answers {allowed}", {"Allow": allowed}).response
+    return Problem(Kind.NOT_FOUND, "there is nothing at this path: docs/check-api.md has all paths").response
+
+
+def application(parts: Parts) -> ASGIApp:
+    """The whole of it."""
+    api = Api(parts)
+    asked: list[tuple[str, str, Handler]] = [
+        ("POST", "/v1/check", api.check),
+        ("GET", "/v1/registers", api.registers),
+        ("GET", "/v1/registers/{name}", api.register),
+        ("GET", "/v1/rules/{country}", api.rule),
+        ("GET", "/metrics", api.metrics),
+        *(("GET", path, api.probe) for path in http_server.PROBES),
+    ]
+    routes = [Route(path, handler, methods=[method]) for method, path, handler in asked]
+    inner = Starlette(
+        routes=routes,
+        exception_handlers={Problem: _problem, HTTPException: _refused, Exception: _fault},
+    )
+    inner.router.redirect_slashes = False
+    return Edge(inner, parts.counters, parts.log)

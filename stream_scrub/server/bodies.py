@@ -1,0 +1,79 @@
+"""What a request says: its body in bounded size and time, as JSON of a declared shape, or a problem that names the
+place and quotes nothing."""
+
+import asyncio
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from stream_scrub.server.problems import Kind, Problem, invalid
+
+BODY_BYTES_MAX = 8_388_608  # ten thousand prospects with room for their purposes and contracts
+_BODY_S = 10.0  # for all of a body, however it comes
+# msgspec's sentences name the place at their end: the names there are those of our own shapes.
+_PLACE = re.compile(r"^(.*?)(?: - at `\$([\w.\[\]]*)`)?$", re.DOTALL)
+_UNKNOWN = "Object contains unknown field"
+
+Shape = TypeVar("Shape")
+
+
+async def read(request: Request) -> bytes:
+    """The body. Raises Problem (415, 413, 408)."""
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if said != "application/json":
+        # A page of another site can send a form or a text, but no JSON without asking first, and is told no then.
+        raise Problem(Kind.NOT_JSON, "send the header Content-Type: application/json")
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > BODY_BYTES_MAX:
+        raise _too_large()
+    pieces, size = [], 0
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for piece in request.stream():
+                pieces.append(piece)
+                size += len(piece)
+                if size > BODY_BYTES_MAX:
+                    raise _too_large()
+    except TimeoutError as error:
+        raise Problem(
+            Kind.TOO_SLOW,
+            f"the body was not there after {_BODY_S:.0f} s",
+            {"Connection": "close"},
+        ) from error
+    except ClientDisconnect as error:
+        raise Problem(Kind.MALFORMED_REQUEST, "the connection ended before the body") from error
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large() -> Problem:
+    # What is left of the body is not read: the connection ends.
+    return Problem(
+        Kind.TOO_LARGE,
+        f"send at most {BODY_BYTES_MAX} bytes a request",
+        {"Connection": "close"},
+        limit=BODY_BYTES_MAX,
+    )
+
+
+def decoded(decoder: msgspec.json.Decoder[Shape], body: bytes | msgspec.Raw, at: str = "") -> Shape:
+    """The body as the decoder's type; `at` is where it stands. Raises Problem (422)."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid([_told(str(error), at, decoder.type)]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid([(at or "body", "this is no JSON that every parser reads alike")]) from error
+
+
+def _told(said: str, at: str, shape: Any) -> tuple[str, str]:
+    """The place and the fault in msgspec's sentence. The names of unknown members are the request's own: instead of
+    them, those that are known are told."""
+    found = _PLACE.match(said)
+    what, inner = (found[1], found[2] or "") if found is not None else ("it has another shape", "")
+    path = f"{at}{inner}" if at else inner.lstrip(".") or "body"
+    if what.startswith(_UNKNOWN):
+        known = ", ".join(each.encode_name for each in msgspec.structs.fields(shape))
+        return path, f"a member here is none of {known}"
+    return path, what[:1].lower() + what[1:]

@@ -1,0 +1,138 @@
+"""`POST /v1/check`: stamps for prospects that somebody is about to call.
+
+Each prospect goes to `Scrubber.scrub` with the bytes that it came with, as from the stream: there is no second way to a
+verdict. A question of many prospects is judged by one index at one moment, a little at a time, so that questions of
+single prospects are answered in between.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from stream_scrub import clock
+from stream_scrub.config import Settings
+from stream_scrub.errors import StaleIndex
+from stream_scrub.index import Index
+from stream_scrub.model import Reason
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.scrub.decode import Members
+from stream_scrub.server import bodies
+from stream_scrub.server.problems import invalid, stale
+from stream_scrub.wiring import scrubbing
+
+PROSPECTS_MAX = 10_000
+_AT_ONCE = 500  # prospects; plain ones take half a microsecond each
+_TURN_S = 0.002  # after this a question lets the others go on, where its prospects are not plain
+_MEMBERS = Members.of(["number"], "region", "purpose", "contract", "campaign", case="exact")
+
+Numbers = str | int | None | list[str | int | None]
+
+
+class AskedProspect(msgspec.Struct, forbid_unknown_fields=True):
+    """One prospect as a dialler asks about it: `number` as a prospect would spell it, `region` in which national
+    numbers are read, and what the prospect would say about the call."""
+
+    number: Numbers
+    region: str | None = None
+    purpose: str | list[str] | None = None
+    contract: Any = None
+    campaign: str | int | list[str | int] | None = None
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True):
+    """What a body may hold: the members of one prospect, or `prospects`."""
+
+    number: Any = msgspec.UNSET
+    region: Any = msgspec.UNSET
+    purpose: Any = msgspec.UNSET
+    contract: Any = msgspec.UNSET
+    campaign: Any = msgspec.UNSET
+    prospects: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def asks_for_one(self) -> bool:
+        """Whether it holds a member of a single prospect."""
+        members = (self.number, self.region, self.purpose, self.contract, self.campaign)
+        return any(member is not msgspec.UNSET for member in members)
+
+
+_QUESTION = msgspec.json.Decoder(Question)
+_PROSPECT = msgspec.json.Decoder(AskedProspect)
+
+
+class CheckDesk:
+    """Answers questions. `usable` gives the index to judge by now, or raises StaleIndex; `tell` counts verdicts, and
+    the seconds of a question with one prospect."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        usable: Callable[[], Index],
+        tell: Callable[[Counter[Reason], float | None], None],
+    ) -> None:
+        terms = replace(scrubbing.terms(settings, header=True), members=_MEMBERS)
+        self._scrubber = Scrubber(terms, scrubbing.rulebook(settings))
+        self._usable = usable
+        self._tell = tell
+        self._lag_max_s = settings.rules.index_lag_max_s
+
+    async def answer(self, body: bytes, since: float) -> bytes:
+        """The stamp, or `{"stamps": [...]}` with one for each prospect, in order. `since` is when the question came
+        (`time.perf_counter`). Raises Problem (422, 503)."""
+        asked = bodies.decoded(_QUESTION, body)
+        if isinstance(asked.prospects, msgspec.UnsetType):
+            bodies.decoded(_PROSPECT, body)
+            (stamp,) = await self._judged([body])
+            self._tell(Counter(), time.perf_counter() - since)
+            return stamp
+        if asked.asks_for_one:
+            raise invalid([("body", "give the members of one prospect, or `prospects`, and not both")])
+        if len(asked.prospects) > PROSPECTS_MAX:
+            raise invalid([("prospects", f"ask about at most {PROSPECTS_MAX} prospects at once")])
+        values = await _values(asked.prospects)
+        return b'{"stamps":[' + b",".join(await self._judged(values)) + b"]}"
+
+    async def _judged(self, values: list[bytes]) -> list[bytes]:
+        """A stamp for each prospect, by one index at one moment. Raises Problem (503)."""
+        stamps: list[bytes] = []
+        tally: Counter[Reason] = Counter()
+        try:
+            taken, index, now = clock.elapsed(), self._usable(), datetime.now(UTC)
+            while len(stamps) < len(values):
+                if stamps:
+                    await asyncio.sleep(0)
+                some = values[len(stamps) : len(stamps) + _AT_ONCE]
+                batch = self._scrubber.scrub(some, index, now, enough=_passed(time.perf_counter() + _TURN_S))
+                stamps += [stamp or b"" for stamp in batch.stamps]
+                tally += batch.tally
+                self._need_fresh(taken)
+        except StaleIndex as found:
+            raise stale(found) from found
+        self._tell(tally, None)
+        return stamps
+
+    def _need_fresh(self, taken: float) -> None:
+        """An index that was taken long ago may be too old by now. Raises StaleIndex."""
+        if clock.elapsed() - taken > self._lag_max_s:
+            raise StaleIndex("log-behind", "judging took longer than an index may be used: ask about fewer")
+
+
+def _passed(ends: float) -> Callable[[], bool]:
+    return lambda: time.perf_counter() >= ends
+
+
+async def _values(prospects: list[msgspec.Raw]) -> list[bytes]:
+    """The bytes of each prospect, once all are known to have the shape. Raises Problem (422)."""
+    values = []
+    for place, raw in enumerate(prospects):
+        bodies.decoded(_PROSPECT, raw, f"prospects[{place}]")
+        values.append(bytes(raw))
+        if place % 2000 == 1999:
+            await asyncio.sleep(0)
+    return values

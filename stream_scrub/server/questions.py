@@ -1,0 +1,20 @@
+"""The questions of people that the API answers beside verdicts. The console has the same ones; who assembles the
+server hands them in, since rooms of one floor do not import each other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from stream_scrub.index import Index
+from stream_scrub.rules import Country, Rulebook
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """`registers` answers for an index: its position, every register, and those that cannot be used. `rule` answers for a
+    country and a day. Each answer is a value that msgspec encodes. Functions of modules only: they go to other
+    processes by their names."""
+
+    registers: Callable[[Index, Rulebook, datetime], Any]
+    rule: Callable[[Country, date], Any]

@@ -1,0 +1,139 @@
+"""Connections that are slow, silent, too many or no HTTP at all harm themselves alone."""
+
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from stream_scrub.server import bodies, connections
+
+ASK = b'POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{"number":"0611111111"}'
+
+
+def connected(server) -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", server.port), 10)
+    made.settimeout(10)
+    return made
+
+
+def read_all(made: socket.socket) -> bytes:
+    """What comes until the server ends the connection."""
+    found = b""
+    while True:
+        try:
+            piece = made.recv(65_536)
+        except ConnectionResetError:
+            return found
+        if not piece:
+            return found
+        found += piece
+
+
+def still_answers(server) -> bool:
+    return server.check({"number": "0611111111"}).json()["reason"] == "consented"
+
+
+def test_headers_that_do_not_come_end_the_connection(server, monkeypatch):
+    """A few thousand clients that send a byte a minute would keep every dialler out."""
+    monkeypatch.setattr(connections, "_HEAD_S", 0.2)
+    for begun in (b"", b"POST /v1/check HTTP/1.1\r\nHost: x\r\nX-A: "):
+        with connected(server) as slow:
+            slow.sendall(begun)
+            started = time.monotonic()
+            assert read_all(slow) == b"" and time.monotonic() - started < 5
+    assert still_answers(server)
+
+
+def test_a_second_request_must_be_as_quick(server, monkeypatch):
+    """A client could send one good request, and then hold its place for ever."""
+    monkeypatch.setattr(connections, "_HEAD_S", 0.2)
+    with connected(server) as slow:
+        slow.sendall(ASK + b"POST /v1/che")
+        assert read_all(slow).count(b"HTTP/1.1 200") == 1
+
+
+def test_a_body_that_does_not_come_is_told(server, monkeypatch):
+    """The same, with a body that never ends."""
+    monkeypatch.setattr(bodies, "_BODY_S", 0.2)
+    with connected(server) as slow:
+        slow.sendall(ASK[:-10])
+        assert read_all(slow).startswith(b"HTTP/1.1 408")
+    assert still_answers(server)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X-A: y\r\n" * 4000 + b"\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: " + b"z" * 1_000_000,
+    ],
+    ids=["target", "header", "headers", "endless"],
+)
+def test_large_headers_are_refused(server, head):
+    """A header without an end would grow in the server's memory."""
+    with connected(server) as large:
+        try:
+            large.sendall(head)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        told = read_all(large)
+    assert told == b"" or told.startswith(b"HTTP/1.1 431 "), told[:100]
+    assert still_answers(server)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/check HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    ],
+    ids=range(6),
+)
+def test_what_is_no_http_is_refused(server, sent):
+    """Two readers of one stream of bytes would find two requests in it, and one of them answer the other's."""
+    with connected(server) as odd:
+        odd.sendall(sent)
+        odd.shutdown(socket.SHUT_WR)
+        told = read_all(odd)
+    assert told == b"" or told.startswith((b"HTTP/1.1 400", b"HTTP/1.1 415")), told[:100]
+    assert still_answers(server)
+
+
+def test_idle_connections_give_way(serve, lists, monkeypatch):
+    """Ten thousand idle connections would keep every dialler out."""
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 40)
+    server = serve(lists)
+    with ExitStack() as stack:
+        idle = [stack.enter_context(connected(server)) for _ in range(120)]
+        assert still_answers(server)
+        server.until(lambda: server.collector.counters.limits["http-connections"] >= 80)
+        assert read_all(idle[0]) == b""
+        assert still_answers(server)
+    assert [line for line in server.lines() if line.get("limit") == "http-connections"]
+
+
+def test_a_client_that_takes_no_answer_is_cut_off(serve, lists, monkeypatch):
+    """Answers that nobody reads would fill the server's memory."""
+    monkeypatch.setattr(connections, "KEEP_ALIVE_S", 0.3)
+    monkeypatch.setattr("stream_scrub.server.serving.KEEP_ALIVE_S", 0.3)
+    server = serve(lists)
+    asked = b'{"prospects":[' + b",".join([b'{"number":"0611111111"}'] * 10_000) + b"]}"
+    head = (
+        b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(10)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.sendall(head % len(asked) + asked)
+        # Longer than the server waits for it: then what is left in the server is thrown away.
+        server.until(lambda: server.collector.counters.requests["/v1/check", "200"] == 1)
+        time.sleep(0.6)
+        assert len(read_all(deaf)) < 1_300_000

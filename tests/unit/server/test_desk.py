@@ -1,0 +1,77 @@
+"""The desk that answers questions: who waits for whom, and when no verdict is given. Without a server."""
+
+import asyncio
+import json
+
+import pytest
+
+from stream_scrub import clock
+from stream_scrub.config import load
+from stream_scrub.errors import StaleIndex
+from stream_scrub.index import Index
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.server.check import CheckDesk
+from stream_scrub.server.problems import Problem
+
+
+def desk(rules, usable) -> tuple[CheckDesk, list]:
+    made = load(flags={"rules.folder": str(rules)}, environ={})
+    told: list = []
+    return CheckDesk(made, usable, lambda tally, seconds: told.append((tally, seconds))), told
+
+
+def test_an_index_that_grew_old_while_it_was_judged_by_is_not_answered_from(rules, monkeypatch):
+    """A question that takes long would be answered by a list that is no longer good."""
+    made, told = desk(rules, Index.empty)
+    moments = iter([0.0, 31.0])
+    monkeypatch.setattr(clock, "elapsed", lambda: next(moments))
+    with pytest.raises(Problem) as found:
+        asyncio.run(made.answer(b'{"number":"0611111111"}', 0))
+    assert found.value.kind.status == 503 and told == []
+
+
+def test_a_question_of_many_lets_others_through(rules, monkeypatch):
+    """One dialler's page of ten thousand would make every other dialler wait for all of it."""
+    made, told = desk(rules, Index.empty)
+    asked = json.dumps({"prospects": [{"number": "0611111111"}] * 5000}).encode()
+    turns = 0
+
+    async def both() -> bytes:
+        nonlocal turns
+        answering = asyncio.create_task(made.answer(asked, 0))
+        while not answering.done():
+            turns += 1
+            await asyncio.sleep(0)
+        return answering.result()
+
+    assert len(json.loads(asyncio.run(both()))["stamps"]) == 5000
+    assert turns >= 10 and sum(told[0][0].values()) == 5000
+
+
+def test_prospects_that_cost_much_are_judged_a_few_at_a_time(rules, monkeypatch):
+    """Prospects that are made to cost would stop the answers to everybody else."""
+    found = []
+    scrub = Scrubber.scrub
+
+    def counted(self, values, *arguments, enough, **more):
+        batch = scrub(self, values, *arguments, enough=lambda: True, **more)
+        found.append(len(batch.stamps))
+        return batch
+
+    monkeypatch.setattr(Scrubber, "scrub", counted)
+    made, _ = desk(rules, Index.empty)
+    odd = {"number": ["0611111111", "0622222222"]}
+    answer = asyncio.run(made.answer(json.dumps({"prospects": [odd] * 7}).encode(), 0))
+    assert len(json.loads(answer)["stamps"]) == 7 and found == [1] * 7
+
+
+def test_a_hold_is_no_verdict_on_anybody(rules):
+    """Of a page of leads, those that could be judged would be told apart from an index that may not be used."""
+
+    def usable():
+        raise StaleIndex("log-behind", "the opposition log is being read for the first time")
+
+    made, told = desk(rules, usable)
+    with pytest.raises(Problem):
+        asyncio.run(made.answer(b'{"prospects":[{"number":"0611111111"}]}', 0))
+    assert told == []

@@ -1,0 +1,57 @@
+"""`stream-scrub serve` as a process: what it refuses, and how it begins and ends."""
+
+import json
+import signal
+import socket
+import subprocess
+
+import httpx
+
+from stream_scrub.config import load
+from stream_scrub.server import serving
+from tests.kafka.broker import free_ports
+from tests.support.running.worker import SCRIPT, environment, run, wait_until
+
+
+def test_only_this_machine_is_served(tmp_path):
+    """Whoever reaches the machine could ask who has opposed."""
+    for listen in ("[::]:0", "example.org:8080", "192.0.2.1:8080", ""):
+        assert serving.need_loopback(load(flags={"http.listen": listen}, environ={})) != []
+    for listen in ("127.0.0.1:0", "127.9.9.9:80", "[::1]:80", "localhost:80"):
+        assert serving.need_loopback(load(flags={"http.listen": listen}, environ={})) == []
+    done = run(["serve"], environment("127.0.0.1:1", http__listen="0.0.0.0:0"))
+    assert done.returncode == 2 and "http.listen" in done.stderr
+
+
+def test_an_address_that_is_taken_is_told(tmp_path):
+    """It would seem to serve, and another program answer."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run(["serve"], environment("127.0.0.1:1", http__listen=where))
+    assert done.returncode == 1 and "cannot be listened on" in done.stdout + done.stderr
+
+
+def test_it_serves_before_a_broker_answers_and_ends_when_told(tmp_path):
+    """While the brokers are away, a dialler would see a refused connection instead of the reason; or a restart would
+    hang until it is killed."""
+    (port, probes, nobody) = free_ports(3)
+    env = environment(
+        f"127.0.0.1:{nobody}", http__listen=f"127.0.0.1:{port}", http__probes=f"127.0.0.1:{probes}"
+    )
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen([SCRIPT, "serve"], env=env, stdout=log, stderr=log) as process,
+    ):
+        try:
+            lines = (tmp_path / "log").read_text
+            wait_until(lambda: '"listening"' in lines() and str(port) in lines(), 30)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                answer = client.post("/v1/check", json={"number": "0612345678"})
+                assert answer.status_code == 503 and answer.json()["cause"].startswith("log-")
+                assert client.get("/livez").status_code == 200 and client.get("/readyz").status_code == 503
+                assert httpx.get(f"http://127.0.0.1:{probes}/livez").status_code == 200
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(20) == 0
+        finally:
+            process.kill()
+    assert all(json.loads(line) for line in lines().splitlines())
