@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from stream_scrub import clock
 from stream_scrub.redaction import names_a_number
+from stream_scrub.spelling import plain
 
 Header = tuple[str, bytes | None]
 # How far a long command has come: what it does, how much is done, and how much there is (0: unknown).
@@ -71,10 +72,21 @@ class RegisterName(NamedTuple):
         return None if found is None else cls(found[1], found[2] or "")
 
     @classmethod
+    def read(cls, text: str) -> "RegisterName | None":
+        """The name that somebody wrote, whose campaign may be spelt in any way; None if the text names no register."""
+        base, at, scope = text.partition("@")
+        return cls.parse(text) or (cls.parse(f"{base}@{plain(scope)}") if at else None)
+
+    @classmethod
     def split(cls, text: str) -> "RegisterName":
         """The two halves of a name that the log already holds. Nothing is checked."""
         base, _, scope = text.partition("@")
         return cls(base, scope)
+
+    @property
+    def plainly(self) -> "RegisterName":
+        """The same with its campaign as campaigns are compared: registers of one such name count for one campaign."""
+        return RegisterName(self.base, plain(self.scope)) if self.scope else self
 
     @property
     def looks_like_number(self) -> bool:

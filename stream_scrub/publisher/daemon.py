@@ -278,7 +278,11 @@ class PublisherDaemon:
     def _terms(self, now: datetime) -> RequestTerms:
         held = {name: register.kind for name, register in self._delta_publisher.registers.items()}
         return RequestTerms(
-            frozenset(self._own), ChainMap(held, self._ruled), self._settings.prospect.default_region, now
+            frozenset(self._own),
+            ChainMap(held, self._ruled),
+            self._settings.prospect.default_region,
+            now,
+            self._delta_publisher.replay.index.spelt(),
         )
 
     def _recalled(self, now: datetime) -> Oppositions:

@@ -35,10 +35,11 @@ from stream_scrub.queries.evidence import (
     ReadWith,
     RuleThen,
 )
-from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
+from stream_scrub.rules import CALLERS, Archive, Rule, Rulebook, digest_of, in_words, period
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Unreadable, read_strictly
 from stream_scrub.scrub.facts import NO_FACTS, Facts
+from stream_scrub.spelling import plain
 from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import scrubbing
 
@@ -278,10 +279,15 @@ def _register(standing: Standing, rule: Rule | None, at: datetime) -> JudgingMem
 
 
 def _counts(standing: Standing, rule: Rule | None, facts: Facts) -> bool:
-    """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's."""
+    """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's; of a
+    prospect that names no campaign every opposition is."""
     base, scope = RegisterName.split(standing.register.name)
     named = {INTERNAL} | (rule.registers | set(rule.scoped) if rule is not None else set())
-    return base in named and (not scope or scope in facts.campaigns)
+    if base not in named or not scope or scope in facts.campaigns:
+        return base in named
+    if rule is None or rule.reading < CALLERS:
+        return False
+    return plain(scope) in facts.campaigns or (base == INTERNAL and facts.unnamed)
 
 
 def _missing(rule: Rule | None, index: Index) -> list[str]:

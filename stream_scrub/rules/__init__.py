@@ -7,13 +7,23 @@ the files, never in the code. Nothing here knows what a phone number is.
 
 from stream_scrub.rules.archive import Archive, read_text
 from stream_scrub.rules.book import Rulebook, RuleFile, Survey, survey
-from stream_scrub.rules.country import CLOSED, CONTRACT, READING, RESTING, Country, Rule, earliest, until
+from stream_scrub.rules.country import (
+    CALLERS,
+    CLOSED,
+    CONTRACT,
+    READING,
+    RESTING,
+    Country,
+    Rule,
+    earliest,
+    until,
+)
 from stream_scrub.rules.lint import doubts, purposes_of, unsaid
-from stream_scrub.rules.purposes import plain
 from stream_scrub.rules.text import digest_of, text_of
 from stream_scrub.rules.words import in_words, period
 
 __all__ = [
+    "CALLERS",
     "CLOSED",
     "CONTRACT",
     "READING",
@@ -29,7 +39,6 @@ __all__ = [
     "earliest",
     "in_words",
     "period",
-    "plain",
     "purposes_of",
     "read_text",
     "survey",

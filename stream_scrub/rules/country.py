@@ -8,16 +8,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from stream_scrub.rules.purposes import Vocabulary, plain
+from stream_scrub.rules.purposes import Vocabulary
+from stream_scrub.spelling import plain
 
 # How this version reads what rules and prospects say. A rule's text carries its reading, so that an old verdict can
 # be given again: by the rule that its digest names, read as it was read then. 1: a verdict could be used for
 # `valid_days`, however old its lists were. 2: no verdict outlives what it rests on; purposes are a closed vocabulary;
-# a prospect with several purposes is exempt only if all of them are.
-READING = 2
+# a prospect with several purposes is exempt only if all of them are. 3: campaigns are compared as words are; a prospect
+# that names no campaign meets the opposition to every one.
+READING = 3
 CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
 RESTING = 2  # the first reading in which no verdict outlives what it rests on
 CLOSED = 2  # the first reading in which purposes are a closed vocabulary
+CALLERS = 3  # the first reading in which who calls is compared as words are, and may be anybody when unsaid
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,30 +7,20 @@ purposes: they are added to the shipped ones and take none of them away.
 
 import re
 import tomllib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
 from stream_scrub.redaction import names_a_number
+from stream_scrub.spelling import plain
 
 FILE = "purposes.toml"
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-_APART = re.compile(r"[\W_]+")
 _BYTES_MAX = 1 << 16  # the shipped file is under 8 KiB, and each rule that bans a purpose carries it
 _WORD_MAX = 80
 
 # For each word, as `plain` spells it: every purpose that it may mean.
 Vocabulary = Mapping[str, tuple[str, ...]]
-
-
-def plain(word: str) -> str:
-    """A word in the form in which words are compared: without case and accents, with one hyphen for each run of other
-    signs than letters and digits."""
-    if word.isascii():
-        return _APART.sub("-", word.lower()).strip("-")
-    apart = unicodedata.normalize("NFKD", word.casefold())
-    return _APART.sub("-", "".join(sign for sign in apart if not unicodedata.combining(sign))).strip("-")
 
 
 def vocabulary(purposes: Mapping[str, Iterable[str]]) -> Vocabulary:

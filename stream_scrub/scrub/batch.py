@@ -21,7 +21,7 @@ import numpy as np
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict, family
-from stream_scrub.rules import CLOSED, Rulebook
+from stream_scrub.rules import CALLERS, CLOSED, Rulebook
 from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Backend
 from stream_scrub.scrub.batch_context import BatchContext
@@ -36,7 +36,7 @@ from stream_scrub.scrub.decode import (
     Unreadable,
     read_strictly,
 )
-from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
+from stream_scrub.scrub.facts import Facts, FactsOf, facts_of, words_of
 from stream_scrub.scrub.plain import Plain, Regions
 
 # The whole record of a value longer than this is measured against the topic's limit. What goes with a value is mostly
@@ -78,10 +78,16 @@ class Terms:
 
     def facts_of(self, rulebook: Rulebook) -> FactsOf:
         """How prospects are read for these rules. The first reading knew no default purpose, and took for a contract
-        whatever did not say no."""
+        whatever did not say no. The first two compared campaigns by their case alone."""
+        campaigns = words_of if rulebook.reading < CALLERS else None
         if rulebook.reading < CLOSED:
-            return partial(facts_of, contract_shapes=None)
-        return partial(facts_of, default_purpose=self.default_purpose, contract_shapes=self.contract_shapes)
+            return partial(facts_of, contract_shapes=None, campaigns=campaigns)
+        return partial(
+            facts_of,
+            default_purpose=self.default_purpose,
+            contract_shapes=self.contract_shapes,
+            campaigns=campaigns,
+        )
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from stream_scrub.numbering import Line
 from stream_scrub.rules import Rule, Rulebook, until
 from stream_scrub.scrub import decide, stamp
 from stream_scrub.scrub.decide import Finding
-from stream_scrub.scrub.facts import Facts
+from stream_scrub.scrub.facts import UNSCOPED, Facts
 from stream_scrub.timestamps import utc_millis
 
 
@@ -75,8 +75,9 @@ class BatchContext:
         case = self._cases.get(key)
         if case is None:
             rule, plan, now = self.rule(line.region), None, self.moment(line.region)
-            if told.campaigns:  # campaigns mostly differ in nothing but the opposition to each
-                base = self.case(line, told._replace(campaigns=()), barred=barred)
+            # Campaigns mostly differ in nothing but the opposition to each.
+            if not told.unnamed and told.campaigns != UNSCOPED:
+                base = self.case(line, told._replace(campaigns=UNSCOPED), barred=barred)
                 plan = decide.scoped(base.plan, told, self.index, now)
                 if plan is base.plan:
                     self._cases[key] = base

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from stream_scrub.index import Index, Register
 from stream_scrub.model import INTERNAL, Reason, RegisterKind, family, scoped_name
 from stream_scrub.numbering import Line
-from stream_scrub.rules import CLOSED, CONTRACT, RESTING, Rule, earliest
+from stream_scrub.rules import CALLERS, CLOSED, CONTRACT, RESTING, Rule, earliest
 from stream_scrub.scrub.areas import Areas
 from stream_scrub.scrub.facts import Facts
 from stream_scrub.scrub.last_day import days_of, last_of
@@ -149,7 +149,10 @@ def is_barred(number: int, rule: Rule | None) -> bool:
 def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index, now: datetime) -> Plan:
     """Compile `rule` for numbers of `line` with the same facts. `barred`: the rule bars all of them by their prefix,
     else none."""
-    own = index.named(INTERNAL, told.campaigns)
+    own = _registers(index, rule, INTERNAL, told)
+    if told.unnamed and rule is not None and rule.reading >= CALLERS:
+        others = index.opposed_to_anybody()
+        own += [others] if others is not None else []
     internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
     if rule is None:
         return Plan(None, internal, (), (), (), (), (), Reason.NO_RULE, None, now)
@@ -177,22 +180,34 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
 
 
 def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
-    """The plan for facts that name campaigns, made from `base`, the plan for the same facts without campaigns. It is
+    """The plan for facts that name campaigns, made from `base`, the plan for the same facts with UNSCOPED ones. It is
     (a) `base` itself if no register is scoped for these campaigns, (b) None if a register other than `internal` is:
     then `plan` must compile it, (c) else `base` with the scoped `internal` registers added.
     """
     rule = base.rule
     others = () if rule is None else (*rule.deny, *rule.require, *rule.scoped)
-    for campaign in told.campaigns:
-        if any(scoped_name(name, campaign) in index.registers for name in others if name != INTERNAL):
-            return None
-    names = (scoped_name(INTERNAL, campaign) for campaign in told.campaigns)
-    found = [index.registers[name] for name in names if name in index.registers]
+    if any(_scoped(index, rule, name, told) for name in others if name != INTERNAL):
+        return None
+    found = _scoped(index, rule, INTERNAL, told)
     if not found:
         return base
     deny = tuple(r for r in found if r.kind is RegisterKind.DENY)
     stale = [r.name for r in found if rule and (r.kind is not RegisterKind.DENY or _is_stale(r, rule, now))]
     return replace(base, internal=(*base.internal, *deny), stale_internal=(*base.stale_internal, *stale))
+
+
+def _registers(index: Index, rule: Rule | None, name: str, told: Facts) -> list[Register]:
+    """The register of that name, and its scoped ones for the prospect's campaigns."""
+    own = [index.registers[name]] if name in index.registers else []
+    return [*own, *_scoped(index, rule, name, told)]
+
+
+def _scoped(index: Index, rule: Rule | None, name: str, told: Facts) -> list[Register]:
+    """The registers of that name that are scoped for the prospect's campaigns."""
+    if rule is None or rule.reading < CALLERS:
+        names = (scoped_name(name, campaign) for campaign in told.campaigns)
+        return [index.registers[each] for each in names if each in index.registers]
+    return [register for campaign in told.campaigns for register in index.scoped(name, campaign)]
 
 
 def _usable(
@@ -205,7 +220,7 @@ def _usable(
     for name in names:
         if name not in index.registers:
             stale.append(name)
-        for register in index.named(name, told.campaigns):
+        for register in _registers(index, rule, name, told):
             if register.kind is not kind or _is_stale(register, rule, now):
                 stale.append(register.name)
             else:
@@ -218,7 +233,7 @@ def _named(
 ) -> tuple[Register, ...]:
     """The fresh registers of consents that name the caller. These are the scoped ones only, and only if the prospect
     names exactly one campaign: a consent to one caller is no consent to another. A stale register lifts nothing."""
-    if not names or len(told.campaigns) != 1:
+    if not names or len(told.campaigns) != 1 or told.unnamed:
         return ()
     fresh, _ = _usable(rule, names, RegisterKind.ALLOW, told, index, now)
     return tuple(register for register in fresh if register.scope)

@@ -1,9 +1,17 @@
 """What a prospect says about itself, as the rules read it. What cannot be understood lifts nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
 from stream_scrub.scrub.contracts import Contract, contract_of
+from stream_scrub.spelling import plain
+
+# Among campaigns: somebody who is not named, or not in words, calls as well.
+UNNAMED = ""
+# Campaigns that no register is scoped for: no scope holds this sign, and no campaign that was read.
+UNSCOPED = ("*",)
 
 # What CRMs of the shipped rules' countries write for "no contract": a word that denies it must never lift a law.
 _NO = frozenset(
@@ -28,12 +36,17 @@ _NO = frozenset(
 
 
 class Facts(NamedTuple):
-    """What a prospect says about itself, as the rules read it: purposes and campaigns in lower case, and whether it
-    has a contract, with its last day if one is known."""
+    """What a prospect says about itself, as the rules read it: purposes in lower case, whether it has a contract, with
+    its last day if one is known, and campaigns as `spelling.plain` writes them."""
 
     purposes: tuple[str, ...] = ()
     contract: Contract = False
     campaigns: tuple[str, ...] = ()
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether it may be anybody who calls."""
+        return not self.campaigns or UNNAMED in self.campaigns
 
 
 NO_FACTS = Facts()
@@ -47,30 +60,43 @@ def facts_of(
     campaign: Any,
     default_purpose: str = "",
     contract_shapes: Sequence[str] | None = (),
+    campaigns: Callable[[Any], Iterable[str]] | None = None,
 ) -> Facts:
     """Facts from members of any type. What cannot be understood lifts nothing. A prospect without a purpose has the
     default one. `contract_shapes` None: by the first reading, which takes for a contract whatever does not say no.
+    `campaigns` reads the campaigns; None: as this reading does.
     """
     return Facts(
         tuple(
             dict.fromkeys(
                 word.replace(" ", "-").replace("_", "-")
-                for word in _words(purpose) or _words(default_purpose)
+                for word in words_of(purpose) or words_of(default_purpose)
             )
         ),
         _is_yes(contract) if contract_shapes is None else contract_of(contract, contract_shapes),
-        tuple(dict.fromkeys(_words(campaign))),
+        tuple(dict.fromkeys((campaigns or campaigns_of)(campaign))),
     )
 
 
-def _words(member: Any) -> tuple[str, ...]:
+def campaigns_of(member: Any) -> Iterable[str]:
+    """The campaigns that a member names, each as it is compared; UNNAMED for each part that names none in letters or
+    digits."""
+    for part in member if isinstance(member, list) else (member,):
+        said = words_of(part)
+        blank = part is None or part is UNSET or (isinstance(part, str) and not said)
+        if not blank:
+            yield plain(said[0]) if len(said) == 1 else UNNAMED
+
+
+def words_of(member: Any) -> tuple[str, ...]:
+    """The words in a member, in lower case: a text or an integer is one, and a list has those of its parts."""
     if isinstance(member, str):
         word = member.strip().casefold()
         return (word,) if word else ()
     if isinstance(member, int) and not isinstance(member, bool):
         return (str(member),)
     if isinstance(member, list):
-        return tuple(word for part in member if not isinstance(part, list) for word in _words(part))
+        return tuple(word for part in member if not isinstance(part, list) for word in words_of(part))
     return ()
 
 

@@ -1,7 +1,8 @@
 """The index as values: what a register answers, and that nothing given out is ever changed."""
 
+import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -122,13 +123,44 @@ def test_a_scoped_register_says_whose_it_is():
     assert law.register("internal").scope == ""
 
 
-def test_named_gives_the_register_and_the_scopes_that_the_log_has_held():
+def test_a_campaign_has_its_registers_however_their_scopes_are_spelt():
     """A campaign's own opposition would be forgotten, or another campaign's obeyed."""
-    index = law.index(*map(law.register, ("internal", "internal@acme", "internal@other")))
+    index = law.index(*map(law.register, ("internal", "internal@acme_energy", "internal@other")))
+    assert [r.name for r in index.scoped("internal", "acme-energy")] == ["internal@acme_energy"]
+    for name in ("internal@acme.energy", "internal@acme-energy", "internal@new"):
+        index = index.with_register(law.register(name))
 
-    assert [r.name for r in index.named("internal", ["acme", "lost"])] == ["internal", "internal@acme"]
-    assert [r.name for r in index.named("internal")] == ["internal"]
-    assert index.named("lost", ["acme"]) == []
+    names = ["internal@acme-energy", "internal@acme_energy", "internal@acme.energy"]
+    assert [r.name for r in index.scoped("internal", "acme-energy")] == names
+    assert [r.name for r in index.scoped("internal", "new")] == ["internal@new"]
+    assert index.scoped("internal", "lost") == index.scoped("consent", "acme-energy") == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_is_opposed_to_anybody_is_in_one_of_the_scoped_registers(seed):
+    """Whoever opposed to one campaign would be called by a prospect that names none, or be kept from it for ever."""
+    dice = random.Random(seed)
+    index = law.index(law.register("internal", [1]), law.allow("consent@a", [2]))
+    assert index.opposed_to_anybody() is None
+    for _ in range(60):
+        name = f"internal@{dice.choice('abcd')}"
+        numbers = dice.sample(range(10, 30), dice.randrange(6))
+        ends = dice.choice([None, None, date(2026, 12, dice.randrange(1, 9))])
+        kind = RegisterKind.ALLOW if dice.random() < 0.05 else RegisterKind.DENY
+        index = index.with_register(
+            law.register(name, numbers, kind=kind, days_old=dice.randrange(3), ends=ends)
+        )
+        if dice.random() < 0.3:
+            index.opposed_to_anybody()
+    scoped = [index.registers[name] for name in index.registers if name.startswith("internal@")]
+
+    found = index.opposed_to_anybody()
+
+    assert set(found.numbers) == {number for each in scoped for number in each.numbers}
+    assert found.filter.perhaps(as_numbers(found.numbers)).all()
+    assert found.effective_at == min(each.effective_at for each in scoped)
+    assert found.next_end == min((each.next_end for each in scoped if each.next_end), default=None)
+    assert (found.kind is RegisterKind.DENY) is all(each.kind is RegisterKind.DENY for each in scoped)
 
 
 def test_numbers_and_bitmap_are_the_same_set():

@@ -22,7 +22,7 @@ import msgspec
 from stream_scrub.lists.intake.parse_request import ParsedRequest, RegisterChange, RequestTerms, read
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.scan import scan
-from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, Request
+from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, RegisterName, Request
 
 NUMBERS_MAX = 100_000  # some 20 MB
 # At the start so many offsets of the log are read back, and so many bytes of requests are kept of them: seconds of work.
@@ -47,9 +47,10 @@ class Oppositions:
         for change in order.changes:
             if not restricts(change):
                 continue
+            register = _compared(change.register)
             for number in order.numbers:
-                before = self._of.pop((change.register, number), said)
-                self._of[change.register, number] = max(before, said)
+                before = self._of.pop((register, number), said)
+                self._of[register, number] = max(before, said)
         while len(self._of) > self._max:  # the one whose last opposition came first
             moment, _ = self._of.pop(next(iter(self._of)))
             self.floor_ms = max(self.floor_ms, moment)
@@ -64,10 +65,10 @@ class Oppositions:
         """The numbers that an order may not lift in that register: their opposition was said later, or may have been.
         `holds(register, number)` says whether a register holds a number now.
         """
-        moment, stream = moment_of(request, order), _stream(request)
+        moment, stream, register = moment_of(request, order), _stream(request), _compared(change.register)
         kept = []
         for number in () if restricts(change) else order.numbers:
-            opposed = self._of.get((change.register, number))
+            opposed = self._of.get((register, number))
             if opposed is None:
                 forgotten = moment < self.floor_ms and change.kind is RegisterKind.DENY
                 later = forgotten and holds(change.register, number)
@@ -78,6 +79,11 @@ class Oppositions:
             if later:
                 kept.append(number)
         return kept
+
+
+def _compared(register: str) -> str:
+    """A register's name with its campaign as campaigns are compared: one opposition counts for all its spellings."""
+    return str(RegisterName.split(register).plainly)
 
 
 def _stream(request: Request) -> _Stream:

@@ -1,9 +1,10 @@
 """What people ask for, one record of `opposition.requests` or `opposition.lifts` at a time: bytes to an order, or a
 refusal. Pure.
 
-Opt-out and withdrawal restrict: they are read as a prospect's number is. Whatever is odd about their other members does
-not stop them, for whoever opposed must not be called. Consent and correction lift: every member that means something
-must be exact. schemas/request.schema.json lists the members.
+Opt-out and withdrawal restrict: they are read as a prospect's number is. Whatever is odd about their verb, the spelling
+of their members' names, or their other members does not stop them, for whoever opposed must not be called. If nobody can
+tell whom an opposition is meant for, it is one to everybody. Consent and correction lift: every member that means
+something must be exact. schemas/request.schema.json lists the members.
 """
 
 import re
@@ -11,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 from stream_scrub import strict_json
 from stream_scrub.lists.log.wire import END_MAX
 from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, normalise
+from stream_scrub.spelling import plain
 
 NUMBERS_MAX = 10_000
 _REASON_MAX = 1_000
@@ -58,24 +61,32 @@ class RegisterChange(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
     """What a request asks for. `refused` of its numbers are invalid; the others were taken all the same. `at_ms` is when
-    it was said, where it says so (milliseconds since 1970)."""
+    it was said, where it says so (milliseconds since 1970). `odd` is what nobody could understand of an opposition that
+    was taken all the same, as one to everybody."""
 
     numbers: tuple[int, ...]
     changes: tuple[RegisterChange, ...]
     refused: int = 0
     at_ms: int | None = None
+    odd: RequestRefusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTerms:
     """What requests are read by: the registers that they may name (without scopes), the kinds of those that are known,
-    by their names with or without scope, the region of national numbers that say none, and the moment.
+    by their names with or without scope, the region of national numbers that say none, and the moment. `spelt` has the
+    registers whose campaign is spelt in another way (`Index.spelt`).
     """
 
     registers: frozenset[str] = frozenset(OWN)
     kinds: Mapping[str, RegisterKind] = field(default_factory=lambda: OWN)
     default_region: str = "FR"
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    spelt: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def spellings(self, register: str) -> tuple[str, ...]:
+        """The register of that name, and those on the log whose campaign is the same in another spelling."""
+        return (register, *self.spelt.get(register, ()))
 
     def kind_of(self, register: str) -> RegisterKind | None:
         """The kind that a register is of, or will be; None when nobody knows."""
@@ -93,29 +104,46 @@ def read(value: bytes | None, terms: RequestTerms) -> ParsedRequest | RequestRef
     """What one record asks for. Never raises, whatever the bytes."""
     try:
         members = _members(value)
-        reader = _READERS.get(str(members.get("request")))
-        if reader is None:
-            return RequestRefusal.UNKNOWN_REQUEST
-        order = reader(members, terms)
+        if (reader := _LIFTING.get(str(members.get("request")))) is not None:
+            order = reader(members, terms)
+            return replace(order, at_ms=_said_ms(members.get("at"), restricts=False))
+        members = _in_any_spelling(members)
+        order = _opposition(members, terms)
     except _Refused as refused:
         return refused.reason
-    return replace(order, at_ms=_said_ms(members.get("at"), restricts=reader in (_opt_out, _withdrawal)))
+    return replace(order, at_ms=_said_ms(members.get("at"), restricts=True))
 
 
-def _opt_out(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
+def _opposition(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
+    """What restricts, by its verb; as an opposition to everybody where whom it is meant for cannot be understood."""
+    verb = plain(str(members.get("request"))).replace("-", "")
+    numbers_of = partial(_numbers_leniently, members, terms)
+    if verb in _OPPOSING_WORDS:
+        return _to_everybody(*numbers_of(), RequestRefusal.UNKNOWN_REQUEST)
+    if (reader := _RESTRICTING.get(verb)) is None:
+        raise _Refused(RequestRefusal.UNKNOWN_REQUEST)
+    numbers, refused = numbers_of()
+    try:
+        return ParsedRequest(numbers, reader(members, terms), refused)
+    except _Refused as why:
+        return _to_everybody(numbers, refused, why.reason)
+
+
+def _to_everybody(numbers: tuple[int, ...], refused: int, odd: RequestRefusal) -> ParsedRequest:
+    return ParsedRequest(numbers, (RegisterChange(INTERNAL, RegisterKind.DENY, held=True),), refused, odd=odd)
+
+
+def _opt_out(members: Mapping[str, Any], terms: RequestTerms) -> tuple[RegisterChange, ...]:
     register = _register(members, INTERNAL, RegisterKind.DENY, terms, lenient=True)
-    numbers, refused = _numbers_leniently(members, terms)
-    return ParsedRequest(numbers, (RegisterChange(register, RegisterKind.DENY, held=True),), refused)
+    return (RegisterChange(register, RegisterKind.DENY, held=True),)
 
 
-def _withdrawal(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
+def _withdrawal(members: Mapping[str, Any], terms: RequestTerms) -> tuple[RegisterChange, ...]:
     register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=True)
-    numbers, refused = _numbers_leniently(members, terms)
-    changes = (
+    return (
         RegisterChange(_internal_beside(register), RegisterKind.DENY, held=True),
-        RegisterChange(register, RegisterKind.ALLOW, held=False),
+        *(RegisterChange(each, RegisterKind.ALLOW, held=False) for each in terms.spellings(register)),
     )
-    return ParsedRequest(numbers, changes, refused)
 
 
 def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
@@ -125,8 +153,8 @@ def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     if not isinstance(after, bool):
         raise _Refused(RequestRefusal.INVALID_AFTER_OPT_OUT)
     changes = [RegisterChange(register, RegisterKind.ALLOW, held=True, end=end)]
-    if after:
-        changes.append(RegisterChange(_internal_beside(register), RegisterKind.DENY, held=False))
+    lifted = terms.spellings(_internal_beside(register)) if after else ()
+    changes.extend(RegisterChange(each, RegisterKind.DENY, held=False) for each in lifted)
     return ParsedRequest(_numbers_strictly(members, terms), tuple(changes))
 
 
@@ -142,24 +170,29 @@ def _correction(members: Mapping[str, Any], terms: RequestTerms) -> ParsedReques
     reason = members.get("reason")
     if not isinstance(reason, str) or not reason.strip() or len(reason) > _REASON_MAX:
         raise _Refused(RequestRefusal.NO_REASON)
-    return ParsedRequest(_numbers_strictly(members, terms), (RegisterChange(register, kind, held=False),))
+    changes = (RegisterChange(each, kind, held=False) for each in terms.spellings(register))
+    return ParsedRequest(_numbers_strictly(members, terms), tuple(changes))
 
 
 def _register(
     members: Mapping[str, Any], usual: str, kind: RegisterKind | None, terms: RequestTerms, *, lenient: bool
 ) -> str:
-    """The register that is meant. Raises _Refused unless requests may touch it and it is of that kind."""
+    """The register that is meant, its campaign as campaigns are compared. Raises _Refused unless requests may touch it
+    and it is of that kind."""
     name, scope = members.get("register"), members.get("scope")
     name = usual if name is None else name
+    if lenient and isinstance(scope, int) and not isinstance(scope, bool):
+        scope = str(scope)
     if scope is None or (lenient and isinstance(scope, str) and not scope.strip()):
         scope = ""
-    elif not isinstance(scope, str) or not scope.strip():
+    elif not isinstance(scope, str) or not (scope := plain(scope)):
         raise _Refused(RequestRefusal.INVALID_REGISTER)
-    scope = scope.strip().casefold()  # as a prospect's campaign is read
     if not isinstance(name, str):
         raise _Refused(RequestRefusal.INVALID_REGISTER)
-    if scope and "@" not in name:
-        name = f"{name}@{scope}"
+    base, at, own = name.partition("@")
+    if lenient:
+        base = plain(base)
+    name = f"{base}@{plain(own)}" if at else f"{base}@{scope}" if scope else base
     register = RegisterName.parse(name)
     if register is None or register.base not in terms.registers or (scope and register.scope != scope):
         raise _Refused(RequestRefusal.INVALID_REGISTER)
@@ -258,7 +291,61 @@ def _said_ms(at: Any, *, restricts: bool) -> int | None:
         return None
 
 
-_READERS = {"opt-out": _opt_out, "withdrawal": _withdrawal, "consent": _consent, "correction": _correction}
+# By their verb: what lifts, in exactly this spelling, and what restricts, in any, without hyphens.
+_LIFTING = {"consent": _consent, "correction": _correction}
+_RESTRICTING = {"optout": _opt_out, "withdrawal": _withdrawal}
+# What other systems call an opposition. Whom it is meant for may be called otherwise there as well.
+_OPPOSING_WORDS = frozenset(
+    {
+        *(
+            "optedout",
+            "unsubscribe",
+            "unsubscribed",
+            "stop",
+            "donotcall",
+            "dnc",
+            "dncr",
+            "blocklist",
+            "blacklist",
+        ),
+        *(
+            "object",
+            "objection",
+            "oppose",
+            "opposed",
+            "opposition",
+            "withdraw",
+            "withdrawn",
+            "withdrawconsent",
+        ),
+        *(
+            "revoke",
+            "revoked",
+            "revocation",
+            "optoutrequest",
+            "baja",
+            "widerspruch",
+            "widerruf",
+            "opposizione",
+        ),
+    }
+)
+
+
+def _in_any_spelling(members: dict[str, Any]) -> dict[str, Any]:
+    """The members under the names that they mean, spelt in any way. Of several spellings the exact one counts, and of
+    numbers all."""
+    meant = dict(members)
+    numbers: list[Any] = []
+    for name, value in members.items():
+        compared = plain(name)
+        if compared == "number":
+            numbers.extend(value if isinstance(value, list) else [value])
+        elif compared not in members:
+            meant.setdefault(compared, value)
+    if numbers and not (len(numbers) == 1 and numbers[0] is None):
+        meant["number"] = numbers
+    return meant
 
 
 def _members(value: bytes | None) -> dict[str, Any]:

@@ -69,13 +69,13 @@ class ImportPlan(NamedTuple):
     kept: int
 
 
-def options_of(order: ImportOrder, now: datetime) -> ListOptions:
-    """What a format needs to know. Raises ConfigError when the order is wrong whatever the list is."""
-    register = RegisterName.parse(order.register)
+def named(text: str) -> str:
+    """The name of the register that `--register` means, however its campaign is spelt. Raises ConfigError."""
+    register = RegisterName.read(text)
     if register is None:
         raise ConfigError(
             [
-                f"--register: {order.register!r} is no register's name: small letters, digits and hyphens, as in us-dnc or internal@acme"
+                f"--register: {text!r} is no register's name: small letters, digits and hyphens, as in us-dnc or internal@acme"
             ]
         )
     if register.looks_like_number:
@@ -84,6 +84,12 @@ def options_of(order: ImportOrder, now: datetime) -> ListOptions:
                 "--register: the name looks like a phone number: choose another, since names are shown everywhere"
             ]
         )
+    return str(register)
+
+
+def options_of(order: ImportOrder, now: datetime) -> ListOptions:
+    """What a format needs to know. Raises ConfigError when the order is wrong whatever the list is."""
+    named(order.register)
     if order.region not in REGIONS:
         raise ConfigError(
             [f"--region: {order.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]

@@ -128,8 +128,8 @@ def take(
                     request, RequestRefusal.TOO_MANY_SCOPES, len(order.numbers) if order.changes else 0
                 )
             )
-        elif order.refused:
-            turned.append(RefusedRequest(request, RequestRefusal.INVALID_NUMBER, len(order.numbers)))
+        elif why := order.odd or (RequestRefusal.INVALID_NUMBER if order.refused else None):
+            turned.append(RefusedRequest(request, why, len(order.numbers)))
         said.add(request, order, int(terms.now.timestamp() * 1000))
         superseded: set[int] = set()
         for change in order.changes:

@@ -10,9 +10,10 @@ import pytest
 
 from stream_scrub.errors import ConfigError
 from stream_scrub.rules import READING, Rulebook, RuleFile, read_text, survey, unsaid
-from stream_scrub.rules.purposes import joined, plain, problem_of, purposes_in, read, shipped, vocabulary
+from stream_scrub.rules.purposes import joined, problem_of, purposes_in, read, shipped, vocabulary
 from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
+from stream_scrub.spelling import plain
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 

@@ -182,12 +182,14 @@ def test_facts_of_a_prospect_reach_its_rule(members, reason):
 
 
 def test_a_campaigns_own_opposition_counts_for_it_alone():
-    """Who opposed to one client would be called for it, or be lost for all others."""
+    """Who opposed to one client would be called for it or for nobody knows whom, or be lost for all others."""
     at = law.index(law.register("list"), law.register("internal@acme", [OTHER]))
 
     assert scrub(b'{"phone":"0611111111","campaign":"ACME"}', at=at).reason == "opposed"
     assert scrub(b'{"phone":"0611111111","campaign":"other"}', at=at).reason == "clear"
-    assert scrub(CLEAR, at=at).reason == "clear"
+    for said in (b"", b',"campaign":" "', b',"campaign":{}', b',"campaign":[]', b',"campaign":["other",7.5]'):
+        found = scrub(b'{"phone":"0611111111"' + said + b"}", at=at)
+        assert (found.reason, found.stamp["registers"]) == ("opposed", ["internal@*"]), said
 
 
 def test_a_barred_prefix_blocks_beside_numbers_of_the_same_line():

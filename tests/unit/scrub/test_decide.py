@@ -70,7 +70,8 @@ OPT_OUT_TABLE = [
     ([old_list], PRESS, MOBILE, Finding(Reason.EXEMPT)),
     ([internal], NO_FACTS, MOBILE, Finding(OPPOSED, ("internal",))),
     # scopes
-    ([no_list, law.register("internal@acme", [NUMBER])], NO_FACTS, MOBILE, Finding(CLEAR)),
+    ([no_list, law.register("internal@acme", [NUMBER])], NO_FACTS, MOBILE, Finding(OPPOSED, ("internal@*",))),
+    ([no_list, law.register("internal@acme")], NO_FACTS, MOBILE, Finding(CLEAR)),
     ([no_list, law.register("internal@acme", [NUMBER])], ACME, MOBILE, Finding(OPPOSED, ("internal@acme",))),
     ([no_list, law.register("internal@other", [NUMBER])], ACME, MOBILE, Finding(CLEAR)),
     ([no_list, law.register("list@acme", [NUMBER])], ACME, MOBILE, Finding(OPPOSED, ("list@acme",))),

@@ -7,6 +7,7 @@ import pytest
 
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
+from stream_scrub.rules import Rulebook, read_text
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.batch_context import BatchContext
@@ -66,7 +67,25 @@ def test_a_campaign_without_registers_costs_no_plan_of_its_own():
     """Ten thousand campaign names in a batch would be ten thousand compilations of one rule."""
     context = BatchContext(law.rulebook(law.OPT_OUT), law.index(law.register("internal@a")), law.NOW)
     line = normalise("+33612345678", "FR")[1]
-    plain = context.case(line, NO_FACTS, barred=False)
+    plain = context.case(line, facts_of(None, None, "somebody"), barred=False)
 
     assert context.case(line, facts_of(None, None, "nobody"), barred=False) is plain
     assert context.case(line, facts_of(None, None, "a"), barred=False) is not plain
+    assert context.case(line, NO_FACTS, barred=False) is not plain
+
+
+@pytest.mark.parametrize(("reading", "reasons"), [(2, ["clear"] * 3), (3, ["opposed"] * 3)])
+def test_an_old_rule_compares_campaigns_as_it_did(reading, reasons):
+    """A verdict of last year would be given again as another one, and its proof be worth nothing."""
+    (rule,) = law.rulebook(law.OPT_OUT).countries["FR"].rules
+    book = Rulebook([read_text(rule.text.replace(b"reading = 3", b"reading = %d" % reading))])
+    opposed = ("internal@acme-energy", "internal@acme_sun")
+    at = law.index(law.register("list"), *(law.register(name, NUMBERS) for name in opposed))
+    values = [
+        json.dumps({"phone": f"+{NUMBERS[0]}", **said}).encode()
+        for said in ({"campaign": "Acme Energy"}, {"campaign": "acme-sun"}, {})
+    ]
+
+    stamps = Scrubber(Terms(MEMBERS, stamp="header"), book).scrub(values, at, law.NOW).stamps
+
+    assert [json.loads(stamp)["reason"] for stamp in stamps] == reasons
