@@ -277,13 +277,8 @@ class PublisherDaemon:
 
     def _terms(self, now: datetime) -> RequestTerms:
         held = {name: register.kind for name, register in self._delta_publisher.registers.items()}
-        return RequestTerms(
-            frozenset(self._own),
-            ChainMap(held, self._ruled),
-            self._settings.prospect.default_region,
-            now,
-            self._delta_publisher.replay.index.spelt(),
-        )
+        region, spelt = self._settings.prospect.default_region, self._delta_publisher.replay.index.spelt()
+        return RequestTerms(frozenset(self._own), ChainMap(held, self._ruled), region, now, spelt)
 
     def _recalled(self, now: datetime) -> Oppositions:
         """When each number was opposed. Read from the log before the first request after a start."""

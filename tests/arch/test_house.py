@@ -25,6 +25,7 @@ RANKS = {
     "redaction": 0,
     "atomic_file": 0,
     "strict_json": 0,
+    "spelling": 0,
     "timestamps": 0,
     "toml_lines": 0,
     "terminal": 0,

@@ -189,10 +189,9 @@ def _register(
         raise _Refused(RequestRefusal.INVALID_REGISTER)
     if not isinstance(name, str):
         raise _Refused(RequestRefusal.INVALID_REGISTER)
-    base, at, own = name.partition("@")
-    if lenient:
-        base = plain(base)
-    name = f"{base}@{plain(own)}" if at else f"{base}@{scope}" if scope else base
+    told = RegisterName.split(name)
+    base = plain(told.base) if lenient else told.base
+    name = f"{base}@{plain(told.scope)}" if "@" in name else f"{base}@{scope}" if scope else base
     register = RegisterName.parse(name)
     if register is None or register.base not in terms.registers or (scope and register.scope != scope):
         raise _Refused(RequestRefusal.INVALID_REGISTER)
