@@ -29,7 +29,7 @@ from stream_scrub.publisher.import_list import ImportEffect
 
 _TICK_S = 0.01
 _DRAW_S = 0.2
-_JOIN_S = 60.0
+_READY_S = 60.0
 _FLUSH_S = 30.0
 _STALLED_S = (
     30.0  # nothing came out for this long although something was sent: what is missing counts as lost
@@ -105,8 +105,8 @@ class Play:
         threads: list[Future[None]] = []
         with ThreadPoolExecutor(3, "demo") as pool, self._interruptible():
             try:
-                show.step("the worker joins its group")
-                self._wait_until_joined()
+                show.step("the worker joins its group and reads the lists")
+                self._wait_until_ready(max(each.position or 0 for each in registers))
                 threads += [pool.submit(self._check), pool.submit(self._send, rng)]
                 self._watch(show, registers, threads, lambda: pool.submit(self._publish, publish))
             finally:
@@ -135,14 +135,17 @@ class Play:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _wait_until_joined(self) -> None:
-        """Wait for the worker's partitions: prospects that are sent before would only wait, and say nothing about
-        latency."""
-        deadline = Deadline.after(_JOIN_S)
-        while self._worker.state.assigned < self.pace.partitions:
+    def _wait_until_ready(self, position: int) -> None:
+        """Wait until the worker has its partitions, and an index of that position.
+
+        Prospects that are sent before would wait, and say nothing about latency; or they would be judged by the lists of
+        a moment ago, as `rules.index_lag_max_s` lets a worker do, and not by those that the checker knows."""
+        deadline = Deadline.after(_READY_S)
+        while (state := self._worker.state).assigned < self.pace.partitions or state.position < position:
             self._worker.need()
             if deadline.passed:
-                raise Unavailable(f"the worker did not get its partitions in time: {self._note()}")
+                missing = "partitions" if state.assigned < self.pace.partitions else "lists"
+                raise Unavailable(f"the worker did not get its {missing} in time: {self._note()}")
             time.sleep(0.02)
         self.said.forget()  # it is right that the worker held until it knew the log
 
