@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from stream_scrub import clock
 from stream_scrub.redaction import names_a_number
 from stream_scrub.spelling import plain
 
 Header = tuple[str, bytes | None]
+# Where partitions begin whose committed offset is gone, as somebody said.
+BeginAt = Literal["beginning", "end"]
 # How far a long command has come: what it does, how much is done, and how much there is (0: unknown).
 Progress = Callable[[str, int, int], None]
 

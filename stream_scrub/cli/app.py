@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from stream_scrub import __version__, terminal
-from stream_scrub.cli import evidence, lists, rules, serve, topics
+from stream_scrub.cli import evidence, lists, offsets, rules, serve, topics
 from stream_scrub.cli.options import AsJson, Invocation, command, quiet_log, rules_problems
 from stream_scrub.config import read
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
+from stream_scrub.model import BeginAt
 from stream_scrub.observability import crash_report
 
 app = typer.Typer(
@@ -72,11 +73,24 @@ def worker(
     identity: Annotated[
         str | None, typer.Option("--id", help="Stable identity, one a live worker (worker.id).")
     ] = None,
+    from_end: Annotated[
+        bool, typer.Option("--from-end", help="Partitions whose committed offset is gone begin at their end.")
+    ] = False,
+    from_beginning: Annotated[
+        bool,
+        typer.Option(
+            "--from-beginning", help="They begin at their start: all that is there comes out again."
+        ),
+    ] = False,
 ) -> None:
     """Scrub prospects from Kafka to Kafka until told to stop (SIGTERM or Ctrl-C)."""
     from stream_scrub.worker import supervisor
 
-    raise typer.Exit(supervisor.run(call.settings(worker__processes=processes, worker__id=identity)))
+    if from_end and from_beginning:
+        raise ConfigError(["--from-end and --from-beginning: choose one"])
+    settings = call.settings(worker__processes=processes, worker__id=identity)
+    begin_at: BeginAt | None = "end" if from_end else "beginning" if from_beginning else None
+    raise typer.Exit(supervisor.run(settings, begin_at))
 
 
 def check(
@@ -126,6 +140,7 @@ serve.add_to(app)
 app.command("check")(command(check))
 app.command("config")(command(config_))
 topics.add_to(app)
+offsets.add_to(app)
 lists.add_to(lists_app)
 rules.add_to(rules_app)
 evidence.add_to(app, lists_app)

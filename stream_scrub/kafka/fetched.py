@@ -1,5 +1,6 @@
 """Records as they came, cut to what a batch may hold: step 1 of a prospect's life gives them to steps 2 to 7."""
 
+import time
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
 from operator import methodcaller
@@ -55,6 +56,12 @@ class Fetched(NamedTuple):
             Headers(each + more.headers.each, lost + [here + at for at in more.headers.lost]),
             self.values + more.values,
         )
+
+    @property
+    def age_s(self) -> float | None:
+        """How long ago the first of them was written, in seconds; None where Kafka has no timestamp."""
+        _, written_ms = self.messages[0].timestamp()
+        return time.time() - written_ms / 1000 if written_ms > 0 else None
 
     @property
     def nbytes(self) -> int:

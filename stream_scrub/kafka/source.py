@@ -9,36 +9,26 @@ The client counts records and not their bytes. What is more than a batch may hol
 with everything that was fetched.
 """
 
-import re
-import struct
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Migrated, ScrubError, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.beginnings import Beginnings
 from stream_scrub.kafka.client.translate import cause_of, translate
+from stream_scrub.kafka.commit_note import CommitNote
 from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
+from stream_scrub.kafka.membership import is_known_form, is_member
+from stream_scrub.kafka.partition_ends import PartitionEnds, bounds
 from stream_scrub.model import Deadline
 
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
 REWIND_S = 2.0
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 __all__ = ["Fetched", "Message", "ProspectSource"]
-
-_FORM = b"CGMDv2:"  # what group metadata begins with
-# What is committed with an offset: the log, the position on it by which the records before were judged, and the id of
-# the topic that the offset belongs to. A topic made anew under the old name has another id. Old notes have no id.
-_NOTE = re.compile(r"index=(\d+) log=(\S+)(?: topic=(\S+))?")
-
-
-def _names_a_member(metadata: bytes) -> bool:
-    """Whether group metadata is a member's: of some generation, and with a name."""
-    (generation,) = struct.unpack_from("=i", metadata, 7)
-    return generation > 0 and bool(metadata[11:].split(b"\0")[1])
 
 
 class ProspectSource:
@@ -57,6 +47,7 @@ class ProspectSource:
         on_settled: Callable[[float], None] = lambda _: None,
         identity: TopicIdentity | None = None,
         on_anew: Callable[[list[int]], None] = lambda _: None,
+        beginnings: Beginnings | None = None,
     ) -> None:
         self._options = options
         self._consumer = Consumer(options)
@@ -66,6 +57,8 @@ class ProspectSource:
         self._on_assignment_settled = on_settled
         self._identity = identity
         self._on_assignment_anew = on_anew
+        self._beginnings = beginnings
+        self._begun: list[TopicPartition] = []
         self._id = ""
         self._told_anew: set[tuple[int, str]] = set()
         self._moved_at: float | None = None
@@ -77,7 +70,7 @@ class ProspectSource:
         self._rest = NOTHING
         self._mean_bytes = 1
         self._next: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
+        self._ends = PartitionEnds()
         self._width: int | None = None
         self.partitions: set[int] = set()
         self.metadata = b""
@@ -147,7 +140,7 @@ class ProspectSource:
         if moved:
             return NOTHING
         fetched = rest.then(came) if rest.messages else came
-        if fetched.messages:
+        if fetched.messages or self._begun:
             self.metadata = self._membership()
             if self._identity is not None:
                 self._identity.begin()
@@ -187,7 +180,7 @@ class ProspectSource:
         if parted[True]:
             self._consumer.pause(parted[True])
         self._paused = False
-        self._ends.clear()
+        self._ends.forget()
 
     def _given_up(self, error: KafkaError) -> ScrubError:
         self._must_rewind = True
@@ -235,7 +228,7 @@ class ProspectSource:
         self, partitions: Sequence[int], messages: Sequence[Message], position: int
     ) -> list[TopicPartition]:
         """What to commit for a batch: one past its last record in each partition, and the index position."""
-        note = f"index={position} log={self._log_topic}" + (f" topic={self._id}" if self._id else "")
+        note = self._note(position)
         self._need_same_topic()
         missing = set(partitions)
         found = []
@@ -249,6 +242,9 @@ class ProspectSource:
                 if not missing:
                     break
         return found
+
+    def _note(self, position: int) -> str:
+        return str(CommitNote(position, self._log_topic, self._id))
 
     def _need_same_topic(self) -> None:
         """The topic may have been made anew under this name and be read at an old offset. Raises Migrated then, and
@@ -272,9 +268,9 @@ class ProspectSource:
         and no member, which the broker accepts from anyone.
         """
         metadata: bytes = self._consumer.consumer_group_metadata()
-        if metadata[:7] != _FORM:
+        if not is_known_form(metadata):
             raise Migrated("the client's group metadata has an unknown form: use the locked confluent-kafka")
-        if not _names_a_member(metadata):
+        if not is_member(metadata):
             self._must_rewind = True
             raise Migrated("this worker is not in the group at the moment")
         return metadata
@@ -285,10 +281,12 @@ class ProspectSource:
         if self._failed:
             return False
         metadata: bytes = self._consumer.consumer_group_metadata()
-        return metadata[:7] == _FORM and _names_a_member(metadata)
+        return is_member(metadata)
 
     def _rewind(self, deadline: Deadline) -> None:
-        """Seek every partition of ours to what the broker says is committed, and learn the positions used so far."""
+        """Seek every partition of ours to what the broker says is committed, and learn the positions used so far.
+        Raises StaleIndex when the broker has no offset of a partition, and any beginning would be a guess.
+        """
         self._rest = NOTHING
         assigned = self._assignment()
         self._delivered &= self.partitions
@@ -301,15 +299,40 @@ class ProspectSource:
                     raise translate(partition.error, f"asking for the committed offsets of {self._topic}")
             self.floor = max([-1, *(self._noted(p) for p in committed)])
             anew = self._anew(committed, deadline) if committed else set()
+            lacking = [each for each in committed if each.offset < 0]
             for partition in committed:
                 if partition.partition in anew:
                     partition.offset = OFFSET_BEGINNING
+            sure = anew | self._begin(lacking, anew, deadline)
+            for partition in committed:
                 self._next[partition.partition] = max(0, partition.offset)
-                self._seek(partition, deadline, surely=partition.partition in anew)
+                self._seek(partition, deadline, surely=partition.partition in sure)
         except KafkaException as error:
             raise translate(error, f"asking for the committed offsets of {self._topic}") from error
         self._delivered.clear()
         self._must_rewind = False
+
+    def _begin(self, lacking: list[TopicPartition], anew: set[int], deadline: Deadline) -> set[int]:
+        """Choose where the partitions begin that have no committed offset. Returns those that begin elsewhere than the
+        client, which may be reading already, would begin them by itself."""
+        self._begun, elsewhere = [], set[int]()
+        if self._beginnings is not None and lacking:
+            elsewhere = self._beginnings.choose(self._consumer, lacking, anew, deadline)
+            note = self._note(0)
+            self._begun = [TopicPartition(self._topic, each.partition, each.offset, note) for each in lacking]
+        return elsewhere
+
+    @property
+    def begun(self) -> list[TopicPartition]:
+        """Where partitions begin that have no committed offset yet: to be committed, with `metadata`, before any of
+        their records is."""
+        return [] if self._must_rewind else self._begun
+
+    def has_begun(self) -> None:
+        """`begun` is committed."""
+        if self._beginnings is not None:
+            self._beginnings.committed(self._begun)
+        self._begun = []
 
     def _anew(self, committed: list[TopicPartition], deadline: Deadline) -> set[int]:
         """The partitions whose committed offset is of another topic that had this name: they begin at their start."""
@@ -319,8 +342,8 @@ class ProspectSource:
         known = (
             {None, self._id} if before in ("", self._id) else {self._id}
         )  # of this very topic, or not known
-        notes = {each.partition: _NOTE.fullmatch(each.metadata or "") for each in committed}
-        anew = {p for p, found in notes.items() if (found[3] if found is not None else None) not in known}
+        notes = {each.partition: CommitNote.read(each.metadata) for each in committed}
+        anew = {p for p, note in notes.items() if ((note.topic_id or None) if note else None) not in known}
         if news := sorted(p for p in anew if (p, self._id) not in self._told_anew):
             self._told_anew.update((p, self._id) for p in news)
             self._on_assignment_anew(news)
@@ -328,8 +351,8 @@ class ProspectSource:
 
     def _noted(self, committed: TopicPartition) -> int:
         """The position in a commit's note, -1 where it has none. Positions on another log say nothing about this one."""
-        found = _NOTE.fullmatch(committed.metadata or "")
-        return int(found[1]) if found is not None and found[2] == self._log_topic else -1
+        note = CommitNote.read(committed.metadata)
+        return note.position if note is not None and note.log_topic == self._log_topic else -1
 
     def _seek(self, committed: TopicPartition, deadline: Deadline, *, surely: bool) -> None:
         offset = committed.offset if committed.offset >= 0 else self._first(committed.partition, deadline)
@@ -354,11 +377,7 @@ class ProspectSource:
         there twice within a moment it may skip what it fetched in between (seen with librdkafka 2.16.0: dozens of
         records skipped, in one of eight tries).
         """
-        place = TopicPartition(self._topic, partition)
-        found = self._consumer.get_watermark_offsets(place, timeout=max(0.1, deadline.left()))
-        if found is None:
-            raise Unavailable(f"asking for the oldest offset of {self._topic}: no broker answers now")
-        return int(found[0])
+        return bounds(self._consumer, TopicPartition(self._topic, partition), deadline)[0]
 
     def lag(self, deadline: Deadline, ask: Collection[int] = ()) -> dict[int, int]:
         """By partition, the prospects from what is committed, or about to be, to the partition's end, as far as the
@@ -368,23 +387,10 @@ class ProspectSource:
         """
         lags: dict[int, int] = {}
         for each in self._assignment():
-            low, high = self._bounds(each, deadline if each.partition in ask else None)
+            low, high = self._ends.of(self._consumer, each, deadline if each.partition in ask else None)
             if each.partition in self._next and high >= 0:
                 lags[each.partition] = max(0, high - max(low, self._next[each.partition]))
         return lags
-
-    def _bounds(self, partition: TopicPartition, deadline: Deadline | None) -> tuple[int, int]:
-        """The oldest offset and the end of a partition, negative where they are not known. While nothing is fetched the
-        client keeps an older end, so what a broker was asked for is remembered until then."""
-        low = high = -1
-        # Only a figure for people: other calls report a broker that is away.
-        with suppress(KafkaException):
-            if deadline is not None and not deadline.passed:
-                low, high = self._consumer.get_watermark_offsets(partition, max(0.1, deadline.left()))
-                self._ends[partition.partition] = high
-            else:
-                low, high = self._consumer.get_watermark_offsets(partition, cached=True)
-        return low, max(high, self._ends.get(partition.partition, -1))
 
     def close(self) -> None:
         """Leave the group at once, so that others take over without waiting for a session to end."""

@@ -27,6 +27,7 @@ DO = {
     "too-many-numbers": "raise lists.max_numbers and the memory, or state the register anew (docs/runbook.md)",
     "log-corrupt": "find out who wrote to the log, then begin a new one",
     "clock": "see that this machine's clock is kept right (NTP), and the brokers'; it goes on by itself",
+    "no-offsets": "choose where they begin (docs/runbook.md, Committed offsets that are gone)",
     "register": "import a fresh list of it, or see that its publisher runs",
     "joining": "wait; if it lasts, look at the brokers and at the group's other members",
     "failing": "read the reason; it tries again by itself",

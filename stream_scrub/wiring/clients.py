@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
+from stream_scrub.kafka.admin.group_offsets import GroupOffsets
 from stream_scrub.kafka.admin.topics import TopicAdmin
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
@@ -190,6 +191,28 @@ def reading(
             yield reader
     finally:
         reader.close()
+
+
+@contextmanager
+def group_offsets(settings: Settings, log: FilteringBoundLogger) -> Iterator[GroupOffsets]:
+    """The committed offsets of the workers' group."""
+    kafka = settings.kafka
+    logs = client_log(settings, log, "offsets", quiet=True)
+    made = options.consumer_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.consumer,
+        group_id=settings.worker.group_id,
+        protocol=kafka.group_protocol,
+        logs=logs,
+    )
+    made.pop("group.instance.id", None)  # a worker's own place in the group
+    group = GroupOffsets(made, settings.topics.prospects)
+    try:
+        with _said_why(settings, logs):
+            yield group
+    finally:
+        group.close()
 
 
 def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:

@@ -8,12 +8,13 @@ from stream_scrub.config import Settings
 from stream_scrub.kafka.admin.broker_time import BrokerTimes
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import smallest_limit
+from stream_scrub.kafka.beginnings import Beginnings
 from stream_scrub.kafka.client import options, transactional_ids
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.lists.log.follower import Follower
-from stream_scrub.model import Deadline
+from stream_scrub.model import BeginAt, Deadline
 from stream_scrub.observability.counters import Counters
 from stream_scrub.wiring import clients, following, scrubbing
 from stream_scrub.worker.batch_size import BatchLimits
@@ -38,9 +39,11 @@ def worker(
     log: FilteringBoundLogger,
     record_limit: int | None,
     of_topic: Callable[[Settings], TopicIdentity | None] = topic_identity,
+    begin_at: BeginAt | None = None,
 ) -> tuple[WorkerLoop, Follower]:
     """A worker and the follower whose index it judges by. Start the follower before running the worker. `of_topic`
-    returns None for a broker that has no topic ids, as the embedded one.
+    returns None for a broker that has no topic ids, as the embedded one. `begin_at` says where partitions begin whose
+    committed offset is gone.
     """
     kafka, topics = settings.kafka, settings.topics
     brokers = BrokersAway()
@@ -49,7 +52,7 @@ def worker(
         return clients.client_log(settings, log, client, brokers=brokers)
 
     follower = following.counted(settings, counters, log, lambda: logs("follower"))
-    source = _source(settings, counters, log, logs("consumer"), of_topic(settings))
+    source = _source(settings, counters, log, logs("consumer"), of_topic(settings), begin_at)
     of_producer = logs("producer")
     session = Session(
         options.producer_options(
@@ -89,8 +92,17 @@ def _source(
     log: FilteringBoundLogger,
     client_log: ClientLog,
     identity: TopicIdentity | None,
+    begin_at: BeginAt | None,
 ) -> ProspectSource:
     kafka, topics = settings.kafka, settings.topics
+
+    def chosen(offsets: dict[int, int]) -> None:
+        log.warning(
+            "partitions without a committed offset begin where they were told", at=begin_at, offsets=offsets
+        )
+
+    # The embedded broker forgets every offset that a transaction commits.
+    beginnings = Beginnings((topics.allowed, topics.blocked), begin_at, chosen) if identity else None
     return ProspectSource(
         options.consumer_options(
             kafka.bootstrap_servers,
@@ -106,6 +118,7 @@ def _source(
         counters.polls_again,
         identity,
         lambda partitions: clients.made_anew(topics.prospects, counters, log, partitions=partitions),
+        beginnings,
     )
 
 

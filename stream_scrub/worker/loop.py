@@ -26,7 +26,7 @@ from stream_scrub.kafka.client.bounded_call import GRACE_S
 from stream_scrub.kafka.client.options import TRANSACTION_TIMEOUT_MS
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.session import REOPEN_S, CommitTimes, Session
-from stream_scrub.kafka.source import REWIND_S, Message, ProspectSource
+from stream_scrub.kafka.source import REWIND_S, ProspectSource
 from stream_scrub.lists.audit import rules_on_log
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Deadline
@@ -42,7 +42,7 @@ from stream_scrub.worker.outputs import Outputs, ReadyBatch
 from stream_scrub.worker.stale_registers import StaleRegisters
 
 _IDLE_S = 0.1
-_REGISTER_WAITS = 20
+_LONG_WAITS, _LONG = 20, ("register", "no-offsets")
 # Both under transaction.timeout.ms: after that the broker has ended the transaction by itself.
 _COMMIT_S = 10.0
 _RECOVER_S = 10.0
@@ -195,9 +195,9 @@ class WorkerLoop:
 
     def _wait_for_news(self, stale: StaleIndex, stopping: threading.Event) -> None:
         """Stay in the group until something may have changed. Prospects that wait for a register are read again only
-        when the index has changed, or after a while, since the day may have changed."""
+        when the index has changed, or after a while, since the day may have changed. So are offsets that are gone."""
         position = self._follower.index.position
-        for _ in range(_REGISTER_WAITS if stale.cause == "register" else 1):
+        for _ in range(_LONG_WAITS if stale.cause in _LONG else 1):
             self._source.idle(_IDLE_S)
             self._session.idle()
             self._counters.beat()
@@ -240,6 +240,7 @@ class WorkerLoop:
         """One batch, from poll to commit."""
         self._usable()
         fetched = self._polled()
+        self._begin_partitions()
         if not fetched.messages:
             self._session.idle()
             # A hold for a register ends when a batch needs no stale register any more, and not when there is no
@@ -267,10 +268,18 @@ class WorkerLoop:
             time.perf_counter() - started,
             took.offsets_s,
             took.commit_s,
-            _age_s(ready.fetched.messages[0]),
+            ready.fetched.age_s,
             ready.batch.stale,
         )
         self._stale.blocked(ready.batch.stale)
+
+    def _begin_partitions(self) -> None:
+        """Commit where partitions begin before anything of them comes out, so that one without a committed offset was
+        never begun, or its offset was forgotten."""
+        if begun := self._source.begun:
+            self._session.emit((), (), (), (), (), ())
+            self._session.commit(begun, self._source.metadata, Deadline.after(_COMMIT_S))
+            self._source.has_begun()
 
     def _polled(self) -> Fetched:
         """The next batch. While a record that an output refuses is searched for, only as many records as may go
@@ -385,9 +394,3 @@ class WorkerLoop:
         if self._counters.holding:
             held_s = self._counters.resume()
             self._log.info("hold ended", held_s=round(held_s, 1), index=self._follower.index.position)
-
-
-def _age_s(message: Message) -> float | None:
-    """How long ago a prospect was written, in seconds; None where Kafka has no timestamp."""
-    _, written_ms = message.timestamp()
-    return time.time() - written_ms / 1000 if written_ms > 0 else None

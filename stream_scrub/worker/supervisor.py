@@ -20,6 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.model import BeginAt
 from stream_scrub.observability import child_processes, crash_report, http_server, logs
 from stream_scrub.observability.collect import WorkerCollector
 from stream_scrub.observability.counters import Counters
@@ -36,8 +37,9 @@ _STOP_S = 30.0
 _REPORT_S = 1.0  # for the last figures of a child
 
 
-def run(settings: Settings) -> int:
-    """Run the worker or workers until SIGTERM or SIGINT; returns the exit code."""
+def run(settings: Settings, begin_at: BeginAt | None = None) -> int:
+    """Run the worker or workers until SIGTERM or SIGINT; returns the exit code. `begin_at` is as `assembly.worker`
+    takes it."""
     stopping = threading.Event()
     _on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
@@ -48,10 +50,10 @@ def run(settings: Settings) -> int:
         if len(names) == 1:
             collector = collector_of(settings, names[0])
             with http_server.serving(settings.http, Side.WORKER, lambda: [collector()], log):
-                return one(settings, collector, log.bind(worker=names[0]), stopping)
+                return one(settings, collector, log.bind(worker=names[0]), stopping, begin_at)
         children = child_processes.ChildProcesses(names, beat_limit_s(assembly.batch_limits(settings)))
         with http_server.serving(settings.http, Side.WORKER, children, log):
-            return _several(settings, names, children, log, stopping)
+            return _several(settings, names, children, log, stopping, begin_at)
     except ScrubError as error:
         log.error("cannot work", why=str(error))
         return 1
@@ -74,7 +76,11 @@ def _on_signals(stopping: threading.Event) -> None:
 
 
 def one(
-    settings: Settings, collector: WorkerCollector, log: FilteringBoundLogger, stopping: threading.Event
+    settings: Settings,
+    collector: WorkerCollector,
+    log: FilteringBoundLogger,
+    stopping: threading.Event,
+    begin_at: BeginAt | None = None,
 ) -> int:
     """One worker, from its first look at the broker to its end; returns the exit code."""
     try:
@@ -82,7 +88,7 @@ def one(
     except ScrubError as error:
         log.error("cannot work", why=str(error))
         return 1
-    return 0 if stopping.is_set() else work(settings, collector, log, stopping, limit)
+    return 0 if stopping.is_set() else work(settings, collector, log, stopping, limit, begin_at=begin_at)
 
 
 def work(
@@ -92,13 +98,14 @@ def work(
     stopping: threading.Event,
     limit: int | None,
     of_topic: Callable[[Settings], TopicIdentity | None] = assembly.topic_identity,
+    begin_at: BeginAt | None = None,
 ) -> int:
     """One worker, once the topics exist. Its outputs take records of at most `limit` bytes. Returns the exit code.
-    `of_topic` is as `assembly.worker` takes it.
+    `of_topic` and `begin_at` are as `assembly.worker` takes them.
     """
     try:
         worker, follower = assembly.worker(
-            settings, collector.identity, collector.counters, log, limit, of_topic
+            settings, collector.identity, collector.counters, log, limit, of_topic, begin_at
         )
         collector.attach(follower, worker.rulebook)
         log.info(
@@ -153,6 +160,7 @@ def _several(
     children: child_processes.ChildProcesses,
     log: FilteringBoundLogger,
     stopping: threading.Event,
+    begin_at: BeginAt | None,
 ) -> int:
     """Start the processes, and start again those that died. Returns the highest exit code at the end."""
     context = multiprocessing.get_context("spawn")
@@ -174,7 +182,7 @@ def _several(
                     break
                 stopping.wait(max(0.0, started[name] + _RESTART_S - time.monotonic()))
             receiver, sender = context.Pipe(duplex=False)
-            arguments = (settings, name, alive, held, sender)
+            arguments = (settings, name, alive, held, sender, begin_at)
             processes[name] = context.Process(target=_child, args=arguments, name=name)
             processes[name].start()
             sender.close()  # so that the pipe ends with the child
@@ -196,7 +204,12 @@ def _several(
 
 
 def _child(
-    settings: Settings, identity: str, alive: Connection, held: Connection, sender: Connection
+    settings: Settings,
+    identity: str,
+    alive: Connection,
+    held: Connection,
+    sender: Connection,
+    begin_at: BeginAt | None,
 ) -> None:
     crash_report.watch()
     held.close()
@@ -207,7 +220,7 @@ def _child(
     _on_signals(stopping)
     stop_with(alive, stopping)
     log = logs.configure(settings.log.level, settings.log.format)
-    code = crash_report.coded(lambda: one(settings, collector, log.bind(worker=identity), stopping))
+    code = crash_report.coded(lambda: one(settings, collector, log.bind(worker=identity), stopping, begin_at))
     ended.set()
     reporter.join(_REPORT_S)
     sys.exit(code)

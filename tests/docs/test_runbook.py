@@ -40,6 +40,7 @@ RUN_BY = {
     " | grep -o 'reason=[a-z-]*' | sort | uniq -c": "test_refused_requests_are_counted",
     "stream-scrub lists import wrong.txt --register internal --removes --dry-run": "test_wrong_numbers_are_taken_out",
     "stream-scrub lists verify --against filed.json": "test_a_restored_log_is_proven",
+    "stream-scrub offsets --restore": "test_forgotten_offsets_are_restored",
     "stream-scrub lists import partner.csv --register partner-fr --kind deny": "test_a_register_gets_another_name",
     "stream-scrub rules check --folder my-rules": "test_rules_are_changed",
     "stream-scrub lists verify --json > unsealed.json": "test_parts_without_a_seal_are_set_aside",
@@ -71,6 +72,11 @@ def test_the_first_look(story):  # noqa: F811
     said = story.shell(block(story, "stream-scrub lists status"))
     assert "internal" in said and "11 countries" in said and "worker.batch_ms" in said
     assert "missing" not in said
+
+
+def test_forgotten_offsets_are_restored(story):  # noqa: F811
+    """A group that was idle for too long could not go on."""
+    assert "partition" in story.shell(block(story, "stream-scrub offsets --restore"))
 
 
 def test_the_reasons_are_counted(story, kcat):  # noqa: F811

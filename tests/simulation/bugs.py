@@ -176,10 +176,10 @@ BUGS: dict[str, Bug] = {
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
         lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
-        621,
+        1600,
     ),
     "no floor": Bug(
-        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 884
+        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 555
     ),
     "no check at the commit": Bug(
         "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 1

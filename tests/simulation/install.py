@@ -184,7 +184,7 @@ class Watched(Producer):
 
 
 _TIMED = {
-    "kafka": "session source log_writer requests_reader admin.topic_identity client.bounded_call"
+    "kafka": "session source fetched log_writer requests_reader admin.topic_identity client.bounded_call"
     " client.leaders client.repeated_requests client.transactional_ids client.client_log",
     "lists.log": "follower snapshot_writer",
     "observability": "counters recurring_problem swap_log",

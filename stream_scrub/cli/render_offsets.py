@@ -1,0 +1,52 @@
+"""`offsets`: where the workers' group stands."""
+
+import msgspec
+
+from stream_scrub import terminal
+from stream_scrub.queries.group_position import GroupPosition
+
+
+class PartitionReport(msgspec.Struct, frozen=True):
+    """One partition: the committed offset, null where there is none; then the offset of the first prospect that has
+    not come out, null where that is not certain, why, and whether it was committed now."""
+
+    partition: int
+    committed: int | None
+    emitted_upto: int | None = None
+    why: str = ""
+    restored: bool = False
+
+
+class OffsetsReport(msgspec.Struct, frozen=True):
+    """Every partition of the prospects, in order."""
+
+    partitions: list[PartitionReport]
+
+    @classmethod
+    def of(cls, found: GroupPosition, *, restored: bool) -> "OffsetsReport":
+        """What was found, and whether it was committed."""
+        rows = []
+        for partition, committed in sorted(found.committed.items()):
+            emitted = found.emitted.get(partition)
+            if emitted is None:
+                rows.append(PartitionReport(partition, committed))
+            else:
+                done = restored and emitted.offset is not None
+                rows.append(PartitionReport(partition, committed, emitted.offset, emitted.why, done))
+        return cls(rows)
+
+
+def people(report: OffsetsReport) -> None:
+    """One row a partition."""
+    terminal.People().rows(
+        ("partition", "committed", "came out up to", ""),
+        [
+            (
+                each.partition,
+                "-" if each.committed is None else each.committed,
+                "" if each.committed is not None else "?" if each.emitted_upto is None else each.emitted_upto,
+                "; ".join(filter(None, (each.why, "committed now" if each.restored else ""))),
+            )
+            for each in report.partitions
+        ],
+    )
