@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from stream_scrub import __version__, terminal
-from stream_scrub.cli import evidence, lists, offsets, rules, serve, topics
+from stream_scrub.cli import evidence, lists, offsets, rules, serve, tokens, topics
 from stream_scrub.cli.options import AsJson, Invocation, command, quiet_log, rules_problems
 from stream_scrub.config import read
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
@@ -137,6 +137,7 @@ def config_(call: Invocation) -> None:
 
 app.command("worker")(command(worker, with_json=False))
 serve.add_to(app)
+tokens.add_to(app)
 app.command("check")(command(check))
 app.command("config")(command(config_))
 topics.add_to(app)

@@ -16,6 +16,7 @@ from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.queries.check import CheckedNumber
 from stream_scrub.queries.evidence import LogStatus
+from stream_scrub.server.tokens import IssuedToken, ListedToken
 
 
 @contextmanager
@@ -170,4 +171,21 @@ def configuration(found: Configuration) -> None:
             for section, values in found.settings.items()
             for key, value in values.items()
         ],
+    )
+
+
+def issued(made: IssuedToken) -> None:
+    """A new token."""
+    console = terminal.People()
+    console.print(
+        f"{made.name} may ask for {', '.join(made.scopes)}. Keep the token now: it is not shown again."
+    )
+    terminal.raw(made.token.encode() + b"\n")
+
+
+def tokens(listed: Sequence[ListedToken]) -> None:
+    """Every token."""
+    terminal.People().rows(
+        ("name", "scopes", "made", "last used"),
+        [(each.name, ", ".join(each.scopes), each.created_at, each.last_used or "") for each in listed],
     )

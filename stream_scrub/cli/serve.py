@@ -16,7 +16,7 @@ def serve(call: Invocation) -> None:
     settings = load(
         flags=call.flags(),
         config_file=call.config,
-        extra_checks=[clients.refused_properties, rules_problems, serving.need_loopback],
+        extra_checks=[clients.refused_properties, rules_problems, serving.problems],
     )
     questions = Questions(registers=log_status.status, rule=rules_report.of_day)
     raise typer.Exit(serving.run(settings, questions))

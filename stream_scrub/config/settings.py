@@ -277,16 +277,26 @@ class Lists(_Section):
 
 
 class Http(_Section):
-    """Where health and metrics are served."""
+    """Where health and metrics are served, and who may ask the check API."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
     probes: Annotated[str, AfterValidator(_listen)] = ""
+    tokens: str = ""
+    rate_per_s: Annotated[float, Field(gt=0)] = 20_000
+    tls_cert: str = ""
+    tls_key: str = ""
 
     @model_validator(mode="after")
     def _two_addresses(self) -> Self:
         address = address_of(self.probes)
         if self.listen == self.probes and address is not None and address[1]:
             raise _contradiction(["listen", "probes"], "should be different addresses")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise _contradiction(["tls_cert", "tls_key"], "should both be given, or neither")
         return self
 
     @property

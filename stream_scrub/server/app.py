@@ -30,6 +30,7 @@ from stream_scrub.rules import Rulebook
 from stream_scrub.server import bodies
 from stream_scrub.server.check import CheckDesk
 from stream_scrub.server.edge import Edge
+from stream_scrub.server.guard import Guard
 from stream_scrub.server.problems import Kind, Problem, invalid
 from stream_scrub.server.questions import Questions
 
@@ -48,6 +49,7 @@ class Parts:
     board: Board
     questions: Questions
     log: FilteringBoundLogger
+    guard: Guard
 
 
 class Api:
@@ -63,19 +65,27 @@ class Api:
     async def check(self, request: Request) -> Response:
         """`POST /v1/check`."""
         since = time.perf_counter()
-        return Response(await self._check.answer(await bodies.read(request), since), media_type=_JSON)
+        spend = self._parts.guard.admit(request, "check")
+        answer = await self._check.answer(await bodies.read(request), since, spend)
+        return Response(answer, media_type=_JSON)
 
-    async def registers(self, _request: Request) -> Response:
+    async def registers(self, request: Request) -> Response:
         """`GET /v1/registers`: all of them, and whether verdicts may rest on them now."""
+        self._admit(request)
         return _json(self._registers())
 
     async def register(self, request: Request) -> Response:
         """`GET /v1/registers/{name}`."""
+        self._admit(request)
         told = self._registers()
         for each in told["registers"]:
             if each["register"] == request.path_params["name"]:
                 return _json({"position": told["position"], "stale": told["stale"], **each})
         raise Problem(Kind.NOT_FOUND, "no register of that name is on the log as it is read here")
+
+    def _admit(self, request: Request) -> None:
+        """Let in who may check. Raises Problem (401, 403, 429)."""
+        self._parts.guard.admit(request, "check")(1)
 
     def _registers(self) -> dict[str, Any]:
         parts = self._parts
@@ -90,6 +100,7 @@ class Api:
 
     async def rule(self, request: Request) -> Response:
         """`GET /v1/rules/{country}?on=DATE`."""
+        self._admit(request)
         rulebook = self._parts.rulebook
         country = rulebook.country(request.path_params["country"].upper())
         if country is None:

@@ -23,6 +23,7 @@ from stream_scrub.model import Reason
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.decode import Members
 from stream_scrub.server import bodies
+from stream_scrub.server.guard import Spend
 from stream_scrub.server.problems import invalid, stale
 from stream_scrub.wiring import scrubbing
 
@@ -82,12 +83,13 @@ class CheckDesk:
         self._tell = tell
         self._lag_max_s = settings.rules.index_lag_max_s
 
-    async def answer(self, body: bytes, since: float) -> bytes:
+    async def answer(self, body: bytes, since: float, spend: Spend) -> bytes:
         """The stamp, or `{"stamps": [...]}` with one for each prospect, in order. `since` is when the question came
-        (`time.perf_counter`). Raises Problem (422, 503)."""
+        (`time.perf_counter`), `spend` takes how many prospects it is about. Raises Problem (422, 429, 503)."""
         asked = bodies.decoded(_QUESTION, body)
         if isinstance(asked.prospects, msgspec.UnsetType):
             bodies.decoded(_PROSPECT, body)
+            spend(1)
             (stamp,) = await self._judged([body])
             self._tell(Counter(), time.perf_counter() - since)
             return stamp
@@ -95,6 +97,7 @@ class CheckDesk:
             raise invalid([("body", "give the members of one prospect, or `prospects`, and not both")])
         if len(asked.prospects) > PROSPECTS_MAX:
             raise invalid([("prospects", f"ask about at most {PROSPECTS_MAX} prospects at once")])
+        spend(len(asked.prospects))
         values = await _values(asked.prospects)
         return b'{"stamps":[' + b",".join(await self._judged(values)) + b"]}"
 

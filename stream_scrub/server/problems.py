@@ -23,12 +23,15 @@ class Kind(Enum):
     """The kinds: status, and a title. The name, in small letters, is the end of the type."""
 
     MALFORMED_REQUEST = (400, "The request is no HTTP that is understood here")
+    UNAUTHORIZED = (401, "Nobody knows who asks")
+    FORBIDDEN = (403, "Who asks may not ask this")
     NOT_FOUND = (404, "There is nothing at this path")
     METHOD_NOT_ALLOWED = (405, "This path answers other methods")
     TOO_SLOW = (408, "The request did not come in time")
     TOO_LARGE = (413, "The body is too large")
     NOT_JSON = (415, "The body must be application/json")
     INVALID = (422, "The body does not say what is needed")
+    TOO_MANY_REQUESTS = (429, "Too much is asked")
     HEADERS_TOO_LARGE = (431, "The headers are too large")
     FAULT = (500, "A fault of ours")
     STALE_INDEX = (503, "No verdict would be safe now")

@@ -95,7 +95,14 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "batch_requests": 5000,
             "batch_ms": 100,
         },
-        "http": {"listen": "127.0.0.1:8080", "probes": ""},
+        "http": {
+            "listen": "127.0.0.1:8080",
+            "probes": "",
+            "tokens": "",
+            "rate_per_s": 20_000.0,
+            "tls_cert": "",
+            "tls_key": "",
+        },
         "log": {"level": "info", "format": "auto"},
     }
 

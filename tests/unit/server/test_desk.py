@@ -14,6 +14,10 @@ from stream_scrub.server.check import CheckDesk
 from stream_scrub.server.problems import Problem
 
 
+def free(_count: int) -> None:
+    """No limit."""
+
+
 def desk(rules, usable) -> tuple[CheckDesk, list]:
     made = load(flags={"rules.folder": str(rules)}, environ={})
     told: list = []
@@ -26,7 +30,7 @@ def test_an_index_that_grew_old_while_it_was_judged_by_is_not_answered_from(rule
     moments = iter([0.0, 31.0])
     monkeypatch.setattr(clock, "elapsed", lambda: next(moments))
     with pytest.raises(Problem) as found:
-        asyncio.run(made.answer(b'{"number":"0611111111"}', 0))
+        asyncio.run(made.answer(b'{"number":"0611111111"}', 0, free))
     assert found.value.kind.status == 503 and told == []
 
 
@@ -38,7 +42,7 @@ def test_a_question_of_many_lets_others_through(rules, monkeypatch):
 
     async def both() -> bytes:
         nonlocal turns
-        answering = asyncio.create_task(made.answer(asked, 0))
+        answering = asyncio.create_task(made.answer(asked, 0, free))
         while not answering.done():
             turns += 1
             await asyncio.sleep(0)
@@ -61,7 +65,7 @@ def test_prospects_that_cost_much_are_judged_a_few_at_a_time(rules, monkeypatch)
     monkeypatch.setattr(Scrubber, "scrub", counted)
     made, _ = desk(rules, Index.empty)
     odd = {"number": ["0611111111", "0622222222"]}
-    answer = asyncio.run(made.answer(json.dumps({"prospects": [odd] * 7}).encode(), 0))
+    answer = asyncio.run(made.answer(json.dumps({"prospects": [odd] * 7}).encode(), 0, free))
     assert len(json.loads(answer)["stamps"]) == 7 and found == [1] * 7
 
 
@@ -73,5 +77,5 @@ def test_a_hold_is_no_verdict_on_anybody(rules):
 
     made, told = desk(rules, usable)
     with pytest.raises(Problem):
-        asyncio.run(made.answer(b'{"prospects":[{"number":"0611111111"}]}', 0))
+        asyncio.run(made.answer(b'{"prospects":[{"number":"0611111111"}]}', 0, free))
     assert told == []

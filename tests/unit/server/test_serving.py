@@ -16,9 +16,9 @@ from tests.support.running.worker import SCRIPT, environment, run, wait_until
 def test_only_this_machine_is_served(tmp_path):
     """Whoever reaches the machine could ask who has opposed."""
     for listen in ("[::]:0", "example.org:8080", "192.0.2.1:8080", ""):
-        assert serving.need_loopback(load(flags={"http.listen": listen}, environ={})) != []
+        assert serving.problems(load(flags={"http.listen": listen}, environ={})) != []
     for listen in ("127.0.0.1:0", "127.9.9.9:80", "[::1]:80", "localhost:80"):
-        assert serving.need_loopback(load(flags={"http.listen": listen}, environ={})) == []
+        assert serving.problems(load(flags={"http.listen": listen}, environ={})) == []
     done = run(["serve"], environment("127.0.0.1:1", http__listen="0.0.0.0:0"))
     assert done.returncode == 2 and "http.listen" in done.stderr
 
