@@ -1,6 +1,6 @@
 """stream_scrub: tests every prospect on a Kafka topic against registers of opposition and consent, exactly once.
 
-For programs (docs/python.md): `Checker` gives verdicts on numbers, `Scrubber` on prospects as bytes. The names below
+For programs (docs/python.md): `Checker` gives verdicts on numbers, `Scrubber` on prospects as bytes, `scrub_file` on files. The names below
 are the stable interface, and are loaded when first used. Every other module is the product's own and may change.
 """
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
         StaleIndex,
         Stamp,
         Stamps,
+        Summary,
         TooMany,
         Unavailable,
         Verdict,
+        scrub_file,
     )
 
 __version__ = "0.1.0"
@@ -43,10 +45,12 @@ __all__ = [
     "StaleIndex",
     "Stamp",
     "Stamps",
+    "Summary",
     "TooMany",
     "Unavailable",
     "Verdict",
     "__version__",
+    "scrub_file",
 ]
 
 

@@ -1,10 +1,11 @@
-"""The Python API: verdicts on one number, on a whole column of numbers, and on prospects as bytes.
+"""The Python API: verdicts on one number, on a whole column of numbers, on prospects as bytes, and on files.
 
 `stream_scrub` offers these names and loads them on first use; `docs/python.md` shows how to use them. Every verdict
 comes from the code that a worker runs: the same rules, plans, look-ups and stamps.
 """
 
-from stream_scrub.api.checker import Checker, ListFile
+from stream_scrub.api.checker import Checker
+from stream_scrub.api.files import scrub_file
 from stream_scrub.api.stamps import Stamp, Stamps
 from stream_scrub.errors import (
     ConfigError,
@@ -15,9 +16,11 @@ from stream_scrub.errors import (
     TooMany,
     Unavailable,
 )
+from stream_scrub.files.summary import Summary
 from stream_scrub.lists.parsing.parsed_list import BadList
 from stream_scrub.model import Reason, RegisterKind, Verdict
 from stream_scrub.scrub.batch import Batch, Scrubber
+from stream_scrub.wiring.index_sources import ListFile
 
 __all__ = [
     "BadList",
@@ -34,7 +37,9 @@ __all__ = [
     "StaleIndex",
     "Stamp",
     "Stamps",
+    "Summary",
     "TooMany",
     "Unavailable",
     "Verdict",
+    "scrub_file",
 ]

@@ -3,49 +3,28 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from datetime import time as time_of_day
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
 from stream_scrub import clock
 from stream_scrub.api.cells import cells_of, text_of
+from stream_scrub.api.moments import moment_of
 from stream_scrub.api.stamps import Stamp, Stamps, stamp_of
 from stream_scrub.config import Settings, load
-from stream_scrub.errors import ConfigError, Corrupt, StaleIndex, Unavailable
+from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
-from stream_scrub.lists import offline
-from stream_scrub.lists.intake.plan_import import ImportOrder
-from stream_scrub.lists.log import snapshot
-from stream_scrub.model import OWN, Deadline, RegisterKind
+from stream_scrub.model import Deadline
 from stream_scrub.numbering import REGIONS
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.batch_context import BatchContext
 from stream_scrub.scrub.columns import judge_column, judge_text
 from stream_scrub.scrub.facts import Facts
-from stream_scrub.wiring import scrubbing
+from stream_scrub.wiring import index_sources, scrubbing
+from stream_scrub.wiring.index_sources import ListFile
 
 _LOOK_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class ListFile:
-    """A list file, and what it does not say itself; `stream-scrub lists import` has the same options.
-
-    `effective_at` is the moment that the list speaks of. By default it is (a) the moment that the list names, else
-    (b) when the file was written. `region` is the region of national numbers, by default `prospect.default_region`.
-    `kind` is by default the one that the rules need. `format` is a name from docs/reference/list-formats.md. `column`
-    is a CSV's column of numbers: the name in its header, or its number, counted from 1.
-    """
-
-    path: str | Path
-    kind: RegisterKind | None = None
-    effective_at: datetime | None = None
-    region: str | None = None
-    format: str = "auto"
-    column: str = ""
 
 
 class Checker:
@@ -92,15 +71,8 @@ class Checker:
         Raises ConfigError (there is none), Corrupt (it is damaged), Unavailable (it cannot be read).
         """
         made = _settings(config, settings, [])
-        try:
-            state = snapshot.load(Path(folder), made.topics.log)
-        except ValueError as error:
-            raise Corrupt(f"the snapshot in {folder} cannot be used: {error}") from error
-        except OSError as error:
-            raise Unavailable(f"the snapshot in {folder} cannot be read: {error.strerror}") from error
-        if state is None:
-            raise ConfigError([f"{folder}: no snapshot of the log {made.topics.log} is here"])
-        return cls(made, lambda: _used(state.index))
+        index = index_sources.of_snapshot(folder, made)
+        return cls(made, lambda: index_sources.used(index))
 
     @classmethod
     def from_lists(
@@ -116,12 +88,8 @@ class Checker:
         Raises ConfigError, BadList (a file is no list), TooMany.
         """
         made = _settings(config, settings, [])
-        if not lists:
-            raise ConfigError(["from_lists: name a file for at least one register"])
-        orders = [_order(name, file, made) for name, file in lists.items()]
-        kinds = {**scrubbing.rulebook(made).kinds, **OWN}
-        index = offline.index_of(orders, datetime.now(UTC), kinds)
-        return cls(made, lambda: _used(index))
+        index = index_sources.of_lists(lists, made)
+        return cls(made, lambda: index_sources.used(index))
 
     @classmethod
     @contextmanager
@@ -227,7 +195,13 @@ class Checker:
         if where not in REGIONS:
             raise ValueError(f"{region!r} is no region with a numbering plan (ISO 3166-1, as in FR)")
         told = self._scrubber.facts_of(_words(purpose), contract, _words(campaign))
-        return where, told, BatchContext(self._scrubber.rulebook, self._index(), _moment(on))
+        return (
+            where,
+            told,
+            BatchContext(
+                self._scrubber.rulebook, self._index(), datetime.now(UTC) if on is None else moment_of(on)
+            ),
+        )
 
 
 def _settings(
@@ -238,29 +212,6 @@ def _settings(
     return load(flags=settings, config_file=None if config is None else Path(config), extra_checks=checks)
 
 
-def _order(register: str, file: str | Path | ListFile, settings: Settings) -> ImportOrder:
-    listed = file if isinstance(file, ListFile) else ListFile(file)
-    return ImportOrder(
-        file=Path(listed.path),
-        register=register,
-        change="full",
-        kind=listed.kind,
-        effective_at=listed.effective_at,
-        region=(listed.region or settings.prospect.default_region).upper(),
-        column=listed.column,
-        format=listed.format,
-        max_bad=settings.lists.max_bad,
-        dry_run=False,
-        max_numbers=settings.lists.max_numbers,
-    )
-
-
-def _used(index: Index) -> Index:
-    if not index.registers:
-        raise StaleIndex("no-seal", "the index holds no register yet")
-    return index
-
-
 def _fresh(index: Index, asked: float, lag_max_s: float) -> Index:
     lag = clock.elapsed() - asked
     if lag > lag_max_s:
@@ -268,17 +219,7 @@ def _fresh(index: Index, asked: float, lag_max_s: float) -> Index:
             "log-behind",
             f"the opposition log was read {lag:.0f} s ago: make another Checker, or one by Checker.following",
         )
-    return _used(index)
-
-
-def _moment(on: date | datetime | None) -> datetime:
-    if on is None:
-        return datetime.now(UTC)
-    if not isinstance(on, datetime):
-        return datetime.combine(on, time_of_day(12), UTC)  # that day nearly everywhere
-    if on.tzinfo is None:
-        raise ValueError("on: a moment needs a time zone, as in datetime(2026, 8, 10, tzinfo=UTC)")
-    return on
+    return index_sources.used(index)
 
 
 def _words(said: str | Sequence[str] | None) -> str | list[str] | None:

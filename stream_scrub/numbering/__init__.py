@@ -7,7 +7,7 @@ and never raises for a text.
 """
 
 from stream_scrub.numbering.arrays import Many, validator
-from stream_scrub.numbering.columns import Column, column_reader
+from stream_scrub.numbering.columns import Column, cells_reader, column_reader
 from stream_scrub.numbering.line import Line
 from stream_scrub.numbering.row_cache import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.tables import REGIONS, Tables
@@ -23,6 +23,7 @@ __all__ = [
     "lines_many",
     "normalise",
     "read_column",
+    "read_lines",
     "rows",
     "tables_in_use",
     "valid_many",
@@ -37,6 +38,7 @@ _MANY = Many(_TABLES)
 lines_many = lines_reader(_MANY)  # the same for whole chunks of lines and arrays of numbers: lists
 valid_many = validator(_MANY, line_of)
 read_column = column_reader(_MANY, lines_many, normalise)  # the cells of a table's column, with their lines
+read_lines = cells_reader(_MANY, lines_many, normalise)  # the same for cells that are lines of bytes: files
 
 
 def e164(number: int) -> str:

@@ -35,6 +35,22 @@ class ColumnReader(Protocol):
         ...
 
 
+LinesReader = Callable[[bytes, str, Callable[[int], str]], Column]
+
+
+def cells_reader(
+    many: Many, lines_many: Callable[[bytes, str], Answers], normalise: Normalise
+) -> LinesReader:
+    """The function that reads lines with these tables."""
+
+    def read_lines(chunk: bytes, region: str, text_of: Callable[[int], str]) -> Column:
+        r"""The lines of `chunk`, each ending in `\n`, as typed in `region`. `text_of` gives the text of the line at a
+        place, and is called for lines that must be parsed."""
+        return _column(many, *lines_many(chunk, region), region, text_of, normalise)
+
+    return read_lines
+
+
 def column_reader(
     many: Many, lines_many: Callable[[bytes, str], Answers], normalise: Normalise
 ) -> ColumnReader:
@@ -46,23 +62,35 @@ def column_reader(
             numbers, states = _integers(many, cells, region)
         else:
             numbers, states = lines_many(_as_lines(cells), region)
-        codes, known = many.lines(numbers)
-        lines = list(known)
-        places = np.where(states == VALID, codes.astype(np.int32) - FIRST_LINE, -1).astype(np.int32)
-        numbers[states != VALID] = 0
-        open_ = (states == ASK) | ((states == VALID) & (codes < FIRST_LINE))
-        for place in np.flatnonzero(open_).tolist():
-            found = _ask(str(cells[place]), region, normalise)
-            if found is None:
-                numbers[place], places[place] = 0, -1
-                continue
-            number, line = found
-            if line not in lines:
-                lines.append(line)
-            numbers[place], places[place] = number, lines.index(line)
-        return Column(numbers, places, lines)
+        return _column(many, numbers, states, region, lambda place: str(cells[place]), normalise)
 
     return read_column
+
+
+def _column(
+    many: Many,
+    numbers: Numbers,
+    states: NDArray[np.uint8],
+    region: str,
+    text_of: Callable[[int], str],
+    normalise: Normalise,
+) -> Column:
+    """The column of these answers, with the line of each number. What is not settled is asked one by one."""
+    codes, known = many.lines(numbers)
+    lines = list(known)
+    places = np.where(states == VALID, codes.astype(np.int32) - FIRST_LINE, -1).astype(np.int32)
+    numbers[states != VALID] = 0
+    open_ = (states == ASK) | ((states == VALID) & (codes < FIRST_LINE))
+    for place in np.flatnonzero(open_).tolist():
+        found = _ask(text_of(place), region, normalise)
+        if found is None:
+            numbers[place], places[place] = 0, -1
+            continue
+        number, line = found
+        if line not in lines:
+            lines.append(line)
+        numbers[place], places[place] = number, lines.index(line)
+    return Column(numbers, places, lines)
 
 
 def _ask(text: str, region: str, normalise: Normalise) -> tuple[int, Line] | None:

@@ -44,6 +44,7 @@ RANKS = {
     "worker": 6,
     "publisher": 6,
     "queries": 6,
+    "files": 6,
     "server": 6,
     "demo": 7,
     "api": 8,

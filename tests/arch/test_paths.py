@@ -17,7 +17,7 @@ POINTER = re.compile(
     r"(?<![\w./*-])((?:[\w.-]+/)*[\w-]+\.(?:py|md|json|toml|pyx|c))(?:: (\w+(?:\.\w+)*))?(?![\w/*])"
 )
 # Files of a user's, which no repository has.
-THEIRS = {"stream-scrub.toml", "package.json"}
+THEIRS = {"stream-scrub.toml", "package.json", "summary.json", "proof.json"}
 
 
 def prose(path: Path) -> Iterator[str]:

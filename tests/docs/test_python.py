@@ -29,6 +29,7 @@ def broker(kafka, tmp_path, monkeypatch):
     (tmp_path / "opt-outs.csv").write_text("name;phone\nA;06 12 34 56 78\nB;+33 6 12 34 56 79\n")
     (tmp_path / "consents.csv").write_text("+33612345678\n+33612345680\n")
     (tmp_path / "tps.txt").write_text("07400 123457\n")
+    (tmp_path / "leads.csv").write_text("name;phone\nA;06 12 34 56 78\nB;06 12 34 56 80\n")
     for command in (
         ["topics"],
         ["lists", "import", "opt-outs.csv", "--register", "internal"],

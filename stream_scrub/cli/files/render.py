@@ -1,0 +1,84 @@
+"""How a scrubbed file looks on the terminal: a bar while it runs, a table when it is done. Never a number."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
+
+from stream_scrub import terminal
+from stream_scrub.files.summary import Summary
+from stream_scrub.model import Progress, Reason, Verdict
+
+_LINES = 10
+
+
+@contextmanager
+def progress(*, visible: bool) -> Iterator[Progress]:
+    """A bar on a terminal's standard error, with speed and time left; one line elsewhere. Yields
+    `stage(what, done, of)`, in bytes of the file."""
+    console = terminal.People(stderr=True)
+    if not visible:
+        yield lambda _what, _done, _of: None
+        return
+    if not console.is_terminal:
+        yield lambda what, done, _of: console.print(what) if not done else None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("opening", total=None)
+
+        def stage(what: str, done: int, of: int) -> None:
+            if not done:
+                bar.console.print(terminal.styled(what, ""))
+            bar.update(task, description=terminal.one_line(what), completed=done, total=of or None)
+
+        yield stage
+
+
+def summary(made: Summary, folder: Path) -> None:
+    """What became of the rows, and what deserves a look."""
+    console = terminal.People()
+    read = made.input
+    packing = f"{read.packing}, " if read.packing else ""
+    console.print(f"{read.name} ({packing}{read.written_as}), {read.columns}")
+    rows = [
+        (str(Reason(reason).verdict), reason, f"{count:,}", f"{count / made.rows:.1%}")
+        for reason, count in made.reasons.items()
+    ]
+    total = [("", "rows", f"{made.rows:,}", "")]
+    ordered = sorted(rows, key=lambda row: row[0] != Verdict.ALLOWED)
+    console.rows(("verdict", "reason", "rows", "share"), [*ordered, *total])
+    for note in notes(made):
+        console.print(note)
+    console.print(
+        f"{len(made.outputs)} files of rows are in {folder}, {made.rows / max(made.took_s, 0.001):,.0f} rows/s"
+    )
+
+
+def notes(made: Summary) -> Iterator[str]:
+    """What deserves a look, a sentence each."""
+    for stale in made.stale:
+        why = "nobody gave it" if stale.missing else "its list is too old"
+        yield f"{stale.rows:,} rows are blocked because {stale.register} is needed, and {why}"
+    if made.invalid_lines:
+        lines = ", ".join(map(str, made.invalid_lines[:_LINES]))
+        yield f"{made.reasons[Reason.INVALID_NUMBER]:,} rows hold no readable number; the first lines: {lines}"
+    if made.destroyed:
+        yield f"{made.destroyed:,} numbers were destroyed by a spreadsheet: their last digits are gone"
+    if made.duplicates:
+        yield f"{made.duplicates:,} numbers stand in the file more than once"
+    if made.uneven:
+        yield f"{made.uneven:,} rows have more or fewer cells than the others"
+    if made.unclosed_lines:
+        lines = ", ".join(map(str, made.unclosed_lines[:_LINES]))
+        yield f"a quote is never closed in these lines: {lines}"
+    if made.scrub_again_by is not None:
+        yield f"scrub again before {made.scrub_again_by} is over: some verdicts are good until then only"

@@ -1,0 +1,113 @@
+"""`stream-scrub file`: a file of leads scrubbed. No work is done here."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_scrub.cli.options import Invocation, command, on_folder, quiet_log, rules_problems
+from stream_scrub.config import Settings, load
+from stream_scrub.errors import ConfigError
+from stream_scrub.wiring.index_sources import IndexUsed
+
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="The file of leads; - for standard input.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")]
+Lists = Annotated[
+    list[str] | None,
+    typer.Option("--list", metavar="REGISTER=FILE", help="A register's list, with no Kafka; repeatable."),
+]
+Snapshot = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="A worker's snapshot (worker.state_dir), with no Kafka.")
+]
+Rules = Annotated[
+    Path | None, typer.Option("--rules", metavar="DIR", help="Rule files of your own (rules.folder).")
+]
+NumberColumns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME", help="A column of numbers: its title, or from 1; repeatable."),
+]
+Titles = Annotated[
+    int | None, typer.Option(metavar="N", help="How many lines stand above the first lead.", min=0, max=50)
+]
+
+
+def file(
+    call: Invocation,
+    input_: Input,
+    output: Output,
+    annotated: Annotated[bool, typer.Option("--annotated", help="Write a file of all rows, too.")] = False,
+    lists: Lists = None,
+    snapshot: Snapshot = None,
+    rules: Rules = None,
+    column: NumberColumns = None,
+    region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
+    region_column: Annotated[str, typer.Option(metavar="NAME", help="The column of regions.")] = "",
+    purpose: Annotated[str | None, typer.Option(help="What the calls are for, as in insurance.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="The campaign, for scoped registers.")] = None,
+    contract_column: Annotated[str, typer.Option(metavar="NAME", help="The column of contracts.")] = "",
+    on: Annotated[str, typer.Option(metavar="DATE", help="Judge by the rules of that day.")] = "",
+    titles: Titles = None,
+    delimiter: Annotated[str, typer.Option(metavar="SIGN", help="What separates cells, or tab.")] = "",
+    encoding: Annotated[str, typer.Option(metavar="NAME", help="Of the titles, as in cp1252.")] = "",
+    max_bad: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Refuse above this share of rows without a number.", min=0, max=1),
+    ] = 0.2,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is in DIR.")] = False,
+) -> None:
+    """Scrub a file of leads: the callable ones, the blocked ones with reasons, and a summary."""
+    from stream_scrub.cli.files import render
+    from stream_scrub.files.columns import Asked
+    from stream_scrub.files.order import FileOrder
+    from stream_scrub.files.scrub_file import scrub_file
+    from stream_scrub.queries import check
+
+    order = FileOrder(
+        input=input_,
+        output=output,
+        columns=Asked(tuple(column or ()), region_column, contract_column, titles),
+        region=region,
+        purpose=purpose,
+        campaign=campaign,
+        on=check.moment(on),
+        annotated=annotated,
+        delimiter=delimiter,
+        encoding=encoding,
+        max_bad=max_bad,
+        force=force,
+    )
+    settings, used = _index(call, lists or [], snapshot, rules)
+    with render.progress(visible=not call.as_json) as stage:
+        summary = scrub_file(order, settings, used, stage)
+    call.write(summary, lambda made: render.summary(made, output))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("file")(command(file))
+
+
+def _index(
+    call: Invocation, lists: list[str], snapshot: Path | None, rules: Path | None
+) -> tuple[Settings, IndexUsed]:
+    """The settings, and the index by lists, by a snapshot, or from the log. Raises ConfigError."""
+    from stream_scrub.wiring import index_sources
+
+    named = dict(_pair(each) for each in lists)
+    if len(named) < len(lists) or (named and snapshot is not None):
+        raise ConfigError(["--list: name each register once, and not together with --snapshot"])
+    if named or snapshot is not None:
+        flags = call.flags(rules__folder=on_folder(rules))
+        settings = load(flags=flags, config_file=call.config, extra_checks=[rules_problems])
+        return settings, index_sources.offline(named, snapshot, settings)
+    from stream_scrub.wiring import clients
+
+    settings = call.settings(rules__folder=on_folder(rules))
+    return settings, IndexUsed(index_sources.used(clients.read_index(settings, quiet_log(settings))), "log")
+
+
+def _pair(said: str) -> tuple[str, Path]:
+    register, equals, path = said.partition("=")
+    if not equals or not path:
+        raise ConfigError([f"--list: {said!r}: write REGISTER=FILE, as in internal=optouts.txt"])
+    return register, Path(path)

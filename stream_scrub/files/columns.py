@@ -1,0 +1,247 @@
+"""Which columns of a table hold numbers, which one the region, and where its rows begin. Found by content, with the
+titles as a hint, or named by the user."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from stream_scrub.errors import ConfigError
+from stream_scrub.numbering import REGIONS, read_column
+from stream_scrub.redaction import names_a_number
+
+Rows = Sequence[Sequence[str]]
+
+_LEAD_ROWS = 50  # above which titles may stand
+_NUMBERS = 0.5  # of a column's cells: by so many it is one of numbers, whatever its title
+_DIGITS = 6  # fewer are no phone number
+_CELL_CHARS = 40
+_TOLD_COLUMNS = 40
+_HINT = re.compile(
+    r"phone|fon|\btel|^tel|mobil|movil|portable|gsm|handy|cell|msisdn|whatsapp|landline|\bfixe|numero|\bdial|^ani$|电话|手机|電話"
+)
+_FAX = re.compile(r"fax")
+_REGION = re.compile(r"countr|region|\bpays|\bland|\bpais|paese|nazione|\biso\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user said of the columns: titles, or numbers counted from 1. `titles` is how many lines stand above the
+    first row, None if the user did not say."""
+
+    numbers: tuple[str, ...] = ()
+    region: str = ""
+    contract: str = ""
+    titles: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column that the user named."""
+        return tuple(name for name in (*self.numbers, self.region, self.contract) if name)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The places of the columns, counted from 0, and their names for people. The first `titles` lines are no rows; the
+    last of them names the columns, if `titled`. `left_out` are columns that hold numbers nobody calls."""
+
+    numbers: tuple[int, ...]
+    region: int | None
+    contract: int | None
+    titles: int
+    titled: bool
+    names: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    def name(self, place: int) -> str:
+        """A column's title for people, or its number."""
+        named = self.names[place].strip() if self.titled and place < len(self.names) else ""
+        return shown(named) if named else f"column {place + 1}"
+
+    @property
+    def spoken(self) -> str:
+        """What was found, in a sentence."""
+        several = "s" if len(self.numbers) > 1 else ""
+        told = [f"{', '.join(map(self.name, self.numbers))}: {len(self.numbers)} number column{several}"]
+        if self.region is not None:
+            told.append(f"region: {self.name(self.region)}")
+        if self.contract is not None:
+            told.append(f"contract: {self.name(self.contract)}")
+        if self.left_out:
+            told.append(f"not tested: {', '.join(self.left_out)}")
+        return "; ".join(told)
+
+
+def plain(title: str) -> str:
+    """A title without case, accents and signs around it."""
+    text = unicodedata.normalize("NFKD", title.casefold())
+    return "".join(sign for sign in text if not unicodedata.combining(sign)).strip(" \"'\t\ufeff\0")
+
+
+def shown(title: str) -> str:
+    """A title as people may see it; one that looks like a phone number is not shown."""
+    return "..." if names_a_number(title) else title[:60]
+
+
+def phone_share(rows: Rows, region: str) -> float:
+    """The largest share of numbers in a column."""
+    width = max(map(len, rows), default=0)
+    return max((_share(rows, place, region) for place in range(width)), default=0.0)
+
+
+def find(rows: Rows, asked: Asked, region: str) -> Columns:
+    """The columns of a table whose first rows are `rows`. National numbers are read as of `region`, or as of the
+    region column's. Raises ConfigError, which lists what was seen in each column, if nothing or too much was found."""
+    width = max(map(len, rows), default=0)
+    titles = asked.titles
+    if titles is None:
+        titles = max((_named_row(rows, name) for name in asked.names), default=0)
+    titles = min(titles, len(rows))
+    where = _region(rows, asked, titles, width)
+    shares = [_share(rows[titles:], place, region, where) for place in range(width)]
+    strong = tuple(place for place, share in enumerate(shares) if share >= _NUMBERS)
+    numbers = _places(asked.numbers, rows[titles - 1] if titles else (), width, "--column")
+    if asked.titles is None and not titles:
+        some = tuple(place for place, share in enumerate(shares) if share > 0)
+        titles = _titles(rows, numbers or strong or some or tuple(range(width)), region, where)
+        shares = [_share(rows[titles:], place, region, where) for place in range(width)]
+    names = tuple(rows[titles - 1]) if titles else ()
+    left_out: tuple[str, ...] = ()
+    if not numbers:
+        numbers, left_out = _choose(names, shares, rows[titles:], region)
+    contract = _places([asked.contract], names, width, "--contract-column")[0] if asked.contract else None
+    return Columns(numbers, where, contract, titles, bool(titles), names, left_out)
+
+
+def _choose(
+    names: Sequence[str], shares: Sequence[float], rows: Rows, region: str
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The number columns by content and title, and those left out."""
+    titles = [plain(names[place]) if place < len(names) else "" for place in range(len(shares))]
+    faxes = [place for place, title in enumerate(titles) if _FAX.search(title) and shares[place] > 0]
+    strong = [place for place, share in enumerate(shares) if share >= _NUMBERS and place not in faxes]
+    hinted = [
+        place
+        for place, share in enumerate(shares)
+        if share > 0 and _HINT.search(titles[place]) and place not in faxes
+    ]
+    unhinted = [place for place in strong if place not in hinted]
+    if not hinted and not unhinted:
+        raise ConfigError(
+            [f"no column holds numbers: {_seen(names, shares, rows, region)}. Name one with --column"]
+        )
+    if unhinted and len(hinted) + len(unhinted) > 1:
+        seen = _seen(names, shares, rows, region)
+        raise ConfigError(
+            [f"it is not clear which columns hold numbers to call: {seen}. Name each with --column"]
+        )
+    left_out = tuple(shown(names[place].strip()) for place in faxes)
+    return tuple(sorted(hinted or unhinted)), left_out
+
+
+def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
+    """The column of regions: the one that the user named, else one with such a title and such cells."""
+    if asked.region:
+        return _places([asked.region], rows[titles - 1] if titles else (), width, "--region-column")[0]
+    lead = range(titles - 1, titles) if titles else range(min(_LEAD_ROWS, len(rows)))
+    for line in lead:
+        if not _may_be_titles(rows[line]):
+            continue
+        for place, name in enumerate(rows[line]):
+            if _REGION.search(plain(name)):
+                cells = [cell.strip().upper() for cell in _column(rows[line + 1 :], place)]
+                if cells and sum(cell in REGIONS for cell in cells) >= 0.9 * len(cells):
+                    return place
+    return None
+
+
+def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) -> int:
+    """How many lines stand above the first row: a preamble, and lines of titles. Only lines above the first row with a
+    number can be such. The last of them names a column of numbers, or all above it are narrower."""
+    lead: list[Sequence[str]] = []
+    for row in rows[:_LEAD_ROWS]:
+        if any(_share([row], place, region, where) for place in numbers):
+            break
+        lead.append(row)
+    named = [
+        place
+        for place, row in enumerate(lead)
+        if _may_be_titles(row) and any(_HINT.search(plain(row[n])) for n in numbers if n < len(row))
+    ]
+    if named:
+        return named[-1] + 1
+    width = max(map(len, rows), default=0)
+    first = next((place for place, row in enumerate(lead) if len(row) >= width), None)
+    if first is None or not _may_be_titles(lead[first]):
+        return 0
+    return first + 1 if all(any(map(str.isalpha, lead[first][n])) for n in numbers) else 0
+
+
+def _may_be_titles(row: Sequence[str]) -> bool:
+    """Whether a row may name columns: some letters, and no cell with many digits."""
+    return any(any(map(str.isalpha, cell)) for cell in row) and all(_digits(cell) < 5 for cell in row)
+
+
+def _named_row(rows: Rows, name: str) -> int:
+    """How many lines there are up to the one that has this title; 0 if none has."""
+    wanted = plain(name)
+    for place, row in enumerate(rows[:_LEAD_ROWS]):
+        if wanted in map(plain, row) and _may_be_titles(row):
+            return place + 1
+    return 0
+
+
+def _places(asked: Iterable[str], names: Sequence[str], width: int, option: str) -> tuple[int, ...]:
+    """The places of columns that the user named. Raises ConfigError."""
+    titles = [plain(name) for name in names]
+    found = []
+    for name in asked:
+        if plain(name) in titles:
+            found.append(titles.index(plain(name)))
+        elif name.isascii() and name.isdigit() and len(name) <= 5 and 1 <= int(name) <= width:
+            found.append(int(name) - 1)
+        else:
+            known = ", ".join(shown(each.strip()) for each in names[:_TOLD_COLUMNS]) or "none has a title"
+            raise ConfigError([f"{option}: no column is called {name!r}; of {width} columns: {known}"])
+    return tuple(dict.fromkeys(found))
+
+
+def _seen(names: Sequence[str], shares: Sequence[float], rows: Rows, region: str) -> str:
+    """What was seen in each column, without a single cell."""
+    told = []
+    for place, share in enumerate(shares[:_TOLD_COLUMNS]):
+        name = shown(names[place].strip()) if place < len(names) else ""
+        cells = _column(rows, place)
+        if not cells:
+            what = "empty"
+        elif share > 0:
+            what = f"{share:.0%} numbers of {region}"
+        else:
+            what = "digits" if sum(_digits(cell) >= _DIGITS for cell in cells) * 2 > len(cells) else "text"
+        told.append(f"{place + 1} {name}: {what}" if name else f"{place + 1}: {what}")
+    return "; ".join(told) if told else "the file has no rows"
+
+
+def _column(rows: Rows, place: int) -> list[str]:
+    """The cells of a column that hold something."""
+    return [row[place] for row in rows if place < len(row) and row[place].strip()]
+
+
+def _share(rows: Rows, place: int, region: str, where: int | None = None) -> float:
+    """How many of the cells that hold something are numbers. `where` is the place of the column of regions."""
+    filled = 0
+    candidates: dict[str, list[str]] = {}
+    for row in rows:
+        cell = row[place] if place < len(row) else ""
+        if not cell or cell.isspace():
+            continue
+        filled += 1
+        if len(cell) <= _CELL_CHARS and _digits(cell) >= _DIGITS:
+            said = row[where].strip().upper() if where is not None and where < len(row) else region
+            candidates.setdefault(said if said in REGIONS else region, []).append(cell)
+    found = sum(int((read_column(cells, of).numbers > 0).sum()) for of, cells in candidates.items())
+    return found / filled if filled else 0.0
+
+
+def _digits(text: str) -> int:
+    return sum(map(str.isdigit, text))

@@ -1,0 +1,284 @@
+r"""Cuts blocks of bytes into records and cells, and copies nothing.
+
+A record ends at `\n`, `\r\n` or `\r` outside quotes. A quote opens a cell only at the cell's beginning. It closes it
+where a delimiter or a line end follows. Whole blocks are cut by array operations. A block in which some quote does not
+follow these rules is cut sign by sign, so that one stray quote costs its own record and no other.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.errors import Refused
+
+QUOTED_BYTES_MAX = 4 << 20  # of one quoted cell; a quote that is not closed by then is a sign like any other
+RECORD_BYTES_MAX = 16 << 20
+_QUOTE, _LF, _CR = b'"\n\r'
+_BLANK = frozenset(b'" \t\0')
+
+Places = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class Records(NamedTuple):
+    """The records of a block, by place: its bytes are `block[starts:ends]`, and its line end, with blank lines that follow
+    it, is `block[ends:nexts]`.
+
+    `lead` are blank lines before the first record: they follow the last record of the block before. `delimiters` are
+    the places of those outside quotes. `breaks` are the places of every line end, also of those in quotes. `unclosed`
+    are the records with a quote that is never closed.
+    """
+
+    block: bytes
+    lead: bytes
+    starts: Places
+    ends: Places
+    nexts: Places
+    delimiters: Places
+    breaks: Places
+    unclosed: Places
+
+    def cells(self) -> "Cells":
+        """Where the cells of each record are."""
+        first = np.searchsorted(self.delimiters, self.starts)
+        return Cells(self, first, np.searchsorted(self.delimiters, self.ends) - first)
+
+    def line(self, place: int) -> int:
+        """How many line ends stand before a record in its block."""
+        return int(np.searchsorted(self.breaks, self.starts[place]))
+
+    def first(self, count: int) -> "Records":
+        """The first records only, with the bytes up to where the next one begins."""
+        cut = slice(count)
+        return self._replace(starts=self.starts[cut], ends=self.ends[cut], nexts=self.nexts[cut])
+
+    def after(self, count: int) -> "Records":
+        """The records behind the first ones."""
+        cut = slice(count, None)
+        open_ = self.unclosed[self.unclosed >= count] - count
+        return self._replace(
+            lead=b"", starts=self.starts[cut], ends=self.ends[cut], nexts=self.nexts[cut], unclosed=open_
+        )
+
+
+class Cells(NamedTuple):
+    """The cells of some records. `counts` has the number of delimiters in each."""
+
+    records: Records
+    first: Places
+    counts: Places
+
+    def column(self, place: int) -> tuple[Places, Places]:
+        """Where the cell of that column begins and ends in each record; the same place twice where a record is
+        shorter."""
+        records, marks = self.records, self.records.delimiters
+        begins, ends = records.starts, records.ends
+        if len(marks):
+            at = self.first + place
+            last = len(marks) - 1
+            if place:
+                begins = np.where(self.counts >= place, marks[np.clip(at - 1, 0, last)] + 1, records.ends)
+            ends = np.where(self.counts > place, marks[np.clip(at, 0, last)], records.ends)
+        elif place:
+            begins = records.ends
+        return begins, ends
+
+    def texts(self, place: int) -> list[bytes]:
+        """The bytes of each cell of one record, with their quotes."""
+        records = self.records
+        marks = records.delimiters[self.first[place] : self.first[place] + self.counts[place]].tolist()
+        bounds = [int(records.starts[place]) - 1, *marks, int(records.ends[place])]
+        return [records.block[begin + 1 : end] for begin, end in pairwise(bounds)]
+
+
+class Cutter:
+    """Cuts a file that comes in blocks. Each block given to `cut` goes on where the one before ended."""
+
+    def __init__(self, delimiter: bytes) -> None:
+        self._delimiter = delimiter[0]
+        self._stops = re.compile(b"[" + re.escape(delimiter) + b"\r\n]")
+        self._blank = delimiter + bytes(_BLANK) + b"\r\n"
+        self._rest = b""
+
+    def cut(self, block: bytes, *, final: bool = False) -> Records:
+        """The records that are whole by now. `final`: nothing follows. Raises Refused for a record without an end."""
+        block = self._rest + block if self._rest else block
+        raw = np.frombuffer(block, np.uint8)
+        breaks = _breaks(block, raw, final=final)
+        found = self._by_arrays(block, raw, breaks, final=final)
+        if found is None:
+            found = self._by_signs(block, final=final)
+        upto = found.upto
+        if len(block) - upto > RECORD_BYTES_MAX:
+            raise Refused(f"no line ends within {RECORD_BYTES_MAX >> 20} MiB: this is no table of rows")
+        self._rest = block[upto:]
+        return self._without_blanks(block, raw, found, breaks[breaks < upto])
+
+    def _by_arrays(
+        self, block: bytes, raw: NDArray[np.uint8], breaks: Places, *, final: bool
+    ) -> "_Found | None":
+        """The records by array operations; None if some quote is not where a quote may be."""
+        marks = raw == self._delimiter
+        if _QUOTE not in block:
+            stops, delimiters = breaks, np.flatnonzero(marks)
+        else:
+            quoted = raw == _QUOTE
+            inside = np.cumsum(quoted, dtype=np.uint8) & 1
+            if not _is_sound(raw, np.flatnonzero(quoted), marks):
+                return None
+            if inside[-1] and (final or len(block) - block.rfind(b'"') > QUOTED_BYTES_MAX):
+                return None  # the last cell, which is open, will not be closed
+            stops = breaks[inside[breaks] == 0]
+            delimiters = np.flatnonzero(marks & (inside == 0))
+        upto = int(stops[-1]) + 1 if len(stops) else 0
+        if final and upto < len(block):
+            stops, upto = np.append(stops, len(block) - 1), len(block)
+            last_is_break = False
+        else:
+            last_is_break = True
+        nexts = stops + 1
+        starts = np.concatenate((np.zeros(min(1, len(nexts)), np.int64), nexts[:-1]))
+        lf = raw[stops] == _LF
+        before = raw[np.maximum(stops - 1, 0)] == _CR
+        ends = stops - (lf & before & (stops > starts))
+        if len(ends) and not last_is_break:
+            ends[-1] = len(block)
+        return _Found(starts, ends, nexts, delimiters[delimiters < upto], _NONE, upto)
+
+    def _by_signs(self, block: bytes, *, final: bool) -> "_Found":
+        starts: list[int] = []
+        ends: list[int] = []
+        nexts: list[int] = []
+        marks: list[int] = []
+        unclosed: list[int] = []
+        start, size = 0, len(block)
+        while start < size:
+            found = self._record(block, start, size, final=final)
+            if found is None:
+                break
+            end, following, own, open_ = found
+            starts.append(start)
+            ends.append(end)
+            nexts.append(following)
+            marks.extend(own)
+            if open_:
+                unclosed.append(len(starts) - 1)
+            start = following
+        made = (np.array(each, np.int64) for each in (starts, ends, nexts, marks, unclosed))
+        begins, stops, behind, delimiters, opened = made
+        return _Found(begins, stops, behind, delimiters, opened, start)
+
+    def _record(
+        self, block: bytes, start: int, size: int, *, final: bool
+    ) -> tuple[int, int, list[int], bool] | None:
+        """One record: its end, where the next begins, its delimiters, and whether a quote is left open; None if it is
+        not whole yet."""
+        at, open_ = start, False
+        marks: list[int] = []
+        while True:
+            if at < size and block[at] == _QUOTE:
+                closed = self._closing(block, at, size, final=final)
+                if closed is None:
+                    return None
+                open_ = open_ or closed < 0
+                at = max(at, closed)
+            stop = self._stops.search(block, at, size)
+            if stop is None:
+                return (size, size, marks, open_) if final else None
+            at = stop.start()
+            if block[at] != self._delimiter:
+                following = at + 1
+                if block[at] == _CR:
+                    if following == size and not final:
+                        return None
+                    following += block[following : following + 1] == b"\n"
+                return at, following, marks, open_
+            marks.append(at)
+            at += 1
+
+    def _closing(self, block: bytes, opening: int, size: int, *, final: bool) -> int | None:
+        """The place behind the quote that closes a cell; -1 if none does; None if that is not known yet."""
+        at, spans = opening + 1, False
+        most = min(size, opening + QUOTED_BYTES_MAX)
+        while True:
+            quote = block.find(b'"', at, most)
+            if quote < 0:
+                return None if most == size and not final and size - opening < QUOTED_BYTES_MAX else -1
+            follows = block[quote + 1 : quote + 2] if quote + 1 < size else b""
+            if follows == b'"':
+                at = quote + 2
+                continue
+            if not follows:
+                return quote + 1 if final else None
+            if follows[0] == self._delimiter or follows in b"\r\n":
+                return quote + 1
+            spans = spans or b"\n" in block[at:quote] or b"\r" in block[at:quote]
+            if spans:  # this one opens another cell: the first was never closed
+                return -1
+            at = quote + 1
+
+    def _without_blanks(
+        self, block: bytes, raw: NDArray[np.uint8], found: "_Found", breaks: Places
+    ) -> Records:
+        """Lines that hold nothing join the record before them."""
+        starts, ends, nexts, marks, unclosed, upto = found
+        blank = starts == ends
+        full = np.flatnonzero(~blank)
+        begins = raw[starts[full]]
+        for place in full[_MAY_BE_BLANK[begins] | (begins == self._delimiter)].tolist():
+            blank[place] = not block[starts[place] : ends[place]].strip(self._blank)
+        if not blank.any():
+            return Records(block, b"", starts, ends, nexts, marks, breaks, unclosed)
+        kept = np.flatnonzero(~blank)
+        lead = block[: int(starts[kept[0]])] if len(kept) else block[:upto]
+        following = np.append(starts[kept][1:], upto) if len(kept) else _NONE
+        open_ = np.searchsorted(kept, unclosed[~blank[unclosed]])
+        return Records(block, lead, starts[kept], ends[kept], following, marks, breaks, open_)
+
+
+class _Found(NamedTuple):
+    """What was cut of a block, before blank lines are joined, and up to where."""
+
+    starts: Places
+    ends: Places
+    nexts: Places
+    delimiters: Places
+    unclosed: Places
+    upto: int
+
+
+_NONE: Places = np.empty(0, np.int64)
+_MAY_BE_BLANK = np.zeros(256, np.bool_)
+_MAY_BE_BLANK[list(_BLANK)] = True
+
+
+def _breaks(block: bytes, raw: NDArray[np.uint8], *, final: bool) -> Places:
+    r"""The last sign of every line end: each `\n`, and each `\r` that no `\n` follows. A `\r` at the end may get one."""
+    if b"\r" not in block:
+        return np.flatnonzero(raw == _LF)
+    alone = raw == _CR
+    alone[:-1] &= raw[1:] != _LF
+    if not final:
+        alone[-1] = False
+    return np.flatnonzero(alone | (raw == _LF))
+
+
+def _is_sound(raw: NDArray[np.uint8], quotes: Places, marks: Mask) -> bool:
+    """Whether each opening quote begins a cell and each closing one ends it. Two in a row inside of a cell close it and
+    open it again."""
+    edge = marks | (raw == _LF) | (raw == _CR) | (raw == _QUOTE)
+    opening, closing = quotes[::2], quotes[1::2]
+    begun, ended = opening[opening > 0] - 1, closing[closing < len(raw) - 1] + 1
+    return bool(edge[begun].all()) and bool(edge[ended].all())
+
+
+def records_of(blocks: Iterator[bytes], delimiter: bytes) -> Iterator[Records]:
+    """The records of a whole file, a block's at a time."""
+    cutter = Cutter(delimiter)
+    for block in blocks:
+        yield cutter.cut(block)
+    yield cutter.cut(b"", final=True)

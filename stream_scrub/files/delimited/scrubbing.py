@@ -1,0 +1,203 @@
+"""A delimited file from its first block to its last: each record comes out with its own bytes and four cells more."""
+
+import codecs
+from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
+
+import numpy as np
+
+from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.files import columns as columns_of
+from stream_scrub.files.cells import CellColumn
+from stream_scrub.files.columns import Columns
+from stream_scrub.files.delimited import dialect as dialects
+from stream_scrub.files.delimited.dialect import Dialect, decoded
+from stream_scrub.files.delimited.records import Cells, Records, records_of
+from stream_scrub.files.judging import JudgedRows, RowOutcome
+from stream_scrub.files.outputs import OutputFile
+from stream_scrub.files.run import ADDED, Run, Targets
+from stream_scrub.files.source import InputFile
+from stream_scrub.files.tally import LINES_TOLD, allowed_of
+
+_SURROGATES = "surrogatepass"  # halves of signs come back as they were
+
+
+class DelimitedFile:
+    """A delimited file, looked into: `columns`, `dialect`, and `written_as` for people.
+
+    Raises ConfigError if its columns cannot be told, or an option does not fit it.
+    """
+
+    def __init__(self, file: InputFile, run: Run, delimiter: str, encoding: str) -> None:
+        self._file = file
+        self._run = run
+        self._mark, self._wide = dialects.wide_encoding(file.head)
+        head = file.head[len(self._mark) :]
+        if self._wide:
+            head = head[: len(head) // 2 * 2].decode(self._wide, "ignore").encode(errors="ignore")
+        self._encoding = "utf-8" if self._wide else dialects.text_encoding(head, encoding)
+        region = run.facts.region
+        self.dialect, rows = dialects.find(
+            head,
+            self._encoding,
+            delimiter,
+            lambda sample: columns_of.phone_share(sample, region),
+            whole=file.whole,
+        )
+        if not rows:
+            raise Refused(f"{file.name}: it holds no rows")
+        self.columns: Columns = columns_of.find(rows, run.asked, region)
+        counts = np.bincount([len(row) for row in rows[self.columns.titles :] or rows])
+        self._width = int(counts.argmax())
+        self._last: OutputFile | None = None
+
+    @property
+    def written_as(self) -> str:
+        """Delimiter and encoding for people."""
+        marked = " with a byte order mark" if self._mark else ""
+        return f"{self.dialect.spoken}, {(self._wide or self._encoding).upper()}{marked}"
+
+    def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:
+        """Write every row to its outputs. `progress` is told how many rows are done. Raises Refused, OSError."""
+        for file in targets.each:
+            file.write(self._mark)
+        titles, line = self.columns.titles, 1
+        for records in records_of(self._narrow(), self.dialect.delimiter):
+            self._put_blank(records.lead, targets)
+            count = min(titles, len(records.starts))
+            if count:
+                self._put_titles(records.first(count), titles == count, targets)
+                titles -= count
+            self._put_rows(records.after(count), line, targets)
+            line += len(records.breaks)
+            progress(self._run.tally.rows)
+
+    def _narrow(self) -> Iterator[bytes]:
+        """The file without its mark; UTF-16 as UTF-8."""
+        blocks = self._file.blocks()
+        first = next(blocks, b"")[len(self._mark) :]
+        if not self._wide:
+            yield first
+            yield from blocks
+            return
+        decoder = codecs.getincrementaldecoder(self._wide)(_SURROGATES)
+        try:
+            yield decoder.decode(first).encode("utf-8", _SURROGATES)
+            for block in blocks:
+                yield decoder.decode(block).encode("utf-8", _SURROGATES)
+            decoder.decode(b"", final=True)
+        except UnicodeError as error:
+            raise Refused(
+                f"{self._file.name}: its UTF-16 ends in the middle of a sign: fetch it again"
+            ) from error
+
+    def _write(self, file: OutputFile | None, content: bytes) -> None:
+        if file is not None and content:
+            file.write(
+                content.decode("utf-8", _SURROGATES).encode(self._wide, _SURROGATES)
+                if self._wide
+                else content
+            )
+
+    def _put_blank(self, lead: bytes, targets: Targets) -> None:
+        """Blank lines at the beginning of a block follow the last row of the block before."""
+        if not lead:
+            return
+        self._write(targets.annotated, lead)
+        for file in (targets.allowed, targets.blocked) if self._last is None else (self._last,):
+            self._write(file, lead)
+
+    def _put_titles(self, records: Records, last: bool, targets: Targets) -> None:
+        """Lines above the first row go to every output. The last of them gets the titles of our columns."""
+        start, stop = int(records.starts[0]), int(records.nexts[-1])
+        made = records.block[start:stop]
+        if last and self.columns.titled:
+            end = int(records.ends[-1])
+            made = records.block[start:end] + self.dialect.joined(ADDED) + records.block[end:stop]
+        for file in targets.each:
+            self._write(file, made)
+
+    def _put_rows(self, records: Records, line: int, targets: Targets) -> None:
+        if not len(records.starts):
+            return
+        cells = records.cells()
+        judged, columns = self._judged(records, cells)
+        tally = self._run.tally
+        tally.uneven += int((cells.counts != self._width - 1).sum())
+        tally.invalid_lines += [line + records.line(row) for row in tally.bad_rows(judged).tolist()]
+        room = LINES_TOLD - len(tally.unclosed_lines)
+        tally.unclosed_lines += [line + records.line(row) for row in records.unclosed.tolist()[:room]]
+        allowed = allowed_of(judged)
+        block = records.block
+        bounds = zip(records.starts.tolist(), records.ends.tolist(), records.nexts.tolist(), strict=True)
+        rows = [
+            block[start:end] + cell + block[end:following]
+            for (start, end, following), cell in zip(bounds, self._added(judged, columns), strict=True)
+        ]
+        self._write(targets.allowed, b"".join(compress(rows, allowed.tolist())))
+        self._write(targets.blocked, b"".join(compress(rows, (~allowed).tolist())))
+        if targets.annotated is not None:
+            self._write(targets.annotated, b"".join(rows))
+        self._last = targets.allowed if allowed[-1] else targets.blocked
+
+    def _judged(self, records: Records, cells: Cells) -> tuple[JudgedRows, list[CellColumn]]:
+        found = self.columns
+        return self._run.judge(
+            records.block,
+            [cells.column(place) for place in found.numbers],
+            None if found.region is None else self._texts(records, cells, found.region),
+            None if found.contract is None else self._texts(records, cells, found.contract),
+        )
+
+    def _texts(self, records: Records, cells: Cells, place: int) -> list[str]:
+        begins, ends = cells.column(place)
+        block = records.block
+        known: dict[bytes, str] = {}
+        texts = []
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            cell = block[begin:end]
+            text = known.get(cell)
+            if text is None:
+                text = known[cell] = decoded(cell, self._encoding)
+            texts.append(text)
+        return texts
+
+    def _added(self, judged: JudgedRows, columns: Sequence[CellColumn]) -> list[bytes]:
+        """Our cells for each row."""
+        made = [_template(outcome, self.dialect) for outcome in judged.outcomes]
+        ids = judged.ids.tolist()
+        if len(columns) == 1:
+            numbers = columns[0].numbers.tolist()
+            slots = [bool(outcome.callable) for outcome in judged.outcomes]
+            return [
+                made[place] % number if slots[place] else made[place]
+                for place, number in zip(ids, numbers, strict=True)
+            ]
+        each = [column.numbers.tolist() for column in columns]
+        usable = [outcome.callable for outcome in judged.outcomes]
+        return [
+            made[place] % tuple(each[column][row] for column in usable[place])
+            if usable[place]
+            else made[place]
+            for row, place in enumerate(ids)
+        ]
+
+
+def _template(outcome: RowOutcome, dialect: Dialect) -> bytes:
+    """Our cells for rows with this outcome, with a `%d` for each number that may be called."""
+    until = "" if outcome.until is None else outcome.until.isoformat()
+    cells = (str(outcome.reason.verdict), str(outcome.reason), "\0", until)
+    made = dialect.joined(cells)
+    if outcome.callable:
+        made = made.replace(b"%", b"%%")
+    return made.replace(b"\0", b" ".join([b"+%d"] * len(outcome.callable)))
+
+
+def need_delimiter(said: str) -> str:
+    """The delimiter that the user named: one sign, or `tab`. Raises ConfigError."""
+    sign = {"tab": "\t", "\\t": "\t"}.get(said, said)
+    if sign and (len(sign) != 1 or not sign.isascii() or sign.isalnum() or sign in '"\r\n+\0'):
+        raise ConfigError(
+            [f"--delimiter: {said!r} is no delimiter: give one sign that is no letter or digit, or tab"]
+        )
+    return sign

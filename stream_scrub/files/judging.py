@@ -1,0 +1,142 @@
+"""The verdict on each row, by the plans, look-ups and stamps of every batch on the stream."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.files.cells import CellColumn
+from stream_scrub.index import Index
+from stream_scrub.model import Reason, Verdict
+from stream_scrub.numbering import Line
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.scrub.batch_context import BatchContext, Outcome
+from stream_scrub.scrub.decide import Finding
+from stream_scrub.scrub.decide_batch import judge
+from stream_scrub.scrub.facts import Facts
+from stream_scrub.scrub.plain import Plain
+from stream_scrub.scrub.stamp import Entry, several
+
+_BLANK, _INVALID = 0, 1  # places in `RowJudge.outcomes` that no number has
+_COMBINED_MAX = 1 << 62
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutcome:
+    """What follows for a row: the reason, the last day of the verdict, and which of its numbers may be called (places
+    among the number columns). `numbers` are the outcomes of its numbers, by column; None for a blank cell."""
+
+    reason: Reason
+    until: date | None
+    callable: tuple[int, ...]
+    numbers: tuple[Outcome | None, ...]
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the row may be called."""
+        return self.reason.verdict is Verdict.ALLOWED
+
+
+class JudgedRows(NamedTuple):
+    """By row: the place of its outcome in `outcomes`."""
+
+    ids: Ids
+    outcomes: Sequence[RowOutcome]
+
+
+class _Until(msgspec.Struct):
+    until: date | None = None
+
+
+class RowJudge:
+    """Judges rows by one index at one moment. `facts` are what the rows say, as `Facts` by their place."""
+
+    def __init__(self, scrubber: Scrubber, index: Index, moment: datetime) -> None:
+        self._context = BatchContext(scrubber.rulebook, index, moment)
+        self._strip = scrubber.terms.mixed == "strip"
+        no_number = self._context.outcome(Finding(Reason.INVALID_NUMBER), None)
+        self._known: dict[Outcome | None, int] = {None: _BLANK, no_number: _INVALID}
+        self._outcomes: list[Outcome | None] = [None, no_number]
+        self.rows: list[RowOutcome] = []
+        self._combined: dict[tuple[int, ...], int] = {}
+
+    def judge(
+        self,
+        columns: Sequence[CellColumn],
+        lines: Sequence[Line],
+        facts: Sequence[Facts],
+        told: NDArray[np.int32] | None,
+    ) -> JudgedRows:
+        """The outcome of each row. `told` has the place of each row's facts, None for the first for all."""
+        ids = [self._column(column, lines, facts, told) for column in columns]
+        combined = np.zeros(len(ids[0]), np.int64)
+        for each in ids:
+            combined = combined * len(self._outcomes) + each
+        if len(self._outcomes) ** len(ids) > _COMBINED_MAX:
+            return self._by_row(ids)
+        found, back = np.unique(combined, return_inverse=True)
+        places = []
+        for code in found.tolist():
+            key: list[int] = []
+            rest = code
+            for _ in ids:
+                rest, place = divmod(rest, len(self._outcomes))
+                key.append(place)
+            places.append(self._row(tuple(reversed(key))))
+        return JudgedRows(np.array(places, np.int64)[back], self.rows)
+
+    def _by_row(self, ids: Sequence[Ids]) -> JudgedRows:
+        keys = zip(*(each.tolist() for each in ids), strict=True)
+        return JudgedRows(np.array([self._row(key) for key in keys], np.int64), self.rows)
+
+    def _column(
+        self,
+        column: CellColumn,
+        lines: Sequence[Line],
+        facts: Sequence[Facts],
+        told: NDArray[np.int32] | None,
+    ) -> Ids:
+        """The outcome of each cell, as its place in `_outcomes`."""
+        kinds = column.places
+        if told is not None:
+            kinds = np.where(kinds < 0, -1, kinds + told * np.int32(len(lines)))
+        pairs = [(line, each) for each in facts for line in lines]
+        judged = judge(Plain(column.numbers, kinds, pairs), self._context)
+        places = [self._place(outcome) for outcome in judged.outcomes]
+        ids = np.array([*places, _INVALID], np.int64)[judged.ids]  # the last one is found by -1
+        ids[column.blank] = _BLANK
+        return ids
+
+    def _place(self, outcome: Outcome) -> int:
+        place = self._known.setdefault(outcome, len(self._outcomes))
+        if place == len(self._outcomes):
+            self._outcomes.append(outcome)
+        return place
+
+    def _row(self, key: tuple[int, ...]) -> int:
+        place = self._combined.get(key)
+        if place is None:
+            place = self._combined[key] = len(self.rows)
+            self.rows.append(self._concluded(tuple(self._outcomes[each] for each in key)))
+        return place
+
+    def _concluded(self, numbers: tuple[Outcome | None, ...]) -> RowOutcome:
+        """The outcome of a row with these numbers, as a prospect with them has it: blank cells are no numbers."""
+        filled = [outcome for outcome in numbers if outcome is not None]
+        if not filled:
+            return RowOutcome(Reason.INVALID_NUMBER, None, (), numbers)
+        reason, until = filled[0].reason, filled[0].until
+        if len(filled) > 1:
+            entries = [Entry(each.finding, None, each.rules, each.until) for each in filled]
+            reason, made = several(entries, self._strip, self._context.evidence)
+            until = msgspec.json.decode(made, type=_Until).until
+        if reason.verdict is not Verdict.ALLOWED:
+            return RowOutcome(reason, None, (), numbers)
+        usable = tuple(place for place, each in enumerate(numbers) if each is not None and each.allowed)
+        return RowOutcome(reason, until, usable, numbers)

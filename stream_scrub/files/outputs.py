@@ -1,0 +1,113 @@
+"""What is written, whole or not at all: every file under a temporary name until all are done, the proof renamed last."""
+
+import errno
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stream_scrub.atomic_file import AtomicFile, atomic_file
+from stream_scrub.errors import ConfigError, Refused
+
+PROOF = "proof.json"
+_MODE = 0o600  # leads are personal data: their owner alone reads them
+_PARTS = re.compile(r"\.scrub-[0-9a-f]{16}\.part")
+
+
+class WrittenFile(NamedTuple):
+    """A file that was written: its name, its SHA-256 (hex) and its size in bytes."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(slots=True)
+class OutputFile:
+    """One file on its way. `write` may raise OSError."""
+
+    name: str
+    file: AtomicFile
+    size: int = 0
+    _digest: Any = field(default_factory=sha256)
+
+    def write(self, content: bytes) -> None:
+        """Add bytes at its end."""
+        if content:
+            self._digest.update(content)
+            self.size += len(content)
+            self.file.out.write(content)
+
+    @property
+    def written(self) -> WrittenFile:
+        """What it is by now."""
+        return WrittenFile(self.name, self._digest.hexdigest(), self.size)
+
+
+class OutputFolder:
+    """The files of one run. Nothing has its final name before `keep`."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self.path = path
+        self._stack = stack
+        self._files: list[OutputFile] = []
+
+    def open(self, name: str) -> OutputFile:
+        """A new file, which will get that name."""
+        beside = f".scrub-{secrets.token_hex(8)}.part"
+        file = OutputFile(name, self._stack.enter_context(atomic_file(self.path, beside, _MODE)))
+        self._files.append(file)
+        return file
+
+    def put(self, name: str, content: bytes) -> WrittenFile:
+        """A whole file at once."""
+        file = self.open(name)
+        file.write(content)
+        return file.written
+
+    def keep(self) -> None:
+        """Give every file its name. An older proof goes first and the new one comes last, so a folder with a proof is
+        whole."""
+        (self.path / PROOF).unlink(missing_ok=True)
+        for file in sorted(self._files, key=lambda file: file.name == PROOF):
+            file.file.keep(file.name)
+
+
+@contextmanager
+def output_folder(path: Path, *, force: bool) -> Iterator[OutputFolder]:
+    """The folder for one run's files, made if it is missing. What a run that was killed left there is removed.
+
+    Raises ConfigError for a folder that holds something, unless `force`, and Refused where nothing can be written,
+    also within the block.
+    """
+    made = False
+    try:
+        made = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        held = list(path.iterdir())
+        for each in held:
+            if _PARTS.fullmatch(each.name):
+                each.unlink(missing_ok=True)
+        if not force and any(not _PARTS.fullmatch(each.name) for each in held):
+            raise ConfigError(
+                [f"{path} is not empty: name another folder, or say --force to replace what is there"]
+            )
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with ExitStack() as stack:
+            yield OutputFolder(path, stack)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if made and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _unwritable(path: Path, error: OSError) -> Refused:
+    why = "the disk is full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else error.strerror or str(error)
+    return Refused(f"{path}: {why}; nothing was written there")

@@ -1,0 +1,104 @@
+"""What one run judges by, and where its rows go: shared by every kind of file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stream_scrub.files.cells import CellColumn, CellReader, Places
+from stream_scrub.files.columns import Asked
+from stream_scrub.files.judging import JudgedRows, RowJudge
+from stream_scrub.files.outputs import OutputFile
+from stream_scrub.files.tally import Tally
+from stream_scrub.numbering import REGIONS
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.scrub.facts import Facts
+
+ADDED = ("scrub_verdict", "scrub_reason", "scrub_number", "scrub_until")
+_REMEMBERED = 10_000  # spellings of regions and contracts
+
+
+@dataclass(frozen=True, slots=True)
+class FactsAsked:
+    """What holds for all rows: purpose and campaign as a prospect would say them, and the region of national numbers."""
+
+    purpose: str | None
+    campaign: str | None
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where rows go. `annotated` is None unless it was asked for."""
+
+    allowed: OutputFile
+    blocked: OutputFile
+    annotated: OutputFile | None
+
+    @property
+    def each(self) -> list[OutputFile]:
+        """All of them."""
+        return [file for file in (self.allowed, self.blocked, self.annotated) if file is not None]
+
+
+class Run:
+    """Rows in, verdicts out. `asked` is what the user said of the columns."""
+
+    def __init__(
+        self, judge: RowJudge, scrubber: Scrubber, facts: FactsAsked, asked: Asked, tally: Tally
+    ) -> None:
+        self.asked = asked
+        self.facts = facts
+        self.tally = tally
+        self.reader = CellReader()
+        self._judge = judge
+        self._scrubber = scrubber
+        self._regions: list[str] = [facts.region]
+        self._region_of: dict[str, int] = {}
+        self._told: list[Facts] = [self._facts(None)]
+        self._told_of: dict[str, int] = {}
+
+    def judge(
+        self,
+        block: bytes,
+        cells: Sequence[tuple[Places, Places]],
+        regions: Sequence[str] | None,
+        contracts: Sequence[str] | None,
+    ) -> tuple[JudgedRows, list[CellColumn]]:
+        """The verdict on each row. `cells` are the places of the number columns' cells in `block`; `regions` and
+        `contracts` are the texts of those columns, None without one."""
+        of_region = None if regions is None else np.array([self._region(text) for text in regions], np.int32)
+        columns = [self.reader.read(block, *each, self._regions, of_region) for each in cells]
+        told = None if contracts is None else np.array([self._contract(text) for text in contracts], np.int32)
+        judged = self._judge.judge(columns, self.reader.lines, self._told, told)
+        self.tally.take(judged, columns, len(self.reader.lines))
+        return judged, columns
+
+    def _region(self, text: str) -> int:
+        """The place of a region, in any case; of the default one where the text names none."""
+        place = self._region_of.get(text)
+        if place is None:
+            name = text.strip().upper()
+            if name not in REGIONS:
+                name = self.facts.region
+            if name not in self._regions:
+                self._regions.append(name)
+            place = self._regions.index(name)
+            if len(self._region_of) < _REMEMBERED:
+                self._region_of[text] = place
+        return place
+
+    def _contract(self, text: str) -> int:
+        place = self._told_of.get(text)
+        if place is None:
+            told = self._facts(text)
+            if told not in self._told:
+                self._told.append(told)
+            place = self._told.index(told)
+            if len(self._told_of) < _REMEMBERED:
+                self._told_of[text] = place
+        return place
+
+    def _facts(self, contract: Any) -> Facts:
+        return self._scrubber.facts_of(self.facts.purpose, contract, self.facts.campaign)

@@ -1,0 +1,157 @@
+"""One file scrubbed: it is opened, its columns are found, its rows judged and written, and all of it told.
+
+1. `source.py` opens and unpacks. 2. `columns.py` finds the columns. 3. `run.py` judges a block of rows at a time.
+4. `outputs.py` gives all files their names at the end, or none of them.
+"""
+
+import codecs
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import PurePath
+
+from stream_scrub import __version__
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.files.delimited.scrubbing import DelimitedFile, need_delimiter
+from stream_scrub.files.duplicates import Duplicates
+from stream_scrub.files.judging import RowJudge
+from stream_scrub.files.order import FileOrder
+from stream_scrub.files.outputs import OutputFolder, output_folder
+from stream_scrub.files.registers import registers_of, rules_of
+from stream_scrub.files.run import FactsAsked, Run, Targets
+from stream_scrub.files.source import InputFile, open_input, size_of
+from stream_scrub.files.summary import FORMAT, InputRead, OutputWritten, Summary, encoded
+from stream_scrub.files.tally import Tally
+from stream_scrub.model import Progress
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.wiring import scrubbing
+from stream_scrub.wiring.index_sources import IndexUsed
+
+SUMMARY = "summary.json"
+_EXTENSIONS = (".csv", ".tsv", ".txt", ".tab", ".psv")
+
+
+def scrub_file(
+    order: FileOrder, settings: Settings, used: IndexUsed, stage: Progress = lambda _what, _done, _of: None
+) -> Summary:
+    """Scrub the file that `order` names into its folder. `stage` is told of progress, with bytes of the file done.
+
+    Raises ConfigError (an option, or columns that cannot be told), Refused (no rows, too many without a number, a file
+    that cannot be read or written).
+    """
+    began = time.monotonic()
+    need_delimiter(order.delimiter)
+    _need_encoding(order.encoding)
+    scrubber = scrubbing.scrubber(settings, hold=False)
+    now = order.on or datetime.now(UTC)
+    facts = FactsAsked(order.purpose, order.campaign, order.region_by(settings))
+    size = size_of(order.input)
+    with (
+        output_folder(order.output, force=order.force) as folder,
+        tempfile.TemporaryFile(dir=order.output) as scratch,
+    ):
+        tally = Tally(Duplicates(scratch))
+        run = Run(RowJudge(scrubber, used.index, now), scrubber, facts, order.columns, tally)
+        with open_input(order.input) as file:
+            table = DelimitedFile(file, run, need_delimiter(order.delimiter), order.encoding)
+            stage(f"scrubbing {file.name}: {table.columns.spoken}", 0, size)
+            targets = _targets(folder, _extension(file), order)
+            table.scrub(targets, lambda _rows: stage("scrubbing", file.size, size))
+            read = _read(file, table)
+        _need_rows(read, tally, order)
+        made = _summary(order, read, tally, run, used, now, scrubber, targets, began)
+        folder.put(SUMMARY, encoded(made))
+        folder.keep()
+    return made
+
+
+def _need_encoding(name: str) -> None:
+    try:
+        codecs.lookup(name or "utf-8")
+    except LookupError as error:
+        raise ConfigError([f"--encoding: {name!r} is no encoding that Python knows, as in cp1252"]) from error
+
+
+def _extension(file: InputFile) -> str:
+    """The ending of the outputs' names: the file's own where it is one of delimited text."""
+    found = PurePath(file.inner).suffix.lower()
+    return found if found in _EXTENSIONS else ".csv"
+
+
+def _targets(folder: OutputFolder, extension: str, order: FileOrder) -> Targets:
+    names = ["allowed", "blocked", *(["annotated"] if order.annotated else [])]
+    allowed, blocked, *annotated = [folder.open(name + extension) for name in names]
+    return Targets(allowed, blocked, annotated[0] if annotated else None)
+
+
+def _read(file: InputFile, table: DelimitedFile) -> InputRead:
+    return InputRead(
+        name=file.name,
+        sha256=file.sha256,
+        bytes=file.size,
+        packing=file.packing,
+        kind="csv",
+        written_as=table.written_as,
+        columns=table.columns.spoken,
+        titles=table.columns.titles,
+    )
+
+
+def _need_rows(read: InputRead, tally: Tally, order: FileOrder) -> None:
+    """Raises Refused for a file without rows, or with too many that hold no readable number."""
+    if not tally.rows:
+        raise Refused(f"{read.name}: it holds no rows; nothing was written")
+    bad = tally.reasons().get("invalid-number", 0)
+    if bad > order.max_bad * tally.rows:
+        lines = ", ".join(map(str, tally.invalid_lines[:10]))
+        raise Refused(
+            f"{read.name}: {bad} of {tally.rows} rows ({bad / tally.rows:.1%}) hold no readable number, more than --max-bad"
+            f" {order.max_bad:.0%}; columns: {read.columns}; nothing was written. Lines: {lines}"
+        )
+
+
+def _summary(
+    order: FileOrder,
+    read: InputRead,
+    tally: Tally,
+    run: Run,
+    used: IndexUsed,
+    now: datetime,
+    scrubber: Scrubber,
+    targets: Targets,
+    began: float,
+) -> Summary:
+    allowed = tally.allowed
+    rows = {"allowed": allowed, "blocked": tally.rows - allowed, "annotated": tally.rows}
+    outputs = []
+    for file in targets.each:
+        name, digest, size = file.written
+        outputs.append(OutputWritten(name=name, sha256=digest, bytes=size, rows=rows[name.partition(".")[0]]))
+    facts = {"region": run.facts.region, "purpose": order.purpose, "campaign": order.campaign}
+    return Summary(
+        format=FORMAT,
+        version=__version__,
+        input=read,
+        at=now,
+        on=None if order.on is None else order.on.date(),
+        source=used.source,
+        index=used.index.position,
+        registers=registers_of(used, now),
+        rules=rules_of(scrubber.rulebook, tally.digests()),
+        facts={name: said for name, said in facts.items() if said},
+        rows=tally.rows,
+        allowed=allowed,
+        blocked=tally.rows - allowed,
+        reasons=tally.reasons(),
+        lines=tally.lines(run.reader.lines),
+        stale=tally.stale(used.index),
+        scrub_again_by=tally.until(),
+        duplicates=tally.duplicates.count(),
+        destroyed=tally.destroyed,
+        invalid_lines=tally.invalid_lines,
+        uneven=tally.uneven,
+        unclosed_lines=tally.unclosed_lines,
+        outputs=outputs,
+        took_s=round(time.monotonic() - began, 3),
+    )

@@ -1,0 +1,85 @@
+"""`stream-scrub file` on the command line: what it says, and what it ends with."""
+
+import json
+import sys
+from typing import NamedTuple
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from stream_scrub.cli.app import _command
+from tests.support.running.files import FREE, OPPOSED, Bureau, no_settings
+from tests.support.texts.pages import ROOT
+
+SCHEMA = json.loads((ROOT / "schemas" / "file-summary.schema.json").read_text())
+LEADS = f"name;phone\nAnn;{FREE}\nBob;{OPPOSED}\nCid;12\n"
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs the command in a folder with rules and lists of the tests' own."""
+    no_settings(monkeypatch, tmp_path)
+    bureau = Bureau(tmp_path)
+    (tmp_path / "leads.csv").write_text(LEADS)
+    lists = [f"--list={name}={listed.path}" for name, listed in bureau.lists.items()]
+
+    def run(*options: str, source: str = "leads.csv"):
+        """The exit code, and what was written to standard output and standard error."""
+        told = ["file", source, "-o", "out", *lists, "--rules", "rules", "--on", "2026-11-25", *options]
+        monkeypatch.setattr(sys, "argv", ["stream-scrub", *told])
+        code = _command()
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def test_people_get_a_table_and_what_deserves_a_look(call):
+    """The manager would have to open files to learn how many leads are left."""
+    done = call("--max-bad", "0.5")
+
+    assert done.returncode == 0, done.stderr
+    for said in ("phone: 1 number column", "clear           1     33.3%", "opposed         1", "the first lines: 4",
+                 "scrub again before 2026-12-"):  # fmt: skip
+        assert said in done.stdout, done.stdout
+    assert FREE[1:] not in done.stdout + done.stderr
+
+
+def test_machines_get_the_summary_by_its_schema(call, tmp_path, monkeypatch):
+    """A nightly job would read a summary that is not what the schema says."""
+    with (tmp_path / "leads.csv").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        done = call("--json", "--max-bad=1", "--annotated", source="-")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    Draft202012Validator(SCHEMA).validate(told)
+    assert told == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert told["input"]["name"] == "stdin" and (told["rows"], told["allowed"]) == (3, 1)
+    assert [each["name"] for each in told["outputs"]] == ["allowed.csv", "blocked.csv", "annotated.csv"]
+    assert {each["register"]: each["file"] for each in told["registers"]}["bloctel"] == "bloctel.txt"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--max-bad", "0.1"), 1, "hold no readable number"),
+        (("--column", "nobody"), 2, "no column is called 'nobody'"),
+        (("--list", "internal"), 2, "write REGISTER=FILE"),
+        (("--snapshot", "."), 2, "not together with --snapshot"),
+        (("--region", "XX"), 2, "--region"),
+        (("--encoding", "klingon"), 2, "--encoding"),
+        (("--on", "tomorrow"), 2, "--on"),
+    ],
+)
+def test_every_failure_has_its_exit_code(call, tmp_path, options, code, said):
+    """A script would go on and dial from a folder that was never written."""
+    done = call(*options)
+
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert not (tmp_path / "out").exists()
