@@ -17,7 +17,9 @@ from stream_scrub.files.delimited.scrubbing import DelimitedFile, need_delimiter
 from stream_scrub.files.duplicates import Duplicates
 from stream_scrub.files.judging import RowJudge
 from stream_scrub.files.order import FileOrder
-from stream_scrub.files.outputs import OutputFolder, output_folder
+from stream_scrub.files.outputs import PROOF, OutputFolder, output_folder
+from stream_scrub.files.page import report
+from stream_scrub.files.proof import proof_of
 from stream_scrub.files.registers import registers_of, rules_of
 from stream_scrub.files.run import FactsAsked, Run, Targets
 from stream_scrub.files.source import InputFile, open_input, size_of
@@ -61,7 +63,10 @@ def scrub_file(
             read = _read(file, table)
         _need_rows(read, tally, order)
         made = _summary(order, read, tally, run, used, now, scrubber, targets, began)
-        folder.put(SUMMARY, encoded(made))
+        written = [file.written for file in targets.each]
+        written += [folder.put(SUMMARY, encoded(made)), folder.put(report.NAME, report.page_of(made))]
+        lists = dict(used.files)
+        folder.put(PROOF, proof_of(made, written, order.output, order.input, lists, scrubber.rulebook))
         folder.keep()
     return made
 

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 
 from stream_scrub import terminal
+from stream_scrub.files.proof import Verified
 from stream_scrub.files.summary import Summary
 from stream_scrub.model import Progress, Reason, Verdict
 
@@ -59,24 +60,36 @@ def summary(made: Summary, folder: Path) -> None:
     for note in notes(made):
         console.print(note)
     console.print(
-        f"{len(made.outputs)} files of rows are in {folder}, {made.rows / max(made.took_s, 0.001):,.0f} rows/s"
+        f"the results are in {folder}: begin with report.html ({made.rows / max(made.took_s, 0.001):,.0f} rows/s)"
     )
+
+
+def verified(found: Verified) -> None:
+    """What a proof still proves."""
+    console = terminal.People()
+    for each in found.checked:
+        console.print(f"as it was: {each}")
+    for each in found.unchecked:
+        console.print(f"not checked: {each}")
+    for each in found.differs:
+        console.print("differs:", terminal.styled(each, "bold red"))
+    console.print("everything is as it was" if found.same else "not everything is as it was")
 
 
 def notes(made: Summary) -> Iterator[str]:
     """What deserves a look, a sentence each."""
     for stale in made.stale:
         why = "nobody gave it" if stale.missing else "its list is too old"
-        yield f"{stale.rows:,} rows are blocked because {stale.register} is needed, and {why}"
+        yield f"rows blocked because the list {stale.register} is needed, and {why}: {stale.rows:,}"
     if made.invalid_lines:
         lines = ", ".join(map(str, made.invalid_lines[:_LINES]))
-        yield f"{made.reasons[Reason.INVALID_NUMBER]:,} rows hold no readable number; the first lines: {lines}"
+        yield f"rows without a readable number: {made.reasons[Reason.INVALID_NUMBER]:,}; the first lines: {lines}"
     if made.destroyed:
-        yield f"{made.destroyed:,} numbers were destroyed by a spreadsheet: their last digits are gone"
+        yield f"numbers that a spreadsheet destroyed (their last digits are gone): {made.destroyed:,}"
     if made.duplicates:
-        yield f"{made.duplicates:,} numbers stand in the file more than once"
+        yield f"numbers that stood in the file before: {made.duplicates:,}"
     if made.uneven:
-        yield f"{made.uneven:,} rows have more or fewer cells than the others"
+        yield f"rows with more or fewer cells than the others: {made.uneven:,}"
     if made.unclosed_lines:
         lines = ", ".join(map(str, made.unclosed_lines[:_LINES]))
         yield f"a quote is never closed in these lines: {lines}"

@@ -1,7 +1,7 @@
 """`stream-scrub file`: a file of leads scrubbed. No work is done here."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -10,8 +10,14 @@ from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
 from stream_scrub.wiring.index_sources import IndexUsed
 
-Input = Annotated[str, typer.Argument(metavar="INPUT", help="The file of leads; - for standard input.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")]
+Input = Annotated[
+    str | None, typer.Argument(metavar="INPUT", help="The file of leads; - for standard input.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")]
+Verify = Annotated[
+    Path | None,
+    typer.Option(metavar="PROOF", help="Check a proof.json and all that it names, and scrub nothing."),
+]
 Lists = Annotated[
     list[str] | None,
     typer.Option("--list", metavar="REGISTER=FILE", help="A register's list, with no Kafka; repeatable."),
@@ -33,8 +39,9 @@ Titles = Annotated[
 
 def file(
     call: Invocation,
-    input_: Input,
-    output: Output,
+    input_: Input = None,
+    output: Output = None,
+    verify: Verify = None,
     annotated: Annotated[bool, typer.Option("--annotated", help="Write a file of all rows, too.")] = False,
     lists: Lists = None,
     snapshot: Snapshot = None,
@@ -55,7 +62,11 @@ def file(
     ] = 0.2,
     force: Annotated[bool, typer.Option("--force", help="Replace what is in DIR.")] = False,
 ) -> None:
-    """Scrub a file of leads: the callable ones, the blocked ones with reasons, and a summary."""
+    """Scrub a file of leads: the callable ones, the blocked ones with reasons, a page to read, a proof to keep."""
+    if verify is not None:
+        _verify(call, verify, input_)
+    if input_ is None or output is None:
+        raise ConfigError(["name the file of leads, and with -o the folder to write to"])
     from stream_scrub.cli.files import render
     from stream_scrub.files.columns import Asked
     from stream_scrub.files.order import FileOrder
@@ -80,6 +91,16 @@ def file(
     with render.progress(visible=not call.as_json) as stage:
         summary = scrub_file(order, settings, used, stage)
     call.write(summary, lambda made: render.summary(made, output))
+
+
+def _verify(call: Invocation, proof: Path, input_: str | None) -> NoReturn:
+    """Ends with 0 when all is as it was, else with 1."""
+    from stream_scrub.cli.files import render
+    from stream_scrub.files.proof import verify
+
+    found = verify(proof, input_)
+    call.write(found, render.verified)
+    raise typer.Exit(0 if found.same else 1)
 
 
 def add_to(app: typer.Typer) -> None:

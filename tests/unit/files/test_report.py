@@ -1,0 +1,114 @@
+"""`report.html`: what the manager reads, on one page that stands alone and shows nobody's number."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from stream_scrub.files.page.report import REASONS
+from stream_scrub.model import Reason
+from tests.support.running.files import FREE, OPPOSED
+
+VOID = {"meta"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and keeps attributes and text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def page(done) -> Page:
+    return Page(done.read("report").decode())
+
+
+def test_every_reason_has_words():
+    """The manager would read a code word and not know whether she may call."""
+    assert set(REASONS) == set(Reason)
+
+
+def test_the_page_says_what_matters(bureau):
+    """She would have to ask somebody what came of her file, and until when she may use it."""
+    rows = [f"Ann;{FREE}", f"Bob;{OPPOSED}", f"Cid;{FREE}", "Dan;12", "Eve;6,12E+08", '"Fay;x']
+    found = page(bureau.scrub("\n".join(["name;phone", *rows, ""]).encode()))
+
+    for said in (
+        "2 of 6 leads in leads.csv may be called",
+        "Scrub again before Friday, 19 June 2026 is over.",
+        "blocked opposed the person does not want to be called 1 16.7 %",
+        "FR mobile 2 1",
+        "Rows without a readable number: 3. The lines: 5, 6, 7.",
+        "Numbers that a spreadsheet destroyed: 1.",
+        "Numbers that stood in the file before: 1.",
+        "A quote is never closed in these lines: 7.",
+        "bloctel who opposes 1 2026-05-20T00:00Z 12 bloctel.txt",
+        "an opt-out law made for the tests",
+        "stream-scrub file --verify proof.json",
+    ):
+        assert said in found.text, said
+
+
+def test_the_page_stands_alone_and_can_be_used_by_everybody(bureau):
+    """It would load from elsewhere, print badly, or say nothing to a screen reader."""
+    text = bureau.scrub(f"phone\n{FREE}\n".encode()).read("report").decode()
+    found = Page(text)
+    tags = [tag for tag, _ in found.tags]
+
+    assert not re.search(r"(?i)https?:|src=|url\(|@import|<script", text)
+    assert ("html", {"lang": "en"}) in found.tags and tags.count("main") == tags.count("h1") == 1
+    assert all("scope" in attrs for tag, attrs in found.tags if tag == "th")
+    assert tags.count("table") == tags.count("caption")
+    (picture,) = (attrs for tag, attrs in found.tags if tag == "svg")
+    assert picture["role"] == "img" and picture["aria-labelledby"] == "pt pd"
+    assert "size: A4" in text and "prefers-color-scheme: dark" in text
+
+
+def test_what_others_named_is_shown_as_text_and_never_a_number(bureau):
+    """A file's name could run a script on the page, or a phone number stand on what is passed around."""
+    named = page(bureau.scrub(f"phone\n{FREE}\n".encode(), "<img src=x onerror=alert(1)>.csv"))
+    assert "img" not in [tag for tag, _ in named.tags] and "<img src=x" in named.text
+
+    outcome = bureau.scrub(f"phone;0699999999\n{OPPOSED};x\n{FREE};y\n".encode(), f"{FREE}.csv", titles=1)
+    text = outcome.read("report").decode()
+    assert not any(number in text for number in (FREE, FREE[1:], OPPOSED[1:], "699999999"))
+
+
+def test_a_missing_list_is_the_first_thing_to_read(bureau):
+    """She would think that the law blocks her leads, where a list is missing."""
+    del bureau.lists["bloctel"]
+    found = page(bureau.scrub(f"phone\n{FREE}\n".encode()))
+
+    assert "Rows blocked because of the list bloctel: 1." in found.text
+    assert "nobody gave it" in found.text and "No lead of this file may be called." in found.text
+
+
+@pytest.mark.parametrize("count", [99, 101])
+def test_a_hundred_lines_are_named_at_most(bureau, count):
+    """A page of a million line numbers could not be read or printed."""
+    rows = "".join("x\n" for _ in range(count))
+    found = page(bureau.scrub(f"phone\n{FREE}\n{rows}".encode(), columns=("phone",)))
+
+    assert ("The first 100 lines: 3, 4," in found.text) == (count > 100)
+    assert found.text.count(f" {count + 2}") == (count <= 100)
