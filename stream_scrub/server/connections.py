@@ -3,6 +3,7 @@ how many connections there are, and on clients that do not take their answer.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +12,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from stream_scrub.server.problems import MEDIA_TYPE, Kind, Problem
+
+# A client that offers to go on with another protocol, as Java's does by default, is answered by this one. To the parser
+# what follows such an offer is of the other protocol already: it would not see the body.
+_OFFER = re.compile(rb"(?i)\r\nupgrade[ \t]*:")
+_IGNORED = b"\r\nnot-upgraded:"
+_HEAD_END = b"\r\n\r\n"
 
 HEAD_BYTES_MAX = 16_384
 CONNECTIONS_MAX = 2000  # of one process
@@ -74,6 +81,8 @@ class Connection(HttpToolsProtocol):
         """Some bytes of a request."""
         if self._is_in_head:
             self._head_bytes += len(data)
+            head, end, body = data.partition(_HEAD_END)
+            data = _OFFER.sub(_IGNORED, head) + end + body
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -104,6 +113,11 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is there: what comes next is another one's head."""
+        super().on_message_complete()
+        self._is_in_head = True
 
     def _declare(self, size: int) -> None:
         self._declared += size

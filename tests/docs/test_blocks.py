@@ -79,6 +79,7 @@ NOT_RUN = {
 # Pages whose blocks another module runs.
 ELSEWHERE = {
     "docs/files.md": "tests/docs/test_files_page.py",
+    "docs/check-api.md": "tests/unit/server/test_examples.py",
     "docs/kubernetes.md": "tests/k8s/test_page.py",
     "docs/python.md": "tests/docs/test_python.py",
     "docs/runbook.md": "tests/docs/test_runbook.py",

@@ -8,7 +8,7 @@ import pytest
 
 from stream_scrub.server import bodies, connections
 
-ASK = b'POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{"number":"0611111111"}'
+ASK = b'POST /v1/check HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{"number":"0611111111"}'
 
 
 def connected(server) -> socket.socket:
@@ -106,6 +106,16 @@ def test_what_is_no_http_is_refused(server, sent):
     assert still_answers(server)
 
 
+def test_an_offer_of_another_protocol_is_passed_over(server):
+    """Java's own client offers HTTP/2 with every question: all of them would come without their body."""
+    offer = b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\n"
+    with connected(server) as java:
+        for _ in range(2):
+            java.sendall(ASK.replace(b"Host: 127.0.0.1\r\n", b"Host: 127.0.0.1\r\n" + offer))
+            answer = java.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200") and b'"consented"' in answer
+
+
 def test_idle_connections_give_way(serve, lists, monkeypatch):
     """Ten thousand idle connections would keep every dialler out."""
     monkeypatch.setattr(connections, "CONNECTIONS_MAX", 40)
@@ -125,9 +135,7 @@ def test_a_client_that_takes_no_answer_is_cut_off(serve, lists, monkeypatch):
     monkeypatch.setattr("stream_scrub.server.serving.KEEP_ALIVE_S", 0.3)
     server = serve(lists)
     asked = b'{"prospects":[' + b",".join([b'{"number":"0611111111"}'] * 10_000) + b"]}"
-    head = (
-        b"POST /v1/check HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    )
+    head = b"POST /v1/check HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.settimeout(10)

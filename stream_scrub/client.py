@@ -1,0 +1,341 @@
+"""A client of the check API: `Client`, and `AsyncClient` for asyncio. For diallers in Python; it needs no Kafka.
+
+No call raises for what a server, a network or a proxy does: whatever is not a verdict comes back as `Unknown`, whose
+`may_dial` is false. A client may be shared by threads (`Client`) or tasks (`AsyncClient`), and keeps its connections.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal, Self
+
+import httpx
+import msgspec
+
+from stream_scrub.model import Reason, Verdict
+
+_AT_ONCE = 10_000  # prospects that the API takes in one question
+_ANSWER_BYTES_MAX = 67_108_864
+_FIRST_PAUSE_S = 0.05
+_PAUSE_MAX_S = 1.0
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+Question = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verdict. The members are those of the stamp (docs/dialler.md): `number` is what to dial, None where the
+    question had several numbers or none that is valid. `stamp` has the stamp's own bytes. The `repr` shows no number.
+    """
+
+    verdict: Verdict
+    reason: Reason
+    number: str | None = field(repr=False)
+    registers: tuple[str, ...]
+    index: int
+    rules: str
+    at: datetime
+    until: date | None
+    stamp: bytes = field(repr=False)
+
+    @property
+    def may_dial(self) -> bool:
+        """Whether the verdict is `allowed`: dial now, and ask again for a call on another day."""
+        return self.verdict is Verdict.ALLOWED
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """There is no verdict: do not dial. `why` is a sentence; `status` is that of the answer, None if there was none;
+    `cause` is the server's word for a hold, as in `log-behind`."""
+
+    why: str
+    status: int | None = None
+    cause: str | None = None
+
+    @property
+    def may_dial(self) -> Literal[False]:
+        """Never."""
+        return False
+
+
+class _Stamp(msgspec.Struct):
+    verdict: Verdict
+    reason: Reason
+    index: int
+    at: datetime
+    number: str | None = None
+    registers: tuple[str, ...] = ()
+    rules: str = ""
+    until: date | None = None
+
+
+class _Stamps(msgspec.Struct):
+    stamps: list[msgspec.Raw]
+
+
+class _Told(msgspec.Struct):
+    detail: str = ""
+    cause: str | None = None
+
+
+_STAMP = msgspec.json.Decoder(_Stamp)
+_STAMPS = msgspec.json.Decoder(_Stamps)
+_TOLD = msgspec.json.Decoder(_Told)
+_NO_ANSWER = Unknown("no answer came in time")
+
+
+class _Left(dict[str, float]):
+    """What is left until a moment, for whichever step of a request asks."""
+
+    def __init__(self, ends: float) -> None:
+        super().__init__()
+        self._ends = ends
+
+    def get(self, _step: str, _default: object = None) -> float:
+        return max(0.001, self._ends - time.monotonic())
+
+
+class _Base:
+    """What both clients have in common: from arguments to bytes, and from bytes to outcomes."""
+
+    def __init__(self, url: str, token: str | None, deadline_s: float) -> None:
+        self._check = f"{url.rstrip('/')}/v1/check"
+        self._deadline_s = deadline_s
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def _ends(self, deadline_s: float | None) -> float:
+        return time.monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+
+
+def _question(number: object, given: Mapping[str, Any]) -> bytes:
+    said = {name: value for name, value in given.items() if value is not None}
+    return msgspec.json.encode({"number": number, **said})
+
+
+def _pages(questions: Iterable[Question | str | int]) -> list[list[Question]]:
+    asked: list[Question] = [each if isinstance(each, Mapping) else {"number": each} for each in questions]
+    return [asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE)]
+
+
+def _answer(found: "_Got | Unknown") -> Answer | Unknown:
+    if isinstance(found, Unknown):
+        return found
+    return _read(found.body) if found.status == 200 else _unknown(found)
+
+
+def _answers(found: "_Got | Unknown", count: int) -> list[Answer | Unknown]:
+    if not isinstance(found, Unknown) and found.status == 200:
+        try:
+            stamps = _STAMPS.decode(found.body).stamps
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            stamps = []
+        if len(stamps) == count:
+            return [_read(bytes(each)) for each in stamps]
+        found = Unknown("the answer is not what was asked for", found.status)
+    return [found if isinstance(found, Unknown) else _unknown(found)] * count
+
+
+def _read(body: bytes) -> Answer | Unknown:
+    try:
+        found = _STAMP.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Unknown("the answer is no stamp", 200)
+    if found.reason.verdict is not found.verdict:
+        return Unknown("the answer contradicts itself", 200)
+    return Answer(
+        found.verdict,
+        found.reason,
+        found.number,
+        found.registers,
+        found.index,
+        found.rules,
+        found.at,
+        found.until,
+        body,
+    )
+
+
+class _Got(msgspec.Struct, frozen=True):
+    """An answer that came whole."""
+
+    status: int
+    body: bytes
+    retry_after: str = ""
+
+
+def _unknown(found: _Got) -> Unknown:
+    try:
+        told = _TOLD.decode(found.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        told = _Told()
+    return Unknown(told.detail or f"the server answered {found.status}", found.status, told.cause)
+
+
+def _failed(error: Exception) -> Unknown:
+    """The kind of a failure; its text may name what was asked."""
+    return Unknown(f"the server could not be asked ({type(error).__name__})")
+
+
+def _pause(tries: int, found: _Got | Unknown) -> float:
+    """How long to wait before the next try: as long as the server says, else longer each time, and never all clients
+    together."""
+    own = min(_PAUSE_MAX_S, _FIRST_PAUSE_S * 2.0**tries) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    told = found.retry_after if isinstance(found, _Got) else ""
+    return max(own, float(told)) if told.isdigit() else own
+
+
+def _better(one: _Got | Unknown, other: _Got | Unknown) -> _Got | Unknown:
+    """Of two tries, the later one, but rather what a server said than that it said nothing."""
+    return one if isinstance(one, _Got) and not isinstance(other, _Got) else other
+
+
+def _is_final(found: _Got | Unknown) -> bool:
+    return isinstance(found, _Got) and found.status not in _AGAIN
+
+
+class Client(_Base):
+    """Asks the check API at `url`. Failures that may pass are tried again until `deadline_s` seconds are over, for the
+    whole of a call; a body that comes in drops may take as long again. `token` is a bearer token; `verify` is as for
+    httpx (True, or an `ssl.SSLContext` that trusts your own authority). Close it, or use it as a context."""
+
+    def __init__(
+        self, url: str, token: str | None = None, *, deadline_s: float = 2.0, verify: Any = True
+    ) -> None:
+        super().__init__(url, token, deadline_s)
+        self._http = httpx.Client(verify=verify, headers=self._headers, trust_env=False)
+
+    def check(
+        self,
+        number: str | int | Sequence[str | int],
+        *,
+        region: str | None = None,
+        purpose: str | Sequence[str] | None = None,
+        contract: object = None,
+        campaign: str | Sequence[str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Answer | Unknown:
+        """The verdict on one number, or on a person with several. The other arguments are what a prospect would say
+        about the call. Never raises for what happens on the way."""
+        said = {"region": region, "purpose": purpose, "contract": contract, "campaign": campaign}
+        return _answer(self._asked(_question(number, said), self._ends(deadline_s)))
+
+    def check_many(
+        self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
+    ) -> list[Answer | Unknown]:
+        """A verdict for each, in order: a number, or a mapping with `number`, `region`, `purpose`, `contract` and
+        `campaign`. 10 000 are asked at once; where that fails, each of them is Unknown."""
+        ends, found = self._ends(deadline_s), []
+        for page in _pages(questions):
+            found += _answers(self._asked(msgspec.json.encode({"prospects": page}), ends), len(page))
+        return found
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _asked(self, body: bytes, ends: float) -> _Got | Unknown:
+        found: _Got | Unknown = _NO_ANSWER
+        tries = 0
+        while time.monotonic() < ends:
+            try:
+                found = _better(found, self._once(body, ends))
+            except httpx.HTTPError as error:
+                found = _better(found, _failed(error))
+            pause = _pause(tries, found)
+            if _is_final(found) or time.monotonic() + pause >= ends:
+                break
+            time.sleep(pause)
+            tries += 1
+        return found
+
+    def _once(self, body: bytes, ends: float) -> _Got | Unknown:
+        request = self._http.build_request(
+            "POST", self._check, content=body, extensions={"timeout": _Left(ends)}
+        )
+        answer = self._http.send(request, stream=True)
+        try:
+            pieces, size = [], 0
+            for piece in answer.iter_bytes():
+                pieces.append(piece)
+                size += len(piece)
+                if time.monotonic() >= ends or size > _ANSWER_BYTES_MAX:
+                    return _NO_ANSWER
+            return _Got(answer.status_code, b"".join(pieces), answer.headers.get("retry-after", ""))
+        finally:
+            answer.close()
+
+
+class AsyncClient(_Base):
+    """The same for asyncio; `deadline_s` is kept to the letter."""
+
+    def __init__(
+        self, url: str, token: str | None = None, *, deadline_s: float = 2.0, verify: Any = True
+    ) -> None:
+        super().__init__(url, token, deadline_s)
+        # No time limit of httpx's own: every question is ended by the deadline of its call.
+        self._http = httpx.AsyncClient(verify=verify, headers=self._headers, trust_env=False, timeout=None)  # noqa: S113
+
+    async def check(
+        self,
+        number: str | int | Sequence[str | int],
+        *,
+        region: str | None = None,
+        purpose: str | Sequence[str] | None = None,
+        contract: object = None,
+        campaign: str | Sequence[str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Answer | Unknown:
+        """As `Client.check`."""
+        said = {"region": region, "purpose": purpose, "contract": contract, "campaign": campaign}
+        return _answer(await self._asked(_question(number, said), self._ends(deadline_s)))
+
+    async def check_many(
+        self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
+    ) -> list[Answer | Unknown]:
+        """As `Client.check_many`."""
+        ends, found = self._ends(deadline_s), []
+        for page in _pages(questions):
+            found += _answers(await self._asked(msgspec.json.encode({"prospects": page}), ends), len(page))
+        return found
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _asked(self, body: bytes, ends: float) -> _Got | Unknown:
+        found: _Got | Unknown = _NO_ANSWER
+        tries = 0
+        while time.monotonic() < ends:
+            try:
+                async with asyncio.timeout(ends - time.monotonic()):
+                    answer = await self._http.post(self._check, content=body)
+                found = _Got(answer.status_code, answer.content, answer.headers.get("retry-after", ""))
+            except TimeoutError:
+                return _better(found, _NO_ANSWER)
+            except httpx.HTTPError as error:
+                found = _better(found, _failed(error))
+            pause = _pause(tries, found)
+            if _is_final(found) or time.monotonic() + pause >= ends:
+                break
+            await asyncio.sleep(pause)
+            tries += 1
+        return found

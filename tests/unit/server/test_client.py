@@ -1,0 +1,188 @@
+"""The client: a verdict or Unknown, whatever server, network and proxies do."""
+
+import asyncio
+import inspect
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from stream_scrub import client as module
+from stream_scrub.client import Answer, AsyncClient, Client, Unknown
+from stream_scrub.model import Reason, Verdict
+from stream_scrub.server import tokens
+from tests.unit.server.conftest import CONSENTING, NOBODY, OPPOSED
+
+
+def asked(url: str, how: str, *questions, token: str | None = None, **more):
+    """One or many questions by the client of that kind."""
+    if how == "sync":
+        with Client(url, token, **more) as asking:
+            return asking.check(questions[0]) if len(questions) == 1 else asking.check_many(questions)
+
+    async def ask():
+        async with AsyncClient(url, token, **more) as asking:
+            if len(questions) == 1:
+                return await asking.check(questions[0])
+            return await asking.check_many(questions)
+
+    return asyncio.run(ask())
+
+
+BOTH = pytest.mark.parametrize("how", ["sync", "async"])
+
+
+@BOTH
+def test_a_verdict_is_the_servers(server, how):
+    """A dialler in Python would act on another verdict than the one that was given."""
+    found = asked(server.url, how, f"+{OPPOSED}")
+    assert isinstance(found, Answer) and not found.may_dial
+    assert (found.verdict, found.reason, found.number) == (Verdict.BLOCKED, Reason.OPPOSED, f"+{OPPOSED}")
+    assert json.loads(found.stamp)["registers"] == list(found.registers) == ["internal"]
+    assert asked(server.url, how, f"+{CONSENTING}").may_dial
+    several = asked(server.url, how, f"+{CONSENTING}", {"number": NOBODY, "contract": True}, "x")
+    assert [each.reason for each in several] == [Reason.CONSENTED, Reason.CONTRACT, Reason.INVALID_NUMBER]
+    assert "612345678" not in repr(found)
+
+
+def test_many_are_asked_in_pages(server, monkeypatch):
+    """A file of leads would be refused for its length."""
+    monkeypatch.setattr(module, "_AT_ONCE", 3)
+    found = asked(server.url, "sync", *[OPPOSED, CONSENTING] * 5)
+    assert [each.may_dial for each in found] == [False, True] * 5
+
+
+@contextmanager
+def answering(*answers: bytes | None, delay_s: float = 0.0) -> Iterator[tuple[str, list[int]]]:
+    """A server that gives each connection the next of these bytes, and then the last one for ever. None: it ends the
+    connection. Yields its address, and the number of questions so far."""
+    count = [0]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def run() -> None:
+            while True:
+                try:
+                    made, _ = listening.accept()
+                except OSError:
+                    return
+                threading.Thread(target=one, args=(made,), daemon=True).start()
+
+        def one(made: socket.socket) -> None:
+            with made:
+                try:
+                    if not made.recv(65_536):
+                        return
+                    answer = answers[min(count[0], len(answers) - 1)]
+                    count[0] += 1
+                    time.sleep(delay_s)
+                    if answer is not None:
+                        made.sendall(answer)
+                except OSError:
+                    return
+
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", count
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+
+
+def http(status: int, body: bytes, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+ALLOWED = (
+    b'{"verdict":"allowed","reason":"clear","number":"+33611111111","index":1,"at":"2026-11-24T12:00:00Z"}'
+)
+NO_VERDICT = {
+    "a page of a proxy": http(200, b"<html>allowed</html>"),
+    "nothing": http(200, b""),
+    "cut short": http(200, ALLOWED)[:-20],
+    "another verdict": http(200, ALLOWED.replace(b'"allowed"', b'"ok"')),
+    "a reason that blocks": http(200, ALLOWED.replace(b"clear", b"opposed")),
+    "many for one": http(200, b'{"stamps":[' + ALLOWED + b"]}"),
+    "a list": http(200, b"[" + ALLOWED + b"]"),
+    "accepted": http(202, ALLOWED),
+    "moved": http(302, ALLOWED, "Location: http://127.0.0.1:1/"),
+    "refused": http(422, b'{"detail":"number: expected"}'),
+    "forbidden": http(403, b"no"),
+    "unavailable": http(503, ALLOWED),
+    "too many": http(429, ALLOWED, "Retry-After: 600"),
+    "no http": b"allowed\r\n\r\n",
+    "gone": None,
+}
+
+
+@BOTH
+@pytest.mark.parametrize("answer", NO_VERDICT.values(), ids=NO_VERDICT)
+def test_whatever_is_no_verdict_is_unknown(answer, how):
+    """A proxy's page, a cut answer or a misread status would be a permission to call."""
+    with answering(answer) as (url, _):
+        for found in (asked(url, how, CONSENTING, deadline_s=0.4), *asked(url, how, 1, 2, deadline_s=0.4)):
+            assert isinstance(found, Unknown) and found.may_dial is False and found.why
+
+
+@BOTH
+def test_a_time_out_is_unknown_and_in_time(how):
+    """A dialler would wait for ever, or take silence for a permission."""
+    with answering(http(200, ALLOWED), delay_s=3) as (url, _):
+        started = time.monotonic()
+        assert isinstance(asked(url, how, CONSENTING, deadline_s=0.3), Unknown)
+        assert time.monotonic() - started < 2
+    nowhere = "http://127.0.0.1:1"
+    assert isinstance(asked(nowhere, how, CONSENTING, deadline_s=0.3), Unknown)
+    assert [each.may_dial for each in asked(nowhere, how, 1, 2, 3, deadline_s=0.2)] == [False] * 3
+
+
+@BOTH
+def test_what_passes_is_asked_again(how):
+    """One restart of a server would stop a dialler for its whole page of leads."""
+    busy = http(503, b'{"detail":"wait","cause":"log-behind"}', "Retry-After: 0")
+    with answering(None, busy, http(200, ALLOWED)) as (url, count):
+        assert asked(url, how, CONSENTING, deadline_s=5).may_dial and count[0] == 3
+    with answering(busy) as (url, _):
+        found = asked(url, how, CONSENTING, deadline_s=0.3)
+        assert (found.status, found.cause, found.why) == (503, "log-behind", "wait")
+    with answering(http(422, b"{}")) as (url, count):
+        assert asked(url, how, CONSENTING, deadline_s=5).status == 422 and count[0] == 1
+
+
+@BOTH
+def test_a_token_is_sent(serve, lists, tmp_path, how):
+    """A dialler with a token would be turned away."""
+    file = tmp_path / "tokens.json"
+    token = tokens.add(file, "d", ["check"], module.datetime.now()).token
+    server = serve(lists, http__tokens=str(file))
+    assert asked(server.url, how, CONSENTING, token=token).may_dial
+    found = asked(server.url, how, CONSENTING, deadline_s=1)
+    assert isinstance(found, Unknown) and found.status == 401
+
+
+def test_connections_are_kept(server):
+    """Every question would cost a connection, and with TLS a handshake."""
+    before = len(server.collector.counters.requests)
+    with Client(server.url) as asking:
+        asking.check(CONSENTING)
+        pool = asking._http._transport._pool
+        for _ in range(5):
+            asking.check(CONSENTING)
+        assert len(pool.connections) == 1
+    assert before <= len(server.collector.counters.requests)
+
+
+def test_both_clients_are_alike():
+    """What is written for one would not run with the other."""
+
+    def members(kind: type) -> dict:
+        return {
+            name: inspect.signature(each)
+            for name, each in vars(kind).items()
+            if inspect.isfunction(each) and (not name.startswith("_") or name == "__init__")
+        }
+
+    assert members(Client) == members(AsyncClient)
