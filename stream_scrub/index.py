@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap64
 
 from stream_scrub.byname import ByName
-from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, scoped_name
+from stream_scrub.model import FOR, INTERNAL, RegisterKind, RegisterName, scoped_name
 
 Numbers = NDArray[np.uint64]
 
@@ -286,7 +286,7 @@ class _Derived:
     """What follows from an index's registers, once somebody has asked for it; None before.
 
     `spelt` has the registers whose campaign is not spelt as campaigns are compared, by the name that they are compared
-    by. `opposed` is the register ANYBODYS, empty if there are no scoped ones.
+    by; and those of a campaign's purposes, by the campaign's with FOR behind it. `opposed` is the register ANYBODYS, empty if there are no scoped ones.
     """
 
     spelt: dict[str, tuple[str, ...]] | None = None
@@ -318,15 +318,13 @@ class Index:
         return replace(made, _derived=_Derived(spelt, opposed))
 
     def scoped(self, name: str, scope: str) -> list[Register]:
-        """The registers of that name for a campaign, however their scopes are spelt. `scope` is as `spelling.plain`
-        writes it."""
+        """The registers of that name and scope, however their scopes are spelt. `scope` is as it is compared."""
         whole = scoped_name(name, scope)
-        names = self.spelt().get(whole, ())
-        return [self.registers[n] for n in (whole, *names) if n in self.registers]
+        return [self.registers[n] for n in (whole, *self.spelt().get(whole, ())) if n in self.registers]
 
     def spelt(self) -> dict[str, tuple[str, ...]]:
-        """The registers whose campaign is not spelt as campaigns are compared, by the name that they are compared
-        by. Releases that compared campaigns by their case alone made such registers."""
+        """Registers by a name that is not theirs, see `_Derived`: those that an older release spelt otherwise, and under
+        `consent@acme+` those of a campaign's purposes."""
         found = self._derived.spelt
         if found is None:
             found = self._derived.spelt = _spelt(self.registers, {})
@@ -391,7 +389,11 @@ def _union(bitmaps: Sequence[BitMap64]) -> BitMap64:
 def _spelt(names: Iterable[str], before: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     found = dict(before)
     for name in names:
-        compared = str(RegisterName.split(name).plainly)
+        told = RegisterName.split(name)
+        compared = str(told.plainly)
         if compared != name:
             found[compared] = (*found.get(compared, ()), name)
+        if told.purpose:
+            campaign = f"{scoped_name(told.base, told.campaign)}{FOR}"
+            found[campaign] = (*found.get(campaign, ()), name)
     return found

@@ -58,11 +58,13 @@ class RegisterKind(StrEnum):
     ALLOW = "allow"
 
 
-_REGISTER_NAME = re.compile(r"([a-z0-9][a-z0-9-]*+)(?:@([a-z0-9][a-z0-9._-]*+))?")
+_REGISTER_NAME = re.compile(r"([a-z0-9][a-z0-9-]*+)(?:@([a-z0-9][a-z0-9._-]*+(?:\+[a-z0-9][a-z0-9-]*+)?))?")
+FOR = "+"  # in a scope, between the campaign and the purpose that a consent is for
 
 
 class RegisterName(NamedTuple):
-    """A register's name, `us-dnc` or `internal@acme`: the base, and the campaign that a scoped register counts for."""
+    """A register's name, `us-dnc`, `internal@acme` or `consent@acme+insurance`: the base, and the scope that it counts
+    for. A scope is a campaign, or in a register of consents a campaign and a purpose."""
 
     base: str
     scope: str = ""
@@ -76,8 +78,8 @@ class RegisterName(NamedTuple):
     @classmethod
     def read(cls, text: str) -> "RegisterName | None":
         """The name that somebody wrote, whose campaign may be spelt in any way; None if the text names no register."""
-        base, at, scope = text.partition("@")
-        return cls.parse(text) or (cls.parse(f"{base}@{plain(scope)}") if at else None)
+        meant = cls.split(text).plainly
+        return cls.parse(text) or (cls.parse(str(meant)) if meant.scope else None)
 
     @classmethod
     def split(cls, text: str) -> "RegisterName":
@@ -88,7 +90,20 @@ class RegisterName(NamedTuple):
     @property
     def plainly(self) -> "RegisterName":
         """The same with its campaign as campaigns are compared: registers of one such name count for one campaign."""
-        return RegisterName(self.base, plain(self.scope)) if self.scope else self
+        if not self.scope:
+            return self
+        scope = plain(self.scope.partition(FOR)[0])
+        return RegisterName(self.base, f"{scope}{FOR}{plain(self.purpose)}" if self.purpose else scope)
+
+    @property
+    def campaign(self) -> str:
+        """The campaign that it counts for, as campaigns are compared; empty if it counts for all."""
+        return plain(self.scope.partition(FOR)[0])
+
+    @property
+    def purpose(self) -> str:
+        """The purpose that the consents in it are for; empty if they are for the campaign as a whole."""
+        return self.scope.partition(FOR)[2]
 
     @property
     def looks_like_number(self) -> bool:

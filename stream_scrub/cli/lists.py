@@ -61,7 +61,7 @@ def import_(
     settings = call.settings(lists__max_bad=max_bad)
     order = plan_import.ImportOrder(
         file=file,
-        register=plan_import.named(register),
+        register=import_list.named(register, settings),
         change="adds" if adds else "removes" if removes else "full",
         kind=kind,
         effective_at=import_list.effective(effective_at, datetime.now(UTC)),

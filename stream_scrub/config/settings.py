@@ -263,6 +263,7 @@ class Lists(_Section):
         INTERNAL,
         CONSENT,
     )
+    consent_proof: Literal["kept", "required"] = "kept"
     ends: Literal["all", "own"] = "all"
     folder: str = ""
     keep_done_days: Annotated[int, Field(ge=0, le=36_500)] = 30

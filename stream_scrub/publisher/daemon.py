@@ -33,6 +33,7 @@ from stream_scrub.errors import (
 )
 from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
 from stream_scrub.lists.ends import ended
+from stream_scrub.lists.intake.consents import ConsentLaw
 from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestRefusal, RequestTerms
 from stream_scrub.lists.intake.requests_to_delta import KnownScopes, RegisterRequests, families, take
@@ -103,10 +104,8 @@ class PublisherDaemon:
     def __init__(
         self, settings: Settings, identity: str, collector: PublisherCollector, log: FilteringBoundLogger
     ) -> None:
-        self._settings = settings
-        self._identity = identity
-        self._collector = collector
-        self._counters = collector.counters
+        self._settings, self._identity = settings, identity
+        self._collector, self._counters = collector, collector.counters
         self._log = log
         drop_folder = DropFolder(Path(settings.lists.folder)) if settings.lists.folder else None
         self._delta_publisher = DeltaPublisher(settings, self._counters, log)
@@ -117,6 +116,7 @@ class PublisherDaemon:
         self._topic_ids: dict[str, str] = {}
         self._rulebook = scrubbing.rulebook(settings)
         self._ruled = dict(self._rulebook.kinds)
+        self._law = ConsentLaw(self._rulebook, settings.lists.consent_proof == "required")
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
         self._oppositions: Oppositions | None = None
@@ -278,7 +278,7 @@ class PublisherDaemon:
     def _terms(self, now: datetime) -> RequestTerms:
         held = {name: register.kind for name, register in self._delta_publisher.registers.items()}
         region, spelt = self._settings.prospect.default_region, self._delta_publisher.replay.index.spelt()
-        return RequestTerms(frozenset(self._own), ChainMap(held, self._ruled), region, now, spelt)
+        return RequestTerms(frozenset(self._own), ChainMap(held, self._ruled), region, now, spelt, self._law)
 
     def _recalled(self, now: datetime) -> Oppositions:
         """When each number was opposed. Read from the log before the first request after a start."""

@@ -15,6 +15,8 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Migrated
 from stream_scrub.lists.formats import BadList, ParsedList
+from stream_scrub.lists.intake import plan_import
+from stream_scrub.lists.intake.consents import ConsentLaw
 from stream_scrub.lists.intake.plan_import import (
     FUTURE_MAX,
     TO_COME,
@@ -218,6 +220,11 @@ def _read_once(
 def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
     """The kind that each register must have, by its name without scope, as far as the rules determine it."""
     return {**scrubbing.rulebook(settings).kinds, **OWN}
+
+
+def named(text: str, settings: Settings) -> str:
+    """The register that `--register` means, in the words of the rules in use. Raises ConfigError."""
+    return plan_import.named(text, ConsentLaw(scrubbing.rulebook(settings)).known)
 
 
 def may_age(register: str, settings: Settings) -> bool:

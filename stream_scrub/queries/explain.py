@@ -39,7 +39,6 @@ from stream_scrub.rules import CALLERS, Archive, Rule, Rulebook, digest_of, in_w
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Unreadable, read_strictly
 from stream_scrub.scrub.facts import NO_FACTS, Facts
-from stream_scrub.spelling import plain
 from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import scrubbing
 
@@ -281,13 +280,16 @@ def _register(standing: Standing, rule: Rule | None, at: datetime) -> JudgingMem
 def _counts(standing: Standing, rule: Rule | None, facts: Facts) -> bool:
     """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's; of a
     prospect that names no campaign every opposition is."""
-    base, scope = RegisterName.split(standing.register.name)
+    standing_name = RegisterName.split(standing.register.name)
+    base, scope = standing_name
     named = {INTERNAL} | (rule.registers | set(rule.scoped) if rule is not None else set())
     if base not in named or not scope or scope in facts.campaigns:
         return base in named
     if rule is None or rule.reading < CALLERS:
         return False
-    return plain(scope) in facts.campaigns or (base == INTERNAL and facts.unnamed)
+    purpose, campaign = standing_name.purpose, standing_name.campaign
+    meant = not purpose or purpose in map(rule.purpose, facts.purposes)
+    return (campaign in facts.campaigns and meant) or (base == INTERNAL and facts.unnamed)
 
 
 def _missing(rule: Rule | None, index: Index) -> list[str]:

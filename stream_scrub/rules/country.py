@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from stream_scrub.rules.purposes import Vocabulary
+from stream_scrub.rules.purposes import Vocabulary, purpose_of
 from stream_scrub.spelling import plain
 
 # How this version reads what rules and prospects say. A rule's text carries its reading, so that an old verdict can
@@ -34,9 +34,10 @@ class Rule:
     scoped list of one of them must hold a number of that type, whatever else the rule asks. A contract that is in
     `lifted_by` lifts the ban on `banned_purposes`; nothing lifts that on `banned_despite_contract`. `max_age_days`
     has an entry for each register that may grow too old. `areas` has one for each register that is handed out by
-    area: how many digits name an area, the calling code included. `not_callable_prefixes` are the digits of a prefix
+    area: how many digits name an area, the calling code included. `consent_days` has an entry for each register whose
+    consents end by law: so many days after they were given. `not_callable_prefixes` are the digits of a prefix
     in E.164, without the plus. `purposes` are the words that prospects may say, each with the purposes that it may
-    mean; it is empty unless the rule bans or exempts a purpose. `uncertain` says in free text what in this rule is
+    mean; it is empty unless the rule bans or exempts a purpose, or names a register of consents. `uncertain` says in free text what in this rule is
     not proven, and how the doubt was settled. `reading` is the version of the reading, see READING. `text` is the
     whole rule in its canonical form, and `digest` its name on a stamp, see `text.py`.
     """
@@ -60,6 +61,7 @@ class Rule:
     require_named: tuple[str, ...] = ()
     require_named_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     banned_despite_contract: frozenset[str] = frozenset()
+    consent_days: Mapping[str, int] = field(default_factory=dict, hash=False)
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
@@ -69,6 +71,11 @@ class Rule:
         said = plain(word)
         own = {name for name in (*self.lifted_by, *self.banned) if plain(name) == said}
         return frozenset(own.union(self.purposes.get(said, ())))
+
+    def purpose(self, word: str) -> str:
+        """The purpose that a word means, as registers of consents name it; the plain word itself if it is unknown, or
+        if it may mean several."""
+        return purpose_of(word, self.purposes)
 
     @property
     def banned(self) -> frozenset[str]:

@@ -32,6 +32,13 @@ def vocabulary(purposes: Mapping[str, Iterable[str]]) -> Vocabulary:
     return {word: tuple(sorted(meanings)) for word, meanings in sorted(meant.items())}
 
 
+def purpose_of(word: str, known: Vocabulary) -> str:
+    """The one purpose that a word means; the plain word itself if it means none or several."""
+    said = plain(word)
+    meant = known.get(said, ())
+    return meant[0] if len(meant) == 1 else said
+
+
 def purposes_in(known: Vocabulary) -> dict[str, tuple[str, ...]]:
     """Each purpose with its words, without itself: the reverse of `vocabulary`."""
     found: dict[str, list[str]] = {}

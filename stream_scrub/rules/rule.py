@@ -31,6 +31,7 @@ _KEYS = (
         "lifted_by",
         "named_consents",
         "max_age_days",
+        "consent_days",
         "areas",
     ),
     *("valid_days", "banned_purposes", "banned_despite_contract", "not_callable", "uncertain"),
@@ -93,14 +94,18 @@ def read_rule(
         require_named=require_named,
         require_named_for=of_types,
         banned_despite_contract=frozenset(despite),
-        purposes=_vocabulary(sheet, at, table, {*lifted_by, *banned, *despite} - {CONTRACT}, known),
+        purposes=_vocabulary(
+            sheet, at, table, {*lifted_by, *banned, *despite, *asked[len(deny) :]} - {CONTRACT}, known
+        ),
+        consent_days=_consent_days(sheet, at, table, asked[len(deny) :]),
     )
 
 
 def _vocabulary(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], named: Collection[str], known: Vocabulary | None
 ) -> Vocabulary:
-    """The words that prospects may say: (a) those of a kept text, else (b) `known` if the rule names a purpose."""
+    """The words that prospects may say: (a) those of a kept text, else (b) `known` if the rule names a purpose, or a
+    register of consents, which may be for purposes."""
     told = table.get("purposes")
     if known is not None:
         if told is not None:
@@ -236,6 +241,17 @@ def _ages(sheet: ProblemSheet, at: int, table: Mapping[str, Any], used: tuple[st
         if (age := sheet.days(at, "max_age_days", f"max_age_days.{name}", days)) is not None:
             ages[name] = age
     return ages
+
+
+def _consent_days(
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], used: tuple[str, ...]
+) -> dict[str, int]:
+    """Days after which a consent in a register is over, whatever it says itself."""
+    days = {}
+    for name, value in _of_registers(sheet, at, table, "consent_days", used, "{ consent = 730 }").items():
+        if (most := sheet.days(at, "consent_days", f"consent_days.{name}", value)) is not None:
+            days[name] = most
+    return days
 
 
 def _areas(sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: tuple[str, ...]) -> dict[str, int]:

@@ -55,6 +55,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
         ("lifted_by", _list(rule.lifted_by)),
         ("named_consents", _list(rule.named_consents)),
         ("max_age_days", _table(rule.max_age_days)),
+        ("consent_days", _table(rule.consent_days)),
         ("areas", _table(rule.areas)),
         ("valid_days", "" if rule.valid_days is None else str(rule.valid_days)),
         ("banned_purposes", _list(sorted(rule.banned_purposes))),

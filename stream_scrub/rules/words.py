@@ -43,6 +43,8 @@ def _sentences(rule: Rule) -> Iterator[str]:
     for kind, names in sorted(rule.require_named_for.items()):
         whose = _either([f"the {name}@campaign of the prospect's own campaign" for name in names])
         yield f"A number of the type {kind.replace('_', ' ')} that is not in {whose} is blocked{unless}."
+    for name, days in sorted(rule.consent_days.items()):
+        yield f"A consent in {name} ends {_days(days)} after it was given at the latest."
     for name in rule.scoped:
         if name in rule.max_age_days:
             yield f"{name}@campaign counts for {_days(rule.max_age_days[name])}; when it is older it lifts nothing."

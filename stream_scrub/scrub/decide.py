@@ -5,13 +5,13 @@ to look in, and what follows from each. The many prospects that share a country 
 number costs only a look-up.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import NamedTuple
 
 from stream_scrub.index import Index, Register
-from stream_scrub.model import INTERNAL, Reason, RegisterKind, family, scoped_name
+from stream_scrub.model import FOR, INTERNAL, Reason, RegisterKind, family, scoped_name
 from stream_scrub.numbering import Line
 from stream_scrub.rules import CALLERS, CLOSED, CONTRACT, RESTING, Rule, earliest
 from stream_scrub.scrub.areas import Areas
@@ -32,12 +32,52 @@ class Finding(NamedTuple):
     last: date | None = None
 
 
+class Consents(NamedTuple):
+    """The registers of consents that count for one call. `anybodys` are to everybody: one of them is enough. `each` has,
+    for each caller of the call and each of its purposes, those to that caller for that purpose: one of each is needed.
+    """
+
+    anybodys: tuple[Register, ...] = ()
+    each: tuple[tuple[Register, ...], ...] = ()
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """All of them."""
+        return (*self.anybodys, *(register for group in self.each for register in group))
+
+    def have(self, held: Collection[str]) -> bool:
+        """Whether a number in the registers named `held` consented to the call."""
+        return any(r.name in held for r in self.anybodys) or self._have_each(held)
+
+    def _have_each(self, held: Collection[str]) -> bool:
+        return bool(self.each) and all(any(r.name in held for r in group) for group in self.each)
+
+    def last(self, held: Collection[str], last_of: Callable[[Register], date | None]) -> date | None:
+        """The last day of the consents that hold the number: the latest of those that are enough alone, the earliest
+        of those that are needed together. None if nothing ends it."""
+        ways = [last_of(register) for register in self.anybodys if register.name in held]
+        if self._have_each(held):
+            ways.append(
+                earliest(_latest([last_of(r) for r in group if r.name in held]) for group in self.each)
+            )
+        return _latest(ways)
+
+
+def _latest(days: Collection[date | None]) -> date | None:
+    known = [day for day in days if day is not None]
+    return max(known) if known and len(known) == len(days) else None
+
+
+NO_CONSENTS = Consents()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
 
-    `named` are consents that name the caller of this call. `typed` are consents that name the caller too: one of them
-    must hold a number of this line's type. It is None if the rule asks nothing of the type. `areas` says which areas
+    `allow` are the consents that the rule asks for, or lists washed clean. `named` are consents that name the caller of
+    this call. `typed` are consents that name the caller too: a number of this line's type must have them. It is None if
+    the rule asks nothing of the type. `areas` says which areas
     each deny register covers. `now` is in the time zone of the rule's country. `contract_ends` is the last day of the
     prospect's contract, if one is known: what the contract lifts ends with it.
     """
@@ -45,26 +85,25 @@ class Plan:
     rule: Rule | None
     internal: tuple[Register, ...]
     deny: tuple[Register, ...]
-    allow: tuple[Register, ...]
+    allow: Consents
     stale_internal: tuple[str, ...]
     stale_deny: tuple[str, ...]
     stale_allow: tuple[str, ...]
     fixed: Reason | None
     lift: Reason | None
     now: datetime
-    named: tuple[Register, ...] = ()
+    named: Consents = NO_CONSENTS
     areas: tuple[tuple[str, Areas], ...] = ()
     contract_ends: date | None = None
-    typed: tuple[Register, ...] | None = None
+    typed: Consents | None = None
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """Every register whose membership can change the verdict."""
-        own = (*self.internal, *self.deny, *self.allow)
-        if not self.named and not self.areas and not self.typed:
-            return own
-        others = (*self.named, *(self.typed or ()), *(areas for _, areas in self.areas))
-        return tuple(dict.fromkeys((*own, *others)))
+        typed = NO_CONSENTS if self.typed is None else self.typed
+        consents = (*self.allow.registers, *self.named.registers, *typed.registers)
+        others = (*self.internal, *self.deny, *consents, *(areas for _, areas in self.areas))
+        return tuple(dict.fromkeys(others))
 
     def conclude(self, held: Collection[str]) -> Finding:
         """The verdict on a number that is in the registers named `held` and in no other. The order is the law's: 1.
@@ -76,7 +115,7 @@ class Plan:
             return Finding(Reason.OPPOSED, denying)
         if self.fixed is not None or self.rule is None:
             return Finding(self.fixed or Reason.NO_RULE)
-        lacking = self.rule.requires and not any(r.name in held for r in self.allow)
+        lacking = self.rule.requires and not self.allow.have(held)
         uncovered = tuple(name for name, areas in self.areas if areas.name not in held)
         if self.lift is not None:
             if self.stale_internal:  # no lift replaces a fresh list of the company's own opposition
@@ -90,7 +129,7 @@ class Plan:
         self, held: Collection[str], denying: tuple[str, ...], lacking: bool, uncovered: tuple[str, ...]
     ) -> Finding:
         """The verdict by the registers, if nothing that the prospect states lifts them."""
-        named = any(r.name in held for r in self.named)
+        named = self.named.have(held)
         if denying and not named:
             return Finding(Reason.OPPOSED, denying)
         if self._unnamed(held) or (lacking and not self.stale_allow):
@@ -102,8 +141,7 @@ class Plan:
         if uncovered and not named:  # the register is fresh, but was not handed out for this number's area
             return Finding(Reason.STALE_REGISTER, uncovered, lasting=True)
         if named and (denying or self.stale_deny or uncovered):
-            carrying = (*self._carrying(self.named, held), *self._asked(held))
-            return self._allowed(Reason.CONSENTED, carrying)
+            return self._allowed(Reason.CONSENTED, (self.named.last(held, self._last), *self._asked(held)))
         return self._cleared(held)
 
     def _cleared(self, held: Collection[str]) -> Finding:
@@ -114,18 +152,12 @@ class Plan:
 
     def _unnamed(self, held: Collection[str]) -> bool:
         """Whether a number of this type needs a consent to the caller and has none."""
-        return self.typed is not None and not any(r.name in held for r in self.typed)
+        return self.typed is not None and not self.typed.have(held)
 
     def _asked(self, held: Collection[str]) -> tuple[date | None, ...]:
-        """The last days of the registers that must hold the number by this rule, and do."""
-        return (*self._carrying(self.allow, held), *self._carrying(self.typed or (), held))
-
-    def _carrying(self, registers: Collection[Register], held: Collection[str]) -> tuple[date | None, ...]:
-        """The last day of the consents that hold the number. Any one is enough, so it is the latest of their last
-        days."""
-        lasts = [self._last(register) for register in registers if register.name in held]
-        known = [last for last in lasts if last is not None]
-        return (max(known),) if known and len(known) == len(lasts) else ()
+        """The last days of the consents that the number must have by this rule, and has."""
+        typed = NO_CONSENTS if self.typed is None else self.typed
+        return self.allow.last(held, self._last), typed.last(held, self._last)
 
     def _allowed(self, reason: Reason, lasts: Collection[date | None] = ()) -> Finding:
         if self.rule is None or self.rule.reading < RESTING:
@@ -155,17 +187,17 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         own += [others] if others is not None else []
     internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
     if rule is None:
-        return Plan(None, internal, (), (), (), (), (), Reason.NO_RULE, None, now)
+        return Plan(None, internal, (), NO_CONSENTS, (), (), (), Reason.NO_RULE, None, now)
     deny, stale_deny = _usable(
         rule, [n for n in rule.deny if n != INTERNAL], RegisterKind.DENY, told, index, now
     )
-    allow, stale_allow = _usable(rule, rule.require, RegisterKind.ALLOW, told, index, now)
+    allow, stale_allow = _required(rule, told, index, now)
     names = rule.require_named_for.get(line.type)
     return Plan(
         rule,
         internal,
         deny,
-        (*allow, *_named(rule.require_named, rule, told, index, now)),
+        allow,
         tuple(r.name for r in own if r.kind is not RegisterKind.DENY or _is_stale(r, rule, now)),
         stale_deny,
         stale_allow,
@@ -186,7 +218,10 @@ def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
     """
     rule = base.rule
     others = () if rule is None else (*rule.deny, *rule.require, *rule.scoped)
-    if any(_scoped(index, rule, name, told) for name in others if name != INTERNAL):
+    asked = [name for name in others if name != INTERNAL]
+    if any(_scoped(index, rule, name, told) for name in asked):
+        return None
+    if rule is not None and rule.reading >= CALLERS and any(_groups(asked, rule, told, index)):
         return None
     found = _scoped(index, rule, INTERNAL, told)
     if not found:
@@ -221,22 +256,55 @@ def _usable(
         if name not in index.registers:
             stale.append(name)
         for register in _registers(index, rule, name, told):
-            if register.kind is not kind or _is_stale(register, rule, now):
-                stale.append(register.name)
-            else:
+            if _is_usable(register, kind, rule, now):
                 fresh.append(register)
+            else:
+                stale.append(register.name)
     return tuple(fresh), tuple(stale)
 
 
-def _named(
-    names: Collection[str], rule: Rule, told: Facts, index: Index, now: datetime
-) -> tuple[Register, ...]:
-    """The fresh registers of consents that name the caller. These are the scoped ones only, and only if the prospect
-    names exactly one campaign: a consent to one caller is no consent to another. A stale register lifts nothing."""
-    if not names or len(told.campaigns) != 1 or told.unnamed:
-        return ()
-    fresh, _ = _usable(rule, names, RegisterKind.ALLOW, told, index, now)
-    return tuple(register for register in fresh if register.scope)
+def _is_usable(register: Register, kind: RegisterKind, rule: Rule, now: datetime) -> bool:
+    return register.kind is kind and not _is_stale(register, rule, now)
+
+
+def _required(rule: Rule, told: Facts, index: Index, now: datetime) -> tuple[Consents, tuple[str, ...]]:
+    """The consents that the rule asks for, and the names of those registers of `require` that are stale."""
+    if rule.reading < CALLERS:
+        fresh, stale = _usable(rule, rule.require, RegisterKind.ALLOW, told, index, now)
+        named = _named(rule.require_named, rule, told, index, now)
+        return Consents((*fresh, *named.anybodys)), stale
+    fresh, stale = _usable(rule, rule.require, RegisterKind.ALLOW, told._replace(campaigns=()), index, now)
+    to_callers = _named((*rule.require, *rule.require_named), rule, told, index, now)
+    groups = _groups(rule.require, rule, told, index)
+    unusable = (r.name for group in groups for r in group if not _is_usable(r, RegisterKind.ALLOW, rule, now))
+    return to_callers._replace(anybodys=fresh), tuple(dict.fromkeys((*stale, *unusable)))
+
+
+def _named(names: Collection[str], rule: Rule, told: Facts, index: Index, now: datetime) -> Consents:
+    """The fresh registers of consents that name the caller, and the purpose if they are for one. A consent to one
+    caller is none to another, and none to a caller whom nobody names. A stale register lifts nothing. Before the third
+    reading a consent was for every purpose, and a call of several callers had none."""
+    if not names or told.unnamed:
+        return NO_CONSENTS
+    if rule.reading < CALLERS:
+        one = told if len(told.campaigns) == 1 else told._replace(campaigns=())
+        fresh, _ = _usable(rule, names, RegisterKind.ALLOW, one, index, now)
+        return Consents(tuple(register for register in fresh if register.scope))
+    groups = _groups(names, rule, told, index)
+    usable = [tuple(r for r in group if _is_usable(r, RegisterKind.ALLOW, rule, now)) for group in groups]
+    return Consents(each=tuple(usable))
+
+
+def _groups(names: Collection[str], rule: Rule, told: Facts, index: Index) -> list[list[Register]]:
+    """For each campaign and each purpose of a call: the registers of consents to that campaign, for that purpose or
+    for all that it does."""
+    groups = []
+    for campaign in told.campaigns:
+        to_it = [r for name in names for r in index.scoped(name, campaign)]
+        purposes = [f"{campaign}{FOR}{rule.purpose(word)}" for word in told.purposes]
+        for_each = [[r for name in names for r in index.scoped(name, scope)] for scope in purposes]
+        groups += [[*to_it, *for_it] for for_it in for_each] or [to_it]
+    return groups
 
 
 def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], ...]:

@@ -88,6 +88,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "read_max_s": 900.0,
             "start": "latest-full",
             "registers": ["internal", "consent"],
+            "consent_proof": "kept",
             "ends": "all",
             "folder": "",
             "keep_done_days": 30,

@@ -82,8 +82,10 @@ class Oppositions:
 
 
 def _compared(register: str) -> str:
-    """A register's name with its campaign as campaigns are compared: one opposition counts for all its spellings."""
-    return str(RegisterName.split(register).plainly)
+    """A register's name with its campaign as campaigns are compared: one opposition counts for all its spellings, and
+    for all purposes of the campaign."""
+    name = RegisterName.split(register)
+    return str(RegisterName(name.base, name.campaign))
 
 
 def _stream(request: Request) -> _Stream:

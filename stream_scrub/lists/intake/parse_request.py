@@ -16,8 +16,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from stream_scrub import strict_json
+from stream_scrub.lists.intake.consents import ConsentLaw
+from stream_scrub.lists.intake.oppositions_spelt import OPPOSING_WORDS, in_any_spelling
 from stream_scrub.lists.log.wire import END_MAX
-from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterKind, RegisterName, family
+from stream_scrub.model import CONSENT, FOR, INTERNAL, OWN, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, normalise
 from stream_scrub.spelling import plain
 
@@ -41,6 +43,8 @@ class RequestRefusal(StrEnum):
     INVALID_REGISTER = "invalid-register"
     INVALID_UNTIL = "invalid-until"
     ENDED = "ended"
+    INVALID_PURPOSE = "invalid-purpose"
+    NO_PROOF = "no-proof"
     INVALID_AFTER_OPT_OUT = "invalid-after-opt-out"
     NO_REASON = "no-reason"
     TOO_LARGE = "too-large"
@@ -75,7 +79,8 @@ class ParsedRequest:
 class RequestTerms:
     """What requests are read by: the registers that they may name (without scopes), the kinds of those that are known,
     by their names with or without scope, the region of national numbers that say none, and the moment. `spelt` has the
-    registers whose campaign is spelt in another way (`Index.spelt`).
+    registers whose campaign is spelt in another way, and those of its purposes (`Index.spelt`); `law` is what consents
+    are read by.
     """
 
     registers: frozenset[str] = frozenset(OWN)
@@ -83,6 +88,7 @@ class RequestTerms:
     default_region: str = "FR"
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     spelt: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    law: ConsentLaw = field(default_factory=ConsentLaw)
 
     def spellings(self, register: str) -> tuple[str, ...]:
         """The register of that name, and those on the log whose campaign is the same in another spelling."""
@@ -107,7 +113,7 @@ def read(value: bytes | None, terms: RequestTerms) -> ParsedRequest | RequestRef
         if (reader := _LIFTING.get(str(members.get("request")))) is not None:
             order = reader(members, terms)
             return replace(order, at_ms=_said_ms(members.get("at"), restricts=False))
-        members = _in_any_spelling(members)
+        members = in_any_spelling(members)
         order = _opposition(members, terms)
     except _Refused as refused:
         return refused.reason
@@ -118,7 +124,7 @@ def _opposition(members: Mapping[str, Any], terms: RequestTerms) -> ParsedReques
     """What restricts, by its verb; as an opposition to everybody where whom it is meant for cannot be understood."""
     verb = plain(str(members.get("request"))).replace("-", "")
     numbers_of = partial(_numbers_leniently, members, terms)
-    if verb in _OPPOSING_WORDS:
+    if verb in OPPOSING_WORDS:
         return _to_everybody(*numbers_of(), RequestRefusal.UNKNOWN_REQUEST)
     if (reader := _RESTRICTING.get(verb)) is None:
         raise _Refused(RequestRefusal.UNKNOWN_REQUEST)
@@ -143,6 +149,10 @@ def _withdrawal(members: Mapping[str, Any], terms: RequestTerms) -> tuple[Regist
     return (
         RegisterChange(_internal_beside(register), RegisterKind.DENY, held=True),
         *(RegisterChange(each, RegisterKind.ALLOW, held=False) for each in terms.spellings(register)),
+        *(
+            RegisterChange(each, RegisterKind.ALLOW, held=False)
+            for each in terms.spelt.get(register + FOR, ())
+        ),
     )
 
 
@@ -152,10 +162,25 @@ def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     after = members.get("after_opt_out", False)
     if not isinstance(after, bool):
         raise _Refused(RequestRefusal.INVALID_AFTER_OPT_OUT)
-    changes = [RegisterChange(register, RegisterKind.ALLOW, held=True, end=end)]
+    numbers, registers = _numbers_strictly(members, terms), _for_purposes(register, members, terms)
+    unproven = registers == [register] or _said_ms(members.get("at"), restricts=False) is None
+    if terms.law.lacks_proof({} if unproven else members, numbers, terms.now):
+        raise _Refused(RequestRefusal.NO_PROOF)
+    changes = [RegisterChange(each, RegisterKind.ALLOW, held=True, end=end) for each in registers]
     lifted = terms.spellings(_internal_beside(register)) if after else ()
     changes.extend(RegisterChange(each, RegisterKind.DENY, held=False) for each in lifted)
-    return ParsedRequest(_numbers_strictly(members, terms), tuple(changes))
+    return ParsedRequest(numbers, tuple(changes))
+
+
+def _for_purposes(register: str, members: Mapping[str, Any], terms: RequestTerms) -> list[str]:
+    """The registers that a consent goes to: one for each purpose that it names. A purpose without a campaign is nobody's
+    consent."""
+    purposes, name = terms.law.purposes(members.get("purpose")), RegisterName.split(register)
+    if purposes is None or (purposes and (not name.scope or name.purpose not in ("", *purposes))):
+        raise _Refused(RequestRefusal.INVALID_PURPOSE)
+    if not purposes or name.purpose:
+        return [register]
+    return [f"{register}{FOR}{purpose}" for purpose in purposes]
 
 
 def _correction(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
@@ -191,9 +216,13 @@ def _register(
         raise _Refused(RequestRefusal.INVALID_REGISTER)
     told = RegisterName.split(name)
     base = plain(told.base) if lenient else told.base
-    name = f"{base}@{plain(told.scope)}" if "@" in name else f"{base}@{scope}" if scope else base
+    if "@" in name:
+        own = told.campaign if lenient else told.plainly.scope  # who opposes does so for every purpose
+        name = f"{base}@{own}"
+    else:
+        name = f"{base}@{scope}" if scope else base
     register = RegisterName.parse(name)
-    if register is None or register.base not in terms.registers or (scope and register.scope != scope):
+    if register is None or register.base not in terms.registers or (scope and register.campaign != scope):
         raise _Refused(RequestRefusal.INVALID_REGISTER)
     if kind is not None and terms.kind_of(name) is not kind:
         raise _Refused(RequestRefusal.INVALID_REGISTER)
@@ -202,7 +231,7 @@ def _register(
 
 def _internal_beside(register: str) -> str:
     """The register of oppositions to you for the same campaign."""
-    return str(RegisterName(INTERNAL, RegisterName.split(register).scope))
+    return str(RegisterName(INTERNAL, RegisterName.split(register).campaign))
 
 
 def _numbers_leniently(members: Mapping[str, Any], terms: RequestTerms) -> tuple[tuple[int, ...], int]:
@@ -293,58 +322,6 @@ def _said_ms(at: Any, *, restricts: bool) -> int | None:
 # By their verb: what lifts, in exactly this spelling, and what restricts, in any, without hyphens.
 _LIFTING = {"consent": _consent, "correction": _correction}
 _RESTRICTING = {"optout": _opt_out, "withdrawal": _withdrawal}
-# What other systems call an opposition. Whom it is meant for may be called otherwise there as well.
-_OPPOSING_WORDS = frozenset(
-    {
-        *(
-            "optedout",
-            "unsubscribe",
-            "unsubscribed",
-            "stop",
-            "donotcall",
-            "dnc",
-            "dncr",
-            "blocklist",
-            "blacklist",
-        ),
-        *(
-            "object",
-            "objection",
-            "oppose",
-            "opposed",
-            "opposition",
-            "withdraw",
-            "withdrawn",
-            "withdrawconsent",
-        ),
-        *(
-            "revoke",
-            "revoked",
-            "revocation",
-            "optoutrequest",
-            "baja",
-            "widerspruch",
-            "widerruf",
-            "opposizione",
-        ),
-    }
-)
-
-
-def _in_any_spelling(members: dict[str, Any]) -> dict[str, Any]:
-    """The members under the names that they mean, spelt in any way. Of several spellings the exact one counts, and of
-    numbers all."""
-    meant = dict(members)
-    numbers: list[Any] = []
-    for name, value in members.items():
-        compared = plain(name)
-        if compared == "number":
-            numbers.extend(value if isinstance(value, list) else [value])
-        elif compared not in members:
-            meant.setdefault(compared, value)
-    if numbers and not (len(numbers) == 1 and numbers[0] is None):
-        meant["number"] = numbers
-    return meant
 
 
 def _members(value: bytes | None) -> dict[str, Any]:

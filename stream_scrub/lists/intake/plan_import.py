@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from stream_scrub.errors import ConfigError, TooMany
@@ -21,6 +22,7 @@ from stream_scrub.lists.log.replay import RegisterView, Replay
 from stream_scrub.lists.parsing.detect_format import AUTO, read_list
 from stream_scrub.model import RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS
+from stream_scrub.rules.purposes import Vocabulary, purpose_of
 
 FUTURE_MAX = timedelta(days=1)
 TO_COME = "the list would speak of a day to come, and so look fresh for too long"
@@ -69,9 +71,13 @@ class ImportPlan(NamedTuple):
     kept: int
 
 
-def named(text: str) -> str:
-    """The name of the register that `--register` means, however its campaign is spelt. Raises ConfigError."""
+def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:
+    """The name of the register that `--register` means, however its campaign is spelt, and in whatever known word its
+    purpose. Raises ConfigError."""
     register = RegisterName.read(text)
+    if register is not None and register.purpose:
+        campaign = register.scope.removesuffix(register.purpose)
+        register = register._replace(scope=f"{campaign}{purpose_of(register.purpose, known)}")
     if register is None:
         raise ConfigError(
             [
@@ -125,6 +131,12 @@ def plan_of(
     """The register as it stands and what the list changes in it. `kinds` as `kinds_of`. Raises ConfigError, BadList."""
     held = replay.index.registers.get(order.register)
     kind = _kind(order, reading, held, kinds.get(family(order.register)))
+    if kind is RegisterKind.DENY and (name := RegisterName.split(order.register)).purpose:
+        raise ConfigError(
+            [
+                f"--register: only consents are for a purpose, and who opposes does so for all: {name.base}@{name.campaign}"
+            ]
+        )
     said = order.effective_at or reading.effective_at
     if said is not None and said - now > FUTURE_MAX:
         raise BadList(f"{order.file.name}: {TO_COME}; say another with --effective-at")

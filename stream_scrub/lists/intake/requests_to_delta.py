@@ -17,8 +17,14 @@ from pyroaring import BitMap64
 from stream_scrub.index import Register
 from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends
-from stream_scrub.lists.intake.lifts import Oppositions, takes_out
-from stream_scrub.lists.intake.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
+from stream_scrub.lists.intake.lifts import Oppositions, moment_of, takes_out
+from stream_scrub.lists.intake.parse_request import (
+    ParsedRequest,
+    RegisterChange,
+    RequestRefusal,
+    RequestTerms,
+    read,
+)
 from stream_scrub.lists.log.wire import Cursor, request_line
 from stream_scrub.model import RegisterKind, RegisterName, Request, family
 from stream_scrub.redaction import names_a_number
@@ -132,6 +138,7 @@ def take(
             turned.append(RefusedRequest(request, why, len(order.numbers)))
         said.add(request, order, int(terms.now.timestamp() * 1000))
         superseded: set[int] = set()
+        over: set[int] = set()
         for change in order.changes:
             kept = said.outlive(request, order, change, holds)
             superseded.update(kept)
@@ -139,13 +146,27 @@ def take(
             if cursor is not None and cursor.has(request.partition, request.offset, request.leader_epoch):
                 continue
             register = wanted.setdefault(change.register, RegisterRequests(change.kind))
-            numbers = dict.fromkeys(order.numbers, change.end if change.held else _GONE)
+            numbers = _ends_of(request, order, change, terms)
+            over.update(set(order.numbers) - numbers.keys())
             register.add(request, line, {n: end for n, end in numbers.items() if n not in kept})
-        if superseded:
-            turned.append(
-                RefusedRequest(request, RequestRefusal.SUPERSEDED, len(order.numbers) - len(superseded))
-            )
+        for why, which in ((RequestRefusal.SUPERSEDED, superseded), (RequestRefusal.ENDED, over)):
+            if which:
+                turned.append(RefusedRequest(request, why, len(order.numbers) - len(which)))
     return wanted, turned
+
+
+def _ends_of(
+    request: Request, order: ParsedRequest, change: RegisterChange, terms: RequestTerms
+) -> dict[int, int]:
+    """What is to become of each number in a register: its end (0: none), or _GONE. A consent that is over by the law of
+    its number is left out."""
+    if not change.held:
+        return dict.fromkeys(order.numbers, _GONE)
+    if change.kind is RegisterKind.DENY:
+        return dict.fromkeys(order.numbers, change.end)
+    said = moment_of(request, order)
+    ends = ((n, terms.law.end(change.register, n, change.end, said, terms.now)) for n in order.numbers)
+    return {number: end for number, end in ends if end is not None}
 
 
 def _heard(request: Request, terms: RequestTerms) -> tuple[ParsedRequest | RequestRefusal, bytes]:

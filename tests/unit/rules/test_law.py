@@ -39,6 +39,7 @@ def test_the_law_of_the_day(book, row, day):
     assert row.get("valid") == rule.valid_days
     assert row.get("age", {}) == dict(rule.max_age_days)
     assert row.get("areas", {}) == dict(rule.areas)
+    assert row.get("consent_days", {}) == dict(rule.consent_days)
     assert rule.start <= day and (rule.end is None or day <= rule.end)
 
 

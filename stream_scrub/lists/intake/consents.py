@@ -1,0 +1,70 @@
+"""What a consent must say by the law of the numbers that it is about: for which purposes it is, what proves it, and how
+long it can last. A part of reading a request, and as pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stream_scrub.model import CONSENT, family
+from stream_scrub.numbering import e164, normalise
+from stream_scrub.rules import Rule, Rulebook
+from stream_scrub.rules.purposes import Vocabulary, purpose_of
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentLaw:
+    """The rules that consents are read by. With `proof_required` one that proves nothing is refused where the law asks
+    for a consent before the call."""
+
+    book: Rulebook = field(default_factory=lambda: Rulebook([]))
+    proof_required: bool = False
+    known: Vocabulary = field(init=False)
+    _limits: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        rules = [rule for country in self.book.countries.values() for rule in country.rules]
+        object.__setattr__(self, "known", next((rule.purposes for rule in rules if rule.purposes), {}))
+        object.__setattr__(self, "_limits", any(rule.consent_days for rule in rules))
+
+    def purposes(self, member: Any) -> tuple[str, ...] | None:
+        """The purposes that the member names, as registers name them; none if it is absent; None if one of them cannot be
+        told, or may be another one."""
+        words = member if isinstance(member, list) else [] if member is None else [member]
+        found = tuple(dict.fromkeys(purpose_of(w, self.known) if isinstance(w, str) else "" for w in words))
+        clear = all(word.isascii() and word and len(self.known.get(word, (word,))) == 1 for word in found)
+        return found if clear and (words or member is None) else None
+
+    def lacks_proof(self, members: Mapping[str, Any], numbers: Iterable[int], now: datetime) -> bool:
+        """Whether a consent lacks what proves it, and the law of one of its numbers asks for one: the text that was
+        shown, its moment (read by the caller), who passes it on, to whom it was given, and what for."""
+        if not self.proof_required or not any(self._asks(number, now) for number in numbers):
+            return False
+        proof = members.get("proof")
+        told = proof if isinstance(proof, Mapping) else {}
+        texts = (
+            told.get("text"),
+            members.get("source"),
+            members.get("controller", told.get("controller")),
+            members.get("scope", members.get("register")),
+        )
+        return not all(isinstance(text, str) and text.strip() for text in texts)
+
+    def _asks(self, number: int, now: datetime) -> bool:
+        rule = self._rule(number, now)
+        return rule is not None and CONSENT in (*rule.require, *rule.require_named)
+
+    def end(self, register: str, number: int, end: int, said_ms: int, now: datetime) -> int | None:
+        """The end of a consent (epoch seconds, 0: none) that was given at `said_ms`, by the law of its number; None if it
+        is over by now."""
+        rule = self._rule(number, now) if self._limits else None
+        days = None if rule is None else rule.consent_days.get(family(register))
+        if days is None:
+            return end
+        given = min(datetime.fromtimestamp(said_ms / 1000, UTC) if said_ms else now, now)
+        last = int((given + timedelta(days=days)).timestamp())
+        return None if last <= now.timestamp() else min(end, last) if end else last
+
+    def _rule(self, number: int, now: datetime) -> Rule | None:
+        found = normalise(e164(number), "ZZ")
+        return None if found is None else self.book.rule(found[1].region, now)

@@ -1,0 +1,58 @@
+"""How other systems write that somebody opposes: the words that they have for it, and the spellings of members' names."""
+
+from typing import Any
+
+from stream_scrub.spelling import plain
+
+# What other systems call an opposition. Whom it is meant for may be called otherwise there as well.
+OPPOSING_WORDS = frozenset(
+    {
+        *(
+            "optedout",
+            "unsubscribe",
+            "unsubscribed",
+            "stop",
+            "donotcall",
+            "dnc",
+            "dncr",
+            "blocklist",
+            "blacklist",
+        ),
+        *(
+            "object",
+            "objection",
+            "oppose",
+            "opposed",
+            "opposition",
+            "withdraw",
+            "withdrawn",
+            "withdrawconsent",
+        ),
+        *(
+            "revoke",
+            "revoked",
+            "revocation",
+            "optoutrequest",
+            "baja",
+            "widerspruch",
+            "widerruf",
+            "opposizione",
+        ),
+    }
+)
+
+
+def in_any_spelling(members: dict[str, Any]) -> dict[str, Any]:
+    """The members under the names that they mean, spelt in any way. Of several spellings the exact one counts, and of
+    numbers all."""
+    meant = dict(members)
+    numbers: list[Any] = []
+    for name, value in members.items():
+        compared = plain(name)
+        if compared == "number":
+            numbers.extend(value if isinstance(value, list) else [value])
+        elif compared not in members:
+            meant.setdefault(compared, value)
+    if numbers and not (len(numbers) == 1 and numbers[0] is None):
+        meant["number"] = numbers
+    return meant
