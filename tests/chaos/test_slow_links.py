@@ -14,8 +14,8 @@ from tests.support.running.worker import wait_until
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 FREE = french_mobiles(500, seed=32)
-COUNT = 1500
-BYTES_PER_S = 30_000  # of the half megabyte that a full batch is here
+COUNT = 6000
+BYTES_PER_S = 150_000  # of the three megabytes that a full batch is here
 
 
 def limit_producers(kafka, client_id, bytes_per_s):
