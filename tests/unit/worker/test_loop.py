@@ -33,6 +33,7 @@ class Source:
     is_member = True
     partitions = frozenset({0, 3})
     waiting = ()
+    begun = ()
 
     def __init__(self):
         self.asked = []
