@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 
 from stream_scrub import __version__, terminal
-from stream_scrub.cli import evidence, lists, offsets, rules, serve, tokens, topics
+from stream_scrub.cli import evidence, lists, rules, serve, tokens, topics
 from stream_scrub.cli.files import scrub
 from stream_scrub.cli.options import AsJson, Invocation, command, quiet_log, rules_problems
+from stream_scrub.cli.streams import offsets, retry
 from stream_scrub.config import read
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
 from stream_scrub.model import BeginAt
@@ -143,6 +144,7 @@ app.command("check")(command(check))
 app.command("config")(command(config_))
 topics.add_to(app)
 offsets.add_to(app)
+retry.add_to(app)
 lists.add_to(lists_app)
 rules.add_to(rules_app)
 evidence.add_to(app, lists_app)

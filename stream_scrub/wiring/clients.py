@@ -11,12 +11,14 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka.admin.group_offsets import GroupOffsets
-from stream_scrub.kafka.admin.topics import TopicAdmin
-from stream_scrub.kafka.client import options
+from stream_scrub.kafka.admin.topics import TopicAdmin, smallest_limit
+from stream_scrub.kafka.blocked_reader import BlockedReader
+from stream_scrub.kafka.client import options, transactional_ids
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.requests_reader import RequestsReader
+from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.topic_tail import last_values
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
@@ -213,6 +215,38 @@ def group_offsets(settings: Settings, log: FilteringBoundLogger) -> Iterator[Gro
             yield group
     finally:
         group.close()
+
+
+def retry_group(settings: Settings) -> str:
+    """The group under whose name `retry` commits how far it came."""
+    return f"{settings.worker.group_id}-retry"
+
+
+def blocked_reader(settings: Settings, log: FilteringBoundLogger) -> BlockedReader:
+    """The reader of the blocked prospects."""
+    kafka, logs = settings.kafka, client_log(settings, log, "blocked")
+    group = retry_group(settings)
+    made = options.blocked_options(
+        kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=group, logs=logs
+    )
+    return BlockedReader(made, settings.topics.blocked)
+
+
+def retry_session(settings: Settings, log: FilteringBoundLogger) -> Session:
+    """The session that brings blocked prospects back. Raises Unavailable, Refused."""
+    kafka, prospects = settings.kafka, settings.topics.prospects
+    with topics(settings, log) as there:
+        found = there.describe([prospects], deadline())
+    logs = client_log(settings, log, "retry")
+    made = options.producer_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.producer,
+        transactional_id=transactional_ids.of_retry(settings.worker.group_id),
+        max_bytes=smallest_limit(topic.config for topic in found.values()),
+        logs=logs,
+    )
+    return Session(made, prospects, prospects, logs.denied)
 
 
 def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:

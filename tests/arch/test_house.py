@@ -46,6 +46,7 @@ RANKS = {
     "publisher": 6,
     "queries": 6,
     "files": 6,
+    "retry": 6,
     "server": 6,
     "demo": 7,
     "api": 8,

@@ -28,6 +28,9 @@ RUN_BY = {
     ("docs/operator.md", "export STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS=localhost:9092"): "story",
     ("docs/operator.md", "stream-scrub lists status"): "test_an_operator_sees_what_is_in_force",
     ("docs/operator.md", "stream-scrub topics --check"): "test_an_operator_sees_what_is_in_force",
+    ("docs/operator.md", "stream-scrub retry --dry-run --since 2026-01-01"): (
+        "test_an_operator_brings_blocked_prospects_back"
+    ),
     (
         "docs/operator.md",
         "stream-scrub lists import todays-opt-outs.txt --register internal --adds --dry-run",
@@ -190,6 +193,12 @@ def test_the_two_commands_are_make_targets():
     for target in ("demo", "test"):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_an_operator_brings_blocked_prospects_back(story):
+    """What was blocked for a list that was late would stay blocked, whatever the page says."""
+    for script in story.blocks("test_an_operator_brings_blocked_prospects_back"):
+        assert "still cannot be used" in story.shell(script)
 
 
 def test_an_operator_sees_what_is_in_force(story):

@@ -69,7 +69,7 @@ def table(stage: Stage, who: str) -> list[AclBinding]:
             if each in {"worker.group_id", "lists.requests_group"}:
                 continue
             real = stage.topics[roles[each]] if each in roles else each.replace("<group_id>", group)
-            real = group if each == "stream-scrub" else real
+            real = {"stream-scrub": group, "stream-scrub-retry": f"{group}-retry"}.get(each, real)
             rights += [
                 allow(
                     "ANONYMOUS",
@@ -138,6 +138,10 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
         wait_until(lambda: ends(guarded.bootstrap, stage.outputs) > 0 or not worker.alive, 60)
         assert worker.alive, worker.log_file.read_text()
         assert worker.stop()[0] == 0
+    revoke(admin, table(stage, "worker"))
+    grant(admin, table(stage, "retry"))
+    again = ["retry", "--reason", "stale-register,unknown-purpose", "--since", "2026-01-01"]
+    wait_until(lambda: run(again, stage.env).returncode == 0, 30)
     revoke(admin, table(stage, "import"))
     grant(admin, table(stage, "publish"))
     group = {"lists__requests_group": "stream-scrub-publisher"}

@@ -244,6 +244,21 @@ def requests_options(
     }
 
 
+def blocked_options(
+    bootstrap: str,
+    client: ClientProperties,
+    consumer: ClientProperties,
+    *,
+    group_id: str,
+    logs: ClientLog | None,
+) -> dict[str, Any]:
+    """The reader of the blocked prospects, for `retry`: its group has offsets and no members."""
+    return {
+        **log_reader_options(bootstrap, client, consumer, group_id=group_id, logs=logs),
+        "auto.offset.reset": "earliest",  # what was deleted cannot come back
+    }
+
+
 def producer_options(
     bootstrap: str,
     client: ClientProperties,

@@ -25,6 +25,11 @@ def of_worker(group_id: str, identity: str) -> str:
     return f"scrub-{group_id}-{identity}.w{len(group_id)}"
 
 
+def of_retry(group_id: str) -> str:
+    """`scrub-<group>-.r<length of the group>`: no worker has an empty identity."""
+    return f"scrub-{group_id}-.r{len(group_id)}"
+
+
 def of_publisher(log_topic: str, register: str) -> str:
     """`scrub-publish-<log>-<register>.p<length of the log's name>`; a register's scope is left out, so that it and its
     scoped ones have one publisher."""

@@ -1,9 +1,10 @@
-"""`offsets`: where the workers' group stands."""
+"""What `offsets` and `retry` show."""
 
 import msgspec
 
 from stream_scrub import terminal
 from stream_scrub.queries.group_position import GroupPosition
+from stream_scrub.retry.once import RetryReport
 
 
 class PartitionReport(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ class OffsetsReport(msgspec.Struct, frozen=True):
         return cls(rows)
 
 
-def people(report: OffsetsReport) -> None:
+def offsets(report: OffsetsReport) -> None:
     """One row a partition."""
     terminal.People().rows(
         ("partition", "committed", "came out up to", ""),
@@ -50,3 +51,15 @@ def people(report: OffsetsReport) -> None:
             for each in report.partitions
         ],
     )
+
+
+def retried(report: RetryReport) -> None:
+    """One row for each kind and outcome, then the registers that are still waited for."""
+    out = terminal.People()
+    rows = [(each.kind, outcome, count) for each in report.kinds for outcome, count in each.outcomes.items()]
+    if rows:
+        out.rows(("blocked for", "would" if report.dry_run else "outcome", "prospects"), rows)
+    else:
+        out.print("nothing to bring back")
+    for register, why in report.waiting.items():
+        out.print(f"{register} still cannot be used: {why}")

@@ -15,7 +15,7 @@ def offsets(
     ] = False,
 ) -> None:
     """The workers' committed offsets; those that Kafka forgot are found again from what came out."""
-    from stream_scrub.cli import render_offsets
+    from stream_scrub.cli.streams import render
     from stream_scrub.queries import emitted_upto, group_position
 
     settings = call.settings()
@@ -23,7 +23,7 @@ def offsets(
     found = group_position.group_position(settings, log)
     if restore:
         group_position.restore(settings, log, found)
-    call.write(render_offsets.OffsetsReport.of(found, restored=restore), render_offsets.people)
+    call.write(render.OffsetsReport.of(found, restored=restore), render.offsets)
     if restore:
         emitted_upto.need_certain(found.emitted)
 

@@ -1,0 +1,1 @@
+"""`retry`: brings back what was blocked for a reason that has gone."""

@@ -1,0 +1,128 @@
+"""A blocked prospect as it goes back: its producer's own bytes, and a header that says how often and from where. Pure."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stream_scrub.kafka.fetched import Fetched
+from stream_scrub.model import Header, Reason, family
+from stream_scrub.scrub.decode import STAMP, Members, Unreadable, read_strictly
+from stream_scrub.timestamps import parse_zoned
+
+RETRY_HEADER = "scrub-retry"
+_OWN_KEY = b"scrub/"  # what a record got for a key that had none, where the topic refuses those
+
+
+class _Stamped(msgspec.Struct):
+    scrub: dict[str, Any] = {}
+
+
+class _Retried(msgspec.Struct):
+    tries: int = 0
+
+
+class Parcel(NamedTuple):
+    """One blocked prospect. `value` is the producer's own, `blocked_at` in seconds since 1970; `is_whole` is False where
+    its bytes are not here."""
+
+    partition: int
+    offset: int
+    reason: Reason
+    kind: str
+    blocked_at: float
+    tries: int
+    is_whole: bool
+    own_key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+    moment_ms: int
+
+    def key(self) -> bytes | None:
+        """As the session asks for it."""
+        return self.own_key
+
+    def timestamp(self) -> tuple[int, int]:
+        """As the session asks for it: now, since an old moment might be deleted before it is read."""
+        return (0, self.moment_ms)
+
+
+def kind_of(reason: Reason, registers: Iterable[str] = ()) -> str:
+    """What is brought back together: a reason, and the register of `stale-register`."""
+    if reason is not Reason.STALE_REGISTER:
+        return str(reason)
+    return f"{reason}.{min(map(family, registers), default='')}"
+
+
+def parcels(fetched: Fetched, members: Members, topic: str, now_ms: int) -> list[Parcel]:
+    """The records of the blocked topic, each as it goes back."""
+    return [_parcel(fetched, at, members, topic, now_ms) for at in range(len(fetched.messages))]
+
+
+def _parcel(fetched: Fetched, at: int, members: Members, topic: str, now_ms: int) -> Parcel:
+    message, partition, value = fetched.messages[at], fetched.partitions[at], fetched.values[at]
+    offset = message.offset() or 0
+    headers = list(fetched.headers.each[at] or ())
+    in_header = next((told for name, told in headers if name == STAMP), None)
+    stamp = _stamp(in_header, value)
+    reason, registers = _why(stamp)
+    tries = _tries(headers)
+    told = msgspec.json.encode({"tries": tries + 1, "from": f"{topic}/{partition}/{offset}"})
+    key = message.key()
+    if "cause" in stamp and (key or b"").startswith(_OWN_KEY):
+        key = None
+    return Parcel(
+        partition,
+        offset,
+        reason,
+        kind_of(reason, registers),
+        _moment(stamp, message.timestamp()[1]),
+        tries,
+        not ("cause" in stamp and value is None),
+        key,
+        value if in_header is not None or not stamp else _own(value, members),
+        [*(h for h in headers if h[0] not in (STAMP, RETRY_HEADER)), (RETRY_HEADER, told)],
+        now_ms,
+    )
+
+
+def _stamp(in_header: bytes | None, value: bytes | None) -> dict[str, Any]:
+    with suppress(msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        if in_header is not None:
+            return msgspec.json.decode(in_header, type=dict[str, Any])
+        return msgspec.json.decode(value or b"", type=_Stamped).scrub
+    return {}
+
+
+def _why(stamp: dict[str, Any]) -> tuple[Reason, list[str]]:
+    """The reason, and the registers that could not be used. A record without a stamp had no room for it."""
+    try:
+        reason = Reason(stamp["reason"])
+    except (KeyError, ValueError, TypeError):
+        return Reason.UNREADABLE, []
+    numbers = stamp.get("numbers")
+    entries = [stamp, *(numbers if isinstance(numbers, list) else ())]
+    stale = [e for e in entries if isinstance(e, dict) and e.get("reason") == Reason.STALE_REGISTER]
+    return reason, [str(name) for entry in stale for name in entry.get("registers", ())]
+
+
+def _tries(headers: Iterable[Header]) -> int:
+    told = next((value for name, value in headers if name == RETRY_HEADER), None)
+    with suppress(msgspec.MsgspecError):
+        return max(0, msgspec.json.decode(told or b"{}", type=_Retried).tries)
+    return 0
+
+
+def _moment(stamp: dict[str, Any], record_ms: int) -> float:
+    with suppress(ValueError, TypeError):
+        return parse_zoned(stamp["at"]).timestamp() if "at" in stamp else record_ms / 1000
+    return record_ms / 1000
+
+
+def _own(value: bytes | None, members: Members) -> bytes | None:
+    try:
+        read = read_strictly(value or b"", members)
+    except Unreadable:
+        return value
+    return read.head + read.tail

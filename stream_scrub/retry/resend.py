@@ -1,0 +1,220 @@
+"""From the blocked topic back to the prospects: each exactly once, in order, with its key and partition.
+
+What goes back and how far that is commit in one transaction. After any trouble everything begins anew at what the
+broker has committed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from stream_scrub.errors import Migrated, Refused, ScrubError, Unavailable, Uncertain, Unwritable
+from stream_scrub.kafka.blocked_reader import BlockedReader
+from stream_scrub.kafka.fetched import Fetched
+from stream_scrub.kafka.session import Session
+from stream_scrub.model import Deadline
+from stream_scrub.retry.cursors import Cursors
+from stream_scrub.retry.parcels import Parcel
+
+ASK_S = 10.0
+_FAILURES_MAX = 20  # in a row; with each a new session
+BATCH_RECORDS = 1000
+_WAIT_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RetryOrder:
+    """What is to be brought back: these kinds, blocked from `since` on and before `until` (seconds since 1970), and
+    retried less often than `max_tries`."""
+
+    kinds: frozenset[str]
+    since: float = 0.0
+    until: float = float("inf")
+    max_tries: int = 5
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the prospects of the kinds that were asked for, by kind: `sent`, and why others were not."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, kind: str, outcome: str) -> None:
+        """Count one."""
+        self.counts[kind, outcome] += 1
+
+
+class Resend:
+    """Brings back what an order asks for. `parcels_of` reads records as `parcels.parcels`; `is_to_go` may keep one back
+    for good, and says why (empty: it goes)."""
+
+    def __init__(
+        self,
+        reader: BlockedReader,
+        session: Session | None,
+        parcels_of: Callable[[Fetched], list[Parcel]],
+        *,
+        is_to_go: Callable[[Parcel], str] = lambda _: "",
+        begin: Callable[[int, int], int | None] = lambda _low, _high: None,
+    ) -> None:
+        """Without a session nothing is sent: for a look. `begin` chooses where a partition without a committed place
+        begins, given its bounds; None says that nobody knows."""
+        self._reader = reader
+        self._session = session
+        self._parcels_of = parcels_of
+        self._is_to_go = is_to_go
+        self._begin = begin
+        self._cursors: dict[int, Cursors] = {}
+        self._ended: set[int] = set()
+        self._alone = 0
+
+    def start(self, order: RetryOrder) -> dict[int, int]:
+        """Take over from whoever did this before, and read from where it stands. Returns the ends, by partition.
+        Raises Unavailable, Refused, Uncertain."""
+        deadline = Deadline.after(ASK_S)
+        if self._session is not None:
+            self._session.open(deadline)
+        self._cursors = {}
+        ends, unknown = {}, []
+        for partition, note in self._reader.noted(deadline).items():
+            low, ends[partition] = self._reader.bounds(partition, deadline)
+            cursors = None if note is None else Cursors.read(note)
+            if cursors is None:
+                since = self._begin(low, ends[partition])
+                if since is None:
+                    unknown.append(partition)
+                    continue
+                cursors = Cursors(since)
+            if cursors.furthest > ends[partition]:
+                raise Refused(
+                    f"partition {partition} of the blocked topic ends before what was retried of it: was it made anew?"
+                )
+            self._cursors[partition] = cursors
+        if unknown:
+            raise Refused(
+                f"nobody knows what was retried of the partitions {unknown} before: say with --since from when on"
+                " blocked prospects are to come back"
+            )
+        self.seek(order.kinds, {p: self._reader.bounds(p, deadline)[0] for p in self._cursors})
+        return ends
+
+    def seek(self, kinds: Collection[str], lows: Mapping[int, int]) -> None:
+        """Read from where these kinds stand."""
+        self._ended.clear()
+        self._reader.assign({p: max(lows.get(p, 0), each.first(kinds)) for p, each in self._cursors.items()})
+
+    def run(self, order: RetryOrder, tally: Tally, beat: Callable[[], bool] = lambda: True) -> None:
+        """Bring back everything up to the ends as they are now, or until `beat` says no. Raises Unavailable, Refused when
+        it fails again and again."""
+        failures = 0
+        ends: dict[int, int] | None = None
+        while beat():
+            try:
+                if ends is None:
+                    ends = self.start(order)
+                if all(
+                    p in self._ended or self._reader.read_upto(p) >= end
+                    for p, end in ends.items()
+                    if end > self._low(p, order)
+                ):
+                    self._pass_to(order, ends)
+                    return
+                self.step(order, tally)
+                failures = 0
+            except (Migrated, Unavailable, Uncertain) as error:
+                failures += 1
+                self._failed(error, failures)
+                ends = None
+
+    def _low(self, partition: int, order: RetryOrder) -> int:
+        return self._cursors[partition].first(order.kinds)
+
+    def _failed(self, error: ScrubError, failures: int) -> None:
+        if failures >= _FAILURES_MAX:
+            raise Refused(
+                f"given up after {failures} failures in a row, perhaps another retry runs: {error}"
+            ) from error
+        if isinstance(error, Unwritable):
+            # A broker refuses a whole batch for one record in it: each is tried alone.
+            self._alone = BATCH_RECORDS
+
+    def step(self, order: RetryOrder, tally: Tally) -> int:
+        """One batch, from poll to commit; returns how many went back."""
+        fetched = self._reader.poll(1 if self._alone else BATCH_RECORDS, _WAIT_S)
+        if not fetched.messages:
+            return 0
+        self._alone = max(0, self._alone - 1)
+        going, outcomes, passed = self._sorted(order, self._parcels_of(fetched))
+        if self._session is not None:
+            try:
+                self._send(going, order, passed)
+            except Unwritable:
+                if len(fetched.messages) > 1 or not going:
+                    raise
+                outcomes = [(going[0].kind, "refused")]
+                self._session.recover(reopen=True, deadline=Deadline.after(ASK_S))
+                self._send([], order, passed)
+        for kind, outcome in outcomes:
+            tally.add(kind, outcome)
+        return len(going)
+
+    def _sorted(
+        self, order: RetryOrder, found: list[Parcel]
+    ) -> tuple[list[Parcel], list[tuple[str, str]], dict[int, int]]:
+        """What goes back, what became of each, and up to where each partition was dealt with."""
+        going, outcomes, passed = [], [], dict[int, int]()
+        for parcel in found:
+            if parcel.partition in self._ended:
+                continue
+            if parcel.blocked_at >= order.until:
+                self._ended.add(parcel.partition)
+                continue
+            passed[parcel.partition] = parcel.offset + 1
+            if parcel.kind not in order.kinds or parcel.offset < self._cursors[parcel.partition].of(
+                parcel.kind
+            ):
+                continue
+            outcome = self._outcome(order, parcel)
+            outcomes.append((parcel.kind, outcome))
+            if outcome == "sent":
+                going.append(parcel)
+        return going, outcomes, passed
+
+    def _outcome(self, order: RetryOrder, parcel: Parcel) -> str:
+        if not parcel.is_whole:
+            return "lost-bytes"
+        if parcel.blocked_at < order.since:
+            return "too-old"
+        if parcel.tries >= order.max_tries:
+            return "too-often"
+        return self._is_to_go(parcel) or "sent"
+
+    def _send(self, going: list[Parcel], order: RetryOrder, passed: Mapping[int, int]) -> None:
+        assert self._session is not None, "something is sent"
+        count = len(going)
+        self._session.emit(
+            going,
+            [each.partition for each in going],
+            [each.headers for each in going],
+            [True] * count,
+            [each.value for each in going],
+            [None] * count,
+        )
+        notes = {}
+        moved = {p: Cursors(self._cursors[p].since, dict(self._cursors[p].offsets)) for p in passed}
+        for partition, offset in passed.items():
+            moved[partition].passed(order.kinds, offset)
+            notes[partition] = (moved[partition].furthest, str(moved[partition]))
+        self._session.commit(self._reader.places(notes), self._reader.membership, Deadline.after(ASK_S))
+        self._cursors |= moved
+
+    def _pass_to(self, order: RetryOrder, ends: Mapping[int, int]) -> None:
+        """Note that nothing is left before the ends, so that a place stays known."""
+        if self._session is not None:
+            self._send([], order, {p: end for p, end in ends.items() if p not in self._ended})
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._reader.close()
+        if self._session is not None:
+            self._session.close(Deadline.after(5.0))
