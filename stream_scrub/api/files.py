@@ -32,6 +32,8 @@ def scrub_file(
     titles: int | None = None,
     delimiter: str = "",
     encoding: str = "",
+    sheet: str = "",
+    to: str = "",
     max_bad: float = MAX_BAD,
     force: bool = False,
     config: str | Path | None = None,
@@ -61,6 +63,8 @@ def scrub_file(
         annotated=annotated,
         delimiter=delimiter,
         encoding=encoding,
+        sheet=sheet,
+        to=to,
         max_bad=max_bad,
         force=force,
     )

@@ -157,10 +157,11 @@ def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
 
 def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) -> int:
     """How many lines stand above the first row: a preamble, and lines of titles. Only lines above the first row with a
-    number can be such. The last of them names a column of numbers, or all above it are narrower."""
+    number can be such, in whatever column it is: a lead must not pass as a heading. The last of them names a column of numbers, or all above it are narrower."""
     lead: list[Sequence[str]] = []
     for row in rows[:_LEAD_ROWS]:
-        if any(_share([row], place, region, where) for place in numbers):
+        bare = [place for place, cell in enumerate(row) if not any(map(str.isalpha, cell))]
+        if any(_share([row], place, region, where) for place in {*numbers, *bare}):
             break
         lead.append(row)
     named = [

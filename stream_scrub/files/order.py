@@ -16,7 +16,8 @@ MAX_BAD = 0.2
 class FileOrder:
     """One file to scrub. `input` is a path, `-` for standard input. `columns` are those that the user named. `purpose`,
     `campaign` and `region` hold for every row, None for the settings' own. `on` is the moment whose rules decide, None for
-    now. `max_bad` is the largest share of rows without a readable number."""
+    now. `sheet` is the sheet's name or number, `to` what a spreadsheet is written as
+    ("" or "csv"). `max_bad` is the largest share of rows without a readable number."""
 
     input: str
     output: Path
@@ -28,6 +29,8 @@ class FileOrder:
     annotated: bool = False
     delimiter: str = ""
     encoding: str = ""
+    sheet: str = ""
+    to: str = ""
     max_bad: float = MAX_BAD
     force: bool = False
 

@@ -3,6 +3,7 @@
 import errno
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -35,12 +36,16 @@ class OutputFile:
     size: int = 0
     _digest: Any = field(default_factory=sha256)
 
-    def write(self, content: bytes) -> None:
-        """Add bytes at its end."""
+    def write(self, content: bytes) -> int:
+        """Add bytes at its end; gives their number, as libraries want it."""
         if content:
             self._digest.update(content)
             self.size += len(content)
             self.file.out.write(content)
+        return len(content)
+
+    def flush(self) -> None:
+        """For libraries that ask for it."""
 
     @property
     def written(self) -> WrittenFile:
@@ -58,10 +63,16 @@ class OutputFolder:
 
     def open(self, name: str) -> OutputFile:
         """A new file, which will get that name."""
-        beside = f".scrub-{secrets.token_hex(8)}.part"
-        file = OutputFile(name, self._stack.enter_context(atomic_file(self.path, beside, _MODE)))
+        file = OutputFile(name, self._stack.enter_context(atomic_file(self.path, _beside(), _MODE)))
         self._files.append(file)
         return file
+
+    def scratch(self) -> Path:
+        """A folder for what a library keeps on disk meanwhile, for its owner alone. It is gone with the run."""
+        path = self.path / _beside()
+        path.mkdir(mode=0o700)
+        self._stack.callback(shutil.rmtree, path, ignore_errors=True)
+        return path
 
     def put(self, name: str, content: bytes) -> WrittenFile:
         """A whole file at once."""
@@ -75,6 +86,11 @@ class OutputFolder:
         (self.path / PROOF).unlink(missing_ok=True)
         for file in sorted(self._files, key=lambda file: file.name == PROOF):
             file.file.keep(file.name)
+
+
+def _beside() -> str:
+    """A temporary name."""
+    return f".scrub-{secrets.token_hex(8)}.part"
 
 
 @contextmanager
@@ -91,7 +107,7 @@ def output_folder(path: Path, *, force: bool) -> Iterator[OutputFolder]:
         held = list(path.iterdir())
         for each in held:
             if _PARTS.fullmatch(each.name):
-                each.unlink(missing_ok=True)
+                shutil.rmtree(each) if each.is_dir() else each.unlink(missing_ok=True)
         if not force and any(not _PARTS.fullmatch(each.name) for each in held):
             raise ConfigError(
                 [f"{path} is not empty: name another folder, or say --force to replace what is there"]

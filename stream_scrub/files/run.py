@@ -72,7 +72,7 @@ class Run:
         columns = [self.reader.read(block, *each, self._regions, of_region) for each in cells]
         told = None if contracts is None else np.array([self._contract(text) for text in contracts], np.int32)
         judged = self._judge.judge(columns, self.reader.lines, self._told, told)
-        self.tally.take(judged, columns, len(self.reader.lines))
+        self.tally.take(judged, columns, self.reader.lines)
         return judged, columns
 
     def _region(self, text: str) -> int:

@@ -8,30 +8,27 @@ import codecs
 import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import PurePath
 
 from stream_scrub import __version__
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files.delimited.scrubbing import DelimitedFile, need_delimiter
+from stream_scrub.files.delimited.scrubbing import need_delimiter
 from stream_scrub.files.duplicates import Duplicates
-from stream_scrub.files.judging import RowJudge
+from stream_scrub.files.kinds import Counts, LeadsFile
+from stream_scrub.files.opening import Judging, leads_of
 from stream_scrub.files.order import FileOrder
 from stream_scrub.files.outputs import PROOF, OutputFolder, output_folder
 from stream_scrub.files.page import report
 from stream_scrub.files.proof import proof_of
 from stream_scrub.files.registers import registers_of, rules_of
-from stream_scrub.files.run import FactsAsked, Run, Targets
+from stream_scrub.files.run import Targets
 from stream_scrub.files.source import InputFile, open_input, size_of
 from stream_scrub.files.summary import FORMAT, InputRead, OutputWritten, Summary, encoded
-from stream_scrub.files.tally import Tally
 from stream_scrub.model import Progress
-from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import scrubbing
 from stream_scrub.wiring.index_sources import IndexUsed
 
 SUMMARY = "summary.json"
-_EXTENSIONS = (".csv", ".tsv", ".txt", ".tab", ".psv")
 
 
 def scrub_file(
@@ -46,23 +43,21 @@ def scrub_file(
     need_delimiter(order.delimiter)
     _need_encoding(order.encoding)
     scrubber = scrubbing.scrubber(settings, hold=False)
-    now = order.on or datetime.now(UTC)
-    facts = FactsAsked(order.purpose, order.campaign, order.region_by(settings))
+    judging = Judging(settings, scrubber, used.index, order.on or datetime.now(UTC))
+    order.region_by(settings)
     size = size_of(order.input)
     with (
         output_folder(order.output, force=order.force) as folder,
         tempfile.TemporaryFile(dir=order.output) as scratch,
     ):
-        tally = Tally(Duplicates(scratch))
-        run = Run(RowJudge(scrubber, used.index, now), scrubber, facts, order.columns, tally)
         with open_input(order.input) as file:
-            table = DelimitedFile(file, run, need_delimiter(order.delimiter), order.encoding)
-            stage(f"scrubbing {file.name}: {table.columns.spoken}", 0, size)
-            targets = _targets(folder, _extension(file), order)
-            table.scrub(targets, lambda _rows: stage("scrubbing", file.size, size))
-            read = _read(file, table)
-        _need_rows(read, tally, order)
-        made = _summary(order, read, tally, run, used, now, scrubber, targets, began)
+            leads = leads_of(file, order, judging, Duplicates(scratch), folder)
+            stage(f"scrubbing {file.name}: {leads.spoken}", 0, size)
+            targets = _targets(folder, leads.extension, order)
+            leads.scrub(targets, lambda _rows: stage("scrubbing", file.size, size))
+            read = _read(file, leads)
+        _need_rows(read, leads.tally, order)
+        made = _summary(order, read, leads.tally, judging, used, targets, began)
         written = [file.written for file in targets.each]
         written += [folder.put(SUMMARY, encoded(made)), folder.put(report.NAME, report.page_of(made))]
         lists = dict(used.files)
@@ -78,32 +73,26 @@ def _need_encoding(name: str) -> None:
         raise ConfigError([f"--encoding: {name!r} is no encoding that Python knows, as in cp1252"]) from error
 
 
-def _extension(file: InputFile) -> str:
-    """The ending of the outputs' names: the file's own where it is one of delimited text."""
-    found = PurePath(file.inner).suffix.lower()
-    return found if found in _EXTENSIONS else ".csv"
-
-
 def _targets(folder: OutputFolder, extension: str, order: FileOrder) -> Targets:
     names = ["allowed", "blocked", *(["annotated"] if order.annotated else [])]
     allowed, blocked, *annotated = [folder.open(name + extension) for name in names]
     return Targets(allowed, blocked, annotated[0] if annotated else None)
 
 
-def _read(file: InputFile, table: DelimitedFile) -> InputRead:
+def _read(file: InputFile, leads: LeadsFile) -> InputRead:
     return InputRead(
         name=file.name,
         sha256=file.sha256,
         bytes=file.size,
         packing=file.packing,
-        kind="csv",
-        written_as=table.written_as,
-        columns=table.columns.spoken,
-        titles=table.columns.titles,
+        kind=leads.kind,
+        written_as=leads.written_as,
+        columns=leads.spoken,
+        titles=leads.titles,
     )
 
 
-def _need_rows(read: InputRead, tally: Tally, order: FileOrder) -> None:
+def _need_rows(read: InputRead, tally: Counts, order: FileOrder) -> None:
     """Raises Refused for a file without rows, or with too many that hold no readable number."""
     if not tally.rows:
         raise Refused(f"{read.name}: it holds no rows; nothing was written")
@@ -119,11 +108,9 @@ def _need_rows(read: InputRead, tally: Tally, order: FileOrder) -> None:
 def _summary(
     order: FileOrder,
     read: InputRead,
-    tally: Tally,
-    run: Run,
+    tally: Counts,
+    judging: Judging,
     used: IndexUsed,
-    now: datetime,
-    scrubber: Scrubber,
     targets: Targets,
     began: float,
 ) -> Summary:
@@ -133,23 +120,27 @@ def _summary(
     for file in targets.each:
         name, digest, size = file.written
         outputs.append(OutputWritten(name=name, sha256=digest, bytes=size, rows=rows[name.partition(".")[0]]))
-    facts = {"region": run.facts.region, "purpose": order.purpose, "campaign": order.campaign}
+    facts = {
+        "region": order.region_by(judging.settings),
+        "purpose": order.purpose,
+        "campaign": order.campaign,
+    }
     return Summary(
         format=FORMAT,
         version=__version__,
         input=read,
-        at=now,
+        at=judging.now,
         on=None if order.on is None else order.on.date(),
         source=used.source,
         index=used.index.position,
-        registers=registers_of(used, now),
-        rules=rules_of(scrubber.rulebook, tally.digests()),
+        registers=registers_of(used, judging.now),
+        rules=rules_of(judging.scrubber.rulebook, tally.digests()),
         facts={name: said for name, said in facts.items() if said},
         rows=tally.rows,
         allowed=allowed,
         blocked=tally.rows - allowed,
         reasons=tally.reasons(),
-        lines=tally.lines(run.reader.lines),
+        lines=tally.lines(),
         stale=tally.stale(used.index),
         scrub_again_by=tally.until(),
         duplicates=tally.duplicates.count(),

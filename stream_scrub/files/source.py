@@ -20,6 +20,7 @@ from stream_scrub.errors import ConfigError, Refused
 
 HEAD_BYTES = 1 << 18
 BLOCK_BYTES = 1 << 20
+WORKBOOK_BYTES_MAX = 2 << 30  # unpacked; a million rows of ten columns are some 500 MB
 _ZIP, _GZIP, _OLE = b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0"
 _OFFICE = ("[Content_Types].xml", "content.xml")
 _SPOOLED = 64 << 20  # bytes of a pipe that are kept in memory before they go to a temporary file
@@ -174,6 +175,10 @@ def _unpacked(
     archive = stack.enter_context(zipfile.ZipFile(whole))
     held = [info for info in archive.infolist() if not info.is_dir() and not _is_left_behind(info.filename)]
     if any(info.filename in _OFFICE for info in held):
+        if sum(info.file_size for info in held) > WORKBOOK_BYTES_MAX:
+            raise Refused(
+                f"{name}: this workbook unpacks to more than {WORKBOOK_BYTES_MAX >> 30} GiB: save it as CSV"
+            )
         whole.seek(0)
         return _document(InputFile(name, raw, "", name, whole))
     if len(held) != 1:

@@ -1,7 +1,7 @@
 """What is counted while a file is scrubbed: rows by outcome, numbers by line, lines that deserve a look."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import numpy as np
@@ -32,10 +32,12 @@ class Tally:
         self._outcomes: Sequence[RowOutcome] = ()
         self._of_outcome = np.zeros(0, np.int64)
         self._numbers: Counter[tuple[int, bool]] = Counter()
+        self._lines: Sequence[Line] = ()
 
-    def take(self, judged: JudgedRows, columns: Sequence[CellColumn], lines: int) -> None:
-        """Count a block of rows; `lines` is how many kinds of lines are known."""
+    def take(self, judged: JudgedRows, columns: Sequence[CellColumn], lines: Sequence[Line]) -> None:
+        """Count a block of rows; `lines` are those that are known so far."""
         ids, self._outcomes = judged
+        self._lines = lines
         self.rows += len(ids)
         counted = np.bincount(ids, minlength=len(self._outcomes))
         counted[: len(self._of_outcome)] += self._of_outcome
@@ -43,7 +45,7 @@ class Tally:
         allowed = allowed_of(judged)
         for column in columns:
             self.destroyed += int(column.destroyed.sum())
-            codes = np.bincount((column.places + 1) * 2 + allowed, minlength=lines * 2 + 2)[2:]
+            codes = np.bincount((column.places + 1) * 2 + allowed, minlength=len(lines) * 2 + 2)[2:]
             for code in np.flatnonzero(codes).tolist():
                 self._numbers[code >> 1, bool(code & 1)] += int(codes[code])
             self.duplicates.add(column.numbers)
@@ -72,23 +74,11 @@ class Tally:
             counts[outcome.reason] += count
         return {str(reason): counts[reason] for reason in Reason if counts[reason]}
 
-    def lines(self, known: Sequence[Line]) -> list[LineCount]:
+    def lines(self) -> list[LineCount]:
         """The numbers by region and type of line, the most frequent first."""
-        found: Counter[tuple[str, str]] = Counter()
-        allowed: Counter[tuple[str, str]] = Counter()
-        for (place, may), count in self._numbers.items():
-            key = known[place].region, known[place].type
-            found[key] += count
-            allowed[key] += count if may else 0
-        return [
-            LineCount(
-                region=region,
-                type=type_,
-                allowed=allowed[region, type_],
-                blocked=count - allowed[region, type_],
-            )
-            for (region, type_), count in sorted(found.items(), key=lambda each: (-each[1], each[0]))
-        ]
+        return line_counts(
+            {(self._lines[place], may): count for (place, may), count in self._numbers.items()}
+        )
 
     def stale(self, index: Index) -> list[StaleCount]:
         """The registers that block rows because they are missing or too old."""
@@ -98,10 +88,7 @@ class Tally:
                 each = [number.finding for number in outcome.numbers if number is not None]
                 stale = [finding for finding in each if finding.reason is Reason.STALE_REGISTER]
                 counts.update(dict.fromkeys({name for finding in stale for name in finding.registers}, count))
-        return [
-            StaleCount(register=name, rows=count, missing=name not in index.registers)
-            for name, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-        ]
+        return stale_counts(counts, index)
 
     def until(self) -> date | None:
         """The last day on which every allowed row may still be called."""
@@ -111,6 +98,30 @@ class Tally:
         """The rules that decided, by their digests."""
         numbers = (number for outcome, _ in self._each() for number in outcome.numbers if number is not None)
         return sorted({number.rules for number in numbers if number.rules})
+
+
+def line_counts(numbers: Mapping[tuple[Line, bool], int]) -> list[LineCount]:
+    """Numbers by their line and by whether their row is allowed, as counts by region and type, the most frequent
+    first."""
+    found: Counter[tuple[str, str]] = Counter()
+    allowed: Counter[tuple[str, str]] = Counter()
+    for (line, may), count in numbers.items():
+        found[line.region, line.type] += count
+        allowed[line.region, line.type] += count if may else 0
+    return [
+        LineCount(
+            region=region, type=type_, allowed=allowed[region, type_], blocked=count - allowed[region, type_]
+        )
+        for (region, type_), count in sorted(found.items(), key=lambda each: (-each[1], each[0]))
+    ]
+
+
+def stale_counts(rows: Mapping[str, int], index: Index) -> list[StaleCount]:
+    """Rows by the register that blocks them, the most first."""
+    return [
+        StaleCount(register=name, rows=count, missing=name not in index.registers)
+        for name, count in sorted(rows.items(), key=lambda each: (-each[1], each[0]))
+    ]
 
 
 def allowed_of(judged: JudgedRows) -> NDArray[np.bool_]:

@@ -56,6 +56,8 @@ def file(
     titles: Titles = None,
     delimiter: Annotated[str, typer.Option(metavar="SIGN", help="What separates cells, or tab.")] = "",
     encoding: Annotated[str, typer.Option(metavar="NAME", help="Of the titles, as in cp1252.")] = "",
+    sheet: Annotated[str, typer.Option(metavar="NAME", help="The sheet: its name, or from 1.")] = "",
+    to: Annotated[str, typer.Option(metavar="csv", help="Write a spreadsheet's rows as CSV.")] = "",
     max_bad: Annotated[
         float,
         typer.Option(metavar="SHARE", help="Refuse above this share of rows without a number.", min=0, max=1),
@@ -84,6 +86,8 @@ def file(
         annotated=annotated,
         delimiter=delimiter,
         encoding=encoding,
+        sheet=sheet,
+        to=to,
         max_bad=max_bad,
         force=force,
     )

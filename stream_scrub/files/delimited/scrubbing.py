@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
+from pathlib import PurePath
 
 import numpy as np
 
@@ -19,18 +20,24 @@ from stream_scrub.files.run import ADDED, Run, Targets
 from stream_scrub.files.source import InputFile
 from stream_scrub.files.tally import LINES_TOLD, allowed_of
 
+_EXTENSIONS = (".csv", ".tsv", ".txt", ".tab", ".psv")  # which its outputs keep
 _SURROGATES = "surrogatepass"  # halves of signs come back as they were
 
 
 class DelimitedFile:
-    """A delimited file, looked into: `columns`, `dialect`, and `written_as` for people.
+    """A delimited file, looked into.
 
     Raises ConfigError if its columns cannot be told, or an option does not fit it.
     """
 
+    kind = "csv"
+
     def __init__(self, file: InputFile, run: Run, delimiter: str, encoding: str) -> None:
         self._file = file
         self._run = run
+        self.tally = run.tally
+        found = PurePath(file.inner).suffix.lower()
+        self.extension = found if found in _EXTENSIONS else ".csv"
         self._mark, self._wide = dialects.wide_encoding(file.head)
         head = file.head[len(self._mark) :]
         if self._wide:
@@ -47,6 +54,8 @@ class DelimitedFile:
         if not rows:
             raise Refused(f"{file.name}: it holds no rows")
         self.columns: Columns = columns_of.find(rows, run.asked, region)
+        self.spoken = self.columns.spoken
+        self.titles = self.columns.titles
         counts = np.bincount([len(row) for row in rows[self.columns.titles :] or rows])
         self._width = int(counts.argmax())
         self._last: OutputFile | None = None

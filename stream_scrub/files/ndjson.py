@@ -1,0 +1,273 @@
+"""NDJSON: one prospect a line, judged and stamped by the very code that a worker runs. What cannot be read comes out
+blocked, with its own bytes."""
+
+import codecs
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
+from itertools import compress
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.files import columns as columns_of
+from stream_scrub.files.columns import Asked, Columns
+from stream_scrub.files.delimited.dialect import SAMPLE_ROWS
+from stream_scrub.files.delimited.records import RECORD_BYTES_MAX
+from stream_scrub.files.duplicates import Duplicates
+from stream_scrub.files.order import FileOrder
+from stream_scrub.files.run import Targets
+from stream_scrub.files.source import InputFile
+from stream_scrub.files.summary import LineCount, StaleCount
+from stream_scrub.files.tally import LINES_TOLD, line_counts, stale_counts
+from stream_scrub.index import Index
+from stream_scrub.model import Reason
+from stream_scrub.numbering import Line, line_of
+from stream_scrub.rules import earliest
+from stream_scrub.scrub.batch import Batch
+from stream_scrub.wiring import scrubbing
+
+_STAMP = b'"scrub":'
+_BLANK = b" \t\r\n"
+
+
+class _Entry(msgspec.Struct):
+    """What is counted of one number of a stamp."""
+
+    reason: Reason
+    number: str | None = None
+    registers: tuple[str, ...] = ()
+    rules: str = ""
+    until: date | None = None
+
+
+class _Stamp(_Entry):
+    numbers: tuple[_Entry, ...] = ()
+
+    @property
+    def each(self) -> Sequence[_Entry]:
+        """Its numbers' entries."""
+        return self.numbers or (self,)
+
+
+_DECODER = msgspec.json.Decoder(_Stamp)
+
+
+class StampCounts:
+    """The counts of stamped lines, as `Counts` has them."""
+
+    def __init__(self, duplicates: Duplicates) -> None:
+        self.rows = 0
+        self.allowed = 0
+        self.uneven = 0
+        self.destroyed = 0
+        self.invalid_lines: list[int] = []
+        self.unclosed_lines: list[int] = []
+        self.duplicates = duplicates
+        self._reasons: Counter[Reason] = Counter()
+        self._stale: Counter[str] = Counter()
+        self._lines: Counter[tuple[Line, bool]] = Counter()
+        self._rules: set[str] = set()
+        self._until: date | None = None
+
+    def take(self, batch: Batch, lines: Sequence[int]) -> None:
+        """Count a batch; `lines` are the numbers of its lines."""
+        self.rows += len(batch.allowed)
+        self.allowed += sum(batch.allowed)
+        self._reasons.update(batch.tally)
+        self._stale.update(batch.stale)
+        numbers = []
+        for value, allowed, line in zip(batch.values, batch.allowed, lines, strict=True):
+            stamp = _stamp_of(value)
+            if stamp is None or stamp.reason is Reason.INVALID_NUMBER:
+                self.invalid_lines += [line] if len(self.invalid_lines) < LINES_TOLD else []
+            for each in () if stamp is None else stamp.each:
+                if each.rules:
+                    self._rules.add(each.rules)
+                number = int(each.number or 0)
+                if number:
+                    numbers.append(number)
+                    if (found := line_of(number)) is not None:
+                        self._lines[found, allowed] += 1
+            if stamp is not None and allowed:
+                self._until = earliest((self._until, stamp.until))
+        self.duplicates.add(np.array(numbers, np.uint64))
+
+    def reasons(self) -> dict[str, int]:
+        """The rows by reason, in the order of `Reason`."""
+        return {str(reason): self._reasons[reason] for reason in Reason if self._reasons[reason]}
+
+    def lines(self) -> list[LineCount]:
+        """The numbers by region and type of line, the most frequent first."""
+        return line_counts(self._lines)
+
+    def stale(self, index: Index) -> list[StaleCount]:
+        """The registers that block rows because they are missing or too old."""
+        return stale_counts(self._stale, index)
+
+    def until(self) -> date | None:
+        """The last day on which every allowed row may still be called."""
+        return self._until
+
+    def digests(self) -> list[str]:
+        """The rules that decided, by their digests."""
+        return sorted(self._rules)
+
+
+def _stamp_of(value: bytes | None) -> _Stamp | None:
+    """The stamp at the end of a value; None where it has none."""
+    at = (value or b"").rfind(_STAMP)
+    try:
+        return (
+            None if value is None or at < 0 else _DECODER.decode(value[at + len(_STAMP) : value.rfind(b"}")])
+        )
+    except msgspec.DecodeError:  # it ends with a member of that name, and could not be read
+        return None
+
+
+def is_ndjson(head: bytes) -> bool:
+    """Whether a file that begins so has an object on its first line."""
+    first = head.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK).split(b"\n", 1)[0]
+    if first.startswith(b"[") and first.strip(_BLANK)[1:2] in b"{[]":
+        raise Refused("this is one JSON array: write one object a line (NDJSON), as `jq -c '.[]'` does")
+    if not first.startswith(b"{"):
+        return False
+    try:
+        return isinstance(msgspec.json.decode(first), dict)
+    except msgspec.DecodeError:
+        return b'"' in first[:100] and b":" in first[:1000]
+
+
+class NdjsonFile:
+    """A file of prospects, looked into. Raises ConfigError if its members cannot be told."""
+
+    kind = "ndjson"
+    extension = ".ndjson"
+    titles = 0
+
+    def __init__(
+        self,
+        file: InputFile,
+        order: FileOrder,
+        settings: Settings,
+        index: Index,
+        now: datetime,
+        duplicates: Duplicates,
+    ) -> None:
+        if order.campaign is not None:
+            raise ConfigError(["--campaign: each line says its own, in the member `prospect.campaign`"])
+        self._file = file
+        self._index = index
+        self._now = now
+        self.tally = StampCounts(duplicates)
+        found = _members(file.head, order.columns, settings, order.region_by(settings))
+        self.spoken = found.pop("spoken")
+        said = {"default_region": order.region_by(settings), "stamp": "value"}
+        if order.purpose is not None:
+            said["default_purpose"] = order.purpose
+        prospect = settings.prospect.model_copy(update=found | said)
+        self._scrubber = scrubbing.scrubber(settings.model_copy(update={"prospect": prospect}), hold=False)
+
+    @property
+    def written_as(self) -> str:
+        """What it is, for people."""
+        return "NDJSON"
+
+    def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:
+        """As `LeadsFile.scrub`."""
+        line = 1
+        for block in _lines(self._file.blocks()):
+            mark = codecs.BOM_UTF8 if line == 1 and block.startswith(codecs.BOM_UTF8) else b""
+            for file in targets.each:
+                file.write(mark)
+            line = self._put(block[len(mark) :], line, targets)
+            progress(self.tally.rows)
+
+    def _put(self, block: bytes, line: int, targets: Targets) -> int:
+        """Write the lines of a block; `line` is the number of the first, and what is returned that of the next."""
+        values, ends, numbers = [], [], []
+        for place, each in enumerate(
+            block.splitlines(keepends=True) if b"\r" not in block else _split(block)
+        ):
+            value = each.rstrip(b"\r\n")
+            if value.strip(_BLANK):
+                values.append(value)
+                ends.append(each[len(value) :])
+                numbers.append(line + place)
+        batch = self._scrubber.scrub(values, self._index, self._now)
+        self.tally.take(batch, numbers)
+        rows = [(value or b"") + end for value, end in zip(batch.values, ends, strict=True)]
+        targets.allowed.write(b"".join(compress(rows, batch.allowed)))
+        targets.blocked.write(b"".join(compress(rows, [not allowed for allowed in batch.allowed])))
+        if targets.annotated is not None:
+            targets.annotated.write(b"".join(rows))
+        return line + block.count(b"\n")
+
+
+def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks cut at line ends. Raises Refused for a line that is too long."""
+    rest = b""
+    for block in blocks:
+        rest += block
+        end = rest.rfind(b"\n") + 1
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+        if len(rest) > RECORD_BYTES_MAX:
+            raise Refused(f"no line ends within {RECORD_BYTES_MAX >> 20} MiB: this is no NDJSON")
+    if rest:
+        yield rest
+
+
+def _split(block: bytes) -> list[bytes]:
+    """Lines that end in a line feed; a carriage return alone ends none."""
+    return [part + b"\n" for part in block.split(b"\n")[:-1]] + (
+        [block[block.rfind(b"\n") + 1 :]] if not block.endswith(b"\n") else []
+    )
+
+
+def _members(head: bytes, asked: Asked, settings: Settings, region: str) -> dict[str, Any]:
+    """The settings of the members that hold numbers, region and contract, and `spoken`. Those that the user named, else
+    those of the settings where the file has them, else those that the content shows."""
+    found: dict[str, Any] = {}
+    if asked.region:
+        found["region"] = asked.region
+    if asked.contract:
+        found["contract"] = asked.contract
+    numbers = asked.numbers
+    table = _table(head)
+    if not numbers and any(name.split(".")[0] in table[0] for name in settings.prospect.numbers):
+        numbers = settings.prospect.numbers
+    if not numbers:
+        columns: Columns = columns_of.find(table, Asked(titles=1), region)
+        numbers = tuple(columns.names[place] for place in columns.numbers)
+        if columns.region is not None and not asked.region:
+            found["region"] = columns.names[columns.region]
+    several = "s" if len(numbers) > 1 else ""
+    names = ", ".join(map(columns_of.shown, numbers))
+    return found | {"numbers": tuple(numbers), "spoken": f"{names}: {len(numbers)} number member{several}"}
+
+
+def _table(head: bytes) -> list[list[str]]:
+    """The first lines as a table of their own members, titles first."""
+    titles: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    for line in head.removeprefix(codecs.BOM_UTF8).split(b"\n")[:SAMPLE_ROWS]:
+        try:
+            row = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+            for name in row:
+                titles.setdefault(name, len(titles))
+    return [list(titles), *([_text(row.get(name)) for name in titles] for row in rows)]
+
+
+def _text(member: Any) -> str:
+    if isinstance(member, bool) or member is None:
+        return ""
+    return member if isinstance(member, str) else str(member) if isinstance(member, int) else ""

@@ -1,0 +1,62 @@
+"""Which kind of file it is, by its content, and the options that fit none but another kind."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError
+from stream_scrub.files.delimited.scrubbing import DelimitedFile, need_delimiter
+from stream_scrub.files.duplicates import Duplicates
+from stream_scrub.files.judging import RowJudge
+from stream_scrub.files.kinds import LeadsFile
+from stream_scrub.files.ndjson import NdjsonFile, is_ndjson
+from stream_scrub.files.order import FileOrder
+from stream_scrub.files.outputs import OutputFolder
+from stream_scrub.files.run import FactsAsked, Run
+from stream_scrub.files.source import InputFile
+from stream_scrub.files.spreadsheet import SpreadsheetFile
+from stream_scrub.files.tally import Tally
+from stream_scrub.index import Index
+from stream_scrub.scrub.batch import Scrubber
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What rows are judged by: settings, index, moment, and the scrubber of these settings."""
+
+    settings: Settings
+    scrubber: Scrubber
+    index: Index
+    now: datetime
+
+    def run(self, order: FileOrder, duplicates: Duplicates) -> Run:
+        """A run over rows of cells."""
+        facts = FactsAsked(order.purpose, order.campaign, order.region_by(self.settings))
+        judge = RowJudge(self.scrubber, self.index, self.now)
+        return Run(judge, self.scrubber, facts, order.columns, Tally(duplicates))
+
+
+def leads_of(
+    file: InputFile, order: FileOrder, judging: Judging, duplicates: Duplicates, folder: OutputFolder
+) -> LeadsFile:
+    """The file of leads that this is. Raises ConfigError, Refused."""
+    delimiter = need_delimiter(order.delimiter)
+    if order.to not in {"", "csv"}:
+        raise ConfigError([f"--to: {order.to!r}: say csv, or leave it out"])
+    if file.spreadsheet:
+        _need_unsaid("a spreadsheet", {"--delimiter": delimiter, "--encoding": order.encoding})
+        run = judging.run(order, duplicates)
+        return SpreadsheetFile(file, run, order.sheet, order.to == "csv", folder.scratch())
+    _need_unsaid("no spreadsheet", {"--sheet": order.sheet, "--to": order.to})
+    if not delimiter and is_ndjson(file.head):
+        titles = "" if order.columns.titles is None else "0"
+        _need_unsaid("NDJSON", {"--encoding": order.encoding, "--titles": titles})
+        return NdjsonFile(file, order, judging.settings, judging.index, judging.now, duplicates)
+    return DelimitedFile(file, judging.run(order, duplicates), delimiter, order.encoding)
+
+
+def _need_unsaid(what: str, options: dict[str, str]) -> None:
+    """Raises ConfigError for an option that this kind of file has no use for."""
+    said = [name for name, value in options.items() if value]
+    if said:
+        raise ConfigError([f"{' and '.join(said)}: the file is {what}"])

@@ -1,0 +1,192 @@
+"""NDJSON and spreadsheets: the same verdicts, and what was in them comes back."""
+
+import csv
+import datetime as dt
+import io
+import json
+import zipfile
+
+import pytest
+import python_calamine
+import xlsxwriter
+
+from stream_scrub import ConfigError, Refused
+from stream_scrub.files import source
+from tests.support.running.files import FREE, OPPOSED
+
+ADDED = ["scrub_verdict", "scrub_reason", "scrub_number", "scrub_until"]
+OK = ["allowed", "clear", "+33611111111", "2026-06-19"]
+NO = ["blocked", "opposed", "", ""]
+DAY = dt.date(2026, 3, 1)
+ROWS = [
+    ["Leads", "", "", ""],
+    ["name", "phone", "since", "price"],
+    ["Ann", FREE, DAY, 1.5],
+    ["", "", "", ""],
+    ["Bob", 612345678, DAY, 7],
+    ["=1+1", "+33 6 12 34 56 78", "", "http://x.example"],
+]
+
+
+def book(sheets: dict) -> bytes:
+    """A workbook with these sheets."""
+    out = io.BytesIO()
+    made = xlsxwriter.Workbook(out, {"strings_to_formulas": False, "strings_to_urls": False})
+    day = made.add_format({"num_format": "dd/mm/yyyy"})
+    for name, rows in sheets.items():
+        sheet = made.add_worksheet(name)
+        for at, row in enumerate(rows):
+            for place, cell in enumerate(row):
+                sheet.write_datetime(at, place, cell, day) if isinstance(cell, dt.date) else sheet.write(
+                    at, place, cell
+                )
+    made.close()
+    return out.getvalue()
+
+
+def rows_of(content: bytes) -> list[list]:
+    return (
+        python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
+    )
+
+
+def test_a_workbook_comes_back_as_one(bureau):
+    """The manager who has nothing but Excel would get her numbers back without their zeros."""
+    done = bureau.scrub(book({"Leads": ROWS}), "leads.csv")
+    allowed, blocked, annotated = map(rows_of, done.files)
+
+    assert annotated == [
+        ["Leads", *[""] * 7],
+        ["name", "phone", "since", "price", *ADDED],
+        ["Ann", FREE, DAY, 1.5, *OK],
+        ["Bob", "612345678", DAY, 7, *NO],
+        ["=1+1", "+33 6 12 34 56 78", "", "http://x.example", *NO],
+    ]
+    assert allowed == annotated[:3] and blocked == annotated[:2] + annotated[3:]
+    assert done.summary.input.kind == "spreadsheet" and done.summary.input.written_as == "sheet Leads"
+    assert (done.folder / "allowed.xlsx").exists() and not [
+        p for p in done.folder.iterdir() if p.name[0] == "."
+    ]
+
+
+def test_a_workbook_may_come_back_as_csv(bureau):
+    """A dialler that reads no workbooks could not take the callable leads."""
+    done = bureau.scrub(book({"Leads": ROWS}), "leads.xlsx", to="csv")
+    text = done.files[2].decode("utf-8-sig")
+
+    assert list(csv.reader(io.StringIO(text)))[2:4] == [
+        ["Ann", FREE, "2026-03-01", "1.5", *OK],
+        ["Bob", "612345678", "2026-03-01", "7", *NO],
+    ]
+
+
+def test_of_several_sheets_one_must_be_named(bureau):
+    """The first sheet would be scrubbed, and the leads on the second one called untested."""
+    content = book({"Old": [["phone"], [OPPOSED]], "Empty": [], "New": [["phone"], [FREE]]})
+    with pytest.raises(ConfigError, match=r"2 sheets \(Old, New\)"):
+        bureau.scrub(content)
+    with pytest.raises(ConfigError, match="no sheet is called 'Older'"):
+        bureau.scrub(content, sheet="Older")
+    for sheet in ("New", "3"):
+        assert bureau.scrub(content, sheet=sheet).summary.reasons == {"clear": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        (book({"A": []}), {}, "no rows"),
+        (book({"A": [["phone"], [FREE]]})[:-30], {}, "broken|cannot be opened"),
+        (b"\xd0\xcf\x11\xe0" + b"x" * 600, {}, "cannot be opened"),
+        (book({"A": [["phone"], [FREE]]}), {"delimiter": ";"}, "the file is a spreadsheet"),
+        (f"phone\n{FREE}\n".encode(), {"sheet": "A"}, "the file is no spreadsheet"),
+        (f"phone\n{FREE}\n".encode(), {"to": "xlsx"}, "say csv"),
+        (b'{"phone":"1"}\n', {"encoding": "cp1252"}, "the file is NDJSON"),
+        (b'{"phone":"1"}\n', {"campaign": "acme"}, "each line says its own"),
+        (b'[{"phone":"1"}]\n', {}, "one object a line"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_leaves_nothing(bureau, content, options, says):
+    """An option would do nothing, or a damaged workbook end with a traceback and half a file."""
+    with pytest.raises((Refused, ConfigError), match=says):
+        bureau.scrub(content, **options)
+    assert not (bureau.folder / f"out{bureau.runs}").exists()
+
+
+def test_several_tables_in_one_sheet_are_refused_for_their_rows_without_numbers(bureau):
+    """The second table's numbers would come out as tested, by the columns of the first."""
+    second = [["street", "town", "mobile"], *[["x", "Ulm", OPPOSED]] * 3]
+    with pytest.raises(Refused, match="hold no readable number"):
+        bureau.scrub(book({"A": [["name", "phone"], ["Ann", FREE], *second]}), max_bad=0.2)
+
+
+LINES = [
+    json.dumps({"id": 1, "phone": FREE, "note": "é"}),
+    '{ "id":2,\t"phone":"06 12 34 56 78","country":"FR" }',
+    json.dumps({"id": 3, "phone": "x", "scrub": "old"}),
+    "{broken",
+]
+
+
+def test_ndjson_gets_the_stamp_of_the_stream(bureau):
+    """A program that reads the stream's prospects could not read the file's, or they would say something else."""
+    content = b"\xef\xbb\xbf" + "".join(f"{line}\n" for line in LINES).encode() + b"\n"
+    done = bureau.scrub(content, "leads.json")
+    allowed, blocked, annotated = (made.removeprefix(b"\xef\xbb\xbf").splitlines() for made in done.files)
+
+    stamps = [json.loads(line)["scrub"] for line in annotated[:3]]
+    assert [(each["verdict"], each["reason"]) for each in stamps] == [
+        ("allowed", "clear"), ("blocked", "opposed"), ("blocked", "invalid-number"),
+    ]  # fmt: skip
+    assert annotated[0].startswith(LINES[0].encode()[:-1]) and annotated[1].startswith(LINES[1].encode()[:20])
+    assert annotated[3] == b"{broken" and allowed == annotated[:1] and blocked == annotated[1:]
+    made = done.summary
+    assert made.reasons == {"clear": 1, "opposed": 1, "invalid-number": 1, "unreadable": 1}
+    assert made.invalid_lines == [3, 4] and str(made.scrub_again_by) == "2026-06-19"
+    assert [(each.region, each.type, each.allowed, each.blocked) for each in made.lines] == [
+        ("FR", "mobile", 1, 1)
+    ]
+    assert made.input.columns == "phone: 1 number member" and (done.folder / "allowed.ndjson").exists()
+
+
+def test_the_members_of_ndjson_are_found_or_named(bureau):
+    """A file whose members have other names would come out as all invalid."""
+    rows = [{"who": "Ann", "mobile": FREE, "land": "FR"}, {"who": "Bob", "mobile": OPPOSED, "land": "FR"}]
+    content = "".join(json.dumps(row) + "\r\n" for row in rows).encode()
+
+    found = bureau.scrub(content)
+    named = bureau.scrub(content.replace(b"mobile", b"a"), columns=("a",), region_column="land")
+    deep = bureau.scrub(json.dumps({"c": {"p": OPPOSED}}).encode(), columns=("c.p",))
+    assert found.summary.reasons == named.summary.reasons == {"clear": 1, "opposed": 1}
+    assert deep.summary.reasons == {"opposed": 1} and found.files[2].count(b"\r\n") == 2
+
+
+ODS = """<?xml version="1.0"?><office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
+xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0">
+<office:body><office:spreadsheet><table:table table:name="a/b">{rows}</table:table></office:spreadsheet></office:body>
+</office:document-content>"""
+
+
+def test_a_sheet_of_libreoffice_is_read(bureau):
+    """Whoever has no Excel could not scrub her workbook."""
+    cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
+    rows = "".join(
+        f"<table:table-row>{cell.format(text)}</table:table-row>" for text in ("phone", FREE, OPPOSED)
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr(
+            "META-INF/manifest.xml",
+            '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>',
+        )
+        archive.writestr("content.xml", ODS.format(rows=rows))
+    done = bureau.scrub(packed.getvalue(), "leads.ods")
+
+    assert rows_of(done.files[2]) == [["phone", *ADDED], [FREE, *OK], [OPPOSED, *NO]]
+
+
+def test_a_workbook_that_unpacks_too_large_is_refused(bureau, monkeypatch):
+    """A small file could take all memory of the machine."""
+    monkeypatch.setattr(source, "WORKBOOK_BYTES_MAX", 1000)
+    with pytest.raises(Refused, match="unpacks to more than"):
+        bureau.scrub(book({"A": [["phone"], [FREE]]}))
