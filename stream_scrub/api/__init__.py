@@ -16,7 +16,7 @@ from stream_scrub.errors import (
     TooMany,
     Unavailable,
 )
-from stream_scrub.files.summary import Summary
+from stream_scrub.files.results.summary import Summary
 from stream_scrub.lists.parsing.parsed_list import BadList
 from stream_scrub.model import Reason, RegisterKind, Verdict
 from stream_scrub.scrub.batch import Batch, Scrubber

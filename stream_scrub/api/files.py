@@ -7,10 +7,10 @@ from pathlib import Path
 from stream_scrub.api.moments import moment_of
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.columns import Asked
 from stream_scrub.files.order import MAX_BAD, FileOrder
+from stream_scrub.files.results.summary import Summary
+from stream_scrub.files.rows.columns import Asked
 from stream_scrub.files.scrub_file import scrub_file as run
-from stream_scrub.files.summary import Summary
 from stream_scrub.wiring import index_sources
 from stream_scrub.wiring.index_sources import IndexUsed, ListFile
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.columns import Asked
+from stream_scrub.files.rows.columns import Asked
 from stream_scrub.numbering import REGIONS
 
 MAX_BAD = 0.2

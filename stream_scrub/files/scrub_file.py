@@ -1,7 +1,7 @@
 """One file scrubbed: it is opened, its columns are found, its rows judged and written, and all of it told.
 
-1. `source.py` opens and unpacks. 2. `columns.py` finds the columns. 3. `run.py` judges a block of rows at a time.
-4. `outputs.py` gives all files their names at the end, or none of them.
+1. `source.py` opens and unpacks. 2. `rows/columns.py` finds the columns. 3. `rows/run.py` judges a block of rows at a time.
+4. `results/outputs.py` gives all files their names at the end, or none of them.
 """
 
 import codecs
@@ -12,18 +12,18 @@ from datetime import UTC, datetime
 from stream_scrub import __version__
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files.delimited.scrubbing import need_delimiter
-from stream_scrub.files.duplicates import Duplicates
-from stream_scrub.files.kinds import Counts, LeadsFile
-from stream_scrub.files.opening import Judging, leads_of
+from stream_scrub.files.kinds.delimited.scrubbing import need_delimiter
+from stream_scrub.files.kinds.kind import Counts, LeadsFile
+from stream_scrub.files.kinds.opening import Judging, leads_of
 from stream_scrub.files.order import FileOrder
-from stream_scrub.files.outputs import PROOF, OutputFolder, output_folder
-from stream_scrub.files.page import report
-from stream_scrub.files.proof import proof_of
-from stream_scrub.files.registers import registers_of, rules_of
-from stream_scrub.files.run import Targets
+from stream_scrub.files.results import report
+from stream_scrub.files.results.outputs import PROOF, OutputFolder, output_folder
+from stream_scrub.files.results.proof import proof_of
+from stream_scrub.files.results.registers import registers_of, rules_of
+from stream_scrub.files.results.summary import FORMAT, InputRead, OutputWritten, Summary, encoded
+from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.run import Targets
 from stream_scrub.files.source import InputFile, open_input, size_of
-from stream_scrub.files.summary import FORMAT, InputRead, OutputWritten, Summary, encoded
 from stream_scrub.model import Progress
 from stream_scrub.wiring import scrubbing
 from stream_scrub.wiring.index_sources import IndexUsed

@@ -32,7 +32,7 @@ NO_LIMITS = {
     "numbering/plans.py: DEPTH_MAX": "of the tables, when they are made",
     "numbering/plans.py: MIXED_SHARE_MAX": "of the tables, when they are made",
     "numbering/tables.py: PREFIX_DIGITS_MAX": "of the tables",
-    "files/judging.py: _COMBINED_MAX": "from there on rows are combined one by one",
+    "files/rows/judging.py: _COMBINED_MAX": "from there on rows are combined one by one",
     "demo/main.py: _PROSPECTS_MAX": "what the demo's own flags may ask of it",
     "observability/logs.py: _DEPTH_MAX": "of what we ourselves log",
     "observability/metric_catalogue.py: LIMITS": "names",

@@ -8,8 +8,8 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 
 from stream_scrub import terminal
-from stream_scrub.files.proof import Verified
-from stream_scrub.files.summary import Summary
+from stream_scrub.files.results.proof import Verified
+from stream_scrub.files.results.summary import Summary
 from stream_scrub.model import Progress, Reason, Verdict
 
 _LINES = 10

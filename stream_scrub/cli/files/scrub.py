@@ -70,8 +70,8 @@ def file(
     if input_ is None or output is None:
         raise ConfigError(["name the file of leads, and with -o the folder to write to"])
     from stream_scrub.cli.files import render
-    from stream_scrub.files.columns import Asked
     from stream_scrub.files.order import FileOrder
+    from stream_scrub.files.rows.columns import Asked
     from stream_scrub.files.scrub_file import scrub_file
     from stream_scrub.queries import check
 
@@ -100,7 +100,7 @@ def file(
 def _verify(call: Invocation, proof: Path, input_: str | None) -> NoReturn:
     """Ends with 0 when all is as it was, else with 1."""
     from stream_scrub.cli.files import render
-    from stream_scrub.files.proof import verify
+    from stream_scrub.files.results.proof import verify
 
     found = verify(proof, input_)
     call.write(found, render.verified)

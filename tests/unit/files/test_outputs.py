@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stream_scrub import ConfigError, Refused
-from stream_scrub.files import outputs
+from stream_scrub.files.results import outputs
 from tests.support.running.files import FREE, OPPOSED
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +20,7 @@ LEADS = f"name;phone\nAnn;{FREE}\nBob;{OPPOSED}\n".encode()
 KILLED = """
 import sys, time
 from pathlib import Path
-from stream_scrub.files.delimited.scrubbing import DelimitedFile
+from stream_scrub.files.kinds.delimited.scrubbing import DelimitedFile
 from tests.support.running.files import Bureau
 written = DelimitedFile.scrub
 def slow(self, targets, progress):

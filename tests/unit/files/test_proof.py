@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from stream_scrub import ConfigError
-from stream_scrub.files.proof import verify
+from stream_scrub.files.results.proof import verify
 from tests.support.machine.effort import places
 from tests.support.running.files import FREE, OPPOSED
 

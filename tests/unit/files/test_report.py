@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from stream_scrub.files.page.report import REASONS
+from stream_scrub.files.results.report import REASONS
 from stream_scrub.model import Reason
 from tests.support.running.files import FREE, OPPOSED
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from stream_scrub.files.summary import Summary
+from stream_scrub.files.results.summary import Summary
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.redaction import names_a_number
 from stream_scrub.terminal import one_line

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files import columns as columns_of
-from stream_scrub.files.cells import CellColumn, Places
-from stream_scrub.files.columns import Columns, shown
-from stream_scrub.files.delimited.dialect import SAMPLE_ROWS
-from stream_scrub.files.judging import RowOutcome
-from stream_scrub.files.outputs import OutputFile
-from stream_scrub.files.run import ADDED, Run, Targets
+from stream_scrub.files.kinds.delimited.dialect import SAMPLE_ROWS
+from stream_scrub.files.results.outputs import OutputFile
+from stream_scrub.files.rows import columns as columns_of
+from stream_scrub.files.rows.cells import CellColumn, Places
+from stream_scrub.files.rows.columns import Columns, shown
+from stream_scrub.files.rows.judging import RowOutcome
+from stream_scrub.files.rows.run import ADDED, Run, Targets
+from stream_scrub.files.rows.tally import allowed_of
 from stream_scrub.files.source import InputFile
-from stream_scrub.files.tally import allowed_of
 
 _ROWS = 8_192  # judged at a time
 _TEXT_SIGNS = 32_767  # what a cell of a workbook holds

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stream_scrub.files.cells import spaced
-from stream_scrub.files.delimited.records import Cutter
+from stream_scrub.files.kinds.delimited.records import Cutter
+from stream_scrub.files.rows.cells import spaced
 
 SAMPLE_ROWS = 1_000
 _SEPARATORS = (b";", b",", b"\t", b"|", b"^", b"~", b"\x1f", b"\x01")

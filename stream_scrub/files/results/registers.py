@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from stream_scrub.files.summary import RegisterUsed, RuleUsed
+from stream_scrub.files.results.summary import RegisterUsed, RuleUsed
 from stream_scrub.lists.parsing.unpack import digest
 from stream_scrub.rules import Rulebook, in_words
 from stream_scrub.wiring.index_sources import IndexUsed

@@ -13,16 +13,16 @@ import numpy as np
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files import columns as columns_of
-from stream_scrub.files.columns import Asked, Columns
-from stream_scrub.files.delimited.dialect import SAMPLE_ROWS
-from stream_scrub.files.delimited.records import RECORD_BYTES_MAX
-from stream_scrub.files.duplicates import Duplicates
+from stream_scrub.files.kinds.delimited.dialect import SAMPLE_ROWS
+from stream_scrub.files.kinds.delimited.records import RECORD_BYTES_MAX
 from stream_scrub.files.order import FileOrder
-from stream_scrub.files.run import Targets
+from stream_scrub.files.results.summary import LineCount, StaleCount
+from stream_scrub.files.rows import columns as columns_of
+from stream_scrub.files.rows.columns import Asked, Columns
+from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.run import Targets
+from stream_scrub.files.rows.tally import LINES_TOLD, line_counts, stale_counts
 from stream_scrub.files.source import InputFile
-from stream_scrub.files.summary import LineCount, StaleCount
-from stream_scrub.files.tally import LINES_TOLD, line_counts, stale_counts
 from stream_scrub.index import Index
 from stream_scrub.model import Reason
 from stream_scrub.numbering import Line, line_of

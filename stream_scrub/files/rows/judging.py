@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.files.cells import CellColumn
+from stream_scrub.files.rows.cells import CellColumn
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line

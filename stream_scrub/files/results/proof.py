@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.outputs import WrittenFile
-from stream_scrub.files.summary import Summary
+from stream_scrub.files.results.outputs import WrittenFile
+from stream_scrub.files.results.summary import Summary
 from stream_scrub.rules import Rulebook, digest_of
 
 FORMAT = 1

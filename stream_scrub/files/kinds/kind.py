@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import date
 from typing import Protocol
 
-from stream_scrub.files.duplicates import Duplicates
-from stream_scrub.files.run import Targets
-from stream_scrub.files.summary import LineCount, StaleCount
+from stream_scrub.files.results.summary import LineCount, StaleCount
+from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.run import Targets
 from stream_scrub.index import Index
 
 

@@ -8,17 +8,17 @@ from pathlib import PurePath
 import numpy as np
 
 from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files import columns as columns_of
-from stream_scrub.files.cells import CellColumn
-from stream_scrub.files.columns import Columns
-from stream_scrub.files.delimited import dialect as dialects
-from stream_scrub.files.delimited.dialect import Dialect, decoded
-from stream_scrub.files.delimited.records import Cells, Records, records_of
-from stream_scrub.files.judging import JudgedRows, RowOutcome
-from stream_scrub.files.outputs import OutputFile
-from stream_scrub.files.run import ADDED, Run, Targets
+from stream_scrub.files.kinds.delimited import dialect as dialects
+from stream_scrub.files.kinds.delimited.dialect import Dialect, decoded
+from stream_scrub.files.kinds.delimited.records import Cells, Records, records_of
+from stream_scrub.files.results.outputs import OutputFile
+from stream_scrub.files.rows import columns as columns_of
+from stream_scrub.files.rows.cells import CellColumn
+from stream_scrub.files.rows.columns import Columns
+from stream_scrub.files.rows.judging import JudgedRows, RowOutcome
+from stream_scrub.files.rows.run import ADDED, Run, Targets
+from stream_scrub.files.rows.tally import LINES_TOLD, allowed_of
 from stream_scrub.files.source import InputFile
-from stream_scrub.files.tally import LINES_TOLD, allowed_of
 
 _EXTENSIONS = (".csv", ".tsv", ".txt", ".tab", ".psv")  # which its outputs keep
 _SURROGATES = "surrogatepass"  # halves of signs come back as they were

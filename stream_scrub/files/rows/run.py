@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from stream_scrub.files.cells import CellColumn, CellReader, Places
-from stream_scrub.files.columns import Asked
-from stream_scrub.files.judging import JudgedRows, RowJudge
-from stream_scrub.files.outputs import OutputFile
-from stream_scrub.files.tally import Tally
+from stream_scrub.files.results.outputs import OutputFile
+from stream_scrub.files.rows.cells import CellColumn, CellReader, Places
+from stream_scrub.files.rows.columns import Asked
+from stream_scrub.files.rows.judging import JudgedRows, RowJudge
+from stream_scrub.files.rows.tally import Tally
 from stream_scrub.numbering import REGIONS
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.facts import Facts

@@ -5,17 +5,17 @@ from datetime import datetime
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.delimited.scrubbing import DelimitedFile, need_delimiter
-from stream_scrub.files.duplicates import Duplicates
-from stream_scrub.files.judging import RowJudge
-from stream_scrub.files.kinds import LeadsFile
-from stream_scrub.files.ndjson import NdjsonFile, is_ndjson
+from stream_scrub.files.kinds.delimited.scrubbing import DelimitedFile, need_delimiter
+from stream_scrub.files.kinds.kind import LeadsFile
+from stream_scrub.files.kinds.ndjson import NdjsonFile, is_ndjson
+from stream_scrub.files.kinds.spreadsheet import SpreadsheetFile
 from stream_scrub.files.order import FileOrder
-from stream_scrub.files.outputs import OutputFolder
-from stream_scrub.files.run import FactsAsked, Run
+from stream_scrub.files.results.outputs import OutputFolder
+from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.judging import RowJudge
+from stream_scrub.files.rows.run import FactsAsked, Run
+from stream_scrub.files.rows.tally import Tally
 from stream_scrub.files.source import InputFile
-from stream_scrub.files.spreadsheet import SpreadsheetFile
-from stream_scrub.files.tally import Tally
 from stream_scrub.index import Index
 from stream_scrub.scrub.batch import Scrubber
 

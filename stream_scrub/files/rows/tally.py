@@ -7,10 +7,10 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.files.cells import CellColumn
-from stream_scrub.files.duplicates import Duplicates
-from stream_scrub.files.judging import JudgedRows, RowOutcome
-from stream_scrub.files.summary import LineCount, StaleCount
+from stream_scrub.files.results.summary import LineCount, StaleCount
+from stream_scrub.files.rows.cells import CellColumn
+from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.judging import JudgedRows, RowOutcome
 from stream_scrub.index import Index
 from stream_scrub.model import Reason
 from stream_scrub.numbering import Line

@@ -1,0 +1,1 @@
+"""The kinds of files: how each is read and written."""
