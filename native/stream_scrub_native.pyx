@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-VERSION = 2
+VERSION = 3
 _ASKING = bytes([1])
 _NO_LINES = (None, None)
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits
@@ -43,9 +43,9 @@ cdef enum:
     NUMBER = 0  # the members, in the order of their names
     REGION = 1
     PURPOSE = 2
-    CAMPAIGN = 4
-    STAMP = 5
-    MEMBERS = 6
+    MEMBERS_MIN = 6  # these, contract, campaign and the stamp, which is the last
+    MEMBERS_MAX = 16
+    SIZES = 64  # a name's size, if it is smaller, has a bit of its own
     ESCAPED = 1
     NOT_ASCII = 2
 
@@ -230,18 +230,21 @@ cdef At inside_end(At at, At end, int depth) noexcept nogil:
 cdef class Reader:
     """Reads the plain prospects of a batch. One thread.
 
-    `names` are those of the number, region, purpose, contract and campaign, all different, ASCII, not `scrub`, without
-    quotes or backslashes; with `any_case`, in whatever case, and then a prospect with one of `lookalikes` in a name is
-    not plain. `region_of(token)` gives the region for the JSON of a region member, `facts_of(tokens)` the facts for the
-    JSON of the other three (empty where absent), `normalise` and `rows` are those of `numbering`.
+    `names` are those of the number, the region, and the facts: purpose, contract, campaign and what else there is. All
+    differ, are ASCII and not `scrub`, and hold no quotes or backslashes; with `any_case`, in whatever case, and then a
+    prospect with one of `lookalikes` in a name is not plain. `region_of(token)` gives the region for the JSON of a
+    region member, `facts_of(tokens)` the facts for the JSON of theirs (empty where absent). The tokens after the last
+    fact that is there are left out, but never those of the first three. `normalise` and `rows` are those of `numbering`.
     """
 
     cdef object _region_of, _facts_of, _normalise, _rows
     cdef list _names, _kept, _regions, _lines, _lookalikes
     cdef uint8_t _fold[256]
     cdef dict _slots, _line_ids, _places
-    cdef At _name[MEMBERS]
-    cdef Py_ssize_t _name_size[MEMBERS]
+    cdef At _name[MEMBERS_MAX]
+    cdef Py_ssize_t _name_size[MEMBERS_MAX]
+    cdef int _members, _stamp
+    cdef uint64_t _sizes
     cdef uint64_t _region_keys[CACHE]
     cdef int _region_slots[CACHE]
     cdef Row* _main[SLOTS_MAX][DIGITS_MAX + 1]
@@ -259,11 +262,15 @@ cdef class Reader:
             self._fold[i] = i | 0x20 if any_case and 0x41 <= i <= 0x5A else i
         self._names = [bytes([self._fold[sign] for sign in name]) for name in (*names, b"scrub")]
         self._lookalikes = lookalikes
-        if len(self._names) != MEMBERS:
-            raise ValueError("five names")
-        for i in range(MEMBERS):
+        if not MEMBERS_MIN <= len(self._names) <= MEMBERS_MAX:
+            raise ValueError("the number, the region, three facts or more")
+        self._members = <int>len(self._names)
+        self._stamp = self._members - 1
+        self._sizes = 0
+        for i in range(self._members):
             self._name[i] = <At>PyBytes_AS_STRING(self._names[i])
             self._name_size[i] = PyBytes_GET_SIZE(self._names[i])
+            self._sizes |= <uint64_t>1 << min(self._name_size[i], SIZES - 1)
         self._region_of, self._facts_of, self._normalise, self._rows = region_of, facts_of, normalise, rows
         self._kept, self._regions, self._lines, self._made = [], [], [], []
         self._slots, self._line_ids, self._places = {}, {}, {}
@@ -455,9 +462,10 @@ cdef class Reader:
             if signs & NOT_ASCII and self._looks_alike(name, at - name):
                 return False
             member = -1
-            for i in range(MEMBERS):
-                if self._is_named(name, at - name, i):
-                    member = i
+            if self._sizes >> min(at - name, SIZES - 1) & 1:
+                for i in range(self._members):
+                    if self._is_named(name, at - name, i):
+                        member = i
             at = space(at + 1)
             if at[0] != 0x3A:
                 return False
@@ -473,7 +481,7 @@ cdef class Reader:
             if at == NULL:
                 return False
             if member >= 0:
-                if member == STAMP or spans[member].start != NULL:
+                if member == self._stamp or spans[member].start != NULL:
                     return False
                 spans[member].start, spans[member].size, spans[member].text = token, at - token, signs == 0
             at = space(at)
@@ -502,9 +510,11 @@ cdef class Reader:
 
     cdef int _told(self, Span* spans, int32_t line, dict facts, dict kinds, list pairs) except -1:
         """The kind of a prospect with facts. `facts` remembers what tokens mean, `kinds` what was met in this batch."""
-        cdef int i
+        cdef int i, end = self._stamp
+        while end > MEMBERS_MIN - 1 and spans[end - 1].start == NULL:
+            end -= 1
         tokens = tuple([
-            spans[i].start[:spans[i].size] if spans[i].start != NULL else b"" for i in range(PURPOSE, CAMPAIGN + 1)
+            spans[i].start[:spans[i].size] if spans[i].start != NULL else b"" for i in range(PURPOSE, end)
         ])
         told = facts.get(tokens)
         if told is None:
@@ -519,10 +529,11 @@ cdef class Reader:
     def read(self, list values, uint64_t[::1] numbers, int32_t[::1] kinds, no_facts):
         """Fills `numbers` and `kinds`, by place, 0 and -1 where a value is not plain; returns what each kind is."""
         cdef Py_ssize_t place, count = len(values)
-        cdef Span spans[MEMBERS]
+        cdef Span spans[MEMBERS_MAX]
         cdef uint64_t number = 0
         cdef int32_t line = 0
         cdef int found, slot, i
+        cdef bint told
         cdef dict facts = {}, met = {}
         cdef list pairs = []
         if numbers.shape[0] != count or kinds.shape[0] != count:
@@ -535,7 +546,7 @@ cdef class Reader:
             value = values[place]
             if not PyBytes_CheckExact(value):
                 continue
-            for i in range(MEMBERS):
+            for i in range(self._members):
                 spans[i].start = NULL
             if not self._walk(<At>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), spans):
                 continue
@@ -553,7 +564,10 @@ cdef class Reader:
             elif found == 0:
                 continue
             numbers[place] = number
-            if spans[2].start == NULL and spans[3].start == NULL and spans[4].start == NULL:
+            told = False
+            for i in range(PURPOSE, self._stamp):
+                told = told or spans[i].start != NULL
+            if not told:
                 if self._kind_of[line] < 0:
                     pair = (self._lines[line], no_facts)
                     if pair not in met:

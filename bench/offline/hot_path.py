@@ -39,7 +39,7 @@ def steps(scrubber: Scrubber, index: Index, prospects: data.Prospects) -> dict[s
     decode = quick_decoder(scrubber.terms.members)
     in_value = scrubber.terms.stamp == "value"
     spellings = spellings_of(scrubber.terms.members)
-    names = [path[0] for path in (*scrubber.terms.members.numbers, *scrubber.terms.members.facts)]
+    names = [path[0] for path in scrubber.terms.members.all]
     occurrences = Occurrences([*names, STAMP], scrubber.terms.members.case)
     template = (
         b',"scrub":{"verdict":"allowed","reason":"clear","number":"+%d","index":7,'

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.model import Reason, Verdict
+from stream_scrub.rules import VOICE
 from stream_scrub.scrub.columns import JudgedColumn
 
 
@@ -20,7 +21,8 @@ class Stamp:
     `number` is as diallers write it (`+33612345678`), None if it is not valid. `registers` are those that the verdict
     rests on. `index` is the log's position at which it was given, `rules` the digest of the rule ("" for none), `at`
     the moment (UTC). `until` is the last day on which this verdict lets an allowed number be called, None if nothing
-    limits it. `json` holds exactly the bytes that a worker would write. The `repr` shows no number.
+    limits it. `channel` is how the person may be reached, as in "voice" or "sms". `json` holds exactly the bytes that
+    a worker would write. The `repr` shows no number.
     """
 
     verdict: Verdict
@@ -31,6 +33,7 @@ class Stamp:
     rules: str
     at: datetime
     until: date | None
+    channel: str
     json: bytes = field(repr=False)
 
     @property
@@ -50,6 +53,7 @@ class _Fields(msgspec.Struct):
     registers: tuple[str, ...] = ()
     rules: str = ""
     until: date | None = None
+    channel: str = VOICE
 
 
 _FIELDS = msgspec.json.Decoder(_Fields)
@@ -67,6 +71,7 @@ def stamp_of(made: bytes) -> Stamp:
         read.rules,
         read.at,
         read.until,
+        read.channel,
         made,
     )
 

@@ -108,6 +108,9 @@ def check(
         bool, typer.Option("--contract", help="The person has a contract that the call is about.")
     ] = False,
     campaign: Annotated[str | None, typer.Option(help="The campaign, for scoped registers.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="How the person is to be reached: voice, or as in sms.")
+    ] = None,
     region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
 ) -> None:
     """The verdict on numbers, and why."""
@@ -116,7 +119,9 @@ def check(
     from stream_scrub.wiring import clients
 
     settings = call.settings()
-    asked = checking.CheckQuestion(tuple(numbers), purpose, contract, campaign, region, checking.moment(on))
+    asked = checking.CheckQuestion(
+        tuple(numbers), purpose, contract, campaign, region, checking.moment(on), channel
+    )
     index = clients.read_index(settings, quiet_log(settings))
     call.write(checking.answer(asked, settings, index), render.verdicts, render.stamps)
 

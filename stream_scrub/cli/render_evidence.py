@@ -17,6 +17,7 @@ from stream_scrub.queries.evidence import (
     RegisterProof,
     RequestRecord,
 )
+from stream_scrub.rules import VOICE
 from stream_scrub.terminal import People, document
 
 
@@ -159,6 +160,8 @@ def explained(found: Explanation) -> None:
     for name in ("purposes", "campaigns"):
         if getattr(found.facts, name):
             console.print(f"the prospect's {name}: {', '.join(getattr(found.facts, name))}")
+    if found.facts.channel != VOICE:
+        console.print(f"the prospect is to be reached by {found.facts.channel}")
     if found.facts.contract:
         until = f" until {found.facts.contract}" if not isinstance(found.facts.contract, bool) else ""
         console.print(f"the prospect has a contract{until}")

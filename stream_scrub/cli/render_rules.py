@@ -12,7 +12,7 @@ from stream_scrub.errors import ConfigError, Corrupt, Refused, ScrubError, Unava
 from stream_scrub.index import Index
 from stream_scrub.publisher.publish_rules import RulesPublished
 from stream_scrub.queries import rules_report
-from stream_scrub.rules import Country, Rulebook, survey
+from stream_scrub.rules import VOICE, Country, Rulebook, survey
 from stream_scrub.wiring import scrubbing
 
 
@@ -41,7 +41,9 @@ def check(call: Invocation, settings: Settings, read_index: Callable[[], Index] 
             warnings += rules_report.log_warnings(found.countries, index, now)
     result = rules_report.RulesCheck(
         countries=[
-            rules_report.checked(each, now, from_folder=each.code in found.own) for each in found.countries
+            checked
+            for each in found.countries
+            for checked in rules_report.checked(each, now, from_folder=each.code in found.own)
         ],
         position=position,
         warnings=warnings,
@@ -62,19 +64,19 @@ def _print_check(result: rules_report.RulesCheck, replaced: Collection[str]) -> 
     for each in result.countries:
         own = "your own" if each.from_folder else ""
         whose = "replaces the shipped one" if each.country in replaced else own
-        console.print(f"{each.country}  {each.where}{f' ({whose})' if whose else ''}")
+        console.print(f"{each.country}{_by(each)}  {each.where}{f' ({whose})' if whose else ''}")
         _print_day(console, each)
     for title, lines in (("warning", result.warnings), ("error", result.errors)):
         for line in lines:
             console.print(f"{title}: {line}")
-    counts = (len(result.countries), len(result.warnings), len(result.errors))
+    counts = (len({each.country for each in result.countries}), len(result.warnings), len(result.errors))
     console.print("{} countries, {} warnings, {} errors".format(*counts))
 
 
 def _print_day(console: terminal.People, day: rules_report.CountryDay) -> None:
     rule, following = day.rule, day.next
     if rule is None:
-        console.print(f"  no rule on {day.on}: nobody is called")
+        console.print(f"  no rule on {day.on}: nobody is {f'reached{_by(day)}' if _by(day) else 'called'}")
     else:
         until = f" to {rule.end}" if rule.end else ""
         console.print(f"  {rule.rules}, from {rule.start}{until}: {rule.source}")
@@ -84,10 +86,17 @@ def _print_day(console: terminal.People, day: rules_report.CountryDay) -> None:
         console.print(f"  next, from {following.start}: {following.rules}: {following.source}")
 
 
-def show_rule(call: Invocation, settings: Settings, asked: str, on: str, *, only_text: bool) -> None:
-    """The rule of a day for a country or a region, or the one of a digest. Raises ConfigError."""
-    country, day = _asked(scrubbing.rulebook(settings), asked, on)
-    result = rules_report.of_day(country, day)
+def _by(day: rules_report.CountryDay) -> str:
+    """By which channels, unless by voice alone."""
+    return "" if day.channels == [VOICE] else f" by {', '.join(day.channels)}"
+
+
+def show_rule(
+    call: Invocation, settings: Settings, asked: str, on: str, channel: str = VOICE, *, only_text: bool
+) -> None:
+    """The rule of a day for a country or a region and a channel, or the one of a digest. Raises ConfigError."""
+    country, day, channel = _asked(scrubbing.rulebook(settings), asked, on, channel)
+    result = rules_report.of_day(country, day, channel)
     if only_text and result.rule is not None:
         terminal.raw(result.rule.text.encode())  # exactly the text: its digest is that of these bytes
         return
@@ -96,7 +105,7 @@ def show_rule(call: Invocation, settings: Settings, asked: str, on: str, *, only
 
 def _print_country(day: rules_report.CountryDay) -> None:
     console = terminal.People()
-    console.print(f"{day.country} on {day.on}: numbers of {', '.join(day.regions)}")
+    console.print(f"{day.country}{_by(day)} on {day.on}: numbers of {', '.join(day.regions)}")
     console.print(f"  {day.where}, days of {day.timezone}")
     _print_day(console, day)
     for note in day.rule.uncertain if day.rule is not None else ():
@@ -113,7 +122,7 @@ def published(result: RulesPublished) -> None:
         )
 
 
-def _asked(rulebook: Rulebook, asked: str, on: str) -> tuple[Country, date]:
+def _asked(rulebook: Rulebook, asked: str, on: str, channel: str) -> tuple[Country, date, str]:
     if "@" in asked:
         return _of_digest(rulebook, asked.lower())
     region = asked.upper()
@@ -121,20 +130,25 @@ def _asked(rulebook: Rulebook, asked: str, on: str) -> tuple[Country, date]:
     if country is None:
         known = ", ".join(sorted(region for each in rulebook.countries.values() for region in each.regions))
         raise ConfigError([f"no rules for {asked!r}, so nobody there is called: there are rules for {known}"])
+    if channel not in country.channels:
+        known = ", ".join(country.channels)
+        raise ConfigError(
+            [f"--channel: no rule of {country.code} is for {channel!r}: there are rules for {known}"]
+        )
     if not on:
-        return country, rules_report.today(country, datetime.now(UTC))
+        return country, rules_report.today(country, datetime.now(UTC)), channel
     try:
-        return country, datetime.strptime(on, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        return country, datetime.strptime(on, "%Y-%m-%d").replace(tzinfo=UTC).date(), channel
     except ValueError as error:
         raise ConfigError([f"--on: {on!r} is no day; write it as 2026-08-10"]) from error
 
 
-def _of_digest(rulebook: Rulebook, digest: str) -> tuple[Country, date]:
-    """The country and the first day of the rule that a stamp names."""
+def _of_digest(rulebook: Rulebook, digest: str) -> tuple[Country, date, str]:
+    """The country, the first day and a channel of the rule that a stamp names."""
     for country in rulebook.countries.values():
         for rule in country.rules:
             if rule.digest == digest:
-                return country, rule.start
+                return country, rule.start, rule.channels[0]
     raise ConfigError(
         [f"{digest}: no rule in force here has that digest; an older one may be kept on the log"]
     )

@@ -35,6 +35,9 @@ def show(
         str, typer.Argument(metavar="REGION", help="A region, as in FR or GP; or a stamp's digest.")
     ],
     on: Annotated[str, typer.Option(metavar="DATE", help="The rule of that day; default today.")] = "",
+    channel: Annotated[
+        str, typer.Option(help="How people are reached: voice, or another that a rule is for, as in sms.")
+    ] = "voice",
     only_text: Annotated[
         bool, typer.Option("--text", help="The rule's canonical text and nothing else.")
     ] = False,
@@ -44,7 +47,7 @@ def show(
     from stream_scrub.cli import render_rules
 
     settings = call.settings(rules__folder=on_folder(folder))
-    render_rules.show_rule(call, settings, what, on, only_text=only_text)
+    render_rules.show_rule(call, settings, what, on, channel, only_text=only_text)
 
 
 def publish(

@@ -196,6 +196,10 @@ class Worker(_Section):
     state_dir: str = ""
 
 
+# The members of a prospect besides its numbers.
+_FACTS = ("region", "purpose", "contract", "campaign", "channel")
+
+
 class ProspectSettings(_Section):
     """Where a prospect keeps what the verdict needs, and where the stamp goes."""
 
@@ -208,13 +212,14 @@ class ProspectSettings(_Section):
     contract: Member = "contract"
     contract_shapes: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shapes)] = ()
     campaign: Member = "campaign"
+    channel: Member = "channel"
     case: Literal["any", "exact"] = "any"
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
 
     @model_validator(mode="after")
     def _number_is_nothing_else(self) -> Self:
-        for key in ("region", "purpose", "contract", "campaign"):
+        for key in _FACTS:
             if getattr(self, key) in self.numbers:
                 raise _contradiction([key, "numbers"], "should name different members")
         return self
@@ -222,7 +227,7 @@ class ProspectSettings(_Section):
     @model_validator(mode="after")
     def _case_tells_nothing_apart(self) -> Self:
         spelled = {"scrub": "scrub"}
-        for name in (*self.numbers, self.region, self.purpose, self.contract, self.campaign):
+        for name in (*self.numbers, *(getattr(self, key) for key in _FACTS)):
             parts = name.split(".")
             for depth in range(1, len(parts) + 1):
                 path = ".".join(parts[:depth])

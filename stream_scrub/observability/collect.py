@@ -310,8 +310,7 @@ def strictest_ages(rulebook: Rulebook, at: datetime) -> Mapping[str, float]:
     """By register without its scope: the smallest maximum age, in seconds, among the rules in force at that
     moment."""
     ages: dict[str, float] = {}
-    for country in rulebook.countries.values():
-        rule = rulebook.rule(country.regions[0], at)
-        for name, days in (rule.max_age_days if rule is not None else {}).items():
+    for rule, _ in rulebook.in_force(at):
+        for name, days in rule.max_age_days.items():
             ages[name] = min(ages.get(name, float("inf")), days * 86_400.0)
     return ages

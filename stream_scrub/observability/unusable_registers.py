@@ -23,12 +23,12 @@ def unusable(rulebook: Rulebook, index: Index, now: datetime) -> list[UnusableRe
     """Every such register, in the order of names. Prospects of its countries (a) come out blocked as
     `stale-register`, or (b) make the worker hold, as `rules.stale` and `rules.stale_by_register` say."""
     found: dict[tuple[str, str], list[str]] = {}
-    for country in rulebook.countries.values():
-        region = country.regions[0]
-        rule, local = rulebook.rule(region, now), rulebook.local(region, now)
-        for name, why in () if rule is None or local is None else _of_rule(rule, index, local):
-            found.setdefault((name, why), []).append(country.code)
-    return [UnusableRegister(name, tuple(sorted(codes)), why) for (name, why), codes in sorted(found.items())]
+    for rule, local in rulebook.in_force(now):
+        for name, why in _of_rule(rule, index, local):
+            found.setdefault((name, why), []).append(rule.country)
+    return [
+        UnusableRegister(name, tuple(sorted(set(codes))), why) for (name, why), codes in sorted(found.items())
+    ]
 
 
 def _of_rule(rule: Rule, index: Index, now: datetime) -> Iterator[tuple[str, str]]:

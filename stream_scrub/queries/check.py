@@ -25,6 +25,7 @@ class CheckQuestion:
     campaign: str | None
     region: str | None
     at: datetime | None
+    channel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def answer(question: CheckQuestion, settings: Settings, index: Index) -> list[Ch
     answers = []
     for asked, stamp in zip(question.numbers, batch.stamps, strict=True):
         fields = msgspec.json.decode(stamp or b"{}")
-        answers.append(CheckedNumber(asked, stamp or b"{}", fields, _source(fields, scrubber.rulebook, now)))
+        answers.append(CheckedNumber(asked, stamp or b"{}", fields, _source(fields, scrubber.rulebook)))
     return answers
 
 
@@ -74,6 +75,7 @@ def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes
         (names.purpose, question.purpose),
         (names.contract, question.contract or None),
         (names.campaign, question.campaign),
+        (names.channel, question.channel),
     ]
     made: dict[str, Any] = {}
     for path, member in facts:
@@ -88,9 +90,7 @@ def _put(into: dict[str, Any], path: Sequence[str], member: Any) -> None:
     into[path[-1]] = member
 
 
-def _source(fields: dict[str, Any], rulebook: Rulebook, now: datetime) -> str:
-    country = rulebook.countries.get(str(fields.get("rules", "")).partition("@")[0].upper())
-    if country is None:
-        return ""
-    rule = rulebook.rule(country.regions[0], now)
-    return rule.source if rule is not None else ""
+def _source(fields: dict[str, Any], rulebook: Rulebook) -> str:
+    """The source of the rule that the stamp names; empty if it names none."""
+    rules = (rule for country in rulebook.countries.values() for rule in country.rules)
+    return next((rule.source for rule in rules if rule.digest == fields.get("rules")), "")

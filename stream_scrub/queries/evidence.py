@@ -213,12 +213,13 @@ class IndexThen(msgspec.Struct, frozen=True, kw_only=True):
     time: str | None
 
 
-class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a prospect says about the call."""
+class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a prospect says about the call. What most prospects do not say is told only of those that do."""
 
     purposes: tuple[str, ...]
     contract: bool | date
     campaigns: tuple[str, ...]
+    channel: str = "voice"
 
 
 class RuleThen(msgspec.Struct, frozen=True, kw_only=True):

@@ -124,7 +124,7 @@ def explain(
         stamp=stamp,
         replayed=made,
         index=IndexThen(position=past.index.position, time=number_history.millis(past.at_ms)),
-        facts=ProspectFacts(purposes=facts.purposes, contract=facts.contract, campaigns=facts.campaigns),
+        facts=ProspectFacts(**facts._asdict()),
         numbers=[_number_verdict(entry, past, rules, facts, at) for entry in _entries(made or {})],
         read_with=_read_with(settings),
         notes=[
@@ -238,7 +238,7 @@ def _number_verdict(
     digest = entry.get("rules", "")
     country = rules.archive.country(digest) if digest else None
     day = rules.book.day(country.code, at) if country is not None else None
-    rule = country.on(day) if country is not None and day is not None else None
+    rule = country.on(day, facts.channel) if country is not None and day is not None else None
     number = _integer(entry.get("number"))
     standings = past.standings.get(number, []) if number is not None else []
     return NumberVerdict(
@@ -302,7 +302,7 @@ def _facts(value: bytes | None, terms: Terms, book: Rulebook) -> Facts:
         prospect = read_strictly(value or b"", terms.members)
     except Unreadable:
         return NO_FACTS
-    return terms.facts_of(book)(prospect.purpose, prospect.contract, prospect.campaign)
+    return terms.facts_of(book)(*prospect.facts)
 
 
 def _rule_notes(rules: _StampRules) -> Iterable[str]:

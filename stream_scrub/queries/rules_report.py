@@ -15,7 +15,7 @@ import msgspec
 from stream_scrub.index import Index, Register
 from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
-from stream_scrub.rules import Country, Rule, doubts, in_words, purposes_of, unsaid
+from stream_scrub.rules import VOICE, Country, Rule, doubts, in_words, purposes_of, unsaid
 from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.timestamps import utc_seconds
 
@@ -56,9 +56,11 @@ class NextRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountryDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One country on one day: its rule (None: nobody there is called), and what changes next."""
+    """One country on one day: its rule for some channels (None: nobody there is reached by them), and what changes
+    next."""
 
     country: str
+    channels: list[str]
     on: str
     where: str
     regions: list[str]
@@ -82,11 +84,13 @@ class RulesCheck(msgspec.Struct, frozen=True, kw_only=True):
     errors: list[str]
 
 
-def of_day(country: Country, day: date) -> CountryDay:
-    """One country on one day: its rule in words and in figures, and what changes next."""
-    rule, following = country.on(day), country.after(day)
+def of_day(country: Country, day: date, channel: str = VOICE) -> CountryDay:
+    """One country on one day: its rule for a channel in words and in figures, and what changes next."""
+    rule, following = country.on(day, channel), country.after(day, channel)
+    told = rule or following
     return CountryDay(
         country=country.code,
+        channels=[channel] if told is None else list(told.channels),
         on=day.isoformat(),
         where=country.where,
         regions=list(country.regions),
@@ -98,10 +102,14 @@ def of_day(country: Country, day: date) -> CountryDay:
     )
 
 
-def checked(country: Country, now: datetime, *, from_folder: bool) -> CheckedCountry:
-    """One country today."""
-    day = of_day(country, today(country, now))
-    return CheckedCountry(**msgspec.structs.asdict(day), from_folder=from_folder)
+def checked(country: Country, now: datetime, *, from_folder: bool) -> list[CheckedCountry]:
+    """One country today, once for each group of channels."""
+    day = today(country, now)
+    of_channels = {tuple(each.channels): each for each in (of_day(country, day, c) for c in country.channels)}
+    return [
+        CheckedCountry(**msgspec.structs.asdict(each), from_folder=from_folder)
+        for each in of_channels.values()
+    ]
 
 
 def _rule(rule: Rule) -> RuleInForce:

@@ -9,10 +9,12 @@ from stream_scrub.rules.archive import Archive, read_text
 from stream_scrub.rules.book import Rulebook, RuleFile, Survey, survey
 from stream_scrub.rules.country import (
     CALLERS,
+    CHANNELS,
     CLOSED,
     CONTRACT,
     READING,
     RESTING,
+    VOICE,
     Country,
     Rule,
     earliest,
@@ -24,10 +26,12 @@ from stream_scrub.rules.words import in_words, period
 
 __all__ = [
     "CALLERS",
+    "CHANNELS",
     "CLOSED",
     "CONTRACT",
     "READING",
     "RESTING",
+    "VOICE",
     "Archive",
     "Country",
     "Rule",

@@ -1,6 +1,6 @@
 """The rule files, found and joined: `Rulebook`. Reads files once, in `load`, and never again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import purposes
 from stream_scrub.rules.check import read_country
-from stream_scrub.rules.country import READING, Country, Rule
+from stream_scrub.rules.country import READING, VOICE, Country, Rule
 from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.toml_lines import TomlLines
 
@@ -115,18 +115,26 @@ class Rulebook:
         country = self._of_region.get(region)
         return None if country is None else at.astimezone(self._zones[country.code])
 
-    def rule(self, region: str, at: datetime) -> Rule | None:
-        """The rule for a number of that region at that instant; None when there is none: then nobody may be called.
+    def rule(self, region: str, at: datetime, channel: str = VOICE) -> Rule | None:
+        """The rule for a number of that region at that instant, reached by that channel; None when there is none: then
+        nobody may be reached by it.
 
         Raises ValueError when `at` has no zone.
         """
         day = self.day(region, at)
-        return None if day is None else self.on(region, day)
+        return None if day is None else self.on(region, day, channel)
 
-    def on(self, region: str, day: date) -> Rule | None:
-        """The rule for a number of that region on that day of its country; None when there is none."""
+    def in_force(self, at: datetime) -> Iterator[tuple[Rule, datetime]]:
+        """Every rule in force at that instant, for whatever channel, with the instant in the zone of its country."""
+        for country in self._countries.values():
+            local = at.astimezone(self._zones[country.code])
+            for rule in country.all_on(local.date()):
+                yield rule, local
+
+    def on(self, region: str, day: date, channel: str = VOICE) -> Rule | None:
+        """The rule for a number of that region and a channel on that day of its country; None when there is none."""
         country = self._of_region.get(region)
-        return None if country is None else country.on(day)
+        return None if country is None else country.on(day, channel)
 
 
 def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:

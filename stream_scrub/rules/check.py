@@ -137,7 +137,8 @@ def is_timezone(key: str) -> bool:
 def _rules(
     sheet: ProblemSheet, document: dict[str, Any], code: str, known: Vocabulary | None
 ) -> tuple[Rule, ...]:
-    """The rules with their last days. Notes a problem for each rule that does not start after the one above it."""
+    """The rules with their last days. Notes a problem for each rule that does not start after the one above it for the
+    same channels, and for channels that some rules join and others part."""
     tables = document.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         sheet.wrong(None, "rule", "`rule` must be tables: write [[rule]] above each rule's keys")
@@ -151,8 +152,19 @@ def _rules(
         rule = read_rule(sheet, at, table, code, known)
         if rule is None:
             continue
-        if rules:
-            rules[-1] = _followed(sheet, at, rules[-1], rule)
+        met = [place for place, other in enumerate(rules) if set(other.channels) & set(rule.channels)]
+        if met:
+            rules[met[-1]] = _followed(sheet, at, rules[met[-1]], rule)
+        for other in (rules[place] for place in met):
+            if set(other.channels) != set(rule.channels):
+                shared = next(channel for channel in rule.channels if channel in other.channels)
+                sheet.wrong(
+                    at,
+                    "channels",
+                    f'"{shared}" stands beside other channels in the rule from {other.start}: give each channel '
+                    "rules of its own, or the same channels to all of them",
+                )
+                break
         rules.append(rule)
     return tuple(rules)
 
@@ -160,7 +172,9 @@ def _rules(
 def _followed(sheet: ProblemSheet, at: int, rule: Rule, following: Rule) -> Rule:
     """The rule with its last day, given the rule below it in the file, which is in the table of index `at`."""
     if following.start == rule.start:
-        sheet.wrong(at, "from", f"two rules start on {rule.start}: give each its own day, or make them one")
+        sheet.wrong(
+            at, "from", f"two rules start on {rule.start}: give each its own day or channel, or make them one"
+        )
     elif following.start < rule.start:
         sheet.wrong(
             at,

@@ -15,20 +15,23 @@ from stream_scrub.spelling import plain
 # be given again: by the rule that its digest names, read as it was read then. 1: a verdict could be used for
 # `valid_days`, however old its lists were. 2: no verdict outlives what it rests on; purposes are a closed vocabulary;
 # a prospect with several purposes is exempt only if all of them are. 3: campaigns are compared as words are; a prospect
-# that names no campaign meets the opposition to every one.
-READING = 3
+# that names no campaign meets the opposition to every one. 4: a prospect says by which channel the person is to be
+# reached.
+READING = 4
 CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
 RESTING = 2  # the first reading in which no verdict outlives what it rests on
 CLOSED = 2  # the first reading in which purposes are a closed vocabulary
 CALLERS = 3  # the first reading in which who calls is compared as words are, and may be anybody when unsaid
+CHANNELS = 4  # the first reading in which a prospect says its channel
+VOICE = "voice"  # the channel of a prospect, and of a rule, that names none
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one country asks from `start` to `end`, both days included.
+    """What one country asks from `start` to `end`, both days included, of whoever is reached by one of `channels`.
 
     `internal` opposition blocks whether or not `deny` names it. `end` is the day before the next rule of the country
-    or the rule's own `to`, whichever is first; None if there is neither. `named_consents` are allow registers whose
+    for the same channels, or the rule's own `to`, whichever is first; None if there is neither. `named_consents` are allow registers whose
     scoped lists lift `deny` for the campaign that they name. `require_named` are allow registers whose scoped lists
     meet `require` for the campaign that they name. `require_named_for` has allow registers by type of number: a
     scoped list of one of them must hold a number of that type, whatever else the rule asks. A contract that is in
@@ -62,6 +65,7 @@ class Rule:
     require_named_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     banned_despite_contract: frozenset[str] = frozenset()
     consent_days: Mapping[str, int] = field(default_factory=dict, hash=False)
+    channels: tuple[str, ...] = (VOICE,)
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
@@ -103,7 +107,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """One rule file: whose numbers it governs, in which zone its days are counted, and its rules by date.
+    """One rule file: whose numbers it governs, in which zone its days are counted, and its rules by date. Of one
+    channel there is at most one rule for each day.
 
     `text` is the file as it was read, with Unix line ends, and `where` the path to show to people.
     """
@@ -115,16 +120,31 @@ class Country:
     text: str
     where: str
 
-    def on(self, day: date) -> Rule | None:
-        """The rule in force on that day; None (a) before the first rule, (b) when one ended and none followed."""
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Every channel that some rule is for, in the order of the file."""
+        return tuple(dict.fromkeys(channel for rule in self.rules for channel in rule.channels))
+
+    def of(self, channel: str) -> tuple[Rule, ...]:
+        """The rules for that channel, by date."""
+        return tuple(rule for rule in self.rules if channel in rule.channels)
+
+    def on(self, day: date, channel: str = VOICE) -> Rule | None:
+        """The rule for that channel in force on that day; None (a) before the first rule, (b) when one ended and none
+        followed, (c) for a channel that no rule is for."""
         for rule in reversed(self.rules):
-            if rule.start <= day:
+            if rule.start <= day and channel in rule.channels:
                 return rule if rule.end is None or day <= rule.end else None
         return None
 
-    def after(self, day: date) -> Rule | None:
-        """The first rule that starts after that day, if one is known."""
-        return next((rule for rule in self.rules if rule.start > day), None)
+    def all_on(self, day: date) -> tuple[Rule, ...]:
+        """The rules in force on that day, one for each group of channels."""
+        found = (self.on(day, channel) for channel in self.channels)
+        return tuple(dict.fromkeys(rule for rule in found if rule is not None))
+
+    def after(self, day: date, channel: str = VOICE) -> Rule | None:
+        """The first rule for that channel that starts after that day, if one is known."""
+        return next((rule for rule in self.of(channel) if rule.start > day), None)
 
 
 def until(rule: Rule, day: date, last: date | None = None) -> date | None:

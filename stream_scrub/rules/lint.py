@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from stream_scrub.model import OWN
-from stream_scrub.rules.country import Country, Rule
+from stream_scrub.rules.country import VOICE, Country, Rule
 from stream_scrub.toml_lines import TomlLines
 
 _CONTRACT = "contract"
@@ -41,8 +41,8 @@ def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) ->
     """A sentence for people if some country blocks today every prospect that does not say what its call is for; else
     empty. `default_purpose` is the purpose that such a prospect gets."""
     days = ((each, now.astimezone(ZoneInfo(each.timezone)).date()) for each in countries)
-    rules = [rule for each, day in days if (rule := each.on(day)) is not None and rule.banned]
-    unmet = sorted(rule.country for rule in rules if not rule.meanings(default_purpose))
+    rules = [rule for each, day in days for rule in each.all_on(day) if rule.banned]
+    unmet = sorted({rule.country for rule in rules if not rule.meanings(default_purpose)})
     if not unmet:
         return ""
     how = f'"{default_purpose}" is no purpose that is known' if default_purpose else "it is empty"
@@ -53,20 +53,32 @@ def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) ->
 
 
 def _gaps(country: Country) -> Iterator[tuple[Rule, str, str]]:
-    for rule, following in zip(country.rules, [*country.rules[1:], None], strict=True):
+    for rule in country.rules:
+        following = country.after(rule.start, rule.channels[0])
         if rule.end is None:
             continue
         first = rule.end + timedelta(days=1)
         if following is None:
-            yield rule, "to", f"no rule from {first} on: from then nobody is called"
+            yield rule, "to", f"no rule from {first} on: from then nobody is {_reached(rule)}"
         elif following.start > first:
             last = following.start - timedelta(days=1)
-            yield following, "from", f"no rule from {first} to {last}: on those days nobody is called"
+            yield (
+                following,
+                "from",
+                f"no rule from {first} to {last}: on those days nobody is {_reached(rule)}",
+            )
 
 
 def _today(country: Country, today: date) -> Iterator[tuple[Rule, str, str]]:
-    if country.on(today) is None and (first := country.after(today)) is not None:
-        yield first, "from", f"no rule is in force today, {today}: nobody is called before {first.start}"
+    later = (country.after(today, each) for each in country.channels if country.on(today, each) is None)
+    for first in dict.fromkeys(later):
+        if first is not None:
+            reached = f"nobody is {_reached(first)} before {first.start}"
+            yield first, "from", f"no rule is in force today, {today}: {reached}"
+
+
+def _reached(rule: Rule) -> str:
+    return "called" if VOICE in rule.channels else f"reached by {' or '.join(rule.channels)}"
 
 
 def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,10 @@ from typing import Any
 from stream_scrub.model import INTERNAL, OWN, RegisterName
 from stream_scrub.redaction import names_a_number
 from stream_scrub.rules import purposes
-from stream_scrub.rules.country import CONTRACT, READING, Rule
+from stream_scrub.rules.country import CONTRACT, READING, VOICE, Rule
 from stream_scrub.rules.problems import ProblemSheet, nearest
 from stream_scrub.rules.purposes import Vocabulary
+from stream_scrub.spelling import plain
 
 # The names that `phonenumbers` gives to kinds of numbers, in lower case.
 NUMBER_TYPES = frozenset(
@@ -35,12 +36,14 @@ _KEYS = (
         "areas",
     ),
     *("valid_days", "banned_purposes", "banned_despite_contract", "not_callable", "uncertain"),
-    *("reading", "purposes"),
+    *("channels", "reading", "purposes"),
 )
 _AREA_DIGITS = range(
     2, 8
 )  # from one digit of calling code and one of area, to three digits of code and four of area
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
+_CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_NO_CHANNEL = "unknown"  # what a prospect's channel is called that nobody understands
 
 
 def read_rule(
@@ -98,6 +101,7 @@ def read_rule(
             sheet, at, table, {*lifted_by, *banned, *despite, *asked[len(deny) :]} - {CONTRACT}, known
         ),
         consent_days=_consent_days(sheet, at, table, asked[len(deny) :]),
+        channels=_channels(sheet, at, table),
     )
 
 
@@ -118,6 +122,20 @@ def _vocabulary(
         sheet.wrong(at, "purposes", problem)
         return {}
     return purposes.vocabulary(told or {})
+
+
+def _channels(sheet: ProblemSheet, at: int, table: Mapping[str, Any]) -> tuple[str, ...]:
+    """The channels that the rule is for, by default the voice."""
+    named = sheet.names(at, table, "channels", _channel_problem)
+    if table.get("channels") == []:
+        sheet.wrong(at, "channels", f'`channels` is empty: name one, as in ["{VOICE}"], or take it away')
+    return named or (VOICE,)
+
+
+def _channel_problem(word: str) -> str | None:
+    if _CHANNEL.fullmatch(word) and plain(word) == word and word != _NO_CHANNEL:
+        return None
+    return f'"{word}" is no channel: use small letters, digits and hyphens, at most 32, as in "sms"'
 
 
 def _reading(sheet: ProblemSheet, at: int, table: Mapping[str, Any], *, kept: bool) -> int:

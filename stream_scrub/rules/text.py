@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from stream_scrub.rules.country import Rule
+from stream_scrub.rules.country import VOICE, Rule
 from stream_scrub.rules.purposes import purposes_in
 
 DIGEST_DIGITS = (
@@ -61,6 +61,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
         ("banned_purposes", _list(sorted(rule.banned_purposes))),
         ("banned_despite_contract", _list(sorted(rule.banned_despite_contract))),
         ("not_callable", _list(not_callable)),
+        ("channels", "" if rule.channels == (VOICE,) else _list(rule.channels)),
         ("uncertain", _list(rule.uncertain)),
         ("purposes", _lists(purposes_in(rule.purposes))),
         ("reading", "" if rule.reading == 1 else str(rule.reading)),

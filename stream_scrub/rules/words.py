@@ -4,7 +4,7 @@ used. Pure."""
 from collections.abc import Iterator, Sequence
 
 from stream_scrub.model import INTERNAL
-from stream_scrub.rules.country import RESTING, Rule
+from stream_scrub.rules.country import RESTING, VOICE, Rule
 
 _CONTRACT = "contract"
 
@@ -21,6 +21,8 @@ def period(rule: Rule) -> str:
 
 def _sentences(rule: Rule) -> Iterator[str]:
     lifts = _lifts(rule)
+    if rule.channels != (VOICE,):
+        yield f"This rule is for prospects that are to be reached by {_either(rule.channels)}."
     unless = f", unless {_either(lifts)}" if lifts else ""
     denying = [name for name in rule.deny if name != INTERNAL]
     yield f"Whoever is in internal is blocked, whatever else is true.{_age(rule, 'internal')}"

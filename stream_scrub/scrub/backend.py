@@ -23,7 +23,7 @@ from stream_scrub.scrub.member_names import folder, lookalikes
 from stream_scrub.scrub.plain import Kinds, Plain, PlainReader, Reader, Regions, is_flat
 
 _NUMBER = b'"+%d"'  # where a template has it
-VERSION = 2  # of the calls below: an extension with another version is not used
+VERSION = 3  # of the calls below: an extension with another version is not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ class SwiftReader:
     """The extension's reader, for prospects whose members it can tell apart (`can_read`)."""
 
     def __init__(self, native: ModuleType, members: Members, default_region: str, facts: FactsOf) -> None:
-        names = [path[0] for path in (*members.numbers, *members.facts)]
+        names = [path[0] for path in members.all]
         self._regions = Regions(default_region)
         self._told = facts
-        self._nothing = facts(ABSENT, ABSENT, ABSENT)
+        self._nothing = facts()
         self._reader = native.Reader(
             [name.encode() for name in names],
             default_region,
@@ -64,8 +64,8 @@ class SwiftReader:
         only."""
         if not is_flat(members):
             return False
-        names = [path[0] for path in (*members.numbers, *members.facts)]
-        return len({*map(folder(members.case), names), STAMP}) == 6 and not any(
+        names = [path[0] for path in members.all]
+        return len({*map(folder(members.case), names), STAMP}) == len(names) + 1 and not any(
             sign in name for name in names for sign in '"\\'
         )
 
@@ -73,8 +73,7 @@ class SwiftReader:
         return self._regions.of(_value(token))
 
     def _facts(self, tokens: tuple[bytes, ...]) -> Facts:
-        purpose, contract, campaign = (_value(token) if token else ABSENT for token in tokens)
-        return self._told(purpose, contract, campaign)
+        return self._told(*(_value(token) if token else ABSENT for token in tokens))
 
     def read(self, values: Sequence[bytes | None]) -> Plain:
         """As `Reader.read`."""

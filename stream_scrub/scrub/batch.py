@@ -21,7 +21,7 @@ import numpy as np
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict, family
-from stream_scrub.rules import CALLERS, CLOSED, Rulebook
+from stream_scrub.rules import CALLERS, CHANNELS, CLOSED, Rulebook
 from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Backend
 from stream_scrub.scrub.batch_context import BatchContext
@@ -36,7 +36,7 @@ from stream_scrub.scrub.decode import (
     Unreadable,
     read_strictly,
 )
-from stream_scrub.scrub.facts import Facts, FactsOf, facts_of, words_of
+from stream_scrub.scrub.facts import Facts, FactsOf, facts_of, of_three, words_of
 from stream_scrub.scrub.plain import Plain, Regions
 
 # The whole record of a value longer than this is measured against the topic's limit. What goes with a value is mostly
@@ -78,12 +78,13 @@ class Terms:
 
     def facts_of(self, rulebook: Rulebook) -> FactsOf:
         """How prospects are read for these rules. The first reading knew no default purpose, and took for a contract
-        whatever did not say no. The first two compared campaigns by their case alone."""
+        whatever did not say no. The first two compared campaigns by their case alone, and the first three took no
+        more than three facts."""
         campaigns = words_of if rulebook.reading < CALLERS else None
         if rulebook.reading < CLOSED:
-            return partial(facts_of, contract_shapes=None, campaigns=campaigns)
+            return partial(of_three, contract_shapes=None, campaigns=campaigns)
         return partial(
-            facts_of,
+            of_three if rulebook.reading < CHANNELS else facts_of,
             default_purpose=self.default_purpose,
             contract_shapes=self.contract_shapes,
             campaigns=campaigns,
@@ -140,7 +141,7 @@ class Scrubber:
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
         self.facts_of = terms.facts_of(rulebook)
-        self._nothing = self.facts_of(ABSENT, ABSENT, ABSENT)
+        self._nothing = self.facts_of()
         self._reader = self._by.reader(terms.members, terms.default_region, self.facts_of)
 
     def scrub(
@@ -226,9 +227,7 @@ class Scrubber:
         """Judge one prospect that is not plain."""
         prospect = self._strict(value)
         if prospect is None:
-            return _Made(
-                Reason.UNREADABLE, value, context.outcome(Finding(Reason.UNREADABLE), None).bare % ()
-            )
+            return _Made(Reason.UNREADABLE, value, context.outcome(Finding(Reason.UNREADABLE)).bare % ())
         reason, made, stale = self._judge(prospect, context)
         if self.terms.stamp == "header":
             return _Made(reason, prospect.head + prospect.tail, made, stale)
@@ -245,10 +244,9 @@ class Scrubber:
 
     def _judge(self, prospect: Prospect, context: BatchContext) -> tuple[Reason, bytes, frozenset[str]]:
         """The verdict on a whole prospect, its stamp, and the registers that it needs but that cannot be used."""
-        if prospect.purpose is prospect.contract is prospect.campaign is ABSENT:
-            told = self._nothing
-        else:
-            told = self.facts_of(prospect.purpose, prospect.contract, prospect.campaign)
+        told = (
+            self.facts_of(*prospect.facts) if any(f is not ABSENT for f in prospect.facts) else self._nothing
+        )
         region = self._regions.of(prospect.region)
         offered = _candidates(prospect.numbers)
         if len(offered) > self.terms.numbers_max:
@@ -261,9 +259,12 @@ class Scrubber:
         findings = [each.finding for each in entries if each.finding.reason is Reason.STALE_REGISTER]
         stale = frozenset(name for finding in findings for name in finding.registers)
         if len(entries) > 1:
-            return *stamp.several(entries, self.terms.mixed == "strip", context.evidence), stale
+            strip = self.terms.mixed == "strip"
+            return *stamp.several(entries, strip, told.channel, context.evidence), stale
         (only,) = entries
-        made = stamp.single(only.finding, only.number is not None, only.rules, only.until, context.evidence)
+        made = stamp.single(
+            only.finding, only.number is not None, only.rules, only.until, told.channel, context.evidence
+        )
         return only.finding.reason, made % (() if only.number is None else only.number), stale
 
     def _entry(self, member: Any, region: str, told: Facts, context: BatchContext) -> stamp.Entry:
@@ -298,7 +299,7 @@ class Scrubber:
     ) -> None:
         """Block a prospect that its stamp makes too large: (a) the original bytes with a short stamp in the header,
         or (b) where even that is too large, the original bytes alone."""
-        short = context.outcome(Finding(Reason.UNREADABLE), None).bare % ()
+        short = context.outcome(Finding(Reason.UNREADABLE)).bare % ()
         batch.allowed[place] = False
         batch.shortened += 1
         batch.values[place] = original

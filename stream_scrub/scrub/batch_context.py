@@ -11,7 +11,7 @@ from datetime import date, datetime
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
-from stream_scrub.rules import Rule, Rulebook, until
+from stream_scrub.rules import VOICE, Rule, Rulebook, until
 from stream_scrub.scrub import decide, stamp
 from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.facts import UNSCOPED, Facts
@@ -35,11 +35,12 @@ class Outcome:
 class Case:
     """One plan of this batch, and the outcomes met so far, by the names of the registers that hold the number."""
 
-    __slots__ = ("outcomes", "plan", "region")
+    __slots__ = ("channel", "outcomes", "plan", "region")
 
-    def __init__(self, plan: decide.Plan, region: str) -> None:
+    def __init__(self, plan: decide.Plan, region: str, channel: str) -> None:
         self.plan = plan
         self.region = region
+        self.channel = channel
         self.outcomes: dict[frozenset[str], Outcome] = {}
 
 
@@ -51,16 +52,17 @@ class BatchContext:
         self.evidence = stamp.Evidence(index.position, utc_millis(now))
         self._rulebook = rulebook
         self._now = now
-        self._rules: dict[str, Rule | None] = {}
+        self._rules: dict[tuple[str, str], Rule | None] = {}
         self._moments: dict[str, datetime] = {}
         self._cases: dict[tuple[Line, Facts, bool], Case] = {}
-        self._outcomes: dict[tuple[Finding, str], Outcome] = {}
+        self._outcomes: dict[tuple[Finding, str, str], Outcome] = {}
 
-    def rule(self, region: str) -> Rule | None:
-        """The rule of the day for a region."""
-        if region not in self._rules:
-            self._rules[region] = self._rulebook.rule(region, self._now)
-        return self._rules[region]
+    def rule(self, region: str, channel: str) -> Rule | None:
+        """The rule of the day for a region and a channel."""
+        key = (region, channel)
+        if key not in self._rules:
+            self._rules[key] = self._rulebook.rule(region, self._now, channel)
+        return self._rules[key]
 
     def moment(self, region: str) -> datetime:
         """This batch's moment, in the zone of the country whose rules govern the region."""
@@ -74,7 +76,7 @@ class BatchContext:
         key = (line, told, barred)
         case = self._cases.get(key)
         if case is None:
-            rule, plan, now = self.rule(line.region), None, self.moment(line.region)
+            rule, plan, now = self.rule(line.region, told.channel), None, self.moment(line.region)
             # Campaigns mostly differ in nothing but the opposition to each.
             if not told.unnamed and told.campaigns != UNSCOPED:
                 base = self.case(line, told._replace(campaigns=UNSCOPED), barred=barred)
@@ -83,14 +85,14 @@ class BatchContext:
                     self._cases[key] = base
                     return base
             plan = plan or decide.plan(line, barred, rule, told, self.index, now)
-            case = self._cases[key] = Case(plan, line.region)
+            case = self._cases[key] = Case(plan, line.region, told.channel)
         return case
 
     def conclude(self, case: Case, held: frozenset[str]) -> Outcome:
         """The outcome for a number that is in the registers with these names and in no other."""
         made = case.outcomes.get(held)
         if made is None:
-            made = self.outcome(case.plan.conclude(held), case.plan.rule, case.region)
+            made = self.outcome(case.plan.conclude(held), case.channel, case.plan.rule, case.region)
             case.outcomes[held] = made
         return made
 
@@ -98,16 +100,19 @@ class BatchContext:
         """The outcome for one number, by an exact look-up in each register."""
         return self.conclude(case, frozenset(r.name for r in case.plan.registers if number in r.numbers))
 
-    def outcome(self, finding: Finding, rule: Rule | None, region: str = "") -> Outcome:
+    def outcome(
+        self, finding: Finding, channel: str = VOICE, rule: Rule | None = None, region: str = ""
+    ) -> Outcome:
         """A finding with its stamp. Without a region the stamp names no number and no rule."""
-        made = self._outcomes.get((finding, region))
+        key = (finding, channel, region)
+        made = self._outcomes.get(key)
         if made is None:
-            made = self._outcomes[finding, region] = self._make(finding, rule, region)
+            made = self._outcomes[key] = self._make(finding, channel, rule, region)
         return made
 
-    def _make(self, finding: Finding, rule: Rule | None, region: str) -> Outcome:
+    def _make(self, finding: Finding, channel: str, rule: Rule | None, region: str) -> Outcome:
         allowed = finding.reason.verdict is Verdict.ALLOWED
         end = until(rule, self.moment(region).date(), finding.last) if allowed and rule is not None else None
         rules = rule.digest if rule is not None else ""
-        bare = stamp.single(finding, bool(region), rules, end, self.evidence)
+        bare = stamp.single(finding, bool(region), rules, end, channel, self.evidence)
         return Outcome(finding.reason, allowed, b',"scrub":' + bare + b"}", bare, finding, end, rules)

@@ -33,9 +33,9 @@ def judge_text(text: str, region: str, told: Facts, context: BatchContext) -> tu
     """The number in a text as typed in `region` (None if it is not valid), and its outcome."""
     found = normalise(text, region)
     if found is None:
-        return None, _no_number(context)
+        return None, _no_number(told, context)
     number, line = found
-    barred = decide.is_barred(number, context.rule(line.region))
+    barred = decide.is_barred(number, context.rule(line.region, told.channel))
     return number, context.find(context.case(line, told, barred=barred), number)
 
 
@@ -44,7 +44,7 @@ def judge_column(
 ) -> JudgedColumn:
     """The outcome of each cell, all with the same facts. Cells are texts as typed in `region`, or integers taken as
     digits."""
-    known: dict[Outcome, int] = {_no_number(context): 0}
+    known: dict[Outcome, int] = {_no_number(told, context): 0}
     pieces = list(_pieces(cells, region, told, context, known))
     if not pieces:
         return JudgedColumn(np.empty(0, np.uint64), np.empty(0, np.int32), list(known))
@@ -64,5 +64,5 @@ def _pieces(
         yield column.numbers, np.array([*places, 0], np.int32)[judged.ids]  # the last one is found by -1
 
 
-def _no_number(context: BatchContext) -> Outcome:
-    return context.outcome(Finding(Reason.INVALID_NUMBER), None)
+def _no_number(told: Facts, context: BatchContext) -> Outcome:
+    return context.outcome(Finding(Reason.INVALID_NUMBER), told.channel)

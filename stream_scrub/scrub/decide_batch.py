@@ -70,7 +70,7 @@ def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None
     for kind in np.flatnonzero(counts).tolist():
         line, told = plain.pairs[kind]
         cases[kind] = context.case(line, told, barred=False)
-        rule = context.rule(line.region)
+        rule = context.rule(line.region, told.channel)
         prefixes = () if rule is None else rule.not_callable_prefixes
         if not prefixes:
             continue

@@ -37,6 +37,7 @@ class Members(NamedTuple):
     contract: Path
     campaign: Path
     case: Case = "any"
+    channel: Path = ("channel",)
 
     @classmethod
     def of(
@@ -47,6 +48,8 @@ class Members(NamedTuple):
         contract: str,
         campaign: str,
         case: Case = "any",
+        *,
+        channel: str = "channel",
     ) -> "Members":
         """The members that settings name. Dots in a name reach into objects."""
 
@@ -54,23 +57,33 @@ class Members(NamedTuple):
             return tuple(text.split("."))
 
         return cls(
-            tuple(map(path, numbers)), path(region), path(purpose), path(contract), path(campaign), case
+            tuple(map(path, numbers)),
+            path(region),
+            path(purpose),
+            path(contract),
+            path(campaign),
+            case,
+            path(channel),
         )
 
     @property
     def facts(self) -> tuple[Path, ...]:
-        """Region, purpose, contract and campaign."""
-        return (self.region, self.purpose, self.contract, self.campaign)
+        """What a prospect says about itself and its call, in the order in which `facts.facts_of` takes it."""
+        return (self.purpose, self.contract, self.campaign, self.channel)
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """The numbers, the region and the facts."""
+        return (*self.numbers, self.region, *self.facts)
 
 
 class Prospect(NamedTuple):
-    """One prospect, read strictly. `head + tail` is the original without any stamp; a new one goes between them."""
+    """One prospect, read strictly. `facts` are in the order of `Members.facts`. `head + tail` is the original without
+    any stamp; a new one goes between them."""
 
     numbers: list[Any]
     region: Any
-    purpose: Any
-    contract: Any
-    campaign: Any
+    facts: tuple[Any, ...]
     head: bytes
     tail: bytes
     comma: bool
@@ -82,13 +95,12 @@ class Unreadable(ValueError):
 
 
 def quick_decoder(members: Members) -> Callable[[bytes], Any]:
-    """A decoder to a struct with the top-level members: `n0`, `n1`... numbers, `f0`..`f3` facts, `stamp`.
+    """A decoder to a struct with the top-level members: `n0`, `n1`... numbers, `region`, `f0`, `f1`... facts, `stamp`.
 
     Sound only for bytes in which no name can have a second spelling, and none occurs twice. Raises one of
     QUICK_ERRORS. For member names that no struct may have, the decoder always raises.
     """
-    wanted = [(f"n{i}", path[0]) for i, path in enumerate(members.numbers)]
-    wanted += [(f"f{i}", path[0]) for i, path in enumerate(members.facts)]
+    wanted = [(attribute, path[0]) for attribute, path in _attributes(members)]
     attribute: dict[str, str] = {}
     aliases: dict[str, Any] = {}
     for name, member in wanted:
@@ -106,6 +118,15 @@ def quick_decoder(members: Members) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(struct).decode
 
 
+def _attributes(members: Members) -> list[tuple[str, Path]]:
+    """The attribute of the quick reader's struct for each member."""
+    return [
+        *((f"n{i}", path) for i, path in enumerate(members.numbers)),
+        ("region", members.region),
+        *((f"f{i}", path) for i, path in enumerate(members.facts)),
+    ]
+
+
 def _none(_: bytes) -> Any:
     raise TypeError
 
@@ -115,7 +136,7 @@ QUICK_ERRORS = (msgspec.DecodeError, RecursionError, TypeError, UnicodeDecodeErr
 
 def spellings_of(members: Members) -> Spellings:
     """The second spellings that the members' names, or the stamp's, could have."""
-    names = [name for path in (*members.numbers, *members.facts) for name in path]
+    names = [name for path in members.all for name in path]
     return Spellings([*names, STAMP], members.case)
 
 
@@ -131,11 +152,11 @@ class QuickReader:
         self.decode = quick_decoder(members)
         self._spellings = spellings_of(members)
         self._any = members.case == "any"
-        paths = [(f"n{i}", path) for i, path in enumerate(members.numbers)]
-        paths += [(f"f{i}", path) for i, path in enumerate(members.facts)]
+        self._facts_at = len(members.numbers) + 1
         compared = folder(members.case)
         self._paths = [
-            (attribute, [(name, f'"{compared(name)}"') for name in path]) for attribute, path in paths
+            (attribute, [(name, f'"{compared(name)}"') for name in path])
+            for attribute, path in _attributes(members)
         ]
 
     def read(self, value: bytes) -> Prospect | None:
@@ -146,13 +167,14 @@ class QuickReader:
             return None
         if found is None or all(member is ABSENT for member in found):
             return None  # perhaps an empty object: only the strict reader knows whether a comma is needed
-        region, purpose, contract, campaign = found[-4:]
-        if isinstance(contract, dict):
+        facts = tuple(found[self._facts_at :])
+        if any(isinstance(fact, dict) for fact in facts):
             return None  # only the strict reader sees whether it has a name twice
-        return Prospect(found[:-4], region, purpose, contract, campaign, value[:-1], b"}", comma=True)
+        *numbers, region = found[: self._facts_at]
+        return Prospect(numbers, region, facts, value[:-1], b"}", comma=True)
 
     def found(self, value: bytes, quick: Any) -> list[Any] | None:
-        """The members of a decoded value, numbers before facts; None if the value leaves room for another reading."""
+        """The members of a decoded value, in the order of `Members.all`; None if the value leaves room for another reading."""
         if value[:1] != b"{" or value[-1:] != b"}" or not is_shallow(value) or quick.stamp is not ABSENT:
             return None
         text = self._spellings.text(value)
@@ -206,15 +228,14 @@ def read_strictly(value: bytes, members: Members) -> Prospect:
 
     numbers = [at(path) for path in members.numbers]
     head, tail, comma = _around(text, spans, compared)
-    region, purpose, contract, campaign = map(at, members.facts)
-    return Prospect(numbers, region, purpose, contract, campaign, head, tail, comma)
+    return Prospect(numbers, at(members.region), tuple(map(at, members.facts)), head, tail, comma)
 
 
 @lru_cache(maxsize=16)
 def _tops(members: Members) -> frozenset[str]:
     """The names at the top level, in the form in which names are compared."""
     compared = folder(members.case)
-    return frozenset(compared(path[0]) for path in (*members.numbers, *members.facts))
+    return frozenset(compared(path[0]) for path in members.all)
 
 
 def dig(found: Any, path: Path, compared: Callable[[str], str]) -> Any:

@@ -1,13 +1,17 @@
 """What a prospect says about itself, as the rules read it. What cannot be understood lifts nothing."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
+from stream_scrub.rules import VOICE
 from stream_scrub.scrub.contracts import Contract, contract_of
 from stream_scrub.spelling import plain
 
+UNKNOWN_CHANNEL = "unknown"  # of a prospect whose channel cannot be understood; no rule may name it
+_CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # Among campaigns: somebody who is not named, or not in words, calls as well.
 UNNAMED = ""
 # Campaigns that no register is scoped for: no scope holds this sign, and no campaign that was read.
@@ -37,11 +41,13 @@ _NO = frozenset(
 
 class Facts(NamedTuple):
     """What a prospect says about itself, as the rules read it: purposes in lower case, whether it has a contract, with
-    its last day if one is known, and campaigns as `spelling.plain` writes them."""
+    its last day if one is known, and campaigns as `spelling.plain` writes them. `channel` is how the person is to be
+    reached."""
 
     purposes: tuple[str, ...] = ()
     contract: Contract = False
     campaigns: tuple[str, ...] = ()
+    channel: str = VOICE
 
     @property
     def unnamed(self) -> bool:
@@ -50,14 +56,16 @@ class Facts(NamedTuple):
 
 
 NO_FACTS = Facts()
-# Makes facts from a prospect's purpose, contract and campaign, in this order, each of any type.
-FactsOf = Callable[[Any, Any, Any], Facts]
+# Makes facts from a prospect's members of any type, in the order of `Members.facts`. The last ones may be left out.
+FactsOf = Callable[..., Facts]
 
 
 def facts_of(
-    purpose: Any,
-    contract: Any,
-    campaign: Any,
+    purpose: Any = None,
+    contract: Any = None,
+    campaign: Any = None,
+    channel: Any = None,
+    *,
     default_purpose: str = "",
     contract_shapes: Sequence[str] | None = (),
     campaigns: Callable[[Any], Iterable[str]] | None = None,
@@ -75,7 +83,22 @@ def facts_of(
         ),
         _is_yes(contract) if contract_shapes is None else contract_of(contract, contract_shapes),
         tuple(dict.fromkeys((campaigns or campaigns_of)(campaign))),
+        _channel(channel),
     )
+
+
+def of_three(purpose: Any = None, contract: Any = None, campaign: Any = None, *_: Any, **how: Any) -> Facts:
+    """As `facts_of`, by the readings that took three facts from a prospect and no more."""
+    return facts_of(purpose, contract, campaign, **how)
+
+
+def _channel(member: Any) -> str:
+    """One word, as rules name channels. Absent, null or empty is the voice. Whatever else is no such word is a channel
+    that no rule knows."""
+    if member is None or member is UNSET or (isinstance(member, str) and not member.strip()):
+        return VOICE
+    word = plain(member) if isinstance(member, str) else ""
+    return word if _CHANNEL.fullmatch(word) else UNKNOWN_CHANNEL
 
 
 def campaigns_of(member: Any) -> Iterable[str]:

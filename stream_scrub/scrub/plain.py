@@ -69,12 +69,16 @@ class PlainReader:
 
     def __init__(self, members: Members, default_region: str, facts: FactsOf = facts_of) -> None:
         self._told = facts
-        self._nothing = facts(ABSENT, ABSENT, ABSENT)
+        self._nothing = facts()
         self._quick = QuickReader(members)
         self._default_region = default_region
         self._spellings = spellings_of(members)
         self._flat = is_flat(members) and self._spellings.simple
-        names = [path[0] for path in (*members.numbers, *members.facts)]
+        names = [path[0] for path in members.all]
+        attributes = [f"f{i}" for i in range(len(members.facts))]
+        self._facts_in, self._silent = attrgetter(*attributes), (ABSENT,) * len(attributes)
+        # In the order of the names: the number, the region, the facts, and the stamp, which no plain prospect has.
+        self._members = (_NUMBER, _REGION, *map(attrgetter, attributes), None)
         self._occurrences = Occurrences([*names, STAMP] if self._flat else [], members.case)
 
     def read(self, values: Sequence[bytes | None]) -> Plain:
@@ -87,14 +91,14 @@ class PlainReader:
         pairs: dict[Kind, int] = {}
         quicks = _decoded(self._quick.decode, values)
         bare = self._leave_the_doubtful(values, quicks)
-        nothing = self._nothing
+        nothing, silent = self._nothing, self._silent
+        facts_in = self._facts_in
         region_of = Regions(self._default_region).of
         named, place, region = map(_NUMBER, quicks), ABSENT, region_of(ABSENT)
         for value, text, where, quick in zip(values, named, map(_REGION, quicks), quicks, strict=True):
             number, kind = 0, -1
             if (
                 type(text) is str
-                and type(quick.f2) is not dict
                 and len(text) <= _TEXT_MAX
                 and value[-1] == _BRACE  # type: ignore[index]  # what was decoded is not None
                 and (len(value) <= MAX_DEPTH or is_shallow(value))  # type: ignore[arg-type]
@@ -104,13 +108,14 @@ class PlainReader:
                 found = normalise(text, region)
                 if found is not None:
                     number, line = found
-                    if bare or quick.f1 is quick.f2 is quick.f3 is ABSENT:
+                    if bare or (facts := facts_in(quick)) == silent:
                         kind = known.get(line, -1)
                         if kind < 0:
                             kind = known[line] = pairs.setdefault((line, nothing), len(pairs))
+                    elif dict not in map(type, facts):  # only the strict reader sees a name twice in it
+                        kind = pairs.setdefault((line, self._told(*facts)), len(pairs))
                     else:
-                        told = self._told(quick.f1, quick.f2, quick.f3)
-                        kind = pairs.setdefault((line, told), len(pairs))
+                        number = 0
             numbers.append(number)
             kinds.append(kind)
         return Plain(np.array(numbers, np.uint64), np.array(kinds, np.int32), list(pairs))
@@ -126,7 +131,7 @@ class PlainReader:
         joined = b"".join([value for value in values if value is not None])
         sure, bare = self._spellings.are_plain(joined), True
         bounds = self._occurrences.bounds(joined) if sure else ()
-        for which, (member, bound) in enumerate(zip(_MEMBERS, bounds, strict=False)):
+        for which, (member, bound) in enumerate(zip(self._members, bounds, strict=False)):
             if bound:
                 times = 0 if member is None else len(quicks) - list(map(member, quicks)).count(ABSENT)
                 sure = bound <= times or self._occurrences.bound(joined, which, times) <= times
@@ -142,16 +147,13 @@ class PlainReader:
         return False
 
 
-_NUMBER, _REGION = attrgetter("n0"), attrgetter("f0")
-# In the order of the names: the number, the region, the other facts, and the stamp, which no plain prospect has.
-_MEMBERS = (_NUMBER, _REGION, *map(attrgetter, ("f1", "f2", "f3")), None)
+_NUMBER, _REGION = attrgetter("n0"), attrgetter("region")
 _JUDGED = 2  # of these, the number and the region, are not facts
 
 
 def is_flat(members: Members) -> bool:
     """Whether one member holds the number, and every member is a name in ASCII at a prospect's top level."""
-    paths = (*members.numbers, *members.facts)
-    return len(members.numbers) == 1 and all(len(path) == 1 and path[0].isascii() for path in paths)
+    return len(members.numbers) == 1 and all(len(path) == 1 and path[0].isascii() for path in members.all)
 
 
 class Regions:

@@ -13,6 +13,7 @@ import msgspec
 
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import e164
+from stream_scrub.rules import VOICE
 from stream_scrub.scrub.decide import Finding
 
 _encode = msgspec.json.encode
@@ -26,9 +27,15 @@ class Evidence:
     at: str
 
 
-def single(finding: Finding, number: bool, rules: str, until: date | None, evidence: Evidence) -> bytes:
+def single(
+    finding: Finding, number: bool, rules: str, until: date | None, channel: str, evidence: Evidence
+) -> bytes:
     """The stamp of a prospect with one number, as a template for `% number` (or for `% ()` without one)."""
-    stamp: dict[str, Any] = {"verdict": finding.reason.verdict, "reason": finding.reason}
+    stamp: dict[str, Any] = {
+        "verdict": finding.reason.verdict,
+        "reason": finding.reason,
+        **_by(channel),
+    }
     if number:
         stamp["number"] = "\0"
     if finding.registers:
@@ -60,7 +67,7 @@ class Entry:
     until: date | None
 
 
-def several(entries: Sequence[Entry], strip: bool, evidence: Evidence) -> tuple[Reason, bytes]:
+def several(entries: Sequence[Entry], strip: bool, channel: str, evidence: Evidence) -> tuple[Reason, bytes]:
     """The reason and the stamp of a prospect with several numbers, one entry each, in the prospect's order.
 
     Without `strip`, every number must be allowed. With it, one allowed number is enough, and `callable` names all
@@ -75,6 +82,7 @@ def several(entries: Sequence[Entry], strip: bool, evidence: Evidence) -> tuple[
     stamp: dict[str, Any] = {
         "verdict": reason.verdict,
         "reason": reason,
+        **_by(channel),
         "numbers": [_entry(e) for e in entries],
     }
     if reason.verdict is Verdict.ALLOWED and strip:
@@ -85,6 +93,11 @@ def several(entries: Sequence[Entry], strip: bool, evidence: Evidence) -> tuple[
     if reason.verdict is Verdict.ALLOWED and ends:
         stamp["until"] = min(ends).isoformat()
     return reason, _encode(stamp)
+
+
+def _by(channel: str) -> dict[str, str]:
+    """The member that says how the person may be reached, unless by voice."""
+    return {} if channel == VOICE else {"channel": channel}
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

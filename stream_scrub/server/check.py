@@ -44,6 +44,7 @@ class AskedProspect(msgspec.Struct, forbid_unknown_fields=True):
     purpose: str | list[str] | None = None
     contract: Any = None
     campaign: str | int | list[str | int] | None = None
+    channel: str | None = None
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,12 +55,13 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     purpose: Any = msgspec.UNSET
     contract: Any = msgspec.UNSET
     campaign: Any = msgspec.UNSET
+    channel: Any = msgspec.UNSET
     prospects: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def asks_for_one(self) -> bool:
         """Whether it holds a member of a single prospect."""
-        members = (self.number, self.region, self.purpose, self.contract, self.campaign)
+        members = (self.number, self.region, self.purpose, self.contract, self.campaign, self.channel)
         return any(member is not msgspec.UNSET for member in members)
 
 

@@ -33,6 +33,7 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
             prospect.contract,
             prospect.campaign,
             prospect.case,
+            channel=prospect.channel,
         ),
         default_region=prospect.default_region,
         default_purpose=prospect.default_purpose,

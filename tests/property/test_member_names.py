@@ -42,7 +42,14 @@ FACTS = {
     "purpose": ['"press"', '["Energy Renovation"]', '"survey"', "null"],
     "contract": ["true", "false", '"C-1"', '"no"', "0"],
     "campaign": ['"acme"', '"Acme "', "null", "7"],
+    "channel": ['"voice"', '" Voice"', "null", '"sms"', "7"],
 }
+
+
+def members_of(names, case):
+    """The members that a prospect keeps what is judged in."""
+    facts = {"region" if fact == "country" else fact: tuple(names[fact]) for fact in FACTS}
+    return Members(tuple(map(tuple, names["phone"])), **facts, case=case)
 
 
 def drawn(chance, signs, taken):
@@ -197,9 +204,7 @@ def test_no_parser_finds_what_was_not_judged(hand, kind, case):
     met: dict[str, int] = {}
     for number in range(ROUNDS):
         names = paths(chance, signs, dotted=kind in ("dotted", "beyond"))
-        members = Members(
-            tuple(map(tuple, names["phone"])), *(tuple(names[fact]) for fact in FACTS), case=case
-        )
+        members = members_of(names, case)
         values = [value(chance, names) for _ in range(BATCH)]
         batch = Scrubber(Terms(members, stale="block"), rulebook, hand).scrub(values, INDEX, law.NOW)
         for each in zip(values, batch.allowed, batch.values, batch.stamps, strict=True):
@@ -226,9 +231,7 @@ def test_one_twin_is_found_among_many_usual_prospects(hand, crowd, case):
     chance = random.Random(f"crowd {crowd} {case} 20261124")
     for number in range(ROUNDS if crowd < 10 else ROUNDS // 3):
         names = paths(chance, LETTERS + "_-1", dotted=False)
-        members = Members(
-            tuple(map(tuple, names["phone"])), *(tuple(names[fact]) for fact in FACTS), case=case
-        )
+        members = members_of(names, case)
         present = [fact for fact in FACTS if chance.random() < 0.4]
         usual = [
             written(

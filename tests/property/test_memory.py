@@ -74,7 +74,7 @@ def test_what_was_forgotten_is_learnt_again_and_is_the_same(monkeypatch):
         module = import_module("stream_scrub_native")
 
         reader = module.Reader(
-            [path[0].encode() for path in (*MEMBERS.numbers, *MEMBERS.facts)],
+            [path[0].encode() for path in MEMBERS.all],
             "FR",
             lambda token: token[1:-1].decode(),
             lambda tokens: None,

@@ -59,10 +59,8 @@ def comparable(prospect):
     """Integers beyond every number are kept as text by one reader and as integers by the other."""
     return prospect._replace(
         numbers=json.dumps([_plain(n) for n in prospect.numbers]),
-        **{
-            name: json.dumps(_plain(getattr(prospect, name)))
-            for name in ("region", "purpose", "contract", "campaign")
-        },
+        region=json.dumps(_plain(prospect.region)),
+        facts=json.dumps([_plain(fact) for fact in prospect.facts]),
     )
 
 

@@ -65,6 +65,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "contract": "contract",
             "contract_shapes": [],
             "campaign": "campaign",
+            "channel": "channel",
             "case": "any",
             "mixed": "block",
             "stamp": "value",

@@ -55,6 +55,7 @@ from stream_scrub.queries.evidence import (
     Since,
     SnapshotProof,
 )
+from stream_scrub.rules import Rulebook
 from tests.support.running.worker import SCRIPT, environment
 
 PACKAGE = Path(terminal.__file__).parent
@@ -203,7 +204,15 @@ def country_day(text, **more):
     following = rules_report.NextRule(start=text, rules=text, source=text)
     kind = rules_report.CheckedCountry if more else rules_report.CountryDay
     return kind(
-        country=text, on=text, where=text, regions=[text], timezone=text, rule=rule, next=following, **more
+        country=text,
+        channels=[text],
+        on=text,
+        where=text,
+        regions=[text],
+        timezone=text,
+        rule=rule,
+        next=following,
+        **more,
     )
 
 
@@ -241,7 +250,7 @@ OUTPUTS = {
     "lists status": lambda text: render.status(
         LogStatus(
             position=1,
-            registers=log_status.status(index(text), SimpleNamespace(countries={}), datetime.now(UTC)).registers,
+            registers=log_status.status(index(text), Rulebook([]), datetime.now(UTC)).registers,
             unusable=[UnusableRegister(text, (text,), text)],
         )
     ),

@@ -13,6 +13,7 @@ from stream_scrub.files.rows.cells import CellColumn
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
+from stream_scrub.rules import VOICE
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.batch_context import BatchContext, Outcome
 from stream_scrub.scrub.decide import Finding
@@ -60,7 +61,7 @@ class RowJudge:
     def __init__(self, scrubber: Scrubber, index: Index, moment: datetime) -> None:
         self._context = BatchContext(scrubber.rulebook, index, moment)
         self._strip = scrubber.terms.mixed == "strip"
-        no_number = self._context.outcome(Finding(Reason.INVALID_NUMBER), None)
+        no_number = self._context.outcome(Finding(Reason.INVALID_NUMBER))
         self._known: dict[Outcome | None, int] = {None: _BLANK, no_number: _INVALID}
         self._outcomes: list[Outcome | None] = [None, no_number]
         self.rows: list[RowOutcome] = []
@@ -134,7 +135,7 @@ class RowJudge:
         reason, until = filled[0].reason, filled[0].until
         if len(filled) > 1:
             entries = [Entry(each.finding, None, each.rules, each.until) for each in filled]
-            reason, made = several(entries, self._strip, self._context.evidence)
+            reason, made = several(entries, self._strip, VOICE, self._context.evidence)
             until = msgspec.json.decode(made, type=_Until).until
         if reason.verdict is not Verdict.ALLOWED:
             return RowOutcome(reason, None, (), numbers)

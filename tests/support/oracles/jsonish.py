@@ -10,6 +10,7 @@ NAMES = [
     "purpose",
     "contract",
     "campaign",
+    "channel",
     "scrub",
     "lead",
     "x",
@@ -122,6 +123,7 @@ USUAL = [
     *(('"country"', '"FR"'), ('"country"', '"GB"'), ('"country"', "null"), ('"purpose"', '"press"')),
     *(('"purpose"', '["energy_renovation"]'), ('"contract"', "true"), ('"contract"', '"C-1"')),
     *(('"contract"', "false"), ('"campaign"', '"acme"'), ('"scrub"', '{"verdict":"allowed"}')),
+    *(('"channel"', '"voice"'), ('"channel"', '"sms"'), ('"channel"', '["sms"]')),
     *(
         ('"scr\\u0075b"', "1"),
         ('"name"', '"Rose"'),

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import phonenumbers
 
-NAMES = {"phone": [["phone"]], **{name: [name] for name in ("country", "purpose", "contract", "campaign")}}
+FACTS = ("country", "purpose", "contract", "campaign", "channel")
+NAMES = {"phone": [["phone"]], **{name: [name] for name in FACTS}}
 ABSENT = object()
 RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"
 
@@ -142,9 +143,25 @@ def words(member, *, hyphens: bool) -> set[str]:
     return {w.replace(" ", "-").replace("_", "-") if hyphens else w for w in folded if w}
 
 
+def callers(member) -> set[str]:
+    """Who calls, as names are compared; an empty one for somebody who is not named."""
+    parts = member if isinstance(member, list) and not isinstance(member, Pairs) else [member]
+    found = set()
+    for part in parts:
+        if part is not None and not (isinstance(part, str) and not part.strip()):
+            said = words(part, hyphens=False)
+            found.add(bare(said.pop()) if len(said) == 1 else "")
+    return found or {""}
+
+
 def has_contract(member) -> bool:
     """Whether it is a contract, if no identifiers are declared and no contract has a last day."""
     return member is True or (isinstance(member, str) and member.strip().lower() == "true")
+
+
+def is_voice(member) -> bool:
+    """Whether the person is to be called: no channel is said, or the voice."""
+    return member is None or (isinstance(member, str) and member.strip().lower() in {"", "voice"})
 
 
 def reasons(members: dict | None, law: Law) -> list[tuple[str, int | None]] | str:
@@ -200,9 +217,9 @@ def decide(digits: int, region: str, kind: int, members: dict, law: Law) -> str:
     meant = [meanings(word, law) for word in purposes]
     contract = has_contract(members.get("contract")) and "contract" in law.lifted_by
     scope, own = law.campaign
-    if digits in law.internal or (scope in words(members.get("campaign"), hyphens=False) and digits in own):
+    if digits in law.internal or (digits in own and callers(members.get("campaign")) & {scope, ""}):
         return "opposed"
-    if region not in law.regions:
+    if region not in law.regions or not is_voice(members.get("channel")):
         return "no-rule"
     if kind in law.types or str(digits).startswith(law.prefix):
         return "not-callable"

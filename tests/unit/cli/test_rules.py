@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date
 
 import pytest
 from typer.testing import CliRunner
@@ -50,10 +51,10 @@ def test_check_says_what_is_in_force_and_whose_it_is(own, capsys):
     said = capsys.readouterr().out
     assert f"GB  {own / 'gb.toml'} (replaces the shipped one)\n" in said
     assert f"PL  {own / 'pl.toml'} (your own)\n" in said
-    assert "FR  stream_scrub/rules/fr.toml\n" in said
+    assert "FR  stream_scrub/rules/fr.toml\n" in said and "FR by sms  stream_scrub/rules/fr.toml\n" in said
     rule = Rulebook.load(own).country("PL").rules[0]
     assert f"  {rule.digest}, from 2020-01-01: our own law\n  - Whoever is in internal is blocked" in said
-    assert "\n12 countries, 10 warnings, 0 errors\n" in said
+    assert "\n12 countries, 11 warnings, 0 errors\n" in said
 
 
 def test_check_tells_all_mistakes_and_all_doubts_at_once(own, capsys):
@@ -101,7 +102,7 @@ def test_check_without_a_log_checks_the_rest(error, capsys):
     """A pipeline without a broker could not check its rules, or would think that the log had been looked at."""
     assert rules.check(Invocation(as_json=True), settings(), raising(error)) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["position"] is None and len(told["countries"]) == 11
+    assert told["position"] is None and len({each["country"] for each in told["countries"]}) == 11
     assert (
         f"the log could not be asked, so what it holds was not held against the rules: {error}"
         in told["warnings"]
@@ -131,6 +132,24 @@ def test_show_today_and_as_json(capsys):
     rules.show_rule(Invocation(as_json=True), settings(), "FR", "", only_text=False)
     told = json.loads(capsys.readouterr().out)
     assert told["rule"]["rules"] == Rulebook.load().country("FR").rules[-1].digest
+
+
+def test_show_tells_the_rule_of_a_channel(capsys):
+    """Whoever answers for messages would be told the law on calls."""
+    rules.show_rule(Invocation(as_json=False), settings(), "FR", "2026-08-10", "sms", only_text=False)
+    said = capsys.readouterr().out
+    assert said.startswith("FR by sms on 2026-08-10: numbers of FR,")
+    assert "- This rule is for prospects that are to be reached by sms." in said
+    assert "Who is not in the consent-sms@campaign" in said and "next" not in said
+    rules.show_rule(Invocation(as_json=False), settings(), "FR", "2000-01-01", "sms", only_text=False)
+    said = capsys.readouterr().out
+    assert "no rule on 2000-01-01: nobody is reached by sms" in said and "next, from 2004-07-10" in said
+    digest = Rulebook.load().on("FR", date(2026, 8, 10), "sms").digest
+    rules.show_rule(Invocation(as_json=True), settings(), digest, "", only_text=False)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rule"]["rules"], told["channels"]) == (digest, ["sms"])
+    with pytest.raises(ConfigError, match="no rule of GB is for 'sms': there are rules for voice"):
+        rules.show_rule(Invocation(as_json=False), settings(), "GB", "", "sms", only_text=False)
 
 
 def test_show_a_day_without_a_rule(capsys):

@@ -21,7 +21,7 @@ def book() -> Rulebook:
 @pytest.mark.parametrize(("row", "day"), CASES)
 def test_the_law_of_the_day(book, row, day):
     """A prospect would be judged by a law that is not in force for its number on that day."""
-    rule = book.on(row["region"], day)
+    rule = book.on(row["region"], day, row.get("channel", "voice"))
     if "deny" not in row:
         assert rule is None, row["law"]
         return
@@ -51,11 +51,12 @@ def test_every_shipped_country_has_rows(book):
 
 def test_every_edge_of_every_rule_is_in_the_table(book):
     """The first day of a rule could move by one without a test that notices."""
-    seen = {(row["region"], day) for row in ROWS for day in row["on"]}
+    seen = {(row["region"], row.get("channel", "voice"), day) for row in ROWS for day in row["on"]}
     for country in book.countries.values():
         for rule in country.rules:
-            assert (country.code, rule.start) in seen
-            assert rule.end is None or (country.code, rule.end) in seen
+            for channel in rule.channels:
+                assert (country.code, channel, rule.start) in seen
+                assert rule.end is None or (country.code, channel, rule.end) in seen
 
 
 def test_every_rule_names_its_source(book):
@@ -75,7 +76,8 @@ def test_every_shared_register_may_grow_too_old(book):
     for country in book.countries.values():
         for rule in country.rules:
             named = rule.registers | set(rule.scoped)
-            assert named - {"internal", "consent"} == set(rule.max_age_days), country.code
+            own = {"internal", "consent", "consent-sms"}
+            assert named - own == set(rule.max_age_days), country.code
 
 
 def test_the_registers_are_those_of_the_design(book):

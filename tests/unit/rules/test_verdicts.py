@@ -15,9 +15,15 @@ from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "rules"
-ROWS = tomllib.loads((GOLDEN / "verdicts.toml").read_text("utf-8"))["verdict"]
+ROWS = [
+    row
+    for name in ("verdicts.toml", "facts.toml")
+    for row in tomllib.loads((GOLDEN / name).read_text("utf-8"))["verdict"]
+]
+# What a prospect says besides its number, by the names of its members.
+FACTS = ("purpose", "contract", "campaign", "channel")
 KEYS = {
-    *("law", "source", "confidence", "number", "numbers", "on", "purpose", "contract", "campaign", "held"),
+    *("law", "source", "confidence", "number", "numbers", "on", "held", *FACTS),
     *("missing", "age", "ends", "others", "folder", "reason", "registers", "until"),
 }
 BOOKS = {False: Rulebook.load(), True: Rulebook.load(GOLDEN / "own")}
@@ -39,7 +45,7 @@ def judged(row: dict, number: str, now: datetime) -> dict:
     """The stamp that a worker would give."""
     digits, line = normalise(number, "FR")
     book = BOOKS[row.get("folder", False)]
-    rule = book.rule(line.region, now)
+    rule = book.rule(line.region, now, row.get("channel", "voice"))
     named = set() if rule is None else rule.registers
     allow = {"consent"} if rule is None else {*rule.require, *rule.scoped, "consent"}
     held, others, age = row.get("held", []), row.get("others", {}), row.get("age", {})
@@ -52,7 +58,7 @@ def judged(row: dict, number: str, now: datetime) -> dict:
         registers.append(
             law.register(name, numbers, kind=kind, days_old=age.get(name, 0) + since, ends=ends.get(name))
         )
-    facts = {key: row[key] for key in ("purpose", "contract", "campaign") if key in row}
+    facts = {key: row[key] for key in FACTS if key in row}
     default = "" if "purpose" in row else "other"
     prospect = json.dumps({"phone": number, **facts}).encode()
     terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default)
@@ -66,6 +72,7 @@ def test_the_verdict_of_the_law(row, number, at):
     stamp = judged(row, number, moment(row["on"][at]))
     assert stamp["reason"] == row["reason"], row["law"]
     assert stamp.get("registers", []) == row.get("registers", [])
+    assert stamp.get("channel", "voice") == row.get("channel", "voice")
     until = row.get("until")
     until = until[at] if isinstance(until, list) else until
     assert stamp.get("until") == (None if until is None else str(until))

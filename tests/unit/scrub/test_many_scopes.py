@@ -7,7 +7,7 @@ import pytest
 
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
-from stream_scrub.rules import Rulebook, read_text
+from stream_scrub.rules import READING, Rulebook, read_text
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.batch_context import BatchContext
@@ -50,7 +50,7 @@ def test_the_verdict_of_a_batch_of_campaigns_is_that_of_each_prospect(text):
         campaigns = [f"c{dice.randrange(70)}" for _ in range(dice.choice([0, 1, 1, 1, 2]))]
         values.append(json.dumps({"phone": f"+{number}", "campaign": campaigns}).encode())
         line = normalise(f"+{number}", "FR")[1]
-        told = facts_of(None, None, campaigns, "other")
+        told = facts_of(None, None, campaigns, default_purpose="other")
         rule = rulebook.rule("FR", law.NOW)
         plan = decide.plan(line, decide.is_barred(number, rule), rule, told, index, law.NOW)
         finding = plan.conclude({r.name for r in plan.registers if number in r.numbers})
@@ -78,7 +78,7 @@ def test_a_campaign_without_registers_costs_no_plan_of_its_own():
 def test_an_old_rule_compares_campaigns_as_it_did(reading, reasons):
     """A verdict of last year would be given again as another one, and its proof be worth nothing."""
     (rule,) = law.rulebook(law.OPT_OUT).countries["FR"].rules
-    book = Rulebook([read_text(rule.text.replace(b"reading = 3", b"reading = %d" % reading))])
+    book = Rulebook([read_text(rule.text.replace(b"reading = %d" % READING, b"reading = %d" % reading))])
     opposed = ("internal@acme-energy", "internal@acme_sun")
     at = law.index(law.register("list"), *(law.register(name, NUMBERS) for name in opposed))
     values = [

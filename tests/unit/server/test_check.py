@@ -53,6 +53,7 @@ PROSPECTS = st.fixed_dictionaries(
         "purpose": st.sampled_from(["press", "Energy renovation", ["press", "x"], None, ""]),
         "contract": st.sampled_from([True, False, "C-1", {"until": "2099-01-01"}, {"until": "x"}, None, 7]),
         "campaign": st.sampled_from(["acme", ["a", "b"], 7, None]),
+        "channel": st.sampled_from(["voice", "sms", None]),
     },
 )
 

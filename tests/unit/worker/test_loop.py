@@ -16,6 +16,7 @@ from stream_scrub.kafka.session import CommitTimes
 from stream_scrub.model import Reason
 from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.logs import configure
+from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Batch
 from stream_scrub.worker import loop as module
 from stream_scrub.worker.batch_size import BatchLimits
@@ -24,7 +25,7 @@ from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 from tests.support.fakes import law
 
-NO_RULES = SimpleNamespace(texts={}, countries={})
+NO_RULES = Rulebook([])
 
 
 class Source:

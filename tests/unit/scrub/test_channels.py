@@ -1,0 +1,121 @@
+"""The channel that a prospect is to be reached by: it chooses the rule, and stands on the stamp."""
+
+import json
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from stream_scrub.config import Settings
+from stream_scrub.model import Reason
+from stream_scrub.queries.check import CheckQuestion, answer
+from stream_scrub.rules import VOICE, Rulebook, read_text, text_of
+from stream_scrub.scrub.facts import UNKNOWN_CHANNEL, facts_of
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import CONSENTING, MEMBERS, NUMBER, scrub, scrubber
+
+BOTH = law.OPT_OUT + (
+    '[[rule]]\nfrom = 2020-01-01\nchannels = ["sms", "rcs"]\nsource = "a law on messages"\n'
+    'deny = ["internal"]\nrequire = ["consent"]\nbanned_purposes = ["gambling"]\nvalid_days = 2\n'
+)
+INDEX = law.index(
+    law.register("list", [NUMBER]),
+    law.register("internal", [33600000001]),
+    law.allow("consent", [CONSENTING]),
+)
+
+
+def stamped(by, **members):
+    value = json.dumps({"phone": f"+{CONSENTING}", **members}).encode()
+    return scrub(value, by, INDEX).stamp
+
+
+@pytest.mark.parametrize(
+    ("member", "channel"),
+    [
+        *((absent, VOICE) for absent in (None, "", "  ", "voice", " Voice ", msgspec.UNSET)),
+        *(("sms", "sms"), ("SMS", "sms"), ("Instant message", "instant-message"), ("e_mail", "e-mail")),
+        *(
+            (odd, UNKNOWN_CHANNEL)
+            for odd in (["sms"], {"sms": 1}, True, False, 0, 7, "+33612345678", "?", "x" * 33)
+        ),
+    ],
+)
+def test_a_channel_is_one_word(member, channel):
+    """Somebody would be called who was to be written to, or the other way round."""
+    assert facts_of(channel=member).channel == channel
+
+
+@pytest.mark.parametrize(
+    ("members", "reason", "channel"),
+    [
+        ({}, Reason.CLEAR, None),
+        ({"channel": "voice"}, Reason.CLEAR, None),
+        ({"channel": None}, Reason.CLEAR, None),
+        ({"channel": "sms"}, Reason.CONSENTED, "sms"),
+        ({"channel": "SMS", "purpose": "press"}, Reason.CONSENTED, "sms"),
+        ({"channel": "rcs"}, Reason.CONSENTED, "rcs"),
+        ({"channel": "sms", "purpose": "gambling"}, Reason.BANNED_PURPOSE, "sms"),
+        ({"purpose": "gambling"}, Reason.CLEAR, None),
+        ({"channel": "sms", "phone": "+33611111111"}, Reason.NO_CONSENT, "sms"),
+        ({"channel": "sms", "phone": "+33600000001"}, Reason.OPPOSED, "sms"),
+        ({"channel": "fax"}, Reason.NO_RULE, "fax"),
+        ({"channel": ["sms"]}, Reason.NO_RULE, "unknown"),
+        ({"channel": "fax", "phone": "+33600000001"}, Reason.OPPOSED, "fax"),
+        ({"channel": "sms", "phone": "nobody"}, Reason.INVALID_NUMBER, "sms"),
+        ({"channel": "sms", "phone": ["+33611111111", f"+{CONSENTING}"]}, Reason.NO_CONSENT, "sms"),
+    ],
+)
+def test_the_rule_is_that_of_the_channel(members, reason, channel):
+    """Whoever may be written to would be called, or nobody could be written to at all."""
+    stamp = stamped(scrubber(BOTH), **members)
+    assert (stamp["reason"], stamp.get("channel")) == (reason, channel)
+
+
+def test_channels_of_one_batch_are_judged_each_by_its_own_rule():
+    """In a batch with calls and messages, one would get the verdict of the other."""
+    values = [
+        json.dumps({"phone": f"+{number}", **said}).encode()
+        for number in (NUMBER, CONSENTING, 33611111111)
+        for said in ({}, {"channel": "sms"}, {"channel": "fax"})
+    ] * 50
+    batch = scrubber(BOTH, stamp="header").scrub(values, INDEX, law.NOW)
+    told = [msgspec.json.decode(stamp) for stamp in batch.stamps[:9]]
+    assert [(each["reason"], each.get("channel")) for each in told] == [
+        *(("opposed", None), ("no-consent", "sms"), ("no-rule", "fax")),
+        *(("clear", None), ("consented", "sms"), ("no-rule", "fax")),
+        *(("clear", None), ("no-consent", "sms"), ("no-rule", "fax")),
+    ]
+    assert told[4]["until"] == "2026-11-26" and batch.allowed == batch.allowed[:9] * 50
+
+
+def test_a_channel_said_twice_is_unreadable():
+    """A dialler would read the one, and we judge by the other."""
+    value = b'{"phone":"+33622222222","channel":"sms","Channel":"voice"}'
+    assert scrub(value, scrubber(BOTH), INDEX).reason == "unreadable"
+
+
+def test_the_member_may_have_another_name():
+    """Whose prospects say where they came from in `channel` could not be called at all."""
+    by = scrubber(BOTH, members=MEMBERS._replace(channel=("meta", "by")))
+    assert stamped(by, channel="web")["reason"] == "clear"
+    assert stamped(by, meta={"by": "sms"})["channel"] == "sms"
+
+
+def test_a_verdict_of_an_earlier_reading_knows_no_channels():
+    """An old prospect with a member `channel` of its own would be explained by another verdict than it got."""
+    (rule,) = law.rulebook(law.OPT_OUT).countries["FR"].rules
+    country = law.rulebook(law.OPT_OUT).countries["FR"]
+    for reading in (1, 2, 3):
+        old = read_text(text_of(replace(rule, reading=reading), country.regions, country.timezone))
+        by = scrubber()
+        stamp = stamped(type(by)(by.terms, Rulebook([old])), channel="web", contract=True)
+        assert (stamp["reason"], "channel" in stamp) == ("clear", False)
+
+
+def test_the_console_asks_for_a_channel():
+    """An operator could not ask why a message was not sent."""
+    asked = CheckQuestion(("+33622222222",), "other", False, "acme", None, law.NOW, "sms")
+    (checked,) = answer(asked, Settings(), law.index(law.allow("consent-sms@acme", [CONSENTING])))
+    assert (checked.fields["reason"], checked.fields["channel"]) == ("consented", "sms")
+    assert "L.34-5" in checked.source
