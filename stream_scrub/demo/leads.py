@@ -154,7 +154,7 @@ class Casting:
         """What stands around the number: the members before it and after it, without the closing brace."""
         name = msgspec.json.encode(_QUOTED if self._made % 30 == 0 else _NAMES[self._pick(len(_NAMES))])
         before = b',"name":%b,"email":"lead%d@example.com"' % (name, self._made)
-        after = b',"country":"%b","channel":"web","form":"offer-%d","score":%d' % (
+        after = b',"country":"%b","origin":"web","form":"offer-%d","score":%d' % (
             *(country.code.encode(), self._pick(50), self._pick(100)),
         )
         return before, after
