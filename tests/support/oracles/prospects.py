@@ -217,9 +217,11 @@ def decide(digits: int, region: str, kind: int, members: dict, law: Law) -> str:
     meant = [meanings(word, law) for word in purposes]
     contract = has_contract(members.get("contract")) and "contract" in law.lifted_by
     scope, own = law.campaign
-    if digits in law.internal or (digits in own and callers(members.get("campaign")) & {scope, ""}):
+    ruled = region in law.regions and is_voice(members.get("channel"))
+    meant_by = {scope, ""} if ruled else {scope}  # nobody is called without a rule, so nobody need be named
+    if digits in law.internal or (digits in own and callers(members.get("campaign")) & meant_by):
         return "opposed"
-    if region not in law.regions or not is_voice(members.get("channel")):
+    if not ruled:
         return "no-rule"
     if kind in law.types or str(digits).startswith(law.prefix):
         return "not-callable"
