@@ -7,6 +7,7 @@ No call raises for what a server, a network or a proxy does: whatever is not a v
 import asyncio
 import random
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -105,6 +106,7 @@ class _Base:
 
     def __init__(self, url: str, token: str | None, deadline_s: float) -> None:
         self._check = f"{url.rstrip('/')}/v1/check"
+        self._requests = f"{url.rstrip('/')}/v1/requests"
         self._deadline_s = deadline_s
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if token is not None:
@@ -149,17 +151,28 @@ def _read(body: bytes) -> Answer | Unknown:
         return Unknown("the answer is no stamp", 200)
     if found.reason.verdict is not found.verdict:
         return Unknown("the answer contradicts itself", 200)
-    return Answer(
-        found.verdict,
-        found.reason,
-        found.number,
-        found.registers,
-        found.index,
-        found.rules,
-        found.at,
-        found.until,
-        body,
-    )
+    return Answer(**msgspec.structs.asdict(found), stamp=body)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A request that the brokers have: where it is on its topic."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+_ACCEPTED = msgspec.json.Decoder(Accepted)
+
+
+def _accepted(found: "_Got | Unknown") -> Accepted | Unknown:
+    if isinstance(found, Unknown) or found.status != 202:
+        return found if isinstance(found, Unknown) else _unknown(found)
+    try:
+        return _ACCEPTED.decode(found.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Unknown("the answer names no place", 202)
 
 
 class _Got(msgspec.Struct, frozen=True):
@@ -224,7 +237,7 @@ class Client(_Base):
         """The verdict on one number, or on a person with several. The other arguments are what a prospect would say
         about the call. Never raises for what happens on the way."""
         said = {"region": region, "purpose": purpose, "contract": contract, "campaign": campaign}
-        return _answer(self._asked(_question(number, said), self._ends(deadline_s)))
+        return _answer(self._asked(self._check, _question(number, said), self._ends(deadline_s)))
 
     def check_many(
         self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
@@ -233,8 +246,26 @@ class Client(_Base):
         `campaign`. 10 000 are asked at once; where that fails, each of them is Unknown."""
         ends, found = self._ends(deadline_s), []
         for page in _pages(questions):
-            found += _answers(self._asked(msgspec.json.encode({"prospects": page}), ends), len(page))
+            found += _answers(
+                self._asked(self._check, msgspec.json.encode({"prospects": page}), ends), len(page)
+            )
         return found
+
+    def opt_out(
+        self,
+        number: str | int | Sequence[str | int],
+        *,
+        region: str | None = None,
+        scope: str | None = None,
+        source: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Accepted | Unknown:
+        """Say that somebody does not want to be called, by any campaign or by `scope` alone. It counts for every
+        worker and server within a second of Accepted. Unknown: it may be written or not; say it again, which does no
+        harm. Tries have one Idempotency-Key."""
+        said = {"request": "opt-out", "region": region, "scope": scope, "source": source}
+        body, key = _question(number, said), {"Idempotency-Key": uuid.uuid4().hex}
+        return _accepted(self._asked(self._requests, body, self._ends(deadline_s), key))
 
     def close(self) -> None:
         """End the connections."""
@@ -246,12 +277,14 @@ class Client(_Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _asked(self, body: bytes, ends: float) -> _Got | Unknown:
+    def _asked(
+        self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None = None
+    ) -> _Got | Unknown:
         found: _Got | Unknown = _NO_ANSWER
         tries = 0
         while time.monotonic() < ends:
             try:
-                found = _better(found, self._once(body, ends))
+                found = _better(found, self._once(url, body, ends, headers))
             except httpx.HTTPError as error:
                 found = _better(found, _failed(error))
             pause = _pause(tries, found)
@@ -261,9 +294,9 @@ class Client(_Base):
             tries += 1
         return found
 
-    def _once(self, body: bytes, ends: float) -> _Got | Unknown:
+    def _once(self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None) -> _Got | Unknown:
         request = self._http.build_request(
-            "POST", self._check, content=body, extensions={"timeout": _Left(ends)}
+            "POST", url, content=body, headers=headers, extensions={"timeout": _Left(ends)}
         )
         answer = self._http.send(request, stream=True)
         try:
@@ -300,7 +333,7 @@ class AsyncClient(_Base):
     ) -> Answer | Unknown:
         """As `Client.check`."""
         said = {"region": region, "purpose": purpose, "contract": contract, "campaign": campaign}
-        return _answer(await self._asked(_question(number, said), self._ends(deadline_s)))
+        return _answer(await self._asked(self._check, _question(number, said), self._ends(deadline_s)))
 
     async def check_many(
         self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
@@ -308,8 +341,24 @@ class AsyncClient(_Base):
         """As `Client.check_many`."""
         ends, found = self._ends(deadline_s), []
         for page in _pages(questions):
-            found += _answers(await self._asked(msgspec.json.encode({"prospects": page}), ends), len(page))
+            found += _answers(
+                await self._asked(self._check, msgspec.json.encode({"prospects": page}), ends), len(page)
+            )
         return found
+
+    async def opt_out(
+        self,
+        number: str | int | Sequence[str | int],
+        *,
+        region: str | None = None,
+        scope: str | None = None,
+        source: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Accepted | Unknown:
+        """As `Client.opt_out`."""
+        said = {"request": "opt-out", "region": region, "scope": scope, "source": source}
+        body, key = _question(number, said), {"Idempotency-Key": uuid.uuid4().hex}
+        return _accepted(await self._asked(self._requests, body, self._ends(deadline_s), key))
 
     async def close(self) -> None:
         """End the connections."""
@@ -321,13 +370,15 @@ class AsyncClient(_Base):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _asked(self, body: bytes, ends: float) -> _Got | Unknown:
+    async def _asked(
+        self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None = None
+    ) -> _Got | Unknown:
         found: _Got | Unknown = _NO_ANSWER
         tries = 0
         while time.monotonic() < ends:
             try:
                 async with asyncio.timeout(ends - time.monotonic()):
-                    answer = await self._http.post(self._check, content=body)
+                    answer = await self._http.post(url, content=body, headers=headers)
                 found = _Got(answer.status_code, answer.content, answer.headers.get("retry-after", ""))
             except TimeoutError:
                 return _better(found, _NO_ANSWER)

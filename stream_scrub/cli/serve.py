@@ -8,7 +8,7 @@ from stream_scrub.config import load
 
 def serve(call: Invocation) -> None:
     """Answer over HTTP whether numbers may be called now, until told to stop (SIGTERM or Ctrl-C)."""
-    from stream_scrub.queries import log_status, rules_report
+    from stream_scrub.queries import log_status, number_history, rules_report
     from stream_scrub.server import serving
     from stream_scrub.server.questions import Questions
     from stream_scrub.wiring import clients
@@ -18,7 +18,7 @@ def serve(call: Invocation) -> None:
         config_file=call.config,
         extra_checks=[clients.refused_properties, rules_problems, serving.problems],
     )
-    questions = Questions(registers=log_status.status, rule=rules_report.of_day)
+    questions = Questions(registers=log_status.status, rule=rules_report.of_day, history=number_history.of)
     raise typer.Exit(serving.run(settings, questions))
 
 

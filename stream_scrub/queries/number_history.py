@@ -7,7 +7,9 @@ import re
 from datetime import datetime
 
 import msgspec
+from structlog.typing import FilteringBoundLogger
 
+from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.lists.audit.number_history import NumberEvent, NumberHistory, RequestEvidence, Standing
 from stream_scrub.lists.log.scan import read_into
@@ -23,6 +25,7 @@ from stream_scrub.queries.evidence import (
     Since,
 )
 from stream_scrub.timestamps import from_millis, utc_millis, utc_seconds
+from stream_scrub.wiring import clients
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
@@ -44,6 +47,13 @@ def number_of(text: str, region: str) -> int:
             [f"NUMBER: no valid number of region {region}; write it with its country, as in +33612345678"]
         )
     return int(plain[1:])
+
+
+def of(settings: Settings, log: FilteringBoundLogger, text: str, region: str) -> HistoryAnswer:
+    """The history of a number as somebody typed it. Raises ConfigError, Corrupt, Unavailable, Refused."""
+    number = number_of(text, region)
+    with clients.reading(settings, log) as reader:
+        return history(reader, number, region, lambda *_: None, clients.deadline())
 
 
 def history(

@@ -31,8 +31,10 @@ from stream_scrub.server import bodies
 from stream_scrub.server.check import CheckDesk
 from stream_scrub.server.edge import Edge
 from stream_scrub.server.guard import Guard
+from stream_scrub.server.history import HistoryDesk
 from stream_scrub.server.problems import Kind, Problem, invalid
 from stream_scrub.server.questions import Questions
+from stream_scrub.server.requests import RequestDesk, Send
 
 _JSON = "application/json"
 Handler = Callable[[Request], Awaitable[Response]]
@@ -50,6 +52,7 @@ class Parts:
     questions: Questions
     log: FilteringBoundLogger
     guard: Guard
+    send: Send
 
 
 class Api:
@@ -61,12 +64,14 @@ class Api:
         self._check = CheckDesk(
             parts.settings, lambda: parts.follower.usable(self._lag_max_s), parts.counters.checked
         )
+        self._histories = HistoryDesk(parts.settings, parts.questions, parts.log)
+        self._requests = RequestDesk(parts.settings, parts.rulebook, lambda: parts.follower.index, parts.send)
 
     async def check(self, request: Request) -> Response:
         """`POST /v1/check`."""
         since = time.perf_counter()
-        spend = self._parts.guard.admit(request, "check")
-        answer = await self._check.answer(await bodies.read(request), since, spend)
+        caller = self._parts.guard.admit(request, "check")
+        answer = await self._check.answer(await bodies.read(request), since, caller.spend)
         return Response(answer, media_type=_JSON)
 
     async def registers(self, request: Request) -> Response:
@@ -85,7 +90,7 @@ class Api:
 
     def _admit(self, request: Request) -> None:
         """Let in who may check. Raises Problem (401, 403, 429)."""
-        self._parts.guard.admit(request, "check")(1)
+        self._parts.guard.admit(request, "check").spend(1)
 
     def _registers(self) -> dict[str, Any]:
         parts = self._parts
@@ -113,6 +118,19 @@ class Api:
         return _json(
             {name: value for name, value in found.items() if name != "where"}
         )  # a path of this machine
+
+    async def history(self, request: Request) -> Response:
+        """`POST /v1/history`."""
+        self._parts.guard.admit(request, "history").spend(1)
+        return _json(await self._histories.answer(await bodies.read(request)))
+
+    async def request(self, request: Request) -> Response:
+        """`POST /v1/requests`."""
+        caller = self._parts.guard.admit(request, "request")
+        caller.spend(1)
+        body = await bodies.read(request)
+        found = await self._requests.answer(body, request.headers.get("idempotency-key", ""), caller.name)
+        return Response(msgspec.json.encode(found), 202, media_type=_JSON)
 
     async def probe(self, request: Request) -> Response:
         """`GET /livez`, `/readyz`, `/startupz`."""
@@ -166,6 +184,8 @@ def application(parts: Parts) -> ASGIApp:
     api = Api(parts)
     asked: list[tuple[str, str, Handler]] = [
         ("POST", "/v1/check", api.check),
+        ("POST", "/v1/history", api.history),
+        ("POST", "/v1/requests", api.request),
         ("GET", "/v1/registers", api.registers),
         ("GET", "/v1/registers/{name}", api.register),
         ("GET", "/v1/rules/{country}", api.rule),

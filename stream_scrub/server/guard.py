@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from starlette.requests import Request
 from structlog.typing import FilteringBoundLogger
@@ -19,6 +20,14 @@ BURST_MIN = 10_000
 
 # Takes how many prospects, or other answers, a request is about. Raises Problem (429).
 Spend = Callable[[int], None]
+_NOBODY = ""  # who asks where there are no tokens
+
+
+class Caller(NamedTuple):
+    """Who asks, and what takes from what they may ask for."""
+
+    name: str
+    spend: Spend
 
 
 class Bucket:
@@ -63,11 +72,11 @@ class Guard:
         self._rate = http.rate_per_s
         self._buckets: dict[str, Bucket] = {}
 
-    def admit(self, request: Request, scope: str) -> Spend:
+    def admit(self, request: Request, scope: str) -> Caller:
         """Let a request in that needs this scope. Raises Problem (401, 403)."""
         if self.tokens is None:
             _need_loopback_name(request.headers.get("host", ""))
-            return _free
+            return Caller(_NOBODY, _free)
         scheme, _, said = request.headers.get("authorization", "").partition(" ")
         found = self.tokens.find(said.strip()) if scheme.lower() == "bearer" else None
         if found is None:
@@ -81,7 +90,7 @@ class Guard:
         bucket = self._buckets.get(found.name)
         if bucket is None:
             bucket = self._buckets[found.name] = Bucket(self._rate)
-        return bucket.spend
+        return Caller(found.name, bucket.spend)
 
 
 def _free(_count: int) -> None:

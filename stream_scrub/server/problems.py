@@ -34,6 +34,7 @@ class Kind(Enum):
     TOO_MANY_REQUESTS = (429, "Too much is asked")
     HEADERS_TOO_LARGE = (431, "The headers are too large")
     FAULT = (500, "A fault of ours")
+    NOT_WRITTEN = (503, "The request is not known to be written")
     STALE_INDEX = (503, "No verdict would be safe now")
 
     @property
@@ -80,8 +81,9 @@ def stale(found: StaleIndex) -> Problem:
     return Problem(Kind.STALE_INDEX, told.why, headers, cause=told.cause, do=told.do)
 
 
-def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
-    """A body that cannot be judged: each error is a member's path and what is wrong there."""
+def invalid(errors: Sequence[tuple[str, str]], **members: Any) -> Problem:
+    """A body that cannot be judged: each error is a member's path and what is wrong there. `members` as for
+    Problem."""
     listed = [{"path": path, "detail": detail} for path, detail in errors]
     path, detail = errors[0]
-    return Problem(Kind.INVALID, f"{path}: {detail}", errors=listed)
+    return Problem(Kind.INVALID, f"{path}: {detail}", errors=listed, **members)

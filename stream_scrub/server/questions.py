@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
 from stream_scrub.index import Index
 from stream_scrub.rules import Country, Rulebook
 
@@ -13,8 +16,9 @@ from stream_scrub.rules import Country, Rulebook
 @dataclass(frozen=True, slots=True)
 class Questions:
     """`registers` answers for an index: its position, every register, and those that cannot be used. `rule` answers for a
-    country and a day. Each answer is a value that msgspec encodes. Functions of modules only: they go to other
+    country and a day, `history` for a number as somebody typed it and its region: that reads the whole log. Each answer is a value that msgspec encodes. Functions of modules only: they go to other
     processes by their names."""
 
     registers: Callable[[Index, Rulebook, datetime], Any]
     rule: Callable[[Country, date], Any]
+    history: Callable[[Settings, FilteringBoundLogger, str, str], Any]

@@ -24,6 +24,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Http, Settings, address_of
 from stream_scrub.errors import ConfigError, Refused, ScrubError, StaleIndex
+from stream_scrub.kafka.requests_writer import LateWriter
 from stream_scrub.observability import http_server, logs
 from stream_scrub.observability.collect import ServerCollector
 from stream_scrub.observability.counters import ServerCounters
@@ -109,9 +110,21 @@ def one(
         collector.attach(follower, rulebook)
         follower.start()
         stack.callback(follower.stop)
+        writer = LateWriter(lambda: clients.requests_writer(settings, log))
+        stack.callback(writer.close)
         counters.waiting = None  # from here on the index says what it waits for
         app = application(
-            Parts(settings, follower, rulebook, counters, lambda: [collector()], questions, log, guard)
+            Parts(
+                settings,
+                follower,
+                rulebook,
+                counters,
+                lambda: [collector()],
+                questions,
+                log,
+                guard,
+                writer.send,
+            )
         )
         _tell(listening, settings.http, log)
         lag_max_s = settings.rules.index_lag_max_s

@@ -18,6 +18,7 @@ from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.requests_reader import RequestsReader
+from stream_scrub.kafka.requests_writer import RequestsWriter
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.topic_tail import last_values
 from stream_scrub.lists.log.replay import Replay
@@ -153,6 +154,18 @@ def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = Fal
     admin = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs)
     topic = settings.topics.lifts if lifts else settings.topics.requests
     return RequestsReader(made, admin, topic, lifts=lifts)
+
+
+def requests_writer(settings: Settings, log: FilteringBoundLogger) -> RequestsWriter:
+    """What puts requests on their topic."""
+    kafka = settings.kafka
+    made = options.requests_writer_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.producer,
+        logs=client_log(settings, log, "requests", quiet=True),
+    )
+    return RequestsWriter(made, settings.topics.requests)
 
 
 def replayed(

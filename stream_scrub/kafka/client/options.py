@@ -285,6 +285,23 @@ def producer_options(
     }
 
 
+def requests_writer_options(
+    bootstrap: str, client: ClientProperties, producer: ClientProperties, *, logs: ClientLog | None
+) -> dict[str, Any]:
+    """For whoever puts requests on their topic. The partitioner is the one that Java's clients have, so that all
+    programs put a number's requests in one order. Whoever asked waits: a record is sent at once, and given up soon."""
+    return {
+        **_base(bootstrap, client, logs),
+        **_PRODUCER,
+        **producer,
+        "partitioner": "murmur2_random",
+        "linger.ms": 0,
+        "message.timeout.ms": 10_000,
+        "queue.buffering.max.messages": 10_000,
+        "acks": "all",
+    }
+
+
 def publish_timeout_ms(nbytes: int) -> int:
     """How long a transaction may last that puts so much on the log."""
     more_ms = max(0, nbytes - _PUBLISH_BYTES_AT_ONCE) // _PUBLISH_BYTES_A_MS

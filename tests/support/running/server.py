@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.observability import logs
 from stream_scrub.observability.collect import ServerCollector
 from stream_scrub.observability.counters import ServerCounters
-from stream_scrub.queries import log_status, rules_report
+from stream_scrub.queries import log_status, number_history, rules_report
 from stream_scrub.server import serving
 from stream_scrub.server.questions import Questions
 from stream_scrub.wiring import clients
@@ -33,7 +33,7 @@ from tests.support.running.worker import SCRIPT, WorkerProcess
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # the test's own client, in the server's process
 
-QUESTIONS = Questions(registers=log_status.status, rule=rules_report.of_day)
+QUESTIONS = Questions(registers=log_status.status, rule=rules_report.of_day, history=number_history.of)
 
 
 def publish(log: Log, register: str, numbers: Iterable[int], kind: RegisterKind = RegisterKind.DENY) -> None:
@@ -84,6 +84,7 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
     )
     reader, out = Reader(log), io.BytesIO()
     monkeypatch.setattr(clients, "log_reader", lambda _settings, _logs: reader)
+    monkeypatch.setattr(clients, "reading", lambda _settings, _log: nullcontext(Reader(log)))
     collector = ServerCollector(
         "s1", ServerCounters(), limit_s=60, index_lag_max_s=made.rules.index_lag_max_s
     )

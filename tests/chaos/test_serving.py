@@ -1,0 +1,54 @@
+"""The check API beside the publisher and a worker, on a real Kafka: an opt-out that is posted counts everywhere at once."""
+
+import time
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from stream_scrub.client import Accepted, Client
+from stream_scrub.server import tokens
+from tests.kafka.broker import free_ports
+from tests.support.running.prospects import french_mobiles
+from tests.support.running.publisher import PublisherProcess
+from tests.support.running.server import ServerProcess
+from tests.support.running.worker import wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
+    """Somebody who says no on the phone would be called again by the next click, from any server."""
+    people = french_mobiles(12, seed=18)
+    stage = stages(kafka.bootstrap, partitions=2)
+    stage.load("consent", people, "--kind", "allow")
+    file = tmp_path / "tokens.json"
+    token = tokens.add(file, "dialler", ["check", "request", "history"], datetime.now(UTC)).token
+    ports = free_ports(2)
+    with (
+        PublisherProcess(stage, None) as publisher,
+        ServerProcess(stage, f"127.0.0.1:{ports[0]}", "s1", http__tokens=file) as one,
+        ServerProcess(stage, f"127.0.0.1:{ports[1]}", "s2", http__tokens=file) as other,
+        Client(one.url, token, deadline_s=10) as dialler,
+        Client(other.url, token, deadline_s=10) as second,
+    ):
+        wait_until(lambda: publisher.ready() and one.ready() and other.ready(), 90)
+        waits = []
+        for number in people:
+            assert dialler.check(number).may_dial and second.check(number).may_dial
+            assert isinstance(dialler.opt_out(number, source="dialler-7"), Accepted)
+            waits.append(wait_until(lambda n=number: not dialler.check(n).may_dial, 30, every=0.005))
+            wait_until(lambda n=number: not second.check(n).may_dial, 30, every=0.005)
+        assert sorted(waits)[len(waits) // 2] < 1.0, waits
+        told = httpx.post(
+            f"{one.url}/v1/history",
+            json={"number": str(people[0])},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        ).json()
+        assert [event["register"] for event in told["events"]] == ["consent", "internal"]
+        assert told["events"][-1]["requests"][0]["request"]["source"] == "dialler-7"
+        said = one.log_file.read_text() + other.log_file.read_text()
+        assert [n for n in people if str(n)[2:] in said] == []
+        began = time.monotonic()
+        assert other.stop()[0] == 0 and time.monotonic() - began < 15

@@ -1,0 +1,150 @@
+"""`POST /v1/requests` and `POST /v1/history`: what may be asked for, and what is known to be written."""
+
+import asyncio
+import json
+
+import pytest
+
+from stream_scrub.config import load
+from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.index import Index
+from stream_scrub.kafka.requests_writer import RequestPlace
+from stream_scrub.rules import Rulebook
+from stream_scrub.server import requests
+from stream_scrub.server.history import HistoryDesk
+from stream_scrub.server.problems import Problem
+from tests.support.running.server import QUESTIONS
+from tests.unit.server.conftest import OPPOSED
+
+OPT_OUT = b'{"request":"opt-out","number":"06 12 34 56 80","source":"dialler-7"}'
+
+
+class Brokers:
+    """Takes requests as brokers do; `outcome` is what becomes of the next ones, None: nothing is ever heard."""
+
+    def __init__(self):
+        self.taken = []
+        self.outcome = "written"
+
+    def send(self, key, value, told):
+        if self.outcome is None:
+            return
+        if self.outcome == "written":
+            self.taken.append((key, value))
+            told(RequestPlace(1, 41 + len(self.taken)))
+        else:
+            told(self.outcome)
+
+
+@pytest.fixture
+def brokers() -> Brokers:
+    return Brokers()
+
+
+@pytest.fixture
+def desk(brokers, monkeypatch) -> requests.RequestDesk:
+    monkeypatch.setattr(requests, "_DELIVERY_S", 0.2)
+    return requests.RequestDesk(load(environ={}), Rulebook.load(), Index.empty, brokers.send)
+
+
+def ask(desk, body=OPT_OUT, key="", who="a"):
+    return asyncio.run(desk.answer(body, key, who))
+
+
+def test_an_opt_out_is_on_its_topic_when_it_is_answered(desk, brokers):
+    """Somebody who opposed would be told that it is done, and be called."""
+    found = ask(desk)
+    assert (found.topic, found.partition, found.offset) == ("opposition.requests", 1, 42)
+    assert brokers.taken == [(b"+33612345680", OPT_OUT)], "its key, and its own bytes as evidence"
+
+
+@pytest.mark.parametrize("outcome", [None, Unavailable("emitting: no broker answers")])
+def test_what_is_not_known_to_be_written_is_not_accepted(desk, brokers, outcome):
+    """The same, while the brokers are away."""
+    brokers.outcome = outcome
+    with pytest.raises(Problem) as found:
+        ask(desk, key="k")
+    assert found.value.kind.slug == "not-written" and found.value.headers["Retry-After"]
+    brokers.outcome = "written"
+    assert ask(desk, key="k").offset == 42, "the same key is tried again"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{", "unreadable"),
+        (b'{"request":"opt-out"}', "no-number"),
+        (b'{"request":"opt-out","number":"12345678901234567890"}', "invalid-number"),
+        (b'{"request":"hello","number":"+33612345678"}', "unknown-request"),
+        (b'{"request":"consent","number":"+33612345678","until":"x"}', "invalid-until"),
+        (b'{"request":"consent","number":"+33612345678","after_opt_out":true}', "may-not-lift"),
+        (
+            b'{"request":"correction","number":"+33612345678","remove_from":"internal","reason":"x"}',
+            "may-not-lift",
+        ),
+    ],
+)
+def test_what_the_publisher_would_refuse_is_refused_at_once(desk, brokers, body, reason):
+    """Somebody's consent would be lost, and nobody hear of it; or anybody with a token take people off a list."""
+    with pytest.raises(Problem) as found:
+        ask(desk, body)
+    assert found.value.kind.status == 422 and brokers.taken == []
+    told = json.loads(found.value.body)
+    assert told["reason"] == reason and "12345678" not in found.value.body.decode()
+
+
+def test_what_restricts_is_taken_leniently(desk, brokers):
+    """An opt-out would be turned away for a misspelt campaign, and the person be called."""
+    odd = ask(desk, b'{"request":"unsubscribe","number":["+33612345680","x"]}')
+    assert (odd.note, odd.invalid) == ("unknown-request", 1) and len(brokers.taken) == 1
+
+
+def test_one_key_is_one_request(desk, brokers):
+    """A form that is sent twice would be two entries in the evidence."""
+    first = ask(desk, key="k")
+    assert ask(desk, key="k") == first and len(brokers.taken) == 1
+    assert ask(desk, key="k", who="b").offset == 43, "another's key is another key"
+    assert ask(desk, key="other").offset == 44
+    with pytest.raises(Problem, match="another request"):
+        ask(desk, OPT_OUT.replace(b"80", b"81"), key="k")
+    with pytest.raises(Problem, match="characters"):
+        ask(desk, key="k" * 200)
+
+
+def test_no_more_keys_are_remembered_than_there_is_room_for(desk, brokers, monkeypatch):
+    """Whoever makes up keys would fill the server's memory."""
+    monkeypatch.setattr(requests, "KEYS_MAX", 3)
+
+    async def many():
+        for n in range(10):
+            await desk.answer(OPT_OUT, f"k{n}", "a")
+
+    asyncio.run(many())
+    assert len(desk._known) == 3
+
+
+def test_histories_are_told(server):
+    """A person who asks why they are called, or are not, would get no answer."""
+    answer = server.client.post("/v1/history", json={"number": "06 12 34 56 78"})
+    told = answer.json()
+    assert told["number"] == f"+{OPPOSED}"
+    assert {each["register"] for each in told["events"]} == {"internal", "consent"}
+    assert server.client.post("/v1/history", json={"number": "nobody"}).status_code == 422
+    assert server.client.post("/v1/history", json={"number": "1", "region": "XX"}).status_code == 422
+    assert server.client.post("/v1/history", json={"numbers": []}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"), [(Corrupt("x"), "log-corrupt"), (Unavailable("x"), "log-unreachable")]
+)
+def test_a_history_that_cannot_be_read_is_none(error, cause):
+    """Half a history would be taken for the whole, in court."""
+
+    def broken(*_arguments):
+        raise error
+
+    questions = type(QUESTIONS)(QUESTIONS.registers, QUESTIONS.rule, broken)
+    made = HistoryDesk(load(environ={}), questions, None)
+    with pytest.raises(Problem) as found:
+        asyncio.run(made.answer(b'{"number":"+33612345678"}'))
+    assert json.loads(found.value.body)["cause"] == cause
