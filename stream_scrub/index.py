@@ -212,7 +212,8 @@ class Register:
 
     `seq` counts its deltas from 1. `chain` is the head of its hash chain (hex). `effective_at` is the moment that the
     source list speaks of. `position` is the log offset of its last seal. `next_end` is the earliest end of its
-    numbers: at that moment the first of them should leave.
+    numbers: at that moment the first of them should leave. `areas` are the first digits of the numbers that its list
+    covers, "" for all; None if nobody declared them.
     """
 
     name: str
@@ -225,6 +226,7 @@ class Register:
     source: str
     filter: Filter = field(repr=False)
     next_end: datetime | None = None
+    areas: tuple[str, ...] | None = None
 
     @classmethod
     def empty(cls, name: str, kind: RegisterKind, at: datetime) -> "Register":
@@ -390,10 +392,8 @@ def _spelt(names: Iterable[str], before: dict[str, tuple[str, ...]]) -> dict[str
     found = dict(before)
     for name in names:
         told = RegisterName.split(name)
-        compared = str(told.plainly)
-        if compared != name:
-            found[compared] = (*found.get(compared, ()), name)
-        if told.purpose:
-            campaign = f"{scoped_name(told.base, told.campaign)}{FOR}"
-            found[campaign] = (*found.get(campaign, ()), name)
+        keys = [str(told.plainly), f"{scoped_name(told.base, told.campaign)}{FOR}" if told.purpose else name]
+        for key in keys:
+            if key != name:
+                found[key] = (*found.get(key, ()), name)
     return found

@@ -150,7 +150,16 @@ def measure(numbers: int) -> Figures:
         place.command("topics", "--partitions", "1")
         say("importing it")
         effect, made.import_s, made.import_cpu_s, made.import_peak_mb = place.command(
-            "lists", "import", str(file), "--register", "us-dnc", "--region", "US", "--max-bad", "0.05"
+            "lists",
+            "import",
+            str(file),
+            "--register",
+            "us-dnc",
+            "--region",
+            "US",
+            "--max-bad",
+            "0.05",
+            *("--areas", "all"),
         )
         if effect["count"] + effect["refused"] != numbers:
             raise Failed(f"{effect['count']} numbers were imported of {numbers}, {effect['refused']} refused")

@@ -46,6 +46,9 @@ def import_(
         float | None,
         typer.Option(metavar="SHARE", help="Refuse above this share of bad lines (lists.max_bad)."),
     ] = None,
+    areas: Annotated[
+        str, typer.Option(metavar="AREAS", help="Areas that were bought, as in 212,305; or all.")
+    ] = "",
     allow_change: AllowChange = False,
     allow_older: AllowOlder = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect, publish nothing.")] = False,
@@ -71,6 +74,7 @@ def import_(
         columns=import_list.columns(columns),
         max_bad=settings.lists.max_bad,
         allow_older=allow_older,
+        areas=tuple(filter(None, (area.strip() for area in areas.split(",")))),
         sample=sample,
         dry_run=dry_run,
     )

@@ -67,6 +67,12 @@ def effect(made: ImportEffect) -> None:
             f"{made.kept:,} numbers that the list lacks stay: a full list only adds to this register",
             highlight=False,
         )
+    if made.outside:
+        console.print(
+            f"{made.outside:,} numbers lie in areas that were not declared: they are opposed, and their areas stay"
+            " closed",
+            highlight=False,
+        )
     if made.foreseen is not None:
         _foreseen(console, made.foreseen)
     if made.ending:

@@ -147,6 +147,7 @@ COUNTRIES = (
 )
 
 # The registers in which a number must be where the law asks for it.
+BY_AREA = frozenset({"us-dnc", "ca-dncl"})  # registers that their registries hand out by area
 ASKED = frozenset(country.consent for country in COUNTRIES if country.consent)
 
 _Spell = Callable[[DemoCountry, str], str]

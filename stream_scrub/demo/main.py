@@ -15,7 +15,7 @@ import numpy as np
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings, load
-from stream_scrub.demo.countries import ASKED, HOME, Crowd, WrittenList, write_list
+from stream_scrub.demo.countries import ASKED, BY_AREA, HOME, Crowd, WrittenList, write_list
 from stream_scrub.demo.leads import Casting
 from stream_scrub.demo.oracle import OutputCheck, SentLeads, Truth
 from stream_scrub.demo.summary import DemoOutcome, summary
@@ -25,6 +25,7 @@ from stream_scrub.demo.worker_process import LogLines, WorkerProcess
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka.embedded.broker import EmbeddedKafka
 from stream_scrub.kafka.embedded.clients import FETCH_WAIT_MS
+from stream_scrub.lists.intake import list_areas
 from stream_scrub.lists.intake.list_to_delta import ImportMode
 from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.model import RegisterKind
@@ -162,6 +163,7 @@ class _Stage:
             column="",
             max_bad=self.settings.lists.max_bad,
             dry_run=False,
+            areas=(list_areas.ALL,) if register in BY_AREA else (),
         )
         # The embedded broker tells no settings of a topic, and this one was made a moment ago.
         return import_list.run(order, self.settings, self.log, lambda *_: None, lambda *_: None)

@@ -35,7 +35,8 @@ class Delta:
 
     `ends` names numbers that are in the register afterwards. A number that it does not name keeps its end; one that is
     added without being named does not end. `reason` is one word: "list", "requests" or "ended". `requests` are the lines
-    (`wire.request_line`) of the requests that asked for the delta.
+    (`wire.request_line`) of the requests that asked for the delta. `areas` are those that the register covers from then
+    on, as `Register.areas`; None leaves them as they are.
     """
 
     adds: BitMap64
@@ -44,6 +45,7 @@ class Delta:
     ends: StatedEnds = field(default_factory=StatedEnds.none)
     reason: str = "list"
     requests: Sequence[bytes] = ()
+    areas: tuple[str, ...] | None = None
 
     @property
     def is_empty(self) -> bool:

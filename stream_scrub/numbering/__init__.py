@@ -8,6 +8,7 @@ and never raises for a text.
 
 from stream_scrub.numbering.arrays import Many, validator
 from stream_scrub.numbering.columns import Column, cells_reader, column_reader
+from stream_scrub.numbering.library import calling_code
 from stream_scrub.numbering.line import Line
 from stream_scrub.numbering.row_cache import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.tables import REGIONS, Tables
@@ -18,6 +19,7 @@ __all__ = [
     "REGIONS",
     "Column",
     "Line",
+    "calling_code",
     "e164",
     "line_of",
     "lines_many",

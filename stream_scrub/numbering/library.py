@@ -14,6 +14,7 @@ from phonenumbers import (
     PhoneNumber,
     PhoneNumberFormat,
     PhoneNumberType,
+    country_code_for_region,
     format_number,
     is_valid_number,
     number_type,
@@ -100,3 +101,8 @@ def _line(parsed: PhoneNumber) -> Line | None:
         return None
     region = region_code_for_number(parsed)
     return None if region is None else Line.of(region, TYPES[number_type(parsed)])
+
+
+def calling_code(region: str) -> str:
+    """The digits of the calling code of a region (ISO 3166-1), as in "33"; "0" for a region without one."""
+    return str(country_code_for_region(region))

@@ -253,15 +253,10 @@ class DropImporter:
         if job.failure:
             raise BadList(job.failure)
         assert job.reading is not None, "it was read"
-        name, now = job.dropped.register, datetime.now(UTC)
+        now = datetime.now(UTC)
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
-        order = replace(
-            job.order,
-            written=written,
-            allow_older=job.dropped.any_age,
-            aging=import_list.may_age(name, self._settings),
-            sha256=job.sha256,
-        )
+        order = replace(job.order, written=written, allow_older=job.dropped.any_age, sha256=job.sha256)
+        order = import_list.lawful(order, self._settings)
         plan = plan_import.plan_of(order, job.reading, self._delta_publisher.replay, now, self._kinds)
         source = DeltaSource(job.dropped.path.name, job.sha256)
         try:

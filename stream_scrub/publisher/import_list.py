@@ -17,6 +17,7 @@ from stream_scrub.errors import ConfigError, Migrated
 from stream_scrub.lists.formats import BadList, ParsedList
 from stream_scrub.lists.intake import plan_import
 from stream_scrub.lists.intake.consents import ConsentLaw
+from stream_scrub.lists.intake.list_areas import AreaShape
 from stream_scrub.lists.intake.plan_import import (
     FUTURE_MAX,
     TO_COME,
@@ -31,9 +32,11 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.model import OWN, RegisterKind, family
+from stream_scrub.numbering import calling_code
 from stream_scrub.publisher import mend_log, ownership, publish_rules
 from stream_scrub.publisher.drop_folder import speakable
 from stream_scrub.publisher.import_preview import ImportPreview, preview
+from stream_scrub.rules import Rulebook
 from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import clients, preflight, scrubbing
 
@@ -42,7 +45,7 @@ from stream_scrub.wiring import clients, preflight, scrubbing
 class ImportEffect:
     """What an import did, or with `dry_run` would do. `position` is None when nothing was published; `refused_in` names
     the file of each refused line in a zip of several, and `ending` counts the listed numbers that will end. `kept` are numbers that a full list of `internal` lacks, and
-    that stay. A dry run says why the list `would_be_refused`, and what is `foreseen`.
+    that stay; `outside` lie in no area that was declared. A dry run says why the list `would_be_refused`, and what is `foreseen`.
     """
 
     register: str
@@ -61,6 +64,7 @@ class ImportEffect:
     refused_in: list[str] = field(default_factory=list)
     ending: int = 0
     kept: int = 0
+    outside: int = 0
     would_be_refused: str = ""
     foreseen: ImportPreview | None = None
 
@@ -134,7 +138,7 @@ def run(
     now = datetime.now(UTC)
     reading, source = _read_once(order, now, stage)
     check_lines(order, reading)
-    order = replace(order, aging=may_age(order.register, settings), sha256=source.sha256)
+    order = lawful(replace(order, sha256=source.sha256), settings)
     if order.dry_run:
         return _dry_run(order, settings, log, reading, started)
     stage("opening the log", 0, 0)
@@ -177,7 +181,15 @@ def _dry_run(
     now = datetime.now(UTC)
     kinds = kinds_of(settings)
     plan = plan_of(
-        replace(order, max_change=math.inf, max_numbers=math.inf, allow_older=True, aging=False),
+        replace(
+            order,
+            max_change=math.inf,
+            max_numbers=math.inf,
+            allow_older=True,
+            aging=False,
+            areas=(),
+            shape=None,
+        ),
         reading,
         replay,
         now,
@@ -227,9 +239,21 @@ def named(text: str, settings: Settings) -> str:
     return plan_import.named(text, ConsentLaw(scrubbing.rulebook(settings)).known)
 
 
-def may_age(register: str, settings: Settings) -> bool:
-    """Whether some rule lets that register grow too old, so that a full list of it must say its day."""
-    return family(register) in scrubbing.rulebook(settings).aging
+def lawful(order: ImportOrder, settings: Settings) -> ImportOrder:
+    """The order with what the rules ask of its register: (a) that a full list says its day, since the register may grow
+    too old, (b) that it says which areas it covers, since it is handed out by area."""
+    book, name = scrubbing.rulebook(settings), family(order.register)
+    return replace(order, aging=name in book.aging, shape=_shape(book, name))
+
+
+def _shape(book: Rulebook, name: str) -> AreaShape | None:
+    shapes = [
+        AreaShape(rule.areas[name], calling_code(country.regions[0]))
+        for country in book.countries.values()
+        for rule in country.rules
+        if name in rule.areas
+    ]
+    return shapes[-1] if shapes else None
 
 
 def effect_of(
@@ -254,4 +278,5 @@ def effect_of(
         refused_in=reading.refused_in,
         ending=plan.ending,
         kept=plan.kept,
+        outside=plan.outside,
     )

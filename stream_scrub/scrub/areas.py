@@ -1,7 +1,8 @@
 """Registers that are handed out by area (the US registry is sold by area code): which numbers do they cover at all?
 
-A register that holds no number of an area was not bought for that area, or not imported. So a number of that area is
-not free just because the register lacks it. `Areas` answers as if all numbers of all covered areas were one more
+What was bought is declared at the import, and kept on the log with the register. Of a register without a declaration
+(older releases knew none), the areas of its numbers count as bought. A number of another area is not free just because
+the register lacks it. `Areas` answers as if all numbers of all covered areas were one more
 register, so that a batch asks for them in the same pass.
 """
 
@@ -21,9 +22,11 @@ _E164_DIGITS_MAX = 15
 class _Covered:
     """The numbers of covered areas, without a list of them. It is made for one batch, and remembers its answers."""
 
-    def __init__(self, registers: Sequence[Register], digits: int) -> None:
+    def __init__(self, registers: Sequence[Register], digits: int, *, declared: bool) -> None:
         self.key = (*registers, digits)
-        self._held = [register.numbers for register in registers]
+        said = [register.areas for register in registers if declared]
+        self._declared = tuple(area for areas in said if areas is not None for area in areas)
+        self._held = [r.numbers for r in registers if not declared or r.areas is None]
         self._digits = digits
         self._known: dict[int, bool] = {}
 
@@ -39,7 +42,7 @@ class _Covered:
 
     def _covers(self, area: int) -> bool:
         if area not in self._known:
-            self._known[area] = any(
+            self._known[area] = str(area).startswith(self._declared) or any(
                 next(held.iter_equal_or_larger(area * size), -1) // size == area
                 for held in self._held
                 for size in (10**more for more in range(_E164_DIGITS_MAX - self._digits + 1))
@@ -69,10 +72,11 @@ class Areas(Register):
     covered: _Covered = field(kw_only=True, repr=False)
 
     @classmethod
-    def of(cls, registers: Sequence[Register], digits: int) -> "Areas":
-        """Made from at least one register. The first `digits` digits of a number name its area."""
+    def of(cls, registers: Sequence[Register], digits: int, *, declared: bool = True) -> "Areas":
+        """Made from at least one register. The first `digits` digits of a number name its area. `declared`: what was
+        declared of a register counts; before the third reading the areas of its numbers did."""
         first = registers[0]
-        covered = _Covered(registers, digits)
+        covered = _Covered(registers, digits, declared=declared)
         return cls(
             name=f"{first.name} areas",
             kind=RegisterKind.ALLOW,

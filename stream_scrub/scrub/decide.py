@@ -312,7 +312,7 @@ def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], .
     found = []
     for name, digits in rule.areas.items():
         if of_it := [register for register in deny if family(register.name) == name]:
-            found.append((name, Areas.of(of_it, digits)))
+            found.append((name, Areas.of(of_it, digits, declared=rule.reading >= CALLERS)))
     return tuple(found)
 
 

@@ -350,7 +350,7 @@ def compare(held: Mapping[str, Register], seen: ProvenState) -> Iterator[str]:
 
 
 def _differences(name: str, ours: Register, proven: Register) -> Iterator[str]:
-    for field in ("kind", "seq", "chain", "effective_at", "position", "source", "next_end"):
+    for field in ("kind", "seq", "chain", "effective_at", "position", "source", "next_end", "areas"):
         if getattr(ours, field) != getattr(proven, field):
             yield f"register {name}: its {field} is {getattr(ours, field)}, and {getattr(proven, field)} on the log"
     if ours.numbers != proven.numbers:

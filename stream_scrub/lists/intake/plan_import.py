@@ -4,7 +4,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,8 @@ from stream_scrub.lists.capacity import Capacity
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.formats import FORMATS, BadList, ListOptions, ParsedList, open_list
 from stream_scrub.lists.intake.import_guards import change_of, check_change, moment_of
+from stream_scrub.lists.intake.list_areas import AreaShape, declared
+from stream_scrub.lists.intake.list_areas import check as check_areas
 from stream_scrub.lists.intake.list_day import day_of
 from stream_scrub.lists.intake.list_to_delta import ImportMode, check, delta_of, kind_of
 from stream_scrub.lists.log.replay import RegisterView, Replay
@@ -36,6 +38,7 @@ class ImportOrder:
     numbers to add may add besides, `max_numbers` what all registers may hold together; with `allow_older` it may be from
     before the register's own moment. Where it is `aging`, the register may grow too old by the rules, and a full list must
     say of which day it is (`list_day.py`); `sha256` is the list's. `written` is when the file was, the moment of a full list that says none.
+    `areas` are those that were said to be bought, and `shape` how the register's areas are named, if it is handed out so.
     `sample` is how many prospects a dry run judges.
     """
 
@@ -56,6 +59,8 @@ class ImportOrder:
     allow_older: bool = False
     aging: bool = False
     sha256: str = ""
+    areas: tuple[str, ...] = ()
+    shape: AreaShape | None = None
     written: datetime | None = None
     sample: int = 10_000
 
@@ -69,6 +74,7 @@ class ImportPlan(NamedTuple):
     effective_at: datetime
     ending: int
     kept: int
+    outside: int = 0
 
 
 def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:
@@ -154,13 +160,26 @@ def plan_of(
         delta = delta_of(reading, change, base, known.ends, now)
         check_change(base, delta, order.change, order.max_change, order.max_added)
         Capacity(order.max_numbers).take(replay.index.registers, base.name, delta.adds, delta.removes)
+        delta, outside = _covering(order, base, delta, whole=whole or held is None)
     except (BadList, TooMany) as error:
         raise BadList(
             f"{order.file.name}, read as {reading.described}: {error}; nothing was published"
         ) from error
     kept = len(base.numbers) - delta.unchanged if change != order.change else 0
     ending = int((reading.ends().ends > int(now.timestamp())).sum())
-    return ImportPlan(base, delta, known, effective_at, ending, kept)
+    return ImportPlan(base, delta, known, effective_at, ending, kept, outside)
+
+
+def _covering(order: ImportOrder, base: Register, delta: Delta, *, whole: bool) -> tuple[Delta, int]:
+    """The delta with the areas that the register covers after it, and how many of its numbers lie in none of them.
+    Numbers that are added may come with areas of their own. Raises ConfigError, BadList."""
+    areas = declared(order.areas, order.shape, base.name)
+    if order.shape is None or (areas is None and not whole):
+        return delta, 0
+    if areas is not None and not whole:
+        areas = tuple(sorted({*(base.areas or ()), *areas}))
+    said = base.areas if areas is None else areas
+    return replace(delta, areas=areas), check_areas(said, (base.numbers | delta.adds) - delta.removes)
 
 
 def _kind(

@@ -77,6 +77,7 @@ def records_of(
     if _rfc3339(ends.next) != (base.next_end and utc_seconds(base.next_end)):
         raise ValueError(f"register {base.name}: its ends are not known here; replay the log with them")
     after = ends.changed(delta.removes, delta.ends)
+    areas = base.areas if delta.areas is None else delta.areas
     seal = Seal(
         format=wire.FORMAT,
         register=base.name,
@@ -95,6 +96,7 @@ def records_of(
         parts=[],
         read=UNSET if known is None else known.log.read,
         asked=cursor or (known and known.asked) or UNSET,
+        areas=UNSET if areas is None else list(areas),
         chain=base.chain,
     )
     records: DeltaRecords = []

@@ -321,6 +321,7 @@ class Replay:
             source=seal.source.name,
             filter=filter_,
             next_end=next_end,
+            areas=tuple(seal.areas) if isinstance(seal.areas, list) else None,
         )
 
     def _ruled(self, seal: wire.Seal, content: DeltaContent, offset: int, *, restates: bool) -> LogRules:

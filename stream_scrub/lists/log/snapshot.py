@@ -35,7 +35,7 @@ from stream_scrub.lists.log.replay import LogRules, ReplayState
 from stream_scrub.lists.log.start_point import SealHead
 from stream_scrub.model import RegisterKind
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "stream-scrub-snapshot.json"
 _SHA = b',"sha256":"'
 _OURS = re.compile(r"[0-9a-f]{64}\.(numbers|filter)|snapshot-[^/]{0,200}\.part")
@@ -65,6 +65,7 @@ class _Saved(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     source: str
     next_end: datetime | None
+    areas: tuple[str, ...] | None
     count: int
     numbers: Blob
     filter: Blob
@@ -249,6 +250,7 @@ def _saved(folder: Path, register: Register) -> _Saved:
         position=register.position,
         source=register.source,
         next_end=register.next_end,
+        areas=register.areas,
         count=len(register.numbers),
         numbers=numbers,
         filter=filter_,
@@ -282,6 +284,7 @@ def _restored(folder: Path, saved: _Saved, whose: SnapshotTrust) -> Register:
         saved.source,
         Filter.restored(words, saved.filter_left),
         saved.next_end,
+        saved.areas,
     )
 
 

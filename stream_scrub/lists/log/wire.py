@@ -116,7 +116,8 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     earliest end in it. `parts` are the SHA-256 (hex) of each part's value in order, `effective_at` the moment that the
     source list speaks of (both moments RFC 3339, UTC). `read` says how far its publisher had read the log, `previous`
     is the chain that this seal continues. `asked` stands in every seal of a register from its first request on, so
-    that nobody applies a request again. `starts` stands in seals of releases that had no `read`: where every register
+    that nobody applies a request again; `areas`, once they were declared, are the first digits of the numbers that the
+    register's list covers. `starts` stands in seals of releases that had no `read`: where every register
     began, as far as the publisher knew.
     """
 
@@ -139,6 +140,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     starts: dict[str, tuple[int, int]] | msgspec.UnsetType = msgspec.UNSET
     read: ReadPosition | msgspec.UnsetType = msgspec.UNSET
     asked: Cursor | msgspec.UnsetType = msgspec.UNSET
+    areas: list[str] | msgspec.UnsetType = msgspec.UNSET
     previous: str = ""
     chain: str
 

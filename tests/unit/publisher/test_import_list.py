@@ -356,9 +356,41 @@ def test_a_few_numbers_make_a_register_neither_older_nor_younger_unasked(log, tm
 
 def test_a_registrys_own_changes_make_it_as_young_as_they_say(log, tmp_path):
     """A register kept by its registry's daily changes would be too old within the month, and its country's calls stop."""
-    run(written(tmp_path, b"416,5550123\n"), "us-dnc", effective_at=datetime(2026, 11, 1, tzinfo=UTC))
+    run(
+        written(tmp_path, b"416,5550123\n"),
+        "us-dnc",
+        effective_at=datetime(2026, 11, 1, tzinfo=UTC),
+        areas=("all",),
+    )
     effect = run(written(tmp_path, b"A,212,5550199,2026-11-23\nD,416,5550123,2026-11-23\n"), "us-dnc")
     assert effect.read_as.startswith("nanp-change") and effect.effective_at == "2026-11-23T00:00:00Z"
+
+
+def test_a_list_that_is_sold_by_area_says_what_was_bought_and_is_held_to_it(log, tmp_path):
+    """One stray number would open an area that nobody looked up, or a missing file let a whole area be called."""
+    bought = {"register": "us-dnc", "region": "US", "effective_at": NOW, "max_change": float("inf")}
+    file = written(tmp_path, b"+12125550123\n+12125550124\n+13055550123\n")
+    with pytest.raises(BadList, match="say which areas were bought"):
+        run(file, **bought)
+    with pytest.raises(BadList, match="no number of the declared area 1718"):
+        run(file, **bought, areas=("212", "718"))
+    for odd in (("21",), ("2120",), ("all", "212")):
+        with pytest.raises(ConfigError, match="is no area of us-dnc"):
+            run(file, **bought, areas=odd)
+    with pytest.raises(ConfigError, match="no rule says that internal is handed out by area"):
+        run(file, areas=("212",))
+
+    assert run(file, **bought, areas=("1212",)).outside == 1
+    assert log.replayed().index.registers["us-dnc"].areas == ("1212",)
+    assert run(file, **bought).outside == 1  # what was declared stays so
+    added = written(tmp_path, b"+17185550123\n")
+    run(added, **bought | {"areas": ("718",), "change": "adds"})
+    run(added, **bought | {"change": "removes", "allow_older": True})
+    assert log.replayed().index.registers["us-dnc"].areas == ("1212", "1718")
+    dry = run(written(tmp_path, b"+12125550123\n"), **bought, dry_run=True)
+    assert "no number of the declared area 1718" in dry.would_be_refused
+    run(written(tmp_path, b"+12125550123\n"), **bought, areas=("all",))
+    assert log.replayed().index.registers["us-dnc"].areas == ("",)
 
 
 def test_a_delta_that_needs_a_longer_transaction_is_made_anew_against_the_register(log, tmp_path):

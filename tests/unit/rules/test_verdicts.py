@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ ROWS = [
 FACTS = ("purpose", "contract", "campaign", "channel")
 KEYS = {
     *("law", "source", "confidence", "number", "numbers", "on", "held", *FACTS),
-    *("missing", "age", "ends", "others", "folder", "reason", "registers", "until"),
+    *("missing", "age", "ends", "others", "areas", "folder", "reason", "registers", "until"),
 }
 BOOKS = {False: Rulebook.load(), True: Rulebook.load(GOLDEN / "own")}
 
@@ -58,6 +59,10 @@ def judged(row: dict, number: str, now: datetime) -> dict:
         registers.append(
             law.register(name, numbers, kind=kind, days_old=age.get(name, 0) + since, ends=ends.get(name))
         )
+    said = row.get("areas", {})
+    registers = [
+        replace(each, areas=tuple(said[each.name])) if each.name in said else each for each in registers
+    ]
     facts = {key: row[key] for key in FACTS if key in row}
     default = "" if "purpose" in row else "other"
     prospect = json.dumps({"phone": number, **facts}).encode()
