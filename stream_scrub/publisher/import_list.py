@@ -17,7 +17,6 @@ from stream_scrub.errors import ConfigError, Migrated
 from stream_scrub.lists.formats import BadList, ParsedList
 from stream_scrub.lists.intake import plan_import
 from stream_scrub.lists.intake.consents import ConsentLaw
-from stream_scrub.lists.intake.list_areas import AreaShape
 from stream_scrub.lists.intake.plan_import import (
     FUTURE_MAX,
     TO_COME,
@@ -32,11 +31,9 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.model import OWN, RegisterKind, family
-from stream_scrub.numbering import calling_code
 from stream_scrub.publisher import mend_log, ownership, publish_rules
 from stream_scrub.publisher.drop_folder import speakable
 from stream_scrub.publisher.import_preview import ImportPreview, preview
-from stream_scrub.rules import Rulebook
 from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import clients, preflight, scrubbing
 
@@ -243,17 +240,7 @@ def lawful(order: ImportOrder, settings: Settings) -> ImportOrder:
     """The order with what the rules ask of its register: (a) that a full list says its day, since the register may grow
     too old, (b) that it says which areas it covers, since it is handed out by area."""
     book, name = scrubbing.rulebook(settings), family(order.register)
-    return replace(order, aging=name in book.aging, shape=_shape(book, name))
-
-
-def _shape(book: Rulebook, name: str) -> AreaShape | None:
-    shapes = [
-        AreaShape(rule.areas[name], calling_code(country.regions[0]))
-        for country in book.countries.values()
-        for rule in country.rules
-        if name in rule.areas
-    ]
-    return shapes[-1] if shapes else None
+    return replace(order, aging=name in book.aging, shape=scrubbing.area_shape(book, name))
 
 
 def effect_of(

@@ -1,6 +1,6 @@
 """From settings to an index that asks no broker: by list files, or by the snapshot that a worker keeps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,8 @@ from stream_scrub.index import Index
 from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.lists.log import snapshot
 from stream_scrub.lists.offline import index_of
-from stream_scrub.model import OWN, RegisterKind
+from stream_scrub.model import OWN, RegisterKind, family
+from stream_scrub.rules import Rulebook
 from stream_scrub.wiring import scrubbing
 
 
@@ -19,8 +20,10 @@ from stream_scrub.wiring import scrubbing
 class ListFile:
     """A list file, and what it does not say itself; `stream-scrub lists import` has the same options.
 
-    `effective_at` is the moment that the list speaks of. By default it is (a) the moment that the list names, else
-    (b) when the file was written. `region` is the region of national numbers, by default `prospect.default_region`.
+    `effective_at` is the moment that the list speaks of. By default it is (a) the moment that the list names, (b) the
+    first day in the file's name, (c) when the file was written. A list of a register that may grow too old must say its
+    day by one of the first two, as at an import. `areas` are those that were bought, as in ("212", "305"), where a
+    registry sells its list by area; by default the areas of the numbers in it count. `region` is the region of national numbers, by default `prospect.default_region`.
     `kind` is by default the one that the rules need. `format` is a name from docs/reference/list-formats.md. `column`
     is a CSV's column of numbers: the name in its header, or its number, counted from 1.
     """
@@ -31,6 +34,7 @@ class ListFile:
     region: str | None = None
     format: str = "auto"
     column: str = ""
+    areas: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,9 @@ def of_lists(lists: Mapping[str, str | Path | ListFile], settings: Settings) -> 
     """The index of a full list for each register. Raises ConfigError, BadList (a file is no list), TooMany."""
     if not lists:
         raise ConfigError(["name a list file for at least one register"])
-    orders: Iterable[ImportOrder] = [_order(name, file, settings) for name, file in lists.items()]
-    kinds = {**scrubbing.rulebook(settings).kinds, **OWN}
+    book = scrubbing.rulebook(settings)
+    orders: Iterable[ImportOrder] = [_order(name, file, settings, book) for name, file in lists.items()]
+    kinds = {**book.kinds, **OWN}
     return index_of(orders, datetime.now(UTC), kinds)
 
 
@@ -85,9 +90,12 @@ def used(index: Index) -> Index:
     return index
 
 
-def _order(register: str, file: str | Path | ListFile, settings: Settings) -> ImportOrder:
+def _order(register: str, file: str | Path | ListFile, settings: Settings, book: Rulebook) -> ImportOrder:
     listed = file if isinstance(file, ListFile) else ListFile(file)
     return ImportOrder(
+        aging=family(register) in book.aging,
+        areas=tuple(listed.areas),
+        shape=scrubbing.area_shape(book, register) if listed.areas else None,
         file=Path(listed.path),
         register=register,
         change="full",

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from stream_scrub import rules
 from stream_scrub.config import Settings
+from stream_scrub.lists.intake.list_areas import AreaShape
+from stream_scrub.model import family
+from stream_scrub.numbering import calling_code
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
@@ -48,3 +51,14 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
 def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Scrubber:
     """The Scrubber as configured; `header` and `hold` as for `terms`."""
     return Scrubber(terms(settings, header=header, hold=hold), rulebook(settings))
+
+
+def area_shape(book: Rulebook, register: str) -> AreaShape | None:
+    """How the areas of a register are named, by the rules; None if none says that it is handed out by area."""
+    name = family(register)
+    found = None
+    for country in book.countries.values():
+        for rule in country.rules:
+            if name in rule.areas:
+                found = AreaShape(rule.areas[name], calling_code(country.regions[0]))
+    return found

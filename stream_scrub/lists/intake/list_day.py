@@ -13,7 +13,7 @@ from stream_scrub.lists.parsing.end_dates import day_in
 from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.timestamps import utc_seconds
 
-_SAY_IT = "Say it with --effective-at, or in the file's name"
+_SAY_IT = "Say it with --effective-at (ListFile.effective_at in Python), or in the file's name"
 
 
 def day_of(

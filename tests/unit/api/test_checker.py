@@ -5,7 +5,7 @@ import os
 import random
 import time
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -248,14 +248,29 @@ def test_a_register_that_is_not_named_is_missing_and_not_empty(lists, settings):
     assert checker.check(NOBODY, on=OPT_OUT).reason is Reason.STALE_REGISTER
 
 
-def test_a_list_that_names_no_moment_is_of_when_its_file_was_written(lists, settings):
-    """A list of last year would count as fresh on every day that a program reads it."""
+def test_a_list_that_may_grow_too_old_says_its_day(lists, settings):
+    """A list of last year would count as fresh on every day that a program copies its file."""
     path = lists["bloctel"].path
-    old = (datetime(2026, 6, 1, tzinfo=UTC) - timedelta(days=31)).timestamp()
-    os.utime(path, (old, old))
-    checker = Checker.from_lists(lists | {"bloctel": path}, settings=settings)
+    with pytest.raises(stream_scrub.BadList, match="nothing says of which day it is"):
+        Checker.from_lists(lists | {"bloctel": path}, settings=settings)
+    dated = path.rename(path.with_name("bloctel-2026-05-01.csv"))
+    checker = Checker.from_lists(lists | {"bloctel": dated}, settings=settings)
     assert checker.check(NOBODY, on=OPT_OUT).reason is Reason.STALE_REGISTER
     assert checker.check(OPPOSED, on=date(2026, 5, 20)).reason is Reason.OPPOSED
+
+
+def test_a_list_says_which_areas_were_bought(tmp_path):
+    """One stray number of an area code would let everybody there be called."""
+    path = tmp_path / "us-dnc-2026-11-24.txt"
+    path.write_text("+12125550123\n+13055550123\n")
+    on = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    for areas, reason in ((("212",), Reason.STALE_REGISTER), (("212", "305"), Reason.CLEAR)):
+        lists = {"us-dnc": ListFile(path, region="US", areas=areas, effective_at=on)}
+        checker = Checker.from_lists(lists, settings={"prospect.default_purpose": "insurance"})
+        assert checker.check("+13055550199", on=on).reason is reason
+        assert checker.check("+12125550199", on=on).reason is Reason.CLEAR
+    with pytest.raises(stream_scrub.BadList, match="no number of the declared area 1718"):
+        Checker.from_lists({"us-dnc": ListFile(path, region="US", areas=("718",))})
 
 
 def test_lists_that_are_none_are_refused(tmp_path, lists, settings):

@@ -21,7 +21,9 @@ def call(tmp_path, monkeypatch, capsys):
     no_settings(monkeypatch, tmp_path)
     bureau = Bureau(tmp_path)
     (tmp_path / "leads.csv").write_text(LEADS)
-    lists = [f"--list={name}={listed.path}" for name, listed in bureau.lists.items()]
+    paths = {name: listed.path for name, listed in bureau.lists.items()}
+    paths["bloctel"] = paths["bloctel"].rename(tmp_path / "bloctel-2026-11-24.txt")
+    lists = [f"--list={name}={path}" for name, path in paths.items()]
 
     def run(*options: str, source: str = "leads.csv"):
         """The exit code, and what was written to standard output and standard error."""
@@ -62,7 +64,9 @@ def test_machines_get_the_summary_by_its_schema(call, tmp_path, monkeypatch):
     assert told == json.loads((tmp_path / "out" / "summary.json").read_text())
     assert told["input"]["name"] == "stdin" and (told["rows"], told["allowed"]) == (3, 1)
     assert [each["name"] for each in told["outputs"]] == ["allowed.csv", "blocked.csv", "annotated.csv"]
-    assert {each["register"]: each["file"] for each in told["registers"]}["bloctel"] == "bloctel.txt"
+    assert {each["register"]: each["file"] for each in told["registers"]}[
+        "bloctel"
+    ] == "bloctel-2026-11-24.txt"
 
 
 @pytest.mark.parametrize(
