@@ -121,6 +121,10 @@ def _question(number: object, given: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({"number": number, **said})
 
 
+def _said(*facts: object) -> dict[str, object]:
+    return dict(zip(("region", "purpose", "contract", "campaign", "channel"), facts, strict=True))
+
+
 def _pages(questions: Iterable[Question | str | int]) -> list[list[Question]]:
     asked: list[Question] = [each if isinstance(each, Mapping) else {"number": each} for each in questions]
     return [asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE)]
@@ -232,18 +236,19 @@ class Client(_Base):
         purpose: str | Sequence[str] | None = None,
         contract: object = None,
         campaign: str | Sequence[str] | None = None,
+        channel: str | None = None,
         deadline_s: float | None = None,
     ) -> Answer | Unknown:
         """The verdict on one number, or on a person with several. The other arguments are what a prospect would say
         about the call. Never raises for what happens on the way."""
-        said = {"region": region, "purpose": purpose, "contract": contract, "campaign": campaign}
+        said = _said(region, purpose, contract, campaign, channel)
         return _answer(self._asked(self._check, _question(number, said), self._ends(deadline_s)))
 
     def check_many(
         self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
     ) -> list[Answer | Unknown]:
-        """A verdict for each, in order: a number, or a mapping with `number`, `region`, `purpose`, `contract` and
-        `campaign`. 10 000 are asked at once; where that fails, each of them is Unknown."""
+        """A verdict for each, in order: a number, or a mapping with `number`, `region`, `purpose`, `contract`,
+        `campaign` and `channel`. 10 000 are asked at once; where that fails, each of them is Unknown."""
         ends, found = self._ends(deadline_s), []
         for page in _pages(questions):
             found += _answers(
@@ -329,10 +334,11 @@ class AsyncClient(_Base):
         purpose: str | Sequence[str] | None = None,
         contract: object = None,
         campaign: str | Sequence[str] | None = None,
+        channel: str | None = None,
         deadline_s: float | None = None,
     ) -> Answer | Unknown:
         """As `Client.check`."""
-        said = {"region": region, "purpose": purpose, "contract": contract, "campaign": campaign}
+        said = _said(region, purpose, contract, campaign, channel)
         return _answer(await self._asked(self._check, _question(number, said), self._ends(deadline_s)))
 
     async def check_many(

@@ -1,11 +1,9 @@
-"""What is served: the check API, health and metrics, as one ASGI application over one follower.
+"""What is served: the check API, the status page, health and metrics, as one ASGI application over one follower.
 
 The application knows no socket and no process (`serving.py`), and makes no verdict (`check.py`).
 """
 
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,61 +15,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
-from structlog.typing import FilteringBoundLogger
 
-from stream_scrub.config import Settings
 from stream_scrub.errors import StaleIndex
-from stream_scrub.lists.log.follower import Follower
 from stream_scrub.observability import health, http_server, prometheus
-from stream_scrub.observability.counters import ServerCounters
 from stream_scrub.observability.metric_catalogue import Side
-from stream_scrub.observability.process_status import Board
 from stream_scrub.rules import Rulebook
 from stream_scrub.server import bodies
-from stream_scrub.server.check import CheckDesk
 from stream_scrub.server.edge import Edge
-from stream_scrub.server.guard import Guard
-from stream_scrub.server.history import HistoryDesk
+from stream_scrub.server.page.site import Site
+from stream_scrub.server.parts import Desks, Handler, Parts
 from stream_scrub.server.problems import Kind, Problem, invalid
-from stream_scrub.server.questions import Questions
-from stream_scrub.server.requests import RequestDesk, Send
 
 _JSON = "application/json"
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the application answers from. `board` has the status of every process of this server."""
-
-    settings: Settings
-    follower: Follower
-    rulebook: Rulebook
-    counters: ServerCounters
-    board: Board
-    questions: Questions
-    log: FilteringBoundLogger
-    guard: Guard
-    send: Send
 
 
 class Api:
     """The handlers of the routes."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, desks: Desks) -> None:
         self._parts = parts
         self._lag_max_s = parts.settings.rules.index_lag_max_s
-        self._check = CheckDesk(
-            parts.settings, lambda: parts.follower.usable(self._lag_max_s), parts.counters.checked
-        )
-        self._histories = HistoryDesk(parts.settings, parts.questions, parts.log)
-        self._requests = RequestDesk(parts.settings, parts.rulebook, lambda: parts.follower.index, parts.send)
+        self._desks = desks
 
     async def check(self, request: Request) -> Response:
         """`POST /v1/check`."""
         since = time.perf_counter()
         caller = self._parts.guard.admit(request, "check")
-        answer = await self._check.answer(await bodies.read(request), since, caller.spend)
+        answer = await self._desks.check.answer(await bodies.read(request), since, caller.spend)
         return Response(answer, media_type=_JSON)
 
     async def registers(self, request: Request) -> Response:
@@ -122,14 +92,16 @@ class Api:
     async def history(self, request: Request) -> Response:
         """`POST /v1/history`."""
         self._parts.guard.admit(request, "history").spend(1)
-        return _json(await self._histories.answer(await bodies.read(request)))
+        return _json(await self._desks.history.answer(await bodies.read(request)))
 
     async def request(self, request: Request) -> Response:
         """`POST /v1/requests`."""
         caller = self._parts.guard.admit(request, "request")
         caller.spend(1)
         body = await bodies.read(request)
-        found = await self._requests.answer(body, request.headers.get("idempotency-key", ""), caller.name)
+        found = await self._desks.requests.answer(
+            body, request.headers.get("idempotency-key", ""), caller.name
+        )
         return Response(msgspec.json.encode(found), 202, media_type=_JSON)
 
     async def probe(self, request: Request) -> Response:
@@ -181,7 +153,8 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 def application(parts: Parts) -> ASGIApp:
     """The whole of it."""
-    api = Api(parts)
+    desks = Desks.of(parts)
+    api, site = Api(parts, desks), Site(parts, desks)
     asked: list[tuple[str, str, Handler]] = [
         ("POST", "/v1/check", api.check),
         ("POST", "/v1/history", api.history),
@@ -191,6 +164,7 @@ def application(parts: Parts) -> ASGIApp:
         ("GET", "/v1/rules/{country}", api.rule),
         ("GET", "/metrics", api.metrics),
         *(("GET", path, api.probe) for path in http_server.PROBES),
+        *site.routes(),
     ]
     routes = [Route(path, handler, methods=[method]) for method, path, handler in asked]
     inner = Starlette(

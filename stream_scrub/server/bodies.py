@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from stream_scrub.server.problems import Kind, Problem, invalid
 
 BODY_BYTES_MAX = 8_388_608  # ten thousand prospects with room for their purposes and contracts
+_JSON = "application/json"
 _BODY_S = 10.0  # for all of a body, however it comes
 # msgspec's sentences name the place at their end: the names there are those of our own shapes.
 _PLACE = re.compile(r"^(.*?)(?: - at `\$([\w.\[\]]*)`)?$", re.DOTALL)
@@ -19,23 +20,23 @@ _UNKNOWN = "Object contains unknown field"
 Shape = TypeVar("Shape")
 
 
-async def read(request: Request) -> bytes:
-    """The body. Raises Problem (415, 413, 408)."""
+async def read(request: Request, media_type: str = _JSON, most: int = BODY_BYTES_MAX) -> bytes:
+    """The body, of at most so many bytes. Raises Problem (415, 413, 408)."""
     said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said != "application/json":
+    if said != media_type:
         # A page of another site can send a form or a text, but no JSON without asking first, and is told no then.
-        raise Problem(Kind.NOT_JSON, "send the header Content-Type: application/json")
+        raise Problem(Kind.NOT_JSON, f"send the header Content-Type: {media_type}")
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > BODY_BYTES_MAX:
-        raise _too_large()
+    if length.isdigit() and int(length) > most:
+        raise _too_large(most)
     pieces, size = [], 0
     try:
         async with asyncio.timeout(_BODY_S):
             async for piece in request.stream():
                 pieces.append(piece)
                 size += len(piece)
-                if size > BODY_BYTES_MAX:
-                    raise _too_large()
+                if size > most:
+                    raise _too_large(most)
     except TimeoutError as error:
         raise Problem(
             Kind.TOO_SLOW,
@@ -47,13 +48,13 @@ async def read(request: Request) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _too_large() -> Problem:
+def _too_large(most: int) -> Problem:
     # What is left of the body is not read: the connection ends.
     return Problem(
         Kind.TOO_LARGE,
-        f"send at most {BODY_BYTES_MAX} bytes a request",
+        f"send at most {most} bytes a request",
         {"Connection": "close"},
-        limit=BODY_BYTES_MAX,
+        limit=most,
     )
 
 

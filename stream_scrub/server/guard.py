@@ -20,6 +20,7 @@ BURST_MIN = 10_000
 
 # Takes how many prospects, or other answers, a request is about. Raises Problem (429).
 Spend = Callable[[int], None]
+COOKIE = "scrub_token"
 _NOBODY = ""  # who asks where there are no tokens
 
 
@@ -78,7 +79,21 @@ class Guard:
             _need_loopback_name(request.headers.get("host", ""))
             return Caller(_NOBODY, _free)
         scheme, _, said = request.headers.get("authorization", "").partition(" ")
-        found = self.tokens.find(said.strip()) if scheme.lower() == "bearer" else None
+        return self._admitted(said.strip() if scheme.lower() == "bearer" else "", scope)
+
+    def admit_browser(self, request: Request, scope: str) -> Caller:
+        """As `admit`, by the cookie of who signed in to the page. Raises Problem (401, 403)."""
+        if self.tokens is None:
+            return self.admit(request, scope)
+        return self._admitted(request.cookies.get(COOKIE, ""), scope)
+
+    def knows(self, token: str) -> bool:
+        """Whether there is such a token."""
+        return self.tokens is not None and self.tokens.find(token) is not None
+
+    def _admitted(self, token: str, scope: str) -> Caller:
+        assert self.tokens is not None
+        found = self.tokens.find(token)
         if found is None:
             raise Problem(
                 Kind.UNAUTHORIZED,

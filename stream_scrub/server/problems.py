@@ -29,7 +29,7 @@ class Kind(Enum):
     METHOD_NOT_ALLOWED = (405, "This path answers other methods")
     TOO_SLOW = (408, "The request did not come in time")
     TOO_LARGE = (413, "The body is too large")
-    NOT_JSON = (415, "The body must be application/json")
+    NOT_JSON = (415, "The body is of another media type")
     INVALID = (422, "The body does not say what is needed")
     TOO_MANY_REQUESTS = (429, "Too much is asked")
     HEADERS_TOO_LARGE = (431, "The headers are too large")

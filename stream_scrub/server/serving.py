@@ -31,9 +31,10 @@ from stream_scrub.observability.counters import ServerCounters
 from stream_scrub.observability.limits_hit import Limit
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.observability.recurring_problem import RecurringProblem
-from stream_scrub.server.app import Parts, application
+from stream_scrub.server.app import application
 from stream_scrub.server.connections import KEEP_ALIVE_S, Connection, Connections
 from stream_scrub.server.guard import Guard, is_loopback
+from stream_scrub.server.parts import Parts
 from stream_scrub.server.questions import Questions
 from stream_scrub.server.tls import Certificate
 from stream_scrub.wiring import clients, following, garbage, scrubbing
@@ -155,7 +156,7 @@ def _tell(listening: socket.socket, http: Http, log: FilteringBoundLogger) -> No
         "listening",
         listen=f"{shown!s}:{port}",
         port=port,
-        serves="the check API, health and metrics",
+        serves="the check API, the status page, health and metrics",
         tls=bool(http.tls_cert),
         asked_by="whoever has a token" if http.tokens else "whoever is on this machine: there are no tokens",
     )

@@ -62,6 +62,7 @@ LIBRARIES = {
     "httpx": {"client"},
     "starlette": {"server"},
     "uvicorn": {"server"},
+    "jinja2": {"files", "server"},
     "uvloop": {"server"},
     "httptools": {"server"},
     "prometheus_client": {"observability", "server"},

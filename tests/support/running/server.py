@@ -36,13 +36,19 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # the test's own client, i
 QUESTIONS = Questions(registers=log_status.status, rule=rules_report.of_day, history=number_history.of)
 
 
-def publish(log: Log, register: str, numbers: Iterable[int], kind: RegisterKind = RegisterKind.DENY) -> None:
+def publish(
+    log: Log,
+    register: str,
+    numbers: Iterable[int],
+    kind: RegisterKind = RegisterKind.DENY,
+    name: str = "list",
+) -> None:
     """One delta that adds these numbers, of now."""
     now = datetime.now(UTC)
     held = replay_to_end(Reader(log), Deadline.after(5)).registers
     base = held.get(register) or Register.empty(register, kind, now)
     change = deltas.adding(base.numbers, BitMap64(numbers))
-    records, _ = records_of(base, change, now, DeltaSource("list", "ab" * 32))
+    records, _ = records_of(base, change, now, DeltaSource(name, "ab" * 32))
     Writer(log).publish(records)
 
 

@@ -1,0 +1,256 @@
+"""The page's routes: the status, its live events, signing in, and the three actions.
+
+No other site can act through a browser that is signed in: (a) a form counts only with the header Origin, which no
+browser lets a page set, of the very host that it was sent to; (b) the cookie is never sent along with what another site
+starts (SameSite=Strict); (c) the API itself takes JSON with a bearer token, and no cookie.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import jinja2
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from stream_scrub.server import bodies
+from stream_scrub.server.guard import COOKIE
+from stream_scrub.server.page import overview
+from stream_scrub.server.parts import Desks, Handler, Parts
+from stream_scrub.server.problems import Kind, Problem
+
+VIEWERS_MAX = 200
+_FORM_BYTES_MAX = 16_384
+_LIVE_EVERY_S = 2.0
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_FOLDER = Path(__file__).parent
+_FILES = {"style.css": "text/css", "live.js": "text/javascript"}
+
+Form = Mapping[str, str]
+Action = Callable[["Site", Request, Form], Awaitable[Response]]
+
+
+def _form(action: Action) -> Callable[["Site", Request], Awaitable[Response]]:
+    """A form of this very site as an action; what goes wrong becomes a page."""
+
+    @wraps(action)
+    async def handled(self: "Site", request: Request) -> Response:
+        try:
+            return await action(self, request, await _read(request))
+        except Problem as problem:
+            return self.problem(request, problem)
+
+    return handled
+
+
+async def _read(request: Request) -> Form:
+    """The fields that are filled in. Raises Problem (403, 413, 415)."""
+    origin = urlsplit(request.headers.get("origin", ""))
+    if not origin.netloc or origin.netloc != request.headers.get("host"):
+        raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
+    body = await bodies.read(request, "application/x-www-form-urlencoded", _FORM_BYTES_MAX)
+    pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=20)
+    return {name: value.strip() for name, value in pairs if value.strip()}
+
+
+def _sentence(problem: Problem) -> str:
+    text = str(problem)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+class Site:
+    """The page over the parts and desks of the API."""
+
+    def __init__(self, parts: Parts, desks: Desks) -> None:
+        self._parts = parts
+        self._desks = desks
+        self._safety = overview.Safety(parts.follower, parts.settings.rules.index_lag_max_s)
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        )
+        self._viewers = 0
+        self._live = ("", float("-inf"))
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Method, path and handler of each."""
+        return [
+            ("GET", "/", self.status),
+            ("GET", "/events", self.events),
+            ("GET", "/page/{file}", self.file),
+            ("POST", "/sign-in", self.sign_in),
+            ("POST", "/sign-out", self.sign_out),
+            ("POST", "/check", self.check),
+            ("POST", "/history", self.history),
+            ("POST", "/opt-out", self.opt_out),
+        ]
+
+    async def status(self, request: Request) -> Response:
+        """The page; to whom it does not know, the form to sign in."""
+        try:
+            self._parts.guard.admit_browser(request, "check")
+        except Problem as problem:
+            return self._signing_in(request, problem)
+        rules = overview.rule_rows(self._parts.rulebook, self._parts.questions, datetime.now(UTC))
+        region = self._parts.settings.prospect.default_region
+        return self._page(request, "status.html.j2", **self._seen(), rules=rules, region=region)
+
+    async def events(self, request: Request) -> Response:
+        """The upper part of the page again and again, as server-sent events."""
+        self._parts.guard.admit_browser(request, "check")
+        if self._viewers >= VIEWERS_MAX:
+            raise Problem(Kind.TOO_MANY_REQUESTS, f"{VIEWERS_MAX} people look at this page already")
+        headers = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(self._told(), media_type="text/event-stream", headers=headers)
+
+    async def file(self, request: Request) -> Response:
+        """The stylesheet or the script."""
+        name = request.path_params["file"]
+        if name not in _FILES:
+            raise Problem(Kind.NOT_FOUND, "there is no such file")
+        return Response((_FOLDER / name).read_bytes(), media_type=_FILES[name])
+
+    @_form
+    async def sign_in(self, request: Request, form: Form) -> Response:
+        """Keep a token in the browser, if somebody knows it."""
+        token = form.get("token", "")
+        if not self._parts.guard.knows(token):
+            return self._page(request, "sign-in.html.j2", 401, wrong=True, signed_in=False)
+        answer = RedirectResponse("/", 303)
+        secure = request.headers["origin"].startswith("https:")
+        answer.set_cookie(COOKIE, token, path="/", secure=secure, httponly=True, samesite="strict")
+        return answer
+
+    @_form
+    async def sign_out(self, _request: Request, _form: Form) -> Response:
+        """Forget the token."""
+        answer = RedirectResponse("/", 303)
+        answer.delete_cookie(COOKIE, path="/")
+        return answer
+
+    @_form
+    async def check(self, request: Request, form: Form) -> Response:
+        """One number's verdict, with what it rests on."""
+        caller = self._parts.guard.admit_browser(request, "check")
+        said: dict[str, Any] = {"number": form.get("number", "")}
+        said |= {name: form[name] for name in ("region", "purpose", "campaign") if name in form}
+        said |= {"contract": True} if "contract" in form else {}
+        body = msgspec.json.encode(said)
+        stamp = msgspec.json.decode(await self._desks.check.answer(body, time.perf_counter(), caller.spend))
+        rule = self._rule(stamp.get("rules", ""))
+        facts = [
+            ("Reason", stamp["reason"]),
+            ("Registers", ", ".join(stamp.get("registers", ())) or "none"),
+            ("May be used until", stamp.get("until", "no limit is set")),
+            ("Rule", stamp.get("rules", "none")),
+            ("Position of the log", stamp["index"]),
+            ("At", stamp["at"]),
+        ]
+        allowed = stamp["verdict"] == "allowed"
+        title = f"{stamp.get('number', 'No valid number')}: {'may be called' if allowed else 'must not be called'}"
+        return self._answer(
+            request,
+            title,
+            tone="yes" if allowed else "no",
+            facts=facts,
+            says=rule["says"],
+            source=rule["source"],
+        )
+
+    @_form
+    async def history(self, request: Request, form: Form) -> Response:
+        """When a number was in which register."""
+        self._parts.guard.admit_browser(request, "history").spend(1)
+        body = msgspec.json.encode({name: form[name] for name in ("number", "region") if name in form})
+        told = msgspec.to_builtins(await self._desks.history.answer(body))
+        held = [each["register"] for each in told["registers"] if each["held"]]
+        sentence = f"Now in: {', '.join(held)}." if held else "Now in no register."
+        return self._answer(request, told["number"], sentence, events=told["events"])
+
+    @_form
+    async def opt_out(self, request: Request, form: Form) -> Response:
+        """Put an opt-out on its topic."""
+        caller = self._parts.guard.admit_browser(request, "request")
+        caller.spend(1)
+        source = f"page:{caller.name}" if caller.name else "page"
+        said = {"request": "opt-out", "at": datetime.now(UTC).isoformat(timespec="seconds"), "source": source}
+        said |= {name: form[name] for name in ("number", "region", "scope") if name in form}
+        found = await self._desks.requests.answer(msgspec.json.encode(said), "", caller.name)
+        return self._answer(
+            request,
+            "The opt-out is recorded",
+            "The publisher puts it on the log, and every worker and server obeys it within a second.",
+            tone="yes",
+            facts=[("Place", f"{found.topic}, partition {found.partition}, offset {found.offset}")],
+        )
+
+    def problem(self, request: Request, problem: Problem) -> Response:
+        """A page for what went wrong."""
+        if problem.kind is Kind.UNAUTHORIZED:
+            return self._signing_in(request, problem)
+        return self._answer(
+            request, problem.kind.value[1], _sentence(problem), tone="no", status=problem.kind.status
+        )
+
+    def _signing_in(self, request: Request, problem: Problem) -> Response:
+        if problem.kind is not Kind.UNAUTHORIZED:
+            return self.problem(request, problem)
+        return self._page(request, "sign-in.html.j2", 401, wrong=False, signed_in=False)
+
+    def _seen(self) -> dict[str, Any]:
+        parts = self._parts
+        with parts.counters.lock:
+            checks = dict(parts.counters.checks)
+        seen = overview.overview(
+            self._safety, parts.follower, parts.rulebook, parts.questions, checks, datetime.now(UTC)
+        )
+        return {"seen": seen, "blocked": sorted({c for each in seen.unusable for c in each["countries"]})}
+
+    async def _told(self) -> AsyncIterator[bytes]:
+        """Events for one viewer, until it goes or the server ends. All viewers share what is made."""
+        self._viewers += 1
+        try:
+            while not self._parts.counters.stopping:
+                text, at = self._live
+                if time.monotonic() - at >= _LIVE_EVERY_S / 2:
+                    text = self._templates.get_template("live.html.j2").render(**self._seen())
+                    self._live = (text, time.monotonic())
+                yield b"data: " + msgspec.json.encode(text) + b"\n\n"
+                await asyncio.sleep(_LIVE_EVERY_S)
+        finally:
+            self._viewers -= 1
+
+    def _rule(self, digest: str) -> Mapping[str, Any]:
+        """The rule of a stamp in words, if it is one of today."""
+        country = self._parts.rulebook.countries.get(digest.partition("@")[0].upper())
+        if country is not None:
+            now = datetime.now(UTC)
+            day = self._parts.rulebook.day(country.regions[0], now) or now.date()
+            told = msgspec.to_builtins(self._parts.questions.rule(country, day))["rule"]
+            if told is not None and told["rules"] == digest:
+                found: Mapping[str, Any] = told
+                return found
+        return {"says": [], "source": ""}
+
+    def _answer(
+        self, request: Request, title: str, *sentences: str, tone: str = "", status: int = 200, **more: Any
+    ) -> Response:
+        given = {"facts": [], "says": [], "source": "", "events": None, **more}
+        return self._page(
+            request, "answer.html.j2", status, title=title, sentences=sentences, tone=tone, **given
+        )
+
+    def _page(self, request: Request, template: str, status: int = 200, **given: Any) -> Response:
+        given.setdefault("signed_in", COOKIE in request.cookies)
+        text = self._templates.get_template(template).render(**given)
+        # With "no-referrer" browsers would send a form without its origin.
+        headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin"}
+        return Response(text, status, headers, "text/html")
