@@ -24,6 +24,7 @@ from stream_scrub.server.guard import COOKIE
 from stream_scrub.server.page import overview
 from stream_scrub.server.parts import Desks, Handler, Parts
 from stream_scrub.server.problems import Kind, Problem
+from stream_scrub.timestamps import utc_seconds
 
 VIEWERS_MAX = 200
 _FORM_BYTES_MAX = 16_384
@@ -181,7 +182,7 @@ class Site:
         caller = self._parts.guard.admit_browser(request, "request")
         caller.spend(1)
         source = f"page:{caller.name}" if caller.name else "page"
-        said = {"request": "opt-out", "at": datetime.now(UTC).isoformat(timespec="seconds"), "source": source}
+        said = {"request": "opt-out", "at": utc_seconds(datetime.now(UTC)), "source": source}
         said |= {name: form[name] for name in ("number", "region", "scope") if name in form}
         found = await self._desks.requests.answer(msgspec.json.encode(said), "", caller.name)
         return self._answer(
@@ -230,13 +231,14 @@ class Site:
 
     def _rule(self, digest: str) -> Mapping[str, Any]:
         """The rule of a stamp in words, if it is one of today."""
-        country = self._parts.rulebook.countries.get(digest.partition("@")[0].upper())
-        if country is not None:
-            now = datetime.now(UTC)
-            day = self._parts.rulebook.day(country.regions[0], now) or now.date()
-            told = msgspec.to_builtins(self._parts.questions.rule(country, day))["rule"]
-            if told is not None and told["rules"] == digest:
-                found: Mapping[str, Any] = told
+        now = datetime.now(UTC)
+        for country in self._parts.rulebook.countries.values():
+            rule = self._parts.rulebook.rule(country.regions[0], now)
+            if rule is not None and rule.digest == digest:
+                day = self._parts.rulebook.day(country.regions[0], now) or now.date()
+                found: Mapping[str, Any] = msgspec.to_builtins(self._parts.questions.rule(country, day))[
+                    "rule"
+                ]
                 return found
         return {"says": [], "source": ""}
 
