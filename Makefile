@@ -14,7 +14,7 @@ ABUSE_ARGS ?=
 DIST ?= dist
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint simulate bench bench-lists soak abuse dist image pin sbom tables lock clean
+.PHONY: demo test lint simulate bench bench-file bench-lists soak abuse dist image pin sbom tables lock clean
 
 .venv: $(VENV)/.made
 
@@ -49,6 +49,10 @@ simulate: $(VENV)/.made
 # BENCH_ARGS=--small tries it in two minutes; bench/README.md has the other options and the other benches.
 bench: $(VENV)/.made
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# A file of leads scrubbed, beside the csv module's copy: BENCH_ARGS='--rows 100000 20000000' for the memory of large ones.
+bench-file: $(VENV)/.made
+	$(BIN)/python -m bench.offline.files $(BENCH_ARGS)
 
 bench-lists: $(VENV)/.made
 	$(BIN)/python -m bench.under_load.large_registers

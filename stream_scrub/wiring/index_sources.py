@@ -1,19 +1,21 @@
 """From settings to an index that asks no broker: by list files, or by the snapshot that a worker keeps."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, StaleIndex, Unavailable
 from stream_scrub.index import Index
-from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.lists.log import snapshot
-from stream_scrub.lists.offline import index_of
 from stream_scrub.model import OWN, RegisterKind, family
 from stream_scrub.rules import Rulebook
 from stream_scrub.wiring import scrubbing
+
+if TYPE_CHECKING:
+    from stream_scrub.lists.intake.plan_import import ImportOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,12 @@ def offline(
 
 def of_lists(lists: Mapping[str, str | Path | ListFile], settings: Settings) -> Index:
     """The index of a full list for each register. Raises ConfigError, BadList (a file is no list), TooMany."""
+    from stream_scrub.lists.offline import index_of
+
     if not lists:
         raise ConfigError(["name a list file for at least one register"])
     book = scrubbing.rulebook(settings)
-    orders: Iterable[ImportOrder] = [_order(name, file, settings, book) for name, file in lists.items()]
+    orders = [_order(name, file, settings, book) for name, file in lists.items()]
     kinds = {**book.kinds, **OWN}
     return index_of(orders, datetime.now(UTC), kinds)
 
@@ -90,7 +94,9 @@ def used(index: Index) -> Index:
     return index
 
 
-def _order(register: str, file: str | Path | ListFile, settings: Settings, book: Rulebook) -> ImportOrder:
+def _order(register: str, file: str | Path | ListFile, settings: Settings, book: Rulebook) -> "ImportOrder":
+    from stream_scrub.lists.intake.plan_import import ImportOrder
+
     listed = file if isinstance(file, ListFile) else ListFile(file)
     return ImportOrder(
         aging=family(register) in book.aging,

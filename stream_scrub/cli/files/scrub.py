@@ -1,14 +1,16 @@
 """`stream-scrub file`: a file of leads scrubbed. No work is done here."""
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from stream_scrub.cli.options import Invocation, command, on_folder, quiet_log, rules_problems
+from stream_scrub.cli.options import Invocation, command, on_folder, quiet_log
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
-from stream_scrub.wiring.index_sources import IndexUsed
+
+if TYPE_CHECKING:  # it loads what no other command needs
+    from stream_scrub.wiring.index_sources import IndexUsed
 
 Input = Annotated[
     str | None, typer.Argument(metavar="INPUT", help="The file of leads; - for standard input.")
@@ -114,7 +116,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _index(
     call: Invocation, lists: list[str], snapshot: Path | None, rules: Path | None
-) -> tuple[Settings, IndexUsed]:
+) -> "tuple[Settings, IndexUsed]":
     """The settings, and the index by lists, by a snapshot, or from the log. Raises ConfigError."""
     from stream_scrub.wiring import index_sources
 
@@ -123,12 +125,14 @@ def _index(
         raise ConfigError(["--list: name each register once, and not together with --snapshot"])
     if named or snapshot is not None:
         flags = call.flags(rules__folder=on_folder(rules))
-        settings = load(flags=flags, config_file=call.config, extra_checks=[rules_problems])
+        settings = load(flags=flags, config_file=call.config, extra_checks=[])
         return settings, index_sources.offline(named, snapshot, settings)
     from stream_scrub.wiring import clients
 
     settings = call.settings(rules__folder=on_folder(rules))
-    return settings, IndexUsed(index_sources.used(clients.read_index(settings, quiet_log(settings))), "log")
+    return settings, index_sources.IndexUsed(
+        index_sources.used(clients.read_index(settings, quiet_log(settings))), "log"
+    )
 
 
 def _pair(said: str) -> tuple[str, Path]:

@@ -16,7 +16,7 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.files.kinds.delimited.dialect import SAMPLE_ROWS
 from stream_scrub.files.results.outputs import OutputFile
 from stream_scrub.files.rows import columns as columns_of
-from stream_scrub.files.rows.cells import CellColumn, Places
+from stream_scrub.files.rows.cells import CellColumn, Distinct, Places
 from stream_scrub.files.rows.columns import Columns, shown
 from stream_scrub.files.rows.judging import RowOutcome
 from stream_scrub.files.rows.run import ADDED, Run, Targets
@@ -79,7 +79,9 @@ class SpreadsheetFile:
         found = self.columns
         block, places = _block(rows, found.numbers)
         regions, contracts = (
-            None if place is None else [text_of(row[place]) if place < len(row) else "" for _, row in rows]
+            None
+            if place is None
+            else Distinct.of([text_of(row[place]) if place < len(row) else "" for _, row in rows])
             for place in (found.region, found.contract)
         )
         judged, columns = self._run.judge(block, places, regions, contracts)

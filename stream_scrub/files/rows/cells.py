@@ -2,7 +2,7 @@
 sure, and everything else is read as the stream reads a prospect's text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ _SPACES = re.compile(rb"(?<=[0-9+)(])(?:\xc2\xa0|\xe2\x80[\x80-\x8b\xaf]|[\xa0\x
 _WHOLE = re.compile(rb'(?m)^("?\+?[0-9]{6,15})[.,]0("?)$')  # a number that was held as a float
 _SCIENTIFIC = re.compile(r"\s*\+?([1-9])(?:[.,]([0-9]+))?[eE]\+?([0-9]{1,2})\s*")
 _E164_DIGITS = 15
+_SHORT = 7  # bytes of a cell that is compared as one word, with its size
 
 Places = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -30,6 +31,20 @@ class CellColumn(NamedTuple):
     places: NDArray[np.int32]
     blank: Mask
     destroyed: Mask
+
+
+class Distinct(NamedTuple):
+    """The different texts of a column, and by row the place of its text among them."""
+
+    texts: Sequence[str]
+    ids: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Distinct":
+        """Of the texts by row."""
+        known: dict[str, int] = {}
+        ids = [known.setdefault(text, len(known)) for text in texts]
+        return cls(list(known), np.array(ids, np.int32))
 
 
 class CellReader:
@@ -59,7 +74,11 @@ class CellReader:
         if of_region is None:
             self._read(block, begins, ends, regions[0], made, None)
             return made
-        for place in np.unique(of_region).tolist():
+        met = np.flatnonzero(np.bincount(of_region, minlength=1)).tolist()
+        if len(met) == 1:
+            self._read(block, begins, ends, regions[met[0]], made, None)
+            return made
+        for place in met:
             chosen = np.flatnonzero(of_region == place)
             self._read(block, begins[chosen], ends[chosen], regions[place], made, chosen)
         return made
@@ -95,6 +114,26 @@ class CellReader:
         if place == len(self.lines):
             self.lines.append(line)
         return place
+
+
+def distinct(block: bytes, begins: Places, ends: Places, text_of: Callable[[bytes], str]) -> Distinct:
+    """The different cells of a column, as texts, and by row which one it has."""
+    sizes = ends - begins
+    if not len(sizes) or int(sizes.max()) > _SHORT:
+        pairs = zip(begins.tolist(), ends.tolist(), strict=True)
+        return Distinct.of([text_of(block[begin:end]) for begin, end in pairs])
+    padded = np.frombuffer(block + bytes(_SHORT + 1), np.uint8)
+    words = np.ndarray(len(block) + 1, "<u8", padded, strides=(1,))[
+        begins
+    ]  # a word of eight bytes at every place
+    shift = (8 * (_SHORT + 1 - sizes)).astype(np.uint64)
+    keys = (words << shift) | sizes.astype(np.uint64)  # the lowest byte is free, or holds the size alone
+    keys[sizes == 0] = 0
+    if (keys == keys[0]).all():
+        return Distinct([text_of(block[begins[0] : ends[0]])], np.zeros(len(keys), np.int32))
+    _, first, back = np.unique(keys, return_index=True, return_inverse=True)
+    texts = [text_of(block[begins[place] : ends[place]]) for place in first.tolist()]
+    return Distinct(texts, back.astype(np.int32))
 
 
 def repair(text: str) -> str | None:

@@ -24,6 +24,7 @@ from stream_scrub.scrub.stamp import Entry, several
 
 _BLANK, _INVALID = 0, 1  # places in `RowJudge.outcomes` that no number has
 _COMBINED_MAX = 1 << 62
+_TABLE = 65_536  # combinations of outcomes: up to so many, a table is cheaper than sorting
 
 Ids = NDArray[np.int64]
 
@@ -81,16 +82,23 @@ class RowJudge:
             combined = combined * len(self._outcomes) + each
         if len(self._outcomes) ** len(ids) > _COMBINED_MAX:
             return self._by_row(ids)
+        size = len(self._outcomes) ** len(ids)
+        if size <= _TABLE:
+            table = np.zeros(size, np.int64)
+            for code in np.flatnonzero(np.bincount(combined, minlength=size)).tolist():
+                table[code] = self._coded(code, len(ids))
+            return JudgedRows(table[combined], self.rows)
         found, back = np.unique(combined, return_inverse=True)
-        places = []
-        for code in found.tolist():
-            key: list[int] = []
-            rest = code
-            for _ in ids:
-                rest, place = divmod(rest, len(self._outcomes))
-                key.append(place)
-            places.append(self._row(tuple(reversed(key))))
+        places = [self._coded(code, len(ids)) for code in found.tolist()]
         return JudgedRows(np.array(places, np.int64)[back], self.rows)
+
+    def _coded(self, code: int, columns: int) -> int:
+        """The row outcome for a code: the places of the numbers' outcomes, as digits."""
+        key: list[int] = []
+        for _ in range(columns):
+            code, place = divmod(code, len(self._outcomes))
+            key.append(place)
+        return self._row(tuple(reversed(key)))
 
     def _by_row(self, ids: Sequence[Ids]) -> JudgedRows:
         keys = zip(*(each.tolist() for each in ids), strict=True)

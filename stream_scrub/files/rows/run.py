@@ -1,13 +1,14 @@
 """What one run judges by, and where its rows go: shared by every kind of file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_scrub.files.results.outputs import OutputFile
-from stream_scrub.files.rows.cells import CellColumn, CellReader, Places
+from stream_scrub.files.rows.cells import CellColumn, CellReader, Distinct, Places
 from stream_scrub.files.rows.columns import Asked
 from stream_scrub.files.rows.judging import JudgedRows, RowJudge
 from stream_scrub.files.rows.tally import Tally
@@ -63,14 +64,14 @@ class Run:
         self,
         block: bytes,
         cells: Sequence[tuple[Places, Places]],
-        regions: Sequence[str] | None,
-        contracts: Sequence[str] | None,
+        regions: Distinct | None,
+        contracts: Distinct | None,
     ) -> tuple[JudgedRows, list[CellColumn]]:
         """The verdict on each row. `cells` are the places of the number columns' cells in `block`; `regions` and
-        `contracts` are the texts of those columns, None without one."""
-        of_region = None if regions is None else np.array([self._region(text) for text in regions], np.int32)
+        `contracts` are those columns, None without one."""
+        of_region = None if regions is None else _placed(regions, self._region)
         columns = [self.reader.read(block, *each, self._regions, of_region) for each in cells]
-        told = None if contracts is None else np.array([self._contract(text) for text in contracts], np.int32)
+        told = None if contracts is None else _placed(contracts, self._contract)
         judged = self._judge.judge(columns, self.reader.lines, self._told, told)
         self.tally.take(judged, columns, self.reader.lines)
         return judged, columns
@@ -102,3 +103,8 @@ class Run:
 
     def _facts(self, contract: Any) -> Facts:
         return self._scrubber.facts_of(self.facts.purpose, contract, self.facts.campaign)
+
+
+def _placed(column: Distinct, place_of: Callable[[str], int]) -> NDArray[np.int32]:
+    """By row, the place of what its text means."""
+    return np.array([place_of(text) for text in column.texts], np.int32)[column.ids]

@@ -51,6 +51,13 @@ class Records(NamedTuple):
         """How many line ends stand before a record in its block."""
         return int(np.searchsorted(self.breaks, self.starts[place]))
 
+    def end_alike(self, ending: bytes) -> bool:
+        """Whether every record is followed by these bytes, and no others, up to the next one."""
+        if not ending or not (self.nexts - self.ends == len(ending)).all():
+            return False
+        raw = np.frombuffer(self.block, np.uint8)
+        return all(bool((raw[self.ends + place] == sign).all()) for place, sign in enumerate(ending))
+
     def first(self, count: int) -> "Records":
         """The first records only, with the bytes up to where the next one begins."""
         cut = slice(count)

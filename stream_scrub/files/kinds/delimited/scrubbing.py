@@ -13,7 +13,7 @@ from stream_scrub.files.kinds.delimited.dialect import Dialect, decoded
 from stream_scrub.files.kinds.delimited.records import Cells, Records, records_of
 from stream_scrub.files.results.outputs import OutputFile
 from stream_scrub.files.rows import columns as columns_of
-from stream_scrub.files.rows.cells import CellColumn
+from stream_scrub.files.rows.cells import CellColumn, Distinct, distinct
 from stream_scrub.files.rows.columns import Columns
 from stream_scrub.files.rows.judging import JudgedRows, RowOutcome
 from stream_scrub.files.rows.run import ADDED, Run, Targets
@@ -137,12 +137,7 @@ class DelimitedFile:
         room = LINES_TOLD - len(tally.unclosed_lines)
         tally.unclosed_lines += [line + records.line(row) for row in records.unclosed.tolist()[:room]]
         allowed = allowed_of(judged)
-        block = records.block
-        bounds = zip(records.starts.tolist(), records.ends.tolist(), records.nexts.tolist(), strict=True)
-        rows = [
-            block[start:end] + cell + block[end:following]
-            for (start, end, following), cell in zip(bounds, self._added(judged, columns), strict=True)
-        ]
+        rows = _joined(records, self._added(judged, columns))
         self._write(targets.allowed, b"".join(compress(rows, allowed.tolist())))
         self._write(targets.blocked, b"".join(compress(rows, (~allowed).tolist())))
         if targets.annotated is not None:
@@ -158,18 +153,8 @@ class DelimitedFile:
             None if found.contract is None else self._texts(records, cells, found.contract),
         )
 
-    def _texts(self, records: Records, cells: Cells, place: int) -> list[str]:
-        begins, ends = cells.column(place)
-        block = records.block
-        known: dict[bytes, str] = {}
-        texts = []
-        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-            cell = block[begin:end]
-            text = known.get(cell)
-            if text is None:
-                text = known[cell] = decoded(cell, self._encoding)
-            texts.append(text)
-        return texts
+    def _texts(self, records: Records, cells: Cells, place: int) -> Distinct:
+        return distinct(records.block, *cells.column(place), lambda cell: decoded(cell, self._encoding))
 
     def _added(self, judged: JudgedRows, columns: Sequence[CellColumn]) -> list[bytes]:
         """Our cells for each row."""
@@ -190,6 +175,19 @@ class DelimitedFile:
             else made[place]
             for row, place in enumerate(ids)
         ]
+
+
+def _joined(records: Records, added: Sequence[bytes]) -> list[bytes]:
+    """Each record with our cells before its line end."""
+    block = records.block
+    starts, ends, nexts = (each.tolist() for each in (records.starts, records.ends, records.nexts))
+    first = block[ends[0] : nexts[0]]
+    if records.end_alike(first):
+        return [
+            block[start:end] + cells + first for start, end, cells in zip(starts, ends, added, strict=True)
+        ]
+    bounds = zip(starts, ends, nexts, added, strict=True)
+    return [block[start:end] + cells + block[end:following] for start, end, following, cells in bounds]
 
 
 def _template(outcome: RowOutcome, dialect: Dialect) -> bytes:
