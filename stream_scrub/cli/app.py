@@ -111,6 +111,11 @@ def check(
     channel: Annotated[
         str | None, typer.Option(help="How the person is to be reached: voice, or as in sms.")
     ] = None,
+    who: Annotated[str | None, typer.Option(help="Who is called: consumer, or company.")] = None,
+    relation: Annotated[
+        str | None,
+        typer.Option(metavar="KIND:DATE", help="A relation with the caller, as in purchase:2026-01-31."),
+    ] = None,
     region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
 ) -> None:
     """The verdict on numbers, and why."""
@@ -120,7 +125,7 @@ def check(
 
     settings = call.settings()
     asked = checking.CheckQuestion(
-        tuple(numbers), purpose, contract, campaign, region, checking.moment(on), channel
+        tuple(numbers), purpose, contract, campaign, region, checking.moment(on), channel, who, relation
     )
     index = clients.read_index(settings, quiet_log(settings))
     call.write(checking.answer(asked, settings, index), render.verdicts, render.stamps)

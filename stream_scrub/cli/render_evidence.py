@@ -14,6 +14,7 @@ from stream_scrub.queries.evidence import (
     Membership,
     MembershipsAt,
     NumberVerdict,
+    ProspectFacts,
     RegisterProof,
     RequestRecord,
 )
@@ -157,14 +158,8 @@ def explained(found: Explanation) -> None:
         before, now = (document(getattr(difference, side)) for side in ("stamp", "replayed"))
         console.print(f"  {difference.field}: the stamp says {before}, replayed it is {now}")
     console.print(f"judged at {stamp['at']} by the index at position {stamp['index']}")
-    for name in ("purposes", "campaigns"):
-        if getattr(found.facts, name):
-            console.print(f"the prospect's {name}: {', '.join(getattr(found.facts, name))}")
-    if found.facts.channel != VOICE:
-        console.print(f"the prospect is to be reached by {found.facts.channel}")
-    if found.facts.contract:
-        until = f" until {found.facts.contract}" if not isinstance(found.facts.contract, bool) else ""
-        console.print(f"the prospect has a contract{until}")
+    for line in _facts(found.facts):
+        console.print(line)
     for entry in found.numbers:
         for line in _entry(entry):
             console.print(line)
@@ -174,6 +169,22 @@ def explained(found: Explanation) -> None:
     console.print(
         f"read with stream-scrub {read.stream_scrub} and phonenumbers {read.phonenumbers}, members as configured"
     )
+
+
+def _facts(facts: ProspectFacts) -> Iterator[str]:
+    """What the prospect says of itself."""
+    for name in ("purposes", "campaigns"):
+        if getattr(facts, name):
+            yield f"the prospect's {name}: {', '.join(getattr(facts, name))}"
+    if facts.channel != VOICE:
+        yield f"the prospect is to be reached by {facts.channel}"
+    if facts.company:
+        yield "the prospect is a company"
+    if facts.relation is not None:
+        yield f"the prospect's relation with the caller: {facts.relation.kind} of {facts.relation.since}"
+    if facts.contract:
+        until = f" until {facts.contract}" if not isinstance(facts.contract, bool) else ""
+        yield f"the prospect has a contract{until}"
 
 
 def _entry(entry: NumberVerdict) -> Iterator[str]:

@@ -197,7 +197,7 @@ class Worker(_Section):
 
 
 # The members of a prospect besides its numbers.
-_FACTS = ("region", "purpose", "contract", "campaign", "channel")
+_FACTS = ("region", "purpose", "contract", "campaign", "channel", "who", "relation")
 
 
 class ProspectSettings(_Section):
@@ -213,6 +213,8 @@ class ProspectSettings(_Section):
     contract_shapes: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shapes)] = ()
     campaign: Member = "campaign"
     channel: Member = "channel"
+    who: Member = "who"
+    relation: Member = "relation"
     case: Literal["any", "exact"] = "any"
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"

@@ -11,7 +11,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.index import Index
 from stream_scrub.numbering import REGIONS
-from stream_scrub.rules import Rulebook
+from stream_scrub.rules import RELATIONS, Rulebook
 from stream_scrub.wiring import scrubbing
 
 
@@ -26,6 +26,8 @@ class CheckQuestion:
     region: str | None
     at: datetime | None
     channel: str | None = None
+    who: str | None = None
+    relation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class CheckedNumber:
     source: str
 
 
-def moment(on: str) -> datetime | None:
+def moment(on: str, option: str = "--on") -> datetime | None:
     """The moment for `--on`: noon UTC of that day, when it is that day nearly everywhere. None for an empty text.
     Raises ConfigError."""
     if not on:
@@ -47,7 +49,7 @@ def moment(on: str) -> datetime | None:
     try:
         return datetime.strptime(on, "%Y-%m-%d").replace(hour=12, tzinfo=UTC)
     except ValueError as error:
-        raise ConfigError([f"--on: {on!r} is no day; write it as 2026-08-10"]) from error
+        raise ConfigError([f"{option}: {on!r} is no day; write it as 2026-08-10"]) from error
 
 
 def answer(question: CheckQuestion, settings: Settings, index: Index) -> list[CheckedNumber]:
@@ -76,12 +78,27 @@ def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes
         (names.contract, question.contract or None),
         (names.campaign, question.campaign),
         (names.channel, question.channel),
+        (names.who, question.who),
+        (names.relation, _relation(question.relation)),
     ]
     made: dict[str, Any] = {}
     for path, member in facts:
         if member is not None:
             _put(made, path.split("."), member)
     return msgspec.json.encode(made)
+
+
+def _relation(said: str | None) -> dict[str, str] | None:
+    """The member for `--relation`, as in "purchase:2026-01-31". Raises ConfigError."""
+    if not said:
+        return None
+    kind, _, since = said.partition(":")
+    if kind not in RELATIONS or moment(since, "--relation") is None:
+        known = " or ".join(RELATIONS)
+        raise ConfigError(
+            [f"--relation: {said!r} is no relation; write {known} and its day, as in purchase:2026-01-31"]
+        )
+    return {"kind": kind, "since": since}
 
 
 def _put(into: dict[str, Any], path: Sequence[str], member: Any) -> None:

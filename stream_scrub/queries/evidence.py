@@ -213,6 +213,13 @@ class IndexThen(msgspec.Struct, frozen=True, kw_only=True):
     time: str | None
 
 
+class ProspectRelation(msgspec.Struct, frozen=True):
+    """What a prospect has to do with the caller, and the day of the purchase, the contract's end or the inquiry."""
+
+    kind: str
+    since: date
+
+
 class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a prospect says about the call. What most prospects do not say is told only of those that do."""
 
@@ -220,6 +227,8 @@ class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     contract: bool | date
     campaigns: tuple[str, ...]
     channel: str = "voice"
+    company: bool = False
+    relation: ProspectRelation | None = None
 
 
 class RuleThen(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from stream_scrub.queries.evidence import (
     JudgingMembership,
     NumberVerdict,
     ProspectFacts,
+    ProspectRelation,
     ReadWith,
     RuleThen,
 )
@@ -46,7 +47,7 @@ _SAYS = {
     "clear": "no register that the rule names holds the number",
     "consented": "a register of consents, or of numbers washed clean, that the rule asks for, or lets lift an opposition, holds it",
     "contract": "the prospect has a contract, and the rule lets that lift what would block it",
-    "exempt": "the prospect's purpose is one that the rule exempts",
+    "exempt": "the rule exempts a call for such purposes, to such a person, or under such a relation",
     "opposed": "a register of oppositions holds the number",
     "no-consent": "no register of consents, or of numbers washed clean, that the rule requires holds the number",
     "banned-purpose": "the rule bans calls for the prospect's purpose",
@@ -124,7 +125,7 @@ def explain(
         stamp=stamp,
         replayed=made,
         index=IndexThen(position=past.index.position, time=number_history.millis(past.at_ms)),
-        facts=ProspectFacts(**facts._asdict()),
+        facts=_prospect_facts(facts),
         numbers=[_number_verdict(entry, past, rules, facts, at) for entry in _entries(made or {})],
         read_with=_read_with(settings),
         notes=[
@@ -303,6 +304,11 @@ def _facts(value: bytes | None, terms: Terms, book: Rulebook) -> Facts:
     except Unreadable:
         return NO_FACTS
     return terms.facts_of(book)(*prospect.facts)
+
+
+def _prospect_facts(facts: Facts) -> ProspectFacts:
+    relation = None if facts.relation is None else ProspectRelation(*facts.relation)
+    return ProspectFacts(**{**facts._asdict(), "relation": relation})
 
 
 def _rule_notes(rules: _StampRules) -> Iterable[str]:

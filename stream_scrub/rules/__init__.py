@@ -9,9 +9,9 @@ from stream_scrub.rules.archive import Archive, read_text
 from stream_scrub.rules.book import Rulebook, RuleFile, Survey, survey
 from stream_scrub.rules.country import (
     CALLERS,
-    CHANNELS,
     CLOSED,
     CONTRACT,
+    FACTS,
     READING,
     RESTING,
     VOICE,
@@ -20,20 +20,26 @@ from stream_scrub.rules.country import (
     earliest,
     until,
 )
+from stream_scrub.rules.exemptions import COMPANY, DENY, RELATIONS, REQUIRE, Exemption, last_day
 from stream_scrub.rules.lint import doubts, purposes_of, unsaid
 from stream_scrub.rules.text import digest_of, text_of
 from stream_scrub.rules.words import in_words, period
 
 __all__ = [
     "CALLERS",
-    "CHANNELS",
     "CLOSED",
+    "COMPANY",
     "CONTRACT",
+    "DENY",
+    "FACTS",
     "READING",
+    "RELATIONS",
+    "REQUIRE",
     "RESTING",
     "VOICE",
     "Archive",
     "Country",
+    "Exemption",
     "Rule",
     "RuleFile",
     "Rulebook",
@@ -42,6 +48,7 @@ __all__ = [
     "doubts",
     "earliest",
     "in_words",
+    "last_day",
     "period",
     "purposes_of",
     "read_text",

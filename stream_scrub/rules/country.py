@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from stream_scrub.rules.exemptions import Exemption
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
 from stream_scrub.spelling import plain
 
@@ -15,14 +16,14 @@ from stream_scrub.spelling import plain
 # be given again: by the rule that its digest names, read as it was read then. 1: a verdict could be used for
 # `valid_days`, however old its lists were. 2: no verdict outlives what it rests on; purposes are a closed vocabulary;
 # a prospect with several purposes is exempt only if all of them are. 3: campaigns are compared as words are; a prospect
-# that names no campaign meets the opposition to every one. 4: a prospect says by which channel the person is to be
-# reached.
+# that names no campaign meets the opposition to every one. 4: a prospect says more of itself than purposes, contract
+# and campaigns: its channel, whether it is a company, and its relation with the caller.
 READING = 4
 CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
 RESTING = 2  # the first reading in which no verdict outlives what it rests on
 CLOSED = 2  # the first reading in which purposes are a closed vocabulary
 CALLERS = 3  # the first reading in which who calls is compared as words are, and may be anybody when unsaid
-CHANNELS = 4  # the first reading in which a prospect says its channel
+FACTS = 4  # the first reading in which a prospect says more than purposes, contract and campaigns
 VOICE = "voice"  # the channel of a prospect, and of a rule, that names none
 
 
@@ -35,7 +36,9 @@ class Rule:
     scoped lists lift `deny` for the campaign that they name. `require_named` are allow registers whose scoped lists
     meet `require` for the campaign that they name. `require_named_for` has allow registers by type of number: a
     scoped list of one of them must hold a number of that type, whatever else the rule asks. A contract that is in
-    `lifted_by` lifts the ban on `banned_purposes`; nothing lifts that on `banned_despite_contract`. `max_age_days`
+    `lifted_by` lifts the ban on `banned_purposes`; nothing lifts that on `banned_despite_contract`; a scoped list of
+    `named_consents` lifts that on `banned_without_consent` for the campaign that it names. `exempt` are the conditions
+    under which the rule asks less. `max_age_days`
     has an entry for each register that may grow too old. `areas` has one for each register that is handed out by
     area: how many digits name an area, the calling code included. `consent_days` has an entry for each register whose
     consents end by law: so many days after they were given. `not_callable_prefixes` are the digits of a prefix
@@ -66,6 +69,8 @@ class Rule:
     banned_despite_contract: frozenset[str] = frozenset()
     consent_days: Mapping[str, int] = field(default_factory=dict, hash=False)
     channels: tuple[str, ...] = (VOICE,)
+    banned_without_consent: frozenset[str] = frozenset()
+    exempt: tuple[Exemption, ...] = ()
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
@@ -73,7 +78,7 @@ class Rule:
     def meanings(self, word: str) -> frozenset[str]:
         """The purposes that a prospect's word may mean to this rule; empty when the word is unknown."""
         said = plain(word)
-        own = {name for name in (*self.lifted_by, *self.banned) if plain(name) == said}
+        own = {name for name in self.named_purposes if plain(name) == said}
         return frozenset(own.union(self.purposes.get(said, ())))
 
     def purpose(self, word: str) -> str:
@@ -83,8 +88,14 @@ class Rule:
 
     @property
     def banned(self) -> frozenset[str]:
-        """Every banned purpose, including those whose ban a contract lifts."""
-        return self.banned_purposes | self.banned_despite_contract
+        """Every banned purpose, including those whose ban something lifts."""
+        return self.banned_purposes | self.banned_despite_contract | self.banned_without_consent
+
+    @property
+    def named_purposes(self) -> frozenset[str]:
+        """Every purpose that the rule names."""
+        exempt = (name for each in self.exempt for name in each.purposes)
+        return (self.banned | {*self.lifted_by} | {*exempt}) - {CONTRACT}
 
     @property
     def requires(self) -> bool:

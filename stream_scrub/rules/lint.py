@@ -33,8 +33,7 @@ def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]
 
 def purposes_of(country: Country) -> frozenset[str]:
     """Every purpose that the country's rules name."""
-    named = [{*rule.lifted_by} | rule.banned for rule in country.rules]
-    return frozenset().union(*named) - {_CONTRACT}
+    return frozenset[str]().union(*(rule.named_purposes for rule in country.rules))
 
 
 def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) -> str:
@@ -86,6 +85,8 @@ def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:
     bans = (
         ("banned_purposes", rule.banned_purposes),
         ("banned_despite_contract", rule.banned_despite_contract),
+        ("banned_without_consent", rule.banned_without_consent),
+        ("exempt", frozenset(name for each in rule.exempt for name in each.purposes)),
     )
     for key, words in (("lifted_by", rule.lifted_by), *((key, sorted(names)) for key, names in bans)):
         known = purposes | {_CONTRACT} if key == "lifted_by" else purposes

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
 from stream_scrub.model import INTERNAL, OWN, RegisterName
 from stream_scrub.redaction import names_a_number
 from stream_scrub.rules import purposes
-from stream_scrub.rules.country import CONTRACT, READING, VOICE, Rule
+from stream_scrub.rules.country import READING, VOICE, Rule
+from stream_scrub.rules.exemptions import read_exemptions
 from stream_scrub.rules.problems import ProblemSheet, nearest
 from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.spelling import plain
@@ -35,8 +37,8 @@ _KEYS = (
         "consent_days",
         "areas",
     ),
-    *("valid_days", "banned_purposes", "banned_despite_contract", "not_callable", "uncertain"),
-    *("channels", "reading", "purposes"),
+    *("valid_days", "banned_purposes", "banned_despite_contract", "banned_without_consent"),
+    *("exempt", "not_callable", "uncertain", "channels", "reading", "purposes"),
 )
 _AREA_DIGITS = range(
     2, 8
@@ -57,14 +59,10 @@ def read_rule(
     deny, require, require_named = _registers(sheet, at, table)
     named = _named_consents(sheet, at, table, deny)
     of_types = _named_for(sheet, at, table, deny)
-    asked = (
-        *deny,
-        *require,
-        *require_named,
-        *named,
-        *(name for names in of_types.values() for name in names),
-    )
-    lifted_by, banned, despite = _purposes(sheet, at, table, asked)
+    of_some = (name for names in of_types.values() for name in names)
+    asked = (*deny, *require, *require_named, *named, *of_some)
+    lifted_by, banned, despite, without = _purposes(sheet, at, table, asked)
+    exempt = read_exemptions(sheet, at, table, {*banned, *despite, *without}, _purpose_problem)
     not_callable = sheet.names(at, table, "not_callable", _not_callable_problem)
     max_age_days = _ages(sheet, at, table, asked)
     areas = _areas(sheet, at, table, deny)
@@ -77,7 +75,7 @@ def read_rule(
         sheet.wrong(at, "to", f"`to` is before `from`: the last day of the rule is {start} or later")
     if start is None:
         return None
-    return Rule(
+    rule = Rule(
         country=code,
         start=start,
         end=end,
@@ -97,12 +95,13 @@ def read_rule(
         require_named=require_named,
         require_named_for=of_types,
         banned_despite_contract=frozenset(despite),
-        purposes=_vocabulary(
-            sheet, at, table, {*lifted_by, *banned, *despite, *asked[len(deny) :]} - {CONTRACT}, known
-        ),
         consent_days=_consent_days(sheet, at, table, asked[len(deny) :]),
         channels=_channels(sheet, at, table),
+        banned_without_consent=frozenset(without),
+        exempt=exempt,
     )
+    asks = {*rule.named_purposes, *asked[len(deny) :]}
+    return replace(rule, purposes=_vocabulary(sheet, at, table, asks, known))
 
 
 def _vocabulary(
@@ -180,8 +179,9 @@ def _registers(
 
 def _purposes(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], registers: Collection[str]
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """What lifts the registers, the purposes that are banned, and those that a contract does not lift."""
+) -> tuple[tuple[str, ...], ...]:
+    """What lifts the registers, the purposes that are banned, those that a contract does not lift, and those that a
+    consent lifts."""
     lifted_by = sheet.names(at, table, "lifted_by", _purpose_problem)
     for name in lifted_by:
         if name in registers or name in OWN:
@@ -191,12 +191,17 @@ def _purposes(
     for name in banned:
         if name in lifted_by:
             sheet.wrong(at, "banned_purposes", f'"{name}" is in `lifted_by` as well: keep one')
-    despite = sheet.names(at, table, "banned_despite_contract", _purpose_problem)
-    for name in despite:
-        for key, names in (("lifted_by", lifted_by), ("banned_purposes", banned)):
-            if name in names:
-                sheet.wrong(at, "banned_despite_contract", f'"{name}" is in `{key}` as well: keep one')
-    return lifted_by, banned, despite
+    above = [("lifted_by", lifted_by), ("banned_purposes", banned)]
+    for key in ("banned_despite_contract", "banned_without_consent"):
+        found = sheet.names(at, table, key, _purpose_problem)
+        for name in found:
+            for other, names in above:
+                if name in names:
+                    sheet.wrong(at, key, f'"{name}" is in `{other}` as well: keep one')
+        above.append((key, found))
+    if found and not table.get("named_consents"):
+        sheet.wrong(at, key, "no consent lifts the ban: name a register in `named_consents`")
+    return tuple(names for _, names in above)
 
 
 def _named_for(

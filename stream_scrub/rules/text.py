@@ -60,6 +60,8 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
         ("valid_days", "" if rule.valid_days is None else str(rule.valid_days)),
         ("banned_purposes", _list(sorted(rule.banned_purposes))),
         ("banned_despite_contract", _list(sorted(rule.banned_despite_contract))),
+        ("banned_without_consent", _list(sorted(rule.banned_without_consent))),
+        ("exempt", _tables([each.text for each in rule.exempt])),
         ("not_callable", _list(not_callable)),
         ("channels", "" if rule.channels == (VOICE,) else _list(rule.channels)),
         ("uncertain", _list(rule.uncertain)),
@@ -79,6 +81,10 @@ def _text(text: str) -> str:
 
 def _list(texts: Sequence[str]) -> str:
     return f"[{', '.join(map(_text, texts))}]" if texts else ""
+
+
+def _tables(texts: Sequence[str]) -> str:
+    return f"[{', '.join(texts)}]" if texts else ""
 
 
 def _lists(by_name: Mapping[str, Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from stream_scrub.model import INTERNAL
 from stream_scrub.rules.country import RESTING, VOICE, Rule
+from stream_scrub.rules.exemptions import DENY, REQUIRE, Exemption
 
 _CONTRACT = "contract"
 
@@ -20,10 +21,11 @@ def period(rule: Rule) -> str:
 
 
 def _sentences(rule: Rule) -> Iterator[str]:
-    lifts = _lifts(rule)
+    lifts = [*_lifts(rule), *_exemptions(rule, DENY)]
     if rule.channels != (VOICE,):
         yield f"This rule is for prospects that are to be reached by {_either(rule.channels)}."
-    unless = f", unless {_either(lifts)}" if lifts else ""
+    lacking = [*_lifts(rule), *_exemptions(rule, REQUIRE)]
+    unless = f", unless {_either(lacking)}" if lacking else ""
     denying = [name for name in rule.deny if name != INTERNAL]
     yield f"Whoever is in internal is blocked, whatever else is true.{_age(rule, 'internal')}"
     yield from _numbers(rule)
@@ -62,6 +64,14 @@ def _bans(rule: Rule) -> Iterator[str]:
     if rule.banned_despite_contract:
         yield f"Calls for {_either(sorted(rule.banned_despite_contract))} are blocked, whether or not the prospect has a contract."
         excused = ""
+    if rule.banned_without_consent:
+        whose = _either(
+            [f"the {name}@campaign of the prospect's own campaign holds it" for name in rule.named_consents]
+        )
+        yield f"Calls for {_either(sorted(rule.banned_without_consent))} to a number are blocked, unless {whose}."
+    for each in rule.exempt:
+        if each.bans:
+            yield f"The ban on calls for {_either(each.bans)} does not hold if {_condition(each)} ({each.source})."
     if rule.banned and rule.reading >= RESTING:
         yield (
             "So is a call that does not say what it is for, or says it with a word that nobody knows, as "
@@ -83,6 +93,26 @@ def _lifts(rule: Rule) -> list[str]:
     told = ["the prospect has a contract"] if _CONTRACT in rule.lifted_by else []
     its = "all its purposes are" if rule.reading >= RESTING else "its purpose is"
     return [*told, f"{its} {_either(purposes)}"] if purposes else told
+
+
+def _exemptions(rule: Rule, what: str) -> list[str]:
+    """The exemptions that lift registers of that sort, each with its source."""
+    return [f"{_condition(each)} ({each.source})" for each in rule.exempt if what in each.lifts]
+
+
+def _condition(exemption: Exemption) -> str:
+    said = []
+    if exemption.who:
+        said.append(f"the prospect is a {exemption.who}")
+    if exemption.contract:
+        said.append("it has a contract" if said else "the prospect has a contract")
+    if exemption.relation:
+        day = {"purchase": "the last purchase or the end of a contract", "inquiry": "an inquiry"}
+        whole = "1 month" if exemption.months == 1 else f"{exemption.months} months"
+        said.append(f"{day[exemption.relation]} is less than {whole} ago")
+    if exemption.purposes:
+        said.append(f"all its purposes are {_either(exemption.purposes)}")
+    return " and ".join(said)
 
 
 def _age(rule: Rule, name: str) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict, family
-from stream_scrub.rules import CALLERS, CHANNELS, CLOSED, Rulebook
+from stream_scrub.rules import CALLERS, CLOSED, FACTS, Rulebook
 from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Backend
 from stream_scrub.scrub.batch_context import BatchContext
@@ -84,7 +84,7 @@ class Terms:
         if rulebook.reading < CLOSED:
             return partial(of_three, contract_shapes=None, campaigns=campaigns)
         return partial(
-            of_three if rulebook.reading < CHANNELS else facts_of,
+            of_three if rulebook.reading < FACTS else facts_of,
             default_purpose=self.default_purpose,
             contract_shapes=self.contract_shapes,
             campaigns=campaigns,

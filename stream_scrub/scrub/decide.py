@@ -11,12 +11,13 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from stream_scrub.index import Index, Register
-from stream_scrub.model import FOR, INTERNAL, Reason, RegisterKind, family, scoped_name
+from stream_scrub.model import FOR, INTERNAL, Reason, RegisterKind, Verdict, family, scoped_name
 from stream_scrub.numbering import Line
-from stream_scrub.rules import CALLERS, CLOSED, CONTRACT, RESTING, Rule, earliest
+from stream_scrub.rules import CALLERS, DENY, REQUIRE, RESTING, Rule, earliest
 from stream_scrub.scrub.areas import Areas
 from stream_scrub.scrub.facts import Facts
 from stream_scrub.scrub.last_day import days_of, last_of
+from stream_scrub.scrub.lifts import Gate, Lift, gate, lift
 
 
 class Finding(NamedTuple):
@@ -71,15 +72,34 @@ def _latest(days: Collection[date | None]) -> date | None:
 NO_CONSENTS = Consents()
 
 
+class Against(NamedTuple):
+    """What stands against a number: the registers that hold it and deny, those that deny and are stale, those that do
+    not cover its area, whether consents that the rule asks for are lacking (`lacking`), or those that its type of number
+    needs (`unnamed`). `excused`: a consent to the caller lifts the ban on the call's purpose."""
+
+    denying: tuple[str, ...]
+    stale_deny: tuple[str, ...]
+    uncovered: tuple[str, ...]
+    lacking: bool
+    unnamed: bool
+    excused: bool
+
+    def without(self, lifts: Collection[str]) -> "Against":
+        """What is left of it once these are lifted."""
+        left = self
+        if DENY in lifts:
+            left = left._replace(denying=(), stale_deny=(), uncovered=())
+        return left._replace(lacking=False, unnamed=False) if REQUIRE in lifts else left
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
 
     `allow` are the consents that the rule asks for, or lists washed clean. `named` are consents that name the caller of
     this call. `typed` are consents that name the caller too: a number of this line's type must have them. It is None if
-    the rule asks nothing of the type. `areas` says which areas
-    each deny register covers. `now` is in the time zone of the rule's country. `contract_ends` is the last day of the
-    prospect's contract, if one is known: what the contract lifts ends with it.
+    the rule asks nothing of the type. `areas` says which areas each deny register covers. `now` is in the time zone of
+    the rule's country.
     """
 
     rule: Rule | None
@@ -89,12 +109,11 @@ class Plan:
     stale_internal: tuple[str, ...]
     stale_deny: tuple[str, ...]
     stale_allow: tuple[str, ...]
-    fixed: Reason | None
-    lift: Reason | None
+    gate: Gate
+    lift: Lift | None
     now: datetime
     named: Consents = NO_CONSENTS
     areas: tuple[tuple[str, Areas], ...] = ()
-    contract_ends: date | None = None
     typed: Consents | None = None
 
     @property
@@ -113,34 +132,45 @@ class Plan:
         denying = tuple(r.name for r in (*self.internal, *self.deny) if r.name in held)
         if any(r.name in held for r in self.internal):
             return Finding(Reason.OPPOSED, denying)
-        if self.fixed is not None or self.rule is None:
-            return Finding(self.fixed or Reason.NO_RULE)
-        lacking = self.rule.requires and not self.allow.have(held)
-        uncovered = tuple(name for name, areas in self.areas if areas.name not in held)
-        if self.lift is not None:
-            if self.stale_internal:  # no lift replaces a fresh list of the company's own opposition
-                return Finding(Reason.STALE_REGISTER, self.stale_internal)
-            if denying or lacking or self._unnamed(held) or self.stale_deny or uncovered:
-                return self._allowed(self.lift)
-            return self._cleared(held)
-        return self._unlifted(held, denying, lacking, uncovered)
+        excused = self.gate.by_consent and self.named.have(held)
+        if self.rule is None or (self.gate.reason is not None and not excused):
+            return Finding(self.gate.reason or Reason.NO_RULE)
+        asked = Against(
+            denying,
+            self.stale_deny,
+            tuple(name for name, areas in self.areas if areas.name not in held),
+            self.rule.requires and not self.allow.have(held),
+            self.typed is not None and not self.typed.have(held),
+            excused,
+        )
+        if self.lift is None or excused:  # a consent to the caller lifts whatever a statement would
+            return self._by_registers(held, asked)
+        rest = asked.without(self.lift.lifts)
+        found = self._by_registers(held, rest)
+        if found.reason.verdict is Verdict.BLOCKED or rest == asked:
+            return found
+        lasts = () if DENY in self.lift.lifts else tuple(map(self._last, self.deny))
+        return self._allowed(
+            self.lift.reason, lasts if REQUIRE in self.lift.lifts else (*lasts, *self._asked(held))
+        )
 
-    def _unlifted(
-        self, held: Collection[str], denying: tuple[str, ...], lacking: bool, uncovered: tuple[str, ...]
-    ) -> Finding:
-        """The verdict by the registers, if nothing that the prospect states lifts them."""
+    def _by_registers(self, held: Collection[str], asked: Against) -> Finding:
+        """The verdict by the registers, as far as nothing that the prospect states lifts them."""
         named = self.named.have(held)
-        if denying and not named:
-            return Finding(Reason.OPPOSED, denying)
-        if self._unnamed(held) or (lacking and not self.stale_allow):
+        if asked.denying and not named:
+            return Finding(Reason.OPPOSED, asked.denying)
+        if asked.unnamed or (asked.lacking and not self.stale_allow):
             return Finding(Reason.NO_CONSENT)
-        stale_deny = () if named else self.stale_deny
-        stale = (*self.stale_internal, *stale_deny, *(self.stale_allow if lacking else ()))
+        stale_deny = () if named else asked.stale_deny
+        # Nothing replaces a fresh list of the company's own opposition.
+        stale = (*self.stale_internal, *stale_deny, *(self.stale_allow if asked.lacking else ()))
         if stale:
             return Finding(Reason.STALE_REGISTER, stale)
-        if uncovered and not named:  # the register is fresh, but was not handed out for this number's area
-            return Finding(Reason.STALE_REGISTER, uncovered, lasting=True)
-        if named and (denying or self.stale_deny or uncovered):
+        if (
+            asked.uncovered and not named
+        ):  # the register is fresh, but was not handed out for this number's area
+            return Finding(Reason.STALE_REGISTER, asked.uncovered, lasting=True)
+        if named and (asked.denying or asked.stale_deny or asked.uncovered or asked.excused):
             return self._allowed(Reason.CONSENTED, (self.named.last(held, self._last), *self._asked(held)))
         return self._cleared(held)
 
@@ -150,10 +180,6 @@ class Plan:
         reason = Reason.CONSENTED if asked else Reason.CLEAR
         return self._allowed(reason, (*map(self._last, self.deny), *self._asked(held)))
 
-    def _unnamed(self, held: Collection[str]) -> bool:
-        """Whether a number of this type needs a consent to the caller and has none."""
-        return self.typed is not None and not self.typed.have(held)
-
     def _asked(self, held: Collection[str]) -> tuple[date | None, ...]:
         """The last days of the consents that the number must have by this rule, and has."""
         typed = NO_CONSENTS if self.typed is None else self.typed
@@ -162,8 +188,8 @@ class Plan:
     def _allowed(self, reason: Reason, lasts: Collection[date | None] = ()) -> Finding:
         if self.rule is None or self.rule.reading < RESTING:
             return Finding(reason)
-        ends = self.contract_ends if self.lift is Reason.CONTRACT else None
-        return Finding(reason, last=earliest((*map(self._last, self.internal), *lasts, ends)))
+        ends = (self.gate.ends, None if self.lift is None else self.lift.ends)
+        return Finding(reason, last=earliest((*map(self._last, self.internal), *lasts, *ends)))
 
     def _last(self, register: Register) -> date | None:
         return None if self.rule is None else last_of(register, self.rule, self.now)
@@ -187,7 +213,7 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         own += [others] if others is not None else []
     internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
     if rule is None:
-        return Plan(None, internal, (), NO_CONSENTS, (), (), (), Reason.NO_RULE, None, now)
+        return Plan(None, internal, (), NO_CONSENTS, (), (), (), Gate(Reason.NO_RULE), None, now)
     deny, stale_deny = _usable(
         rule, [n for n in rule.deny if n != INTERNAL], RegisterKind.DENY, told, index, now
     )
@@ -201,12 +227,11 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         tuple(r.name for r in own if r.kind is not RegisterKind.DENY or _is_stale(r, rule, now)),
         stale_deny,
         stale_allow,
-        _fixed(line, barred, rule, told, now),
-        _lift(rule, told, now),
+        gate(line, barred, rule, told, now),
+        lift(rule, told, now),
         now,
         _named(rule.named_consents, rule, told, index, now),
         _areas(rule, deny),
-        None if isinstance(told.contract, bool) else told.contract,
         None if names is None else _named(names, rule, told, index, now),
     )
 
@@ -321,36 +346,3 @@ def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
     publishes it."""
     days = days_of(rule, register)
     return (days is not None and register.older_than(days, now)) or register.ends_overdue(now)
-
-
-def runs(told: Facts, now: datetime) -> bool:
-    """Whether the prospect has a contract on the day of `now`, in the zone of the rule's country."""
-    return told.contract if isinstance(told.contract, bool) else now.date() <= told.contract
-
-
-def _fixed(line: Line, barred: bool, rule: Rule, told: Facts, now: datetime) -> Reason | None:
-    """The reason that follows from the number's line or the call's purpose alone, if any."""
-    if barred or line.type in rule.not_callable_types:
-        return Reason.NOT_CALLABLE
-    excused = runs(told, now) and CONTRACT in rule.lifted_by
-    bans = rule.banned_despite_contract if excused else rule.banned
-    if not bans:
-        return None
-    if rule.reading < CLOSED:
-        return None if bans.isdisjoint(told.purposes) else Reason.BANNED_PURPOSE
-    meant = [rule.meanings(word) for word in told.purposes]
-    if any(not bans.isdisjoint(each) for each in meant):
-        return Reason.BANNED_PURPOSE
-    return None if meant and all(meant) else Reason.UNKNOWN_PURPOSE
-
-
-def _lift(rule: Rule, told: Facts, now: datetime) -> Reason | None:
-    if runs(told, now) and CONTRACT in rule.lifted_by:
-        return Reason.CONTRACT
-    lifting = {name for name in rule.lifted_by if name != CONTRACT}
-    if rule.reading < CLOSED:
-        return None if lifting.isdisjoint(told.purposes) else Reason.EXEMPT
-    meant = [rule.meanings(word) for word in told.purposes] if lifting else []
-    if meant and all(each and each <= lifting for each in meant):
-        return Reason.EXEMPT
-    return None

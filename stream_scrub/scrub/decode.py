@@ -38,6 +38,8 @@ class Members(NamedTuple):
     campaign: Path
     case: Case = "any"
     channel: Path = ("channel",)
+    who: Path = ("who",)
+    relation: Path = ("relation",)
 
     @classmethod
     def of(
@@ -50,6 +52,8 @@ class Members(NamedTuple):
         case: Case = "any",
         *,
         channel: str = "channel",
+        who: str = "who",
+        relation: str = "relation",
     ) -> "Members":
         """The members that settings name. Dots in a name reach into objects."""
 
@@ -64,12 +68,14 @@ class Members(NamedTuple):
             path(campaign),
             case,
             path(channel),
+            path(who),
+            path(relation),
         )
 
     @property
     def facts(self) -> tuple[Path, ...]:
         """What a prospect says about itself and its call, in the order in which `facts.facts_of` takes it."""
-        return (self.purpose, self.contract, self.campaign, self.channel)
+        return (self.purpose, self.contract, self.campaign, self.channel, self.who, self.relation)
 
     @property
     def all(self) -> tuple[Path, ...]:

@@ -1,15 +1,25 @@
 """What a prospect says about itself, as the rules read it. What cannot be understood lifts nothing."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from functools import cache
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from stream_scrub.rules import VOICE
-from stream_scrub.scrub.contracts import Contract, contract_of
+from stream_scrub.rules import COMPANY, RELATIONS, VOICE
 from stream_scrub.spelling import plain
 
+# True: a contract without a known end. A date: its last day. False: no contract.
+Contract = bool | date
+
+_TEXT_MAX = 64  # characters; no identifier is longer, and no longer text is compared with a shape
+_PIECE = re.compile(r"([#?])(\+?)|(.)", re.DOTALL)
+_SIGNS = {"#": "[0-9]", "?": "[0-9a-z]"}
+_UNTIL = "until"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_RELATION = ["kind", "since"]
 UNKNOWN_CHANNEL = "unknown"  # of a prospect whose channel cannot be understood; no rule may name it
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # Among campaigns: somebody who is not named, or not in words, calls as well.
@@ -39,15 +49,24 @@ _NO = frozenset(
 )
 
 
+class Relation(NamedTuple):
+    """What binds a prospect to the caller, and the day of the purchase, the contract's end or the inquiry."""
+
+    kind: str
+    since: date
+
+
 class Facts(NamedTuple):
     """What a prospect says about itself, as the rules read it: purposes in lower case, whether it has a contract, with
     its last day if one is known, and campaigns as `spelling.plain` writes them. `channel` is how the person is to be
-    reached."""
+    reached, `company` whether it is a legal person, and `relation` what it has to do with the caller."""
 
     purposes: tuple[str, ...] = ()
     contract: Contract = False
     campaigns: tuple[str, ...] = ()
     channel: str = VOICE
+    company: bool = False
+    relation: Relation | None = None
 
     @property
     def unnamed(self) -> bool:
@@ -65,6 +84,8 @@ def facts_of(
     contract: Any = None,
     campaign: Any = None,
     channel: Any = None,
+    who: Any = None,
+    relation: Any = None,
     *,
     default_purpose: str = "",
     contract_shapes: Sequence[str] | None = (),
@@ -84,6 +105,8 @@ def facts_of(
         _is_yes(contract) if contract_shapes is None else contract_of(contract, contract_shapes),
         tuple(dict.fromkeys((campaigns or campaigns_of)(campaign))),
         _channel(channel),
+        isinstance(who, str) and plain(who) == COMPANY,
+        relation_of(relation),
     )
 
 
@@ -131,3 +154,62 @@ def _is_yes(member: Any) -> bool:
     if isinstance(member, str):
         return member.strip().casefold() not in _NO
     return isinstance(member, int) and member != 0
+
+
+def contract_of(member: Any, shapes: Sequence[str] = ()) -> Contract:
+    """The contract that a prospect's member states. In `shapes`, `#` is a digit and `?` a letter or digit; a plus
+    after either means one or more of them. All other signs stand for themselves, in any case."""
+    if isinstance(member, bool):
+        return member
+    if isinstance(member, int):
+        member = str(member) if abs(member) < 10**_TEXT_MAX else ""
+    if isinstance(member, str):
+        text = member.strip().lower()
+        return text == "true" or (len(text) <= _TEXT_MAX and _is_one(text, tuple(shapes)))
+    return _last_day(member) if isinstance(member, Mapping) else False
+
+
+def _is_one(text: str, shapes: tuple[str, ...]) -> bool:
+    """Whether the text has one of the shapes and holds more than zeros."""
+    return bool(shapes) and text.strip("0") != "" and any(made(text) for made in _matchers(shapes))
+
+
+@cache
+def _matchers(shapes: tuple[str, ...]) -> list[Callable[[str], object]]:
+    return [re.compile(_pattern(shape)).fullmatch for shape in shapes]
+
+
+def _pattern(shape: str) -> str:
+    return "".join(
+        f"{_SIGNS[sign]}{plus}" if sign else re.escape(other.lower())
+        for sign, plus, other in _PIECE.findall(shape)
+    )
+
+
+def _last_day(told: Mapping[str, Any]) -> Contract:
+    """The day in `until`. False if another parser could find another value there, or if it is no day."""
+    named = [name for name in told if name.casefold() == _UNTIL]
+    last = told.get(_UNTIL)
+    if named != [_UNTIL] or _UNTIL in getattr(told, "twice", ()) or not isinstance(last, str):
+        return False
+    try:
+        return date.fromisoformat(last) if _DAY.fullmatch(last) else False
+    except ValueError:
+        return False
+
+
+def relation_of(member: Any) -> Relation | None:
+    """The relation that a prospect's member states: an object with its kind and since when. None if it states none, or
+    if another parser could find another one there."""
+    if not isinstance(member, Mapping):
+        return None
+    named = sorted(name for name in member if name.casefold() in _RELATION)
+    if named != _RELATION or {*_RELATION} & {*getattr(member, "twice", ())}:
+        return None
+    kind, since = member["kind"], member["since"]
+    if kind not in RELATIONS or not isinstance(since, str) or not _DAY.fullmatch(since):
+        return None
+    try:
+        return Relation(str(kind), date.fromisoformat(since))
+    except ValueError:
+        return None

@@ -45,6 +45,8 @@ class AskedProspect(msgspec.Struct, forbid_unknown_fields=True):
     contract: Any = None
     campaign: str | int | list[str | int] | None = None
     channel: str | None = None
+    who: str | None = None
+    relation: Any = None
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,12 +58,14 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     contract: Any = msgspec.UNSET
     campaign: Any = msgspec.UNSET
     channel: Any = msgspec.UNSET
+    who: Any = msgspec.UNSET
+    relation: Any = msgspec.UNSET
     prospects: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def asks_for_one(self) -> bool:
         """Whether it holds a member of a single prospect."""
-        members = (self.number, self.region, self.purpose, self.contract, self.campaign, self.channel)
+        members = (getattr(self, name) for name in self.__struct_fields__ if name != "prospects")
         return any(member is not msgspec.UNSET for member in members)
 
 

@@ -37,6 +37,8 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
             prospect.campaign,
             prospect.case,
             channel=prospect.channel,
+            who=prospect.who,
+            relation=prospect.relation,
         ),
         default_region=prospect.default_region,
         default_purpose=prospect.default_purpose,

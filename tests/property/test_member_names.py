@@ -43,6 +43,8 @@ FACTS = {
     "contract": ["true", "false", '"C-1"', '"no"', "0"],
     "campaign": ['"acme"', '"Acme "', "null", "7"],
     "channel": ['"voice"', '" Voice"', "null", '"sms"', "7"],
+    "who": ['"company"', '"consumer"', "null", "[]"],
+    "relation": ['{"kind":"purchase","since":"2026-11-01"}', "null", '"friend"', "1"],
 }
 
 

@@ -66,6 +66,8 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "contract_shapes": [],
             "campaign": "campaign",
             "channel": "channel",
+            "who": "who",
+            "relation": "relation",
             "case": "any",
             "mixed": "block",
             "stamp": "value",

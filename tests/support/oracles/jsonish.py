@@ -11,6 +11,8 @@ NAMES = [
     "contract",
     "campaign",
     "channel",
+    "who",
+    "relation",
     "scrub",
     "lead",
     "x",
@@ -124,6 +126,7 @@ USUAL = [
     *(('"purpose"', '["energy_renovation"]'), ('"contract"', "true"), ('"contract"', '"C-1"')),
     *(('"contract"', "false"), ('"campaign"', '"acme"'), ('"scrub"', '{"verdict":"allowed"}')),
     *(('"channel"', '"voice"'), ('"channel"', '"sms"'), ('"channel"', '["sms"]')),
+    *(('"who"', '"company"'), ('"relation"', '{"kind":"purchase","since":"2026-11-01"}')),
     *(
         ('"scr\\u0075b"', "1"),
         ('"name"', '"Rose"'),

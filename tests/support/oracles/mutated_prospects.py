@@ -50,6 +50,8 @@ MEMBER_TEXTS = [
         '"channel":"Voice"',
         '"channel":"sms"',
         '"channel":null',
+        '"who":"company"',
+        '"relation":{"kind":"purchase","since":"2026-11-01"}',
         '"name":"Ren\u00e9e"',
         '"x":{"phone":"06"}',
     ),

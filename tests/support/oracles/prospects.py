@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import phonenumbers
 
-FACTS = ("country", "purpose", "contract", "campaign", "channel")
+FACTS = ("country", "purpose", "contract", "campaign", "channel", "who", "relation")
 NAMES = {"phone": [["phone"]], **{name: [name] for name in FACTS}}
 ABSENT = object()
 RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"

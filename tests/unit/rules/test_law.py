@@ -13,6 +13,14 @@ ROWS = tomllib.loads(LAW.read_text("utf-8"))["row"]
 CASES = [pytest.param(row, day, id=f"{row['region']}-{day}") for row in ROWS for day in row["on"]]
 
 
+def said(exemption) -> str:
+    """An exemption's conditions, and what it lifts if not everything."""
+    term = f"{exemption.relation} {exemption.months}" if exemption.relation else ""
+    lifts = f"only {exemption.lifts[0]}" if len(exemption.lifts) == 1 else ""
+    words = ("contract" if exemption.contract else "", exemption.who, term, *exemption.purposes, lifts)
+    return " ".join(filter(None, (*words, *(f"bans:{name}" for name in exemption.bans))))
+
+
 @pytest.fixture(scope="module")
 def book() -> Rulebook:
     return Rulebook.load()
@@ -33,6 +41,8 @@ def test_the_law_of_the_day(book, row, day):
     assert row.get("named", []) == list(rule.named_consents)
     assert set(row.get("banned", [])) == rule.banned_purposes
     assert set(row.get("banned_despite_contract", [])) == rule.banned_despite_contract
+    assert set(row.get("banned_without_consent", [])) == rule.banned_without_consent
+    assert row.get("exempt", []) == [said(each) for each in rule.exempt]
     assert row.get("require_named_for", {}) == {
         kind: list(names) for kind, names in rule.require_named_for.items()
     }

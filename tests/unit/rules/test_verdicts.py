@@ -22,7 +22,7 @@ ROWS = [
     for row in tomllib.loads((GOLDEN / name).read_text("utf-8"))["verdict"]
 ]
 # What a prospect says besides its number, by the names of its members.
-FACTS = ("purpose", "contract", "campaign", "channel")
+FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation")
 KEYS = {
     *("law", "source", "confidence", "number", "numbers", "on", "held", *FACTS),
     *("missing", "age", "ends", "others", "areas", "folder", "reason", "registers", "until"),
@@ -65,7 +65,7 @@ def judged(row: dict, number: str, now: datetime) -> dict:
     ]
     facts = {key: row[key] for key in FACTS if key in row}
     default = "" if "purpose" in row else "other"
-    prospect = json.dumps({"phone": number, **facts}).encode()
+    prospect = json.dumps({"phone": number, **facts}, default=str).encode()
     terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default)
     (stamp,) = Scrubber(terms, book).scrub([prospect], law.index(*registers), now).stamps
     return json.loads(stamp)

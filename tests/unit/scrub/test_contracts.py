@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from stream_scrub.scrub import backend
-from stream_scrub.scrub.contracts import contract_of
+from stream_scrub.scrub.facts import contract_of
 from tests.support.fakes.scrubbers import scrub, scrubber
 
 SHAPES = ("C-#+", "FR##", "K?+-#")
