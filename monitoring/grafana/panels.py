@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 # One installation, the workers that are chosen, and the publisher: what it says carries no `worker` and no `server`.
 ALL = 'namespace=~"$namespace"'
 OURS = ALL + ',worker=~"$worker"'
-PUBLISHER = ALL + ',worker="",server=""'
+PUBLISHER = ALL + ',worker="",server="",retry=""'
 SERVER = ALL + ',server!=""'
+RETRY = ALL + ',retry!=""'
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 WAITING = ((None, GREEN), (10_000, YELLOW), (1_000_000, RED))
@@ -501,6 +502,32 @@ CHECKING = [
         stacked=True,
     ),
 ]
+RETRYING = [
+    Panel(
+        "Retry ready",
+        "Whether what was blocked for a late list comes back. Gaps are restarts.",
+        {"{{retry}}": f"max by (retry) (stream_scrub_ready{{{RETRY}}})"},
+        kind="state-timeline",
+        words={"0": ("not ready", RED), "1": ("ready", GREEN)},
+    ),
+    Panel(
+        "Brought back, by register and outcome",
+        "Blocked prospects of registers that can be used again. `sent` after a late list is normal; `too-often` never is.",
+        {
+            "{{register}} {{outcome}}": rate(
+                "stream_scrub_retried_prospects_total", "register, outcome", RETRY
+            )
+        },
+        unit="rps",
+        stacked=True,
+    ),
+    Panel(
+        "Retry begun anew, by cause",
+        "One now and then is a broker's restart.",
+        {"{{cause}}": rate("stream_scrub_retry_failures_total", "cause", RETRY)},
+        unit="rps",
+    ),
+]
 ROWS: Mapping[str, Sequence[Panel]] = {
     "Is it working?": WORKING,
     "Verdicts": VERDICTS,
@@ -508,5 +535,6 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "The index": INDEX,
     "Publisher": PUBLISHING,
     "Check API": CHECKING,
+    "Retry": RETRYING,
     "Process": PROCESS,
 }

@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 
 import msgspec
 from prometheus_client.process_collector import ProcessCollector
@@ -26,6 +27,7 @@ from stream_scrub.observability.counters import (
     FollowerCounters,
     LoopState,
     PublisherCounters,
+    RetryCounters,
     ServerCounters,
 )
 from stream_scrub.observability.process_status import (
@@ -117,12 +119,14 @@ def _unusable_index(follower: Follower | None, lag_max_s: float) -> StaleIndex |
     return None
 
 
-class ServerCollector(_Collector):
-    """Call it for the status of a server process. `limit_s` is how long its loop may go without a heartbeat."""
+_Count = TypeVar("_Count", bound=FollowerCounters)
 
-    def __init__(
-        self, identity: str, counters: ServerCounters, *, limit_s: float, index_lag_max_s: float
-    ) -> None:
+
+class _Judging(_Collector, Generic[_Count]):
+    """What a server and a retry have in common: they judge by a followed index, and belong to no group. `limit_s` is how
+    long the loop may go without a heartbeat."""
+
+    def __init__(self, identity: str, counters: _Count, *, limit_s: float, index_lag_max_s: float) -> None:
         super().__init__(limit_s)
         self.identity = identity
         self.counters = counters
@@ -133,6 +137,26 @@ class ServerCollector(_Collector):
     def attach(self, follower: Follower, rulebook: Rulebook) -> None:
         """Set the follower and the rules that are judged by."""
         self._rulebook, self._follower = rulebook, follower
+
+    def _causes(self) -> tuple[Cause, ...]:
+        counters = self.counters
+        try:
+            stale = _unusable_index(self._follower, self._index_lag_max_s)
+        except RuntimeError as fault:
+            return (health.cause("fault", str(fault)),)
+        return health.causes_of(
+            health.Condition(
+                stopping=counters.stopping,
+                waiting=counters.waiting,
+                stale=stale,
+                member=True,
+                failing=_failing(counters),
+            )
+        )
+
+
+class ServerCollector(_Judging[ServerCounters]):
+    """Call it for the status of a server process."""
 
     def __call__(self) -> ProcessStatus:
         """The status now."""
@@ -150,16 +174,27 @@ class ServerCollector(_Collector):
         self._put_health(values, found)
         return ProcessStatus(self.identity, found, values.values, values.histograms)
 
-    def _causes(self) -> tuple[Cause, ...]:
-        counters = self.counters
-        try:
-            stale = _unusable_index(self._follower, self._index_lag_max_s)
-        except RuntimeError as fault:
-            return (health.cause("fault", str(fault)),)
-        condition = health.Condition(
-            stopping=counters.stopping, waiting=counters.waiting, stale=stale, member=True
-        )
-        return health.causes_of(condition)
+
+class RetryCollector(_Judging[RetryCounters]):
+    """Call it for the status of a `retry --follow`."""
+
+    def __call__(self) -> ProcessStatus:
+        """The status now."""
+        values, counters = MetricValues(), self.counters
+        self._put_process(values)
+        with counters.lock:
+            for (register, outcome), count in counters.prospects.items():
+                values.put(metric_catalogue.RETRIED, count, register, outcome)
+            values.put_each(metric_catalogue.RETRY_FAILURES, counters.causes)
+            values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
+            values.put_histograms(counters.histograms)
+        for register in sorted(self._rulebook.registers) if self._rulebook is not None else ():
+            if (register, "sent") not in counters.prospects:
+                values.put(metric_catalogue.RETRIED, 0, register, "sent")
+        self._put_followed(values, counters, self._follower, self._rulebook)
+        found = self._health(counters, self._causes())
+        self._put_health(values, found)
+        return ProcessStatus(self.identity, found, values.values, values.histograms)
 
 
 class WorkerCollector(_Collector):

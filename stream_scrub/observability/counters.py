@@ -328,3 +328,25 @@ class PublisherCounters(LoopState):
                 "files_refused": self.files["refused"],
             }
         return {name: count for name, count in totals.items() if count}
+
+
+@dataclass(slots=True)
+class RetryCounters(FollowerCounters):
+    """Totals since the start of one `retry --follow`: prospects by register and outcome, failures by cause."""
+
+    prospects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    histograms: dict[metric_catalogue.Metric, Histogram] = field(
+        default_factory=lambda: _histograms(metric_catalogue.Side.RETRY), repr=False
+    )
+
+    def retried(self, register: str, outcome: str, count: int) -> None:
+        """Count prospects of a register that were dealt with."""
+        with self.lock:
+            self.prospects[register, outcome] += count
+
+    def gave_up(self, error: ScrubError) -> None:
+        """Everything is begun anew."""
+        with self.lock:
+            self.causes[cause_of(error)] += 1
+            self._fails(error)

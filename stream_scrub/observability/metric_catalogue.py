@@ -36,6 +36,7 @@ class Side(StrEnum):
     WORKER = "worker"
     PUBLISHER = "publisher"
     SERVER = "server"
+    RETRY = "retry"
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -67,8 +68,8 @@ class Metric:
         return (*side.identity, *self.labels)
 
 
-_WORKER, _PUBLISHER, _SERVER = (Side.WORKER,), (Side.PUBLISHER,), (Side.SERVER,)
-_BOTH, _FOLLOWERS, _ALL = (Side.WORKER, Side.PUBLISHER), (Side.WORKER, Side.SERVER), tuple(Side)
+_WORKER, _PUBLISHER, _SERVER, _RETRY = (Side.WORKER,), (Side.PUBLISHER,), (Side.SERVER,), (Side.RETRY,)
+_BOTH, _FOLLOWERS, _ALL = (Side.WORKER, Side.PUBLISHER), (Side.WORKER, Side.SERVER, Side.RETRY), tuple(Side)
 _UNITS = ("seconds", "records", "bytes")
 _declared: list[Metric] = []
 
@@ -206,6 +207,13 @@ CHECKS = _metric("checks_total", MetricKind.COUNTER, _SERVER,
     ("verdict", "reason"), values=tuple((str(reason.verdict), str(reason)) for reason in Reason))
 CHECK_SECONDS = _metric("check_seconds", MetricKind.HISTOGRAM, _SERVER,
     "From a question's headers to its answer, of questions with one prospect.", buckets=_ANSWER_S)
+
+# -- The retry.
+RETRIED = _metric("retried_prospects_total", MetricKind.COUNTER, _RETRY,
+    "Blocked prospects of registers that can be used again, by register and what became of them: `sent` back, `unchanged` (the verdict would be the same), `too-often`, `too-old`, `lost-bytes` (they are not on the blocked topic), `refused` by the topic.",
+    ("register", "outcome"))
+RETRY_FAILURES = _metric("retry_failures_total", MetricKind.COUNTER, _RETRY,
+    "Times that a batch was given up and everything begun anew, by cause.", ("cause",), values=_each(*FAILURES))
 
 # -- The process, by the names that everybody uses.
 MEMORY = _metric("process_resident_memory_bytes", MetricKind.GAUGE, _ALL, "Resident memory of the process.")

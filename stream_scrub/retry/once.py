@@ -1,6 +1,6 @@
 """`retry`: brings back what is blocked now, once, or shows what would come of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,7 +11,7 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, RegisterName, Verdict
 from stream_scrub.observability.unusable_registers import unusable
-from stream_scrub.retry.parcels import Parcel, kind_of, parcels
+from stream_scrub.retry.parcels import Parcel, kind_of, parcels, verdict_kind
 from stream_scrub.retry.resend import Resend, RetryOrder, Tally
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Scrubber
@@ -70,6 +70,17 @@ def need_sense(question: RetryQuestion) -> None:
         raise ConfigError(["--since must be before --until"])
 
 
+def need_followable(question: RetryQuestion) -> None:
+    """Raises ConfigError for what a daemon cannot do: it brings back what waits for registers, of all of them."""
+    if (
+        question.reasons != (Reason.STALE_REGISTER,)
+        or question.register
+        or question.dry_run
+        or question.until is not None
+    ):
+        raise ConfigError(["--follow goes with --since and --max-tries alone"])
+
+
 def run(settings: Settings, log: FilteringBoundLogger, question: RetryQuestion) -> RetryReport:
     """Bring it back, or look. Raises Unavailable, Refused, Corrupt, ConfigError."""
     need_sense(question)
@@ -103,33 +114,23 @@ def _resend(
     index: Index | None,
 ) -> None:
     topic, members = settings.topics.blocked, scrubber.terms.members
-    judge = judged_by(scrubber, lambda: index) if question.dry_run and index is not None else None
+
+    def foreseen(parcel: Parcel) -> str:
+        assert index is not None, "a dry run has an index to judge by"
+        return f"would be {verdict_kind(scrubber, parcel, index, datetime.now(UTC))}"
+
     knows = question.dry_run or question.since is not None
     resend = Resend(
         clients.blocked_reader(settings, log),
         None if question.dry_run else clients.retry_session(settings, log),
         lambda fetched: parcels(fetched, members, topic, int(datetime.now(UTC).timestamp() * 1000)),
-        is_to_go=(lambda parcel: f"would be {judge(parcel)}") if judge else (lambda _: ""),
+        is_to_go=foreseen if question.dry_run else (lambda _: ""),
         begin=lambda low, end: low if knows or low == end else None,
     )
     try:
         resend.run(order, tally)
     finally:
         resend.close()
-
-
-def judged_by(scrubber: Scrubber, index: Callable[[], Index | None]) -> Callable[[Parcel], Reason]:
-    """A function that gives the reason of the verdict that a prospect would get now."""
-
-    def judge(parcel: Parcel) -> Reason:
-        now_index = index()
-        assert now_index is not None, "there is an index to judge by"
-        (reason,) = (
-            r for r, n in scrubber.scrub([parcel.value], now_index, datetime.now(UTC)).tally.items() if n
-        )
-        return reason
-
-    return judge
 
 
 def chosen(

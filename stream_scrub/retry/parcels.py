@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from stream_scrub.index import Index
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.model import Header, Reason, family
+from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.decode import STAMP, Members, Unreadable, read_strictly
 from stream_scrub.timestamps import parse_zoned
 
@@ -85,6 +88,12 @@ def _parcel(fetched: Fetched, at: int, members: Members, topic: str, now_ms: int
         [*(h for h in headers if h[0] not in (STAMP, RETRY_HEADER)), (RETRY_HEADER, told)],
         now_ms,
     )
+
+
+def verdict_kind(scrubber: Scrubber, parcel: Parcel, index: Index, now: datetime) -> str:
+    """The kind of the verdict that a prospect would get now: a reason, and the register of `stale-register`."""
+    batch = scrubber.scrub([parcel.value], index, now)
+    return kind_of(*_why(_stamp(batch.stamps[0], batch.values[0])))
 
 
 def _stamp(in_header: bytes | None, value: bytes | None) -> dict[str, Any]:

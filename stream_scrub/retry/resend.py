@@ -55,15 +55,18 @@ class Resend:
         parcels_of: Callable[[Fetched], list[Parcel]],
         *,
         is_to_go: Callable[[Parcel], str] = lambda _: "",
+        before: Callable[[list[Parcel]], None] = lambda _: None,
         begin: Callable[[int, int], int | None] = lambda _low, _high: None,
     ) -> None:
-        """Without a session nothing is sent: for a look. `begin` chooses where a partition without a committed place
+        """`before` may wait before some go. Without a session nothing is sent: for a look. `begin` chooses where a partition without a committed place
         begins, given its bounds; None says that nobody knows."""
         self._reader = reader
         self._session = session
         self._parcels_of = parcels_of
         self._is_to_go = is_to_go
+        self._before = before
         self._begin = begin
+        self._lows: dict[int, int] = {}
         self._cursors: dict[int, Cursors] = {}
         self._ended: set[int] = set()
         self._alone = 0
@@ -78,6 +81,7 @@ class Resend:
         ends, unknown = {}, []
         for partition, note in self._reader.noted(deadline).items():
             low, ends[partition] = self._reader.bounds(partition, deadline)
+            self._lows[partition] = low
             cursors = None if note is None else Cursors.read(note)
             if cursors is None:
                 since = self._begin(low, ends[partition])
@@ -95,13 +99,19 @@ class Resend:
                 f"nobody knows what was retried of the partitions {unknown} before: say with --since from when on"
                 " blocked prospects are to come back"
             )
-        self.seek(order.kinds, {p: self._reader.bounds(p, deadline)[0] for p in self._cursors})
+        self.seek(order.kinds)
         return ends
 
-    def seek(self, kinds: Collection[str], lows: Mapping[int, int]) -> None:
-        """Read from where these kinds stand."""
+    def seek(self, kinds: Collection[str]) -> None:
+        """Read from where these kinds stand; nothing where there are none."""
         self._ended.clear()
-        self._reader.assign({p: max(lows.get(p, 0), each.first(kinds)) for p, each in self._cursors.items()})
+        self._reader.assign(
+            {p: max(self._lows[p], each.first(kinds)) for p, each in self._cursors.items()} if kinds else {}
+        )
+
+    def keep(self, order: RetryOrder) -> None:
+        """Commit where everything stands, so that Kafka does not forget it."""
+        self._send([], order, {p: self._reader.read_upto(p) for p in self._cursors})
 
     def run(self, order: RetryOrder, tally: Tally, beat: Callable[[], bool] = lambda: True) -> None:
         """Bring back everything up to the ends as they are now, or until `beat` says no. Raises Unavailable, Refused when
@@ -146,6 +156,8 @@ class Resend:
         self._alone = max(0, self._alone - 1)
         going, outcomes, passed = self._sorted(order, self._parcels_of(fetched))
         if self._session is not None:
+            if going:
+                self._before(going)
             try:
                 self._send(going, order, passed)
             except Unwritable:

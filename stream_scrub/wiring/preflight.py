@@ -13,7 +13,7 @@ from stream_scrub.kafka.admin.topics import TopicAdmin, doubts, plan
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
 from stream_scrub.wiring import clients
 
-Role = Literal["worker", "import", "publish"]
+Role = Literal["worker", "import", "publish", "retry"]
 
 
 def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
@@ -23,6 +23,9 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
     topics, group = settings.topics, settings.worker.group_id
     rights = {
         "worker": RequiredRights((topics.prospects, topics.log), (topics.allowed, topics.blocked), (group,)),
+        "retry": RequiredRights(
+            (topics.blocked, topics.log), (topics.prospects,), (group, clients.retry_group(settings))
+        ),
         "import": RequiredRights((topics.log,), (topics.log,), (group,)),
         "publish": RequiredRights(
             (topics.log, topics.requests, topics.lifts),

@@ -1,6 +1,7 @@
 """Prospects that were blocked for a reason that has gone come back, each once and in order, on a real Kafka."""
 
 import json
+import random
 import subprocess
 from collections import Counter
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ import pytest
 
 from tests.support.running.outcome import ends, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import SCRIPT, run, run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
@@ -38,7 +40,7 @@ def came_out(stage, role):
 
 def test_kill_9_in_the_middle_loses_and_doubles_nothing(kafka, stages):
     """A lead that was blocked for our own fault would be lost, or handed out twice."""
-    count = 20_000
+    count = 10_000
     stage = stages(kafka.bootstrap, partitions=3)
     stage.load("consent", FRENCH, "--kind", "allow")
     with stage.worker("w1") as worker:
@@ -89,3 +91,84 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(kafka, stages):
         assert ids == sorted(ids), "the order of a key is kept"
     blocked = Counter(lead["scrub"]["reason"] for _, lead in came_out(stage, "blocked"))
     assert blocked == {"stale-register": count / 2, "opposed": count - len(expected)}
+
+
+def numbers(first):
+    """Twenty that follow each other."""
+    return [first + n for n in range(20)]
+
+
+# By country: its numbers, the register that its rule needs, and whether that one allows.
+ABROAD = {
+    "GB": (numbers(442_079_460_100), "tps", False),
+    "BE": (numbers(32_470_100_000), "dncm", False),
+    "IT": (numbers(393_471_234_500), "rpo-clean", True),
+    "ES": (numbers(34_612_345_600), "", False),  # nobody consented, whatever its list says
+    "IE": (numbers(35_316_791_900), "ndd", False),
+    "US": (numbers(12_124_567_800), "us-dnc", False),
+    "CA": (numbers(14_163_671_100), "ca-dncl", False),
+    "DE": (numbers(4_915_112_345_600), "", False),
+    "AT": (numbers(436_641_234_500), "", False),
+    "NL": (numbers(31_612_345_600), "", False),
+}
+
+
+def verdict_at_last(country, at):
+    """What today's law says of a number when all lists are there: the first three are listed."""
+    _, register, allows = ABROAD[country]
+    listed = at % 20 < 3
+    if not register:
+        return "no-consent"
+    if allows:
+        return "consented" if listed else "no-consent"
+    return "opposed" if listed else "clear"
+
+
+def test_eleven_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
+    """One country's late list would stop all others, or cost the leads that came meanwhile."""
+    stage = stages(kafka.bootstrap, partitions=3, http__listen=LISTEN)
+    stage.load("consent", FRENCH, "--kind", "allow")
+    leads = [("FR", number) for number in FRENCH]
+    for country, (found, _, _) in ABROAD.items():
+        leads += [(country, number) for number in found]
+    random.Random(7).shuffle(leads)
+    made = [
+        (b"k%d" % (n % 13), prospect(n, f"+{leads[n][1]}", country=leads[n][0])) for n in range(len(leads))
+    ]
+    with stage.worker("w1") as worker, stage.retry("r1") as retry:
+        wait_until(lambda: retry.logged("retrying"), 60)
+        seen = Watched(retry)
+        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        produce(stage.bootstrap, stage.topics["prospects"], made)
+        wait_until(lambda: len(came_out(stage, "allowed")) == len(FRENCH), 60, every=0.3)
+        due = len(FRENCH)
+        for country, (found, register, allows) in ABROAD.items():
+            if not register:
+                continue
+            day = f"{datetime.now(UTC):%Y-%m-%d}"
+            kind = ["--kind", "allow"] if allows else []
+            stage.load(register, found[:3], "--effective-at", day, *kind)
+            due += sum(verdict_at_last(country, at) in {"clear", "consented"} for at in range(20))
+            wait_until(lambda due=due: len(came_out(stage, "allowed")) >= due, 60, every=0.3)
+        wait_until(
+            lambda: seen.metrics().sum("stream_scrub_retried_prospects_total", outcome="sent") == 120, 30
+        )
+        assert worker.stop()[0] == 0 and retry.stop()[0] == 0
+        retry.start()  # its place is known: nothing goes back a second time
+        wait_until(lambda: len([line for line in retry.lines() if line.get("event") == "retrying"]) == 2, 60)
+        assert retry.stop()[0] == 0
+
+    last = {}
+    for role in ("blocked", "allowed"):
+        for _, lead in came_out(stage, role):
+            assert role == "blocked" or lead["id"] not in last or last[lead["id"]] == "stale-register", (
+                "twice"
+            )
+            if lead["scrub"]["reason"] != "stale-register" or lead["id"] not in last:
+                last[lead["id"]] = lead["scrub"]["reason"]
+    assert len(last) == len(leads) and len(came_out(stage, "allowed")) == due
+    for at, (country, number) in enumerate(leads):
+        expected = (
+            "consented" if country == "FR" else verdict_at_last(country, number - ABROAD[country][0][0])
+        )
+        assert last[at] == expected, (country, at)

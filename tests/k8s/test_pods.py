@@ -16,12 +16,13 @@ from stream_scrub.kafka.client import bounded_call, options
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.publisher import delta_publisher
+from stream_scrub.retry import resend
 from stream_scrub.wiring import clients
 from stream_scrub.worker import loop, supervisor
 from tests.support.k8s.manifests import Overlay, Pod, mib
 
 UID = 10001
-WORKER, PUBLISHER = "stream-scrub-worker", "stream-scrub-publisher"
+WORKER, PUBLISHER, RETRY = "stream-scrub-worker", "stream-scrub-publisher", "stream-scrub-retry"
 ROARING_BYTES = 2.5  # a number, at French density: what the design allows
 READER_MIB = 40  # the process that reads a list, before it looks at it
 PYTHON_MIB = 160  # 63 before the first prospect; the rest is held by tests/property/test_memory.py
@@ -122,7 +123,7 @@ def test_what_is_written_goes_to_a_volume(overlay, tmp_path):
                 continue
             settings = settings_of(overlay, pod, each, tmp_path)
             writable = {mount["mountPath"] for mount in each["volumeMounts"] if not mount.get("readOnly")}
-            kept = settings.worker.state_dir if pod.name == WORKER else settings.lists.folder
+            kept = settings.lists.folder if pod.name == PUBLISHER else settings.worker.state_dir
             assert kept and any(Path(kept).is_relative_to(path) for path in writable), pod.name
             assert "/tmp" in writable
 
@@ -173,6 +174,14 @@ def longest_worker_end_s() -> float:
     return step + closing + waits(Follower.stop) + waits(SnapshotWriter.stop)
 
 
+def longest_retry_end_s() -> float:
+    """The step under way, then the closing."""
+    overrun, queue = bounded_call.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
+    step = resend.ASK_S + session.REOPEN_S + overrun + queue + resend.ASK_S + overrun
+    closing = ends_in_code(resend.Resend.close, resend) + overrun
+    return step + closing + waits(Follower.stop) + waits(SnapshotWriter.stop)
+
+
 def longest_publisher_end_s() -> float:
     commit_s = (
         options.publish_timeout_ms(0) / 1000 + log_writer._LATE_S
@@ -182,7 +191,8 @@ def longest_publisher_end_s() -> float:
 
 
 @pytest.mark.parametrize(
-    ("name", "longest"), [(WORKER, longest_worker_end_s), (PUBLISHER, longest_publisher_end_s)]
+    ("name", "longest"),
+    [(WORKER, longest_worker_end_s), (PUBLISHER, longest_publisher_end_s), (RETRY, longest_retry_end_s)],
 )
 def test_the_grace_period_covers_the_code(overlay, name, longest):
     """A drained pod would be killed in the middle of a commit, and readers wait for its open transaction."""
@@ -210,18 +220,18 @@ def test_memory_holds_the_registers_twice(overlay, tmp_path):
     fetched = consumer["queued.max.messages.kbytes"] / 1024
     for pod in overlay.pods():
         numbers = int(pod.owner["metadata"].get("annotations", {}).get("stream-scrub/sized-for-numbers", "0"))
-        if pod.name not in {WORKER, PUBLISHER}:
+        if pod.name not in {WORKER, PUBLISHER, RETRY}:
             continue
         lists = settings_of(overlay, pod, pod.ours[-1], tmp_path).lists
         assert lists.max_numbers == numbers, pod.name
         index = numbers * (ROARING_BYTES + FILTER_BYTES) / 2**20
         needed = PYTHON_MIB + 2 * index + 2.5 * fetched + OUT_MIB
         a_list = READER_MIB + lists.read_max_mb + numbers * ROARING_BYTES / 2**20
-        needed += fetched if pod.name == WORKER else a_list
+        needed += a_list if pod.name == PUBLISHER else fetched
         resources = pod.ours[-1]["resources"]
         assert needed <= mib(resources["limits"]["memory"]) <= 1.6 * needed, pod.name
         assert resources["requests"]["memory"] == resources["limits"]["memory"]
-        if pod.name == WORKER:
+        if pod.name != PUBLISHER:
             (state,) = [volume["emptyDir"] for volume in pod.spec["volumes"] if volume["name"] == "state"]
             assert mib(state["sizeLimit"]) >= 2 * index
 

@@ -89,7 +89,7 @@ def test_services_wait_for_what_they_need_and_tell_how_they_are():
             wanted = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
             assert how == {"condition": wanted}
             assert (other in ONE_SHOT) or "healthcheck" in SERVICES[other]
-    for name in ("worker", "publisher"):
+    for name in ("worker", "publisher", "retry"):
         assert list(SERVICES[name]["depends_on"]) == ["topics"]
         assert "/livez" in " ".join(SERVICES[name]["healthcheck"]["test"])
 

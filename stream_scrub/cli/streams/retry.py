@@ -28,10 +28,13 @@ def retry(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Judge them now, show what would come of it, send nothing.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="As a daemon: whenever a register can be used again.")
+    ] = False,
 ) -> None:
     """Bring back prospects that were blocked for a reason that has gone."""
     from stream_scrub.cli.streams import render
-    from stream_scrub.retry import once
+    from stream_scrub.retry import daemon, once
 
     settings = call.settings()
     question = once.RetryQuestion(
@@ -42,6 +45,9 @@ def retry(
         max_tries,
         dry_run,
     )
+    if follow:
+        once.need_followable(question)
+        raise typer.Exit(daemon.run(settings, question))
     report = once.run(settings, quiet_log(settings), question)
     call.write(report, render.retried)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from stream_scrub.config.settings import Topics, Worker
 from tests.support.running import clients
 from tests.support.running.clients import Address
-from tests.support.running.worker import WorkerProcess, environment, run, run_json
+from tests.support.running.worker import RetryProcess, WorkerProcess, environment, run, run_json
 
 # Today's French rule asks for consent, so every French number that may be called is in this register.
 CONSENT = "consent"
@@ -71,6 +71,11 @@ class Stage:
         env = self.env if client is None else self.env_of(client)
         env = env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
         made = WorkerProcess(env, identity, self.folder / f"{identity}.log", arguments)
+        self._workers.append(made)
+        return made
+
+    def retry(self, identity: str, *arguments: str) -> WorkerProcess:
+        made = RetryProcess(self.env, identity, self.folder / f"{identity}.log", arguments)
         self._workers.append(made)
         return made
 

@@ -48,9 +48,14 @@ class WorkerProcess:
         self, env: dict[str, str], identity: str, log_file: Path, arguments: tuple[str, ...] = ()
     ) -> None:
         self._env = env
-        self._command = [SCRIPT, "worker", "--id", identity, *arguments]
+        self._command = [SCRIPT, *self.command(identity), *arguments]
         self.log_file = log_file
         self.process: subprocess.Popen | None = None
+
+    @staticmethod
+    def command(identity: str) -> list[str]:
+        """What is run."""
+        return ["worker", "--id", identity]
 
     def start(self) -> Self:
         with self.log_file.open("ab") as log:
@@ -106,6 +111,14 @@ class WorkerProcess:
         if self.alive:
             self.send(signal.SIGCONT)
             self.kill()
+
+
+class RetryProcess(WorkerProcess):
+    """`stream-scrub retry --follow`."""
+
+    @staticmethod
+    def command(identity: str) -> list[str]:
+        return ["retry", "--follow", "--set", f"worker.id={identity}"]
 
 
 def status_of(pid: int, field: str) -> str:
