@@ -265,10 +265,13 @@ LOOP = [
         {"{{worker}}": f"max by (worker) (stream_scrub_partitions_waiting{{{OURS}}})"},
     ),
     Panel(
-        "Topics made anew",
-        "Topics that were deleted and made anew under their old name. None is normal: what was unread on the old one is"
-        " lost.",
-        {"made anew": f"sum(stream_scrub_topics_made_anew_total{{{ALL}}})"},
+        "Topics made anew, prospects deleted unread",
+        "Topics that were deleted and made anew under their old name, and prospects that retention deleted before they"
+        " were read. None is normal: they are lost.",
+        {
+            "made anew": f"sum(stream_scrub_topics_made_anew_total{{{ALL}}})",
+            "deleted unread": f"sum(stream_scrub_prospects_deleted_unread_total{{{OURS}}})",
+        },
         steps=NONE_IS_WELL,
     ),
     Panel(

@@ -5,6 +5,7 @@ from contextlib import suppress
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 
 
@@ -14,6 +15,14 @@ def bounds(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tup
     if found is None:
         raise Unavailable(f"asking for the ends of {place.topic}: no broker answers now")
     return int(found[0]), int(found[1])
+
+
+def oldest(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> int:
+    """The oldest offset of a partition. Raises Unavailable, Refused."""
+    try:
+        return bounds(consumer, place, deadline)[0]
+    except KafkaException as error:
+        raise translate(error, f"asking for the oldest offset of {place.topic}") from error
 
 
 class PartitionEnds:

@@ -10,6 +10,7 @@ with everything that was fetched.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -22,13 +23,13 @@ from stream_scrub.kafka.client.translate import cause_of, translate
 from stream_scrub.kafka.commit_note import CommitNote
 from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
 from stream_scrub.kafka.membership import is_known_form, is_member
-from stream_scrub.kafka.partition_ends import PartitionEnds, bounds
+from stream_scrub.kafka.partition_ends import PartitionEnds, oldest
 from stream_scrub.model import Deadline
 
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
 REWIND_S = 2.0
+_RESETS_MAX = 1000
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
-__all__ = ["Fetched", "Message", "ProspectSource"]
 
 
 class ProspectSource:
@@ -75,6 +76,7 @@ class ProspectSource:
         self.partitions: set[int] = set()
         self.metadata = b""
         self.floor = -1
+        self.resets: deque[tuple[int, int]] = deque(maxlen=_RESETS_MAX)  # partition and offset that are gone
 
     def subscribe(self) -> None:
         """Join the group. Partitions arrive during later polls."""
@@ -313,8 +315,8 @@ class ProspectSource:
         self._must_rewind = False
 
     def _begin(self, lacking: list[TopicPartition], anew: set[int], deadline: Deadline) -> set[int]:
-        """Choose where the partitions begin that have no committed offset. Returns those that begin elsewhere than the
-        client, which may be reading already, would begin them by itself."""
+        """Choose where partitions without a committed offset begin. Returns those that the client, which may be reading
+        already, begins elsewhere."""
         self._begun, elsewhere = [], set[int]()
         if self._beginnings is not None and lacking:
             elsewhere = self._beginnings.choose(self._consumer, lacking, anew, deadline)
@@ -324,8 +326,7 @@ class ProspectSource:
 
     @property
     def begun(self) -> list[TopicPartition]:
-        """Where partitions begin that have no committed offset yet: to be committed, with `metadata`, before any of
-        their records is."""
+        """Where partitions begin that have no committed offset yet: to be committed before any of their records is."""
         return [] if self._must_rewind else self._begun
 
     def has_begun(self) -> None:
@@ -355,7 +356,7 @@ class ProspectSource:
         return note.position if note is not None and note.log_topic == self._log_topic else -1
 
     def _seek(self, committed: TopicPartition, deadline: Deadline, *, surely: bool) -> None:
-        offset = committed.offset if committed.offset >= 0 else self._first(committed.partition, deadline)
+        offset = committed.offset if committed.offset >= 0 else self.first(committed.partition, deadline)
         while True:
             try:
                 self._consumer.seek(TopicPartition(self._topic, committed.partition, offset))
@@ -372,12 +373,12 @@ class ProspectSource:
             else:
                 return
 
-    def _first(self, partition: int, deadline: Deadline) -> int:
-        """The oldest offset of a partition. The client is sent to an offset, not to "the beginning": when it is sent
+    def first(self, partition: int, deadline: Deadline) -> int:
+        """The oldest offset of a partition. Raises Unavailable, Refused. The client is sent to an offset, not to "the beginning": when it is sent
         there twice within a moment it may skip what it fetched in between (seen with librdkafka 2.16.0: dozens of
         records skipped, in one of eight tries).
         """
-        return bounds(self._consumer, TopicPartition(self._topic, partition), deadline)[0]
+        return oldest(self._consumer, TopicPartition(self._topic, partition), deadline)
 
     def lag(self, deadline: Deadline, ask: Collection[int] = ()) -> dict[int, int]:
         """By partition, the prospects from what is committed, or about to be, to the partition's end, as far as the

@@ -139,7 +139,8 @@ class Counters(FollowerCounters):
 
     `aborts` is by cause (`cause_of`). `held_s` is the time of ended holds by cause, in seconds; `held` adds the
     present hold. `lags` is by partition, and `member` says whether the group knows this worker; the loop updates both
-    about once a second. `unread` counts its partitions that the output topics lack. `stale` counts by
+    about once a second. `unread` counts its partitions that the output topics lack.
+    `deleted` is by partition: at most so many prospects that were deleted unread. `stale` counts by
     register the prospects that were blocked because it could not be used; `stale_now` are those of late.
     """
 
@@ -154,6 +155,7 @@ class Counters(FollowerCounters):
     rebalances: Counter[str] = field(default_factory=Counter)
     assigned: int = 0
     unread: int = 0
+    deleted: Counter[int] = field(default_factory=Counter)
     member: bool = False
     lags: Mapping[int, int] = field(default_factory=dict)
     held_s: dict[str, float] = field(default_factory=dict)
@@ -201,6 +203,11 @@ class Counters(FollowerCounters):
         with self.lock:
             self.rebalances[event] += 1
             self.assigned += partitions if event == "assigned" else -partitions
+
+    def lost_unread(self, partition: int, at_most: int) -> None:
+        """Count prospects that were deleted before they were read."""
+        with self.lock:
+            self.deleted[partition] += at_most
 
     def polls_again(self, seconds: float) -> None:
         """Count the time from a change of the assignment to the next poll."""

@@ -148,6 +148,8 @@ LAG = _metric("partition_lag_records", MetricKind.GAUGE, _WORKER,
 ASSIGNED = _metric("partitions_assigned", MetricKind.GAUGE, _WORKER, "Partitions that this worker has.")
 WAITING = _metric("partitions_waiting", MetricKind.GAUGE, _WORKER,
     "Partitions that this worker has and does not read: the output topics have fewer than the prospects.")
+DELETED_UNREAD = _metric("prospects_deleted_unread_total", MetricKind.COUNTER, _WORKER,
+    "Prospects that retention deleted before they were read, at most so many: transaction markers count too.", ("partition",))
 MADE_ANEW = _metric("topics_made_anew_total", MetricKind.COUNTER, _BOTH,
     "Times that a topic was found deleted and made anew: it is read from its start, and what was unread on the old one is lost.")
 LIMIT_HITS = _metric("limit_hits_total", MetricKind.COUNTER, _ALL,

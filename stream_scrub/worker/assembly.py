@@ -103,7 +103,7 @@ def _source(
 
     # The embedded broker forgets every offset that a transaction commits.
     beginnings = Beginnings((topics.allowed, topics.blocked), begin_at, chosen) if identity else None
-    return ProspectSource(
+    source = ProspectSource(
         options.consumer_options(
             kafka.bootstrap_servers,
             kafka.client,
@@ -120,6 +120,8 @@ def _source(
         lambda partitions: clients.made_anew(topics.prospects, counters, log, partitions=partitions),
         beginnings,
     )
+    client_log.on_reset = lambda partition, offset: source.resets.append((partition, offset))
+    return source
 
 
 def _clock_watch(settings: Settings) -> ClockWatch:

@@ -36,6 +36,7 @@ from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.rules import Rulebook
 from stream_scrub.worker.batch_size import BatchLimits, BatchSize
 from stream_scrub.worker.clock_watch import ClockWatch
+from stream_scrub.worker.deleted_unread import DeletedUnread
 from stream_scrub.worker.minute_summary import MinuteSummary, by_verdict
 from stream_scrub.worker.missing_partitions import MissingPartitions
 from stream_scrub.worker.outputs import Outputs, ReadyBatch
@@ -108,6 +109,7 @@ class WorkerLoop:
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
         self._summary = MinuteSummary(counters, log)
         self._stale = StaleRegisters(counters, log)
+        self._deleted = DeletedUnread(source, counters, log)
         self._slow = Limit("judging-time", counters.limits, log)
 
     def run(self, stopping: threading.Event) -> None:
@@ -227,6 +229,7 @@ class WorkerLoop:
             self._missing_partitions.measure(Deadline.after(_ASK_S))
         self._missing_partitions.tell()
         self._stale.look()
+        self._deleted.look(Deadline.after(_ASK_S))
 
     def _look_at_index(self) -> None:
         """While batches fail, no batch checks the index. One that has grown stale meanwhile is a hold all the

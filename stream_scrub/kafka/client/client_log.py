@@ -35,6 +35,7 @@ _LOGICAL = re.compile(r"(?:Group|Txn|Share)Coordinator")
 _DIGITS = re.compile(r"\d+")
 # TXNERR: the call that failed says it too.
 _QUIET = frozenset({"GETPID", "CONFWARN", "PARTCNT", "TERMINATE", "COMMITFAIL", "TXNERR"})
+_RESET = re.compile(r"\S+ \[(\d+)\]: offset reset \(at offset (\d+)")
 _DENIED = re.compile(r'Failed to add partition "(?P<topic>[^"]+)" .*authorization failed')
 # These do not pass by themselves, and a call that times out because of them does not say why.
 _TURNED_AWAY = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
@@ -115,6 +116,8 @@ class ClientLog(logging.Handler):
         self._turned_away: dict[str, KafkaError] = {}
         self._denied = ""
         self.said = ""
+        # Hears the partition and the offset where what was to be read next is not there any more.
+        self.on_reset: Callable[[int, int], None] | None = None
         # Not getLogger(): that would be one for all clients of this name, and would pass lines on to the root.
         self._logger = logging.Logger(f"librdkafka.{client}")  # noqa: LOG001
         self._logger.addHandler(self)
@@ -170,6 +173,8 @@ class ClientLog(logging.Handler):
                 return
             if facility == "ADDPARTS" and (found := _DENIED.search(text)) is not None:
                 self._denied = found["topic"]
+            elif self.on_reset is not None and facility == "OFFSET" and (found := _RESET.match(text)):
+                self.on_reset(int(found[1]), int(found[2]))
             elif (of_broker := _BROKER.match(text)) is not None and facility in {"FAIL", "ERROR"}:
                 if not _OF_A_REFUSAL.search(text):  # else the error that follows says it, with its code
                     self._gone(of_broker["broker"], of_broker["text"])

@@ -35,6 +35,7 @@ class Source:
     partitions = frozenset({0, 3})
     waiting = ()
     begun = ()
+    resets = ()
 
     def __init__(self):
         self.asked = []
