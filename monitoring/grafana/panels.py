@@ -514,19 +514,18 @@ RETRYING = [
         words={"0": ("not ready", RED), "1": ("ready", GREEN)},
     ),
     Panel(
-        "Brought back, by register and outcome",
-        "Blocked prospects of registers that can be used again. `sent` after a late list is normal; `too-often` never is.",
+        "Brought back by register, kept by outcome",
+        "Blocked prospects of registers that can be used again. Some after a late list are normal; `too-often` never is.",
         {
-            "{{register}} {{outcome}}": rate(
-                "stream_scrub_retried_prospects_total", "register, outcome", RETRY
-            )
+            "{{register}}": rate("stream_scrub_retried_prospects_total", "register", RETRY),
+            "{{outcome}}": rate("stream_scrub_retry_kept_total", "outcome", RETRY),
         },
         unit="rps",
         stacked=True,
     ),
     Panel(
         "Retry begun anew, by cause",
-        "One now and then is a broker's restart.",
+        "Times that a batch was given up. One now and then is a broker that restarts, and normal.",
         {"{{cause}}": rate("stream_scrub_retry_failures_total", "cause", RETRY)},
         unit="rps",
     ),

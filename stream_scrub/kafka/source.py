@@ -280,10 +280,7 @@ class ProspectSource:
     @property
     def is_member(self) -> bool:
         """Whether the group knows this worker at the moment, with or without partitions."""
-        if self._failed:
-            return False
-        metadata: bytes = self._consumer.consumer_group_metadata()
-        return is_member(metadata)
+        return not self._failed and is_member(self._consumer.consumer_group_metadata())
 
     def _rewind(self, deadline: Deadline) -> None:
         """Seek every partition of ours to what the broker says is committed, and learn the positions used so far.

@@ -183,14 +183,14 @@ class RetryCollector(_Judging[RetryCounters]):
         values, counters = MetricValues(), self.counters
         self._put_process(values)
         with counters.lock:
-            for (register, outcome), count in counters.prospects.items():
-                values.put(metric_catalogue.RETRIED, count, register, outcome)
+            sent = dict(counters.prospects)
+            values.put_each(metric_catalogue.RETRY_KEPT, counters.kept)
             values.put_each(metric_catalogue.RETRY_FAILURES, counters.causes)
             values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
             values.put_histograms(counters.histograms)
-        for register in sorted(self._rulebook.registers) if self._rulebook is not None else ():
-            if (register, "sent") not in counters.prospects:
-                values.put(metric_catalogue.RETRIED, 0, register, "sent")
+        # Zero for every register that a rule names, so that the first one is an increase.
+        names = () if self._rulebook is None else sorted(self._rulebook.registers)
+        values.put_each(metric_catalogue.RETRIED, {**dict.fromkeys(names, 0), **sent})
         self._put_followed(values, counters, self._follower, self._rulebook)
         found = self._health(counters, self._causes())
         self._put_health(values, found)

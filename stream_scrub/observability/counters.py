@@ -339,9 +339,11 @@ class PublisherCounters(LoopState):
 
 @dataclass(slots=True)
 class RetryCounters(FollowerCounters):
-    """Totals since the start of one `retry --follow`: prospects by register and outcome, failures by cause."""
+    """Totals since the start of one `retry --follow`: `prospects` sent back by register, those `kept` by outcome, failures by
+    cause."""
 
-    prospects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    prospects: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
     histograms: dict[metric_catalogue.Metric, Histogram] = field(
         default_factory=lambda: _histograms(metric_catalogue.Side.RETRY), repr=False
@@ -350,7 +352,10 @@ class RetryCounters(FollowerCounters):
     def retried(self, register: str, outcome: str, count: int) -> None:
         """Count prospects of a register that were dealt with."""
         with self.lock:
-            self.prospects[register, outcome] += count
+            if outcome == "sent":
+                self.prospects[register] += count
+            else:
+                self.kept[outcome] += count
 
     def gave_up(self, error: ScrubError) -> None:
         """Everything is begun anew."""

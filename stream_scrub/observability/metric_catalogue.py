@@ -86,6 +86,13 @@ HOLDS = (
 )
 ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "refused", "corrupt")
 FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large", "unwritable")
+KEPT = (
+    "unchanged",
+    "too-often",
+    "too-old",
+    "lost-bytes",
+    "refused",
+)  # what becomes of a blocked prospect that stays
 LIMITS = ("http-connections", "judging-time")  # those that no other metric shows
 
 
@@ -212,8 +219,10 @@ CHECK_SECONDS = _metric("check_seconds", MetricKind.HISTOGRAM, _SERVER,
 
 # -- The retry.
 RETRIED = _metric("retried_prospects_total", MetricKind.COUNTER, _RETRY,
-    "Blocked prospects of registers that can be used again, by register and what became of them: `sent` back, `unchanged` (the verdict would be the same), `too-often`, `too-old`, `lost-bytes` (they are not on the blocked topic), `refused` by the topic.",
-    ("register", "outcome"))
+    "Blocked prospects that were sent back since their register can be used again, by register.", ("register",))
+RETRY_KEPT = _metric("retry_kept_total", MetricKind.COUNTER, _RETRY,
+    "Blocked prospects of registers that can be used again which were not sent back: the verdict would be the same, they went too often, they are too old, their bytes are not on the blocked topic, or the topic refused them.",
+    ("outcome",), values=_each(*KEPT))
 RETRY_FAILURES = _metric("retry_failures_total", MetricKind.COUNTER, _RETRY,
     "Times that a batch was given up and everything begun anew, by cause.", ("cause",), values=_each(*FAILURES))
 

@@ -107,7 +107,7 @@ class RetryDaemon:
         finally:
             follower.stop()
             self._counters.stopping = True
-            self._log.info("stopped", **{f"sent_{kind}": count for kind, count in self._sent.items()})
+            self._log.info("stopped")
 
     def _prepare(self) -> None:
         """Wait for the brokers. Raises Refused for a right that is missing."""

@@ -170,10 +170,16 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "bind"}
 # Where the values under the keys of NAMES come from: all of them are settings, or what a client says of its brokers.
 NAMED = {
     "worker": {"identity", "name", "names[0]"},
-    "topic": {"settings.topics.prospects", "self._settings.topics.requests", "each.topic", "topic"},
+    "topic": {
+        "settings.topics.prospects",
+        "self._settings.topics.requests",
+        "self._settings.topics.blocked",
+        "each.topic",
+        "topic",
+    },
     "broker": {"broker", "of_broker['broker']"},
     "client": {"client"},
-    "group": {"settings.worker.group_id"},
+    "group": {"settings.worker.group_id", "clients.retry_group(self._settings)"},
     "listen": {"f'{shown!s}:{port}'"},
 }
 # Keys that come out of a mapping, by the expression that gives it.
