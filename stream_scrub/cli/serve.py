@@ -1,20 +1,27 @@
 """`stream-scrub serve`. No work is done here: it hands the server the questions that the console asks as well."""
 
+from typing import Annotated
+
 import typer
 
 from stream_scrub.cli.options import Invocation, command, rules_problems
 from stream_scrub.config import load
 
 
-def serve(call: Invocation) -> None:
+def serve(
+    call: Invocation,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes that share the port (http.processes).")
+    ] = None,
+) -> None:
     """Answer over HTTP whether numbers may be called now, until told to stop (SIGTERM or Ctrl-C)."""
     from stream_scrub.queries import log_status, number_history, rules_report
-    from stream_scrub.server import serving
+    from stream_scrub.server.process import serving
     from stream_scrub.server.questions import Questions
     from stream_scrub.wiring import clients
 
     settings = load(
-        flags=call.flags(),
+        flags=call.flags(http__processes=processes),
         config_file=call.config,
         extra_checks=[clients.refused_properties, rules_problems, serving.problems],
     )

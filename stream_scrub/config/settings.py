@@ -290,6 +290,7 @@ class Http(_Section):
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
     probes: Annotated[str, AfterValidator(_listen)] = ""
     tokens: str = ""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
     rate_per_s: Annotated[float, Field(gt=0)] = 20_000
     tls_cert: str = ""
     tls_key: str = ""

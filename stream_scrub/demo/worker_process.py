@@ -18,6 +18,7 @@ from types import FrameType
 from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
 from stream_scrub.observability import child_processes, crash_report, logs, metric_catalogue
+from stream_scrub.wiring import process_family
 from stream_scrub.worker import assembly, supervisor
 from stream_scrub.worker.loop import beat_limit_s
 
@@ -141,7 +142,7 @@ def _child(settings: Settings, log_file: Path, alive: Connection, sender: Connec
         stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
-    supervisor.stop_with(alive, stopping)
+    process_family.stop_with(alive, stopping)
     with log_file.open("ab", buffering=0) as stream:
         log = logs.configure("warning", "console", stream)
         code = crash_report.coded(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+import msgspec
+
 from stream_scrub.observability import health, metric_catalogue
 from stream_scrub.observability.process_status import ProcessStatus
 
@@ -21,11 +23,13 @@ class _Child:
 
 class ChildProcesses:
     """The statuses of several processes. A process that has ended, or has sent nothing yet, is shown as not ready and
-    without values; its successor's values begin at zero. Whether each was ever ready to work is remembered.
+    without values; its successor's values begin at zero. Whether each was ever ready to work is remembered. With
+    `shared` each is told the statuses of all whenever it sends its own.
     """
 
-    def __init__(self, names: Sequence[str], limit_s: float) -> None:
+    def __init__(self, names: Sequence[str], limit_s: float, *, shared: bool = False) -> None:
         self._limit_s = limit_s
+        self._shared = shared
         self._lock = threading.Lock()
         now = time.monotonic()
         self._children = {name: _Child(now) for name in names}
@@ -62,6 +66,8 @@ class ChildProcesses:
                     child.status, child.heard_at = status, time.monotonic()
                     if status.health.begun:
                         self._begun.add(status.who)
+                if self._shared and not _told(pipe, self()):
+                    return
 
     def __call__(self) -> list[ProcessStatus]:
         """The status of every process now."""
@@ -77,11 +83,45 @@ class ChildProcesses:
         return ProcessStatus(name, found, {metric_catalogue.READY.name: [((), 0.0)]})
 
 
+def _told(pipe: Connection, statuses: Sequence[ProcessStatus]) -> bool:
+    """Tell a child the statuses of all; whether it still listens."""
+    try:
+        pipe.send_bytes(msgspec.msgpack.encode(statuses))
+    except OSError:
+        return False
+    return True
+
+
+class SharedBoard:
+    """In a child: the statuses of all processes as the parent knew them a moment ago; its own until then."""
+
+    def __init__(self, own: Callable[[], ProcessStatus]) -> None:
+        self._own = own
+        self._told: Sequence[ProcessStatus] = ()
+        self._at = 0.0
+
+    def hear(self, content: bytes) -> None:
+        """The parent tells."""
+        self._told = msgspec.msgpack.decode(content, type=list[ProcessStatus])
+        self._at = time.monotonic()
+
+    def __call__(self) -> Sequence[ProcessStatus]:
+        """The statuses now."""
+        since = time.monotonic() - self._at
+        return [each.older(since, begun=each.health.begun) for each in self._told] or [self._own()]
+
+
 def report_to_parent(
-    collect: Callable[[], ProcessStatus], to: Connection, ended: threading.Event, *, every_s: float = 1.0
+    collect: Callable[[], ProcessStatus],
+    to: Connection,
+    ended: threading.Event,
+    *,
+    every_s: float = 1.0,
+    hear: Callable[[bytes], None] | None = None,
 ) -> threading.Thread:
     """In a child: send the status to the parent every `every_s` seconds while it listens, and a last time when
-    `ended` is set. Returns the thread that does it."""
+    `ended` is set. `hear` is given what the parent answers each time, where it is one that answers. Returns the thread
+    that does it."""
 
     def report() -> None:
         with to:
@@ -90,7 +130,9 @@ def report_to_parent(
                 is_last = ended.is_set()
                 try:
                     to.send_bytes(collect().encoded())
-                except OSError:
+                    if hear is not None:
+                        hear(to.recv_bytes())
+                except (OSError, EOFError):
                     return
                 ended.wait(0 if is_last else every_s)
 

@@ -5,14 +5,10 @@ consumer and its own copy of the index. The parent only watches: it passes signa
 health and metrics for all.
 """
 
-import multiprocessing
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from collections.abc import Callable
 from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
@@ -27,13 +23,11 @@ from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.scrub import backend
-from stream_scrub.wiring import garbage, preflight
+from stream_scrub.wiring import garbage, preflight, process_family
 from stream_scrub.worker import assembly
 from stream_scrub.worker.loop import beat_limit_s
 
 _RETRY_S = (0.5, 1.0, 2.0, 5.0)
-_RESTART_S = 1.0
-_STOP_S = 30.0
 _REPORT_S = 1.0  # for the last figures of a child
 
 
@@ -53,7 +47,7 @@ def run(settings: Settings, begin_at: BeginAt | None = None) -> int:
                 return one(settings, collector, log.bind(worker=names[0]), stopping, begin_at)
         children = child_processes.ChildProcesses(names, beat_limit_s(assembly.batch_limits(settings)))
         with http_server.serving(settings.http, Side.WORKER, children, log):
-            return _several(settings, names, children, log, stopping, begin_at)
+            return process_family.keep(names, _child, (settings, begin_at), children, log, stopping)
     except ScrubError as error:
         log.error("cannot work", why=str(error))
         return 1
@@ -154,85 +148,16 @@ def _preflight(
     return None
 
 
-def _several(
-    settings: Settings,
-    names: Sequence[str],
-    children: child_processes.ChildProcesses,
-    log: FilteringBoundLogger,
-    stopping: threading.Event,
-    begin_at: BeginAt | None,
-) -> int:
-    """Start the processes, and start again those that died. Returns the highest exit code at the end."""
-    context = multiprocessing.get_context("spawn")
-    alive, held = context.Pipe(duplex=False)  # its end of file tells the children that the parent is gone
-    processes: dict[str, SpawnProcess] = {}
-    started: dict[str, float] = {}
-    codes: list[int] = []
-    while not stopping.is_set():
-        for name in names:
-            child = processes.get(name)
-            if child is not None and child.is_alive():
-                continue
-            if child is not None:
-                children.ended(name)
-                log.error("a worker process ended", worker=name, code=child.exitcode)
-                if child.exitcode in (1, 2, 3):  # it has logged why; the same would happen again
-                    codes.append(child.exitcode)
-                    stopping.set()
-                    break
-                stopping.wait(max(0.0, started[name] + _RESTART_S - time.monotonic()))
-            receiver, sender = context.Pipe(duplex=False)
-            arguments = (settings, name, alive, held, sender, begin_at)
-            processes[name] = context.Process(target=_child, args=arguments, name=name)
-            processes[name].start()
-            sender.close()  # so that the pipe ends with the child
-            children.started(name, receiver)
-            started[name] = time.monotonic()
-        stopping.wait(0.2)
-    for child in processes.values():
-        if child.is_alive():
-            child.terminate()
-    until = time.monotonic() + _STOP_S
-    for child in processes.values():
-        child.join(max(0.1, until - time.monotonic()))
-        if child.is_alive():
-            child.kill()
-            child.join()
-        codes.append(child.exitcode if child.exitcode is not None and child.exitcode >= 0 else 1)
-    held.close()
-    return max(codes, default=0)
-
-
-def _child(
-    settings: Settings,
-    identity: str,
-    alive: Connection,
-    held: Connection,
-    sender: Connection,
-    begin_at: BeginAt | None,
-) -> None:
+def _child(settings: Settings, begin_at: BeginAt | None, identity: str, link: process_family.Link) -> None:
     crash_report.watch()
-    held.close()
     collector = collector_of(settings, identity)
     ended = threading.Event()
-    reporter = child_processes.report_to_parent(collector, sender, ended)
+    reporter = child_processes.report_to_parent(collector, link.parent, ended)
     stopping = threading.Event()
     _on_signals(stopping)
-    stop_with(alive, stopping)
+    link.stop_with_parent(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     code = crash_report.coded(lambda: one(settings, collector, log.bind(worker=identity), stopping, begin_at))
     ended.set()
     reporter.join(_REPORT_S)
     sys.exit(code)
-
-
-def stop_with(alive: Connection, stopping: threading.Event) -> None:
-    """In a child: stop when the parent is gone, which ends this pipe."""
-
-    def watch() -> None:
-        try:
-            alive.recv_bytes()
-        except (EOFError, OSError):
-            stopping.set()
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -1,5 +1,6 @@
 """The check API beside the publisher and a worker, on a real Kafka: an opt-out that is posted counts everywhere at once."""
 
+import re
 import time
 from datetime import UTC, datetime
 
@@ -28,7 +29,7 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
     with (
         PublisherProcess(stage, None) as publisher,
         ServerProcess(stage, f"127.0.0.1:{ports[0]}", "s1", http__tokens=file) as one,
-        ServerProcess(stage, f"127.0.0.1:{ports[1]}", "s2", http__tokens=file) as other,
+        ServerProcess(stage, f"127.0.0.1:{ports[1]}", "s2", http__tokens=file, http__processes=2) as other,
         Client(one.url, token, deadline_s=10) as dialler,
         Client(other.url, token, deadline_s=10) as second,
     ):
@@ -40,10 +41,20 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
             waits.append(wait_until(lambda n=number: not dialler.check(n).may_dial, 30, every=0.005))
             wait_until(lambda n=number: not second.check(n).may_dial, 30, every=0.005)
         assert sorted(waits)[len(waits) // 2] < 1.0, waits
+        headers = {"Authorization": f"Bearer {token}"}
+        for number in people:  # each on a connection of its own, and so by either process
+            answer = httpx.post(f"{other.url}/v1/check", json={"number": number}, headers=headers)
+            assert answer.json()["reason"] == "opposed"
+
+        def of_both() -> set[str]:
+            page = httpx.get(f"{other.url}/metrics").text
+            return set(re.findall(r'stream_scrub_ready\{server="([^"]*)"\} 1', page))
+
+        wait_until(lambda: of_both() == {"s2-0", "s2-1"}, 10)
         told = httpx.post(
             f"{one.url}/v1/history",
             json={"number": str(people[0])},
-            headers={"Authorization": f"Bearer {token}"},
+            headers=headers,
             timeout=30,
         ).json()
         assert [event["register"] for event in told["events"]] == ["consent", "internal"]

@@ -103,6 +103,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "listen": "127.0.0.1:8080",
             "probes": "",
             "tokens": "",
+            "processes": 1,
             "rate_per_s": 20_000.0,
             "tls_cert": "",
             "tls_key": "",

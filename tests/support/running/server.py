@@ -24,7 +24,7 @@ from stream_scrub.observability import logs
 from stream_scrub.observability.collect import ServerCollector
 from stream_scrub.observability.counters import ServerCounters
 from stream_scrub.queries import log_status, number_history, rules_report
-from stream_scrub.server import serving
+from stream_scrub.server.process import serving
 from stream_scrub.server.questions import Questions
 from stream_scrub.wiring import clients
 from tests.support.fakes.log import Log, Reader, Writer
@@ -99,7 +99,14 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
 
     def run() -> None:
         try:
-            serving.one(made, QUESTIONS, collector, logs.configure("info", "json", out), stopping)
+            serving.one(
+                made,
+                QUESTIONS,
+                collector,
+                lambda: [collector()],
+                logs.configure("info", "json", out),
+                stopping,
+            )
         except BaseException as error:  # told to the test below
             ended.append(error)
 

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from stream_scrub.server import bodies, connections
+from stream_scrub.server import bodies
+from stream_scrub.server.process import connections
 
 ASK = b'POST /v1/check HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{"number":"0611111111"}'
 
@@ -132,7 +133,7 @@ def test_idle_connections_give_way(serve, lists, monkeypatch):
 def test_a_client_that_takes_no_answer_is_cut_off(serve, lists, monkeypatch):
     """Answers that nobody reads would fill the server's memory."""
     monkeypatch.setattr(connections, "KEEP_ALIVE_S", 0.3)
-    monkeypatch.setattr("stream_scrub.server.serving.KEEP_ALIVE_S", 0.3)
+    monkeypatch.setattr("stream_scrub.server.process.serving.KEEP_ALIVE_S", 0.3)
     server = serve(lists)
     asked = b'{"prospects":[' + b",".join([b'{"number":"0611111111"}'] * 10_000) + b"]}"
     head = b"POST /v1/check HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

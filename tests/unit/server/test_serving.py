@@ -8,7 +8,7 @@ import subprocess
 import httpx
 
 from stream_scrub.config import load
-from stream_scrub.server import serving
+from stream_scrub.server.process import serving
 from tests.kafka.broker import free_ports
 from tests.support.running.worker import SCRIPT, environment, run, wait_until
 

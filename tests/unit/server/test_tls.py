@@ -10,7 +10,7 @@ import trustme
 
 from stream_scrub.config import Http, load
 from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.server.tls import Certificate
+from stream_scrub.server.process.tls import Certificate
 from tests.unit.server.conftest import CONSENTING
 
 

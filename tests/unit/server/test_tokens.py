@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from stream_scrub.cli.app import app
 from stream_scrub.config import load
 from stream_scrub.errors import ConfigError, Unavailable
-from stream_scrub.server import guard, serving, tokens
+from stream_scrub.server import guard, tokens
 from stream_scrub.server.problems import Problem
+from stream_scrub.server.process import serving
 from tests.support.running.worker import environment
 from tests.unit.server.conftest import CONSENTING
 

@@ -1,4 +1,4 @@
-"""`serve`: one server process from settings, from its socket to its end.
+"""`serve`: server processes from settings, from their socket to their end.
 
 The event loop answers; a follower beside it keeps the index. It serves before the log was read: until then, and whenever
 no verdict would be safe, the API says so.
@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,25 +25,28 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Http, Settings, address_of
 from stream_scrub.errors import ConfigError, Refused, ScrubError, StaleIndex
 from stream_scrub.kafka.requests_writer import LateWriter
-from stream_scrub.observability import http_server, logs
+from stream_scrub.observability import crash_report, http_server, logs
+from stream_scrub.observability.child_processes import ChildProcesses, SharedBoard, report_to_parent
 from stream_scrub.observability.collect import ServerCollector
 from stream_scrub.observability.counters import ServerCounters
 from stream_scrub.observability.limits_hit import Limit
 from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.observability.process_status import Board, ProcessStatus
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.server.app import application
-from stream_scrub.server.connections import KEEP_ALIVE_S, Connection, Connections
 from stream_scrub.server.guard import Guard, is_loopback
 from stream_scrub.server.parts import Parts
+from stream_scrub.server.process.connections import KEEP_ALIVE_S, Connection, Connections
+from stream_scrub.server.process.tls import Certificate
 from stream_scrub.server.questions import Questions
-from stream_scrub.server.tls import Certificate
-from stream_scrub.wiring import clients, following, garbage, scrubbing
+from stream_scrub.wiring import clients, following, garbage, process_family, scrubbing
 
 _BACKLOG = 1024
 _BEAT_S = 0.25
 # Since the last heartbeat: the loop's longest step is the reading of a body of ten thousand prospects.
 BEAT_LIMIT_S = 15.0
 _KEEP_USE_S = 60.0
+_REPORT_S = 1.0  # for the last figures of a child
 _STOP_S = 10.0  # for requests that are being answered
 # A thread that computes gives way to the event loop after this, not after Python's 5 ms: a delta of many numbers is
 # applied meanwhile.
@@ -51,28 +54,77 @@ _SWITCH_S = 0.0005
 
 
 def run(settings: Settings, questions: Questions) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    """Serve until SIGTERM or SIGINT, as one process or as several that share the port; returns the exit code."""
     stopping = threading.Event()
+    _on_signals(stopping)
+    log = logs.configure(settings.log.level, settings.log.format)
+    try:
+        if settings.http.processes > 1:
+            return _several(settings, questions, log, stopping)
+        collector = _collector(settings, settings.worker.id)
 
+        def board() -> Sequence[ProcessStatus]:
+            return [collector()]
+
+        with http_server.serving_probes(settings.http, Side.SERVER, board, log):
+            one(settings, questions, collector, board, log, stopping)
+    except ScrubError as error:
+        log.error("cannot serve", why=str(error))
+        return 1
+    return 0
+
+
+def _several(
+    settings: Settings, questions: Questions, log: FilteringBoundLogger, stopping: threading.Event
+) -> int:
+    """Keep the processes. The kernel gives each connection to one of them; this one holds the port and accepts none."""
+    names = [f"{settings.worker.id}-{n}" for n in range(settings.http.processes)]
+    children = ChildProcesses(names, BEAT_LIMIT_S, shared=True)
+    with (
+        http_server.serving_probes(settings.http, Side.SERVER, children, log),
+        _bound(settings.http) as held,
+    ):
+        host, port = held.getsockname()[:2]
+        listen = f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
+        http = settings.http.model_copy(update={"listen": listen, "probes": ""})
+        given = (settings.model_copy(update={"http": http}), questions)
+        return process_family.keep(names, _child, given, children, log, stopping)
+
+
+def _child(settings: Settings, questions: Questions, identity: str, link: process_family.Link) -> None:
+    crash_report.watch()
+    collector = _collector(settings, identity)
+    board, ended, stopping = SharedBoard(collector), threading.Event(), threading.Event()
+    reporter = report_to_parent(collector, link.parent, ended, hear=board.hear)
+    _on_signals(stopping)
+    link.stop_with_parent(stopping)
+    log = logs.configure(settings.log.level, settings.log.format).bind(server=identity)
+
+    def serve() -> int:
+        try:
+            one(settings, questions, collector, board, log, stopping)
+        except ScrubError as error:
+            log.error("cannot serve", why=str(error))
+            return 1
+        return 0
+
+    code = crash_report.coded(serve)
+    ended.set()
+    reporter.join(_REPORT_S)
+    sys.exit(code)
+
+
+def _collector(settings: Settings, identity: str) -> ServerCollector:
+    lag_max_s = settings.rules.index_lag_max_s
+    return ServerCollector(identity, ServerCounters(), limit_s=BEAT_LIMIT_S, index_lag_max_s=lag_max_s)
+
+
+def _on_signals(stopping: threading.Event) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log = logs.configure(settings.log.level, settings.log.format)
-    collector = ServerCollector(
-        settings.worker.id,
-        ServerCounters(),
-        limit_s=BEAT_LIMIT_S,
-        index_lag_max_s=settings.rules.index_lag_max_s,
-    )
-    try:
-        with http_server.serving_probes(settings.http, Side.SERVER, lambda: [collector()], log):
-            one(settings, questions, collector, log, stopping)
-    except ScrubError as error:
-        log.error("cannot serve", why=str(error))
-        return 1
-    return 0
 
 
 def problems(settings: Settings) -> list[str]:
@@ -94,6 +146,7 @@ def one(
     settings: Settings,
     questions: Questions,
     collector: ServerCollector,
+    board: Board,
     log: FilteringBoundLogger,
     stopping: threading.Event,
 ) -> None:
@@ -103,7 +156,8 @@ def one(
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what clients do wrong is no news
     guard, certificate = Guard(settings.http, log), _certificate(settings.http, log)
     with ExitStack() as stack:
-        listening = stack.enter_context(_listening(settings.http.listen))
+        listening = stack.enter_context(_bound(settings.http))
+        listening.listen(_BACKLOG)  # from here on the kernel keeps whoever connects
         follower = following.counted(
             settings, counters, log, lambda: clients.client_log(settings, log, "follower")
         )
@@ -120,7 +174,7 @@ def one(
                 follower,
                 rulebook,
                 counters,
-                lambda: [collector()],
+                board,
                 questions,
                 log,
                 guard,
@@ -163,20 +217,21 @@ def _tell(listening: socket.socket, http: Http, log: FilteringBoundLogger) -> No
 
 
 @contextmanager
-def _listening(where: str) -> Iterator[socket.socket]:
-    """A socket at that address. Raises Refused."""
-    address = address_of(where)
+def _bound(http: Http) -> Iterator[socket.socket]:
+    """A socket at the address, which several processes share if there are several. Raises Refused."""
+    address = address_of(http.listen)
     if address is None:
         raise ConfigError(["http.listen: `serve` needs an address"])
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as made:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if http.processes > 1:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             made.bind(address)
-            made.listen(_BACKLOG)  # from here on the kernel keeps whoever connects
         except OSError as error:
             raise Refused(
-                f"http.listen: {where} cannot be listened on ({error.strerror}): choose another address"
+                f"http.listen: {http.listen} cannot be listened on ({error.strerror}): choose another address"
             ) from error
         yield made
 
