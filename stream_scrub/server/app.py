@@ -1,6 +1,6 @@
 """What is served: the check API, the status page, health and metrics, as one ASGI application over one follower.
 
-The application knows no socket and no process (`serving.py`), and makes no verdict (`check.py`).
+The application knows no socket and no process (`process/serving.py`), and makes no verdict (`check.py`).
 """
 
 import time

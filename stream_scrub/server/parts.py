@@ -1,4 +1,4 @@
-"""What the application is made of: handed from one process (`serving.py`) to the API (`app.py`) and the page."""
+"""What the application is made of: handed from one process (`process/serving.py`) to the API (`app.py`) and the page."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
