@@ -4,6 +4,7 @@ import msgspec
 
 from stream_scrub import terminal
 from stream_scrub.config import Settings
+from stream_scrub.kafka.admin import durability
 from stream_scrub.kafka.admin.topics import plan
 from stream_scrub.model import Deadline
 from stream_scrub.observability import logs
@@ -24,9 +25,11 @@ class TopicReport(msgspec.Struct, frozen=True):
 
 
 class TopicsReport(msgspec.Struct, frozen=True):
-    """Every topic, in the order of the configuration."""
+    """Every topic, in the order of the configuration; and what settings cost that keep acknowledged records on too few
+    brokers, in words, each with its topics."""
 
     topics: list[TopicReport]
+    costs: dict[str, list[str]] = {}
 
     @property
     def is_wrong(self) -> bool:
@@ -40,10 +43,12 @@ def run(settings: Settings, *, partitions: int, replication: int | None, only_lo
     deadline = Deadline.after(_ASK_S)
     names = settings.topics.model_dump()
     with clients.topics(settings, log) as topics:
-        states = plan(names, topics.describe(list(names.values()), deadline), partitions)
+        found = topics.describe(list(names.values()), deadline)
+        states = plan(names, found, partitions)
         missing = [state for state in states if state.state == "missing"]
         if missing and not only_look:
             topics.create(missing, replication, deadline)
+            found = topics.describe(list(names.values()), deadline)
     return TopicsReport(
         [
             TopicReport(
@@ -54,16 +59,20 @@ def run(settings: Settings, *, partitions: int, replication: int | None, only_lo
                 list(state.differences),
             )
             for state in states
-        ]
+        ],
+        durability.costs(found),
     )
 
 
 def people(report: TopicsReport) -> None:
-    """One row a topic."""
-    terminal.People().rows(
+    """One row a topic, and then what they cost."""
+    out = terminal.People()
+    out.rows(
         ("role", "topic", "partitions", "state", ""),
         [
             (each.role, each.topic, each.partitions, each.state, "; ".join(each.differences))
             for each in report.topics
         ],
     )
+    for cost, names in report.costs.items():
+        out.print(f"{', '.join(names)}: {cost}")

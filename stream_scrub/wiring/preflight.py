@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused
+from stream_scrub.kafka.admin import durability
 from stream_scrub.kafka.admin.acls import RequiredRights
 from stream_scrub.kafka.admin.topics import TopicAdmin, doubts, plan
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
@@ -63,6 +64,8 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
         found = there.describe(used, clients.deadline())
     states = plan(names, found, 1)
     limit = plan_limit(states)
+    if told := durability.costs(found):
+        log.info("the topics keep less than the promises need", costs=told)
     if doubtful := doubts(states):
         log.warning(
             "an output topic will refuse some prospects: each of these comes out blocked",

@@ -8,6 +8,7 @@ import structlog
 from confluent_kafka import KafkaException, Producer
 
 from stream_scrub.errors import Refused, Unavailable
+from stream_scrub.kafka.admin.durability import FEW_REPLICAS, ONE_IN_SYNC, costs
 from stream_scrub.kafka.admin.topics import TopicAdmin, plan, record_limit
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.client.translate import translate
@@ -44,6 +45,8 @@ def test_what_is_missing_is_made_and_is_then_as_it_must_be(kafka: Kafka):
     assert {s.role: s.partitions for s in made}["allowed"] == 3
     assert {s.role: s.config["retention.ms"] for s in made}["log"] == "-1"
     assert record_limit(made) == 1_048_588 + 16_384
+    told = costs(topics.describe(list(named.values()), Deadline.after(20)))  # of a cluster with one broker
+    assert told == {word: sorted(named.values()) for word in (FEW_REPLICAS, ONE_IN_SYNC)}
 
 
 def test_a_topic_that_differs_is_found(kafka: Kafka, topic):

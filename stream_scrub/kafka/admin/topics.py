@@ -40,10 +40,12 @@ _LOG_LIMIT = "1048588"
 
 @dataclass(frozen=True, slots=True)
 class TopicDescription:
-    """A topic as the broker has it; `config` is empty where it may not be read."""
+    """A topic as the broker has it; `config` is empty where it may not be read. `replicas` is the fewest of a
+    partition, 0 where that is not known."""
 
     partitions: int
     config: Mapping[str, str]
+    replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,11 @@ class TopicAdmin:
         self._need_described([name for name in names if name not in there], deadline)
         configs = self._configs(list(there), deadline)
         return {
-            name: TopicDescription(len(topic.partitions), configs[name])
+            name: TopicDescription(
+                len(topic.partitions),
+                configs[name],
+                min((len(each.replicas) for each in topic.partitions.values()), default=0),
+            )
             for name, topic in there.items()
             if name in configs
         }

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scrub.errors import Refused
+from stream_scrub.kafka.admin.durability import FEW_REPLICAS, ONE_IN_SYNC, UNCLEAN, costs
 from stream_scrub.kafka.admin.topics import (
     STAMP_ROOM,
     TopicAdmin,
@@ -219,7 +220,9 @@ class Admin:
         self.code = code
 
     def list_topics(self, timeout):
-        return SimpleNamespace(topics={"in": SimpleNamespace(error=None, partitions={0: None})})
+        return SimpleNamespace(
+            topics={"in": SimpleNamespace(error=None, partitions={0: SimpleNamespace(replicas=[])})}
+        )
 
     def describe_configs(self, resources, request_timeout):
         told: Future[dict] = Future()
@@ -243,3 +246,16 @@ def test_a_topic_that_one_broker_does_not_know_yet_is_not_there_yet(code, expect
     topics = TopicAdmin.__new__(TopicAdmin)
     topics._admin, topics._logs = Admin(code), None
     assert topics.describe(["in"], Deadline.after(1)) == expected
+
+
+def test_what_too_few_copies_cost_is_told():
+    """A cluster would be trusted with promises that its topics cannot keep."""
+    well = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
+    assert costs({"a": TopicDescription(6, well, 3), "unread": TopicDescription(6, {})}) == {}
+    told = costs(
+        {
+            "a": TopicDescription(6, well | {"min.insync.replicas": "1"}, 2),
+            "b": TopicDescription(6, well | {"unclean.leader.election.enable": "true"}, 1),
+        }
+    )
+    assert told == {FEW_REPLICAS: ["a", "b"], ONE_IN_SYNC: ["a"], UNCLEAN: ["b"]}
