@@ -7,6 +7,7 @@
 import codecs
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from stream_scrub import __version__
@@ -17,7 +18,7 @@ from stream_scrub.files.kinds.kind import Counts, LeadsFile
 from stream_scrub.files.kinds.opening import Judging, leads_of
 from stream_scrub.files.order import FileOrder
 from stream_scrub.files.results import report
-from stream_scrub.files.results.outputs import PROOF, OutputFolder, output_folder
+from stream_scrub.files.results.outputs import PROOF, OutputFile, OutputFolder, output_folder
 from stream_scrub.files.results.proof import proof_of
 from stream_scrub.files.results.registers import registers_of, rules_of
 from stream_scrub.files.results.summary import FORMAT, InputRead, OutputWritten, Summary, encoded
@@ -53,12 +54,15 @@ def scrub_file(
         with open_input(order.input) as file:
             leads = leads_of(file, order, judging, Duplicates(scratch), folder)
             stage(f"scrubbing {file.name}: {leads.spoken}", 0, size)
-            targets = _targets(folder, leads.extension, order)
-            leads.scrub(targets, lambda _rows: stage("scrubbing", file.size, size))
+            files = _outputs(folder, leads.extension, order)
+            leads.scrub(
+                Targets(files[0], files[1], files[2] if order.annotated else None),
+                lambda _rows: stage("scrubbing", file.size, size),
+            )
             read = _read(file, leads)
         _need_rows(read, leads.tally, order)
-        made = _summary(order, read, leads.tally, judging, used, targets, began)
-        written = [file.written for file in targets.each]
+        made = _summary(order, read, leads.tally, judging, used, files, began)
+        written = [file.written for file in files]
         written += [folder.put(SUMMARY, encoded(made)), folder.put(report.NAME, report.page_of(made))]
         lists = dict(used.files)
         folder.put(PROOF, proof_of(made, written, order.output, order.input, lists, scrubber.rulebook))
@@ -73,10 +77,10 @@ def _need_encoding(name: str) -> None:
         raise ConfigError([f"--encoding: {name!r} is no encoding that Python knows, as in cp1252"]) from error
 
 
-def _targets(folder: OutputFolder, extension: str, order: FileOrder) -> Targets:
+def _outputs(folder: OutputFolder, extension: str, order: FileOrder) -> list[OutputFile]:
+    """The files of rows: allowed, blocked and, where it was asked for, annotated."""
     names = ["allowed", "blocked", *(["annotated"] if order.annotated else [])]
-    allowed, blocked, *annotated = [folder.open(name + extension) for name in names]
-    return Targets(allowed, blocked, annotated[0] if annotated else None)
+    return [folder.open(name + extension) for name in names]
 
 
 def _read(file: InputFile, leads: LeadsFile) -> InputRead:
@@ -111,13 +115,13 @@ def _summary(
     tally: Counts,
     judging: Judging,
     used: IndexUsed,
-    targets: Targets,
+    files: Sequence[OutputFile],
     began: float,
 ) -> Summary:
     allowed = tally.allowed
     rows = {"allowed": allowed, "blocked": tally.rows - allowed, "annotated": tally.rows}
     outputs = []
-    for file in targets.each:
+    for file in files:
         name, digest, size = file.written
         outputs.append(OutputWritten(name=name, sha256=digest, bytes=size, rows=rows[name.partition(".")[0]]))
     facts = {

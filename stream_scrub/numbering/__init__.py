@@ -8,7 +8,7 @@ and never raises for a text.
 
 from stream_scrub.numbering.arrays import Many, validator
 from stream_scrub.numbering.columns import Column, cells_reader, column_reader
-from stream_scrub.numbering.library import calling_code
+from stream_scrub.numbering.library import calling_code, national_digits
 from stream_scrub.numbering.line import Line
 from stream_scrub.numbering.row_cache import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.tables import REGIONS, Tables
@@ -23,6 +23,7 @@ __all__ = [
     "e164",
     "line_of",
     "lines_many",
+    "national_digits",
     "normalise",
     "read_column",
     "read_lines",

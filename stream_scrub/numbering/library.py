@@ -55,6 +55,12 @@ def ask(text: str, region: str) -> tuple[int, Line] | None:
     return None if line is None else (int(format_number(parsed, PhoneNumberFormat.E164)[1:]), line)
 
 
+def national_digits(number: int) -> str:
+    """The digits that somebody in the number's own country dials: 33612345678 is 0612345678. The number must be valid."""
+    written = format_number(parse(f"+{number}"), PhoneNumberFormat.NATIONAL)
+    return "".join(sign for sign in written if sign.isdigit())
+
+
 def _shortened(text: str) -> str | None:
     """The text without what makes no difference to phonenumbers; None for a text that is too long or would take too
     long."""

@@ -14,6 +14,7 @@ LEADS = "name;phone\nA;06 12 34 56 78\nB;06 12 34 56 80\n"
 def test_the_commands_run_as_they_stand(tmp_path):
     """The first thing that a manager copies would fail, or write other files than the page names."""
     (tmp_path / "leads.csv").write_text(LEADS)
+    (tmp_path / "italian.csv").write_text("phone\n+39 312 345 6789\n312 345 6789\n+39 06 1234 5678\n")
     (tmp_path / "opt-outs.txt").write_text("0612345678\n")
     (tmp_path / "consents.csv").write_text("phone\n0612345678\n0612345680\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith("STREAM_SCRUB_")}
@@ -25,6 +26,7 @@ def test_the_commands_run_as_they_stand(tmp_path):
         )
         assert done.returncode == 0, done.stderr
 
+    assert (tmp_path / "to-wash" / "wash-rpo-clean.csv").read_text().split() == ["0612345678", "3123456789"]
     written = {path.name for path in (tmp_path / "scrubbed").iterdir()}
     listed = {ticked(cells[0])[0] for cells in rows(PAGE.read_text())}
     assert written == listed - {"annotated.csv"}

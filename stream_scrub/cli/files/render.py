@@ -10,6 +10,7 @@ from rich.progress import Progress as Bar
 from stream_scrub import terminal
 from stream_scrub.files.results.proof import Verified
 from stream_scrub.files.results.summary import Summary
+from stream_scrub.files.wash import WashPrepared
 from stream_scrub.model import Progress, Reason, Verdict
 
 _LINES = 10
@@ -61,6 +62,24 @@ def summary(made: Summary, folder: Path) -> None:
         console.print(note)
     console.print(
         f"the results are in {folder}: begin with report.html ({made.rows / max(made.took_s, 0.001):,.0f} rows/s)"
+    )
+
+
+def prepared(made: WashPrepared, folder: Path) -> None:
+    """What is to be submitted, and what that saves."""
+    console = terminal.People()
+    console.print(f"{folder / made.file}: {made.numbers:,} numbers to submit to {made.register}")
+    console.rows(
+        ("left out", "numbers"),
+        [
+            ("the same number again", f"{made.repeated:,}"),
+            ("no valid number", f"{made.invalid:,}"),
+            ("an earlier answer is still good", f"{made.good:,}"),
+            ("not this register's, or blocked anyway", f"{made.others:,}"),
+        ],
+    )
+    console.print(
+        f"import the answer with `stream-scrub lists import ANSWER -r {made.register} --format wash`, and scrub again"
     )
 
 

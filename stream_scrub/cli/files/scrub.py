@@ -10,6 +10,7 @@ from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
 
 if TYPE_CHECKING:  # it loads what no other command needs
+    from stream_scrub.files.order import FileOrder
     from stream_scrub.wiring.index_sources import IndexUsed
 
 Input = Annotated[
@@ -37,6 +38,16 @@ NumberColumns = Annotated[
 Titles = Annotated[
     int | None, typer.Option(metavar="N", help="How many lines stand above the first lead.", min=0, max=50)
 ]
+Wash = Annotated[
+    str,
+    typer.Option(
+        "--prepare-wash", metavar="REGISTER", help="Write only what this register must be asked about."
+    ),
+]
+MaxBad = Annotated[
+    float,
+    typer.Option(metavar="SHARE", help="Refuse above this share of rows without a number.", min=0, max=1),
+]
 
 
 def file(
@@ -60,10 +71,8 @@ def file(
     encoding: Annotated[str, typer.Option(metavar="NAME", help="Of the titles, as in cp1252.")] = "",
     sheet: Annotated[str, typer.Option(metavar="NAME", help="The sheet: its name, or from 1.")] = "",
     to: Annotated[str, typer.Option(metavar="csv", help="Write a spreadsheet's rows as CSV.")] = "",
-    max_bad: Annotated[
-        float,
-        typer.Option(metavar="SHARE", help="Refuse above this share of rows without a number.", min=0, max=1),
-    ] = 0.2,
+    max_bad: MaxBad = 0.2,
+    wash: Wash = "",
     force: Annotated[bool, typer.Option("--force", help="Replace what is in DIR.")] = False,
 ) -> None:
     """Scrub a file of leads: the callable ones, the blocked ones with reasons, a page to read, a proof to keep."""
@@ -71,10 +80,8 @@ def file(
         _verify(call, verify, input_)
     if input_ is None or output is None:
         raise ConfigError(["name the file of leads, and with -o the folder to write to"])
-    from stream_scrub.cli.files import render
     from stream_scrub.files.order import FileOrder
     from stream_scrub.files.rows.columns import Asked
-    from stream_scrub.files.scrub_file import scrub_file
     from stream_scrub.queries import check
 
     order = FileOrder(
@@ -94,9 +101,25 @@ def file(
         force=force,
     )
     settings, used = _index(call, lists or [], snapshot, rules)
+    (_wash if wash else _scrub)(call, order, settings, used, wash)
+
+
+def _scrub(call: Invocation, order: "FileOrder", settings: Settings, used: "IndexUsed", _: str) -> None:
+    from stream_scrub.cli.files import render
+    from stream_scrub.files.scrub_file import scrub_file
+
     with render.progress(visible=not call.as_json) as stage:
         summary = scrub_file(order, settings, used, stage)
-    call.write(summary, lambda made: render.summary(made, output))
+    call.write(summary, lambda made: render.summary(made, order.output))
+
+
+def _wash(call: Invocation, order: "FileOrder", settings: Settings, used: "IndexUsed", wash: str) -> None:
+    from stream_scrub.cli.files import render
+    from stream_scrub.files.wash import prepare_wash
+
+    if order.annotated or order.to:
+        raise ConfigError(["--prepare-wash writes numbers only: leave --annotated and --to out"])
+    call.write(prepare_wash(order, wash, settings, used), lambda made: render.prepared(made, order.output))
 
 
 def _verify(call: Invocation, proof: Path, input_: str | None) -> NoReturn:

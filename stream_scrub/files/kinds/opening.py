@@ -13,7 +13,7 @@ from stream_scrub.files.order import FileOrder
 from stream_scrub.files.results.outputs import OutputFolder
 from stream_scrub.files.rows.duplicates import Duplicates
 from stream_scrub.files.rows.judging import RowJudge
-from stream_scrub.files.rows.run import FactsAsked, Run
+from stream_scrub.files.rows.run import FactsAsked, Run, Watch
 from stream_scrub.files.rows.tally import Tally
 from stream_scrub.files.source import InputFile
 from stream_scrub.index import Index
@@ -22,18 +22,21 @@ from stream_scrub.scrub.batch import Scrubber
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What rows are judged by: settings, index, moment, and the scrubber of these settings."""
+    """What rows are judged by: settings, index, moment, and the scrubber of these settings. `watch` is shown
+    every block of judged rows."""
 
     settings: Settings
     scrubber: Scrubber
     index: Index
     now: datetime
 
+    watch: Watch | None = None
+
     def run(self, order: FileOrder, duplicates: Duplicates) -> Run:
         """A run over rows of cells."""
         facts = FactsAsked(order.purpose, order.campaign, order.region_by(self.settings))
         judge = RowJudge(self.scrubber, self.index, self.now)
-        return Run(judge, self.scrubber, facts, order.columns, Tally(duplicates))
+        return Run(judge, self.scrubber, facts, order.columns, Tally(duplicates), self.watch)
 
 
 def leads_of(
@@ -50,6 +53,8 @@ def leads_of(
     _need_unsaid("no spreadsheet", {"--sheet": order.sheet, "--to": order.to})
     if not delimiter and is_ndjson(file.head):
         titles = "" if order.columns.titles is None else "0"
+        if judging.watch is not None:
+            raise ConfigError(["--prepare-wash: the file is NDJSON; make a CSV file or a workbook of it"])
         _need_unsaid("NDJSON", {"--encoding": order.encoding, "--titles": titles})
         return NdjsonFile(file, order, judging.settings, judging.index, judging.now, duplicates)
     return DelimitedFile(file, judging.run(order, duplicates), delimiter, order.encoding)

@@ -14,7 +14,7 @@ import numpy as np
 
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.files.kinds.delimited.dialect import SAMPLE_ROWS
-from stream_scrub.files.results.outputs import OutputFile
+from stream_scrub.files.results.outputs import Sink
 from stream_scrub.files.rows import columns as columns_of
 from stream_scrub.files.rows.cells import CellColumn, Distinct, Places
 from stream_scrub.files.rows.columns import Columns, shown
@@ -70,7 +70,7 @@ class SpreadsheetFile:
         for writer in writers:
             writer.close()
 
-    def _writer(self, file: OutputFile) -> "_Csv | _Sheet":
+    def _writer(self, file: Sink) -> "_Csv | _Sheet":
         return _Csv(file) if self.extension == ".csv" else _Sheet(file, self._name, self._scratch)
 
     def _put(
@@ -101,7 +101,7 @@ class SpreadsheetFile:
 class _Csv:
     """Writes rows as CSV that every program opens: UTF-8 with its mark, for Excel."""
 
-    def __init__(self, file: OutputFile) -> None:
+    def __init__(self, file: Sink) -> None:
         self._file = file
         self._text = io.StringIO()
         self._csv = csv.writer(self._text)
@@ -123,7 +123,7 @@ class _Csv:
 class _Sheet:
     """Writes rows as a workbook of one sheet, a row at a time."""
 
-    def __init__(self, file: OutputFile, name: str, scratch: Path) -> None:
+    def __init__(self, file: Sink, name: str, scratch: Path) -> None:
         import xlsxwriter
 
         self._book = xlsxwriter.Workbook(file, {"constant_memory": True, "tmpdir": str(scratch)})

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from stream_scrub.atomic_file import AtomicFile, atomic_file
 from stream_scrub.errors import ConfigError, Refused
@@ -25,6 +25,29 @@ class WrittenFile(NamedTuple):
     name: str
     sha256: str
     bytes: int
+
+
+class Sink(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, content: bytes) -> int:
+        """Add bytes at its end; gives their number, as libraries want it."""
+        ...
+
+    def flush(self) -> None:
+        """For libraries that ask for it."""
+        ...
+
+
+class Nowhere:
+    """A sink that keeps nothing: for runs that want only to know."""
+
+    def write(self, content: bytes) -> int:
+        """Drop the bytes."""
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
 
 
 @dataclass(slots=True)

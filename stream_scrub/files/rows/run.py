@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.files.results.outputs import OutputFile
+from stream_scrub.files.results.outputs import Sink
 from stream_scrub.files.rows.cells import CellColumn, CellReader, Distinct, Places
 from stream_scrub.files.rows.columns import Asked
 from stream_scrub.files.rows.judging import JudgedRows, RowJudge
@@ -18,6 +18,9 @@ from stream_scrub.scrub.facts import Facts
 
 ADDED = ("scrub_verdict", "scrub_reason", "scrub_number", "scrub_until")
 _REMEMBERED = 10_000  # spellings of regions and contracts
+
+
+Watch = Callable[[JudgedRows, Sequence[CellColumn]], None]  # is shown every block of judged rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,12 @@ class FactsAsked:
 class Targets:
     """Where rows go. `annotated` is None unless it was asked for."""
 
-    allowed: OutputFile
-    blocked: OutputFile
-    annotated: OutputFile | None
+    allowed: Sink
+    blocked: Sink
+    annotated: Sink | None
 
     @property
-    def each(self) -> list[OutputFile]:
+    def each(self) -> list[Sink]:
         """All of them."""
         return [file for file in (self.allowed, self.blocked, self.annotated) if file is not None]
 
@@ -47,11 +50,18 @@ class Run:
     """Rows in, verdicts out. `asked` is what the user said of the columns."""
 
     def __init__(
-        self, judge: RowJudge, scrubber: Scrubber, facts: FactsAsked, asked: Asked, tally: Tally
+        self,
+        judge: RowJudge,
+        scrubber: Scrubber,
+        facts: FactsAsked,
+        asked: Asked,
+        tally: Tally,
+        watch: "Watch | None" = None,
     ) -> None:
         self.asked = asked
         self.facts = facts
         self.tally = tally
+        self._watch = watch
         self.reader = CellReader()
         self._judge = judge
         self._scrubber = scrubber
@@ -74,6 +84,8 @@ class Run:
         told = None if contracts is None else _placed(contracts, self._contract)
         judged = self._judge.judge(columns, self.reader.lines, self._told, told)
         self.tally.take(judged, columns, self.reader.lines)
+        if self._watch is not None:
+            self._watch(judged, columns)
         return judged, columns
 
     def _region(self, text: str) -> int:

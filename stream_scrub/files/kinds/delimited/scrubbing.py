@@ -11,7 +11,7 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.files.kinds.delimited import dialect as dialects
 from stream_scrub.files.kinds.delimited.dialect import Dialect, decoded
 from stream_scrub.files.kinds.delimited.records import Cells, Records, records_of
-from stream_scrub.files.results.outputs import OutputFile
+from stream_scrub.files.results.outputs import Sink
 from stream_scrub.files.rows import columns as columns_of
 from stream_scrub.files.rows.cells import CellColumn, Distinct, distinct
 from stream_scrub.files.rows.columns import Columns
@@ -58,7 +58,7 @@ class DelimitedFile:
         self.titles = self.columns.titles
         counts = np.bincount([len(row) for row in rows[self.columns.titles :] or rows])
         self._width = int(counts.argmax())
-        self._last: OutputFile | None = None
+        self._last: Sink | None = None
 
     @property
     def written_as(self) -> str:
@@ -100,7 +100,7 @@ class DelimitedFile:
                 f"{self._file.name}: its UTF-16 ends in the middle of a sign: fetch it again"
             ) from error
 
-    def _write(self, file: OutputFile | None, content: bytes) -> None:
+    def _write(self, file: Sink | None, content: bytes) -> None:
         if file is not None and content:
             file.write(
                 content.decode("utf-8", _SURROGATES).encode(self._wide, _SURROGATES)

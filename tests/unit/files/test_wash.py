@@ -1,0 +1,104 @@
+"""`--prepare-wash`: what a register that only washes is asked, and what is not paid for twice."""
+
+import datetime as dt
+
+import pytest
+
+from stream_scrub import ConfigError, ListFile, Refused
+from stream_scrub.cli.app import _command
+from stream_scrub.config import load
+from stream_scrub.files.order import FileOrder
+from stream_scrub.files.rows.columns import Asked
+from stream_scrub.files.wash import prepare_wash
+from stream_scrub.wiring import index_sources
+from tests.support.running.files import FREE, OPPOSED
+
+RULES = """country = "FR"
+regions = ["FR", "RE"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2020-01-01
+source = "a wash-only law made for the tests"
+deny = ["internal"]
+require = ["bloctel-clean"]
+lifted_by = ["contract"]
+max_age_days = { bloctel-clean = 30 }
+not_callable = ["premium_rate"]
+"""
+ROWS = [FREE, "06 11 11 11 11", OPPOSED, "0622222222", "0644444444", "0899123456", "12", "", "+447400123456"]
+
+
+@pytest.fixture
+def washed(bureau):
+    """Prepares a wash of a file with these numbers."""
+    (bureau.folder / "rules" / "fr.toml").write_text(RULES)
+    clean = bureau.folder / "clean.txt"
+    clean.write_text("0622222222\n")
+    bureau.lists = {
+        "internal": bureau.lists["internal"],
+        "bloctel-clean": ListFile(clean, effective_at=dt.datetime(2026, 5, 20, tzinfo=dt.UTC)),
+    }
+
+    def prepare(content: str = "phone\n" + "\n".join(ROWS) + "\n", register="bloctel-clean", day=1, **more):
+        bureau.runs += 1
+        source, out = bureau.folder / "leads.csv", bureau.folder / f"out{bureau.runs}"
+        source.write_text(content)
+        settings = load(flags=bureau.settings, config_file=None, extra_checks=[])
+        order = FileOrder(
+            input=str(source),
+            output=out,
+            columns=Asked(("phone",)),
+            on=dt.datetime(2026, 6, day, 12, tzinfo=dt.UTC),
+        )
+        return prepare_wash(
+            order, register, settings, index_sources.offline(bureau.lists, None, settings)
+        ), out
+
+    return prepare
+
+
+def test_only_what_must_be_asked_is_submitted_each_once(washed):
+    """Every number that is washed again, or that is none, would be paid for."""
+    made, out = washed()
+
+    assert (out / "wash-bloctel-clean.csv").read_bytes() == b"0611111111\r\n0612345678\r\n"
+    assert (made.cells, made.numbers, made.invalid, made.repeated, made.good, made.others) == (
+        8,
+        2,
+        1,
+        1,
+        1,
+        3,
+    )
+    assert [path.name for path in out.iterdir()] == [made.file]
+
+
+def test_an_answer_that_is_too_old_is_asked_again(washed):
+    """Numbers would stay blocked for ever, because nobody asks about them any more."""
+    made, out = washed(day=25)
+
+    assert (out / made.file).read_text().split() == ["0611111111", "0612345678", "0622222222"]
+    assert made.good == 0
+
+
+def test_what_need_not_be_washed_is_refused(washed, bureau):
+    """An empty file would be submitted, or a slip in the name ask nobody."""
+    with pytest.raises(Refused, match="no number in it has to be washed"):
+        washed("phone\n0622222222\n")
+    with pytest.raises(ConfigError, match=r"no rule requires 'bloctel'; rules require: .*bloctel-clean"):
+        washed(register="bloctel")
+    assert not list(bureau.folder.glob("out*"))
+
+
+def test_the_command_says_what_is_saved(washed, bureau, monkeypatch, capsys):
+    """The manager would not know how many numbers she pays for."""
+    washed()
+    lists = ["--list=internal=internal.txt", "--rules=rules", "--on=2026-06-01", "--column=phone"]
+    monkeypatch.setattr(
+        "sys.argv", ["stream-scrub", "file", "leads.csv", "-o", "w", *lists, "--prepare-wash=bloctel-clean"]
+    )
+
+    assert _command() == 0
+    said = capsys.readouterr().out
+    assert "w/wash-bloctel-clean.csv: 3 numbers to submit to bloctel-clean" in said
+    assert "the same number again" in said and "--format wash" in said
