@@ -24,6 +24,9 @@ def add(
     scope: Annotated[
         str, typer.Option(metavar="SCOPE,...", help="What it may ask for: check, request, history, admin.")
     ],
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Where there is a token of that name, do nothing.")
+    ] = False,
 ) -> None:
     """Make a token, and show it this once: the file keeps its digest."""
     from datetime import UTC, datetime
@@ -31,6 +34,8 @@ def add(
     from stream_scrub.cli import render
     from stream_scrub.server import tokens
 
+    if if_missing and tokens.is_there(_file(call), name):
+        return
     scopes = [each.strip() for each in scope.split(",")]
     call.write(tokens.add(_file(call), name, scopes, datetime.now(UTC)), render.issued)
 

@@ -113,6 +113,11 @@ def add(path: Path, name: str, scopes: list[str], now: datetime) -> IssuedToken:
     return IssuedToken(name=name, scopes=made.scopes, token=token)
 
 
+def is_there(path: Path, name: str) -> bool:
+    """Whether there is a token of that name. Raises Unavailable for a file that cannot be read."""
+    return path.exists() and any(each.name == name for each in read(path).tokens)
+
+
 def revoke(path: Path, name: str) -> None:
     """Forget a token. Raises ConfigError if there is none of that name, Unavailable."""
 

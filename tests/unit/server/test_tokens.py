@@ -214,6 +214,7 @@ def test_the_console_makes_lists_and_revokes(tmp_path, monkeypatch):
     assert made["scopes"] == ["check", "history"] and made["token"].startswith("scrub_")
     assert json.loads(said("list", "--json"))[0]["name"] == "dialler-7"
     assert "check, history" in said("list") and made["token"] not in said("list")
+    assert said("add", "dialler-7", "--scope", "admin", "--if-missing") == ""
     assert "revoked" in said("revoke", "dialler-7") and json.loads(said("list", "--json")) == []
     assert said("add", "x", "--scope", "check").splitlines()[-1].startswith("scrub_")
     with pytest.raises(ConfigError, match=r"http\.tokens"):
