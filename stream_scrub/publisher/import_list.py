@@ -238,9 +238,14 @@ def named(text: str, settings: Settings) -> str:
 
 def lawful(order: ImportOrder, settings: Settings) -> ImportOrder:
     """The order with what the rules ask of its register: (a) that a full list says its day, since the register may grow
-    too old, (b) that it says which areas it covers, since it is handed out by area."""
+    too old, (b) that it says which areas it covers, since it is handed out by area, (c) that its consents end."""
     book, name = scrubbing.rulebook(settings), family(order.register)
-    return replace(order, aging=name in book.aging, shape=scrubbing.area_shape(book, name))
+    return replace(
+        order,
+        aging=name in book.aging,
+        shape=scrubbing.area_shape(book, name),
+        consent_days=scrubbing.consent_days(book, name),
+    )
 
 
 def effect_of(

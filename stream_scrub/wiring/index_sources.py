@@ -101,6 +101,7 @@ def _order(register: str, file: str | Path | ListFile, settings: Settings, book:
     return ImportOrder(
         aging=family(register) in book.aging,
         areas=tuple(listed.areas),
+        consent_days=scrubbing.consent_days(book, register),
         shape=scrubbing.area_shape(book, register) if listed.areas else None,
         file=Path(listed.path),
         register=register,

@@ -64,3 +64,16 @@ def area_shape(book: Rulebook, register: str) -> AreaShape | None:
             if name in rule.areas:
                 found = AreaShape(rule.areas[name], calling_code(country.regions[0]))
     return found
+
+
+def consent_days(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
+    """How long consents of that register last by the rules of today: days by calling code. Where countries share a
+    code, the fewest days hold for all its numbers."""
+    now, name = datetime.now(UTC), family(register)
+    found: dict[str, int] = {}
+    for country in book.countries.values():
+        rule = book.rule(country.regions[0], now)
+        if rule is not None and name in rule.consent_days:
+            code, days = calling_code(country.regions[0]), rule.consent_days[name]
+            found[code] = min(found.get(code, days), days)
+    return tuple(sorted(found.items()))

@@ -1,15 +1,23 @@
 """What a consent must say by the law of the numbers that it is about: for which purposes it is, what proves it, and how
-long it can last. A part of reading a request, and as pure."""
+long it can last. A part of reading a request or a list, and as pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+from pyroaring import BitMap64
+
+from stream_scrub.index import Numbers, as_bitmap, as_numbers
+from stream_scrub.lists.deltas import StatedEnds
+from stream_scrub.lists.ends import Ends
 from stream_scrub.model import CONSENT, family
 from stream_scrub.numbering import e164, normalise
 from stream_scrub.rules import Rule, Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
+
+_LONGEST = 15  # digits of a number (ITU-T E.164)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +76,45 @@ class ConsentLaw:
     def _rule(self, number: int, now: datetime) -> Rule | None:
         found = normalise(e164(number), "ZZ")
         return None if found is None else self.book.rule(found[1].region, now)
+
+
+# The first digits of numbers, and after how many days a consent of such a number is over by law.
+ConsentDays = Sequence[tuple[str, int]]
+
+
+def limited(
+    listed: BitMap64, stated: StatedEnds, known: Ends, days: ConsentDays, given: datetime, now: datetime
+) -> tuple[BitMap64, StatedEnds]:
+    """What a list of consents comes to by law: its numbers without those whose consents are over, and when they end.
+    The list says at best that they were `given` by its own day; an import does not make a consent younger that the
+    register holds with its end, `known`, unless the list states a later one."""
+    for digits, most in days:
+        last = int((min(given, now) + timedelta(days=most)).timestamp())
+        numbers = _beginning(as_numbers(listed), digits)
+        if last <= now.timestamp():
+            listed = listed - as_bitmap(numbers)
+            stated = _without(stated, numbers)
+            continue
+        said = Ends.none().changed(BitMap64(), stated).of_each(numbers)
+        held = known.of_each(numbers)
+        own = np.where(said > 0, said, np.where(held > 0, held, last))
+        others = _without(stated, numbers)
+        stated = StatedEnds(
+            np.concatenate((others.numbers, numbers)),
+            np.concatenate((others.ends, np.minimum(own, last))),
+        )
+    return listed, stated
+
+
+def _beginning(numbers: Numbers, digits: str) -> Numbers:
+    """Those of the numbers that begin with these digits."""
+    begins = np.zeros(len(numbers), np.bool_)
+    for more in range(_LONGEST - len(digits) + 1):
+        first = int(digits) * 10**more
+        begins |= (numbers >= np.uint64(first)) & (numbers < np.uint64(first + 10**more))
+    return numbers[begins]
+
+
+def _without(stated: StatedEnds, numbers: Numbers) -> StatedEnds:
+    kept = ~np.isin(stated.numbers, numbers)
+    return StatedEnds(stated.numbers[kept], stated.ends[kept])

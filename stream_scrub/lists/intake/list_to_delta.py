@@ -13,6 +13,7 @@ from stream_scrub.index import Register, as_bitmap
 from stream_scrub.lists import deltas
 from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends, with_ends
+from stream_scrub.lists.intake.consents import ConsentDays, limited
 from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.model import RegisterKind, family, scoped_name
 from stream_scrub.spelling import plain
@@ -60,9 +61,21 @@ def check(
         )
 
 
-def delta_of(reading: ParsedList, change: ImportMode, base: Register, ends: Ends, now: datetime) -> Delta:
-    """What the list changes in `base`, whose ends are `ends`. A number whose end has passed is not in the list."""
+def delta_of(
+    reading: ParsedList,
+    change: ImportMode,
+    base: Register,
+    ends: Ends,
+    now: datetime,
+    *,
+    given: datetime | None = None,
+    consent_days: ConsentDays = (),
+) -> Delta:
+    """What the list changes in `base`, whose ends are `ends`. A number whose end has passed is not in the list. By
+    `consent_days` the law ends consents of the list, which were `given` by its day."""
     listed, stated = _in_force(reading, now)
+    if consent_days and base.kind is RegisterKind.ALLOW:
+        listed, stated = limited(listed, stated, ends, consent_days, given or now, now)
     if change == "removes":
         return deltas.removing(
             base.numbers, reading.bitmap()

@@ -15,6 +15,7 @@ from stream_scrub.index import Register
 from stream_scrub.lists.capacity import Capacity
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.formats import FORMATS, BadList, ListOptions, ParsedList, open_list
+from stream_scrub.lists.intake.consents import ConsentDays
 from stream_scrub.lists.intake.import_guards import change_of, check_change, moment_of
 from stream_scrub.lists.intake.list_areas import AreaShape, declared
 from stream_scrub.lists.intake.list_areas import check as check_areas
@@ -38,7 +39,8 @@ class ImportOrder:
     numbers to add may add besides, `max_numbers` what all registers may hold together; with `allow_older` it may be from
     before the register's own moment. Where it is `aging`, the register may grow too old by the rules, and a full list must
     say of which day it is (`list_day.py`); `sha256` is the list's. `written` is when the file was, the moment of a full list that says none.
-    `areas` are those that were said to be bought, and `shape` how the register's areas are named, if it is handed out so.
+    `areas` are those that were said to be bought, and `shape` how the register's areas are named, if it is handed out so;
+    `consent_days` says how long consents of it last by law.
     `sample` is how many prospects a dry run judges.
     """
 
@@ -61,6 +63,7 @@ class ImportOrder:
     sha256: str = ""
     areas: tuple[str, ...] = ()
     shape: AreaShape | None = None
+    consent_days: ConsentDays = ()
     written: datetime | None = None
     sample: int = 10_000
 
@@ -157,7 +160,9 @@ def plan_of(
         effective_at = moment_of(held, said, order.written or now, whole=whole, older=order.allow_older)
         base = held or Register.empty(order.register, kind, effective_at)
         check(reading, order.change, base, order.kind)
-        delta = delta_of(reading, change, base, known.ends, now)
+        delta = delta_of(
+            reading, change, base, known.ends, now, given=effective_at, consent_days=order.consent_days
+        )
         check_change(base, delta, order.change, order.max_change, order.max_added)
         Capacity(order.max_numbers).take(replay.index.registers, base.name, delta.adds, delta.removes)
         delta, outside = _covering(order, base, delta, whole=whole or held is None)

@@ -393,6 +393,30 @@ def test_a_list_that_is_sold_by_area_says_what_was_bought_and_is_held_to_it(log,
     assert log.replayed().index.registers["us-dnc"].areas == ("",)
 
 
+def test_a_list_of_consents_ends_as_the_law_says(log, tmp_path):
+    """A Spaniard would be called by a consent that two years have ended, because a list names no ends."""
+    given = datetime(2026, 11, 1, tzinfo=UTC)
+    last = int((given + timedelta(days=730)).timestamp())
+    file = written(tmp_path, b"+34612345678\n+33612345678\n")
+    run(file, "consent", effective_at=given)
+
+    def ends():
+        return {
+            n: log.replayed().known("consent").ends.of(n)
+            for n in log.replayed().index.registers["consent"].numbers
+        }
+
+    assert ends() == {34612345678: last, 33612345678: None}
+    run(file, "consent", effective_at=given + timedelta(days=20))  # a consent grows no younger by that
+    assert ends() == {34612345678: last, 33612345678: None}
+    said = written(tmp_path, b"phone,until\n+34612345678,2031-01-01\n+33612345678,2031-01-01\n")
+    run(said, "consent", effective_at=given + timedelta(days=20), kind=RegisterKind.ALLOW)
+    assert ends()[34612345678] == last + 20 * 86_400 and ends()[33612345678] > last + 20 * 86_400
+    old = written(tmp_path, b"+34612345679\n+33612345679\n")
+    run(old, "consent@acme", effective_at=datetime(2024, 11, 1, tzinfo=UTC))
+    assert set(log.replayed().index.registers["consent@acme"].numbers) == {33612345679}
+
+
 def test_a_delta_that_needs_a_longer_transaction_is_made_anew_against_the_register(log, tmp_path):
     """A very large list could not be published at all; or its delta be against a register that somebody else has
     changed while the longer transaction was opened, and every worker find the log corrupt."""
