@@ -13,7 +13,7 @@ import typer
 
 from stream_scrub import __version__, terminal
 from stream_scrub.cli import evidence, lists, rules, serve, tokens, topics
-from stream_scrub.cli.files import scrub
+from stream_scrub.cli.files import produce, scrub
 from stream_scrub.cli.options import AsJson, Invocation, command, quiet_log, rules_problems
 from stream_scrub.cli.streams import offsets, retry
 from stream_scrub.config import read
@@ -159,6 +159,7 @@ lists.add_to(lists_app)
 rules.add_to(rules_app)
 evidence.add_to(app, lists_app)
 scrub.add_to(app)
+produce.add_to(app)
 
 
 def _heed_sigterm() -> None:

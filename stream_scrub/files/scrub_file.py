@@ -52,7 +52,7 @@ def scrub_file(
         tempfile.TemporaryFile(dir=order.output) as scratch,
     ):
         with open_input(order.input) as file:
-            leads = leads_of(file, order, judging, Duplicates(scratch), folder)
+            leads = leads_of(file, order, judging, Duplicates(scratch), folder.scratch)
             stage(f"scrubbing {file.name}: {leads.spoken}", 0, size)
             files = _outputs(folder, leads.extension, order)
             leads.scrub(

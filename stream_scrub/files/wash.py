@@ -104,7 +104,7 @@ def prepare_wash(order: FileOrder, register: str, settings: Settings, used: Inde
         tempfile.TemporaryFile(dir=order.output) as scratch,
     ):
         with open_input(order.input) as file:
-            leads = leads_of(file, order, judging, Duplicates(scratch), folder)
+            leads = leads_of(file, order, judging, Duplicates(scratch), folder.scratch)
             leads.scrub(Targets(nowhere, nowhere, None), lambda _rows: None)
         asked, good, others = (gathered.of(fate) for fate in (_ASKED, _GOOD, _OTHER))
         if not len(asked):

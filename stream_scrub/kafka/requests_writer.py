@@ -1,4 +1,4 @@
-"""Puts requests on their topic, one record each, for whoever takes them over HTTP.
+"""Puts records on one topic, each told about: requests, for whoever takes them over HTTP, and the prospects of a file.
 
 No transaction: a request that is written twice is one request (docs/requests.md). What matters is that a key always
 goes to the same partition, and that whoever asked hears whether the brokers have it.
@@ -38,8 +38,8 @@ class RequestsWriter:
         self._thread = threading.Thread(target=self._poll, name="requests", daemon=True)
         self._thread.start()
 
-    def send(self, key: bytes, value: bytes, told: Told) -> None:
-        """Hand a request to the client; `told` hears what became of it."""
+    def send(self, key: bytes | None, value: bytes, told: Told) -> None:
+        """Hand a record to the client; `told` hears what became of it."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:

@@ -168,6 +168,18 @@ def requests_writer(settings: Settings, log: FilteringBoundLogger) -> RequestsWr
     return RequestsWriter(made, settings.topics.requests)
 
 
+def prospects_writer(settings: Settings, log: FilteringBoundLogger) -> RequestsWriter:
+    """What puts a file's rows on the topic of prospects."""
+    kafka = settings.kafka
+    made = options.prospects_writer_options(
+        kafka.bootstrap_servers,
+        kafka.client,
+        kafka.producer,
+        logs=client_log(settings, log, "prospects", quiet=True),
+    )
+    return RequestsWriter(made, settings.topics.prospects)
+
+
 def replayed(
     settings: Settings,
     log: FilteringBoundLogger,

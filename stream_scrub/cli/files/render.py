@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
@@ -10,8 +11,11 @@ from rich.progress import Progress as Bar
 from stream_scrub import terminal
 from stream_scrub.files.results.proof import Verified
 from stream_scrub.files.results.summary import Summary
-from stream_scrub.files.wash import WashPrepared
 from stream_scrub.model import Progress, Reason, Verdict
+
+if TYPE_CHECKING:  # they load what one command needs
+    from stream_scrub.files.produce import Produced
+    from stream_scrub.files.wash import WashPrepared
 
 _LINES = 10
 
@@ -65,7 +69,12 @@ def summary(made: Summary, folder: Path) -> None:
     )
 
 
-def prepared(made: WashPrepared, folder: Path) -> None:
+def produced(made: "Produced") -> None:
+    """What is on the topic now."""
+    terminal.People().print(f"{made.prospects:,} prospects are on {made.topic} ({made.columns})")
+
+
+def prepared(made: "WashPrepared", folder: Path) -> None:
     """What is to be submitted, and what that saves."""
     console = terminal.People()
     console.print(f"{folder / made.file}: {made.numbers:,} numbers to submit to {made.register}")

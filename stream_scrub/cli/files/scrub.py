@@ -5,6 +5,18 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from stream_scrub.cli.files.options import (
+    Campaign,
+    ContractColumn,
+    Delimiter,
+    Encoding,
+    NumberColumns,
+    Purpose,
+    Region,
+    RegionColumn,
+    Sheet,
+    Titles,
+)
 from stream_scrub.cli.options import Invocation, command, on_folder, quiet_log
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
@@ -31,13 +43,6 @@ Snapshot = Annotated[
 Rules = Annotated[
     Path | None, typer.Option("--rules", metavar="DIR", help="Rule files of your own (rules.folder).")
 ]
-NumberColumns = Annotated[
-    list[str] | None,
-    typer.Option("--column", metavar="NAME", help="A column of numbers: its title, or from 1; repeatable."),
-]
-Titles = Annotated[
-    int | None, typer.Option(metavar="N", help="How many lines stand above the first lead.", min=0, max=50)
-]
 Wash = Annotated[
     str,
     typer.Option(
@@ -60,16 +65,16 @@ def file(
     snapshot: Snapshot = None,
     rules: Rules = None,
     column: NumberColumns = None,
-    region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
-    region_column: Annotated[str, typer.Option(metavar="NAME", help="The column of regions.")] = "",
-    purpose: Annotated[str | None, typer.Option(help="What the calls are for, as in insurance.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="The campaign, for scoped registers.")] = None,
-    contract_column: Annotated[str, typer.Option(metavar="NAME", help="The column of contracts.")] = "",
+    region: Region = None,
+    region_column: RegionColumn = "",
+    purpose: Purpose = None,
+    campaign: Campaign = None,
+    contract_column: ContractColumn = "",
     on: Annotated[str, typer.Option(metavar="DATE", help="Judge by the rules of that day.")] = "",
     titles: Titles = None,
-    delimiter: Annotated[str, typer.Option(metavar="SIGN", help="What separates cells, or tab.")] = "",
-    encoding: Annotated[str, typer.Option(metavar="NAME", help="Of the titles, as in cp1252.")] = "",
-    sheet: Annotated[str, typer.Option(metavar="NAME", help="The sheet: its name, or from 1.")] = "",
+    delimiter: Delimiter = "",
+    encoding: Encoding = "",
+    sheet: Sheet = "",
     to: Annotated[str, typer.Option(metavar="csv", help="Write a spreadsheet's rows as CSV.")] = "",
     max_bad: MaxBad = 0.2,
     wash: Wash = "",

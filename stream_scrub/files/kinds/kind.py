@@ -1,10 +1,11 @@
 """What every kind of file offers to a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Protocol
 
 from stream_scrub.files.results.summary import LineCount, StaleCount
+from stream_scrub.files.rows.columns import Columns
 from stream_scrub.files.rows.duplicates import Duplicates
 from stream_scrub.files.rows.run import Targets
 from stream_scrub.index import Index
@@ -68,8 +69,17 @@ class LeadsFile(Protocol):
         ...
 
     @property
+    def columns(self) -> Columns:
+        """Its columns, by their places in `rows`."""
+        ...
+
+    @property
     def titles(self) -> int:
         """How many lines stand above its first row."""
+        ...
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Its rows in order, each with its line, instead of `scrub`. Raises Refused."""
         ...
 
     def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:

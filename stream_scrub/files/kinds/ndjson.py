@@ -176,6 +176,15 @@ class NdjsonFile:
         """What it is, for people."""
         return "NDJSON"
 
+    def values(self) -> Iterator[tuple[int, bytes]]:
+        """Its lines that hold something, each with its number and without its line end."""
+        line = 1
+        for block in _lines(self._file.blocks()):
+            for each in _split(block.removeprefix(codecs.BOM_UTF8) if line == 1 else block):
+                if value := each.strip(_BLANK):
+                    yield line, value
+                line += 1
+
     def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:
         """As `LeadsFile.scrub`."""
         line = 1
@@ -186,12 +195,19 @@ class NdjsonFile:
             line = self._put(block[len(mark) :], line, targets)
             progress(self.tally.rows)
 
+    @property
+    def columns(self) -> Columns:
+        """Lines have members, and no columns."""
+        return Columns((), None, None, 0, False, ())
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """None: see `values`."""
+        return iter(())
+
     def _put(self, block: bytes, line: int, targets: Targets) -> int:
         """Write the lines of a block; `line` is the number of the first, and what is returned that of the next."""
         values, ends, numbers = [], [], []
-        for place, each in enumerate(
-            block.splitlines(keepends=True) if b"\r" not in block else _split(block)
-        ):
+        for place, each in enumerate(_split(block)):
             value = each.rstrip(b"\r\n")
             if value.strip(_BLANK):
                 values.append(value)

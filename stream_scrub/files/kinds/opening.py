@@ -1,7 +1,9 @@
 """Which kind of file it is, by its content, and the options that fit none but another kind."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
@@ -10,7 +12,6 @@ from stream_scrub.files.kinds.kind import LeadsFile
 from stream_scrub.files.kinds.ndjson import NdjsonFile, is_ndjson
 from stream_scrub.files.kinds.spreadsheet import SpreadsheetFile
 from stream_scrub.files.order import FileOrder
-from stream_scrub.files.results.outputs import OutputFolder
 from stream_scrub.files.rows.duplicates import Duplicates
 from stream_scrub.files.rows.judging import RowJudge
 from stream_scrub.files.rows.run import FactsAsked, Run, Watch
@@ -40,16 +41,16 @@ class Judging:
 
 
 def leads_of(
-    file: InputFile, order: FileOrder, judging: Judging, duplicates: Duplicates, folder: OutputFolder
+    file: InputFile, order: FileOrder, judging: Judging, duplicates: Duplicates, scratch: Callable[[], Path]
 ) -> LeadsFile:
-    """The file of leads that this is. Raises ConfigError, Refused."""
+    """The file of leads that this is. `scratch` makes a folder for what a library keeps on disk. Raises ConfigError, Refused."""
     delimiter = need_delimiter(order.delimiter)
     if order.to not in {"", "csv"}:
         raise ConfigError([f"--to: {order.to!r}: say csv, or leave it out"])
     if file.spreadsheet:
         _need_unsaid("a spreadsheet", {"--delimiter": delimiter, "--encoding": order.encoding})
         run = judging.run(order, duplicates)
-        return SpreadsheetFile(file, run, order.sheet, order.to == "csv", folder.scratch())
+        return SpreadsheetFile(file, run, order.sheet, order.to == "csv", scratch())
     _need_unsaid("no spreadsheet", {"--sheet": order.sheet, "--to": order.to})
     if not delimiter and is_ndjson(file.head):
         titles = "" if order.columns.titles is None else "0"

@@ -56,6 +56,11 @@ class SpreadsheetFile:
         """Which sheet it is, for people."""
         return f"sheet {shown(self._name)}"
 
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """As `LeadsFile.rows`."""
+        for number, row in self._rows[self.titles :]:
+            yield number, [text_of(cell) for cell in row]
+
     def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:
         """As `LeadsFile.scrub`."""
         made = {id(file): self._writer(file) for file in targets.each}

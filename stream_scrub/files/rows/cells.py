@@ -145,6 +145,12 @@ def repair(text: str) -> str | None:
     return first + rest if len(rest) == power < _E164_DIGITS else None
 
 
+def mended(text: str) -> str:
+    """A number's text as it is judged: what a spreadsheet did to it is undone where that is sure."""
+    whole = _WHOLE.sub(rb"\1\2", text.encode("utf-8", "replace")).decode()
+    return repair(whole) or text
+
+
 def spaced(cell: bytes) -> bytes:
     """The bytes with a plain space for each no-break space between digits."""
     return cell if cell.isascii() else _SPACES.sub(b" ", cell)

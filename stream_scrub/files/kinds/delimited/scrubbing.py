@@ -66,6 +66,18 @@ class DelimitedFile:
         marked = " with a byte order mark" if self._mark else ""
         return f"{self.dialect.spoken}, {(self._wide or self._encoding).upper()}{marked}"
 
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """As `LeadsFile.rows`."""
+        titles, line = self.columns.titles, 1
+        for records in records_of(self._narrow(), self.dialect.delimiter):
+            count = min(titles, len(records.starts))
+            titles -= count
+            rows = records.after(count)
+            cells = rows.cells()
+            for place in range(len(rows.starts)):
+                yield line + rows.line(place), [decoded(cell, self._encoding) for cell in cells.texts(place)]
+            line += len(records.breaks)
+
     def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:
         """Write every row to its outputs. `progress` is told how many rows are done. Raises Refused, OSError."""
         for file in targets.each:
