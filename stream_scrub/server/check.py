@@ -20,11 +20,12 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason
-from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.scrub.batch import Batch, Scrubber
 from stream_scrub.scrub.decode import Members
 from stream_scrub.server import bodies
 from stream_scrub.server.guard import Spend
 from stream_scrub.server.problems import invalid, stale
+from stream_scrub.server.together import Together
 from stream_scrub.wiring import scrubbing
 
 PROSPECTS_MAX = 10_000
@@ -88,6 +89,7 @@ class CheckDesk:
         self._usable = usable
         self._tell = tell
         self._lag_max_s = settings.rules.index_lag_max_s
+        self._together = Together(self._some)
 
     async def answer(self, body: bytes, since: float, spend: Spend) -> bytes:
         """The stamp, or `{"stamps": [...]}` with one for each prospect, in order. `since` is when the question came
@@ -96,7 +98,7 @@ class CheckDesk:
         if isinstance(asked.prospects, msgspec.UnsetType):
             bodies.decoded(_PROSPECT, body)
             spend(1)
-            (stamp,) = await self._judged([body])
+            stamp = await self._together.stamp(body)
             self._tell(Counter(), time.perf_counter() - since)
             return stamp
         if asked.asks_for_one:
@@ -106,6 +108,14 @@ class CheckDesk:
         spend(len(asked.prospects))
         values = await _values(asked.prospects)
         return b'{"stamps":[' + b",".join(await self._judged(values)) + b"]}"
+
+    def _some(self, values: list[bytes]) -> Batch:
+        """A batch of single questions, as far as a turn goes. Raises StaleIndex."""
+        taken, index, now = clock.elapsed(), self._usable(), datetime.now(UTC)
+        batch = self._scrubber.scrub(values, index, now, enough=_passed(time.perf_counter() + _TURN_S))
+        self._need_fresh(taken)
+        self._tell(batch.tally, None)
+        return batch
 
     async def _judged(self, values: list[bytes]) -> list[bytes]:
         """A stamp for each prospect, by one index at one moment. Raises Problem (503)."""

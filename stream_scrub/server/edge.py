@@ -10,6 +10,7 @@ from stream_scrub.observability.counters import ServerCounters
 
 OTHER = "other"  # the route of every path that there is not
 _SEND_S = 10.0  # for a client to take a piece of its answer
+_SMALL = 32_768  # bytes; uvicorn waits for a client from twice as many on
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -42,6 +43,9 @@ class Edge:
                     *message["headers"],
                     *(each for each in _HEADERS if each[0] not in given),
                 ]
+            elif not message.get("more_body") and len(message.get("body", b"")) <= _SMALL:
+                await send(message)  # it fits what is written ahead: nothing waits for the client
+                return
             async with asyncio.timeout(_SEND_S):
                 await send(message)
 

@@ -81,6 +81,10 @@ CATCH_ALL: dict[tuple[str, str], str] = {
         "_run",
     ): "whatever opening a writer raises in its thread, the publisher's thread raises",
     (
+        "stream_scrub/server/together.py",
+        "_work",
+    ): "whatever judging raises, each who waits for that verdict raises",
+    (
         "stream_scrub/server/edge.py",
         "__call__",
     ): "a fault in one answer is told in one line without what it quotes, and all other requests are answered",

@@ -79,3 +79,56 @@ def test_a_hold_is_no_verdict_on_anybody(rules):
     with pytest.raises(Problem):
         asyncio.run(made.answer(b'{"prospects":[{"number":"0611111111"}]}', 0, free))
     assert told == []
+
+
+def test_questions_of_one_moment_are_judged_together(rules, monkeypatch):
+    """At two thousand questions a second most of a processor would go into what one batch needs once."""
+    made, told = desk(rules, Index.empty)
+    batches = []
+    scrub = Scrubber.scrub
+
+    def counted(self, values, *arguments, **more):
+        batches.append(len(values))
+        return scrub(self, values, *arguments, **more)
+
+    monkeypatch.setattr(Scrubber, "scrub", counted)
+
+    async def many() -> list[bytes]:
+        bodies = [b'{"number":"+336%08d"}' % at for at in range(300)]
+        return await asyncio.gather(*(made.answer(body, 0, free) for body in bodies))
+
+    stamps = [json.loads(each) for each in asyncio.run(many())]
+    assert [stamp["number"] for stamp in stamps] == [f"+336{at:08d}" for at in range(300)]
+    assert batches == [200, 100] and sum(sum(tally.values()) for tally, _ in told) == 300
+
+
+def test_who_must_wait_for_a_register_waits_alone(rules):
+    """One question about a country whose list is late would leave all others of that moment without an answer."""
+    made = load(flags={"rules.folder": str(rules), "rules.stale": "hold"}, environ={})
+    desk_ = CheckDesk(made, Index.empty, lambda *_: None)
+
+    async def both() -> list:
+        asked = [b'{"number":"x"}', b'{"number":"+447400123456"}', b'{"number":"y"}']
+        return await asyncio.gather(*(desk_.answer(each, 0, free) for each in asked), return_exceptions=True)
+
+    first, held, last = asyncio.run(both())
+    assert b"invalid-number" in first and b"invalid-number" in last
+    assert isinstance(held, Problem) and json.loads(held.body)["cause"] == "register"
+
+
+def test_a_fault_leaves_nobody_waiting(rules, monkeypatch):
+    """Diallers would wait for ever for a verdict that nobody works on."""
+    made, _ = desk(rules, Index.empty)
+    faults = [KeyError("x")]
+
+    def broken(*_arguments, **_more):
+        raise faults[0]
+
+    async def several() -> list:
+        asked = [made.answer(b'{"number":"0611111111"}', 0, free) for _ in range(3)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scrubber, "scrub", broken)
+        assert asyncio.run(several()) == faults * 3
+    assert b"verdict" in asyncio.run(made.answer(b'{"number":"0611111111"}', 0, free))
