@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from stream_scrub.index import Index, Register
-from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family
+from stream_scrub.model import CONSENT, INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
 from stream_scrub.rules import VOICE, Country, Rule, doubts, in_words, purposes_of, unsaid
 from stream_scrub.rules.purposes import Vocabulary
@@ -277,4 +277,14 @@ def _scoped(index: Index, uses: dict[str, list[_Use]]) -> list[str]:
         found.append(
             f"{base} has lists for single campaigns ({shown}{more}): each counts for that campaign alone"
         )
-    return found
+    return found + (_for_everybody(index, uses.get(CONSENT, [])) if scopes else [])
+
+
+def _for_everybody(index: Index, uses: list[_Use]) -> list[str]:
+    """Consents that let every campaign call, where there are several."""
+    held, asked = index.registers.get(CONSENT), _codes(use for use in uses if not use.scoped)
+    if held is None or not held.numbers or not asked:
+        return []
+    says = f"{CONSENT} holds {len(held.numbers):,} numbers that every campaign may call for every purpose"
+    keep = f"keep them in {CONSENT}@campaign, or {CONSENT}@campaign+purpose"
+    return [f"{says}, and the law of {asked} asks for a consent to each: {keep}"]

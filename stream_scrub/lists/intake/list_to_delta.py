@@ -15,8 +15,7 @@ from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends, with_ends
 from stream_scrub.lists.intake.consents import ConsentDays, limited
 from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.model import RegisterKind, family, scoped_name
-from stream_scrub.spelling import plain
+from stream_scrub.model import RegisterKind, RegisterName, family, scoped_name
 
 ImportMode = Literal["full", "adds", "removes"]
 
@@ -45,7 +44,7 @@ def check(
             f"the ends of {reading.endless} lines cannot be read, and without them these consents would never end:"
             f" {reading.described}. Write them as in 2027-11-24"
         )
-    if reading.scope and plain(reading.scope) != plain(base.scope):
+    if reading.scope and _compared(base.name, reading.scope) != _compared(base.name, base.scope):
         raise BadList(
             f"the list is for the campaign {reading.scope}, and the register {base.name} is not: import it with"
             f" --register {scoped_name(family(base.name), reading.scope)}"
@@ -59,6 +58,10 @@ def check(
             f"the delta applies on sequence {reading.base} of {base.name}, which is at {base.seq}: import the deltas"
             " in between first, or a full list"
         )
+
+
+def _compared(register: str, scope: str) -> RegisterName:
+    return RegisterName(family(register), scope).plainly
 
 
 def delta_of(

@@ -126,6 +126,20 @@ def test_the_log_held_against_the_rules(rules, registers, expected):
     assert rules_report.log_warnings([country(HEAD + rules)], law.index(*registers), NOW) == expected
 
 
+def test_consents_that_every_campaign_may_use_are_told():
+    """One client's leads would be called for another, and nobody notice that the list says so."""
+    asking = country(HEAD + RULE + 'require = ["consent"]\n')
+    to_all, of_one = law.allow("consent", [33612345678]), law.register("internal@acme")
+
+    assert not any(
+        "every campaign" in w for w in rules_report.log_warnings([asking], law.index(FRESH, to_all), NOW)
+    )
+    *_, said = rules_report.log_warnings([asking], law.index(FRESH, to_all, of_one), NOW)
+    assert said.startswith(
+        "consent holds 1 numbers that every campaign may call for every purpose, and the law of FR"
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
