@@ -17,8 +17,8 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.publisher import delta_publisher
 from stream_scrub.retry import resend
-from stream_scrub.wiring import clients
-from stream_scrub.worker import loop, supervisor
+from stream_scrub.wiring import clients, process_family
+from stream_scrub.worker import loop
 from tests.support.k8s.manifests import Overlay, Pod, mib
 
 UID = 10001
@@ -199,7 +199,7 @@ def test_the_grace_period_covers_the_code(overlay, name, longest):
     pod = overlay.pod(name)
     grace = pod.spec["terminationGracePeriodSeconds"]
     assert longest() + 5 <= grace <= longest() + 30
-    assert grace > supervisor._STOP_S
+    assert grace > process_family._STOP_S
     assert "lifecycle" not in pod.ours[-1], "time before SIGTERM is taken from the grace period"
 
 

@@ -1,0 +1,87 @@
+"""The component with the check API, beside each overlay: what is the same for every pod, and what is its own."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stream_scrub.kafka import requests_writer
+from stream_scrub.lists.log.follower import Follower
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
+from stream_scrub.server.process import serving
+from tests.k8s.test_pods import UID, waits
+from tests.support.k8s.kustomize import ROOT
+from tests.support.k8s.manifests import Overlay
+
+SERVER = "stream-scrub-server"
+
+
+@pytest.fixture(params=["local", "production"])
+def served(kustomize, request, tmp_path) -> Overlay:
+    """An overlay with the component."""
+    folder = tmp_path / "with-server"
+    folder.mkdir()
+    up = Path("../" * len(folder.parts[1:])) / str(ROOT).lstrip("/") / "k8s"
+    (folder / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: stream-scrub\n"
+        f"resources: [{up}/overlays/{request.param}]\ncomponents: [{up}/components/check-api]\n"
+        "images: [{name: stream-scrub, newTag: 0.1.0}]\n"
+    )
+    command = [kustomize, "build", "--load-restrictor=LoadRestrictionsNone", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Overlay.of_text(request.param, done.stdout, done.stderr)
+
+
+def test_its_pods_are_like_all_others(served):
+    """The namespace would turn them away, or a pod of diallers be the way in."""
+    pod = served.pod(SERVER)
+    (container,) = pod.containers
+    assert pod.spec["securityContext"]["runAsUser"] == UID and pod.spec["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod.spec["automountServiceAccountToken"] is False
+    assert container["image"].startswith("stream-scrub:") and container["args"] == ["serve"]
+    assert "cpu" not in container["resources"]["limits"]
+    for kind, path in (
+        ("startupProbe", "startupz"),
+        ("livenessProbe", "livez"),
+        ("readinessProbe", "readyz"),
+    ):
+        assert container[kind]["httpGet"] == {"path": f"/{path}", "port": "probes"}
+
+
+def test_only_who_has_a_token_may_ask(served):
+    """Whoever runs a pod in the cluster could look people up."""
+    pod = served.pod(SERVER)
+    (container,) = pod.containers
+    named = {each["name"]: each.get("value") for each in container["env"]}
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "tokens"]
+    assert named["STREAM_SCRUB_HTTP__TOKENS"].startswith(mount["mountPath"] + "/") and mount["readOnly"]
+    (policy,) = [each for each in served.of("NetworkPolicy") if each["metadata"]["name"] == SERVER]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"stream-scrub/asks": "true"}}}]
+
+
+def test_diallers_always_have_one_that_answers(served):
+    """An update or a drain would leave every dialler without an answer."""
+    spec = served.one("Deployment", SERVER)["spec"]
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0 and "replicas" not in spec
+    (scaler,) = [each for each in served.of("HorizontalPodAutoscaler") if each["metadata"]["name"] == SERVER]
+    assert scaler["spec"]["minReplicas"] >= 2
+    (budget,) = [each for each in served.of("PodDisruptionBudget") if each["metadata"]["name"] == SERVER]
+    selected = budget["spec"]["selector"]["matchLabels"]
+    assert (
+        budget["spec"]["maxUnavailable"] == 1
+        and selected.items() <= spec["template"]["metadata"]["labels"].items()
+    )
+    (service,) = [each for each in served.of("Service") if each["metadata"]["name"] == SERVER]
+    assert service["spec"]["selector"].items() <= spec["template"]["metadata"]["labels"].items()
+
+
+def test_it_has_the_time_that_its_end_takes(served):
+    """Opt-outs that were answered for would be killed on their way."""
+    longest = (
+        serving._STOP_S + 2 * requests_writer._FLUSH_S + waits(Follower.stop) + waits(SnapshotWriter.stop)
+    )
+    assert longest + 5 <= served.pod(SERVER).spec["terminationGracePeriodSeconds"] <= longest + 30
