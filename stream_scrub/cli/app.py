@@ -116,6 +116,9 @@ def check(
         str | None,
         typer.Option(metavar="KIND:DATE", help="A relation with the caller, as in purchase:2026-01-31."),
     ] = None,
+    voice_kind: Annotated[
+        str | None, typer.Option("--voice-kind", help="Who speaks: live, or artificial.")
+    ] = None,
     region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
 ) -> None:
     """The verdict on numbers, and why."""
@@ -125,7 +128,16 @@ def check(
 
     settings = call.settings()
     asked = checking.CheckQuestion(
-        tuple(numbers), purpose, contract, campaign, region, checking.moment(on), channel, who, relation
+        tuple(numbers),
+        purpose,
+        contract,
+        campaign,
+        region,
+        checking.moment(on),
+        channel,
+        who,
+        relation,
+        voice_kind,
     )
     index = clients.read_index(settings, quiet_log(settings))
     call.write(checking.answer(asked, settings, index), render.verdicts, render.stamps)

@@ -182,6 +182,8 @@ def _facts(facts: ProspectFacts) -> Iterator[str]:
         yield "the prospect is a company"
     if facts.relation is not None:
         yield f"the prospect's relation with the caller: {facts.relation.kind} of {facts.relation.since}"
+    if facts.artificial:
+        yield "an artificial voice calls"
     if facts.contract:
         until = f" until {facts.contract}" if not isinstance(facts.contract, bool) else ""
         yield f"the prospect has a contract{until}"

@@ -197,7 +197,7 @@ class Worker(_Section):
 
 
 # The members of a prospect besides its numbers.
-_FACTS = ("region", "purpose", "contract", "campaign", "channel", "who", "relation")
+_FACTS = ("region", "purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind")
 
 
 class ProspectSettings(_Section):
@@ -215,6 +215,7 @@ class ProspectSettings(_Section):
     channel: Member = "channel"
     who: Member = "who"
     relation: Member = "relation"
+    voice_kind: Member = "voice_kind"
     case: Literal["any", "exact"] = "any"
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"

@@ -28,6 +28,7 @@ class CheckQuestion:
     channel: str | None = None
     who: str | None = None
     relation: str | None = None
+    voice_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes
         (names.channel, question.channel),
         (names.who, question.who),
         (names.relation, _relation(question.relation)),
+        (names.voice_kind, question.voice_kind),
     ]
     made: dict[str, Any] = {}
     for path, member in facts:

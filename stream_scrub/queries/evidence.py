@@ -229,6 +229,7 @@ class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     channel: str = "voice"
     company: bool = False
     relation: ProspectRelation | None = None
+    artificial: bool = False
 
 
 class RuleThen(msgspec.Struct, frozen=True, kw_only=True):

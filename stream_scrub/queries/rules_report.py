@@ -119,6 +119,7 @@ def _rule(rule: Rule) -> RuleInForce:
         ("require named", rule.require_named),
         *((f"require named for {kind}", names) for kind, names in sorted(rule.require_named_for.items())),
         ("named consent", rule.named_consents),
+        ("artificial voice", rule.artificial_voice),
     )
     return RuleInForce(
         rules=rule.digest,

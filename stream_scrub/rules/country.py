@@ -17,7 +17,7 @@ from stream_scrub.spelling import plain
 # `valid_days`, however old its lists were. 2: no verdict outlives what it rests on; purposes are a closed vocabulary;
 # a prospect with several purposes is exempt only if all of them are. 3: campaigns are compared as words are; a prospect
 # that names no campaign meets the opposition to every one. 4: a prospect says more of itself than purposes, contract
-# and campaigns: its channel, whether it is a company, and its relation with the caller.
+# and campaigns: its channel, whether it is a company, its relation with the caller, and the kind of voice.
 READING = 4
 CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
 RESTING = 2  # the first reading in which no verdict outlives what it rests on
@@ -38,7 +38,8 @@ class Rule:
     scoped list of one of them must hold a number of that type, whatever else the rule asks. A contract that is in
     `lifted_by` lifts the ban on `banned_purposes`; nothing lifts that on `banned_despite_contract`; a scoped list of
     `named_consents` lifts that on `banned_without_consent` for the campaign that it names. `exempt` are the conditions
-    under which the rule asks less. `max_age_days`
+    under which the rule asks less. `artificial_voice` are allow registers of consents to be called by an artificial
+    voice: a scoped list of one of them must hold the number for such a call; without any, there is none. `max_age_days`
     has an entry for each register that may grow too old. `areas` has one for each register that is handed out by
     area: how many digits name an area, the calling code included. `consent_days` has an entry for each register whose
     consents end by law: so many days after they were given. `not_callable_prefixes` are the digits of a prefix
@@ -71,6 +72,7 @@ class Rule:
     channels: tuple[str, ...] = (VOICE,)
     banned_without_consent: frozenset[str] = frozenset()
     exempt: tuple[Exemption, ...] = ()
+    artificial_voice: tuple[str, ...] = ()
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
     text: bytes = field(default=b"", repr=False)
     digest: str = ""
@@ -106,7 +108,8 @@ class Rule:
     def scoped(self) -> tuple[str, ...]:
         """The registers whose scoped lists alone count, each for its own campaign only."""
         of_types = (name for names in self.require_named_for.values() for name in names)
-        return tuple(dict.fromkeys((*self.named_consents, *self.require_named, *of_types)))
+        named = (*self.named_consents, *self.require_named, *of_types, *self.artificial_voice)
+        return tuple(dict.fromkeys(named))
 
     @property
     def registers(self) -> frozenset[str]:

@@ -38,7 +38,7 @@ _KEYS = (
         "areas",
     ),
     *("valid_days", "banned_purposes", "banned_despite_contract", "banned_without_consent"),
-    *("exempt", "not_callable", "uncertain", "channels", "reading", "purposes"),
+    *("exempt", "artificial_voice", "not_callable", "uncertain", "channels", "reading", "purposes"),
 )
 _AREA_DIGITS = range(
     2, 8
@@ -59,8 +59,9 @@ def read_rule(
     deny, require, require_named = _registers(sheet, at, table)
     named = _named_consents(sheet, at, table, deny)
     of_types = _named_for(sheet, at, table, deny)
+    artificial = _consents(sheet, at, table, "artificial_voice", deny)
     of_some = (name for names in of_types.values() for name in names)
-    asked = (*deny, *require, *require_named, *named, *of_some)
+    asked = (*deny, *require, *require_named, *named, *of_some, *artificial)
     lifted_by, banned, despite, without = _purposes(sheet, at, table, asked)
     exempt = read_exemptions(sheet, at, table, {*banned, *despite, *without}, _purpose_problem)
     not_callable = sheet.names(at, table, "not_callable", _not_callable_problem)
@@ -99,6 +100,7 @@ def read_rule(
         channels=_channels(sheet, at, table),
         banned_without_consent=frozenset(without),
         exempt=exempt,
+        artificial_voice=artificial,
     )
     asks = {*rule.named_purposes, *asked[len(deny) :]}
     return replace(rule, purposes=_vocabulary(sheet, at, table, asks, known))
@@ -233,16 +235,22 @@ def _named_consents(
     sheet: ProblemSheet, at: int, table: Mapping[str, Any], deny: Collection[str]
 ) -> tuple[str, ...]:
     """The allow registers whose scoped lists lift the registers that deny."""
-    named = sheet.names(at, table, "named_consents", _register_problem)
-    for name in named:
-        if name in deny or name == INTERNAL:
-            sheet.wrong(
-                at, "named_consents", f'"{name}" is a register of opposition and lifts nothing: take it away'
-            )
+    named = _consents(sheet, at, table, "named_consents", deny)
     if named and not any(name != INTERNAL for name in deny):
         sheet.wrong(
             at, "named_consents", "`deny` names nothing but internal, which no consent lifts: take it away"
         )
+    return named
+
+
+def _consents(
+    sheet: ProblemSheet, at: int, table: Mapping[str, Any], key: str, deny: Collection[str]
+) -> tuple[str, ...]:
+    """The allow registers of that key."""
+    named = sheet.names(at, table, key, _register_problem)
+    for name in named:
+        if name in deny or name == INTERNAL:
+            sheet.wrong(at, key, f'"{name}" is a register of opposition and lifts nothing: take it away')
     return named
 
 

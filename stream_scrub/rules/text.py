@@ -62,6 +62,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
         ("banned_despite_contract", _list(sorted(rule.banned_despite_contract))),
         ("banned_without_consent", _list(sorted(rule.banned_without_consent))),
         ("exempt", _tables([each.text for each in rule.exempt])),
+        ("artificial_voice", _list(rule.artificial_voice)),
         ("not_callable", _list(not_callable)),
         ("channels", "" if rule.channels == (VOICE,) else _list(rule.channels)),
         ("uncertain", _list(rule.uncertain)),

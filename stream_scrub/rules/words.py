@@ -4,7 +4,7 @@ used. Pure."""
 from collections.abc import Iterator, Sequence
 
 from stream_scrub.model import INTERNAL
-from stream_scrub.rules.country import RESTING, VOICE, Rule
+from stream_scrub.rules.country import FACTS, RESTING, VOICE, Rule
 from stream_scrub.rules.exemptions import DENY, REQUIRE, Exemption
 
 _CONTRACT = "contract"
@@ -54,7 +54,15 @@ def _sentences(rule: Rule) -> Iterator[str]:
             yield f"{name}@campaign counts for {_days(rule.max_age_days[name])}; when it is older it lifts nothing."
     if not denying and not rule.requires and not rule.require_named_for:
         yield "Everybody else may be called."
+    yield from _machines(rule)
     yield _validity(rule)
+
+
+def _machines(rule: Rule) -> Iterator[str]:
+    if VOICE in rule.channels and rule.reading >= FACTS:
+        own = [f"the {name}@campaign of the prospect's own campaign" for name in rule.artificial_voice]
+        unless = f", unless {_either(own)} holds the number" if own else ""
+        yield f"A call by an artificial voice is blocked{unless}."
 
 
 def _bans(rule: Rule) -> Iterator[str]:

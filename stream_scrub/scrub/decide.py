@@ -13,7 +13,7 @@ from typing import NamedTuple
 from stream_scrub.index import Index, Register
 from stream_scrub.model import FOR, INTERNAL, Reason, RegisterKind, Verdict, family, scoped_name
 from stream_scrub.numbering import Line
-from stream_scrub.rules import CALLERS, DENY, REQUIRE, RESTING, Rule, earliest
+from stream_scrub.rules import CALLERS, DENY, FACTS, REQUIRE, RESTING, VOICE, Rule, earliest
 from stream_scrub.scrub.areas import Areas
 from stream_scrub.scrub.facts import Facts
 from stream_scrub.scrub.last_day import days_of, last_of
@@ -98,7 +98,8 @@ class Plan:
 
     `allow` are the consents that the rule asks for, or lists washed clean. `named` are consents that name the caller of
     this call. `typed` are consents that name the caller too: a number of this line's type must have them. It is None if
-    the rule asks nothing of the type. `areas` says which areas each deny register covers. `now` is in the time zone of
+    the rule asks nothing of the type. `machines` are consents to be called by an artificial voice; None if a person
+    calls. `areas` says which areas each deny register covers. `now` is in the time zone of
     the rule's country.
     """
 
@@ -115,20 +116,31 @@ class Plan:
     named: Consents = NO_CONSENTS
     areas: tuple[tuple[str, Areas], ...] = ()
     typed: Consents | None = None
+    machines: Consents | None = None
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """Every register whose membership can change the verdict."""
-        typed = NO_CONSENTS if self.typed is None else self.typed
-        consents = (*self.allow.registers, *self.named.registers, *typed.registers)
+        kinds = (self.allow, self.named, self.typed or NO_CONSENTS, self.machines or NO_CONSENTS)
+        consents = [register for kind in kinds for register in kind.registers]
         others = (*self.internal, *self.deny, *consents, *(areas for _, areas in self.areas))
         return tuple(dict.fromkeys(others))
 
     def conclude(self, held: Collection[str]) -> Finding:
         """The verdict on a number that is in the registers named `held` and in no other. The order is the law's: 1.
         the company's own opposition, 2. a line that no consumer has, 3. a banned purpose, 4. registers, unless
-        lifted.
+        lifted, 5. a machine that speaks, which nothing but a consent to it allows.
         """
+        found = self._of_people(held)
+        if self.machines is None or found.reason.verdict is Verdict.BLOCKED:
+            return found
+        if not self.machines.have(held):
+            return Finding(Reason.NO_CONSENT)
+        reason = Reason.CONSENTED if found.reason is Reason.CLEAR else found.reason
+        return Finding(reason, last=earliest((found.last, self.machines.last(held, self._last))))
+
+    def _of_people(self, held: Collection[str]) -> Finding:
+        """The verdict if a person speaks."""
         denying = tuple(r.name for r in (*self.internal, *self.deny) if r.name in held)
         if any(r.name in held for r in self.internal):
             return Finding(Reason.OPPOSED, denying)
@@ -233,7 +245,13 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         _named(rule.named_consents, rule, told, index, now),
         _areas(rule, deny),
         None if names is None else _named(names, rule, told, index, now),
+        _named(rule.artificial_voice, rule, told, index, now) if _speaks(told, rule) else None,
     )
+
+
+def _speaks(told: Facts, rule: Rule) -> bool:
+    """Whether a machine speaks to the person, which a text does not. Earlier readings knew of no such call."""
+    return told.artificial and told.channel == VOICE and rule.reading >= FACTS
 
 
 def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:

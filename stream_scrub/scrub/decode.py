@@ -40,6 +40,7 @@ class Members(NamedTuple):
     channel: Path = ("channel",)
     who: Path = ("who",)
     relation: Path = ("relation",)
+    voice_kind: Path = ("voice_kind",)
 
     @classmethod
     def of(
@@ -50,12 +51,9 @@ class Members(NamedTuple):
         contract: str,
         campaign: str,
         case: Case = "any",
-        *,
-        channel: str = "channel",
-        who: str = "who",
-        relation: str = "relation",
+        **others: str,
     ) -> "Members":
-        """The members that settings name. Dots in a name reach into objects."""
+        """The members that settings name, `others` by their fields here. Dots in a name reach into objects."""
 
         def path(text: str) -> Path:
             return tuple(text.split("."))
@@ -67,15 +65,14 @@ class Members(NamedTuple):
             path(contract),
             path(campaign),
             case,
-            path(channel),
-            path(who),
-            path(relation),
+            **{member: path(text) for member, text in others.items()},
         )
 
     @property
     def facts(self) -> tuple[Path, ...]:
         """What a prospect says about itself and its call, in the order in which `facts.facts_of` takes it."""
-        return (self.purpose, self.contract, self.campaign, self.channel, self.who, self.relation)
+        said = (self.purpose, self.contract, self.campaign, self.channel)
+        return (*said, self.who, self.relation, self.voice_kind)
 
     @property
     def all(self) -> tuple[Path, ...]:

@@ -20,6 +20,7 @@ _SIGNS = {"#": "[0-9]", "?": "[0-9a-z]"}
 _UNTIL = "until"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _RELATION = ["kind", "since"]
+LIVE = "live"
 UNKNOWN_CHANNEL = "unknown"  # of a prospect whose channel cannot be understood; no rule may name it
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # Among campaigns: somebody who is not named, or not in words, calls as well.
@@ -59,7 +60,8 @@ class Relation(NamedTuple):
 class Facts(NamedTuple):
     """What a prospect says about itself, as the rules read it: purposes in lower case, whether it has a contract, with
     its last day if one is known, and campaigns as `spelling.plain` writes them. `channel` is how the person is to be
-    reached, `company` whether it is a legal person, and `relation` what it has to do with the caller."""
+    reached, `company` whether it is a legal person, `relation` what it has to do with the caller, and `artificial` whether
+    no living voice speaks."""
 
     purposes: tuple[str, ...] = ()
     contract: Contract = False
@@ -67,6 +69,7 @@ class Facts(NamedTuple):
     channel: str = VOICE
     company: bool = False
     relation: Relation | None = None
+    artificial: bool = False
 
     @property
     def unnamed(self) -> bool:
@@ -86,6 +89,7 @@ def facts_of(
     channel: Any = None,
     who: Any = None,
     relation: Any = None,
+    voice_kind: Any = None,
     *,
     default_purpose: str = "",
     contract_shapes: Sequence[str] | None = (),
@@ -107,12 +111,20 @@ def facts_of(
         _channel(channel),
         isinstance(who, str) and plain(who) == COMPANY,
         relation_of(relation),
+        not _is_live(voice_kind),
     )
 
 
 def of_three(purpose: Any = None, contract: Any = None, campaign: Any = None, *_: Any, **how: Any) -> Facts:
     """As `facts_of`, by the readings that took three facts from a prospect and no more."""
     return facts_of(purpose, contract, campaign, **how)
+
+
+def _is_live(member: Any) -> bool:
+    """Whether a person speaks: no kind of voice is said, or a live one. Whatever else is said is no person."""
+    if isinstance(member, str):
+        return plain(member) == LIVE or not member.strip()
+    return member is None or member is UNSET
 
 
 def _channel(member: Any) -> str:

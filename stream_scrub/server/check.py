@@ -48,6 +48,7 @@ class AskedProspect(msgspec.Struct, forbid_unknown_fields=True):
     channel: str | None = None
     who: str | None = None
     relation: Any = None
+    voice_kind: str | None = None
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,6 +62,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     channel: Any = msgspec.UNSET
     who: Any = msgspec.UNSET
     relation: Any = msgspec.UNSET
+    voice_kind: Any = msgspec.UNSET
     prospects: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
     @property

@@ -39,6 +39,7 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
             channel=prospect.channel,
             who=prospect.who,
             relation=prospect.relation,
+            voice_kind=prospect.voice_kind,
         ),
         default_region=prospect.default_region,
         default_purpose=prospect.default_purpose,

@@ -42,8 +42,9 @@ FACTS = {
     "purpose": ['"press"', '["Energy Renovation"]', '"survey"', "null"],
     "contract": ["true", "false", '"C-1"', '"no"', "0"],
     "campaign": ['"acme"', '"Acme "', "null", "7"],
-    "channel": ['"voice"', '" Voice"', "null", '"sms"', "7"],
+    "channel": ['"voice"', '" Voice"', "null", '"VOICE"', '""', "null", '"sms"', "7"],
     "who": ['"company"', '"consumer"', "null", "[]"],
+    "voice_kind": ['"live"', "null", '" Live"', '""', "null", '"LIVE"', '"artificial"'],
     "relation": ['{"kind":"purchase","since":"2026-11-01"}', "null", '"friend"', "1"],
 }
 

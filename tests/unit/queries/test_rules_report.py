@@ -210,6 +210,7 @@ def test_a_day_of_a_country():
     assert told["rule"]["registers"] == [
         {"register": "internal", "role": "deny", "max_age_days": None},
         {"register": "bloctel-clean", "role": "require", "max_age_days": 30},
+        {"register": "consent-artificial", "role": "artificial voice", "max_age_days": None},
     ]
     assert told["rule"]["text"].encode() == rule.text
     assert told["next"]["from"] == "2026-08-11" and told["on"] == "2026-08-10"

@@ -42,6 +42,8 @@ def test_the_law_of_the_day(book, row, day):
     assert set(row.get("banned", [])) == rule.banned_purposes
     assert set(row.get("banned_despite_contract", [])) == rule.banned_despite_contract
     assert set(row.get("banned_without_consent", [])) == rule.banned_without_consent
+    artificial = ["consent-artificial"] if "voice" in rule.channels else []
+    assert row.get("artificial", artificial) == list(rule.artificial_voice)
     assert row.get("exempt", []) == [said(each) for each in rule.exempt]
     assert row.get("require_named_for", {}) == {
         kind: list(names) for kind, names in rule.require_named_for.items()
@@ -86,7 +88,7 @@ def test_every_shared_register_may_grow_too_old(book):
     for country in book.countries.values():
         for rule in country.rules:
             named = rule.registers | set(rule.scoped)
-            own = {"internal", "consent", "consent-sms"}
+            own = {"internal", "consent", "consent-sms", "consent-artificial"}
             assert named - own == set(rule.max_age_days), country.code
 
 

@@ -114,6 +114,7 @@ def test_a_rule_in_words_says_all_that_it_asks():
         "Who is not in consent or washed is blocked, unless the prospect has a contract or all its purposes are press "
         "or survey.",
         "named@campaign counts for 7 days; when it is older it lifts nothing.",
+        "A call by an artificial voice is blocked.",
         "A verdict that allows may be used for 28 days, and not after 2026-12-31, the last day of this rule,"
         " and never longer than the lists and consents that it rests on.",
     ]
@@ -126,6 +127,7 @@ def test_a_rule_in_words_says_all_that_it_asks():
             "",
             [
                 "Everybody else may be called.",
+                "A call by an artificial voice is blocked.",
                 "A verdict that allows may be used for as long as the lists and consents that it rests on.",
             ],
         ),
@@ -133,6 +135,7 @@ def test_a_rule_in_words_says_all_that_it_asks():
             "to = 2026-12-31\n",
             [
                 "Everybody else may be called.",
+                "A call by an artificial voice is blocked.",
                 "A verdict that allows may be used until 2026-12-31, the last day of this rule,"
                 " and never longer than the lists and consents that it rests on.",
             ],

@@ -22,7 +22,7 @@ ROWS = [
     for row in tomllib.loads((GOLDEN / name).read_text("utf-8"))["verdict"]
 ]
 # What a prospect says besides its number, by the names of its members.
-FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation")
+FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind")
 KEYS = {
     *("law", "source", "confidence", "number", "numbers", "on", "held", *FACTS),
     *("missing", "age", "ends", "others", "areas", "folder", "reason", "registers", "until"),
