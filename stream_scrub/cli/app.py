@@ -15,7 +15,7 @@ from stream_scrub import __version__, terminal
 from stream_scrub.cli import evidence, lists, rules, serve, tokens, topics
 from stream_scrub.cli.files import produce, scrub
 from stream_scrub.cli.options import AsJson, Invocation, command, quiet_log, rules_problems
-from stream_scrub.cli.streams import offsets, retry
+from stream_scrub.cli.streams import offsets, retry, shadow
 from stream_scrub.config import read
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
 from stream_scrub.model import BeginAt
@@ -32,6 +32,8 @@ lists_app = typer.Typer(help="Registers on the opposition log.", no_args_is_help
 app.add_typer(lists_app, name="lists")
 rules_app = typer.Typer(help="What the law and the company ask, in words.", no_args_is_help=True)
 app.add_typer(rules_app, name="rules")
+shadow_app = typer.Typer(help="What other rules or registers would change.", no_args_is_help=True)
+app.add_typer(shadow_app, name="shadow")
 
 
 @app.callback(invoke_without_command=True)
@@ -84,13 +86,24 @@ def worker(
             "--from-beginning", help="They begin at their start: all that is there comes out again."
         ),
     ] = False,
+    shadow_: Annotated[
+        bool, typer.Option("--shadow", help="Judge what came out by these settings, tell the differences.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--every", help="With --shadow: not the differences alone.")] = False,
 ) -> None:
     """Scrub prospects from Kafka to Kafka until told to stop (SIGTERM or Ctrl-C)."""
+    from stream_scrub.shadow import daemon
     from stream_scrub.worker import supervisor
 
     if from_end and from_beginning:
         raise ConfigError(["--from-end and --from-beginning: choose one"])
     settings = call.settings(worker__processes=processes, worker__id=identity)
+    if every and not shadow_:
+        raise ConfigError(["--every goes with --shadow"])
+    if shadow_:
+        if from_end or from_beginning or settings.worker.processes > 1:
+            raise ConfigError(["--shadow: it begins at the outputs' ends, and is one process"])
+        raise typer.Exit(daemon.run(settings, every=every))
     begin_at: BeginAt | None = "end" if from_end else "beginning" if from_beginning else None
     raise typer.Exit(supervisor.run(settings, begin_at))
 
@@ -167,6 +180,7 @@ app.command("config")(command(config_))
 topics.add_to(app)
 offsets.add_to(app)
 retry.add_to(app)
+shadow.add_to(shadow_app)
 lists.add_to(lists_app)
 rules.add_to(rules_app)
 evidence.add_to(app, lists_app)

@@ -168,6 +168,7 @@ class Topics(_Section):
     allowed: Topic = "prospects.allowed"
     blocked: Topic = "prospects.blocked"
     recalled: Topic = "prospects.recalled"
+    shadow: Topic = "prospects.shadow"
     log: Topic = "opposition.log"
     requests: Topic = "opposition.requests"
     lifts: Topic = "opposition.lifts"

@@ -190,7 +190,9 @@ class RetryDaemon:
         begin: Callable[[int, int], int] = (
             (lambda _low, end: end) if self._question.since is None else (lambda low, _end: low)
         )
-        reader = clients.blocked_reader(settings, self._log)
+        reader = clients.output_reader(
+            settings, self._log, settings.topics.blocked, clients.retry_group(settings)
+        )
         try:
             session = clients.retry_session(settings, self._log)
         except ScrubError:

@@ -121,7 +121,7 @@ def _resend(
 
     knows = question.dry_run or question.since is not None
     resend = Resend(
-        clients.blocked_reader(settings, log),
+        clients.output_reader(settings, log, settings.topics.blocked, clients.retry_group(settings)),
         None if question.dry_run else clients.retry_session(settings, log),
         lambda fetched: parcels(fetched, members, topic, int(datetime.now(UTC).timestamp() * 1000)),
         is_to_go=foreseen if question.dry_run else (lambda _: ""),

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from stream_scrub.errors import Migrated, Refused, ScrubError, Unavailable, Uncertain, Unwritable
-from stream_scrub.kafka.blocked_reader import BlockedReader
 from stream_scrub.kafka.fetched import Fetched
+from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline
 from stream_scrub.retry.cursors import Cursors
@@ -50,7 +50,7 @@ class Resend:
 
     def __init__(
         self,
-        reader: BlockedReader,
+        reader: OutputReader,
         session: Session | None,
         parcels_of: Callable[[Fetched], list[Parcel]],
         *,
@@ -82,7 +82,7 @@ class Resend:
         for partition, note in self._reader.noted(deadline).items():
             low, ends[partition] = self._reader.bounds(partition, deadline)
             self._lows[partition] = low
-            cursors = None if note is None else Cursors.read(note)
+            cursors = None if note is None else Cursors.read(note[1])
             if cursors is None:
                 since = self._begin(low, ends[partition])
                 if since is None:

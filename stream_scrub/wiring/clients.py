@@ -12,11 +12,11 @@ from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka.admin.group_offsets import GroupOffsets
 from stream_scrub.kafka.admin.topics import TopicAdmin, smallest_limit
-from stream_scrub.kafka.blocked_reader import BlockedReader
 from stream_scrub.kafka.client import options, transactional_ids
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.requests_reader import RequestsReader
 from stream_scrub.kafka.requests_writer import RequestsWriter
 from stream_scrub.kafka.session import Session
@@ -247,31 +247,47 @@ def retry_group(settings: Settings) -> str:
     return f"{settings.worker.group_id}-retry"
 
 
-def blocked_reader(settings: Settings, log: FilteringBoundLogger) -> BlockedReader:
-    """The reader of the blocked prospects."""
-    kafka, logs = settings.kafka, client_log(settings, log, "blocked")
-    group = retry_group(settings)
-    made = options.blocked_options(
+def output_reader(settings: Settings, log: FilteringBoundLogger, topic: str, group: str) -> OutputReader:
+    """A reader of an output topic, whose place is committed under the name of that group."""
+    kafka, logs = settings.kafka, client_log(settings, log, "outputs")
+    made = options.output_options(
         kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=group, logs=logs
     )
-    return BlockedReader(made, settings.topics.blocked)
+    return OutputReader(made, topic)
 
 
-def retry_session(settings: Settings, log: FilteringBoundLogger) -> Session:
-    """The session that brings blocked prospects back. Raises Unavailable, Refused."""
-    kafka, prospects = settings.kafka, settings.topics.prospects
+def side_session(settings: Settings, log: FilteringBoundLogger, topic: str, transactional_id: str) -> Session:
+    """The session of what works beside the workers and writes to one topic. Raises Unavailable, Refused."""
+    kafka = settings.kafka
     with topics(settings, log) as there:
-        found = there.describe([prospects], deadline())
-    logs = client_log(settings, log, "retry")
+        found = there.describe([topic], deadline())
+    logs = client_log(settings, log, "side")
     made = options.producer_options(
         kafka.bootstrap_servers,
         kafka.client,
         kafka.producer,
-        transactional_id=transactional_ids.of_retry(settings.worker.group_id),
-        max_bytes=smallest_limit(topic.config for topic in found.values()),
+        transactional_id=transactional_id,
+        max_bytes=smallest_limit(each.config for each in found.values()),
         logs=logs,
     )
-    return Session(made, prospects, prospects, logs.denied)
+    return Session(made, topic, topic, logs.denied)
+
+
+def retry_session(settings: Settings, log: FilteringBoundLogger) -> Session:
+    """The session that brings blocked prospects back. Raises Unavailable, Refused."""
+    name = transactional_ids.of_retry(settings.worker.group_id)
+    return side_session(settings, log, settings.topics.prospects, name)
+
+
+def shadow_group(settings: Settings) -> str:
+    """The group under whose name a shadow commits how far it came."""
+    return f"{settings.worker.group_id}-shadow"
+
+
+def shadow_session(settings: Settings, log: FilteringBoundLogger) -> Session:
+    """The session that writes what a shadow finds. Raises Unavailable, Refused."""
+    name = transactional_ids.of_shadow(settings.worker.group_id)
+    return side_session(settings, log, settings.topics.shadow, name)
 
 
 def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:

@@ -47,6 +47,7 @@ RANKS = {
     "queries": 6,
     "files": 6,
     "retry": 6,
+    "shadow": 6,
     "server": 6,
     "demo": 7,
     "api": 8,

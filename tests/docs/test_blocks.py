@@ -28,6 +28,10 @@ RUN_BY = {
     ("docs/operator.md", "export STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS=localhost:9092"): "story",
     ("docs/operator.md", "stream-scrub lists status"): "test_an_operator_sees_what_is_in_force",
     ("docs/operator.md", "stream-scrub topics --check"): "test_an_operator_sees_what_is_in_force",
+    (
+        "docs/operator.md",
+        "timeout --preserve-status 20 stream-scrub worker --shadow --set rules.folder=my-rules",
+    ): ("test_an_operator_tries_rules"),
     ("docs/operator.md", "stream-scrub retry --dry-run --since 2026-01-01"): (
         "test_an_operator_brings_blocked_prospects_back"
     ),
@@ -193,6 +197,14 @@ def test_the_two_commands_are_make_targets():
     for target in ("demo", "test"):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_an_operator_tries_rules(story):
+    """A rule would be tried on the people who are called."""
+    (script,) = story.blocks("test_an_operator_tries_rules")
+    (story.folder / "my-rules").mkdir(exist_ok=True)
+    script = script.replace("--preserve-status 20", "--preserve-status 8")  # long enough to begin
+    assert "verdicts would change" in story.shell(script)
 
 
 def test_an_operator_brings_blocked_prospects_back(story):

@@ -1,10 +1,11 @@
-"""What `offsets` and `retry` show."""
+"""What `offsets`, `retry` and `shadow report` show."""
 
 import msgspec
 
 from stream_scrub import terminal
 from stream_scrub.queries.group_position import GroupPosition
 from stream_scrub.retry.once import RetryReport
+from stream_scrub.shadow.report import ShadowReport
 
 
 class PartitionReport(msgspec.Struct, frozen=True):
@@ -63,3 +64,17 @@ def retried(report: RetryReport) -> None:
         out.print("nothing to bring back")
     for register, why in report.waiting.items():
         out.print(f"{register} still cannot be used: {why}")
+
+
+def shadowed(report: ShadowReport) -> None:
+    """What would change in all, and then one row for each kind of change."""
+    out = terminal.People()
+    out.print(f"{report.verdicts} verdicts would change, and {report.reasons} reasons alone")
+    if report.changes:
+        out.rows(
+            ("was", "would be", "country", "campaign", "prospects", "as in"),
+            [
+                (each.was, each.would, each.country, each.campaign, each.prospects, ", ".join(each.examples))
+                for each in report.changes
+            ],
+        )

@@ -40,8 +40,8 @@ def retry(
     question = once.RetryQuestion(
         once.reasons_of(reason),
         register,
-        _moment("--since", since),
-        _moment("--until", until),
+        moment("--since", since),
+        moment("--until", until),
         max_tries,
         dry_run,
     )
@@ -52,7 +52,7 @@ def retry(
     call.write(report, render.retried)
 
 
-def _moment(option: str, text: str) -> float | None:
+def moment(option: str, text: str) -> float | None:
     """A day (it begins at 00:00 UTC) or a moment with its zone, in seconds since 1970. Raises ConfigError."""
     if not text:
         return None

@@ -244,7 +244,7 @@ def requests_options(
     }
 
 
-def blocked_options(
+def output_options(
     bootstrap: str,
     client: ClientProperties,
     consumer: ClientProperties,
@@ -252,7 +252,7 @@ def blocked_options(
     group_id: str,
     logs: ClientLog | None,
 ) -> dict[str, Any]:
-    """The reader of the blocked prospects, for `retry`: its group has offsets and no members."""
+    """The reader of an output topic, for `retry` and a shadow: its group has offsets and no members."""
     return {
         **log_reader_options(bootstrap, client, consumer, group_id=group_id, logs=logs),
         "auto.offset.reset": "earliest",  # what was deleted cannot come back

@@ -30,6 +30,11 @@ def of_retry(group_id: str) -> str:
     return f"scrub-{group_id}-.r{len(group_id)}"
 
 
+def of_shadow(group_id: str) -> str:
+    """`scrub-<group>-.s<length of the group>`."""
+    return f"scrub-{group_id}-.s{len(group_id)}"
+
+
 def of_publisher(log_topic: str, register: str) -> str:
     """`scrub-publish-<log>-<register>.p<length of the log's name>`; a register's scope is left out, so that it and its
     scoped ones have one publisher."""

@@ -1,4 +1,4 @@
-"""The blocked prospects, as `retry` reads them: every partition, member of no group, committed records only.
+"""An output topic, as `retry` and a shadow read it: every partition, member of no group, committed records only.
 
 Its place is committed under a group's name with the producer's transaction; exclusion is the transactional id's
 business. One thread.
@@ -15,16 +15,16 @@ from stream_scrub.kafka.partition_ends import bounds
 from stream_scrub.model import Deadline
 
 
-class BlockedReader:
-    """`options` are those of a reader that joins no group (`options.blocked_options`)."""
+class OutputReader:
+    """`options` are those of a reader that joins no group (`options.output_options`)."""
 
     def __init__(self, options: dict[str, Any], topic: str) -> None:
         self._consumer = Consumer(options)
         self._topic = topic
         self._upto: dict[int, int] = {}
 
-    def noted(self, deadline: Deadline) -> dict[int, str | None]:
-        """By partition what was noted with its committed offset; None where there is none. Raises Unavailable,
+    def noted(self, deadline: Deadline) -> dict[int, tuple[int, str] | None]:
+        """By partition its committed offset and what was noted with it; None where there is none. Raises Unavailable,
         Refused."""
         try:
             topic = self._consumer.list_topics(self._topic, timeout=max(0.1, deadline.left())).topics[
@@ -35,11 +35,13 @@ class BlockedReader:
             asked = [TopicPartition(self._topic, partition) for partition in sorted(topic.partitions)]
             found = self._consumer.committed(asked, timeout=max(0.1, deadline.left()))
         except KafkaException as error:
-            raise translate(error, f"asking how far {self._topic} was retried") from error
+            raise translate(error, f"asking how far {self._topic} was read") from error
         for each in found:
             if each.error is not None:
-                raise translate(each.error, f"asking how far {self._topic} was retried")
-        return {each.partition: (each.metadata or "") if each.offset >= 0 else None for each in found}
+                raise translate(each.error, f"asking how far {self._topic} was read")
+        return {
+            each.partition: (each.offset, each.metadata or "") if each.offset >= 0 else None for each in found
+        }
 
     def bounds(self, partition: int, deadline: Deadline) -> tuple[int, int]:
         """The oldest offset of a partition, and its end. Raises Unavailable, Refused."""
@@ -70,6 +72,11 @@ class BlockedReader:
     def read_upto(self, partition: int) -> int:
         """Everything before this offset was read: records, markers, and what was aborted."""
         return self._upto.get(partition, 0)
+
+    @property
+    def all_upto(self) -> dict[int, int]:
+        """`read_upto` of every partition that is read."""
+        return dict(self._upto)
 
     @property
     def membership(self) -> bytes:

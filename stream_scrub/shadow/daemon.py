@@ -1,0 +1,189 @@
+"""`worker --shadow`: judges what the workers brought out by settings of its own, and tells the differences to nobody but
+the shadow topic.
+
+It reads the outputs, in a group of its own: so it stands beside workers of any release, and nothing of theirs depends
+on it. One thread; the follower of the log has its own.
+"""
+
+import signal
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from types import FrameType
+from typing import NamedTuple
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Migrated, ScrubError, StaleIndex, Unavailable, Uncertain
+from stream_scrub.index import Index
+from stream_scrub.kafka.admin.topics import TopicState
+from stream_scrub.kafka.output_reader import OutputReader
+from stream_scrub.kafka.session import Session
+from stream_scrub.lists.log.follower import Follower
+from stream_scrub.model import Deadline
+from stream_scrub.observability import logs
+from stream_scrub.observability.recurring_problem import RecurringProblem
+from stream_scrub.shadow.differences import Difference, differences, own_values
+from stream_scrub.wiring import clients, following, scrubbing
+
+_ASK_S = 10.0
+_RETRY_S = 1.0
+_WAIT_S = 0.2
+_BATCH_RECORDS = 1000
+_COMMIT_EVERY_S = 5.0  # where nothing differs
+_TELL_EVERY_S = 60.0
+_NOTE = "shadow"
+
+
+class _Record(NamedTuple):
+    own_key: bytes | None
+    moment_ms: int
+
+    def key(self) -> bytes | None:
+        return self.own_key
+
+    def timestamp(self) -> tuple[int, int]:
+        return (0, self.moment_ms)
+
+
+def run(settings: Settings, *, every: bool) -> int:
+    """Judge until SIGTERM or SIGINT; returns the exit code."""
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    log = logs.configure(settings.log.level, settings.log.format)
+    try:
+        with following.following(settings, log) as follower:
+            ShadowLoop(settings, follower, log, every=every).run(stopping)
+    except ScrubError as error:
+        log.error("cannot shadow", why=str(error))
+        return 1
+    return 0
+
+
+def need_topic(settings: Settings, log: FilteringBoundLogger) -> None:
+    """Make the shadow topic if it is not there, with as many partitions as the prospects. Raises Unavailable, Refused."""
+    name, prospects = settings.topics.shadow, settings.topics.prospects
+    with clients.topics(settings, log) as there:
+        found = there.describe([name, prospects], Deadline.after(_ASK_S))
+        if name not in found:
+            partitions = found[prospects].partitions if prospects in found else 1
+            wanted = TopicState("shadow", name, "missing", partitions, {})
+            there.create([wanted], None, Deadline.after(_ASK_S))
+
+
+class ShadowLoop:
+    """One shadow. `every` tells of every prospect, not of differences alone."""
+
+    def __init__(
+        self, settings: Settings, follower: Follower, log: FilteringBoundLogger, *, every: bool
+    ) -> None:
+        self._settings = settings
+        self._follower = follower
+        self._log = log
+        self._every = every
+        self._scrubber = scrubbing.scrubber(settings, hold=False)
+        self._session: Session | None = None
+        self._readers: dict[str, OutputReader] = {}
+        self._width = 1
+        self._committed_at = self._told_at = time.monotonic()
+        self._counts: Counter[str] = Counter()
+        self._problem = RecurringProblem(log, "shadowing failed, trying again", "shadowing goes on")
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until `stopping` is set. Raises Refused when it may not work."""
+        topics = self._settings.topics
+        while not stopping.is_set():
+            try:
+                index = self._follower.usable(self._settings.rules.index_lag_max_s)
+                if self._session is None:
+                    self._begin()
+                for topic in (topics.allowed, topics.blocked):
+                    self._step(topic, index)
+                self._problem.end()
+            except StaleIndex:
+                stopping.wait(_WAIT_S)
+            except (Migrated, Unavailable, Uncertain) as error:
+                self._problem.tell(str(error))
+                self._end()
+                stopping.wait(_RETRY_S)
+            self._tell()
+        self._end()
+        self._tell(last=True)
+
+    def _begin(self) -> None:
+        """Take over from another shadow of this group, and read on where it stood: at first, at the outputs' ends."""
+        need_topic(self._settings, self._log)
+        deadline = Deadline.after(_ASK_S)
+        session = clients.shadow_session(self._settings, self._log)
+        self._session = session
+        session.open(deadline)
+        self._width = session.width(deadline)
+        group, topics = clients.shadow_group(self._settings), self._settings.topics
+        for topic in (topics.allowed, topics.blocked):
+            reader = self._readers[topic] = clients.output_reader(self._settings, self._log, topic, group)
+            places = {}
+            for partition, noted in reader.noted(deadline).items():
+                places[partition] = noted[0] if noted is not None else reader.bounds(partition, deadline)[1]
+            reader.assign(places)
+        self._commit(session, [], [], [])
+        self._log.info("shadowing", topic=topics.shadow, group=group)
+
+    def _end(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+        if self._session is not None:
+            self._session.close(Deadline.after(_RETRY_S))
+        self._session = None
+
+    def _step(self, topic: str, index: Index) -> None:
+        session, reader = self._session, self._readers[topic]
+        assert session is not None, "it has begun"
+        fetched = reader.poll(_BATCH_RECORDS, _WAIT_S)
+        found: list[Difference] = []
+        if fetched.messages:
+            members = self._scrubber.terms.members
+            values = own_values(fetched, members)
+            batch = self._scrubber.scrub(values, index, datetime.now(UTC))
+            found = differences(fetched, values, batch, members, topic, every=self._every)
+            self._counts["judged"] += len(values)
+            self._counts["different"] += sum(each.was is not each.would for each in found)
+        if found or (time.monotonic() - self._committed_at >= _COMMIT_EVERY_S):
+            keys = {
+                (p, m.offset()): m.key() for p, m in zip(fetched.partitions, fetched.messages, strict=True)
+            }
+            now_ms = int(time.time() * 1000)
+            self._commit(
+                session,
+                [_Record(keys[each.partition, each.offset], now_ms) for each in found],
+                [each.partition % self._width for each in found],
+                [msgspec.json.encode(each) for each in found],
+            )
+
+    def _commit(
+        self, session: Session, records: list[_Record], partitions: list[int], values: list[bytes]
+    ) -> None:
+        count = len(records)
+        session.emit(records, partitions, [None] * count, [True] * count, values, [None] * count)
+        places, membership = [], b""
+        for reader in self._readers.values():
+            places += reader.places({p: (offset, _NOTE) for p, offset in reader.all_upto.items()})
+            membership = reader.membership
+        session.commit(places, membership, Deadline.after(_ASK_S))
+        self._committed_at = time.monotonic()
+
+    def _tell(self, *, last: bool = False) -> None:
+        """How much was judged, once a minute and at the end."""
+        now = time.monotonic()
+        if last or now - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            self._log.info("shadowed", judged=self._counts["judged"], different=self._counts["different"])
+            self._counts.clear()
