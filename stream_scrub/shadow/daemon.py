@@ -134,7 +134,9 @@ class ShadowLoop:
                 places[partition] = noted[0] if noted is not None else reader.bounds(partition, deadline)[1]
             reader.assign(places)
         self._commit(session, [], [], [])
-        self._log.info("shadowing", topic=topics.shadow, group=group)
+        self._log.info(
+            "shadowing", topic=self._settings.topics.shadow, group=clients.shadow_group(self._settings)
+        )
 
     def _end(self) -> None:
         for reader in self._readers.values():

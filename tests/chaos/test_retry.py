@@ -147,6 +147,7 @@ def test_eleven_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
                 continue
             day = f"{datetime.now(UTC):%Y-%m-%d}"
             kind = ["--kind", "allow"] if allows else []
+            kind += ["--areas", "all"] if country in ("US", "CA") else []
             stage.load(register, found[:3], "--effective-at", day, *kind)
             due += sum(verdict_at_last(country, at) in {"clear", "consented"} for at in range(20))
             wait_until(lambda due=due: len(came_out(stage, "allowed")) >= due, 60, every=0.3)

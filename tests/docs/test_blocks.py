@@ -199,10 +199,19 @@ def test_the_two_commands_are_make_targets():
         assert done.returncode == 0 and done.stdout, done.stderr
 
 
+def own_rule(story) -> None:
+    """The operator's own folder of rules, with the example of the page."""
+    (story.folder / "my-rules").mkdir(exist_ok=True)
+    (example,) = [
+        block.text for block in blocks(ROOT / "docs" / "operator.md") if block.first[1] == 'country = "IM"'
+    ]
+    (story.folder / "my-rules" / "im.toml").write_text(example)
+
+
 def test_an_operator_tries_rules(story):
     """A rule would be tried on the people who are called."""
     (script,) = story.blocks("test_an_operator_tries_rules")
-    (story.folder / "my-rules").mkdir(exist_ok=True)
+    own_rule(story)
     script = script.replace("--preserve-status 20", "--preserve-status 8")  # long enough to begin
     assert "verdicts would change" in story.shell(script)
 
@@ -235,11 +244,7 @@ def test_an_operator_orders_machines(story):
 
 def test_an_operator_reads_the_rules(story):
     """The commands that tell what the law asks would not run, or tell another law than the one that judges."""
-    (story.folder / "my-rules").mkdir()
-    (example,) = [
-        block.text for block in blocks(ROOT / "docs" / "operator.md") if block.first[1] == 'country = "IM"'
-    ]
-    (story.folder / "my-rules" / "im.toml").write_text(example)
+    own_rule(story)
     shipped, own = map(story.shell, story.blocks("test_an_operator_reads_the_rules"))
     assert "consent is blocked" in shipped and "Who is not in bloctel-clean is blocked" in shipped
     assert "tps was never imported, and the rules of GB need it" in shipped

@@ -41,6 +41,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "allowed": "prospects.allowed",
             "blocked": "prospects.blocked",
             "recalled": "prospects.recalled",
+            "shadow": "prospects.shadow",
             "log": "opposition.log",
             "requests": "opposition.requests",
             "lifts": "opposition.lifts",

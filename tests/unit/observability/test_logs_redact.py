@@ -174,12 +174,17 @@ NAMED = {
         "settings.topics.prospects",
         "self._settings.topics.requests",
         "self._settings.topics.blocked",
+        "self._settings.topics.shadow",
         "each.topic",
         "topic",
     },
     "broker": {"broker", "of_broker['broker']"},
     "client": {"client"},
-    "group": {"settings.worker.group_id", "clients.retry_group(self._settings)"},
+    "group": {
+        "settings.worker.group_id",
+        "clients.retry_group(self._settings)",
+        "clients.shadow_group(self._settings)",
+    },
     "listen": {"f'{shown!s}:{port}'"},
 }
 # Keys that come out of a mapping, by the expression that gives it.
