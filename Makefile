@@ -14,7 +14,7 @@ ABUSE_ARGS ?=
 DIST ?= dist
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint simulate bench bench-file bench-lists soak abuse dist image pin sbom tables lock clean
+.PHONY: demo test lint simulate bench bench-file bench-lists bench-http soak abuse dist image pin sbom tables lock clean
 
 .venv: $(VENV)/.made
 
@@ -56,6 +56,10 @@ bench-file: $(VENV)/.made
 
 bench-lists: $(VENV)/.made
 	$(BIN)/python -m bench.under_load.large_registers
+
+# The check API under a constant rate, also while lists change. It builds its load generator with go.
+bench-http: $(VENV)/.made
+	$(BIN)/python -m bench.under_load.check_api $(BENCH_ARGS)
 
 soak: $(VENV)/.made
 	$(BIN)/python -m bench.under_load.soak

@@ -20,7 +20,7 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.observability import health, http_server, prometheus
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.rules import Rulebook
-from stream_scrub.server import bodies
+from stream_scrub.server import bodies, openapi
 from stream_scrub.server.edge import Edge
 from stream_scrub.server.page.site import Site
 from stream_scrub.server.parts import Desks, Handler, Parts
@@ -109,6 +109,10 @@ class Api:
         answer = http_server.PROBES[request.url.path](self._parts.board())
         return Response(http_server.page(answer.page), 200 if answer.ok else 503, media_type=_JSON)
 
+    async def openapi(self, _request: Request) -> Response:
+        """`GET /openapi.json`."""
+        return _json(openapi.document())
+
     async def metrics(self, _request: Request) -> Response:
         """`GET /metrics`."""
         body = prometheus.text(Side.SERVER, self._parts.board)
@@ -162,6 +166,7 @@ def application(parts: Parts) -> ASGIApp:
         ("GET", "/v1/registers", api.registers),
         ("GET", "/v1/registers/{name}", api.register),
         ("GET", "/v1/rules/{country}", api.rule),
+        ("GET", "/openapi.json", api.openapi),
         ("GET", "/metrics", api.metrics),
         *(("GET", path, api.probe) for path in http_server.PROBES),
         *site.routes(),
