@@ -77,30 +77,33 @@ class Resend:
         deadline = Deadline.after(ASK_S)
         if self._session is not None:
             self._session.open(deadline)
-        self._cursors = {}
-        ends, unknown = {}, []
-        for partition, note in self._reader.noted(deadline).items():
-            low, ends[partition] = self._reader.bounds(partition, deadline)
-            self._lows[partition] = low
-            cursors = None if note is None else Cursors.read(note[1])
-            if cursors is None:
-                since = self._begin(low, ends[partition])
-                if since is None:
-                    unknown.append(partition)
-                    continue
-                cursors = Cursors(since)
-            if cursors.furthest > ends[partition]:
+        noted = self._reader.noted(deadline)
+        bounds = {p: self._reader.bounds(p, deadline) for p in noted}
+        self._lows = {p: low for p, (low, _) in bounds.items()}
+        known = {p: Cursors.read(note[1]) for p, note in noted.items() if note is not None}
+        self._cursors = {p: cursors for p, cursors in known.items() if cursors is not None}
+        for partition, cursors in self._cursors.items():
+            if cursors.furthest > bounds[partition][1]:
                 raise Refused(
                     f"partition {partition} of the blocked topic ends before what was retried of it: was it made anew?"
                 )
-            self._cursors[partition] = cursors
-        if unknown:
+        if lacking := [p for p in noted if p not in self._cursors]:
+            self._begin_partitions(lacking, bounds)
+        self.seek(order.kinds)
+        return {p: end for p, (_, end) in bounds.items()}
+
+    def _begin_partitions(self, lacking: list[int], bounds: Mapping[int, tuple[int, int]]) -> None:
+        """Choose where partitions without a place begin, and commit that before anything goes. So all have one or none
+        has: where others have one, these were added since, and begin at their start. Raises Refused."""
+        begun = {p: bounds[p][0] if self._cursors else self._begin(*bounds[p]) for p in lacking}
+        if unknown := sorted(p for p, since in begun.items() if since is None):
             raise Refused(
                 f"nobody knows what was retried of the partitions {unknown} before: say with --since from when on"
                 " blocked prospects are to come back"
             )
-        self.seek(order.kinds)
-        return ends
+        self._cursors |= {p: Cursors(since) for p, since in begun.items() if since is not None}
+        if self._session is not None:
+            self._send([], RetryOrder(frozenset()), dict.fromkeys(self._cursors, 0))
 
     def seek(self, kinds: Collection[str]) -> None:
         """Read from where these kinds stand; nothing where there are none."""

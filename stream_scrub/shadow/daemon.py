@@ -69,12 +69,12 @@ def run(settings: Settings, *, every: bool) -> int:
 
 
 def need_topic(settings: Settings, log: FilteringBoundLogger) -> None:
-    """Make the shadow topic if it is not there, with as many partitions as the prospects. Raises Unavailable, Refused."""
-    name, prospects = settings.topics.shadow, settings.topics.prospects
+    """Make the shadow topic if it is not there, with as many partitions as the outputs. Raises Unavailable, Refused."""
+    name, blocked = settings.topics.shadow, settings.topics.blocked
     with clients.topics(settings, log) as there:
-        found = there.describe([name, prospects], Deadline.after(_ASK_S))
+        found = there.describe([name, blocked], Deadline.after(_ASK_S))
         if name not in found:
-            partitions = found[prospects].partitions if prospects in found else 1
+            partitions = found[blocked].partitions if blocked in found else 1
             wanted = TopicState("shadow", name, "missing", partitions, {})
             there.create([wanted], None, Deadline.after(_ASK_S))
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.running.outcome import ends, read_all
+from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import SCRIPT, run, run_json, wait_until
@@ -40,26 +40,26 @@ def came_out(stage, role):
 
 def test_kill_9_in_the_middle_loses_and_doubles_nothing(kafka, stages):
     """A lead that was blocked for our own fault would be lost, or handed out twice."""
-    count = 10_000
+    leads = 5000
     stage = stages(kafka.bootstrap, partitions=3)
     stage.load("consent", FRENCH, "--kind", "allow")
     with stage.worker("w1") as worker:
-        send(stage, range(count))
-        wait_until(lambda: len(came_out(stage, "allowed")) == count / 2, 60, every=0.5)
-        wait_until(lambda: len(came_out(stage, "blocked")) == count / 2, 60, every=0.5)
+        send(stage, range(leads))
+        wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == leads / 2, 60, every=0.3)
+        wait_until(lambda: count(stage.bootstrap, [stage.topics["blocked"]]) == leads / 2, 60, every=0.3)
         refused = run(["retry", "--register", "dncm"], stage.env)
         assert refused.returncode == 1 and "still cannot be used" in refused.stderr
         stage.load("dncm", BELGIAN[:10], "--effective-at", f"{datetime.now(UTC):%Y-%m-%d}")
 
         looked = run_json(["retry", "--dry-run"], stage.env)
         (dncm,) = looked["kinds"]
-        assert dncm["kind"] == "stale-register.dncm" and sum(dncm["outcomes"].values()) == count / 2
+        assert dncm["kind"] == "stale-register.dncm" and sum(dncm["outcomes"].values()) == leads / 2
         assert set(dncm["outcomes"]) == {"would be clear", "would be opposed"}
         unsaid = run(["retry"], stage.env)
         assert unsaid.returncode == 1 and "--since" in unsaid.stderr
 
         command, killed = [SCRIPT, "retry", "--since", "2026-01-01", "--json"], 0
-        for _ in range(4):
+        for _ in range(2):
             before = ends(stage.bootstrap, [stage.topics["prospects"]], "read_uncommitted")
             process = subprocess.Popen(command, env=stage.env, stdout=subprocess.DEVNULL)
             wait_until(
@@ -78,8 +78,8 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(kafka, stages):
         assert not sent["waiting"].get("dncm")
         assert run_json(["retry"], stage.env)["kinds"] == []
 
-        expected = [each for each in range(count) if not each % 2 or each % 100 >= 10]
-        wait_until(lambda: len(came_out(stage, "allowed")) >= len(expected), 60, every=0.5)
+        expected = [each for each in range(leads) if not each % 2 or each % 100 >= 10]
+        wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) >= len(expected), 60, every=0.3)
         assert worker.stop()[0] == 0
 
     allowed = came_out(stage, "allowed")
@@ -90,7 +90,7 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(kafka, stages):
         ids = [lead["id"] for m, lead in again if m.key() == key]
         assert ids == sorted(ids), "the order of a key is kept"
     blocked = Counter(lead["scrub"]["reason"] for _, lead in came_out(stage, "blocked"))
-    assert blocked == {"stale-register": count / 2, "opposed": count - len(expected)}
+    assert blocked == {"stale-register": leads / 2, "opposed": leads - len(expected)}
 
 
 def numbers(first):
@@ -140,7 +140,7 @@ def test_eleven_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
         seen = Watched(retry)
         wait_until(lambda: seen.status("/readyz") == 200, 60)
         produce(stage.bootstrap, stage.topics["prospects"], made)
-        wait_until(lambda: len(came_out(stage, "allowed")) == len(FRENCH), 60, every=0.3)
+        wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == len(FRENCH), 60)
         due = len(FRENCH)
         for country, (found, register, allows) in ABROAD.items():
             if not register:
@@ -150,7 +150,7 @@ def test_eleven_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
             kind += ["--areas", "all"] if country in ("US", "CA") else []
             stage.load(register, found[:3], "--effective-at", day, *kind)
             due += sum(verdict_at_last(country, at) in {"clear", "consented"} for at in range(20))
-            wait_until(lambda due=due: len(came_out(stage, "allowed")) >= due, 60, every=0.3)
+            wait_until(lambda due=due: count(stage.bootstrap, [stage.topics["allowed"]]) >= due, 60)
         wait_until(lambda: seen.metrics().sum("stream_scrub_retried_prospects_total") == 120, 30)
         assert worker.stop()[0] == 0 and retry.stop()[0] == 0
         retry.start()  # its place is known: nothing goes back a second time

@@ -13,6 +13,7 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from confluent_kafka.cimpl import NewTopic
 
 from tests.kafka.broker import Kafka, NoKafka
 from tests.support.running.outcome import ends
@@ -58,7 +59,7 @@ def allow(
 def table(stage: Stage, who: str) -> list[AclBinding]:
     """The rows of one of the table's users, for a stage's topics and group."""
     roles = {"prospects": "prospects", "opposition.log": "log"}
-    roles |= {f"prospects.{role}": role for role in ("allowed", "blocked", "recalled")}
+    roles |= {f"prospects.{role}": role for role in ("allowed", "blocked", "recalled", "shadow")}
     roles |= {f"opposition.{role}": role for role in ("requests", "lifts", "refused")}
     group = stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]
     rights = []
@@ -69,7 +70,11 @@ def table(stage: Stage, who: str) -> list[AclBinding]:
             if each in {"worker.group_id", "lists.requests_group"}:
                 continue
             real = stage.topics[roles[each]] if each in roles else each.replace("<group_id>", group)
-            real = {"stream-scrub": group, "stream-scrub-retry": f"{group}-retry"}.get(each, real)
+            real = {
+                "stream-scrub": group,
+                "stream-scrub-retry": f"{group}-retry",
+                "stream-scrub-shadow": f"{group}-shadow",
+            }.get(each, real)
             rights += [
                 allow(
                     "ANONYMOUS",
@@ -117,10 +122,12 @@ def revoke(admin: AdminClient, rights: list[AclBinding]) -> None:
 def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
     """An operator who grants what the page says would find a worker that is turned away, and guess for a day."""
     stage = Stage(guarded.bootstrap, tmp_path, partitions=2)
+    stage.topics["shadow"] = stage.env["STREAM_SCRUB_TOPICS__SHADOW"] = f"{stage.topics['prospects']}.shadow"
     produce(guarded.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "06 12 34 56 78"))]))
     asked = b'{"request":"opt-out","number":"+33612345679"}'
     produce(guarded.bootstrap, stage.topics["requests"], iter([(b"k", asked), (b"k", b"nonsense")]))
     admin = AdminClient({"bootstrap.servers": guarded.bootstrap})
+    admin.create_topics([NewTopic(stage.topics["shadow"], 1)])[stage.topics["shadow"]].result(20)
     grant(admin, closed(stage))
     refused = run(["lists", "status"], stage.env)
     assert refused.returncode == 1, "nothing was closed: proves nothing"
@@ -142,6 +149,13 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
     grant(admin, table(stage, "retry"))
     again = ["retry", "--reason", "stale-register,unknown-purpose", "--since", "2026-01-01"]
     wait_until(lambda: run(again, stage.env).returncode == 0, 30)
+    revoke(admin, table(stage, "retry"))
+    grant(admin, table(stage, "shadow"))
+    with stage.worker("s1", "--shadow") as shadow:
+        wait_until(lambda: shadow.logged("shadowing") or not shadow.alive, 60)
+        assert shadow.alive, shadow.log_file.read_text()
+        assert run(["shadow", "report"], stage.env).returncode == 0
+        assert shadow.stop()[0] == 0
     revoke(admin, table(stage, "import"))
     grant(admin, table(stage, "publish"))
     group = {"lists__requests_group": "stream-scrub-publisher"}
