@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from stream_scrub.errors import ConfigError
 from stream_scrub.numbering import REGIONS, read_column
 from stream_scrub.redaction import names_a_number
@@ -85,8 +87,7 @@ def shown(title: str) -> str:
 
 def phone_share(rows: Rows, region: str) -> float:
     """The largest share of numbers in a column."""
-    width = max(map(len, rows), default=0)
-    return max((_share(rows, place, region) for place in range(width)), default=0.0)
+    return max(_shares(rows, max(map(len, rows), default=0), region, None), default=0.0)
 
 
 def find(rows: Rows, asked: Asked, region: str) -> Columns:
@@ -98,13 +99,13 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
         titles = max((_named_row(rows, name) for name in asked.names), default=0)
     titles = min(titles, len(rows))
     where = _region(rows, asked, titles, width)
-    shares = [_share(rows[titles:], place, region, where) for place in range(width)]
+    shares = _shares(rows[titles:], width, region, where)
     strong = tuple(place for place, share in enumerate(shares) if share >= _NUMBERS)
     numbers = _places(asked.numbers, rows[titles - 1] if titles else (), width, "--column")
     if asked.titles is None and not titles:
         some = tuple(place for place, share in enumerate(shares) if share > 0)
         titles = _titles(rows, numbers or strong or some or tuple(range(width)), region, where)
-        shares = [_share(rows[titles:], place, region, where) for place in range(width)]
+        shares = _shares(rows[titles:], width, region, where)
     names = tuple(rows[titles - 1]) if titles else ()
     left_out: tuple[str, ...] = ()
     if not numbers:
@@ -160,8 +161,8 @@ def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) 
     number can be such, in whatever column it is: a lead must not pass as a heading. The last of them names a column of numbers, or all above it are narrower."""
     lead: list[Sequence[str]] = []
     for row in rows[:_LEAD_ROWS]:
-        bare = [place for place, cell in enumerate(row) if not any(map(str.isalpha, cell))]
-        if any(_share([row], place, region, where) for place in {*numbers, *bare}):
+        bare = {place for place, cell in enumerate(row) if not any(map(str.isalpha, cell))}
+        if _holds_number(row, bare.union(numbers), region, where):
             break
         lead.append(row)
     named = [
@@ -179,8 +180,11 @@ def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) 
 
 
 def _may_be_titles(row: Sequence[str]) -> bool:
-    """Whether a row may name columns: some letters, and no cell with many digits."""
-    return any(any(map(str.isalpha, cell)) for cell in row) and all(_digits(cell) < 5 for cell in row)
+    """Whether a row may name columns: some letters, and no cell of many digits alone."""
+    lettered = [any(map(str.isalpha, cell)) for cell in row]
+    return any(lettered) and all(
+        named or _digits(cell) < 5 for named, cell in zip(lettered, row, strict=True)
+    )
 
 
 def _named_row(rows: Rows, name: str) -> int:
@@ -228,20 +232,38 @@ def _column(rows: Rows, place: int) -> list[str]:
     return [row[place] for row in rows if place < len(row) and row[place].strip()]
 
 
-def _share(rows: Rows, place: int, region: str, where: int | None = None) -> float:
-    """How many of the cells that hold something are numbers. `where` is the place of the column of regions."""
-    filled = 0
-    candidates: dict[str, list[str]] = {}
+def _holds_number(row: Sequence[str], places: Iterable[int], region: str, where: int | None) -> bool:
+    """Whether a cell at one of these places is a number."""
+    cells = [row[place] for place in places if place < len(row) and _may_be_number(row[place])]
+    return bool(cells) and bool((read_column(cells, _region_of(row, where, region)).numbers > 0).any())
+
+
+def _region_of(row: Sequence[str], where: int | None, region: str) -> str:
+    """The region that a row's national numbers are read as of."""
+    said = row[where].strip().upper() if where is not None and where < len(row) else region
+    return said if said in REGIONS else region
+
+
+def _may_be_number(cell: str) -> bool:
+    return len(cell) <= _CELL_CHARS and _digits(cell) >= _DIGITS
+
+
+def _shares(rows: Rows, width: int, region: str, where: int | None) -> list[float]:
+    """For each column, how many of the cells that hold something are numbers. `where` is the place of the column of
+    regions."""
+    filled, found = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    candidates: dict[str, tuple[list[str], list[int]]] = {}
     for row in rows:
-        cell = row[place] if place < len(row) else ""
-        if not cell or cell.isspace():
-            continue
-        filled += 1
-        if len(cell) <= _CELL_CHARS and _digits(cell) >= _DIGITS:
-            said = row[where].strip().upper() if where is not None and where < len(row) else region
-            candidates.setdefault(said if said in REGIONS else region, []).append(cell)
-    found = sum(int((read_column(cells, of).numbers > 0).sum()) for of, cells in candidates.items())
-    return found / filled if filled else 0.0
+        held = [place for place, cell in enumerate(row) if cell and not cell.isspace()]
+        filled[held] += 1
+        likely = [place for place in held if _may_be_number(row[place])]
+        cells, places = candidates.setdefault(_region_of(row, where, region), ([], []))
+        cells += [row[place] for place in likely]
+        places += likely
+    for of, (cells, places) in candidates.items():
+        valid = read_column(cells, of).numbers > 0
+        found += np.bincount(np.array(places, np.int64)[valid], minlength=width)
+    return [float(share) for share in found / np.maximum(filled, 1)]
 
 
 def _digits(text: str) -> int:

@@ -356,3 +356,18 @@ def test_a_register_that_nobody_gave_blocks_and_is_named(bureau):
     (stale,) = bureau.scrub(table(*LEADS)).summary.stale
 
     assert (stale.register, stale.rows, stale.missing) == ("bloctel", 2, True)
+
+
+def test_titles_may_hold_digits(bureau):
+    """A file with a column for each month would count its titles as a lead."""
+    done = bureau.scrub(table("phone;sales_202601;20260131 paid", f"{FREE};1;2", f"{OPPOSED};3;4"))
+
+    assert done.summary.input.titles == 1 and done.summary.rows == 2
+
+
+def test_ten_thousand_columns_take_no_time(bureau):
+    """One wide export would keep the machine for minutes."""
+    row = ";".join(["x1234567"] * 10_000)
+    done = bureau.scrub(table(f"phone;{row}", *[f"{FREE};{row}"] * 4), columns=("phone",))
+
+    assert done.summary.rows == 4 and done.summary.took_s < 30
