@@ -7,10 +7,10 @@ read: a partition without a committed offset, whose outputs have held records, h
 
 from collections.abc import Callable, Collection, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.partition_ends import bounds
+from stream_scrub.kafka.partition_ends import PartitionEnds
 from stream_scrub.model import BeginAt, Deadline
 
 _NO_PARTITION = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION})
@@ -37,7 +37,7 @@ class Beginnings:
 
     def choose(
         self,
-        consumer: Consumer,
+        ends: PartitionEnds,
         lacking: Sequence[TopicPartition],
         anew: Collection[int],
         deadline: Deadline,
@@ -50,7 +50,7 @@ class Beginnings:
         self._anew.update(anew)
         unknown = []
         for each in lacking:
-            offset = self._choose(consumer, each, deadline)
+            offset = self._choose(ends, each, deadline)
             if offset is None:
                 unknown.append(each.partition)
             else:
@@ -71,13 +71,13 @@ class Beginnings:
             self._forgotten -= partitions
             self._on_chosen(told)
 
-    def _choose(self, consumer: Consumer, place: TopicPartition, deadline: Deadline) -> int | None:
-        low, high = bounds(consumer, place, deadline)
+    def _choose(self, ends: PartitionEnds, place: TopicPartition, deadline: Deadline) -> int | None:
+        low, high = ends.ask(place, deadline)
         if low == high or place.partition in self._anew:
             return low
         if place.partition not in self._forgotten:
             held = (TopicPartition(topic, place.partition) for topic in self._outputs)
-            if not any(_has_held_records(consumer, each, deadline) for each in held):
+            if not any(_has_held_records(ends, each, deadline) for each in held):
                 return low
             self._forgotten.add(place.partition)
         if self._begin_at is None:
@@ -85,11 +85,11 @@ class Beginnings:
         return high if self._begin_at == "end" else low
 
 
-def _has_held_records(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> bool:
+def _has_held_records(ends: PartitionEnds, place: TopicPartition, deadline: Deadline) -> bool:
     """Whether anything was ever written there. What retention deleted counts, and what was aborted: neither can be
     without a committed offset."""
     try:
-        return bounds(consumer, place, deadline)[1] > 0
+        return ends.ask(place, deadline)[1] > 0
     except KafkaException as error:
         if error.args[0].code() in _NO_PARTITION:
             return False  # the outputs have fewer partitions: these wait

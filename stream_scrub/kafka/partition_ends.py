@@ -1,10 +1,12 @@
 """The first offset and the end of partitions, as far as the client or the brokers tell. One thread."""
 
 from contextlib import suppress
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 
@@ -17,33 +19,54 @@ def bounds(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tup
     return int(found[0]), int(found[1])
 
 
-def oldest(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> int:
-    """The oldest offset of a partition. Raises Unavailable, Refused."""
-    try:
-        return bounds(consumer, place, deadline)[0]
-    except KafkaException as error:
-        raise translate(error, f"asking for the oldest offset of {place.topic}") from error
-
-
 class PartitionEnds:
-    """Bounds for people to see: what cannot be asked is told by other calls. While nothing is fetched the client keeps
-    an older end, so what a broker was asked for is remembered until then."""
+    """What the brokers say of partitions, asked by a client of its own.
 
-    def __init__(self) -> None:
+    The client that fetches has one connection to each broker, and its question would wait there behind what it fetches.
+    On a slow link that takes longer than any patience; when the question times out, librdkafka breaks the connection
+    (`socket.max.fails` is 1), and with it what was half fetched: nothing would ever arrive.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """`options` are those of the consumer that fetches."""
+        self._options = {**asking_options(options), "isolation.level": "read_committed"}
+        self._asking: Consumer | None = None
         self._asked: dict[int, int] = {}
 
+    def ask(self, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
+        """As `bounds`."""
+        if self._asking is None:
+            self._asking = Consumer(self._options)
+        return bounds(self._asking, place, deadline)
+
+    def oldest(self, place: TopicPartition, deadline: Deadline) -> int:
+        """The oldest offset of a partition. Raises Unavailable, Refused."""
+        try:
+            return self.ask(place, deadline)[0]
+        except KafkaException as error:
+            raise translate(error, f"asking for the oldest offset of {place.topic}") from error
+
     def forget(self) -> None:
-        """The client fetches again."""
+        """The client fetches again: it keeps the ends of partitions up to date by itself."""
         self._asked.clear()
 
     def of(self, consumer: Consumer, place: TopicPartition, deadline: Deadline | None) -> tuple[int, int]:
-        """The oldest offset and the end of a partition, negative where they are not known. The brokers are asked only
-        with a deadline."""
+        """The oldest offset and the end of a partition, for people to see: negative where they are not known, and no error.
+
+        The brokers are asked only with a deadline, else the consumer that fetches says what it knows. While nothing is
+        fetched it keeps an older end, so what a broker was asked for is remembered until then.
+        """
         low = high = -1
         with suppress(KafkaException, Unavailable):
             if deadline is not None and not deadline.passed:
-                low, high = bounds(consumer, place, deadline)
+                low, high = self.ask(place, deadline)
                 self._asked[place.partition] = high
             else:
                 low, high = consumer.get_watermark_offsets(place, cached=True)
         return low, max(high, self._asked.get(place.partition, -1))
+
+    def close(self) -> None:
+        """End the client that asks."""
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None

@@ -23,7 +23,7 @@ from stream_scrub.kafka.client.translate import cause_of, translate
 from stream_scrub.kafka.commit_note import CommitNote
 from stream_scrub.kafka.fetched import NOTHING, Fetched, partitions_of
 from stream_scrub.kafka.membership import is_known_form, is_member
-from stream_scrub.kafka.partition_ends import PartitionEnds, oldest
+from stream_scrub.kafka.partition_ends import PartitionEnds
 from stream_scrub.model import Deadline
 
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
@@ -71,7 +71,7 @@ class ProspectSource:
         self._rest = NOTHING
         self._mean_bytes = 1
         self._next: dict[int, int] = {}
-        self._ends = PartitionEnds()
+        self._ends = PartitionEnds(options)
         self._width: int | None = None
         self.partitions: set[int] = set()
         self.metadata = b""
@@ -316,7 +316,7 @@ class ProspectSource:
         already, begins elsewhere."""
         self._begun, elsewhere = [], set[int]()
         if self._beginnings is not None and lacking:
-            elsewhere = self._beginnings.choose(self._consumer, lacking, anew, deadline)
+            elsewhere = self._beginnings.choose(self._ends, lacking, anew, deadline)
             note = self._note(0)
             self._begun = [TopicPartition(self._topic, each.partition, each.offset, note) for each in lacking]
         return elsewhere
@@ -371,17 +371,16 @@ class ProspectSource:
                 return
 
     def first(self, partition: int, deadline: Deadline) -> int:
-        """The oldest offset of a partition. Raises Unavailable, Refused. The client is sent to an offset, not to "the beginning": when it is sent
-        there twice within a moment it may skip what it fetched in between (seen with librdkafka 2.16.0: dozens of
-        records skipped, in one of eight tries).
+        """The oldest offset of a partition. Raises Unavailable, Refused. The client is sent to an offset, not to "the
+        beginning": when it is sent there twice within a moment it may skip what it fetched in between (seen with
+        librdkafka 2.16.0: dozens of records skipped, in one of eight tries).
         """
-        return oldest(self._consumer, TopicPartition(self._topic, partition), deadline)
+        return self._ends.oldest(TopicPartition(self._topic, partition), deadline)
 
     def lag(self, deadline: Deadline, ask: Collection[int] = ()) -> dict[int, int]:
-        """By partition, the prospects from what is committed, or about to be, to the partition's end, as far as the
-        client knows that. The brokers are asked for the ends of those in `ask`, as many as answer until the deadline.
-
-        Not the client's own figure, which knows nothing of offsets that a transaction commits.
+        """By partition, the prospects from what is committed, or about to be, to the partition's end as far as it is
+        known. The brokers are asked for the ends of those in `ask`, as many as answer until the deadline. Not the client's
+        own figure, which knows nothing of offsets that a transaction commits.
         """
         lags: dict[int, int] = {}
         for each in self._assignment():
@@ -395,3 +394,4 @@ class ProspectSource:
         if not self._failed:
             self._consumer.close()
             self._has_moved()
+        self._ends.close()

@@ -194,6 +194,7 @@ _TIMED = {
 _MODULES: dict[str, dict[str, Any]] = {
     "clock": {"time": Clock},
     "kafka.source": {"Consumer": Consumer},
+    "kafka.partition_ends": {"Consumer": Consumer},
     "kafka.log_reader": {"Consumer": Consumer},
     "kafka.requests_reader": {"Consumer": Consumer},
     "kafka.client.repeated_requests": {
