@@ -56,10 +56,11 @@ def true_number(text: str, region: str = "FR") -> int | None:
 
 
 def ordinary_producer(bootstrap: Address) -> Producer:
-    """A plain client, as any lead producer would have."""
+    """A plain client, as any lead producer would have that cares for the order of its leads."""
     return Producer(
         {
             **properties(bootstrap),
+            "enable.idempotence": True,  # else a batch that is tried again comes behind the next one
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1_000_000,
