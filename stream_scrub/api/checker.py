@@ -151,20 +151,21 @@ class Checker:
         who: str | None = None,
         relation: Mapping[str, str] | None = None,
         voice_kind: str | None = None,
+        residence: str | None = None,
         on: date | datetime | None = None,
     ) -> Stamp:
         """The verdict on one number, as a prospect would spell it.
 
         `region` (ISO 3166-1, as in "FR") is the region in which national numbers are read, by default
         `prospect.default_region`. `purpose`, `contract`, `campaign`, `channel`, `who` ("company" for a legal person)
-        `relation` (as in `{"kind": "purchase", "since": "2026-01-31"}`) and `voice_kind` ("live", "artificial") are what a prospect would say of itself;
+        `relation` (as in `{"kind": "purchase", "since": "2026-01-31"}`) `voice_kind` ("live", "artificial") and `residence` are what a prospect would say of itself;
         without a purpose it is `prospect.default_purpose`, as for prospects. The rules of `on` decide: a day (taken
         at noon UTC) or a moment with a time zone, by default now. The registers are always those of the index. A text
         that is no valid number is no error: its reason is `invalid-number`. Raises StaleIndex. Raises ValueError for
         a region without numbers and for a moment without a time zone.
         """
         where, told, context = self._asked(
-            region, purpose, contract, campaign, channel, who, relation, voice_kind, on
+            region, purpose, contract, campaign, channel, who, relation, voice_kind, residence, on
         )
         found, outcome = judge_text(text_of(number), where, told, context)
         return stamp_of(outcome.bare % (() if found is None else found))
@@ -181,6 +182,7 @@ class Checker:
         who: str | None = None,
         relation: Mapping[str, str] | None = None,
         voice_kind: str | None = None,
+        residence: str | None = None,
         on: date | datetime | None = None,
     ) -> Stamps:
         """The verdicts on a column, worked out in whole arrays. A column is a list, a numpy array, a pandas or polars
@@ -191,7 +193,7 @@ class Checker:
         Raises as `check`. Raises TypeError for a column of anything else, such as floats.
         """
         where, told, context = self._asked(
-            region, purpose, contract, campaign, channel, who, relation, voice_kind, on
+            region, purpose, contract, campaign, channel, who, relation, voice_kind, residence, on
         )
         return Stamps(judge_column(cells_of(numbers), where, told, context))
 
@@ -205,6 +207,7 @@ class Checker:
         who: str | None,
         relation: Mapping[str, str] | None,
         voice_kind: str | None,
+        residence: str | None,
         on: date | datetime | None,
     ) -> tuple[str, Facts, BatchContext]:
         """The region, the facts, and one index at one moment."""
@@ -212,7 +215,7 @@ class Checker:
         if where not in REGIONS:
             raise ValueError(f"{region!r} is no region with a numbering plan (ISO 3166-1, as in FR)")
         told = self._scrubber.facts_of(
-            _words(purpose), contract, _words(campaign), channel, who, relation, voice_kind
+            _words(purpose), contract, _words(campaign), channel, who, relation, voice_kind, residence
         )
         return (
             where,

@@ -21,7 +21,8 @@ class Stamp:
     `number` is as diallers write it (`+33612345678`), None if it is not valid. `registers` are those that the verdict
     rests on. `index` is the log's position at which it was given, `rules` the digest of the rule ("" for none), `at`
     the moment (UTC). `until` is the last day on which this verdict lets an allowed number be called, None if nothing
-    limits it. `channel` is how the person may be reached, as in "voice" or "sms". `json` holds exactly the bytes that
+    limits it. `channel` is how the person may be reached, as in "voice" or "sms". `residence` is the
+    digest of the rule of another country, where the person lives ("" for none). `json` holds exactly the bytes that
     a worker would write. The `repr` shows no number.
     """
 
@@ -34,6 +35,7 @@ class Stamp:
     at: datetime
     until: date | None
     channel: str
+    residence: str
     json: bytes = field(repr=False)
 
     @property
@@ -54,6 +56,7 @@ class _Fields(msgspec.Struct):
     rules: str = ""
     until: date | None = None
     channel: str = VOICE
+    residence: str = ""
 
 
 _FIELDS = msgspec.json.Decoder(_Fields)
@@ -72,6 +75,7 @@ def stamp_of(made: bytes) -> Stamp:
         read.at,
         read.until,
         read.channel,
+        read.residence,
         made,
     )
 

@@ -132,6 +132,9 @@ def check(
     voice_kind: Annotated[
         str | None, typer.Option("--voice-kind", help="Who speaks: live, or artificial.")
     ] = None,
+    residence: Annotated[
+        str | None, typer.Option(help="Region that the person lives in, if another than the number's.")
+    ] = None,
     region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
 ) -> None:
     """The verdict on numbers, and why."""
@@ -151,6 +154,7 @@ def check(
         who,
         relation,
         voice_kind,
+        residence,
     )
     index = clients.read_index(settings, quiet_log(settings))
     call.write(checking.answer(asked, settings, index), render.verdicts, render.stamps)

@@ -184,6 +184,8 @@ def _facts(facts: ProspectFacts) -> Iterator[str]:
         yield f"the prospect's relation with the caller: {facts.relation.kind} of {facts.relation.since}"
     if facts.artificial:
         yield "an artificial voice calls"
+    if facts.residence:
+        yield f"the person lives in {facts.residence}"
     if facts.contract:
         until = f" until {facts.contract}" if not isinstance(facts.contract, bool) else ""
         yield f"the prospect has a contract{until}"
@@ -196,6 +198,9 @@ def _entry(entry: NumberVerdict) -> Iterator[str]:
         yield f"  rule {rule.rules} ({rule.text_from}), {rule.in_force}: {rule.source}"
         yield from (f"  - {sentence}" for sentence in rule.says)
         yield from (f"  not proven: {note}" for note in rule.uncertain)
+    if entry.residence is not None:
+        yield f"  and by the rule where the person lives, {entry.residence.rules}: {entry.residence.source}"
+        yield from (f"  - {sentence}" for sentence in entry.residence.says)
     for register in entry.registers:
         yield f"  {_standing(register)}"
         most = f", at most {register.max_age_days} d" if register.max_age_days is not None else ""

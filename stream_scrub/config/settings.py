@@ -198,7 +198,17 @@ class Worker(_Section):
 
 
 # The members of a prospect besides its numbers.
-_FACTS = ("region", "purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind")
+_FACTS = (
+    "region",
+    "purpose",
+    "contract",
+    "campaign",
+    "channel",
+    "who",
+    "relation",
+    "voice_kind",
+    "residence",
+)
 
 
 class ProspectSettings(_Section):
@@ -217,6 +227,7 @@ class ProspectSettings(_Section):
     who: Member = "who"
     relation: Member = "relation"
     voice_kind: Member = "voice_kind"
+    residence: Member = "residence"
     case: Literal["any", "exact"] = "any"
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"

@@ -29,6 +29,7 @@ class CheckQuestion:
     who: str | None = None
     relation: str | None = None
     voice_kind: str | None = None
+    residence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def _prospect(number: str, question: CheckQuestion, settings: Settings) -> bytes
         (names.who, question.who),
         (names.relation, _relation(question.relation)),
         (names.voice_kind, question.voice_kind),
+        (names.residence, question.residence),
     ]
     made: dict[str, Any] = {}
     for path, member in facts:

@@ -230,6 +230,7 @@ class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     company: bool = False
     relation: ProspectRelation | None = None
     artificial: bool = False
+    residence: str = ""
 
 
 class RuleThen(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,8 +246,8 @@ class RuleThen(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class NumberVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """One number's verdict with its grounds. `missing` are registers that the rule needs and the log had never held."""
+class NumberVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One number's verdict with its grounds. `residence` is the rule of another country, where the person lives. `missing` are registers that the rule needs and the log had never held."""
 
     number: str | None
     verdict: str
@@ -255,6 +256,7 @@ class NumberVerdict(msgspec.Struct, frozen=True, kw_only=True):
     rule: RuleThen | None
     registers: list[JudgingMembership]
     missing: list[str]
+    residence: RuleThen | None = None
 
 
 class ReadWith(msgspec.Struct, frozen=True, kw_only=True):

@@ -236,10 +236,8 @@ def _number_verdict(
     entry: Mapping[str, Any], past: _Past, rules: _StampRules, facts: Facts, at: datetime
 ) -> NumberVerdict:
     """One number's verdict with its grounds: the rule, and how each register that counts stood to the number."""
-    digest = entry.get("rules", "")
-    country = rules.archive.country(digest) if digest else None
-    day = rules.book.day(country.code, at) if country is not None else None
-    rule = country.on(day, facts.channel) if country is not None and day is not None else None
+    rule, home = (_of_stamp(entry.get(name, ""), rules, facts, at) for name in ("rules", "residence"))
+    both = [each for each in (rule, home) if each is not None]
     number = _integer(entry.get("number"))
     standings = past.standings.get(number, []) if number is not None else []
     return NumberVerdict(
@@ -247,10 +245,22 @@ def _number_verdict(
         verdict=entry["verdict"],
         reason=entry["reason"],
         says=_SAYS.get(entry["reason"], ""),
-        rule=None if rule is None else _rule(rule, rules.found[digest]),
-        registers=[_register(each, rule, at) for each in standings if _counts(each, rule, facts)],
-        missing=_missing(rule, past.index) if number is not None else [],
+        rule=None if rule is None else _rule(rule, rules.found[rule.digest]),
+        registers=[
+            _register(each, rule, at)
+            for each in standings
+            if any(_counts(each, by, facts) for by in (rule, *both))
+        ],
+        missing=sorted({name for each in both for name in _missing(each, past.index)}) if number else [],
+        residence=None if home is None else _rule(home, rules.found[home.digest]),
     )
+
+
+def _of_stamp(digest: str, rules: _StampRules, facts: Facts, at: datetime) -> Rule | None:
+    """The rule that a stamp names, as it was in force then."""
+    country = rules.archive.country(digest) if digest else None
+    day = rules.book.day(country.code, at) if country is not None else None
+    return country.on(day, facts.channel) if country is not None and day is not None else None
 
 
 def _rule(rule: Rule, found: str) -> RuleThen:
@@ -347,7 +357,7 @@ def _numbers(stamp: Mapping[str, Any]) -> list[int]:
 
 
 def _digests(stamp: Mapping[str, Any]) -> list[str]:
-    digests = [entry.get("rules") for entry in _entries(stamp)]
+    digests = [entry.get(name) for entry in _entries(stamp) for name in ("rules", "residence")]
     return [digest for digest in digests if isinstance(digest, str)]
 
 

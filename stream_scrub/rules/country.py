@@ -17,7 +17,7 @@ from stream_scrub.spelling import plain
 # `valid_days`, however old its lists were. 2: no verdict outlives what it rests on; purposes are a closed vocabulary;
 # a prospect with several purposes is exempt only if all of them are. 3: campaigns are compared as words are; a prospect
 # that names no campaign meets the opposition to every one. 4: a prospect says more of itself than purposes, contract
-# and campaigns: its channel, whether it is a company, its relation with the caller, and the kind of voice.
+# and campaigns: its channel, whether it is a company, its relation with the caller, the kind of voice, and where the person lives.
 READING = 4
 CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
 RESTING = 2  # the first reading in which no verdict outlives what it rests on

@@ -263,7 +263,13 @@ class Scrubber:
             return *stamp.several(entries, strip, told.channel, context.evidence), stale
         (only,) = entries
         made = stamp.single(
-            only.finding, only.number is not None, only.rules, only.until, told.channel, context.evidence
+            only.finding,
+            only.number is not None,
+            only.rules,
+            only.until,
+            told.channel,
+            context.evidence,
+            only.residence,
         )
         return only.finding.reason, made % (() if only.number is None else only.number), stale
 
@@ -273,7 +279,7 @@ class Scrubber:
         number, made = judge_text(member if isinstance(member, str) else "", region, told, context)
         if number is None:
             return _NO_NUMBER
-        return stamp.Entry(made.finding, number, made.rules, made.until)
+        return stamp.Entry(made.finding, number, made.rules, made.until, made.residence)
 
     def _refuse_stale(self, batch: Batch, judged: Judged) -> None:
         if batch.tally[Reason.STALE_REGISTER]:

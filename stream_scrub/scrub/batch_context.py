@@ -8,10 +8,10 @@ replaced index must be freed together with its last batch, not when the garbage 
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from stream_scrub.index import Index
+from stream_scrub.index import Index, Register
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
-from stream_scrub.rules import VOICE, Rule, Rulebook, until
+from stream_scrub.rules import VOICE, Rule, Rulebook, earliest, until
 from stream_scrub.scrub import decide, stamp
 from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.facts import UNSCOPED, Facts
@@ -21,7 +21,8 @@ from stream_scrub.timestamps import utc_millis
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """A finding with its stamp as templates. `splice` replaces the closing brace of a value, `bare` goes into a
-    header. `rules` is the digest of the rule that decided, "" if none did."""
+    header. `rules` is the digest of the rule that decided, "" if none did. `residence` is that of the rule of another
+    country, where the person lives, which decided as well."""
 
     reason: Reason
     allowed: bool
@@ -30,18 +31,28 @@ class Outcome:
     finding: Finding
     until: date | None
     rules: str
+    residence: str = ""
 
 
 class Case:
-    """One plan of this batch, and the outcomes met so far, by the names of the registers that hold the number."""
+    """One plan of this batch, and the outcomes met so far, by the names of the registers that hold the number. `home`
+    is the case by the rule of another country, where the person lives: both must allow."""
 
-    __slots__ = ("channel", "outcomes", "plan", "region")
+    __slots__ = ("channel", "home", "outcomes", "plan", "region")
 
-    def __init__(self, plan: decide.Plan, region: str, channel: str) -> None:
+    def __init__(self, plan: decide.Plan, region: str, channel: str, home: "Case | None" = None) -> None:
         self.plan = plan
+        self.home = home
         self.region = region
         self.channel = channel
         self.outcomes: dict[frozenset[str], Outcome] = {}
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """Every register whose membership can change the outcome."""
+        if self.home is None:
+            return self.plan.registers
+        return tuple(dict.fromkeys((*self.plan.registers, *self.home.plan.registers)))
 
 
 class BatchContext:
@@ -75,7 +86,9 @@ class BatchContext:
         none."""
         key = (line, told, barred)
         case = self._cases.get(key)
-        if case is None:
+        if case is None and told.residence:
+            case = self._cases[key] = self._of_two(line, told, barred=barred)
+        elif case is None:
             rule, plan, now = self.rule(line.region, told.channel), None, self.moment(line.region)
             # Campaigns mostly differ in nothing but the opposition to each.
             if not told.unnamed and told.campaigns != UNSCOPED:
@@ -88,17 +101,41 @@ class BatchContext:
             case = self._cases[key] = Case(plan, line.region, told.channel)
         return case
 
+    def _of_two(self, line: Line, told: Facts, *, barred: bool) -> Case:
+        """The case of a person who says where they live: (a) that of the number's country, if they live there, or (b)
+        with that of the other country beside it. No rule of another country bars a number by its prefix."""
+        alone = told._replace(residence="")
+        own = self.case(line, alone, barred=barred)
+        if self._rulebook.country(told.residence) is self._rulebook.country(line.region):
+            return own
+        home = self.case(Line.of(told.residence, line.type), alone, barred=False)
+        return Case(own.plan, line.region, told.channel, home)
+
     def conclude(self, case: Case, held: frozenset[str]) -> Outcome:
         """The outcome for a number that is in the registers with these names and in no other."""
         made = case.outcomes.get(held)
         if made is None:
             made = self.outcome(case.plan.conclude(held), case.channel, case.plan.rule, case.region)
+            if case.home is not None:
+                made = self._joined(case, made, self.conclude(case.home, held))
             case.outcomes[held] = made
         return made
 
+    def _joined(self, case: Case, own: Outcome, home: Outcome) -> Outcome:
+        """What two rules say together: the reason of the first that blocks; if both allow, that of the stricter one,
+        for as long as both allow."""
+        said = own if not own.allowed or (home.allowed and own.reason is not Reason.CLEAR) else home
+        allowed = own.allowed and home.allowed
+        end = earliest((own.until, home.until)) if allowed else None
+        unruled = said.reason is Reason.NO_RULE
+        rules, residence = ("", "") if unruled else (own.rules, home.rules)
+        bare = stamp.single(said.finding, True, rules, end, case.channel, self.evidence, residence)
+        splice = b',"scrub":' + bare + b"}"
+        return Outcome(said.reason, allowed, splice, bare, said.finding, end, rules, residence)
+
     def find(self, case: Case, number: int) -> Outcome:
         """The outcome for one number, by an exact look-up in each register."""
-        return self.conclude(case, frozenset(r.name for r in case.plan.registers if number in r.numbers))
+        return self.conclude(case, frozenset(r.name for r in case.registers if number in r.numbers))
 
     def outcome(
         self, finding: Finding, channel: str = VOICE, rule: Rule | None = None, region: str = ""

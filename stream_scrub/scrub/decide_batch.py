@@ -127,7 +127,7 @@ def _asked(
     """
     asking: dict[Register, list[int]] = {}
     for kind, case in enumerate(cases):
-        for register in () if case is None else case.plan.registers:
+        for register in () if case is None else case.registers:
             asking.setdefault(register, []).append(kind)
     order = np.argsort(kinds, kind="stable")
     ends = np.searchsorted(kinds[order], np.arange(len(cases) + 1)).tolist()

@@ -41,6 +41,7 @@ class Members(NamedTuple):
     who: Path = ("who",)
     relation: Path = ("relation",)
     voice_kind: Path = ("voice_kind",)
+    residence: Path = ("residence",)
 
     @classmethod
     def of(
@@ -72,7 +73,7 @@ class Members(NamedTuple):
     def facts(self) -> tuple[Path, ...]:
         """What a prospect says about itself and its call, in the order in which `facts.facts_of` takes it."""
         said = (self.purpose, self.contract, self.campaign, self.channel)
-        return (*said, self.who, self.relation, self.voice_kind)
+        return (*said, self.who, self.relation, self.voice_kind, self.residence)
 
     @property
     def all(self) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
+from stream_scrub.numbering import REGIONS
 from stream_scrub.rules import COMPANY, RELATIONS, VOICE
 from stream_scrub.spelling import plain
 
@@ -21,6 +22,7 @@ _UNTIL = "until"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _RELATION = ["kind", "since"]
 LIVE = "live"
+NOWHERE = "ZZ"  # a region that ISO 3166-1 gives to no country
 UNKNOWN_CHANNEL = "unknown"  # of a prospect whose channel cannot be understood; no rule may name it
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # Among campaigns: somebody who is not named, or not in words, calls as well.
@@ -60,8 +62,8 @@ class Relation(NamedTuple):
 class Facts(NamedTuple):
     """What a prospect says about itself, as the rules read it: purposes in lower case, whether it has a contract, with
     its last day if one is known, and campaigns as `spelling.plain` writes them. `channel` is how the person is to be
-    reached, `company` whether it is a legal person, `relation` what it has to do with the caller, and `artificial` whether
-    no living voice speaks."""
+    reached, `company` whether it is a legal person, `relation` what it has to do with the caller, `artificial` whether
+    no living voice speaks, and `residence` the region that the person says to live in."""
 
     purposes: tuple[str, ...] = ()
     contract: Contract = False
@@ -70,6 +72,7 @@ class Facts(NamedTuple):
     company: bool = False
     relation: Relation | None = None
     artificial: bool = False
+    residence: str = ""
 
     @property
     def unnamed(self) -> bool:
@@ -90,6 +93,7 @@ def facts_of(
     who: Any = None,
     relation: Any = None,
     voice_kind: Any = None,
+    residence: Any = None,
     *,
     default_purpose: str = "",
     contract_shapes: Sequence[str] | None = (),
@@ -112,6 +116,7 @@ def facts_of(
         isinstance(who, str) and plain(who) == COMPANY,
         relation_of(relation),
         not _is_live(voice_kind),
+        _residence(residence),
     )
 
 
@@ -125,6 +130,14 @@ def _is_live(member: Any) -> bool:
     if isinstance(member, str):
         return plain(member) == LIVE or not member.strip()
     return member is None or member is UNSET
+
+
+def _residence(member: Any) -> str:
+    """The region in capitals; empty if none is said. A region that nobody knows has no rule, so nobody is called."""
+    if member is None or member is UNSET or (isinstance(member, str) and not member.strip()):
+        return ""
+    region = member.strip().upper() if isinstance(member, str) else ""
+    return region if region in REGIONS else NOWHERE
 
 
 def _channel(member: Any) -> str:

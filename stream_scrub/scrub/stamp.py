@@ -28,7 +28,13 @@ class Evidence:
 
 
 def single(
-    finding: Finding, number: bool, rules: str, until: date | None, channel: str, evidence: Evidence
+    finding: Finding,
+    number: bool,
+    rules: str,
+    until: date | None,
+    channel: str,
+    evidence: Evidence,
+    residence: str = "",
 ) -> bytes:
     """The stamp of a prospect with one number, as a template for `% number` (or for `% ()` without one)."""
     stamp: dict[str, Any] = {
@@ -43,6 +49,8 @@ def single(
     stamp["index"] = evidence.index
     if rules:
         stamp["rules"] = rules
+    if residence:
+        stamp["residence"] = residence
     stamp["at"] = evidence.at
     if until is not None:
         stamp["until"] = until.isoformat()
@@ -58,13 +66,14 @@ def unreadable(told: Mapping[str, Any], evidence: Evidence) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of several numbers of a prospect: its finding, the number (None if it is not valid), its rule's digest, and
-    the last day that its verdict may be used."""
+    """One of several numbers of a prospect: its finding, the number (None if it is not valid), its rule's digest,
+    the last day that its verdict may be used, and the digest of the rule where the person lives, if that is another."""
 
     finding: Finding
     number: int | None
     rules: str
     until: date | None
+    residence: str = ""
 
 
 def several(entries: Sequence[Entry], strip: bool, channel: str, evidence: Evidence) -> tuple[Reason, bytes]:
@@ -109,6 +118,8 @@ def _entry(entry: Entry) -> dict[str, Any]:
         described["registers"] = entry.finding.registers
     if entry.rules:
         described["rules"] = entry.rules
+    if entry.residence:
+        described["residence"] = entry.residence
     if entry.until is not None:
         described["until"] = entry.until.isoformat()
     return described

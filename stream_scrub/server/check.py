@@ -49,6 +49,7 @@ class AskedProspect(msgspec.Struct, forbid_unknown_fields=True):
     who: str | None = None
     relation: Any = None
     voice_kind: str | None = None
+    residence: str | None = None
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,6 +64,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True):
     who: Any = msgspec.UNSET
     relation: Any = msgspec.UNSET
     voice_kind: Any = msgspec.UNSET
+    residence: Any = msgspec.UNSET
     prospects: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
     @property

@@ -40,6 +40,7 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
             who=prospect.who,
             relation=prospect.relation,
             voice_kind=prospect.voice_kind,
+            residence=prospect.residence,
         ),
         default_region=prospect.default_region,
         default_purpose=prospect.default_purpose,

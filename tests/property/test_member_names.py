@@ -44,6 +44,7 @@ FACTS = {
     "campaign": ['"acme"', '"Acme "', "null", "7"],
     "channel": ['"voice"', '" Voice"', "null", '"VOICE"', '""', "null", '"sms"', "7"],
     "who": ['"company"', '"consumer"', "null", "[]"],
+    "residence": ['"FR"', "null", '" fr "', '""', '"RE"', '"GB"'],
     "voice_kind": ['"live"', "null", '" Live"', '""', "null", '"LIVE"', '"artificial"'],
     "relation": ['{"kind":"purchase","since":"2026-11-01"}', "null", '"friend"', "1"],
 }

@@ -70,6 +70,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "who": "who",
             "relation": "relation",
             "voice_kind": "voice_kind",
+            "residence": "residence",
             "case": "any",
             "mixed": "block",
             "stamp": "value",

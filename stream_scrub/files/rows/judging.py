@@ -142,7 +142,7 @@ class RowJudge:
             return RowOutcome(Reason.INVALID_NUMBER, None, (), numbers)
         reason, until = filled[0].reason, filled[0].until
         if len(filled) > 1:
-            entries = [Entry(each.finding, None, each.rules, each.until) for each in filled]
+            entries = [Entry(each.finding, None, each.rules, each.until, each.residence) for each in filled]
             reason, made = several(entries, self._strip, VOICE, self._context.evidence)
             until = msgspec.json.decode(made, type=_Until).until
         if reason.verdict is not Verdict.ALLOWED:

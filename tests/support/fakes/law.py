@@ -10,7 +10,7 @@ from stream_scrub.byname import ByName
 from stream_scrub.index import Filter, Index, Register, as_bitmap
 from stream_scrub.lists.parsing import end_dates
 from stream_scrub.model import RegisterKind
-from stream_scrub.rules import Rulebook, RuleFile
+from stream_scrub.rules import READING, Country, Rule, Rulebook, RuleFile, read_text
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123_000, UTC)
 POSITION = 1234
@@ -47,6 +47,11 @@ def rulebook(*texts: str) -> Rulebook:
         RuleFile(f"{(code := text.split(chr(34))[1].lower())}.toml", f"{code}.toml", text.encode())
         for text in texts
     )
+
+
+def read_old(rule: Rule, reading: int) -> Country:
+    """The rule's country file as a text of an earlier reading has it."""
+    return read_text(rule.text.replace(b"reading = %d" % READING, b"reading = %d" % reading))
 
 
 def register(

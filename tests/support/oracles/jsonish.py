@@ -14,6 +14,7 @@ NAMES = [
     "who",
     "relation",
     "voice_kind",
+    "residence",
     "scrub",
     "lead",
     "x",

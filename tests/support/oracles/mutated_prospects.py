@@ -51,6 +51,8 @@ MEMBER_TEXTS = [
         '"channel":"sms"',
         '"channel":null',
         '"who":"company"',
+        '"residence":"RE"',
+        '"residence":"GB"',
         '"voice_kind":"Live"',
         '"voice_kind":"artificial"',
         '"relation":{"kind":"purchase","since":"2026-11-01"}',

@@ -11,7 +11,17 @@ from typing import NamedTuple
 
 import phonenumbers
 
-FACTS = ("country", "purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind")
+FACTS = (
+    "country",
+    "purpose",
+    "contract",
+    "campaign",
+    "channel",
+    "who",
+    "relation",
+    "voice_kind",
+    "residence",
+)
 NAMES = {"phone": [["phone"]], **{name: [name] for name in FACTS}}
 ABSENT = object()
 RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"
@@ -218,16 +228,24 @@ def meanings(word: str, law: Law) -> set[str]:
 
 def decide(digits: int, region: str, kind: int, members: dict, law: Law) -> str:
     """One number's reason, in the order of the contract."""
-    purposes = words(members.get("purpose"), hyphens=True) or {"other"}
-    meant = [meanings(word, law) for word in purposes]
-    contract = has_contract(members.get("contract")) and "contract" in law.lifted_by
     scope, own = law.campaign
+    lives = members.get("residence")
+    here = lives is None or (isinstance(lives, str) and lives.strip().upper() in {"", *law.regions})
     ruled = region in law.regions and is_voice(members.get("channel"))
     meant_by = {scope, ""} if ruled else {scope}  # nobody is called without a rule, so nobody need be named
     if digits in law.internal or (digits in own and callers(members.get("campaign")) & meant_by):
         return "opposed"
     if not ruled:
         return "no-rule"
+    found = by_rule(digits, kind, members, law)
+    return found if here or found not in {"clear", "consented", "contract", "exempt"} else "no-rule"
+
+
+def by_rule(digits: int, kind: int, members: dict, law: Law) -> str:
+    """One number's reason by the only rule, if nobody opposed to the caller."""
+    purposes = words(members.get("purpose"), hyphens=True) or {"other"}
+    meant = [meanings(word, law) for word in purposes]
+    contract = has_contract(members.get("contract")) and "contract" in law.lifted_by
     if kind in law.types or str(digits).startswith(law.prefix):
         return "not-callable"
     if any(each & law.banned for each in meant) and not contract:

@@ -22,7 +22,7 @@ ROWS = [
     for row in tomllib.loads((GOLDEN / name).read_text("utf-8"))["verdict"]
 ]
 # What a prospect says besides its number, by the names of its members.
-FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind")
+FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind", "residence")
 KEYS = {
     *("law", "source", "confidence", "number", "numbers", "on", "held", *FACTS),
     *("missing", "age", "ends", "others", "areas", "folder", "reason", "registers", "until"),
@@ -46,9 +46,11 @@ def judged(row: dict, number: str, now: datetime) -> dict:
     """The stamp that a worker would give."""
     digits, line = normalise(number, "FR")
     book = BOOKS[row.get("folder", False)]
-    rule = book.rule(line.region, now, row.get("channel", "voice"))
-    named = set() if rule is None else rule.registers
-    allow = {"consent"} if rule is None else {*rule.require, *rule.scoped, "consent"}
+    regions = [line.region, row.get("residence", line.region)]
+    found = [book.rule(region, now, row.get("channel", "voice")) for region in regions]
+    rules = [rule for rule in found if rule is not None]
+    named = {name for rule in rules for name in rule.registers}
+    allow = {"consent"} | {name for rule in rules for name in (*rule.require, *rule.scoped)}
     held, others, age = row.get("held", []), row.get("others", {}), row.get("age", {})
     ends = row.get("ends", {})
     registers = []

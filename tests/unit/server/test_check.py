@@ -54,6 +54,7 @@ PROSPECTS = st.fixed_dictionaries(
         "contract": st.sampled_from([True, False, "C-1", {"until": "2099-01-01"}, {"until": "x"}, None, 7]),
         "campaign": st.sampled_from(["acme", ["a", "b"], 7, None]),
         "channel": st.sampled_from(["voice", "sms", None]),
+        "residence": st.sampled_from(["FR", "GB", "x", None]),
         "voice_kind": st.sampled_from(["live", "artificial", None]),
         "who": st.sampled_from(["company", "consumer", None]),
         "relation": st.sampled_from([{"kind": "purchase", "since": "2026-11-01"}, {"kind": "x"}, 7, None]),
