@@ -16,11 +16,10 @@ from tests.support.k8s.manifests import Overlay
 SERVER = "stream-scrub-server"
 
 
-@pytest.fixture(params=["local", "production"])
-def served(kustomize, request, tmp_path) -> Overlay:
+@pytest.fixture(scope="module", params=["local", "production"])
+def served(kustomize, request, tmp_path_factory) -> Overlay:
     """An overlay with the component."""
-    folder = tmp_path / "with-server"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("with-server")
     up = Path("../" * len(folder.parts[1:])) / str(ROOT).lstrip("/") / "k8s"
     (folder / "kustomization.yaml").write_text(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: stream-scrub\n"

@@ -20,6 +20,7 @@ from tests.unit.server.conftest import CONSENTING, NOBODY, OPPOSED
 
 def asked(url: str, how: str, *questions, token: str | None = None, **more):
     """One or many questions by the client of that kind."""
+    more.setdefault("deadline_s", 20)  # on a busy machine
     if how == "sync":
         with Client(url, token, **more) as asking:
             return asking.check(questions[0]) if len(questions) == 1 else asking.check_many(questions)
@@ -123,7 +124,7 @@ NO_VERDICT = {
 def test_whatever_is_no_verdict_is_unknown(answer, how):
     """A proxy's page, a cut answer or a misread status would be a permission to call."""
     with answering(answer) as (url, _):
-        for found in (asked(url, how, CONSENTING, deadline_s=0.4), *asked(url, how, 1, 2, deadline_s=0.4)):
+        for found in (asked(url, how, CONSENTING, deadline_s=0.2), *asked(url, how, 1, 2, deadline_s=0.2)):
             assert isinstance(found, Unknown) and found.may_dial is False and found.why
 
 
@@ -146,7 +147,7 @@ def test_what_passes_is_asked_again(how):
     with answering(None, busy, http(200, ALLOWED)) as (url, count):
         assert asked(url, how, CONSENTING, deadline_s=5).may_dial and count[0] == 3
     with answering(busy) as (url, _):
-        found = asked(url, how, CONSENTING, deadline_s=0.3)
+        found = asked(url, how, CONSENTING, deadline_s=1.5)
         assert (found.status, found.cause, found.why) == (503, "log-behind", "wait")
     with answering(http(422, b"{}")) as (url, count):
         assert asked(url, how, CONSENTING, deadline_s=5).status == 422 and count[0] == 1
@@ -158,8 +159,8 @@ def test_a_token_is_sent(serve, lists, tmp_path, how):
     file = tmp_path / "tokens.json"
     token = tokens.add(file, "d", ["check"], module.datetime.now()).token
     server = serve(lists, http__tokens=str(file))
-    assert asked(server.url, how, CONSENTING, token=token).may_dial
-    found = asked(server.url, how, CONSENTING, deadline_s=1)
+    assert asked(server.url, how, CONSENTING, token=token, deadline_s=10).may_dial
+    found = asked(server.url, how, CONSENTING, deadline_s=10)
     assert isinstance(found, Unknown) and found.status == 401
 
 
