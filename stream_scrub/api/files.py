@@ -26,6 +26,9 @@ def scrub_file(
     region_column: str = "",
     purpose: str | None = None,
     campaign: str | None = None,
+    channel: str | None = None,
+    who: str | None = None,
+    voice_kind: str | None = None,
     contract_column: str = "",
     on: date | datetime | None = None,
     annotated: bool = False,
@@ -50,15 +53,17 @@ def scrub_file(
     Raises ConfigError, BadList, Refused (no rows, more than `max_bad` of them without a number, what cannot be read or
     written: then nothing is written), and what `Checker.from_config` raises.
     """
-    asked = Asked(tuple(columns), region_column, contract_column, titles)
     made, used = _index(lists, snapshot, None if config is None else Path(config), settings)
     order = FileOrder(
         input=str(input),
         output=Path(output),
-        columns=asked,
+        columns=Asked(tuple(columns), region_column, contract_column, titles),
         region=region,
         purpose=purpose,
         campaign=campaign,
+        channel=channel,
+        who=who,
+        voice_kind=voice_kind,
         on=None if on is None else moment_of(on),
         annotated=annotated,
         delimiter=delimiter,

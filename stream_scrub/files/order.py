@@ -15,7 +15,7 @@ MAX_BAD = 0.2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOrder:
     """One file to scrub. `input` is a path, `-` for standard input. `columns` are those that the user named. `purpose`,
-    `campaign` and `region` hold for every row, None for the settings' own. `on` is the moment whose rules decide, None for
+    `campaign`, `channel`, `who`, `voice_kind` and `region` hold for every row, None for the settings' own. `on` is the moment whose rules decide, None for
     now. `sheet` is the sheet's name or number, `to` what a spreadsheet is written as
     ("" or "csv"). `max_bad` is the largest share of rows without a readable number."""
 
@@ -25,6 +25,9 @@ class FileOrder:
     region: str | None = None
     purpose: str | None = None
     campaign: str | None = None
+    channel: str | None = None
+    who: str | None = None
+    voice_kind: str | None = None
     on: datetime | None = None
     annotated: bool = False
     delimiter: str = ""
@@ -33,6 +36,17 @@ class FileOrder:
     to: str = ""
     max_bad: float = MAX_BAD
     force: bool = False
+
+    @property
+    def said(self) -> dict[str, str | None]:
+        """What holds for every row, by the name that prospects' settings have for it; None for what was not said."""
+        return {
+            "purpose": self.purpose,
+            "campaign": self.campaign,
+            "channel": self.channel,
+            "who": self.who,
+            "voice_kind": self.voice_kind,
+        }
 
     def region_by(self, settings: Settings) -> str:
         """The region of national numbers. Raises ConfigError."""

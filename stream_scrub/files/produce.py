@@ -150,11 +150,8 @@ class _Members:
         names = self._names()
         key = None if not self.key_column else self._key()
         numbers = set(columns.numbers)
-        said = {
-            prospect.region: self.order.region if columns.region is None else None,
-            prospect.purpose: self.order.purpose,
-            prospect.campaign: self.order.campaign,
-        }
+        said = {getattr(prospect, name): word for name, word in self.order.said.items()}
+        said[prospect.region] = self.order.region if columns.region is None else None
         shared = {name: word for name, word in said.items() if word is not None}
         if taken := [name for name in shared if name in names]:
             raise ConfigError(

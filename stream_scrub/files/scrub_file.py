@@ -124,11 +124,7 @@ def _summary(
     for file in files:
         name, digest, size = file.written
         outputs.append(OutputWritten(name=name, sha256=digest, bytes=size, rows=rows[name.partition(".")[0]]))
-    facts = {
-        "region": order.region_by(judging.settings),
-        "purpose": order.purpose,
-        "campaign": order.campaign,
-    }
+    facts = {"region": order.region_by(judging.settings), **order.said}
     return Summary(
         format=FORMAT,
         version=__version__,

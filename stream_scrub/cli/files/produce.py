@@ -7,6 +7,7 @@ import typer
 
 from stream_scrub.cli.files.options import (
     Campaign,
+    Channel,
     ContractColumn,
     Delimiter,
     Encoding,
@@ -16,6 +17,8 @@ from stream_scrub.cli.files.options import (
     RegionColumn,
     Sheet,
     Titles,
+    VoiceKind,
+    Who,
 )
 from stream_scrub.cli.options import Invocation, command, quiet_log
 
@@ -29,6 +32,9 @@ def produce(
     region_column: RegionColumn = "",
     purpose: Purpose = None,
     campaign: Campaign = None,
+    channel: Channel = None,
+    who: Who = None,
+    voice_kind: VoiceKind = None,
     contract_column: ContractColumn = "",
     titles: Titles = None,
     delimiter: Delimiter = "",
@@ -49,6 +55,9 @@ def produce(
         region=region,
         purpose=purpose,
         campaign=campaign,
+        channel=channel,
+        who=who,
+        voice_kind=voice_kind,
         delimiter=delimiter,
         encoding=encoding,
         sheet=sheet,

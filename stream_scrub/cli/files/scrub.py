@@ -7,6 +7,7 @@ import typer
 
 from stream_scrub.cli.files.options import (
     Campaign,
+    Channel,
     ContractColumn,
     Delimiter,
     Encoding,
@@ -16,6 +17,8 @@ from stream_scrub.cli.files.options import (
     RegionColumn,
     Sheet,
     Titles,
+    VoiceKind,
+    Who,
 )
 from stream_scrub.cli.options import Invocation, command, on_folder, quiet_log
 from stream_scrub.config import Settings, load
@@ -69,6 +72,9 @@ def file(
     region_column: RegionColumn = "",
     purpose: Purpose = None,
     campaign: Campaign = None,
+    channel: Channel = None,
+    who: Who = None,
+    voice_kind: VoiceKind = None,
     contract_column: ContractColumn = "",
     on: Annotated[str, typer.Option(metavar="DATE", help="Judge by the rules of that day.")] = "",
     titles: Titles = None,
@@ -96,6 +102,9 @@ def file(
         region=region,
         purpose=purpose,
         campaign=campaign,
+        channel=channel,
+        who=who,
+        voice_kind=voice_kind,
         on=check.moment(on),
         annotated=annotated,
         delimiter=delimiter,

@@ -157,8 +157,10 @@ class NdjsonFile:
         now: datetime,
         duplicates: Duplicates,
     ) -> None:
-        if order.campaign is not None:
-            raise ConfigError(["--campaign: each line says its own, in the member `prospect.campaign`"])
+        if unfit := [name for name, word in order.said.items() if name != "purpose" and word is not None]:
+            raise ConfigError(
+                [f"--{unfit[0].replace('_', '-')}: each line says its own (prospect.{unfit[0]})"]
+            )
         self._file = file
         self._index = index
         self._now = now

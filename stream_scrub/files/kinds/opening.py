@@ -35,7 +35,7 @@ class Judging:
 
     def run(self, order: FileOrder, duplicates: Duplicates) -> Run:
         """A run over rows of cells."""
-        facts = FactsAsked(order.purpose, order.campaign, order.region_by(self.settings))
+        facts = FactsAsked(order.region_by(self.settings), **order.said)
         judge = RowJudge(self.scrubber, self.index, self.now)
         return Run(judge, self.scrubber, facts, order.columns, Tally(duplicates), self.watch)
 

@@ -25,11 +25,14 @@ Watch = Callable[[JudgedRows, Sequence[CellColumn]], None]  # is shown every blo
 
 @dataclass(frozen=True, slots=True)
 class FactsAsked:
-    """What holds for all rows: purpose and campaign as a prospect would say them, and the region of national numbers."""
+    """What holds for all rows, as a prospect would say it, and the region of national numbers."""
 
+    region: str
     purpose: str | None
     campaign: str | None
-    region: str
+    channel: str | None
+    who: str | None
+    voice_kind: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,10 @@ class Run:
         return place
 
     def _facts(self, contract: Any) -> Facts:
-        return self._scrubber.facts_of(self.facts.purpose, contract, self.facts.campaign)
+        said = self.facts
+        return self._scrubber.facts_of(
+            said.purpose, contract, said.campaign, said.channel, said.who, None, said.voice_kind
+        )
 
 
 def _placed(column: Distinct, place_of: Callable[[str], int]) -> NDArray[np.int32]:

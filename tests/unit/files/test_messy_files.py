@@ -371,3 +371,16 @@ def test_ten_thousand_columns_take_no_time(bureau):
     done = bureau.scrub(table(f"phone;{row}", *[f"{FREE};{row}"] * 4), columns=("phone",))
 
     assert done.summary.rows == 4 and done.summary.took_s < 30
+
+
+def test_what_is_said_of_all_rows_decides(bureau):
+    """A campaign of text messages would be scrubbed by the rules for calls."""
+    done = bureau.scrub(table(*LEADS), channel="sms", who="company", voice_kind="artificial")
+
+    assert done.summary.facts == {
+        "region": "FR",
+        "channel": "sms",
+        "who": "company",
+        "voice_kind": "artificial",
+    }
+    assert done.summary.reasons != {"clear": 1, "opposed": 1}
