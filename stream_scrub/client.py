@@ -238,17 +238,17 @@ class Client(_Base):
         campaign: str | Sequence[str] | None = None,
         channel: str | None = None,
         deadline_s: float | None = None,
+        **others: object,
     ) -> Answer | Unknown:
         """The verdict on one number, or on a person with several. The other arguments are what a prospect would say
-        about the call. Never raises for what happens on the way."""
-        said = _said(region, purpose, contract, campaign, channel)
+        about the call, `others` those that docs/check-api.md has besides. Never raises for what happens on the way."""
+        said = _said(region, purpose, contract, campaign, channel) | others
         return _answer(self._asked(self._check, _question(number, said), self._ends(deadline_s)))
 
     def check_many(
         self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
     ) -> list[Answer | Unknown]:
-        """A verdict for each, in order: a number, or a mapping with `number`, `region`, `purpose`, `contract`,
-        `campaign` and `channel`. 10 000 are asked at once; where that fails, each of them is Unknown."""
+        """A verdict for each, in order: a number, or a mapping with the members of a question. 10 000 are asked at once; where that fails, each of them is Unknown."""
         ends, found = self._ends(deadline_s), []
         for page in _pages(questions):
             found += _answers(
@@ -336,9 +336,10 @@ class AsyncClient(_Base):
         campaign: str | Sequence[str] | None = None,
         channel: str | None = None,
         deadline_s: float | None = None,
+        **others: object,
     ) -> Answer | Unknown:
         """As `Client.check`."""
-        said = _said(region, purpose, contract, campaign, channel)
+        said = _said(region, purpose, contract, campaign, channel) | others
         return _answer(await self._asked(self._check, _question(number, said), self._ends(deadline_s)))
 
     async def check_many(

@@ -48,6 +48,9 @@ def test_a_verdict_is_the_servers(server, how):
     several = asked(server.url, how, f"+{CONSENTING}", {"number": NOBODY, "contract": True}, "x")
     assert [each.reason for each in several] == [Reason.CONSENTED, Reason.CONTRACT, Reason.INVALID_NUMBER]
     assert "612345678" not in repr(found)
+    with Client(server.url, deadline_s=20) as asking:
+        assert asking.check(CONSENTING, who="business").verdict in Verdict
+        assert asking.check(CONSENTING, whom="x").status == 422
 
 
 def test_many_are_asked_in_pages(server, monkeypatch):
