@@ -222,11 +222,12 @@ class Play:
             if publication is None and now - started >= self.pace.seconds / 2 and not self.stopped_early:
                 publication = publish()
                 threads.append(publication)
-            show.update(self._figures(now - started, registers))
             if self.checker.taken > taken:
                 moved_at, taken = now, self.checker.taken
             is_out = taken >= len(self.sent_leads.sent) and (publication is None or publication.done())
-            if sender.done() and (is_out or now - moved_at > _STALLED_S):
+            is_over = sender.done() and (is_out or now - moved_at > _STALLED_S)
+            show.update(self._figures(now - started, registers))  # at the very end with all that is known
+            if is_over:
                 return
             time.sleep(_DRAW_S)
 

@@ -135,6 +135,7 @@ class LinesView:
         self._console = console
         self._said_s = 0.0
         self._said: set[str] = set()
+        self._last: LiveFigures | None = None
 
     def step(self, text: str) -> None:
         """Nothing: the line comes when it is done."""
@@ -149,16 +150,22 @@ class LinesView:
 
     def update(self, figures: LiveFigures) -> None:
         """A line every two seconds."""
+        self._last = figures
         if figures.elapsed_s - self._said_s >= _LINE_EVERY_S:
             self._said_s = figures.elapsed_s
-            self.done(_line(figures))
-            for text in (figures.delta, figures.note):
-                if text and text not in self._said:
-                    self._said.add(text)
-                    self.done(f"         {text}")
+            self._tell(figures)
+
+    def _tell(self, figures: LiveFigures) -> None:
+        self.done(_line(figures))
+        for text in (figures.delta, figures.note):
+            if text and text not in self._said:
+                self._said.add(text)
+                self.done(f"         {text}")
 
     def end(self, summary: DemoSummary) -> None:
-        """The summary."""
+        """What came since the last line, and the summary."""
+        if self._last is not None and self._last.elapsed_s > self._said_s:
+            self._tell(self._last)
         _print_summary(self._console, summary)
 
     def close(self) -> None:

@@ -288,6 +288,17 @@ def test_for_machines_there_is_one_document(capsys):
     assert found["delta"]["first_blocked_s"] == pytest.approx(0.2)
 
 
+def test_what_came_after_the_last_line_is_said_at_the_end():
+    """On a slow machine the newcomer would never see that the opt-outs were imported."""
+    out = io.StringIO()
+    view = LinesView(People(file=out, width=100, force_terminal=False, color_system=None))
+    view.update(LiveFigures(elapsed_s=3.0))
+    view.update(LiveFigures(elapsed_s=3.5, scrubbed=77, delta="50 opt-outs imported"))
+    view.end(summary(played(), outcome()))
+    said = out.getvalue().partition("every prospect")[0]
+    assert said.count("50 opt-outs imported") == 1 and "77" in said
+
+
 def test_log_lines_are_kept_to_the_last_ones(tmp_path):
     """A worker that warns without end would fill the memory, or tear the view apart."""
     said = LogLines(tmp_path / "log")
