@@ -320,17 +320,17 @@ class Index:
         return replace(made, _derived=_Derived(spelt, opposed))
 
     def scoped(self, name: str, scope: str) -> list[Register]:
-        """The registers of that name and scope, however their scopes are spelt. `scope` is as it is compared."""
+        """The registers of that name and scope (as it is compared), however they are spelt; none for an empty purpose."""
         whole = scoped_name(name, scope)
-        return [self.registers[n] for n in (whole, *self.spelt().get(whole, ())) if n in self.registers]
+        also = () if scope.endswith(FOR) else self.spelt().get(whole, ())
+        return [self.registers[n] for n in (whole, *also) if n in self.registers]
 
     def spelt(self) -> dict[str, tuple[str, ...]]:
         """Registers by a name that is not theirs, see `_Derived`: those that an older release spelt otherwise, and under
         `consent@acme+` those of a campaign's purposes."""
-        found = self._derived.spelt
-        if found is None:
-            found = self._derived.spelt = _spelt(self.registers, {})
-        return found
+        if self._derived.spelt is None:
+            self._derived.spelt = _spelt(self.registers, {})
+        return self._derived.spelt
 
     def opposed_to_anybody(self) -> Register | None:
         """The register ANYBODYS: the numbers that are opposed to one campaign or another; None if there is none. It is

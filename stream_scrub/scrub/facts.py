@@ -27,6 +27,8 @@ UNKNOWN_CHANNEL = "unknown"  # of a prospect whose channel cannot be understood;
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # Among campaigns: somebody who is not named, or not in words, calls as well.
 UNNAMED = ""
+# Among purposes: one that cannot be understood. No rule knows it, so it lifts nothing, and a ban may mean it.
+UNTOLD = ""
 # Campaigns that no register is scoped for: no scope holds this sign, and no campaign that was read.
 UNSCOPED = ("*",)
 
@@ -60,7 +62,7 @@ class Relation(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a prospect says about itself, as the rules read it: purposes in lower case, whether it has a contract, with
+    """What a prospect says about itself, as the rules read it: purposes in lower case, UNTOLD among them, whether it has a contract, with
     its last day if one is known, and campaigns as `spelling.plain` writes them. `channel` is how the person is to be
     reached, `company` whether it is a legal person, `relation` what it has to do with the caller, `artificial` whether
     no living voice speaks, and `residence` the region that the person says to live in."""
@@ -98,16 +100,17 @@ def facts_of(
     default_purpose: str = "",
     contract_shapes: Sequence[str] | None = (),
     campaigns: Callable[[Any], Iterable[str]] | None = None,
+    purposes: Callable[[Any], Iterable[str]] | None = None,
 ) -> Facts:
     """Facts from members of any type. What cannot be understood lifts nothing. A prospect without a purpose has the
     default one. `contract_shapes` None: by the first reading, which takes for a contract whatever does not say no.
-    `campaigns` reads the campaigns; None: as this reading does.
+    `campaigns` and `purposes` read these; None: as this reading does.
     """
+    said = tuple((purposes or purposes_of)(purpose))
     return Facts(
         tuple(
             dict.fromkeys(
-                word.replace(" ", "-").replace("_", "-")
-                for word in words_of(purpose) or words_of(default_purpose)
+                word.replace(" ", "-").replace("_", "-") for word in said or words_of(default_purpose)
             )
         ),
         _is_yes(contract) if contract_shapes is None else contract_of(contract, contract_shapes),
@@ -122,7 +125,7 @@ def facts_of(
 
 def of_three(purpose: Any = None, contract: Any = None, campaign: Any = None, *_: Any, **how: Any) -> Facts:
     """As `facts_of`, by the readings that took three facts from a prospect and no more."""
-    return facts_of(purpose, contract, campaign, **how)
+    return facts_of(purpose, contract, campaign, purposes=words_of, **how)
 
 
 def _is_live(member: Any) -> bool:
@@ -157,6 +160,16 @@ def campaigns_of(member: Any) -> Iterable[str]:
         blank = part is None or part is UNSET or (isinstance(part, str) and not said)
         if not blank:
             yield plain(said[0]) if len(said) == 1 else UNNAMED
+
+
+def purposes_of(member: Any) -> Iterable[str]:
+    """The words in a member, in lower case; UNTOLD for each part that is no word, such as an object: the call is for that
+    as well."""
+    for part in member if isinstance(member, list) else (member,):
+        blank = part is None or part is UNSET or (isinstance(part, str) and not part.strip())
+        if isinstance(part, list) or not (blank or words_of(part)):
+            yield UNTOLD
+        yield from () if isinstance(part, list) else words_of(part)
 
 
 def words_of(member: Any) -> tuple[str, ...]:

@@ -33,6 +33,10 @@ RULE = (
         ("  solar / wind ", "solar-wind"),
         ("ﬁbre", "fibre"),
         ("?!", ""),
+        ("\U0001d400\U0001d41c\U0001d426\U0001d41e", "acme"),
+        ("\u1d2ccme", "acme"),
+        ("ac\u200bme", "acme"),
+        ("ac\u00adme\ufe0f", "acme"),
     ],
 )
 def test_a_word_is_compared_without_what_people_spell_differently(word, same):
@@ -144,6 +148,14 @@ def test_who_says_nothing_of_all_calls_is_told(default, said):
         ("solar", b"", "banned-purpose"),
         ("", b',"purpose":"insurance"', "consented"),
         ("insurance", b',"purpose":"offer of the month"', "unknown-purpose"),
+        ("insurance", b',"purpose":["cpf"]', "banned-purpose"),
+        ("insurance", b',"purpose":[["cpf"]]', "unknown-purpose"),
+        ("insurance", b',"purpose":["insurance",["cpf"]]', "unknown-purpose"),
+        ("insurance", b',"purpose":["insurance",{"name":"cpf"}]', "unknown-purpose"),
+        ("insurance", b',"purpose":{"name":"cpf"}', "unknown-purpose"),
+        ("insurance", b',"purpose":["insurance",true]', "unknown-purpose"),
+        ("insurance", b',"purpose":1.5', "unknown-purpose"),
+        ("insurance", b',"purpose":[null," "]', "consented"),
     ],
 )
 def test_what_all_calls_are_for_counts_where_a_prospect_says_nothing(hand, default, member, reason):

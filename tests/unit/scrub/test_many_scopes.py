@@ -89,3 +89,21 @@ def test_an_old_rule_compares_campaigns_as_it_did(reading, reasons):
     stamps = Scrubber(Terms(MEMBERS, stamp="header"), book).scrub(values, at, law.NOW).stamps
 
     assert [json.loads(stamp)["reason"] for stamp in stamps] == reasons
+
+
+@pytest.mark.parametrize(
+    "purpose", ["***", "-", "\u2026", ["insurance", "?"], {"n": "insurance"}, [["insurance"]]]
+)
+def test_a_purpose_in_no_letters_has_no_consent(purpose):
+    """A consent to hear of insurance would count for a call that says it is for three stars."""
+    at = law.index(law.allow("consent"), law.allow("washed"), law.register("list"))
+    at = at.with_register(law.allow("consent@acme+insurance", NUMBERS))
+    values = [
+        json.dumps({"phone": f"+{NUMBERS[0]}", "campaign": "acme", "purpose": said}).encode()
+        for said in ("insurance", purpose)
+    ]
+    text = law.OPT_IN.replace('banned_purposes = ["energy-renovation"]\n', "")
+
+    stamps = Scrubber(Terms(MEMBERS, stamp="header"), law.rulebook(text)).scrub(values, at, law.NOW).stamps
+
+    assert [json.loads(stamp)["reason"] for stamp in stamps] == ["consented", "no-consent"]
