@@ -391,9 +391,6 @@ def _union(bitmaps: Sequence[BitMap64]) -> BitMap64:
 def _spelt(names: Iterable[str], before: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     found = dict(before)
     for name in names:
-        told = RegisterName.split(name)
-        keys = [str(told.plainly), f"{scoped_name(told.base, told.campaign)}{FOR}" if told.purpose else name]
-        for key in keys:
-            if key != name:
-                found[key] = (*found.get(key, ()), name)
+        for key in RegisterName.split(name).others:
+            found[key] = (*found.get(key, ()), name)
     return found

@@ -106,6 +106,16 @@ class RegisterName(NamedTuple):
         return self.scope.partition(FOR)[2]
 
     @property
+    def others(self) -> list[str]:
+        """The names that are not its own and mean it too (`Index.spelt`): as campaigns are compared, and for consents of
+        one purpose the campaign's with FOR behind it, as for all of its purposes."""
+        keys = [
+            str(self.plainly),
+            *([f"{scoped_name(self.base, self.campaign)}{FOR}"] if self.purpose else []),
+        ]
+        return [key for key in keys if key != str(self)]
+
+    @property
     def looks_like_number(self) -> bool:
         """Whether it looks like a phone number. Names are shown everywhere; phone numbers must not be."""
         return names_a_number(str(self))

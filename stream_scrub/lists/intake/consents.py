@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from pyroaring import BitMap64
@@ -16,6 +17,7 @@ from stream_scrub.model import CONSENT, family
 from stream_scrub.numbering import e164, normalise
 from stream_scrub.rules import Rule, Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
+from stream_scrub.spelling import plain
 
 _LONGEST = 15  # digits of a number (ITU-T E.164)
 
@@ -43,10 +45,13 @@ class ConsentLaw:
         clear = all(word.isascii() and word and len(self.known.get(word, (word,))) == 1 for word in found)
         return found if clear and (words or member is None) else None
 
-    def lacks_proof(self, members: Mapping[str, Any], numbers: Iterable[int], now: datetime) -> bool:
-        """Whether a consent lacks what proves it, and the law of one of its numbers asks for one: the text that was
-        shown, its moment (read by the caller), who passes it on, to whom it was given, and what for."""
-        if not self.proof_required or not any(self._asks(number, now) for number in numbers):
+    def lacks_proof(
+        self, register: str, members: Mapping[str, Any], numbers: Iterable[int], now: datetime
+    ) -> bool:
+        """Whether a consent that goes to that register lacks what proves it, and the law of one of its numbers asks for
+        one: the text that was shown, its moment (read by the caller), who passes it on, to whom it was given, and what
+        for."""
+        if not self.proof_required or not any(self._asks(register, number, now) for number in numbers):
             return False
         proof = members.get("proof")
         told = proof if isinstance(proof, Mapping) else {}
@@ -56,20 +61,35 @@ class ConsentLaw:
             members.get("controller", told.get("controller")),
             members.get("scope", members.get("register")),
         )
-        return not all(isinstance(text, str) and text.strip() for text in texts)
+        return not all(isinstance(text, str) and plain(text) for text in texts)
 
-    def _asks(self, number: int, now: datetime) -> bool:
-        rule = self._rule(number, now)
-        return rule is not None and CONSENT in (*rule.require, *rule.require_named)
+    def _asks(self, register: str, number: int, now: datetime) -> bool:
+        """Whether by some rule of the number's country, of whatever channel, nobody is called without such a consent."""
+        found = normalise(e164(number), "ZZ")
+        country = None if found is None else self.book.country(found[1].region)
+        if found is None or country is None:
+            return False
+        rules = country.all_on(now.astimezone(ZoneInfo(country.timezone)).date())
+        asked = {
+            name
+            for rule in rules
+            for name in (
+                *rule.require,
+                *rule.require_named,
+                *rule.require_named_for.get(found[1].type, ()),
+                *rule.artificial_voice,
+            )
+        }
+        return not asked.isdisjoint({CONSENT, family(register)})
 
-    def end(self, register: str, number: int, end: int, said_ms: int, now: datetime) -> int | None:
-        """The end of a consent (epoch seconds, 0: none) that was given at `said_ms`, by the law of its number; None if it
-        is over by now."""
+    def end(self, register: str, number: int, end: int, said_ms: int | None, now: datetime) -> int | None:
+        """The end of a consent (epoch seconds, 0: none) that was given at `said_ms` (None: nobody knows, now), by the law
+        of its number; None if it is over by now."""
         rule = self._rule(number, now) if self._limits else None
         days = None if rule is None else rule.consent_days.get(family(register))
         if days is None:
             return end
-        given = min(datetime.fromtimestamp(said_ms / 1000, UTC) if said_ms else now, now)
+        given = min(datetime.fromtimestamp(said_ms / 1000, UTC) if said_ms is not None else now, now)
         last = int((given + timedelta(days=days)).timestamp())
         return None if last <= now.timestamp() else min(end, last) if end else last
 

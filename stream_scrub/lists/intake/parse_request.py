@@ -8,7 +8,7 @@ something must be exact. schemas/request.schema.json lists the members.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import StrEnum
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from stream_scrub import strict_json
 from stream_scrub.lists.intake.consents import ConsentLaw
-from stream_scrub.lists.intake.oppositions_spelt import OPPOSING_WORDS, in_any_spelling
+from stream_scrub.lists.intake.oppositions_spelt import OPPOSING_WORDS, in_any_spelling, misspelt
 from stream_scrub.lists.log.wire import END_MAX
 from stream_scrub.model import CONSENT, FOR, INTERNAL, OWN, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, normalise
@@ -111,6 +111,8 @@ def read(value: bytes | None, terms: RequestTerms) -> ParsedRequest | RequestRef
     try:
         members = _members(value)
         if (reader := _LIFTING.get(str(members.get("request")))) is not None:
+            if misspelt(members, _EXACT):
+                return RequestRefusal.UNREADABLE
             order = reader(members, terms)
             return replace(order, at_ms=_said_ms(members.get("at"), restricts=False))
         members = in_any_spelling(members)
@@ -140,20 +142,34 @@ def _to_everybody(numbers: tuple[int, ...], refused: int, odd: RequestRefusal) -
 
 
 def _opt_out(members: Mapping[str, Any], terms: RequestTerms) -> tuple[RegisterChange, ...]:
-    register = _register(members, INTERNAL, RegisterKind.DENY, terms, lenient=True)
-    return (RegisterChange(register, RegisterKind.DENY, held=True),)
+    return tuple(
+        RegisterChange(
+            _register(meant, INTERNAL, RegisterKind.DENY, terms, lenient=True), RegisterKind.DENY, held=True
+        )
+        for meant in _meant(members, terms)
+    )
 
 
 def _withdrawal(members: Mapping[str, Any], terms: RequestTerms) -> tuple[RegisterChange, ...]:
-    register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=True)
-    return (
-        RegisterChange(_internal_beside(register), RegisterKind.DENY, held=True),
-        *(RegisterChange(each, RegisterKind.ALLOW, held=False) for each in terms.spellings(register)),
-        *(
-            RegisterChange(each, RegisterKind.ALLOW, held=False)
-            for each in terms.spelt.get(register + FOR, ())
-        ),
-    )
+    changes = []
+    for meant in _meant(members, terms):
+        register = _register(meant, CONSENT, RegisterKind.ALLOW, terms, lenient=True)
+        ended = (*terms.spellings(register), *terms.spelt.get(register + FOR, ()))
+        changes.append(RegisterChange(_internal_beside(register), RegisterKind.DENY, held=True))
+        changes += [RegisterChange(each, RegisterKind.ALLOW, held=False) for each in ended]
+    return tuple(changes)
+
+
+def _meant(members: Mapping[str, Any], terms: RequestTerms) -> Iterator[Mapping[str, Any]]:
+    """The members, and if their scope is written as a register's is, `acme+insurance`, also with its campaign alone: who
+    opposes does so for every purpose, and nobody knows that it is not the name of a campaign."""
+    yield members
+    scope = members.get("scope")
+    campaign, plus, purpose = scope.partition(FOR) if isinstance(scope, str) else ("", "", "")
+    told = f"{CONSENT}@{plain(campaign)}{FOR}"
+    known = plain(purpose) in terms.law.known or f"{told}{plain(purpose)}" in terms.spelt.get(told, ())
+    if plus and plain(campaign) and known:
+        yield {**members, "scope": campaign}
 
 
 def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
@@ -164,7 +180,7 @@ def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
         raise _Refused(RequestRefusal.INVALID_AFTER_OPT_OUT)
     numbers, registers = _numbers_strictly(members, terms), _for_purposes(register, members, terms)
     unproven = registers == [register] or _said_ms(members.get("at"), restricts=False) is None
-    if terms.law.lacks_proof({} if unproven else members, numbers, terms.now):
+    if terms.law.lacks_proof(register, {} if unproven else members, numbers, terms.now):
         raise _Refused(RequestRefusal.NO_PROOF)
     changes = [RegisterChange(each, RegisterKind.ALLOW, held=True, end=end) for each in registers]
     lifted = terms.spellings(_internal_beside(register)) if after else ()
@@ -319,6 +335,24 @@ def _said_ms(at: Any, *, restricts: bool) -> int | None:
         return None
 
 
+# The members that mean something in what lifts. One in another spelling would be left out, and the lift be wider.
+_EXACT = frozenset(
+    {
+        *(
+            "request",
+            "number",
+            "region",
+            "scope",
+            "register",
+            "remove_from",
+            "at",
+            "until",
+            "purpose",
+            "reason",
+        ),
+        *("after_opt_out", "controller", "proof", "source"),
+    }
+)
 # By their verb: what lifts, in exactly this spelling, and what restricts, in any, without hyphens.
 _LIFTING = {"consent": _consent, "correction": _correction}
 _RESTRICTING = {"optout": _opt_out, "withdrawal": _withdrawal}

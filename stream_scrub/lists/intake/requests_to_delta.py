@@ -122,6 +122,8 @@ def take(
     """
     wanted: dict[str, RegisterRequests] = {}
     turned = []
+    spelt = dict(terms.spelt)
+    terms = replace(terms, spelt=spelt)
     for request in in_order(requests):
         order, line = _heard(request, terms)
         if isinstance(order, RequestRefusal):
@@ -145,6 +147,9 @@ def take(
             cursor = cursor_of(change.register)
             if cursor is not None and cursor.has(request.partition, request.offset, request.leader_epoch):
                 continue
+            # Whoever withdraws later in this batch withdraws from a register that it has made, too.
+            for other in RegisterName.split(change.register).others if change.register not in wanted else ():
+                spelt[other] = tuple(dict.fromkeys((*spelt.get(other, ()), change.register)))
             register = wanted.setdefault(change.register, RegisterRequests(change.kind))
             numbers = _ends_of(request, order, change, terms)
             over.update(set(order.numbers) - numbers.keys())
@@ -164,7 +169,7 @@ def _ends_of(
         return dict.fromkeys(order.numbers, _GONE)
     if change.kind is RegisterKind.DENY:
         return dict.fromkeys(order.numbers, change.end)
-    said = moment_of(request, order)
+    said = None if order.at_ms is None and not request.timestamp_ms else moment_of(request, order)
     ends = ((n, terms.law.end(change.register, n, change.end, said, terms.now)) for n in order.numbers)
     return {number: end for number, end in ends if end is not None}
 
@@ -186,8 +191,8 @@ def _heard(request: Request, terms: RequestTerms) -> tuple[ParsedRequest | Reque
 def _to_everybody(order: ParsedRequest) -> ParsedRequest:
     """The order with its oppositions alone, each in the register without a scope."""
     opposing = [change for change in order.changes if change.held and change.kind is RegisterKind.DENY]
-    changes = tuple(change._replace(register=family(change.register)) for change in opposing)
-    return replace(order, changes=changes)
+    changes = dict.fromkeys(change._replace(register=family(change.register)) for change in opposing)
+    return replace(order, changes=tuple(changes))
 
 
 def in_order(requests: Iterable[Request]) -> Iterator[Request]:

@@ -1,6 +1,7 @@
 """What the law asks of a consent: a purpose, a proof, an end."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from stream_scrub.rules import Rulebook
 BOOK = Rulebook.load()
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FRENCH, SPANISH, BRITISH = "+33612345678", "+34612345678", "+447400123456"
+IRISH_MOBILE, IRISH = "+353851234567", "+35312345678"
 TEXTS = {"text": "I agree to be called by Acme about insurance", "url": "https://example.org/form"}
 PROVEN = {
     "request": "consent",
@@ -113,6 +115,22 @@ def test_a_consent_that_proves_nothing_is_refused_where_the_law_asks_for_one(lac
     assert asked(terms(required=True), number=[BRITISH, FRENCH], **lacking) is RequestRefusal.NO_PROOF
 
 
+@pytest.mark.parametrize(
+    ("number", "register", "refused"),
+    [
+        (IRISH_MOBILE, "consent", True),
+        (IRISH, "consent", False),
+        (BRITISH, "consent-artificial", True),
+        (FRENCH, "consent-sms", True),
+    ],
+)
+def test_the_law_of_a_type_of_number_a_channel_or_a_machine_asks_for_proof_too(number, register, refused):
+    """Irish mobiles are called by consent alone, and whoever called one could prove nothing."""
+    by = replace(terms(required=True), registers=frozenset({register}), kinds=BOOK.kinds)
+    order = asked(by, number=number, register=register, proof="absent")
+    assert (order is RequestRefusal.NO_PROOF) is refused
+
+
 def test_a_consent_with_its_proof_is_taken():
     """A lead that may be called would be lost."""
     assert registers(asked(terms(required=True))) == [("consent@acme+insurance", True)]
@@ -124,9 +142,23 @@ def taken(**members):
     """The ends of a batch of one request, by number, and why it was refused."""
     value = json.dumps({**PROVEN, **members}).encode()
     request = Request(0, 7, int(NOW.timestamp() * 1000), None, value)
-    holds, scopes = (lambda *_: False), KnownScopes()
-    wanted, turned = take([request], terms(), lambda _: None, Oppositions(), holds, scopes)
+    wanted, turned = of_batch(request)
     return wanted["consent@acme+insurance"].numbers, [(each.reason, each.taken) for each in turned]
+
+
+def of_batch(*requests):
+    holds, scopes = (lambda *_: False), KnownScopes()
+    return take(requests, terms(), lambda _: None, Oppositions(), holds, scopes)
+
+
+def test_who_withdraws_at_once_does_so_from_what_the_same_batch_has_made():
+    """The consent would outlive the withdrawal, and count as soon as the person consents to something else."""
+    said = ({**PROVEN, "purpose": ["insurance", "club"]}, {**PROVEN, "request": "withdrawal", "at": None})
+    moment = int(NOW.timestamp() * 1000)
+    batch = [Request(0, at, moment, None, json.dumps(each).encode()) for at, each in enumerate(said)]
+    wanted, _ = of_batch(*batch)
+    gone = {int(FRENCH[1:]): -1}
+    assert wanted["consent@acme+insurance"].numbers == gone == wanted["consent@acme+club"].numbers
 
 
 def test_a_consent_ends_when_the_law_of_its_number_says():
@@ -137,6 +169,7 @@ def test_a_consent_ends_when_the_law_of_its_number_says():
     assert taken(number=[SPANISH, FRENCH]) == ({number: two_years, int(FRENCH[1:]): 0}, [])
     sooner, later = taken(number=SPANISH, until="2027-01-31"), taken(number=SPANISH, until="2031-01-31")
     assert sooner[0][number] < two_years and later[0] == {number: two_years}
+    assert taken(number=[SPANISH, FRENCH], at="1970-01-01T00:00:00Z")[1] == [(RequestRefusal.ENDED, 1)]
     old = taken(number=[SPANISH, FRENCH], at="2024-11-01")
     assert old == ({int(FRENCH[1:]): 0}, [(RequestRefusal.ENDED, 1)])
     ahead = taken(number=SPANISH, at="2030-01-01")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stream_scrub.lists.intake.consents import ConsentLaw
 from stream_scrub.lists.intake.parse_request import (
     NUMBERS_MAX,
     ParsedRequest,
@@ -15,6 +16,7 @@ from stream_scrub.lists.intake.parse_request import (
     read,
 )
 from stream_scrub.model import CONSENT, INTERNAL, RegisterKind
+from stream_scrub.rules import Rulebook
 from tests.support.golden.examples import REQUESTS
 from tests.support.texts.pages import ROOT, rows, section, ticked
 
@@ -166,6 +168,7 @@ def test_a_campaign_is_one_in_any_spelling(scope):
     ("reason", "odd"),
     [
         (RequestRefusal.INVALID_REGISTER, {"scope": ["acme"]}),
+        (RequestRefusal.INVALID_REGISTER, {"Scope": "acme", "SCOPE": "beta"}),
         (RequestRefusal.INVALID_REGISTER, {"scope": "***"}),
         (RequestRefusal.INVALID_REGISTER, {"scope": "能源"}),
         (RequestRefusal.INVALID_REGISTER, {"register": "consent"}),
@@ -195,6 +198,47 @@ def test_names_of_members_may_be_spelt_in_any_way_by_what_restricts():
     assert order.changes == (RegisterChange("internal@acme", DENY, held=True),)
     both = asked(request="opt-out", Number=["0612345679"])
     assert isinstance(both, ParsedRequest) and both.numbers == (NUMBER, NUMBER + 1)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"Scope": "acme"},
+        {"Until": "2027-01-31"},
+        {"Purpose": "insurance"},
+        {"At": "2026-11-01"},
+        {"SCOPE": "b"},
+    ],
+)
+@pytest.mark.parametrize(
+    "lift", [{"request": "consent"}, {"request": "correction", "remove_from": "consent"}]
+)
+def test_what_lifts_is_not_made_wider_by_a_member_spelt_otherwise(lift, odd):
+    """A consent to Acme until January would be one to everybody, for ever."""
+    exact = {**lift, "number": "0612345678", "reason": "typed wrong"}
+    assert isinstance(read(json.dumps(exact).encode(), TERMS), ParsedRequest)
+    assert read(json.dumps({**exact, **odd}).encode(), TERMS) is RequestRefusal.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        ("acme+insurance", ["acme-insurance", "acme"]),
+        ("Acme + Assurances", ["acme-assurances", "acme"]),
+        ("acme+club", ["acme-club", "acme"]),
+        ("Canal+", ["canal"]),
+        ("Canal+ Sport", ["canal-sport"]),
+        ("+insurance", ["insurance"]),
+    ],
+)
+def test_who_opposes_under_the_name_of_a_purposes_register_opposes_the_campaign(scope, names):
+    """Whoever copies acme+insurance from the registers' names into an opt-out would have its person called by acme."""
+    spelt = {"consent@acme+": ("consent@acme+club",)}
+    terms = replace(TERMS, spelt=spelt, law=ConsentLaw(Rulebook.load()))
+    order = read(json.dumps({"request": "opt-out", "number": "0612345678", "scope": scope}).encode(), terms)
+
+    assert isinstance(order, ParsedRequest) and order.odd is None
+    assert [change.register for change in order.changes] == [f"internal@{name}" for name in names]
 
 
 def test_what_is_taken_out_is_taken_out_of_every_spelling():
