@@ -161,7 +161,7 @@ class Plan:
         found = self._by_registers(held, rest)
         if found.reason.verdict is Verdict.BLOCKED or rest == asked:
             return found
-        lasts = () if DENY in self.lift.lifts else tuple(map(self._last, self.deny))
+        lasts = () if DENY in self.lift.lifts else self._passed(held, rest)
         return self._allowed(
             self.lift.reason, lasts if REQUIRE in self.lift.lifts else (*lasts, *self._asked(held))
         )
@@ -182,15 +182,20 @@ class Plan:
             asked.uncovered and not named
         ):  # the register is fresh, but was not handed out for this number's area
             return Finding(Reason.STALE_REGISTER, asked.uncovered, lasting=True)
-        if named and (asked.denying or asked.stale_deny or asked.uncovered or asked.excused):
-            return self._allowed(Reason.CONSENTED, (self.named.last(held, self._last), *self._asked(held)))
-        return self._cleared(held)
+        needed = self.rule is not None and (self.rule.requires or self.typed is not None)
+        reason = Reason.CONSENTED if needed or self._carries(held, asked) else Reason.CLEAR
+        return self._allowed(reason, (*self._passed(held, asked), *self._asked(held)))
 
-    def _cleared(self, held: Collection[str]) -> Finding:
-        """Allowed by the registers alone; nothing is lifted."""
-        asked = self.rule is not None and (self.rule.requires or self.typed is not None)
-        reason = Reason.CONSENTED if asked else Reason.CLEAR
-        return self._allowed(reason, (*map(self._last, self.deny), *self._asked(held)))
+    def _carries(self, held: Collection[str], asked: Against) -> bool:
+        """Whether a consent to the caller lifts what denies, or the ban on the call's purpose."""
+        against = asked.denying or asked.stale_deny or asked.uncovered or asked.excused
+        return bool(against) and self.named.have(held)
+
+    def _passed(self, held: Collection[str], asked: Against) -> tuple[date | None, ...]:
+        """The last days of what lets a number pass the registers that deny: the consent that lifts them, or themselves."""
+        if self._carries(held, asked):
+            return (self.named.last(held, self._last),)
+        return tuple(map(self._last, self.deny))
 
     def _asked(self, held: Collection[str]) -> tuple[date | None, ...]:
         """The last days of the consents that the number must have by this rule, and has."""

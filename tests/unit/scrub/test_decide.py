@@ -8,7 +8,7 @@ from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.decide import Finding
-from stream_scrub.scrub.facts import NO_FACTS, Facts, facts_of
+from stream_scrub.scrub.facts import NO_FACTS, UNTOLD, Facts, facts_of
 from tests.support.fakes import law
 
 NUMBER = 33612345678
@@ -289,10 +289,10 @@ def test_a_word_that_denies_a_contract_is_none(contract):
     [
         ("Energy_Renovation ", ("energy-renovation",)),
         ("energy renovation", ("energy-renovation",)),
-        (["Press", "PRESS", None, ["x"], {"a": 1}, 7], ("press", "7")),
-        (True, ()),
-        (1.5, ()),
-        ({"purpose": "press"}, ()),
+        (["Press", "PRESS", None, ["x"], {"a": 1}, 7], ("press", UNTOLD, "7")),
+        (True, (UNTOLD,)),
+        (1.5, (UNTOLD,)),
+        ({"purpose": "press"}, (UNTOLD,)),
         ("", ()),
         (None, ()),
     ],

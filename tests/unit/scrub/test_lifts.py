@@ -90,6 +90,14 @@ def test_a_lift_of_one_sort_leaves_the_other_fresh():
     assert stamped(OTHER, aged, relation=ASKED)["until"] == "2026-11-25"
 
 
+def test_a_lift_of_one_sort_ends_with_the_consent_that_lifts_the_other():
+    """A customer on the list would be called after the consent to it had ended."""
+    signed = law.register("signed@acme", [NUMBER], kind=law.RegisterKind.ALLOW, ends=law.date(2026, 11, 26))
+    index = law.index(LIST, INTERNAL, law.allow("consent"), signed)
+    stamp = stamped(NUMBER, index, campaign="acme", relation=ASKED)
+    assert (stamp["reason"], stamp["until"]) == (Reason.EXEMPT, "2026-11-26")
+
+
 @pytest.mark.parametrize(
     "member",
     [
