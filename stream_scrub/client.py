@@ -140,7 +140,7 @@ def _answers(found: "_Got | Unknown", count: int) -> list[Answer | Unknown]:
     if not isinstance(found, Unknown) and found.status == 200:
         try:
             stamps = _STAMPS.decode(found.body).stamps
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             stamps = []
         if len(stamps) == count:
             return [_read(bytes(each)) for each in stamps]
@@ -205,7 +205,7 @@ def _pause(tries: int, found: _Got | Unknown) -> float:
     together."""
     own = min(_PAUSE_MAX_S, _FIRST_PAUSE_S * 2.0**tries) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
     told = found.retry_after if isinstance(found, _Got) else ""
-    return max(own, float(told)) if told.isdigit() else own
+    return max(own, float(told)) if told.isascii() and told.isdigit() else own
 
 
 def _better(one: _Got | Unknown, other: _Got | Unknown) -> _Got | Unknown:

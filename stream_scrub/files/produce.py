@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, ScrubError
 from stream_scrub.files.kinds.kind import LeadsFile
-from stream_scrub.files.kinds.ndjson import NdjsonFile
+from stream_scrub.files.kinds.ndjson import NO_JSON, NdjsonFile
 from stream_scrub.files.kinds.opening import Judging, leads_of
 from stream_scrub.files.order import FileOrder
 from stream_scrub.files.rows.cells import mended
@@ -233,7 +233,7 @@ def _lines(leads: NdjsonFile, key_column: str) -> Iterator[_Record]:
         if key_column:
             try:
                 found = msgspec.json.decode(value)
-            except msgspec.DecodeError:
+            except NO_JSON:
                 found = None
             member = found.get(key_column) if isinstance(found, dict) else None
             key = str(member).encode("utf-8", "replace") if isinstance(member, str | int) else None

@@ -4,7 +4,6 @@
 4. `results/outputs.py` gives all files their names at the end, or none of them.
 """
 
-import codecs
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from stream_scrub.files.results.summary import FORMAT, InputRead, OutputWritten,
 from stream_scrub.files.rows.duplicates import Duplicates
 from stream_scrub.files.rows.run import Targets
 from stream_scrub.files.source import InputFile, open_input, size_of
-from stream_scrub.model import Progress
+from stream_scrub.model import Progress, Reason
 from stream_scrub.wiring import scrubbing
 from stream_scrub.wiring.index_sources import IndexUsed
 
@@ -72,8 +71,9 @@ def scrub_file(
 
 def _need_encoding(name: str) -> None:
     try:
-        codecs.lookup(name or "utf-8")
-    except LookupError as error:
+        # Some codecs turn no bytes into text, or cannot pass over what they cannot read.
+        bytes(range(1, 256)).decode(name or "utf-8", "replace")
+    except (LookupError, ValueError) as error:
         raise ConfigError([f"--encoding: {name!r} is no encoding that Python knows, as in cp1252"]) from error
 
 
@@ -100,7 +100,8 @@ def _need_rows(read: InputRead, tally: Counts, order: FileOrder) -> None:
     """Raises Refused for a file without rows, or with too many that hold no readable number."""
     if not tally.rows:
         raise Refused(f"{read.name}: it holds no rows; nothing was written")
-    bad = tally.reasons().get("invalid-number", 0)
+    reasons = tally.reasons()
+    bad = reasons.get(Reason.INVALID_NUMBER, 0) + reasons.get(Reason.UNREADABLE, 0)
     if bad > order.max_bad * tally.rows:
         lines = ", ".join(map(str, tally.invalid_lines[:10]))
         raise Refused(

@@ -5,6 +5,7 @@ What it is shows by its first bytes, whatever its name says. Its SHA-256 is of t
 
 import gzip
 import io
+import lzma
 import stat
 import sys
 import tempfile
@@ -24,7 +25,15 @@ WORKBOOK_BYTES_MAX = 2 << 30  # unpacked; a million rows of ten columns are some
 _ZIP, _GZIP, _OLE = b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0"
 _OFFICE = ("[Content_Types].xml", "content.xml")
 _SPOOLED = 64 << 20  # bytes of a pipe that are kept in memory before they go to a temporary file
-_BROKEN = (EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError)
+_BROKEN = (
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class InputFile:

@@ -199,7 +199,7 @@ class TokenStore:
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         self.path = path
         self._tell = tell
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, ...] | None = None
         self._tokens: tuple[Token, ...] = ()
         self._used: dict[str, datetime] = {}
         self.look()
@@ -208,7 +208,8 @@ class TokenStore:
         """Read the file anew if it has changed."""
         try:
             state = self.path.stat()
-            seen = (state.st_mtime_ns, state.st_size, state.st_ino)
+            # The time of the last change as well: copies may keep the other three (`cp -p`, `rsync -t`).
+            seen = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
             if seen == self._seen:
                 return
             self._tokens, self._seen = read(self.path).tokens, seen

@@ -32,6 +32,8 @@ from stream_scrub.wiring import scrubbing
 
 _STAMP = b'"scrub":'
 _BLANK = b" \t\r\n"
+# What msgspec raises for bytes that are no JSON, no UTF-8, or nested too deeply.
+NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Entry(msgspec.Struct):
@@ -80,8 +82,9 @@ class StampCounts:
         self._reasons.update(batch.tally)
         self._stale.update(batch.stale)
         numbers = []
-        for value, allowed, line in zip(batch.values, batch.allowed, lines, strict=True):
-            stamp = _stamp_of(value)
+        for value, aside, allowed, line in zip(batch.values, batch.stamps, batch.allowed, lines, strict=True):
+            # A line that cannot be read keeps its own bytes, whatever they end with: its stamp lies aside.
+            stamp = _stamp_of(value or b"") if aside is None else None
             if stamp is None or stamp.reason is Reason.INVALID_NUMBER:
                 self.invalid_lines += [line] if len(self.invalid_lines) < LINES_TOLD else []
             for each in () if stamp is None else stamp.each:
@@ -117,15 +120,9 @@ class StampCounts:
         return sorted(self._rules)
 
 
-def _stamp_of(value: bytes | None) -> _Stamp | None:
-    """The stamp at the end of a value; None where it has none."""
-    at = (value or b"").rfind(_STAMP)
-    try:
-        return (
-            None if value is None or at < 0 else _DECODER.decode(value[at + len(_STAMP) : value.rfind(b"}")])
-        )
-    except msgspec.DecodeError:  # it ends with a member of that name, and could not be read
-        return None
+def _stamp_of(value: bytes) -> _Stamp:
+    """The stamp at the end of a value that has one."""
+    return _DECODER.decode(value[value.rindex(_STAMP) + len(_STAMP) : value.rindex(b"}")])
 
 
 def is_ndjson(head: bytes) -> bool:
@@ -137,7 +134,7 @@ def is_ndjson(head: bytes) -> bool:
         return False
     try:
         return isinstance(msgspec.json.decode(first), dict)
-    except msgspec.DecodeError:
+    except NO_JSON:
         return b'"' in first[:100] and b":" in first[:1000]
 
 
@@ -276,7 +273,7 @@ def _table(head: bytes) -> list[list[str]]:
     for line in head.removeprefix(codecs.BOM_UTF8).split(b"\n")[:SAMPLE_ROWS]:
         try:
             row = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except NO_JSON:
             continue
         if isinstance(row, dict):
             rows.append(row)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from stream_scrub.files.source import InputFile
 
 _ROWS = 8_192  # judged at a time
 _TEXT_SIGNS = 32_767  # what a cell of a workbook holds
+_COLUMNS = 16_384  # what a sheet of a workbook holds
+_ROWS_MAX = 1_048_576
 _SHEET_SIGNS = re.compile(r"[\[\]:*?/\\]")  # which a workbook's sheet may not have in its name
 _MISSING = "spreadsheets need two libraries more: pip install 'stream-scrub[files]'"
 Row = Sequence[Any]
@@ -145,8 +148,10 @@ class _Sheet:
         self._at = 0
 
     def put(self, row: Row, numbers: Sequence[int]) -> None:
-        """Write a row; the cells at the places `numbers` as text. Raises Refused for a cell that is too long."""
+        """Write a row; the cells at the places `numbers` as text. Raises Refused for what a workbook cannot hold."""
         sheet, at = self._sheet, self._at
+        if len(row) > _COLUMNS or at >= _ROWS_MAX:
+            raise Refused(f"row {at + 1}: with our cells it is more than a workbook takes: say --to csv")
         for place, cell in enumerate(row):
             if isinstance(cell, str) or place in numbers:
                 text = text_of(cell)
@@ -157,7 +162,10 @@ class _Sheet:
             elif isinstance(cell, bool):
                 sheet.write_boolean(at, place, cell)
             elif isinstance(cell, int | float):
-                sheet.write_number(at, place, cell)
+                if isfinite(cell):
+                    sheet.write_number(at, place, cell)
+                else:  # no workbook holds such a number: it is told as a text
+                    sheet.write_string(at, place, text_of(cell))
             elif (shape := self._formats.get(type(cell))) is not None:
                 sheet.write_datetime(at, place, cell, shape)
         self._at += 1

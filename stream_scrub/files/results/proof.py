@@ -168,8 +168,12 @@ def _list(folder: Path, path: Path | None, sha256: str) -> ProvenFile | None:
 
 
 def _from(folder: Path, path: str) -> str:
-    """Where a file is, seen from the folder."""
-    return "" if path == _PIPED else os.path.relpath(path, folder)
+    """Where a file is, seen from the folder itself: where a link to the folder leads, `..` means another one. The file may
+    be a link that is set anew."""
+    if path == _PIPED:
+        return ""
+    place, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - links stay links
+    return os.path.relpath(os.path.join(os.path.realpath(place), name), os.path.realpath(folder))  # noqa: PTH118
 
 
 def _digest(text: str) -> str:

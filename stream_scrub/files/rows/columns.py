@@ -96,7 +96,7 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
     width = max(map(len, rows), default=0)
     titles = asked.titles
     if titles is None:
-        titles = max((_named_row(rows, name) for name in asked.names), default=0)
+        titles = max((_named_row(rows, name, region) for name in asked.names), default=0)
     titles = min(titles, len(rows))
     where = _region(rows, asked, titles, width)
     shares = _shares(rows[titles:], width, region, where)
@@ -137,7 +137,13 @@ def _choose(
             [f"it is not clear which columns hold numbers to call: {seen}. Name each with --column"]
         )
     left_out = tuple(shown(names[place].strip()) for place in faxes)
-    return tuple(sorted(hinted or unhinted)), left_out
+    # Whose title promises numbers, but which is empty so far: its first number may stand far below.
+    promised = {
+        place
+        for place, title in enumerate(titles)
+        if _HINT.search(title) and not _FAX.search(title) and not _column(rows, place)
+    }
+    return tuple(sorted(promised.union(hinted or unhinted))), left_out
 
 
 def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
@@ -187,10 +193,13 @@ def _may_be_titles(row: Sequence[str]) -> bool:
     )
 
 
-def _named_row(rows: Rows, name: str) -> int:
-    """How many lines there are up to the one that has this title; 0 if none has."""
+def _named_row(rows: Rows, name: str, region: str) -> int:
+    """How many lines there are up to the one that has this title; 0 if none has. What may as well be the place of a
+    column is a title only above the first row with a number: a cell of a lead may be the same digit."""
     wanted = plain(name)
     for place, row in enumerate(rows[:_LEAD_ROWS]):
+        if wanted.isdigit() and _holds_number(row, range(len(row)), region, None):
+            return 0
         if wanted in map(plain, row) and _may_be_titles(row):
             return place + 1
     return 0
@@ -234,7 +243,8 @@ def _column(rows: Rows, place: int) -> list[str]:
 
 def _holds_number(row: Sequence[str], places: Iterable[int], region: str, where: int | None) -> bool:
     """Whether a cell at one of these places is a number."""
-    cells = [row[place] for place in places if place < len(row) and _may_be_number(row[place])]
+    # However long they are: what a verdict would read as a number is no title.
+    cells = [row[place] for place in places if place < len(row) and _digits(row[place]) >= _DIGITS]
     return bool(cells) and bool((read_column(cells, _region_of(row, where, region)).numbers > 0).any())
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import jinja2
 import msgspec
@@ -28,6 +28,7 @@ from stream_scrub.timestamps import utc_seconds
 
 VIEWERS_MAX = 200
 _FORM_BYTES_MAX = 16_384
+_FIELDS_MAX = 20
 _LIVE_EVERY_S = 2.0
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
@@ -55,11 +56,14 @@ def _form(action: Action) -> Callable[["Site", Request], Awaitable[Response]]:
 
 async def _read(request: Request) -> Form:
     """The fields that are filled in. Raises Problem (403, 413, 415)."""
-    origin = urlsplit(request.headers.get("origin", ""))
-    if not origin.netloc or origin.netloc != request.headers.get("host"):
+    host, origin = request.headers.get("host"), request.headers.get("origin", "")
+    if not host or origin not in {f"http://{host}", f"https://{host}"}:
         raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
     body = await bodies.read(request, "application/x-www-form-urlencoded", _FORM_BYTES_MAX)
-    pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=20)
+    try:
+        pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=_FIELDS_MAX)
+    except ValueError as error:
+        raise Problem(Kind.TOO_LARGE, f"send at most {_FIELDS_MAX} fields", limit=_FIELDS_MAX) from error
     return {name: value.strip() for name, value in pairs if value.strip()}
 
 
@@ -110,7 +114,7 @@ class Site:
         if self._viewers >= VIEWERS_MAX:
             raise Problem(Kind.TOO_MANY_REQUESTS, f"{VIEWERS_MAX} people look at this page already")
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(self._told(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(self._told(request), media_type="text/event-stream", headers=headers)
 
     async def file(self, request: Request) -> Response:
         """The stylesheet or the script."""
@@ -215,11 +219,19 @@ class Site:
         )
         return {"seen": seen, "blocked": sorted({c for each in seen.unusable for c in each["countries"]})}
 
-    async def _told(self) -> AsyncIterator[bytes]:
-        """Events for one viewer, until it goes or the server ends. All viewers share what is made."""
+    def _may_look(self, request: Request) -> bool:
+        """Whether a viewer still may look: its token may have been revoked since."""
+        try:
+            self._parts.guard.admit_browser(request, "check")
+        except Problem:
+            return False
+        return True
+
+    async def _told(self, request: Request) -> AsyncIterator[bytes]:
+        """Events for one viewer, until it goes, may look no more, or the server ends. All viewers share what is made."""
         self._viewers += 1
         try:
-            while not self._parts.counters.stopping:
+            while not self._parts.counters.stopping and self._may_look(request):
                 text, at = self._live
                 if time.monotonic() - at >= _LIVE_EVERY_S / 2:
                     text = self._templates.get_template("live.html.j2").render(**self._seen())

@@ -31,7 +31,7 @@ class Certificate:
         why = self._load(_context()) or self._load(self.context)
         self._tell(why)
 
-    def _state(self) -> list[tuple[int, int, int] | None]:
+    def _state(self) -> list[tuple[int, ...] | None]:
         return [_seen(path) for path in self._files]
 
     def _load(self, context: ssl.SSLContext) -> str:
@@ -55,9 +55,9 @@ def _no_password() -> str:
     raise ValueError("the key asks for a password: keep it without one, where only this user can read it")
 
 
-def _seen(path: Path) -> tuple[int, int, int] | None:
+def _seen(path: Path) -> tuple[int, ...] | None:
     try:
         state = path.stat()
     except OSError:
         return None
-    return state.st_mtime_ns, state.st_size, state.st_ino
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino

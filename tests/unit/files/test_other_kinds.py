@@ -190,3 +190,41 @@ def test_a_workbook_that_unpacks_too_large_is_refused(bureau, monkeypatch):
     monkeypatch.setattr(source, "WORKBOOK_BYTES_MAX", 1000)
     with pytest.raises(Refused, match="unpacks to more than"):
         bureau.scrub(book({"A": [["phone"], [FREE]]}))
+
+
+def cell(place: str, value: str) -> str:
+    kind = ' t="inlineStr"' if value.startswith("<is>") else ""
+    return f'<c r="{place}"{kind}>{value}</c>'
+
+
+def text(value: str) -> str:
+    return f"<is><t>{value}</t></is>"
+
+
+def raw_book(cells: str) -> bytes:
+    """A workbook whose second row has these cells behind a number, as XML that no program would write."""
+    content, out = book({"S": [["phone", "x"]]}), io.BytesIO()
+    rows = f'<row r="1">{cell("A1", text("phone"))}</row><row r="2">{cell("A2", text(FREE))}{cells}</row>'
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            held = old.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                head, _, rest = held.partition(b"<sheetData>")
+                held = head + b"<sheetData>" + rows.encode() + rest[rest.index(b"</sheetData>") :]
+            new.writestr(name, held)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("value", "kept"), [("NaN", "nan"), ("1e999", "inf"), ("-1e999", "-inf")])
+def test_a_cell_beyond_every_number_comes_back_as_text(bureau, value, kept):
+    """One odd cell would end the run in a fault of a library."""
+    done = bureau.scrub(raw_book(cell("B2", f"<v>{value}</v>")), "leads.xlsx")
+    assert rows_of(done.read("allowed"))[1] == [FREE, kept, *OK]
+
+
+def test_a_sheet_without_room_for_our_cells_is_refused(bureau):
+    """The verdicts would be missing from the file of those who may be called, and nobody would be told."""
+    content = raw_book(cell("XFC2", text("z")))
+    with pytest.raises(Refused, match="--to csv"):
+        bureau.scrub(content, "leads.xlsx")
+    assert bureau.scrub(content, "leads.xlsx", to="csv").summary.allowed == 1

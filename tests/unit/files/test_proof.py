@@ -98,3 +98,15 @@ def test_a_proof_holds_the_law_that_was_applied(done):
     assert proof["counts"] == {"clear": 1, "opposed": 1} and proof["rows"] == 2
     assert all(len(each["chain"]) == 64 for each in proof["registers"])
     assert FREE[1:] not in (done.folder / "proof.json").read_text()
+
+
+def test_a_link_to_the_folder_is_the_folder(bureau, tmp_path):
+    """Whoever keeps results on another disk would have a proof that fails on the day it is made."""
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    link = tmp_path / f"out{bureau.runs + 1}"
+    link.symlink_to(tmp_path / "disk" / "deep", target_is_directory=True)
+    bureau.scrub(LEADS)
+
+    for path in (link, tmp_path / "disk" / "deep"):
+        found = verify(path / "proof.json", None)
+        assert found.same and "the input leads.csv" in " ".join(found.checked)

@@ -117,6 +117,11 @@ NO_VERDICT = {
     "forbidden": http(403, b"no"),
     "unavailable": http(503, ALLOWED),
     "too many": http(429, ALLOWED, "Retry-After: 600"),
+    "a pause that is no number": http(429, ALLOWED, "Retry-After: \u00b2"),
+    "a nest": http(200, b'{"stamps":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"),
+    "a nest of one": http(200, b'{"verdict":' + b"[" * 100_000),
+    "packed badly": http(200, ALLOWED, "Content-Encoding: gzip"),
+    "no utf-8": http(200, ALLOWED.replace(b"+33611111111", b"\xff")),
     "no http": b"allowed\r\n\r\n",
     "gone": None,
 }

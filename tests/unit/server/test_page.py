@@ -83,14 +83,28 @@ def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"Origin": "null"}, {"Origin": "https://evil.example"}, {"Origin": "http://127.0.0.1:1"}],
-    ids=range(4),
+    [
+        {},
+        {"Origin": "null"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://[1"},
+        {"Origin": "http://", "Host": ""},
+    ],
+    ids=range(6),
 )
 @pytest.mark.parametrize("path", ["/check", "/history", "/opt-out", "/sign-in", "/sign-out"])
 def test_no_other_site_can_act(server, path, headers):
     """A page that an operator visits could record opt-outs in their name, or look people up."""
     answer = server.client.post(path, data={"number": "0611111111", "token": "x"}, headers=headers)
     assert answer.status_code == 403 and "set-cookie" not in answer.headers
+
+
+def test_a_form_of_too_many_fields_is_refused(server):
+    """Whoever finds the address could fill the log with faults of ours."""
+    fields = {f"f{place}": "x" for place in range(30)}
+    assert send(server, "/check", **fields).status_code == 413
+    assert not [line for line in server.lines() if line["level"] == "error"]
 
 
 def test_the_page_is_safe_to_show(server):
@@ -144,6 +158,22 @@ def test_a_viewer_does_not_keep_the_server_from_ending(serve, lists, monkeypatch
         lines = events.iter_lines()
         assert next(lines)
         server.collector.counters.stopping = True
+        assert all(line is not None for line in lines), "it ends"
+
+
+def test_a_revoked_token_ends_what_it_looks_at(serve, lists, tmp_path, monkeypatch):
+    """Whoever was shut out would go on looking for as long as their page is open."""
+    monkeypatch.setattr(site, "_LIVE_EVERY_S", 0.05)
+    file = tmp_path / "tokens.json"
+    leaked = tokens.add(file, "leaked", ["check"], datetime.now(UTC)).token
+    server = serve(lists, http__tokens=str(file))
+    with (
+        httpx.Client(base_url=server.url, cookies={"scrub_token": leaked}, timeout=5) as viewer,
+        viewer.stream("GET", "/events") as events,
+    ):
+        lines = events.iter_lines()
+        assert next(lines)
+        tokens.revoke(file, "leaked")
         assert all(line is not None for line in lines), "it ends"
 
 

@@ -1,6 +1,7 @@
 """Tokens: who may ask, for what, how much, and until when."""
 
 import json
+import os
 import re
 import threading
 from datetime import UTC, datetime
@@ -86,6 +87,18 @@ def test_a_revoked_token_is_over_within_a_second(asked):
     server.until(lambda: server.check(QUESTION, **bearer(leaked)).status_code == 200)
     tokens.revoke(file, "leaked")
     server.until(lambda: server.check(QUESTION, **bearer(leaked)).status_code == 401, 3)
+
+
+def test_a_file_that_looks_the_same_is_read_anew(tmp_path):
+    """A token whose rights were taken away would keep them, where a copy keeps size and time (`rsync -t`)."""
+    file = tmp_path / "tokens.json"
+    token = issue(file, "boss", "admin")
+    store = tokens.TokenStore(file, lambda _: None)
+    state = file.stat()
+    file.write_bytes(file.read_bytes().replace(b'"admin"', b'"check"'))
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    store.look()
+    assert store.find(token).scopes == ("check",)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}x", b'{"version": 2}', b'{"tokens": [{"name": 1}]}', None])

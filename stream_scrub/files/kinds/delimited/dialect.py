@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stream_scrub.files.kinds.delimited.records import Cutter
+from stream_scrub.files.kinds.delimited.records import Cutter, Records
 from stream_scrub.files.rows.cells import spaced
 
 SAMPLE_ROWS = 1_000
@@ -33,9 +33,12 @@ class Dialect:
         return _NAMES.get(sign, sign if sign.isprintable() else f"0x{ord(sign):02x}")
 
     def joined(self, cells: Sequence[str]) -> bytes:
-        """Cells of ours as they follow a record. None of them holds a delimiter, a quote or a line end."""
-        quote = b'"' if self.quoted else b""
-        return b"".join(self.delimiter + quote + cell.encode() + quote for cell in cells)
+        """Cells of ours as they follow a record, in quotes where the file has them everywhere, or where they hold its
+        delimiter. None of them holds a quote or a line end."""
+        return b"".join(self.delimiter + self._written(cell.encode()) for cell in cells)
+
+    def _written(self, cell: bytes) -> bytes:
+        return b'"' + cell + b'"' if self.quoted or self.delimiter in cell else cell
 
 
 def wide_encoding(head: bytes) -> tuple[bytes, str]:
@@ -69,9 +72,19 @@ def decoded(cell: bytes, encoding: str) -> str:
     return spaced(cell).decode(encoding, "replace")
 
 
+def _records(head: bytes, delimiter: bytes, *, whole: bool) -> Records:
+    """The records of a file's beginning. If most of it is one quoted cell, its quote is taken for a stray one: what
+    follows it are rows, the last of which may be cut off."""
+    records = Cutter(delimiter).cut(head, final=whole)
+    if whole or (len(records.nexts) and 2 * int(records.nexts[-1]) > len(head)):
+        return records
+    records = Cutter(delimiter).cut(head, final=True)
+    return records.first(max(1, len(records.starts) - 1))
+
+
 def rows_of(head: bytes, delimiter: bytes, encoding: str, *, whole: bool) -> list[list[str]]:
     """The first rows of a file, as texts."""
-    records = Cutter(delimiter).cut(head, final=whole)
+    records = _records(head, delimiter, whole=whole)
     cells = records.cells()
     return [
         [decoded(cell, encoding) for cell in cells.texts(place)]
@@ -123,7 +136,7 @@ def _score(rows: Sequence[Sequence[str]]) -> float:
 def _dialect(
     delimiter: bytes, head: bytes, rows: list[list[str]], *, whole: bool
 ) -> tuple[Dialect, list[list[str]]]:
-    records = Cutter(delimiter).cut(head, final=whole)
+    records = _records(head, delimiter, whole=whole)
     cells = records.cells()
     sample = [cell for place in range(min(50, len(records.starts))) for cell in cells.texts(place)]
     quoted = bool(sample) and all(len(cell) > 1 and cell[:1] == cell[-1:] == b'"' for cell in sample)

@@ -6,6 +6,8 @@ follow these rules is cut sign by sign, so that one stray quote costs its own re
 """
 
 import re
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -19,6 +21,8 @@ QUOTED_BYTES_MAX = 4 << 20  # of one quoted cell; a quote that is not closed by 
 RECORD_BYTES_MAX = 16 << 20
 _QUOTE, _LF, _CR = b'"\n\r'
 _BLANK = frozenset(b'" \t\0')
+_BREAK = re.compile(rb"[\r\n]")
+_NEVER, _OFF_THE_END = -1, -2  # instead of the place of a closing quote
 
 Places = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -163,8 +167,9 @@ class Cutter:
         marks: list[int] = []
         unclosed: list[int] = []
         start, size = 0, len(block)
+        ends_of = self._closers(block, final=final)
         while start < size:
-            found = self._record(block, start, size, final=final)
+            found = self._record(block, start, size, ends_of, final=final)
             if found is None:
                 break
             end, following, own, open_ = found
@@ -180,7 +185,7 @@ class Cutter:
         return _Found(begins, stops, behind, delimiters, opened, start)
 
     def _record(
-        self, block: bytes, start: int, size: int, *, final: bool
+        self, block: bytes, start: int, size: int, closers: "_Closers", *, final: bool
     ) -> tuple[int, int, list[int], bool] | None:
         """One record: its end, where the next begins, its delimiters, and whether a quote is left open; None if it is
         not whole yet."""
@@ -188,7 +193,7 @@ class Cutter:
         marks: list[int] = []
         while True:
             if at < size and block[at] == _QUOTE:
-                closed = self._closing(block, at, size, final=final)
+                closed = closers.of(at, size, final=final)
                 if closed is None:
                     return None
                 open_ = open_ or closed < 0
@@ -207,26 +212,25 @@ class Cutter:
             marks.append(at)
             at += 1
 
-    def _closing(self, block: bytes, opening: int, size: int, *, final: bool) -> int | None:
-        """The place behind the quote that closes a cell; -1 if none does; None if that is not known yet."""
-        at, spans = opening + 1, False
-        most = min(size, opening + QUOTED_BYTES_MAX)
-        while True:
-            quote = block.find(b'"', at, most)
-            if quote < 0:
-                return None if most == size and not final and size - opening < QUOTED_BYTES_MAX else -1
-            follows = block[quote + 1 : quote + 2] if quote + 1 < size else b""
-            if follows == b'"':
-                at = quote + 2
-                continue
-            if not follows:
-                return quote + 1 if final else None
-            if follows[0] == self._delimiter or follows in b"\r\n":
-                return quote + 1
-            spans = spans or b"\n" in block[at:quote] or b"\r" in block[at:quote]
-            if spans:  # this one opens another cell: the first was never closed
-                return -1
-            at = quote + 1
+    def _closers(self, block: bytes, *, final: bool) -> "_Closers":
+        """Where each quote of a block closes a cell that is open there. All are found in one pass from the end, so a
+        file full of stray quotes takes no longer than another one."""
+        quotes = array("q", (found.start() for found in re.finditer(b'"', block)))
+        closers = array("q", [_OFF_THE_END]) * (len(quotes) + 2)
+        stops, size = (self._delimiter, *b"\r\n"), len(block)
+        for place in range(len(quotes) - 1, 0, -1):
+            quote = quotes[place]
+            if quote + 1 == size:
+                closers[place] = quote + 1 if final else _OFF_THE_END
+            elif block[quote + 1] == _QUOTE:
+                closers[place] = closers[place + 2]
+            elif block[quote + 1] in stops:
+                closers[place] = quote + 1
+            elif _BREAK.search(block, quotes[place - 1] + 1, quote):
+                closers[place] = _NEVER  # this one opens another cell: the first was never closed
+            else:
+                closers[place] = closers[place + 1]
+        return _Closers(quotes, closers)
 
     def _without_blanks(
         self, block: bytes, raw: NDArray[np.uint8], found: "_Found", breaks: Places
@@ -245,6 +249,21 @@ class Cutter:
         following = np.append(starts[kept][1:], upto) if len(kept) else _NONE
         open_ = np.searchsorted(kept, unclosed[~blank[unclosed]])
         return Records(block, lead, starts[kept], ends[kept], following, marks, breaks, open_)
+
+
+class _Closers(NamedTuple):
+    """The places of a block's quotes. For each: the place behind the quote that closes a cell in which it is the first
+    one to come."""
+
+    quotes: "array[int]"
+    ends: "array[int]"
+
+    def of(self, opening: int, size: int, *, final: bool) -> int | None:
+        """The place behind the quote that closes a cell; `_NEVER` if none does; None if that is not known yet."""
+        end = self.ends[bisect_left(self.quotes, opening) + 1]
+        if end == _OFF_THE_END:
+            return _NEVER if final or size - opening >= QUOTED_BYTES_MAX else None
+        return end if end - opening <= QUOTED_BYTES_MAX else _NEVER
 
 
 class _Found(NamedTuple):

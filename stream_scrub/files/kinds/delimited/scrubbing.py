@@ -205,11 +205,9 @@ def _joined(records: Records, added: Sequence[bytes]) -> list[bytes]:
 def _template(outcome: RowOutcome, dialect: Dialect) -> bytes:
     """Our cells for rows with this outcome, with a `%d` for each number that may be called."""
     until = "" if outcome.until is None else outcome.until.isoformat()
-    cells = (str(outcome.reason.verdict), str(outcome.reason), "\0", until)
-    made = dialect.joined(cells)
-    if outcome.callable:
-        made = made.replace(b"%", b"%%")
-    return made.replace(b"\0", b" ".join([b"+%d"] * len(outcome.callable)))
+    numbers = " ".join("+\0" for _ in outcome.callable)
+    made = dialect.joined((str(outcome.reason.verdict), str(outcome.reason), numbers, until))
+    return made.replace(b"%", b"%%").replace(b"\0", b"%d") if outcome.callable else made
 
 
 def need_delimiter(said: str) -> str:

@@ -1,0 +1,108 @@
+"""Files that were made to do harm, or came out so by accident: no lead passes unjudged, and nothing ends in a fault."""
+
+import io
+import json
+import time
+import zipfile
+
+import pytest
+
+from stream_scrub import ConfigError, Refused
+from stream_scrub.files.kinds.delimited.records import records_of
+from tests.support.running.files import FREE, OPPOSED
+
+PLAIN = "".join(f"x;06111111{place:02}\n" for place in range(40))
+LINE = json.dumps({"number": FREE}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "first", [f"Ann;tel:+33612345678{' ' * 30}\n", f'Ann;"tel. {" " * 40}06 12 34 56 78"\n']
+)
+def test_a_first_lead_with_a_long_cell_is_no_title(bureau, first):
+    """A person who opposed would stand in the file of those who may be called, as its heading."""
+    done = bureau.scrub((first + PLAIN).encode())
+    assert done.summary.input.titles == 0 and done.summary.reasons == {"clear": 40, "opposed": 1}
+    assert b"12345678" not in done.read("allowed").replace(b" ", b"")
+
+
+@pytest.mark.parametrize("titles", ["id;phone;x\n", ""])
+def test_the_place_of_a_column_is_not_looked_for_among_leads(bureau, titles):
+    """Leads above a cell that holds the digit of `--column` would pass as a preamble, whoever they are."""
+    leads = f"1;{OPPOSED};a\n2;n/a;b\n3;{FREE};c\n"
+    done = bureau.scrub((titles + leads).encode(), columns=["2"])
+    assert done.summary.input.titles == len(titles.splitlines())
+    assert done.summary.reasons == {"clear": 1, "opposed": 1, "invalid-number": 1}
+    assert OPPOSED.encode() not in done.read("allowed")
+
+
+def test_a_column_of_numbers_that_begins_late_is_judged(bureau):
+    """A mobile number below the thousandth row would be called, though its owner opposed."""
+    early, late = f"{FREE};\n" * 1_200, f"{FREE};{OPPOSED}\n"
+    done = bureau.scrub(("phone;mobile\n" + early + late).encode())
+    assert done.summary.input.columns == "phone, mobile: 2 number columns"
+    assert done.summary.allowed == 1_200 or OPPOSED not in done.read("allowed").decode().split(";")[-2:]
+    assert done.summary.reasons != {"clear": 1_201}
+
+
+@pytest.mark.parametrize("delimiter", ["-", "_", " "])
+def test_cells_of_ours_that_hold_the_delimiter_are_quoted(bureau, delimiter):
+    """A program would read a piece of a date, or of a reason, as a cell of its own."""
+    rows = [["n", "phone", "mobile"], ["a", FREE, "0622222222"], ["b", OPPOSED, ""]]
+    content = "".join(delimiter.join(row) + "\n" for row in rows).encode()
+    done = bureau.scrub(content, delimiter=delimiter, columns=["2", "3"])
+    for record in records_of(iter([done.read("annotated")]), delimiter.encode()):
+        for place in range(len(record.starts)):
+            assert len(record.cells().texts(place)) == 7
+
+
+def test_stray_quotes_take_no_time(bureau):
+    """A file of one megabyte would keep the machine busy for an hour."""
+    began = time.process_time()
+    done = bureau.scrub(b"n,phone\n" + b'""ACME,0611111111\n' * 30_000)
+    assert done.summary.rows == 30_000 and time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("name", ["hex", "rot13", "idna", "punycode", "undefined", "no such"])
+def test_an_encoding_that_reads_no_text_is_refused(bureau, name):
+    """Somebody who mistypes an option would see a fault of Python."""
+    with pytest.raises(ConfigError, match="--encoding"):
+        bureau.scrub(b"n\xe9,phone\na,0611111111\n", encoding=name)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"name":"Ren\xe9","number":"0612345678"}',
+        b'{"number":"0612345678","a":' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001,
+        *(
+            b'{"x":bad,"scrub":{"verdict":"allowed","reason":"clear","number":' + number + b"}}"
+            for number in (b'"abc"', b'"-5"', b'"99999999999999999999999"', b'"\xff"', b'"+33612345678"')
+        ),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_lines_that_cannot_be_read_are_counted_and_not_believed(bureau, line, first):
+    """One bad line would end the run in a fault, or count as a number that may be called."""
+    content = line + b"\n" + LINE if first else LINE + line + b"\n"
+    done = bureau.scrub(content, "leads.ndjson")
+    assert done.summary.reasons == {"clear": 1, "unreadable": 1}
+    assert done.read("blocked") == line + b"\n" and done.summary.invalid_lines == [1 if first else 2]
+    assert [(each.region, each.allowed, each.blocked) for each in done.summary.lines] == [("FR", 1, 0)]
+
+
+def test_lines_that_cannot_be_read_are_bad_rows(bureau):
+    """A file that nobody could read would end well, with nearly all of its leads blocked."""
+    with pytest.raises(Refused, match="9 of 10 rows"):
+        bureau.scrub(LINE + b"{broken\n" * 9, "leads.ndjson", max_bad=0.2)
+
+
+def test_a_broken_archive_of_any_method_is_refused(bureau):
+    """Somebody whose download broke would see a fault of Python."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("leads.csv", b"n,phone\n" + b"a,0611111111\n" * 1_000)
+    content = bytearray(out.getvalue())
+    content[60] ^= 0xFF
+    with pytest.raises(Refused, match="broken"):
+        bureau.scrub(bytes(content), "leads.zip")
