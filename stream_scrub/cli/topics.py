@@ -21,8 +21,9 @@ def topics(
 ) -> None:
     """Create the topics that are missing, report what differs in the others."""
     from stream_scrub.cli import render_topics
+    from stream_scrub.wiring import topics_report
 
-    report = render_topics.run(
+    report = topics_report.prepare(
         call.settings(), partitions=partitions, replication=replication, only_look=check
     )
     call.write(report, render_topics.people)

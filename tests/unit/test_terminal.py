@@ -56,6 +56,7 @@ from stream_scrub.queries.evidence import (
     SnapshotProof,
 )
 from stream_scrub.rules import Rulebook
+from stream_scrub.wiring import topics_report
 from tests.support.running.worker import SCRIPT, environment
 
 PACKAGE = Path(terminal.__file__).parent
@@ -183,10 +184,12 @@ def stages(text):
 def topics_of(text):
     state = SimpleNamespace(role=text, name=text, partitions=1, state="differs", differences=[text])
     with (
-        mock.patch.object(render_topics, "plan", return_value=[state]),
-        mock.patch.object(render_topics.clients, "topics"),
+        mock.patch.object(topics_report, "plan", return_value=[state]),
+        mock.patch.object(topics_report.clients, "topics"),
     ):
-        render_topics.people(render_topics.run(Settings(), partitions=1, replication=None, only_look=True))
+        render_topics.people(
+            topics_report.prepare(Settings(), partitions=1, replication=None, only_look=True)
+        )
 
 
 def country_day(text, **more):
