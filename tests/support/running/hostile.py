@@ -85,15 +85,27 @@ def _values(at: int) -> Iterator[bytes | None]:
     yield b'{"phone":"%s","x":"' % text.encode() + b"\\u0000" * 20_000 + b'"}'
 
 
-def requests() -> Iterator[tuple[str, bytes]]:
-    """Endless pairs of a topic's role and a request over that topic that must be refused."""
+class Asked(NamedTuple):
+    """One request: the role of its topic, its bytes, and the number that it opposes all the same, or 0."""
+
+    role: str
+    value: bytes
+    opposes: int = 0
+
+
+def requests() -> Iterator[Asked]:
+    """Endless requests that must be refused, or not taken as they were meant."""
     at = 0
     while True:
-        for value in _asked(at):
-            yield "requests", value if isinstance(value, bytes) else json.dumps(value).encode()
+        for odd in ({"register": "rules"}, {"scope": SIGNS[at % len(SIGNS)]}):
+            # Nothing in it may harm whoever opposed, so it is taken as an opt-out from all calls.
+            value = {"request": "opt-out", "number": spellings(at)[at % 3], **odd}
+            yield Asked("requests", json.dumps(value).encode(), number(at))
+        for said in _asked(at):
+            yield Asked("requests", said if isinstance(said, bytes) else json.dumps(said).encode())
             at += 1
         for value in (b"", b"\xff\xfe", b'{"request":' + b"[" * DEEP, b"null"):
-            yield "lifts", value
+            yield Asked("lifts", value)
 
 
 def _asked(at: int) -> Iterator[bytes | dict[str, object]]:
@@ -101,8 +113,6 @@ def _asked(at: int) -> Iterator[bytes | dict[str, object]]:
     yield {"request": "correction", "number": text, "remove_from": "internal", "reason": "mine"}
     yield {"request": "consent", "number": text, "after_opt_out": True, "scope": "acme"}
     yield {"request": "correction", "number": text, "remove_from": "bloctel", "reason": "mine"}
-    yield {"request": "opt-out", "number": text, "register": "rules"}
-    yield {"request": "opt-out", "number": text, "scope": SIGNS[at % len(SIGNS)]}
     yield {"request": "opt-out", "number": [text] * 10_001}
     yield {"request": "consent", "number": text, "until": "9" * 5000 + "-01-01"}
     yield {"request": text, "number": text}

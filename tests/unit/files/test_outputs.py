@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 LEADS = f"name;phone\nAnn;{FREE}\nBob;{OPPOSED}\n".encode()
 # Runs the same job in a process of its own, and says when the first rows are on the disk.
 KILLED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from stream_scrub.files.kinds.delimited.scrubbing import DelimitedFile
 from tests.support.running.files import Bureau
@@ -30,6 +30,7 @@ def slow(self, targets, progress):
     print("written", flush=True)
     time.sleep(60)
 DelimitedFile.scrub = slow
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 bureau = Bureau(Path(sys.argv[1]))
 bureau.scrub(sys.argv[2].encode())
 """
