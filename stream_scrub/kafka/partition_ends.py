@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.client.options import asking_options
@@ -37,6 +37,13 @@ class PartitionEnds:
         """As `bounds`."""
         if self._asking is None:
             self._asking = Consumer(self._options)
+        try:
+            return bounds(self._asking, place, deadline)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                raise
+        # A client that is subscribed to nothing hears of a new partition only when it asks.
+        self._asking.list_topics(place.topic, timeout=max(0.1, deadline.left()))
         return bounds(self._asking, place, deadline)
 
     def oldest(self, place: TopicPartition, deadline: Deadline) -> int:

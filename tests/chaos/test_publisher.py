@@ -182,7 +182,7 @@ def test_the_folder_refuses_with_figures_and_keeps_every_file(kafka, stages):
         (folder / "bloctel" / "d.txt.part").write_text("+33612999999\n")
         wait_until(lambda: len(list(folder.rglob("*/*.json"))) == 7, 40)
         drop(folder, "bloctel/allow-change", "e.txt", numbers[:500])
-        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6))
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 15))
         (folder / "paused").mkdir()
         (folder / ".paused").write_text(f"phone,expires\n+33612000000,{ends}\n+33612000001,\n")
         (folder / ".paused").rename(folder / "paused" / "f.csv")

@@ -142,7 +142,7 @@ def test_every_problem_is_reported_at_once_with_its_place(tmp_path):
             "stream-scrub.toml:3: worker.batchms is no setting (did you mean worker.batch_ms?)",
         ),
         ("[workers]\nid = 'a'", "stream-scrub.toml:1: workers is no setting (did you mean worker?)"),
-        ("processes = 1", "stream-scrub.toml:1: processes is no setting (did you mean worker.processes?)"),
+        ("max_scopes = 1", "stream-scrub.toml:1: max_scopes is no setting (did you mean lists.max_scopes?)"),
         ("[htp]\nlisten = ''", "stream-scrub.toml:1: htp is no setting (did you mean http?)"),
         ("worker = 3", "stream-scrub.toml:1: worker should be a table"),
         ("[worker]\nid = ", "stream-scrub.toml:2: is not TOML: Invalid value"),
