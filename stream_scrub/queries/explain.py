@@ -36,7 +36,7 @@ from stream_scrub.queries.evidence import (
     ReadWith,
     RuleThen,
 )
-from stream_scrub.rules import CALLERS, Archive, Rule, Rulebook, digest_of, in_words, period
+from stream_scrub.rules import CALLERS, FACTS, Archive, Rule, Rulebook, digest_of, in_words, period
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Unreadable, read_strictly
 from stream_scrub.scrub.facts import NO_FACTS, Facts
@@ -111,7 +111,7 @@ def explain(
     # stamp that it would have had: so today's rules are taken.
     book = scrubbing.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
     made, terms = _as_then(
-        stamp, lambda by: _judged(emitted.value, book, past.index, at, by, limit, _spoilt(stamp)), terms
+        stamp, book, lambda by: _judged(emitted.value, book, past.index, at, by, limit, _spoilt(stamp)), terms
     )
     differences = list(_differences(stamp, made or {}))
     if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
@@ -131,7 +131,7 @@ def explain(
         notes=[
             *_rule_notes(rules),
             *_notes(stamp, made, position, past, passage.end),
-            *(() if terms.members.case == settings.prospect.case else (_EXACTLY,)),
+            *_notes_of_terms(terms, settings),
         ],
     )
 
@@ -151,17 +151,39 @@ _EXACTLY = (
 )
 
 
+_OF_THREE = (
+    "it is the verdict of an earlier release, which read a prospect's purpose, contract and campaign alone: `channel` and"
+    " what else it says of itself were not looked at"
+)
+
+
+def _notes_of_terms(terms: Terms, settings: Settings) -> Iterable[str]:
+    if terms.members.case != settings.prospect.case:
+        yield _EXACTLY
+    if not terms.members.channel:
+        yield _OF_THREE
+
+
 def _as_then(
-    stamp: Mapping[str, Any], judged: Callable[[Terms], dict[str, Any] | None], terms: Terms
+    stamp: Mapping[str, Any],
+    book: Rulebook,
+    judged: Callable[[Terms], dict[str, Any] | None],
+    terms: Terms,
 ) -> tuple[dict[str, Any] | None, Terms]:
     """The stamp given again, and the terms that gave it: (a) those of today's configuration, or (b) where only these
-    give the same stamp, the terms of the releases that compared members' names exactly."""
+    give the same stamp, the terms of the releases that compared members' names exactly, or took three facts from a
+    prospect. A stamp by a rule of the newest reading was given by none of the latter."""
     made = judged(terms)
-    if terms.members.case == "any" and any(_differences(stamp, made or {})):
-        exactly = replace(terms, members=terms.members._replace(case="exact"))
-        older = judged(exactly)
-        if not any(_differences(stamp, older or {})):
-            return older, exactly
+    if any(_differences(stamp, made or {})):
+        now = terms.members
+        known = [now] if book.reading >= FACTS and _digests(stamp) else [now, now.of_three]
+        for members in (
+            each._replace(case=case) for each in known for case in dict.fromkeys((now.case, "exact"))
+        ):
+            older = replace(terms, members=members)
+            again = judged(older) if members != now else made
+            if not any(_differences(stamp, again or {})):
+                return again, older
     return made, terms
 
 

@@ -73,7 +73,13 @@ class Members(NamedTuple):
     def facts(self) -> tuple[Path, ...]:
         """What a prospect says about itself and its call, in the order in which `facts.facts_of` takes it."""
         said = (self.purpose, self.contract, self.campaign, self.channel)
-        return (*said, self.who, self.relation, self.voice_kind, self.residence)
+        others = (self.who, self.relation, self.voice_kind, self.residence)
+        return tuple(path for path in (*said, *others) if path)
+
+    @property
+    def of_three(self) -> "Members":
+        """The same as the readings before FACTS knew them: what else a prospect says of itself is not looked at."""
+        return self._replace(channel=(), who=(), relation=(), voice_kind=(), residence=())
 
     @property
     def all(self) -> tuple[Path, ...]:

@@ -415,6 +415,33 @@ def test_every_reason_is_told_in_words():
     assert set(explaining._SAYS) == {reason.value for reason in Reason}
 
 
+@pytest.mark.parametrize(
+    "said", [b'"who":"her","who":"him"', b'"channel":"web","voice_kind":"loud","residence":"1 High Street"']
+)
+@pytest.mark.parametrize("phone", [b'"06 22 22 22 22"', b'"12"', b'"+447400123456"'])
+def test_what_earlier_releases_never_looked_at_changes_none_of_their_verdicts(phone, said):
+    """The evidence of years would be called wrong for a member that nobody read then."""
+    value = (golden.GOLDEN / "evidence" / "prospect-consented.json").read_bytes()
+    if phone != b'"06 22 22 22 22"':
+        stamp = json.loads(emitted(b'{"phone":%s}' % phone).value)["scrub"] | {"index": 18}
+        value = b'{"phone":"06 22 22 22 22","scrub":%s}' % json.dumps(stamp).encode()
+    value = value.replace(b'"phone":"06 22 22 22 22"', b'"phone":%s,%s' % (phone, said))
+
+    told = explained(EmittedProspect(value), records=list(golden.log("evidence")))
+
+    assert told.same, told.differences
+    by_reading = b"web" in said and told.stamp.get("rules") is not None
+    assert any("earlier release" in note for note in told.notes) is not by_reading
+
+
+def test_a_stamp_of_this_release_is_not_excused_by_what_earlier_ones_left_out():
+    """A call by a machine that was wrongly allowed would be proven right."""
+    made = emitted(b'{"phone":"0611111111","contract":true,"purpose":"other"}')
+    assert made.topic_verdict == "allowed" and explained(made).same
+    forged = made.value.replace(b'"purpose"', b'"voice_kind":"artificial","purpose"')
+    assert not explained(EmittedProspect(forged, None, "allowed")).same
+
+
 @pytest.mark.parametrize("name", ["consented", "opposed"])
 def test_a_prospect_of_an_older_release_is_explained_as_it_was(name):
     """Years later the verdict would be another one, or its grounds."""
