@@ -17,7 +17,7 @@ from stream_scrub.files.kinds.kind import Counts, LeadsFile
 from stream_scrub.files.kinds.opening import Judging, leads_of
 from stream_scrub.files.order import FileOrder
 from stream_scrub.files.results import report
-from stream_scrub.files.results.outputs import PROOF, OutputFile, OutputFolder, output_folder
+from stream_scrub.files.results.outputs import PROOF, OutputFile, OutputFolder, need_apart, output_folder
 from stream_scrub.files.results.proof import proof_of
 from stream_scrub.files.results.registers import registers_of, rules_of
 from stream_scrub.files.results.summary import FORMAT, InputRead, OutputWritten, Summary, encoded
@@ -42,6 +42,7 @@ def scrub_file(
     began = time.monotonic()
     need_delimiter(order.delimiter)
     _need_encoding(order.encoding)
+    need_apart(order.input, order.output)
     scrubber = scrubbing.scrubber(settings, hold=False)
     judging = Judging(settings, scrubber, used.index, order.on or datetime.now(UTC))
     order.region_by(settings)

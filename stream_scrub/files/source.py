@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.redaction import masked
 
 HEAD_BYTES = 1 << 18
 BLOCK_BYTES = 1 << 20
@@ -129,7 +130,7 @@ def open_input(path: str, progress: Callable[[int], None] = lambda _: None) -> I
     Raises ConfigError for what is no file, Refused for one that cannot be read.
     """
     with ExitStack() as stack:
-        name = "stdin" if path == "-" else Path(path).name
+        name = "stdin" if path == "-" else masked(Path(path).name)  # it is told wherever the file is
         try:
             file = sys.stdin.buffer if path == "-" else stack.enter_context(_opened(path))
         except OSError as error:
@@ -191,7 +192,7 @@ def _unpacked(
         whole.seek(0)
         return _document(InputFile(name, raw, "", name, whole))
     if len(held) != 1:
-        listed = ", ".join(info.filename for info in held[:10]) or "none"
+        listed = ", ".join(masked(info.filename) for info in held[:10]) or "none"
         raise Refused(
             f"{name}: the zip holds {len(held)} files ({listed}): unpack it and scrub one after the other"
         )

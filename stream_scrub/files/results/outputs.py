@@ -16,6 +16,8 @@ from stream_scrub.errors import ConfigError, Refused
 
 PROOF = "proof.json"
 _MODE = 0o600  # leads are personal data: their owner alone reads them
+# What runs write: one of them may not lie beside the results of another.
+_RESULTS = re.compile(r"(?:allowed|blocked|annotated)\.(?:csv|tsv|txt|tab|psv|xlsx|ndjson)")
 _PARTS = re.compile(r"\.scrub-[0-9a-f]{16}\.part")
 
 
@@ -105,8 +107,13 @@ class OutputFolder:
 
     def keep(self) -> None:
         """Give every file its name. An older proof goes first and the new one comes last, so a folder with a proof is
-        whole."""
-        (self.path / PROOF).unlink(missing_ok=True)
+        whole. The older results go with their proof: nobody may call by them any more."""
+        made = {file.name for file in self._files}
+        if PROOF in made:
+            (self.path / PROOF).unlink(missing_ok=True)
+            for each in self.path.iterdir():
+                if _RESULTS.fullmatch(each.name) and each.name not in made:
+                    each.unlink()
         for file in sorted(self._files, key=lambda file: file.name == PROOF):
             file.file.keep(file.name)
 
@@ -114,6 +121,13 @@ class OutputFolder:
 def _beside() -> str:
     """A temporary name."""
     return f".scrub-{secrets.token_hex(8)}.part"
+
+
+def need_apart(path: str, folder: Path) -> None:
+    """Raises ConfigError for an input that a run into this folder would replace, or remove."""
+    read = Path(path).resolve()
+    if read.parent == folder.resolve() and _RESULTS.fullmatch(read.name):
+        raise ConfigError([f"{folder}: the input would be replaced by what comes of it: name another folder"])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from stream_scrub.files.results.summary import RegisterUsed, RuleUsed
 from stream_scrub.lists.parsing.unpack import digest
+from stream_scrub.redaction import masked
 from stream_scrub.rules import Rulebook, in_words
 from stream_scrub.wiring.index_sources import IndexUsed
 
@@ -22,7 +23,7 @@ def registers_of(used: IndexUsed, now: datetime) -> list[RegisterUsed]:
                 effective_at=register.effective_at,
                 age_days=max(0, (now - register.effective_at).days),
                 chain=register.chain,
-                file="" if file is None else file.name,
+                file="" if file is None else masked(file.name),
                 sha256="" if file is None else digest(file),
             )
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub import ConfigError, Refused
+from stream_scrub import ConfigError, Refused, scrub_file
 from stream_scrub.files.results import outputs
 from tests.support.running.files import FREE, OPPOSED
 
@@ -116,3 +116,37 @@ def test_results_belong_to_their_owner_alone(bureau):
     done = bureau.scrub(LEADS)
 
     assert {path.stat().st_mode & 0o777 for path in done.folder.iterdir()} == {0o600}
+
+
+def test_a_forced_run_leaves_no_older_results(bureau):
+    """Somebody would call by the file of an older run, which holds whoever opposed since, under the new proof."""
+    out = bureau.scrub(b"n,phone\na,0611111111\n").folder
+    (out / "mine.csv").write_bytes(b"x")
+    again = bureau.folder / "leads.tsv"
+    again.write_bytes(b"n\tphone\na\t0611111111\n")
+    scrub_file(again, out, lists=bureau.lists, settings=bureau.settings, force=True)
+    held = {each.name for each in out.iterdir()}
+    assert held == {"allowed.tsv", "blocked.tsv", "mine.csv", "summary.json", "report.html", "proof.json"}
+
+
+def test_no_run_replaces_its_own_input(bureau):
+    """Whoever scrubs last month's callable leads again would lose them, and have a proof that fails."""
+    done = bureau.scrub(b"n,phone\na,0611111111\n")
+    path = done.folder / "allowed.csv"
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="name another folder"):
+        scrub_file(
+            path, done.folder, lists=bureau.lists, settings=bureau.settings, columns=["phone"], force=True
+        )
+    assert path.read_bytes() == before and (done.folder / "proof.json").exists()
+
+
+def test_a_file_that_is_called_like_a_number_is_told_without_it(bureau):
+    """A phone number would stand in the summary, which is kept for years and shown to auditors."""
+    done = bureau.scrub(b"n,phone\na,0611111111\n", "lead-0612345678.csv")
+    assert done.summary.input.name == "lead-[number].csv" and (done.folder / "allowed.csv").exists()
+    for name in ("summary.json", "report.html"):
+        assert b"12345678" not in (done.folder / name).read_bytes()
+    with pytest.raises(Refused) as refused:
+        bureau.scrub(b"", "0612345678.csv")
+    assert "12345678" not in str(refused.value)
