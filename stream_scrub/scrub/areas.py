@@ -23,7 +23,7 @@ class _Covered:
     """The numbers of covered areas, without a list of them. It is made for one batch, and remembers its answers."""
 
     def __init__(self, registers: Sequence[Register], digits: int, *, declared: bool) -> None:
-        self.key = (*registers, digits)
+        self.key = (*registers, digits, declared)
         said = [register.areas for register in registers if declared]
         self._declared = tuple(area for areas in said if areas is not None for area in areas)
         self._held = [r.numbers for r in registers if not declared or r.areas is None]
@@ -78,7 +78,8 @@ class Areas(Register):
         first = registers[0]
         covered = _Covered(registers, digits, declared=declared)
         return cls(
-            name=f"{first.name} areas",
+            # A batch tells registers apart by their names: other registers of the same family cover other areas.
+            name=f"{' '.join(each.name for each in registers)} areas {digits}",
             kind=RegisterKind.ALLOW,
             numbers=cast(Any, covered),  # only `in` is asked of it
             seq=first.seq,

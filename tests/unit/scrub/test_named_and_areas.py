@@ -1,5 +1,6 @@
 """Consents that name the caller, and registers that are handed out by area: what they lift, what they leave unknown."""
 
+import json
 from itertools import product
 
 import numpy as np
@@ -220,6 +221,19 @@ def test_the_cases_of_a_batch_share_what_a_list_covers():
     assert len({register for plan in plans for register in plan.registers}) == 2
     other = decide.plan(LINE, False, rule, facts[0], law.index(law.register("list", [SAME_AREA])), law.NOW)
     assert not set(other.registers) & set(plans[0].registers)
+
+
+def test_what_one_campaigns_own_list_covers_opens_no_area_to_another():
+    """A number that nobody looked up would be called because of who stands beside it in the batch."""
+    index = law.index(law.register("list", [ELSEWHERE]), law.register("list@acme", [SAME_AREA]))
+    values = [
+        json.dumps({"phone": f"+{NUMBER}", "campaign": campaign}).encode() for campaign in ("acme", "beta")
+    ]
+    by = Scrubber(Terms(MEMBERS, stamp="header"), law.rulebook(RULE))
+    stamps = by.scrub(values, index, law.NOW).stamps
+
+    assert stamps == [by.scrub([value], index, law.NOW).stamps[0] for value in values]
+    assert [json.loads(stamp)["reason"] for stamp in stamps] == ["clear", "stale-register"]
 
 
 def test_a_batch_and_a_single_prospect_get_the_same():
