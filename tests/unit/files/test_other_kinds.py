@@ -228,3 +228,16 @@ def test_a_sheet_without_room_for_our_cells_is_refused(bureau):
     with pytest.raises(Refused, match="--to csv"):
         bureau.scrub(content, "leads.xlsx")
     assert bureau.scrub(content, "leads.xlsx", to="csv").summary.allowed == 1
+
+
+@pytest.mark.parametrize("place", ["XFD1048576", "B9999999999", "AB4000000"])
+def test_a_cell_far_out_is_refused(bureau, place):
+    """A workbook of one kilobyte would ask for 400 GB, and take the process down."""
+    with pytest.raises(Refused, match="so far out"):
+        bureau.scrub(raw_book(f'</row><row r="9">{cell(place, text("z"))}'), "leads.xlsx")
+
+
+def test_cells_far_out_that_are_only_formatted_are_no_cells(bureau):
+    """Whoever coloured whole rows and columns would be told that the workbook is too large."""
+    formatted = '</row><row r="9"><c r="XFD9" s="0"/></row><row r="1048576"><c r="A1048576" s="0"/>'
+    assert bureau.scrub(raw_book(formatted), "leads.xlsx").summary.rows == 1
