@@ -62,6 +62,14 @@ def test_stray_quotes_take_no_time(bureau):
     assert done.summary.rows == 30_000 and time.process_time() - began < 20
 
 
+@pytest.mark.parametrize("filling", [b"\0", b",", b" "])
+def test_a_long_line_that_holds_nothing_hides_no_lead(bureau, filling):
+    """The only lead would not be seen, and a file that is well would be refused."""
+    content = f"n,phone\na,{FREE}\n".encode() + filling * 400_000 + b"\n"
+    done = bureau.scrub(content)
+    assert done.summary.reasons == {"clear": 1} and len(done.read("annotated")) > len(content)
+
+
 @pytest.mark.parametrize("name", ["hex", "rot13", "idna", "punycode", "undefined", "no such"])
 def test_an_encoding_that_reads_no_text_is_refused(bureau, name):
     """Somebody who mistypes an option would see a fault of Python."""

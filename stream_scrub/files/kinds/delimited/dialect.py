@@ -79,7 +79,8 @@ def _records(head: bytes, delimiter: bytes, *, whole: bool) -> Records:
     if whole or (len(records.nexts) and 2 * int(records.nexts[-1]) > len(head)):
         return records
     records = Cutter(delimiter).cut(head, final=True)
-    return records.first(max(1, len(records.starts) - 1))
+    cut_off = len(records.ends) > 1 and int(records.ends[-1]) == len(head)
+    return records.first(len(records.ends) - cut_off)
 
 
 def rows_of(head: bytes, delimiter: bytes, encoding: str, *, whole: bool) -> list[list[str]]:
