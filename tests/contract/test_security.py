@@ -27,6 +27,7 @@ from tests.support.running.users import (
     LIFTER,
     PRODUCER,
     PUBLISHER,
+    RETRY,
     WORKER,
     kafka_users,
 )
@@ -45,6 +46,7 @@ READS = {
     WORKER: {"prospects", "opposition.log"},
     PUBLISHER: {"opposition.log", "opposition.requests", "opposition.lifts"},
     IMPORTER: {"opposition.log"},
+    RETRY: {"prospects.blocked", "opposition.log"},
     DIALLER: {"prospects.allowed"},
     LIFTER: set(),
     PRODUCER: set(),
@@ -56,6 +58,7 @@ WRITES = {
     IMPORTER: {"opposition.log"},
     DIALLER: {"opposition.requests"},
     LIFTER: {"opposition.lifts"},
+    RETRY: {"prospects"},
     PRODUCER: {"prospects"},
     AUTOSCALER: set(),
 }
@@ -64,6 +67,7 @@ SESSIONS = {
     WORKER: "scrub-stream-scrub-w1.w12",
     PUBLISHER: "scrub-publish-opposition.log-internal.p14",
     IMPORTER: "scrub-publish-opposition.log-bloctel.p14",
+    RETRY: "scrub-retry-stream-scrub.r12",
 }
 PUBLISHES = {PUBLISHER, IMPORTER}
 PUBLISHER_GROUP = {"lists__requests_group": "stream-scrub-publisher"}
@@ -254,7 +258,7 @@ def test_nobody_begins_another_s_transaction(secured, house, user):
         assert raised.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 
 
-@pytest.mark.parametrize("user", sorted({*USERS} - {WORKER, PUBLISHER, IMPORTER}))
+@pytest.mark.parametrize("user", sorted({*USERS} - {WORKER, PUBLISHER, IMPORTER, RETRY}))
 def test_nobody_joins_the_workers_group(secured, house, user):
     """A member that does not scrub would take partitions away from those who do."""
     consumer = Consumer({**secured.user(user), "group.id": "stream-scrub", "log_level": 0})

@@ -29,6 +29,7 @@ def test_no_two_producers_have_one_name(both):
 def test_a_name_begins_as_before_so_that_the_rights_to_it_hold(first, second):
     """An upgrade would need new rights, and leave open what the release before it left open."""
     assert of_worker(first, second).startswith(f"scrub-{first}-")
-    assert of_retry(first).startswith(f"scrub-{first}-") and of_shadow(first).startswith(f"scrub-{first}-")
+    assert of_retry(first).startswith("scrub-retry-") and of_shadow(first).startswith("scrub-shadow-")
+    assert former(of_retry(first)) == former(of_shadow(first)) == ""
     assert former(of_worker(first, second)) == f"scrub-{first}-{second}"
     assert former(of_publisher(first, f"{second}@scope")) == f"scrub-publish-{first}-{second}"

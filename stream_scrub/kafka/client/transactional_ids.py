@@ -26,13 +26,13 @@ def of_worker(group_id: str, identity: str) -> str:
 
 
 def of_retry(group_id: str) -> str:
-    """`scrub-<group>-.r<length of the group>`: no worker has an empty identity."""
-    return f"scrub-{group_id}-.r{len(group_id)}"
+    """`scrub-retry-<group>.r<length of the group>`: a right to it is no right to a worker's."""
+    return f"scrub-retry-{group_id}.r{len(group_id)}"
 
 
 def of_shadow(group_id: str) -> str:
-    """`scrub-<group>-.s<length of the group>`."""
-    return f"scrub-{group_id}-.s{len(group_id)}"
+    """`scrub-shadow-<group>.s<length of the group>`."""
+    return f"scrub-shadow-{group_id}.s{len(group_id)}"
 
 
 def of_publisher(log_topic: str, register: str) -> str:
@@ -42,8 +42,10 @@ def of_publisher(log_topic: str, register: str) -> str:
 
 
 def former(transactional_id: str) -> str:
-    """The name that the same producer had before names could be taken apart in one way only; empty where it has none."""
-    return transactional_id.rpartition(".")[0]
+    """The name that the same producer had before names could be taken apart in one way only; empty where it has none:
+    only workers and publishers are as old as that."""
+    name, _, kind = transactional_id.rpartition(".")
+    return name if kind[:1] in {"w", "p"} else ""
 
 
 def take_over(producer: Producer, caller: BoundedCaller, transactional_id: str, deadline: Deadline) -> None:
