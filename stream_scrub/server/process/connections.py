@@ -35,13 +35,16 @@ class Connections:
         self._open: dict[Connection, None] = {}
 
     def opened(self, connection: "Connection") -> None:
-        """A new one. If there are too many, the oldest that waits for nothing gives way, else this one."""
+        """A new one. If there are too many, the oldest that never asked gives way: a dialler that asks now and then keeps
+        its own. If all have asked, it is the oldest that waits for nothing, else this one."""
         self._open[connection] = None
         if len(self._open) > CONNECTIONS_MAX:
             self._hit()
-            idle = next((each for each in self._open if each.is_idle), connection)
-            self.closed(idle)
-            idle.transport.abort()
+            silent = (each for each in self._open if each.never_asked and each is not connection)
+            idle = (each for each in self._open if each.is_idle)
+            leaves = next(silent, None) or next(idle, connection)
+            self.closed(leaves)
+            leaves.transport.abort()
 
     def closed(self, connection: "Connection") -> None:
         """One that is over."""
@@ -58,6 +61,11 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = self._declared = 0
         self._is_in_head = True
         self._is_head_too_large = False
+
+    @property
+    def never_asked(self) -> bool:
+        """Whether no request came over it yet."""
+        return self.cycle is None
 
     @property
     def is_idle(self) -> bool:
