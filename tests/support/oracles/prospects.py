@@ -171,7 +171,7 @@ def has_contract(member) -> bool:
 
 def is_voice(member) -> bool:
     """Whether the person is to be called: no channel is said, or the voice."""
-    return member is None or (isinstance(member, str) and member.strip().lower() in {"", "voice"})
+    return member is None or (isinstance(member, str) and (not member.strip() or bare(member) == "voice"))
 
 
 def is_person(member) -> bool:
