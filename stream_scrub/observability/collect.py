@@ -123,8 +123,8 @@ _Count = TypeVar("_Count", bound=FollowerCounters)
 
 
 class _Judging(_Collector, Generic[_Count]):
-    """What a server and a retry have in common: they judge by a followed index, and belong to no group. `limit_s` is how
-    long the loop may go without a heartbeat."""
+    """What worker, server and retry have in common: they judge by a followed index. `limit_s` is how long the loop may
+    go without a heartbeat."""
 
     def __init__(self, identity: str, counters: _Count, *, limit_s: float, index_lag_max_s: float) -> None:
         super().__init__(limit_s)
@@ -139,19 +139,21 @@ class _Judging(_Collector, Generic[_Count]):
         self._rulebook, self._follower = rulebook, follower
 
     def _causes(self) -> tuple[Cause, ...]:
-        counters = self.counters
         try:
             stale = _unusable_index(self._follower, self._index_lag_max_s)
         except RuntimeError as fault:
             return (health.cause("fault", str(fault)),)
-        return health.causes_of(
-            health.Condition(
-                stopping=counters.stopping,
-                waiting=counters.waiting,
-                stale=stale,
-                member=True,
-                failing=_failing(counters),
-            )
+        return health.causes_of(self._condition(stale))
+
+    def _condition(self, stale: StaleIndex | None) -> health.Condition:
+        """Of whoever belongs to no group."""
+        counters = self.counters
+        return health.Condition(
+            stopping=counters.stopping,
+            waiting=counters.waiting,
+            stale=stale,
+            member=True,
+            failing=_failing(counters),
         )
 
 
@@ -197,20 +199,8 @@ class RetryCollector(_Judging[RetryCounters]):
         return ProcessStatus(self.identity, found, values.values, values.histograms)
 
 
-class WorkerCollector(_Collector):
-    """Call it for a worker's status. `limit_s` is how long its loop may go without a heartbeat."""
-
-    def __init__(self, identity: str, counters: Counters, *, limit_s: float, index_lag_max_s: float) -> None:
-        super().__init__(limit_s)
-        self.identity = identity
-        self.counters = counters
-        self._index_lag_max_s = index_lag_max_s
-        self._follower: Follower | None = None
-        self._rulebook: Rulebook | None = None
-
-    def attach(self, follower: Follower, rulebook: Rulebook) -> None:
-        """Set the follower and the rules that the worker judges by."""
-        self._rulebook, self._follower = rulebook, follower
+class WorkerCollector(_Judging[Counters]):
+    """Call it for a worker's status."""
 
     def __call__(self) -> ProcessStatus:
         """The status now."""
@@ -243,22 +233,16 @@ class WorkerCollector(_Collector):
             if (each := found.get(family(label))) is not None
         )
 
-    def _causes(self) -> tuple[Cause, ...]:
+    def _condition(self, stale: StaleIndex | None) -> health.Condition:
         counters = self.counters
-        try:
-            stale = _unusable_index(self._follower, self._index_lag_max_s)
-        except RuntimeError as fault:
-            return (health.cause("fault", str(fault)),)
-        return health.causes_of(
-            health.Condition(
-                stopping=counters.stopping,
-                waiting=counters.waiting,
-                holding=(counters.holding, counters.why) if counters.holding else None,
-                stale=stale,
-                assigned=counters.assigned,
-                member=counters.member,
-                failing=_failing(counters),
-            )
+        return health.Condition(
+            stopping=counters.stopping,
+            waiting=counters.waiting,
+            holding=(counters.holding, counters.why) if counters.holding else None,
+            stale=stale,
+            assigned=counters.assigned,
+            member=counters.member,
+            failing=_failing(counters),
         )
 
 
