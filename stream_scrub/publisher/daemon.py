@@ -6,7 +6,6 @@ commits the offsets and the refused requests. Whatever is cut off in between is 
 seals say which requests they already contain (docs/decisions/0008-requests-exactly-once.md).
 """
 
-import signal
 import threading
 import time
 from collections import ChainMap
@@ -16,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
@@ -55,7 +53,7 @@ from stream_scrub.publisher.drop_folder import DropFolder
 from stream_scrub.publisher.drop_importer import DropImporter
 from stream_scrub.publisher.request_parts import parted, refused_record
 from stream_scrub.publisher.request_topics import RequestTopics
-from stream_scrub.wiring import clients, preflight, scrubbing
+from stream_scrub.wiring import clients, preflight, process_family, scrubbing
 
 _IDLE_S = 0.1
 _ENDS_EVERY_S = 1.0
@@ -75,12 +73,7 @@ _NEWS_S = 2.0
 def run(settings: Settings) -> int:
     """Publish until SIGTERM or SIGINT; returns the exit code."""
     stopping = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    process_family.stop_on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     collector = PublisherCollector(PublisherCounters(), limit_s=BEAT_LIMIT_S)
     try:

@@ -5,13 +5,11 @@ One thread; the follower of the log has its own. A prospect goes back only if it
 not before some seconds are over, so that every worker knows the register as well.
 """
 
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
@@ -29,7 +27,7 @@ from stream_scrub.observability.unusable_registers import unusable
 from stream_scrub.retry.once import RetryQuestion
 from stream_scrub.retry.parcels import Parcel, kind_of, parcels, verdict_kind
 from stream_scrub.retry.resend import Resend, RetryOrder, Tally
-from stream_scrub.wiring import clients, following, preflight, scrubbing
+from stream_scrub.wiring import clients, following, preflight, process_family, scrubbing
 
 BEAT_LIMIT_S = 120.0  # twice its longest step: a session that is opened, and a commit
 _IDLE_S = 0.2
@@ -42,12 +40,7 @@ _TELL_EVERY_S = 60.0
 def run(settings: Settings, question: RetryQuestion) -> int:
     """Bring back until SIGTERM or SIGINT; returns the exit code."""
     stopping = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    process_family.stop_on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     collector = RetryCollector(
         settings.worker.id,

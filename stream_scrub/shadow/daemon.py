@@ -5,12 +5,10 @@ It reads the outputs, in a group of its own: so it stands beside workers of any 
 on it. One thread; the follower of the log has its own.
 """
 
-import signal
 import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from types import FrameType
 from typing import NamedTuple
 
 import msgspec
@@ -27,7 +25,7 @@ from stream_scrub.model import Deadline
 from stream_scrub.observability import logs
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.shadow.differences import Difference, differences, own_values
-from stream_scrub.wiring import clients, following, scrubbing
+from stream_scrub.wiring import clients, following, process_family, scrubbing
 
 _ASK_S = 10.0
 _RETRY_S = 1.0
@@ -52,12 +50,7 @@ class _Record(NamedTuple):
 def run(settings: Settings, *, every: bool) -> int:
     """Judge until SIGTERM or SIGINT; returns the exit code."""
     stopping = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    process_family.stop_on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     try:
         with following.following(settings, log) as follower:

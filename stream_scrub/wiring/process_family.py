@@ -1,11 +1,13 @@
 """Several processes of one kind on one machine: the parent starts them, starts anew what died, and ends them all."""
 
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -28,6 +30,16 @@ class Link(NamedTuple):
         """In a child: stop when the parent is gone."""
         self.held.close()
         stop_with(self.alive, stopping)
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """From now on SIGTERM and SIGINT set `stopping`, and nothing else."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()  # an exception raised here could land in the middle of a fetch
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
 
 def stop_with(alive: Connection, stopping: threading.Event) -> None:

@@ -5,11 +5,9 @@ consumer and its own copy of the index. The parent only watches: it passes signa
 health and metrics for all.
 """
 
-import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
@@ -35,7 +33,7 @@ def run(settings: Settings, begin_at: BeginAt | None = None) -> int:
     """Run the worker or workers until SIGTERM or SIGINT; returns the exit code. `begin_at` is as `assembly.worker`
     takes it."""
     stopping = threading.Event()
-    _on_signals(stopping)
+    process_family.stop_on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     names = [settings.worker.id]
     if settings.worker.processes > 1:
@@ -59,14 +57,6 @@ def collector_of(settings: Settings, identity: str) -> WorkerCollector:
     return WorkerCollector(
         identity, Counters(), limit_s=beat_limit_s(limits), index_lag_max_s=limits.index_lag_max_s
     )
-
-
-def _on_signals(stopping: threading.Event) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()  # nothing else: an exception raised here could land in the middle of a fetch
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
 
 
 def one(
@@ -154,7 +144,7 @@ def _child(settings: Settings, begin_at: BeginAt | None, identity: str, link: pr
     ended = threading.Event()
     reporter = child_processes.report_to_parent(collector, link.parent, ended)
     stopping = threading.Event()
-    _on_signals(stopping)
+    process_family.stop_on_signals(stopping)
     link.stop_with_parent(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     code = crash_report.coded(lambda: one(settings, collector, log.bind(worker=identity), stopping, begin_at))

@@ -6,7 +6,6 @@ no verdict would be safe, the API says so.
 
 import asyncio
 import logging
-import signal
 import socket
 import sys
 import threading
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 import uvloop
@@ -56,7 +54,7 @@ _SWITCH_S = 0.0005
 def run(settings: Settings, questions: Questions) -> int:
     """Serve until SIGTERM or SIGINT, as one process or as several that share the port; returns the exit code."""
     stopping = threading.Event()
-    _on_signals(stopping)
+    process_family.stop_on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     try:
         if settings.http.processes > 1:
@@ -96,7 +94,7 @@ def _child(settings: Settings, questions: Questions, identity: str, link: proces
     collector = _collector(settings, identity)
     board, ended, stopping = SharedBoard(collector), threading.Event(), threading.Event()
     reporter = report_to_parent(collector, link.parent, ended, hear=board.hear)
-    _on_signals(stopping)
+    process_family.stop_on_signals(stopping)
     link.stop_with_parent(stopping)
     log = logs.configure(settings.log.level, settings.log.format).bind(server=identity)
 
@@ -117,14 +115,6 @@ def _child(settings: Settings, questions: Questions, identity: str, link: proces
 def _collector(settings: Settings, identity: str) -> ServerCollector:
     lag_max_s = settings.rules.index_lag_max_s
     return ServerCollector(identity, ServerCounters(), limit_s=BEAT_LIMIT_S, index_lag_max_s=lag_max_s)
-
-
-def _on_signals(stopping: threading.Event) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
 
 
 def problems(settings: Settings) -> list[str]:
