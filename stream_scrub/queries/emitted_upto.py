@@ -11,7 +11,8 @@ from typing import NamedTuple
 from stream_scrub.errors import ConfigError, Refused, Unavailable
 from stream_scrub.model import Deadline, LogReader, LogRecord
 from stream_scrub.queries.emitted_prospect import EmittedProspect, stamp_of
-from stream_scrub.scrub.decode import STAMP, Members, Unreadable, read_strictly
+from stream_scrub.scrub.decode import STAMP, Members
+from stream_scrub.scrub.stamp import without_stamp
 
 _LAST = 64  # records from the end on, and twice as many each time that all of these were aborted
 _ANSWER_S = 15.0
@@ -100,16 +101,9 @@ def _read(record: LogRecord, partition: int, members: Members) -> _Last:
         stamp = stamp_of(EmittedProspect(record.value, headers[-1] if headers else None))
     at, position = str(stamp.get("from", "")), stamp.get("index")
     place = int(at.partition("/")[2]) if at.startswith(f"{partition}/") else None
-    return _Last(place, record, _own(record.value, members), position if isinstance(position, int) else 0)
-
-
-def _own(value: bytes | None, members: Members) -> bytes | None:
-    """A producer's own bytes: without any stamp."""
-    try:
-        read = read_strictly(value or b"", members)
-    except Unreadable:
-        return value
-    return read.head + read.tail
+    return _Last(
+        place, record, without_stamp(record.value, members), position if isinstance(position, int) else 0
+    )
 
 
 def _places(
@@ -131,7 +125,7 @@ def _places(
                     each.place is None
                     and record.timestamp_ms == each.record.timestamp_ms
                     and record.key == each.record.key
-                    and _own(record.value, members) == each.own
+                    and without_stamp(record.value, members) == each.own
                 ):
                     found.append(record.offset)
         if records:

@@ -11,7 +11,8 @@ from stream_scrub.index import Index
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.model import Header, Reason, family
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.decode import STAMP, Members, Unreadable, read_strictly
+from stream_scrub.scrub.decode import STAMP, Members
+from stream_scrub.scrub.stamp import without_stamp
 from stream_scrub.timestamps import parse_zoned
 
 RETRY_HEADER = "scrub-retry"
@@ -84,7 +85,7 @@ def _parcel(fetched: Fetched, at: int, members: Members, topic: str, now_ms: int
         tries,
         not ("cause" in stamp and value is None),
         key,
-        value if in_header is not None or not stamp else _own(value, members),
+        value if in_header is not None or not stamp else without_stamp(value, members),
         [*(h for h in headers if h[0] not in (STAMP, RETRY_HEADER)), (RETRY_HEADER, told)],
         now_ms,
     )
@@ -127,11 +128,3 @@ def _moment(stamp: dict[str, Any], record_ms: int) -> float:
     with suppress(ValueError, TypeError):
         return parse_zoned(stamp["at"]).timestamp() if "at" in stamp else record_ms / 1000
     return record_ms / 1000
-
-
-def _own(value: bytes | None, members: Members) -> bytes | None:
-    try:
-        read = read_strictly(value or b"", members)
-    except Unreadable:
-        return value
-    return read.head + read.tail

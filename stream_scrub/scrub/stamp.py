@@ -15,6 +15,7 @@ from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import e164
 from stream_scrub.rules import VOICE
 from stream_scrub.scrub.decide import Finding
+from stream_scrub.scrub.decode import Members, Unreadable, read_strictly
 
 _encode = msgspec.json.encode
 
@@ -123,3 +124,12 @@ def _entry(entry: Entry) -> dict[str, Any]:
     if entry.until is not None:
         described["until"] = entry.until.isoformat()
     return described
+
+
+def without_stamp(value: bytes | None, members: Members) -> bytes | None:
+    """A producer's own bytes: the value of an emitted prospect without any stamp. What cannot be read has none."""
+    try:
+        read = read_strictly(value or b"", members)
+    except Unreadable:
+        return value
+    return read.head + read.tail

@@ -9,6 +9,7 @@ from stream_scrub.model import Reason, Verdict
 from stream_scrub.redaction import names_a_number
 from stream_scrub.scrub.batch import Batch
 from stream_scrub.scrub.decode import STAMP, Members, Unreadable, read_strictly
+from stream_scrub.scrub.stamp import without_stamp
 
 _CAMPAIGN_MAX = 80  # characters
 
@@ -93,11 +94,7 @@ def _own(fetched: Fetched, at: int, members: Members) -> bytes | None:
     value = fetched.values[at]
     if value is None or _header(fetched, at) is not None:
         return value
-    try:
-        read = read_strictly(value, members)
-    except Unreadable:
-        return value
-    return read.head + read.tail
+    return without_stamp(value, members)
 
 
 def _campaign(value: bytes | None, members: Members) -> str:
