@@ -9,9 +9,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from stream_scrub.kafka.admin.group_offsets import committed
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.fetched import Fetched
-from stream_scrub.kafka.partition_ends import bounds
+from stream_scrub.kafka.partition_ends import PartitionEnds
 from stream_scrub.model import Deadline
 
 
@@ -21,24 +22,13 @@ class OutputReader:
     def __init__(self, options: dict[str, Any], topic: str) -> None:
         self._consumer = Consumer(options)
         self._topic = topic
+        self._ends = PartitionEnds(options)
         self._upto: dict[int, int] = {}
 
     def noted(self, deadline: Deadline) -> dict[int, tuple[int, str] | None]:
         """By partition its committed offset and what was noted with it; None where there is none. Raises Unavailable,
         Refused."""
-        try:
-            topic = self._consumer.list_topics(self._topic, timeout=max(0.1, deadline.left())).topics[
-                self._topic
-            ]
-            if topic.error is not None:
-                raise translate(topic.error, f"asking for {self._topic}")
-            asked = [TopicPartition(self._topic, partition) for partition in sorted(topic.partitions)]
-            found = self._consumer.committed(asked, timeout=max(0.1, deadline.left()))
-        except KafkaException as error:
-            raise translate(error, f"asking how far {self._topic} was read") from error
-        for each in found:
-            if each.error is not None:
-                raise translate(each.error, f"asking how far {self._topic} was read")
+        found = committed(self._consumer, self._topic, deadline)
         return {
             each.partition: (each.offset, each.metadata or "") if each.offset >= 0 else None for each in found
         }
@@ -46,7 +36,7 @@ class OutputReader:
     def bounds(self, partition: int, deadline: Deadline) -> tuple[int, int]:
         """The oldest offset of a partition, and its end. Raises Unavailable, Refused."""
         try:
-            return bounds(self._consumer, TopicPartition(self._topic, partition), deadline)
+            return self._ends.ask(TopicPartition(self._topic, partition), deadline)
         except KafkaException as error:
             raise translate(error, f"asking for the ends of {self._topic}") from error
 
@@ -89,5 +79,6 @@ class OutputReader:
         return [TopicPartition(self._topic, p, offset, note) for p, (offset, note) in notes.items()]
 
     def close(self) -> None:
-        """Release the connection."""
+        """Release the connections."""
         self._consumer.close()
+        self._ends.close()

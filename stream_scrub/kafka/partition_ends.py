@@ -11,7 +11,7 @@ from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 
 
-def bounds(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
+def _bounds(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
     """The oldest offset of a partition, and its end, as the brokers have them now. Raises Unavailable, KafkaException."""
     found = consumer.get_watermark_offsets(place, timeout=max(0.1, deadline.left()))
     if found is None:
@@ -34,17 +34,17 @@ class PartitionEnds:
         self._asked: dict[int, int] = {}
 
     def ask(self, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
-        """As `bounds`."""
+        """The oldest offset of a partition, and its end. Raises Unavailable, KafkaException."""
         if self._asking is None:
             self._asking = Consumer(self._options)
         try:
-            return bounds(self._asking, place, deadline)
+            return _bounds(self._asking, place, deadline)
         except KafkaException as error:
             if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
                 raise
         # A client that is subscribed to nothing hears of a new partition only when it asks.
         self._asking.list_topics(place.topic, timeout=max(0.1, deadline.left()))
-        return bounds(self._asking, place, deadline)
+        return _bounds(self._asking, place, deadline)
 
     def oldest(self, place: TopicPartition, deadline: Deadline) -> int:
         """The oldest offset of a partition. Raises Unavailable, Refused."""

@@ -15,6 +15,24 @@ _HAS_MEMBERS = frozenset(
 )
 
 
+def committed(consumer: Consumer, topic: str, deadline: Deadline) -> list[TopicPartition]:
+    """What the consumer's group has committed for every partition of a topic; the offset is negative where that is
+    nothing. Raises Unavailable, Refused."""
+    doing = f"asking for the committed offsets of {topic}"
+    try:
+        found = consumer.list_topics(topic, timeout=max(0.1, deadline.left())).topics[topic]
+        if found.error is not None:
+            raise translate(found.error, f"asking for {topic}")
+        asked = [TopicPartition(topic, partition) for partition in sorted(found.partitions)]
+        places = consumer.committed(asked, timeout=max(0.1, deadline.left()))
+    except KafkaException as error:
+        raise translate(error, doing) from error
+    for each in places:
+        if each.error is not None:
+            raise translate(each.error, doing)
+    return places
+
+
 class GroupOffsets:
     """`options` are those of a consumer of the group, which never joins it."""
 
@@ -24,19 +42,7 @@ class GroupOffsets:
 
     def committed(self, deadline: Deadline) -> dict[int, int | None]:
         """By partition of the topic; None where the group has none. Raises Unavailable, Refused."""
-        try:
-            topic = self._consumer.list_topics(self._topic, timeout=max(0.1, deadline.left())).topics[
-                self._topic
-            ]
-            if topic.error is not None:
-                raise translate(topic.error, f"asking for {self._topic}")
-            asked = [TopicPartition(self._topic, partition) for partition in sorted(topic.partitions)]
-            found = self._consumer.committed(asked, timeout=max(0.1, deadline.left()))
-        except KafkaException as error:
-            raise translate(error, f"asking for the committed offsets of {self._topic}") from error
-        for each in found:
-            if each.error is not None:
-                raise translate(each.error, f"asking for the committed offsets of {self._topic}")
+        found = committed(self._consumer, self._topic, deadline)
         return {each.partition: each.offset if each.offset >= 0 else None for each in found}
 
     def commit(self, offsets: Mapping[int, int], note: CommitNote) -> None:
