@@ -40,6 +40,28 @@ banned_purposes = ["energy-renovation"]
 not_callable = ["premium_rate", "+33162"]
 """
 
+# An opt-out law and then an opt-in one, as France has them.
+OPT_OUT_THEN_IN = """country = "FR"
+regions = ["FR", "RE"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2020-01-01
+to = 2026-06-30
+source = "an opt-out law made for the tests"
+deny = ["bloctel", "internal"]
+lifted_by = ["contract", "press"]
+max_age_days = { bloctel = 30 }
+valid_days = 28
+[[rule]]
+from = 2026-07-01
+source = "an opt-in law made for the tests"
+deny = ["internal"]
+require = ["consent"]
+lifted_by = ["contract"]
+banned_purposes = ["energy-renovation"]
+not_callable = ["premium_rate", "+33162"]
+"""
+
 
 def rulebook(*texts: str) -> Rulebook:
     """The rules in these texts and no others."""

@@ -22,28 +22,9 @@ from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.model import Deadline
 from stream_scrub.wiring import clients
+from tests.support.fakes import law
 from tests.support.fakes.log import Log, Reader, Writer
 
-RULES = """country = "FR"
-regions = ["FR", "RE"]
-timezone = "Europe/Paris"
-[[rule]]
-from = 2020-01-01
-to = 2026-06-30
-source = "an opt-out law made for the tests"
-deny = ["bloctel", "internal"]
-lifted_by = ["contract", "press"]
-max_age_days = { bloctel = 30 }
-valid_days = 28
-[[rule]]
-from = 2026-07-01
-source = "an opt-in law made for the tests"
-deny = ["internal"]
-require = ["consent"]
-lifted_by = ["contract"]
-banned_purposes = ["energy-renovation"]
-not_callable = ["premium_rate", "+33162"]
-"""
 OPPOSED, CONSENTING, NOBODY = "0612345678", "0611111111", "+33622222222"
 OPT_OUT, OPT_IN = date(2026, 6, 1), date(2026, 8, 1)
 
@@ -56,7 +37,7 @@ def settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rules = tmp_path / "rules"
     rules.mkdir()
-    (rules / "fr.toml").write_text(RULES)
+    (rules / "fr.toml").write_text(law.OPT_OUT_THEN_IN)
     return {"rules.folder": str(rules), "rules.stale": "block"}
 
 

@@ -7,28 +7,10 @@ from pathlib import Path
 import pytest
 
 from stream_scrub.model import RegisterKind
+from tests.support.fakes import law
 from tests.support.fakes.log import Log
 from tests.support.running.server import Served, publish, served
 
-RULES = """country = "FR"
-regions = ["FR", "RE"]
-timezone = "Europe/Paris"
-[[rule]]
-from = 2020-01-01
-to = 2026-06-30
-source = "an opt-out law made for the tests"
-deny = ["bloctel", "internal"]
-lifted_by = ["contract", "press"]
-max_age_days = { bloctel = 30 }
-valid_days = 28
-[[rule]]
-from = 2026-07-01
-source = "an opt-in law made for the tests"
-deny = ["internal"]
-require = ["consent"]
-lifted_by = ["contract"]
-banned_purposes = ["energy-renovation"]
-"""
 LISTED = """country = "GB"
 regions = ["GB"]
 timezone = "Europe/London"
@@ -48,7 +30,7 @@ Start = Callable[..., Served]
 def rules(tmp_path_factory) -> Path:
     """A folder of rules."""
     folder = tmp_path_factory.mktemp("rules")
-    (folder / "fr.toml").write_text(RULES)
+    (folder / "fr.toml").write_text(law.OPT_OUT_THEN_IN)
     (folder / "gb.toml").write_text(LISTED)
     return folder
 
