@@ -5,6 +5,7 @@ No problem repeats the value of a client property: it may be a secret.
 """
 
 import json
+import os
 import re
 import stat
 import tomllib
@@ -129,11 +130,8 @@ class Sources:
         if self._file is None or folder is None or not isinstance(folder.value, str) or not folder.value:
             return
         name, path = self._file
-        dropped = (cwd / folder.value).resolve()
-        lies = (
-            path.resolve(),
-            path.parent.resolve() / path.name,
-        )  # the target of a link, and the link itself
+        dropped = _real(cwd / folder.value)
+        lies = (_real(path), _real(path.parent) / path.name)  # the target of a link, and the link itself
         if not any(dropped in each.parents for each in lies):
             return
         self.problems.append(
@@ -188,6 +186,10 @@ class Sources:
                 else:
                     taken.add(path)
                     self._given[path] = _Given(text, place)
+        elif key in _TYPES and isinstance(value, str) and "\0" in value:
+            self._wrong(
+                where, key, "holds a NUL character"
+            )  # which no path may, in any function of the system
         elif key in _TYPES:
             self._given[key] = _Given(value, where)
         else:
@@ -220,6 +222,11 @@ class Sources:
 
 def _stands_in(given: _Given, name: str) -> bool:
     return given.where == name or given.where.startswith(f"{name}:")
+
+
+def _real(path: Path) -> Path:
+    """The path without links. Unlike `Path.resolve`, it raises nothing for links that go in circles."""
+    return Path(os.path.realpath(path))
 
 
 def _need_own(path: Path) -> None:

@@ -4,6 +4,7 @@
 4. `results/outputs.py` gives all files their names at the end, or none of them.
 """
 
+import codecs
 import tempfile
 import time
 from collections.abc import Sequence
@@ -29,6 +30,10 @@ from stream_scrub.wiring import scrubbing
 from stream_scrub.wiring.index_sources import IndexUsed
 
 SUMMARY = "summary.json"
+_OF_HOSTS = (
+    "idna",
+    "punycode",
+)  # they write the names of hosts (RFC 3492): each would read some files, as something else
 
 
 def scrub_file(
@@ -74,8 +79,11 @@ def _need_encoding(name: str) -> None:
     try:
         # Some codecs turn no bytes into text, or cannot pass over what they cannot read.
         bytes(range(1, 256)).decode(name or "utf-8", "replace")
-    except (LookupError, ValueError) as error:
-        raise ConfigError([f"--encoding: {name!r} is no encoding that Python knows, as in cp1252"]) from error
+        reads = not name or codecs.lookup(name).name not in _OF_HOSTS
+    except (LookupError, ValueError):
+        reads = False
+    if not reads:
+        raise ConfigError([f"--encoding: {name!r} is no encoding that Python knows, as in cp1252"])
 
 
 def _outputs(folder: OutputFolder, extension: str, order: FileOrder) -> list[OutputFile]:

@@ -92,6 +92,14 @@ def test_a_named_file_that_was_dropped_is_not_read_either(tmp_path):
     assert not found.problems and found.settings.worker.group_id == "theirs"
 
 
+def test_a_folder_that_is_no_path_is_named(tmp_path):
+    """A NUL in a path, or a link to itself, would end every command in a traceback."""
+    (tmp_path / "circle").symlink_to("circle")
+    (problem,) = problems(tmp_path, toml='lists.folder = "a\\u0000b"')
+    assert problem == "stream-scrub.toml:1: lists.folder holds a NUL character"
+    assert loaded(tmp_path, toml="lists.folder = 'circle/in'").lists.folder == "circle/in"
+
+
 @pytest.mark.parametrize("writable", ["folder", "file"])
 def test_a_file_that_everybody_may_write_is_not_read_unasked(tmp_path, writable):
     """In a folder like /tmp anybody could say what the next command does."""

@@ -124,6 +124,10 @@ def test_answers_are_counted_by_what_was_asked(serve, lists):
         assert line in page, line
 
 
+def faults(server) -> list[dict]:
+    return [line for line in server.lines() if line["level"] == "error"]
+
+
 def test_a_fault_of_ours_is_no_verdict(serve, lists, monkeypatch):
     """A bug would come out as a traceback with the question in it, or end the server."""
     server = serve(lists)
@@ -134,7 +138,8 @@ def test_a_fault_of_ours_is_no_verdict(serve, lists, monkeypatch):
     monkeypatch.setattr(server.collector._follower, "usable", broken)
     answer = server.check({"number": "0612345678"})
     assert answer.status_code == Kind.FAULT.status and answer.json()["type"].endswith(":fault")
-    (line,) = [each for each in server.lines() if each["level"] == "error"]
+    server.until(lambda: faults(server) != [])  # it is told after the answer
+    (line,) = faults(server)
     assert line["event"] == "a request could not be answered" and line["route"] == "/v1/check"
     assert "12345678" not in json.dumps(line) + answer.text
     monkeypatch.undo()
