@@ -16,9 +16,11 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser
 
 from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
+from tests.support.machine import chromium
 from tests.support.machine import prometheus as monitoring
 from tests.support.machine.absent import absent, tell
 from tests.support.network.proxy import Proxy
@@ -27,7 +29,7 @@ ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 NO_KAFKA = "no real Kafka"
 REAL = {"kafka", "own_kafka", "before_proxy", "proxy", "topic"}
 # What is built once a checkout, on a slow machine with an empty cache; pytest-timeout counts it to the first that asks.
-BUILT, BUILD_S = {"kustomize", "compose_reader"}, 900
+BUILT, BUILD_S = {"kustomize", "compose_reader", "browser"}, 900
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(
@@ -95,6 +97,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
     tell(terminalreporter, "real Apache Kafka", NO_KAFKA, HOW)
     monitoring.tell_skipped(terminalreporter)
+    chromium.tell_skipped(terminalreporter)
 
 
 def started(**options: Any) -> Kafka:
@@ -159,6 +162,13 @@ def promtool() -> str:
 def prometheus() -> str:
     """The path of the server itself; as `promtool`."""
     return monitoring.found("prometheus")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, of this module's own. Without one the test is skipped, or fails with STREAM_SCRUB_REQUIRE_KAFKA=1."""
+    with chromium.running() as running:
+        yield running
 
 
 Topic = Callable[..., str]
