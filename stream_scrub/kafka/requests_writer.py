@@ -29,11 +29,14 @@ Told = Callable[[RequestPlace | ScrubError], None]
 
 
 class RequestsWriter:
-    """Writes to one topic. `send` may be called from any thread; `told` is called from a thread of this writer."""
+    """Writes to one topic. Raises ScrubError where the client cannot be made. `send` may be called from any thread; `told` is called from a thread of this writer."""
 
     def __init__(self, options: dict[str, Any], topic: str) -> None:
         self._topic = topic
-        self._producer = Producer(options)
+        try:
+            self._producer = Producer(options)
+        except KafkaException as error:
+            raise translate(error, Attempt.OPENING) from error
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="requests", daemon=True)
         self._thread.start()
@@ -74,7 +77,8 @@ class LateWriter:
         self._made: RequestsWriter | None = None
 
     def send(self, key: bytes, value: bytes, told: Told) -> None:
-        """As `RequestsWriter.send`. From one thread."""
+        """As `RequestsWriter.send`. From one thread. Raises ScrubError where the writer cannot be made: the next
+        request tries again."""
         if self._made is None:
             self._made = self._make()
         self._made.send(key, value, told)

@@ -22,9 +22,11 @@ from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.rules import Rulebook
 from stream_scrub.server import bodies, openapi
 from stream_scrub.server.edge import Edge
+from stream_scrub.server.history import HISTORY_BYTES_MAX
 from stream_scrub.server.page.site import Site
 from stream_scrub.server.parts import Desks, Handler, Parts
 from stream_scrub.server.problems import Kind, Problem, invalid
+from stream_scrub.server.requests import REQUEST_BYTES_MAX
 
 _JSON = "application/json"
 
@@ -92,13 +94,14 @@ class Api:
     async def history(self, request: Request) -> Response:
         """`POST /v1/history`."""
         self._parts.guard.admit(request, "history").spend(1)
-        return _json(await self._desks.history.answer(await bodies.read(request)))
+        body = await bodies.read(request, most=HISTORY_BYTES_MAX)
+        return _json(await self._desks.history.answer(body))
 
     async def request(self, request: Request) -> Response:
         """`POST /v1/requests`."""
         caller = self._parts.guard.admit(request, "request")
         caller.spend(1)
-        body = await bodies.read(request)
+        body = await bodies.read(request, most=REQUEST_BYTES_MAX)
         found = await self._desks.requests.answer(
             body, request.headers.get("idempotency-key", ""), caller.name
         )

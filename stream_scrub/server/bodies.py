@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from stream_scrub import strict_json
 from stream_scrub.server.problems import Kind, Problem, invalid
 
 BODY_BYTES_MAX = 8_388_608  # ten thousand prospects with room for their purposes and contracts
@@ -15,6 +16,7 @@ _JSON = "application/json"
 _BODY_S = 10.0  # for all of a body, however it comes
 # msgspec's sentences name the place at their end: the names there are those of our own shapes.
 _PLACE = re.compile(r"^(.*?)(?: - at `\$([\w.\[\]]*)`)?$", re.DOTALL)
+_PAIRS = strict_json.decoder(list)
 _UNKNOWN = "Object contains unknown field"
 
 Shape = TypeVar("Shape")
@@ -66,6 +68,14 @@ def decoded(decoder: msgspec.json.Decoder[Shape], body: bytes | msgspec.Raw, at:
         raise invalid([_told(str(error), at, decoder.type)]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid([(at or "body", "this is no JSON that every parser reads alike")]) from error
+
+
+def need_once(body: bytes) -> None:
+    """A small body in which a member stands twice is refused: parsers differ in which one they read. Raises Problem
+    (422)."""
+    names = [name for name, _ in _PAIRS.decode(body.decode())]
+    if len({*names}) < len(names):
+        raise invalid([("body", "a member stands twice")])
 
 
 def _told(said: str, at: str, shape: Any) -> tuple[str, str]:

@@ -6,6 +6,7 @@ single prospects are answered in between.
 """
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -32,6 +33,13 @@ PROSPECTS_MAX = 10_000
 _AT_ONCE = 500  # prospects; plain ones take half a microsecond each
 _TURN_S = 0.002  # after this a question lets the others go on, where its prospects are not plain
 _MEMBERS = Members.of(["number"], "region", "purpose", "contract", "campaign", case="exact")
+
+# A body that holds one list and nothing else: up to its first prospect, between two, and after the last one.
+_SPACE = rb"[ \t\n\r]*"
+_BEGINS = re.compile(rb'%b\{%b"(?:[^"\\]|\\.)*"%b:%b\[%b' % ((_SPACE,) * 5))
+_BETWEEN = re.compile(rb"%b,?%b" % (_SPACE, _SPACE))
+_ENDS = re.compile(rb"%b\]%b\}%b" % ((_SPACE,) * 3))
+_TWICE = "this member stands twice, and parsers differ in which one they read"
 
 Numbers = str | int | None | list[str | int | None]
 
@@ -111,6 +119,7 @@ class CheckDesk:
             raise invalid([("prospects", f"ask about at most {PROSPECTS_MAX} prospects at once")])
         spend(len(asked.prospects))
         values = await _values(asked.prospects)
+        _need_once(body, values)
         return b'{"stamps":[' + b",".join(await self._judged(values)) + b"]}"
 
     def _some(self, values: list[bytes]) -> Batch:
@@ -148,6 +157,24 @@ class CheckDesk:
 
 def _passed(ends: float) -> Callable[[], bool]:
     return lambda: time.perf_counter() >= ends
+
+
+def _need_once(body: bytes, values: list[bytes]) -> None:
+    """A body with two lists is refused: another parser would take the first one. `values` is the list that was found.
+    Raises Problem (422)."""
+    if body.count(b"prospects") == 1 and b"\\" not in body:
+        return  # no second name can be there, however it is spelled
+    begun = _BEGINS.match(body)
+    assert begun is not None
+    at = begun.end()
+    for value in values:
+        if not body.startswith(value, at):
+            raise invalid([("prospects", _TWICE)])
+        between = _BETWEEN.match(body, at + len(value))
+        assert between is not None
+        at = between.end()
+    if _ENDS.fullmatch(body, at) is None:
+        raise invalid([("prospects", _TWICE)])
 
 
 async def _values(prospects: list[msgspec.Raw]) -> list[bytes]:

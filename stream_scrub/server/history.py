@@ -22,6 +22,7 @@ class AskedNumber(msgspec.Struct, forbid_unknown_fields=True):
     region: str | None = None
 
 
+HISTORY_BYTES_MAX = 4096  # of a body: one number
 _ASKED = msgspec.json.Decoder(AskedNumber)
 
 
@@ -37,6 +38,7 @@ class HistoryDesk:
     async def answer(self, body: bytes) -> Any:
         """The history. Raises Problem (422, 503)."""
         asked = bodies.decoded(_ASKED, body)
+        bodies.need_once(body)
         region = (asked.region or self._settings.prospect.default_region).upper()
         if region not in REGIONS:
             raise invalid([("region", "this is no region with a numbering plan (ISO 3166-1, as in FR)")])

@@ -14,7 +14,7 @@ from hashlib import sha256
 import msgspec
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import ScrubError
+from stream_scrub.errors import ScrubError, TooLarge
 from stream_scrub.index import Index
 from stream_scrub.kafka.requests_writer import RequestPlace, Told
 from stream_scrub.lists.intake.lifts import takes_out
@@ -25,6 +25,7 @@ from stream_scrub.rules import Rulebook
 from stream_scrub.server.problems import Kind, Problem, invalid
 
 KEYS_MAX = 10_000  # that are remembered
+REQUEST_BYTES_MAX = 524_288  # of a body: the publisher's 10 000 numbers a request, and a proof
 _KEY_CHARS_MAX = 128
 _DELIVERY_S = 15.0  # longer than the client tries
 
@@ -102,12 +103,17 @@ class RequestDesk:
         def told(what: RequestPlace | ScrubError) -> None:
             loop.call_soon_threadsafe(_settle, found, what)
 
-        self._send(e164(order.numbers[0]).encode(), body, told)
+        try:
+            self._send(e164(order.numbers[0]).encode(), body, told)
+        except ScrubError as error:
+            raise _unavailable(str(error)) from error
         try:
             async with asyncio.timeout(_DELIVERY_S):
                 place = await found
         except TimeoutError as error:
             raise _unavailable("the brokers have not answered") from error
+        if isinstance(place, TooLarge):
+            raise Problem(Kind.TOO_LARGE, "the topic takes no record of this size") from place
         if isinstance(place, ScrubError):
             raise _unavailable(str(place)) from place
         note = None if order.odd is None else str(order.odd)

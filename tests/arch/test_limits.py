@@ -38,7 +38,7 @@ NO_LIMITS = {
     "observability/metric_catalogue.py: LIMITS": "names",
     "observability/metric_catalogue.py: LIMIT_HITS": "a metric",
     "observability/metric_catalogue.py: REGISTER_MAX_AGE": "a metric",
-    "client.py: _PAUSE_MAX_S": "the longest pause of a client between two tries",
+    "client/asking.py: _PAUSE_MAX_S": "the longest pause of a client between two tries",
     "server/process/serving.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
     "retry/daemon.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
     "publisher/daemon.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",

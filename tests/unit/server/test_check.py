@@ -16,6 +16,12 @@ from tests.support.fakes.log import Log
 from tests.support.running.server import publish
 from tests.unit.server.conftest import CONSENTING, NOBODY, OPPOSED
 
+JSON = {"Content-Type": "application/json"}
+FACTS = [
+    *(b"region", b"purpose", b"contract", b"campaign", b"channel"),
+    *(b"who", b"relation", b"voice_kind", b"residence"),
+]
+
 
 def reason(answer) -> str:
     assert answer.status_code == 200, answer.text
@@ -87,7 +93,7 @@ def test_a_prospect_gets_the_stamp_that_the_stream_gives_it(server):
         )
         expected = [json.loads(value)["scrub"] for value in out.values]
         body = json.dumps({"prospects": said}, ensure_ascii=escaped).encode()
-        answer = server.client.post("/v1/check", content=body, headers={"Content-Type": "application/json"})
+        answer = server.client.post("/v1/check", content=body, headers=JSON)
         assert answer.status_code == 200, answer.text
         told = answer.json()["stamps"]
         assert [each | {"at": ""} for each in told] == [each | {"at": ""} for each in expected]
@@ -155,7 +161,7 @@ WRONG = [
 def test_a_body_that_says_something_else_is_refused_with_its_place(server, body, path):
     """A misspelt member would be passed over, and the call judged without what it says; or an error would show a
     number."""
-    answer = server.client.post("/v1/check", content=body, headers={"Content-Type": "application/json"})
+    answer = server.client.post("/v1/check", content=body, headers=JSON)
 
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     told = answer.json()
@@ -202,27 +208,66 @@ BROKEN = [
 @pytest.mark.parametrize("body", BROKEN, ids=range(len(BROKEN)))
 def test_no_broken_body_is_ever_allowed(server, body):
     """A cut or mangled question about one number would come back as a permission to call."""
-    answer = server.client.post("/v1/check", content=body, headers={"Content-Type": "application/json"})
+    answer = server.client.post("/v1/check", content=body, headers=JSON)
 
     assert answer.status_code == 422 or answer.json()["verdict"] == "blocked", answer.text
     assert b'"allowed"' not in answer.content
 
 
-def test_members_that_stand_twice_are_for_nobody(server):
+ONE, OTHER = b'{"number":"0612345678"}', b'{"number":"0611111111"}'
+TWICE = [
+    *(b'{"number":"0611111111","%b":null,"%b":null}' % (name, name) for name in FACTS),
+    b'{"number":"0612345678","number":"0611111111"}',
+    b'{"number":"0611111111","number":"0611111111"}',
+    b'{"number":"0611111111","\\u006eumber":"0611111111"}',
+]
+
+
+@pytest.mark.parametrize("body", TWICE, ids=range(len(TWICE)))
+def test_members_that_stand_twice_are_for_nobody(server, body):
     """Two parsers would find two numbers in one question, and the one that was judged not be the one that is dialled."""
-    body = b'{"number":"0612345678","number":"0611111111"}'
-    answer = server.client.post("/v1/check", content=body, headers={"Content-Type": "application/json"})
-    assert (answer.json()["verdict"], answer.json()["reason"]) == ("blocked", "unreadable")
+    for asked in (body, b'{"prospects":[%b]}' % body):
+        answer = server.client.post("/v1/check", content=asked, headers=JSON).json()
+        stamp = answer["stamps"][0] if "stamps" in answer else answer
+        assert (stamp["verdict"], stamp["reason"]) == ("blocked", "unreadable")
+
+
+LISTS_TWICE = [
+    b'{"prospects":[%b],"prospects":[%b]}' % (ONE, OTHER),
+    b'{"prospects":[%b], "prospects" : [ %b ] }' % (OTHER, OTHER),
+    b'{"prospects":[%b],"pr\\u006fspects":[%b,%b]}' % (OTHER, OTHER, OTHER),
+    b'{"prospects":[%b,%b],"prospects":[%b]}' % (OTHER, ONE, OTHER),
+    b'{"prospects":[],"prospects":[%b]}' % OTHER,
+    b'{"prospects":[%b],"prospects":[]}' % OTHER,
+]
+
+
+@pytest.mark.parametrize("body", LISTS_TWICE, ids=range(len(LISTS_TWICE)))
+def test_a_list_that_stands_twice_is_refused(server, body):
+    """The verdicts would be on other leads than those that the dialler's own parser finds in its question."""
+    answer = server.client.post("/v1/check", content=body, headers=JSON)
+    assert answer.status_code == 422 and answer.json()["errors"][0]["path"] == "prospects"
+
+
+def test_a_list_may_be_written_in_any_way(server):
+    """A dialler whose library writes escapes, or blanks between members, would be refused."""
+    odd = (
+        b' { "pr\\u006fspects" :\t[ %b\r\n, {"number": "0611111111", "purpose": "prospects \\" ]}"},%b ]\n} '
+        % (ONE, OTHER)
+    )
+    stamps = server.client.post("/v1/check", content=odd, headers=JSON).json()["stamps"]
+    assert [each["number"] for each in stamps] == [f"+{OPPOSED}", f"+{CONSENTING}", f"+{CONSENTING}"]
+    assert server.check({"prospects": []}).json() == {"stamps": []}
 
 
 def test_what_is_too_large_is_not_read(server):
     """Whoever may ask could fill the server's memory with one request."""
     large = b'{"number":"' + b"0" * bodies.BODY_BYTES_MAX + b'"}'
-    told = server.client.post("/v1/check", content=large, headers={"Content-Type": "application/json"})
+    told = server.client.post("/v1/check", content=large, headers=JSON)
     assert told.status_code == 413 and told.json()["limit"] == bodies.BODY_BYTES_MAX
 
     pieces = (large[at : at + 1_000_000] for at in range(0, len(large), 1_000_000))
-    told = server.client.post("/v1/check", content=pieces, headers={"Content-Type": "application/json"})
+    told = server.client.post("/v1/check", content=pieces, headers=JSON)
     assert told.status_code == 413
 
 

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
 
-from stream_scrub import client as module
 from stream_scrub.client import Answer, AsyncClient, Client, Unknown
+from stream_scrub.client import asking as module
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.server import tokens
 from tests.unit.server.conftest import CONSENTING, NOBODY, OPPOSED
@@ -123,6 +124,11 @@ NO_VERDICT = {
     "packed badly": http(200, ALLOWED, "Content-Encoding: gzip"),
     "no utf-8": http(200, ALLOWED.replace(b"+33611111111", b"\xff")),
     "no http": b"allowed\r\n\r\n",
+    "no number": http(200, ALLOWED.replace(b'"number":"+33611111111",', b"")),
+    "another's": http(200, ALLOWED.replace(b"+33611111111", b"+33622222222")),
+    "another's, of several": http(
+        200, ALLOWED.replace(b'"number":', b'"numbers":[{"number":"+33622222222"}],"number":')
+    ),
     "gone": None,
 }
 
@@ -134,6 +140,23 @@ def test_whatever_is_no_verdict_is_unknown(answer, how):
     with answering(answer) as (url, _):
         for found in (asked(url, how, CONSENTING, deadline_s=0.2), *asked(url, how, 1, 2, deadline_s=0.2)):
             assert isinstance(found, Unknown) and found.may_dial is False and found.why
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "06 11 11 11 11",
+        "+33 (0)6 11-11-11-11",
+        "0033611111111",
+        611111111,
+        "tel:06 11 11 11 11",
+        ["1", "0611111111"],
+    ],
+)
+def test_an_answer_fits_however_the_number_is_typed(typed):
+    """A verdict would be thrown away because a number was typed as people type it."""
+    with answering(http(200, ALLOWED)) as (url, _):
+        assert asked(url, "sync", typed).may_dial
 
 
 @BOTH
@@ -165,7 +188,7 @@ def test_what_passes_is_asked_again(how):
 def test_a_token_is_sent(serve, lists, tmp_path, how):
     """A dialler with a token would be turned away."""
     file = tmp_path / "tokens.json"
-    token = tokens.add(file, "d", ["check"], module.datetime.now()).token
+    token = tokens.add(file, "d", ["check"], datetime.now(UTC)).token
     server = serve(lists, http__tokens=str(file))
     assert asked(server.url, how, CONSENTING, token=token, deadline_s=10).may_dial
     found = asked(server.url, how, CONSENTING, deadline_s=10)

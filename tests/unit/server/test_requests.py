@@ -6,7 +6,7 @@ import json
 import pytest
 
 from stream_scrub.config import load
-from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.errors import ConfigError, Corrupt, TooLarge, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka.requests_writer import RequestPlace
 from stream_scrub.rules import Rulebook
@@ -16,6 +16,7 @@ from stream_scrub.server.problems import Problem
 from tests.support.running.server import QUESTIONS
 from tests.unit.server.conftest import OPPOSED
 
+JSON = {"Content-Type": "application/json"}
 OPT_OUT = b'{"request":"opt-out","number":"06 12 34 56 80","source":"dialler-7"}'
 
 
@@ -29,6 +30,8 @@ class Brokers:
     def send(self, key, value, told):
         if self.outcome is None:
             return
+        if isinstance(self.outcome, ConfigError):
+            raise self.outcome  # no client can be made
         if self.outcome == "written":
             self.taken.append((key, value))
             told(RequestPlace(1, 41 + len(self.taken)))
@@ -58,7 +61,9 @@ def test_an_opt_out_is_on_its_topic_when_it_is_answered(desk, brokers):
     assert brokers.taken == [(b"+33612345680", OPT_OUT)], "its key, and its own bytes as evidence"
 
 
-@pytest.mark.parametrize("outcome", [None, Unavailable("emitting: no broker answers")])
+@pytest.mark.parametrize(
+    "outcome", [None, Unavailable("emitting: no broker answers"), ConfigError(["ssl.ca.location"])]
+)
 def test_what_is_not_known_to_be_written_is_not_accepted(desk, brokers, outcome):
     """The same, while the brokers are away."""
     brokers.outcome = outcome
@@ -111,6 +116,14 @@ def test_one_key_is_one_request(desk, brokers):
         ask(desk, key="k" * 200)
 
 
+def test_what_the_topic_cannot_take_is_not_sent_again(desk, brokers):
+    """A request that is too large would be sent again for ever, as if the brokers were away."""
+    brokers.outcome = TooLarge("emitting: a record is over the topic's limit")
+    with pytest.raises(Problem) as found:
+        ask(desk)
+    assert found.value.kind.status == 413
+
+
 def test_no_more_keys_are_remembered_than_there_is_room_for(desk, brokers, monkeypatch):
     """Whoever makes up keys would fill the server's memory."""
     monkeypatch.setattr(requests, "KEYS_MAX", 3)
@@ -132,6 +145,9 @@ def test_histories_are_told(server):
     assert server.client.post("/v1/history", json={"number": "nobody"}).status_code == 422
     assert server.client.post("/v1/history", json={"number": "1", "region": "XX"}).status_code == 422
     assert server.client.post("/v1/history", json={"numbers": []}).status_code == 422
+    assert server.client.post("/v1/history", json={"number": "0" * 5000}).status_code == 413
+    twice = {"content": b'{"number":"0612345678","number":"0611111111"}', "headers": JSON}
+    assert server.client.post("/v1/history", **twice).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -1,92 +1,31 @@
-"""A client of the check API: `Client`, and `AsyncClient` for asyncio. For diallers in Python; it needs no Kafka.
-
-No call raises for what a server, a network or a proxy does: whatever is not a verdict comes back as `Unknown`, whose
-`may_dial` is false. A client may be shared by threads (`Client`) or tasks (`AsyncClient`), and keeps its connections.
-"""
+"""`Client`, and `AsyncClient` for asyncio: connections, tries and deadlines. Both may be shared, by threads or by tasks."""
 
 import asyncio
 import random
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import httpx
 import msgspec
 
-from stream_scrub.model import Reason, Verdict
+from stream_scrub.client.answers import (
+    Accepted,
+    Answer,
+    Got,
+    Question,
+    Unknown,
+    accepted_of,
+    answer_of,
+    answers_of,
+)
 
 _AT_ONCE = 10_000  # prospects that the API takes in one question
 _ANSWER_BYTES_MAX = 67_108_864
 _FIRST_PAUSE_S = 0.05
 _PAUSE_MAX_S = 1.0
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-Question = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A verdict. The members are those of the stamp (docs/dialler.md): `number` is what to dial, None where the
-    question had several numbers or none that is valid. `stamp` has the stamp's own bytes. The `repr` shows no number.
-    """
-
-    verdict: Verdict
-    reason: Reason
-    number: str | None = field(repr=False)
-    registers: tuple[str, ...]
-    index: int
-    rules: str
-    at: datetime
-    until: date | None
-    stamp: bytes = field(repr=False)
-
-    @property
-    def may_dial(self) -> bool:
-        """Whether the verdict is `allowed`: dial now, and ask again for a call on another day."""
-        return self.verdict is Verdict.ALLOWED
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """There is no verdict: do not dial. `why` is a sentence; `status` is that of the answer, None if there was none;
-    `cause` is the server's word for a hold, as in `log-behind`."""
-
-    why: str
-    status: int | None = None
-    cause: str | None = None
-
-    @property
-    def may_dial(self) -> Literal[False]:
-        """Never."""
-        return False
-
-
-class _Stamp(msgspec.Struct):
-    verdict: Verdict
-    reason: Reason
-    index: int
-    at: datetime
-    number: str | None = None
-    registers: tuple[str, ...] = ()
-    rules: str = ""
-    until: date | None = None
-
-
-class _Stamps(msgspec.Struct):
-    stamps: list[msgspec.Raw]
-
-
-class _Told(msgspec.Struct):
-    detail: str = ""
-    cause: str | None = None
-
-
-_STAMP = msgspec.json.Decoder(_Stamp)
-_STAMPS = msgspec.json.Decoder(_Stamps)
-_TOLD = msgspec.json.Decoder(_Told)
 _NO_ANSWER = Unknown("no answer came in time")
 
 
@@ -130,91 +69,26 @@ def _pages(questions: Iterable[Question | str | int]) -> list[list[Question]]:
     return [asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE)]
 
 
-def _answer(found: "_Got | Unknown") -> Answer | Unknown:
-    if isinstance(found, Unknown):
-        return found
-    return _read(found.body) if found.status == 200 else _unknown(found)
-
-
-def _answers(found: "_Got | Unknown", count: int) -> list[Answer | Unknown]:
-    if not isinstance(found, Unknown) and found.status == 200:
-        try:
-            stamps = _STAMPS.decode(found.body).stamps
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            stamps = []
-        if len(stamps) == count:
-            return [_read(bytes(each)) for each in stamps]
-        found = Unknown("the answer is not what was asked for", found.status)
-    return [found if isinstance(found, Unknown) else _unknown(found)] * count
-
-
-def _read(body: bytes) -> Answer | Unknown:
-    try:
-        found = _STAMP.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Unknown("the answer is no stamp", 200)
-    if found.reason.verdict is not found.verdict:
-        return Unknown("the answer contradicts itself", 200)
-    return Answer(**msgspec.structs.asdict(found), stamp=body)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A request that the brokers have: where it is on its topic."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
-_ACCEPTED = msgspec.json.Decoder(Accepted)
-
-
-def _accepted(found: "_Got | Unknown") -> Accepted | Unknown:
-    if isinstance(found, Unknown) or found.status != 202:
-        return found if isinstance(found, Unknown) else _unknown(found)
-    try:
-        return _ACCEPTED.decode(found.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Unknown("the answer names no place", 202)
-
-
-class _Got(msgspec.Struct, frozen=True):
-    """An answer that came whole."""
-
-    status: int
-    body: bytes
-    retry_after: str = ""
-
-
-def _unknown(found: _Got) -> Unknown:
-    try:
-        told = _TOLD.decode(found.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        told = _Told()
-    return Unknown(told.detail or f"the server answered {found.status}", found.status, told.cause)
-
-
 def _failed(error: Exception) -> Unknown:
     """The kind of a failure; its text may name what was asked."""
     return Unknown(f"the server could not be asked ({type(error).__name__})")
 
 
-def _pause(tries: int, found: _Got | Unknown) -> float:
+def _pause(tries: int, found: Got | Unknown) -> float:
     """How long to wait before the next try: as long as the server says, else longer each time, and never all clients
     together."""
     own = min(_PAUSE_MAX_S, _FIRST_PAUSE_S * 2.0**tries) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-    told = found.retry_after if isinstance(found, _Got) else ""
+    told = found.retry_after if isinstance(found, Got) else ""
     return max(own, float(told)) if told.isascii() and told.isdigit() else own
 
 
-def _better(one: _Got | Unknown, other: _Got | Unknown) -> _Got | Unknown:
+def _better(one: Got | Unknown, other: Got | Unknown) -> Got | Unknown:
     """Of two tries, the later one, but rather what a server said than that it said nothing."""
-    return one if isinstance(one, _Got) and not isinstance(other, _Got) else other
+    return one if isinstance(one, Got) and not isinstance(other, Got) else other
 
 
-def _is_final(found: _Got | Unknown) -> bool:
-    return isinstance(found, _Got) and found.status not in _AGAIN
+def _is_final(found: Got | Unknown) -> bool:
+    return isinstance(found, Got) and found.status not in _AGAIN
 
 
 class Client(_Base):
@@ -243,7 +117,8 @@ class Client(_Base):
         """The verdict on one number, or on a person with several. The other arguments are what a prospect would say
         about the call, `others` those that docs/check-api.md has besides. Never raises for what happens on the way."""
         said = _said(region, purpose, contract, campaign, channel) | others
-        return _answer(self._asked(self._check, _question(number, said), self._ends(deadline_s)))
+        body, ends = _question(number, said), self._ends(deadline_s)
+        return answer_of(self._asked(self._check, body, ends), number)
 
     def check_many(
         self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
@@ -251,9 +126,8 @@ class Client(_Base):
         """A verdict for each, in order: a number, or a mapping with the members of a question. 10 000 are asked at once; where that fails, each of them is Unknown."""
         ends, found = self._ends(deadline_s), []
         for page in _pages(questions):
-            found += _answers(
-                self._asked(self._check, msgspec.json.encode({"prospects": page}), ends), len(page)
-            )
+            body = msgspec.json.encode({"prospects": page})
+            found += answers_of(self._asked(self._check, body, ends), page)
         return found
 
     def opt_out(
@@ -270,7 +144,7 @@ class Client(_Base):
         harm. Tries have one Idempotency-Key."""
         said = {"request": "opt-out", "region": region, "scope": scope, "source": source}
         body, key = _question(number, said), {"Idempotency-Key": uuid.uuid4().hex}
-        return _accepted(self._asked(self._requests, body, self._ends(deadline_s), key))
+        return accepted_of(self._asked(self._requests, body, self._ends(deadline_s), key))
 
     def close(self) -> None:
         """End the connections."""
@@ -284,8 +158,8 @@ class Client(_Base):
 
     def _asked(
         self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None = None
-    ) -> _Got | Unknown:
-        found: _Got | Unknown = _NO_ANSWER
+    ) -> Got | Unknown:
+        found: Got | Unknown = _NO_ANSWER
         tries = 0
         while time.monotonic() < ends:
             try:
@@ -299,7 +173,7 @@ class Client(_Base):
             tries += 1
         return found
 
-    def _once(self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None) -> _Got | Unknown:
+    def _once(self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None) -> Got | Unknown:
         request = self._http.build_request(
             "POST", url, content=body, headers=headers, extensions={"timeout": _Left(ends)}
         )
@@ -311,7 +185,7 @@ class Client(_Base):
                 size += len(piece)
                 if time.monotonic() >= ends or size > _ANSWER_BYTES_MAX:
                     return _NO_ANSWER
-            return _Got(answer.status_code, b"".join(pieces), answer.headers.get("retry-after", ""))
+            return Got(answer.status_code, b"".join(pieces), answer.headers.get("retry-after", ""))
         finally:
             answer.close()
 
@@ -340,7 +214,8 @@ class AsyncClient(_Base):
     ) -> Answer | Unknown:
         """As `Client.check`."""
         said = _said(region, purpose, contract, campaign, channel) | others
-        return _answer(await self._asked(self._check, _question(number, said), self._ends(deadline_s)))
+        body, ends = _question(number, said), self._ends(deadline_s)
+        return answer_of(await self._asked(self._check, body, ends), number)
 
     async def check_many(
         self, questions: Iterable[Question | str | int], *, deadline_s: float | None = None
@@ -348,9 +223,8 @@ class AsyncClient(_Base):
         """As `Client.check_many`."""
         ends, found = self._ends(deadline_s), []
         for page in _pages(questions):
-            found += _answers(
-                await self._asked(self._check, msgspec.json.encode({"prospects": page}), ends), len(page)
-            )
+            body = msgspec.json.encode({"prospects": page})
+            found += answers_of(await self._asked(self._check, body, ends), page)
         return found
 
     async def opt_out(
@@ -365,7 +239,7 @@ class AsyncClient(_Base):
         """As `Client.opt_out`."""
         said = {"request": "opt-out", "region": region, "scope": scope, "source": source}
         body, key = _question(number, said), {"Idempotency-Key": uuid.uuid4().hex}
-        return _accepted(await self._asked(self._requests, body, self._ends(deadline_s), key))
+        return accepted_of(await self._asked(self._requests, body, self._ends(deadline_s), key))
 
     async def close(self) -> None:
         """End the connections."""
@@ -379,14 +253,14 @@ class AsyncClient(_Base):
 
     async def _asked(
         self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None = None
-    ) -> _Got | Unknown:
-        found: _Got | Unknown = _NO_ANSWER
+    ) -> Got | Unknown:
+        found: Got | Unknown = _NO_ANSWER
         tries = 0
         while time.monotonic() < ends:
             try:
                 async with asyncio.timeout(ends - time.monotonic()):
                     answer = await self._http.post(url, content=body, headers=headers)
-                found = _Got(answer.status_code, answer.content, answer.headers.get("retry-after", ""))
+                found = Got(answer.status_code, answer.content, answer.headers.get("retry-after", ""))
             except TimeoutError:
                 return _better(found, _NO_ANSWER)
             except httpx.HTTPError as error:
