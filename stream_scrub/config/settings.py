@@ -119,6 +119,14 @@ def address_of(listen: str) -> tuple[str, int] | None:
     return (host.strip("[]"), int(port)) if host else None
 
 
+def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        match = _LISTEN.fullmatch(value)
+        if match is None or not 0 < int(match[2]) <= 65535:
+            raise ValueError('should be a list of host:port, as in ["worker:8080"]')
+    return values
+
+
 def _format(value: str) -> str:
     if value != "json":
         raise ValueError('should be "json": other formats are not implemented yet')
@@ -305,6 +313,7 @@ class Http(_Section):
     tokens: str = ""
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     rate_per_s: Annotated[float, Field(gt=0)] = 20_000
+    watch: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_addresses)] = ()
     tls_cert: str = ""
     tls_key: str = ""
 

@@ -17,6 +17,8 @@ from stream_scrub.server.guard import Guard
 from stream_scrub.server.history import HistoryDesk
 from stream_scrub.server.questions import Questions
 from stream_scrub.server.requests import RequestDesk, Send
+from stream_scrub.server.watch.log_tail import LogTail
+from stream_scrub.server.watch.watcher import Watcher
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -34,6 +36,8 @@ class Parts:
     log: FilteringBoundLogger
     guard: Guard
     send: Send
+    watcher: Watcher
+    log_tail: LogTail
 
 
 @dataclass(frozen=True, slots=True)

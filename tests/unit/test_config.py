@@ -108,6 +108,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "tokens": "",
             "processes": 1,
             "rate_per_s": 20_000.0,
+            "watch": [],
             "tls_cert": "",
             "tls_key": "",
         },

@@ -1,13 +1,21 @@
-// Keeps the status up to date. Without this script the page is complete, and shows the moment that it was loaded.
+// Keeps the page up to date. Without this script it is complete, and shows the moment that it was loaded.
 "use strict";
-const live = document.getElementById("live");
-if (live && window.EventSource) {
-  const events = new EventSource(live.dataset.events);
-  events.onmessage = (event) => {
-    if (live.contains(document.activeElement)) return; // somebody reads with the keyboard there
-    live.innerHTML = JSON.parse(event.data);
-    document.title = live.querySelector("h1").textContent + " - stream-scrub";
-  };
-  events.onerror = () => live.classList.add("old");
-  events.onopen = () => live.classList.remove("old");
+const parts = document.querySelectorAll("[data-live]");
+if (parts.length && window.EventSource) {
+  const events = new EventSource("/events");
+  for (const part of parts) {
+    events.addEventListener(part.dataset.live, (event) => {
+      // Somebody reads there with the keyboard, or has opened a table.
+      if (part.contains(document.activeElement) || part.querySelector("details[open]")) return;
+      part.innerHTML = JSON.parse(event.data);
+      const safe = document.getElementById("safe").textContent;
+      const title = safe + " - stream-scrub";
+      if (document.title !== title) {
+        document.title = title;
+        document.getElementById("said").textContent = safe; // screen readers say it
+      }
+    });
+  }
+  events.onerror = () => document.body.classList.add("old");
+  events.onopen = () => document.body.classList.remove("old");
 }

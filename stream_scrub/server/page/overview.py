@@ -4,7 +4,7 @@ it is given."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,9 +17,12 @@ from stream_scrub.observability.collect import strictest_ages
 from stream_scrub.observability.process_status import Cause
 from stream_scrub.rules import Rulebook
 from stream_scrub.server.questions import Questions
+from stream_scrub.server.watch.log_tail import SealedDelta
 from stream_scrub.timestamps import utc_minutes, utc_seconds
 
 _DAY_S = 86_400.0
+# Who a delta is by, where its seal's reason is not that of a list.
+_BY = {"requests": "requests on", "ended": "numbers that ended:", "restated": "stated anew, nothing changed:"}
 _SOON = 0.8  # of its age: time to fetch a new list
 
 
@@ -65,6 +68,19 @@ class Overview:
     checks: Sequence[tuple[str, str, int]]
     total: int
     at: str
+
+
+class DeltaRow(NamedTuple):
+    """One delta, in words."""
+
+    when: str
+    register: str
+    adds: str
+    removes: str
+    share: str
+    numbers: str
+    by: str
+    position: int
 
 
 class Safety:
@@ -134,6 +150,20 @@ def rule_rows(rulebook: Rulebook, questions: Questions, now: datetime) -> list[R
             )
         )
     return rows
+
+
+def delta_row(delta: SealedDelta) -> DeltaRow:
+    """A delta for people."""
+    return DeltaRow(
+        when="" if delta.at is None else utc_minutes(delta.at),
+        register=delta.register,
+        adds=f"{delta.adds:,}",
+        removes=f"{delta.removes:,}",
+        share="first" if delta.share is None else f"{delta.share:.1%}",
+        numbers=f"{delta.numbers:,}",
+        by=f"{_BY.get(delta.reason, delta.reason)} {delta.source}",
+        position=delta.position,
+    )
 
 
 def _registers(

@@ -5,9 +5,8 @@ browser lets a page set, of the very host that it was sent to; (b) the cookie is
 starts (SameSite=Strict); (c) the API itself takes JSON with a bearer token, and no cookie.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -21,15 +20,17 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from stream_scrub.server import bodies
 from stream_scrub.server.guard import COOKIE
-from stream_scrub.server.page import overview
+from stream_scrub.server.page import charts, overview
+from stream_scrub.server.page.live import Live, Part
 from stream_scrub.server.parts import Desks, Handler, Parts
 from stream_scrub.server.problems import Kind, Problem
-from stream_scrub.timestamps import utc_seconds
+from stream_scrub.timestamps import utc_minutes, utc_seconds
 
 VIEWERS_MAX = 200
 _FORM_BYTES_MAX = 16_384
 _FIELDS_MAX = 20
-_LIVE_EVERY_S = 2.0
+_STATUS_S = 1.0  # how old what is live may be
+_PAST_S = 10.0
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -82,8 +83,8 @@ class Site:
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
-        self._viewers = 0
-        self._live = ("", float("-inf"))
+        self._templates.filters["minutes"] = utc_minutes
+        self._live = Live({"status": Part(self._status, _STATUS_S), "past": Part(self._past, _PAST_S)})
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Method, path and handler of each."""
@@ -106,15 +107,18 @@ class Site:
             return self._signing_in(request, problem)
         rules = overview.rule_rows(self._parts.rulebook, self._parts.questions, datetime.now(UTC))
         region = self._parts.settings.prospect.default_region
-        return self._page(request, "status.html.j2", **self._seen(), rules=rules, region=region)
+        parts = {name: self._live.text(name) for name in ("status", "past")}
+        seen = self._overview()
+        return self._page(request, "status.html.j2", seen=seen, parts=parts, rules=rules, region=region)
 
     async def events(self, request: Request) -> Response:
         """The upper part of the page again and again, as server-sent events."""
         self._parts.guard.admit_browser(request, "check")
-        if self._viewers >= VIEWERS_MAX:
+        if self._live.viewers >= VIEWERS_MAX:
             raise Problem(Kind.TOO_MANY_REQUESTS, f"{VIEWERS_MAX} people look at this page already")
         headers = {"X-Accel-Buffering": "no"}
-        return StreamingResponse(self._told(request), media_type="text/event-stream", headers=headers)
+        told = self._live.told(lambda: not self._parts.counters.stopping and self._may_look(request))
+        return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
     async def file(self, request: Request) -> Response:
         """The stylesheet or the script."""
@@ -210,14 +214,39 @@ class Site:
             return self.problem(request, problem)
         return self._page(request, "sign-in.html.j2", 401, wrong=False, signed_in=False)
 
-    def _seen(self) -> dict[str, Any]:
+    def _overview(self) -> overview.Overview:
         parts = self._parts
         with parts.counters.lock:
             checks = dict(parts.counters.checks)
-        seen = overview.overview(
+        return overview.overview(
             self._safety, parts.follower, parts.rulebook, parts.questions, checks, datetime.now(UTC)
         )
-        return {"seen": seen, "blocked": sorted({c for each in seen.unusable for c in each["countries"]})}
+
+    def _status(self) -> str:
+        seen = self._overview()
+        blocked = sorted({country for each in seen.unusable for country in each["countries"]})
+        watcher = self._parts.watcher
+        return self._rendered(
+            "live.html.j2", seen=seen, blocked=blocked, watching=watcher.is_watching, watched=watcher.rows
+        )
+
+    def _past(self) -> str:
+        """What was: by the minute, so that it is not made anew for everybody who looks."""
+        now = datetime.now(UTC)
+        watcher, tail = self._parts.watcher, self._parts.log_tail
+        reasons = charts.reasons(watcher.history, now)
+        return self._rendered(
+            "past.html.j2",
+            watching=watcher.is_watching,
+            charts=charts.charts(watcher.history, now),
+            reasons=reasons,
+            reasons_total=sum(day for _, _, day in reasons),
+            deltas=[overview.delta_row(each) for each in tail.deltas],
+            deltas_trouble=tail.trouble,
+        )
+
+    def _rendered(self, template: str, **given: Any) -> str:
+        return self._templates.get_template(template).render(**given)
 
     def _may_look(self, request: Request) -> bool:
         """Whether a viewer still may look: its token may have been revoked since."""
@@ -226,20 +255,6 @@ class Site:
         except Problem:
             return False
         return True
-
-    async def _told(self, request: Request) -> AsyncIterator[bytes]:
-        """Events for one viewer, until it goes, may look no more, or the server ends. All viewers share what is made."""
-        self._viewers += 1
-        try:
-            while not self._parts.counters.stopping and self._may_look(request):
-                text, at = self._live
-                if time.monotonic() - at >= _LIVE_EVERY_S / 2:
-                    text = self._templates.get_template("live.html.j2").render(**self._seen())
-                    self._live = (text, time.monotonic())
-                yield b"data: " + msgspec.json.encode(text) + b"\n\n"
-                await asyncio.sleep(_LIVE_EVERY_S)
-        finally:
-            self._viewers -= 1
 
     def _rule(self, digest: str) -> Mapping[str, Any]:
         """The rule of a stamp in words, if it is one of today."""
@@ -264,7 +279,7 @@ class Site:
 
     def _page(self, request: Request, template: str, status: int = 200, **given: Any) -> Response:
         given.setdefault("signed_in", COOKIE in request.cookies)
-        text = self._templates.get_template(template).render(**given)
+        text = self._rendered(template, **given)
         # With "no-referrer" browsers would send a form without its origin.
         headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin"}
         return Response(text, status, headers, "text/html")

@@ -37,6 +37,9 @@ from stream_scrub.server.parts import Parts
 from stream_scrub.server.process.connections import KEEP_ALIVE_S, Connection, Connections
 from stream_scrub.server.process.tls import Certificate
 from stream_scrub.server.questions import Questions
+from stream_scrub.server.watch.history import History
+from stream_scrub.server.watch.log_tail import LogTail
+from stream_scrub.server.watch.watcher import Watcher
 from stream_scrub.wiring import clients, following, garbage, process_family, scrubbing
 
 _BACKLOG = 1024
@@ -157,6 +160,12 @@ def one(
         stack.callback(follower.stop)
         writer = LateWriter(lambda: clients.requests_writer(settings, log))
         stack.callback(writer.close)
+        watcher = Watcher(settings.http.watch, History(settings.worker.state_dir), log)
+        watcher.start()
+        stack.callback(watcher.stop)
+        log_tail = LogTail(lambda: clients.reading(settings, log), lambda: follower.index.position)
+        log_tail.start()
+        stack.callback(log_tail.stop)
         counters.waiting = None  # from here on the index says what it waits for
         app = application(
             Parts(
@@ -169,6 +178,8 @@ def one(
                 log,
                 guard,
                 writer.send,
+                watcher,
+                log_tail,
             )
         )
         _tell(listening, settings.http, log)

@@ -11,7 +11,7 @@ import pytest
 from stream_scrub.kafka.requests_writer import RequestPlace
 from stream_scrub.model import RegisterKind
 from stream_scrub.server import tokens
-from stream_scrub.server.page import site
+from stream_scrub.server.page import live, site
 from stream_scrub.wiring import clients
 from tests.support.fakes.log import Log
 from tests.support.running.server import Served, publish
@@ -136,7 +136,7 @@ def test_what_others_named_is_shown_as_text(serve, lists):
 
 def test_the_page_is_live(serve, lists, monkeypatch):
     """A supervisor would look at a state of an hour ago."""
-    monkeypatch.setattr(site, "_LIVE_EVERY_S", 0.05)
+    monkeypatch.setattr(live, "LIVE_EVERY_S", 0.05)
     monkeypatch.setattr(site, "VIEWERS_MAX", 1)
     server = serve(lists, rules__index_lag_max_s="0.3")
     with server.client.stream("GET", "/events") as events:
@@ -152,7 +152,7 @@ def test_the_page_is_live(serve, lists, monkeypatch):
 
 def test_a_viewer_does_not_keep_the_server_from_ending(serve, lists, monkeypatch):
     """Every restart would wait for whoever has the page open."""
-    monkeypatch.setattr(site, "_LIVE_EVERY_S", 0.05)
+    monkeypatch.setattr(live, "LIVE_EVERY_S", 0.05)
     server = serve(lists)
     with httpx.Client(base_url=server.url) as viewer, viewer.stream("GET", "/events") as events:
         lines = events.iter_lines()
@@ -163,7 +163,7 @@ def test_a_viewer_does_not_keep_the_server_from_ending(serve, lists, monkeypatch
 
 def test_a_revoked_token_ends_what_it_looks_at(serve, lists, tmp_path, monkeypatch):
     """Whoever was shut out would go on looking for as long as their page is open."""
-    monkeypatch.setattr(site, "_LIVE_EVERY_S", 0.05)
+    monkeypatch.setattr(live, "LIVE_EVERY_S", 0.05)
     file = tmp_path / "tokens.json"
     leaked = tokens.add(file, "leaked", ["check"], datetime.now(UTC)).token
     server = serve(lists, http__tokens=str(file))

@@ -1,0 +1,210 @@
+"""What the page says of workers and publishers: by their own pages, or that they say nothing."""
+
+import io
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from stream_scrub.config import Http
+from stream_scrub.model import Reason
+from stream_scrub.observability import http_server
+from stream_scrub.observability.logs import configure
+from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.server.watch import others, watcher
+from stream_scrub.server.watch.history import FILE, History
+from stream_scrub.server.watch.others import Address, Loop, Unheard, ask
+from stream_scrub.server.watch.watcher import Watcher
+from tests.support.fakes.process_status import publisher, worker
+
+NOON = datetime(2026, 11, 26, 12, 0, 30, tzinfo=UTC)
+
+
+@contextmanager
+def pages(side, board):
+    out = io.BytesIO()
+    with http_server.serving(Http(listen="127.0.0.1:0"), side, board, configure("info", "json", out)):
+        yield json.loads(out.getvalue().splitlines()[0])["port"]
+
+
+def asked(port):
+    return ask(Address("127.0.0.1", port, "127.0.0.1"))
+
+
+def loop(who="w1", lag=0.0, **verdicts):
+    told = {reason.replace("_", "-"): float(count) for reason, count in verdicts.items()}
+    return Loop(
+        side="worker",
+        who=who,
+        ready=True,
+        why="",
+        do="",
+        partitions=1,
+        lag=lag,
+        log_lag_s=0.5,
+        verdicts=told,
+    )
+
+
+def test_a_worker_tells_what_it_does():
+    """A supervisor would not see that a worker holds, or why."""
+    collector, counters, _ = worker("w1")
+    counters.assigned, counters.lags = 3, {0: 5, 1: 7}
+    counters.prospects[Reason.OPPOSED] += 4
+    with pages(Side.WORKER, lambda: [collector()]) as port:
+        (told,) = asked(port)
+        assert (told.side, told.who, told.ready, told.partitions, told.lag) == ("worker", "w1", True, 3, 12)
+        assert told.verdicts["opposed"] == 4 and told.verdicts["clear"] == 0 and told.log_lag_s == 0.25
+        counters.holding, counters.why = "log-open", "a transaction is open"
+        (told,) = asked(port)
+        assert not told.ready and told.why == "a transaction is open" and "end it" in told.do
+
+
+def test_a_publisher_and_several_workers_of_one_command_are_told():
+    """Of several processes behind one address all but one would be missing."""
+    collector, _, _ = publisher()
+    with pages(Side.PUBLISHER, lambda: [collector()]) as port:
+        (told,) = asked(port)
+        assert (told.side, told.who, told.ready, told.partitions, told.lag) == (
+            "publisher",
+            "",
+            True,
+            None,
+            None,
+        )
+    first, second = worker("w-0")[0], worker("w-1")[0]
+    with pages(Side.WORKER, lambda: [first(), second()]) as port:
+        assert [each.who for each in asked(port)] == ["w-0", "w-1"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\n\r\nhello", b"HTTP/1.1 200 OK\r\n\r\nstream_scrub_ready x", b"\x00\xff" * 50],
+)
+def test_what_is_no_process_of_ours_is_unheard(answer):
+    """A wrong port would end the watching of all others."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(Unheard):
+            asked(listening.getsockname()[1])
+
+
+def rounds(monkeypatch, answers, found=("10.0.0.1",)):
+    """A watcher whose rounds the test makes: `answers` is by address."""
+
+    def addresses(host, port):
+        if not found:
+            raise Unheard("its name is not known")
+        return [Address(host, port, ip) for ip in found]
+
+    def answer(at):
+        if isinstance(answers[at.ip], Unheard):
+            raise answers[at.ip]
+        return answers[at.ip]
+
+    monkeypatch.setattr(others, "addresses", addresses)
+    monkeypatch.setattr(others, "ask", answer)
+    return Watcher(["workers:8080"], History(""), configure("info", "json", io.BytesIO()))
+
+
+def one_round(watching):
+    with watcher.ThreadPoolExecutor(2) as pool:
+        watching._round(pool)
+    return {each.name: (each.state, each.why) for each in watching.rows}
+
+
+def test_who_says_nothing_is_shown_as_such(monkeypatch):
+    """A worker that is gone would just not be there, and nobody would miss it."""
+    answers, found = (
+        {"10.0.0.1": [loop("w1")], "10.0.0.2": Unheard("it does not answer")},
+        [
+            "10.0.0.1",
+            "10.0.0.2",
+        ],
+    )
+    watching = rounds(monkeypatch, answers, found)
+    assert one_round(watching) == {
+        "w1": ("ready", ""),
+        "workers:8080 (10.0.0.2)": ("says nothing", "it does not answer"),
+    }
+    answers["10.0.0.1"], answers["10.0.0.2"] = Unheard("it does not answer"), [loop("w2")]
+    assert one_round(watching) == {"w1": ("says nothing", "it does not answer"), "w2": ("ready", "")}
+    found.remove("10.0.0.1")
+    assert one_round(watching)["w1"] == ("says nothing", "its name does not lead there any more")
+    answers["10.0.0.2"] = [loop("w1")]  # its pod came back at another address, in the place of w2
+    assert one_round(watching)["w1"] == ("ready", "")
+
+
+def test_who_was_taken_away_is_forgotten_after_an_hour(monkeypatch):
+    """A fleet that was made smaller would show its former workers for ever."""
+    found = ["10.0.0.1"]
+    watching = rounds(monkeypatch, {"10.0.0.1": [loop("w1")]}, found)
+    assert set(one_round(watching)) == {"w1"}
+    found.clear()
+    assert one_round(watching)["w1"][0] == "says nothing"
+    assert one_round(watching)["workers:8080"] == ("says nothing", "its name is not known")
+    watching._known = {
+        key: each._replace(heard=each.heard and each.heard - timedelta(hours=1))
+        for key, each in watching._known.items()
+    }
+    assert set(one_round(watching)) == {"workers:8080"}
+
+
+def test_the_history_survives_a_restart(tmp_path):
+    """Whoever comes after a restart would see an empty day."""
+    history = History(str(tmp_path))
+    history.take([loop(clear=100, opposed=10)], NOON)
+    assert history.take([loop(clear=160, opposed=70, lag=9)], NOON) is False
+    assert history.take([loop(clear=160, opposed=70)], NOON + timedelta(minutes=1)) is True
+    history.keep()
+
+    again = History(str(tmp_path))
+    for known in (history, again):
+        first, _ = known.points(NOON + timedelta(minutes=2), 60, 2)
+        assert (first.allowed, first.blocked, first.lag, first.log_lag_s) == (1.0, 1.0, 9.0, 0.5)
+        assert known.by_reason(NOON + timedelta(minutes=2), 3600) == {"clear": 60, "opposed": 60}
+    again.take([loop(clear=200, opposed=70)], NOON + timedelta(minutes=3))
+    assert again.by_reason(NOON + timedelta(minutes=4), 3600)["clear"] == 60, "nobody knows when those came"
+
+
+def test_counters_that_begin_anew_count(tmp_path):
+    """After a worker's restart its prospects would be missing, or counted twice."""
+    history = History("")
+    history.take([loop("w1", clear=100)], NOON)
+    history.take([loop("w1", clear=5), loop("w2", clear=50)], NOON)
+    history.take([loop("w1", clear=6), loop("w2", clear=60)], NOON)
+    assert history.by_reason(NOON, 3600) == {"clear": 16}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"format":2,"minutes":[]}', b'{"format":1,"minutes":[{"at":"x"}]}']
+)
+def test_a_history_that_cannot_be_read_is_left_out(tmp_path, content):
+    """A server would not start for figures that no verdict rests on."""
+    (tmp_path / FILE).write_bytes(content)
+    history = History(str(tmp_path))
+    assert history.by_reason(NOON, 3600) == {}
+    history.take([loop(clear=1)], NOON)
+    history.keep()
+    assert b'"at"' in (tmp_path / FILE).read_bytes()
+
+
+def test_a_full_disk_is_told_once(monkeypatch, tmp_path):
+    """The log would fill with it, or nobody would know why the page's day is empty after a restart."""
+    out = io.BytesIO()
+    watching = Watcher(["w:1"], History(str(tmp_path / "gone")), configure("info", "json", out))
+    watching._keep()
+    watching._keep()
+    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
+    assert line["event"] == "the page's history cannot be kept" and line["why"] == "No such file or directory"
