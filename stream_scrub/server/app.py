@@ -3,6 +3,7 @@
 The application knows no socket and no process (`process/serving.py`), and makes no verdict (`check.py`).
 """
 
+import re
 import time
 from datetime import UTC, date, datetime
 from typing import Any
@@ -20,7 +21,8 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.observability import health, http_server, prometheus
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.rules import Rulebook
-from stream_scrub.server import bodies, openapi
+from stream_scrub.server import bodies
+from stream_scrub.server.described import openapi, reference
 from stream_scrub.server.edge import Edge
 from stream_scrub.server.history import HISTORY_BYTES_MAX
 from stream_scrub.server.page.site import Site
@@ -29,6 +31,7 @@ from stream_scrub.server.problems import Kind, Problem, invalid
 from stream_scrub.server.requests import REQUEST_BYTES_MAX
 
 _JSON = "application/json"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Api:
@@ -38,6 +41,7 @@ class Api:
         self._parts = parts
         self._lag_max_s = parts.settings.rules.index_lag_max_s
         self._desks = desks
+        self._description = openapi.document(parts.questions)
 
     async def check(self, request: Request) -> Response:
         """`POST /v1/check`."""
@@ -57,7 +61,7 @@ class Api:
         told = self._registers()
         for each in told["registers"]:
             if each["register"] == request.path_params["name"]:
-                return _json({"position": told["position"], "stale": told["stale"], **each})
+                return _json({**each, "stale": told["stale"]})
         raise Problem(Kind.NOT_FOUND, "no register of that name is on the log as it is read here")
 
     def _admit(self, request: Request) -> None:
@@ -84,7 +88,7 @@ class Api:
             raise Problem(
                 Kind.NOT_FOUND, "there are no rules for that country or region: nobody there is called"
             )
-        on = request.query_params.get("on", "")
+        on = request.query_params.getlist("on")
         told = self._parts.questions.rule(country, _day(on, rulebook, country.regions[0]))
         found: dict[str, Any] = msgspec.to_builtins(told)
         return _json(
@@ -114,7 +118,11 @@ class Api:
 
     async def openapi(self, _request: Request) -> Response:
         """`GET /openapi.json`."""
-        return _json(openapi.document())
+        return _json(self._description)
+
+    async def docs(self, _request: Request) -> Response:
+        """`GET /docs`."""
+        return Response(reference.page(self._description), media_type="text/html", headers=reference.HEADERS)
 
     async def metrics(self, _request: Request) -> Response:
         """`GET /metrics`."""
@@ -126,15 +134,17 @@ def _json(content: Any) -> Response:
     return Response(msgspec.json.encode(content), media_type=_JSON)
 
 
-def _day(on: str, rulebook: Rulebook, region: str) -> date:
+def _day(on: list[str], rulebook: Rulebook, region: str) -> date:
     """The day that was asked for; without one, today's in the region. Raises Problem (422)."""
     if not on:
         now = datetime.now(UTC)
         return rulebook.day(region, now) or now.date()
     try:
-        return datetime.strptime(on, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        if len(on) > 1 or not _DAY.fullmatch(on[0]):
+            raise ValueError  # noqa: TRY301 - it is told below, as a day that no calendar has
+        return date.fromisoformat(on[0])
     except ValueError as error:
-        raise invalid([("on", "write a day as 2026-08-10")]) from error
+        raise invalid([("on", "write one day, as 2026-08-10")]) from error
 
 
 async def _problem(_request: Request, error: Exception) -> Response:
@@ -170,6 +180,7 @@ def application(parts: Parts) -> ASGIApp:
         ("GET", "/v1/registers/{name}", api.register),
         ("GET", "/v1/rules/{country}", api.rule),
         ("GET", "/openapi.json", api.openapi),
+        ("GET", "/docs", api.docs),
         ("GET", "/metrics", api.metrics),
         *(("GET", path, api.probe) for path in http_server.PROBES),
         *site.routes(),

@@ -21,9 +21,7 @@ def test_the_registers_are_told_with_what_they_are_worth(server):
     assert told["stale"] is None and told["position"] == server.collector._follower.index.position
     assert "tps" in {each["register"] for each in told["unusable"]}
     one = server.client.get("/v1/registers/consent").json()
-    assert one == {**listed["consent"], "position": told["position"], "stale": None} | {
-        "position": one["position"]
-    }
+    assert one == {**listed["consent"], "stale": None}
     assert server.client.get("/v1/registers/nobody").status_code == 404
 
 
@@ -47,6 +45,8 @@ def test_the_rule_of_a_day_is_told(server):
     assert after["rule"]["source"] == "an opt-in law made for the tests" and after["rule"]["says"]
     assert "where" not in after, "a path of the server"
     assert server.client.get("/v1/rules/AQ").status_code == 404
+    for on in ("", "2026-6-30", "20260630", "2026-02-30", ["2026-06-30", "2026-07-30"]):
+        assert server.client.get("/v1/rules/FR", params={"on": on}).status_code == 422, on
     wrong = server.client.get("/v1/rules/FR", params={"on": "0612345678"})
     assert wrong.status_code == 422 and "12345678" not in wrong.text
 
