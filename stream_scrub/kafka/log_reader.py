@@ -16,10 +16,10 @@ from confluent_kafka import (
 
 from stream_scrub import clock
 from stream_scrub.errors import ScrubError, Unavailable
-from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.headers import read_headers
-from stream_scrub.model import Header, LogRecord
+from stream_scrub.kafka.partition_ends import PartitionEnds
+from stream_scrub.model import Deadline, Header, LogRecord
 
 _CONFIRM_EVERY_S = 0.5
 _CONFIRM_TIMEOUT_S = 5.0
@@ -39,17 +39,16 @@ class KafkaLogReader:
     The end is confirmed by asking the broker for it, not by silence: a broker that cannot be asked is no "no news".
     And not by the last record's offset: transaction markers take offsets of their own that are never delivered.
 
-    There are two ends. (1) Records before the first open transaction can be read; what was committed behind it cannot.
-    (2) The end up to which the log is written: the broker gives it only to a client that reads without regard to
-    transactions, so a second client asks for it.
+    There are two ends, and a client asks for each that does not fetch (see `PartitionEnds`). (1) Records before the first
+    open transaction can be read; what was committed behind it cannot. (2) The end up to which the log is written: the
+    broker gives it only to a client that reads without regard to transactions.
     """
 
     def __init__(self, options: dict[str, Any], topic: str, partition: int = 0) -> None:
         """`partition` is another one than the first where evidence is read from a topic that is not the log."""
         self._partition = TopicPartition(topic, partition, OFFSET_BEGINNING)
-        self._options = options
         self._consumer = Consumer(options)
-        self._asking: Consumer | None = None
+        self._committed, self._written = PartitionEnds(options), PartitionEnds(options, "read_uncommitted")
         with suppress(
             KafkaException
         ):  # only a quicker start: an assigned partition waits 0.5 s for its leader's name
@@ -143,7 +142,7 @@ class KafkaLogReader:
         """
         if self._mark is None or self._reached():
             asked_at = clock.elapsed()
-            written = self._written()
+            written = self._asked(self._written)[1]
             if self._seen > written:
                 raise self._shorter(written)
             self._mark = asked_at, written
@@ -164,35 +163,22 @@ class KafkaLogReader:
             self._complete_at = asked_at
         return self._next >= end
 
-    def _written(self) -> int:
-        """The offset that the log's next record will take, whoever may read those before it."""
-        if self._asking is None:
-            self._asking = Consumer(asking_options(self._options))
-        return self._ends(self._asking)[1]
-
     def bounds(self) -> tuple[int, int]:
         """As `model.LogReader.bounds`. The end is that of what is committed: an open transaction comes after it."""
-        return self._ends(self._consumer)
+        return self._asked(self._committed)
 
-    def _ends(self, by: Consumer) -> tuple[int, int]:
+    def _asked(self, ends: PartitionEnds) -> tuple[int, int]:
         try:
-            low, high = by.get_watermark_offsets(self._partition, timeout=_CONFIRM_TIMEOUT_S)
+            return ends.ask(self._partition, Deadline.after(_CONFIRM_TIMEOUT_S))
         except KafkaException as error:
-            self._ask_for_leaders(by)
+            ends.ask_for_leaders(self._partition.topic, _LEADERS_TIMEOUT_S)
             raise translate(error, f"asking for the end of {self._partition.topic}") from error
-        return low, high
-
-    def _ask_for_leaders(self, by: Consumer) -> None:
-        """Ask who leads the partition. A client that is assigned nothing and has heard during an outage that a partition
-        has no leader believes it for a quarter of an hour (metadata.max.age.ms; seen on a real Kafka with 2.16.0)."""
-        with suppress(KafkaException):
-            by.list_topics(self._partition.topic, timeout=_LEADERS_TIMEOUT_S)
 
     def close(self) -> None:
         """As `model.LogReader.close`."""
         self._consumer.close()
-        if self._asking is not None:
-            self._asking.close()
+        self._committed.close()
+        self._written.close()
 
 
 def _record(message: Message, headers: Sequence[Header] | None) -> LogRecord:

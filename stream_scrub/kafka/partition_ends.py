@@ -27,9 +27,10 @@ class PartitionEnds:
     (`socket.max.fails` is 1), and with it what was half fetched: nothing would ever arrive.
     """
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        """`options` are those of the consumer that fetches."""
-        self._options = {**asking_options(options), "isolation.level": "read_committed"}
+    def __init__(self, options: dict[str, Any], isolation_level: str = "read_committed") -> None:
+        """`options` are those of the consumer that fetches. A partition ends before the first open transaction, or with
+        "read_uncommitted" where it is written to."""
+        self._options = {**asking_options(options), "isolation.level": isolation_level}
         self._asking: Consumer | None = None
         self._asked: dict[int, int] = {}
 
@@ -71,6 +72,13 @@ class PartitionEnds:
             else:
                 low, high = consumer.get_watermark_offsets(place, cached=True)
         return low, max(high, self._asked.get(place.partition, -1))
+
+    def ask_for_leaders(self, topic: str, timeout_s: float) -> None:
+        """Ask who leads the partitions of a topic. A client that is assigned nothing and has heard during an outage that
+        one has no leader believes it for a quarter of an hour (metadata.max.age.ms; seen on a real Kafka with 2.16.0)."""
+        with suppress(KafkaException):
+            if self._asking is not None:
+                self._asking.list_topics(topic, timeout=timeout_s)
 
     def close(self) -> None:
         """End the client that asks."""

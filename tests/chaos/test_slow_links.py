@@ -2,9 +2,14 @@
 
 import os
 import subprocess
+from contextlib import suppress
 
 import pytest
 
+from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.log_reader import KafkaLogReader
+from stream_scrub.model import Deadline
 from tests.kafka.jars import LIBS, find_java
 from tests.support.running.outcome import compare, ends, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
@@ -16,6 +21,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 FREE = french_mobiles(500, seed=32)
 COUNT = 6000
 BYTES_PER_S = 150_000  # of the three megabytes that a full batch is here
+LOG_BYTES_PER_S = 100_000  # a fetch of one megabyte takes longer than a reader waits for an answer
 
 
 def limit_producers(bootstrap, client_id, bytes_per_s):
@@ -64,3 +70,18 @@ def test_what_carries_less_than_a_batch_slows_a_worker_and_does_not_stop_it(prox
     assert not found.wrong and found.total == COUNT
     if by == "quota":
         assert worker.logged("batch given up"), "a full batch was in time: the test shows nothing"
+
+
+def test_a_log_comes_through_a_slow_link(proxy, topic):
+    """A process far away would fetch the first deltas for ever, and nothing there would ever be scrubbed."""
+    log = topic("log", config={"retention.ms": "-1"})
+    produce(proxy.behind, log, ((b"part", os.urandom(50_000)) for _ in range(24)))
+    proxy.throttle(LOG_BYTES_PER_S)
+    reader = KafkaLogReader(options.log_reader_options(proxy.bootstrap, {}, {}, group_id="g", logs=None), log)
+    read, at_end, deadline = 0, False, Deadline.after(60)
+    while not at_end and not deadline.passed:
+        with suppress(Unavailable):  # as a follower does, which asks again
+            records, at_end = reader.read(0.2)
+            read += len(records)
+    reader.close()
+    assert read == 24 and at_end

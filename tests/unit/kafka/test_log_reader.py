@@ -6,6 +6,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.kafka.log_reader import KafkaLogReader
+from stream_scrub.kafka.partition_ends import PartitionEnds
 
 
 def fetched(offset: int, code: int | None = None) -> Message:
@@ -46,7 +47,15 @@ def reader(client):
     made._partition, made._consumer = TopicPartition("log", 0), client
     made._next, made._confirmed, made._assigned = 0, float("-inf"), True
     made._damaged = made._astray = made._seen = 0
-    made._asking, made._mark, made._complete_at = Client(end=0), None, None
+    made._mark = made._complete_at = None
+    made._committed, made._written = asks(client), asks(Client(end=0))
+    return made
+
+
+def asks(client):
+    """Partition ends whose own client is this one."""
+    made = PartitionEnds({})
+    made._asking = client
     return made
 
 
@@ -128,20 +137,21 @@ def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read():
     made = reader(Client([fetched(0)], [fetched(1)], [fetched(5)], end=1))
     assert made.complete_at() is None or made._next == 0
     made.read(0)
-    made._asking.end = 5
+    made._written._asking.end = 5
     begun = clock.elapsed()
     empty_log_at = made.complete_at()
     assert empty_log_at is not None and empty_log_at <= begun, "nothing was on it when it was asked first"
 
-    made._asking.end, asked = 9, made._asking.asked
+    written = made._written._asking
+    written.end, asked = 9, written.asked
     made.read(0)
-    assert made.complete_at() == empty_log_at and made._asking.asked == asked, "five are not read yet"
+    assert made.complete_at() == empty_log_at and written.asked == asked, "five are not read yet"
     made.read(0)
     known_at = made.complete_at()
     assert begun <= known_at < clock.elapsed(), "all of the five, and not of the nine"
-    assert made._asking.asked == asked + 1
+    assert written.asked == asked + 1
 
-    made._asking.end = None
+    written.end = None
     made._next = 9
     with pytest.raises(Unavailable):
         made.complete_at()
@@ -156,6 +166,6 @@ def test_a_log_that_is_shorter_than_what_was_read_confirms_nothing():
     made._confirmed = float("-inf")
     with pytest.raises(Unavailable, match="made anew"):
         made.read(0)
-    made._asking.end = 1
+    made._written._asking.end = 1
     with pytest.raises(Unavailable, match="made anew"):
         made.complete_at()
