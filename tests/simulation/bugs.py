@@ -176,7 +176,7 @@ BUGS: dict[str, Bug] = {
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
         lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
-        1600,
+        1920,
     ),
     "no floor": Bug(
         "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 555
