@@ -109,5 +109,12 @@ def _ended(processes: list[SpawnProcess]) -> list[int]:
         if child.is_alive():
             child.kill()
             child.join()
-        codes.append(child.exitcode if child.exitcode is not None and child.exitcode >= 0 else 1)
+        codes.append(_code(child.exitcode))
     return codes
+
+
+def _code(found: int | None) -> int:
+    """One that had not begun to heed SIGTERM has done nothing that could have failed."""
+    if found == -signal.SIGTERM:
+        return 0
+    return 1 if found is None or found < 0 else found

@@ -1,13 +1,17 @@
 """The check API beside the publisher and a worker, on a real Kafka: an opt-out that is posted counts everywhere at once."""
 
+import os
 import re
+import signal
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
 
-from stream_scrub.client import Accepted, Client
+from stream_scrub.client import Accepted, Answer, Client
 from stream_scrub.server import tokens
 from tests.kafka.broker import free_ports
 from tests.support.running.prospects import french_mobiles
@@ -51,6 +55,7 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
             return set(re.findall(r'stream_scrub_ready\{server="([^"]*)"\} 1', page))
 
         wait_until(lambda: of_both() == {"s2-0", "s2-1"}, 10)
+        _kill_one(other, second, people, of_both)
         told = httpx.post(
             f"{one.url}/v1/history",
             json={"number": str(people[0])},
@@ -63,3 +68,18 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
         assert [n for n in people if str(n)[2:] in said] == []
         began = time.monotonic()
         assert other.stop()[0] == 0 and time.monotonic() - began < 15
+
+
+def _kill_one(
+    server: ServerProcess, client: Client, people: list[int], ready: Callable[[], set[str]]
+) -> None:
+    """One of the server's processes dies: the other one answers, nobody is allowed by that, and another one begins."""
+    assert server.process is not None
+    of_it = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    killed = next(pid for pid in of_it if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(killed), signal.SIGKILL)
+    for number in people:
+        found = client.check(number)
+        assert isinstance(found, Answer) and not found.may_dial, found
+    wait_until(lambda: [line["event"] for line in server.lines()].count("listening") == 3, 30)
+    wait_until(lambda: ready() == {"s2-0", "s2-1"}, 30)

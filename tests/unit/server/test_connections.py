@@ -1,5 +1,6 @@
 """Connections that are slow, silent, too many or no HTTP at all harm themselves alone."""
 
+import resource
 import socket
 import time
 from contextlib import ExitStack
@@ -131,6 +132,30 @@ def test_idle_connections_give_way(serve, lists, monkeypatch):
         assert read_all(idle[0]) == b""
         assert still_answers(server)
     assert [line for line in server.lines() if line.get("limit") == "http-connections"]
+
+
+def test_ten_thousand_silent_connections_keep_nobody_out(serve, lists):
+    """Whoever opens connections from one machine would keep every dialler out, or end the server for want of
+    descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server = serve(lists)
+    many = min(10_000, hard - connections.CONNECTIONS_MAX - 1_000)  # both ends are in this process
+    idle = []
+    try:
+        assert still_answers(server)  # the connection of this client is kept through all of it
+        for n in range(many):
+            idle.append(socket.create_connection(("127.0.0.1", server.port), 10))
+            if n % 1_000 == 999:
+                assert still_answers(server)
+        with connected(server) as new:
+            new.sendall(ASK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            assert read_all(new).count(b'"reason":"consented"') == 1
+    finally:
+        for each in idle:
+            each.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert still_answers(server)
 
 
 def test_a_client_that_takes_no_answer_is_cut_off(serve, lists, monkeypatch):

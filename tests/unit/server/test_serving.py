@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import httpx
 
@@ -55,3 +56,27 @@ def test_it_serves_before_a_broker_answers_and_ends_when_told(tmp_path):
         finally:
             process.kill()
     assert all(json.loads(line) for line in lines().splitlines())
+
+
+def test_a_full_disk_for_its_log_ends_no_server(tmp_path):
+    """A machine whose disk is full would stop answering every dialler, over lines that nobody reads."""
+    (port, nobody) = free_ports(2)
+    env = environment(f"127.0.0.1:{nobody}", http__listen=f"127.0.0.1:{port}")
+    with (
+        Path("/dev/full").open("wb") as log,
+        subprocess.Popen([SCRIPT, "serve"], env=env, stdout=log, stderr=log) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        try:
+            wait_until(lambda: _answers(client), 30)
+            assert client.post("/v1/check", json={"number": "0612345678"}).json()["cause"].startswith("log-")
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,11 +1,13 @@
 """Tokens: who may ask, for what, how much, and until when."""
 
+import errno
 import json
 import os
 import re
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from typer.testing import CliRunner
@@ -211,6 +213,32 @@ def test_the_last_use_is_kept(serve, lists, tmp_path):
     store.keep_use()
     listed = {each.name: each.last_used for each in tokens.listed(file)}
     assert listed["unused"] is None and listed["used"].startswith("20")
+
+
+def test_a_full_disk_keeps_nobody_out(serve, lists, tmp_path, monkeypatch):
+    """A note of when a token was used would cost the answer; or a token that could not be kept would be handed out."""
+    file = tmp_path / "tokens.json"
+    token = issue(file, "used", "check")
+    server = serve(lists, http__tokens=str(file))
+    monkeypatch.setattr(tokens, "atomic_file", full)
+    monkeypatch.setattr(serving, "_KEEP_USE_S", 0.0)
+    asked = 0
+    with monkeypatch.context() as patch:
+        kept = []
+        patch.setattr(
+            tokens.TokenStore, "keep_use", lambda store, of=tokens.TokenStore.keep_use: kept.append(of(store))
+        )
+        while len(kept) < 3:
+            assert server.check(QUESTION, **bearer(token)).status_code == 200
+            asked += 1
+    assert asked and not [line for line in server.lines() if line["level"] == "error"]
+    with pytest.raises(Unavailable, match="No space left"):
+        issue(file, "other", "check")
+    assert [each.name for each in tokens.listed(file)] == ["used"]
+
+
+def full(*_arguments: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_console_makes_lists_and_revokes(tmp_path, monkeypatch):
