@@ -15,6 +15,7 @@ def serve(
     ] = None,
 ) -> None:
     """Answer over HTTP whether numbers may be called now, until told to stop (SIGTERM or Ctrl-C)."""
+    from stream_scrub.publisher import import_list
     from stream_scrub.queries import log_status, number_history, rules_report
     from stream_scrub.server.process import serving
     from stream_scrub.server.questions import Questions
@@ -25,7 +26,12 @@ def serve(
         config_file=call.config,
         extra_checks=[clients.refused_properties, rules_problems, serving.problems],
     )
-    questions = Questions(registers=log_status.status, rule=rules_report.of_day, history=number_history.of)
+    questions = Questions(
+        registers=log_status.status,
+        rule=rules_report.of_day,
+        history=number_history.of,
+        import_list=import_list.asked,
+    )
     raise typer.Exit(serving.run(settings, questions))
 
 

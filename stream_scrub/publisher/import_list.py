@@ -9,14 +9,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast, get_args
 
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Migrated
-from stream_scrub.lists.formats import BadList, ParsedList
+from stream_scrub.lists.formats import BadList, ListOptions, ParsedList
 from stream_scrub.lists.intake import plan_import
 from stream_scrub.lists.intake.consents import ConsentLaw
+from stream_scrub.lists.intake.list_to_delta import ImportMode
 from stream_scrub.lists.intake.plan_import import (
     FUTURE_MAX,
     TO_COME,
@@ -34,6 +36,7 @@ from stream_scrub.model import OWN, RegisterKind, family
 from stream_scrub.publisher import mend_log, ownership, publish_rules
 from stream_scrub.publisher.drop_folder import speakable
 from stream_scrub.publisher.import_preview import ImportPreview, preview
+from stream_scrub.publisher.isolated_reader import IsolatedReader
 from stream_scrub.timestamps import utc_seconds
 from stream_scrub.wiring import clients, preflight, scrubbing
 
@@ -125,15 +128,16 @@ def run(
     log: FilteringBoundLogger,
     stage: Callable[[str, int, int], None],
     first: Callable[[Settings, FilteringBoundLogger], None] = look,
+    reader: Callable[[io.FileIO, Path, ListOptions], ParsedList] | None = None,
 ) -> ImportEffect:
     """Read, guard, diff, publish. `stage` is called with the progress; `first` checks the brokers before anything is
-    published.
+    published. `reader` reads the list elsewhere than in this process.
 
     Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published.
     """
     started = time.monotonic()
     now = datetime.now(UTC)
-    reading, source = _read_once(order, now, stage)
+    reading, source = _read_once(order, now, stage, reader)
     check_lines(order, reading)
     order = lawful(replace(order, sha256=source.sha256), settings)
     if order.dry_run:
@@ -169,6 +173,33 @@ def run(
             return effect_of(reading, plan, published, started)
         finally:
             writer.close()
+
+
+def asked(
+    settings: Settings, log: FilteringBoundLogger, file: str, said: Mapping[str, str], dry_run: bool
+) -> dict[str, object]:
+    """An import as a form asks for it, with every guard of `lists import`, of a list that is read in a process of its own.
+    What was said are `register`, `change`, `kind`, `effective_at` and `region`; all but the first may be missing.
+
+    Returns the effect as `lists import --json`. Raises as `run`.
+    """
+    change, kind = said.get("change", "full"), said.get("kind", "")
+    if change not in get_args(ImportMode) or kind not in {"", *RegisterKind}:
+        raise ConfigError(["the form asks for what there is not: load the page anew"])
+    order = ImportOrder(
+        file=Path(file),
+        register=named(said.get("register", ""), settings),
+        change=cast("ImportMode", change),
+        kind=RegisterKind(kind) if kind else None,
+        effective_at=effective(said.get("effective_at", ""), datetime.now(UTC)),
+        region=said.get("region", settings.prospect.default_region).upper(),
+        column="",
+        max_bad=settings.lists.max_bad,
+        dry_run=dry_run,
+    )
+    reader = IsolatedReader(settings.lists.read_max_mb, settings.lists.read_max_s)
+    order = guarded(order, settings, any_change=False)
+    return run(order, settings, log, lambda *_: None, reader=reader.read).as_json()
 
 
 def _dry_run(
@@ -210,14 +241,21 @@ def _opened(file: Path) -> io.FileIO:
 
 
 def _read_once(
-    order: ImportOrder, now: datetime, stage: Callable[[str, int, int], None]
+    order: ImportOrder,
+    now: datetime,
+    stage: Callable[[str, int, int], None],
+    reader: Callable[[io.FileIO, Path, ListOptions], ParsedList] | None,
 ) -> tuple[ParsedList, DeltaSource]:
     """The list and its source, from one file that is opened once. Raises as `read`, and BadList when the file was
     written to meanwhile: its digest would then not be that of the published list.
     """
     with _opened(order.file) as file:
         before = os.fstat(file.fileno())
-        reading = read(order, now, stage, io.FileIO(os.dup(file.fileno())))
+        opened = io.FileIO(os.dup(file.fileno()))
+        if reader is None:
+            reading = read(order, now, stage, opened)
+        else:
+            reading = reader(opened, order.file, plan_import.options_of(order, now))
         file.seek(0)
         source = DeltaSource(speakable(order.file.name), digest_of(file))
         after = os.fstat(file.fileno())

@@ -15,6 +15,7 @@ from stream_scrub.rules import Rulebook
 from stream_scrub.server.check import CheckDesk
 from stream_scrub.server.guard import Guard
 from stream_scrub.server.history import HistoryDesk
+from stream_scrub.server.page.staged import Staged
 from stream_scrub.server.questions import Questions
 from stream_scrub.server.requests import RequestDesk, Send
 from stream_scrub.server.watch.log_tail import LogTail
@@ -38,6 +39,7 @@ class Parts:
     send: Send
     watcher: Watcher
     log_tail: LogTail
+    staged: Staged
 
 
 @dataclass(frozen=True, slots=True)

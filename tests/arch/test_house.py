@@ -65,6 +65,7 @@ LIBRARIES = {
     "uvicorn": {"server"},
     "jinja2": {"files", "server"},
     "uvloop": {"server"},
+    "python_multipart": {"server"},
     "httptools": {"server"},
     "prometheus_client": {"observability", "server"},
 }

@@ -16,6 +16,7 @@ if (parts.length && window.EventSource) {
       }
     });
   }
-  events.onerror = () => document.body.classList.add("old");
-  events.onopen = () => document.body.classList.remove("old");
+  const old = document.getElementById("old");
+  events.onerror = () => { old.hidden = false; };
+  events.onopen = () => { old.hidden = true; };
 }

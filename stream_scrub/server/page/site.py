@@ -11,24 +11,22 @@ from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import jinja2
 import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from stream_scrub.server import bodies
 from stream_scrub.server.guard import COOKIE
-from stream_scrub.server.page import charts, overview
+from stream_scrub.server.page import charts, forms, overview
+from stream_scrub.server.page.dropping import Dropping
+from stream_scrub.server.page.forms import Form
 from stream_scrub.server.page.live import Live, Part
 from stream_scrub.server.parts import Desks, Handler, Parts
 from stream_scrub.server.problems import Kind, Problem
 from stream_scrub.timestamps import utc_minutes, utc_seconds
 
 VIEWERS_MAX = 200
-_FORM_BYTES_MAX = 16_384
-_FIELDS_MAX = 20
 _STATUS_S = 1.0  # how old what is live may be
 _PAST_S = 10.0
 _POLICY = (
@@ -38,7 +36,6 @@ _POLICY = (
 _FOLDER = Path(__file__).parent
 _FILES = {"style.css": "text/css", "live.js": "text/javascript"}
 
-Form = Mapping[str, str]
 Action = Callable[["Site", Request, Form], Awaitable[Response]]
 
 
@@ -48,24 +45,11 @@ def _form(action: Action) -> Callable[["Site", Request], Awaitable[Response]]:
     @wraps(action)
     async def handled(self: "Site", request: Request) -> Response:
         try:
-            return await action(self, request, await _read(request))
+            return await action(self, request, await forms.read(request))
         except Problem as problem:
             return self.problem(request, problem)
 
     return handled
-
-
-async def _read(request: Request) -> Form:
-    """The fields that are filled in. Raises Problem (403, 413, 415)."""
-    host, origin = request.headers.get("host"), request.headers.get("origin", "")
-    if not host or origin not in {f"http://{host}", f"https://{host}"}:
-        raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
-    body = await bodies.read(request, "application/x-www-form-urlencoded", _FORM_BYTES_MAX)
-    try:
-        pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=_FIELDS_MAX)
-    except ValueError as error:
-        raise Problem(Kind.TOO_LARGE, f"send at most {_FIELDS_MAX} fields", limit=_FIELDS_MAX) from error
-    return {name: value.strip() for name, value in pairs if value.strip()}
 
 
 def _sentence(problem: Problem) -> str:
@@ -79,6 +63,7 @@ class Site:
     def __init__(self, parts: Parts, desks: Desks) -> None:
         self._parts = parts
         self._desks = desks
+        self._dropping = Dropping(parts)
         self._safety = overview.Safety(parts.follower, parts.settings.rules.index_lag_max_s)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -97,6 +82,8 @@ class Site:
             ("POST", "/check", self.check),
             ("POST", "/history", self.history),
             ("POST", "/opt-out", self.opt_out),
+            ("POST", "/lists", self.drop_list),
+            ("POST", "/lists/publish", self.publish_list),
         ]
 
     async def status(self, request: Request) -> Response:
@@ -109,7 +96,10 @@ class Site:
         region = self._parts.settings.prospect.default_region
         parts = {name: self._live.text(name) for name in ("status", "past")}
         seen = self._overview()
-        return self._page(request, "status.html.j2", seen=seen, parts=parts, rules=rules, region=region)
+        imports = self._may(request, "admin")
+        return self._page(
+            request, "status.html.j2", seen=seen, parts=parts, rules=rules, region=region, imports=imports
+        )
 
     async def events(self, request: Request) -> Response:
         """The upper part of the page again and again, as server-sent events."""
@@ -117,7 +107,7 @@ class Site:
         if self._live.viewers >= VIEWERS_MAX:
             raise Problem(Kind.TOO_MANY_REQUESTS, f"{VIEWERS_MAX} people look at this page already")
         headers = {"X-Accel-Buffering": "no"}
-        told = self._live.told(lambda: not self._parts.counters.stopping and self._may_look(request))
+        told = self._live.told(lambda: not self._parts.counters.stopping and self._may(request, "check"))
         return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
     async def file(self, request: Request) -> Response:
@@ -201,6 +191,26 @@ class Site:
             facts=[("Place", f"{found.topic}, partition {found.partition}, offset {found.offset}")],
         )
 
+    async def drop_list(self, request: Request) -> Response:
+        """Take a list, and show what it would do."""
+        try:
+            found = await self._dropping.drop(request)
+        except Problem as problem:
+            return self.problem(request, problem)
+        return self._page(request, "list.html.j2", found=found)
+
+    @_form
+    async def publish_list(self, request: Request, form: Form) -> Response:
+        """Publish a list that was shown."""
+        found = await self._dropping.publish(request, form)
+        return self._answer(
+            request,
+            f"The list is published in {found.register}",
+            "Every worker and server obeys it within a second.",
+            tone="yes",
+            facts=found.facts,
+        )
+
     def problem(self, request: Request, problem: Problem) -> Response:
         """A page for what went wrong."""
         if problem.kind is Kind.UNAUTHORIZED:
@@ -248,10 +258,10 @@ class Site:
     def _rendered(self, template: str, **given: Any) -> str:
         return self._templates.get_template(template).render(**given)
 
-    def _may_look(self, request: Request) -> bool:
-        """Whether a viewer still may look: its token may have been revoked since."""
+    def _may(self, request: Request, scope: str) -> bool:
+        """Whether a viewer has this scope still: its token may have been revoked since."""
         try:
-            self._parts.guard.admit_browser(request, "check")
+            self._parts.guard.admit_browser(request, scope)
         except Problem:
             return False
         return True

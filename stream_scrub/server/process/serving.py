@@ -33,6 +33,7 @@ from stream_scrub.observability.process_status import Board, ProcessStatus
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.server.app import application
 from stream_scrub.server.guard import Guard, is_loopback
+from stream_scrub.server.page.staged import Staged
 from stream_scrub.server.parts import Parts
 from stream_scrub.server.process.connections import KEEP_ALIVE_S, Connection, Connections
 from stream_scrub.server.process.tls import Certificate
@@ -166,6 +167,8 @@ def one(
         log_tail = LogTail(lambda: clients.reading(settings, log), lambda: follower.index.position)
         log_tail.start()
         stack.callback(log_tail.stop)
+        staged = Staged(settings.worker.state_dir)
+        stack.callback(staged.close)
         counters.waiting = None  # from here on the index says what it waits for
         app = application(
             Parts(
@@ -180,6 +183,7 @@ def one(
                 writer.send,
                 watcher,
                 log_tail,
+                staged,
             )
         )
         _tell(listening, settings.http, log)

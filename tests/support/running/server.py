@@ -23,6 +23,7 @@ from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.observability import logs
 from stream_scrub.observability.collect import ServerCollector
 from stream_scrub.observability.counters import ServerCounters
+from stream_scrub.publisher import import_list
 from stream_scrub.queries import log_status, number_history, rules_report
 from stream_scrub.server.process import serving
 from stream_scrub.server.questions import Questions
@@ -33,7 +34,12 @@ from tests.support.running.worker import SCRIPT, WorkerProcess
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # the test's own client, in the server's process
 
-QUESTIONS = Questions(registers=log_status.status, rule=rules_report.of_day, history=number_history.of)
+QUESTIONS = Questions(
+    registers=log_status.status,
+    rule=rules_report.of_day,
+    history=number_history.of,
+    import_list=import_list.asked,
+)
 
 
 def publish(

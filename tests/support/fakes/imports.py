@@ -1,0 +1,53 @@
+"""What stands for `lists import` behind the page: answers by what the file says, without a broker. In a process of its own,
+so these are functions of a module."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from stream_scrub.errors import ConfigError, Unavailable
+from stream_scrub.lists.formats import BadList
+
+
+def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool) -> dict:
+    """The effect on `tps` of a list of so many lines. The file's first line may ask for trouble."""
+    lines = Path(file).read_text().splitlines()
+    match lines[0] if lines else "":
+        case "bad":
+            raise BadList("line 1 holds no valid number, nor does +33612345678")
+        case "no register":
+            raise ConfigError(["--register: it is none"])
+        case "away":
+            raise Unavailable("no broker answers")
+        case "dies":
+            os._exit(9)
+        case "fault":
+            raise RuntimeError("+33612345678")
+        case "slow":
+            time.sleep(60)
+    return {
+        "register": said["register"],
+        "kind": "deny",
+        "added": len(lines),
+        "removed": 0,
+        "unchanged": 1,
+        "refused": 1,
+        "refused_lines": [7],
+        "duplicates": 0,
+        "count": len(lines) + 1,
+        "effective_at": "2026-11-26T00:00:00Z",
+        "position": None if dry_run else 1234,
+        "read_as": "one number a line",
+        "took_s": 0.1,
+        "ending": 0,
+        "kept": 0,
+        "outside": 0,
+        "would_be_refused": "it would add too many" if lines[0] == "guarded" else "",
+        "foreseen": {
+            "added_in": {"GB": len(lines)},
+            "removed_in": {},
+            "judged": 100,
+            "changed": {"clear -> opposed": 3},
+        },
+    }

@@ -1,0 +1,280 @@
+"""The status page in a real browser: every action of it, with and without JavaScript, on a phone and on a desk, by mouse and
+by keyboard alone, in both colour schemes. Pictures of all of it are in `.cache/screenshots/`."""
+
+import io
+import json
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pytest
+
+from stream_scrub.config import Http
+from stream_scrub.kafka.requests_writer import RequestPlace
+from stream_scrub.model import Reason, RegisterKind
+from stream_scrub.observability import http_server
+from stream_scrub.observability.logs import configure
+from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.server import tokens
+from stream_scrub.server.page import importing, live
+from stream_scrub.server.watch import watcher
+from stream_scrub.server.watch.history import FILE
+from stream_scrub.wiring import clients
+from tests.support.fakes import imports
+from tests.support.fakes.process_status import worker
+from tests.support.running import browsing
+from tests.support.running.server import publish
+from tests.unit.server.conftest import CONSENTING, OPPOSED, make_lists, starting
+
+PHONE, DESK = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
+
+
+class Mode(NamedTuple):
+    """How somebody looks at the page."""
+
+    name: str
+    size: dict
+    scheme: str
+    script: bool
+    keyboard: bool
+
+
+MODES = [
+    Mode("phone-light", PHONE, "light", True, False),
+    Mode("phone-dark-no-script", PHONE, "dark", False, False),
+    Mode("desk-dark-keyboard", DESK, "dark", True, True),
+    Mode("desk-light-keyboard-no-script", DESK, "light", False, True),
+]
+
+
+class Writer:
+    """Takes requests as brokers do."""
+
+    def send(self, _key, _value, told):
+        told(RequestPlace(0, 7))
+
+    def close(self):
+        """Nothing."""
+
+
+def day_of_figures():
+    """What a server that ran for a day has kept of the workers that it watches."""
+    now = int(time.time()) // 60 * 60
+    minutes = []
+    for ago in range(1, 1441):
+        if 300 <= ago < 400:
+            continue  # nobody watched
+        busy = 1000 + 600 * (ago % 120) // 120 + ago // 3
+        verdicts = {"clear": busy * 4, "opposed": busy, "no-consent": busy // 3, "invalid-number": ago % 9}
+        minutes.append({"at": now - ago * 60, "verdicts": verdicts, "lag": float(ago % 50), "log_lag_s": 0.4})
+    return json.dumps({"format": 1, "minutes": minutes[::-1]})
+
+
+@pytest.fixture(scope="module")
+def shown(rules, tmp_path_factory):
+    """A server with everything to show: a worker that holds, one that says nothing, a day of figures, deltas."""
+    state, out = tmp_path_factory.mktemp("state"), io.BytesIO()
+    (state / FILE).write_text(day_of_figures())
+    collector, counters, _ = worker("worker-0")
+    counters.assigned, counters.lags = 3, {0: 12, 1: 5, 2: 0}
+    counters.prospects[Reason.CLEAR] += 10
+    counters.holding, counters.why = "log-behind", "the log's end was last confirmed 31 s ago"
+    log = make_lists()
+    for place in range(60):
+        publish(log, "internal", [33612000000 + place], name="requests")
+    publish(log, "tps", range(447400000000, 447400000500), RegisterKind.DENY, name="tps-2026-11-26.csv")
+    now = int(time.time() * 1000)
+    log.records[:] = [
+        each._replace(timestamp_ms=now - 60_000 * (log.end - each.offset)) for each in log.records
+    ]
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(live, "LIVE_EVERY_S", 0.2)
+        patch.setattr(watcher, "_EVERY_S", 0.2)
+        patch.setattr(clients, "requests_writer", lambda *_: Writer())
+        patch.setattr(importing, "run", lambda *given: importing._outcome(lambda: effect(*given)))
+        stack.enter_context(
+            http_server.serving(
+                Http(listen="127.0.0.1:0"), Side.WORKER, lambda: [collector()], configure("info", "json", out)
+            )
+        )
+        port = json.loads(out.getvalue().splitlines()[0])["port"]
+        start = stack.enter_context(starting(rules))
+        watch = [f"127.0.0.1:{port}", "localhost:9"]
+        server = start(log, http__watch=watch, worker__state_dir=str(state))
+        server.until(lambda: "worker-0" in server.client.get("/").text)
+        server.until(lambda: "tps-2026-11-26.csv" in server.client.get("/").text, 20)
+        yield server
+
+
+def effect(settings, _questions, asked, _stopping):
+    return imports.imported(settings, None, asked.file, asked.said, asked.dry_run)
+
+
+@pytest.fixture
+def looking(browser):
+    """Open a page in a mode; what it asks of anywhere else is a fault."""
+    with ExitStack() as stack:
+
+        def look(mode, server):
+            context = browser.new_context(
+                viewport=mode.size, color_scheme=mode.scheme, java_script_enabled=mode.script
+            )
+            stack.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(15_000)
+            page.on("filechooser", lambda _: None)  # from the start: what opens before that is told is lost
+            page.on("request", lambda request: elsewhere.append(request.url))
+            page.on("pageerror", lambda error: elsewhere.append(str(error)))
+            page.goto(server.url)
+            return page
+
+        elsewhere: list[str] = []
+        yield look
+        assert [url for url in elsewhere if not url.startswith(("http://127.0.0.1:", "data:"))] == []
+
+
+def seen(page, mode, name):
+    """The page is as it should be: no scrolling sideways, nothing that axe finds; and it is kept as a picture."""
+    if mode.script:
+        assert browsing.faults(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+    browsing.picture(page, f"{name}-{mode.name}")
+
+
+def reach(page, label, mode):
+    """Where that label leads, by the mode's own means."""
+    found = page.get_by_label(label, exact=True) if isinstance(label, str) else label
+    if not mode.keyboard:
+        found.scroll_into_view_if_needed()
+        return found
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        if found.evaluate("element => element === document.activeElement"):
+            return found
+    raise AssertionError(f"no way there by Tab: {label}")
+
+
+def fill(page, form, label, text, mode):
+    found = reach(page, form.get_by_label(label, exact=True), mode)
+    page.keyboard.type(text) if mode.keyboard else found.fill(text)
+
+
+def press(page, form, button, mode):
+    found = reach(page, form.get_by_role("button", name=button), mode)
+    with page.expect_navigation():
+        page.keyboard.press("Enter") if mode.keyboard else found.click()
+
+
+def heading(page):
+    return page.get_by_role("heading", level=1).text_content()
+
+
+def back(page, mode):
+    link = reach(page, page.get_by_role("link", name="Back to the status"), mode)
+    with page.expect_navigation():
+        page.keyboard.press("Enter") if mode.keyboard else link.click()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
+def test_every_action_is_done_by_everybody(shown, looking, mode, tmp_path):
+    """A supervisor on a phone, or one who uses no mouse, or whose browser runs no script, could not act."""
+    page = looking(mode, shown)
+    assert heading(page) == "Safe to dial: yes"
+    rows = page.get_by_role("row")
+    assert "not ready" in rows.filter(has_text="worker-0").text_content()
+    assert "says nothing" in rows.filter(has_text="localhost:9").text_content()
+    assert page.locator("svg.chart rect.allowed").count() > 100
+    seen(page, mode, "status")
+
+    form = page.locator("form[action='/check']")
+    fill(page, form, "Number", "06 12 34 56 78", mode)
+    press(page, form, "Check", mode)
+    assert heading(page) == f"+{OPPOSED}: must not be called"
+    seen(page, mode, "check")
+    back(page, mode)
+
+    form = page.locator("form[action='/history']")
+    fill(page, form, "Number", "06 12 34 56 78", mode)
+    press(page, form, "Show", mode)
+    assert heading(page) == f"+{OPPOSED}"
+    seen(page, mode, "history")
+    back(page, mode)
+
+    form = page.locator("form[action='/opt-out']")
+    fill(page, form, "Number of the person who said no", f"+{CONSENTING}", mode)
+    press(page, form, "Record", mode)
+    assert heading(page) == "The opt-out is recorded"
+    seen(page, mode, "opt-out")
+    back(page, mode)
+
+    list_file = tmp_path / "tps-2026-11-27.csv"
+    list_file.write_text("447400123456\n447400123457\n")
+    form = page.locator("form[action='/lists']")
+    chooser = reach(page, form.get_by_label("List file"), mode)
+    with page.expect_file_chooser() as opened:
+        page.keyboard.press("Space") if mode.keyboard else chooser.click()
+    opened.value.set_files(list_file)
+    fill(page, form, "Register", "tps", mode)
+    press(page, form, "See what it would do", mode)
+    assert heading(page) == "Nothing is published yet"
+    seen(page, mode, "list")
+    press(page, page.locator("form[action='/lists/publish']"), "Publish it in tps", mode)
+    assert heading(page) == "The list is published in tps"
+    seen(page, mode, "published")
+
+
+def test_every_table_opens(shown, looking):
+    """The figures behind a chart, and the rules, could not be read by whoever sees no chart."""
+    page = looking(MODES[0], shown)
+    page.locator("#past summary").first.click()
+    page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true; })")
+    assert page.get_by_role("row").count() > 300
+    publish(shown.log, "internal@day", [33612999998])
+    page.get_by_role("row").filter(has_text="internal@day").first.wait_for()  # what is live went on
+    assert page.locator("details:not([open])").count() == 0
+    seen(page, MODES[0], "tables")
+
+
+def test_the_page_changes_by_itself(shown, looking):
+    """A supervisor would look at a state of an hour ago."""
+    mode = MODES[2]
+    page = looking(mode, shown)
+    publish(shown.log, "internal@night", [33612999999])
+    page.get_by_role("row").filter(has_text="internal@night").first.wait_for()
+    shown.collector.counters.stopping = True  # the events end, and the browser tries again
+    page.get_by_text("Not live").wait_for()
+    shown.collector.counters.stopping = False
+    page.get_by_text("Not live").wait_for(state="hidden")
+
+
+def test_somebody_signs_in_and_out(serve, looking, tmp_path):
+    """Nobody could use the page of a server that is reached over the network."""
+    mode = MODES[2]
+    file = tmp_path / "tokens.json"
+    token = tokens.add(file, "supervisor", ["check"], datetime.now(UTC)).token
+    page = looking(mode, serve(make_lists(), http__tokens=str(file)))
+    assert heading(page) == "Sign in"
+    seen(page, mode, "sign-in")
+    fill(page, page.locator("form"), "Token", "scrub_wrong", mode)
+    press(page, page.locator("form"), "Sign in", mode)
+    assert page.get_by_role("alert").text_content() == "Nobody knows this token."
+    seen(page, mode, "sign-in-wrong")
+    fill(page, page.locator("form"), "Token", token, mode)
+    press(page, page.locator("form"), "Sign in", mode)
+    assert heading(page) == "Safe to dial: yes" and page.locator("form[action='/lists']").count() == 0
+    seen(page, mode, "signed-in")
+    press(page, page.locator("header"), "Sign out", mode)
+    assert heading(page) == "Sign in"
+
+
+def test_the_worst_news_is_readable(serve, looking):
+    """The one line that matters most could not be read in the dark, or does not say what to do."""
+    mode = MODES[1]._replace(script=True, name="phone-dark")
+    server = serve(make_lists(), rules__index_lag_max_s="0.3")
+    server.reader.silent = True
+    server.until(lambda: "Safe to dial: no" in server.client.get("/").text)
+    page = looking(mode, server)
+    assert heading(page) == "Safe to dial: no" and page.get_by_text("What to do:").count() == 1
+    seen(page, mode, "not-safe")
