@@ -69,6 +69,7 @@ class Site:
             loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         self._templates.filters["minutes"] = utc_minutes
+        self._seen: overview.Overview | None = None  # as the live part shows it
         self._live = Live({"status": Part(self._status, _STATUS_S), "past": Part(self._past, _PAST_S)})
 
     def routes(self) -> list[tuple[str, str, Handler]]:
@@ -95,7 +96,7 @@ class Site:
         rules = overview.rule_rows(self._parts.rulebook, self._parts.questions, datetime.now(UTC))
         region = self._parts.settings.prospect.default_region
         parts = {name: self._live.text(name) for name in ("status", "past")}
-        seen = self._overview()
+        seen = self._seen or self._overview()
         imports = self._may(request, "admin")
         return self._page(
             request, "status.html.j2", seen=seen, parts=parts, rules=rules, region=region, imports=imports
@@ -233,7 +234,7 @@ class Site:
         )
 
     def _status(self) -> str:
-        seen = self._overview()
+        seen = self._seen = self._overview()
         blocked = sorted({country for each in seen.unusable for country in each["countries"]})
         watcher = self._parts.watcher
         return self._rendered(
