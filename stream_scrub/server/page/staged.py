@@ -48,11 +48,13 @@ class Staged:
         made = folder / secrets.token_hex(16)
         made.mkdir(mode=0o700)
         self._ours.add(made.name)
+        taken = False
         try:
             yield made
-        except BaseException:
-            self.forget(made.name)
-            raise
+            taken = True
+        finally:
+            if not taken:
+                self.forget(made.name)
 
     def keep(self, made: Path, who: str, file: str, said: Mapping[str, str]) -> StagedList:
         """Note what belongs to a list that was taken, and forget it in time. Raises OSError."""
