@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from stream_scrub.api.moments import moment_of
 from stream_scrub.config import Settings, load
@@ -10,6 +11,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.files.order import MAX_BAD, FileOrder
 from stream_scrub.files.results.summary import Summary
 from stream_scrub.files.rows.columns import Asked
+from stream_scrub.files.rows.facts import FACTS, REGION
 from stream_scrub.files.scrub_file import scrub_file as run
 from stream_scrub.wiring import index_sources
 from stream_scrub.wiring.index_sources import IndexUsed, ListFile
@@ -25,11 +27,14 @@ def scrub_file(
     region: str | None = None,
     region_column: str = "",
     purpose: str | None = None,
+    contract: bool = False,
     campaign: str | None = None,
     channel: str | None = None,
     who: str | None = None,
+    relation: Mapping[str, str] | None = None,
     voice_kind: str | None = None,
-    contract_column: str = "",
+    residence: str | None = None,
+    fact_columns: Mapping[str, str] = MappingProxyType({}),
     on: date | datetime | None = None,
     annotated: bool = False,
     titles: int | None = None,
@@ -47,23 +52,30 @@ def scrub_file(
 
     The registers come from `lists` (a list file for each, as for `Checker.from_lists`), from a worker's `snapshot` folder, or,
     with neither, from the opposition log. `columns` are the columns of numbers, by title or counted from 1; without any
-    they are found by content. `docs/files.md` explains the other arguments, which are the command's options. Threads may
-    scrub several files at once.
+    they are found by content. `purpose`, `contract`, ... hold for all rows, as for `Checker.check`; `fact_columns` has the
+    columns that say them for each row, as in `{"contract": "customer no."}`. `docs/files.md` explains the other
+    arguments, which are the command's options. Threads may scrub several files at once.
 
     Raises ConfigError, BadList, Refused (no rows, more than `max_bad` of them without a number, what cannot be read or
     written: then nothing is written), and what `Checker.from_config` raises.
     """
     made, used = _index(lists, snapshot, None if config is None else Path(config), settings)
+    said = {
+        "purpose": purpose,
+        "contract": "true" if contract else None,
+        "campaign": campaign,
+        "channel": channel,
+        "who": who,
+        "relation": None if relation is None else f"{relation.get('kind')}:{relation.get('since')}",
+        "voice_kind": voice_kind,
+        "residence": residence,
+    }
     order = FileOrder(
         input=str(input),
         output=Path(output),
-        columns=Asked(tuple(columns), region_column, contract_column, titles),
+        columns=Asked(tuple(columns), _columns(region_column, fact_columns), titles),
         region=region,
-        purpose=purpose,
-        campaign=campaign,
-        channel=channel,
-        who=who,
-        voice_kind=voice_kind,
+        said={fact: text for fact, text in said.items() if text},
         on=None if on is None else moment_of(on),
         annotated=annotated,
         delimiter=delimiter,
@@ -74,6 +86,13 @@ def scrub_file(
         force=force,
     )
     return run(order, made, used)
+
+
+def _columns(region: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """The columns of region and facts that were named. Raises ConfigError."""
+    if unknown := [fact for fact in facts if fact not in FACTS]:
+        raise ConfigError([f"fact_columns: {unknown[0]!r} is no fact; facts are {', '.join(FACTS)}"])
+    return {fact: name for fact, name in {REGION: region, **facts}.items() if name}
 
 
 def _index(

@@ -19,11 +19,13 @@ from stream_scrub.files.kinds.ndjson import NO_JSON, NdjsonFile
 from stream_scrub.files.kinds.opening import Judging, leads_of
 from stream_scrub.files.order import FileOrder
 from stream_scrub.files.rows.cells import mended
-from stream_scrub.files.rows.columns import plain, shown
+from stream_scrub.files.rows.columns import plain
 from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.facts import member
 from stream_scrub.files.source import open_input, size_of
 from stream_scrub.index import Index
 from stream_scrub.model import Progress
+from stream_scrub.numbering import REGIONS
 from stream_scrub.wiring import clients, scrubbing
 
 _ON_THE_WAY = 50_000  # records that wait for their delivery reports
@@ -39,7 +41,9 @@ class Produced(msgspec.Struct, frozen=True, kw_only=True):
     columns: str
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
+    """A row as a prospect: the row's line, and the record's key and value."""
+
     line: int
     key: bytes | None
     value: bytes
@@ -67,9 +71,13 @@ def produce(
         file = stack.enter_context(open_input(order.input))
         leads = leads_of(file, order, judging, Duplicates(scratch), lambda: Path(folder))
         if isinstance(leads, NdjsonFile):
-            records: Iterator[_Record] = _lines(leads, key_column)
+            if order.said or order.columns.names or order.region is not None:
+                raise ConfigError(
+                    ["NDJSON is put on the topic as it is: of its lines only --key-column is asked"]
+                )
+            records: Iterator[Record] = _lines(leads, key_column)
         else:
-            records = _Members(leads, order, key_column, settings).records()
+            records = records_of(leads, order, key_column, settings)
         stage(f"producing {file.name}: {leads.spoken}", 0, size)
         sent = _send(records, settings, log, lambda: stage("producing", file.size, size))
         if not sent:
@@ -78,7 +86,7 @@ def produce(
 
 
 def _send(
-    records: Iterator[_Record], settings: Settings, log: FilteringBoundLogger, progress: Callable[[], None]
+    records: Iterator[Record], settings: Settings, log: FilteringBoundLogger, progress: Callable[[], None]
 ) -> int:
     """Send all records; how many the brokers have taken. Raises what they say to the first that they do not take."""
     reports = _Reports()
@@ -135,6 +143,11 @@ class _Reports:
                 raise type(error)(f"line {line} was not taken, those before it were: {error}") from error
 
 
+def records_of(leads: LeadsFile, order: FileOrder, key_column: str, settings: Settings) -> Iterator[Record]:
+    """The rows of a table as prospects, in order. Raises ConfigError, Refused."""
+    return _Members(leads, order, key_column, settings).records()
+
+
 @dataclass(frozen=True, slots=True)
 class _Members:
     """From the cells of a row to the members of its prospect."""
@@ -144,35 +157,38 @@ class _Members:
     key_column: str
     settings: Settings
 
-    def records(self) -> Iterator[_Record]:
+    def records(self) -> Iterator[Record]:
         """One prospect a row."""
         columns, prospect = self.leads.columns, self.settings.prospect
         names = self._names()
         key = None if not self.key_column else self._key()
         numbers = set(columns.numbers)
-        said = {getattr(prospect, name): word for name, word in self.order.said.items()}
-        said[prospect.region] = self.order.region if columns.region is None else None
-        shared = {name: word for name, word in said.items() if word is not None}
-        if taken := [name for name in shared if name in names]:
-            raise ConfigError(
-                [f"the file has a column {', '.join(map(shown, taken))}: leave the option for it out"]
-            )
+        shared = {getattr(prospect, fact): member(fact, text) for fact, text in self.order.said.items()}
+        facts = {place: fact for fact, place in columns.facts.items()}
+        region = None if self.order.region is None else self.order.region_by(self.settings)
         for line, row in self.leads.rows():
             cells = [mended(cell) if place in numbers else cell for place, cell in enumerate(row)]
-            made: dict[str, Any] = dict(zip(names, cells, strict=False))
+            told = [member(facts[at], cell) if at in facts else cell for at, cell in enumerate(cells)]
+            made: dict[str, Any] = dict(zip(names, told, strict=False))
             self._place_numbers(made, cells)
+            if region is not None and made.get(prospect.region, "").strip().upper() not in REGIONS:
+                made[prospect.region] = region
             value = msgspec.json.encode(made | shared)
-            yield _Record(line, _key_of(row, key), value)
+            yield Record(line, _key_of(row, key), value)
 
     def _names(self) -> list[str]:
         """The member of each column: as the settings call it where they do, else its title, each once."""
         columns, prospect = self.leads.columns, self.settings.prospect
         fixed = dict(zip(columns.numbers, prospect.numbers, strict=False))
-        facts = ((columns.region, prospect.region), (columns.contract, prospect.contract))
-        fixed |= {place: name for place, name in facts if place is not None}
-        if nested := [name for name in fixed.values() if "." in name]:
+        fixed |= {place: getattr(prospect, fact) for fact, place in columns.facts.items()}
+        if columns.region is not None:
+            fixed[columns.region] = prospect.region
+        of_all = [getattr(prospect, fact) for fact in self.order.said]
+        if self.order.region is not None:
+            of_all.append(prospect.region)
+        if nested := [name for name in (*fixed.values(), *of_all) if "." in name]:
             raise ConfigError([f"prospect: {', '.join(nested)} is inside an object, which a row has none of"])
-        taken = {_STAMP, *map(str.casefold, fixed.values())}
+        taken = {_STAMP, *map(str.casefold, (*fixed.values(), *of_all))}
         made = []
         for place, title in enumerate(self._titles()):
             name = fixed.get(place) or _unused(title, taken)
@@ -226,7 +242,7 @@ def _unused(title: str, taken: set[str]) -> str:
     return name
 
 
-def _lines(leads: NdjsonFile, key_column: str) -> Iterator[_Record]:
+def _lines(leads: NdjsonFile, key_column: str) -> Iterator[Record]:
     """NDJSON is prospects already: each line as it is."""
     for line, value in leads.values():
         key = None
@@ -237,4 +253,4 @@ def _lines(leads: NdjsonFile, key_column: str) -> Iterator[_Record]:
                 found = None
             member = found.get(key_column) if isinstance(found, dict) else None
             key = str(member).encode("utf-8", "replace") if isinstance(member, str | int) else None
-        yield _Record(line, key, value)
+        yield Record(line, key, value)

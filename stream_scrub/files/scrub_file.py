@@ -134,7 +134,6 @@ def _summary(
     for file in files:
         name, digest, size = file.written
         outputs.append(OutputWritten(name=name, sha256=digest, bytes=size, rows=rows[name.partition(".")[0]]))
-    facts = {"region": order.region_by(judging.settings), **order.said}
     return Summary(
         format=FORMAT,
         version=__version__,
@@ -145,7 +144,7 @@ def _summary(
         index=used.index.position,
         registers=registers_of(used, judging.now),
         rules=rules_of(judging.scrubber.rulebook, tally.digests()),
-        facts={name: said for name, said in facts.items() if said},
+        facts={"region": order.region_by(judging.settings), **order.said},
         rows=tally.rows,
         allowed=allowed,
         blocked=tally.rows - allowed,

@@ -12,6 +12,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.index import Index
 from stream_scrub.numbering import REGIONS
 from stream_scrub.rules import RELATIONS, Rulebook
+from stream_scrub.scrub.facts import relation_spelt
 from stream_scrub.wiring import scrubbing
 
 
@@ -96,13 +97,13 @@ def _relation(said: str | None) -> dict[str, str] | None:
     """The member for `--relation`, as in "purchase:2026-01-31". Raises ConfigError."""
     if not said:
         return None
-    kind, _, since = said.partition(":")
-    if kind not in RELATIONS or moment(since, "--relation") is None:
+    member = relation_spelt(said)
+    if member is None:
         known = " or ".join(RELATIONS)
         raise ConfigError(
             [f"--relation: {said!r} is no relation; write {known} and its day, as in purchase:2026-01-31"]
         )
-    return {"kind": kind, "since": since}
+    return member
 
 
 def _put(into: dict[str, Any], path: Sequence[str], member: Any) -> None:

@@ -236,6 +236,13 @@ def _last_day(told: Mapping[str, Any]) -> Contract:
         return False
 
 
+def relation_spelt(text: str) -> dict[str, str] | None:
+    """The member for a relation that is written in one text, as in "purchase:2026-01-31"; None for any other text."""
+    kind, _, since = text.strip().partition(":")
+    member = {"kind": kind.strip(), "since": since.strip()}
+    return None if relation_of(member) is None else member
+
+
 def relation_of(member: Any) -> Relation | None:
     """The relation that a prospect's member states: an object with its kind and since when. None if it states none, or
     if another parser could find another one there."""

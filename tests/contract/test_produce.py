@@ -93,7 +93,9 @@ def test_ndjson_is_put_there_as_it_is(produced):
     [
         (LEADS, ("--column", "tél", "--key-column", "nobody"), 2, "--key-column"),
         (LEADS, ("--column", "tél", "--set", 'prospect.numbers=["a.b"]'), 2, "inside an object"),
-        (b"phone;purpose\n0611111111;press\n", ("--purpose", "press"), 2, "leave the option for it out"),
+        (b"phone;purpose\n0611111111;press\n", ("--purpose", "press"), 2, "leave the option out"),
+        (b"phone;purpose;Purpose\n0611111111;press;x\n", (), 2, "2 columns are titled purpose: name one with --purpose-column"),
+        (b'{"phone":"0611111111"}\n', ("--purpose", "press"), 2, "as it is"),
         (b"phone\n0611111111\nx" + b"x" * 9_000_000, ("--column", "phone"), 1, "line 3 was not taken"),
         (b"", (), 1, "no rows"),
     ],

@@ -5,63 +5,22 @@ from typing import Annotated
 
 import typer
 
-from stream_scrub.cli.files.options import (
-    Campaign,
-    Channel,
-    ContractColumn,
-    Delimiter,
-    Encoding,
-    NumberColumns,
-    Purpose,
-    Region,
-    RegionColumn,
-    Sheet,
-    Titles,
-    VoiceKind,
-    Who,
-)
+from stream_scrub.cli.files.options import Leads, about_leads
 from stream_scrub.cli.options import Invocation, command, quiet_log
 
 
 def produce(
     call: Invocation,
+    leads: Leads,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file of leads; - for standard input.")],
     key_column: Annotated[str, typer.Option(metavar="NAME", help="The column of the record's key.")] = "",
-    column: NumberColumns = None,
-    region: Region = None,
-    region_column: RegionColumn = "",
-    purpose: Purpose = None,
-    campaign: Campaign = None,
-    channel: Channel = None,
-    who: Who = None,
-    voice_kind: VoiceKind = None,
-    contract_column: ContractColumn = "",
-    titles: Titles = None,
-    delimiter: Delimiter = "",
-    encoding: Encoding = "",
-    sheet: Sheet = "",
 ) -> None:
     """Put the rows of a file on the topic of prospects, for the workers to judge."""
     from stream_scrub.cli.files import render
     from stream_scrub.files import produce as producing
-    from stream_scrub.files.order import FileOrder
-    from stream_scrub.files.rows.columns import Asked
 
     settings = call.settings()
-    order = FileOrder(
-        input=file,
-        output=Path(),
-        columns=Asked(tuple(column or ()), region_column, contract_column, titles),
-        region=region,
-        purpose=purpose,
-        campaign=campaign,
-        channel=channel,
-        who=who,
-        voice_kind=voice_kind,
-        delimiter=delimiter,
-        encoding=encoding,
-        sheet=sheet,
-    )
+    order = leads.order(file, Path())
     with render.progress(visible=not call.as_json) as stage:
         made = producing.produce(order, key_column, settings, quiet_log(settings), stage)
     call.write(made, render.produced)
@@ -69,4 +28,4 @@ def produce(
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command("produce")(command(produce))
+    app.command("produce")(command(about_leads(produce)))

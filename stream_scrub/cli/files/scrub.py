@@ -5,21 +5,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from stream_scrub.cli.files.options import (
-    Campaign,
-    Channel,
-    ContractColumn,
-    Delimiter,
-    Encoding,
-    NumberColumns,
-    Purpose,
-    Region,
-    RegionColumn,
-    Sheet,
-    Titles,
-    VoiceKind,
-    Who,
-)
+from stream_scrub.cli.files.options import Leads, about_leads
 from stream_scrub.cli.options import Invocation, command, on_folder, quiet_log
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
@@ -60,6 +46,7 @@ MaxBad = Annotated[
 
 def file(
     call: Invocation,
+    leads: Leads,
     input_: Input = None,
     output: Output = None,
     verify: Verify = None,
@@ -67,20 +54,7 @@ def file(
     lists: Lists = None,
     snapshot: Snapshot = None,
     rules: Rules = None,
-    column: NumberColumns = None,
-    region: Region = None,
-    region_column: RegionColumn = "",
-    purpose: Purpose = None,
-    campaign: Campaign = None,
-    channel: Channel = None,
-    who: Who = None,
-    voice_kind: VoiceKind = None,
-    contract_column: ContractColumn = "",
     on: Annotated[str, typer.Option(metavar="DATE", help="Judge by the rules of that day.")] = "",
-    titles: Titles = None,
-    delimiter: Delimiter = "",
-    encoding: Encoding = "",
-    sheet: Sheet = "",
     to: Annotated[str, typer.Option(metavar="csv", help="Write a spreadsheet's rows as CSV.")] = "",
     max_bad: MaxBad = 0.2,
     wash: Wash = "",
@@ -91,28 +65,10 @@ def file(
         _verify(call, verify, input_)
     if input_ is None or output is None:
         raise ConfigError(["name the file of leads, and with -o the folder to write to"])
-    from stream_scrub.files.order import FileOrder
-    from stream_scrub.files.rows.columns import Asked
     from stream_scrub.queries import check
 
-    order = FileOrder(
-        input=input_,
-        output=output,
-        columns=Asked(tuple(column or ()), region_column, contract_column, titles),
-        region=region,
-        purpose=purpose,
-        campaign=campaign,
-        channel=channel,
-        who=who,
-        voice_kind=voice_kind,
-        on=check.moment(on),
-        annotated=annotated,
-        delimiter=delimiter,
-        encoding=encoding,
-        sheet=sheet,
-        to=to,
-        max_bad=max_bad,
-        force=force,
+    order = leads.order(
+        input_, output, on=check.moment(on), annotated=annotated, to=to, max_bad=max_bad, force=force
     )
     settings, used = _index(call, lists or [], snapshot, rules)
     (_wash if wash else _scrub)(call, order, settings, used, wash)
@@ -148,7 +104,7 @@ def _verify(call: Invocation, proof: Path, input_: str | None) -> NoReturn:
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("file")(command(file))
+    app.command("file")(command(about_leads(file)))
 
 
 def _index(

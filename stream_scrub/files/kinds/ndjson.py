@@ -20,6 +20,7 @@ from stream_scrub.files.results.summary import LineCount, StaleCount
 from stream_scrub.files.rows import columns as columns_of
 from stream_scrub.files.rows.columns import Asked, Columns
 from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.facts import COLUMNS, REGION, option
 from stream_scrub.files.rows.run import Targets
 from stream_scrub.files.rows.tally import LINES_TOLD, line_counts, stale_counts
 from stream_scrub.files.source import InputFile
@@ -154,10 +155,8 @@ class NdjsonFile:
         now: datetime,
         duplicates: Duplicates,
     ) -> None:
-        if unfit := [name for name, word in order.said.items() if name != "purpose" and word is not None]:
-            raise ConfigError(
-                [f"--{unfit[0].replace('_', '-')}: each line says its own (prospect.{unfit[0]})"]
-            )
+        if unfit := [fact for fact in order.said if fact != "purpose"]:
+            raise ConfigError([f"{option(unfit[0])}: each line says its own (prospect.{unfit[0]})"])
         self._file = file
         self._index = index
         self._now = now
@@ -165,8 +164,8 @@ class NdjsonFile:
         found = _members(file.head, order.columns, settings, order.region_by(settings))
         self.spoken = found.pop("spoken")
         said = {"default_region": order.region_by(settings), "stamp": "value"}
-        if order.purpose is not None:
-            said["default_purpose"] = order.purpose
+        if purpose := order.said.get("purpose"):
+            said["default_purpose"] = purpose
         prospect = settings.prospect.model_copy(update=found | said)
         self._scrubber = scrubbing.scrubber(settings.model_copy(update={"prospect": prospect}), hold=False)
 
@@ -197,7 +196,7 @@ class NdjsonFile:
     @property
     def columns(self) -> Columns:
         """Lines have members, and no columns."""
-        return Columns((), None, None, 0, False, ())
+        return Columns((), None, {}, 0, False, ())
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """None: see `values`."""
@@ -245,13 +244,9 @@ def _split(block: bytes) -> list[bytes]:
 
 
 def _members(head: bytes, asked: Asked, settings: Settings, region: str) -> dict[str, Any]:
-    """The settings of the members that hold numbers, region and contract, and `spoken`. Those that the user named, else
+    """The settings of the members that hold numbers, region and facts, and `spoken`. Those that the user named, else
     those of the settings where the file has them, else those that the content shows."""
-    found: dict[str, Any] = {}
-    if asked.region:
-        found["region"] = asked.region
-    if asked.contract:
-        found["contract"] = asked.contract
+    found: dict[str, Any] = dict(asked.facts)
     numbers = asked.numbers
     table = _table(head)
     if not numbers and any(name.split(".")[0] in table[0] for name in settings.prospect.numbers):
@@ -259,11 +254,16 @@ def _members(head: bytes, asked: Asked, settings: Settings, region: str) -> dict
     if not numbers:
         columns: Columns = columns_of.find(table, Asked(titles=1), region)
         numbers = tuple(columns.names[place] for place in columns.numbers)
-        if columns.region is not None and not asked.region:
-            found["region"] = columns.names[columns.region]
+        if columns.region is not None:
+            found.setdefault(REGION, columns.names[columns.region])
     several = "s" if len(numbers) > 1 else ""
-    names = ", ".join(map(columns_of.shown, numbers))
-    return found | {"numbers": tuple(numbers), "spoken": f"{names}: {len(numbers)} number member{several}"}
+    told = [f"{', '.join(map(columns_of.shown, numbers))}: {len(numbers)} number member{several}"]
+    held = {name.casefold() for name in table[0]}
+    for fact in COLUMNS:
+        name = found.get(fact) or getattr(settings.prospect, fact)
+        if name.split(".")[0].casefold() in held:
+            told.append(f"{fact}: {columns_of.shown(name)}")
+    return found | {"numbers": tuple(numbers), "spoken": "; ".join(told)}
 
 
 def _table(head: bytes) -> list[list[str]]:

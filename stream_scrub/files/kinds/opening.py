@@ -1,7 +1,7 @@
 """Which kind of file it is, by its content, and the options that fit none but another kind."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from stream_scrub.files.kinds.ndjson import NdjsonFile, is_ndjson
 from stream_scrub.files.kinds.spreadsheet import SpreadsheetFile
 from stream_scrub.files.order import FileOrder
 from stream_scrub.files.rows.duplicates import Duplicates
+from stream_scrub.files.rows.facts import COLUMNS, FactsReader
 from stream_scrub.files.rows.judging import RowJudge
-from stream_scrub.files.rows.run import FactsAsked, Run, Watch
+from stream_scrub.files.rows.run import Run, Watch
 from stream_scrub.files.rows.tally import Tally
 from stream_scrub.files.source import InputFile
 from stream_scrub.index import Index
@@ -35,9 +36,12 @@ class Judging:
 
     def run(self, order: FileOrder, duplicates: Duplicates) -> Run:
         """A run over rows of cells."""
-        facts = FactsAsked(order.region_by(self.settings), **order.said)
+        prospect = self.settings.prospect
+        members = {fact: getattr(prospect, fact) for fact in COLUMNS}
+        asked = replace(order.columns, members=members, said=order.said)
+        facts = FactsReader(self.scrubber.facts_of, order.said)
         judge = RowJudge(self.scrubber, self.index, self.now)
-        return Run(judge, self.scrubber, facts, order.columns, Tally(duplicates), self.watch)
+        return Run(judge, facts, order.region_by(self.settings), asked, Tally(duplicates), self.watch)
 
 
 def leads_of(

@@ -49,7 +49,7 @@ class SpreadsheetFile:
         sample = [[text_of(cell) for cell in row] for _, row in islice(rows, SAMPLE_ROWS)]
         if not sample:
             raise Refused(f"{file.name}: it holds no rows")
-        self.columns: Columns = columns_of.find(sample, run.asked, run.facts.region)
+        self.columns: Columns = columns_of.find(sample, run.asked, run.region)
         self.spoken = self.columns.spoken
         self.titles = self.columns.titles
         self._width = max(len(row) for _, row in rows)
@@ -86,13 +86,9 @@ class SpreadsheetFile:
     ) -> None:
         found = self.columns
         block, places = _block(rows, found.numbers)
-        regions, contracts = (
-            None
-            if place is None
-            else Distinct.of([text_of(row[place]) if place < len(row) else "" for _, row in rows])
-            for place in (found.region, found.contract)
-        )
-        judged, columns = self._run.judge(block, places, regions, contracts)
+        regions = None if found.region is None else _texts(rows, found.region)
+        facts = {fact: _texts(rows, place) for fact, place in found.facts.items()}
+        judged, columns = self._run.judge(block, places, regions, facts)
         tally = self._run.tally
         tally.invalid_lines += [rows[place][0] for place in tally.bad_rows(judged).tolist()]
         allowed = allowed_of(judged).tolist()
@@ -198,6 +194,10 @@ def _added(outcome: RowOutcome, columns: Sequence[CellColumn], row: int) -> tupl
     numbers = " ".join(f"+{columns[place].numbers[row]}" for place in outcome.callable)
     until = "" if outcome.until is None else outcome.until.isoformat()
     return str(outcome.reason.verdict), str(outcome.reason), numbers, until
+
+
+def _texts(rows: Sequence[tuple[int, Row]], place: int) -> Distinct:
+    return Distinct.of([text_of(row[place]) if place < len(row) else "" for _, row in rows])
 
 
 def _block(

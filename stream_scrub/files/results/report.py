@@ -28,7 +28,7 @@ REASONS = {
     Reason.NOT_CALLABLE: "no consumer has a line of this kind",
     Reason.INVALID_NUMBER: "no readable number",
     Reason.UNREADABLE: "the row cannot be read",
-    Reason.NO_RULE: "no rule for this country is known",
+    Reason.NO_RULE: "no rule for this country, or for this way to reach people, is known",
     Reason.STALE_REGISTER: "a list that the law asks for is missing or too old",
 }
 

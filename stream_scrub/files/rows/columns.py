@@ -3,12 +3,14 @@ titles as a hint, or named by the user."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from stream_scrub import spelling
 from stream_scrub.errors import ConfigError
+from stream_scrub.files.rows.facts import FACTS, REGION, option
 from stream_scrub.numbering import REGIONS, read_column
 from stream_scrub.redaction import names_a_number
 
@@ -19,6 +21,10 @@ _NUMBERS = 0.5  # of a column's cells: by so many it is one of numbers, whatever
 _DIGITS = 6  # fewer are no phone number
 _CELL_CHARS = 40
 _TOLD_COLUMNS = 40
+_TWICE = (
+    "{option}: the file has a column {title} that says it for each row: leave the option out. If the column means"
+    " something else, rename it, or say --set prospect.{fact}=other"
+)
 _HINT = re.compile(
     r"phone|fon|\btel|^tel|mobil|movil|portable|gsm|handy|cell|msisdn|whatsapp|landline|\bfixe|numero|\bdial|^ani$|电话|手机|電話"
 )
@@ -28,28 +34,33 @@ _REGION = re.compile(r"countr|region|\bpays|\bland|\bpais|paese|nazione|\biso\b"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user said of the columns: titles, or numbers counted from 1. `titles` is how many lines stand above the
-    first row, None if the user did not say."""
+    """What the user said of the columns: titles, or numbers counted from 1. `facts` has the column of the region and of
+    each fact. `titles` is how many lines stand above the first row, None if the user did not say.
+
+    `members` has the title that makes a column one of the region or of a fact, as that of a member does in a prospect.
+    `said` are the facts that options say of all rows: no column may say them as well."""
 
     numbers: tuple[str, ...] = ()
-    region: str = ""
-    contract: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
     titles: int | None = None
+    members: Mapping[str, str] = field(default_factory=dict)
+    said: Collection[str] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every column that the user named."""
-        return tuple(name for name in (*self.numbers, self.region, self.contract) if name)
+        return (*self.numbers, *self.facts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The places of the columns, counted from 0, and their names for people. The first `titles` lines are no rows; the
-    last of them names the columns, if `titled`. `left_out` are columns that hold numbers nobody calls."""
+    """The places of the columns, counted from 0, and their names for people. `facts` are those of facts that rows say.
+    The first `titles` lines are no rows; the last of them names the columns, if `titled`. `left_out` are columns that
+    hold numbers nobody calls."""
 
     numbers: tuple[int, ...]
     region: int | None
-    contract: int | None
+    facts: Mapping[str, int]
     titles: int
     titled: bool
     names: tuple[str, ...]
@@ -67,8 +78,7 @@ class Columns:
         told = [f"{', '.join(map(self.name, self.numbers))}: {len(self.numbers)} number column{several}"]
         if self.region is not None:
             told.append(f"region: {self.name(self.region)}")
-        if self.contract is not None:
-            told.append(f"contract: {self.name(self.contract)}")
+        told += [f"{fact}: {self.name(place)}" for fact, place in self.facts.items()]
         if self.left_out:
             told.append(f"not tested: {', '.join(self.left_out)}")
         return "; ".join(told)
@@ -110,8 +120,47 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
     left_out: tuple[str, ...] = ()
     if not numbers:
         numbers, left_out = _choose(names, shares, rows[titles:], region)
-    contract = _places([asked.contract], names, width, "--contract-column")[0] if asked.contract else None
-    return Columns(numbers, where, contract, titles, bool(titles), names, left_out)
+    facts = _facts(names, asked, {*numbers, where}, width)
+    return Columns(numbers, where, facts, titles, bool(titles), names, left_out)
+
+
+def _facts(names: Sequence[str], asked: Asked, taken: set[int | None], width: int) -> dict[str, int]:
+    """The column of each fact: the one that the user named, else the one with the title of that member. `taken` are
+    the places of other columns. Raises ConfigError if two have the title, or an option says the fact of all rows."""
+    named = {
+        fact: _places([name], names, width, option(fact, column=True))[0]
+        for fact, name in asked.facts.items()
+        if fact != REGION
+    }
+    found: dict[str, int] = {}
+    for fact in FACTS:
+        place = named.get(fact)
+        if place is None:
+            places = [
+                place
+                for place in _titled(names, asked.members.get(fact, ""))
+                if place not in taken and place not in named.values()
+            ]
+            if len(places) > 1:
+                raise ConfigError(
+                    [
+                        f"{len(places)} columns are titled {shown(names[places[0]])}: name one with {option(fact, column=True)}"
+                    ]
+                )
+            place = places[0] if places else None
+        if place is None:
+            continue
+        if fact in asked.said:
+            title = shown(names[place].strip()) if place < len(names) else str(place + 1)
+            raise ConfigError([_TWICE.format(option=option(fact), title=title, fact=fact)])
+        found[fact] = place
+    return found
+
+
+def _titled(names: Sequence[str], member: str) -> list[int]:
+    """The places of columns whose title is that of a prospect's member: case, accents and signs make no difference."""
+    wanted = spelling.plain(member)
+    return [place for place, name in enumerate(names) if wanted and spelling.plain(name) == wanted]
 
 
 def _choose(
@@ -147,13 +196,16 @@ def _choose(
 
 
 def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
-    """The column of regions: the one that the user named, else one with such a title and such cells."""
-    if asked.region:
-        return _places([asked.region], rows[titles - 1] if titles else (), width, "--region-column")[0]
+    """The column of regions: the one that the user named, else one with the title of that member, else one with another
+    such title and such cells."""
+    if name := asked.facts.get(REGION):
+        return _places([name], rows[titles - 1] if titles else (), width, option(REGION, column=True))[0]
     lead = range(titles - 1, titles) if titles else range(min(_LEAD_ROWS, len(rows)))
     for line in lead:
         if not _may_be_titles(rows[line]):
             continue
+        if places := _titled(rows[line], asked.members.get(REGION, "")):
+            return places[0]
         for place, name in enumerate(rows[line]):
             if _REGION.search(plain(name)):
                 cells = [cell.strip().upper() for cell in _column(rows[line + 1 :], place)]

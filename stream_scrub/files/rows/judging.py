@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -24,9 +25,12 @@ from stream_scrub.scrub.stamp import Entry, several
 
 _BLANK, _INVALID = 0, 1  # places in `RowJudge.outcomes` that no number has
 _COMBINED_MAX = 1 << 62
+_CASES_BYTES = 32 << 20  # what the facts may take whose cases are remembered
+_FACTS_BYTES = 500
 _TABLE = 65_536  # combinations of outcomes: up to so many, a table is cheaper than sorting
 
 Ids = NDArray[np.int64]
+_Key = tuple[Finding, date | None, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,11 @@ class JudgedRows(NamedTuple):
     outcomes: Sequence[RowOutcome]
 
 
+def _key(outcome: Outcome) -> _Key:
+    """What two outcomes of one run may differ in that a row shows."""
+    return outcome.finding, outcome.until, outcome.rules, outcome.residence
+
+
 class _Until(msgspec.Struct):
     until: date | None = None
 
@@ -60,10 +69,12 @@ class RowJudge:
     """Judges rows by one index at one moment. `facts` are what the rows say, as `Facts` by their place."""
 
     def __init__(self, scrubber: Scrubber, index: Index, moment: datetime) -> None:
-        self._context = BatchContext(scrubber.rulebook, index, moment)
+        self._new_context = partial(BatchContext, scrubber.rulebook, index, moment)
+        self._context = self._new_context()
+        self._weight = 0
         self._strip = scrubber.terms.mixed == "strip"
         no_number = self._context.outcome(Finding(Reason.INVALID_NUMBER))
-        self._known: dict[Outcome | None, int] = {None: _BLANK, no_number: _INVALID}
+        self._known: dict[_Key, int] = {_key(no_number): _INVALID}
         self._outcomes: list[Outcome | None] = [None, no_number]
         self.rows: list[RowOutcome] = []
         self._combined: dict[tuple[int, ...], int] = {}
@@ -76,6 +87,7 @@ class RowJudge:
         told: NDArray[np.int32] | None,
     ) -> JudgedRows:
         """The outcome of each row. `told` has the place of each row's facts, None for the first for all."""
+        self._forget(facts)
         ids = [self._column(column, lines, facts, told) for column in columns]
         combined = np.zeros(len(ids[0]), np.int64)
         for each in ids:
@@ -91,6 +103,12 @@ class RowJudge:
         found, back = np.unique(combined, return_inverse=True)
         places = [self._coded(code, len(ids)) for code in found.tolist()]
         return JudgedRows(np.array(places, np.int64)[back], self.rows)
+
+    def _forget(self, facts: Sequence[Facts]) -> None:
+        """Forget the cases that were met, before they take much memory: each row may say something else."""
+        self._weight += sum(_FACTS_BYTES + sum(map(len, (*each.purposes, *each.campaigns))) for each in facts)
+        if self._weight > _CASES_BYTES:
+            self._weight, self._context = 0, self._new_context()
 
     def _coded(self, code: int, columns: int) -> int:
         """The row outcome for a code: the places of the numbers' outcomes, as digits."""
@@ -112,10 +130,12 @@ class RowJudge:
         told: NDArray[np.int32] | None,
     ) -> Ids:
         """The outcome of each cell, as its place in `_outcomes`."""
-        kinds = column.places
-        if told is not None:
-            kinds = np.where(kinds < 0, -1, kinds + told * np.int32(len(lines)))
-        pairs = [(line, each) for each in facts for line in lines]
+        kinds, pairs = column.places, [(line, facts[0]) for line in lines]
+        if told is not None:  # of all that could be, those that occur
+            codes = np.where(kinds < 0, -1, kinds + told.astype(np.int64) * len(lines))
+            met, back = np.unique(np.append(codes, -1), return_inverse=True)  # -1 is the first of them
+            kinds = (back[:-1] - 1).astype(np.int32)
+            pairs = [(lines[code % len(lines)], facts[code // len(lines)]) for code in met[1:].tolist()]
         judged = judge(Plain(column.numbers, kinds, pairs), self._context)
         places = [self._place(outcome) for outcome in judged.outcomes]
         ids = np.array([*places, _INVALID], np.int64)[judged.ids]  # the last one is found by -1
@@ -123,7 +143,7 @@ class RowJudge:
         return ids
 
     def _place(self, outcome: Outcome) -> int:
-        place = self._known.setdefault(outcome, len(self._outcomes))
+        place = self._known.setdefault(_key(outcome), len(self._outcomes))
         if place == len(self._outcomes):
             self._outcomes.append(outcome)
         return place

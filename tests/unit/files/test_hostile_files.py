@@ -8,7 +8,9 @@ import zipfile
 import pytest
 
 from stream_scrub import ConfigError, Refused
+from stream_scrub.files import source
 from stream_scrub.files.kinds.delimited.records import records_of
+from stream_scrub.files.rows import judging
 from tests.support.running.files import FREE, OPPOSED
 
 PLAIN = "".join(f"x;06111111{place:02}\n" for place in range(40))
@@ -114,3 +116,45 @@ def test_a_broken_archive_of_any_method_is_refused(bureau):
     content[60] ^= 0xFF
     with pytest.raises(Refused, match="broken"):
         bureau.scrub(bytes(content), "leads.zip")
+
+
+def test_rows_that_each_say_something_else_are_forgotten(bureau, monkeypatch):
+    """A file with another campaign in each row would grow until the machine ends the run."""
+    made, context = [], judging.BatchContext
+    monkeypatch.setattr(judging, "_CASES_BYTES", 100_000)
+    monkeypatch.setattr(judging, "BatchContext", lambda *of: made.append(context(*of)) or made[-1])
+    monkeypatch.setattr(source, "HEAD_BYTES", 2_000)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 2_000)
+    rows = "".join(f"{(FREE, OPPOSED)[at % 2]};c{at};{f'sms{at}' if at % 3 else ''}\n" for at in range(3_000))
+    done = bureau.scrub(f"phone;campaign;channel\n{rows}".encode())
+
+    assert done.summary.reasons == {"clear": 500, "opposed": 500, "no-rule": 2_000}
+    assert len(made) > 10 and all(len(each._cases) < 1_000 for each in made)
+
+
+def test_two_columns_for_one_fact_are_refused(bureau):
+    """The column that says nothing would be looked at, and not the one that says that a machine speaks."""
+    content = f"phone;voice_kind;Voice kind\n{FREE};;artificial\n".encode()
+    with pytest.raises(
+        ConfigError, match="2 columns are titled voice_kind: name one with --voice-kind-column"
+    ):
+        bureau.scrub(content)
+    named = bureau.scrub(content, fact_columns={"voice_kind": "3"})
+    assert named.summary.reasons == {"no-consent": 1}
+
+
+def test_a_column_that_decides_is_told(bureau):
+    """Nobody would know that the column was looked at, or see why all leads of one source are blocked."""
+    content = f"phone;Purpose;Channel\n{FREE};press;facebook\n".encode()
+    done = bureau.scrub(content)
+    assert done.summary.input.columns == "phone: 1 number column; purpose: Purpose; channel: Channel"
+    assert done.summary.reasons == {"no-rule": 1}
+    with pytest.raises(
+        ConfigError, match=r"--channel: the file has a column Channel .* --set prospect.channel=other"
+    ):
+        bureau.scrub(content, channel="voice")
+    other = bureau.scrub(content, channel="voice", settings={"prospect.channel": "other"})
+    assert other.summary.reasons == {"clear": 1} and other.summary.facts == {
+        "region": "FR",
+        "channel": "voice",
+    }

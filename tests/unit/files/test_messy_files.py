@@ -333,7 +333,7 @@ def test_a_tie_is_an_error_that_says_what_was_seen(bureau):
 def test_a_column_of_contracts_lifts_for_its_own_rows(bureau):
     """One customer's contract would let everybody be called, or no customer be called at all."""
     rows = ("name;phone;kunde", f"Ann;{OPPOSED};true", f"Bob;{OPPOSED};no", f"Cid;{FREE};")
-    done = bureau.scrub(table(*rows), contract_column="kunde")
+    done = bureau.scrub(table(*rows), fact_columns={"contract": "kunde"})
 
     assert [line.split(";")[4] for line in done.files[2].decode().splitlines()[1:]] == [
         "contract",

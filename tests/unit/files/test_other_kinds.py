@@ -145,7 +145,10 @@ def test_ndjson_gets_the_stamp_of_the_stream(bureau):
     assert [(each.region, each.type, each.allowed, each.blocked) for each in made.lines] == [
         ("FR", "mobile", 1, 1)
     ]
-    assert made.input.columns == "phone: 1 number member" and (done.folder / "allowed.ndjson").exists()
+    assert (
+        made.input.columns == "phone: 1 number member; region: country"
+        and (done.folder / "allowed.ndjson").exists()
+    )
 
 
 def test_the_members_of_ndjson_are_found_or_named(bureau):

@@ -43,7 +43,7 @@ class DelimitedFile:
         if self._wide:
             head = head[: len(head) // 2 * 2].decode(self._wide, "ignore").encode(errors="ignore")
         self._encoding = "utf-8" if self._wide else dialects.text_encoding(head, encoding)
-        region = run.facts.region
+        region = run.region
         self.dialect, rows = dialects.find(
             head,
             self._encoding,
@@ -162,7 +162,7 @@ class DelimitedFile:
             records.block,
             [cells.column(place) for place in found.numbers],
             None if found.region is None else self._texts(records, cells, found.region),
-            None if found.contract is None else self._texts(records, cells, found.contract),
+            {fact: self._texts(records, cells, place) for fact, place in found.facts.items()},
         )
 
     def _texts(self, records: Records, cells: Cells, place: int) -> Distinct:
