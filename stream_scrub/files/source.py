@@ -6,7 +6,6 @@ What it is shows by its first bytes, whatever its name says. Its SHA-256 is of t
 import gzip
 import io
 import lzma
-import re
 import stat
 import sys
 import tempfile
@@ -19,17 +18,11 @@ from pathlib import Path
 from typing import IO, cast
 
 from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.files.workbook import need_bounded, need_small
 from stream_scrub.redaction import masked
 
 HEAD_BYTES = 1 << 18
 BLOCK_BYTES = 1 << 20
-WORKBOOK_BYTES_MAX = 2 << 30  # unpacked; a million rows of ten columns are some 500 MB
-# That a sheet spans, empty ones as well: the library that reads it has room for each, and ends the process if it gets none.
-WORKBOOK_CELLS_MAX = 64_000_000
-_WIDE = re.compile(rb"\sr\s*=\s*[\"']([A-Z]{2,}|[A-Z]?[0-9]{7,})")  # a place beyond column Z, or far down
-# The place of a cell that holds something; those that are only formatted take no room.
-_PLACE = re.compile(rb"<(?:\w+:)?c\b[^>]*?\sr\s*=\s*[\"']([A-Z]*)([0-9]+)[\"'](?:[^>]*[^>/])?>")
-_PLACE_BYTES = 256  # more than such a cell's tag takes
 _ZIP, _GZIP, _OLE = b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0"
 _OFFICE = ("[Content_Types].xml", "content.xml")
 _SPOOLED = 64 << 20  # bytes of a pipe that are kept in memory before they go to a temporary file
@@ -188,20 +181,12 @@ def _unpacked(
     spooled.seek(0)
     whole = cast(IO[bytes], spooled)
     if magic == _OLE:
+        need_small(name, whole)
         return _document(InputFile(name, raw, "", name, whole))
     archive = stack.enter_context(zipfile.ZipFile(whole))
     held = [info for info in archive.infolist() if not info.is_dir() and not _is_left_behind(info.filename)]
     if any(info.filename in _OFFICE for info in held):
-        if sum(info.file_size for info in held) > WORKBOOK_BYTES_MAX:
-            raise Refused(
-                f"{name}: this workbook unpacks to more than {WORKBOOK_BYTES_MAX >> 30} GiB: save it as CSV"
-            )
-        for info in held:
-            if info.filename.endswith(".xml") and _spanned(archive, info) > WORKBOOK_CELLS_MAX:
-                raise Refused(
-                    f"{name}: a cell stands so far out that the sheet spans more than {WORKBOOK_CELLS_MAX:,} cells:"
-                    " delete that cell, or save the sheet as CSV"
-                )
+        need_bounded(name, archive)
         whole.seek(0)
         return _document(InputFile(name, raw, "", name, whole))
     if len(held) != 1:
@@ -211,37 +196,6 @@ def _unpacked(
         )
     member = stack.enter_context(archive.open(held[0]))
     return InputFile(name, raw, "zip", Path(held[0].filename).name, member)
-
-
-def _spanned(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """How many cells a sheet of XLSX spans, at least; 0 where no cell is far out."""
-    if not any(map(_WIDE.search, _pieces(archive, info))):
-        return 0
-    columns = rows = 0
-    for piece in _pieces(archive, info):
-        for letters, digits in _PLACE.findall(piece):
-            columns, rows = max(columns, _column(letters)), max(rows, int(digits[:10]))
-    return columns * rows
-
-
-def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """A sheet's bytes, each piece with the end of the one before; nothing of other documents."""
-    with archive.open(info) as file:
-        piece = file.read(BLOCK_BYTES)
-        if b"worksheet" not in piece[:1024]:
-            return
-        while piece:
-            yield piece
-            block = file.read(BLOCK_BYTES)
-            piece = piece[-_PLACE_BYTES:] + block if block else b""
-
-
-def _column(letters: bytes) -> int:
-    """The number of a column, counted from 1."""
-    number = 0
-    for letter in letters[:8]:
-        number = number * 26 + letter - 64
-    return number
 
 
 def _document(found: InputFile) -> InputFile:

@@ -127,7 +127,11 @@ def test_a_row_gets_the_verdict_of_the_same_prospect_on_the_stream(bureau, rows,
         (s["verdict"], s["reason"]) for s in stamps
     ]
     assert [until for *_, until in told] == [s.get("until", "") for s in stamps]
-    assert [numbers for _, _, numbers, _ in told] == [" ".join(callable_of(stamp)) for stamp in stamps]
+    assert [numbers for _, _, numbers, _ in told] == [shown(callable_of(stamp)) for stamp in stamps]
+
+
+def shown(numbers: list[str]) -> str:
+    return " ".join(f"({number})" for number in numbers) if len(numbers) > 1 else "".join(numbers)
 
 
 def callable_of(stamp) -> list[str]:

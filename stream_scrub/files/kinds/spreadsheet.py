@@ -17,12 +17,14 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.files.kinds.delimited.dialect import SAMPLE_ROWS
 from stream_scrub.files.results.outputs import Sink
 from stream_scrub.files.rows import columns as columns_of
+from stream_scrub.files.rows.added import ADDED, REPLACED, number_cell, was_scrubbed
 from stream_scrub.files.rows.cells import CellColumn, Distinct, Places
 from stream_scrub.files.rows.columns import Columns, shown
 from stream_scrub.files.rows.judging import RowOutcome
-from stream_scrub.files.rows.run import ADDED, Run, Targets
+from stream_scrub.files.rows.run import Run, Targets
 from stream_scrub.files.rows.tally import allowed_of
 from stream_scrub.files.source import InputFile
+from stream_scrub.files.workbook import put_errors
 
 _ROWS = 8_192  # judged at a time
 _TEXT_SIGNS = 32_767  # what a cell of a workbook holds
@@ -45,12 +47,13 @@ class SpreadsheetFile:
         self.extension = ".csv" if to_csv else ".xlsx"
         self._scratch = scratch
         self._name, rows = _sheet(file, sheet)
-        self._rows = rows
+        self._rows, again = _without_earlier(rows)
+        rows = self._rows
         sample = [[text_of(cell) for cell in row] for _, row in islice(rows, SAMPLE_ROWS)]
         if not sample:
             raise Refused(f"{file.name}: it holds no rows")
         self.columns: Columns = columns_of.find(sample, run.asked, run.region)
-        self.spoken = self.columns.spoken
+        self.spoken = self.columns.spoken + (REPLACED if again else "")
         self.titles = self.columns.titles
         self._width = max(len(row) for _, row in rows)
 
@@ -191,9 +194,20 @@ def text_of(cell: Any) -> str:
 
 def _added(outcome: RowOutcome, columns: Sequence[CellColumn], row: int) -> tuple[str, ...]:
     """Our four cells for a row."""
-    numbers = " ".join(f"+{columns[place].numbers[row]}" for place in outcome.callable)
+    numbers = number_cell([str(columns[place].numbers[row]) for place in outcome.callable])
     until = "" if outcome.until is None else outcome.until.isoformat()
     return str(outcome.reason.verdict), str(outcome.reason), numbers, until
+
+
+def _without_earlier(rows: list[tuple[int, Row]]) -> tuple[list[tuple[int, Row]], bool]:
+    """The rows without the cells of an earlier scrub, and whether they had any. Raises ConfigError."""
+    first = [[text_of(cell).strip() for cell in row] for _, row in rows[:SAMPLE_ROWS]]
+    if not was_scrubbed(first):
+        return rows, False
+    place = next((len(row) - len(ADDED) for row in first if tuple(row[-len(ADDED) :]) == ADDED), None)
+    if place is None:
+        return rows, False
+    return [(number, [*row[:place], *row[place + len(ADDED) :]]) for number, row in rows], True
 
 
 def _texts(rows: Sequence[tuple[int, Row]], place: int) -> Distinct:
@@ -227,9 +241,9 @@ def _sheet(file: InputFile, wanted: str) -> tuple[str, list[tuple[int, Row]]]:
         book = python_calamine.CalamineWorkbook.from_filelike(file.document())
         names = book.sheet_names
         if wanted:
-            filled = {name: _rows(book, name) for name in [_named(names, wanted)]}
+            filled = {name: _rows(file, book, name) for name in [_named(names, wanted)]}
         else:
-            filled = {name: rows for name in names if (rows := _rows(book, name))}
+            filled = {name: rows for name in names if (rows := _rows(file, book, name))}
     except (python_calamine.CalamineError, OSError, ValueError) as error:
         raise Refused(f"{file.name}: this workbook cannot be opened ({type(error).__name__})") from error
     if len(filled) > 1:
@@ -249,9 +263,10 @@ def _named(names: Sequence[str], wanted: str) -> str:
     raise ConfigError([f"--sheet: no sheet is called {wanted!r}; there are: {listed}"])
 
 
-def _rows(book: Any, name: str) -> list[tuple[int, Row]]:
-    sheet = book.get_sheet_by_name(name)
-    return list(_filled(sheet.to_python(skip_empty_area=False)))
+def _rows(file: InputFile, book: Any, name: str) -> list[tuple[int, Row]]:
+    rows = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+    put_errors(file.document(), name, rows)
+    return list(_filled(rows))
 
 
 def _filled(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:

@@ -14,7 +14,6 @@ from stream_scrub.files.rows.judging import JudgedRows, RowJudge
 from stream_scrub.files.rows.tally import Tally
 from stream_scrub.numbering import REGIONS
 
-ADDED = ("scrub_verdict", "scrub_reason", "scrub_number", "scrub_until")
 _REMEMBERED = 10_000  # spellings of regions
 _REGION_SIGNS = 16  # of a spelling that is remembered
 

@@ -311,12 +311,62 @@ def test_several_number_columns_are_judged_together(bureau):
     assert block.summary.input.columns == "phone, mobile: 2 number columns; not tested: fax"
     added = [line.split(";")[4:7] for line in block.files[2].decode().splitlines()[1:]]
     assert added == [
-        ["allowed", "clear", "+33611111111 +33611111112"],
+        ["allowed", "clear", "(+33611111111) (+33611111112)"],
         ["blocked", "opposed", ""],
         ["allowed", "clear", "+33611111111"],
     ]
     assert strip.files[2].decode().splitlines()[2].endswith("allowed;clear;+33611111111;2026-06-19")
     assert block.summary.duplicates == 2
+
+
+def test_no_cell_of_ours_is_a_formula(bureau):
+    """A spreadsheet would add up a person's two numbers, and somebody call the sum."""
+    done = bureau.scrub(f"phone;mobile\n{FREE};0611111112\n{FREE};\n".encode())
+    added = [cell for line in done.files[2].decode().splitlines()[1:] for cell in line.split(";")[2:]]
+
+    assert "(+33611111111) (+33611111112)" in added and "+33611111111" in added
+    assert not [
+        cell for cell in added if cell[:1] in set("=-@\t") or (cell[:1] == "+" and not cell[1:].isdigit())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "quote"), [("allowed", "\n", ""), ("blocked", "\r\n", '"'), ("annotated", "\n", '"')]
+)
+def test_what_was_scrubbed_may_be_scrubbed_again(bureau, name, end, quote):
+    """Who scrubs again in time would find the old verdict in front of the new one, and call by that."""
+    rows = ["name,phone,mobile", f"Ann,{FREE},0611111112", f"Bob,{OPPOSED},", "Dan,x,", f"Eve,{FREE},"]
+    lines = [",".join(f"{quote}{cell}{quote}" for cell in row.split(",")) for row in rows]
+    first = bureau.scrub(f"Leads{end}".encode() + "".join(line + end for line in lines).encode())
+    kept = first.read(name)
+    again = bureau.scrub(kept)
+
+    assert again.read("annotated") == kept
+    assert again.summary.input.columns.endswith("it was scrubbed before: those verdicts are replaced")
+    del bureau.lists["bloctel"]
+    blocked = bureau.scrub(kept)
+    assert blocked.read("annotated").count(b"scrub_verdict") == 1 and not blocked.summary.allowed
+    headless = bureau.scrub(b"".join(kept.splitlines(keepends=True)[2:]), columns=("2", "3"))
+    assert headless.read("annotated").count(b"blocked") == headless.summary.rows
+
+
+def test_rows_that_were_added_by_hand_are_rows(bureau):
+    """A lead that somebody added to a file of callable leads would lose cells, or not be tested."""
+    kept = bureau.scrub(f"phone,note\n{FREE},a\n".encode()).read("annotated")
+    again = bureau.scrub(kept + f"{OPPOSED},b,,,,\n{FREE},c\n".encode())
+    lines = again.read("annotated").decode().splitlines()[1:]
+    assert [line.split(",")[:4] for line in lines] == [
+        [FREE, "a", "allowed", "clear"],
+        [OPPOSED, "b", "blocked", "opposed"],
+        [FREE, "c", "allowed", "clear"],
+    ]
+
+
+def test_verdicts_of_old_that_stand_elsewhere_are_refused(bureau):
+    """Two columns would be called scrub_verdict, and a program read the old one."""
+    kept = bureau.scrub(f"phone\n{FREE}\n".encode()).read("annotated")
+    with pytest.raises(ConfigError, match="not its last four"):
+        bureau.scrub(kept.replace(b"\n", b",x\n"))
 
 
 def test_a_tie_is_an_error_that_says_what_was_seen(bureau):

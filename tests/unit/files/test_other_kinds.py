@@ -5,19 +5,22 @@ import datetime as dt
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 import python_calamine
 import xlsxwriter
 
 from stream_scrub import ConfigError, Refused
-from stream_scrub.files import source
+from stream_scrub.files import workbook
 from tests.support.running.files import FREE, OPPOSED
 
 ADDED = ["scrub_verdict", "scrub_reason", "scrub_number", "scrub_until"]
 OK = ["allowed", "clear", "+33611111111", "2026-06-19"]
 NO = ["blocked", "opposed", "", ""]
 DAY = dt.date(2026, 3, 1)
+# As xlwt 1.3 wrote it, with a formula that gives an error.
+XLS = (Path(__file__).parents[2] / "golden" / "files" / "leads.xls").read_bytes()
 ROWS = [
     ["Leads", "", "", ""],
     ["name", "phone", "since", "price"],
@@ -78,6 +81,14 @@ def test_a_workbook_may_come_back_as_csv(bureau):
         ["Ann", FREE, "2026-03-01", "1.5", *OK],
         ["Bob", "612345678", "2026-03-01", "7", *NO],
     ]
+
+
+def test_a_workbook_that_was_scrubbed_may_be_scrubbed_again(bureau):
+    """Who scrubs again in time would find the old verdict in front of the new one, and call by that."""
+    kept = bureau.scrub(book({"Leads": ROWS}), "leads.xlsx").read("annotated")
+    again = bureau.scrub(kept, "annotated.xlsx")
+    assert rows_of(again.read("annotated")) == rows_of(kept)
+    assert again.summary.input.columns.endswith("those verdicts are replaced")
 
 
 def test_of_several_sheets_one_must_be_named(bureau):
@@ -171,10 +182,18 @@ xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" xmlns:text="urn:oa
 
 def test_a_sheet_of_libreoffice_is_read(bureau):
     """Whoever has no Excel could not scrub her workbook."""
+    done = bureau.scrub(ods(ods_rows("phone", FREE, OPPOSED)), "leads.ods")
+
+    assert rows_of(done.files[2]) == [["phone", *ADDED], [FREE, *OK], [OPPOSED, *NO]]
+
+
+def ods_rows(*texts: str) -> str:
     cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
-    rows = "".join(
-        f"<table:table-row>{cell.format(text)}</table:table-row>" for text in ("phone", FREE, OPPOSED)
-    )
+    return "".join(f"<table:table-row>{cell.format(text)}</table:table-row>" for text in texts)
+
+
+def ods(rows: str) -> bytes:
+    """A document of LibreOffice with these rows."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
@@ -183,14 +202,32 @@ def test_a_sheet_of_libreoffice_is_read(bureau):
             '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>',
         )
         archive.writestr("content.xml", ODS.format(rows=rows))
-    done = bureau.scrub(packed.getvalue(), "leads.ods")
+    return packed.getvalue()
 
-    assert rows_of(done.files[2]) == [["phone", *ADDED], [FREE, *OK], [OPPOSED, *NO]]
+
+def test_an_old_workbook_is_read(bureau):
+    """Whoever has an old Excel, or a broker who has one, could not scrub that workbook."""
+    done = bureau.scrub(XLS, "leads.xls")
+
+    assert rows_of(done.files[2]) == [
+        ["nom", "téléphone", "depuis", "prix", "ok", *ADDED],
+        ["Zoé", FREE, DAY, 1.5, True, *OK],
+        ["Bob", "612345678", DAY + dt.timedelta(1), 7, False, *NO],
+        ["Eve", "n/a", "", "", "", "blocked", "invalid-number", "", ""],
+    ]
+
+
+def test_an_old_workbook_with_a_cell_far_out_is_refused(bureau):
+    """A workbook of five kilobytes would ask for 50 GB, and take the process down."""
+    cell = bytes.fromhex("fd000a00 03000100")  # a text in the fourth row and second column
+    assert XLS.count(cell) == 1
+    with pytest.raises(Refused, match="so far out"):
+        bureau.scrub(XLS.replace(cell, bytes.fromhex("fd000a00 ffffff7f")), "leads.xls")
 
 
 def test_a_workbook_that_unpacks_too_large_is_refused(bureau, monkeypatch):
     """A small file could take all memory of the machine."""
-    monkeypatch.setattr(source, "WORKBOOK_BYTES_MAX", 1000)
+    monkeypatch.setattr(workbook, "WORKBOOK_BYTES_MAX", 1000)
     with pytest.raises(Refused, match="unpacks to more than"):
         bureau.scrub(book({"A": [["phone"], [FREE]]}))
 
@@ -233,11 +270,68 @@ def test_a_sheet_without_room_for_our_cells_is_refused(bureau):
     assert bureau.scrub(content, "leads.xlsx", to="csv").summary.allowed == 1
 
 
-@pytest.mark.parametrize("place", ["XFD1048576", "B9999999999", "AB4000000"])
-def test_a_cell_far_out_is_refused(bureau, place):
+def unplaced(value: str) -> str:
+    return cell("", value).replace(' r=""', "")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        *(
+            f'</row><row r="9">{cell(place, text("z"))}'
+            for place in ("XFD1048576", "xfd1048576", "B9999999999", "AB4000000")
+        ),
+        f'</row><row r="4000000000">{unplaced(text("z"))}',
+        f"</row><row r='4000000000'>{unplaced(text('z'))}",
+        f'</row><row r="1000000">{unplaced("") * 200}{unplaced(text("z"))}',
+        f'</row><row r="2000000">{cell("A2000000", text("z"))}',
+        f'</row><row r="9"><c{" " * 3_000_000}r="XFD1048576"><v>1</v></c>',
+        '</row><row r="9"><c x=">" r="XFD1048576"><v>1</v></c>',
+        '</row><row r="9"><y:c xmlns:y="z" r="XFD1048576"><v>1</v></y:c>',
+    ],
+    ids=range(11),
+)
+def test_a_cell_far_out_is_refused(bureau, cells):
     """A workbook of one kilobyte would ask for 400 GB, and take the process down."""
     with pytest.raises(Refused, match="so far out"):
-        bureau.scrub(raw_book(f'</row><row r="9">{cell(place, text("z"))}'), "leads.xlsx")
+        bureau.scrub(raw_book(cells), "leads.xlsx")
+
+
+def test_a_row_that_is_said_a_million_times_is_refused(bureau):
+    """A document of one kilobyte would take gigabytes."""
+    cell = '<table:table-cell table:number-columns-repeated="90" office:value-type="string"><text:p>1</text:p></table:table-cell>'
+    row = f'<table:table-row table:number-rows-repeated="1000000">{cell}</table:table-row>'
+    with pytest.raises(Refused, match="so far out"):
+        bureau.scrub(ods(row), "leads.ods")
+    empty = '<table:table-row table:number-rows-repeated="1048000"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
+    assert bureau.scrub(ods(ods_rows("phone", FREE) + empty), "leads.ods").summary.rows == 1
+
+
+@pytest.mark.parametrize("broken", ["<c r='AB1'", '<c r="AB">', '<row r="x">', '<c r="AB9999999999999">'])
+def test_a_sheet_whose_cells_cannot_be_placed_is_refused(bureau, broken):
+    """What cannot be told would be taken for near."""
+    with pytest.raises(Refused, match=r"cannot be opened|so far out"):
+        bureau.scrub(raw_book(f"</row>{broken}"), "leads.xlsx")
+
+
+def test_a_binary_workbook_is_refused(bureau):
+    """Nobody could tell beforehand how much memory it takes."""
+    out = io.BytesIO(book({"A": [["phone"]]}))
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("xl/workbook.bin", b"")
+    with pytest.raises(Refused, match="save it as XLSX"):
+        bureau.scrub(out.getvalue(), "leads.xlsb")
+
+
+def test_cells_that_hold_an_error_come_back_with_it(bureau):
+    """A row would come back without the cell that says what went wrong in it, as if it had been empty."""
+    wrong = f'<c r="B2" t="e"><v>#N/A</v></c></row><row r="3">{cell("A3", text(FREE))}<c t="e"><f>1/0</f><v>#DIV/0!</v></c>'
+    done = bureau.scrub(raw_book(wrong), "leads.xlsx")
+    assert [row[:2] for row in rows_of(done.read("allowed"))] == [
+        ["phone", ""],
+        [FREE, "#N/A"],
+        [FREE, "#DIV/0!"],
+    ]
 
 
 def test_cells_far_out_that_are_only_formatted_are_no_cells(bureau):

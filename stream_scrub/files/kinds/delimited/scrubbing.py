@@ -13,10 +13,11 @@ from stream_scrub.files.kinds.delimited.dialect import Dialect, decoded
 from stream_scrub.files.kinds.delimited.records import Cells, Records, records_of
 from stream_scrub.files.results.outputs import Sink
 from stream_scrub.files.rows import columns as columns_of
+from stream_scrub.files.rows.added import ADDED, REPLACED, earlier_in, is_earlier, number_cell, was_scrubbed
 from stream_scrub.files.rows.cells import CellColumn, Distinct, distinct
 from stream_scrub.files.rows.columns import Columns
 from stream_scrub.files.rows.judging import JudgedRows, RowOutcome
-from stream_scrub.files.rows.run import ADDED, Run, Targets
+from stream_scrub.files.rows.run import Run, Targets
 from stream_scrub.files.rows.tally import LINES_TOLD, allowed_of
 from stream_scrub.files.source import InputFile
 
@@ -53,8 +54,11 @@ class DelimitedFile:
         )
         if not rows:
             raise Refused(f"{file.name}: it holds no rows")
+        self._again = was_scrubbed(rows)
+        if self._again:
+            rows = [row[: -len(ADDED)] if is_earlier(row) else row for row in rows]
         self.columns: Columns = columns_of.find(rows, run.asked, region)
-        self.spoken = self.columns.spoken
+        self.spoken = self.columns.spoken + (REPLACED if self._again else "")
         self.titles = self.columns.titles
         counts = np.bincount([len(row) for row in rows[self.columns.titles :] or rows])
         self._width = int(counts.argmax())
@@ -69,7 +73,7 @@ class DelimitedFile:
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """As `LeadsFile.rows`."""
         titles, line = self.columns.titles, 1
-        for records in records_of(self._narrow(), self.dialect.delimiter):
+        for records in self._records():
             count = min(titles, len(records.starts))
             titles -= count
             rows = records.after(count)
@@ -83,7 +87,7 @@ class DelimitedFile:
         for file in targets.each:
             file.write(self._mark)
         titles, line = self.columns.titles, 1
-        for records in records_of(self._narrow(), self.dialect.delimiter):
+        for records in self._records():
             self._put_blank(records.lead, targets)
             count = min(titles, len(records.starts))
             if count:
@@ -92,6 +96,12 @@ class DelimitedFile:
             self._put_rows(records.after(count), line, targets)
             line += len(records.breaks)
             progress(self._run.tally.rows)
+
+    def _records(self) -> Iterator[Records]:
+        """The file's records, without the cells of an earlier scrub."""
+        delimiter = self.dialect.delimiter
+        blocks = self._narrow()
+        return records_of(_without_earlier(blocks, delimiter) if self._again else blocks, delimiter)
 
     def _narrow(self) -> Iterator[bytes]:
         """The file without its mark; UTF-16 as UTF-8."""
@@ -205,9 +215,24 @@ def _joined(records: Records, added: Sequence[bytes]) -> list[bytes]:
 def _template(outcome: RowOutcome, dialect: Dialect) -> bytes:
     """Our cells for rows with this outcome, with a `%d` for each number that may be called."""
     until = "" if outcome.until is None else outcome.until.isoformat()
-    numbers = " ".join("+\0" for _ in outcome.callable)
+    numbers = number_cell(["\0"] * len(outcome.callable))
     made = dialect.joined((str(outcome.reason.verdict), str(outcome.reason), numbers, until))
     return made.replace(b"%", b"%%").replace(b"\0", b"%d") if outcome.callable else made
+
+
+def _without_earlier(blocks: Iterator[bytes], delimiter: bytes) -> Iterator[bytes]:
+    """A file's bytes without the cells of an earlier scrub."""
+    earlier = earlier_in(delimiter)
+    for records in records_of(blocks, delimiter):
+        cells, marks = records.cells(), records.delimiters
+        made = [records.lead]
+        bounds = zip(*(each.tolist() for each in (records.starts, records.ends, records.nexts)), strict=True)
+        for place, (start, end, following) in enumerate(bounds):
+            count = int(cells.counts[place]) - len(ADDED)
+            cut = int(marks[cells.first[place] + count]) if count >= 0 else end
+            kept = cut if earlier.match(records.block, cut, end) else end
+            made += [records.block[start:kept], records.block[end:following]]
+        yield b"".join(made)
 
 
 def need_delimiter(said: str) -> str:
