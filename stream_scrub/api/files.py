@@ -60,22 +60,12 @@ def scrub_file(
     written: then nothing is written), and what `Checker.from_config` raises.
     """
     made, used = _index(lists, snapshot, None if config is None else Path(config), settings)
-    said = {
-        "purpose": purpose,
-        "contract": "true" if contract else None,
-        "campaign": campaign,
-        "channel": channel,
-        "who": who,
-        "relation": None if relation is None else f"{relation.get('kind')}:{relation.get('since')}",
-        "voice_kind": voice_kind,
-        "residence": residence,
-    }
     order = FileOrder(
         input=str(input),
         output=Path(output),
         columns=Asked(tuple(columns), _columns(region_column, fact_columns), titles),
         region=region,
-        said={fact: text for fact, text in said.items() if text},
+        said=_said(relation, contract, (purpose, campaign, channel, who, voice_kind, residence)),
         on=None if on is None else moment_of(on),
         annotated=annotated,
         delimiter=delimiter,
@@ -86,6 +76,17 @@ def scrub_file(
         force=force,
     )
     return run(order, made, used)
+
+
+def _said(relation: Mapping[str, str] | None, contract: bool, words: Sequence[str | None]) -> dict[str, str]:
+    """What holds for all rows, as a cell would say it; `words` are in the order of the names here."""
+    names = ("purpose", "campaign", "channel", "who", "voice_kind", "residence")
+    said = {name: word for name, word in zip(names, words, strict=True) if word}
+    if contract:
+        said["contract"] = "true"
+    if relation is not None:
+        said["relation"] = f"{relation.get('kind')}:{relation.get('since')}"
+    return said
 
 
 def _columns(region: str, facts: Mapping[str, str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ for name in book.sheet_names:
     book.get_sheet_by_name(name).to_python(skip_empty_area=False)
 """
 _BLOCK = 1 << 20
-_TAG_MAX = 1 << 20  # bytes up to the next tag; what is longer is looked at closely
+_TAG_BYTES = 1 << 20  # bytes up to the next tag; what is longer is looked at closely
 _BINARY = "xl/workbook.bin"
 _TEXT = "content.xml"  # of an ODS
 # A place beyond column Z, or far down, in any spelling that the library reads.
@@ -250,7 +250,7 @@ def _is_odd(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
         sum(map(piece.count, _CELLS)) != piece.count(b'<c r="')
         or (b":c" in piece and _PREFIXED.search(piece))
         or _WIDE.search(piece)
-        or len(piece) > _BLOCK + _TAG_MAX
+        or len(piece) > _BLOCK + _TAG_BYTES
         for piece in _pieces(archive, info)
     )
 
@@ -276,7 +276,7 @@ def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
         while block := file.read(_BLOCK):
             block = rest + block
             cut = block.rfind(b"<")
-            if cut <= 0 or len(block) - cut > _TAG_MAX:
+            if cut <= 0 or len(block) - cut > _TAG_BYTES:
                 cut = len(block)
             yield block[:cut]
             rest = block[cut:]
