@@ -12,6 +12,7 @@ from stream_scrub.redaction import names_a_number
 from stream_scrub.spelling import plain
 
 Header = tuple[str, bytes | None]
+PartitionKey = tuple[str, int]  # a topic and a partition of it
 # Where partitions begin whose committed offset is gone, as somebody said.
 BeginAt = Literal["beginning", "end"]
 # How far a long command has come: what it does, how much is done, and how much there is (0: unknown).

@@ -8,6 +8,7 @@ import typer
 
 from stream_scrub.cli.options import Invocation, RulesFolder, command, on_folder, quiet_log
 from stream_scrub.config import Settings
+from stream_scrub.config.inputs import INPUT
 from stream_scrub.errors import ConfigError
 
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="As a prospect would spell it.")]
@@ -171,9 +172,12 @@ def _asked(number: str, region: str | None, settings: Settings) -> tuple[int, st
 def _topic(topic: str, settings: Settings) -> tuple[str, str]:
     """The verdict that a topic is for, and its name."""
     for verdict, name in (("allowed", settings.topics.allowed), ("blocked", settings.topics.blocked)):
-        if topic in (verdict, name):
+        if topic == verdict and INPUT not in name:
             return verdict, name
-    raise ConfigError([f"--topic: {topic!r} is no output: say allowed or blocked"])
+    verdict = settings.topics.inputs.verdict_of(topic)
+    if verdict:
+        return verdict, topic
+    raise ConfigError([f"--topic: {topic!r} is no output: say allowed or blocked, or the topic's name"])
 
 
 def _read(path: Path | None) -> bytes:

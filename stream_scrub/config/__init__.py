@@ -19,11 +19,11 @@ from stream_scrub.config.settings import (
     ProspectSettings,
     Rules,
     Settings,
-    Topics,
     Worker,
     address_of,
 )
 from stream_scrub.config.sources import PREFIX, PROPERTIES, Sources
+from stream_scrub.config.topics import Topics
 from stream_scrub.errors import ConfigError
 
 __all__ = [

@@ -6,12 +6,13 @@ Durations and sizes carry their unit in their name. Nothing here reads a file or
 
 import re
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from stream_scrub.config.section import Section, contradiction
+from stream_scrub.config.topics import Topics
 from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterName, family
 from stream_scrub.redaction import names_a_number
 
@@ -72,14 +73,6 @@ def _named_registers(values: Mapping[str, str]) -> Mapping[str, str]:
         raise ValueError('should name registers, as in bloctel = "hold"')
     _need_no_number(names)
     return values
-
-
-def _topic(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
-        raise ValueError(
-            "should be a Kafka topic name: 1 to 249 letters, digits, dots, underscores and hyphens"
-        )
-    return value
 
 
 def _identity(value: str) -> str:
@@ -144,22 +137,10 @@ def _region(value: str) -> str:
 
 
 Member = Annotated[str, AfterValidator(_member)]
-Topic = Annotated[str, AfterValidator(_topic)]
 Properties = Mapping[str, str]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        validate_default=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
-
-
-class Kafka(_Section):
+class Kafka(Section):
     """How to reach the brokers."""
 
     bootstrap_servers: Annotated[str, AfterValidator(_servers)] = "localhost:9092"
@@ -169,31 +150,7 @@ class Kafka(_Section):
     producer: Properties = Field(default_factory=dict, repr=False)
 
 
-class Topics(_Section):
-    """The names of the topics; no two are the same."""
-
-    prospects: Topic = "prospects"
-    allowed: Topic = "prospects.allowed"
-    blocked: Topic = "prospects.blocked"
-    recalled: Topic = "prospects.recalled"
-    shadow: Topic = "prospects.shadow"
-    log: Topic = "opposition.log"
-    requests: Topic = "opposition.requests"
-    lifts: Topic = "opposition.lifts"
-    refused: Topic = "opposition.refused"
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        keys: dict[str, list[str]] = {}
-        for key, name in self.model_dump().items():
-            keys.setdefault(name, []).append(key)
-        for same in keys.values():
-            if len(same) > 1:
-                raise _contradiction(same, "should be different topics")
-        return self
-
-
-class Worker(_Section):
+class Worker(Section):
     """The main job."""
 
     group_id: Annotated[str, Field(min_length=1)] = "stream-scrub"
@@ -219,7 +176,7 @@ _FACTS = (
 )
 
 
-class ProspectSettings(_Section):
+class ProspectSettings(Section):
     """Where a prospect keeps what the verdict needs, and where the stamp goes."""
 
     format: Annotated[str, AfterValidator(_format)] = "json"
@@ -244,7 +201,7 @@ class ProspectSettings(_Section):
     def _number_is_nothing_else(self) -> Self:
         for key in _FACTS:
             if getattr(self, key) in self.numbers:
-                raise _contradiction([key, "numbers"], "should name different members")
+                raise contradiction([key, "numbers"], "should name different members")
         return self
 
     @model_validator(mode="after")
@@ -255,14 +212,14 @@ class ProspectSettings(_Section):
             for depth in range(1, len(parts) + 1):
                 path = ".".join(parts[:depth])
                 if self.case == "any" and spelled.setdefault(path.casefold(), path) != path:
-                    raise _contradiction(
+                    raise contradiction(
                         ["case"],
                         'should be "exact" if two members, or a member and "scrub", differ in nothing but case',
                     )
         return self
 
 
-class Rules(_Section):
+class Rules(Section):
     """The country rules and how fresh the index must be."""
 
     folder: str = ""
@@ -274,7 +231,7 @@ class Rules(_Section):
     clock_skew_max_s: Annotated[float, Field(ge=1)] = 60
 
 
-class Lists(_Section):
+class Lists(Section):
     """The guards on imports, where reading the log begins, how it is kept short, and what the publisher does."""
 
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -305,7 +262,7 @@ class Lists(_Section):
         return float(shares.get(register) or shares.get(family(register)) or self.max_change)
 
 
-class Http(_Section):
+class Http(Section):
     """Where health and metrics are served, and who may ask the check API."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
@@ -321,13 +278,13 @@ class Http(_Section):
     def _two_addresses(self) -> Self:
         address = address_of(self.probes)
         if self.listen == self.probes and address is not None and address[1]:
-            raise _contradiction(["listen", "probes"], "should be different addresses")
+            raise contradiction(["listen", "probes"], "should be different addresses")
         return self
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:
         if bool(self.tls_cert) != bool(self.tls_key):
-            raise _contradiction(["tls_cert", "tls_key"], "should both be given, or neither")
+            raise contradiction(["tls_cert", "tls_key"], "should both be given, or neither")
         return self
 
     @property
@@ -336,14 +293,14 @@ class Http(_Section):
         return "listen" in self.model_fields_set
 
 
-class Log(_Section):
+class Log(Section):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be set. An instance is always valid as a whole."""
 
     kafka: Kafka = Field(default_factory=Kafka)
@@ -354,7 +311,3 @@ class Settings(_Section):
     lists: Lists = Field(default_factory=Lists)
     http: Http = Field(default_factory=Http)
     log: Log = Field(default_factory=Log)
-
-
-def _contradiction(keys: Sequence[str], text: str) -> PydanticCustomError:
-    return PydanticCustomError("contradiction", "{text}", {"keys": list(keys), "text": text})

@@ -11,7 +11,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -275,7 +275,8 @@ def _variable(name: str) -> tuple[Key, bool]:
 def _from_text(key: Key, text: str) -> Any:
     """A text as the type of its key. A text that is no number stays a text, and the model refuses it."""
     kind = _TYPES.get(key)
-    is_list = get_origin(kind) is tuple and text.lstrip().startswith("[")
+    kinds = {get_origin(each) for each in (kind, *get_args(kind))}
+    is_list = tuple in kinds and text.lstrip().startswith("[")
     if key in _MAPS or is_list or key in _TABLES:
         try:
             return json.loads(text)

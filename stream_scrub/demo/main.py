@@ -106,7 +106,7 @@ class _Stage:
         settings = load(flags=flags, environ={}, cwd=folder, extra_checks=[clients.refused_properties])
         topics = settings.topics
         broker.create_topic(topics.log, 1)
-        for topic in (topics.prospects, topics.allowed, topics.blocked):
+        for topic in topics.inputs.route(topics.inputs.names[0]):
             broker.create_topic(topic, partitions)
         show.done(f"an embedded Kafka, {partitions} partitions a topic (Kafka's own client library, no Java)")
         said = LogLines(folder / "log")
@@ -138,7 +138,7 @@ class _Stage:
         play = Play(self.settings, self.pace, sent_leads, checker, self.worker, self.said)
         garbage.settle()  # millions of numbers stay as they are
         play.run(show, effects, lambda: self._import("internal", delta, "adds"), rng)
-        kept = (topics.prospects, *outputs.values(), topics.log)
+        kept = (*topics.inputs.names, *outputs.values(), topics.log)
         dropped = {topic: self.broker.dropped(topic) for topic in kept}
         outcome = DemoOutcome(seed, effects, [*lists.values(), delta], dropped)
         found = summary(play, outcome)

@@ -151,7 +151,8 @@ class Play:
 
     def _send(self, rng: np.random.Generator) -> None:
         """The lead producer: sends random leads, each with the next id, at an even rate, as long as they come out."""
-        producer = EmbeddedProducer(self.settings.kafka.bootstrap_servers, self.settings.topics.prospects)
+        (topic,) = self.settings.topics.inputs.names
+        producer = EmbeddedProducer(self.settings.kafka.bootstrap_servers, topic)
         sent, leads = self.sent_leads.sent, self.sent_leads.leads
         started = time.monotonic()
         while not self._sent_enough.wait(_TICK_S):

@@ -52,16 +52,18 @@ class Record(NamedTuple):
 def produce(
     order: FileOrder,
     key_column: str,
+    topic: str,
     settings: Settings,
     log: FilteringBoundLogger,
     stage: Progress = lambda _what, _done, _of: None,
 ) -> Produced:
-    """Put the rows of the order's file on the topic of prospects, in order. Each is produced once; a second run produces
+    """Put the rows of the order's file on a topic of prospects, in order; `topic` is empty for the only one. Each is produced once; a second run produces
     all of them again.
 
     Raises ConfigError (columns that cannot be told), Refused, and what the brokers say to the first row that they do not
     take: the rows before it are then on the topic.
     """
+    topic = _one_input(settings, topic)
     scrubber = scrubbing.scrubber(settings, hold=False)
     judging = Judging(settings, scrubber, Index.empty(), datetime.now(UTC))
     size = size_of(order.input)
@@ -79,18 +81,33 @@ def produce(
         else:
             records = records_of(leads, order, key_column, settings)
         stage(f"producing {file.name}: {leads.spoken}", 0, size)
-        sent = _send(records, settings, log, lambda: stage("producing", file.size, size))
+        sent = _send(records, topic, settings, log, lambda: stage("producing", file.size, size))
         if not sent:
             raise Refused(f"{file.name}: it holds no rows; nothing was produced")
-        return Produced(topic=settings.topics.prospects, prospects=sent, columns=leads.spoken)
+        return Produced(topic=topic, prospects=sent, columns=leads.spoken)
+
+
+def _one_input(settings: Settings, topic: str) -> str:
+    inputs = settings.topics.inputs
+    if inputs.pattern is None and topic not in ("", *inputs.names):
+        raise ConfigError([f"--topic {topic}: workers read {inputs}"])
+    if inputs.pattern is not None and (not topic or not inputs.among([topic])):
+        raise ConfigError([f"--topic: say one that workers read: {inputs}"])
+    if not topic and inputs.several:
+        raise ConfigError([f"--topic: say which of {inputs}"])
+    return topic or inputs.names[0]
 
 
 def _send(
-    records: Iterator[Record], settings: Settings, log: FilteringBoundLogger, progress: Callable[[], None]
+    records: Iterator[Record],
+    topic: str,
+    settings: Settings,
+    log: FilteringBoundLogger,
+    progress: Callable[[], None],
 ) -> int:
     """Send all records; how many the brokers have taken. Raises what they say to the first that they do not take."""
     reports = _Reports()
-    writer = clients.prospects_writer(settings, log)
+    writer = clients.prospects_writer(settings, log, topic)
     sent = 0
     try:
         for record in records:

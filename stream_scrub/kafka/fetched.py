@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
-from stream_scrub.kafka.headers import Headers, read_headers
+from stream_scrub.kafka.headers import Headers, marked, read_headers
 from stream_scrub.model import Header
 
 _key = methodcaller("key")
@@ -19,31 +19,55 @@ def partitions_of(messages: Iterable[Message]) -> list[int]:
     return [message.partition() for message in messages]  # type: ignore[misc]  # a consumed record has one
 
 
+def topics_of(messages: Iterable[Message]) -> list[str]:
+    """The topic of each record."""
+    return [message.topic() for message in messages]  # type: ignore[misc]  # a consumed record has one
+
+
 def _bytes_of(headers: Sequence[Header] | None) -> int:
     return sum(len(name) + len(value or b"") for name, value in headers or ())
 
 
 class Fetched(NamedTuple):
-    """Records with the partition and the value of each, and their headers, which are not to be asked of them again."""
+    """Records with the partition and the value of each, and their headers, which are not to be asked of them again;
+    `topics` is empty where all are of one."""
 
     messages: list[Message]
     partitions: list[int]
     headers: Headers
     values: list[bytes | None]
+    topics: Sequence[str] = ()
 
     @classmethod
-    def of(cls, messages: list[Message]) -> "Fetched":
-        """To be called once for any record."""
+    def of(cls, messages: list[Message], *, several: bool = False) -> "Fetched":
+        """To be called once for any record; `several` says that they may be of more than one topic."""
         values = [message.value() for message in messages]
-        return cls(messages, partitions_of(messages), read_headers(messages), values)
+        topics = topics_of(messages) if several else ()
+        return cls(messages, partitions_of(messages), read_headers(messages), values, topics)
+
+    def marked(self) -> "Fetched":
+        """The same, with each record's place in a header of ours."""
+        return self._replace(headers=Headers(marked(self.messages, self.headers.each), self.headers.lost))
 
     def parted(self, count: int) -> tuple["Fetched", "Fetched"]:
         """The first so many records, and the others."""
-        messages, partitions, (each, lost), values = self
+        messages, partitions, (each, lost), values, topics = self
         first, others = [at for at in lost if at < count], [at - count for at in lost if at >= count]
         return (
-            Fetched(messages[:count], partitions[:count], Headers(each[:count], first), values[:count]),
-            Fetched(messages[count:], partitions[count:], Headers(each[count:], others), values[count:]),
+            Fetched(
+                messages[:count],
+                partitions[:count],
+                Headers(each[:count], first),
+                values[:count],
+                topics[:count],
+            ),
+            Fetched(
+                messages[count:],
+                partitions[count:],
+                Headers(each[count:], others),
+                values[count:],
+                topics[count:],
+            ),
         )
 
     def then(self, more: "Fetched") -> "Fetched":
@@ -55,7 +79,22 @@ class Fetched(NamedTuple):
             self.partitions + more.partitions,
             Headers(each + more.headers.each, lost + [here + at for at in more.headers.lost]),
             self.values + more.values,
+            [*self.topics, *more.topics],
         )
+
+    def last_of_each(self) -> list[int]:
+        """The places of the records that are the last of their partition."""
+        keys: Sequence[object] = (
+            list(zip(self.topics, self.partitions, strict=True)) if self.topics else self.partitions
+        )
+        missing, found = set(keys), []
+        for at in range(len(keys) - 1, -1, -1):
+            if keys[at] in missing:
+                missing.discard(keys[at])
+                found.append(at)
+                if not missing:
+                    break
+        return found
 
     @property
     def age_s(self) -> float | None:

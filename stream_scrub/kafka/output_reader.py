@@ -1,10 +1,10 @@
-"""An output topic, as `retry` and a shadow read it: every partition, member of no group, committed records only.
+"""Output topics, as `retry` and a shadow read it: every partition, member of no group, committed records only.
 
 Its place is committed under a group's name with the producer's transaction; exclusion is the transactional id's
 business. One thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -13,58 +13,60 @@ from stream_scrub.kafka.admin.group_offsets import committed
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.partition_ends import PartitionEnds
-from stream_scrub.model import Deadline
+from stream_scrub.model import Deadline, PartitionKey
 
 
 class OutputReader:
     """`options` are those of a reader that joins no group (`options.output_options`)."""
 
-    def __init__(self, options: dict[str, Any], topic: str) -> None:
+    def __init__(self, options: dict[str, Any], topics: Sequence[str]) -> None:
         self._consumer = Consumer(options)
-        self._topic = topic
+        self._topics = tuple(topics)
         self._ends = PartitionEnds(options)
-        self._upto: dict[int, int] = {}
+        self._upto: dict[PartitionKey, int] = {}
 
-    def noted(self, deadline: Deadline) -> dict[int, tuple[int, str] | None]:
+    def noted(self, deadline: Deadline) -> dict[PartitionKey, tuple[int, str] | None]:
         """By partition its committed offset and what was noted with it; None where there is none. Raises Unavailable,
         Refused."""
-        found = committed(self._consumer, self._topic, deadline)
+        found = [each for topic in self._topics for each in committed(self._consumer, topic, deadline)]
         return {
-            each.partition: (each.offset, each.metadata or "") if each.offset >= 0 else None for each in found
+            (each.topic, each.partition): (each.offset, each.metadata or "") if each.offset >= 0 else None
+            for each in found
         }
 
-    def bounds(self, partition: int, deadline: Deadline) -> tuple[int, int]:
+    def bounds(self, key: PartitionKey, deadline: Deadline) -> tuple[int, int]:
         """The oldest offset of a partition, and its end. Raises Unavailable, Refused."""
         try:
-            return self._ends.ask(TopicPartition(self._topic, partition), deadline)
+            return self._ends.ask(TopicPartition(*key), deadline)
         except KafkaException as error:
-            raise translate(error, f"asking for the ends of {self._topic}") from error
+            raise translate(error, f"asking for the ends of {key[0]}") from error
 
-    def assign(self, offsets: Mapping[int, int]) -> None:
+    def assign(self, offsets: Mapping[PartitionKey, int]) -> None:
         """Read these partitions, from these offsets on."""
         self._upto = dict(offsets)
-        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in offsets.items()])
+        self._consumer.assign([TopicPartition(*key, offset) for key, offset in offsets.items()])
 
     def poll(self, records_max: int, wait_s: float) -> Fetched:
         """The next records, after at most `wait_s`; often none. Raises Unavailable, Refused."""
         found = []
         for message in self._consumer.consume(records_max, wait_s):
-            error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
+            key = message.topic() or "", message.partition() or 0
+            error, offset = message.error(), message.offset() or 0
             if error is None:
                 found.append(message)
-                self._upto[partition] = offset + 1
+                self._upto[key] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._upto[partition] = max(offset, self._upto.get(partition, 0))
+                self._upto[key] = max(offset, self._upto.get(key, 0))
             else:
-                raise translate(error, f"reading {self._topic}")
-        return Fetched.of(found)
+                raise translate(error, f"reading {', '.join(self._topics)}")
+        return Fetched.of(found, several=True)
 
-    def read_upto(self, partition: int) -> int:
+    def read_upto(self, key: PartitionKey) -> int:
         """Everything before this offset was read: records, markers, and what was aborted."""
-        return self._upto.get(partition, 0)
+        return self._upto.get(key, 0)
 
     @property
-    def all_upto(self) -> dict[int, int]:
+    def all_upto(self) -> dict[PartitionKey, int]:
         """`read_upto` of every partition that is read."""
         return dict(self._upto)
 
@@ -74,9 +76,9 @@ class OutputReader:
         found: bytes = self._consumer.consumer_group_metadata()
         return found
 
-    def places(self, notes: Mapping[int, tuple[int, str]]) -> list[TopicPartition]:
+    def places(self, notes: Mapping[PartitionKey, tuple[int, str]]) -> list[TopicPartition]:
         """What to commit: by partition the offset, and what is noted with it."""
-        return [TopicPartition(self._topic, p, offset, note) for p, (offset, note) in notes.items()]
+        return [TopicPartition(*key, offset, note) for key, (offset, note) in notes.items()]
 
     def close(self) -> None:
         """Release the connections."""

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate
-from stream_scrub.model import Deadline
+from stream_scrub.model import Deadline, PartitionKey
 
 
 def _bounds(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
@@ -32,20 +32,28 @@ class PartitionEnds:
         "read_uncommitted" where it is written to."""
         self._options = {**asking_options(options), "isolation.level": isolation_level}
         self._asking: Consumer | None = None
-        self._asked: dict[int, int] = {}
+        self._asked: dict[PartitionKey, int] = {}
 
     def ask(self, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
         """The oldest offset of a partition, and its end. Raises Unavailable, KafkaException."""
-        if self._asking is None:
-            self._asking = Consumer(self._options)
         try:
-            return _bounds(self._asking, place, deadline)
+            return _bounds(self._client(), place, deadline)
         except KafkaException as error:
             if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
                 raise
         # A client that is subscribed to nothing hears of a new partition only when it asks.
-        self._asking.list_topics(place.topic, timeout=max(0.1, deadline.left()))
-        return _bounds(self._asking, place, deadline)
+        self._client().list_topics(place.topic, timeout=max(0.1, deadline.left()))
+        return _bounds(self._client(), place, deadline)
+
+    def width(self, topic: str, deadline: Deadline) -> int:
+        """How many partitions a topic has now; none where it is not there. Raises KafkaException."""
+        found = self._client().list_topics(topic, timeout=max(0.1, deadline.left())).topics[topic]
+        return len(found.partitions)
+
+    def _client(self) -> Consumer:
+        if self._asking is None:
+            self._asking = Consumer(self._options)
+        return self._asking
 
     def oldest(self, place: TopicPartition, deadline: Deadline) -> int:
         """The oldest offset of a partition. Raises Unavailable, Refused."""
@@ -68,10 +76,10 @@ class PartitionEnds:
         with suppress(KafkaException, Unavailable):
             if deadline is not None and not deadline.passed:
                 low, high = self.ask(place, deadline)
-                self._asked[place.partition] = high
+                self._asked[place.topic, place.partition] = high
             else:
                 low, high = consumer.get_watermark_offsets(place, cached=True)
-        return low, max(high, self._asked.get(place.partition, -1))
+        return low, max(high, self._asked.get((place.topic, place.partition), -1))
 
     def ask_for_leaders(self, topic: str, timeout_s: float) -> None:
         """Ask who leads the partitions of a topic. A client that is assigned nothing and has heard during an outage that

@@ -65,7 +65,7 @@ class RequestsReader:
     ) -> None:
         self.topic = topic
         self.lifts = lifts
-        self._identity = TopicIdentity(admin, topic)
+        self._identity = TopicIdentity(admin)
         self._consumer = Consumer(options)
         # A client that asks for stable offsets waits for pending transactions; this one does not.
         self._asking = Consumer(asking_options(options))
@@ -82,7 +82,7 @@ class RequestsReader:
 
     def topic_id(self) -> str:
         """The id that Kafka gave the topic when it was made; empty from brokers before 2.8, which give none."""
-        return self._identity.ask(Deadline.after(_ASK_S))
+        return self._identity.ask([self.topic], Deadline.after(_ASK_S))[self.topic]
 
     def look(self) -> None:
         """See whether the topic is still the same one. Raises Migrated where it is not."""

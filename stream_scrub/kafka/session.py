@@ -5,7 +5,7 @@ of the errors of `translate`; after any of them the caller calls `recover` and r
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from stream_scrub.kafka.client.bounded_call import BoundedCaller
 from stream_scrub.kafka.client.leaders import GROUP_OFFSETS, wait_for_leaders
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests, watched
 from stream_scrub.kafka.client.translate import PURGED, cause_of, translate
+from stream_scrub.kafka.headers import FROM_HEADER
 from stream_scrub.model import Deadline, Header
 
 STAMP_HEADER = "scrub"
@@ -46,21 +47,24 @@ class EmittedRecord(Protocol):
 class Session:
     """One transactional id's producer, through as many lives as it needs.
 
-    `options` are a producer's properties. `denied` tells the topic that the client's log said a transaction may not be
+    `options` are a producer's properties, `topics` what it writes to. Headers named in `stripped`, in whatever case, do
+    not come out: no incoming verdict survives, and no place that a producer made up. `denied` tells the topic that the client's log said a transaction may not be
     written to (`client_log.ClientLog.denied`). One thread.
     """
 
     def __init__(
         self,
         options: dict[str, Any],
-        allowed_topic: str,
-        blocked_topic: str,
+        topics: Iterable[str],
         denied: Callable[[], str] = lambda: "",
+        *,
+        stripped: Collection[str] = (STAMP_HEADER, FROM_HEADER),
     ) -> None:
         self._denied = denied
+        self._stripped = frozenset(stripped)
         # The client reports only those records of a batch that fail; that costs the others nothing.
         self._options = {**options, "delivery.report.only.error": True}
-        self._topics = (blocked_topic, allowed_topic)
+        self._topics = dict.fromkeys(topics)
         self._caller = BoundedCaller()
         self._producer: Producer | None = None
         self._repeats = RepeatedRequests(None, 0.0)
@@ -87,6 +91,10 @@ class Session:
         self._outgrown = False
         self.reopened += 1
 
+    def reach(self, topics: Iterable[str]) -> None:
+        """It will write to these topics too."""
+        self._topics |= dict.fromkeys(topics)
+
     def fit(self, nbytes: int) -> None:
         """Make no larger batches of the client's than that, from the next life on, which begins with the next batch."""
         self._options = {**self._options, "batch.size": nbytes}
@@ -102,11 +110,11 @@ class Session:
         messages: Sequence[EmittedRecord],
         partitions: Sequence[int],
         headers: Iterable[Sequence[Header] | None],
-        allowed: Iterable[bool],
+        topics: Iterable[str],
         values: Iterable[bytes | None],
         stamps: Iterable[bytes | None],
     ) -> None:
-        """Begin, and produce every record to its topic: same key, partition, timestamp and foreign headers.
+        """Begin, and produce every record to its topic, one of `topics`: same key, partition, timestamp and foreign headers.
         `headers` are those that came with each record: they are not asked of it again (`kafka/headers.py`).
 
         Raises Migrated, Uncertain, TooLarge, Unavailable, Refused; then nothing of it will be readable.
@@ -116,7 +124,7 @@ class Session:
         ):  # else a late request of the last transaction could end this one
             self.open(Deadline.after(REOPEN_S))
         producer = self._ready()
-        topics = self._topics
+        stripped = self._stripped
         _serve(producer)  # what is still to be told of an earlier batch
         self._failed.clear()
         topic = ""
@@ -124,11 +132,11 @@ class Session:
             producer.begin_transaction()
             self._in_transaction = True
             produce = producer.produce
-            for message, partition, came, ok, value, stamp, report in zip(
+            for message, partition, came, topic, value, stamp, report in zip(  # told if it fails
                 messages,
                 partitions,
                 headers,
-                allowed,
+                topics,
                 values,
                 stamps,
                 self._hearing(len(messages)),
@@ -136,8 +144,8 @@ class Session:
             ):
                 kept: Any = came
                 if came is not None or stamp is not None:
-                    kept = _foreign(came, stamp)
-                topic, key, stamped_at = topics[ok], message.key(), message.timestamp()[1]
+                    kept = _foreign(came, stamp, stripped)
+                key, stamped_at = message.key(), message.timestamp()[1]
                 try:
                     produce(topic, value, key, partition, report, report, stamped_at, kept)
                 except BufferError:
@@ -169,13 +177,13 @@ class Session:
                 producer.produce(*arguments)
                 return
 
-    def width(self, deadline: Deadline) -> int:
-        """How many partitions both output topics have now. Prospects of partitions beyond that have nowhere to go.
+    def width(self, topics: Iterable[str], deadline: Deadline) -> int:
+        """How many partitions all these topics have now. Prospects of partitions beyond that have nowhere to go.
 
         Raises Unavailable, Refused.
         """
         counts = []
-        for topic in self._topics:
+        for topic in topics:
             try:
                 found = self._ready().list_topics(topic, timeout=max(0.1, deadline.left())).topics[topic]
             except KafkaException as error:
@@ -184,6 +192,13 @@ class Session:
                 raise translate(found.error, f"asking for {topic}")
             counts.append(len(found.partitions))
         return min(counts)
+
+    def names(self, deadline: Deadline) -> list[str]:
+        """Every topic that may be seen. Raises Unavailable, Refused."""
+        try:
+            return list(self._ready().list_topics(timeout=max(0.1, deadline.left())).topics)
+        except KafkaException as error:
+            raise translate(error, "asking for the topics") from error
 
     def idle(self) -> None:
         """While there is nothing to emit: take what the client has to report. It would pile up, 100 MB a day."""
@@ -314,9 +329,11 @@ def _serve(producer: Producer) -> None:
         producer.poll(0)
 
 
-def _foreign(headers: Sequence[Header] | None, stamp: bytes | None) -> list[Header] | None:
-    """The producer's own headers without any stamp, in whatever case, and then ours: no incoming verdict survives."""
-    kept: list[Header] = [header for header in headers or () if header[0].lower() != STAMP_HEADER]
+def _foreign(
+    headers: Sequence[Header] | None, stamp: bytes | None, stripped: Container[str]
+) -> list[Header] | None:
+    """The producer's own headers without those that are `stripped`, in whatever case, and then the stamp."""
+    kept: list[Header] = [header for header in headers or () if header[0].lower() not in stripped]
     if stamp is not None:
         kept.append((STAMP_HEADER, stamp))
     return kept or None

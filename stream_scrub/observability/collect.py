@@ -299,10 +299,9 @@ def _put_counters(values: MetricValues, counters: Counters, now: float) -> None:
     values.put_each(metric_catalogue.ABORTS_TOTAL, counters.aborts)
     values.put(metric_catalogue.SESSIONS, max(0, counters.sessions))
     values.put(metric_catalogue.QUEUE, counters.queued)
-    values.put_each(metric_catalogue.LAG, {str(partition): lag for partition, lag in counters.lags.items()})
+    values.put_each(metric_catalogue.LAG, counters.lags)
     # Zero for every partition of ours, so that the first one is an increase.
-    deleted = {**dict.fromkeys(counters.lags, 0), **counters.deleted}
-    values.put_each(metric_catalogue.DELETED_UNREAD, {str(p): count for p, count in deleted.items()})
+    values.put_each(metric_catalogue.DELETED_UNREAD, {**dict.fromkeys(counters.lags, 0), **counters.deleted})
     values.put(metric_catalogue.ASSIGNED, counters.assigned)
     values.put(metric_catalogue.WAITING, counters.unread)
     values.put(metric_catalogue.MADE_ANEW, counters.made_anew)

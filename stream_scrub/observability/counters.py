@@ -155,9 +155,9 @@ class Counters(FollowerCounters):
     rebalances: Counter[str] = field(default_factory=Counter)
     assigned: int = 0
     unread: int = 0
-    deleted: Counter[int] = field(default_factory=Counter)
+    deleted: Counter[str] = field(default_factory=Counter)
     member: bool = False
-    lags: Mapping[int, int] = field(default_factory=dict)
+    lags: Mapping[str, int] = field(default_factory=dict)
     held_s: dict[str, float] = field(default_factory=dict)
     holding: str = ""
     why: str = ""
@@ -204,7 +204,7 @@ class Counters(FollowerCounters):
             self.rebalances[event] += 1
             self.assigned += partitions if event == "assigned" else -partitions
 
-    def lost_unread(self, partition: int, at_most: int) -> None:
+    def lost_unread(self, partition: str, at_most: int) -> None:
         """Count prospects that were deleted before they were read."""
         with self.lock:
             self.deleted[partition] += at_most

@@ -150,7 +150,7 @@ SESSIONS = _metric("producer_sessions_total", MetricKind.COUNTER, _WORKER, "Time
 QUEUE = _metric("producer_queue_records", MetricKind.GAUGE, _WORKER,
     "Records in the producer's queue when the last batch had been emitted.")
 LAG = _metric("partition_lag_records", MetricKind.GAUGE, _WORKER,
-    "Prospects from what is committed to the partition's end. Markers count: it stays at 1 where producers are transactional.",
+    "Prospects from what is committed to the partition's end (topic/partition with several inputs). Markers count: it stays at 1 where producers are transactional.",
     ("partition",))
 ASSIGNED = _metric("partitions_assigned", MetricKind.GAUGE, _WORKER, "Partitions that this worker has.")
 WAITING = _metric("partitions_waiting", MetricKind.GAUGE, _WORKER,

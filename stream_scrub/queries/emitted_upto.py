@@ -9,12 +9,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from stream_scrub.errors import ConfigError, Refused, Unavailable
-from stream_scrub.model import Deadline, LogReader, LogRecord
+from stream_scrub.kafka.headers import FROM_HEADER, came_from
+from stream_scrub.model import Deadline, LogReader, LogRecord, PartitionKey
 from stream_scrub.queries.emitted_prospect import EmittedProspect, stamp_of
 from stream_scrub.scrub.decode import STAMP, Members
 from stream_scrub.scrub.stamp import without_stamp
 
-_LAST = 64  # records from the end on, and twice as many each time that all of these were aborted
+_LAST = 64  # records from the end on, and twice as many before them each time that none of these counts
 _ANSWER_S = 15.0
 
 
@@ -37,18 +38,20 @@ class _Last(NamedTuple):
 
 
 def emitted_upto(
-    prospects: LogReader, outputs: list[LogReader], partition: int, members: Members
+    prospects: LogReader, outputs: list[LogReader], partition: int, members: Members, topic: str = ""
 ) -> EmittedUpto:
-    """For the readers of one partition of the prospects and of each output. Raises Unavailable, Refused, Corrupt."""
+    """For the readers of one partition of the prospects and of each output. With `topic` others come out there as well, and
+    what is from this topic says so. Raises Unavailable, Refused, Corrupt."""
     first, end = prospects.bounds()
     lasts = []
     for output in outputs:
         if output.bounds()[1] == 0:
             continue
-        record = _last_of(output)
-        if record is None:
+        record = _last_of(output, topic)
+        if record is not None:
+            lasts.append(_read(record, partition, members, topic))
+        elif not topic or output.bounds()[0] > 0:
             return EmittedUpto(None, "an output no longer holds the last record that came out there")
-        lasts.append(_read(record, partition, members))
     if not lasts:
         return EmittedUpto(first, "nothing has come out")
     position = max(each.position for each in lasts)
@@ -65,16 +68,18 @@ def emitted_upto(
     return EmittedUpto(upto + 1, "the last records that came out were found", position)
 
 
-def _last_of(reader: LogReader) -> LogRecord | None:
-    """The last committed record that a reader's partition still holds."""
+def _last_of(reader: LogReader, topic: str) -> LogRecord | None:
+    """The last committed record that a reader's partition still holds, with `topic` of those from there."""
     first, end = reader.bounds()
     count = _LAST
     while True:
         begin = max(first, end - count)
-        records = _records(reader, begin, end)
+        records = [
+            each for each in _records(reader, begin, end) if not topic or came_from(each.headers) == topic
+        ]
         if records or begin == first:
             return records[-1] if records else None
-        count *= 2
+        end, count = begin, count * 2
 
 
 def _records(reader: LogReader, begin: int, end: int) -> list[LogRecord]:
@@ -94,13 +99,17 @@ def _records(reader: LogReader, begin: int, end: int) -> list[LogRecord]:
     return found
 
 
-def _read(record: LogRecord, partition: int, members: Members) -> _Last:
+def _read(record: LogRecord, partition: int, members: Members, topic: str) -> _Last:
     headers = [value for name, value in record.headers if name == STAMP]
     stamp: dict[str, object] = {}
     with suppress(ConfigError):
         stamp = stamp_of(EmittedProspect(record.value, headers[-1] if headers else None))
-    at, position = str(stamp.get("from", "")), stamp.get("index")
-    place = int(at.partition("/")[2]) if at.startswith(f"{partition}/") else None
+    told = [
+        (value or b"").decode("ascii", "replace") for name, value in record.headers if name == FROM_HEADER
+    ]
+    at, position = told[-1] if topic and told else str(stamp.get("from", "")), stamp.get("index")
+    *_, of, offset = ("", *at.split("/"))
+    place = int(offset) if of == str(partition) and offset.isdecimal() else None
     return _Last(
         place, record, without_stamp(record.value, members), position if isinstance(position, int) else 0
     )
@@ -135,10 +144,10 @@ def _places(
     return places, oldest_ms
 
 
-def need_certain(found: dict[int, EmittedUpto]) -> None:
+def need_certain(found: dict[PartitionKey, EmittedUpto]) -> None:
     """Raises Refused for partitions whose offset is not certain."""
     if doubts := {p: each.why for p, each in found.items() if each.offset is None}:
-        told = "; ".join(f"partition {p}: {why}" for p, why in sorted(doubts.items()))
+        told = "; ".join(f"{topic}/{p}: {why}" for (topic, p), why in sorted(doubts.items()))
         raise Refused(
             f"{told}: nothing is committed for these; see docs/runbook.md, Committed offsets that are gone"
         )

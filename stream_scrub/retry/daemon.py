@@ -25,7 +25,7 @@ from stream_scrub.observability.metric_catalogue import Side, register_label
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.observability.unusable_registers import unusable
 from stream_scrub.retry.once import RetryQuestion
-from stream_scrub.retry.parcels import Parcel, kind_of, parcels, verdict_kind
+from stream_scrub.retry.parcels import Parcel, kind_of, origin, parcels, verdict_kind
 from stream_scrub.retry.resend import Resend, RetryOrder, Tally
 from stream_scrub.wiring import clients, following, preflight, process_family, scrubbing
 
@@ -118,11 +118,14 @@ class RetryDaemon:
     def _work(self, follower: Follower) -> None:
         resend: Resend | None = None
         self._log.info(
-            "retrying", topic=self._settings.topics.blocked, group=clients.retry_group(self._settings)
+            "retrying", topic=str(self._settings.topics.inputs), group=clients.retry_group(self._settings)
         )
         while not self._stopping.is_set():
             self._counters.beat()
             try:
+                if resend is not None and self._may_have_new_topics():
+                    resend.close()
+                    resend = None
                 resend = resend or self._resend()
                 self._index = follower.usable(self._settings.rules.index_lag_max_s)
                 self._turn(resend)
@@ -137,6 +140,10 @@ class RetryDaemon:
             self._tell()
         if resend is not None:
             resend.close()
+
+    def _may_have_new_topics(self) -> bool:
+        is_due = time.monotonic() - self._begun_at >= _ANEW_S
+        return is_due and self._settings.topics.inputs.pattern is not None
 
     def _failed(self, error: ScrubError) -> None:
         self._counters.gave_up(error)
@@ -183,18 +190,18 @@ class RetryDaemon:
         begin: Callable[[int, int], int] = (
             (lambda _low, end: end) if self._question.since is None else (lambda low, _end: low)
         )
-        reader = clients.output_reader(
-            settings, self._log, settings.topics.blocked, clients.retry_group(settings)
-        )
+        routes = clients.retry_routes(settings, self._log)
+        origin_of, blocked = origin(routes), list(dict.fromkeys(each.blocked for each in routes))
+        reader = clients.output_reader(settings, self._log, blocked, clients.retry_group(settings))
         try:
-            session = clients.retry_session(settings, self._log)
+            session = clients.retry_session(settings, self._log, [each.input for each in routes])
         except ScrubError:
             reader.close()
             raise
         return Resend(
             reader,
             session,
-            lambda fetched: parcels(fetched, members, settings.topics.blocked, int(time.time() * 1000)),
+            lambda fetched: parcels(fetched, members, origin_of, int(time.time() * 1000)),
             is_to_go=self._is_to_go,
             before=self._settle,
             begin=begin,

@@ -11,7 +11,7 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, RegisterName, Verdict
 from stream_scrub.observability.unusable_registers import unusable
-from stream_scrub.retry.parcels import Parcel, kind_of, parcels, verdict_kind
+from stream_scrub.retry.parcels import Parcel, kind_of, origin, parcels, verdict_kind
 from stream_scrub.retry.resend import Resend, RetryOrder, Tally
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Scrubber
@@ -113,7 +113,8 @@ def _resend(
     scrubber: Scrubber,
     index: Index | None,
 ) -> None:
-    topic, members = settings.topics.blocked, scrubber.terms.members
+    routes, members = clients.retry_routes(settings, log), scrubber.terms.members
+    origin_of, blocked = origin(routes), list(dict.fromkeys(each.blocked for each in routes))
 
     def foreseen(parcel: Parcel) -> str:
         assert index is not None, "a dry run has an index to judge by"
@@ -121,9 +122,9 @@ def _resend(
 
     knows = question.dry_run or question.since is not None
     resend = Resend(
-        clients.output_reader(settings, log, settings.topics.blocked, clients.retry_group(settings)),
-        None if question.dry_run else clients.retry_session(settings, log),
-        lambda fetched: parcels(fetched, members, topic, int(datetime.now(UTC).timestamp() * 1000)),
+        clients.output_reader(settings, log, blocked, clients.retry_group(settings)),
+        None if question.dry_run else clients.retry_session(settings, log, [each.input for each in routes]),
+        lambda fetched: parcels(fetched, members, origin_of, int(datetime.now(UTC).timestamp() * 1000)),
         is_to_go=foreseen if question.dry_run else (lambda _: ""),
         begin=lambda low, end: low if knows or low == end else None,
     )

@@ -1,14 +1,16 @@
 """A blocked prospect as it goes back: its producer's own bytes, and a header that says how often and from where. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from stream_scrub.config.inputs import Route
 from stream_scrub.index import Index
 from stream_scrub.kafka.fetched import Fetched
+from stream_scrub.kafka.headers import FROM_HEADER, came_from
 from stream_scrub.model import Header, Reason, family
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.decode import STAMP, Members
@@ -16,6 +18,7 @@ from stream_scrub.scrub.stamp import without_stamp
 from stream_scrub.timestamps import parse_zoned
 
 RETRY_HEADER = "scrub-retry"
+_OURS = frozenset({STAMP, RETRY_HEADER, FROM_HEADER})
 _OWN_KEY = b"scrub/"  # what a record got for a key that had none, where the topic refuses those
 
 
@@ -29,8 +32,9 @@ class _Retried(msgspec.Struct):
 
 class Parcel(NamedTuple):
     """One blocked prospect. `value` is the producer's own, `blocked_at` in seconds since 1970; `is_whole` is False where
-    its bytes are not here."""
+    its bytes are not here; `goes_to` is empty where the topic that it came from is no input now."""
 
+    topic: str
     partition: int
     offset: int
     reason: Reason
@@ -42,6 +46,7 @@ class Parcel(NamedTuple):
     value: bytes | None
     headers: list[Header]
     moment_ms: int
+    goes_to: str
 
     def key(self) -> bytes | None:
         """As the session asks for it."""
@@ -59,12 +64,34 @@ def kind_of(reason: Reason, registers: Iterable[str] = ()) -> str:
     return f"{reason}.{min(map(family, registers), default='')}"
 
 
-def parcels(fetched: Fetched, members: Members, topic: str, now_ms: int) -> list[Parcel]:
-    """The records of the blocked topic, each as it goes back."""
-    return [_parcel(fetched, at, members, topic, now_ms) for at in range(len(fetched.messages))]
+def origin(routes: Sequence[Route]) -> Callable[[str, str], str]:
+    """A function from a blocked topic, and the topic that a prospect's header names, to the input that the prospect goes
+    back to; empty where that is none of `routes`. Without a header it is the only input of that topic, else the first:
+    what came out while there was one input only says nothing of it."""
+    inputs_of: dict[str, list[str]] = {}
+    for each in routes:
+        inputs_of.setdefault(each.blocked, []).append(each.input)
+
+    def of(blocked: str, told: str) -> str:
+        inputs = inputs_of.get(blocked, [])
+        if len(inputs) == 1 or not told:
+            return inputs[0] if inputs else ""
+        return told if told in inputs else ""
+
+    return of
 
 
-def _parcel(fetched: Fetched, at: int, members: Members, topic: str, now_ms: int) -> Parcel:
+def parcels(
+    fetched: Fetched, members: Members, origin_of: Callable[[str, str], str], now_ms: int
+) -> list[Parcel]:
+    """The records of the blocked topics, each as it goes back."""
+    return [_parcel(fetched, at, members, origin_of, now_ms) for at in range(len(fetched.messages))]
+
+
+def _parcel(
+    fetched: Fetched, at: int, members: Members, origin_of: Callable[[str, str], str], now_ms: int
+) -> Parcel:
+    topic = fetched.topics[at]
     message, partition, value = fetched.messages[at], fetched.partitions[at], fetched.values[at]
     offset = message.offset() or 0
     headers = list(fetched.headers.each[at] or ())
@@ -77,6 +104,7 @@ def _parcel(fetched: Fetched, at: int, members: Members, topic: str, now_ms: int
     if "cause" in stamp and (key or b"").startswith(_OWN_KEY):
         key = None
     return Parcel(
+        topic,
         partition,
         offset,
         reason,
@@ -86,8 +114,9 @@ def _parcel(fetched: Fetched, at: int, members: Members, topic: str, now_ms: int
         not ("cause" in stamp and value is None),
         key,
         value if in_header is not None or not stamp else without_stamp(value, members),
-        [*(h for h in headers if h[0] not in (STAMP, RETRY_HEADER)), (RETRY_HEADER, told)],
+        [*(h for h in headers if h[0] not in _OURS), (RETRY_HEADER, told)],
         now_ms,
+        origin_of(topic, came_from(headers)),
     )
 
 

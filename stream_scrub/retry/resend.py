@@ -5,14 +5,14 @@ broker has committed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stream_scrub.errors import Migrated, Refused, ScrubError, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.session import Session
-from stream_scrub.model import Deadline
+from stream_scrub.model import Deadline, PartitionKey
 from stream_scrub.retry.cursors import Cursors
 from stream_scrub.retry.parcels import Parcel
 
@@ -66,12 +66,12 @@ class Resend:
         self._is_to_go = is_to_go
         self._before = before
         self._begin = begin
-        self._lows: dict[int, int] = {}
-        self._cursors: dict[int, Cursors] = {}
-        self._ended: set[int] = set()
+        self._lows: dict[PartitionKey, int] = {}
+        self._cursors: dict[PartitionKey, Cursors] = {}
+        self._ended: set[PartitionKey] = set()
         self._alone = 0
 
-    def start(self, order: RetryOrder) -> dict[int, int]:
+    def start(self, order: RetryOrder) -> dict[PartitionKey, int]:
         """Take over from whoever did this before, and read from where it stands. Returns the ends, by partition.
         Raises Unavailable, Refused, Uncertain."""
         deadline = Deadline.after(ASK_S)
@@ -85,20 +85,23 @@ class Resend:
         for partition, cursors in self._cursors.items():
             if cursors.furthest > bounds[partition][1]:
                 raise Refused(
-                    f"partition {partition} of the blocked topic ends before what was retried of it: was it made anew?"
+                    f"partition {_said([partition])} of the blocked prospects ends before what was retried of it: was it made anew?"
                 )
         if lacking := [p for p in noted if p not in self._cursors]:
             self._begin_partitions(lacking, bounds)
         self.seek(order.kinds)
         return {p: end for p, (_, end) in bounds.items()}
 
-    def _begin_partitions(self, lacking: list[int], bounds: Mapping[int, tuple[int, int]]) -> None:
-        """Choose where partitions without a place begin, and commit that before anything goes. So all have one or none
-        has: where others have one, these were added since, and begin at their start. Raises Refused."""
-        begun = {p: bounds[p][0] if self._cursors else self._begin(*bounds[p]) for p in lacking}
+    def _begin_partitions(
+        self, lacking: list[PartitionKey], bounds: Mapping[PartitionKey, tuple[int, int]]
+    ) -> None:
+        """Choose where partitions without a place begin, and commit that before anything goes. So all of a topic have one
+        or none has: where others of it have one, these were added since, and begin at their start. Raises Refused."""
+        topics = {topic for topic, _ in self._cursors}
+        begun = {p: bounds[p][0] if p[0] in topics else self._begin(*bounds[p]) for p in lacking}
         if unknown := sorted(p for p, since in begun.items() if since is None):
             raise Refused(
-                f"nobody knows what was retried of the partitions {unknown} before: say with --since from when on"
+                f"nobody knows what was retried of the partitions {_said(unknown)} before: say with --since from when on"
                 " blocked prospects are to come back"
             )
         self._cursors |= {p: Cursors(since) for p, since in begun.items() if since is not None}
@@ -120,7 +123,7 @@ class Resend:
         """Bring back everything up to the ends as they are now, or until `beat` says no. Raises Unavailable, Refused when
         it fails again and again."""
         failures = 0
-        ends: dict[int, int] | None = None
+        ends: dict[PartitionKey, int] | None = None
         while beat():
             try:
                 if ends is None:
@@ -139,7 +142,7 @@ class Resend:
                 self._failed(error, failures)
                 ends = None
 
-    def _low(self, partition: int, order: RetryOrder) -> int:
+    def _low(self, partition: PartitionKey, order: RetryOrder) -> int:
         return self._cursors[partition].first(order.kinds)
 
     def _failed(self, error: ScrubError, failures: int) -> None:
@@ -175,19 +178,18 @@ class Resend:
 
     def _sorted(
         self, order: RetryOrder, found: list[Parcel]
-    ) -> tuple[list[Parcel], list[tuple[str, str]], dict[int, int]]:
+    ) -> tuple[list[Parcel], list[tuple[str, str]], dict[PartitionKey, int]]:
         """What goes back, what became of each, and up to where each partition was dealt with."""
-        going, outcomes, passed = [], [], dict[int, int]()
+        going, outcomes, passed = [], [], dict[PartitionKey, int]()
         for parcel in found:
-            if parcel.partition in self._ended:
+            place = parcel.topic, parcel.partition
+            if place in self._ended:
                 continue
             if parcel.blocked_at >= order.until:
-                self._ended.add(parcel.partition)
+                self._ended.add(place)
                 continue
-            passed[parcel.partition] = parcel.offset + 1
-            if parcel.kind not in order.kinds or parcel.offset < self._cursors[parcel.partition].of(
-                parcel.kind
-            ):
+            passed[place] = parcel.offset + 1
+            if parcel.kind not in order.kinds or parcel.offset < self._cursors[place].of(parcel.kind):
                 continue
             outcome = self._outcome(order, parcel)
             outcomes.append((parcel.kind, outcome))
@@ -198,20 +200,22 @@ class Resend:
     def _outcome(self, order: RetryOrder, parcel: Parcel) -> str:
         if not parcel.is_whole:
             return "lost-bytes"
+        if not parcel.goes_to:
+            return "no-input"
         if parcel.blocked_at < order.since:
             return "too-old"
         if parcel.tries >= order.max_tries:
             return "too-often"
         return self._is_to_go(parcel) or "sent"
 
-    def _send(self, going: list[Parcel], order: RetryOrder, passed: Mapping[int, int]) -> None:
+    def _send(self, going: list[Parcel], order: RetryOrder, passed: Mapping[PartitionKey, int]) -> None:
         assert self._session is not None, "something is sent"
         count = len(going)
         self._session.emit(
             going,
             [each.partition for each in going],
             [each.headers for each in going],
-            [True] * count,
+            [each.goes_to for each in going],
             [each.value for each in going],
             [None] * count,
         )
@@ -223,7 +227,7 @@ class Resend:
         self._session.commit(self._reader.places(notes), self._reader.membership, Deadline.after(ASK_S))
         self._cursors |= moved
 
-    def _pass_to(self, order: RetryOrder, ends: Mapping[int, int]) -> None:
+    def _pass_to(self, order: RetryOrder, ends: Mapping[PartitionKey, int]) -> None:
         """Note that nothing is left before the ends, so that a place stays known."""
         if self._session is not None:
             self._send([], order, {p: end for p, end in ends.items() if p not in self._ended})
@@ -233,3 +237,7 @@ class Resend:
         self._reader.close()
         if self._session is not None:
             self._session.close(Deadline.after(5.0))
+
+
+def _said(partitions: Iterable[PartitionKey]) -> str:
+    return ", ".join(f"{topic}/{partition}" for topic, partition in partitions)

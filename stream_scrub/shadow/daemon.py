@@ -63,11 +63,16 @@ def run(settings: Settings, *, every: bool) -> int:
 
 def need_topic(settings: Settings, log: FilteringBoundLogger) -> None:
     """Make the shadow topic if it is not there, with as many partitions as the outputs. Raises Unavailable, Refused."""
-    name, blocked = settings.topics.shadow, settings.topics.blocked
+    name = settings.topics.shadow
     with clients.topics(settings, log) as there:
-        found = there.describe([name, blocked], Deadline.after(_ASK_S))
+        outputs = [
+            each
+            for route in clients.routes(settings, there, Deadline.after(_ASK_S))
+            for each in route.outputs
+        ]
+        found = there.describe([name, *outputs], Deadline.after(_ASK_S))
         if name not in found:
-            partitions = found[blocked].partitions if blocked in found else 1
+            partitions = max((each.partitions for each in found.values()), default=1)
             wanted = TopicState("shadow", name, "missing", partitions, {})
             there.create([wanted], None, Deadline.after(_ASK_S))
 
@@ -84,7 +89,7 @@ class ShadowLoop:
         self._every = every
         self._scrubber = scrubbing.scrubber(settings, hold=False)
         self._session: Session | None = None
-        self._readers: dict[str, OutputReader] = {}
+        self._reader: OutputReader | None = None
         self._width = 1
         self._committed_at = self._told_at = time.monotonic()
         self._counts: Counter[str] = Counter()
@@ -92,14 +97,12 @@ class ShadowLoop:
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping` is set. Raises Refused when it may not work."""
-        topics = self._settings.topics
         while not stopping.is_set():
             try:
                 index = self._follower.usable(self._settings.rules.index_lag_max_s)
                 if self._session is None:
                     self._begin()
-                for topic in (topics.allowed, topics.blocked):
-                    self._step(topic, index)
+                self._step(index)
                 self._problem.end()
             except StaleIndex:
                 stopping.wait(_WAIT_S)
@@ -118,47 +121,45 @@ class ShadowLoop:
         session = clients.shadow_session(self._settings, self._log)
         self._session = session
         session.open(deadline)
-        self._width = session.width(deadline)
-        group, topics = clients.shadow_group(self._settings), self._settings.topics
-        for topic in (topics.allowed, topics.blocked):
-            reader = self._readers[topic] = clients.output_reader(self._settings, self._log, topic, group)
-            places = {}
-            for partition, noted in reader.noted(deadline).items():
-                places[partition] = noted[0] if noted is not None else reader.bounds(partition, deadline)[1]
-            reader.assign(places)
+        self._width = session.width([self._settings.topics.shadow], deadline)
+        routes, group = clients.routes_now(self._settings, self._log), clients.shadow_group(self._settings)
+        outputs = list(dict.fromkeys(each for route in routes for each in route.outputs))
+        reader = self._reader = clients.output_reader(self._settings, self._log, outputs, group)
+        places = {
+            key: noted[0] if noted is not None else reader.bounds(key, deadline)[1]
+            for key, noted in reader.noted(deadline).items()
+        }
+        reader.assign(places)
         self._commit(session, [], [], [])
-        self._log.info(
-            "shadowing", topic=self._settings.topics.shadow, group=clients.shadow_group(self._settings)
-        )
+        self._log.info("shadowing", topic=self._settings.topics.shadow, group=clients.shadow_group(self._settings))
 
     def _end(self) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
         if self._session is not None:
             self._session.close(Deadline.after(_RETRY_S))
         self._session = None
 
-    def _step(self, topic: str, index: Index) -> None:
-        session, reader = self._session, self._readers[topic]
+    def _step(self, index: Index) -> None:
+        session, reader = self._session, self._reader
         assert session is not None, "it has begun"
+        assert reader is not None, "it has begun"
         fetched = reader.poll(_BATCH_RECORDS, _WAIT_S)
         found: list[Difference] = []
         if fetched.messages:
             members = self._scrubber.terms.members
             values = own_values(fetched, members)
             batch = self._scrubber.scrub(values, index, datetime.now(UTC))
-            found = differences(fetched, values, batch, members, topic, every=self._every)
+            found = differences(fetched, values, batch, members, every=self._every)
             self._counts["judged"] += len(values)
             self._counts["different"] += sum(each.was is not each.would for each in found)
         if found or (time.monotonic() - self._committed_at >= _COMMIT_EVERY_S):
-            keys = {
-                (p, m.offset()): m.key() for p, m in zip(fetched.partitions, fetched.messages, strict=True)
-            }
+            keys = {(m.topic(), m.partition(), m.offset()): m.key() for m in fetched.messages}
             now_ms = int(time.time() * 1000)
             self._commit(
                 session,
-                [_Record(keys[each.partition, each.offset], now_ms) for each in found],
+                [_Record(keys[each.topic, each.partition, each.offset], now_ms) for each in found],
                 [each.partition % self._width for each in found],
                 [msgspec.json.encode(each) for each in found],
             )
@@ -166,13 +167,11 @@ class ShadowLoop:
     def _commit(
         self, session: Session, records: list[_Record], partitions: list[int], values: list[bytes]
     ) -> None:
-        count = len(records)
-        session.emit(records, partitions, [None] * count, [True] * count, values, [None] * count)
-        places, membership = [], b""
-        for reader in self._readers.values():
-            places += reader.places({p: (offset, _NOTE) for p, offset in reader.all_upto.items()})
-            membership = reader.membership
-        session.commit(places, membership, Deadline.after(_ASK_S))
+        assert self._reader is not None, "it has begun"
+        count, topic = len(records), self._settings.topics.shadow
+        session.emit(records, partitions, [None] * count, [topic] * count, values, [None] * count)
+        places = self._reader.places({key: (offset, _NOTE) for key, offset in self._reader.all_upto.items()})
+        session.commit(places, self._reader.membership, Deadline.after(_ASK_S))
         self._committed_at = time.monotonic()
 
     def _tell(self, *, last: bool = False) -> None:

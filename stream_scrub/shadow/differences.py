@@ -40,7 +40,7 @@ def own_values(fetched: Fetched, members: Members) -> list[bytes | None]:
 
 
 def differences(
-    fetched: Fetched, values: list[bytes | None], batch: Batch, members: Members, topic: str, *, every: bool
+    fetched: Fetched, values: list[bytes | None], batch: Batch, members: Members, *, every: bool
 ) -> list[Difference]:
     """What would come out otherwise, or with `every` all of it. Records whose bytes are not there are left out."""
     found = []
@@ -56,7 +56,7 @@ def differences(
         made = Difference(
             *reasons,
             *rules,
-            topic,
+            fetched.topics[at],
             fetched.partitions[at],
             message.offset() or 0,
             (rules[1] or rules[0]).split("@")[0].upper(),

@@ -68,7 +68,7 @@ def report(settings: Settings, log: FilteringBoundLogger, since: float | None) -
 def _read(settings: Settings, log: FilteringBoundLogger) -> Iterator[tuple[Difference, float]]:
     """Everything on the shadow topic up to its ends, each with its moment."""
     group = clients.shadow_group(settings)
-    reader = clients.output_reader(settings, log, settings.topics.shadow, group)
+    reader = clients.output_reader(settings, log, [settings.topics.shadow], group)
     decode = msgspec.json.Decoder(Difference).decode
     try:
         deadline = Deadline.after(_ANSWER_S)

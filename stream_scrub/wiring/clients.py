@@ -8,6 +8,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
+from stream_scrub.config.inputs import Route
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka.admin.group_offsets import GroupOffsets
@@ -83,6 +84,18 @@ def topics(settings: Settings, log: FilteringBoundLogger) -> Iterator[TopicAdmin
         yield TopicAdmin(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=logs), logs)
 
 
+def routes(settings: Settings, there: TopicAdmin, deadline: Deadline) -> list[Route]:
+    """The inputs with their outputs: as they are named, or as a pattern matches them now. Raises Unavailable, Refused."""
+    inputs = settings.topics.inputs
+    return inputs.among(() if inputs.pattern is None else there.names(deadline))
+
+
+def routes_now(settings: Settings, log: FilteringBoundLogger) -> list[Route]:
+    """As `routes`, for whoever has no admin client."""
+    with topics(settings, log) as there:
+        return routes(settings, there, deadline())
+
+
 def log_reader(settings: Settings, logs: ClientLog) -> KafkaLogReader:
     """A reader at the log's beginning."""
     return KafkaLogReader(_reader_options(settings, logs), settings.topics.log)
@@ -138,7 +151,11 @@ def taken_over(
 def last_prospects(settings: Settings, log: FilteringBoundLogger, count: int) -> list[bytes | None]:
     """The values of about the last `count` prospects. Raises Unavailable, Refused."""
     made = _reader_options(settings, client_log(settings, log, "sample"))
-    return last_values(made, settings.topics.prospects, count, Deadline.after(ASK_S))
+    found = routes_now(settings, log)
+    values: list[bytes | None] = []
+    for each in found:
+        values += last_values(made, each.input, -(-count // len(found)), Deadline.after(ASK_S))
+    return values
 
 
 def requests(settings: Settings, log: FilteringBoundLogger, *, lifts: bool = False) -> RequestsReader:
@@ -168,8 +185,8 @@ def requests_writer(settings: Settings, log: FilteringBoundLogger) -> RequestsWr
     return RequestsWriter(made, settings.topics.requests)
 
 
-def prospects_writer(settings: Settings, log: FilteringBoundLogger) -> RequestsWriter:
-    """What puts a file's rows on the topic of prospects."""
+def prospects_writer(settings: Settings, log: FilteringBoundLogger, topic: str) -> RequestsWriter:
+    """What puts a file's rows on a topic of prospects."""
     kafka = settings.kafka
     made = options.prospects_writer_options(
         kafka.bootstrap_servers,
@@ -177,7 +194,7 @@ def prospects_writer(settings: Settings, log: FilteringBoundLogger) -> RequestsW
         kafka.producer,
         logs=client_log(settings, log, "prospects", quiet=True),
     )
-    return RequestsWriter(made, settings.topics.prospects)
+    return RequestsWriter(made, topic)
 
 
 def replayed(
@@ -234,7 +251,7 @@ def group_offsets(settings: Settings, log: FilteringBoundLogger) -> Iterator[Gro
         logs=logs,
     )
     made.pop("group.instance.id", None)  # a worker's own place in the group
-    group = GroupOffsets(made, settings.topics.prospects)
+    group = GroupOffsets(made, [each.input for each in routes_now(settings, log)])
     try:
         with _said_why(settings, logs):
             yield group
@@ -242,25 +259,36 @@ def group_offsets(settings: Settings, log: FilteringBoundLogger) -> Iterator[Gro
         group.close()
 
 
+def retry_routes(settings: Settings, log: FilteringBoundLogger) -> list[Route]:
+    """The inputs whose blocked topic is there: without it nothing of theirs has come out. Raises Unavailable, Refused."""
+    with topics(settings, log) as there:
+        names = set(there.names(deadline()))
+        return [each for each in settings.topics.inputs.among(names) if each.blocked in names]
+
+
 def retry_group(settings: Settings) -> str:
     """The group under whose name `retry` commits how far it came."""
     return f"{settings.worker.group_id}-retry"
 
 
-def output_reader(settings: Settings, log: FilteringBoundLogger, topic: str, group: str) -> OutputReader:
-    """A reader of an output topic, whose place is committed under the name of that group."""
+def output_reader(
+    settings: Settings, log: FilteringBoundLogger, names: Sequence[str], group: str
+) -> OutputReader:
+    """A reader of output topics, whose place is committed under the name of that group."""
     kafka, logs = settings.kafka, client_log(settings, log, "outputs")
     made = options.output_options(
         kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=group, logs=logs
     )
-    return OutputReader(made, topic)
+    return OutputReader(made, names)
 
 
-def side_session(settings: Settings, log: FilteringBoundLogger, topic: str, transactional_id: str) -> Session:
-    """The session of what works beside the workers and writes to one topic. Raises Unavailable, Refused."""
+def side_session(
+    settings: Settings, log: FilteringBoundLogger, names: Sequence[str], transactional_id: str
+) -> Session:
+    """The session of what works beside the workers and writes to these topics. Raises Unavailable, Refused."""
     kafka = settings.kafka
     with topics(settings, log) as there:
-        found = there.describe([topic], deadline())
+        found = there.describe(names, deadline())
     logs = client_log(settings, log, "side")
     made = options.producer_options(
         kafka.bootstrap_servers,
@@ -270,13 +298,12 @@ def side_session(settings: Settings, log: FilteringBoundLogger, topic: str, tran
         max_bytes=smallest_limit(each.config for each in found.values()),
         logs=logs,
     )
-    return Session(made, topic, topic, logs.denied)
+    return Session(made, names, logs.denied)
 
 
-def retry_session(settings: Settings, log: FilteringBoundLogger) -> Session:
-    """The session that brings blocked prospects back. Raises Unavailable, Refused."""
-    name = transactional_ids.of_retry(settings.worker.group_id)
-    return side_session(settings, log, settings.topics.prospects, name)
+def retry_session(settings: Settings, log: FilteringBoundLogger, inputs: Sequence[str]) -> Session:
+    """The session that brings blocked prospects back to these topics. Raises Unavailable, Refused."""
+    return side_session(settings, log, inputs, transactional_ids.of_retry(settings.worker.group_id))
 
 
 def shadow_group(settings: Settings) -> str:
@@ -287,7 +314,7 @@ def shadow_group(settings: Settings) -> str:
 def shadow_session(settings: Settings, log: FilteringBoundLogger) -> Session:
     """The session that writes what a shadow finds. Raises Unavailable, Refused."""
     name = transactional_ids.of_shadow(settings.worker.group_id)
-    return side_session(settings, log, settings.topics.shadow, name)
+    return side_session(settings, log, [settings.topics.shadow], name)
 
 
 def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:

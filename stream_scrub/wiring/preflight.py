@@ -22,11 +22,13 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
     all missing rights, and Unavailable.
     """
     topics, group = settings.topics, settings.worker.group_id
+    routes = clients.routes(settings, there, clients.deadline())
+    inputs = tuple(each.input for each in routes)
+    blocked = tuple(dict.fromkeys(each.blocked for each in routes))
+    allowed = tuple(dict.fromkeys(each.allowed for each in routes))
     rights = {
-        "worker": RequiredRights((topics.prospects, topics.log), (topics.allowed, topics.blocked), (group,)),
-        "retry": RequiredRights(
-            (topics.blocked, topics.log), (topics.prospects,), (group, clients.retry_group(settings))
-        ),
+        "worker": RequiredRights((*inputs, topics.log), (*allowed, *blocked), (group,)),
+        "retry": RequiredRights((*blocked, topics.log), inputs, (group, clients.retry_group(settings))),
         "import": RequiredRights((topics.log,), (topics.log,), (group,)),
         "publish": RequiredRights(
             (topics.log, topics.requests, topics.lifts),
@@ -46,7 +48,7 @@ def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) ->
     """
     names, roles = settings.topics.model_dump(), ("log", *also)
     found = there.describe([names[role] for role in roles], clients.deadline())
-    states = {state.role: state for state in plan(names, found, 1)}
+    states = {state.role: state for state in plan(names, (), found, 1)}
     wrong = [f"{names[role]} is missing" for role in roles if states[role].state == "missing"]
     wrong += [f"{names['log']}: {difference}" for difference in states["log"].differences]
     if wrong:
@@ -57,12 +59,14 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     """The largest record in bytes that the output topics take; None if the brokers do not tell. Raises Unavailable.
     Raises Refused when the topics, or our rights to them, are not as a worker needs them.
     """
-    names = settings.topics.model_dump()
-    used = [names[role] for role in ("prospects", "allowed", "blocked", "log")]
     with clients.topics(settings, log) as there:
         need(there, settings, "worker")
-        found = there.describe(used, clients.deadline())
-    states = plan(names, found, 1)
+        routes = clients.routes(settings, there, clients.deadline())
+        used = dict.fromkeys([*(name for route in routes for name in route), settings.topics.log])
+        found = there.describe(list(used), clients.deadline())
+    states = plan(settings.topics.model_dump(), routes, found, 1)
+    if settings.topics.inputs.pattern is not None:  # whose outputs are missing waits, and stops nobody
+        states = [each for each in states if each.state != "missing" or each.role == "log"]
     limit = plan_limit(states)
     if told := durability.costs(found):
         log.info("the topics keep less than the promises need", costs=told)

@@ -40,14 +40,16 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     """Create the topics that are missing, unless `only_look`. Raises Unavailable, Refused."""
     log = logs.configure("error", settings.log.format)
     deadline = Deadline.after(_ASK_S)
-    names = settings.topics.model_dump()
     with clients.topics(settings, log) as topics:
-        found = topics.describe(list(names.values()), deadline)
-        states = plan(names, found, partitions)
+        routes = clients.routes(settings, topics, deadline)
+        others = settings.topics.model_dump(exclude={"prospects", "allowed", "blocked"})
+        used = list(dict.fromkeys([*(name for route in routes for name in route), *others.values()]))
+        found = topics.describe(used, deadline)
+        states = plan(others, routes, found, partitions)
         missing = [state for state in states if state.state == "missing"]
         if missing and not only_look:
             topics.create(missing, replication, deadline)
-            found = topics.describe(list(names.values()), deadline)
+            found = topics.describe(used, deadline)
     return TopicsReport(
         [
             TopicReport(

@@ -1,6 +1,8 @@
 """One worker from settings: its source, session and follower, its outputs and its clocks."""
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 
 from structlog.typing import FilteringBoundLogger
 
@@ -8,28 +10,31 @@ from stream_scrub.config import Settings
 from stream_scrub.kafka.admin.broker_time import BrokerTimes
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import smallest_limit
-from stream_scrub.kafka.beginnings import Beginnings
 from stream_scrub.kafka.client import options, transactional_ids
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
-from stream_scrub.kafka.session import Session
+from stream_scrub.kafka.headers import FROM_HEADER
+from stream_scrub.kafka.rewinding.beginnings import Beginnings
+from stream_scrub.kafka.rewinding.resume import Resume
+from stream_scrub.kafka.session import STAMP_HEADER, Session
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.lists.log.follower import Follower
-from stream_scrub.model import BeginAt, Deadline
+from stream_scrub.model import BeginAt, Deadline, PartitionKey
 from stream_scrub.observability.counters import Counters
 from stream_scrub.wiring import clients, following, scrubbing
 from stream_scrub.worker.batch_size import BatchLimits
 from stream_scrub.worker.clock_watch import ClockWatch
+from stream_scrub.worker.input_topics import InputTopics
 from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 
+_LIST_EVERY_S = 30.0
 _LIMIT_S = 5.0  # asked in the middle of the work, while the loop waits
 
 
 def topic_identity(settings: Settings) -> TopicIdentity:
-    """Asks the brokers for the id of the prospects topic."""
+    """Asks the brokers for the ids of the topics that prospects come from."""
     kafka = settings.kafka
-    asking = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)
-    return TopicIdentity(asking, settings.topics.prospects)
+    return TopicIdentity(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
 
 
 def worker(
@@ -45,7 +50,7 @@ def worker(
     returns None for a broker that has no topic ids, as the embedded one. `begin_at` says where partitions begin whose
     committed offset is gone.
     """
-    kafka, topics = settings.kafka, settings.topics
+    kafka, inputs = settings.kafka, settings.topics.inputs
     brokers = BrokersAway()
 
     def logs(client: str) -> ClientLog:
@@ -63,14 +68,14 @@ def worker(
             max_bytes=record_limit,
             logs=of_producer,
         ),
-        topics.allowed,
-        topics.blocked,
+        output_topics(settings),
         of_producer.denied,
+        stripped=(STAMP_HEADER,) if inputs.shared else (STAMP_HEADER, FROM_HEADER),
     )
     by = scrubbing.scrubber(settings)
     if unsaid := scrubbing.unsaid(settings, by.rulebook):
         log.warning("some prospects must say what their call is for", reason=unsaid)
-    outputs = Outputs(session, by, log, record_limit, lambda: output_limit(settings, log))
+    outputs = Outputs(session, inputs, by, log, record_limit, lambda: output_limit(settings, log))
     watch = _clock_watch(settings)
     made = WorkerLoop(
         source,
@@ -82,6 +87,7 @@ def worker(
         log,
         limits=batch_limits(settings),
         watch=watch,
+        topics=InputTopics(source, session, inputs, counters, log, _refresh_s(settings)),
     )
     return made, follower
 
@@ -94,15 +100,23 @@ def _source(
     identity: TopicIdentity | None,
     begin_at: BeginAt | None,
 ) -> ProspectSource:
-    kafka, topics = settings.kafka, settings.topics
+    kafka, inputs = settings.kafka, settings.topics.inputs
 
-    def chosen(offsets: dict[int, int]) -> None:
+    def chosen(offsets: dict[PartitionKey, int]) -> None:
+        told = {str(*source.said([key])): offset for key, offset in offsets.items()}
         log.warning(
-            "partitions without a committed offset begin where they were told", at=begin_at, offsets=offsets
+            "partitions without a committed offset begin where they were told", at=begin_at, offsets=told
         )
 
+    def made_anew(partitions: list[PartitionKey]) -> None:
+        for topic, of_it in groupby(partitions, itemgetter(0)):
+            clients.made_anew(topic, counters, log, partitions=[partition for _, partition in of_it])
+
     # The embedded broker forgets every offset that a transaction commits.
-    beginnings = Beginnings((topics.allowed, topics.blocked), begin_at, chosen) if identity else None
+    beginnings = None
+    if identity is not None:
+        siblings = inputs.names if inputs.shared else ()
+        beginnings = Beginnings(lambda topic: inputs.route(topic).outputs, begin_at, chosen, siblings)
     source = ProspectSource(
         options.consumer_options(
             kafka.bootstrap_servers,
@@ -112,31 +126,44 @@ def _source(
             protocol=kafka.group_protocol,
             logs=client_log,
         ),
-        topics.prospects,
-        topics.log,
-        lambda event, partitions: _moved(event, partitions, counters, log),
+        [each.input for each in inputs.among(())],
+        Resume(settings.topics.log, identity, made_anew, beginnings),
+        lambda event, partitions: _moved(event, source.said(partitions), counters, log),
         counters.polls_again,
-        identity,
-        lambda partitions: clients.made_anew(topics.prospects, counters, log, partitions=partitions),
-        beginnings,
+        several=inputs.several,
+        mark=inputs.shared,
     )
-    client_log.on_reset = lambda partition, offset: source.resets.append((partition, offset))
+    client_log.on_reset = lambda key, offset: source.resets.append((key, offset))
     return source
 
 
+def _refresh_s(settings: Settings) -> float:
+    """How often to ask which topics a pattern matches."""
+    told = {**settings.kafka.client, **settings.kafka.consumer}.get("topic.metadata.refresh.interval.ms", "")
+    return max(1.0, int(told) / 1000) if told.isdecimal() else _LIST_EVERY_S
+
+
 def _clock_watch(settings: Settings) -> ClockWatch:
-    kafka, topics = settings.kafka, settings.topics
+    kafka = settings.kafka
     # This client is never polled, so it must have no callbacks.
     times = BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
-    return ClockWatch(times.ask, (topics.blocked, topics.allowed), settings.rules.clock_skew_max_s)
+    return ClockWatch(times.ask, output_topics(settings), settings.rules.clock_skew_max_s)
 
 
 def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
-    """The largest record in bytes that both outputs take now; None where we may not ask. Raises Unavailable,
+    """The largest record in bytes that all outputs take now; None where we may not ask. Raises Unavailable,
     Refused."""
+    deadline = Deadline.after(_LIMIT_S)
     with clients.topics(settings, log) as there:
-        found = there.describe([settings.topics.allowed, settings.topics.blocked], Deadline.after(_LIMIT_S))
+        routes = clients.routes(settings, there, deadline)
+        found = there.describe([output for each in routes for output in each.outputs], deadline)
     return smallest_limit(topic.config for topic in found.values())
+
+
+def output_topics(settings: Settings) -> list[str]:
+    """The outputs that the settings name, those of blocked prospects first; none with a pattern."""
+    routes = settings.topics.inputs.among(())
+    return list(dict.fromkeys([*(each.blocked for each in routes), *(each.allowed for each in routes)]))
 
 
 def batch_limits(settings: Settings) -> BatchLimits:
@@ -147,6 +174,8 @@ def batch_limits(settings: Settings) -> BatchLimits:
     )
 
 
-def _moved(event: str, partitions: list[int], counters: Counters, log: FilteringBoundLogger) -> None:
+def _moved(
+    event: str, partitions: list[int] | list[str], counters: Counters, log: FilteringBoundLogger
+) -> None:
     counters.moved(event, len(partitions))
     log.info(f"partitions {event}", partitions=partitions, assigned=counters.assigned)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.admin.broker_time import LatestTimestamp, PartitionKey
+from stream_scrub.kafka.admin.broker_time import LatestTimestamp
+from stream_scrub.model import PartitionKey
 
 _EVERY_S = 5.0
 # For how long a measurement counts: clocks drift, and a broker's clock may have been wrong and be right again.
@@ -49,13 +50,13 @@ class _ClockReading(NamedTuple):
 class ClockWatch:
     """One worker's watch. The loop reports its commits and asks for the result; a thread beside it asks the brokers.
 
-    `ask` as `BrokerTimes.ask`; `topics` are those of blocked and of allowed prospects; `wall` is the clock watched.
+    `ask` as `BrokerTimes.ask`; `topics` are some that are written to; `wall` is the clock watched.
     """
 
     def __init__(
         self,
         ask: Callable[[Sequence[PartitionKey]], list[LatestTimestamp]],
-        topics: tuple[str, str],
+        topics: Sequence[str],
         skew_max_s: float,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -74,7 +75,10 @@ class ClockWatch:
     def first_look(self) -> None:
         """Ask once before any verdict. Without a commit of our own this can only show that our clock is behind.
         Blocks for a few seconds at most."""
-        self._learn([(topic, partition) for topic in self._topics for partition in range(_PLACES // 2)], None)
+        each = _PLACES // max(1, len(self._topics[:_PLACES]))
+        self._learn(
+            [(topic, partition) for topic in self._topics[:_PLACES] for partition in range(each)], None
+        )
 
     def at_most(self, records: int) -> int:
         """How many records a batch may have now, at most `records`."""
@@ -88,19 +92,19 @@ class ClockWatch:
         wall = self._wall()
         self._before = _ClockReading(wall, wall - clock.elapsed())
 
-    def committed(self, allowed: Iterable[bool], partitions: Sequence[int]) -> None:
-        """The commit has succeeded, with prospects for these outputs and partitions."""
+    def committed(self, places: Callable[[], Iterable[PartitionKey]]) -> None:
+        """The commit has succeeded, with records in these places. They are asked for only now and then."""
         noted, self._noted = self._noted, None
         now = clock.elapsed()
         if noted is not None:
-            before, places = noted
+            before, touched = noted
             self._asking_since = now if self._asking_since is None else self._asking_since
             threading.Thread(
-                target=self._learn, args=(places, before), name="brokers' time", daemon=True
+                target=self._learn, args=(touched, before), name="brokers' time", daemon=True
             ).start()
         elif now - self._asked_at >= _EVERY_S:
             self._asked_at = now
-            touched = sorted({(self._topics[ok], p) for ok, p in zip(allowed, partitions, strict=True)})
+            touched = sorted(set(places()))
             self._noted = self._before, touched[:: -(-len(touched) // _PLACES)]
 
     def _learn(self, places: Sequence[PartitionKey], before: _ClockReading | None) -> None:

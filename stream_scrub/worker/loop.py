@@ -37,8 +37,8 @@ from stream_scrub.rules import Rulebook
 from stream_scrub.worker.batch_size import BatchLimits, BatchSize
 from stream_scrub.worker.clock_watch import ClockWatch
 from stream_scrub.worker.deleted_unread import DeletedUnread
+from stream_scrub.worker.input_topics import InputTopics
 from stream_scrub.worker.minute_summary import MinuteSummary, by_verdict
-from stream_scrub.worker.missing_partitions import MissingPartitions
 from stream_scrub.worker.outputs import Outputs, ReadyBatch
 from stream_scrub.worker.stale_registers import StaleRegisters
 
@@ -91,6 +91,7 @@ class WorkerLoop:
         *,
         limits: BatchLimits,
         watch: ClockWatch,
+        topics: InputTopics,
     ) -> None:
         self._source = source
         self._session = session
@@ -103,7 +104,7 @@ class WorkerLoop:
         self._outputs = outputs
         self._size = BatchSize(limits.batch_records)
         self._batch: ReadyBatch | None = None
-        self._missing_partitions = MissingPartitions(source, session, counters, log)
+        self._topics = topics
         self._failure: ScrubError | None = None
         self._problem = RecurringProblem(log, "batch given up, trying again", "batches go through again")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
@@ -190,7 +191,7 @@ class WorkerLoop:
                 problem.tell(str(error))
                 stopping.wait(_RETRY_S)
             else:
-                self._missing_partitions.measure(Deadline.after(_OPEN_S))
+                self._topics.measure(Deadline.after(_OPEN_S))
                 self._watch.first_look()
                 problem.end()
                 return
@@ -221,13 +222,10 @@ class WorkerLoop:
             self._asked_at = now
         self._counters.member = self._source.is_member
         waiting = self._source.waiting
-        self._counters.lags = self._source.lag(
-            Deadline.after(_ASK_S), self._source.partitions if ask else waiting
-        )
+        lags = self._source.lag(Deadline.after(_ASK_S), self._source.partitions if ask else waiting)
+        self._counters.lags = {str(*self._source.said([key])): lag for key, lag in lags.items()}
         self._counters.sessions = self._session.reopened
-        if waiting or self._counters.failures:
-            self._missing_partitions.measure(Deadline.after(_ASK_S))
-        self._missing_partitions.tell()
+        self._topics.look(Deadline.after(_ASK_S), anew=bool(waiting or self._counters.failures))
         self._stale.look()
         self._deleted.look(Deadline.after(_ASK_S))
 
@@ -283,6 +281,7 @@ class WorkerLoop:
             self._session.emit((), (), (), (), (), ())
             self._session.commit(begun, self._source.metadata, Deadline.after(_COMMIT_S))
             self._source.has_begun()
+        self._source.need_siblings()
 
     def _polled(self) -> Fetched:
         """The next batch. While a record that an output refuses is searched for, only as many records as may go
@@ -312,11 +311,11 @@ class WorkerLoop:
         count, begun = len(fetched.messages), time.monotonic()
         try:
             self._session.emit(
-                ready.records, fetched.partitions, ready.headers, batch.allowed, batch.values, batch.stamps
+                ready.records, fetched.partitions, ready.headers, ready.topics(), batch.values, batch.stamps
             )
             self._counters.beat()
             self._counters.queued = self._session.queued
-            offsets = self._source.offsets(fetched.partitions, fetched.messages, index.position)
+            offsets = self._source.offsets(fetched, index.position)
             self._watch.begins()
             took = self._session.commit(
                 offsets,
@@ -327,7 +326,7 @@ class WorkerLoop:
         except (Unavailable, Uncertain):
             self._size.failed(count)
             raise
-        self._watch.committed(batch.allowed, fetched.partitions)
+        self._watch.committed(ready.places)
         self._size.committed(count, time.monotonic() - begun)
         return took
 

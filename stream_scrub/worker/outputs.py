@@ -8,19 +8,21 @@ anything is sent.
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import getitem
 from typing import Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
+from stream_scrub.config.inputs import Inputs
 from stream_scrub.errors import ScrubError, TooLarge, Unwritable
 from stream_scrub.index import Index
 from stream_scrub.kafka.fetched import NOTHING, Fetched
-from stream_scrub.kafka.headers import LOST
+from stream_scrub.kafka.headers import FROM_HEADER, LOST
 from stream_scrub.kafka.session import EmittedRecord, Session
-from stream_scrub.model import Header
+from stream_scrub.model import Header, PartitionKey
 from stream_scrub.scrub.batch import Batch, Scrubber
 from stream_scrub.worker.refused_records import (
     BARE,
@@ -64,6 +66,19 @@ class ReadyBatch(NamedTuple):
     records: Sequence[EmittedRecord]
     headers: Sequence[Sequence[Header] | None]
     rest: Fetched
+    routes: Sequence[
+        tuple[str, str]
+    ]  # where blocked and allowed ones go: one for all records, or one for each
+
+    def topics(self) -> Iterator[str]:
+        """Where each record goes."""
+        if len(self.routes) == 1:
+            return map(self.routes[0].__getitem__, self.batch.allowed)
+        return map(getitem, self.routes, self.batch.allowed)
+
+    def places(self) -> Iterator[PartitionKey]:
+        """The partition that each record goes to."""
+        return zip(self.topics(), self.fetched.partitions, strict=True)
 
 
 class Outputs:
@@ -74,12 +89,15 @@ class Outputs:
     def __init__(
         self,
         session: Session,
+        inputs: Inputs,
         scrubber: Scrubber,
         log: FilteringBoundLogger,
         limit: int | None,
         ask: Callable[[], int | None],
     ) -> None:
         self._session = session
+        self._inputs = inputs
+        self._routes: dict[str, tuple[str, str]] = {}
         self._scrubber = scrubber
         self._log = log
         self._limit = limit
@@ -122,7 +140,8 @@ class Outputs:
                 at: hopeless for at, report in enumerate(reports) if self._fits_never(report, fetched, at)
             }
         if refused:
-            spoilt |= {at: stamp_facts(refusal, reports[at]) for at, refusal in refused.items()}
+            several = self._inputs.several
+            spoilt |= {at: stamp_facts(each, reports[at], several=several) for at, each in refused.items()}
             batch = scrub()
         return self._ready(fetched, batch, refused, now_ms)
 
@@ -147,12 +166,19 @@ class Outputs:
             for at, refusal in refused.items():
                 key = fetched.messages[at].key() or b""
                 if refusal.form == BARE:
-                    batch.values[at], headers[at] = None, None
+                    batch.values[at] = None
+                    headers[at] = [each for each in headers[at] or () if each[0] == FROM_HEADER]
                     key = key if len(key) <= _KEY_BYTES_MAX else b""
                 records[at] = _Standin(key or _key_of(fetched, at), now_ms)
         if refused or batch.shortened:
             self._tell(fetched, refused, batch.shortened)
-        return ReadyBatch(fetched, batch, records, headers, rest)
+        return ReadyBatch(fetched, batch, records, headers, rest, self._routes_of(fetched))
+
+    def _routes_of(self, fetched: Fetched) -> Sequence[tuple[str, str]]:
+        routes, topics = self._routes, fetched.topics or self._inputs.names
+        for topic in set(topics) - routes.keys():
+            routes[topic] = self._inputs.route(topic).outputs
+        return [routes[topic] for topic in topics]
 
     def _tell(self, fetched: Fetched, refused: Mapping[int, RecordRefusal], too_large: int) -> None:
         """Log it at most once a minute, however many such records come."""
@@ -194,7 +220,7 @@ class Outputs:
             return True
         if limit is not None:
             return False
-        together = Counter((report.allowed, report.place[0]) for report in reports)
+        together = Counter((report.allowed, *report.place[:2]) for report in reports)
         if max(together.values(), default=0) > 1 and self._session.batch_bytes > _BATCH_BYTES_MIN:
             self._session.fit(max(_BATCH_BYTES_MIN, self._session.batch_bytes // 2))
             return True
@@ -218,7 +244,7 @@ class Outputs:
 
 def _places(fetched: Fetched) -> Iterable[Place]:
     for message, partition in zip(fetched.messages, fetched.partitions, strict=True):
-        yield partition, message.offset() or 0
+        yield message.topic() or "", partition, message.offset() or 0
 
 
 def _parted(fetched: Fetched, count: int) -> tuple[Fetched, Fetched]:
@@ -242,7 +268,7 @@ def _overhead(fetched: Fetched, at: int) -> int:
 def _report(fetched: Fetched, batch: Batch, at: int, code: str) -> RecordReport:
     message = fetched.messages[at]
     return RecordReport(
-        (fetched.partitions[at], message.offset() or 0),
+        (message.topic() or "", fetched.partitions[at], message.offset() or 0),
         batch.allowed[at],
         code,
         keyless=message.key() is None,

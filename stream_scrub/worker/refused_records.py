@@ -10,7 +10,7 @@ even tried, so that a producer that always sends them costs the others nothing.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-Place = tuple[int, int]  # partition and offset of a prospect
+Place = tuple[str, int, int]  # topic, partition and offset of a prospect
 
 _FOR_S = (
     60.0  # what was proven of one record holds for others so long; then the topic's settings may be others
@@ -169,8 +169,8 @@ def _likeliest(named: Sequence[RecordReport], now_ms: int) -> set[Place]:
     return {report.place for report in named}
 
 
-def stamp_facts(refusal: RecordRefusal, report: RecordReport) -> Mapping[str, Any]:
-    """What the stamp says besides the verdict: the cause, the record's place on `prospects`, and its own timestamp,
-    which is lost otherwise."""
-    partition, offset = report.place
-    return {"cause": refusal.cause, "from": f"{partition}/{offset}", "timestamp": report.timestamp_ms}
+def stamp_facts(refusal: RecordRefusal, report: RecordReport, *, several: bool) -> Mapping[str, Any]:
+    """What the stamp says besides the verdict: the cause, the record's place among the prospects (with its topic where
+    these are `several`), and its own timestamp, which is lost otherwise."""
+    place = "/".join(map(str, report.place[not several :]))
+    return {"cause": refusal.cause, "from": place, "timestamp": report.timestamp_ms}

@@ -94,7 +94,7 @@ def work(
         collector.attach(follower, worker.rulebook)
         log.info(
             "started",
-            topic=settings.topics.prospects,
+            topic=str(settings.topics.inputs),
             group=settings.worker.group_id,
             record_limit=limit,
             reader=backend.BEST.name,

@@ -79,6 +79,6 @@ def test_a_worker_whose_clock_is_an_hour_wrong_holds_until_it_is_set(kafka, topi
         assert time.monotonic() < until
         watch.begins()
         transact(producer, allowed, time.time() - 5)
-        watch.committed([True], [0])
+        watch.committed(lambda: [(allowed, 0)])
     wrong[0] = 0.0
     assert not held()

@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError
 
 from stream_scrub.errors import Refused, TakenOver, Unavailable
 from stream_scrub.kafka.client import options
+from stream_scrub.kafka.rewinding.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
 from tests.support.network.faulty_kafka import Api, FaultyKafka
@@ -33,8 +34,8 @@ def broker() -> Iterator[FaultyKafka]:
 def source(broker) -> Iterator[ProspectSource]:
     made = ProspectSource(
         options.consumer_options(broker.bootstrap, {}, {}, group_id="g", protocol="consumer", logs=None),
-        "in",
-        "log",
+        ["in"],
+        Resume("log", None, lambda _: None, None),
     )
     made.subscribe()
     until(lambda: len(made.partitions) == 2, lambda: made.poll(10, 1 << 20, 0.1))

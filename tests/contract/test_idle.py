@@ -28,7 +28,7 @@ def broker():
 def test_a_worker_without_prospects_does_not_grow(broker):
     """A worker of a quiet week-end would take hundreds of megabytes, and be killed for it."""
     made = options.producer_options(broker.bootstrap, {}, {}, transactional_id="t", max_bytes=None, logs=LOGS)
-    session = Session({**made, "statistics.interval.ms": 10}, "allowed", "blocked")
+    session = Session({**made, "statistics.interval.ms": 10}, ["allowed", "blocked"])
     session.open(Deadline.after(10))
     time.sleep(0.3)
     assert len(session._producer) > 5, "statistics wait for a poll"

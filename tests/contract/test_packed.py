@@ -42,7 +42,11 @@ def test_a_topic_that_is_kept_uncompressed_takes_none_that_is_too_large_when_unp
 def test_the_input_topics_take_nothing_that_is_too_large_when_unpacked(kafka):
     """Any producer or dialler could have workers or the publisher killed for their memory, one after another."""
     names = {role: f"{name}-{uuid.uuid4().hex[:8]}" for role, name in Names().model_dump().items()}
-    made = [state for state in plan(names, {}, 1) if state.role in {"prospects", "requests", "lifts"}]
+    made = [
+        state
+        for state in plan(names, Names(**names).inputs.among(()), {}, 1)
+        if state.role in {"prospects", "requests", "lifts"}
+    ]
     TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create(made, None, Deadline.after(20))
     for each in made:
         assert answer(kafka.bootstrap, each.name) == ["MSG_SIZE_TOO_LARGE"]

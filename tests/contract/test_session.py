@@ -18,7 +18,7 @@ def dead() -> Iterator[Session]:
         for topic in ("allowed", "blocked"):
             broker.create_topic(topic, 1)
         options = {"bootstrap.servers": broker.bootstrap, "transactional.id": "t", "log_level": 0}
-        session = Session(options, "allowed", "blocked")
+        session = Session(options, ["allowed", "blocked"])
         session.open(Deadline.after(10))
         producer = session._ready()
         producer.begin_transaction()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from stream_scrub.kafka.client import options
+from stream_scrub.kafka.rewinding.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
 from tests.support.running.prospects import produce
@@ -24,7 +25,7 @@ def sources(request, kafka, topic) -> Iterator[tuple[str, Callable[[], ProspectS
         member = options.consumer_options(
             kafka.bootstrap, {}, {}, group_id=group, protocol=request.param, logs=None
         )
-        made.append(ProspectSource(member, name, "log"))
+        made.append(ProspectSource(member, [name], Resume("log", None, lambda _: None, None)))
         made[-1].subscribe()
         return made[-1]
 

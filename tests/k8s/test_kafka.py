@@ -38,7 +38,7 @@ def test_the_topics_are_those_that_the_command_makes(production):
     """An operator who applies these would have a log that is cut after a week, or outputs that refuse a stamp."""
     topics = {each["metadata"]["name"]: each for each in production.of("KafkaTopic")}
     names = DEFAULTS.topics.model_dump()
-    wished = {state.name: state for state in plan(names, {}, 6)}
+    wished = {state.name: state for state in plan(names, DEFAULTS.topics.inputs.among(()), {}, 6)}
     assert set(topics) == set(wished)
     for name, topic in topics.items():
         config = config_of(topic)
@@ -48,7 +48,7 @@ def test_the_topics_are_those_that_the_command_makes(production):
     found = {
         name: TopicDescription(each["spec"]["partitions"], config_of(each)) for name, each in topics.items()
     }
-    assert {state.state for state in plan(names, found, 6)} == {"ok"}
+    assert {state.state for state in plan(names, DEFAULTS.topics.inputs.among(()), found, 6)} == {"ok"}
 
 
 def rights_of(user: Object) -> set[Right]:

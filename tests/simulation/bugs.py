@@ -58,17 +58,17 @@ def _offsets_first() -> list[Exchange]:
 def _own_memory() -> list[Exchange]:
     offsets = ProspectSource.offsets
 
-    def remembers(self: Any, partitions: Any, messages: Any, position: int) -> Any:
-        begun = self.__dict__.setdefault("begun", {})
-        for partition, message in zip(reversed(partitions), reversed(messages), strict=True):
+    def remembers(self: Any, fetched: Any, position: int) -> Any:
+        begun = self.__dict__.setdefault("first", {})
+        for partition, message in zip(reversed(fetched.partitions), reversed(fetched.messages), strict=True):
             begun[partition] = message.offset()
-        return offsets(self, partitions, messages, position)
+        return offsets(self, fetched, position)
 
     rewind = ProspectSource._rewind
 
     def by_heart(self: Any, deadline: Any) -> None:
         consumer = self._consumer
-        ask, begun = consumer.committed, self.__dict__.get("begun", {})
+        ask, begun = consumer.committed, self.__dict__.get("first", {})
 
         def told(assigned: Any, timeout: float) -> Any:
             found = ask(assigned, timeout=timeout)

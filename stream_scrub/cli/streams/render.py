@@ -9,9 +9,10 @@ from stream_scrub.shadow.report import ShadowReport
 
 
 class PartitionReport(msgspec.Struct, frozen=True):
-    """One partition: the committed offset, null where there is none; then the offset of the first prospect that has
+    """One partition of a topic: the committed offset, null where there is none; then the offset of the first prospect that has
     not come out, null where that is not certain, why, and whether it was committed now."""
 
+    topic: str
     partition: int
     committed: int | None
     emitted_upto: int | None = None
@@ -28,22 +29,23 @@ class OffsetsReport(msgspec.Struct, frozen=True):
     def of(cls, found: GroupPosition, *, restored: bool) -> "OffsetsReport":
         """What was found, and whether it was committed."""
         rows = []
-        for partition, committed in sorted(found.committed.items()):
-            emitted = found.emitted.get(partition)
+        for key, committed in sorted(found.committed.items()):
+            emitted = found.emitted.get(key)
             if emitted is None:
-                rows.append(PartitionReport(partition, committed))
+                rows.append(PartitionReport(*key, committed))
             else:
                 done = restored and emitted.offset is not None
-                rows.append(PartitionReport(partition, committed, emitted.offset, emitted.why, done))
+                rows.append(PartitionReport(*key, committed, emitted.offset, emitted.why, done))
         return cls(rows)
 
 
 def offsets(report: OffsetsReport) -> None:
     """One row a partition."""
     terminal.People().rows(
-        ("partition", "committed", "came out up to", ""),
+        ("topic", "partition", "committed", "came out up to", ""),
         [
             (
+                each.topic,
                 each.partition,
                 "-" if each.committed is None else each.committed,
                 "" if each.committed is not None else "?" if each.emitted_upto is None else each.emitted_upto,

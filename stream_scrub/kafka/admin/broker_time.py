@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
-PartitionKey = tuple[str, int]  # a topic and a partition of it
+from stream_scrub.model import PartitionKey
+
 _ASK_S = 2.0
 
 

@@ -1,14 +1,14 @@
-"""The committed offsets of a group on one topic, looked at and set from outside of the group."""
+"""The committed offsets of a group on some topics, looked at and set from outside of the group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.client.translate import translate
-from stream_scrub.kafka.commit_note import CommitNote
-from stream_scrub.model import Deadline
+from stream_scrub.kafka.rewinding.commit_note import CommitNote
+from stream_scrub.model import Deadline, PartitionKey
 
 _HAS_MEMBERS = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH}
@@ -36,18 +36,18 @@ def committed(consumer: Consumer, topic: str, deadline: Deadline) -> list[TopicP
 class GroupOffsets:
     """`options` are those of a consumer of the group, which never joins it."""
 
-    def __init__(self, options: dict[str, Any], topic: str) -> None:
+    def __init__(self, options: dict[str, Any], topics: Sequence[str]) -> None:
         self._consumer = Consumer(options)
-        self._topic = topic
+        self._topics = tuple(topics)
 
-    def committed(self, deadline: Deadline) -> dict[int, int | None]:
-        """By partition of the topic; None where the group has none. Raises Unavailable, Refused."""
-        found = committed(self._consumer, self._topic, deadline)
-        return {each.partition: each.offset if each.offset >= 0 else None for each in found}
+    def committed(self, deadline: Deadline) -> dict[PartitionKey, int | None]:
+        """By partition of the topics; None where the group has none. Raises Unavailable, Refused."""
+        found = [each for topic in self._topics for each in committed(self._consumer, topic, deadline)]
+        return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in found}
 
-    def commit(self, offsets: Mapping[int, int], note: CommitNote) -> None:
+    def commit(self, offsets: Mapping[PartitionKey, int], note: CommitNote) -> None:
         """Commit these. Raises Refused while the group has members."""
-        places = [TopicPartition(self._topic, p, offset, str(note)) for p, offset in offsets.items()]
+        places = [TopicPartition(*key, offset, str(note)) for key, offset in offsets.items()]
         try:
             answers = self._consumer.commit(offsets=places, asynchronous=False) or []
         except KafkaException as error:
@@ -59,7 +59,7 @@ class GroupOffsets:
     def _of(self, error: KafkaError) -> Exception:
         if error.code() in _HAS_MEMBERS:
             return Refused("the group has members: stop every worker of it first")
-        return translate(error, f"committing offsets of {self._topic}")
+        return translate(error, f"committing offsets of {', '.join(self._topics)}")
 
     def close(self) -> None:
         """Release the connection."""

@@ -4,6 +4,7 @@ Kafka gives every topic an id of its own when it is made (since 2.8). One thread
 """
 
 import time
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -20,45 +21,48 @@ _FRESH_S = 0.2
 
 
 class TopicIdentity:
-    """The id of one topic; `admin` are an admin client's properties."""
+    """The ids of topics; `admin` are an admin client's properties."""
 
-    def __init__(self, admin: dict[str, Any], topic: str) -> None:
+    def __init__(self, admin: dict[str, Any]) -> None:
         self._admin = AdminClient({**admin, "statistics.interval.ms": 0})  # it is hardly ever polled
-        self._topic = topic
-        self._asked: Future[Any] | None = None
+        self._asked: dict[str, Future[Any]] = {}
         self._asked_at = self._answered_at = float("-inf")
 
-    def ask(self, deadline: Deadline) -> str:
-        """The id now; empty from brokers before 2.8, which give none. Raises Unavailable, Refused."""
-        return self._id(self._request(max(0.1, deadline.left())))
+    def ask(self, topics: Sequence[str], deadline: Deadline) -> dict[str, str]:
+        """The id of each now; empty from brokers before 2.8, which give none. Raises Unavailable, Refused."""
+        asked = self._request(topics, max(0.1, deadline.left()))
+        return {topic: self._id(topic, future) for topic, future in asked.items()}
 
-    def begin(self) -> None:
+    def begin(self, topics: Sequence[str]) -> None:
         """Ask, unless the last answer is fresh. Never blocks."""
-        if self._asked is None and time.monotonic() - self._answered_at > _FRESH_S:
-            self._asked = self._request(_ASK_S)
+        if topics and not self._asked and time.monotonic() - self._answered_at > _FRESH_S:
+            self._asked = self._request(topics, _ASK_S)
             self._asked_at = time.monotonic()
 
-    def answer(self, deadline: Deadline) -> str:
-        """The id that `begin` asked for; empty where it asked nothing. Mostly the answer is there. Raises Unavailable, Refused."""
-        asked, self._asked = self._asked, None
-        if asked is None:
-            return ""
-        try:
-            asked.exception(deadline.left())
-        except TimeoutError as error:
-            raise Unavailable(f"asking for {self._topic}: no broker answers now") from error
-        found = self._id(asked)
-        self._answered_at = self._asked_at
+    def answer(self, topics: Collection[str], deadline: Deadline) -> dict[str, str]:
+        """The ids that `begin` asked for: surely of `topics`, and of others as far as they are there. Mostly the answer is
+        there; it is empty where nothing was asked. Raises Unavailable, Refused."""
+        asked, self._asked = self._asked, {}
+        found = {}
+        for topic, future in asked.items():
+            if topic not in topics and (not future.done() or future.exception() is not None):
+                continue
+            try:
+                future.exception(deadline.left())
+            except TimeoutError as error:
+                raise Unavailable(f"asking for {topic}: no broker answers now") from error
+            found[topic] = self._id(topic, future)
+        if asked and len(found) == len(asked):
+            self._answered_at = self._asked_at
         return found
 
-    def _request(self, timeout_s: float) -> "Future[Any]":
-        asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=timeout_s)
-        future: Future[Any] = asked[self._topic]
-        return future
+    def _request(self, topics: Sequence[str], timeout_s: float) -> "dict[str, Future[Any]]":
+        return self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout_s)
 
-    def _id(self, asked: "Future[Any]") -> str:
+    @staticmethod
+    def _id(topic: str, asked: "Future[Any]") -> str:
         try:
             made = str(asked.result().topic_id)
         except KafkaException as error:
-            raise translate(error, f"asking for {self._topic}") from error
+            raise translate(error, f"asking for {topic}") from error
         return "" if set(made) <= {"A"} else made  # an id of zeros only

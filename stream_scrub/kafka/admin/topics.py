@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
+from stream_scrub.config.inputs import Route
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.admin.acls import RequiredRights, missing
 from stream_scrub.kafka.client.client_log import ClientLog
@@ -79,6 +80,10 @@ class TopicAdmin:
     def _all(self, deadline: Deadline) -> dict[str, Any]:
         """Every topic that may be seen, by name."""
         return self._cluster(deadline).topics
+
+    def names(self, deadline: Deadline) -> list[str]:
+        """Of every topic that may be seen. Raises Unavailable, Refused."""
+        return list(self._all(deadline))
 
     def _cluster(self, deadline: Deadline) -> ClusterMetadata:
         """Brokers, and the topics that may be seen. The call is made in short turns: only between them is it noticed that a
@@ -181,45 +186,59 @@ class TopicAdmin:
 
 
 def plan(
-    names: Mapping[str, str], found: Mapping[str, TopicDescription], partitions: int
+    names: Mapping[str, str],
+    routes: Sequence[Route],
+    found: Mapping[str, TopicDescription],
+    partitions: int,
 ) -> list[TopicState]:
-    """Each role's topic as it is or should be. `names` maps roles (prospects, allowed, ...) to topics."""
-    source = found.get(names["prospects"])
-    if source is not None:
-        partitions = source.partitions
-    output = _output_config(source)
+    """Each role's topics as they are or should be. `names` maps the roles that have one topic each (log, requests, ...)
+    to it; `routes` are the inputs with their outputs."""
     asked = max((_roomier(found.get(names[role])) for role in ("requests", "lifts")), key=int)
-    wishes: dict[str, tuple[int | None, dict[str, str]]] = {
-        "prospects": (None, {}),
-        "allowed": (partitions, output),
-        "blocked": (partitions, output),
-        "recalled": (None, {}),
-        "log": (1, {**_LOG_CONFIG, _LIMIT: _LOG_LIMIT}),
-        "requests": (None, _UNPACKED),
-        "lifts": (None, _UNPACKED),
-        "refused": (None, {_LIMIT: asked}),
-    }
-    states = []
-    for role, (wanted, config) in wishes.items():
-        topic = found.get(names[role])
-        if topic is None:
-            # Not held against a topic that is there: it costs disk, and who trusts all producers may do without.
-            made_with = _UNPACKED if role == "prospects" else config
-            states.append(TopicState(role, names[role], "missing", wanted or partitions, made_with))
-            continue
-        differences = tuple(_differences(topic, wanted, config))
-        state = "differs" if differences else "ok"
-        states.append(TopicState(role, names[role], state, topic.partitions, topic.config, differences))
-    return states
+    wishes: list[tuple[str, str, int | None, dict[str, str]]] = [
+        ("prospects", each.input, None, {}) for each in routes
+    ]
+    for role in _OUTPUTS:
+        for name in dict.fromkeys(getattr(each, role) for each in routes):
+            sources = [found.get(each.input) for each in routes if getattr(each, role) == name]
+            wanted = max((each.partitions for each in sources if each is not None), default=partitions)
+            wishes.append((role, name, wanted, _output_config(sources)))
+    wishes += [
+        ("recalled", names["recalled"], None, {}),
+        ("log", names["log"], 1, {**_LOG_CONFIG, _LIMIT: _LOG_LIMIT}),
+        ("requests", names["requests"], None, _UNPACKED),
+        ("lifts", names["lifts"], None, _UNPACKED),
+        ("refused", names["refused"], None, {_LIMIT: asked}),
+    ]
+    usual = max((found[each.input].partitions for each in routes if each.input in found), default=partitions)
+    return [_state(*wish, found, usual) for wish in wishes]
 
 
-def _output_config(source: TopicDescription | None) -> dict[str, str]:
-    """What an output's settings should be, given what `source` takes. Compaction would refuse prospects without a key, and
+def _state(
+    role: str,
+    name: str,
+    wanted: int | None,
+    config: dict[str, str],
+    found: Mapping[str, TopicDescription],
+    partitions: int,
+) -> TopicState:
+    topic = found.get(name)
+    if topic is None:
+        # Not held against a topic that is there: it costs disk, and who trusts all producers may do without.
+        made_with = _UNPACKED if role == "prospects" else config
+        return TopicState(role, name, "missing", wanted or partitions, made_with)
+    differences = tuple(_differences(topic, wanted, config))
+    state = "differs" if differences else "ok"
+    return TopicState(role, name, state, topic.partitions, topic.config, differences)
+
+
+def _output_config(sources: Sequence[TopicDescription | None]) -> dict[str, str]:
+    """What an output's settings should be, given what the inputs take that come out there. Compaction would refuse prospects without a key, and
     keep only one of those with the same key. A bound on timestamps is named only where the brokers know it.
     """
-    config = {_LIMIT: _roomier(source), "cleanup.policy": "delete"}
-    if source is not None:
-        bounds = {_EARLIER: _EVER_MS, _LATER: source.config.get(_LATER, ""), _EITHER: _EVER_MS}
+    config = {_LIMIT: max(map(_roomier, sources), key=int), "cleanup.policy": "delete"}
+    for source in filter(None, sources):
+        latest = max((source.config.get(_LATER, ""), config.get(_LATER, "")), key=lambda ms: int(ms or 0))
+        bounds = {_EARLIER: _EVER_MS, _LATER: latest, _EITHER: _EVER_MS}
         config |= {name: bound for name, bound in bounds.items() if name in source.config}
     return config
 

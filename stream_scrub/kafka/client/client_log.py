@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.errors import Refused, ScrubError
 from stream_scrub.kafka.client.tls_diagnosis import distrust
 from stream_scrub.kafka.client.translate import translate
+from stream_scrub.model import PartitionKey
 
 _AGAIN_S = 300.0
 _KINDS_MAX = 256
@@ -35,7 +36,7 @@ _LOGICAL = re.compile(r"(?:Group|Txn|Share)Coordinator")
 _DIGITS = re.compile(r"\d+")
 # TXNERR: the call that failed says it too.
 _QUIET = frozenset({"GETPID", "CONFWARN", "PARTCNT", "TERMINATE", "COMMITFAIL", "TXNERR"})
-_RESET = re.compile(r"\S+ \[(\d+)\]: offset reset \(at offset (\d+)")
+_RESET = re.compile(r"(\S+) \[(\d+)\]: offset reset \(at offset (\d+)")
 _DENIED = re.compile(r'Failed to add partition "(?P<topic>[^"]+)" .*authorization failed')
 # These do not pass by themselves, and a call that times out because of them does not say why.
 _TURNED_AWAY = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
@@ -117,7 +118,7 @@ class ClientLog(logging.Handler):
         self._denied = ""
         self.said = ""
         # Hears the partition and the offset where what was to be read next is not there any more.
-        self.on_reset: Callable[[int, int], None] | None = None
+        self.on_reset: Callable[[PartitionKey, int], None] | None = None
         # Not getLogger(): that would be one for all clients of this name, and would pass lines on to the root.
         self._logger = logging.Logger(f"librdkafka.{client}")  # noqa: LOG001
         self._logger.addHandler(self)
@@ -174,7 +175,7 @@ class ClientLog(logging.Handler):
             if facility == "ADDPARTS" and (found := _DENIED.search(text)) is not None:
                 self._denied = found["topic"]
             elif self.on_reset is not None and facility == "OFFSET" and (found := _RESET.match(text)):
-                self.on_reset(int(found[1]), int(found[2]))
+                self.on_reset((found[1], int(found[2])), int(found[3]))
             elif (of_broker := _BROKER.match(text)) is not None and facility in {"FAIL", "ERROR"}:
                 if not _OF_A_REFUSAL.search(text):  # else the error that follows says it, with its code
                     self._gone(of_broker["broker"], of_broker["text"])

@@ -62,7 +62,9 @@ def test_a_request_that_the_client_gives_twice_is_taken_once(monkeypatch, given)
     """It would be on the log twice, and one request show as two."""
     monkeypatch.setattr(Client, "given", given)
     monkeypatch.setattr(module, "Consumer", Client)
-    monkeypatch.setattr(module, "TopicIdentity", lambda *_: SimpleNamespace(ask=lambda _: "id"))
+    monkeypatch.setattr(
+        module, "TopicIdentity", lambda *_: SimpleNamespace(ask=lambda topics, _: dict.fromkeys(topics, "id"))
+    )
     requests = module.RequestsReader({"group.id": "g"}, {}, "opposition.requests")
     requests.begin(Deadline.after(5))
     with pytest.raises(Migrated, match="went back"):

@@ -171,9 +171,9 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "bind"}
 NAMED = {
     "worker": {"identity", "name", "names[0]"},
     "topic": {
-        "settings.topics.prospects",
+        "str(settings.topics.inputs)",
+        "str(self._settings.topics.inputs)",
         "self._settings.topics.requests",
-        "self._settings.topics.blocked",
         "self._settings.topics.shadow",
         "each.topic",
         "topic",

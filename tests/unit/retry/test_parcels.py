@@ -4,13 +4,15 @@ import json
 
 import pytest
 
+from stream_scrub.config import Topics
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.headers import Headers
 from stream_scrub.retry.cursors import Cursors
-from stream_scrub.retry.parcels import RETRY_HEADER, parcels
+from stream_scrub.retry.parcels import RETRY_HEADER, origin, parcels
 from stream_scrub.scrub.decode import Members
 
 MEMBERS = Members.of(("phone",), "country", "purpose", "contract", "campaign")
+ONE = origin(Topics().inputs.among(()))
 STALE = {"verdict": "blocked", "reason": "stale-register", "index": 7, "at": "2026-11-24T12:00:00Z"}
 
 
@@ -28,9 +30,9 @@ class Message:
         return (1, 5_000)
 
 
-def parcel(value, headers=None, key=b"k"):
+def parcel(value, headers=None, key=b"k", of=ONE):
     (made,) = parcels(
-        Fetched([Message(key)], [3], Headers([headers], []), [value]), MEMBERS, "prospects.blocked", 99
+        Fetched([Message(key)], [3], Headers([headers], []), [value], ["prospects.blocked"]), MEMBERS, of, 99
     )
     return made
 

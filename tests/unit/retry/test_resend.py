@@ -5,6 +5,7 @@ import pytest
 from stream_scrub.errors import Refused
 from stream_scrub.retry.resend import Resend, RetryOrder
 
+P0, P1 = ("blocked", 0), ("blocked", 1)
 ORDER = RetryOrder(frozenset({"no-rule"}))
 
 
@@ -14,7 +15,7 @@ class Reader:
     membership = b""
 
     def __init__(self, **notes):
-        self.notes = {int(name[1:]): note for name, note in notes.items()}
+        self.notes = {("blocked", int(name[1:])): note for name, note in notes.items()}
         self.assigned = {}
 
     def noted(self, _deadline):
@@ -62,17 +63,17 @@ def test_where_it_begins_is_committed_before_anything_goes():
     """A retry that is killed early would begin elsewhere the next time, and pass prospects over."""
     reader = Reader(p0=None, p1=None)
     ends, committed = started(reader, lambda _low, end: end)
-    assert ends == {0: 50, 1: 50}
-    assert committed == [{0: (50, "retry since=50"), 1: (50, "retry since=50")}]
-    assert reader.assigned == {0: 50, 1: 50}
+    assert ends == {P0: 50, P1: 50}
+    assert committed == [{P0: (50, "retry since=50"), P1: (50, "retry since=50")}]
+    assert reader.assigned == {P0: 50, P1: 50}
 
 
 def test_a_partition_that_was_added_begins_at_its_start():
     """What is blocked there first would never come back."""
     reader = Reader(p0="retry since=20 no-rule=30", p1=None)
     _, committed = started(reader)
-    assert reader.assigned == {0: 30, 1: 10}
-    assert committed == [{0: (30, "retry since=20 no-rule=30"), 1: (10, "retry since=10")}]
+    assert reader.assigned == {P0: 30, P1: 10}
+    assert committed == [{P0: (30, "retry since=20 no-rule=30"), P1: (10, "retry since=10")}]
 
 
 def test_a_topic_that_was_made_anew_is_not_read_at_old_offsets():

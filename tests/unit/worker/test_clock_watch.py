@@ -39,10 +39,10 @@ class World:
         """A batch, committed; its markers are there when the next one begins."""
         self.now += after
         self.watch.begins()
-        for ok, partition in zip(allowed, partitions, strict=True):
-            place = (TOPICS[ok], partition)
+        places = [(TOPICS[ok], partition) for ok, partition in zip(allowed, partitions, strict=True)]
+        for place in places:
             self.written[place] = self.now + self.theirs[self.leader(place)]
-        self.watch.committed(allowed, partitions)
+        self.watch.committed(lambda: places)
 
     def cause(self):
         try:

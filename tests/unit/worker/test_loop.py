@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from stream_scrub import clock as elapsing
+from stream_scrub.config import Topics
 from stream_scrub.errors import Migrated, StaleIndex, Unavailable
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.headers import Headers
@@ -21,18 +22,21 @@ from stream_scrub.scrub.batch import Batch
 from stream_scrub.worker import loop as module
 from stream_scrub.worker.batch_size import BatchLimits
 from stream_scrub.worker.clock_watch import ClockWatch
+from stream_scrub.worker.input_topics import InputTopics
 from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 from tests.support.fakes import law
 
 NO_RULES = Rulebook([])
+INPUTS = Topics().inputs
 
 
 class Source:
     """What the loop looks up."""
 
     is_member = True
-    partitions = frozenset({0, 3})
+    topics = ("prospects",)
+    partitions = frozenset({("prospects", 0), ("prospects", 3)})
     waiting = ()
     begun = ()
     resets = ()
@@ -40,25 +44,42 @@ class Source:
     def __init__(self):
         self.asked = []
 
-    def widen(self, width):
+    @staticmethod
+    def said(partitions):
+        return [partition for _, partition in partitions]
+
+    def need_siblings(self):
+        """There are none."""
+
+    def widen(self, widths):
         """As many as there were."""
 
     def lag(self, _deadline, ask):
         self.asked.append(bool(ask))
-        return {0: 5, 3: 7}
+        return {("prospects", 0): 5, ("prospects", 3): 7}
 
 
 @pytest.fixture
 def made():
     out = io.BytesIO()
-    source, session = Source(), SimpleNamespace(reopened=2, queued=0, width=lambda _: 4)
+    source, session = Source(), SimpleNamespace(reopened=2, queued=0, width=lambda *_: 4)
     follower = SimpleNamespace(corrupt=None, lag_s=1.0, trouble="", index=law.index())
     log = configure("info", "json", out)
     scrubber = SimpleNamespace()
-    outputs = Outputs(session, scrubber, log, None, lambda: None)
+    outputs = Outputs(session, INPUTS, scrubber, log, None, lambda: None)
     watch = ClockWatch(lambda _places: [], ("blocked", "allowed"), 60)
+    counters = Counters()
     worker = WorkerLoop(
-        source, session, follower, NO_RULES, outputs, Counters(), log, limits=BatchLimits(), watch=watch
+        source,
+        session,
+        follower,
+        NO_RULES,
+        outputs,
+        counters,
+        log,
+        limits=BatchLimits(),
+        watch=watch,
+        topics=InputTopics(source, session, INPUTS, counters, log, 30.0),
     )
     return SimpleNamespace(
         worker=worker,
@@ -78,7 +99,7 @@ def minute(made):
 def test_a_minute_is_one_line_with_what_was_done_in_it(made):
     """An operator without Prometheus could not see from the log what a worker does, or would take sums for rates."""
     counters = made.counters
-    counters.lags = {0: 5, 3: 7}
+    counters.lags = {"0": 5, "3": 7}
     made.worker._summary.tell()
     for _ in range(2):
         counters.emitted(Counter({Reason.CLEAR: 400, Reason.OPPOSED: 200}), 0.1, 0.1, 0.1)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from stream_scrub.config import Topics
 from stream_scrub.errors import TooLarge
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.headers import Headers
@@ -42,6 +43,7 @@ def test_a_record_that_nothing_takes_for_its_key_goes_out_without_it(key):
     """A key of 20 MB packs to some KB, passes the topic of prospects, and would stop its partition for ever."""
     outputs = Outputs(
         SimpleNamespace(batch_bytes=524_288),
+        Topics().inputs,
         SimpleNamespace(scrub=scrub),
         configure("info", "json"),
         1_000_000,

@@ -14,7 +14,7 @@ MICROSECONDS = NOW_MS * 1000
 
 def report(offset, code="", **more):
     usual = {"allowed": True, "keyless": False, "timestamp_ms": NOW_MS, "nbytes": 300, "own_bytes": 200}
-    return RecordReport((0, offset), code=code, **usual | more)
+    return RecordReport(("prospects", 0, offset), code=code, **usual | more)
 
 
 @dataclass
@@ -39,13 +39,13 @@ class World:
             batch = batch if count is None else batch[:count]
             assert batch
             forms = {at: each.form for at, each in self.refusals.of(batch, self.now_s).items()}
-            bad = [each for at, each in enumerate(batch) if at not in forms and each.place[1] in self.refused]
+            bad = [each for at, each in enumerate(batch) if at not in forms and each.place[2] in self.refused]
             if not bad:
                 for at, each in enumerate(batch):
-                    self.out[each.place[1]] = forms.get(at, 0)
+                    self.out[each.place[2]] = forms.get(at, 0)
                 self.refusals.committed(each.place for each in batch)
                 continue
-            code = self.refused[bad[0].place[1]]
+            code = self.refused[bad[0].place[2]]
             said = [
                 each._replace(code=code if not self.names or len(bad) == 1 or each in bad else OTHER)
                 for each in batch
@@ -107,7 +107,7 @@ def test_what_was_learnt_is_forgotten():
     other = [report(8, keyless=True)]
     assert refusals.of(other, 59.0) and not refusals.of([other[0]._replace(allowed=False)], 59.0)
     assert not refusals.of(other, 61.0)
-    refusals.committed([(0, 7)])
+    refusals.committed([("prospects", 0, 7)])
     assert not refusals.are_known
 
 
@@ -117,8 +117,10 @@ def test_what_is_refused_again_comes_out_without_its_bytes():
     for form in (PLAIN, BARE):
         refusals.failed([record], alone=True, now_s=0.0, now_ms=NOW_MS)
         assert {at: each.form for at, each in refusals.of([record], 1.0).items()} == {0: form}
-    says = stamp_facts(refusals.of([record], 1.0)[0], record)
+    says = stamp_facts(refusals.of([record], 1.0)[0], record, several=False)
     assert says == {"cause": "INVALID_RECORD", "from": "0/7", "timestamp": NOW_MS}
+    says = stamp_facts(refusals.of([record], 1.0)[0], record, several=True)
+    assert says["from"] == "prospects/0/7"
 
 
 def test_records_that_are_too_large_for_any_form_are_not_looked_for_one_by_one():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from stream_scrub.config.inputs import Route
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.admin.durability import FEW_REPLICAS, ONE_IN_SYNC, UNCLEAN, costs
 from stream_scrub.kafka.admin.topics import (
@@ -22,6 +23,7 @@ NAMES = {
     role: role
     for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
 }
+ROUTES = [Route("prospects", "allowed", "blocked")]
 LOG = {
     "cleanup.policy": "delete",
     "retention.ms": "-1",
@@ -46,7 +48,7 @@ def found(**changed: TopicDescription | None) -> dict[str, TopicDescription]:
 
 
 def states(**changed: TopicDescription | None) -> dict[str, tuple[str, tuple[str, ...]]]:
-    return {s.role: (s.state, s.differences) for s in plan(NAMES, found(**changed), 12)}
+    return {s.role: (s.state, s.differences) for s in plan(NAMES, ROUTES, found(**changed), 12)}
 
 
 def test_nothing_is_said_of_topics_that_are_as_they_must_be():
@@ -56,7 +58,7 @@ def test_nothing_is_said_of_topics_that_are_as_they_must_be():
 
 def test_what_is_missing_is_planned_like_the_input():
     """Outputs with other partition counts would break the order of keys."""
-    planned = {s.role: s for s in plan(NAMES, found(allowed=None, log=None), 12)}
+    planned = {s.role: s for s in plan(NAMES, ROUTES, found(allowed=None, log=None), 12)}
 
     assert (planned["allowed"].state, planned["allowed"].partitions) == ("missing", 6)
     assert planned["allowed"].config == {
@@ -68,7 +70,7 @@ def test_what_is_missing_is_planned_like_the_input():
 
 def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
     """`topics --partitions 12` would do something else."""
-    planned = {s.role: s.partitions for s in plan(NAMES, {}, 12)}
+    planned = {s.role: s.partitions for s in plan(NAMES, ROUTES, {}, 12)}
 
     assert planned == {
         "prospects": 12,
@@ -149,7 +151,7 @@ def test_a_bound_on_timestamps_that_prospects_may_be_beyond_is_said(source, outp
     nobody be told before.
     """
     planned = plan(
-        NAMES, found(prospects=TopicDescription(6, source), allowed=TopicDescription(6, output)), 1
+        NAMES, ROUTES, found(prospects=TopicDescription(6, source), allowed=TopicDescription(6, output)), 1
     )
 
     (allowed,) = [each for each in planned if each.role == "allowed"]
@@ -162,7 +164,7 @@ def test_bounds_are_made_only_where_the_brokers_know_them():
     """`topics` would fail on a Kafka that is older than these settings."""
     known = {"message.timestamp.before.max.ms": "7", "message.timestamp.after.max.ms": "9"}
     for source, expected in (({}, {}), (known, known | {"message.timestamp.before.max.ms": FOR_EVER})):
-        planned = plan(NAMES, found(prospects=TopicDescription(6, source), blocked=None), 1)
+        planned = plan(NAMES, ROUTES, found(prospects=TopicDescription(6, source), blocked=None), 1)
         (blocked,) = [each for each in planned if each.role == "blocked"]
         bounds = {name: value for name, value in blocked.config.items() if "timestamp" in name}
         assert bounds == expected
@@ -170,7 +172,7 @@ def test_bounds_are_made_only_where_the_brokers_know_them():
 
 def test_a_log_with_small_records_stops_publishers_and_no_worker():
     """A worker that only reads would not start, for a list that it could not even be given."""
-    planned = plan(NAMES, found(log=TopicDescription(1, LOG | {"max.message.bytes": "500000"})), 1)
+    planned = plan(NAMES, ROUTES, found(log=TopicDescription(1, LOG | {"max.message.bytes": "500000"})), 1)
 
     assert record_limit(planned) == 2_000_000
 
@@ -179,7 +181,7 @@ def test_settings_that_may_not_be_read_are_no_difference():
     """A worker without the right to describe settings would never start."""
     unread = {role: TopicDescription(topic.partitions, {}) for role, topic in found().items()}
 
-    planned = plan(NAMES, unread, 1)
+    planned = plan(NAMES, ROUTES, unread, 1)
 
     assert {s.state for s in planned} == {"ok"}
     assert record_limit(planned) is None
@@ -187,7 +189,7 @@ def test_settings_that_may_not_be_read_are_no_difference():
 
 def test_the_record_limit_is_the_smaller_output_s():
     """A prospect that only one of the two outputs takes would stop its partition."""
-    planned = plan(NAMES, found(blocked=TopicDescription(6, {"max.message.bytes": "1500000"})), 1)
+    planned = plan(NAMES, ROUTES, found(blocked=TopicDescription(6, {"max.message.bytes": "1500000"})), 1)
 
     assert record_limit(planned) == 1_500_000
 
@@ -204,13 +206,15 @@ def test_the_record_limit_is_the_smaller_output_s():
 def test_a_worker_is_refused_topics_that_break_a_promise(changed):
     """It would start, and lose the order of keys or the evidence without a word."""
     with pytest.raises(Refused, match="stream-scrub topics"):
-        record_limit(plan(NAMES, found(**changed), 1))
+        record_limit(plan(NAMES, ROUTES, found(**changed), 1))
 
 
 def test_partitions_are_added_to_one_topic_after_the_other():
     """A worker that is started in between would refuse to work, and stop every lead."""
     for partitions in (1, 9):
-        assert record_limit(plan(NAMES, found(blocked=TopicDescription(partitions, {})), 1)) is not None
+        assert (
+            record_limit(plan(NAMES, ROUTES, found(blocked=TopicDescription(partitions, {})), 1)) is not None
+        )
 
 
 class Admin:

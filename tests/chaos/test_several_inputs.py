@@ -1,0 +1,169 @@
+"""Prospects of several topics through one group, on a real Kafka: each comes out once, where its topic's prospects do."""
+
+import json
+import uuid
+from collections import defaultdict
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.support.running.outcome import count, ends, read_all, strip_stamp
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.watch import LISTEN, Watched
+from tests.support.running.worker import run, run_json, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+NUMBERS = french_mobiles(200, seed=91)
+PARTITIONS = 3
+
+
+def named(layout):
+    """Two inputs of a test's own, and how their outputs are named: those of each, and by input what they are."""
+    unique = uuid.uuid4().hex[:8]
+    inputs = [f"fr-{unique}", f"gb-{unique}"]
+    form = {"each": "{input}.", "shared": f"all-{unique}."}[layout]
+    topics = {
+        "topics__prospects": ",".join(inputs),
+        "topics__allowed": f"{form}allowed",
+        "topics__blocked": f"{form}blocked",
+    }
+    outputs = {
+        name: [topics[key].replace("{input}", name) for key in ("topics__allowed", "topics__blocked")]
+        for name in inputs
+    }
+    return topics, outputs
+
+
+def send(bootstrap, topic, which):
+    """Every tenth is unreadable, which comes out blocked; all others are allowed."""
+    leads = (
+        (b"k%d" % (at % 31), prospect(at, "no number" if at % 10 == 0 else spell(NUMBERS[at % 200], 0)))
+        for at in which
+    )
+    produce(bootstrap, topic, leads)
+
+
+def check(bootstrap, outputs, leads, *, shared):
+    """Every prospect of each input came out once, in its partition, in its key's order."""
+    seen = {}
+    for topic in {name for of_one in outputs.values() for name in of_one}:
+        seen[topic] = list(read_all(bootstrap, topic))
+    for name, topics in outputs.items():
+        sent = {(m.partition(), m.offset()): m for m in read_all(bootstrap, name)}
+        places = defaultdict(list)
+        for m in sent.values():
+            places[m.partition(), m.value()].append(m.offset())
+        found = []
+        for topic in topics:
+            order = {}
+            for m in seen[topic]:
+                told = dict(m.headers() or ()).get("scrub-from")
+                assert (told is not None) == shared
+                if told is not None and told.decode().split("/")[0] != name:
+                    continue
+                (offset,) = places[m.partition(), strip_stamp(m.value())]
+                assert told in (None, f"{name}/{m.partition()}/{offset}".encode())
+                assert m.key() == sent[m.partition(), offset].key()
+                assert order.get(m.key(), -1) < offset, "the order of a key is kept"
+                order[m.key()] = offset
+                found.append((m.partition(), offset))
+        assert len(found) == len(set(found)) == len(sent) == leads, "each once"
+
+
+@pytest.mark.parametrize("layout", ["each", "shared"])
+def test_kill_9_loses_and_doubles_nothing_of_either_input(kafka, stages, layout):
+    """An offset of one topic would be taken for the other's: leads would be lost, or handed out twice."""
+    topics, outputs = named(layout)
+    stage = stages(
+        kafka.bootstrap,
+        PARTITIONS,
+        worker__batch_records=100,
+        kafka__consumer__session_timeout_ms=6000,
+        **topics,
+    )
+    stage.load("consent", NUMBERS, "--kind", "allow")
+    every = sorted({name for of_one in outputs.values() for name in of_one})
+    workers = [stage.worker("w1").start(), stage.worker("w2").start()]
+    each, leads = 4000, 0
+    for victim in workers:
+        before = ends(kafka.bootstrap, every)
+        for name in outputs:
+            send(kafka.bootstrap, name, range(leads, leads + each))
+        leads += each
+        wait_until(lambda before=before: ends(kafka.bootstrap, every) > before, 60, every=0.02)
+        victim.kill()
+        victim.start()
+    wait_until(lambda: ends(kafka.bootstrap, every) >= leads * 2, 120, every=0.3)
+    wait_until(lambda: count(kafka.bootstrap, every) >= leads * 2, 60, every=0.5)
+    assert all(worker.stop()[0] == 0 for worker in workers)
+    check(kafka.bootstrap, outputs, leads, shared=layout == "shared")
+
+
+def test_what_is_blocked_goes_back_to_its_own_topic_and_no_place_is_guessed(kafka, stages):
+    """A lead would come back on another producer's topic; or after a quiet fortnight come out a second time."""
+    topics, outputs = named("shared")
+    stage = stages(kafka.bootstrap, 1, http__listen=LISTEN, **topics)
+    stage.load("consent", NUMBERS, "--kind", "allow")
+    allowed, blocked = next(iter(outputs.values()))
+    british = [442_079_460_100 + n for n in range(6)]
+    with stage.worker("w1") as worker:
+        for at, name in enumerate(outputs):
+            leads = [(b"k", prospect(n, f"+{british[n]}", country="GB")) for n in range(at * 3, at * 3 + 3)]
+            produce(kafka.bootstrap, name, iter(leads), headers=[("scrub-from", b"forged/0/0")])
+        wait_until(lambda: count(kafka.bootstrap, [blocked]) == 6, 60)
+        assert worker.stop()[0] == 0
+    group = stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_consumer_groups([group])[group].result(20)
+    with stage.worker("w2") as worker:
+        seen = Watched(worker)
+        wait_until(lambda: seen.held_for("no-offsets"), 60)
+        assert worker.stop()[0] == 0
+    restored = run_json(["offsets", "--restore"], stage.env)["partitions"]
+    assert [(each["topic"], each["emitted_upto"]) for each in restored] == [(name, 3) for name in outputs]
+
+    stage.load("tps", [442_079_460_999], "--effective-at", f"{datetime.now(UTC):%Y-%m-%d}")
+    (sent,) = run_json(["retry", "--since", "2026-01-01"], stage.env)["kinds"]
+    assert sent["outcomes"] == {"sent": 6}
+    with stage.worker("w3") as worker:
+        wait_until(lambda: count(kafka.bootstrap, [allowed]) == 6, 60)
+        assert worker.stop()[0] == 0
+    assert count(kafka.bootstrap, [blocked]) == 6, "nothing came out a second time"
+    for at, name in enumerate(outputs):
+        back = [m for m in read_all(kafka.bootstrap, name) if "scrub-retry" in dict(m.headers())]
+        assert [json.loads(m.value())["id"] for m in back] == list(range(at * 3, at * 3 + 3))
+        assert all("scrub-from" not in dict(m.headers()) for m in back)
+
+
+def test_a_topic_that_matches_later_is_read_and_one_without_outputs_waits_alone(kafka, stages):
+    """A new producer's leads would lie unread until somebody restarts the workers, or stop everybody else's."""
+    unique = uuid.uuid4().hex[:8]
+    first, late = f"leads-{unique}.fr", f"leads-{unique}.late"
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic(first, 2)])[first].result(20)
+    stage = stages(
+        kafka.bootstrap,
+        2,
+        http__listen=LISTEN,
+        kafka__client__topic_metadata_refresh_interval_ms=500,
+        topics__prospects=f"^leads-{unique}\\.",
+        topics__allowed="{input}.allowed",
+        topics__blocked="{input}.blocked",
+    )
+    stage.load("consent", NUMBERS, "--kind", "allow")
+    with stage.worker("w1") as worker:
+        seen = Watched(worker)
+        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        admin.create_topics([NewTopic(late, 2)])[late].result(20)
+        send(kafka.bootstrap, late, range(50))
+        wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_waiting") == 2, 60)
+        send(kafka.bootstrap, first, range(50))
+        wait_until(lambda: count(kafka.bootstrap, [f"{first}.allowed", f"{first}.blocked"]) == 50, 60)
+        assert run(["topics"], stage.env).returncode == 0
+        wait_until(lambda: count(kafka.bootstrap, [f"{late}.allowed"]) == 45, 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_waiting") == 0, 60)
+        assert worker.stop()[0] == 0
+    assert count(kafka.bootstrap, [f"{late}.blocked", f"{first}.blocked"]) == 10
