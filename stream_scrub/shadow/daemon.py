@@ -131,7 +131,9 @@ class ShadowLoop:
         }
         reader.assign(places)
         self._commit(session, [], [], [])
-        self._log.info("shadowing", topic=self._settings.topics.shadow, group=clients.shadow_group(self._settings))
+        self._log.info(
+            "shadowing", topic=self._settings.topics.shadow, group=clients.shadow_group(self._settings)
+        )
 
     def _end(self) -> None:
         if self._reader is not None:
