@@ -9,6 +9,7 @@ OURS = ALL + ',worker=~"$worker"'
 PUBLISHER = ALL + ',worker="",server="",retry=""'
 SERVER = ALL + ',server!=""'
 RETRY = ALL + ',retry!=""'
+SHADOW = ALL + ',shadow!=""'
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 WAITING = ((None, GREEN), (10_000, YELLOW), (1_000_000, RED))
@@ -530,6 +531,23 @@ RETRYING = [
         unit="rps",
     ),
 ]
+SHADOWING = [
+    Panel(
+        "Judged by a shadow, and different",
+        "What came out and was judged again, and how much of it would come out otherwise. Empty while nothing is tried.",
+        {
+            "judged": rate("stream_scrub_shadow_judged_total", "", SHADOW),
+            "another {{change}}": rate("stream_scrub_shadow_differences_total", "change", SHADOW),
+        },
+        unit="rps",
+    ),
+    Panel(
+        "Shadow begun anew, by cause",
+        "Times that a batch was given up. One now and then is a broker that restarts, and normal.",
+        {"{{cause}}": rate("stream_scrub_shadow_failures_total", "cause", SHADOW)},
+        unit="rps",
+    ),
+]
 ROWS: Mapping[str, Sequence[Panel]] = {
     "Is it working?": WORKING,
     "Verdicts": VERDICTS,
@@ -538,5 +556,6 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Publisher": PUBLISHING,
     "Check API": CHECKING,
     "Retry": RETRYING,
+    "Shadow": SHADOWING,
     "Process": PROCESS,
 }

@@ -29,6 +29,7 @@ from stream_scrub.observability.counters import (
     PublisherCounters,
     RetryCounters,
     ServerCounters,
+    ShadowCounters,
 )
 from stream_scrub.observability.process_status import (
     Cause,
@@ -123,7 +124,7 @@ _Count = TypeVar("_Count", bound=FollowerCounters)
 
 
 class _Judging(_Collector, Generic[_Count]):
-    """What worker, server and retry have in common: they judge by a followed index. `limit_s` is how long the loop may
+    """What worker, server, retry and shadow have in common: they judge by a followed index. `limit_s` is how long the loop may
     go without a heartbeat."""
 
     def __init__(self, identity: str, counters: _Count, *, limit_s: float, index_lag_max_s: float) -> None:
@@ -193,6 +194,25 @@ class RetryCollector(_Judging[RetryCounters]):
         # Zero for every register that a rule names, so that the first one is an increase.
         names = () if self._rulebook is None else sorted(self._rulebook.registers)
         values.put_each(metric_catalogue.RETRIED, {**dict.fromkeys(names, 0), **sent})
+        self._put_followed(values, counters, self._follower, self._rulebook)
+        found = self._health(counters, self._causes())
+        self._put_health(values, found)
+        return ProcessStatus(self.identity, found, values.values, values.histograms)
+
+
+class ShadowCollector(_Judging[ShadowCounters]):
+    """Call it for the status of a shadow."""
+
+    def __call__(self) -> ProcessStatus:
+        """The status now."""
+        values, counters = MetricValues(), self.counters
+        self._put_process(values)
+        with counters.lock:
+            values.put(metric_catalogue.SHADOW_JUDGED, counters.judged)
+            values.put_each(metric_catalogue.SHADOW_DIFFERENCES, counters.differences)
+            values.put_each(metric_catalogue.SHADOW_FAILURES, counters.causes)
+            values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
+            values.put_histograms(counters.histograms)
         self._put_followed(values, counters, self._follower, self._rulebook)
         found = self._health(counters, self._causes())
         self._put_health(values, found)

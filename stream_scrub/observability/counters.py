@@ -338,6 +338,32 @@ class PublisherCounters(LoopState):
 
 
 @dataclass(slots=True)
+class ShadowCounters(FollowerCounters):
+    """Totals since the start of one shadow: prospects `judged`, differences by what they change, failures by cause."""
+
+    judged: int = 0
+    differences: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    histograms: dict[metric_catalogue.Metric, Histogram] = field(
+        default_factory=lambda: _histograms(metric_catalogue.Side.SHADOW), repr=False
+    )
+
+    def compared(self, judged: int, verdicts: int, reasons: int) -> None:
+        """Count prospects whose comparison is committed, and among them those with another verdict or reason."""
+        with self.lock:
+            self.judged += judged
+            self.differences["verdict"] += verdicts
+            self.differences["reason"] += reasons
+            self.failures = 0
+
+    def gave_up(self, error: ScrubError) -> None:
+        """Everything is begun anew."""
+        with self.lock:
+            self.causes[cause_of(error)] += 1
+            self._fails(error)
+
+
+@dataclass(slots=True)
 class RetryCounters(FollowerCounters):
     """Totals since the start of one `retry --follow`: `prospects` sent back by register, those `kept` by outcome, failures by
     cause."""

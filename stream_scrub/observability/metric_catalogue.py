@@ -37,6 +37,7 @@ class Side(StrEnum):
     PUBLISHER = "publisher"
     SERVER = "server"
     RETRY = "retry"
+    SHADOW = "shadow"
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -68,8 +69,10 @@ class Metric:
         return (*side.identity, *self.labels)
 
 
-_WORKER, _PUBLISHER, _SERVER, _RETRY = (Side.WORKER,), (Side.PUBLISHER,), (Side.SERVER,), (Side.RETRY,)
-_BOTH, _FOLLOWERS, _ALL = (Side.WORKER, Side.PUBLISHER), (Side.WORKER, Side.SERVER, Side.RETRY), tuple(Side)
+_WORKER, _PUBLISHER, _SERVER = (Side.WORKER,), (Side.PUBLISHER,), (Side.SERVER,)
+_RETRY, _SHADOW = (Side.RETRY,), (Side.SHADOW,)
+_BOTH, _ALL = (Side.WORKER, Side.PUBLISHER), tuple(Side)
+_FOLLOWERS = (Side.WORKER, Side.SERVER, Side.RETRY, Side.SHADOW)
 _UNITS = ("seconds", "records", "bytes")
 _declared: list[Metric] = []
 
@@ -224,6 +227,15 @@ RETRY_KEPT = _metric("retry_kept_total", MetricKind.COUNTER, _RETRY,
     "Blocked prospects of registers that can be used again which were not sent back: the verdict would be the same, they went too often, they are too old, their bytes are not on the blocked topic, or the topic refused them.",
     ("outcome",), values=_each(*KEPT))
 RETRY_FAILURES = _metric("retry_failures_total", MetricKind.COUNTER, _RETRY,
+    "Times that a batch was given up and everything begun anew, by cause.", ("cause",), values=_each(*FAILURES))
+
+# -- The shadow.
+SHADOW_JUDGED = _metric("shadow_judged_total", MetricKind.COUNTER, _SHADOW,
+    "Prospects that came out and were judged again by the shadow's settings.")
+SHADOW_DIFFERENCES = _metric("shadow_differences_total", MetricKind.COUNTER, _SHADOW,
+    "Of them, those that would come out otherwise: with another verdict, or with another reason alone.",
+    ("change",), values=_each("verdict", "reason"))
+SHADOW_FAILURES = _metric("shadow_failures_total", MetricKind.COUNTER, _SHADOW,
     "Times that a batch was given up and everything begun anew, by cause.", ("cause",), values=_each(*FAILURES))
 
 # -- The process, by the names that everybody uses.

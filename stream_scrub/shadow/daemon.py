@@ -22,11 +22,16 @@ from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.session import Session
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Deadline
-from stream_scrub.observability import logs
+from stream_scrub.observability import http_server, logs
+from stream_scrub.observability.collect import ShadowCollector
+from stream_scrub.observability.counters import ShadowCounters
+from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.observability.recurring_problem import RecurringProblem
+from stream_scrub.rules import Rulebook
 from stream_scrub.shadow.differences import Difference, differences, own_values
 from stream_scrub.wiring import clients, following, process_family, scrubbing
 
+BEAT_LIMIT_S = 120.0  # twice its longest step: it begins anew, with a session that is opened and a commit
 _ASK_S = 10.0
 _RETRY_S = 1.0
 _WAIT_S = 0.2
@@ -52,13 +57,39 @@ def run(settings: Settings, *, every: bool) -> int:
     stopping = threading.Event()
     process_family.stop_on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
+    collector = ShadowCollector(
+        settings.worker.id,
+        ShadowCounters(),
+        limit_s=BEAT_LIMIT_S,
+        index_lag_max_s=settings.rules.index_lag_max_s,
+    )
     try:
-        with following.following(settings, log) as follower:
-            ShadowLoop(settings, follower, log, every=every).run(stopping)
+        with http_server.serving(settings.http, Side.SHADOW, lambda: [collector()], log):
+            _followed(settings, collector, log, stopping, every=every)
     except ScrubError as error:
         log.error("cannot shadow", why=str(error))
         return 1
     return 0
+
+
+def _followed(
+    settings: Settings,
+    collector: ShadowCollector,
+    log: FilteringBoundLogger,
+    stopping: threading.Event,
+    *,
+    every: bool,
+) -> None:
+    follower = following.counted(
+        settings, collector.counters, log, lambda: clients.client_log(settings, log, "follower")
+    )
+    shadow = ShadowLoop(settings, follower, collector.counters, log, every=every)
+    collector.attach(follower, shadow.rulebook)
+    follower.start()
+    try:
+        shadow.run(stopping)
+    finally:
+        follower.stop()
 
 
 def need_topic(settings: Settings, log: FilteringBoundLogger) -> None:
@@ -81,10 +112,17 @@ class ShadowLoop:
     """One shadow. `every` tells of every prospect, not of differences alone."""
 
     def __init__(
-        self, settings: Settings, follower: Follower, log: FilteringBoundLogger, *, every: bool
+        self,
+        settings: Settings,
+        follower: Follower,
+        counters: ShadowCounters,
+        log: FilteringBoundLogger,
+        *,
+        every: bool,
     ) -> None:
         self._settings = settings
         self._follower = follower
+        self._counters = counters
         self._log = log
         self._every = every
         self._scrubber = scrubbing.scrubber(settings, hold=False)
@@ -92,12 +130,19 @@ class ShadowLoop:
         self._reader: OutputReader | None = None
         self._width = 1
         self._committed_at = self._told_at = time.monotonic()
-        self._counts: Counter[str] = Counter()
+        self._compared: Counter[str] = Counter()  # since the last commit
+        self._counts: Counter[str] = Counter()  # since they were told
         self._problem = RecurringProblem(log, "shadowing failed, trying again", "shadowing goes on")
+
+    @property
+    def rulebook(self) -> Rulebook:
+        """The rules that it judges by."""
+        return self._scrubber.rulebook
 
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping` is set. Raises Refused when it may not work."""
         while not stopping.is_set():
+            self._counters.beat()
             try:
                 index = self._follower.usable(self._settings.rules.index_lag_max_s)
                 if self._session is None:
@@ -105,12 +150,15 @@ class ShadowLoop:
                 self._step(index)
                 self._problem.end()
             except StaleIndex:
+                self._counters.waiting = None  # the collector says what the index waits for
                 stopping.wait(_WAIT_S)
             except (Migrated, Unavailable, Uncertain) as error:
-                self._problem.tell(str(error))
+                self._counters.gave_up(error)
+                self._problem.tell(str(error), failures=self._counters.failures)
                 self._end()
                 stopping.wait(_RETRY_S)
             self._tell()
+        self._counters.stopping = True
         self._end()
         self._tell(last=True)
 
@@ -130,7 +178,9 @@ class ShadowLoop:
             for key, noted in reader.noted(deadline).items()
         }
         reader.assign(places)
+        self._compared.clear()  # what was not committed is compared again
         self._commit(session, [], [], [])
+        self._counters.begins()
         self._log.info(
             "shadowing", topic=self._settings.topics.shadow, group=clients.shadow_group(self._settings)
         )
@@ -154,8 +204,10 @@ class ShadowLoop:
             values = own_values(fetched, members)
             batch = self._scrubber.scrub(values, index, datetime.now(UTC))
             found = differences(fetched, values, batch, members, every=self._every)
-            self._counts["judged"] += len(values)
-            self._counts["different"] += sum(each.was is not each.would for each in found)
+            self._compared["judged"] += len(values)
+            for each in found:
+                if each.was is not each.would:
+                    self._compared["verdict" if each.changes_verdict else "reason"] += 1
         if found or (time.monotonic() - self._committed_at >= _COMMIT_EVERY_S):
             keys = {(m.topic(), m.partition(), m.offset()): m.key() for m in fetched.messages}
             now_ms = int(time.time() * 1000)
@@ -175,11 +227,18 @@ class ShadowLoop:
         places = self._reader.places({key: (offset, _NOTE) for key, offset in self._reader.all_upto.items()})
         session.commit(places, self._reader.membership, Deadline.after(_ASK_S))
         self._committed_at = time.monotonic()
+        compared, self._compared = self._compared, Counter()
+        self._counters.compared(compared["judged"], compared["verdict"], compared["reason"])
+        self._counts += compared
 
     def _tell(self, *, last: bool = False) -> None:
         """How much was judged, once a minute and at the end."""
         now = time.monotonic()
         if last or now - self._told_at >= _TELL_EVERY_S:
             self._told_at = now
-            self._log.info("shadowed", judged=self._counts["judged"], different=self._counts["different"])
+            self._log.info(
+                "shadowed",
+                judged=self._counts["judged"],
+                different=self._counts["verdict"] + self._counts["reason"],
+            )
             self._counts.clear()

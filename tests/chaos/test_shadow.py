@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run_json, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
@@ -22,7 +23,7 @@ deny = ["internal"]
 
 def test_a_rule_is_tried_before_it_goes_live(kafka, stages, tmp_path):
     """An operator would find out by the calls what a rule, or a release, changes."""
-    stage = stages(kafka.bootstrap, partitions=2)
+    stage = stages(kafka.bootstrap, partitions=2, http__listen=LISTEN)
     stage.env["STREAM_SCRUB_TOPICS__SHADOW"] = stage.topics["prospects"] + ".shadow"
     rules = tmp_path / "rules"
     rules.mkdir()
@@ -43,6 +44,12 @@ def test_a_rule_is_tried_before_it_goes_live(kafka, stages, tmp_path):
         produce(kafka.bootstrap, stage.topics["prospects"], leads)
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 40, 60)
         wait_until(lambda: run_json(["shadow", "report"], stage.env)["records"] == 30, 60, every=1)
+        seen = Watched(shadow)
+        assert seen.status("/readyz") == seen.status("/livez") == 200
+        page = seen.metrics()
+        assert page.sum("stream_scrub_shadow_judged_total") == 40
+        assert page.sum("stream_scrub_shadow_differences_total", change="verdict") == 20
+        assert page.sum("stream_scrub_shadow_differences_total", change="reason") == 10
         assert shadow.stop()[0] == 0 and worker.stop()[0] == 0
     found = run_json(["shadow", "report"], stage.env)
     assert (found["verdicts"], found["reasons"]) == (20, 10)

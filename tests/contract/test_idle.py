@@ -5,7 +5,7 @@ import time
 import pytest
 import structlog
 
-from stream_scrub.kafka import log_reader as log_module
+from stream_scrub.kafka import partition_ends as ends_module
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.embedded.broker import EmbeddedKafka
@@ -52,13 +52,13 @@ def test_a_follower_that_only_asks_does_not_grow(broker, monkeypatch):
     asked = []
     made = options.log_reader_options(broker.bootstrap, {}, {}, group_id="g", logs=LOGS)
     reader = KafkaLogReader(made, "log")
-    consumer = log_module.Consumer
-    monkeypatch.setattr(log_module, "Consumer", lambda said: asked.append(said) or consumer(said))
+    consumer = ends_module.Consumer
+    monkeypatch.setattr(ends_module, "Consumer", lambda said: asked.append(said) or consumer(said))
     deadline = Deadline.after(10)
     while not reader.read(0.1)[1]:
         assert not deadline.passed
     assert reader.complete_at() is not None
-    (said,) = asked
-    assert said["isolation.level"] == "read_uncommitted"
-    assert not said.keys() & {"logger", "error_cb", "stats_cb", "statistics.interval.ms"}
+    assert "read_uncommitted" in {said["isolation.level"] for said in asked}
+    for said in asked:
+        assert not said.keys() & {"logger", "error_cb", "stats_cb", "statistics.interval.ms"}
     reader.close()

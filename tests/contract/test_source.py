@@ -117,4 +117,4 @@ def test_no_rest_outlives_the_loss_of_its_partition(kafka, sources):
     seen: set[int] = set()
     for _ in range(20):
         seen.update(first.poll(50, MUCH, 0.1).partitions)
-    assert seen and seen <= first.partitions
+    assert seen and {(name, partition) for partition in seen} <= first.partitions

@@ -1,4 +1,4 @@
-"""A worker, a publisher, a server and a retry, scraped by a real Prometheus with the rules: everything is there, and nothing cries wolf."""
+"""A worker, a publisher, a server, a retry and a shadow, scraped by a real Prometheus with the rules: everything is there, and nothing cries wolf."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,22 +28,24 @@ def scraped(kafka, prometheus, tmp_path_factory) -> Iterator[Prometheus]:
     stage.load("internal", [33612345678])
     today = datetime.now(UTC).date().isoformat()
     stage.load("tps", [447400123456], "--effective-at", today)  # a list that may grow too old
-    ports = free_ports(4)
+    ports = free_ports(5)
     listen = [{"http__listen": f"127.0.0.1:{port}"} for port in ports]
+    shadow = listen[4] | {"topics__shadow": f"{stage.topics['prospects']}.shadow"}
     consent = b'{"request":"consent","number":"+33612345680","until":"2099-01-01"}'
     with (
         PublisherProcess(stage, None, **listen[0]) as publisher,
         stage.worker("w-0", **listen[1]) as worker,
         ServerProcess(stage, f"127.0.0.1:{ports[2]}") as serving,
+        stage.worker("s-0", "--shadow", **shadow) as shadowing,
         stage.retry("r-0", "--set", f"http.listen=127.0.0.1:{ports[3]}") as retry,
     ):
         wait_until(lambda: publisher.ready() and worker.logged("partitions assigned"), 90)
         wait_until(serving.ready, 60)
-        wait_until(lambda: retry.logged("retrying"), 60)
+        wait_until(lambda: retry.logged("retrying") and shadowing.logged("shadowing"), 60)
         serving.check({"number": "+33612345678"})
         server = Prometheus(prometheus, folder, ports, [ALERTS])
         try:
-            wait_until(lambda: len(server.rows("stream_scrub_build_info")) == 4, 60)
+            wait_until(lambda: len(server.rows("stream_scrub_build_info")) == 5, 60)
             produce(kafka.bootstrap, stage.topics["requests"], iter([(b"k", consent)]))
             wait_until(
                 lambda: bool(server.rows('stream_scrub_register_numbers{register="consent"} == 1')), 60
