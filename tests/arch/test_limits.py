@@ -41,6 +41,7 @@ NO_LIMITS = {
     "client/asking.py: _PAUSE_MAX_S": "the longest pause of a client between two tries",
     "server/process/serving.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
     "retry/daemon.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
+    "shadow/daemon.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
     "publisher/daemon.py: BEAT_LIMIT_S": "when a loop is taken for dead: docs/operator.md, Health and metrics",
     "worker/assembly.py: _LIMIT_S": "the wait for one answer of a broker",
     "scrub/areas.py: _E164_DIGITS_MAX": "ITU-T E.164",
