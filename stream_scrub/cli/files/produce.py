@@ -14,23 +14,7 @@ def produce(
     leads: Leads,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file of leads; - for standard input.")],
     key_column: Annotated[str, typer.Option(metavar="NAME", help="The column of the record's key.")] = "",
-<<<<<<< HEAD
-=======
     topic: Annotated[str, typer.Option(metavar="NAME", help="Which topic, where workers read several.")] = "",
-    column: NumberColumns = None,
-    region: Region = None,
-    region_column: RegionColumn = "",
-    purpose: Purpose = None,
-    campaign: Campaign = None,
-    channel: Channel = None,
-    who: Who = None,
-    voice_kind: VoiceKind = None,
-    contract_column: ContractColumn = "",
-    titles: Titles = None,
-    delimiter: Delimiter = "",
-    encoding: Encoding = "",
-    sheet: Sheet = "",
->>>>>>> 4cf66ac (worker: read several topics in one group and one transaction)
 ) -> None:
     """Put the rows of a file on the topic of prospects, for the workers to judge."""
     from stream_scrub.cli.files import render
