@@ -5,6 +5,7 @@ exactly. `decide` gives the finding, once for each kind of prospect and each set
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -85,15 +86,26 @@ def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None
     return kinds, cases
 
 
-def _begin_with(numbers: Numbers, prefixes: Sequence[str]) -> NDArray[np.bool_]:
+def _begin_with(numbers: Numbers, prefixes: tuple[str, ...]) -> NDArray[np.bool_]:
     """For each number: whether its digits begin with one of these prefixes."""
-    found = np.zeros(len(numbers), np.bool_)
-    for prefix in prefixes:
-        for more in range(_DIGITS_MAX - len(prefix)):
-            first, end = int(prefix) * 10**more, (int(prefix) + 1) * 10**more
-            if end <= 2**64:
-                found |= (numbers >= np.uint64(first)) & (numbers <= np.uint64(end - 1))
-    return found
+    return np.searchsorted(_edges(prefixes), numbers, "right") % 2 == 1
+
+
+@lru_cache(maxsize=64)
+def _edges(prefixes: tuple[str, ...]) -> Numbers:
+    """Where the numbers with one of these prefixes begin and end, in turn and in order."""
+    ranges = sorted(
+        (int(prefix) * 10**more, (int(prefix) + 1) * 10**more)
+        for prefix in prefixes
+        for more in range(_DIGITS_MAX - len(prefix))
+    )
+    edges: list[int] = []
+    for first, end in ranges:
+        if edges and first <= edges[-1]:
+            edges[-1] = max(edges[-1], end)
+        elif end < 2**64:
+            edges += (first, end)
+    return np.array(edges, np.uint64)
 
 
 def _held(
@@ -129,6 +141,11 @@ def _asked(
     for kind, case in enumerate(cases):
         for register in () if case is None else case.registers:
             asking.setdefault(register, []).append(kind)
+    if len(numbers) <= _FEW:
+        every = np.arange(len(numbers))
+        for register, of_kinds in asking.items():
+            yield register, np.flatnonzero(np.isin(kinds, of_kinds)) if register.scope else every
+        return
     order = np.argsort(kinds, kind="stable")
     ends = np.searchsorted(kinds[order], np.arange(len(cases) + 1)).tolist()
     for register, of_kinds in asking.items():
