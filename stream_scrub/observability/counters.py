@@ -276,7 +276,8 @@ class ServerCounters(FollowerCounters):
     def checked(self, tally: Mapping[Reason, int], seconds: float | None = None) -> None:
         """Count verdicts, and the seconds that a question with one prospect took."""
         with self.lock:
-            self.checks.update(tally)
+            for reason, count in tally.items():
+                self.checks[reason] += count
             if seconds is not None:
                 self.histograms[metric_catalogue.CHECK_SECONDS].observe(seconds)
 

@@ -144,6 +144,10 @@ class Scrubber:
         self._nothing = self.facts_of()
         self._reader = self._by.reader(terms.members, terms.default_region, self.facts_of)
 
+    def context(self, index: Index, now: datetime) -> BatchContext:
+        """What the batches of one index and one moment share."""
+        return BatchContext(self.rulebook, index, now)
+
     def scrub(
         self,
         values: Sequence[bytes | None],
@@ -155,6 +159,7 @@ class Scrubber:
         floor: int = LARGE,
         enough: Callable[[], bool] = _never,
         spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
+        context: BatchContext | None = None,
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
 
@@ -165,11 +170,12 @@ class Scrubber:
         weighs besides its value, in bytes. A prospect that is too large once stamped comes out blocked, unchanged.
         Records with less than `floor` bytes of value and stamp are not measured; with 0 all are, as is needed once
         one was refused. `spoilt` holds the places of records that are unreadable whatever their value says, each with
-        the members that its stamp gets: they come out blocked with their own bytes. Raises StaleIndex, and gives no
+        the members that its stamp gets: they come out blocked with their own bytes. `context` is what an earlier batch of
+        this index and moment shared, for batches that are too small to make it for each. Raises StaleIndex, and gives no
         verdict at all, when a prospect needs a register that is missing or too old and the terms say to hold for that
         register.
         """
-        context = BatchContext(self.rulebook, index, now)
+        context = context or self.context(index, now)
         given, values = values, _without(values, spoilt) if spoilt else values
         plain = self._reader.read(values)
         odd = self._odd(values, plain, context, enough)

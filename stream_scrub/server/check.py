@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,7 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason
 from stream_scrub.scrub.batch import Batch, Scrubber
+from stream_scrub.scrub.batch_context import BatchContext
 from stream_scrub.scrub.decode import Members
 from stream_scrub.server import bodies
 from stream_scrub.server.guard import Spend
@@ -31,6 +32,7 @@ from stream_scrub.wiring import scrubbing
 
 PROSPECTS_MAX = 10_000
 _AT_ONCE = 500  # prospects; plain ones take half a microsecond each
+_MOMENT_S = 0.01  # single questions within so many seconds have one moment on their stamps
 _TURN_S = 0.002  # after this a question lets the others go on, where its prospects are not plain
 _MEMBERS = Members.of(["number"], "region", "purpose", "contract", "campaign", case="exact")
 
@@ -86,6 +88,15 @@ _QUESTION = msgspec.json.Decoder(Question)
 _PROSPECT = msgspec.json.Decoder(AskedProspect)
 
 
+class _Moment(NamedTuple):
+    """What single questions of a few milliseconds share: one moment, which is on their stamps, and one index. `ends` is by
+    `time.monotonic`."""
+
+    now: datetime
+    ends: float
+    context: BatchContext
+
+
 class CheckDesk:
     """Answers questions. `usable` gives the index to judge by now, or raises StaleIndex; `tell` counts verdicts, and
     the seconds of a question with one prospect."""
@@ -102,6 +113,7 @@ class CheckDesk:
         self._tell = tell
         self._lag_max_s = settings.rules.index_lag_max_s
         self._together = Together(self._some)
+        self._moment: _Moment | None = None
 
     async def answer(self, body: bytes, since: float, spend: Spend) -> bytes:
         """The stamp, or `{"stamps": [...]}` with one for each prospect, in order. `since` is when the question came
@@ -124,11 +136,22 @@ class CheckDesk:
 
     def _some(self, values: list[bytes]) -> Batch:
         """A batch of single questions, as far as a turn goes. Raises StaleIndex."""
-        taken, index, now = clock.elapsed(), self._usable(), datetime.now(UTC)
-        batch = self._scrubber.scrub(values, index, now, enough=_passed(time.perf_counter() + _TURN_S))
+        taken, index = clock.elapsed(), self._usable()
+        moment = self._moment
+        if moment is None or moment.context.index is not index or time.monotonic() >= moment.ends:
+            now, ends_at = datetime.now(UTC), time.monotonic() + _MOMENT_S
+            moment = self._moment = _Moment(now, ends_at, self._scrubber.context(index, now))
+            asyncio.get_running_loop().call_later(_MOMENT_S, self._end, moment)
+        ends = _passed(time.perf_counter() + _TURN_S)
+        batch = self._scrubber.scrub(values, index, moment.now, enough=ends, context=moment.context)
         self._need_fresh(taken)
         self._tell(batch.tally, None)
         return batch
+
+    def _end(self, moment: "_Moment") -> None:
+        """A moment is over; with it goes an index that may have been replaced."""
+        if self._moment is moment:
+            self._moment = None
 
     async def _judged(self, values: list[bytes]) -> list[bytes]:
         """A stamp for each prospect, by one index at one moment. Raises Problem (503)."""

@@ -4,6 +4,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,7 +121,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _need_loopback_name(host: str) -> None:
+@lru_cache(maxsize=64)
+def _is_loopback_name(host: str) -> bool:
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    if not is_loopback(name.strip("[]").lower()):
+    return is_loopback(name.strip("[]").lower())
+
+
+def _need_loopback_name(host: str) -> None:
+    if not _is_loopback_name(host):
         raise Problem(Kind.FORBIDDEN, "ask by the name of this machine (127.0.0.1, localhost), or use tokens")

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from pyroaring import BitMap64
 
 from stream_scrub import clock
 from stream_scrub.config import load
 from stream_scrub.errors import StaleIndex
-from stream_scrub.index import Index
+from stream_scrub.index import Index, Register
+from stream_scrub.model import RegisterKind
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.server.check import CheckDesk
 from stream_scrub.server.problems import Problem
@@ -100,6 +104,29 @@ def test_questions_of_one_moment_are_judged_together(rules, monkeypatch):
     stamps = [json.loads(each) for each in asyncio.run(many())]
     assert [stamp["number"] for stamp in stamps] == [f"+336{at:08d}" for at in range(300)]
     assert batches == [200, 100] and sum(sum(tally.values()) for tally, _ in told) == 300
+
+
+def test_an_index_that_was_replaced_is_used_no_more(rules):
+    """Somebody who just said no would be called for as long as others ask; or a server that nobody asks would keep two
+    indexes in memory."""
+    newest = [Index.empty()]
+    made, _ = desk(rules, lambda: newest[0])
+
+    async def ask() -> tuple[dict, dict, dict]:
+        said = [json.loads(await made.answer(b'{"number":"0611111111"}', 0, free)) for _ in range(2)]
+        opposed = Register.empty("internal", RegisterKind.DENY, datetime.now(UTC))
+        newest[0] = newest[0].with_register(replace(opposed, numbers=BitMap64([33611111111]), position=7))
+        after = json.loads(await made.answer(b'{"number":"0611111111"}', 0, free))
+        for _ in range(1000):
+            if made._moment is None:
+                break
+            await asyncio.sleep(0.005)
+        assert made._moment is None, "nothing holds an index when nobody asks"
+        return said[0], said[1], after
+
+    first, second, after = asyncio.run(ask())
+    assert first["at"] == second["at"], "one moment"
+    assert (after["index"], after["reason"]) == (7, "opposed")
 
 
 def test_who_must_wait_for_a_register_waits_alone(rules):
