@@ -88,7 +88,8 @@ def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None
 
 def _begin_with(numbers: Numbers, prefixes: tuple[str, ...]) -> NDArray[np.bool_]:
     """For each number: whether its digits begin with one of these prefixes."""
-    return np.searchsorted(_edges(prefixes), numbers, "right") % 2 == 1
+    found: NDArray[np.bool_] = np.searchsorted(_edges(prefixes), numbers, "right") % 2 == 1
+    return found
 
 
 @lru_cache(maxsize=64)
