@@ -35,6 +35,11 @@ class HistoryDesk:
         self._log = log
         self._one = asyncio.Semaphore(1)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether another history is being read."""
+        return self._one.locked()
+
     async def answer(self, body: bytes) -> Any:
         """The history. Raises Problem (422, 503)."""
         asked = bodies.decoded(_ASKED, body)

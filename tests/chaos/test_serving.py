@@ -64,10 +64,24 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
         ).json()
         assert [event["register"] for event in told["events"]] == ["consent", "internal"]
         assert told["events"][-1]["requests"][0]["request"]["source"] == "dialler-7"
+        _import_on_the_page(one, tokens.add(file, "admin", ["admin"], datetime.now(UTC)).token)
         said = one.log_file.read_text() + other.log_file.read_text()
         assert [n for n in people if str(n)[2:] in said] == []
         began = time.monotonic()
         assert other.stop()[0] == 0 and time.monotonic() - began < 15
+
+
+def _import_on_the_page(server: ServerProcess, token: str) -> None:
+    """A list that is dropped is read and compared with the log as it is, and published by the second click."""
+    with httpx.Client(base_url=server.url, cookies={"scrub_token": token}, timeout=60) as browser:
+        browser.headers["Origin"] = server.url
+        files = {"list": ("partner.csv", "+447400123456\n+447400123457\n")}
+        page = browser.post("/lists", data={"register": "partner"}, files=files)
+        assert "Nothing is published yet" in page.text and "GB 2" in page.text, page.text
+        (staged,) = re.findall(r'name="staged" value="(\w+)"', page.text)
+        done = browser.post("/lists/publish", data={"staged": staged})
+        assert "The list is published in partner" in done.text, done.text
+        wait_until(lambda: "partner.csv" in browser.get("/").text, 10)
 
 
 def _kill_one(

@@ -5,6 +5,7 @@ browser lets a page set, of the very host that it was sent to; (b) the cookie is
 starts (SameSite=Strict); (c) the API itself takes JSON with a bearer token, and no cookie.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from stream_scrub.timestamps import utc_minutes, utc_seconds
 VIEWERS_MAX = 200
 _STATUS_S = 1.0  # how old what is live may be
 _PAST_S = 10.0
+_SINCE_S = 2.0  # for a history beside a verdict; the log may take longer to read, and then one asks for it
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -154,6 +156,10 @@ class Site:
             ("Position of the log", stamp["index"]),
             ("At", stamp["at"]),
         ]
+        since = await self._since(request, stamp) if stamp.get("registers") else None
+        facts[2:2] = since or []
+        may_ask = stamp.get("registers") and since is None and self._may(request, "history")
+        asks = stamp["number"] if may_ask else ""
         allowed = stamp["verdict"] == "allowed"
         title = f"{stamp.get('number', 'No valid number')}: {'may be called' if allowed else 'must not be called'}"
         return self._answer(
@@ -161,9 +167,32 @@ class Site:
             title,
             tone="yes" if allowed else "no",
             facts=facts,
+            asks=asks,
             says=rule["says"],
             source=rule["source"],
         )
+
+    async def _since(self, request: Request, stamp: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+        """Since when the number has been in the registers of its stamp, and by which list or request; None where that is
+        not known in a moment, or not for everybody to know."""
+        if not self._may(request, "history") or self._desks.history.is_busy:
+            return None
+        asked = self._desks.history.answer(msgspec.json.encode({"number": stamp["number"]}))
+        reading = asyncio.ensure_future(asked)
+        done, _ = await asyncio.wait({reading}, timeout=_SINCE_S)
+        if not done or reading.exception() is not None:
+            return None
+        told = msgspec.to_builtins(reading.result())
+        last = {each["register"]: each for each in told["events"] if each["change"] == "added"}
+        found = [(name, last.get(name)) for name in stamp["registers"]]
+        return [
+            (
+                f"In {name} since",
+                f"{event['time'] or 'some day'}, by {event['reason']} {event['source']['name']} (position {event['position']})",
+            )
+            for name, event in found
+            if event is not None
+        ]
 
     @_form
     async def history(self, request: Request, form: Form) -> Response:
@@ -283,7 +312,7 @@ class Site:
     def _answer(
         self, request: Request, title: str, *sentences: str, tone: str = "", status: int = 200, **more: Any
     ) -> Response:
-        given = {"facts": [], "says": [], "source": "", "events": None, **more}
+        given = {"facts": [], "asks": "", "says": [], "source": "", "events": None, **more}
         return self._page(
             request, "answer.html.j2", status, title=title, sentences=sentences, tone=tone, **given
         )

@@ -46,6 +46,9 @@ def test_a_number_is_checked_with_its_reasons(server):
     assert heading(page) == f"+{OPPOSED}: must not be called"
     assert "opposed" in page.text and "internal" in page.text
     assert "an opt-in law made for the tests" in page.text and "<li>" in page.text
+    assert re.search(r"In internal since</th><td>[^<]* by list list", page.text), (
+        "since when, and by which list"
+    )
     assert heading(send(server, "/check", number="0611111111")) == f"+{CONSENTING}: may be called"
     assert "banned-purpose" in send(server, "/check", number="0611111111", purpose="energy-renovation").text
     assert heading(send(server, "/check", number="x")) == "No valid number: must not be called"

@@ -1,0 +1,5 @@
+"""The servers of the unit tests, for a browser."""
+
+from tests.unit.server.conftest import rules, serve
+
+__all__ = ["rules", "serve"]
