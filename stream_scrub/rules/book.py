@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.toml_lines import TomlLines
 
 _SHIPPED = "stream_scrub/rules"
+_FILES_KEPT = 64
 
 
 class RuleFile(NamedTuple):
@@ -192,14 +194,21 @@ def survey(folder: Path | None = None) -> Survey:
 def _surveyed(rule_files: Iterable[RuleFile], known: Vocabulary | None = None) -> Survey:
     problems: list[str] = []
     countries: list[Country] = []
+    words = () if known is None else tuple(known.items())
     for file in rule_files:
-        read = read_country(file.name, file.where, file.content, file.default_timezone, known)
+        read = _read(file, words)
         if isinstance(read, Country):
             countries.append(read)
         else:
             problems.extend(read)
     problems.extend(_claimed_twice(countries))
     return Survey(tuple(countries), tuple(problems), purposes=known or purposes.shipped())
+
+
+@lru_cache(_FILES_KEPT)
+def _read(file: RuleFile, words: tuple[tuple[str, tuple[str, ...]], ...]) -> Country | list[str]:
+    """The country in a file, read once: a command may ask for its rules more than once, which takes a tenth of a second."""
+    return read_country(file.name, file.where, file.content, file.default_timezone, dict(words) or None)
 
 
 def _shipped() -> dict[str, RuleFile]:
@@ -248,7 +257,7 @@ def _usual_timezone(stem: str, shipped: Mapping[str, RuleFile]) -> str | None:
     """The time zone of a country whose file names none: (a) the shipped file's, else (b) the country's only zone,
     else (c) None."""
     if (file := shipped.get(f"{stem}.toml")) is not None:
-        read = read_country(file.name, file.where, file.content)
+        read = _read(file, ())
         return read.timezone if isinstance(read, Country) else None
     table = (
         files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")

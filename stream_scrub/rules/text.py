@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from stream_scrub.rules.country import VOICE, Rule
 from stream_scrub.rules.purposes import purposes_in
@@ -18,6 +19,7 @@ from stream_scrub.rules.purposes import purposes_in
 DIGEST_DIGITS = (
     6  # short, as it is on every stamp; `check.py` and `archive.py` refuse two texts with one digest
 )
+_TEXTS_KEPT = 4_096  # every rule with a ban has all words for purposes in its text
 _COUNTRY = re.compile(rb'^country *= *"([A-Z]{2})"', re.MULTILINE)
 
 
@@ -74,6 +76,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str) -> Iterator[str]:
             yield f"{key} = {value}"
 
 
+@lru_cache(_TEXTS_KEPT)
 def _text(text: str) -> str:
     """A TOML string. JSON's escapes are valid in TOML; only U+007F, which JSON does not escape, must be escaped
     here."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,16 +48,8 @@ class ReasonRow(NamedTuple):
 
 def page_of(made: Summary) -> bytes:
     """The page."""
-    files = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    filters: dict[str, Callable[..., str]] = {
-        "count": lambda number: f"{number:,}",
-        "shown": _shown,
-        "minutes": utc_minutes,
-    }
-    environment.filters |= filters
     reasons = list(_reasons(made))
-    text = environment.get_template("report.html.j2").render(
+    text = _template().render(
         made=made,
         reasons=reasons,
         width=_WIDTH,
@@ -65,6 +58,19 @@ def page_of(made: Summary) -> bytes:
         invalid=made.reasons.get(str(Reason.INVALID_NUMBER), 0),
     )
     return text.encode()
+
+
+@cache
+def _template() -> jinja2.Template:
+    files = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=files, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    filters: dict[str, Callable[..., str]] = {
+        "count": lambda number: f"{number:,}",
+        "shown": _shown,
+        "minutes": utc_minutes,
+    }
+    environment.filters |= filters
+    return environment.get_template("report.html.j2")
 
 
 def _reasons(made: Summary) -> Iterator[ReasonRow]:
