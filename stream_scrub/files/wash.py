@@ -20,9 +20,9 @@ from stream_scrub.files.results.outputs import Nowhere, output_folder
 from stream_scrub.files.rows.cells import CellColumn
 from stream_scrub.files.rows.duplicates import Duplicates
 from stream_scrub.files.rows.judging import JudgedRows
-from stream_scrub.files.rows.run import Targets
+from stream_scrub.files.rows.run import NumberStamp, Targets
 from stream_scrub.files.source import open_input
-from stream_scrub.model import Reason, RegisterName
+from stream_scrub.model import Reason, RegisterName, Verdict
 from stream_scrub.numbering import national_digits
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch_context import Outcome
@@ -83,20 +83,7 @@ def prepare_wash(order: FileOrder, register: str, settings: Settings, used: Inde
     scrubber = scrubbing.scrubber(settings, hold=False)
     _need_required(register, scrubber.rulebook)
     gathered = _Gathered(3)
-    fates = _Fates(register, scrubber.rulebook)
-
-    def watch(judged: JudgedRows, columns: Sequence[CellColumn]) -> None:
-        """Sort the numbers of a block of rows."""
-        for place, column in enumerate(columns):
-            filled = ~column.blank
-            gathered.cells += int(filled.sum())
-            gathered.invalid += int((filled & (column.numbers == 0)).sum())
-            of_outcome = np.array([fates.of(row.numbers[place]) for row in judged.outcomes], np.int64)[
-                judged.ids
-            ]
-            for fate in (_ASKED, _GOOD, _OTHER):
-                gathered.add(fate, column.numbers[(of_outcome == fate) & (column.numbers > 0)])
-
+    watch = _Sorting(gathered, _Fates(register, scrubber.rulebook))
     judging = Judging(settings, scrubber, used.index, order.on or datetime.now(UTC), watch)
     nowhere = Nowhere()
     with (
@@ -125,6 +112,36 @@ def prepare_wash(order: FileOrder, register: str, settings: Settings, used: Inde
     )
 
 
+class _Sorting:
+    """Sorts numbers by their fate, as they are judged."""
+
+    def __init__(self, into: _Gathered, fates: "_Fates") -> None:
+        self._into = into
+        self._fates = fates
+
+    def rows(self, judged: JudgedRows, columns: Sequence[CellColumn]) -> None:
+        """As `Watch.rows`."""
+        for place, column in enumerate(columns):
+            filled = ~column.blank
+            self._into.cells += int(filled.sum())
+            self._into.invalid += int((filled & (column.numbers == 0)).sum())
+            fates = [self._fates.of(row.numbers[place]) for row in judged.outcomes]
+            of_row = np.array(fates, np.int64)[judged.ids]
+            for fate in (_ASKED, _GOOD, _OTHER):
+                self._into.add(fate, column.numbers[(of_row == fate) & (column.numbers > 0)])
+
+    def stamps(self, entries: Sequence[NumberStamp]) -> None:
+        """As `Watch.stamps`."""
+        held: list[list[int]] = [[], [], []]
+        for each in entries:
+            if number := int(each.number or 0):
+                held[self._fates.of_finding(each.rules, each.reason, each.registers)].append(number)
+        self._into.cells += len(entries)
+        self._into.invalid += len(entries) - sum(map(len, held))
+        for fate, numbers in enumerate(held):
+            self._into.add(fate, np.array(numbers, np.uint64))
+
+
 class _Fates:
     """What becomes of a number with an outcome, remembered by the outcome."""
 
@@ -143,13 +160,19 @@ class _Fates:
         return fate
 
     def _of(self, outcome: Outcome | None) -> int:
-        if outcome is None or self._register not in self._required.get(outcome.rules, ()):
+        if outcome is None:
             return _OTHER
-        if outcome.reason is Reason.NO_CONSENT:
+        return self.of_finding(outcome.rules, outcome.reason, outcome.finding.registers)
+
+    def of_finding(self, rules: str, reason: Reason, registers: Sequence[str]) -> int:
+        """The same by what a stamp says."""
+        if self._register not in self._required.get(rules, ()):
+            return _OTHER
+        if reason is Reason.NO_CONSENT:
             return _ASKED
-        if outcome.reason is Reason.STALE_REGISTER:
-            return _ASKED if self._register in outcome.finding.registers else _OTHER
-        return _GOOD if outcome.allowed else _OTHER
+        if reason is Reason.STALE_REGISTER:
+            return _ASKED if self._register in registers else _OTHER
+        return _GOOD if reason.verdict is Verdict.ALLOWED else _OTHER
 
 
 def _need_required(register: str, rulebook: Rulebook) -> None:

@@ -21,7 +21,7 @@ from stream_scrub.files.rows import columns as columns_of
 from stream_scrub.files.rows.columns import Asked, Columns
 from stream_scrub.files.rows.duplicates import Duplicates
 from stream_scrub.files.rows.facts import COLUMNS, REGION, option
-from stream_scrub.files.rows.run import Targets
+from stream_scrub.files.rows.run import NumberStamp, Targets, Watch
 from stream_scrub.files.rows.tally import LINES_TOLD, line_counts, stale_counts
 from stream_scrub.files.source import InputFile
 from stream_scrub.index import Index
@@ -37,21 +37,11 @@ _BLANK = b" \t\r\n"
 NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _Entry(msgspec.Struct):
-    """What is counted of one number of a stamp."""
-
-    reason: Reason
-    number: str | None = None
-    registers: tuple[str, ...] = ()
-    rules: str = ""
-    until: date | None = None
-
-
-class _Stamp(_Entry):
-    numbers: tuple[_Entry, ...] = ()
+class _Stamp(NumberStamp):
+    numbers: tuple[NumberStamp, ...] = ()
 
     @property
-    def each(self) -> Sequence[_Entry]:
+    def each(self) -> Sequence[NumberStamp]:
         """Its numbers' entries."""
         return self.numbers or (self,)
 
@@ -60,10 +50,11 @@ _DECODER = msgspec.json.Decoder(_Stamp)
 
 
 class StampCounts:
-    """The counts of stamped lines, as `Counts` has them."""
+    """The counts of stamped lines, as `Counts` has them. `watch` is shown the numbers."""
 
-    def __init__(self, duplicates: Duplicates) -> None:
+    def __init__(self, duplicates: Duplicates, watch: Watch | None) -> None:
         self.rows = 0
+        self._watch = watch
         self.allowed = 0
         self.uneven = 0
         self.destroyed = 0
@@ -82,12 +73,14 @@ class StampCounts:
         self.allowed += sum(batch.allowed)
         self._reasons.update(batch.tally)
         self._stale.update(batch.stale)
-        numbers = []
+        numbers: list[int] = []
+        entries: list[NumberStamp] = []
         for value, aside, allowed, line in zip(batch.values, batch.stamps, batch.allowed, lines, strict=True):
             # A line that cannot be read keeps its own bytes, whatever they end with: its stamp lies aside.
             stamp = _stamp_of(value or b"") if aside is None else None
             if stamp is None or stamp.reason is Reason.INVALID_NUMBER:
                 self.invalid_lines += [line] if len(self.invalid_lines) < LINES_TOLD else []
+            entries += () if stamp is None else stamp.each
             for each in () if stamp is None else stamp.each:
                 if each.rules:
                     self._rules.add(each.rules)
@@ -99,6 +92,8 @@ class StampCounts:
             if stamp is not None and allowed:
                 self._until = earliest((self._until, stamp.until))
         self.duplicates.add(np.array(numbers, np.uint64))
+        if self._watch is not None:
+            self._watch.stamps(entries)
 
     def reasons(self) -> dict[str, int]:
         """The rows by reason, in the order of `Reason`."""
@@ -154,13 +149,14 @@ class NdjsonFile:
         index: Index,
         now: datetime,
         duplicates: Duplicates,
+        watch: Watch | None = None,
     ) -> None:
         if unfit := [fact for fact in order.said if fact != "purpose"]:
             raise ConfigError([f"{option(unfit[0])}: each line says its own (prospect.{unfit[0]})"])
         self._file = file
         self._index = index
         self._now = now
-        self.tally = StampCounts(duplicates)
+        self.tally = StampCounts(duplicates, watch)
         found = _members(file.head, order.columns, settings, order.region_by(settings))
         self.spoken = found.pop("spoken")
         said = {"default_region": order.region_by(settings), "stamp": "value"}

@@ -58,10 +58,10 @@ def leads_of(
     _need_unsaid("no spreadsheet", {"--sheet": order.sheet, "--to": order.to})
     if not delimiter and is_ndjson(file.head):
         titles = "" if order.columns.titles is None else "0"
-        if judging.watch is not None:
-            raise ConfigError(["--prepare-wash: the file is NDJSON; make a CSV file or a workbook of it"])
         _need_unsaid("NDJSON", {"--encoding": order.encoding, "--titles": titles})
-        return NdjsonFile(file, order, judging.settings, judging.index, judging.now, duplicates)
+        return NdjsonFile(
+            file, order, judging.settings, judging.index, judging.now, duplicates, judging.watch
+        )
     return DelimitedFile(file, judging.run(order, duplicates), delimiter, order.encoding)
 
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,13 +15,33 @@ from stream_scrub.files.rows.columns import Asked
 from stream_scrub.files.rows.facts import FactsReader
 from stream_scrub.files.rows.judging import JudgedRows, RowJudge
 from stream_scrub.files.rows.tally import Tally
+from stream_scrub.model import Reason
 from stream_scrub.numbering import REGIONS
 
 _REMEMBERED = 10_000  # spellings of regions
 _REGION_SIGNS = 16  # of a spelling that is remembered
 
 
-Watch = Callable[[JudgedRows, Sequence[CellColumn]], None]  # is shown every block of judged rows
+class NumberStamp(msgspec.Struct):
+    """What is told of one number: an entry of a stamp."""
+
+    reason: Reason
+    number: str | None = None
+    registers: tuple[str, ...] = ()
+    rules: str = ""
+    until: date | None = None
+
+
+class Watch(Protocol):
+    """Is shown what was judged."""
+
+    def rows(self, judged: JudgedRows, columns: Sequence[CellColumn]) -> None:
+        """A block of rows, with the cells of their numbers."""
+        ...
+
+    def stamps(self, entries: Sequence[NumberStamp]) -> None:
+        """The numbers of some lines of NDJSON."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +95,7 @@ class Run:
         judged = self._judge.judge(columns, self.reader.lines, *self._facts.read(facts))
         self.tally.take(judged, columns, self.reader.lines)
         if self._watch is not None:
-            self._watch(judged, columns)
+            self._watch.rows(judged, columns)
         return judged, columns
 
     def _region(self, text: str) -> int:

@@ -1,6 +1,7 @@
 """`--prepare-wash`: what a register that only washes is asked, and what is not paid for twice."""
 
 import datetime as dt
+import json
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_only_what_must_be_asked_is_submitted_each_once(washed):
         3,
     )
     assert [path.name for path in out.iterdir()] == [made.file]
+
+
+def test_lines_of_ndjson_are_asked_about_as_well(washed):
+    """A program that keeps its leads as the stream has them would need a table first."""
+    lines = [json.dumps({"phone": number}) for number in ROWS]
+    lines += [json.dumps({"phone": [FREE, "0633333333"]}), "{broken"]
+    made, out = washed("\n".join(lines))
+
+    assert (out / made.file).read_text().split() == ["0611111111", "0612345678", "0633333333"]
+    assert (made.numbers, made.good, made.others) == (3, 1, 3)
 
 
 def test_an_answer_that_is_too_old_is_asked_again(washed):
