@@ -8,7 +8,7 @@ import typer
 from stream_scrub.cli.files.options import Leads, about_leads
 from stream_scrub.cli.options import Invocation, command, on_folder, quiet_log
 from stream_scrub.config import Settings, load
-from stream_scrub.errors import ConfigError
+from stream_scrub.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:  # it loads what no other command needs
     from stream_scrub.files.order import FileOrder
@@ -123,9 +123,14 @@ def _index(
     from stream_scrub.wiring import clients
 
     settings = call.settings(rules__folder=on_folder(rules))
-    return settings, index_sources.IndexUsed(
-        index_sources.used(clients.read_index(settings, quiet_log(settings))), "log"
-    )
+    try:
+        index = clients.read_index(settings, quiet_log(settings))
+    except Unavailable as error:
+        raise Unavailable(
+            f"no list is named, so the registers are on the log, and {error}. Without Kafka, name each list: --list"
+            " internal=FILE"
+        ) from error
+    return settings, index_sources.IndexUsed(index_sources.used(index), "log")
 
 
 def _pair(said: str) -> tuple[str, Path]:

@@ -3,8 +3,8 @@ titles as a hint, or named by the user."""
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.files.rows.facts import FACTS, REGION, option
 from stream_scrub.numbering import REGIONS, read_column
 from stream_scrub.redaction import names_a_number
+from stream_scrub.rules.purposes import shipped
 
 Rows = Sequence[Sequence[str]]
 
@@ -21,6 +22,7 @@ _NUMBERS = 0.5  # of a column's cells: by so many it is one of numbers, whatever
 _DIGITS = 6  # fewer are no phone number
 _CELL_CHARS = 40
 _TOLD_COLUMNS = 40
+_WORDS = 100  # cells of a column that are compared with known words
 _TWICE = (
     "{option}: the file has a column {title} that says it for each row: leave the option out. If the column means"
     " something else, rename it, or say --set prospect.{fact}=other"
@@ -56,7 +58,7 @@ class Asked:
 class Columns:
     """The places of the columns, counted from 0, and their names for people. `facts` are those of facts that rows say.
     The first `titles` lines are no rows; the last of them names the columns, if `titled`. `left_out` are columns that
-    hold numbers nobody calls."""
+    hold numbers nobody calls, `overlooked` those whose words look like a fact that no column says."""
 
     numbers: tuple[int, ...]
     region: int | None
@@ -65,6 +67,7 @@ class Columns:
     titled: bool
     names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    overlooked: tuple[str, ...] = ()
 
     def name(self, place: int) -> str:
         """A column's title for people, or its number."""
@@ -81,6 +84,7 @@ class Columns:
         told += [f"{fact}: {self.name(place)}" for fact, place in self.facts.items()]
         if self.left_out:
             told.append(f"not tested: {', '.join(self.left_out)}")
+        told += self.overlooked
         return "; ".join(told)
 
 
@@ -121,7 +125,22 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
     if not numbers:
         numbers, left_out = _choose(names, shares, rows[titles:], region)
     facts = _facts(names, asked, {*numbers, where}, width)
-    return Columns(numbers, where, facts, titles, bool(titles), names, left_out)
+    found = Columns(numbers, where, facts, titles, bool(titles), names, left_out)
+    return replace(found, overlooked=tuple(_overlooked(rows[titles:], width, found)))
+
+
+def _overlooked(rows: Rows, width: int, found: Columns) -> Iterator[str]:
+    """A sentence for each column whose words say what a call is for, or that a machine speaks, and that is not looked
+    at: a ban must not be missed without a word."""
+    taken = {*found.numbers, found.region, *found.facts.values()}
+    for place in range(width):
+        words = (
+            {spelling.plain(cell) for cell in _column(rows, place)[:_WORDS]} if place not in taken else set()
+        )
+        for fact, known in (("purpose", shipped().keys()), ("voice_kind", {"artificial", "live"})):
+            if fact not in found.facts and words and 2 * len(words & known) > len(words):
+                yield f"not looked at: {found.name(place)} ({option(fact, column=True)}?)"
+                break
 
 
 def _facts(names: Sequence[str], asked: Asked, taken: set[int | None], width: int) -> dict[str, int]:

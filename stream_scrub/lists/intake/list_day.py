@@ -13,8 +13,6 @@ from stream_scrub.lists.parsing.end_dates import day_in
 from stream_scrub.lists.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.timestamps import utc_seconds
 
-_SAY_IT = "Say it with --effective-at (ListFile.effective_at in Python), or in the file's name"
-
 
 def day_of(
     reading: ParsedList,
@@ -39,8 +37,8 @@ def day_of(
     if moment is None:
         stem, dot, rest = PurePath(name).name.partition(".")
         raise BadList(
-            f"nothing says of which day it is, and its register may grow too old. {_SAY_IT}, as in"
-            f" {stem}-2026-11-24{dot}{rest}"
+            f"nothing says of which day it is, and its register may grow too old. Say it in the file's name, as in"
+            f" {stem}-2026-11-24{dot}{rest}, or with --effective-at of `lists import` (ListFile.effective_at in Python)"
         )
     known = listed.get(digest)
     if by_name and known is not None and moment > known:

@@ -143,6 +143,19 @@ def test_two_columns_for_one_fact_are_refused(bureau):
     assert named.summary.reasons == {"no-consent": 1}
 
 
+def test_a_column_that_may_decide_and_is_not_looked_at_is_told(bureau):
+    """A call for a banned purpose would be allowed, though a column with another title says what it is for."""
+    content = (
+        f"phone;Objet;Voix;ville\n{FREE};isolation;artificial;Lyon\n{FREE};Assurance;live;Ulm\n".encode()
+    )
+    told = bureau.scrub(content, purpose="insurance").summary.input.columns
+    assert told == (
+        "phone: 1 number column; not looked at: Objet (--purpose-column?); not looked at: Voix (--voice-kind-column?)"
+    )
+    named = bureau.scrub(content, fact_columns={"purpose": "Objet", "voice_kind": "Voix"})
+    assert named.summary.input.columns == "phone: 1 number column; purpose: Objet; voice_kind: Voix"
+
+
 def test_a_column_that_decides_is_told(bureau):
     """Nobody would know that the column was looked at, or see why all leads of one source are blocked."""
     content = f"phone;Purpose;Channel\n{FREE};press;facebook\n".encode()
