@@ -9,7 +9,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from stream_scrub.errors import Migrated
 from stream_scrub.kafka.admin.group_offsets import committed
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.partition_ends import PartitionEnds
@@ -17,10 +19,15 @@ from stream_scrub.model import Deadline, PartitionKey
 
 
 class OutputReader:
-    """`options` are those of a reader that joins no group (`options.output_options`)."""
+    """`options` are those of a reader that joins no group (`options.output_options`). `identity` tells a topic from
+    another one of its name."""
 
-    def __init__(self, options: dict[str, Any], topics: Sequence[str]) -> None:
+    def __init__(
+        self, options: dict[str, Any], topics: Sequence[str], identity: TopicIdentity | None = None
+    ) -> None:
         self._consumer = Consumer(options)
+        self._identity = identity
+        self._ids: dict[str, str] = {}
         self._topics = tuple(topics)
         self._ends = PartitionEnds(options)
         self._upto: dict[PartitionKey, int] = {}
@@ -33,6 +40,21 @@ class OutputReader:
             (each.topic, each.partition): (each.offset, each.metadata or "") if each.offset >= 0 else None
             for each in found
         }
+
+    def ids(self, deadline: Deadline) -> dict[str, str]:
+        """Which topics they are now. Raises Unavailable, Refused."""
+        if self._identity is not None and self._topics:
+            self._ids = self._identity.ask(self._topics, deadline)
+        return self._ids
+
+    def need_same(self, deadline: Deadline) -> None:
+        """Raises Migrated when one of them was made anew since `ids`: what was polled may be of either. Raises Unavailable,
+        Refused."""
+        if self._identity is None:
+            return
+        for topic, found in self._identity.answer(self._topics, deadline).items():
+            if found not in ("", self._ids.get(topic, "")):
+                raise Migrated(f"{topic} was deleted and made anew")
 
     def bounds(self, key: PartitionKey, deadline: Deadline) -> tuple[int, int]:
         """The oldest offset of a partition, and its end. Raises Unavailable, Refused."""
@@ -59,6 +81,8 @@ class OutputReader:
                 self._upto[key] = max(offset, self._upto.get(key, 0))
             else:
                 raise translate(error, f"reading {', '.join(self._topics)}")
+        if found and self._identity is not None:
+            self._identity.begin(self._topics)
         return Fetched.of(found, several=True)
 
     def read_upto(self, key: PartitionKey) -> int:

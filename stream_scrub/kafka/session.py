@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stream_scrub.errors import ScrubError, Unavailable, Uncertain, Unwritable
+from stream_scrub.errors import Migrated, ScrubError, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka.client import transactional_ids
 from stream_scrub.kafka.client.bounded_call import BoundedCaller
 from stream_scrub.kafka.client.leaders import GROUP_OFFSETS, wait_for_leaders
@@ -48,7 +48,9 @@ class Session:
     """One transactional id's producer, through as many lives as it needs.
 
     `options` are a producer's properties, `topics` what it writes to. Headers named in `stripped`, in whatever case, do
-    not come out: no incoming verdict survives, and no place that a producer made up. `denied` tells the topic that the client's log said a transaction may not be
+    not come out: no incoming verdict survives, and no place that a producer made up. `is_member` says that offsets are a
+    group member's: the group's generation then keeps those of an earlier owner out, whoever opened the session last. Without
+    it only the transactional id does, so whoever takes that over must ask anew where it stands. `denied` tells the topic that the client's log said a transaction may not be
     written to (`client_log.ClientLog.denied`). One thread.
     """
 
@@ -59,9 +61,11 @@ class Session:
         denied: Callable[[], str] = lambda: "",
         *,
         stripped: Collection[str] = (STAMP_HEADER, FROM_HEADER),
+        is_member: bool = True,
     ) -> None:
         self._denied = denied
         self._stripped = frozenset(stripped)
+        self._is_member = is_member
         # The client reports only those records of a batch that fail; that costs the others nothing.
         self._options = {**options, "delivery.report.only.error": True}
         self._topics = dict.fromkeys(topics)
@@ -101,6 +105,12 @@ class Session:
         self._outgrown = True
 
     @property
+    def is_spent(self) -> bool:
+        """Whether the next transaction needs another life: a late request of the last one could end it, or the client's
+        batches are too large."""
+        return self._outgrown or self._repeats.possible
+
+    @property
     def batch_bytes(self) -> int:
         """How large the client's batches may be."""
         return int(self._options["batch.size"])
@@ -119,9 +129,9 @@ class Session:
 
         Raises Migrated, Uncertain, TooLarge, Unavailable, Refused; then nothing of it will be readable.
         """
-        if (
-            self._outgrown or self._repeats.possible
-        ):  # else a late request of the last transaction could end this one
+        if self.is_spent:
+            if not self._is_member:
+                raise Migrated("a request of the last transaction may still come: it is begun anew")
             self.open(Deadline.after(REOPEN_S))
         producer = self._ready()
         stripped = self._stripped

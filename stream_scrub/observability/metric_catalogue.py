@@ -91,6 +91,7 @@ ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "re
 FAILURES = ("migrated", "taken_over", "uncertain", "unavailable", "too_large", "unwritable")
 KEPT = (
     "unchanged",
+    "no-input",
     "too-often",
     "too-old",
     "lost-bytes",

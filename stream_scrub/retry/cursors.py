@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-_NOTE = re.compile(r"retry since=(\d+)((?: [a-z0-9.-]+=\d+)*)")
+_NOTE = re.compile(r"retry since=(\d+)(?: topic-id=(\S+))?((?: [a-z0-9.-]+=\d+)*)")
 
 
 @dataclass(slots=True)
 class Cursors:
-    """Of one partition. `since` is where a kind begins that was never retried."""
+    """Of one partition. `since` is where a kind begins that was never retried; `topic_id` tells the topic from another of
+    its name, and is empty where that is not known."""
 
     since: int
     offsets: dict[str, int] = field(default_factory=dict)
+    topic_id: str = ""
 
     @classmethod
     def read(cls, note: str) -> Self | None:
@@ -26,12 +28,13 @@ class Cursors:
         found = _NOTE.fullmatch(note)
         if found is None:
             return None
-        pairs = (pair.split("=") for pair in found[2].split())
-        return cls(int(found[1]), {kind: int(offset) for kind, offset in pairs})
+        pairs = (pair.split("=") for pair in found[3].split())
+        return cls(int(found[1]), {kind: int(offset) for kind, offset in pairs}, found[2] or "")
 
     def __str__(self) -> str:
         told = "".join(f" {kind}={offset}" for kind, offset in sorted(self.offsets.items()))
-        return f"retry since={self.since}{told}"
+        of = f" topic-id={self.topic_id}" if self.topic_id else ""
+        return f"retry since={self.since}{of}{told}"
 
     def of(self, kind: str) -> int:
         """From where on a kind was not brought back yet."""

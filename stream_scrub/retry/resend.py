@@ -6,9 +6,9 @@ broker has committed.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from stream_scrub.errors import Migrated, Refused, ScrubError, Unavailable, Uncertain, Unwritable
+from stream_scrub.errors import Migrated, Refused, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.session import Session
@@ -70,6 +70,7 @@ class Resend:
         self._cursors: dict[PartitionKey, Cursors] = {}
         self._ended: set[PartitionKey] = set()
         self._alone = 0
+        self._hopeless: set[tuple[PartitionKey, int]] = set()  # refused also alone
 
     def start(self, order: RetryOrder) -> dict[PartitionKey, int]:
         """Take over from whoever did this before, and read from where it stands. Returns the ends, by partition.
@@ -81,19 +82,32 @@ class Resend:
         bounds = {p: self._reader.bounds(p, deadline) for p in noted}
         self._lows = {p: low for p, (low, _) in bounds.items()}
         known = {p: Cursors.read(note[1]) for p, note in noted.items() if note is not None}
-        self._cursors = {p: cursors for p, cursors in known.items() if cursors is not None}
+        ids = self._reader.ids(deadline)
+        self._cursors = {}
+        anew = []
+        for place, cursors in known.items():
+            if cursors is None:
+                continue
+            now = ids.get(place[0], "")
+            is_anew = cursors.topic_id and now and cursors.topic_id != now  # nothing was retried of it
+            anew += [place] if is_anew else []
+            self._cursors[place] = replace(Cursors(bounds[place][0]) if is_anew else cursors, topic_id=now)
         for partition, cursors in self._cursors.items():
             if cursors.furthest > bounds[partition][1]:
                 raise Refused(
                     f"partition {_said([partition])} of the blocked prospects ends before what was retried of it: was it made anew?"
                 )
-        if lacking := [p for p in noted if p not in self._cursors]:
-            self._begin_partitions(lacking, bounds)
+        lacking = [p for p in noted if p not in self._cursors]
+        if lacking or anew:
+            self._begin_partitions(lacking, bounds, ids)
         self.seek(order.kinds)
         return {p: end for p, (_, end) in bounds.items()}
 
     def _begin_partitions(
-        self, lacking: list[PartitionKey], bounds: Mapping[PartitionKey, tuple[int, int]]
+        self,
+        lacking: list[PartitionKey],
+        bounds: Mapping[PartitionKey, tuple[int, int]],
+        ids: Mapping[str, str],
     ) -> None:
         """Choose where partitions without a place begin, and commit that before anything goes. So all of a topic have one
         or none has: where others of it have one, these were added since, and begin at their start. Raises Refused."""
@@ -104,7 +118,9 @@ class Resend:
                 f"nobody knows what was retried of the partitions {_said(unknown)} before: say with --since from when on"
                 " blocked prospects are to come back"
             )
-        self._cursors |= {p: Cursors(since) for p, since in begun.items() if since is not None}
+        self._cursors |= {
+            p: Cursors(since, {}, ids.get(p[0], "")) for p, since in begun.items() if since is not None
+        }
         if self._session is not None:
             self._send([], RetryOrder(frozenset()), dict.fromkeys(self._cursors, 0))
 
@@ -139,23 +155,19 @@ class Resend:
                 failures = 0
             except (Migrated, Unavailable, Uncertain) as error:
                 failures += 1
-                self._failed(error, failures)
+                if failures >= _FAILURES_MAX:
+                    raise Refused(
+                        f"given up after {failures} failures in a row, perhaps another retry runs: {error}"
+                    ) from error
                 ends = None
 
     def _low(self, partition: PartitionKey, order: RetryOrder) -> int:
         return self._cursors[partition].first(order.kinds)
 
-    def _failed(self, error: ScrubError, failures: int) -> None:
-        if failures >= _FAILURES_MAX:
-            raise Refused(
-                f"given up after {failures} failures in a row, perhaps another retry runs: {error}"
-            ) from error
-        if isinstance(error, Unwritable):
-            # A broker refuses a whole batch for one record in it: each is tried alone.
-            self._alone = BATCH_RECORDS
-
     def step(self, order: RetryOrder, tally: Tally) -> int:
-        """One batch, from poll to commit; returns how many went back."""
+        """One batch, from poll to commit; returns how many went back. Raises Migrated, Unavailable, Uncertain: begin anew."""
+        if self._session is not None and self._session.is_spent:
+            self.start(order)  # another life is another owner: what it knew of its places may be old
         fetched = self._reader.poll(1 if self._alone else BATCH_RECORDS, _WAIT_S)
         if not fetched.messages:
             return 0
@@ -167,14 +179,19 @@ class Resend:
             try:
                 self._send(going, order, passed)
             except Unwritable:
-                if len(fetched.messages) > 1 or not going:
-                    raise
-                outcomes = [(going[0].kind, "refused")]
-                self._session.recover(reopen=True, deadline=Deadline.after(ASK_S))
-                self._send([], order, passed)
+                self._refused(going, alone=len(fetched.messages) == 1)
+                self.start(order)
+                return 0
         for kind, outcome in outcomes:
             tally.add(kind, outcome)
         return len(going)
+
+    def _refused(self, going: list[Parcel], *, alone: bool) -> None:
+        """A broker refuses a whole batch for one record in it, so each is tried alone; what is refused then stays."""
+        if alone:
+            self._hopeless |= {((each.topic, each.partition), each.offset) for each in going}
+        else:
+            self._alone = BATCH_RECORDS
 
     def _sorted(
         self, order: RetryOrder, found: list[Parcel]
@@ -202,6 +219,8 @@ class Resend:
             return "lost-bytes"
         if not parcel.goes_to:
             return "no-input"
+        if ((parcel.topic, parcel.partition), parcel.offset) in self._hopeless:
+            return "refused"
         if parcel.blocked_at < order.since:
             return "too-old"
         if parcel.tries >= order.max_tries:
@@ -220,11 +239,17 @@ class Resend:
             [None] * count,
         )
         notes = {}
-        moved = {p: Cursors(self._cursors[p].since, dict(self._cursors[p].offsets)) for p in passed}
+        moved = {p: replace(self._cursors[p], offsets=dict(self._cursors[p].offsets)) for p in passed}
         for partition, offset in passed.items():
             moved[partition].passed(order.kinds, offset)
             notes[partition] = (moved[partition].furthest, str(moved[partition]))
-        self._session.commit(self._reader.places(notes), self._reader.membership, Deadline.after(ASK_S))
+        deadline = Deadline.after(ASK_S)
+        self._session.commit(
+            self._reader.places(notes),
+            self._reader.membership,
+            deadline,
+            lambda: self._reader.need_same(deadline),
+        )
         self._cursors |= moved
 
     def _pass_to(self, order: RetryOrder, ends: Mapping[PartitionKey, int]) -> None:

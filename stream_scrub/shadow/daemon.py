@@ -145,6 +145,8 @@ class ShadowLoop:
             self._counters.beat()
             try:
                 index = self._follower.usable(self._settings.rules.index_lag_max_s)
+                if self._session is not None and self._session.is_spent:
+                    self._end()  # another life is another owner, and asks anew where it stands
                 if self._session is None:
                     self._begin()
                 self._step(index)

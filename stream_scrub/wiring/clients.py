@@ -12,6 +12,7 @@ from stream_scrub.config.inputs import Route
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka.admin.group_offsets import GroupOffsets
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import TopicAdmin, smallest_limit
 from stream_scrub.kafka.client import options, transactional_ids
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
@@ -279,7 +280,8 @@ def output_reader(
     made = options.output_options(
         kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=group, logs=logs
     )
-    return OutputReader(made, names)
+    asking = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)
+    return OutputReader(made, names, TopicIdentity(asking))
 
 
 def side_session(
@@ -298,7 +300,7 @@ def side_session(
         max_bytes=smallest_limit(each.config for each in found.values()),
         logs=logs,
     )
-    return Session(made, names, logs.denied)
+    return Session(made, names, logs.denied, is_member=False)
 
 
 def retry_session(settings: Settings, log: FilteringBoundLogger, inputs: Sequence[str]) -> Session:

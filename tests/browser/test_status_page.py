@@ -76,7 +76,7 @@ def shown(rules, tmp_path_factory):
     state, out = tmp_path_factory.mktemp("state"), io.BytesIO()
     (state / FILE).write_text(day_of_figures())
     collector, counters, _ = worker("worker-0")
-    counters.assigned, counters.lags = 3, {0: 12, 1: 5, 2: 0}
+    counters.assigned, counters.lags = 3, {"0": 12, "1": 5, "2": 0}
     counters.prospects[Reason.CLEAR] += 10
     counters.holding, counters.why = "log-behind", "the log's end was last confirmed 31 s ago"
     log = make_lists()

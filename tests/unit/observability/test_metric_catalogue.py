@@ -51,7 +51,7 @@ def test_a_metric_is_named_by_the_conventions(metric):
 
 def test_labels_are_few_and_known():
     """A label with a number, a key or an id would leak it, and fill Prometheus' memory."""
-    closed = {"verdict", "reason", "cause", "event", "outcome", "limit"}
+    closed = {"verdict", "reason", "cause", "event", "outcome", "limit", "change"}
     bounded = {
         "route",
         "status",
@@ -109,7 +109,7 @@ def test_a_batch_shows_as_what_it_was():
     counters.moved("assigned", 4)
     counters.moved("lost", 1)
     counters.polls_again(0.2)
-    counters.lags = {0: 5, 11: 0}
+    counters.lags = {"0": 5, "11": 0}
 
     page = scraped(Side.WORKER, collector)
 
@@ -289,7 +289,7 @@ def test_no_text_on_the_page_has_seven_digits_in_a_row(count, hold, reason, seco
     counters.emitted(Counter({reason: count}), seconds, seconds, seconds, seconds)
     counters.hold(hold, "the number +33 6 12 34 56 78, or 33612345678")
     counters.gave_up(Unavailable("33612345678"))
-    counters.lags = {count % 1000: count}
+    counters.lags = {str(count % 1000): count}
     counters.position = count
     page = scraped(Side.WORKER, collector)
     for line in page.page.splitlines():

@@ -1,9 +1,13 @@
-"""Where a retry begins, without a broker: it guesses nothing, and passes nothing over."""
+"""A retry without a broker: it guesses nothing, passes nothing over, and sends nothing twice."""
+
+from types import SimpleNamespace
 
 import pytest
 
-from stream_scrub.errors import Refused
-from stream_scrub.retry.resend import Resend, RetryOrder
+from stream_scrub.errors import Migrated, Refused, Unwritable
+from stream_scrub.model import Reason
+from stream_scrub.retry.parcels import Parcel
+from stream_scrub.retry.resend import Resend, RetryOrder, Tally
 
 P0, P1 = ("blocked", 0), ("blocked", 1)
 ORDER = RetryOrder(frozenset({"no-rule"}))
@@ -13,6 +17,7 @@ class Reader:
     """A blocked topic whose partitions hold the offsets from 10 to 50."""
 
     membership = b""
+    topic_id = ""
 
     def __init__(self, **notes):
         self.notes = {("blocked", int(name[1:])): note for name, note in notes.items()}
@@ -27,12 +32,20 @@ class Reader:
     def assign(self, offsets):
         self.assigned = offsets
 
+    def ids(self, _deadline):
+        return {"blocked": self.topic_id}
+
+    def need_same(self, _deadline):
+        """It is."""
+
     def places(self, notes):
         return notes
 
 
 class Session:
     """What is committed."""
+
+    is_spent = False
 
     def __init__(self):
         self.committed = []
@@ -80,3 +93,117 @@ def test_a_topic_that_was_made_anew_is_not_read_at_old_offsets():
     """What is blocked on the new topic would be taken for brought back."""
     with pytest.raises(Refused, match="made anew"):
         started(Reader(p0="retry since=0 no-rule=80"))
+
+
+class Blocked:
+    """A blocked topic of one partition with parcels, read from where the group's note says; and the prospects beside it.
+    Whoever opens a session last may commit."""
+
+    def __init__(self, count, refuses=()):
+        self.parcels = [parcel(at) for at in range(count)]
+        self.refuses = set(refuses)
+        self.note = "retry since=0"
+        self.owner = None
+        self.out = []
+
+
+def parcel(at):
+    return Parcel(
+        "blocked", 0, at, Reason.NO_RULE, "no-rule", 1.0, 0, True, b"k", b"%d" % at, [], 0, "prospects"
+    )
+
+
+class Reading(Reader):
+    def __init__(self, blocked):
+        self.blocked = blocked
+
+    def noted(self, _deadline):
+        return {P0: (0, self.blocked.note)}
+
+    def bounds(self, _partition, _deadline):
+        return 0, len(self.blocked.parcels)
+
+    def assign(self, offsets):
+        self.at = offsets.get(P0, 0)
+
+    def poll(self, records_max, _wait_s):
+        found = self.blocked.parcels[self.at : self.at + min(records_max, 4)]
+        self.at += len(found)
+        return SimpleNamespace(messages=found)
+
+    def read_upto(self, _partition):
+        return self.at
+
+
+class Transactions(Session):
+    """`is_spent` says that a request of the last transaction may still come."""
+
+    is_spent = False
+
+    def __init__(self, blocked):
+        self.blocked = blocked
+
+    def open(self, _deadline):
+        self.blocked.owner, self.is_spent = self, False
+
+    def emit(self, records, *_):
+        if self.is_spent:  # as `kafka/session.py` did for everybody
+            self.open(None)
+        self.going = list(records)
+
+    def commit(self, places, *_):
+        if self.blocked.owner is not self:
+            raise Migrated("another one has taken over")
+        if self.blocked.refuses & {each.offset for each in self.going}:
+            raise Unwritable("refused")
+        self.blocked.out += [each.offset for each in self.going]
+        self.blocked.note = places.get(P0, (0, self.blocked.note))[1]
+
+
+def retrying(blocked):
+    session = Transactions(blocked)
+    resend = Resend(Reading(blocked), session, lambda fetched: fetched.messages)
+    resend.start(ORDER)
+    return resend, session
+
+
+def test_one_record_that_the_prospects_refuse_stops_no_other():
+    """`retry --follow` would send the same batch for ever, and every lead that waits for a list stay where it is."""
+    blocked, tally = Blocked(12, refuses=[5]), Tally()
+    resend, _ = retrying(blocked)
+    for _ in range(40):
+        resend.step(ORDER, tally)
+    assert blocked.out == [at for at in range(12) if at != 5]
+    assert tally.counts == {("no-rule", "sent"): 11, ("no-rule", "refused"): 1}
+
+
+def test_a_life_that_begins_anew_asks_what_another_retry_did_meanwhile():
+    """A retry that slept, and finds that its last request may come late, would send what another one has sent since."""
+    blocked = Blocked(12)
+    first, session = retrying(blocked)
+    first.step(ORDER, Tally())
+    session.is_spent = True
+    second, _ = retrying(blocked)
+    second.step(ORDER, Tally())
+    for _ in range(4):
+        first.step(ORDER, Tally())
+    assert blocked.out == list(range(12))
+
+
+def test_a_topic_that_was_made_anew_begins_at_its_start():
+    """What is blocked on it would be taken for brought back, and never be."""
+    reader = Reader(p0="retry since=0 topic-id=old no-rule=40", p1="retry since=20 topic-id=new no-rule=30")
+    reader.topic_id = "new"
+    _, committed = started(reader)
+    assert reader.assigned == {P0: 10, P1: 30}
+    assert committed == [
+        {P0: (10, "retry since=10 topic-id=new"), P1: (30, "retry since=20 topic-id=new no-rule=30")}
+    ]
+
+
+def test_a_place_of_an_earlier_release_says_nothing_of_the_topic():
+    """Everything that was brought back before an upgrade would come a second time."""
+    reader = Reader(p0="retry since=0 no-rule=40")
+    reader.topic_id = "new"
+    started(reader)
+    assert reader.assigned == {P0: 40}

@@ -52,7 +52,7 @@ def loop(who="w1", lag=0.0, **verdicts):
 def test_a_worker_tells_what_it_does():
     """A supervisor would not see that a worker holds, or why."""
     collector, counters, _ = worker("w1")
-    counters.assigned, counters.lags = 3, {0: 5, 1: 7}
+    counters.assigned, counters.lags = 3, {"0": 5, "1": 7}
     counters.prospects[Reason.OPPOSED] += 4
     with pages(Side.WORKER, lambda: [collector()]) as port:
         (told,) = asked(port)
