@@ -17,6 +17,7 @@ from stream_scrub.retry.cursors import Cursors
 from stream_scrub.retry.parcels import Parcel
 
 ASK_S = 10.0
+SILENT_S = 30.0
 _FAILURES_MAX = 20  # in a row; with each a new session
 BATCH_RECORDS = 1000
 _WAIT_S = 0.2
@@ -140,10 +141,11 @@ class Resend:
         it fails again and again."""
         failures = 0
         ends: dict[PartitionKey, int] | None = None
+        silent = Deadline.after(SILENT_S)
         while beat():
             try:
                 if ends is None:
-                    ends = self.start(order)
+                    ends, silent = self.start(order), Deadline.after(SILENT_S)
                 if all(
                     p in self._ended or self._reader.read_upto(p) >= end
                     for p, end in ends.items()
@@ -151,8 +153,8 @@ class Resend:
                 ):
                     self._pass_to(order, ends)
                     return
-                self.step(order, tally)
-                failures = 0
+                if self._has_moved(order, tally, silent):
+                    failures, silent = 0, Deadline.after(SILENT_S)
             except (Migrated, Unavailable, Uncertain) as error:
                 failures += 1
                 if failures >= _FAILURES_MAX:
@@ -160,6 +162,14 @@ class Resend:
                         f"given up after {failures} failures in a row, perhaps another retry runs: {error}"
                     ) from error
                 ends = None
+
+    def _has_moved(self, order: RetryOrder, tally: Tally, silent: Deadline) -> bool:
+        """One step. A client whose brokers are away says nothing: raises Unavailable once nothing has come for too long."""
+        before = self._reader.all_upto
+        self.step(order, tally)
+        if silent.passed and self._reader.all_upto == before:
+            raise Unavailable("the blocked prospects cannot be read: no broker answers now")
+        return self._reader.all_upto != before
 
     def _low(self, partition: PartitionKey, order: RetryOrder) -> int:
         return self._cursors[partition].first(order.kinds)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from stream_scrub import clock
 from stream_scrub.errors import Migrated, Refused, Unwritable
 from stream_scrub.model import Reason
 from stream_scrub.retry.parcels import Parcel
@@ -134,6 +135,10 @@ class Reading(Reader):
     def read_upto(self, _partition):
         return self.at
 
+    @property
+    def all_upto(self):
+        return {P0: self.at}
+
 
 class Transactions(Session):
     """`is_spent` says that a request of the last transaction may still come."""
@@ -207,3 +212,20 @@ def test_a_place_of_an_earlier_release_says_nothing_of_the_topic():
     reader.topic_id = "new"
     started(reader)
     assert reader.assigned == {P0: 40}
+
+
+def test_brokers_that_go_away_in_the_middle_end_the_command(monkeypatch):
+    """A job that runs `retry` every night would hang, and all that come after it."""
+    now = [0.0]
+    monkeypatch.setattr(clock, "elapsed", lambda: now[0])
+    blocked = Blocked(12)
+    reader = Reading(blocked)
+    resend = Resend(reader, Transactions(blocked), lambda fetched: fetched.messages)
+
+    def silence(_records_max, wait_s):
+        now[0] += wait_s
+        return SimpleNamespace(messages=[])
+
+    reader.poll = silence
+    with pytest.raises(Refused, match="no broker answers"):
+        resend.run(ORDER, Tally(), lambda: now[0] < 10_000)
