@@ -9,19 +9,19 @@ import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap64
 
 from stream_scrub.byname import ByName
-from stream_scrub.model import FOR, INTERNAL, RegisterKind, RegisterName, scoped_name
+from stream_scrub.model import FOR, INTERNAL, RegisterKind, RegisterName, family, scoped_name
 
 Numbers = NDArray[np.uint64]
 
-# 13 bits a number, of which four are set in one 64-bit word: about one false hit in a hundred, one cache line a
-# look-up. A register of very many numbers has ten bits a number: two false hits in a hundred when the filter is full,
-# and a quarter less memory. At 250 million numbers the filter then takes as much memory as the register itself.
+# 13 bits a number, four of them set in one 64-bit word: one false hit in a hundred, one cache line a look-up. Of very
+# many numbers ten bits each: two false hits in a hundred when full; at 250 million as much memory as the register.
 _BITS_A_NUMBER = 13
 _BITS_OF_MANY = 10
 _MANY = 100_000_000
@@ -41,11 +41,9 @@ _LIST = (22, 4096)
 _WIDEST_BITS = 32
 
 
-# Ends are published as they come. If an end lies further back than this, nobody publishes the register's ends: it
-# holds numbers that it should not hold any more, and is stale.
+# Ends are published as they come. If an end lies further back than this, nobody publishes them: the register is stale.
 ENDS_GRACE_S = 60.0
-# A day ends first on earth where clocks are this far ahead of UTC. A number's last day ends at that moment, see
-# `end_dates`.
+# A day ends first on earth where clocks are this far ahead of UTC: there a number's last day ends, see `end_dates`.
 FIRST_ZONE = timedelta(hours=14)
 
 
@@ -55,10 +53,8 @@ def _no_pause() -> None:
 
 class Filter:
     """A register-blocked Bloom filter over numbers (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom
-    Filters, 2007). It never misses a number that was added; 1 or 2 % of others hit and are then looked up exactly.
-
-    One filter serves a register through its deltas: adding only ever turns "surely not" into "perhaps", so an older
-    index that still reads the same words stays right.
+    Filters, 2007). It never misses a number that was added; 1 or 2 % of others hit and are then looked up exactly. One
+    filter serves a register through its deltas: adding only ever turns "surely not" into "perhaps".
     """
 
     __slots__ = ("_size", "_words", "left")
@@ -73,8 +69,7 @@ class Filter:
         size = self.left * (_BITS_A_NUMBER if count < _MANY else _BITS_OF_MANY) // 64
         self._size = np.uint64(size)
         self._words: Numbers = np.empty(size, dtype=np.uint64)
-        # The kernel provides and clears memory when it is first touched. Do that here in pieces, not in one call of
-        # `add`.
+        # The kernel clears memory when it is first touched: here in pieces, not in one call of `add`.
         for start in range(0, size, _CHUNK):
             self._words[start : start + _CHUNK] = 0
             pause()
@@ -106,8 +101,7 @@ class Filter:
     def add(self, numbers: Numbers, pause: Callable[[], None] = _no_pause) -> None:
         """Make every one of `numbers` a hit from now on. Uses up `left`.
 
-        The work is done in short calls. `pause` is called between them, and may let other threads have the
-        interpreter.
+        The work is done in short calls. Between them `pause` may let other threads have the interpreter.
         """
         for start in range(0, len(numbers), _CHUNK):
             places, bits = self._place(numbers[start : start + _CHUNK])
@@ -278,9 +272,7 @@ class Register:
         return RegisterName.split(self.name).scope
 
 
-# The name of all scoped registers of opposition as one. No register of the log has it.
-ANYBODYS = scoped_name(INTERNAL, "*")
-_SCOPED_INTERNAL = scoped_name(INTERNAL, "")
+ANYBODY = "*"  # the scope of all scoped registers of opposition as one; no register of the log has it
 
 
 @dataclass(slots=True)
@@ -288,11 +280,13 @@ class _Derived:
     """What follows from an index's registers, once somebody has asked for it; None before.
 
     `spelt` has the registers whose campaign is not spelt as campaigns are compared, by the name that they are compared
-    by; and those of a campaign's purposes, by the campaign's with FOR behind it. `opposed` is the register ANYBODYS, empty if there are no scoped ones.
+    by; and those of a campaign's purposes, by the campaign's with FOR behind it. `opposed` has the registers for ANYBODY
+    by their name without scope, empty if there are no scoped ones. `families` are the names of all registers so.
     """
 
     spelt: dict[str, tuple[str, ...]] | None = None
-    opposed: Register | None = None
+    opposed: dict[str, Register] = field(default_factory=dict)
+    families: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,12 +306,14 @@ class Index:
         """The next index, in which `register` replaces its older self."""
         made = Index(self.registers.put(register.name, register), register.position)
         known, before = self._derived, self.registers.get(register.name)
-        spelt, opposed = known.spelt, known.opposed
+        spelt, opposed, families = known.spelt, known.opposed, known.families
         if spelt is not None and before is None:
             spelt = _spelt([register.name], spelt)
-        if opposed is not None and register.name.startswith(_SCOPED_INTERNAL):
-            opposed = made._joined(opposed, before, register)
-        return replace(made, _derived=_Derived(spelt, opposed))
+        base = family(register.name)
+        if base in opposed and register.scope:
+            opposed = opposed | {base: made._joined(opposed[base], before, register)}
+        families = None if families is None else families | {base}
+        return replace(made, _derived=_Derived(spelt, opposed, families))
 
     def scoped(self, name: str, scope: str) -> list[Register]:
         """The registers of that name and scope (as it is compared), however they are spelt; none for an empty purpose."""
@@ -332,49 +328,57 @@ class Index:
             self._derived.spelt = _spelt(self.registers, {})
         return self._derived.spelt
 
-    def opposed_to_anybody(self) -> Register | None:
-        """The register ANYBODYS: the numbers that are opposed to one campaign or another; None if there is none. It is
-        as old as the oldest of its registers, and of kind `allow` if one of them is, so that nobody trusts it."""
-        found = self._derived.opposed
+    def families(self) -> frozenset[str]:
+        """The names of all registers without their scopes."""
+        if self._derived.families is None:
+            self._derived.families = frozenset(map(family, self.registers))
+        return self._derived.families
+
+    def opposed_to_anybody(self, name: str = INTERNAL) -> Register | None:
+        """The numbers that are opposed to one campaign or another, as the register of that name for ANYBODY; None if
+        there is none. It is as old as the oldest, and of kind `allow` if one of them is, so that nobody trusts it."""
+        found = self._derived.opposed.get(name)
         if found is None:
-            scoped = self._scoped_internal()
+            scoped = self._scoped_of(name)
             numbers = _union([each.numbers for each in scoped])
-            found = Register.empty(ANYBODYS, RegisterKind.DENY, datetime.now(UTC))
+            found = Register.empty(scoped_name(name, ANYBODY), RegisterKind.DENY, datetime.now(UTC))
             found = replace(found, numbers=numbers, filter=Filter.of(numbers), seq=len(scoped))
-            found = self._derived.opposed = _limited(found, scoped)
+            found = _limited(found, scoped)
+            self._derived.opposed = self._derived.opposed | {name: found}
         return found if found.seq else None
 
-    def _scoped_internal(self) -> list[Register]:
-        return [self.registers[name] for name in self.registers if name.startswith(_SCOPED_INTERNAL)]
+    def _scoped_of(self, name: str) -> list[Register]:
+        begins = scoped_name(name, "")
+        return [self.registers[each] for each in self.registers if each.startswith(begins)]
 
     def _joined(self, whole: Register, before: Register | None, after: Register) -> Register:
-        """ANYBODYS once a scoped register of opposition has changed from `before` to `after`; this index has `after`."""
+        """The one for ANYBODY once a scoped register has changed from `before` to `after`; this index has `after`."""
         was = before or Register.empty(after.name, after.kind, after.effective_at)
         gone = was.numbers - after.numbers
-        for each in self._scoped_internal() if gone else ():
+        for each in self._scoped_of(family(after.name)) if gone else ():
             gone -= each.numbers
         numbers, filter_ = whole.changed(after.numbers - was.numbers - whole.numbers, gone)
         joined = replace(whole, numbers=numbers, filter=filter_, seq=whole.seq + (before is None))
         if before is None:
             return _limited(joined, [whole, after] if whole.seq else [after])
-        return joined if _limits(was) == _limits(after) else _limited(joined, self._scoped_internal())
+        return (
+            joined
+            if _limits(was) == _limits(after)
+            else _limited(joined, self._scoped_of(family(after.name)))
+        )
 
 
-def _limits(register: Register) -> tuple[datetime, datetime | None, RegisterKind]:
-    return register.effective_at, register.next_end, register.kind
+_limits = attrgetter("effective_at", "next_end", "kind")
 
 
 def _limited(joined: Register, of_it: Sequence[Register]) -> Register:
     """The register with the limits of the strictest of these."""
+    odd = any(each.kind is not RegisterKind.DENY for each in of_it)
     return replace(
         joined,
         effective_at=min((each.effective_at for each in of_it), default=joined.effective_at),
         next_end=min((each.next_end for each in of_it if each.next_end is not None), default=None),
-        kind=max(
-            (each.kind for each in of_it),
-            key=(RegisterKind.DENY, RegisterKind.ALLOW).index,
-            default=joined.kind,
-        ),
+        kind=RegisterKind.ALLOW if odd else RegisterKind.DENY,
     )
 
 

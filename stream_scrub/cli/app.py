@@ -172,7 +172,10 @@ def config_(call: Invocation) -> None:
         raise ConfigError(found.problems)
     if found.settings is None or call.as_json:
         return
-    if said := scrubbing.unsaid(found.settings, scrubbing.rulebook(found.settings)):
+    book = scrubbing.rulebook(found.settings)
+    for said in filter(
+        None, (scrubbing.unsaid(found.settings, book), scrubbing.unnamed(found.settings, book))
+    ):
         terminal.People().print(f"note: {said}")
 
 

@@ -24,8 +24,14 @@ def check(call: Invocation, settings: Settings, read_index: Callable[[], Index] 
     """
     found = survey(Path(settings.rules.folder) if settings.rules.folder else None)
     now = datetime.now(UTC)
+    prospect = settings.prospect
     warnings = rules_report.warnings(
-        found.countries, survey().countries, now, found.purposes, settings.prospect.default_purpose
+        found.countries,
+        survey().countries,
+        now,
+        found.purposes,
+        prospect.default_purpose,
+        prospect.default_campaign,
     )
     position: int | None = None
     corrupt: Corrupt | None = None
@@ -38,7 +44,7 @@ def check(call: Invocation, settings: Settings, read_index: Callable[[], Index] 
             corrupt = error
         else:
             position = index.position
-            warnings += rules_report.log_warnings(found.countries, index, now)
+            warnings += rules_report.log_warnings(found.countries, index, now, prospect.default_campaign)
     result = rules_report.RulesCheck(
         countries=[
             checked

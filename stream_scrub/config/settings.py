@@ -15,6 +15,7 @@ from stream_scrub.config.section import Section, contradiction
 from stream_scrub.config.topics import Topics
 from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterName, family
 from stream_scrub.redaction import names_a_number
+from stream_scrub.spelling import plain
 
 _SERVER = re.compile(r"(?:\w+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\],/]+)(?::(\d{1,5}))?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
@@ -88,6 +89,13 @@ def _purpose(value: str) -> str:
     if len(value) > 80 or names_a_number(value):
         raise ValueError("should be a purpose, as in insurance, or empty")
     return value.strip()
+
+
+def _campaign(value: str) -> str:
+    name = plain(value)
+    if value and (len(name) > 100 or RegisterName.parse(f"{CONSENT}@{name}") is None or names_a_number(name)):
+        raise ValueError("should be a campaign in Latin letters and digits, as in acme, or empty")
+    return name
 
 
 def _shapes(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -188,6 +196,7 @@ class ProspectSettings(Section):
     contract: Member = "contract"
     contract_shapes: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shapes)] = ()
     campaign: Member = "campaign"
+    default_campaign: Annotated[str, AfterValidator(_campaign)] = ""
     channel: Member = "channel"
     who: Member = "who"
     relation: Member = "relation"

@@ -102,6 +102,7 @@ class _Stage:
             "worker.id": "demo",
             "prospect.contract_shapes": ("C-#+",),
             "prospect.default_purpose": "other",  # of most of its leads nothing is said
+            "prospect.default_campaign": "demo",
         }
         settings = load(flags=flags, environ={}, cwd=folder, extra_checks=[clients.refused_properties])
         topics = settings.topics

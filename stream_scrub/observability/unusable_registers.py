@@ -33,8 +33,11 @@ def unusable(rulebook: Rulebook, index: Index, now: datetime) -> list[UnusableRe
 
 def _of_rule(rule: Rule, index: Index, now: datetime) -> Iterator[tuple[str, str]]:
     wanted = dict.fromkeys(rule.deny, RegisterKind.DENY) | dict.fromkeys(rule.require, RegisterKind.ALLOW)
+    wanted |= dict.fromkeys(rule.needed, RegisterKind.ALLOW)
     for name, kind in wanted.items():
         register = index.registers.get(name)
+        if register is None and name in rule.needed and name in index.families():
+            continue  # a list for some campaign is enough
         if register is None:
             if name != INTERNAL:  # `internal` is empty before its first opt-out
                 yield name, "it was never imported"

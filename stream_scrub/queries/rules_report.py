@@ -15,7 +15,7 @@ import msgspec
 from stream_scrub.index import Index, Register
 from stream_scrub.model import CONSENT, INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
-from stream_scrub.rules import VOICE, Country, Rule, doubts, in_words, purposes_of, unsaid
+from stream_scrub.rules import VOICE, Country, Rule, doubts, in_words, purposes_of, unnamed, unsaid
 from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.timestamps import utc_seconds
 
@@ -149,13 +149,16 @@ def warnings(
     now: datetime,
     known: Vocabulary | None = None,
     default_purpose: str | None = None,
+    default_campaign: str | None = None,
 ) -> list[str]:
     """The warnings that follow from the rule files alone. A purpose may be a misspelling of one in `shipped` or in
-    the vocabulary `known`. `default_purpose` None: the setting is not checked."""
+    the vocabulary `known`. `default_purpose` or `default_campaign` None: the setting is not checked."""
     countries = tuple(countries)
     purposes = frozenset[str]().union(*map(purposes_of, shipped), *(known or {}).values())
     found = []
     if default_purpose is not None and (said := unsaid(countries, default_purpose, now)):
+        found.append(said)
+    if default_campaign == "" and (said := unnamed(countries, now)):
         found.append(said)
     for country in countries:
         found += doubts(country, today(country, now), purposes)
@@ -189,21 +192,26 @@ def _unmet_prefixes(country: Country) -> Iterator[str]:
 
 
 class _Use(NamedTuple):
-    """One rule of today or later that names a register. `scoped`: only its lists for single campaigns count."""
+    """One rule of today or later that names a register. `scoped`: only its lists for single campaigns count. `needed`:
+    those and the house's count, and some must be there."""
 
     country: Country
     kind: RegisterKind
     days: int | None
     scoped: bool
+    needed: bool = False
 
 
-def log_warnings(countries: Iterable[Country], index: Index, now: datetime) -> list[str]:
+def log_warnings(
+    countries: Iterable[Country], index: Index, now: datetime, default_campaign: str = ""
+) -> list[str]:
     """The warnings from comparing the log with the rules of today and later."""
     uses = _uses(countries, now)
     found = []
     for name in sorted(uses):
         by = _codes(use for use in uses[name] if not use.scoped)
-        if by and name != INTERNAL and name not in index.registers:
+        there = {INTERNAL, *(index.families() if all(use.needed for use in uses[name]) else index.registers)}
+        if by and name not in there:
             found.append(
                 f"{name} was never imported, and the rules of {by} need it: prospects there wait, or are blocked as "
                 "stale-register"
@@ -211,7 +219,8 @@ def log_warnings(countries: Iterable[Country], index: Index, now: datetime) -> l
     for name, register in sorted(index.registers.items()):
         base, scope = RegisterName.split(name)
         found += _held(register, [use for use in uses.get(base, ()) if scope or not use.scoped], now)
-    return found + _unnamed(index, frozenset(uses)) + _scoped(index, uses)
+    found += _unnamed(index, frozenset(uses)) + _scoped(index, uses)
+    return found + ([] if default_campaign else list(_to_nobody(index, uses)))
 
 
 def _uses(countries: Iterable[Country], now: datetime) -> dict[str, list[_Use]]:
@@ -229,7 +238,8 @@ def _uses(countries: Iterable[Country], now: datetime) -> dict[str, list[_Use]]:
             )
             for names, kind, scoped in roles:
                 for name in names:
-                    use = _Use(country, kind, rule.max_age_days.get(name), scoped)
+                    needed = name in rule.needed
+                    use = _Use(country, kind, rule.max_age_days.get(name), scoped and not needed, needed)
                     uses.setdefault(name, []).append(use)
     return uses
 
@@ -281,9 +291,24 @@ def _scoped(index: Index, uses: dict[str, list[_Use]]) -> list[str]:
     return found + (_for_everybody(index, uses.get(CONSENT, [])) if scopes else [])
 
 
+def _to_nobody(index: Index, uses: dict[str, list[_Use]]) -> Iterator[str]:
+    """Consents that name no campaign, where there is no house whose they are."""
+    for name in sorted(uses):
+        held, asked = index.registers.get(name), _codes(use for use in uses[name] if use.needed)
+        if asked and held is not None and held.numbers:
+            yield (
+                f"{name} holds {len(held.numbers):,} numbers that name no campaign, and by the law of {asked} they let "
+                "nobody call: if they consented to you, set prospect.default_campaign; if to a client of yours, keep "
+                f"them in {name}@campaign"
+            )
+
+
 def _for_everybody(index: Index, uses: list[_Use]) -> list[str]:
     """Consents that let every campaign call, where there are several."""
-    held, asked = index.registers.get(CONSENT), _codes(use for use in uses if not use.scoped)
+    held, asked = (
+        index.registers.get(CONSENT),
+        _codes(use for use in uses if not use.scoped and not use.needed),
+    )
     if held is None or not held.numbers or not asked:
         return []
     says = f"{CONSENT} holds {len(held.numbers):,} numbers that every campaign may call for every purpose"

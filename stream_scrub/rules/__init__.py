@@ -12,6 +12,7 @@ from stream_scrub.rules.country import (
     CLOSED,
     CONTRACT,
     FACTS,
+    HOUSE,
     READING,
     RESTING,
     VOICE,
@@ -21,7 +22,7 @@ from stream_scrub.rules.country import (
     until,
 )
 from stream_scrub.rules.exemptions import COMPANY, DENY, RELATIONS, REQUIRE, Exemption, last_day
-from stream_scrub.rules.lint import doubts, purposes_of, unsaid
+from stream_scrub.rules.lint import doubts, purposes_of, unnamed, unsaid
 from stream_scrub.rules.text import digest_of, text_of
 from stream_scrub.rules.words import in_words, period
 
@@ -32,6 +33,7 @@ __all__ = [
     "CONTRACT",
     "DENY",
     "FACTS",
+    "HOUSE",
     "READING",
     "RELATIONS",
     "REQUIRE",
@@ -54,6 +56,7 @@ __all__ = [
     "read_text",
     "survey",
     "text_of",
+    "unnamed",
     "unsaid",
     "until",
 ]

@@ -18,12 +18,15 @@ from stream_scrub.spelling import plain
 # a prospect with several purposes is exempt only if all of them are. 3: campaigns are compared as words are; a prospect
 # that names no campaign meets the opposition to every one. 4: a prospect says more of itself than purposes, contract
 # and campaigns: its channel, whether it is a company, its relation with the caller, the kind of voice, and where the person lives.
-READING = 4
+# 5: the operator may have a campaign of his own, the house's, which calls where a prospect names none, and has the
+# consents that name nobody; where a rule asks for a consent to the caller, consents that are missing or stale are told.
+READING = 5
 CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
 RESTING = 2  # the first reading in which no verdict outlives what it rests on
 CLOSED = 2  # the first reading in which purposes are a closed vocabulary
 CALLERS = 3  # the first reading in which who calls is compared as words are, and may be anybody when unsaid
 FACTS = 4  # the first reading in which a prospect says more than purposes, contract and campaigns
+HOUSE = 5  # the first reading in which the operator may have a campaign of his own
 VOICE = "voice"  # the channel of a prospect, and of a rule, that names none
 
 
@@ -114,9 +117,15 @@ class Rule:
     @property
     def registers(self) -> frozenset[str]:
         """Every register that must be on the log for this rule. `internal` is among them if `deny` names it, but may
-        be absent. Those of `scoped` may be absent too: without them, nothing is lifted.
+        be absent. Of those in `needed` a list for some campaign is enough. The others of `scoped` may be absent: without
+        them, nothing is lifted.
         """
-        return frozenset(self.deny) | frozenset(self.require)
+        return frozenset(self.deny) | frozenset(self.require) | frozenset(self.needed)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The registers of consents without which nobody is called: `require_named`, if nothing else meets the rule."""
+        return self.require_named if not self.require and self.reading >= HOUSE else ()
 
 
 @dataclass(frozen=True, slots=True)

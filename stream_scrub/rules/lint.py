@@ -51,6 +51,20 @@ def unsaid(countries: Iterable[Country], default_purpose: str, now: datetime) ->
     )
 
 
+def unnamed(countries: Iterable[Country], now: datetime) -> str:
+    """A sentence for people if some country asks today for a consent to the caller, which a prospect that names no
+    campaign has only where the house has one; else empty."""
+    days = ((each, now.astimezone(ZoneInfo(each.timezone)).date()) for each in countries)
+    asking = sorted({rule.country for each, day in days for rule in each.all_on(day) if rule.needed})
+    if not asking:
+        return ""
+    return (
+        f"prospect.default_campaign: it is empty, so prospects of {', '.join(asking)} that name no campaign have "
+        "nobody's consent and are blocked as no-consent, and consents that name no campaign count for no call there: "
+        'if they are yours, name your campaign, as in default_campaign = "acme"'
+    )
+
+
 def _gaps(country: Country) -> Iterator[tuple[Rule, str, str]]:
     for rule in country.rules:
         following = country.after(rule.start, rule.channels[0])
@@ -99,7 +113,7 @@ def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:
 
 
 def _in_force(rule: Rule) -> Iterator[tuple[str, str]]:
-    for name in sorted(rule.registers - _NEVER_OLD - rule.max_age_days.keys()):
+    for name in sorted(rule.registers - {*_NEVER_OLD, *rule.needed, *rule.max_age_days}):
         yield "max_age_days", f"{name} never grows too old: give it an age in `max_age_days`"
     if rule.uncertain:
         count = len(rule.uncertain)

@@ -4,7 +4,7 @@ used. Pure."""
 from collections.abc import Iterator, Sequence
 
 from stream_scrub.model import INTERNAL
-from stream_scrub.rules.country import FACTS, RESTING, VOICE, Rule
+from stream_scrub.rules.country import FACTS, HOUSE, RESTING, VOICE, Rule
 from stream_scrub.rules.exemptions import DENY, REQUIRE, Exemption
 
 _CONTRACT = "contract"
@@ -47,6 +47,9 @@ def _sentences(rule: Rule) -> Iterator[str]:
     for kind, names in sorted(rule.require_named_for.items()):
         whose = _either([f"the {name}@campaign of the prospect's own campaign" for name in names])
         yield f"A number of the type {kind.replace('_', ' ')} that is not in {whose} is blocked{unless}."
+    asked = (*rule.require_named, *(name for names in rule.require_named_for.values() for name in names))
+    for name in dict.fromkeys(asked if rule.reading >= HOUSE else ()):
+        yield f"Consents in {name} itself, which name no campaign, count for prospect.default_campaign alone."
     for name, days in sorted(rule.consent_days.items()):
         yield f"A consent in {name} ends {_days(days)} after it was given at the latest."
     for name in rule.scoped:

@@ -21,7 +21,7 @@ import numpy as np
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict, family
-from stream_scrub.rules import CALLERS, CLOSED, FACTS, Rulebook
+from stream_scrub.rules import CALLERS, CLOSED, FACTS, HOUSE, Rulebook
 from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Backend
 from stream_scrub.scrub.batch_context import BatchContext
@@ -62,6 +62,7 @@ class Terms:
     members: Members
     default_region: str = "FR"
     default_purpose: str = ""  # of prospects that state no purpose
+    default_campaign: str = ""  # the house's own, as campaigns are compared: of prospects that name none
     contract_shapes: tuple[str, ...] = ()  # of identifiers of contracts, see `contracts`
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
@@ -79,13 +80,14 @@ class Terms:
     def facts_of(self, rulebook: Rulebook) -> FactsOf:
         """How prospects are read for these rules. The first reading knew no default purpose, and took for a contract
         whatever did not say no. The first two compared campaigns by their case alone, and the first three took no
-        more than three facts."""
+        more than three facts. The first four knew no campaign of the house."""
         campaigns = words_of if rulebook.reading < CALLERS else None
         if rulebook.reading < CLOSED:
             return partial(of_three, contract_shapes=None, campaigns=campaigns)
         return partial(
             of_three if rulebook.reading < FACTS else facts_of,
             default_purpose=self.default_purpose,
+            default_campaign="" if rulebook.reading < HOUSE else self.default_campaign,
             contract_shapes=self.contract_shapes,
             campaigns=campaigns,
         )

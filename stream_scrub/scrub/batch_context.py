@@ -90,8 +90,8 @@ class BatchContext:
             case = self._cases[key] = self._of_two(line, told, barred=barred)
         elif case is None:
             rule, plan, now = self.rule(line.region, told.channel), None, self.moment(line.region)
-            # Campaigns mostly differ in nothing but the opposition to each.
-            if not told.unnamed and told.campaigns != UNSCOPED:
+            # Campaigns mostly differ in nothing but the opposition to each. The house has consents of its own.
+            if not told.unnamed and not told.house and told.campaigns != UNSCOPED:
                 base = self.case(line, told._replace(campaigns=UNSCOPED), barred=barred)
                 plan = decide.scoped(base.plan, told, self.index, now)
                 if plan is base.plan:

@@ -249,7 +249,7 @@ def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index,
         now,
         _named(rule.named_consents, rule, told, index, now),
         _areas(rule, deny),
-        None if names is None else _named(names, rule, told, index, now),
+        None if names is None else _named(names, rule, told, index, now, required=names),
         _named(rule.artificial_voice, rule, told, index, now) if _speaks(told, rule) else None,
     )
 
@@ -322,33 +322,47 @@ def _required(rule: Rule, told: Facts, index: Index, now: datetime) -> tuple[Con
         named = _named(rule.require_named, rule, told, index, now)
         return Consents((*fresh, *named.anybodys)), stale
     fresh, stale = _usable(rule, rule.require, RegisterKind.ALLOW, told._replace(campaigns=()), index, now)
-    to_callers = _named((*rule.require, *rule.require_named), rule, told, index, now)
-    groups = _groups(rule.require, rule, told, index)
+    asked = (*rule.require, *rule.require_named)
+    to_callers = _named(asked, rule, told, index, now, required=rule.require_named)
+    groups = _groups((*rule.require, *rule.needed), rule, told, index, rule.needed)
     unusable = (r.name for group in groups for r in group if not _is_usable(r, RegisterKind.ALLOW, rule, now))
-    return to_callers._replace(anybodys=fresh), tuple(dict.fromkeys((*stale, *unusable)))
+    missing = () if index.families() & {*rule.needed} else rule.needed
+    return to_callers._replace(anybodys=fresh), tuple(dict.fromkeys((*stale, *missing, *unusable)))
 
 
-def _named(names: Collection[str], rule: Rule, told: Facts, index: Index, now: datetime) -> Consents:
+def _named(
+    names: Collection[str],
+    rule: Rule,
+    told: Facts,
+    index: Index,
+    now: datetime,
+    required: Collection[str] = (),
+) -> Consents:
     """The fresh registers of consents that name the caller, and the purpose if they are for one. A consent to one
-    caller is none to another, and none to a caller whom nobody names. A stale register lifts nothing. Before the third
-    reading a consent was for every purpose, and a call of several callers had none."""
+    caller is none to another, and none to a caller whom nobody names. A stale register lifts nothing. Those of
+    `required` that name nobody are to the house. Before the third reading a consent was for every purpose, and a call
+    of several callers had none."""
     if not names or told.unnamed:
         return NO_CONSENTS
     if rule.reading < CALLERS:
         one = told if len(told.campaigns) == 1 else told._replace(campaigns=())
         fresh, _ = _usable(rule, names, RegisterKind.ALLOW, one, index, now)
         return Consents(tuple(register for register in fresh if register.scope))
-    groups = _groups(names, rule, told, index)
+    groups = _groups(names, rule, told, index, required)
     usable = [tuple(r for r in group if _is_usable(r, RegisterKind.ALLOW, rule, now)) for group in groups]
     return Consents(each=tuple(usable))
 
 
-def _groups(names: Collection[str], rule: Rule, told: Facts, index: Index) -> list[list[Register]]:
+def _groups(
+    names: Collection[str], rule: Rule, told: Facts, index: Index, of_house: Collection[str] = ()
+) -> list[list[Register]]:
     """For each campaign and each purpose of a call: the registers of consents to that campaign, for that purpose or
-    for all that it does."""
+    for all that it does. Of those in `of_house` the house's own campaign has the consents that name nobody."""
     groups = []
+    unnamed = [index.registers[name] for name in of_house if name in index.registers] if told.house else []
     for campaign in told.campaigns:
         to_it = [r for name in names for r in index.scoped(name, campaign)]
+        to_it += unnamed if campaign == told.house else []
         purposes = [f"{campaign}{FOR}{rule.purpose(word)}" for word in told.purposes]
         for_each = [[r for name in names for r in index.scoped(name, scope)] for scope in purposes]
         groups += [[*to_it, *for_it] for for_it in for_each] or [to_it]

@@ -65,7 +65,8 @@ class Facts(NamedTuple):
     """What a prospect says about itself, as the rules read it: purposes in lower case, UNTOLD among them, whether it has a contract, with
     its last day if one is known, and campaigns as `spelling.plain` writes them. `channel` is how the person is to be
     reached, `company` whether it is a legal person, `relation` what it has to do with the caller, `artificial` whether
-    no living voice speaks, and `residence` the region that the person says to live in."""
+    no living voice speaks, and `residence` the region that the person says to live in. `house` is the operator's own
+    campaign if it is one of those that call."""
 
     purposes: tuple[str, ...] = ()
     contract: Contract = False
@@ -75,6 +76,7 @@ class Facts(NamedTuple):
     relation: Relation | None = None
     artificial: bool = False
     residence: str = ""
+    house: str = ""
 
     @property
     def unnamed(self) -> bool:
@@ -98,15 +100,18 @@ def facts_of(
     residence: Any = None,
     *,
     default_purpose: str = "",
+    default_campaign: str = "",
     contract_shapes: Sequence[str] | None = (),
     campaigns: Callable[[Any], Iterable[str]] | None = None,
     purposes: Callable[[Any], Iterable[str]] | None = None,
 ) -> Facts:
     """Facts from members of any type. What cannot be understood lifts nothing. A prospect without a purpose has the
-    default one. `contract_shapes` None: by the first reading, which takes for a contract whatever does not say no.
+    default one, and one without a campaign the default one, which is the house's own. `contract_shapes` None: by the first reading, which takes for a contract whatever does not say no.
     `campaigns` and `purposes` read these; None: as this reading does.
     """
     said = tuple((purposes or purposes_of)(purpose))
+    callers = tuple(dict.fromkeys((campaigns or campaigns_of)(campaign)))
+    callers = callers or ((default_campaign,) if default_campaign else ())
     return Facts(
         tuple(
             dict.fromkeys(
@@ -114,12 +119,13 @@ def facts_of(
             )
         ),
         _is_yes(contract) if contract_shapes is None else contract_of(contract, contract_shapes),
-        tuple(dict.fromkeys((campaigns or campaigns_of)(campaign))),
+        callers,
         _channel(channel),
         isinstance(who, str) and plain(who) == COMPANY,
         relation_of(relation),
         not _is_live(voice_kind),
         _residence(residence),
+        default_campaign if default_campaign in callers else "",
     )
 
 

@@ -23,6 +23,12 @@ def unsaid(settings: Settings, book: Rulebook) -> str:
     return rules.unsaid(book.countries.values(), settings.prospect.default_purpose, datetime.now(UTC))
 
 
+def unnamed(settings: Settings, book: Rulebook) -> str:
+    """A sentence for people if some country blocks prospects that do not say who calls; else empty."""
+    own = settings.prospect.default_campaign
+    return "" if own else rules.unnamed(book.countries.values(), datetime.now(UTC))
+
+
 def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Terms:
     """What verdicts and stamps depend on, as configured. `header` and `hold` override the settings, for commands that
     only show verdicts."""
@@ -44,6 +50,7 @@ def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) 
         ),
         default_region=prospect.default_region,
         default_purpose=prospect.default_purpose,
+        default_campaign=prospect.default_campaign,
         contract_shapes=prospect.contract_shapes,
         mixed=prospect.mixed,
         stamp="header" if in_header else "value",

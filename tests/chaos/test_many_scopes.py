@@ -7,6 +7,7 @@ import pytest
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, spell
 from tests.support.running.publisher import PublisherProcess
+from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import run_json, status_of, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -23,6 +24,7 @@ def test_an_opt_out_among_a_thousand_scopes_stays_small_and_is_enforced(kafka, s
     """What one opt-out writes, and what a worker holds, would grow with the number of tenants until neither fits."""
     numbers = french_mobiles(SCOPES + LATER, seed=77)
     stage = stages(kafka.bootstrap, partitions=1)
+    stage.judge_by(TO_EVERYBODY)
     stage.load("consent", numbers, "--kind", "allow")
 
     def ask(places):

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run_json, wait_until
 
@@ -25,7 +26,8 @@ def test_a_rule_is_tried_before_it_goes_live(kafka, stages, tmp_path):
     """An operator would find out by the calls what a rule, or a release, changes."""
     stage = stages(kafka.bootstrap, partitions=2, http__listen=LISTEN)
     stage.env["STREAM_SCRUB_TOPICS__SHADOW"] = stage.topics["prospects"] + ".shadow"
-    rules = tmp_path / "rules"
+    stage.judge_by(TO_EVERYBODY)
+    rules = tmp_path / "tried"
     rules.mkdir()
     (rules / "fr.toml").write_text(LENIENT)
     stage.load("consent", NUMBERS[:10], "--kind", "allow")

@@ -9,7 +9,7 @@ from tests.support.running import clients
 from tests.support.running.clients import Address
 from tests.support.running.worker import RetryProcess, WorkerProcess, environment, run, run_json
 
-# Today's French rule asks for consent, so every French number that may be called is in this register.
+# Today's French rule asks for a consent to the caller, so every French number that the house may call is in this register.
 CONSENT = "consent"
 INTERNAL = "internal"
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
@@ -52,6 +52,13 @@ class Stage:
     def outputs(self) -> list[str]:
         return [self.topics["allowed"], self.topics["blocked"]]
 
+    def judge_by(self, text: str) -> None:
+        """Have French numbers judged by this rule file from now on."""
+        folder = self.folder / "rules"
+        folder.mkdir()
+        (folder / "fr.toml").write_text(text)
+        self.env["STREAM_SCRUB_RULES__FOLDER"] = str(folder)
+
     def list_file(self, numbers: Iterable[int], name: str = "list.txt") -> Path:
         path = self.folder / name
         path.write_text("".join(f"+{number}\n" for number in numbers))
@@ -82,6 +89,19 @@ class Stage:
     def close(self) -> None:
         for worker in self._workers:
             worker.__exit__()
+
+
+# A rule of somebody's own by which a consent is to every campaign.
+TO_EVERYBODY = """
+country = "FR"
+regions = ["FR"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2020-01-01
+source = "a rule made for the tests"
+deny = ["internal"]
+require = ["consent"]
+"""
 
 
 def expected_by(opposed: set[int], consented: set[int], true_number):

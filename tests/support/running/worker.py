@@ -18,12 +18,13 @@ def environment(bootstrap: str, topics: dict[str, str] | None = None, **settings
     kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAM_SCRUB_")}
     named = {f"topics__{role}": name for role, name in (topics or {}).items()}
     # No HTTP unless a test asks for it: workers of one machine would compete for the default port. With a default
-    # purpose, prospects need not say what the call is for.
+    # purpose and a campaign of the house, prospects need not say what the call is for, and consents not to whom.
     usual = {
         "kafka__bootstrap_servers": bootstrap,
         "log__format": "json",
         "http__listen": "",
         "prospect__default_purpose": "other",
+        "prospect__default_campaign": "house",
     }
     chosen = {**usual, **named, **settings}
     return {**kept, **{f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in chosen.items()}}

@@ -25,7 +25,7 @@ ROWS = [
 FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind", "residence")
 KEYS = {
     *("law", "source", "confidence", "number", "numbers", "on", "held", *FACTS),
-    *("missing", "age", "ends", "others", "areas", "folder", "reason", "registers", "until"),
+    *("missing", "age", "ends", "others", "areas", "folder", "house", "reason", "registers", "until"),
 }
 BOOKS = {False: Rulebook.load(), True: Rulebook.load(GOLDEN / "own")}
 
@@ -68,7 +68,9 @@ def judged(row: dict, number: str, now: datetime) -> dict:
     facts = {key: row[key] for key in FACTS if key in row}
     default = "" if "purpose" in row else "other"
     prospect = json.dumps({"phone": number, **facts}, default=str).encode()
-    terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default)
+    # Where a row names no caller, the house calls.
+    house = row.get("house", "" if "campaign" in row else "house")
+    terms = Terms(MEMBERS, stamp="header", default_purpose=default, default_campaign=house)
     (stamp,) = Scrubber(terms, book).scrub([prospect], law.index(*registers), now).stamps
     return json.loads(stamp)
 
