@@ -245,7 +245,12 @@ class PublisherDaemon:
             self._delta_publisher.ready(each)
         cursor_of = partial(self._cursor_of, topic)
         wanted, turned = take(
-            batch, self._terms(now), cursor_of, self._recalled(now), self._holds, self._scopes()
+            batch,
+            self._terms(now),
+            cursor_of,
+            self._recalled(now),
+            self._delta_publisher.registers,
+            self._scopes(),
         )
         consumed: dict[int, int] = {}
         for request in batch:
@@ -270,8 +275,16 @@ class PublisherDaemon:
 
     def _terms(self, now: datetime) -> RequestTerms:
         held = {name: register.kind for name, register in self._delta_publisher.registers.items()}
-        region, spelt = self._settings.prospect.default_region, self._delta_publisher.replay.index.spelt()
-        return RequestTerms(frozenset(self._own), ChainMap(held, self._ruled), region, now, spelt, self._law)
+        prospect, spelt = self._settings.prospect, self._delta_publisher.replay.index.spelt()
+        return RequestTerms(
+            frozenset(self._own),
+            ChainMap(held, self._ruled),
+            prospect.default_region,
+            now,
+            spelt,
+            self._law,
+            prospect.default_campaign,
+        )
 
     def _recalled(self, now: datetime) -> Oppositions:
         """When each number was opposed. Read from the log before the first request after a start."""
@@ -287,10 +300,6 @@ class PublisherDaemon:
             self._scoped = len(registers)
             self._scopes_seen.known |= {RegisterName.split(name).scope for name in registers} - {""}
         return self._scopes_seen
-
-    def _holds(self, register: str, number: int) -> bool:
-        held = self._delta_publisher.registers.get(register)
-        return held is not None and number in held.numbers
 
     def _cursor_of(self, topic: RequestsReader, register: str) -> Cursor | None:
         """Up to which requests of this very topic a register's seals contain them."""

@@ -49,7 +49,7 @@ _SAYS = {
     "contract": "the prospect has a contract, and the rule lets that lift what would block it",
     "exempt": "the rule exempts a call for such purposes, to such a person, or under such a relation",
     "opposed": "a register of oppositions holds the number",
-    "no-consent": "no register of consents, or of numbers washed clean, that the rule requires holds the number",
+    "no-consent": "no register of consents to this caller, or of numbers washed clean, that the rule requires holds the number",
     "banned-purpose": "the rule bans calls for the prospect's purpose",
     "unknown-purpose": "the rule bans calls for some purposes, and what the prospect is for is not said, or not known",
     "not-callable": "the rule says that a number of this type or prefix is never a consumer's line",

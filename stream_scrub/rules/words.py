@@ -40,16 +40,7 @@ def _sentences(rule: Rule) -> Iterator[str]:
                 f"{name} is handed out by area ({area}): numbers of an area of which it holds none are blocked "
                 "as stale-register."
             )
-    if rule.requires:
-        ages = "".join(_age(rule, name) for name in rule.require)
-        own = [f"the {name}@campaign of the prospect's own campaign" for name in rule.require_named]
-        yield f"Who is not in {_either([*rule.require, *own])} is blocked{unless}.{ages}"
-    for kind, names in sorted(rule.require_named_for.items()):
-        whose = _either([f"the {name}@campaign of the prospect's own campaign" for name in names])
-        yield f"A number of the type {kind.replace('_', ' ')} that is not in {whose} is blocked{unless}."
-    asked = (*rule.require_named, *(name for names in rule.require_named_for.values() for name in names))
-    for name in dict.fromkeys(asked if rule.reading >= HOUSE else ()):
-        yield f"Consents in {name} itself, which name no campaign, count for prospect.default_campaign alone."
+    yield from _consents(rule, unless)
     for name, days in sorted(rule.consent_days.items()):
         yield f"A consent in {name} ends {_days(days)} after it was given at the latest."
     for name in rule.scoped:
@@ -59,6 +50,19 @@ def _sentences(rule: Rule) -> Iterator[str]:
         yield "Everybody else may be called."
     yield from _machines(rule)
     yield _validity(rule)
+
+
+def _consents(rule: Rule, unless: str) -> Iterator[str]:
+    if rule.requires:
+        ages = "".join(_age(rule, name) for name in rule.require)
+        own = [f"the {name}@campaign of the prospect's own campaign" for name in rule.require_named]
+        yield f"Who is not in {_either([*rule.require, *own])} is blocked{unless}.{ages}"
+    for kind, names in sorted(rule.require_named_for.items()):
+        whose = _either([f"the {name}@campaign of the prospect's own campaign" for name in names])
+        yield f"A number of the type {kind.replace('_', ' ')} that is not in {whose} is blocked{unless}."
+    asked = (*rule.require_named, *(name for names in rule.require_named_for.values() for name in names))
+    for name in dict.fromkeys(asked if rule.reading >= HOUSE else ()):
+        yield f"A consent in {name} itself, which names no campaign, counts for prospect.default_campaign alone."
 
 
 def _machines(rule: Rule) -> Iterator[str]:

@@ -30,11 +30,14 @@ class ConsentLaw:
     book: Rulebook = field(default_factory=lambda: Rulebook([]))
     proof_required: bool = False
     known: Vocabulary = field(init=False)
+    families: frozenset[str] = field(init=False)  # the names of all registers of consents, without scopes
     _limits: bool = field(init=False)
 
     def __post_init__(self) -> None:
         rules = [rule for country in self.book.countries.values() for rule in country.rules]
         object.__setattr__(self, "known", next((rule.purposes for rule in rules if rule.purposes), {}))
+        named = (name for rule in rules for name in rule.scoped)
+        object.__setattr__(self, "families", frozenset({CONSENT, *named}))
         object.__setattr__(self, "_limits", any(rule.consent_days for rule in rules))
 
     def purposes(self, member: Any) -> tuple[str, ...] | None:

@@ -7,17 +7,18 @@ tell whom an opposition is meant for, it is one to everybody. Consent and correc
 something must be exact. schemas/request.schema.json lists the members.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any, NamedTuple
 
 from stream_scrub import strict_json
 from stream_scrub.lists.intake.consents import ConsentLaw
+from stream_scrub.lists.intake.older_consents import OlderConsents
 from stream_scrub.lists.intake.oppositions_spelt import OPPOSING_WORDS, in_any_spelling, misspelt
+from stream_scrub.lists.intake.request_moments import end_of, said_ms
 from stream_scrub.lists.log.wire import END_MAX
 from stream_scrub.model import CONSENT, FOR, INTERNAL, OWN, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, normalise
@@ -25,11 +26,6 @@ from stream_scrub.spelling import plain
 
 NUMBERS_MAX = 10_000
 _REASON_MAX = 1_000
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
-# A consent lifts, so its last day is over when it is over somewhere on earth.
-_FIRST_ZONE = timezone(timedelta(hours=14))
-_LAST_ZONE = timezone(timedelta(hours=-12))
 
 
 class RequestRefusal(StrEnum):
@@ -66,13 +62,14 @@ class RegisterChange(NamedTuple):
 class ParsedRequest:
     """What a request asks for. `refused` of its numbers are invalid; the others were taken all the same. `at_ms` is when
     it was said, where it says so (milliseconds since 1970). `odd` is what nobody could understand of an opposition that
-    was taken all the same, as one to everybody."""
+    was taken all the same, as one to everybody. `older` are the consents that end as well, wherever numbers are held."""
 
     numbers: tuple[int, ...]
     changes: tuple[RegisterChange, ...]
     refused: int = 0
     at_ms: int | None = None
     odd: RequestRefusal | None = None
+    older: OlderConsents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class RequestTerms:
     """What requests are read by: the registers that they may name (without scopes), the kinds of those that are known,
     by their names with or without scope, the region of national numbers that say none, and the moment. `spelt` has the
     registers whose campaign is spelt in another way, and those of its purposes (`Index.spelt`); `law` is what consents
-    are read by.
+    are read by; `house` is the operator's own campaign, to whom consents are that name nobody.
     """
 
     registers: frozenset[str] = frozenset(OWN)
@@ -89,6 +86,12 @@ class RequestTerms:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     spelt: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     law: ConsentLaw = field(default_factory=ConsentLaw)
+    house: str = ""
+
+    @property
+    def consents(self) -> frozenset[str]:
+        """The registers of consents that requests may change, without scopes."""
+        return self.registers & self.law.families
 
     def spellings(self, register: str) -> tuple[str, ...]:
         """The register of that name, and those on the log whose campaign is the same in another spelling."""
@@ -114,12 +117,12 @@ def read(value: bytes | None, terms: RequestTerms) -> ParsedRequest | RequestRef
             if misspelt(members, _EXACT):
                 return RequestRefusal.UNREADABLE
             order = reader(members, terms)
-            return replace(order, at_ms=_said_ms(members.get("at"), restricts=False))
+            return replace(order, at_ms=said_ms(members.get("at"), restricts=False))
         members = in_any_spelling(members)
         order = _opposition(members, terms)
     except _Refused as refused:
         return refused.reason
-    return replace(order, at_ms=_said_ms(members.get("at"), restricts=True))
+    return replace(order, at_ms=said_ms(members.get("at"), restricts=True))
 
 
 def _opposition(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
@@ -132,7 +135,8 @@ def _opposition(members: Mapping[str, Any], terms: RequestTerms) -> ParsedReques
         raise _Refused(RequestRefusal.UNKNOWN_REQUEST)
     numbers, refused = numbers_of()
     try:
-        return ParsedRequest(numbers, reader(members, terms), refused)
+        changes = reader(members, terms)
+        return ParsedRequest(numbers, changes, refused, older=_taken_back(changes, members, terms))
     except _Refused as why:
         return _to_everybody(numbers, refused, why.reason)
 
@@ -155,9 +159,22 @@ def _withdrawal(members: Mapping[str, Any], terms: RequestTerms) -> tuple[Regist
     for meant in _meant(members, terms):
         register = _register(meant, CONSENT, RegisterKind.ALLOW, terms, lenient=True)
         ended = (*terms.spellings(register), *terms.spelt.get(register + FOR, ()))
+        if terms.house and RegisterName.split(register).campaign == terms.house:
+            ended += (family(register),)
         changes.append(RegisterChange(_internal_beside(register), RegisterKind.DENY, held=True))
         changes += [RegisterChange(each, RegisterKind.ALLOW, held=False) for each in ended]
     return tuple(changes)
+
+
+def _taken_back(
+    changes: tuple[RegisterChange, ...], members: Mapping[str, Any], terms: RequestTerms
+) -> OlderConsents | None:
+    """Whoever takes consents back and names no campaign does so to everybody; None for any other request."""
+    ended = [change.register for change in changes if change.kind is RegisterKind.ALLOW]
+    if not ended or RegisterName.split(ended[0]).scope:
+        return None
+    named = {ended[0]} if members.get("register") is not None else terms.consents
+    return OlderConsents(named, "", ended[0])
 
 
 def _meant(members: Mapping[str, Any], terms: RequestTerms) -> Iterator[Mapping[str, Any]]:
@@ -173,19 +190,23 @@ def _meant(members: Mapping[str, Any], terms: RequestTerms) -> Iterator[Mapping[
 
 
 def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
+    if members.get("scope") is None and any(plain(name) == "campaign" for name in members):
+        raise _Refused(RequestRefusal.INVALID_REGISTER)  # whom it is to is said where nobody looks for it
     register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=False)
     end = _until(members.get("until"), terms.now)
     after = members.get("after_opt_out", False)
     if not isinstance(after, bool):
         raise _Refused(RequestRefusal.INVALID_AFTER_OPT_OUT)
     numbers, registers = _numbers_strictly(members, terms), _for_purposes(register, members, terms)
-    unproven = registers == [register] or _said_ms(members.get("at"), restricts=False) is None
+    unproven = registers == [register] or said_ms(members.get("at"), restricts=False) is None
     if terms.law.lacks_proof(register, {} if unproven else members, numbers, terms.now):
         raise _Refused(RequestRefusal.NO_PROOF)
     changes = [RegisterChange(each, RegisterKind.ALLOW, held=True, end=end) for each in registers]
     lifted = terms.spellings(_internal_beside(register)) if after else ()
     changes.extend(RegisterChange(each, RegisterKind.DENY, held=False) for each in lifted)
-    return ParsedRequest(numbers, tuple(changes))
+    campaign = RegisterName.split(register).campaign
+    older = OlderConsents(terms.consents, campaign, registers[0], registers, lifted) if lifted else None
+    return ParsedRequest(numbers, tuple(changes), older=older)
 
 
 def _for_purposes(register: str, members: Mapping[str, Any], terms: RequestTerms) -> list[str]:
@@ -295,44 +316,13 @@ def _read_all(spelled: Sequence[Any], region: str) -> list[int | None]:
 
 
 def _until(until: Any, now: datetime) -> int:
-    """The moment that a consent ends, in epoch seconds; 0 when it says none. A day is included."""
-    if until is None:
-        return 0
-    try:
-        if isinstance(until, str) and _DAY.fullmatch(until):
-            moment = datetime.combine(date.fromisoformat(until), time(), _FIRST_ZONE) + timedelta(days=1)
-        elif isinstance(until, str) and _MOMENT.fullmatch(until):
-            moment = datetime.fromisoformat(until.upper())
-        else:
-            raise _Refused(RequestRefusal.INVALID_UNTIL)
-        end = int(moment.timestamp())
-    except (ValueError, OverflowError):
-        raise _Refused(RequestRefusal.INVALID_UNTIL) from None
-    if end > END_MAX:
+    """The moment that a consent ends, in epoch seconds; 0 when it says none."""
+    end = 0 if until is None else end_of(until)
+    if end is None or end > END_MAX:
         raise _Refused(RequestRefusal.INVALID_UNTIL)
-    if end <= now.timestamp():
+    if until is not None and end <= now.timestamp():
         raise _Refused(RequestRefusal.ENDED)
     return end
-
-
-def _said_ms(at: Any, *, restricts: bool) -> int | None:
-    """The moment at which a request says it was made, in milliseconds since 1970; None when it names none that can be
-    read. A day without an hour is read so that it protects: what restricts was said at its end, what lifts at its
-    beginning.
-    """
-    try:
-        if isinstance(at, str) and _DAY.fullmatch(at):
-            begins = datetime.combine(
-                date.fromisoformat(at), time(), _LAST_ZONE if restricts else _FIRST_ZONE
-            )
-            moment = begins + timedelta(days=1) if restricts else begins
-        elif isinstance(at, str) and _MOMENT.fullmatch(at):
-            moment = datetime.fromisoformat(at.upper())
-        else:
-            return None
-        return int(moment.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
 
 
 # The members that mean something in what lifts. One in another spelling would be left out, and the lift be wider.

@@ -18,6 +18,7 @@ from stream_scrub.index import Register
 from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.intake.lifts import Oppositions, moment_of, takes_out
+from stream_scrub.lists.intake.older_consents import ConsentsHeld
 from stream_scrub.lists.intake.parse_request import (
     ParsedRequest,
     RegisterChange,
@@ -110,54 +111,123 @@ def take(
     terms: RequestTerms,
     cursor_of: Callable[[str], Cursor | None],
     said: Oppositions,
-    holds: Callable[[str, int], bool],
+    registers: Mapping[str, Register],
     scopes: KnownScopes,
 ) -> tuple[dict[str, RegisterRequests], list[RefusedRequest]]:
     """What these requests, all of one topic, ask of each register, and those that were turned away; in its order.
 
     `cursor_of(register)` says up to which requests of this topic the register's seals have them already. `said` knows
-    what was opposed when, and learns what these oppose. `holds(register, number)` is what a register holds before them.
+    what was opposed when, and learns what these oppose. `registers` are those on the log, before these requests.
     When an opposition names one scope too many, it is taken as an opposition to everybody, and reported: whoever opposed
     stays protected.
     """
-    wanted: dict[str, RegisterRequests] = {}
-    turned = []
-    spelt = dict(terms.spelt)
-    terms = replace(terms, spelt=spelt)
-    for request in in_order(requests):
-        order, line = _heard(request, terms)
-        if isinstance(order, RequestRefusal):
-            turned.append(RefusedRequest(request, order))
-            continue
-        if not all(scopes.takes(change.register) for change in order.changes):
+    taking = _Taking(terms, cursor_of, said, registers, scopes)
+    taking.take(list(in_order(requests)))
+    return taking.wanted, taking.turned
+
+
+class _Taking:
+    """One batch of requests, taken one after the other; arguments and results as for `take`."""
+
+    def __init__(
+        self,
+        terms: RequestTerms,
+        cursor_of: Callable[[str], Cursor | None],
+        said: Oppositions,
+        registers: Mapping[str, Register],
+        scopes: KnownScopes,
+    ) -> None:
+        self.wanted: dict[str, RegisterRequests] = {}
+        self.turned: list[RefusedRequest] = []
+        self._spelt = dict(terms.spelt)
+        self._terms = replace(terms, spelt=self._spelt)
+        self._cursor_of, self._said, self._registers, self._scopes = cursor_of, said, registers, scopes
+        self._consents = ConsentsHeld(registers, terms.consents)
+        self._grown = False  # whether registers have come whose names must be looked for
+
+    def take(self, requests: Sequence[Request]) -> None:
+        heard = [_heard(request, self._terms) for request in requests]
+        orders = (order for order, _ in heard if isinstance(order, ParsedRequest))
+        self._consents.look(number for order in orders if order.older for number in order.numbers)
+        for request, first in zip(requests, heard, strict=True):
+            order, line = _heard(request, self._terms) if self._grown else first
+            if isinstance(order, RequestRefusal):
+                self.turned.append(RefusedRequest(request, order))
+            else:
+                self._one(request, line, self._within_scopes(request, order))
+
+    def _within_scopes(self, request: Request, order: ParsedRequest) -> ParsedRequest:
+        """The order, as one to everybody if it names a scope too many; what is odd about it is told."""
+        if not all(self._scopes.takes(change.register) for change in order.changes):
             order = _to_everybody(order)
-            turned.append(
-                RefusedRequest(
-                    request, RequestRefusal.TOO_MANY_SCOPES, len(order.numbers) if order.changes else 0
-                )
-            )
+            taken = len(order.numbers) if order.changes else 0
+            self.turned.append(RefusedRequest(request, RequestRefusal.TOO_MANY_SCOPES, taken))
         elif why := order.odd or (RequestRefusal.INVALID_NUMBER if order.refused else None):
-            turned.append(RefusedRequest(request, why, len(order.numbers)))
-        said.add(request, order, int(terms.now.timestamp() * 1000))
-        superseded: set[int] = set()
-        over: set[int] = set()
-        for change in order.changes:
-            kept = said.outlive(request, order, change, holds)
+            self.turned.append(RefusedRequest(request, why, len(order.numbers)))
+        return order
+
+    def _one(self, request: Request, line: bytes, order: ParsedRequest) -> None:
+        terms, superseded, over = self._terms, set[int](), set[int]()
+        self._said.add(request, order, int(terms.now.timestamp() * 1000))
+        for change, numbers in (
+            *((each, order.numbers) for each in order.changes),
+            *self._ended(request, order),
+        ):
+            about = order if numbers is order.numbers else replace(order, numbers=numbers)
+            kept = self._said.outlive(request, about, change, self._holds)
             superseded.update(kept)
-            cursor = cursor_of(change.register)
-            if cursor is not None and cursor.has(request.partition, request.offset, request.leader_epoch):
+            if self._told(request, change, about):
                 continue
             # Whoever withdraws later in this batch withdraws from a register that it has made, too.
-            for other in RegisterName.split(change.register).others if change.register not in wanted else ():
-                spelt[other] = tuple(dict.fromkeys((*spelt.get(other, ()), change.register)))
-            register = wanted.setdefault(change.register, RegisterRequests(change.kind))
-            numbers = _ends_of(request, order, change, terms)
-            over.update(set(order.numbers) - numbers.keys())
-            register.add(request, line, {n: end for n, end in numbers.items() if n not in kept})
+            new = change.register not in self.wanted
+            for other in RegisterName.split(change.register).others if new else ():
+                self._spelt[other] = tuple(dict.fromkeys((*self._spelt.get(other, ()), change.register)))
+                self._grown = True
+            ends = _ends_of(request, about, change, terms)
+            over.update(set(numbers) - ends.keys())
+            ends = {number: end for number, end in ends.items() if number not in kept}
+            self.wanted.setdefault(change.register, RegisterRequests(change.kind)).add(request, line, ends)
+            if change.kind is RegisterKind.ALLOW:
+                self._consents.note(change.register, ends, held=change.held)
         for why, which in ((RequestRefusal.SUPERSEDED, superseded), (RequestRefusal.ENDED, over)):
             if which:
-                turned.append(RefusedRequest(request, why, len(order.numbers) - len(which)))
-    return wanted, turned
+                self.turned.append(RefusedRequest(request, why, len(order.numbers) - len(which)))
+
+    def _ended(
+        self, request: Request, order: ParsedRequest
+    ) -> Iterator[tuple[RegisterChange, tuple[int, ...]]]:
+        """The older consents that an order ends, by register, each with its numbers in it."""
+        if order.older is None or not order.changes:
+            return
+        opposed = [each for each in order.changes if each.register in order.older.lifted]
+        held = {
+            number: {*self._consents.of(number)}
+            for number in order.numbers
+            if not opposed or any(self._stood(request, each, order, number) for each in opposed)
+        }
+        for name in order.older.among(set[str]().union(*held.values())):
+            numbers = tuple(number for number, names in held.items() if name in names)
+            yield RegisterChange(name, RegisterKind.ALLOW, held=False), numbers
+
+    def _stood(self, request: Request, change: RegisterChange, order: ParsedRequest, number: int) -> bool:
+        """Whether an opposition stood that the order lifts, or may have stood before its register was told of it."""
+        asked = self.wanted.get(change.register)
+        if asked is not None and number in asked.numbers:
+            return asked.numbers[number] != _GONE
+        return self._holds(change.register, number) or self._told(request, change, order)
+
+    def _told(self, request: Request, change: RegisterChange, order: ParsedRequest) -> bool:
+        """Whether the register was told before. All registers of a family are told at once, also those of the older
+        consents."""
+        names = [change.register]
+        if order.older is not None and family(order.older.witness) == family(change.register):
+            names.append(order.older.witness)
+        cursors = map(self._cursor_of, names)
+        at = (request.partition, request.offset, request.leader_epoch)
+        return any(cursor is not None and cursor.has(*at) for cursor in cursors)
+
+    def _holds(self, register: str, number: int) -> bool:
+        return register in self._registers and number in self._registers[register].numbers
 
 
 def _ends_of(

@@ -45,12 +45,18 @@ def requests(draw):
 
 class Model:
     """Registers as dicts of numbers with their ends (0: none), the requests that each register was told, and those
-    that were refused."""
+    that were refused. `older` are the requests that a register was told because they ended older consents in it.
 
-    def __init__(self) -> None:
+    A publisher that was killed between two registers may take for lifted what was not: with `doubting` every consent
+    after an opt-out ends the older ones.
+    """
+
+    def __init__(self, *, doubting: bool = False) -> None:
         self.registers: dict[str, dict[int, int]] = {}
         self.evidence: list[tuple[str, int, int]] = []
+        self.older: list[tuple[str, int, int]] = []
         self.refused: list[Request] = []
+        self._doubting = doubting
 
     def take(self, topic: list[Request]) -> None:
         for request in topic:
@@ -78,13 +84,26 @@ class Model:
             case "withdrawal":
                 self._say(request, "internal" + at, numbers, 0)
                 self._say(request, "consent" + at, numbers, None)
+                if not at:
+                    self._end_older(request, numbers, but="consent")
             case "consent":
                 end = int(UNTIL[said["until"]].timestamp()) if "until" in said else 0
-                self._say(request, "consent" + at, numbers, end)
                 if said.get("after_opt_out"):
+                    opposed = self.registers.get("internal" + at, {})
+                    lifted = [each for each in numbers if self._doubting or each in opposed]
+                    self._end_older(request, lifted, but="consent" + at)
                     self._say(request, "internal" + at, numbers, None)
+                self._say(request, "consent" + at, numbers, end)
             case "correction":
                 self._say(request, said["remove_from"] + at, numbers, None)
+
+    def _end_older(self, request: Request, numbers: list[int], but: str) -> None:
+        for name in {"consent", "consent@acme"} - {but}:
+            held = self.registers.get(name, {})
+            if ended := [number for number in numbers if number in held]:
+                self.older.append((name, request.partition, request.offset))
+                for number in ended:
+                    held.pop(number, None)
 
     def _say(self, request: Request, register: str, numbers: list[int], end: int | None) -> None:
         held = self.registers.setdefault(register, {})

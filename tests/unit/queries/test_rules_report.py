@@ -126,6 +126,28 @@ def test_the_log_held_against_the_rules(rules, registers, expected):
     assert rules_report.log_warnings([country(HEAD + rules)], law.index(*registers), NOW) == expected
 
 
+def test_consents_that_name_nobody_are_told_until_the_house_has_a_name():
+    """An operator would learn from a day of blocked leads that one line of configuration was missing."""
+    asking = country(HEAD + RULE + 'require_named = ["consent"]\n')
+    unnamed, of_one = law.allow("consent", [33612345678]), law.allow("consent@acme", [33612345678])
+
+    (said,) = rules_report.log_warnings([asking], law.index(FRESH, unnamed), NOW)
+    assert said.startswith(
+        "consent holds 1 numbers that name no campaign, and by the law of FR they let nobody call"
+    )
+    assert rules_report.log_warnings([asking], law.index(FRESH, unnamed), NOW, "acme") == []
+    (said,) = rules_report.log_warnings([asking], law.index(FRESH, of_one), NOW)
+    assert "lists for single campaigns (acme)" in said
+    (said,) = rules_report.log_warnings([asking], law.index(FRESH), NOW)
+    assert said.startswith("consent was never imported")
+    told = [rules_report.warnings([asking], (), NOW, default_campaign=house) for house in ("", "acme", None)]
+    assert [any("prospect.default_campaign" in each for each in said) for said in told] == [
+        True,
+        False,
+        False,
+    ]
+
+
 def test_consents_that_every_campaign_may_use_are_told():
     """One client's leads would be called for another, and nobody notice that the list says so."""
     asking = country(HEAD + RULE + 'require = ["consent"]\n')

@@ -160,7 +160,7 @@ def test_who_says_nothing_of_all_calls_is_told(default, said):
 )
 def test_what_all_calls_are_for_counts_where_a_prospect_says_nothing(hand, default, member, reason):
     """A company with one product would have to write it into every lead, or could not call at all."""
-    terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default)
+    terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default, default_campaign="house")
     index = law.index(law.allow("consent", [33612345678]))
     prospect = b'{"phone":"0612345678"%s}' % member
     (stamp,) = Scrubber(terms, Rulebook.load(), hand).scrub([prospect], index, law.NOW).stamps

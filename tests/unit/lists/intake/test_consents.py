@@ -147,8 +147,7 @@ def taken(**members):
 
 
 def of_batch(*requests):
-    holds, scopes = (lambda *_: False), KnownScopes()
-    return take(requests, terms(), lambda _: None, Oppositions(), holds, scopes)
+    return take(requests, terms(), lambda _: None, Oppositions(), {}, KnownScopes())
 
 
 def test_who_withdraws_at_once_does_so_from_what_the_same_batch_has_made():

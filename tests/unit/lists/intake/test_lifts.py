@@ -13,7 +13,8 @@ from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestRefusal
 from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
 from stream_scrub.lists.log.wire import request_line
-from stream_scrub.model import Request
+from stream_scrub.model import OWN, Request, family
+from tests.support.fakes import law
 from tests.support.fakes.log import Log
 from tests.support.fakes.publisher import Publisher, bitmap
 from tests.support.golden.evidence import reader, timed
@@ -46,9 +47,9 @@ class Desk:
         self.turned = []
 
     def take(self, *batch):
-        wanted, turned = take(
-            batch, TERMS, lambda _: None, self.said, lambda name, n: n in self.held.get(name, ()), self.scopes
-        )
+        kinds = {name: OWN[family(name)] for name in self.held}
+        registers = {name: law.register(name, held, kind=kinds[name]) for name, held in self.held.items()}
+        wanted, turned = take(batch, TERMS, lambda _: None, self.said, registers, self.scopes)
         self.turned += [(each.reason, each.taken) for each in turned]
         for name, asks in wanted.items():
             assert asks.lines, "the evidence is kept, whatever comes of it"

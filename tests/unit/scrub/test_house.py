@@ -1,0 +1,100 @@
+"""The operator's own campaign: who calls where nobody is named, and to whom consents are that name nobody."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stream_scrub.rules import Archive, Rulebook
+from stream_scrub.scrub import backend
+from stream_scrub.scrub.batch import Scrubber, Terms
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
+
+KEPT = Path(__file__).parents[2] / "golden" / "rules" / "kept" / "fr@eb7058.toml"
+RULE = """country = "FR"
+regions = ["FR"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2020-01-01
+source = "an opt-in law made for the tests"
+deny = ["internal"]
+require_named = ["consent"]
+"""
+BOOK = law.rulebook(RULE)
+OLD = law.rulebook(RULE.replace("require_named", "require"))
+NUMBER, OTHER = 33612345678, 33612345679
+HANDS = [hand for hand in (backend.PYTHON, backend.native()) if hand is not None]
+
+
+def reasons(*facts, held, book=BOOK, house="acme", by=None):
+    """Why each prospect comes out as it does, all in one batch."""
+    terms = Terms(MEMBERS, stamp="header", default_purpose="other", default_campaign=house)
+    registers = [
+        law.register(name, numbers) if name.startswith("internal") else law.allow(name, numbers)
+        for name, numbers in held.items()
+    ]
+    values = [json.dumps({"phone": f"+{NUMBER}", **each}).encode() for each in facts]
+    made = Scrubber(terms, book, by).scrub(values, law.index(*registers), law.NOW)
+    return [json.loads(stamp)["reason"] for stamp in made.stamps]
+
+
+@pytest.mark.parametrize("by", HANDS)
+def test_each_prospect_of_a_batch_has_its_own_callers_consents(by):
+    """One lead of the house in a batch would let all clients' leads of that batch be called, or block them all."""
+    facts = [
+        {},
+        {"campaign": "Acme"},
+        {"campaign": "other"},
+        {"campaign": ["acme", "other"]},
+        {"campaign": None},
+    ]
+    facts += [{"campaign": {}}, {"campaign": ["acme", {}]}, {"campaign": "  "}, {"campaign": []}]
+    of_house, of_none = "consented", "no-consent"
+
+    found = reasons(*facts * 3, held={"consent": [NUMBER]}, by=by)
+
+    assert found == [of_house, of_house, of_none, of_none, of_house, of_none, of_none, of_house, of_house] * 3
+
+
+def test_without_a_house_nobody_has_what_names_nobody():
+    """A call centre's clients would call each other's people."""
+    assert reasons({}, {"campaign": "acme"}, held={"consent": [NUMBER]}, house="") == ["no-consent"] * 2
+
+
+def test_what_was_never_kept_is_missing_and_what_others_keep_is_not():
+    """A lead would wait for a list that comes never, or be given up before the list is imported."""
+    facts = ({}, {"campaign": "acme"}, {"campaign": "other"})
+    assert reasons(*facts, held={}) == ["stale-register"] * 3
+    assert reasons(*facts, held={}, house="") == ["stale-register"] * 3
+    assert reasons(*facts, held={"consent@third": [OTHER]}) == ["no-consent"] * 3
+    assert reasons(*facts, held={"consent": []}) == ["no-consent"] * 3
+
+
+def test_who_opposed_to_a_client_may_be_called_by_the_house():
+    """A house with a name would be stopped by every opposition to anybody."""
+    held = {"consent": [NUMBER], "internal@other": [NUMBER]}
+    assert reasons({}, {"campaign": "other"}, held=held) == ["consented", "opposed"]
+    assert reasons({}, held=held, house="") == ["opposed"]
+
+
+@pytest.mark.parametrize("reading", [1, 2, 3, 4])
+def test_earlier_readings_know_no_house(reading):
+    """Years of evidence would be called wrong on the day on which somebody names his own campaign."""
+    (rule,) = OLD.countries["FR"].rules
+    book = Rulebook([law.read_old(rule, reading)])
+    held = {"consent": [NUMBER], "internal@other": [NUMBER]}
+    facts = ({}, {"campaign": "acme"})
+    assert reasons(*facts, held=held, book=book) == reasons(*facts, held=held, book=book, house="")
+    assert reasons({}, held=held, book=book) == ["opposed" if reading > 2 else "consented"]
+
+
+def test_the_last_release_s_french_verdicts_are_given_again():
+    """A consent of anybody's that a stamp rests on would be called none, years after it was lawful to say so."""
+    archive = Archive([KEPT.read_bytes()])
+    book = archive.book([KEPT.stem])
+    facts = ({}, {"campaign": "acme"}, {"campaign": "other"})
+    held = {"consent": [NUMBER]}
+    assert reasons(*facts, held=held, book=book) == ["consented"] * 3
+    held = {"consent@acme": [NUMBER]}
+    assert reasons(*facts, held=held, book=book) == ["stale-register", "consented", "stale-register"]
