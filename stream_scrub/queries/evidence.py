@@ -221,7 +221,8 @@ class ProspectRelation(msgspec.Struct, frozen=True):
 
 
 class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a prospect says about the call. What most prospects do not say is told only of those that do."""
+    """What a prospect says about the call. What most prospects do not say is told only of those that do. `house` is the
+    operator's own campaign, if it is one that calls."""
 
     purposes: tuple[str, ...]
     contract: bool | date
@@ -231,6 +232,7 @@ class ProspectFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     relation: ProspectRelation | None = None
     artificial: bool = False
     residence: str = ""
+    house: str = ""
 
 
 class RuleThen(msgspec.Struct, frozen=True, kw_only=True):

@@ -327,7 +327,10 @@ def _counts(standing: Standing, rule: Rule | None, facts: Facts) -> bool:
 
 def _missing(rule: Rule | None, index: Index) -> list[str]:
     """The registers that the rule needs and the log had never held."""
-    return sorted((rule.registers if rule is not None else frozenset()) - {INTERNAL} - index.registers.keys())
+    if rule is None:
+        return []
+    held = index.registers.keys() | (index.families() & {*rule.needed})
+    return sorted(rule.registers - {INTERNAL} - held)
 
 
 def _facts(value: bytes | None, terms: Terms, book: Rulebook) -> Facts:
