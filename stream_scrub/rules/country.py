@@ -124,8 +124,10 @@ class Rule:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The registers of consents without which nobody is called: `require_named`, if nothing else meets the rule."""
-        return self.require_named if not self.require and self.reading >= HOUSE else ()
+        """The registers of consents without which nobody is called: `require_named`, if nothing else meets the rule. Of
+        a channel that nobody uses, no list need be kept."""
+        asks = not self.require and VOICE in self.channels and self.reading >= HOUSE
+        return self.require_named if asks else ()
 
 
 @dataclass(frozen=True, slots=True)

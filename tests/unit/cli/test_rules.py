@@ -54,7 +54,7 @@ def test_check_says_what_is_in_force_and_whose_it_is(own, capsys):
     assert "FR  stream_scrub/rules/fr.toml\n" in said and "FR by sms  stream_scrub/rules/fr.toml\n" in said
     rule = Rulebook.load(own).country("PL").rules[0]
     assert f"  {rule.digest}, from 2020-01-01: our own law\n  - Whoever is in internal is blocked" in said
-    assert "\n12 countries, 11 warnings, 0 errors\n" in said
+    assert "\n12 countries, 12 warnings, 0 errors\n" in said
 
 
 def test_check_tells_all_mistakes_and_all_doubts_at_once(own, capsys):
