@@ -273,6 +273,7 @@ class Register:
 
 
 ANYBODY = "*"  # the scope of all scoped registers of opposition as one; no register of the log has it
+_SCOPED = scoped_name(INTERNAL, "")
 
 
 @dataclass(slots=True)
@@ -281,7 +282,7 @@ class _Derived:
 
     `spelt` has the registers whose campaign is not spelt as campaigns are compared, by the name that they are compared
     by; and those of a campaign's purposes, by the campaign's with FOR behind it. `opposed` has the registers for ANYBODY
-    by their name without scope, empty if there are no scoped ones. `families` are the names of all registers so.
+    by channel ("": of all), empty if there are no scoped ones. `families` are the names of all registers so.
     """
 
     spelt: dict[str, tuple[str, ...]] | None = None
@@ -309,10 +310,9 @@ class Index:
         spelt, opposed, families = known.spelt, known.opposed, known.families
         if spelt is not None and before is None:
             spelt = _spelt([register.name], spelt)
-        base = family(register.name)
-        if base in opposed and register.scope:
-            opposed = opposed | {base: made._joined(opposed[base], before, register)}
-        families = None if families is None else families | {base}
+        of_it = [channel for channel in opposed if _opposes(register.name, channel)]
+        opposed = opposed | {each: made._joined(opposed[each], before, register, each) for each in of_it}
+        families = None if families is None else families | {family(register.name)}
         return replace(made, _derived=_Derived(spelt, opposed, families))
 
     def scoped(self, name: str, scope: str) -> list[Register]:
@@ -334,38 +334,37 @@ class Index:
             self._derived.families = frozenset(map(family, self.registers))
         return self._derived.families
 
-    def opposed_to_anybody(self, name: str = INTERNAL) -> Register | None:
-        """The numbers that are opposed to one campaign or another, as the register of that name for ANYBODY; None if
-        there is none. It is as old as the oldest, and of kind `allow` if one of them is, so that nobody trusts it."""
-        found = self._derived.opposed.get(name)
+    def opposed_to_anybody(self, channel: str = "") -> Register | None:
+        """The numbers that are opposed to one campaign or another, by that channel ("": by any), as the register for
+        ANYBODY; None if there is none. It is as old as the oldest, and of kind `allow` if one is, so that nobody trusts it."""
+        found = self._derived.opposed.get(channel)
         if found is None:
-            scoped = self._scoped_of(name)
+            scoped = self._opposing(channel)
             numbers = _union([each.numbers for each in scoped])
-            found = Register.empty(scoped_name(name, ANYBODY), RegisterKind.DENY, datetime.now(UTC))
+            found = Register.empty(scoped_name(INTERNAL, ANYBODY), RegisterKind.DENY, datetime.now(UTC))
             found = replace(found, numbers=numbers, filter=Filter.of(numbers), seq=len(scoped))
             found = _limited(found, scoped)
-            self._derived.opposed = self._derived.opposed | {name: found}
+            self._derived.opposed = self._derived.opposed | {channel: found}
         return found if found.seq else None
 
-    def _scoped_of(self, name: str) -> list[Register]:
-        begins = scoped_name(name, "")
-        return [self.registers[each] for each in self.registers if each.startswith(begins)]
+    def _opposing(self, channel: str) -> list[Register]:
+        return [self.registers[name] for name in self.registers if _opposes(name, channel)]
 
-    def _joined(self, whole: Register, before: Register | None, after: Register) -> Register:
+    def _joined(self, whole: Register, before: Register | None, after: Register, channel: str) -> Register:
         """The one for ANYBODY once a scoped register has changed from `before` to `after`; this index has `after`."""
         was = before or Register.empty(after.name, after.kind, after.effective_at)
         gone = was.numbers - after.numbers
-        for each in self._scoped_of(family(after.name)) if gone else ():
+        for each in self._opposing(channel) if gone else ():
             gone -= each.numbers
         numbers, filter_ = whole.changed(after.numbers - was.numbers - whole.numbers, gone)
         joined = replace(whole, numbers=numbers, filter=filter_, seq=whole.seq + (before is None))
         if before is None:
             return _limited(joined, [whole, after] if whole.seq else [after])
-        return (
-            joined
-            if _limits(was) == _limits(after)
-            else _limited(joined, self._scoped_of(family(after.name)))
-        )
+        return joined if _limits(was) == _limits(after) else _limited(joined, self._opposing(channel))
+
+
+def _opposes(name: str, channel: str) -> bool:
+    return name.startswith(_SCOPED) and (not channel or RegisterName.split(name).purpose in ("", channel))
 
 
 _limits = attrgetter("effective_at", "next_end", "kind")

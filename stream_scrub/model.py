@@ -59,13 +59,16 @@ class RegisterKind(StrEnum):
     ALLOW = "allow"
 
 
-_REGISTER_NAME = re.compile(r"([a-z0-9][a-z0-9-]*+)(?:@([a-z0-9][a-z0-9._-]*+(?:\+[a-z0-9][a-z0-9-]*+)?))?")
-FOR = "+"  # in a scope, between the campaign and the purpose that a consent is for
+_REGISTER_NAME = re.compile(
+    r"([a-z0-9][a-z0-9-]*+)(?:@((?:[a-z0-9][a-z0-9._-]*+)?(?:\+[a-z0-9][a-z0-9-]*+)?))?"
+)
+FOR = "+"  # in a scope, between the campaign and the purpose that a consent is for, or the channel of an opposition
 
 
 class RegisterName(NamedTuple):
     """A register's name, `us-dnc`, `internal@acme` or `consent@acme+insurance`: the base, and the scope that it counts
-    for. A scope is a campaign, or in a register of consents a campaign and a purpose."""
+    for. A scope is a campaign, or in a register of consents a campaign and a purpose. In one of oppositions to you it is a
+    campaign, a channel (`internal@+sms`), or both."""
 
     base: str
     scope: str = ""
@@ -74,7 +77,9 @@ class RegisterName(NamedTuple):
     def parse(cls, text: str) -> "RegisterName | None":
         """The name that somebody wrote; None if the text is no register's name."""
         found = _REGISTER_NAME.fullmatch(text)
-        return None if found is None else cls(found[1], found[2] or "")
+        if found is None or found[2] == "" or ((found[2] or "").startswith(FOR) and found[1] != INTERNAL):
+            return None
+        return cls(found[1], found[2] or "")
 
     @classmethod
     def read(cls, text: str) -> "RegisterName | None":
@@ -103,7 +108,8 @@ class RegisterName(NamedTuple):
 
     @property
     def purpose(self) -> str:
-        """The purpose that the consents in it are for; empty if they are for the campaign as a whole."""
+        """The purpose that the consents in it are for, or the channel that the oppositions in it are to; empty if it is
+        for all."""
         return self.scope.partition(FOR)[2]
 
     @property

@@ -321,8 +321,10 @@ def _counts(standing: Standing, rule: Rule | None, facts: Facts) -> bool:
     if rule is None or rule.reading < CALLERS:
         return False
     purpose, campaign = standing_name.purpose, standing_name.campaign
+    if base == INTERNAL:
+        return purpose in ("", facts.channel) and (campaign in ("", *facts.campaigns) or facts.unnamed)
     meant = not purpose or purpose in map(rule.purpose, facts.purposes)
-    return (campaign in facts.campaigns and meant) or (base == INTERNAL and facts.unnamed)
+    return campaign in facts.campaigns and meant
 
 
 def _missing(rule: Rule | None, index: Index) -> list[str]:

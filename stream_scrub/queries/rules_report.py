@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from stream_scrub.index import Index, Register
-from stream_scrub.model import CONSENT, INTERNAL, RegisterKind, RegisterName, family
+from stream_scrub.model import CONSENT, FOR, INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
 from stream_scrub.rules import VOICE, Country, Rule, doubts, in_words, purposes_of, unnamed, unsaid
 from stream_scrub.rules.purposes import Vocabulary
@@ -279,7 +279,7 @@ def _scoped(index: Index, uses: dict[str, list[_Use]]) -> list[str]:
     scopes: dict[str, list[str]] = {}
     for name in sorted(index.registers):
         base, scope = RegisterName.split(name)
-        if scope and base in uses:
+        if scope and scope[0] != FOR and base in uses:
             scopes.setdefault(base, []).append(scope)
     found = []
     for base, names in scopes.items():

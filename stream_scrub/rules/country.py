@@ -19,7 +19,7 @@ from stream_scrub.spelling import plain
 # that names no campaign meets the opposition to every one. 4: a prospect says more of itself than purposes, contract
 # and campaigns: its channel, whether it is a company, its relation with the caller, the kind of voice, and where the person lives.
 # 5: the operator may have a campaign of his own, the house's, which calls where a prospect names none, and has the
-# consents that name nobody; where a rule asks for a consent to the caller, consents that are missing or stale are told.
+# consents that name nobody; where a rule asks for a consent to the caller, consents that are missing or stale are told; an opposition may be to one channel alone.
 READING = 5
 CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
 RESTING = 2  # the first reading in which no verdict outlives what it rests on

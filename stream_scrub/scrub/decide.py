@@ -13,7 +13,7 @@ from typing import NamedTuple
 from stream_scrub.index import Index, Register
 from stream_scrub.model import FOR, INTERNAL, Reason, RegisterKind, Verdict, family, scoped_name
 from stream_scrub.numbering import Line
-from stream_scrub.rules import CALLERS, DENY, FACTS, REQUIRE, RESTING, VOICE, Rule, earliest
+from stream_scrub.rules import CALLERS, DENY, FACTS, HOUSE, REQUIRE, RESTING, VOICE, Rule, earliest
 from stream_scrub.scrub.areas import Areas
 from stream_scrub.scrub.facts import Facts
 from stream_scrub.scrub.last_day import days_of, last_of
@@ -224,9 +224,11 @@ def is_barred(number: int, rule: Rule | None) -> bool:
 def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index, now: datetime) -> Plan:
     """Compile `rule` for numbers of `line` with the same facts. `barred`: the rule bars all of them by their prefix,
     else none."""
-    own = _registers(index, rule, INTERNAL, told)
+    named = (INTERNAL, scoped_name(INTERNAL, FOR + told.channel)) if _by_channel(rule) else (INTERNAL,)
+    own = [index.registers[name] for name in named if name in index.registers]
+    own += _opposing(index, rule, told)
     if told.unnamed and rule is not None and rule.reading >= CALLERS:
-        others = index.opposed_to_anybody()
+        others = index.opposed_to_anybody(told.channel if _by_channel(rule) else "")
         own += [others] if others is not None else []
     internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
     if rule is None:
@@ -271,12 +273,25 @@ def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
         return None
     if rule is not None and rule.reading >= CALLERS and any(_groups(asked, rule, told, index)):
         return None
-    found = _scoped(index, rule, INTERNAL, told)
+    found = _opposing(index, rule, told)
     if not found:
         return base
     deny = tuple(r for r in found if r.kind is RegisterKind.DENY)
     stale = [r.name for r in found if rule and (r.kind is not RegisterKind.DENY or _is_stale(r, rule, now))]
     return replace(base, internal=(*base.internal, *deny), stale_internal=(*base.stale_internal, *stale))
+
+
+def _by_channel(rule: Rule | None) -> bool:
+    """Whether an opposition may be to one channel. Earlier readings knew of none."""
+    return rule is not None and rule.reading >= HOUSE
+
+
+def _opposing(index: Index, rule: Rule | None, told: Facts) -> list[Register]:
+    """The registers of opposition to the prospect's campaigns, those to its channel alone among them."""
+    found = _scoped(index, rule, INTERNAL, told)
+    for campaign in told.campaigns if _by_channel(rule) else ():
+        found += index.scoped(INTERNAL, f"{campaign}{FOR}{told.channel}")
+    return found
 
 
 def _registers(index: Index, rule: Rule | None, name: str, told: Facts) -> list[Register]:

@@ -10,6 +10,11 @@ from stream_scrub.model import RegisterName, family
     [
         ("us-dnc", RegisterName("us-dnc")),
         ("internal@acme_1.fr", RegisterName("internal", "acme_1.fr")),
+        ("internal@+sms", RegisterName("internal", "+sms")),
+        ("internal@acme+sms", RegisterName("internal", "acme+sms")),
+        ("internal@", None),
+        ("internal@+", None),
+        ("consent@+sms", None),
         *((text, None) for text in ("", "-a", "US", "a@", "@a", "a@b@c", "a b", "a\n", "a@.b", "été")),
     ],
 )

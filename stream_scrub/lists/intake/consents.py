@@ -15,7 +15,7 @@ from stream_scrub.lists.deltas import StatedEnds
 from stream_scrub.lists.ends import Ends
 from stream_scrub.model import CONSENT, family
 from stream_scrub.numbering import e164, normalise
-from stream_scrub.rules import Rule, Rulebook
+from stream_scrub.rules import VOICE, Rule, Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
 from stream_scrub.spelling import plain
 
@@ -31,6 +31,7 @@ class ConsentLaw:
     proof_required: bool = False
     known: Vocabulary = field(init=False)
     families: frozenset[str] = field(init=False)  # the names of all registers of consents, without scopes
+    channels: frozenset[str] = field(init=False)  # all that rules know
     _limits: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,7 +39,14 @@ class ConsentLaw:
         object.__setattr__(self, "known", next((rule.purposes for rule in rules if rule.purposes), {}))
         named = (name for rule in rules for name in rule.scoped)
         object.__setattr__(self, "families", frozenset({CONSENT, *named}))
+        channels = (channel for rule in rules for channel in rule.channels)
+        object.__setattr__(self, "channels", frozenset({VOICE, *channels}))
         object.__setattr__(self, "_limits", any(rule.consent_days for rule in rules))
+
+    def channels_of(self, register: str) -> frozenset[str]:
+        """The channels for which some rule asks for, or counts, consents of that register."""
+        rules = (rule for country in self.book.countries.values() for rule in country.rules)
+        return frozenset(channel for rule in rules if register in rule.scoped for channel in rule.channels)
 
     def purposes(self, member: Any) -> tuple[str, ...] | None:
         """The purposes that the member names, as registers name them; none if it is absent; None if one of them cannot be

@@ -20,7 +20,7 @@ from stream_scrub.lists.intake.older_consents import OlderConsents
 from stream_scrub.lists.intake.oppositions_spelt import OPPOSING_WORDS, in_any_spelling, misspelt
 from stream_scrub.lists.intake.request_moments import end_of, said_ms
 from stream_scrub.lists.log.wire import END_MAX
-from stream_scrub.model import CONSENT, FOR, INTERNAL, OWN, RegisterKind, RegisterName, family
+from stream_scrub.model import CONSENT, FOR, INTERNAL, OWN, RegisterKind, RegisterName, family, scoped_name
 from stream_scrub.numbering import REGIONS, normalise
 from stream_scrub.spelling import plain
 
@@ -146,12 +146,22 @@ def _to_everybody(numbers: tuple[int, ...], refused: int, odd: RequestRefusal) -
 
 
 def _opt_out(members: Mapping[str, Any], terms: RequestTerms) -> tuple[RegisterChange, ...]:
-    return tuple(
-        RegisterChange(
-            _register(meant, INTERNAL, RegisterKind.DENY, terms, lenient=True), RegisterKind.DENY, held=True
-        )
-        for meant in _meant(members, terms)
-    )
+    registers = [
+        _register(meant, INTERNAL, RegisterKind.DENY, terms, lenient=True) for meant in _meant(members, terms)
+    ]
+    channels = _channels(members, terms)
+    if channels and all(family(register) == INTERNAL for register in registers):
+        told = [RegisterName.split(register) for register in registers]
+        registers = [str(each._replace(scope=f"{each.scope}{FOR}{c}")) for each in told for c in channels]
+    return tuple(RegisterChange(register, RegisterKind.DENY, held=True) for register in registers)
+
+
+def _channels(members: Mapping[str, Any], terms: RequestTerms) -> tuple[str, ...]:
+    """The channels that an opt-out is to and no more; none if it is to all, or if one of them is not known."""
+    said = members.get("only_channel", members.get("only-channel"))
+    words = said if isinstance(said, list) else [said]
+    found = tuple(dict.fromkeys(plain(word) if isinstance(word, str) else "" for word in words))
+    return found if found and terms.law.channels.issuperset(found) else ()
 
 
 def _withdrawal(members: Mapping[str, Any], terms: RequestTerms) -> tuple[RegisterChange, ...]:
@@ -202,11 +212,21 @@ def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     if terms.law.lacks_proof(register, {} if unproven else members, numbers, terms.now):
         raise _Refused(RequestRefusal.NO_PROOF)
     changes = [RegisterChange(each, RegisterKind.ALLOW, held=True, end=end) for each in registers]
-    lifted = terms.spellings(_internal_beside(register)) if after else ()
+    lifted = _lifted(register, terms) if after else ()
     changes.extend(RegisterChange(each, RegisterKind.DENY, held=False) for each in lifted)
     campaign = RegisterName.split(register).campaign
     older = OlderConsents(terms.consents, campaign, registers[0], registers, lifted) if lifted else None
     return ParsedRequest(numbers, tuple(changes), older=older)
+
+
+def _lifted(register: str, terms: RequestTerms) -> tuple[str, ...]:
+    """The registers of opposition that a consent lifts: to the same campaign, by every channel or by its own."""
+    beside, channels = _internal_beside(register), terms.law.channels_of(family(register))
+    whole = beside if RegisterName.split(beside).scope else scoped_name(beside, "")
+    to_one = (
+        name for name in terms.spelt.get(whole + FOR, ()) if RegisterName.split(name).purpose in channels
+    )
+    return (*terms.spellings(beside), *to_one)
 
 
 def _for_purposes(register: str, members: Mapping[str, Any], terms: RequestTerms) -> list[str]:
