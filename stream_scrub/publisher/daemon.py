@@ -31,7 +31,7 @@ from stream_scrub.errors import (
 )
 from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
 from stream_scrub.lists.ends import ended
-from stream_scrub.lists.intake.consents import ConsentLaw
+from stream_scrub.lists.intake.consents import ConsentLaw, belated
 from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestRefusal, RequestTerms
 from stream_scrub.lists.intake.requests_to_delta import KnownScopes, RegisterRequests, families, take
@@ -114,10 +114,9 @@ class PublisherDaemon:
         self._own = [each[0] for each in families(settings.lists.registers, kinds.__getitem__)]
         self._oppositions: Oppositions | None = None
         self._scopes_seen, self._scoped = KnownScopes(most=settings.lists.max_scopes), 0
-        self._beat = 0
         self._committed_at = self._ended_at = self._looked_at = self._summed_at = time.monotonic()
-        self._takeovers = self._unlawful = 0
-        self._slim = False
+        self._takeovers = self._unlawful = self._beat = 0
+        self._slim, self._unlimited = False, set[str]()  # registers whose consents may lack their lawful ends
         self._problem = RecurringProblem(log, "trying again", "publishing goes on")
 
     def run(self, stopping: threading.Event) -> None:
@@ -188,6 +187,7 @@ class PublisherDaemon:
         self._delta_publisher.read_on()
         self._collector.attach(self._delta_publisher.replay, self._rulebook)
         self._recalled(datetime.now(UTC))
+        self._unlimited = scrubbing.consents_that_end(self._rulebook, self._delta_publisher.registers)
         if self._drop_importer is not None:
             self._drop_importer.recover()
         with suppress(Migrated):  # somebody else puts them there just now
@@ -244,14 +244,8 @@ class PublisherDaemon:
         for each in self._own:
             self._delta_publisher.ready(each)
         cursor_of = partial(self._cursor_of, topic)
-        wanted, turned = take(
-            batch,
-            self._terms(now),
-            cursor_of,
-            self._recalled(now),
-            self._delta_publisher.registers,
-            self._scopes(),
-        )
+        held = self._delta_publisher.registers
+        wanted, turned = take(batch, self._terms(now), cursor_of, self._recalled(now), held, self._scopes())
         consumed: dict[int, int] = {}
         for request in batch:
             consumed[request.partition] = max(consumed.get(request.partition, 0), request.offset + 1)
@@ -335,11 +329,10 @@ class PublisherDaemon:
     def _end(self, now: datetime) -> None:
         """Publish the removals whose time has come: one transaction for each register with its scoped ones."""
         due = [
-            register.name
-            for register in self._delta_publisher.registers.values()
-            if register.next_end is not None
-            and register.next_end <= now
-            and (self._settings.lists.ends == "all" or family(register.name) in self._own)
+            each.name
+            for each in self._delta_publisher.registers.values()
+            if (each.name in self._unlimited or (each.next_end is not None and each.next_end <= now))
+            and (self._settings.lists.ends == "all" or family(each.name) in self._own)
         ]
         kinds = {name: self._delta_publisher.registers[name].kind for name in due}
         for group in families(due, kinds.__getitem__):
@@ -350,6 +343,7 @@ class PublisherDaemon:
                 made = [each for each in deltas if not each.delta.is_empty]
                 if made:
                     self._delta_publisher.publish(made)
+                self._unlimited.difference_update(group)
             except RegisterBusy as busy:
                 self._log.info("ends wait", register=family(group[0]), why=str(busy))
                 continue
@@ -361,7 +355,13 @@ class PublisherDaemon:
     def _ended_delta(self, name: str, now: datetime) -> PendingDelta:
         base, known = self._delta_publisher.registers[name], self._delta_publisher.replay.known(name)
         source = DeltaSource("ends", sha256(base.chain.encode()).hexdigest())
-        return PendingDelta(base, ended(known.ends, now), base.effective_at, source, known)
+        days = scrubbing.consent_days(self._rulebook, name) if name in self._unlimited else ()
+        due = (
+            belated(base.numbers, known.ends, days, base.effective_at, now)
+            if days
+            else ended(known.ends, now)
+        )
+        return PendingDelta(base, due, base.effective_at, source, known)
 
     def _find_who_took_over(self, error: TakenOver, stopping: threading.Event) -> None:
         """Find out why this publisher was fenced: (a) a successor did it, who says so in the note; (b) a transaction

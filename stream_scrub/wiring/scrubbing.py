@@ -1,5 +1,6 @@
 """From settings to what verdicts depend on: rules, terms, the pure composition."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,3 +87,12 @@ def consent_days(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
             code, days = calling_code(country.regions[0]), rule.consent_days[name]
             found[code] = min(found.get(code, days), days)
     return tuple(sorted(found.items()))
+
+
+def consents_that_end(book: Rulebook, registers: Iterable[str]) -> set[str]:
+    """Those of the registers whose consents end by the rules of today."""
+    limited = {
+        name for country in book.countries.values() for rule in country.rules for name in rule.consent_days
+    }
+    limited = {name for name in limited if consent_days(book, name)}
+    return {name for name in registers if family(name) in limited}

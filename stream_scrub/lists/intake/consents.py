@@ -11,7 +11,7 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.index import Numbers, as_bitmap, as_numbers
-from stream_scrub.lists.deltas import StatedEnds
+from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends
 from stream_scrub.model import CONSENT, family
 from stream_scrub.numbering import e164, normalise
@@ -135,6 +135,16 @@ def limited(
             np.concatenate((others.ends, np.minimum(own, last))),
         )
     return listed, stated
+
+
+def belated(held: BitMap64, known: Ends, days: ConsentDays, given: datetime, now: datetime) -> Delta:
+    """The delta after which every consent in a register ends as the law of its number says, also those that came before
+    the law did, or before this release. Nobody knows when each was given: all count as `given` when the register began.
+    What is over by now leaves."""
+    endless = held - known.numbers()
+    kept, stated = limited(endless, StatedEnds.none(), Ends.none(), days, given, now)
+    over = (endless - kept) | known.until(int(now.timestamp()))
+    return Delta(BitMap64(), over, 0, ends=stated, reason="ended")
 
 
 def _beginning(numbers: Numbers, digits: str) -> Numbers:

@@ -184,7 +184,7 @@ def _taken_back(
     if not ended or RegisterName.split(ended[0]).scope:
         return None
     named = {ended[0]} if members.get("register") is not None else terms.consents
-    return OlderConsents(named, "", ended[0])
+    return OlderConsents(named, "", ended[0], ended)
 
 
 def _meant(members: Mapping[str, Any], terms: RequestTerms) -> Iterator[Mapping[str, Any]]:

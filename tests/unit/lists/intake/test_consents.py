@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stream_scrub.lists.intake.consents import ConsentLaw
+from stream_scrub.lists.ends import Ends
+from stream_scrub.lists.intake.consents import ConsentLaw, belated
 from stream_scrub.lists.intake.lifts import Oppositions
 from stream_scrub.lists.intake.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
 from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
 from stream_scrub.model import Request
 from stream_scrub.rules import Rulebook
+from tests.support.fakes.publisher import bitmap, stated
 
 BOOK = Rulebook.load()
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -173,3 +175,22 @@ def test_a_consent_ends_when_the_law_of_its_number_says():
     assert old == ({int(FRENCH[1:]): 0}, [(RequestRefusal.ENDED, 1)])
     ahead = taken(number=SPANISH, at="2030-01-01")
     assert ahead[0] == {number: int((NOW + timedelta(days=730)).timestamp())}
+
+
+def test_consents_without_an_end_get_the_one_that_the_law_says():
+    """A consent from before the law, or from an older release, would let somebody call for ever."""
+    days, year = (("34", 730),), 365 * 86_400
+    spanish, ending, french = 34612345678, 34612345679, 33612345678
+    held, now = bitmap([spanish, ending, french]), int(NOW.timestamp())
+    known = Ends.none().changed(bitmap([]), stated({ending: now + 99}))
+
+    young = belated(held, known, days, NOW - timedelta(days=365), NOW)
+    assert (young.removes, dict(zip(*map(list, young.ends), strict=True))) == (
+        bitmap([]),
+        {spanish: now + year},
+    )
+    old = belated(held, known, days, NOW - timedelta(days=731), NOW)
+    assert (old.removes, len(old.ends.numbers)) == (bitmap([spanish]), 0)
+    again = belated(held, known.changed(bitmap([]), young.ends), days, NOW - timedelta(days=365), NOW)
+    assert again.is_empty
+    assert belated(held, known, (), NOW, NOW).is_empty
