@@ -178,9 +178,7 @@ class Plan:
         stale = (*self.stale_internal, *stale_deny, *(self.stale_allow if asked.lacking else ()))
         if stale:
             return Finding(Reason.STALE_REGISTER, stale)
-        if (
-            asked.uncovered and not named
-        ):  # the register is fresh, but was not handed out for this number's area
+        if asked.uncovered and not named:  # fresh, but not handed out for this number's area
             return Finding(Reason.STALE_REGISTER, asked.uncovered, lasting=True)
         needed = self.rule is not None and (self.rule.requires or self.typed is not None)
         reason = Reason.CONSENTED if needed or self._carries(held, asked) else Reason.CLEAR
