@@ -246,9 +246,8 @@ class PublisherDaemon:
         cursor_of = partial(self._cursor_of, topic)
         held = self._delta_publisher.registers
         wanted, turned = take(batch, self._terms(now), cursor_of, self._recalled(now), held, self._scopes())
-        consumed: dict[int, int] = {}
-        for request in batch:
-            consumed[request.partition] = max(consumed.get(request.partition, 0), request.offset + 1)
+        in_order = sorted(batch, key=lambda request: request.offset)
+        consumed = {request.partition: request.offset + 1 for request in in_order}
         groups = families(wanted, lambda name: wanted[name].kind)
         for group in groups[:-1]:
             self._delta_publisher.publish(
