@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
@@ -15,10 +16,11 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewTopic
 
-from tests.kafka.broker import Kafka, NoKafka
+from tests.kafka.broker import Kafka, NoKafka, free_ports
 from tests.support.running.outcome import ends
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.publisher import PublisherProcess
+from tests.support.running.server import ServerProcess
 from tests.support.running.stage import Stage
 from tests.support.running.worker import run, wait_until
 from tests.support.texts.pages import ROOT, rows, section, ticked
@@ -164,5 +166,14 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
         wait_until(lambda: ends(guarded.bootstrap, [stage.topics["refused"]]) > 0 or not publisher.alive, 60)
         assert publisher.alive, publisher.log_file.read_text()
         assert publisher.stop()[0] == 0
+    revoke(admin, table(stage, "publish"))
+    grant(admin, table(stage, "serve"))
+    with ServerProcess(stage, f"127.0.0.1:{free_ports(1)[0]}") as server:
+        wait_until(lambda: server.ready() or not server.alive, 60)
+        assert server.check({"number": "+33612345678"})["reason"] == "opposed"
+        answer = httpx.post(
+            f"{server.url}/v1/requests", content=asked, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 202, answer.text
     assert not worker.logged("batch given up")
     assert worker.logged("stopped", blocked=1)

@@ -3,7 +3,9 @@
 import subprocess
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from stream_scrub.kafka import requests_writer
 from stream_scrub.lists.log.follower import Follower
@@ -12,6 +14,7 @@ from stream_scrub.server.process import serving
 from tests.k8s.test_pods import UID, waits
 from tests.support.k8s.kustomize import ROOT
 from tests.support.k8s.manifests import Overlay
+from tests.support.texts.pages import blocks
 
 SERVER = "stream-scrub-server"
 
@@ -21,9 +24,12 @@ def served(kustomize, request, tmp_path_factory) -> Overlay:
     """An overlay with the component."""
     folder = tmp_path_factory.mktemp("with-server")
     up = Path("../" * len(folder.parts[1:])) / str(ROOT).lstrip("/") / "k8s"
+    components = f"{up}/components/check-api"
+    if request.param == "production":
+        components += f", {up}/components/check-api-strimzi"
     (folder / "kustomization.yaml").write_text(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: stream-scrub\n"
-        f"resources: [{up}/overlays/{request.param}]\ncomponents: [{up}/components/check-api]\n"
+        f"resources: [{up}/overlays/{request.param}]\ncomponents: [{components}]\n"
         "images: [{name: stream-scrub, newTag: 0.1.0}]\n"
     )
     command = [kustomize, "build", "--load-restrictor=LoadRestrictionsNone", str(folder)]
@@ -60,6 +66,37 @@ def test_only_who_has_a_token_may_ask(served):
     (policy,) = [each for each in served.of("NetworkPolicy") if each["metadata"]["name"] == SERVER]
     (rule,) = policy["spec"]["ingress"]
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"stream-scrub/asks": "true"}}}]
+
+
+def test_it_is_somebody_where_brokers_ask(served):
+    """Its pods would be turned away by every broker, or be a worker to them and so may write verdicts."""
+    if served.name != "production":
+        return
+    (container,) = served.pod(SERVER).containers
+    named = {each["name"]: each.get("value") for each in container["env"]}
+    user = named["STREAM_SCRUB_KAFKA__CLIENT__SASL_USERNAME"]
+    assert user == served.one("KafkaUser", SERVER)["metadata"]["name"]
+    secrets = {
+        each["name"]: each["secret"]["secretName"]
+        for each in served.pod(SERVER).spec["volumes"]
+        if "secret" in each
+    }
+    assert secrets["kafka-user"] == user and secrets["kafka-ca"] == "kafka-cluster-ca-cert"
+    mounted = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert named["STREAM_SCRUB_KAFKA__CLIENT__SASL_PASSWORD_FILE"].startswith(mounted["kafka-user"])
+
+
+def test_the_ingress_of_the_page_leads_to_it(served):
+    """Whoever copies it would have a host that answers nothing, or figures that the whole world can read."""
+    (block,) = [each.text for each in blocks(ROOT / "docs" / "kubernetes.md") if "kind: Ingress" in each.text]
+    ingress = yaml.safe_load(block)
+    kubernetes_validate.validate(ingress, "1.30", strict=True)
+    service = served.one("Service", SERVER)
+    for rule in ingress["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            to = path["backend"]["service"]
+            assert to["name"] == service["metadata"]["name"] and path["path"] == "/v1"
+            assert to["port"]["name"] in {each["name"] for each in service["spec"]["ports"]}
 
 
 def test_diallers_always_have_one_that_answers(served):

@@ -15,6 +15,7 @@ ROLES = {  # of the operator's page, by user
     "stream-scrub-worker": "worker",
     "stream-scrub-publisher": "publish",
     "stream-scrub-retry": "retry",
+    "stream-scrub-server": "serve",
     "stream-scrub-importer": "import",
     "stream-scrub-dialler": "dialler",
     "stream-scrub-lifter": "lifter",
@@ -95,7 +96,12 @@ def test_users_have_the_rights_of_the_page_and_no_more(production, name):
     looked_at = {
         (kind, topic, pattern, "DescribeConfigs") for kind, topic, pattern, _ in page if kind == "topic"
     }
-    if name not in {"stream-scrub-worker", "stream-scrub-publisher", "stream-scrub-retry"}:
+    if name not in {
+        "stream-scrub-worker",
+        "stream-scrub-publisher",
+        "stream-scrub-retry",
+        "stream-scrub-server",
+    }:
         looked_at = set()
     assert granted == page | looked_at
 
