@@ -133,17 +133,17 @@ def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
     asked = [n for pair in zip(held[: _TARGETS // 2], others, strict=False) for n in pair]
     (port,) = free_ports(1)
     found: dict[str, Any] = {}
-    with (
-        ServerProcess(stage, f"127.0.0.1:{port}", http__processes=sizes.processes) as server,
-        PublisherProcess(stage, None) as publisher,
-    ):
-        wait_until(lambda: server.ready() and publisher.ready(), 120)
+    with ServerProcess(stage, f"127.0.0.1:{port}", http__processes=sizes.processes) as server:
+        wait_until(server.ready, 120)
         attack(server.url, asked, sizes, _WARM_S)
         say("at rest")
         found["at_rest"] = attack(server.url, asked, sizes, sizes.seconds)
         say("with an opt-out a second")
-        with beside(lambda ended: _opt_outs(stage, opting, ended)):
-            found["opt_outs"] = attack(server.url, asked, sizes, sizes.seconds)
+        with PublisherProcess(stage, None) as publisher:
+            wait_until(publisher.ready, 120)
+            with beside(lambda ended: _opt_outs(stage, opting, ended)):
+                found["opt_outs"] = attack(server.url, asked, sizes, sizes.seconds)
+            publisher.stop()  # it would take the register back from the import
         say(f"with a delta of {DELTA:,}")
         with beside(lambda _: _delta(stage, delta)):
             found["delta"] = attack(server.url, asked, sizes, sizes.seconds)
