@@ -69,7 +69,10 @@ class _Gathered:
 
     @staticmethod
     def _unique(held: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-        return np.unique(np.concatenate(held)) if held else np.empty(0, np.uint64)
+        if not held:
+            return np.empty(0, np.uint64)
+        ordered = np.sort(np.concatenate(held))
+        return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
 
 
 _ASKED, _GOOD, _OTHER = range(3)

@@ -40,18 +40,20 @@ class Duplicates:
         if not self._spilt:
             return _repeated(np.concatenate(self._held)) if self._held else 0
         self._spill()
-        parts = np.uint64(-(-self._spilt // _TOGETHER))
-        return sum(self._of_part(np.uint64(part), parts) for part in range(int(parts)))
+        parts = 1 << (-(-self._spilt // _TOGETHER) - 1).bit_length()
+        return sum(self._of_part(np.uint64(part), parts) for part in range(parts))
 
-    def _of_part(self, part: np.uint64, parts: np.uint64) -> int:
-        """The repeated numbers among those that belong to one part; a number belongs to one part only."""
+    def _of_part(self, part: np.uint64, parts: int) -> int:
+        """The repeated numbers among those that belong to one part of so many, a power of two; a number belongs to one part
+        only."""
         self._scratch.seek(0)
         chosen = []
         while block := self._scratch.read(_READ * 8):
             numbers = np.frombuffer(block, np.uint64)
-            chosen.append(numbers[(numbers * _SPREAD >> np.uint64(33)) % parts == part])
+            chosen.append(numbers[(numbers * _SPREAD >> np.uint64(33)) & np.uint64(parts - 1) == part])
         return _repeated(np.concatenate(chosen))
 
 
 def _repeated(numbers: NDArray[np.uint64]) -> int:
-    return len(numbers) - len(np.unique(numbers))
+    ordered = np.sort(numbers)  # np.unique looks each up in a hash table, which takes twenty times as long
+    return int((ordered[1:] == ordered[:-1]).sum())
