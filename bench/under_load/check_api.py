@@ -2,8 +2,9 @@
 
 `python -m bench.under_load.check_api`: `stream-scrub serve` over a register of millions, asked by vegeta, which keeps its
 rate whether or not answers come, so that a stall shows in every question that it delays. Then the same while an opt-out
-comes each second, and while one delta of 100 000 numbers is applied; then questions of 10 000 numbers. Everything is on
-this machine and asks loopback alone; each round ends by itself.
+comes each second, while one delta of 100 000 numbers is applied, and while people look at the status page; then the page's
+first paint in a browser, and questions of 10 000 numbers. Everything is on this machine and asks loopback alone; each round
+ends by itself.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from bench.harness.command import say
 from bench.harness.failure import Failed
 from bench.harness.paths import ROOT
 from bench.harness.percentiles import spread
+from bench.under_load import status_page
 from tests.kafka.broker import Kafka, free_ports
 from tests.support.running.prospects import french_mobiles
 from tests.support.running.publisher import PublisherProcess
@@ -147,6 +149,14 @@ def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
         say(f"with a delta of {DELTA:,}")
         with beside(lambda _: _delta(stage, delta)):
             found["delta"] = attack(server.url, asked, sizes, sizes.seconds)
+        say(f"with {status_page.VIEWERS} people who look at the page")
+        events: list[int] = []
+        with beside(lambda ended: status_page.look(server.url, ended, events)):
+            found["viewers"] = attack(server.url, asked, sizes, sizes.seconds)
+        if min(events, default=0) < sizes.seconds // 4:
+            raise Failed("some who looked at the page got no events, or few")
+        say("the page's first paint")
+        found["paint"] = status_page.first_paint(server.url)
         say("pages of 10,000")
         found["page"] = _pages(server.url, others)
         if (code := server.stop()[0]) != 0:
@@ -195,11 +205,18 @@ def show(content: dict[str, Any], console: Console) -> None:
     names = ("p50", "p99", "p999", "max", "not_200", "cpu_us")
     for name in names:
         table.add_column(name, justify="right")
-    rows = (("nothing changes", "at_rest"), ("an opt-out comes each second", "opt_outs"))
-    for what, key in (*rows, (f"{DELTA:,} numbers are added", "delta")):
+    rows = (
+        ("nothing changes", "at_rest"),
+        ("an opt-out comes each second", "opt_outs"),
+        (f"{DELTA:,} numbers are added", "delta"),
+        (f"{status_page.VIEWERS} people look at the page", "viewers"),
+    )
+    for what, key in rows:
         table.add_row(what, *(f"{made[key][name]:,.2f}" for name in names))
     console.print(table)
     console.print(f"pages of {_PAGE:,}: {made['page']['numbers_a_second']:,} numbers/s of one process")
+    paint = made["paint"]
+    console.print(f"first paint of the page: {paint['median_ms']} ms, at most {paint['max_ms']} ms")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -221,7 +238,7 @@ def run(given: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 
 def wrong(content: dict[str, Any]) -> list[str]:
     """Every answer must be a verdict."""
-    rounds = ("at_rest", "opt_outs", "delta")
+    rounds = ("at_rest", "opt_outs", "delta", "viewers")
     return [
         f"{key}: {content[key]['not_200']} answers were none" for key in rounds if content[key]["not_200"]
     ]

@@ -76,7 +76,7 @@ def shown(rules, tmp_path_factory):
     state, out = tmp_path_factory.mktemp("state"), io.BytesIO()
     (state / FILE).write_text(day_of_figures())
     collector, counters, _ = worker("worker-0")
-    counters.assigned, counters.lags = 3, {"0": 12, "1": 5, "2": 0}
+    counters.assigned, counters.lags = 3, {"0": 12, "1": 5}
     counters.prospects[Reason.CLEAR] += 10
     counters.holding, counters.why = "log-behind", "the log's end was last confirmed 31 s ago"
     log = make_lists()
@@ -184,6 +184,7 @@ def test_every_action_is_done_by_everybody(shown, looking, mode, tmp_path):
     rows = page.get_by_role("row")
     assert "not ready" in rows.filter(has_text="worker-0").text_content()
     assert "says nothing" in rows.filter(has_text="localhost:9").text_content()
+    assert "list tps-2026-11-26.csv, 20" in rows.filter(has_text="tps").first.text_content()
     assert page.locator("svg.chart rect.allowed").count() > 100
     seen(page, mode, "status")
 

@@ -56,7 +56,7 @@ def charts(history: History, now: datetime) -> list[Chart]:
             _chart(
                 f"lag-{name}",
                 f"Prospects that wait, {words}",
-                [("lag", "prospects that wait, at most")],
+                [("lag", "waiting, at most")],
                 points,
                 [[point.lag] for point in points],
             )
@@ -65,7 +65,7 @@ def charts(history: History, now: datetime) -> list[Chart]:
             _chart(
                 f"index-{name}",
                 f"Age of the oldest index, {words}",
-                [("lag", "seconds since the log's end was confirmed, at most")],
+                [("lag", "seconds, at most")],
                 points,
                 [[point.log_lag_s] for point in points],
             )

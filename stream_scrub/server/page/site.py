@@ -267,7 +267,12 @@ class Site:
         blocked = sorted({country for each in seen.unusable for country in each["countries"]})
         watcher = self._parts.watcher
         return self._rendered(
-            "live.html.j2", seen=seen, blocked=blocked, watching=watcher.is_watching, watched=watcher.rows
+            "live.html.j2",
+            seen=seen,
+            blocked=blocked,
+            watching=watcher.is_watching,
+            watched=watcher.rows,
+            last={each.register: overview.delta_row(each) for each in reversed(self._parts.log_tail.deltas)},
         )
 
     def _past(self) -> str:

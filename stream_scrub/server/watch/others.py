@@ -18,6 +18,7 @@ from stream_scrub.observability.metric_catalogue import Side
 
 _ASK_S = 2.0
 _PAGE_BYTES_MAX = 4_194_304
+_STATUSES = {"/metrics": {200}, "/readyz": {200, 503}}
 _SERIES = re.compile(r'^(\w+)(?:\{((?:\w+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)$', re.ASCII)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"', re.ASCII)
 _WANTED = {
@@ -97,9 +98,10 @@ def addresses(host: str, port: int) -> list[Address]:
 def _got(at: Address, path: str) -> bytes:
     with closing(http.client.HTTPConnection(at.ip, at.port, timeout=_ASK_S)) as connection:
         connection.request("GET", path, headers={"Host": f"{at.host}:{at.port}"})
-        body = connection.getresponse().read(_PAGE_BYTES_MAX + 1)
-    if len(body) > _PAGE_BYTES_MAX:
-        raise ValueError("the page is too long")
+        answer = connection.getresponse()
+        body = answer.read(_PAGE_BYTES_MAX + 1)
+    if len(body) > _PAGE_BYTES_MAX or answer.status not in _STATUSES[path]:
+        raise ValueError("this is no such page")
     return body
 
 
@@ -113,7 +115,8 @@ def _loops(metrics: str, said: Mapping[str, _Said]) -> list[Loop]:
         side = next((side for side in Side if str(side) in labels), Side.PUBLISHER)
         who = labels.get(str(side), "")
         series = found.setdefault((str(side), who), {}).setdefault(match[1], {})
-        series[labels.get("reason", labels.get("partition", ""))] = float(match[3])
+        place = ",".join(value for name, value in labels.items() if name not in {str(side), "verdict"})
+        series[place] = float(match[3])
     return [_loop(side, who, series, said.get(who)) for (side, who), series in found.items()]
 
 

@@ -18,6 +18,7 @@ from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.publisher import import_list
+from stream_scrub.publisher.isolated_reader import IsolatedReader
 from tests.support.fakes.lists import NOW
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.golden.files import GOLDEN
@@ -471,3 +472,32 @@ def test_a_file_of_any_name_is_imported(log, tmp_path, name):
 
     assert (effect.position, effect.added) == (1, 1)
     assert log.replayed().index.registers["internal"].source.encode()
+
+
+def test_a_form_asks_with_every_guard_and_its_list_is_read_apart(log, tmp_path, monkeypatch):
+    """The page would publish what the console refuses, or a list would kill the server."""
+    monkeypatch.setattr(import_list, "preview", lambda *_: None)
+    settings = load(environ={}, cwd=tmp_path, flags={"lists.max_added": 9_999})
+    apart = []
+    monkeypatch.setattr(
+        import_list,
+        "IsolatedReader",
+        lambda *bounds: apart.append(bounds) or IsolatedReader(*bounds),
+    )
+
+    def asked(content, dry_run=True, **said):
+        file = written(tmp_path, content)
+        given = {"register": "partner", **said}
+        return import_list.asked(settings, structlog.get_logger(), str(file), given, dry_run)
+
+    told = asked(b"+3361234XXXX\n")
+    assert told["added"] == 10_000 and "lists.max_added" in told["would_be_refused"]
+    with pytest.raises(BadList, match=r"lists.max_added"):
+        asked(b"+3361234XXXX\n", dry_run=False)
+    assert apart == [(settings.lists.read_max_mb, settings.lists.read_max_s)] * 2
+    done = asked(b"+33612345678\n", dry_run=False, change="adds", kind="allow")
+    assert (done["register"], done["kind"], done["added"]) == ("partner", "allow", 1)
+    assert done["position"] is not None
+    for said in ({"change": "all"}, {"kind": "both"}, {"register": "+33612345678"}, {"effective_at": "soon"}):
+        with pytest.raises(ConfigError):
+            asked(b"+33612345678\n", **said)

@@ -52,7 +52,7 @@ def loop(who="w1", lag=0.0, **verdicts):
 def test_a_worker_tells_what_it_does():
     """A supervisor would not see that a worker holds, or why."""
     collector, counters, _ = worker("w1")
-    counters.assigned, counters.lags = 3, {"0": 5, "1": 7}
+    counters.assigned, counters.lags = 3, {"a/0": 5, "b/0": 7}
     counters.prospects[Reason.OPPOSED] += 4
     with pages(Side.WORKER, lambda: [collector()]) as port:
         (told,) = asked(port)
@@ -82,7 +82,13 @@ def test_a_publisher_and_several_workers_of_one_command_are_told():
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"HTTP/1.1 200 OK\r\n\r\nhello", b"HTTP/1.1 200 OK\r\n\r\nstream_scrub_ready x", b"\x00\xff" * 50],
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\n\r\nstream_scrub_ready x",
+        b'HTTP/1.1 500 No\r\n\r\n{"loops":[]}',
+        b"\x00\xff" * 50,
+    ],
 )
 def test_what_is_no_process_of_ours_is_unheard(answer):
     """A wrong port would end the watching of all others."""
