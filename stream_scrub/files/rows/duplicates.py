@@ -5,21 +5,27 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-_TOGETHER = 1 << 21  # numbers that are sorted at once: 16 MiB
-_READ = 1 << 20  # numbers
-_SPREAD = np.uint64(
-    0x9E3779B97F4A7C15
-)  # 2**64 divided by the golden ratio: neighbours land in different parts
+_TOGETHER = 1 << 19  # numbers that are spilt at once: 4 MiB
+_PARTS_BITS = 6
+# 2**64 divided by the golden ratio: neighbours land in different parts, and no two numbers become one.
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_EDGES = np.arange(1 << _PARTS_BITS, dtype=np.uint64) << np.uint64(64 - _PARTS_BITS)
+_BYTES = 8
 
 
 class Duplicates:
-    """Counts repeated numbers. `scratch` is an empty file of ours, which holds eight bytes a number until the run ends."""
+    """Counts repeated numbers. `scratch` is an empty file of ours, which holds eight bytes a number until the run ends.
+
+    Each spill is sorted by a spread of the number, so that a part of all numbers is one stretch of each spill."""
 
     def __init__(self, scratch: IO[bytes]) -> None:
         self._scratch = scratch
         self._held: list[NDArray[np.uint64]] = []
         self._waiting = 0
         self._spilt = 0
+        self._bounds: list[
+            list[int]
+        ] = []  # of each spill: where its parts begin in the file, and where it ends
 
     def add(self, numbers: NDArray[np.uint64]) -> None:
         """Add numbers; 0 is none. Raises OSError."""
@@ -30,30 +36,27 @@ class Duplicates:
             self._spill()
 
     def _spill(self) -> None:
-        for each in self._held:
-            self._scratch.write(each.tobytes())
-        self._spilt += self._waiting
+        spread = np.concatenate(self._held) * _SPREAD
+        spread.sort()
+        begins = self._spilt + np.searchsorted(spread, _EDGES)
+        self._spilt += len(spread)
+        self._bounds.append([*begins.tolist(), self._spilt])
+        self._scratch.write(spread.tobytes())
         self._held, self._waiting = [], 0
 
     def count(self) -> int:
         """How many of all numbers were there before. Raises OSError."""
-        if not self._spilt:
-            return _repeated(np.concatenate(self._held)) if self._held else 0
-        self._spill()
-        parts = 1 << (-(-self._spilt // _TOGETHER) - 1).bit_length()
-        return sum(self._of_part(np.uint64(part), parts) for part in range(parts))
+        if self._held:
+            self._spill()
+        return sum(map(self._of_part, range(len(_EDGES)))) if self._spilt else 0
 
-    def _of_part(self, part: np.uint64, parts: int) -> int:
-        """The repeated numbers among those that belong to one part of so many, a power of two; a number belongs to one part
-        only."""
-        self._scratch.seek(0)
+    def _of_part(self, part: int) -> int:
+        """The repeated numbers among those of one part."""
         chosen = []
-        while block := self._scratch.read(_READ * 8):
-            numbers = np.frombuffer(block, np.uint64)
-            chosen.append(numbers[(numbers * _SPREAD >> np.uint64(33)) & np.uint64(parts - 1) == part])
-        return _repeated(np.concatenate(chosen))
-
-
-def _repeated(numbers: NDArray[np.uint64]) -> int:
-    ordered = np.sort(numbers)  # np.unique looks each up in a hash table, which takes twenty times as long
-    return int((ordered[1:] == ordered[:-1]).sum())
+        for bounds in self._bounds:
+            self._scratch.seek(bounds[part] * _BYTES)
+            chosen.append(
+                np.frombuffer(self._scratch.read((bounds[part + 1] - bounds[part]) * _BYTES), np.uint64)
+            )
+        ordered = np.sort(np.concatenate(chosen))  # np.unique takes twenty times as long
+        return int((ordered[1:] == ordered[:-1]).sum())
