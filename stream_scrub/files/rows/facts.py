@@ -18,6 +18,7 @@ FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation", "voice
 REGION = "region"
 COLUMNS = (REGION, *FACTS)  # what a column may say
 _REMEMBERED = 10_000  # combinations of cells
+_SIGNS = 200  # of a combination that is remembered: a cell may hold megabytes
 
 
 def option(fact: str, *, column: bool = False) -> str:
@@ -54,7 +55,7 @@ class FactsReader:
         if facts is None:
             told = self._said | {fact: member(fact, text) for fact, text in cells}
             facts = self._facts_of(*map(told.get, FACTS))
-            if len(self._known) < _REMEMBERED:
+            if len(self._known) < _REMEMBERED and sum(len(text) for _, text in cells) <= _SIGNS:
                 self._known[cells] = facts
         return facts
 

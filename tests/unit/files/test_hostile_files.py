@@ -143,6 +143,24 @@ def test_two_columns_for_one_fact_are_refused(bureau):
     assert named.summary.reasons == {"no-consent": 1}
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"relation": {"kind": "friend", "since": "2026-01-31"}},
+            "--relation: 'friend:2026-01-31' is no relation",
+        ),
+        ({"relation": {"kind": "purchase", "since": "31/01/2026"}}, "is no relation"),
+        ({"fact_columns": {"porpose": "note"}}, "'porpose' is no fact; facts are purpose, contract"),
+        ({"fact_columns": {"purpose": "porpose"}}, "--purpose-column: no column is called 'porpose'"),
+    ],
+)
+def test_a_fact_that_is_none_is_refused(bureau, options, says):
+    """A slip would say nothing of anybody, and all rows be judged as if nothing had been said."""
+    with pytest.raises(ConfigError, match=says):
+        bureau.scrub(f"phone;note\n{FREE};press\n".encode(), **options)
+
+
 def test_a_column_that_may_decide_and_is_not_looked_at_is_told(bureau):
     """A call for a banned purpose would be allowed, though a column with another title says what it is for."""
     content = (
