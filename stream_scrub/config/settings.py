@@ -148,14 +148,27 @@ Member = Annotated[str, AfterValidator(_member)]
 Properties = Mapping[str, str]
 
 
+# The topics that may forget, by their role. The log may not, and what a shadow finds is no part of the system.
+KEPT = ("prospects", "allowed", "blocked", "recalled", "requests", "lifts", "refused")
+
+
+def _keep_days(values: Mapping[str, int]) -> Mapping[str, int]:
+    if not values.keys() <= set(KEPT):
+        raise ValueError(f"should name topics by their role, as in blocked = 30: {', '.join(KEPT)}")
+    return values
+
+
 class Kafka(Section):
-    """How to reach the brokers."""
+    """How to reach the brokers, and for how long they keep what."""
 
     bootstrap_servers: Annotated[str, AfterValidator(_servers)] = "localhost:9092"
     group_protocol: Literal["classic", "consumer"] = "classic"
     client: Properties = Field(default_factory=dict, repr=False)
     consumer: Properties = Field(default_factory=dict, repr=False)
     producer: Properties = Field(default_factory=dict, repr=False)
+    keep_days: Annotated[Mapping[str, Annotated[int, Field(ge=1, le=36_500)]], AfterValidator(_keep_days)] = (
+        Field(default_factory=dict)
+    )
 
 
 class Worker(Section):

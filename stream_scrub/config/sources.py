@@ -33,7 +33,8 @@ _TYPES: dict[Key, Any] = {
     for key, field in getattr(table.annotation, "model_fields", {}).items()
 }
 _MAPS: frozenset[Key] = frozenset(("kafka", side) for side in PROPERTIES)
-_TABLES: frozenset[Key] = frozenset({("rules", "stale_by_register")})  # settings whose value is a table
+# Settings whose value is a table.
+_TABLES: frozenset[Key] = frozenset({("rules", "stale_by_register"), ("kafka", "keep_days")})
 _NOT_PROPERTIES = "should hold client properties by their names"
 _NAMES = [*Settings.model_fields, *map(".".join, _TYPES)]
 _VARIABLES = [PREFIX + "__".join(key).upper() for key in _TYPES]

@@ -45,7 +45,7 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
         others = settings.topics.model_dump(exclude={"prospects", "allowed", "blocked"})
         used = list(dict.fromkeys([*(name for route in routes for name in route), *others.values()]))
         found = topics.describe(used, deadline)
-        states = plan(others, routes, found, partitions)
+        states = plan(others, routes, found, partitions, settings.kafka.keep_days)
         missing = [state for state in states if state.state == "missing"]
         if missing and not only_look:
             topics.create(missing, replication, deadline)

@@ -246,7 +246,7 @@ def test_an_operator_reads_the_rules(story):
     """The commands that tell what the law asks would not run, or tell another law than the one that judges."""
     own_rule(story)
     shipped, own = map(story.shell, story.blocks("test_an_operator_reads_the_rules"))
-    assert "consent is blocked" in shipped and "Who is not in bloctel-clean is blocked" in shipped
+    assert "own campaign is blocked" in shipped and "Who is not in bloctel-clean is blocked" in shipped
     assert "tps was never imported, and the rules of GB need it" in shipped
     assert "bloctel was never imported" not in shipped and "11 countries" in shipped
     assert "(your own)" in own and "12 countries" in own and "our counsel" in own

@@ -35,6 +35,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
             "client": {},
             "consumer": {},
             "producer": {},
+            "keep_days": {},
         },
         "topics": {
             "prospects": "prospects",
@@ -147,6 +148,8 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("prospect.case", "lower"),
         ("prospect.contract_shapes", ["C"]),
         ("prospect.default_purpose", "0612345678"),
+        ("kafka.keep_days", {"log": 30}),
+        ("kafka.keep_days", {"blocked": 0}),
         ("prospect.default_campaign", "0612345678"),
         ("prospect.default_campaign", "小龙"),
         ("prospect.default_campaign", "a" * 101),

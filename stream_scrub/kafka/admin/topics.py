@@ -6,6 +6,7 @@ A role's wishes are data; what the broker has is described by the admin API; `pl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -31,6 +32,7 @@ _EARLIER, _LATER, _EITHER = (f"message.timestamp.{side}.max.ms" for side in ("be
 _EVER_MS = str(2**63 - 1)
 _ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
+_DAY_MS = 24 * 3_600_000
 _LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 # Many may write prospects and requests. The client unpacks a batch that packs a thousandfold before anybody can look at
 # it. A broker that keeps a topic uncompressed holds `max.message.bytes` against the unpacked batch, and refuses it.
@@ -190,9 +192,10 @@ def plan(
     routes: Sequence[Route],
     found: Mapping[str, TopicDescription],
     partitions: int,
+    keep_days: Mapping[str, int] = MappingProxyType({}),
 ) -> list[TopicState]:
     """Each role's topics as they are or should be. `names` maps the roles that have one topic each (log, requests, ...)
-    to it; `routes` are the inputs with their outputs."""
+    to it; `routes` are the inputs with their outputs; `keep_days` says by role for how long to keep what."""
     asked = max((_roomier(found.get(names[role])) for role in ("requests", "lifts")), key=int)
     wishes: list[tuple[str, str, int | None, dict[str, str]]] = [
         ("prospects", each.input, None, {}) for each in routes
@@ -210,7 +213,11 @@ def plan(
         ("refused", names["refused"], None, {_LIMIT: asked}),
     ]
     usual = max((found[each.input].partitions for each in routes if each.input in found), default=partitions)
-    return [_state(*wish, found, usual) for wish in wishes]
+    kept = {role: {"retention.ms": str(days * _DAY_MS)} for role, days in keep_days.items()}
+    return [
+        _state(role, name, wanted, config | kept.get(role, {}), found, usual)
+        for role, name, wanted, config in wishes
+    ]
 
 
 def _state(
@@ -224,7 +231,7 @@ def _state(
     topic = found.get(name)
     if topic is None:
         # Not held against a topic that is there: it costs disk, and who trusts all producers may do without.
-        made_with = _UNPACKED if role == "prospects" else config
+        made_with = _UNPACKED | config if role == "prospects" else config
         return TopicState(role, name, "missing", wanted or partitions, made_with)
     differences = tuple(_differences(topic, wanted, config))
     state = "differs" if differences else "ok"

@@ -56,6 +56,17 @@ def test_nothing_is_said_of_topics_that_are_as_they_must_be():
     assert set(states().values()) == {("ok", ())}
 
 
+def test_topics_keep_what_was_said_and_no_longer():
+    """People's leads would lie in Kafka for years that the data protection officer had written down as days."""
+    blocked = TopicDescription(6, {"max.message.bytes": "2000000", "retention.ms": "604800000"})
+    there = found(blocked=blocked, requests=None, prospects=None)
+    made = {s.role: s for s in plan(NAMES, ROUTES, there, 6, {"blocked": 30, "requests": 7, "prospects": 1})}
+    assert made["blocked"].differences == ("retention.ms is 604800000, should be 2592000000",)
+    assert made["requests"].config["retention.ms"] == "604800000"
+    assert made["prospects"].config == {"compression.type": "uncompressed", "retention.ms": "86400000"}
+    assert all("retention.ms" not in s.config for s in made.values() if s.role in ("lifts", "refused"))
+
+
 def test_what_is_missing_is_planned_like_the_input():
     """Outputs with other partition counts would break the order of keys."""
     planned = {s.role: s for s in plan(NAMES, ROUTES, found(allowed=None, log=None), 12)}
