@@ -18,9 +18,11 @@ class ByName(Mapping[str, V]):
     __slots__ = ("_buckets", "_count")
 
     def __init__(self, values: Mapping[str, V] | None = None) -> None:
-        buckets: list[dict[str, V]] = [{} for _ in range(_BUCKETS)]
+        # Most mappings are small, so all empty buckets are one. No bucket is ever changed in place.
+        buckets: list[dict[str, V]] = [{}] * _BUCKETS
         for name, value in (values or {}).items():
-            buckets[hash(name) & _MASK][name] = value
+            at = hash(name) & _MASK
+            buckets[at] = {**buckets[at], name: value}
         self._buckets = tuple(buckets)
         self._count = sum(map(len, buckets))
 

@@ -151,7 +151,72 @@ def refused(outside) -> Iterator[str]:
     yield written(outside, topic)
 
 
-SCRIPTS = (ends, states, fenced, hidden, members, refused)
+def shared(outside, protocol: str) -> Iterator[str]:
+    """Two members that come and go: who has the partition, and which metadata a commit may carry."""
+    topic, producer = outside.topic(), outside.producer()
+    first, second = outside.member(protocol), outside.member(protocol)
+    had: dict[int, set[int]] = {0: set(), 1: set()}
+
+    def joins(which, member):
+        member.subscribe(
+            [topic],
+            on_assign=lambda _, came: had[which].update(p.partition for p in came),
+            on_revoke=lambda _, gone: had[which].difference_update(p.partition for p in gone),
+            on_lost=lambda _, gone: had[which].difference_update(p.partition for p in gone),
+        )
+
+    def until(state, *alive):
+        """Poll them until the state is reached."""
+        last = outside.now() + 20
+        while not state() and outside.now() < last:
+            for each in alive:
+                each.consume(1, 0.05)
+        return "as it should be" if state() else f"not so: {had}"
+
+    def commits(metadata):
+        producer.begin_transaction()
+        told = said(producer.send_offsets_to_transaction, [TopicPartition(topic, 0, 0)], metadata, 10)
+        return f"{told}, {said(getattr(producer, 'commit_transaction' if told == 'well' else 'abort_transaction'), 10)}"
+
+    def epoch(member):
+        return struct.unpack_from("=i", member.consumer_group_metadata(), 7)[0]
+
+    producer.init_transactions(10)
+    joins(0, first)
+    yield until(lambda: had[0] == {0}, first)
+    old = first.consumer_group_metadata()
+    yield commits(old)
+    joins(1, second)
+    yield until(lambda: epoch(second) > 0 and first.consumer_group_metadata() != old, first, second)
+    yield f"{had}"
+    yield commits(old)
+    now = first.consumer_group_metadata()
+    yield commits(now)
+    first.close()
+    yield until(lambda: had[1] == {0}, second)
+    yield commits(now)
+    yield commits(second.consumer_group_metadata())
+    second.close()
+
+
+def classic(outside) -> Iterator[str]:
+    """Two members by the classic protocol."""
+    yield from shared(outside, "classic")
+
+
+def by_the_broker(outside) -> Iterator[str]:
+    """Two members by KIP-848."""
+    yield from shared(outside, "consumer")
+
+
+SCRIPTS = (ends, states, fenced, hidden, members, refused, classic, by_the_broker)
+
+
+def _of(protocol) -> dict:
+    if protocol == "consumer":
+        return {"group.protocol": protocol}
+    classic = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
+    return {"group.protocol": protocol, "partition.assignment.strategy": "cooperative-sticky", **classic}
 
 
 def on_the_model(script) -> list[str]:
@@ -159,6 +224,7 @@ def on_the_model(script) -> list[str]:
     with simulated():
         world = World(1)
         broker = Broker(world)
+        broker.session_s = 2.0
         STAGE.world, STAGE.broker, STAGE.adversary = world, broker, Adversary(())
         found: list[str] = []
         options = {"transaction.timeout.ms": 20_000, "transactional.id": ""}
@@ -172,6 +238,7 @@ def on_the_model(script) -> list[str]:
         outside = SimpleNamespace(
             topic=topic, producer=producer, group="g", now=lambda: world.now, sleep=lambda seconds: world.wait(world.now + seconds),
             reader=lambda isolation: Consumer({"group.id": "g", "isolation.level": isolation, "enable.partition.eof": True}),
+            member=lambda protocol: Consumer({"group.id": f"g-{protocol}", **_of(protocol)}),
         )  # fmt: skip
         thread = world.process("script").spawn("main", lambda: found.extend(script(outside)))
         world.run(world.now + 300, lambda: thread.ended)
@@ -197,12 +264,24 @@ def on_kafka(script, kafka, topic) -> list[str]:
         names[id(made)] = name
         return made
 
+    def member(protocol):
+        more = {"enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        return confluent_kafka.Consumer(
+            {**address, "group.id": f"{group}-{protocol}", **more, **_of(protocol)}
+        )
+
     def reader(isolation):
         more = {"enable.partition.eof": True, "enable.auto.commit": False, "fetch.wait.max.ms": 20}
         return confluent_kafka.Consumer({**address, "group.id": group, "isolation.level": isolation, **more})
 
     outside = SimpleNamespace(
-        topic=make_topic, producer=producer, group=group, now=time.monotonic, sleep=time.sleep, reader=reader
+        topic=make_topic,
+        producer=producer,
+        group=group,
+        now=time.monotonic,
+        sleep=time.sleep,
+        reader=reader,
+        member=member,
     )
     return list(script(outside))
 

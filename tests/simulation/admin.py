@@ -6,7 +6,6 @@ latest timestamp (KIP-734).
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from types import SimpleNamespace
 from typing import Any
@@ -17,29 +16,39 @@ from tests.simulation.wire import Api, Net
 from tests.simulation.world import Signal
 
 
-class _Answer(Future):  # type: ignore[type-arg]
+class _Answer:
     """A future; waiting for it takes virtual time."""
 
     def __init__(self, net: Net) -> None:
-        super().__init__()
         self._net = net
+        self.told: tuple[int, Any] | None = None
         self.signal = Signal()
 
-    def _await(self, timeout: float | None) -> None:
+    def _await(self, timeout: float | None) -> tuple[int, Any]:
         world = self._net.world
         until = world.now + (60.0 if timeout is None else timeout)
-        while not self.done():
+        while self.told is None:
             if world.now >= until:
                 raise Late
             world.wait(until, self.signal)
+        return self.told
+
+    def done(self) -> bool:
+        return self.told is not None
 
     def result(self, timeout: float | None = None) -> Any:
-        self._await(timeout)
-        return super().result(0)
+        code, body = self._await(timeout)
+        if code:
+            raise _error(code)
+        return body
 
     def exception(self, timeout: float | None = None) -> Any:
-        self._await(timeout)
-        return super().exception(0)
+        code, _ = self._await(timeout)
+        return _error(code) if code else None
+
+
+def _error(code: int) -> KafkaException:
+    return KafkaException(KafkaError(code, "asked in vain"))
 
 
 class AdminClient:
@@ -54,10 +63,7 @@ class AdminClient:
         future = _Answer(self.net)
 
         def then(code: int, body: Any) -> None:
-            if code:
-                future.set_exception(KafkaException(KafkaError(code, "asked in vain")))
-            else:
-                future.set_result(body)
+            future.told = (code, body)
             future.signal.notify()
 
         self.net.ask(api, handle, then, timeout_s=timeout_s)

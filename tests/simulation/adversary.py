@@ -4,8 +4,8 @@ A fault happens at a point: the n-th request of an API, from any process. It con
 (`Fate`), or (b) the process that sent it or the cluster (`KINDS`).
 """
 
+import os
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,12 +15,13 @@ from tests.simulation.world import Process
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
+GROUP = "stream-scrub"
 _WELL, _CUT = (Fate.WELL, 0.0), (Fate.CUT_BEFORE, 0.0)
 
 
 class Fault(NamedTuple):
-    """What happens at the `at`-th request (from 1) of `api` that some worker, or some publisher, sends, and for how
-    many seconds."""
+    """What happens at the `at`-th request (from 1) of `api` that some process of a kind sends, and for how many
+    seconds."""
 
     who: str
     api: Api
@@ -29,7 +30,7 @@ class Fault(NamedTuple):
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.seconds:.2f} s) at the {self.who}s' {self.at}. {self.api.name}"
+        return f"{self.kind} ({self.seconds:.2f} s) at the {self.at}. {self.api.name} of kind {self.who}"
 
 
 Deed = Callable[["History", Process, float], None]
@@ -40,6 +41,15 @@ def _pause(_: "History", process: Process, seconds: float) -> None:
 
 
 def _kill(history: "History", process: Process, seconds: float) -> None:
+    history.kill(process, seconds)
+
+
+def _tear(history: "History", process: Process, seconds: float) -> None:
+    """The machine loses its power while a file is written."""
+    files = sorted(path for path in history.folder_of(process).rglob("*") if path.stat().st_size)
+    if files:
+        torn = files[int(seconds * 1000) % len(files)]
+        os.truncate(torn, torn.stat().st_size // 2)
     history.kill(process, seconds)
 
 
@@ -79,9 +89,27 @@ def _log_away(history: "History", process: Process, seconds: float) -> None:
     history.adversary.last = max(history.adversary.last, history.world.now + seconds)
 
 
+def _throttle(history: "History", process: Process, seconds: float) -> None:
+    """A quota: each request of the process waits for a while (KIP-219: its channel is muted)."""
+    history.adversary.throttled[process] = (history.world.now + seconds, seconds / 4)
+
+
+def _forget(history: "History", _: Process, seconds: float) -> None:
+    """The offsets of the workers' group expire. Somebody sets them again later, where nobody has meanwhile."""
+    group = history.broker.group(GROUP)
+    gone = dict(group.committed)
+    group.committed.clear()
+
+    def restore() -> None:
+        group.committed = {**gone, **group.committed}
+
+    history.world.at(history.world.now + seconds, restore)
+
+
 KINDS: dict[str, Deed] = {
     "the process is paused": _pause,
     "the process is killed": _kill,
+    "the process is killed, and a file is torn": _tear,
     "the brokers restart": _restart,
     "the coordinators move": _move_coordinator,
     "leaders are gone": _no_leader,
@@ -89,6 +117,8 @@ KINDS: dict[str, Deed] = {
     "another worker joins for a while": _join,
     "its wall clock jumps": _clock,
     "it cannot read the log for four times as long": _log_away,
+    "its requests are throttled": _throttle,
+    "the group's offsets are forgotten": _forget,
 }
 FATES = {fate.value: fate for fate in Fate if fate is not Fate.WELL}
 
@@ -101,8 +131,9 @@ class Adversary:
         self.faults = faults
         self.fired: list[tuple[str, Fault]] = []
         self.log_away: dict[Process, float] = {}
+        self.throttled: dict[Process, tuple[float, float]] = {}
         self.last = 0.0
-        self.counts: Counter[tuple[str, Api]] = Counter()
+        self.counts: dict[tuple[str, Api], int] = {}
         self._by_point: dict[tuple[str, Api, int], list[Fault]] = {}
         self._held: list[tuple[Process, Api, Callable[[], None]]] = []
         for fault in faults:
@@ -110,11 +141,11 @@ class Adversary:
 
     def fate(self, process: Process, api: Api, about: str = "") -> tuple[Fate, float]:
         """What becomes of a request that this process sends now."""
-        who = process.kind
-        count = self.counts[who, api] = self.counts[who, api] + 1
+        point = (process.kind, api)
+        count = self.counts[point] = self.counts.get(point, 0) + 1
         if self._held:
             self._release(process, api)
-        faults = self._by_point.pop((who, api, count), None)
+        faults = self._by_point.pop((*point, count), None) if self._by_point else None
         if faults is None:
             if (
                 self.log_away
@@ -122,6 +153,10 @@ class Adversary:
                 and self.log_away.get(process, 0.0) > process.world.now
             ):
                 return _CUT
+            if self.throttled:
+                until, seconds = self.throttled.get(process, (0.0, 0.0))
+                if until > process.world.now:
+                    return (Fate.SLOW, seconds)
             return _WELL
         history, fate = self.history, _WELL
         assert history is not None, "the history says that it is its"
@@ -180,11 +215,28 @@ class Theme(NamedTuple):
     seconds: tuple[float, float]
 
 
-def _any(rng: random.Random) -> Theme:
-    who = "worker" if rng.random() < 0.75 else "publisher"
+def _any(rng: random.Random, kinds: Sequence[str]) -> Theme:
+    who = _who(rng, kinds)
+    if who in _SIDE:
+        return _SIDE[who]
     apis, upto = (_WRITES, 10) if rng.random() < 0.8 else (_READS, 60)
     longest = rng.choice((0.1, 0.3, 1.0, 4.0, 12.0))
     return Theme(who, apis, upto, _ANY, (longest / 5, longest))
+
+
+# Of processes that write little: their transactions are few, and each end of one matters.
+_DEATHS = ("the process is killed", "the process is killed", "the process is paused")
+_SIDE = {
+    who: Theme(who, (Api.END, Api.END, Api.OFFSETS, Api.ADD_OFFSETS, Api.PRODUCE, Api.LIST_OFFSETS), 8, (*_DEATHS, *_DEATHS, *_ANY), (0.2, 20.0))
+    for who in ("retry", "requests")
+}  # fmt: skip
+
+
+def _who(rng: random.Random, kinds: Sequence[str]) -> str:
+    """Half of the faults are for what a history has besides workers and imports."""
+    if len(kinds) > 2 and rng.random() < 0.5:
+        return rng.choice(kinds[2:])
+    return "worker" if rng.random() < 0.75 else "publisher"
 
 
 THEMES: dict[str, tuple[Theme, ...]] = {
@@ -206,26 +258,39 @@ THEMES: dict[str, tuple[Theme, ...]] = {
     "a hung publisher": (
         Theme("publisher", (Api.PRODUCE, Api.END), 14, ("the process is paused", "the process is killed"), (8.0, 12.0)),
     ),
+    "a torn file": (
+        Theme("worker", (Api.FETCH, Api.PRODUCE), 20, ("the process is killed, and a file is torn",), (0.5, 3.0)),
+    ),
     "coming and going": (
         Theme("worker", (Api.FETCH, Api.PRODUCE), 20, _MOVES, (0.3, 4.0)),
         Theme("worker", (Api.FETCH, Api.PRODUCE), 40, _MOVES, (0.3, 4.0)),
     ),
 }  # fmt: skip
+ANY_THEME = tuple(name for name in THEMES if name != "a torn file")  # those that need no disk
 # For how long prospects come, and how many changes there are, for themes that need other values than most.
 LASTS = {"no news": (15.0, 35.0), "a hung publisher": (8.0, 25.0), "one is behind": (4.0, 8.0)}
 CHANGES = {"no news": 4, "a hung publisher": 8, "one is behind": 6}
+# The same for small histories, whose faults come earlier and are shorter.
+SMALL_LASTS = {"no news": (3.0, 7.0), "a hung publisher": (2.0, 5.0), "one is behind": (1.5, 3.0)}
+SMALL_CHANGES = {"no news": 2, "a hung publisher": 3, "one is behind": 2}
+_SHORTER = 0.3
+# About how many requests of each kind the workers of a small history send; publishers send half as many.
+_OFTEN = {
+    Api.LIST_OFFSETS: 40, Api.METADATA: 30, Api.FETCH: 28, Api.HEARTBEAT: 8, Api.JOIN: 4, Api.ADD_PARTITIONS: 4,
+}  # fmt: skip
 
 
-def chosen(rng: random.Random, many: int, theme: str) -> list[Fault]:
-    """A theme's faults, and at most `many` more."""
-    drawn = [*THEMES.get(theme, ()), *(_any(rng) for _ in range(rng.randint(0, many)))]
-    return [
-        Fault(
-            each.who,
-            rng.choice(each.apis),
-            rng.randint(1, each.upto),
-            rng.choice(each.kinds),
-            rng.uniform(*each.seconds),
-        )
-        for each in drawn
-    ]
+def chosen(rng: random.Random, many: int, theme: str, kinds: Sequence[str], *, small: bool) -> list[Fault]:
+    """A theme's faults, and at most `many` more; without a theme at least one."""
+    themed = THEMES.get(theme, ())
+    drawn = [*themed, *(_any(rng, kinds) for _ in range(rng.randint(0 if themed else 1, many)))]
+    return [_fault(rng, each, small=small) for each in drawn]
+
+
+def _fault(rng: random.Random, of: Theme, *, small: bool) -> Fault:
+    api, upto, shorter = rng.choice(of.apis), of.upto, 1.0
+    if small:
+        shorter = _SHORTER
+        if of.who not in _SIDE:
+            upto = _OFTEN.get(api, 5) // (1 if of.who == "worker" else 2)
+    return Fault(of.who, api, rng.randint(1, upto), rng.choice(of.kinds), shorter * rng.uniform(*of.seconds))

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from tests.simulation.group import Group
+from tests.simulation.members import Members
 from tests.simulation.records import Batch, Partition, Place, Topic, Written
 from tests.simulation.txn import GROUP, Coordinator
 from tests.simulation.world import WALL_S, World
@@ -29,6 +30,8 @@ class Broker:
         self.not_coordinator_until = self.no_leader_until = 0.0
         self.topics: dict[str, Topic] = {}
         self.groups: dict[str, Group] = {}
+        self.modern: dict[str, Members] = {}
+        self.session_s = 45.0  # group.consumer.session.timeout.ms
         self.txns = Coordinator(self)
 
     @property
@@ -47,6 +50,12 @@ class Broker:
             self.groups[name] = Group(self, name)
         return self.groups[name]
 
+    def members(self, name: str) -> Members:
+        """The members of a group by KIP-848; its offsets are in `group`."""
+        if name not in self.modern:
+            self.modern[name] = self.group(name).modern = Members(self)
+        return self.modern[name]
+
     def restart(self, seconds: float, loading_s: float) -> None:
         """Every connection breaks. When the cluster is back, the coordinators load what they had."""
         self.up = False
@@ -59,6 +68,9 @@ class Broker:
         for group in self.groups.values():  # sessions begin anew when a coordinator has loaded (onLoaded)
             for member in group.members.values():
                 member.seen = self.world.now
+        for modern in self.modern.values():
+            for each in modern.members.values():
+                each.seen = each.told_at = self.world.now
 
     def coordinates(self, answer: Answer) -> bool:
         """Whether a coordinator answers now; else it says so."""
@@ -113,7 +125,7 @@ class Broker:
             return
         group = self.group(name)
         code, _ = self.txns.verify(*who, (GROUP, 0))
-        code = code or group.refusal(*member)
+        code = code or group.refusal(*member, offsets)
         if not code:
             group.pending.setdefault(who[0], {}).update(offsets)
         answer(code, None)
@@ -157,6 +169,8 @@ class Broker:
 
 class _Waiting:
     """A fetch that waits until there is something to return."""
+
+    turn = 0
 
     def __init__(
         self,

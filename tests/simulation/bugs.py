@@ -12,11 +12,17 @@ from typing import Any, NamedTuple
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
 from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.rewinding.beginnings import Beginnings
 from stream_scrub.kafka.session import CommitTimes, Session
 from stream_scrub.kafka.source import ProspectSource
+from stream_scrub.lists.log import snapshot
 from stream_scrub.lists.log.follower import Follower
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.model import Deadline
-from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.publisher.daemon import PublisherDaemon
+from stream_scrub.publisher.delta_publisher import DeltaPublisher
+from stream_scrub.retry.resend import Resend
 from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 from tests.simulation.install import Plugin
@@ -107,14 +113,14 @@ def _assumed() -> list[Exchange]:
 
 
 def _older_index() -> list[Exchange]:
-    scrub = Scrubber.scrub
+    judge = Outputs.judge
 
-    def late(self: Any, values: Any, index: Any, *more: Any, **named: Any) -> Any:
+    def late(self: Any, fetched: Any, index: Any, *more: Any) -> Any:
         before = self.__dict__.get("before", index)
         self.before = index
-        return scrub(self, values, replace(before, position=index.position), *more, **named)
+        return judge(self, fetched, replace(before, position=index.position), *more)
 
-    return [(Scrubber, "scrub", late)]
+    return [(Outputs, "judge", late)]
 
 
 def _seal_apart() -> list[Exchange]:
@@ -139,51 +145,119 @@ def _one_short() -> list[Exchange]:
     return [(ProspectSource, "offsets", short)]
 
 
+def _brought_back_apart() -> list[Exchange]:
+    send, emit, commit = Resend._send, Session.emit, Session.commit
+    nothing: Any = ((), (), (), (), (), ())
+
+    def apart(self: Any, going: Any, order: Any, passed: Any) -> None:
+        session = self._session
+
+        def twice(offsets: Any, *more: Any) -> CommitTimes:
+            commit(session, [], *more)
+            emit(session, *nothing)
+            return commit(session, offsets, *more)
+
+        session.commit = twice
+        try:
+            send(self, going, order, passed)
+        finally:
+            del session.commit
+
+    return [(Resend, "_send", apart)]
+
+
+def _consumed_first() -> list[Exchange]:
+    commit = PublisherDaemon._commit
+
+    def first(self: Any, consumed: Any, made: Any = (), refused: Any = ()) -> None:
+        commit(self, consumed, (), refused)
+        if made:
+            self._delta_publisher.publish(made)
+
+    return [(PublisherDaemon, "_commit", first)]
+
+
+def _consumed_later() -> list[Exchange]:
+    commit = PublisherDaemon._commit
+
+    def later(self: Any, consumed: Any, made: Any = (), refused: Any = ()) -> None:
+        if made:
+            self._delta_publisher.publish(made)
+        commit(self, consumed, (), refused)
+
+    return [(PublisherDaemon, "_commit", later), (PublisherDaemon, "_cursor_of", lambda *_: None)]
+
+
+def _trusted_snapshot() -> list[Exchange]:
+    def begins(self: Any, reader: Any, _: Any) -> Any:
+        state = snapshot.load(self._folder, self._log)
+        if state is None:
+            return None
+        reader.seek(state.index.position + 1)
+        return Replay.resuming(state)
+
+    return [(SnapshotWriter, "begin", begins)]
+
+
 BUGS: dict[str, Bug] = {
-    "offsets before records": Bug("The offsets are committed, and then the records.", _offsets_first, 0),
-    "no rewind": Bug("After an abort it reads on where it was.", lambda: [(ProspectSource, "drop", _never)], 0),
+    "offsets before records": Bug("The offsets are committed, and then the records.", _offsets_first, 1),
+    "no rewind": Bug("After an abort it reads on where it was.", lambda: [(ProspectSource, "drop", _never)], 9),
     "no doubt": Bug(
         "A late request is never thought of.",
         lambda: [(RepeatedRequests, "possible", property(lambda _: False)), (Plugin, "in_doubt", property(lambda _: False))],
-        119,
+        132,
     ),
     "batch of others": Bug(
         "A batch is kept whose partitions went away while it was polled.",
         lambda: [(ProspectSource, "_has_moved", lambda self: bool(self._moves.clear()))],
-        14,
+        142,
     ),
     "any age": Bug(
         "An index is good, however old.",
         lambda: [(Follower, "usable", lambda self, _, usable=Follower.usable: usable(self, float("inf")))],
-        1,
+        162,
     ),
     "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 1),
-    "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 187),
-    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 0),
-    "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 23),
+    "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 216),
+    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 33),
+    "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 9),
     "one short": Bug("The last record's own offset is committed.", _one_short, 0),
     "a poison record": Bug("What a topic refuses is tried again and again.", lambda: [(Outputs, "failed", _never)], 9),
     "no wait for others": Bug(
         "A register is read while another's open transaction hides its end.",
         lambda: [(KafkaLogWriter, "wait_for_others", _never)],
-        54,
+        135,
     ),
     "no new producer": Bug(
         "After a failure the same producer goes on.",
         lambda: [(Session, "recover", lambda self, **_: setattr(self, "_in_transaction", False))],
-        0,
+        9,
     ),
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
         lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
-        1920,
+        4216,
     ),
     "no floor": Bug(
-        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 555
+        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 2879
     ),
     "no check at the commit": Bug(
-        "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 1
+        "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 346
     ),
+    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 243),
+    "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 229),
+    "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 213),
+    "a borrowed one is nobody's": Bug(
+        "An import that took a borrowed register over is not noticed: the same writer goes on.",
+        lambda: [(DeltaPublisher, "_give_back", _never)],
+        5,
+    ),
+    "no offsets, no hold": Bug(
+        "Where the group's offsets are gone it begins at the start.",
+        lambda: [(Beginnings, "_choose", lambda _, ends, place, deadline: ends.ask(place, deadline)[0])],
+        184,
+    ),
+    "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 17),
 }  # fmt: skip
 
 

@@ -7,14 +7,21 @@ A rule is a function of a history that yields what is broken, in words; `RULES` 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
-from pyroaring import BitMap64
-
-from tests.simulation.adversary import KINDS
-from tests.simulation.history import ALLOWED, BLOCKED, BOUND_S, GROUP, LAG_MAX_S, LOG, PROSPECTS, History
-from tests.simulation.wire import Api
+from tests.simulation.adversary import GROUP, KINDS
+from tests.simulation.evidence import (
+    answered,
+    brought_back,
+    held_up,
+    in_the_end,
+    outputs,
+    sealed,
+    tries,
+    waiting,
+)
+from tests.simulation.history import BOUND_S, History
+from tests.simulation.lives import BLOCKED, PROSPECTS
+from tests.simulation.wire import Api, Fate
 
 # A commit may arrive later than it was asked for: by the length of a fault, but at most by what a transaction may
 # last (transaction.timeout.ms, and the coordinator's round).
@@ -23,97 +30,30 @@ STOPS = frozenset(KINDS) - {"it cannot read the log for four times as long"}
 ENDS = frozenset({Api.ADD_OFFSETS, Api.OFFSETS, Api.END})  # sent after the last look at the index
 
 
-class Out(NamedTuple):
-    """One prospect as a dialler, or compliance, reads it."""
-
-    topic: str
-    partition: int
-    offset: int
-    record: Any
-    id: int
-    stamp: dict[str, Any]
-
-
-def outputs(history: History) -> list[Out]:
-    """Everything that a history has committed, by topic, partition and offset. The history must have ended."""
-    if (found := _READ.get(history)) is None:
-        found = _READ[history] = list(_outputs(history))
+def _arrived(history: History) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """The places on the topic of prospects, by id and by how often that one was brought back before."""
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for number, partition in enumerate(history.broker.topics[PROSPECTS].partitions):
+        for offset, record in partition.committed():
+            found.setdefault((json.loads(record.value)["id"], tries(record)), []).append((number, offset))
     return found
 
 
-_READ: WeakKeyDictionary[History, list[Out]] = WeakKeyDictionary()
-
-
-def _outputs(history: History) -> Iterator[Out]:
-    for name in (ALLOWED, BLOCKED):
-        for number, partition in enumerate(history.broker.topics[name].partitions):
-            for offset, record in partition.committed():
-                value = json.loads(record.value)
-                stamp = value.get("scrub") or json.loads(dict(record.headers)["scrub"])
-                yield Out(name, number, offset, record, value["id"], stamp)
-
-
-class Sealed(NamedTuple):
-    """A delta on the log: when it became readable, and which numbers are opposed from then on."""
-
-    position: int
-    at: float
-    opposed: frozenset[int]
-
-
-def sealed(history: History) -> tuple[list[Sealed], list[str]]:
-    """Every position of the log, and what is wrong with it."""
-    parts: dict[str, list[tuple[str, bytes, int]]] = {}
-    registers: dict[str, set[int]] = {}
-    sequences: Counter[str] = Counter()
-    found, wrong = [], []
-    for offset, record in history.broker.partition((LOG, 0)).committed():
-        headers = dict(record.headers)
-        name, part, seq = record.key.decode(), headers["part"].decode(), int(headers["seq"])
-        if part != "seal":
-            waiting = parts.setdefault(name, [])
-            if headers["i"] == b"0":
-                if waiting:
-                    wrong.append(f"log offset {offset}: parts of {name} are without their seal")
-                waiting.clear()
-            waiting.append((part, record.value, seq))
-            continue
-        seal = json.loads(record.value)
-        mine = parts.pop(name, [])
-        if seq != sequences[name] + 1:
-            wrong.append(f"log offset {offset}: {name} {seq} follows {sequences[name]}")
-        if len(mine) != len(seal["parts"]) or any(of != seq for _, _, of in mine):
-            wrong.append(f"log offset {offset}: a seal of {len(seal['parts'])} parts with {len(mine)}")
-        sequences[name] = seq
-        held = registers.setdefault(name, set())
-        if seal["kind"] == "full":
-            held.clear()
-        for side, value, _ in mine:
-            if side in ("adds", "removes"):
-                numbers = set(BitMap64.deserialize(value))
-                held.update(numbers) if side == "adds" else held.difference_update(numbers)
-        found.append(Sealed(offset, record.ended_at, frozenset().union(*registers.values())))
-    if parts:
-        wrong.append(f"parts without their seal at the log's end: {sorted(parts)}")
-    return found, wrong
-
-
 def exactly_once(history: History) -> Iterator[str]:
-    """Every prospect comes out once under read_committed."""
-    came = Counter(out.id for out in outputs(history))
-    for prospect in history.plan.prospects:
-        if came[prospect.id] > 1:
-            yield f"prospect {prospect.id} came out {came[prospect.id]} times"
-        if not came[prospect.id] and history.done_at is not None:
-            yield f"prospect {prospect.id} is lost"
+    """Every prospect comes out once under read_committed, each time that it comes."""
+    came = Counter((out.id, out.tries) for out in outputs(history))
+    for (id_, again), places in _arrived(history).items():
+        count = came[id_, again]
+        which = f"prospect {id_}" + (f", brought back {again} times," if again else "")
+        if count > len(places):
+            yield f"{which} came out {count} times"
+        if count < len(places) and history.done_at is not None:
+            yield f"{which} is lost"
 
 
 def in_order(history: History) -> Iterator[str]:
     """Prospects of one key come out in the order in which they came."""
-    order = {}
-    for number, partition in enumerate(history.broker.topics[PROSPECTS].partitions):
-        for offset, record in enumerate(partition.records):
-            order[json.loads(record.value)["id"]] = (number, offset)
+    order = {which: places[0] for which, places in _arrived(history).items()}
     before: dict[tuple[str, int, bytes], int] = {}
     for out in outputs(history):
         if (
@@ -121,12 +61,44 @@ def in_order(history: History) -> Iterator[str]:
         ):  # the topic refused the record, so it came out with another key
             continue
         lane = (out.topic, out.partition, out.record.key)
-        partition, offset = order[out.id]
+        partition, offset = order[out.id, out.tries]
         if partition != out.partition:
             yield f"prospect {out.id} of partition {partition} is in {out.partition}"
         if before.get(lane, -1) > offset:
             yield f"prospect {out.id} of partition {partition} comes behind a later one of its key"
         before[lane] = offset
+
+
+def brought_back_once(history: History) -> Iterator[str]:
+    """What was blocked for want of a register comes back, each once, and nothing else does."""
+    blocked = held_up(history)
+    for spot, count in brought_back(history).items():
+        if spot not in blocked:
+            yield f"{spot} was brought back, and did not wait for a register"
+        if count > 1:
+            yield f"prospect {blocked.get(spot)} at {spot} was brought back {count} times"
+    if history.done_at is not None and history.plan.retry:
+        left = waiting(history)
+        yield from (f"prospect {id_} at {spot} was never brought back" for spot, id_ in left.items())
+
+
+def each_request_once(history: History) -> Iterator[str]:
+    """Every request is taken once, or refused once."""
+    asked = history.plan.requests
+    if asked is None:
+        return
+    kept, refused = answered(history)
+    for (register, id_), count in kept.items():
+        if count > 1:
+            yield f"request {id_} was taken {count} times into {register}"
+    yield from (f"request {id_} was refused {count} times" for id_, count in refused.items() if count > 1)
+    if history.done_at is None:
+        return
+    for each in asked:
+        if each.what in ("opt-out", "withdrawal") and not kept["internal", each.id]:
+            yield f"request {each.id} ({each.what}) is lost"
+        if each.what == "broken" and not refused[each.id]:
+            yield f"request {each.id}, which asks for nothing, was not refused"
 
 
 def one_position(history: History) -> Iterator[str]:
@@ -156,11 +128,11 @@ def never_opposed(history: History) -> Iterator[str]:
     log, _ = sealed(history)
     by_position = {each.position: each.opposed for each in log}
     late_s = SOON_S + sum(
-        fault.seconds
+        max(fault.seconds, history.plan.times.socket_s if fault.kind == Fate.LOST.value else 0.0)
         for who, fault in history.adversary.fired
         if not who.startswith("publisher") and (fault.kind in STOPS or fault.api in ENDS)
     )
-    old_s = LAG_MAX_S + min(late_s, LATE_S)
+    old_s = history.plan.times.lag_s + min(late_s, LATE_S)
     for out in outputs(history):
         position = out.stamp["index"]
         if out.stamp["reason"] in {"unreadable", "stale-register"} and out.topic == BLOCKED:
@@ -183,23 +155,29 @@ def sound_log(history: History) -> Iterator[str]:
     log, wrong = sealed(history)
     yield from wrong
     if history.done_at is not None and log:
-        last = {change.register: change.numbers for change in history.plan.changes}
-        if log[-1].opposed != frozenset().union(*last.values()):
+        if log[-1].opposed != in_the_end(history.plan):
             yield "the registers are not what they were to become"
 
 
 def live(history: History) -> Iterator[str]:
     """Every process is alive, and everything comes out within a bound once the faults are over."""
     yield from (f"a thread ended: {type(error).__name__}: {error}" for error in history.world.faults)
-    if history.done_at is None and not history.world.faults:
+    if history.world.faults:
+        return
+    after = f"{BOUND_S:.0f} s after the faults"
+    if history.done_at is None:
         came = len({out.id for out in outputs(history)})
         of = len(history.plan.prospects)
-        yield f"{came} of {of} prospects are out, and {sum(history.published.values())} changes published, {BOUND_S:.0f} s after the faults"
+        yield f"{came} of {of} prospects are out, and {sum(history.published.values())} changes published, {after}"
+    elif held := history.open():
+        yield f"transactions are open on {', '.join(held)}, {after}"
 
 
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     exactly_once,
     in_order,
+    brought_back_once,
+    each_request_once,
     one_position,
     never_back,
     never_opposed,

@@ -1,76 +1,55 @@
-"""The client's consumer, in the methods that `kafka/source.py` and `kafka/log_reader.py` call.
+"""The client's consumer, in the methods that `kafka/source.py`, `kafka/log_reader.py` and other readers call.
 
-Rules and their sources: (a) partitions come and go in callbacks, which run only within `consume` and `poll`
-(librdkafka: rdkafka_cgrp.c, rd_kafka_rebalance_op); (b) a member hears of a rebalance with its heartbeat, and joins
-again with what it owns (KIP-429); (c) a member that is unknown or of an old generation has lost everything
-(rd_kafka_cgrp_handle_Heartbeat); so has one that heard no answer for session.timeout.ms
-(rd_kafka_cgrp_session_timeout_check) or did not poll for max.poll.interval.ms; (d) `seek` fails on a partition that
-is not fetching (rd_kafka_seek: _STATE), and drops what was fetched; `pause` drops it too; (e) `consume` gives what is
-there at the end of its wait.
+Rules and their sources: (a) `seek` fails on a partition that is not fetching (rd_kafka_seek: _STATE), and drops what was
+fetched; `pause` drops it too; (b) `consume` gives what is there at the end of its wait. What a member of a group does
+is in `membership.py`.
 """
 
-import struct
-from collections import deque
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from tests.simulation.membership import Membership
 from tests.simulation.messages import Feed, Message
 from tests.simulation.records import Place
 from tests.simulation.wire import Api, Call, Net, answered
-from tests.simulation.world import Signal
 
 _FETCH_RECORDS = 50
 
 
-class Consumer:
+class Consumer(Membership):
     """As confluent_kafka's."""
 
     net_of: Callable[[], Net]
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.net = type(self).net_of()
-        self.world = self.net.world
-        self.options = options
+        super().__init__(type(self).net_of(), options)
         self._read_all = options.get("isolation.level") == "read_uncommitted"
         self._wait_s = float(options.get("fetch.wait.max.ms", 500)) / 1000
-        self._group = options["group.id"]
-        self._session_s = float(options.get("session.timeout.ms", 45_000)) / 1000
-        self._poll_s = float(options.get("max.poll.interval.ms", 300_000)) / 1000
-        self._beat_s = float(options.get("heartbeat.interval.ms", 3_000)) / 1000
         self._tells_end = bool(options.get("enable.partition.eof"))
-        self._feeds: dict[Place, Feed] = {}
         self._ends: dict[Place, tuple[int, int]] = {}
         self._fetching: Call | None = None
         self._version = 0
-        self._errors: deque[Message] = deque()
-        self._moved = Signal()
-        self._topic = ""
-        self._member, self._generation = "", -1
-        self._owned: set[int] = set()
-        self._moves: deque[tuple[str, set[int]]] = deque()
-        self._joining: Call | None = None
-        self._must_join = False
-        self._heard_at = self._polled_at = self.world.now
-        self._lives = 0
-        self._away = self._closing = False
 
     # -- asking
 
     def _ask(self, api: Api, handle: Any, timeout_s: float, about: str = "") -> tuple[int, Any]:
         return answered(
             self.world,
-            self._moved,
             timeout_s,
             lambda then: self.net.ask(api, handle, then, timeout_s=timeout_s, about=about),
         )
 
-    def list_topics(self, topic: str, timeout: float) -> None:
+    def list_topics(self, topic: str, timeout: float) -> Any:
         broker = self.net.broker
-        code, _ = self._ask(Api.METADATA, lambda answer: answer(0, broker.topics.get(topic)), timeout)
+        code, found = self._ask(Api.METADATA, lambda answer: answer(0, broker.topics.get(topic)), timeout)
         if code:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        error = None if found is not None else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        partitions = dict.fromkeys(range(len(found.partitions)) if found is not None else ())
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=error)})
 
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = 60, cached: bool = False
@@ -97,7 +76,7 @@ class Consumer:
 
         def handle(answer: Any) -> None:
             if broker.coordinates(answer):
-                broker.group(self._group).fetch(places, answer)
+                broker.group(self._group).fetch(places, answer, stable=not self._read_all)
 
         code, body = self._ask(Api.OFFSET_FETCH, handle, timeout)
         if code:
@@ -234,144 +213,6 @@ class Consumer:
         else:
             self._errors.append(Message(place, -1, None, KafkaError(KafkaError._AUTO_OFFSET_RESET)))
 
-    # -- the group
-
-    def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
-        (self._topic,) = topics
-        self._calls = {"assigned": on_assign, "revoked": on_revoke, "lost": on_lost}
-        self._lives += 1
-        self._heard_at = self.world.now
-        self._join()
-        self.net.process.later(self._beat_s, self._beat, self._lives)
-
-    def consumer_group_metadata(self) -> bytes:
-        who = f"{self._group}\0{self._member}\0\1".encode()
-        return b"CGMDv2:" + struct.pack("=i", self._generation) + who
-
-    def _join(self) -> None:
-        if self._joining is not None or self._closing:
-            return
-        if self._moves:  # first the application must hear what came and went
-            self._must_join = True
-            return
-        self._must_join = False
-        broker, group, topic = self.net.broker, self._group, self._topic
-        name, owned, times = self._member, set(self._owned), (self._session_s, self._poll_s)
-
-        def handle(answer: Any) -> None:
-            if broker.coordinates(answer):
-                broker.group(group).join(name, topic, owned, times, answer)
-
-        # rd_kafka_JoinGroupRequest waits for as long as a member may take to poll, and three seconds more
-        self._joining = self.net.ask(Api.JOIN, handle, self._joined, timeout_s=self._poll_s + 3.0)
-
-    def _joined(self, code: int, body: Any) -> None:
-        self._joining = None
-        if code:
-            self._lose()
-            self._join()
-            return
-        self._heard_at = self.world.now
-        self._member, self._generation, share = body
-        gone, came = self._owned - share, share - self._owned
-        if gone:
-            self._moves.append(("revoked", gone))
-            self._must_join = True
-        if came:
-            self._moves.append(("assigned", came))
-        self._moved.notify()
-
-    def _lose(self) -> None:
-        """It is no member of any group any more."""
-        self._member, self._generation = "", -1
-        pending = {p for event, ps in self._moves if event == "revoked" for p in ps}
-        self._moves.clear()
-        if self._owned | pending:
-            self._moves.append(("lost", set(self._owned)))
-        self._must_join = True
-        self._moved.notify()
-
-    def _serve(self) -> None:
-        while self._moves:
-            event, partitions = self._moves.popleft()
-            asked = [TopicPartition(self._topic, p) for p in sorted(partitions)]
-            self._calls[event](self, asked)
-            if event == "assigned":
-                self._owned |= partitions
-                for p in sorted(partitions):
-                    self._begin((self._topic, p))
-            else:
-                self._owned -= partitions
-                for p in partitions:
-                    self._feeds.pop((self._topic, p), None)
-            self._drop_fetch()
-        if self._must_join or self._away:
-            self._away = False
-            self._join()
-
-    def _begin(self, place: Place) -> None:
-        """Ask where the group stands, and read from there."""
-        feed = self._feeds[place] = Feed()
-        broker = self.net.broker
-
-        def handle(answer: Any) -> None:
-            if broker.coordinates(answer):
-                broker.group(self._group).fetch([place], answer)
-
-        def then(_: int, body: Any) -> None:
-            if self._feeds.get(place) is feed and feed.next < 0:
-                offset = body[place][0]
-                feed.next = offset if offset >= 0 else broker.partition(place).low
-                self._drop_fetch()
-                self._moved.notify()
-
-        self.net.ask(Api.OFFSET_FETCH, handle, then)
-
-    def _beat(self, life: int) -> None:
-        if self.net.closed or life != self._lives:
-            return
-        self.net.process.later(self._beat_s, self._beat, life)
-        now = self.world.now
-        if self._joining is not None or not self._member:
-            return
-        if now - self._polled_at > self._poll_s and not self._away:
-            self._away = True
-            self._errors.append(
-                Message((self._topic, -1), -1, None, KafkaError(KafkaError._MAX_POLL_EXCEEDED))
-            )
-            name = self._member
-            broker = self.net.broker
-            self.net.ask(Api.LEAVE, lambda answer: broker.group(self._group).leave(name, answer), _ignore)
-            self._lose()
-            return
-        if now - self._heard_at > self._session_s:
-            self._lose()
-            self._join()
-            return
-        broker, name, generation = self.net.broker, self._member, self._generation
-
-        def handle(answer: Any) -> None:
-            if broker.coordinates(answer):
-                broker.group(self._group).heartbeat(name, generation, answer)
-
-        self.net.ask(
-            Api.HEARTBEAT,
-            handle,
-            lambda code, _: self._heard(name, generation, code),
-            timeout_s=self._session_s,
-        )
-
-    def _heard(self, name: str, generation: int, code: int) -> None:
-        if (name, generation) != (self._member, self._generation) or self.net.closed:
-            return
-        if code in (0, KafkaError.REBALANCE_IN_PROGRESS):
-            self._heard_at = self.world.now
-        if code == KafkaError.REBALANCE_IN_PROGRESS:
-            self._join()
-        elif code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION):
-            self._lose()
-            self._join()
-
     def close(self) -> None:
         if self._closing:
             return
@@ -379,14 +220,9 @@ class Consumer:
         if self._joining is not None:
             self._joining.drop()
         if self._member:
-            broker, name = self.net.broker, self._member
             if self._owned:
                 self._calls["revoked"](self, [TopicPartition(self._topic, p) for p in sorted(self._owned)])
-            self._ask(Api.LEAVE, lambda answer: broker.group(self._group).leave(name, answer), 1.0)
+            self._ask(Api.LEAVE, self._leaves(), 1.0)
         self.net.closed = True
         self._lives += 1
         self._drop_fetch()
-
-
-def _ignore(_code: int, _body: Any) -> None:
-    """Accepts any argument."""

@@ -10,11 +10,12 @@ comes with the answer.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
 
+from tests.simulation.members import Members
 from tests.simulation.records import Place
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Group:
         self.committed: dict[Place, tuple[int, str]] = {}
         self.pending: dict[int, dict[Place, tuple[int, str]]] = {}
         self.went_back: list[str] = []
+        self.modern: Members | None = None  # its members, if they are KIP-848's
 
     # -- members
 
@@ -153,10 +155,12 @@ class Group:
 
     # -- offsets
 
-    def refusal(self, name: str, generation: int) -> int:
+    def refusal(self, name: str, generation: int, places: Iterable[Place]) -> int:
         """The error code that refuses a transaction's commit; 0 if it is accepted."""
         if generation < 0 and not name:
             return 0
+        if self.modern is not None:
+            return self.modern.refusal(name, generation, [partition for _, partition in places])
         if not (self.generation or self.members or self.committed):
             return KafkaError.ILLEGAL_GENERATION  # there is no such group: validateTransactionalOffsetCommit
         if name not in self.members:
@@ -173,9 +177,10 @@ class Group:
                 self.went_back.append(f"{place[0]} [{place[1]}] from {before[0]} to {offset}")
             self.committed[place] = (offset, note)
 
-    def fetch(self, places: list[Place], answer: Answer) -> None:
-        """OffsetFetch. It waits for pending offsets."""
-        if any(place in pending for pending in self.pending.values() for place in places):
+    def fetch(self, places: list[Place], answer: Answer, *, stable: bool = True) -> None:
+        """OffsetFetch. A reader of committed records waits for pending offsets (librdkafka: rdkafka_request.c,
+        rd_kafka_OffsetFetchRequest, require_stable)."""
+        if stable and any(place in pending for pending in self.pending.values() for place in places):
             answer(KafkaError.UNSTABLE_OFFSET_COMMIT, None)
             return
         answer(0, {place: self.committed.get(place, (-1001, "")) for place in places})

@@ -8,14 +8,16 @@ calls directly; (b) `plugin`, the extension's count of requests, counts the mode
 """
 
 import datetime as dt
+import gc
 import importlib
 import time as real_time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any, Self
 
 from stream_scrub.kafka.client import bounded_call
+from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.worker.clock_watch import ClockWatch
 from tests.simulation.admin import AdminClient
 from tests.simulation.broker import Broker
@@ -33,13 +35,14 @@ class Stage:
     broker: Broker
     adversary: Any
     exact = True  # True: the extension counts requests. False: calls are timed
+    socket_s = 10.0
 
 
 STAGE = Stage()
 
 
 def _net() -> Net:
-    return Net(STAGE.world.here, STAGE.broker, STAGE.adversary)
+    return Net(STAGE.world.here, STAGE.broker, STAGE.adversary, STAGE.socket_s)
 
 
 class Clock:
@@ -88,6 +91,9 @@ class Event:
     def set(self) -> None:
         self._set = True
         self._signal.notify()
+
+    def clear(self) -> None:
+        self._set = False
 
     def wait(self, timeout: float = 1e6) -> bool:
         until = STAGE.world.now + timeout
@@ -183,11 +189,21 @@ class Watched(Producer):
             plugin.producer = self
 
 
+def _nothing(*_: Any) -> None: ...
+
+
+def _topics(*_: Any) -> AbstractContextManager[SimpleNamespace]:
+    """Replaces the client that looks after topics: of these nothing is known but their names."""
+    return nullcontext(SimpleNamespace(names=lambda _: sorted(STAGE.broker.topics), describe=lambda *_: {}))
+
+
 _TIMED = {
     "kafka": "session source fetched log_writer requests_reader admin.topic_identity client.bounded_call"
     " client.leaders client.repeated_requests client.transactional_ids client.client_log",
     "lists.log": "follower snapshot_writer",
     "observability": "counters recurring_problem swap_log",
+    "retry": "daemon",
+    "wiring": "following",
     "publisher": "daemon delta_publisher drop_importer import_list ownership",
     "worker": "loop outputs clock_watch minute_summary assembly",
 }
@@ -197,6 +213,7 @@ _MODULES: dict[str, dict[str, Any]] = {
     "kafka.partition_ends": {"Consumer": Consumer},
     "kafka.log_reader": {"Consumer": Consumer},
     "kafka.requests_reader": {"Consumer": Consumer},
+    "kafka.output_reader": {"Consumer": Consumer},
     "kafka.client.repeated_requests": {
         "Producer": Watched,
         "plugin": lambda: Plugin() if STAGE.exact else None,
@@ -215,15 +232,17 @@ _MODULES: dict[str, dict[str, Any]] = {
     "lists.log.snapshot_writer": {"threading": Threading},
     "worker.clock_watch": {"threading": Threading},
     "worker.outputs": {"datetime": Moments},
+    "worker.stale_registers": {"datetime": Moments},
+    "wiring.clients": {"topics": _topics},
+    "wiring.preflight": {"need": _nothing, "need_log": _nothing},
+    "retry.daemon": {"threading": Threading, "datetime": Moments},
+    "publisher.publish_rules": {"keep_rules": _nothing},
     "publisher.delta_publisher": {"threading": Threading, "datetime": Moments},
     "publisher.daemon": {"threading": Threading, "datetime": Moments},
     "publisher.import_list": {"datetime": Moments},
     "publisher.mend_log": {"datetime": Moments},
     "publisher.drop_importer": {"threading": Threading, "datetime": Moments},
 }
-
-
-def _nothing() -> None: ...
 
 
 @contextmanager
@@ -235,6 +254,9 @@ def simulated() -> Iterator[Stage]:
         before.append((module, name, getattr(module, name)))
         setattr(module, name, new)
 
+    young, *older = gc.get_threshold()
+    gc.freeze()  # a history leaves rubbish, but little of it, and never looks at what was there before
+    gc.set_threshold(100_000, *older)
     for kind in (Consumer, Producer, AdminClient):
         kind.net_of = staticmethod(_net)
     for room, names in _TIMED.items():
@@ -242,6 +264,9 @@ def simulated() -> Iterator[Stage]:
             module = importlib.import_module(f"stream_scrub.{room}.{name}")
             if getattr(module, "time", None) is real_time:
                 exchange(module, "time", Clock)
+    exchange(
+        SnapshotWriter.__init__, "__kwdefaults__", {**SnapshotWriter.__init__.__kwdefaults__, "every_s": 0.5}
+    )
     exchange(ClockWatch.__init__, "__defaults__", (Clock.time,))  # its default is bound to the real clock
     for path, exchanged in _MODULES.items():
         module = importlib.import_module(f"stream_scrub.{path}")
@@ -252,6 +277,8 @@ def simulated() -> Iterator[Stage]:
     finally:
         for module, name, old in reversed(before):
             setattr(module, name, old)
+        gc.set_threshold(young, *older)
+        gc.unfreeze()
 
 
 __all__ = ["STAGE", "Clock", "Process", "Stage", "simulated"]

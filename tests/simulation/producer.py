@@ -91,7 +91,6 @@ class Producer:
         """Ask and wait for the answer."""
         return answered(
             self.world,
-            self._moved,
             timeout_s,
             lambda then: self._ask(api, handle, then, timeout_s=timeout_s),
         )

@@ -81,6 +81,18 @@ class Partition:
         return len(self.records)
 
     @property
+    def last(self) -> int:
+        """The last offset that a reader gets; -1 if there is none."""
+        return next(
+            (
+                at
+                for at in range(self.end - 1, -1, -1)
+                if self.records[at].committed and not self.records[at].is_marker
+            ),
+            -1,
+        )
+
+    @property
     def stable(self) -> int:
         """The last stable offset."""
         return min(self.first_open.values()) if self.first_open else len(self.records)

@@ -4,17 +4,22 @@
 """
 
 import argparse
+import multiprocessing
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.simulation.adversary import FATES, KINDS, Fault
 from tests.simulation.checker import broken
-from tests.simulation.history import REGISTERS, History, Plan, planned
+from tests.simulation.history import History
 from tests.simulation.install import simulated
+from tests.simulation.plans import Plan, planned
 from tests.simulation.world import Stuck
 
 _TELL_S = 10.0
+_CHUNK = 50
+_LASTS = 1.2  # of a session, so that a member whose process stops is thrown out
 
 
 def happens(plan: Plan, *, told: bool = False) -> tuple[History, list[str]]:
@@ -38,7 +43,7 @@ def shrunk(plan: Plan) -> Plan:
             while at < len(held := getattr(plan, name)):
                 less = replace(plan, **{name: [*held[:at], *held[at + size :]]})
                 begun = {change.register for change in less.changes if change.at == 0.0}
-                wrong = happens(less)[1] if begun == set(REGISTERS) else []
+                wrong = happens(less)[1] if begun == set(less.registers) else []
                 if any(each.startswith(rule) for each in wrong):
                     plan = less
                 else:
@@ -60,32 +65,53 @@ def story(plan: Plan) -> list[str]:
     ]
 
 
-def systematic(seed: int, seconds: float = 2.0) -> list[list[Fault]]:
-    """One fault list for each request of a short history and each kind of fault."""
-    history, _ = happens(planned(seed, faults=()))
+def systematic(seed: int) -> list[list[Fault]]:
+    """One fault list for each request of a seed's history and each kind of fault."""
+    plan = planned(seed, faults=())
+    history, _ = happens(plan)
     return [
-        [Fault(who, api, at, kind, seconds)]
+        [Fault(who, api, at, kind, _LASTS * plan.times.session_s)]
         for (who, api), count in sorted(history.adversary.counts.items(), key=str)
         for at in range(1, min(count, 25) + 1)
         for kind in (*FATES, *KINDS)
     ]
 
 
-def run(plans: Sequence[Plan]) -> int:
-    """Run the plans until one breaks a promise. Returns how many did, which is 0 or 1."""
+# A history to run: a seed's with its own faults, or with these.
+Job = int | tuple[int, list[Fault]]
+
+
+def _plan(job: Job) -> Plan:
+    return planned(job) if isinstance(job, int) else planned(job[0], faults=job[1])
+
+
+def _some(jobs: Sequence[Job]) -> tuple[int, list[tuple[Job, list[str]]]]:
+    """How many histories were run, and those that broke a promise."""
+    return len(jobs), [(job, wrong) for job in jobs if (wrong := happens(_plan(job))[1])]
+
+
+def run(jobs: Sequence[Job], processes: int, *, go_on: bool) -> int:
+    """Run histories until one breaks a promise, or with `go_on` all of them. Returns how many did."""
     begun = told = time.monotonic()
-    for count, plan in enumerate(plans, 1):
-        wrong = happens(plan)[1]
-        now = time.monotonic()
-        if now - told > _TELL_S or count == len(plans):
-            told = now
-            print(f"{count} of {len(plans)} histories, {count / (now - begun):.0f} a second", flush=True)
-        if wrong:
-            print(f"seed {plan.seed} breaks a promise: {'; '.join(wrong[:3])}", flush=True)
-            print("\n".join(story(shrunk(plan))), flush=True)
-            return 1
-    print("no promise was broken")
-    return 0
+    count = broke = 0
+    chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        for some, found in pool.imap_unordered(_some, chunks):
+            count += some
+            now = time.monotonic()
+            if now - told > _TELL_S or count == len(jobs):
+                told = now
+                print(f"{count} of {len(jobs)} histories, {count / (now - begun):.0f} a second", flush=True)
+            for job, wrong in found:
+                broke += 1
+                plan = _plan(job)
+                print(f"seed {plan.seed} breaks a promise: {'; '.join(wrong[:3])}", flush=True)
+                if not go_on:
+                    pool.terminate()
+                    print("\n".join(story(shrunk(plan))), flush=True)
+                    return broke
+    print(f"{broke} of {count} broke a promise" if broke else "no promise was broken")
+    return broke
 
 
 def main() -> int:
@@ -93,13 +119,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="simulate")
     parser.add_argument("--seeds", type=int, default=1000, help="how many histories")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many at a time")
+    parser.add_argument("--go-on", action="store_true", help="list all seeds that break a promise")
     parser.add_argument(
         "--every-fault", action="store_true", help="of that one seed: every fault at every request"
     )
     asked = parser.parse_args()
     with simulated():
         if asked.every_fault:
-            plans = [planned(asked.first, faults=faults) for faults in systematic(asked.first)]
+            jobs: Sequence[Job] = [(asked.first, faults) for faults in systematic(asked.first)]
         else:
-            plans = [planned(seed) for seed in range(asked.first, asked.first + asked.seeds)]
-        return run(plans)
+            jobs = range(asked.first, asked.first + asked.seeds)
+        return min(1, run(jobs, asked.processes, go_on=asked.go_on))

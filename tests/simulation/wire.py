@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError
 
 from tests.simulation.broker import Broker
-from tests.simulation.world import Process, Signal, World
+from tests.simulation.world import FOREVER, Process, Signal, World
 
 if TYPE_CHECKING:
     from tests.simulation.adversary import Adversary
 
 Answer = Callable[[int, Any], None]
 _BACKOFF_S, _BACKOFF_MAX_S = 0.1, 1.0
-SOCKET_S = 10.0  # socket.timeout.ms, as the simulated settings have it
 _AGAIN = frozenset(
     {
         KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -50,6 +49,9 @@ class Api(IntEnum):
     OFFSETS = 28
 
 
+_READS = frozenset({Api.FETCH, Api.LIST_OFFSETS, Api.METADATA, Api.OFFSET_FETCH})
+
+
 class Fate(Enum):
     """What becomes of one copy of a request."""
 
@@ -62,10 +64,10 @@ class Fate(Enum):
 
 
 class Net:
-    """One client's way to the brokers."""
+    """One client's way to the brokers. `socket_s` is its socket.timeout.ms."""
 
-    def __init__(self, process: Process, broker: Broker, adversary: "Adversary") -> None:
-        self.process, self.broker, self.adversary = process, broker, adversary
+    def __init__(self, process: Process, broker: Broker, adversary: "Adversary", socket_s: float) -> None:
+        self.process, self.broker, self.adversary, self.socket_s = process, broker, adversary, socket_s
         self.world = process.world
         self.closed = False
 
@@ -138,26 +140,30 @@ class Call:
         net = self._net
         if self.over or net.closed or not net.process.alive:
             return
-        world, rng = net.world, net.world.rng
+        world, process = net.world, net.process
+        chance = world.rng.random
         self.copies += 1
-        there_s, back_s = 0.0003 + 0.0015 * rng.random(), 0.0003 + 0.0015 * rng.random()
-        fate, seconds = net.adversary.fate(net.process, self.api, self._about)
-        world.note(self.api.value)
         copy = self.copies
-        if fate is Fate.SLOW:
-            there_s += seconds
-        if fate is Fate.LOST:
-            net.process.later(SOCKET_S, self._broken, copy)
+        there_s, back_s = 0.0003 + 0.0015 * chance(), 0.0003 + 0.0015 * chance()
+        fate, seconds = net.adversary.fate(process, self.api, self._about)
+        world.note(self.api)
+        if fate is Fate.WELL:
+            if self.api in _READS:  # an event less: it arrives at once, and only the answer takes time
+                self._arrive(copy, there_s + back_s)
+            else:
+                world.at(world.now + there_s, self._arrive, copy, back_s)
+        elif fate is Fate.SLOW:
+            world.at(world.now + there_s + seconds, self._arrive, copy, back_s)
+        elif fate is Fate.LOST:
+            process.later(net.socket_s, self._broken, copy)
         elif fate is Fate.CUT_BEFORE:
-            net.process.later(there_s, self._broken, copy)
+            process.later(there_s, self._broken, copy)
         elif fate is Fate.LATE:
-            net.process.later(there_s, self._broken, copy)
-            net.adversary.hold(net.process, seconds, partial(self._arrive, copy, None))
-        elif fate is Fate.CUT_AFTER:
-            world.at(world.now + there_s, self._arrive, copy, None)
-            net.process.later(there_s + back_s, self._broken, copy)
+            process.later(there_s, self._broken, copy)
+            net.adversary.hold(process, seconds, partial(self._arrive, copy, None))
         else:
-            world.at(world.now + there_s, self._arrive, copy, back_s)
+            world.at(world.now + there_s, self._arrive, copy, None)
+            process.later(there_s + back_s, self._broken, copy)
 
     def _arrive(self, copy: int, back_s: float | None) -> None:
         net = self._net
@@ -204,20 +210,16 @@ def _nobody(_code: int, _body: Any) -> None:
     """Answers nobody: the client is gone."""
 
 
-def answered(world: World, moved: Signal, timeout_s: float, ask: Callable[[Answer], Call]) -> tuple[int, Any]:
-    """Ask, and wait in the calling thread for the answer. `moved` wakes every thread that waits for something of this
-    client."""
+def answered(world: World, timeout_s: float, ask: Callable[[Answer], Call]) -> tuple[int, Any]:
+    """Ask, and wait in the calling thread for the answer. It comes, if only as `_TIMED_OUT`."""
     found: list[tuple[int, Any]] = []
+    signal = Signal()
 
     def then(code: int, body: Any) -> None:
         found.append((code, body))
-        moved.notify()
+        signal.notify()
 
-    call = ask(then)
-    until = world.now + timeout_s + 1.0
-    while not found and world.now < until:
-        world.wait(until, moved)
-    if not found:
-        call.drop()
-        return KafkaError._TIMED_OUT, None
+    ask(then)
+    while not found:
+        world.wait(FOREVER, signal)
     return found[0]

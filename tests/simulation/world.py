@@ -13,6 +13,8 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 WALL_S = 1_795_000_000.0  # what the wall clock shows when a history begins: a day in November 2026
+BEGIN_S = 1000.0  # what the clocks that only count show then
+FOREVER = float("inf")
 _MASK = (1 << 61) - 1
 
 
@@ -35,7 +37,8 @@ class Signal:
     def notify(self) -> None:
         waiting, self.waiting = self.waiting, []
         for thread, turn in waiting:
-            thread.process.later(0.0, thread.wake, turn)
+            if turn == thread.turn:  # else it was woken by something else meanwhile
+                thread.process.later(0.0, thread.wake, turn)
 
 
 class Thread:
@@ -90,7 +93,8 @@ class Process:
     def __init__(self, world: "World", name: str) -> None:
         self.world = world
         self.name = name
-        self.kind = "publisher" if name.startswith("publisher") else "worker"
+        first = name.split(maxsplit=1)[0]
+        self.kind = "worker" if first == "visitor" else first
         self.alive = True
         self.paused_until = 0.0
         self.wall_offset = 0.0
@@ -99,15 +103,8 @@ class Process:
     def later(self, seconds: float, function: Callable[..., None], *arguments: Any) -> None:
         """Plan an event of this process at a moment. If the process is stopped then, the event waits until it is
         continued. If it is dead, the event never happens."""
-        self.world.at(self.world.now + seconds, self._happens, function, arguments)
-
-    def _happens(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        if not self.alive:
-            return
-        if self.world.now < self.paused_until:
-            self.world.at(self.paused_until, self._happens, function, arguments)
-            return
-        function(*arguments)
+        world = self.world
+        heapq.heappush(world.heap, (world.now + seconds, next(world.count), self, function, arguments))
 
     def spawn(self, name: str, target: Callable[..., Any], *args: Any) -> Thread:
         thread = Thread(self, name, target, args)
@@ -138,8 +135,9 @@ class World:
     def __init__(self, seed: int, *, happenings_max: int = 400_000) -> None:
         self.seed = seed
         self.rng = random.Random(seed)  # for the network's times only, so that faults shift no choices
-        self.now = 1000.0
+        self.now = BEGIN_S
         self.hub = getcurrent()
+        self._to_hub = self.hub.switch
         self.running: Thread | None = None
         self.schedule = seed
         self.happened = 0
@@ -147,12 +145,13 @@ class World:
         self.faults: list[BaseException] = []
         self.processes: list[Process] = []
         self._happenings_max = happenings_max
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = itertools.count()
+        # When, in which order, whose (None: the world's own), and what.
+        self.heap: list[tuple[float, int, Process | None, Callable[..., None], tuple[Any, ...]]] = []
+        self.count = itertools.count()
 
     def at(self, when: float, function: Callable[..., None], *arguments: Any) -> None:
         """Plan an event at a moment."""
-        heapq.heappush(self._heap, (when, next(self._count), function, arguments))
+        heapq.heappush(self.heap, (when, next(self.count), None, function, arguments))
 
     def note(self, number: int) -> None:
         """Note something that makes this history what it is."""
@@ -169,14 +168,18 @@ class World:
 
     def run(self, until: float, done: Callable[[], bool] = lambda: False, every: int = 64) -> None:
         """Run all events up to a moment, or until `done`, which is checked now and then."""
-        heap, pop = self._heap, heapq.heappop
+        heap, pop = self.heap, heapq.heappop
         while heap and heap[0][0] <= until:
-            when, _, function, arguments = pop(heap)
+            when, _, process, function, arguments = pop(heap)
             if when > self.now:
                 self.now = when
+            if process is not None and self.now < process.paused_until and process.alive:
+                heapq.heappush(heap, (process.paused_until, next(self.count), process, function, arguments))
+                continue
             self.happened += 1
-            self.schedule = (self.schedule * 1_000_003 ^ hash(when)) & _MASK
-            function(*arguments)
+            if process is None or process.alive:
+                self.schedule = (self.schedule * 1_000_003 ^ hash(when)) & _MASK
+                function(*arguments)
             if self.happened % every == 0:
                 if done():
                     return
@@ -191,13 +194,15 @@ class World:
         that moment."""
         thread = self.running
         assert thread is not None, "only threads wait"
-        if not thread.process.alive:
+        process, turn = thread.process, thread.turn
+        if not process.alive:
             raise Killed
         if signal is not None:
-            signal.waiting.append((thread, thread.turn))
-        thread.process.later(max(0.0, until - self.now), thread.wake, thread.turn)
-        self.hub.switch()
-        if not thread.process.alive:
+            signal.waiting.append((thread, turn))
+        if until < FOREVER:
+            heapq.heappush(self.heap, (max(until, self.now), next(self.count), process, thread.wake, (turn,)))
+        self._to_hub()
+        if not process.alive:
             raise Killed
 
     @property
@@ -217,4 +222,4 @@ class World:
         for process in self.processes:
             process.alive = False
             process.reap()
-        self._heap.clear()
+        self.heap.clear()

@@ -1,0 +1,154 @@
+"""What a history leaves on its topics, as those who read them see it: outputs, the opposition log, what was brought back.
+
+Nothing here knows the product, only the topics' formats.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from pyroaring import BitMap64
+
+from tests.simulation.lives import ALLOWED, BLOCKED, LOG, PROSPECTS, REFUSED
+from tests.simulation.plans import Plan
+from tests.simulation.records import Written
+
+if TYPE_CHECKING:
+    from tests.simulation.history import History
+
+
+Spot = tuple[str, int, int]  # topic, partition, offset
+
+
+class Out(NamedTuple):
+    """One prospect as a dialler, or compliance, reads it."""
+
+    topic: str
+    partition: int
+    offset: int
+    record: Any
+    id: int
+    tries: int
+    stamp: dict[str, Any]
+
+
+def outputs(history: "History") -> list[Out]:
+    """Everything that a history has committed, by topic, partition and offset. The history must have ended."""
+    if (found := _READ.get(history)) is None:
+        found = _READ[history] = list(_outputs(history))
+    return found
+
+
+_READ: WeakKeyDictionary["History", list[Out]] = WeakKeyDictionary()
+
+
+def _outputs(history: "History") -> Iterator[Out]:
+    for name in (ALLOWED, BLOCKED):
+        for number, partition in enumerate(history.broker.topics[name].partitions):
+            for offset, record in partition.committed():
+                value = json.loads(record.value)
+                stamp = value.get("scrub") or json.loads(dict(record.headers)["scrub"])
+                yield Out(name, number, offset, record, value["id"], tries(record), stamp)
+
+
+class Sealed(NamedTuple):
+    """A delta on the log: when it became readable, and which numbers are opposed from then on."""
+
+    position: int
+    at: float
+    opposed: frozenset[int]
+
+
+def sealed(history: "History") -> tuple[list[Sealed], list[str]]:
+    """Every position of the log, and what is wrong with it."""
+    parts: dict[str, list[tuple[str, bytes, int]]] = {}
+    registers: dict[str, set[int]] = {}
+    sequences: Counter[str] = Counter()
+    found, wrong = [], []
+    for offset, record in history.broker.partition((LOG, 0)).committed():
+        headers = dict(record.headers)
+        name, part, seq = record.key.decode(), headers["part"].decode(), int(headers["seq"])
+        if part != "seal":
+            waiting = parts.setdefault(name, [])
+            if headers["i"] == b"0":
+                if waiting:
+                    wrong.append(f"log offset {offset}: parts of {name} are without their seal")
+                waiting.clear()
+            waiting.append((part, record.value, seq))
+            continue
+        seal = json.loads(record.value)
+        mine = parts.pop(name, [])
+        if seq != sequences[name] + 1:
+            wrong.append(f"log offset {offset}: {name} {seq} follows {sequences[name]}")
+        if len(mine) != len(seal["parts"]) or any(of != seq for _, _, of in mine):
+            wrong.append(f"log offset {offset}: a seal of {len(seal['parts'])} parts with {len(mine)}")
+        sequences[name] = seq
+        held = registers.setdefault(name, set())
+        if seal["kind"] == "full":
+            held.clear()
+        for side, value, _ in mine:
+            if side in ("adds", "removes"):
+                numbers = set(BitMap64.deserialize(value))
+                held.update(numbers) if side == "adds" else held.difference_update(numbers)
+        opposing = [numbers for name, numbers in registers.items() if name != "consent"]
+        found.append(Sealed(offset, record.ended_at, frozenset().union(*opposing)))
+    if parts:
+        wrong.append(f"parts without their seal at the log's end: {sorted(parts)}")
+    return found, wrong
+
+
+def tries(record: Written) -> int:
+    """How often a prospect was brought back before."""
+    return int(_brought(record).get("tries", 0))
+
+
+def _brought(record: Written) -> dict[str, Any]:
+    said = dict(record.headers or ()).get("scrub-retry")
+    found: dict[str, Any] = json.loads(said) if said else {}
+    return found
+
+
+def brought_back(history: "History") -> Counter[Spot]:
+    """The spots on the topic of blocked prospects from which something was brought back, and how often."""
+    found: Counter[Spot] = Counter()
+    for partition in history.broker.topics[PROSPECTS].partitions:
+        for _, record in partition.committed():
+            if record.headers:
+                topic, number, offset = _brought(record)["from"].split("/")
+                found[topic, int(number), int(offset)] += 1
+    return found
+
+
+def waiting(history: "History") -> dict[Spot, int]:
+    """The prospects that are blocked for want of a register and were not brought back: id by spot."""
+    back = brought_back(history)
+    return {spot: id_ for spot, id_ in held_up(history).items() if spot not in back}
+
+
+def held_up(history: "History") -> dict[Spot, int]:
+    """All prospects that were blocked for want of a register: id by spot."""
+    return {
+        (BLOCKED, out.partition, out.offset): out.id
+        for out in _outputs(history)
+        if out.topic == BLOCKED and out.stamp["reason"] == "stale-register"
+    }
+
+
+def in_the_end(plan: Plan) -> frozenset[int]:
+    """The numbers that are opposed when everything was published and has ended."""
+    last = {change.register: () if change.end else change.numbers for change in plan.changes}
+    asked = [each.number for each in plan.requests or () if each.what in ("opt-out", "withdrawal")]
+    return frozenset(asked).union(*last.values())
+
+
+def answered(history: "History") -> tuple[Counter[tuple[str, int]], Counter[int]]:
+    """How often each request's line stands on the log, by register and id; and how often each was refused, by id."""
+    kept: Counter[tuple[str, int]] = Counter()
+    for _, record in history.broker.partition((LOG, 0)).committed():
+        if dict(record.headers)["part"] == b"requests":
+            for line in record.value.splitlines():
+                kept[record.key.decode(), json.loads(line)["request"]["id"]] += 1
+    given_back = history.broker.partition((REFUSED, 0)).committed()
+    return kept, Counter(json.loads(record.value)["id"] for _, record in given_back)

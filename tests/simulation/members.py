@@ -1,0 +1,137 @@
+"""The group coordinator of KIP-848: the brokers choose who reads what, and tell each member with its heartbeat.
+
+Rules and their sources (kafka: group-coordinator/.../modern/consumer): (a) every change of the members raises the
+group's epoch, and a new target is computed (TargetAssignmentBuilder); (b) a member first gives up what its target does
+not have, and keeps its epoch until it has said so; only then it gets the group's epoch, and what nobody else has or
+still has to give up (CurrentAssignmentBuilder); (c) a heartbeat with another epoch than the member's is fenced, but the
+one before is accepted, if what the member owns is what it was given: its last answer was lost
+(GroupMetadataManager.throwIfConsumerGroupMemberEpochIsInvalid); (d) the commit of a transaction must name a member,
+and an epoch in which it had the partitions already (KIP-1251; ConsumerGroup.validateOffsetCommit: UNKNOWN_MEMBER_ID,
+STALE_MEMBER_EPOCH; a real Kafka shows it in tests/contract/test_simulation_model.py); (e) who has not beaten for
+group.consumer.session.timeout.ms, or not given up in time what it should, is out.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError
+
+if TYPE_CHECKING:
+    from tests.simulation.broker import Broker
+
+Answer = Callable[[int, Any], None]
+
+
+class Member:
+    """One member: what it is to own in the end, what it was given, and what it was told to give up."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.epoch = self.before = 0
+        self.target: set[int] = set()
+        self.given: set[int] = set()
+        self.since: dict[int, int] = {}  # the epoch in which it was given each
+        self.leaving: set[int] = set()
+        self.seen = self.told_at = 0.0
+
+
+class Members:
+    """The members of one group on one topic."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self.broker = broker
+        self.epoch = 0
+        self.members: dict[str, Member] = {}
+        self._topic = ""
+
+    def beat(
+        self, name: str, epoch: int, topic: str, owned: set[int], times: tuple[float, float], answer: Answer
+    ) -> None:
+        """ConsumerGroupHeartbeat; with epoch 0 it joins."""
+        world = self.broker.world
+        member = self.members.get(name)
+        self._topic = topic
+        if member is None:
+            if epoch:
+                answer(KafkaError.UNKNOWN_MEMBER_ID, None)
+                return
+            member = self.members[name] = Member(name)
+            member.seen = world.now
+            self._changed()
+            self._watch(member, *times)
+        elif epoch == 0:  # it has begun anew
+            member.epoch, member.given, member.leaving = 0, set(), set()
+        elif epoch != member.epoch and not (epoch == member.before and owned <= member.given):
+            answer(KafkaError.FENCED_MEMBER_EPOCH, None)
+            return
+        member.seen = world.now
+        member.leaving &= owned
+        self._reconcile(member)
+        answer(0, (member.epoch, set(member.given)))
+
+    def _reconcile(self, member: Member) -> None:
+        if member.leaving:
+            return
+        if gone := member.given - member.target:
+            member.given -= gone
+            member.leaving, member.told_at = gone, self.broker.world.now
+            return
+        if member.epoch != self.epoch:
+            member.before, member.epoch = member.epoch, self.epoch
+        others = [each for each in self.members.values() if each is not member]
+        taken = set().union(*(each.given | each.leaving for each in others))
+        for partition in member.target - taken - member.given:
+            member.since[partition] = member.epoch
+        member.given = member.given | (member.target - taken)
+
+    def _changed(self) -> None:
+        """A new target: even shares, and everybody keeps what it can."""
+        self.epoch += 1
+        count = len(self.broker.topics[self._topic].partitions) if self._topic else 0
+        members = sorted(self.members.values(), key=lambda each: (-len(each.target), each.name))
+        least, more = divmod(count, max(1, len(members)))
+        for at, member in enumerate(members):
+            member.target = set(sorted(member.target)[: least + (at < more)])
+        free = [p for p in range(count) if not any(p in each.target for each in members)]
+        for at, member in enumerate(members):
+            while free and len(member.target) < least + (at < more):
+                member.target.add(free.pop(0))
+
+    def _watch(self, member: Member, session_s: float, poll_s: float) -> None:
+        world = self.broker.world
+
+        def look() -> None:
+            if self.members.get(member.name) is not member:
+                return
+            due = member.seen + session_s
+            if member.leaving:
+                due = min(due, member.told_at + poll_s)
+            if world.now < due or not self.broker.up:
+                world.at(max(min(due, world.now + session_s), world.now + 0.1), look)
+                return
+            world.tell(f"the session of {member.name} is over")
+            self.out(member)
+
+        world.at(world.now + session_s, look)
+
+    def out(self, member: Member) -> None:
+        """It is no member any more."""
+        del self.members[member.name]
+        self._changed()
+
+    def leave(self, name: str, answer: Answer) -> None:
+        """Its last heartbeat."""
+        if (member := self.members.get(name)) is not None:
+            self.out(member)
+        answer(0, None)
+
+    def refusal(self, name: str, epoch: int, partitions: Iterable[int]) -> int:
+        """The error code that refuses a transaction's commit for these partitions; 0 if it is accepted."""
+        member = self.members.get(name)
+        if member is None:
+            return KafkaError.UNKNOWN_MEMBER_ID
+        if epoch == member.epoch:
+            return 0
+        had = member.given | member.leaving
+        ours = all(p in had and member.since.get(p, 0) <= epoch for p in partitions)
+        return 0 if ours and epoch < member.epoch else KafkaError.STALE_MEMBER_EPOCH

@@ -1,0 +1,243 @@
+"""What a consumer does as a member of a group, by the classic protocol or by the brokers' own (KIP-848).
+
+Rules and their sources: (a) partitions come and go in callbacks, which run only within `consume` and `poll`
+(librdkafka: rdkafka_cgrp.c, rd_kafka_rebalance_op); (b) a member hears of a rebalance with its heartbeat, and joins
+again with what it owns (KIP-429); (c) a member that is unknown or of an old generation has lost everything
+(rd_kafka_cgrp_handle_Heartbeat); so has one that heard no answer for session.timeout.ms
+(rd_kafka_cgrp_session_timeout_check) or did not poll for max.poll.interval.ms; (d) by KIP-848 there is one request, the
+heartbeat: it says what the member owns and answers what it is to own, first what to give up and then what to take; the
+metadata of a commit has the member's epoch in place of the generation.
+"""
+
+import itertools
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from tests.simulation.messages import Feed, Message
+from tests.simulation.records import Place
+from tests.simulation.wire import Api, Call, Net
+from tests.simulation.world import Signal
+
+_names = itertools.count(1)
+
+
+class Membership:
+    """The part of a consumer that belongs to its group."""
+
+    def __init__(self, net: Net, options: dict[str, Any]) -> None:
+        self.net, self.world, self.options = net, net.world, options
+        self._group = options["group.id"]
+        self._by_broker = options.get("group.protocol") == "consumer"
+        self._session_s = float(options.get("session.timeout.ms", 45_000)) / 1000
+        self._poll_s = float(options.get("max.poll.interval.ms", 300_000)) / 1000
+        self._beat_s = float(options.get("heartbeat.interval.ms", 3_000)) / 1000
+        if self._by_broker:  # the broker says how often
+            self._session_s, self._beat_s = net.broker.session_s, net.broker.session_s * 0.3
+        self._feeds: dict[Place, Feed] = {}
+        self._errors: deque[Message] = deque()
+        self._moved = Signal()
+        self._topic = ""
+        self._member, self._generation = "", -1
+        self._owned: set[int] = set()
+        self._moves: deque[tuple[str, set[int]]] = deque()
+        self._joining: Call | None = None
+        self._must_join = False
+        self._heard_at = self._polled_at = self.world.now
+        self._lives = 0
+        self._away = self._closing = False
+
+    def _drop_fetch(self) -> None:
+        raise NotImplementedError
+
+    def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
+        (self._topic,) = topics
+        self._calls = {"assigned": on_assign, "revoked": on_revoke, "lost": on_lost}
+        self._lives += 1
+        self._heard_at = self.world.now
+        self._join()
+        self.net.process.later(self._beat_s, self._beat, self._lives)
+
+    def consumer_group_metadata(self) -> bytes:
+        who = f"{self._group}\0{self._member}\0\1".encode()
+        return b"CGMDv2:" + struct.pack("=i", self._generation) + who
+
+    def _join(self) -> None:
+        if self._joining is not None or self._closing:
+            return
+        if self._moves:  # first the application must hear what came and went
+            self._must_join = True
+            return
+        self._must_join = False
+        if self._by_broker:
+            self._tell()
+            return
+        broker, group, topic = self.net.broker, self._group, self._topic
+        name, owned, times = self._member, set(self._owned), (self._session_s, self._poll_s)
+
+        def handle(answer: Any) -> None:
+            if broker.coordinates(answer):
+                broker.group(group).join(name, topic, owned, times, answer)
+
+        # rd_kafka_JoinGroupRequest waits for as long as a member may take to poll, and three seconds more
+        self._joining = self.net.ask(Api.JOIN, handle, self._joined, timeout_s=self._poll_s + 3.0)
+
+    def _joined(self, code: int, body: Any) -> None:
+        self._joining = None
+        if code:
+            self._lose()
+            self._join()
+            return
+        self._heard_at = self.world.now
+        self._member, self._generation, share = body
+        gone, came = self._owned - share, share - self._owned
+        if gone:
+            self._moves.append(("revoked", gone))
+            self._must_join = True
+        if came:
+            self._moves.append(("assigned", came))
+        self._moved.notify()
+
+    def _lose(self) -> None:
+        """It is no member of any group any more."""
+        self._member, self._generation = "", -1
+        pending = {p for event, ps in self._moves if event == "revoked" for p in ps}
+        self._moves.clear()
+        if self._owned | pending:
+            self._moves.append(("lost", set(self._owned)))
+        self._must_join = True
+        self._moved.notify()
+
+    def _serve(self) -> None:
+        while self._moves:
+            event, partitions = self._moves.popleft()
+            asked = [TopicPartition(self._topic, p) for p in sorted(partitions)]
+            self._calls[event](self, asked)
+            if event == "assigned":
+                self._owned |= partitions
+                for p in sorted(partitions):
+                    self._begin((self._topic, p))
+            else:
+                self._owned -= partitions
+                for p in partitions:
+                    self._feeds.pop((self._topic, p), None)
+            self._drop_fetch()
+        if self._must_join or self._away:
+            self._away = False
+            self._join()
+
+    def _begin(self, place: Place) -> None:
+        """Ask where the group stands, and read from there."""
+        feed = self._feeds[place] = Feed()
+        broker = self.net.broker
+
+        def handle(answer: Any) -> None:
+            if broker.coordinates(answer):
+                broker.group(self._group).fetch([place], answer)
+
+        def then(_: int, body: Any) -> None:
+            if self._feeds.get(place) is feed and feed.next < 0:
+                offset = body[place][0]
+                feed.next = offset if offset >= 0 else broker.partition(place).low
+                self._drop_fetch()
+                self._moved.notify()
+
+        self.net.ask(Api.OFFSET_FETCH, handle, then)
+
+    def _leaves(self) -> Callable[[Any], None]:
+        """The request by which it goes."""
+        broker, group, name = self.net.broker, self._group, self._member
+        if self._by_broker:
+            return lambda answer: broker.members(group).leave(name, answer)
+        return lambda answer: broker.group(group).leave(name, answer)
+
+    def _tell(self) -> None:
+        """ConsumerGroupHeartbeat: says what it owns, and hears what it is to own. Also how it joins."""
+        broker, group, topic, times = (
+            self.net.broker,
+            self._group,
+            self._topic,
+            (self._session_s, self._poll_s),
+        )
+        name = self._member = self._member or f"c{next(_names)}"
+        epoch, owned = max(0, self._generation), set(self._owned)
+
+        def handle(answer: Any) -> None:
+            if broker.coordinates(answer):
+                broker.members(group).beat(name, epoch, topic, owned, times, answer)
+
+        self._joining = self.net.ask(Api.HEARTBEAT, handle, self._told, timeout_s=self._session_s)
+
+    def _told(self, code: int, body: Any) -> None:
+        """rd_kafka_cgrp_handle_ConsumerGroupHeartbeat: who is unknown or fenced has lost everything, and joins again."""
+        self._joining = None
+        if self.net.closed or not self._member:
+            return
+        if code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_MEMBER_EPOCH):
+            self._lose()
+            self._join()
+            return
+        if code:
+            return  # the next heartbeat asks again
+        self._generation, share = body
+        gone, came = self._owned - share, share - self._owned
+        if gone and not self._moves:
+            self._moves.append(("revoked", gone))
+        elif came and not self._moves:
+            self._moves.append(("assigned", came))
+        if self._moves:
+            self._must_join = True  # it says so at once when the application has heard
+            self._moved.notify()
+
+    def _beat(self, life: int) -> None:
+        if self.net.closed or life != self._lives:
+            return
+        self.net.process.later(self._beat_s, self._beat, life)
+        now = self.world.now
+        if self._joining is not None or not self._member:
+            return
+        if now - self._polled_at > self._poll_s and not self._away:
+            self._away = True
+            self._errors.append(
+                Message((self._topic, -1), -1, None, KafkaError(KafkaError._MAX_POLL_EXCEEDED))
+            )
+            self.net.ask(Api.LEAVE, self._leaves(), _ignore)
+            self._lose()
+            return
+        if self._by_broker:
+            self._tell()
+            return
+        if now - self._heard_at > self._session_s:
+            self._lose()
+            self._join()
+            return
+        broker, name, generation = self.net.broker, self._member, self._generation
+
+        def handle(answer: Any) -> None:
+            if broker.coordinates(answer):
+                broker.group(self._group).heartbeat(name, generation, answer)
+
+        self.net.ask(
+            Api.HEARTBEAT,
+            handle,
+            lambda code, _: self._heard(name, generation, code),
+            timeout_s=self._session_s,
+        )
+
+    def _heard(self, name: str, generation: int, code: int) -> None:
+        if (name, generation) != (self._member, self._generation) or self.net.closed:
+            return
+        if code in (0, KafkaError.REBALANCE_IN_PROGRESS):
+            self._heard_at = self.world.now
+        if code == KafkaError.REBALANCE_IN_PROGRESS:
+            self._join()
+        elif code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION):
+            self._lose()
+            self._join()
+
+
+def _ignore(_code: int, _body: Any) -> None:
+    """Accepts any argument."""

@@ -1,0 +1,190 @@
+"""What is to happen in a history. Everything in it follows from the seed, or is given by hand."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.simulation.adversary import ANY_THEME, CHANGES, LASTS, SMALL_CHANGES, SMALL_LASTS, Fault, chosen
+
+REGISTERS = ("list", "internal")
+
+
+class Times(NamedTuple):
+    """In seconds: how old an index may be, for how long a member may be silent or not poll, how long a batch waits for
+    more, how long a client waits on a silent connection, and what may pass after the last fault until all is quiet."""
+
+    lag_s: float
+    session_s: float
+    poll_s: float
+    batch_s: float
+    socket_s: float
+    quiet_s: float
+
+
+LONG = Times(5.0, 3.0, 15.0, 0.5, 10.0, 1.0)
+SHORT = Times(2.0, 1.0, 5.0, 0.1, 3.0, 0.3)
+
+
+class Prospect(NamedTuple):
+    """One lead: when it comes, where, and whose number."""
+
+    at: float
+    partition: int
+    key: bytes | None
+    id: int
+    number: int
+
+
+class Change(NamedTuple):
+    """From that moment on, a register is to hold exactly these numbers; up to `end`, if there is one."""
+
+    at: float
+    register: str
+    numbers: frozenset[int]
+    end: int | None = None
+
+
+class Asked(NamedTuple):
+    """One request: when it comes, what it is ("broken" is refused), and whose number."""
+
+    at: float
+    what: str
+    id: int
+    number: int
+
+
+@dataclass
+class Plan:
+    """What is to happen."""
+
+    seed: int
+    workers: int = 2
+    partitions: int = 2
+    exact: bool = True
+    needs_key: bool = False
+    by_broker: bool = False  # the workers' group is one of KIP-848
+    disk: bool = False  # workers keep snapshots of the log
+    times: Times = LONG
+    registers: Sequence[str] = REGISTERS
+    imported: bool = False  # what the registers first hold was put on the log before anything else happens
+    prospects: list[Prospect] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    retry: bool = False  # somebody brings back what was blocked for want of a register
+    requests: list[Asked] | None = None  # None: nobody publishes by requests
+    theme: str = ""
+    faults: Sequence[Fault] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which kinds of processes there are to be disturbed."""
+        more = {"retry": self.retry, "requests": self.requests is not None}
+        return ("worker", "publisher", *(kind for kind, there in more.items() if there))
+
+
+def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) -> Plan:
+    """The plan of a seed. `faults`, if given, replace its own.
+
+    Most faults show in a small history: a worker or two, one or two partitions, a few prospects, a list and perhaps a
+    change of it, short patience. Of eight seeds in a row one gives a large history, one a small one with `retry`, and
+    one with requests.
+    """
+    rng = random.Random(f"plan {seed}")
+    plan = {0: _large, 3: _with_retry, 5: _with_requests}.get(seed % 8, _small)(seed, rng)
+    plan.prospects.sort(key=lambda prospect: prospect.at)
+    plan.changes.sort(key=lambda change: change.at)
+    plan.faults = (
+        chosen(rng, many, plan.theme, plan.kinds, small=plan.times is SHORT) if faults is None else faults
+    )
+    return plan
+
+
+def _large(seed: int, rng: random.Random) -> Plan:
+    plan = Plan(seed, rng.choice((1, 2, 2)), rng.choice((1, 2, 3)), rng.random() < 0.7, rng.random() < 0.1)
+    plan.by_broker, plan.disk = rng.random() < 0.25, rng.random() < 0.3
+    plan.theme = rng.choice(ANY_THEME) if rng.random() < 0.5 else ""
+    lasts = rng.uniform(*LASTS[plan.theme]) if plan.theme in LASTS else rng.choice((0.3, 1.0, 2.5))
+    _fill(plan, rng, rng.choice((12, 25, 40)), lasts, CHANGES.get(plan.theme, rng.randint(0, 3)), 12)
+    return plan
+
+
+def _small(seed: int, rng: random.Random) -> Plan:
+    plan = Plan(
+        seed,
+        rng.choice((1, 1, 2)),
+        rng.choice((1, 1, 2)),
+        rng.random() < 0.7,
+        rng.random() < 0.1,
+        times=SHORT,
+    )
+    plan.by_broker, plan.disk = rng.random() < 0.25, rng.random() < 0.15
+    plan.registers, plan.imported = REGISTERS[: rng.choice((1, 1, 2))], rng.random() < 0.75
+    plan.theme = theme = rng.choice(ANY_THEME) if rng.random() < 0.6 else ""
+    if plan.disk and rng.random() < 0.5:
+        plan.theme = theme = "a torn file"
+    if theme in ("a zombie", "one is behind"):
+        plan.workers = 2
+    if theme == "a hung publisher":
+        plan.registers, plan.imported = REGISTERS, False
+    lasts = rng.uniform(*SMALL_LASTS[theme]) if theme in SMALL_LASTS else rng.choice((0.3, 0.8))
+    _fill(plan, rng, rng.randint(3, 6), lasts, SMALL_CHANGES.get(theme, rng.choice((0, 1, 1, 2))), 4)
+    return plan
+
+
+def _with_retry(seed: int, rng: random.Random) -> Plan:
+    """The list comes late, so what came before is blocked, and brought back."""
+    plan = Plan(seed, 1, rng.choice((1, 1, 2)), rng.random() < 0.7, times=SHORT)
+    plan.imported = plan.retry = True
+    _fill(plan, rng, rng.randint(2, 4), 0.4, 0, 4)
+    plan.changes[0] = plan.changes[0]._replace(at=rng.uniform(0.6, 1.2))
+    return plan
+
+
+def _with_requests(seed: int, rng: random.Random) -> Plan:
+    """Somebody publishes by requests, and what ends. A list whose numbers end is imported anew at about that moment."""
+    plan = Plan(seed, rng.choice((0, 1, 1)), 1, rng.random() < 0.7, times=SHORT, registers=("list",))
+    plan.imported = True
+    _fill(plan, rng, rng.randint(1, 3) if plan.workers else 0, 3.0, 0, 4)
+    listed, end = plan.changes[0].numbers, rng.randint(1, 3)
+    plan.changes[0] = plan.changes[0]._replace(end=end)
+    kind = rng.random()
+    if kind < 0.4:  # an import at the moment of the end
+        plan.changes.append(Change(max(0.1, end + rng.uniform(-1.0, 1.5)), "list", frozenset([*listed][:1])))
+    elif kind < 0.8:  # an import between two ends
+        plan.changes.append(Change(end + rng.uniform(0.8, 2.0), "list", listed, end + 4))
+    whats = ("opt-out", "opt-out", "opt-out", "withdrawal", "consent", "broken")
+    plan.requests = [
+        Asked(rng.uniform(0.0, 3.0), rng.choice(whats), at, 33_612_345_600 + rng.randrange(6))
+        for at in range(rng.randint(2, 6))
+    ]
+    return plan
+
+
+def _fill(plan: Plan, rng: random.Random, prospects: int, lasts: float, changes: int, spread: int) -> None:
+    """Prospects of so many numbers that come within a time, and changes of the registers meanwhile."""
+    numbers = [33_612_345_600 + n for n in range(spread)]
+    for at in range(prospects):
+        plan.prospects.append(
+            Prospect(
+                rng.uniform(0, lasts),
+                rng.randrange(plan.partitions),
+                b"k%d" % (at % 5),
+                at,
+                rng.choice(numbers),
+            )
+        )
+    if plan.needs_key:
+        for at in rng.sample(range(prospects), 2):
+            plan.prospects[at] = plan.prospects[at]._replace(key=None)
+    plan.changes = [
+        Change(0.0, name, frozenset(rng.sample(numbers, spread // 4 + 1))) for name in plan.registers
+    ]
+    for _ in range(changes):
+        some = frozenset(rng.sample(numbers, rng.randint(1, spread // 2)))
+        plan.changes.append(
+            Change(
+                rng.uniform(*((0.5, lasts + 1.0) if plan.times is LONG else (0.2, lasts + 0.3))),
+                rng.choice(plan.registers),
+                some,
+            )
+        )
