@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from structlog.typing import FilteringBoundLogger
@@ -93,12 +94,7 @@ class _Stage:
         """Create the topics, with enough partitions that the broker never drops a record, and start the worker."""
         partitions = max(_PARTITIONS_MIN, round(seconds * rate / _PROSPECTS_A_PARTITION))
         flags = {
-            "kafka.bootstrap_servers": broker.bootstrap,
-            "kafka.group_protocol": "consumer",  # joins within a heartbeat on the embedded broker
-            "kafka.consumer": {
-                "check.crcs": "false",  # the embedded broker's transaction markers bear none
-                "fetch.wait.max.ms": FETCH_WAIT_MS,
-            },
+            **of_embedded(broker),
             "worker.id": "demo",
             "prospect.contract_shapes": ("C-#+",),
             "prospect.default_purpose": "other",  # of most of its leads nothing is said
@@ -172,3 +168,15 @@ class _Stage:
 
 def _everyone(numbers: Mapping[str, Iterable[int]]) -> frozenset[int]:
     return frozenset(number for of_a_country in numbers.values() for number in of_a_country)
+
+
+def of_embedded(broker: EmbeddedKafka) -> dict[str, Any]:
+    """The settings by which clients use it."""
+    return {
+        "kafka.bootstrap_servers": broker.bootstrap,
+        "kafka.group_protocol": "consumer",  # joins within a heartbeat on the embedded broker
+        "kafka.consumer": {
+            "check.crcs": "false",  # the embedded broker's transaction markers bear none
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
+        },
+    }

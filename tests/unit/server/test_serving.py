@@ -12,6 +12,7 @@ from stream_scrub.config import load
 from stream_scrub.server.process import serving
 from tests.kafka.broker import free_ports
 from tests.support.running.worker import SCRIPT, environment, run, wait_until
+from tests.support.texts.pages import ROOT, blocks
 
 
 def test_only_this_machine_is_served(tmp_path):
@@ -73,6 +74,35 @@ def test_a_full_disk_for_its_log_ends_no_server(tmp_path):
             assert process.poll() is None
         finally:
             process.kill()
+
+
+def test_a_trial_answers_without_a_kafka(tmp_path):
+    """An engineer would have to build a Kafka before the first verdict, and look at another product meanwhile."""
+    (port,) = free_ports(1)
+    begin, ask = (block.text for block in blocks(ROOT / "docs" / "check-api.md")[:2])
+    assert begin.splitlines() == ["make .venv", ".venv/bin/stream-scrub serve --trial"]
+    command = [SCRIPT, "serve", "--trial", "--set", f"http.listen=127.0.0.1:{port}"]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env={}, cwd=tmp_path, stdout=log, stderr=log) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+    ):
+        try:
+            wait_until(lambda: _answers(client) and client.get("/readyz").status_code == 200, 60)
+            answer = subprocess.run(
+                ["bash", "-ec", ask.replace("8080", str(port))], capture_output=True, check=True
+            )
+            assert json.loads(answer.stdout)["reason"] == "opposed"
+            found = {
+                number: client.post("/v1/check", json={"number": number, "purpose": "insurance"}).json()[
+                    "reason"
+                ]
+                for number in ("06 12 34 56 80", "06 12 34 56 79")
+            }
+            assert found == dict(zip(found, ("consented", "no-consent"), strict=True))
+        finally:
+            process.kill()
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
 
 
 def _answers(client: httpx.Client) -> bool:
