@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO
 from xml.parsers import expat
 
@@ -27,10 +28,16 @@ with contextlib.suppress(ImportError):
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(sys.stdin.buffer.read()))
-for name in book.sheet_names:
-    book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+try:
+    book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(sys.stdin.buffer.read()))
+    for name in book.sheet_names:
+        book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+except Exception:
+    sys.exit(0)  # it is told where the sheet is read
+except BaseException:
+    sys.exit(3)
 """
+_BROKE_OFF = 3
 _BLOCK = 1 << 20
 _TAG_BYTES = 1 << 20  # bytes up to the next tag; what is longer is looked at closely
 _BINARY = "xl/workbook.bin"
@@ -40,6 +47,7 @@ _WIDE = re.compile(rb"\sr\s*=\s*[\"'](?:[A-Za-z]{2,}|[A-Za-z]?[0-9]{7,})")
 _CELLS = (b"<c ", b"<c>", b"<c/", b"<c\t", b"<c\n", b"<c\r")
 _PREFIXED = re.compile(rb"<[^<>:\s]+:c[\s/>]")
 _PLACE = re.compile(r"([A-Za-z]{1,8})([0-9]{1,12})")
+_PANIC = "this workbook cannot be opened (it is damaged): save it anew, or as CSV"
 _NOT_ONE = "this workbook cannot be opened (its XML is broken)"
 
 
@@ -93,7 +101,20 @@ def need_small(name: str, document: IO[bytes]) -> None:
         raise Refused(
             f"{name}: a cell stands so far out that the workbook takes more than {XLS_MEMORY_MAX >> 30} GiB: save it as CSV"
         )
+    if tried.returncode == _BROKE_OFF:
+        raise Refused(f"{name}: {_PANIC}")
     document.seek(0)
+
+
+@contextmanager
+def no_panic(name: str) -> Iterator[None]:
+    """Raises Refused where the library that reads workbooks meets what it did not foresee: its panics are no Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise Refused(f"{name}: {_PANIC}") from error
 
 
 def put_errors(document: IO[bytes], sheet: str, rows: Sequence[list[object]]) -> None:

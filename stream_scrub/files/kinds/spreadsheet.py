@@ -24,7 +24,7 @@ from stream_scrub.files.rows.judging import RowOutcome
 from stream_scrub.files.rows.run import Run, Targets
 from stream_scrub.files.rows.tally import allowed_of
 from stream_scrub.files.source import InputFile
-from stream_scrub.files.workbook import put_errors
+from stream_scrub.files.workbook import no_panic, put_errors
 
 _ROWS = 8_192  # judged at a time
 _TEXT_SIGNS = 32_767  # what a cell of a workbook holds
@@ -238,14 +238,19 @@ def _sheet(file: InputFile, wanted: str) -> tuple[str, list[tuple[int, Row]]]:
     except ImportError as error:
         raise Refused(_MISSING) from error
     try:
-        book = python_calamine.CalamineWorkbook.from_filelike(file.document())
-        names = book.sheet_names
-        if wanted:
-            filled = {name: _rows(file, book, name) for name in [_named(names, wanted)]}
-        else:
-            filled = {name: rows for name in names if (rows := _rows(file, book, name))}
+        with no_panic(file.name):
+            return _chosen(file, python_calamine.CalamineWorkbook.from_filelike(file.document()), wanted)
     except (python_calamine.CalamineError, OSError, ValueError) as error:
         raise Refused(f"{file.name}: this workbook cannot be opened ({type(error).__name__})") from error
+
+
+def _chosen(file: InputFile, book: Any, wanted: str) -> tuple[str, list[tuple[int, Row]]]:
+    """As `_sheet`."""
+    names = book.sheet_names
+    if wanted:
+        filled = {name: _rows(file, book, name) for name in [_named(names, wanted)]}
+    else:
+        filled = {name: rows for name in names if (rows := _rows(file, book, name))}
     if len(filled) > 1:
         listed = ", ".join(shown(name) for name in filled)
         raise ConfigError([f"{file.name}: it has {len(filled)} sheets ({listed}): name one with --sheet"])

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import python_calamine
@@ -223,6 +224,18 @@ def test_an_old_workbook_with_a_cell_far_out_is_refused(bureau):
     assert XLS.count(cell) == 1
     with pytest.raises(Refused, match="so far out"):
         bureau.scrub(XLS.replace(cell, bytes.fromhex("fd000a00 ffffff7f")), "leads.xls")
+
+
+def test_a_workbook_that_the_library_did_not_foresee_is_refused(bureau, monkeypatch):
+    """One damaged byte would end the run in a fault of the library, which is no Exception."""
+    damaged = bytearray(XLS)
+    damaged[1489] = 0
+    with pytest.raises(Refused, match="it is damaged"):
+        bureau.scrub(bytes(damaged), "leads.xls")
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+    monkeypatch.setattr("stream_scrub.files.kinds.spreadsheet._rows", Mock(side_effect=panic("range")))
+    with pytest.raises(Refused, match="it is damaged"):
+        bureau.scrub(book({"A": [["phone"], [FREE]]}))
 
 
 def test_a_workbook_that_unpacks_too_large_is_refused(bureau, monkeypatch):
