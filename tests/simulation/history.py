@@ -139,6 +139,9 @@ class History:
             ends = max((change.end or 0 for change in plan.changes), default=0)
             if read < len(plan.requests) or self.world.now < self.begun + ends:
                 return False
+            # What is committed can be read once its marker is there.
+            if self.broker.partition((LOG, 0)).first_open:
+                return False
             if sealed(self)[0][-1].opposed != in_the_end(plan):
                 return False
         return not plan.retry or self._is_noted()
