@@ -49,7 +49,7 @@ class Figures(NamedTuple):
 
 def prospect(country: str, number: int) -> bytes:
     """One prospect as producers write them."""
-    return b'{"id":%d,"phone":"+%d","country":"%s","purpose":"insurance"}' % (
+    return b'{"id":%d,"phone":"+%d","country":"%s","purpose":"insurance","campaign":"acme"}' % (
         number % 100_000,
         number,
         country.encode(),
@@ -58,7 +58,7 @@ def prospect(country: str, number: int) -> bytes:
 
 def consents(numbers: range) -> Index:
     """An index that holds these consents alone."""
-    empty = Register.empty(CONSENT, RegisterKind.ALLOW, datetime.now(UTC))
+    empty = Register.empty(f"{CONSENT}@acme", RegisterKind.ALLOW, datetime.now(UTC))
     held = as_bitmap(np.array(numbers, dtype=np.uint64))
     bitmap, filter_ = empty.changed(held, as_bitmap(np.empty(0, np.uint64)))
     return Index.empty().with_register(replace(empty, numbers=bitmap, filter=filter_, seq=1, position=7))
