@@ -148,6 +148,8 @@ class History:
 
     def _is_noted(self) -> bool:
         """Whether everything was brought back that waited for the list, and it is noted that it was."""
+        if self.open():  # what is committed can be read once its marker is there
+            return False
         noted = self.broker.group(f"{GROUP}-retry").committed
         for topic, partition, offset in held_up(self):
             upto = re.search(r" stale-register\.list=(\d+)", noted.get((topic, partition), (0, ""))[1])
