@@ -75,7 +75,8 @@ def _import_on_the_page(server: ServerProcess, token: str) -> None:
     """A list that is dropped is read and compared with the log as it is, and published by the second click."""
     with httpx.Client(base_url=server.url, cookies={"scrub_token": token}, timeout=60) as browser:
         browser.headers["Origin"] = server.url
-        wait_until(lambda: browser.get("/").status_code == 200, 20)  # a token counts once the file is read anew
+        # A token counts once the file is read anew.
+        wait_until(lambda: browser.get("/").status_code == 200, 20)
         files = {"list": ("partner.csv", "+447400123456\n+447400123457\n")}
         page = browser.post("/lists", data={"register": "partner"}, files=files)
         assert "Nothing is published yet" in page.text and "GB 2" in page.text, page.text
