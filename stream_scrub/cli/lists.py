@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from stream_scrub import terminal
 from stream_scrub.cli.options import (
     AllowChange,
     AllowOlder,
@@ -20,7 +21,7 @@ from stream_scrub.cli.options import (
     quiet_log,
 )
 from stream_scrub.errors import ConfigError
-from stream_scrub.model import RegisterKind
+from stream_scrub.model import LogReader, RegisterKind
 
 
 def import_(
@@ -120,9 +121,39 @@ def mend(call: Invocation) -> None:
     call.write(result, lambda found: render_evidence.mended(found.mended))
 
 
+def renew(
+    call: Invocation,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The new log's name.")],
+    cut: Annotated[
+        Path, typer.Option("--cut", metavar="FILE", help="Where to write the old log's proof, to be dated.")
+    ],
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REGISTER=FILE", help="Consents whose time is over, left out; repeatable."),
+    ] = None,
+) -> None:
+    """Begin the log anew: every register onto a new topic, without requests and proofs. The old one stays as it is."""
+    from stream_scrub.cli import render_evidence
+    from stream_scrub.publisher.renewal import renew_log
+    from stream_scrub.queries import verify_log
+    from stream_scrub.wiring import clients
+
+    old, new = call.settings(), call.settings(topics__log=topic)
+    order = renew_log.RenewOrder(cut, renew_log.left_out(without or [], old))
+    with call.progress() as progress:
+
+        def prove(reader: LogReader) -> renew_log.FiledProof:
+            proof = verify_log.verify(reader, progress, clients.deadline(), topic=old.topics.log)
+            return renew_log.FiledProof(terminal.document(proof).encode() + b"\n", proof.sound, proof.end)
+
+        result = renew_log.run(order, old, new, prove, quiet_log(old), progress)
+    call.write(result, render_evidence.renewed)
+
+
 def add_to(lists_app: typer.Typer) -> None:
     """Register the commands."""
     lists_app.command("import")(command(import_))
     lists_app.command("status")(command(status))
     lists_app.command("publish")(command(publish, with_json=False))
     lists_app.command("mend")(command(mend))
+    lists_app.command("renew")(command(renew))

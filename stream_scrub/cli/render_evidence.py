@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import UNSET
 
 from stream_scrub.publisher.mend_log import Mended
+from stream_scrub.publisher.renewal.renew_log import LogRenewed
 from stream_scrub.queries.evidence import (
     Explanation,
     Export,
@@ -95,6 +96,21 @@ def mended(made: Sequence[Mended]) -> None:
         )
     if not made:
         console.print("no part waits for its seal: nothing to mend")
+
+
+def renewed(made: LogRenewed) -> None:
+    """What the new log holds, and what is left to do."""
+    console = People()
+    console.rows(
+        ("register", "kind", "numbers", "ending", "left out"),
+        [(each.register, each.kind, each.count, each.ending, each.left_out) for each in made.registers],
+    )
+    for line in (
+        f"{made.old}, up to position {made.position}, is proven in {made.cut} (SHA-256 {made.cut_sha256}): have it dated",
+        f"next: set topics.log to {made.new} for publisher, workers and check API, and start them",
+        f"then keep {made.old} for as long as its verdicts may have to be proven, and delete it: that is the erasure",
+    ):
+        console.print(line)
 
 
 def verified(proof: LogProof) -> None:

@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Migrated
+from stream_scrub.index import Numbers, as_numbers
 from stream_scrub.lists.formats import BadList, ListOptions, ParsedList
 from stream_scrub.lists.intake import plan_import
 from stream_scrub.lists.intake.consents import ConsentLaw
@@ -71,6 +72,13 @@ class ImportEffect:
     def as_json(self) -> dict[str, object]:
         """For `--json`."""
         return asdict(self)
+
+
+def numbers_in(order: ImportOrder) -> Numbers:
+    """The numbers of a list, ascending; nothing is published. Raises ConfigError, BadList."""
+    reading, _ = _read_once(order, datetime.now(UTC), lambda *_: None, None)
+    check_lines(order, reading)
+    return as_numbers(reading.bitmap())
 
 
 def guarded(order: ImportOrder, settings: Settings, *, any_change: bool) -> ImportOrder:

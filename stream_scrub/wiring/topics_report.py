@@ -63,3 +63,13 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
         ],
         durability.costs(found),
     )
+
+
+def make_log(settings: Settings) -> None:
+    """Create the log alone, where it is missing. Raises Unavailable, Refused."""
+    log, deadline = logs.configure("error", settings.log.format), Deadline.after(_ASK_S)
+    with clients.topics(settings, log) as topics:
+        found = topics.describe([settings.topics.log], deadline)
+        states = plan(settings.topics.model_dump(exclude={"prospects", "allowed", "blocked"}), (), found, 1)
+        missing = [each for each in states if each.role == "log" and each.state == "missing"]
+        topics.create(missing, None, deadline)

@@ -1,59 +1,103 @@
 """docs/privacy.md: a log that is begun anew opposes and allows whom the old one did, and holds nobody's requests."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
+from tests.support.running.prospects import produce
+from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import Stage
-from tests.support.running.worker import run, run_json
+from tests.support.running.worker import run, run_json, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
-OPPOSED, CONSENTING, LISTED = 33612345678, 33612345679, 12125550123
+OPPOSED, CONSENTING, OVER, LISTED = 33612345678, 33612345679, 33612345680, 12125550123
+OWN, CONSENTS = "internal", "consent@acme+insurance"
+DAY = ("--effective-at", "2026-11-20")
 
 
 def told_by(env):
-    """What a log's registers hold, by their names; their ends and what requests said are in what it exports."""
+    """What a log's registers hold, by their names."""
     found = run_json(["lists", "status"], env)["registers"]
     return {each["register"]: (each["kind"], each["count"], each["effective_at"]) for each in found}
 
 
-def test_a_log_begun_anew_holds_the_registers_and_no_requests(kafka, tmp_path):
+def entries_of(folder, env):
+    """Every number of every register, with its end."""
+    folder.mkdir()
+    assert run(["lists", "export", "--into", str(folder)], env).returncode == 0
+    lines = [
+        (path.name, json.loads(line)) for path in folder.iterdir() for line in path.read_text().splitlines()
+    ]
+    return sorted((name, each["number"], each.get("expires_at")) for name, each in lines if "number" in each)
+
+
+@pytest.fixture(scope="module")
+def stage(kafka, tmp_path_factory):
+    """A log with an opposition, areas of a list, and consents that end."""
+    tmp_path = tmp_path_factory.mktemp("log")
+    made = Stage(kafka.bootstrap, tmp_path, partitions=1)
+    made.env = made.env | {"STREAM_SCRUB_LISTS__REQUESTS_GROUP": f"publisher-{made.topics['log']}"}
+    made.load(OWN, [OPPOSED])
+    made.load("us-dnc", [LISTED], "--region", "US", "--areas", "212", *DAY)
+    consents = tmp_path / "consents.csv"
+    consents.write_text(f"phone,until\n+{CONSENTING},2031-01-31\n+{OVER},2030-01-31\n")
+    run_json(["lists", "import", str(consents), "--register", CONSENTS, "--kind", "allow", *DAY], made.env)
+    yield made
+    made.close()
+
+
+def renewed(stage, cut, *more):
+    """`lists renew` onto a topic of another name, and how the commands see that one."""
+    topic = f"{stage.topics['log']}.2027"
+    done = run(["lists", "renew", topic, "--cut", str(cut), *more, "--json"], stage.env)
+    return done, stage.env | {"STREAM_SCRUB_TOPICS__LOG": topic}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--without", f"{OWN}=FILE"), "is no register of consents"),
+        (("--without", OWN), "write REGISTER=FILE"),
+        (("--cut", "FILE"), "is there already"),
+    ],
+)
+def test_what_must_not_be_left_out_or_written_over_is_refused(stage, tmp_path, more, said):
+    """An opposition would be gone with the cut, or the only proof of the log before be written over."""
+    file = tmp_path / "numbers.txt"
+    file.write_text(f"+{OPPOSED}\n")
+    done, env = renewed(stage, tmp_path / "cut.json", *(each.replace("FILE", str(file)) for each in more))
+    assert done.returncode == 2 and said in done.stderr
+    assert file.read_text() == f"+{OPPOSED}\n" and not (tmp_path / "cut.json").exists()
+    assert run(["lists", "status"], env).returncode != 0, "there is no new log"
+
+
+def test_a_log_begun_anew_holds_the_registers_and_no_requests(stage, tmp_path):
     """Who opposed would be called after the yearly cut, or whose proof was to be erased be on the new log."""
-    stage = Stage(kafka.bootstrap, tmp_path, partitions=1)
-    stage.load("internal", [OPPOSED])
-    day = ("--effective-at", "2026-11-20")
-    stage.load("us-dnc", [LISTED], "--region", "US", "--areas", "212", *day)
-    ending = tmp_path / "consents.csv"
-    ending.write_text(f"phone,until\n+{CONSENTING},2031-01-31\n")
-    name = "consent@acme+insurance"
-    run_json(["lists", "import", str(ending), "--register", name, "--kind", "allow", *day], stage.env)
-    old = told_by(stage.env)
+    request = {"number": "+33612345699", "request": "opt-out", "source": "a person by name"}
+    produce(stage.bootstrap, stage.topics["requests"], [(None, json.dumps(request).encode())])
+    with PublisherProcess(stage, None) as publisher:
+        wait_until(lambda: told_by(stage.env)[OWN][1] == 2, 60)
+        refused, _ = renewed(stage, tmp_path / "early.json")
+        assert refused.returncode == 1 and "is the live publisher of" in refused.stderr
+        assert publisher.stop()[0] == 0
+    before, old = entries_of(tmp_path / "before", stage.env), told_by(stage.env)
+    over = tmp_path / "over.txt"
+    over.write_text(f"+{OVER}\n")
 
-    out = tmp_path / "out"
-    out.mkdir()
-    assert run(["lists", "export", "--into", str(out)], stage.env).returncode == 0
-    env = stage.env | {"STREAM_SCRUB_TOPICS__LOG": f"{stage.topics['log']}.2027"}
-    assert run(["topics"], env).returncode == 0
-    for file in sorted(out.iterdir()):
-        register = file.name.removesuffix(".jsonl")
-        areas = ("--areas", "212") if register == "us-dnc" else ()
-        done = run(["lists", "import", str(file), "--register", register, *areas], env)
-        assert done.returncode == 0, done.stdout + done.stderr
+    cut = tmp_path / "cut.json"
+    done, env = renewed(stage, cut, "--without", f"{CONSENTS}={over}")
 
-    assert told_by(env) == old
-    again = tmp_path / "again"
-    again.mkdir()
-    assert run(["lists", "export", "--into", str(again)], env).returncode == 0
-    assert [path.name for path in sorted(out.iterdir())] == [path.name for path in sorted(again.iterdir())]
-    for before, after in zip(sorted(out.iterdir()), sorted(again.iterdir()), strict=True):
-        entries = [
-            [
-                (each["number"], each.get("expires_at"))
-                for each in map(json.loads, path.read_text().splitlines()[1:])
-                if "number" in each
-            ]
-            for path in (before, after)
-        ]
-        assert entries[0] == entries[1]
-    stage.close()
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["cut_sha256"] == sha256(cut.read_bytes()).hexdigest()
+    assert run(["lists", "verify", "--against", str(cut)], stage.env).returncode == 0
+    assert run(["lists", "verify"], env).returncode == 0
+    left = [each for each in before if each[1] != f"+{OVER}"]
+    assert len(before) == len(left) + 1 and entries_of(tmp_path / "after", env) == left
+    assert told_by(env) == {**old, CONSENTS: (*old[CONSENTS][:1], 1, old[CONSENTS][2])}
+    history = run_json(["lists", "history", "+33612345699"], env)
+    assert "a person by name" not in json.dumps(history) and history["events"]
+    again, _ = renewed(stage, tmp_path / "again.json")
+    assert again.returncode == 1 and "holds registers already" in again.stderr

@@ -24,11 +24,13 @@ from stream_scrub.config import Loaded, Settings
 from stream_scrub.demo import view as demo_view
 from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.lists.log.wire import DeltaSource
+from stream_scrub.model import RegisterKind
 from stream_scrub.observability import crash_report
 from stream_scrub.observability.unusable_registers import UnusableRegister
 from stream_scrub.publisher.import_list import ImportEffect
 from stream_scrub.publisher.import_preview import ImportPreview
 from stream_scrub.publisher.mend_log import Mended
+from stream_scrub.publisher.renewal.renew_log import LogRenewed, RegisterRenewed
 from stream_scrub.queries import log_status, rules_report
 from stream_scrub.queries.check import CheckedNumber
 from stream_scrub.queries.evidence import (
@@ -270,6 +272,9 @@ OUTPUTS = {
     "lists at": lambda text: render_evidence.at(number_at(text)),
     "lists export": lambda text: render_evidence.exported(export(text)),
     "lists mend": lambda text: render_evidence.mended([Mended(text, 1, 2, 3, 4)]),
+    "lists renew": lambda text: render_evidence.renewed(
+        LogRenewed(text, 1, text, text, text, [RegisterRenewed(text, RegisterKind.ALLOW, 1, 2, 3)])
+    ),
     "lists verify": lambda text: render_evidence.verified(proof(text)),
     "explain": lambda text: render_evidence.explained(explanation(text)),
     "topics": topics_of,
