@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -159,7 +160,7 @@ def test_a_history_that_cannot_be_read_is_none(error, cause):
     def broken(*_arguments):
         raise error
 
-    questions = type(QUESTIONS)(QUESTIONS.registers, QUESTIONS.rule, broken)
+    questions = replace(QUESTIONS, history=broken)
     made = HistoryDesk(load(environ={}), questions, None)
     with pytest.raises(Problem) as found:
         asyncio.run(made.answer(b'{"number":"+33612345678"}'))
