@@ -28,6 +28,7 @@ from tests.support.running.users import (
     PRODUCER,
     PUBLISHER,
     RETRY,
+    SERVER,
     WORKER,
     kafka_users,
 )
@@ -43,6 +44,7 @@ TOPICS = {
     "opposition.log", "opposition.requests", "opposition.lifts", "opposition.refused",
 }  # fmt: skip
 READS = {
+    SERVER: {"opposition.log"},
     WORKER: {"prospects", "opposition.log"},
     PUBLISHER: {"opposition.log", "opposition.requests", "opposition.lifts"},
     IMPORTER: {"opposition.log"},
@@ -53,6 +55,7 @@ READS = {
     AUTOSCALER: set(),
 }
 WRITES = {
+    SERVER: {"opposition.requests"},
     WORKER: {"prospects.allowed", "prospects.blocked"},
     PUBLISHER: {"opposition.log", "opposition.refused"},
     IMPORTER: {"opposition.log"},
@@ -258,7 +261,7 @@ def test_nobody_begins_another_s_transaction(secured, house, user):
         assert raised.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 
 
-@pytest.mark.parametrize("user", sorted({*USERS} - {WORKER, PUBLISHER, IMPORTER, RETRY}))
+@pytest.mark.parametrize("user", sorted({*USERS} - {WORKER, PUBLISHER, IMPORTER, RETRY, SERVER}))
 def test_nobody_joins_the_workers_group(secured, house, user):
     """A member that does not scrub would take partitions away from those who do."""
     consumer = Consumer({**secured.user(user), "group.id": "stream-scrub", "log_level": 0})
