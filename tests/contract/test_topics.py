@@ -7,6 +7,7 @@ import pytest
 import structlog
 from confluent_kafka import KafkaException, Producer
 
+from stream_scrub.config.inputs import Route
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka.admin.durability import FEW_REPLICAS, ONE_IN_SYNC, costs
 from stream_scrub.kafka.admin.topics import TopicAdmin, plan, record_limit
@@ -28,7 +29,8 @@ def names() -> dict[str, str]:
 
 
 def state(topics: TopicAdmin, named: dict[str, str], seconds: float = 20):
-    return plan(named, topics.describe(list(named.values()), Deadline.after(seconds)), 3)
+    route = Route(named["prospects"], named["allowed"], named["blocked"])
+    return plan(named, [route], topics.describe(list(named.values()), Deadline.after(seconds)), 3)
 
 
 def test_what_is_missing_is_made_and_is_then_as_it_must_be(kafka: Kafka):
