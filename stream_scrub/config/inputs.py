@@ -23,6 +23,16 @@ class Route(NamedTuple):
         return self.blocked, self.allowed
 
 
+def blocked_of(routes: Iterable[Route]) -> list[str]:
+    """The topics that blocked prospects come out on, each once."""
+    return list(dict.fromkeys(each.blocked for each in routes))
+
+
+def outputs_of(routes: Sequence[Route]) -> list[str]:
+    """Every output, each once, those of blocked prospects first."""
+    return list(dict.fromkeys([*blocked_of(routes), *(each.allowed for each in routes)]))
+
+
 class Inputs:
     """What was configured. `others` are topics that are never read as prospects, whatever a pattern says."""
 

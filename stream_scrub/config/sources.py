@@ -188,9 +188,7 @@ class Sources:
                     taken.add(path)
                     self._given[path] = _Given(text, place)
         elif key in _TYPES and isinstance(value, str) and "\0" in value:
-            self._wrong(
-                where, key, "holds a NUL character"
-            )  # which no path may, in any function of the system
+            self._wrong(where, key, "holds a NUL character")  # which no path may
         elif key in _TYPES:
             self._given[key] = _Given(value, where)
         else:

@@ -73,8 +73,12 @@ class Topics(Section):
     def inputs(self) -> Inputs:
         """The input topics, and the outputs of each."""
         names = (self.prospects,) if isinstance(self.prospects, str) else self.prospects
-        others = self.model_dump(exclude={"prospects", "allowed", "blocked"}).values()
-        return Inputs(names, self.allowed, self.blocked, others)
+        return Inputs(names, self.allowed, self.blocked, self.singles.values())
+
+    @property
+    def singles(self) -> dict[str, str]:
+        """By their roles, the topics of which there is one each, however many inputs there are."""
+        return self.model_dump(exclude={"prospects", "allowed", "blocked"})
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

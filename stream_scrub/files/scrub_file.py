@@ -30,10 +30,8 @@ from stream_scrub.wiring import scrubbing
 from stream_scrub.wiring.index_sources import IndexUsed
 
 SUMMARY = "summary.json"
-_OF_HOSTS = (
-    "idna",
-    "punycode",
-)  # they write the names of hosts (RFC 3492): each would read some files, as something else
+# They write the names of hosts (RFC 3492): each would read some files, as something else.
+_OF_HOSTS = ("idna", "punycode")
 
 
 def scrub_file(

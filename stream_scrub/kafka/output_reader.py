@@ -14,7 +14,7 @@ from stream_scrub.kafka.admin.group_offsets import committed
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.fetched import Fetched
-from stream_scrub.kafka.partition_ends import PartitionEnds
+from stream_scrub.kafka.partition_ends import PartitionEnds, key_of
 from stream_scrub.model import Deadline, PartitionKey
 
 
@@ -37,8 +37,7 @@ class OutputReader:
         Refused."""
         found = [each for topic in self._topics for each in committed(self._consumer, topic, deadline)]
         return {
-            (each.topic, each.partition): (each.offset, each.metadata or "") if each.offset >= 0 else None
-            for each in found
+            key_of(each): (each.offset, each.metadata or "") if each.offset >= 0 else None for each in found
         }
 
     def ids(self, deadline: Deadline) -> dict[str, str]:

@@ -11,6 +11,11 @@ from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline, PartitionKey
 
 
+def key_of(place: TopicPartition) -> PartitionKey:
+    """The topic and the number of a partition."""
+    return place.topic, place.partition
+
+
 def _bounds(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
     """The oldest offset of a partition, and its end, as the brokers have them now. Raises Unavailable, KafkaException."""
     found = consumer.get_watermark_offsets(place, timeout=max(0.1, deadline.left()))
@@ -76,10 +81,10 @@ class PartitionEnds:
         with suppress(KafkaException, Unavailable):
             if deadline is not None and not deadline.passed:
                 low, high = self.ask(place, deadline)
-                self._asked[place.topic, place.partition] = high
+                self._asked[key_of(place)] = high
             else:
                 low, high = consumer.get_watermark_offsets(place, cached=True)
-        return low, max(high, self._asked.get((place.topic, place.partition), -1))
+        return low, max(high, self._asked.get(key_of(place), -1))
 
     def ask_for_leaders(self, topic: str, timeout_s: float) -> None:
         """Ask who leads the partitions of a topic. A client that is assigned nothing and has heard during an outage that

@@ -20,7 +20,7 @@ from stream_scrub.errors import Migrated, ScrubError, Unavailable
 from stream_scrub.kafka.client.translate import cause_of, translate
 from stream_scrub.kafka.fetched import NOTHING, Fetched
 from stream_scrub.kafka.membership import is_known_form, is_member
-from stream_scrub.kafka.partition_ends import PartitionEnds
+from stream_scrub.kafka.partition_ends import PartitionEnds, key_of
 from stream_scrub.kafka.rewinding.resume import Resume
 from stream_scrub.model import Deadline, PartitionKey
 
@@ -102,20 +102,20 @@ class ProspectSource:
         self._change("assigned", partitions)
         # The client keeps one paused that went away while it was, also when it comes back.
         self._paused = True
-        self.partitions.update(map(_key, partitions))
+        self.partitions.update(map(key_of, partitions))
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._change("revoked", partitions)
-        self.partitions.difference_update(map(_key, partitions))
+        self.partitions.difference_update(map(key_of, partitions))
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._change("lost", partitions)
-        self.partitions.difference_update(map(_key, partitions))
+        self.partitions.difference_update(map(key_of, partitions))
 
     def _change(self, event: str, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return  # a cooperative rebalance that changed nothing for us
-        self._moves.append((event, list(map(_key, partitions))))
+        self._moves.append((event, list(map(key_of, partitions))))
         if self._moved_at is None:
             self._moved_at = time.monotonic()
 
@@ -204,7 +204,7 @@ class ProspectSource:
         waiting = set(self.waiting)
         parted: tuple[list[TopicPartition], list[TopicPartition]] = ([], [])
         for each in self._assignment():
-            parted[_key(each) in waiting].append(each)
+            parted[key_of(each) in waiting].append(each)
         self._consumer.resume(parted[False])
         if parted[True]:
             self._consumer.pause(parted[True])
@@ -309,8 +309,8 @@ class ProspectSource:
             committed = self._committed(self._assignment(), deadline)
             sure = self._resume_at.choose(committed, self._ends, deadline)
             for place in committed:
-                self._next[_key(place)] = max(0, place.offset)
-                self._seek(place, deadline, surely=_key(place) in sure)
+                self._next[key_of(place)] = max(0, place.offset)
+                self._seek(place, deadline, surely=key_of(place) in sure)
         except KafkaException as error:
             raise translate(error, "asking for the committed offsets of the prospects") from error
         self._delivered.clear()
@@ -350,14 +350,14 @@ class ProspectSource:
             raise translate(error, "asking where the inputs begin") from error
 
     def _seek(self, committed: TopicPartition, deadline: Deadline, *, surely: bool) -> None:
-        offset = committed.offset if committed.offset >= 0 else self.first(_key(committed), deadline)
+        offset = committed.offset if committed.offset >= 0 else self.first(key_of(committed), deadline)
         while True:
             try:
                 self._consumer.seek(TopicPartition(committed.topic, committed.partition, offset))
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_FETCHING:
                     raise
-                if _key(committed) not in self._delivered and not surely:
+                if key_of(committed) not in self._delivered and not surely:
                     return  # not fetching yet, so it will begin at the committed offset by itself
                 if deadline.passed:
                     raise Unavailable(
@@ -381,7 +381,7 @@ class ProspectSource:
         """
         lags: dict[PartitionKey, int] = {}
         for each in self._assignment():
-            key = _key(each)
+            key = key_of(each)
             low, high = self._ends.of(self._consumer, each, deadline if key in ask else None)
             if key in self._next and high >= 0:
                 lags[key] = max(0, high - max(low, self._next[key]))
@@ -393,7 +393,3 @@ class ProspectSource:
             self._consumer.close()
             self._has_moved()
         self._ends.close()
-
-
-def _key(place: TopicPartition) -> PartitionKey:
-    return place.topic, place.partition

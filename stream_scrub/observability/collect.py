@@ -146,6 +146,10 @@ class _Judging(_Collector, Generic[_Count]):
             return (health.cause("fault", str(fault)),)
         return health.causes_of(self._condition(stale))
 
+    def _told(self, values: MetricValues, found: Health) -> ProcessStatus:
+        self._put_health(values, found)
+        return ProcessStatus(self.identity, found, values.values, values.histograms)
+
     def _condition(self, stale: StaleIndex | None) -> health.Condition:
         """Of whoever belongs to no group."""
         counters = self.counters
@@ -173,9 +177,7 @@ class ServerCollector(_Judging[ServerCounters]):
             values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
             values.put_histograms(counters.histograms)
         self._put_followed(values, counters, self._follower, self._rulebook)
-        found = self._health(counters, self._causes())
-        self._put_health(values, found)
-        return ProcessStatus(self.identity, found, values.values, values.histograms)
+        return self._told(values, self._health(counters, self._causes()))
 
 
 class RetryCollector(_Judging[RetryCounters]):
@@ -195,9 +197,7 @@ class RetryCollector(_Judging[RetryCounters]):
         names = () if self._rulebook is None else sorted(self._rulebook.registers)
         values.put_each(metric_catalogue.RETRIED, {**dict.fromkeys(names, 0), **sent})
         self._put_followed(values, counters, self._follower, self._rulebook)
-        found = self._health(counters, self._causes())
-        self._put_health(values, found)
-        return ProcessStatus(self.identity, found, values.values, values.histograms)
+        return self._told(values, self._health(counters, self._causes()))
 
 
 class ShadowCollector(_Judging[ShadowCounters]):
@@ -214,9 +214,7 @@ class ShadowCollector(_Judging[ShadowCounters]):
             values.put_each(metric_catalogue.LIMIT_HITS, counters.limits)
             values.put_histograms(counters.histograms)
         self._put_followed(values, counters, self._follower, self._rulebook)
-        found = self._health(counters, self._causes())
-        self._put_health(values, found)
-        return ProcessStatus(self.identity, found, values.values, values.histograms)
+        return self._told(values, self._health(counters, self._causes()))
 
 
 class WorkerCollector(_Judging[Counters]):
@@ -234,9 +232,7 @@ class WorkerCollector(_Judging[Counters]):
             names = dict.fromkeys(sorted(self._rulebook.registers), 0)
             values.put_each(metric_catalogue.STALE, {**names, **counters.stale})
         found = self._health(counters, self._causes())
-        found = msgspec.structs.replace(found, degraded=self._degraded())
-        self._put_health(values, found)
-        return ProcessStatus(self.identity, found, values.values, values.histograms)
+        return self._told(values, msgspec.structs.replace(found, degraded=self._degraded()))
 
     def _degraded(self) -> tuple[Cause, ...]:
         """The registers that prospects were blocked for of late, as long as they cannot be used."""

@@ -339,12 +339,25 @@ class PublisherCounters(LoopState):
 
 
 @dataclass(slots=True)
-class ShadowCounters(FollowerCounters):
+class SideCounters(FollowerCounters):
+    """Of whoever works beside the workers, and begins everything anew after a failure: `causes` says how often, and for
+    what."""
+
+    causes: Counter[str] = field(default_factory=Counter)
+
+    def gave_up(self, error: ScrubError) -> None:
+        """Everything is begun anew."""
+        with self.lock:
+            self.causes[cause_of(error)] += 1
+            self._fails(error)
+
+
+@dataclass(slots=True)
+class ShadowCounters(SideCounters):
     """Totals since the start of one shadow: prospects `judged`, differences by what they change, failures by cause."""
 
     judged: int = 0
     differences: Counter[str] = field(default_factory=Counter)
-    causes: Counter[str] = field(default_factory=Counter)
     histograms: dict[metric_catalogue.Metric, Histogram] = field(
         default_factory=lambda: _histograms(metric_catalogue.Side.SHADOW), repr=False
     )
@@ -357,21 +370,14 @@ class ShadowCounters(FollowerCounters):
             self.differences["reason"] += reasons
             self.failures = 0
 
-    def gave_up(self, error: ScrubError) -> None:
-        """Everything is begun anew."""
-        with self.lock:
-            self.causes[cause_of(error)] += 1
-            self._fails(error)
-
 
 @dataclass(slots=True)
-class RetryCounters(FollowerCounters):
+class RetryCounters(SideCounters):
     """Totals since the start of one `retry --follow`: `prospects` sent back by register, those `kept` by outcome, failures by
     cause."""
 
     prospects: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
-    causes: Counter[str] = field(default_factory=Counter)
     histograms: dict[metric_catalogue.Metric, Histogram] = field(
         default_factory=lambda: _histograms(metric_catalogue.Side.RETRY), repr=False
     )
@@ -383,9 +389,3 @@ class RetryCounters(FollowerCounters):
                 self.prospects[register] += count
             else:
                 self.kept[outcome] += count
-
-    def gave_up(self, error: ScrubError) -> None:
-        """Everything is begun anew."""
-        with self.lock:
-            self.causes[cause_of(error)] += 1
-            self._fails(error)

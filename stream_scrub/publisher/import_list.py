@@ -76,7 +76,8 @@ class ImportEffect:
 
 def numbers_in(order: ImportOrder) -> Numbers:
     """The numbers of a list, ascending; nothing is published. Raises ConfigError, BadList."""
-    reading, _ = _read_once(order, datetime.now(UTC), lambda *_: None, None)
+    with _opened(order.file) as file:
+        reading = read(order, datetime.now(UTC), lambda *_: None, file)
     check_lines(order, reading)
     return as_numbers(reading.bitmap())
 

@@ -25,8 +25,8 @@ from stream_scrub.observability.metric_catalogue import Side, register_label
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.observability.unusable_registers import unusable
 from stream_scrub.retry.once import RetryQuestion
-from stream_scrub.retry.parcels import Parcel, kind_of, origin, parcels, verdict_kind
-from stream_scrub.retry.resend import Resend, RetryOrder, Tally
+from stream_scrub.retry.parcels import Parcel, kind_of, verdict_kind
+from stream_scrub.retry.resend import Resend, RetryOrder, Tally, opened
 from stream_scrub.wiring import clients, following, preflight, process_family, scrubbing
 
 BEAT_LIMIT_S = 120.0  # twice its longest step: a session that is opened, and a commit
@@ -186,22 +186,14 @@ class RetryDaemon:
         )
 
     def _resend(self) -> Resend:
-        settings, members = self._settings, self._scrubber.terms.members
         begin: Callable[[int, int], int] = (
             (lambda _low, end: end) if self._question.since is None else (lambda low, _end: low)
         )
-        routes = clients.retry_routes(settings, self._log)
-        origin_of, blocked = origin(routes), list(dict.fromkeys(each.blocked for each in routes))
-        reader = clients.output_reader(settings, self._log, blocked, clients.retry_group(settings))
-        try:
-            session = clients.retry_session(settings, self._log, [each.input for each in routes])
-        except ScrubError:
-            reader.close()
-            raise
-        return Resend(
-            reader,
-            session,
-            lambda fetched: parcels(fetched, members, origin_of, int(time.time() * 1000)),
+        return opened(
+            self._settings,
+            self._log,
+            self._scrubber.terms.members,
+            sends=True,
             is_to_go=self._is_to_go,
             before=self._settle,
             begin=begin,

@@ -11,8 +11,8 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, RegisterName, Verdict
 from stream_scrub.observability.unusable_registers import unusable
-from stream_scrub.retry.parcels import Parcel, kind_of, origin, parcels, verdict_kind
-from stream_scrub.retry.resend import Resend, RetryOrder, Tally
+from stream_scrub.retry.parcels import Parcel, kind_of, verdict_kind
+from stream_scrub.retry.resend import RetryOrder, Tally, opened
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import clients, scrubbing
@@ -113,18 +113,16 @@ def _resend(
     scrubber: Scrubber,
     index: Index | None,
 ) -> None:
-    routes, members = clients.retry_routes(settings, log), scrubber.terms.members
-    origin_of, blocked = origin(routes), list(dict.fromkeys(each.blocked for each in routes))
-
     def foreseen(parcel: Parcel) -> str:
         assert index is not None, "a dry run has an index to judge by"
         return f"would be {verdict_kind(scrubber, parcel, index, datetime.now(UTC))}"
 
     knows = question.dry_run or question.since is not None
-    resend = Resend(
-        clients.output_reader(settings, log, blocked, clients.retry_group(settings)),
-        None if question.dry_run else clients.retry_session(settings, log, [each.input for each in routes]),
-        lambda fetched: parcels(fetched, members, origin_of, int(datetime.now(UTC).timestamp() * 1000)),
+    resend = opened(
+        settings,
+        log,
+        scrubber.terms.members,
+        sends=not question.dry_run,
         is_to_go=foreseen if question.dry_run else (lambda _: ""),
         begin=lambda low, end: low if knows or low == end else None,
     )

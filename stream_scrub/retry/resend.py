@@ -4,17 +4,24 @@ What goes back and how far that is commit in one transaction. After any trouble 
 broker has committed.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from stream_scrub.errors import Migrated, Refused, Unavailable, Uncertain, Unwritable
+from structlog.typing import FilteringBoundLogger
+
+from stream_scrub.config import Settings
+from stream_scrub.config.inputs import blocked_of
+from stream_scrub.errors import Migrated, Refused, ScrubError, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline, PartitionKey
 from stream_scrub.retry.cursors import Cursors
-from stream_scrub.retry.parcels import Parcel
+from stream_scrub.retry.parcels import Parcel, origin, parcels
+from stream_scrub.scrub.decode import Members
+from stream_scrub.wiring import clients
 
 ASK_S = 10.0
 SILENT_S = 30.0
@@ -276,3 +283,34 @@ class Resend:
 
 def _said(partitions: Iterable[PartitionKey]) -> str:
     return ", ".join(f"{topic}/{partition}" for topic, partition in partitions)
+
+
+def opened(
+    settings: Settings,
+    log: FilteringBoundLogger,
+    members: Members,
+    *,
+    sends: bool,
+    is_to_go: Callable[[Parcel], str],
+    begin: Callable[[int, int], int | None],
+    before: Callable[[list[Parcel]], None] = lambda _: None,
+) -> Resend:
+    """A resend of every input whose blocked topic is there; the other arguments are as for `Resend`. Raises Unavailable,
+    Refused.
+    """
+    routes = clients.retry_routes(settings, log)
+    origin_of, group = origin(routes), clients.retry_group(settings)
+    reader = clients.output_reader(settings, log, blocked_of(routes), group)
+    try:
+        session = clients.retry_session(settings, log, [each.input for each in routes]) if sends else None
+    except ScrubError:
+        reader.close()
+        raise
+    return Resend(
+        reader,
+        session,
+        lambda fetched: parcels(fetched, members, origin_of, int(time.time() * 1000)),
+        is_to_go=is_to_go,
+        before=before,
+        begin=begin,
+    )

@@ -15,6 +15,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
+from stream_scrub.config.inputs import outputs_of
 from stream_scrub.errors import Migrated, ScrubError, StaleIndex, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.kafka.admin.topics import TopicState
@@ -96,11 +97,7 @@ def need_topic(settings: Settings, log: FilteringBoundLogger) -> None:
     """Make the shadow topic if it is not there, with as many partitions as the outputs. Raises Unavailable, Refused."""
     name = settings.topics.shadow
     with clients.topics(settings, log) as there:
-        outputs = [
-            each
-            for route in clients.routes(settings, there, Deadline.after(_ASK_S))
-            for each in route.outputs
-        ]
+        outputs = outputs_of(clients.routes(settings, there, Deadline.after(_ASK_S)))
         found = there.describe([name, *outputs], Deadline.after(_ASK_S))
         if name not in found:
             partitions = max((each.partitions for each in found.values()), default=1)
@@ -173,7 +170,7 @@ class ShadowLoop:
         session.open(deadline)
         self._width = session.width([self._settings.topics.shadow], deadline)
         routes, group = clients.routes_now(self._settings, self._log), clients.shadow_group(self._settings)
-        outputs = list(dict.fromkeys(each for route in routes for each in route.outputs))
+        outputs = outputs_of(routes)
         reader = self._reader = clients.output_reader(self._settings, self._log, outputs, group)
         places = {
             key: noted[0] if noted is not None else reader.bounds(key, deadline)[1]

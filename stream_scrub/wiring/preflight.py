@@ -7,6 +7,7 @@ from typing import Literal
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
+from stream_scrub.config.inputs import blocked_of, outputs_of
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.admin import durability
 from stream_scrub.kafka.admin.acls import RequiredRights
@@ -24,11 +25,11 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
     topics, group = settings.topics, settings.worker.group_id
     routes = clients.routes(settings, there, clients.deadline())
     inputs = tuple(each.input for each in routes)
-    blocked = tuple(dict.fromkeys(each.blocked for each in routes))
-    allowed = tuple(dict.fromkeys(each.allowed for each in routes))
     rights = {
-        "worker": RequiredRights((*inputs, topics.log), (*allowed, *blocked), (group,)),
-        "retry": RequiredRights((*blocked, topics.log), inputs, (group, clients.retry_group(settings))),
+        "worker": RequiredRights((*inputs, topics.log), tuple(outputs_of(routes)), (group,)),
+        "retry": RequiredRights(
+            (*blocked_of(routes), topics.log), inputs, (group, clients.retry_group(settings))
+        ),
         "import": RequiredRights((topics.log,), (topics.log,), (group,)),
         "publish": RequiredRights(
             (topics.log, topics.requests, topics.lifts),
@@ -46,7 +47,7 @@ def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) ->
     """Check that the log exists and is as it must be, and that the topics of the roles `also` exist. Raises Refused,
     which names all that is wrong, and Unavailable.
     """
-    names, roles = settings.topics.model_dump(), ("log", *also)
+    names, roles = settings.topics.singles, ("log", *also)
     found = there.describe([names[role] for role in roles], clients.deadline())
     states = {state.role: state for state in plan(names, (), found, 1)}
     wrong = [f"{names[role]} is missing" for role in roles if states[role].state == "missing"]
@@ -64,7 +65,7 @@ def record_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
         routes = clients.routes(settings, there, clients.deadline())
         used = dict.fromkeys([*(name for route in routes for name in route), settings.topics.log])
         found = there.describe(list(used), clients.deadline())
-    states = plan(settings.topics.model_dump(), routes, found, 1)
+    states = plan(settings.topics.singles, routes, found, 1)
     if settings.topics.inputs.pattern is not None:  # whose outputs are missing waits, and stops nobody
         states = [each for each in states if each.state != "missing" or each.role == "log"]
     limit = plan_limit(states)

@@ -42,7 +42,7 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     deadline = Deadline.after(_ASK_S)
     with clients.topics(settings, log) as topics:
         routes = clients.routes(settings, topics, deadline)
-        others = settings.topics.model_dump(exclude={"prospects", "allowed", "blocked"})
+        others = settings.topics.singles
         used = list(dict.fromkeys([*(name for route in routes for name in route), *others.values()]))
         found = topics.describe(used, deadline)
         states = plan(others, routes, found, partitions, settings.kafka.keep_days)
@@ -70,6 +70,6 @@ def make_log(settings: Settings) -> None:
     log, deadline = logs.configure("error", settings.log.format), Deadline.after(_ASK_S)
     with clients.topics(settings, log) as topics:
         found = topics.describe([settings.topics.log], deadline)
-        states = plan(settings.topics.model_dump(exclude={"prospects", "allowed", "blocked"}), (), found, 1)
+        states = plan(settings.topics.singles, (), found, 1)
         missing = [each for each in states if each.role == "log" and each.state == "missing"]
         topics.create(missing, None, deadline)

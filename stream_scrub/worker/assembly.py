@@ -7,6 +7,7 @@ from operator import itemgetter
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
+from stream_scrub.config.inputs import outputs_of
 from stream_scrub.kafka.admin.broker_time import BrokerTimes
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import smallest_limit
@@ -157,15 +158,13 @@ def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:
     Refused."""
     deadline = Deadline.after(_LIMIT_S)
     with clients.topics(settings, log) as there:
-        routes = clients.routes(settings, there, deadline)
-        found = there.describe([output for each in routes for output in each.outputs], deadline)
+        found = there.describe(outputs_of(clients.routes(settings, there, deadline)), deadline)
     return smallest_limit(topic.config for topic in found.values())
 
 
 def output_topics(settings: Settings) -> list[str]:
     """The outputs that the settings name, those of blocked prospects first; none with a pattern."""
-    routes = settings.topics.inputs.among(())
-    return list(dict.fromkeys([*(each.blocked for each in routes), *(each.allowed for each in routes)]))
+    return outputs_of(settings.topics.inputs.among(()))
 
 
 def batch_limits(settings: Settings) -> BatchLimits:

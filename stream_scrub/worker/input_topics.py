@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from structlog.typing import FilteringBoundLogger
 
-from stream_scrub.config.inputs import Inputs
+from stream_scrub.config.inputs import Inputs, outputs_of
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import ProspectSource
@@ -51,7 +51,7 @@ class InputTopics:
         routes = self._inputs.among(self._session.names(deadline))
         topics = [each.input for each in routes]
         if topics != list(self._source.topics):
-            self._session.reach(output for each in routes for output in each.outputs)
+            self._session.reach(outputs_of(routes))
             self._source.follow(topics)
             self._log.info("prospects come from these topics now", topics=topics)
 

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.client.translate import translate
+from stream_scrub.kafka.partition_ends import key_of
 from stream_scrub.kafka.rewinding.commit_note import CommitNote
 from stream_scrub.model import Deadline, PartitionKey
 
@@ -43,7 +44,7 @@ class GroupOffsets:
     def committed(self, deadline: Deadline) -> dict[PartitionKey, int | None]:
         """By partition of the topics; None where the group has none. Raises Unavailable, Refused."""
         found = [each for topic in self._topics for each in committed(self._consumer, topic, deadline)]
-        return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in found}
+        return {key_of(each): each.offset if each.offset >= 0 else None for each in found}
 
     def commit(self, offsets: Mapping[PartitionKey, int], note: CommitNote) -> None:
         """Commit these. Raises Refused while the group has members."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.partition_ends import PartitionEnds
+from stream_scrub.kafka.partition_ends import PartitionEnds, key_of
 from stream_scrub.model import BeginAt, Deadline, PartitionKey
 
 _NO_PARTITION = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION})
@@ -70,15 +70,13 @@ class Beginnings:
             )
         if self._begin_at != "end":
             return set()
-        return self._forgotten & {(each.topic, each.partition) for each in lacking}
+        return self._forgotten & set(map(key_of, lacking))
 
     def committed(self, places: Sequence[TopicPartition]) -> None:
         """The places that were chosen are committed now."""
-        keys = {(each.topic, each.partition) for each in places}
+        keys = set(map(key_of, places))
         self._anew -= keys
-        told = {
-            key: each.offset for each in places if (key := (each.topic, each.partition)) in self._forgotten
-        }
+        told = {key: each.offset for each in places if (key := key_of(each)) in self._forgotten}
         if told:
             self._forgotten -= keys
             self._on_chosen(told)
@@ -112,7 +110,7 @@ class Beginnings:
 
     def _choose(self, ends: PartitionEnds, place: TopicPartition, deadline: Deadline) -> int | None:
         low, high = ends.ask(place, deadline)
-        key = (place.topic, place.partition)
+        key = key_of(place)
         if low == high or key in self._anew:
             return low
         if key not in self._forgotten:

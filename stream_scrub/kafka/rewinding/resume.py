@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 from stream_scrub.errors import Migrated
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
-from stream_scrub.kafka.partition_ends import PartitionEnds
+from stream_scrub.kafka.partition_ends import PartitionEnds, key_of
 from stream_scrub.kafka.rewinding.beginnings import Beginnings
 from stream_scrub.kafka.rewinding.commit_note import CommitNote
 from stream_scrub.model import Deadline, PartitionKey
@@ -51,7 +51,7 @@ class Resume:
         anew = self._anew(committed, deadline) if committed else set()
         lacking = [each for each in committed if each.offset < 0]
         for place in committed:
-            if _key(place) in anew:
+            if key_of(place) in anew:
                 place.offset = OFFSET_BEGINNING
         return anew | self._begin(lacking, anew, ends, deadline)
 
@@ -115,7 +115,7 @@ class Resume:
         before = dict(self._ids)
         asked = self._identity.ask(sorted({each.topic for each in committed}), deadline)
         self._ids |= {topic: found for topic, found in asked.items() if found}
-        anew = {_key(each) for each in committed if self._is_of_another(each, before.get(each.topic, ""))}
+        anew = {key_of(each) for each in committed if self._is_of_another(each, before.get(each.topic, ""))}
         news = {(key, self._ids.get(key[0], "")) for key in anew} - self._told_anew
         if news:
             self._told_anew |= news
@@ -132,7 +132,3 @@ class Resume:
         """The position in a commit's note, -1 where it has none. Positions on another log say nothing about this one."""
         note = CommitNote.read(committed.metadata)
         return note.position if note is not None and note.log_topic == self._log_topic else -1
-
-
-def _key(place: TopicPartition) -> PartitionKey:
-    return place.topic, place.partition

@@ -30,9 +30,8 @@ from stream_scrub.model import LogReader, Progress, RegisterKind, family
 from stream_scrub.publisher import import_list, ownership, publish_rules
 from stream_scrub.wiring import clients, preflight, topics_report
 
-_TOGETHER = (
-    4_000_000  # numbers that go into one transaction, unless one register has more: some 8 MB as a rule
-)
+# Numbers that go into one transaction, unless one register has more: some 8 MB as a rule.
+_TOGETHER = 4_000_000
 _MODE = 0o600
 
 
@@ -121,9 +120,9 @@ def run(
         proof = prove(reader)
     if not proof.sound:
         raise Refused(f"{old.topics.log} is not sound: `stream-scrub lists verify` says in what")
-    replay = clients.replayed(old, log, start="beginning", keep_ends=True)
+    replay = clients.replayed(old, log, keep_ends=True)
     _need_consents(order.without, replay.index.registers)
-    _make(new, log)
+    there = _made(new, log)
     _file(order.cut, proof.content)
     digest = sha256(proof.content).hexdigest()
     source = DeltaSource(f"{old.topics.log} up to position {replay.index.position}", digest)
@@ -131,12 +130,12 @@ def run(
     written: list[RegisterRenewed] = []
     for some in _together(registers):
         stage("stating the registers", len(written), len(registers))
-        made = _state(some, order.without, replay, source, new, log)
+        there, made = _state(some, order.without, replay, there, source, new, log)
         written += [
             RegisterRenewed(each.name, each.kind, done.kept, done.ending, done.left_out)
             for each, done in zip(some, made, strict=True)
         ]
-    publish_rules.keep_rules(new, log, clients.replayed(new, log))
+    publish_rules.keep_rules(new, log, there)
     _need_same_end(old, new, order.cut, proof.end, log)
     return LogRenewed(old.topics.log, replay.index.position, str(order.cut), digest, new.topics.log, written)
 
@@ -163,13 +162,16 @@ def _need_consents(without: Mapping[str, Numbers], held: Mapping[str, Register])
             raise ConfigError([f"--without: {name!r} is no register of consents that the log holds"])
 
 
-def _make(settings: Settings, log: FilteringBoundLogger) -> None:
+def _made(settings: Settings, log: FilteringBoundLogger) -> Replay:
+    """Make the new log; returns what is on it, which is nothing."""
     topics_report.make_log(settings)
     with clients.topics(settings, log) as there:
         preflight.need(there, settings, "import")
         preflight.need_log(there, settings)
-    if clients.replayed(settings, log).index.registers:
+    replay = clients.replayed(settings, log, keep_ends=True)
+    if replay.index.registers:
         raise Refused(f"{settings.topics.log} holds registers already: name a new topic")
+    return replay
 
 
 def _file(cut: Path, content: bytes) -> None:
@@ -197,16 +199,18 @@ def _state(
     registers: Sequence[Register],
     without: Mapping[str, Numbers],
     replay: Replay,
+    there: Replay,
     source: DeltaSource,
     new: Settings,
     log: FilteringBoundLogger,
-) -> list[Restated]:
-    """Put whole registers of one family on the new log, in one transaction."""
+) -> tuple[Replay, list[Restated]]:
+    """Put whole registers of one family on the new log, in one transaction. `there` is what was read of it; returns that,
+    read on to its end, and what was stated."""
     nbytes = 0
     while True:
         writer = clients.log_writer(new, registers[0].name, log, nbytes=nbytes)
         try:
-            there = clients.replayed(new, log, keep_ends=True)
+            there = clients.replayed(new, log, keep_ends=True, before=there)
             made = [
                 restated(
                     each,
@@ -220,7 +224,7 @@ def _state(
             records = [record for each in made for record in each.records]
             if writer.takes(nbytes := nbytes_of(records)):
                 writer.publish(records)
-                return made
+                return there, made
         finally:
             writer.close()
 
