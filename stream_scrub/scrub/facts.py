@@ -15,6 +15,8 @@ from stream_scrub.spelling import plain
 # True: a contract without a known end. A date: its last day. False: no contract.
 Contract = bool | date
 
+WORDS_MAX = 100  # purposes, or campaigns, of one prospect: each is compared, and nobody calls for more
+_WORD_CHARS_MAX = 200  # no name that rules or registers know is longer, and no longer word is compared
 _TEXT_MAX = 64  # characters; no identifier is longer, and no longer text is compared with a shape
 _PIECE = re.compile(r"([#?])(\+?)|(.)", re.DOTALL)
 _SIGNS = {"#": "[0-9]", "?": "[0-9a-z]"}
@@ -121,7 +123,7 @@ def facts_of(
         _is_yes(contract) if contract_shapes is None else contract_of(contract, contract_shapes),
         callers,
         _channel(channel),
-        isinstance(who, str) and plain(who) == COMPANY,
+        isinstance(who, str) and _word(who) == COMPANY,
         relation_of(relation),
         not _is_live(voice_kind),
         _residence(residence),
@@ -137,7 +139,7 @@ def of_three(purpose: Any = None, contract: Any = None, campaign: Any = None, *_
 def _is_live(member: Any) -> bool:
     """Whether a person speaks: no kind of voice is said, or a live one. Whatever else is said is no person."""
     if isinstance(member, str):
-        return plain(member) == LIVE or not member.strip()
+        return _word(member) == LIVE or not member.strip()
     return member is None or member is UNSET
 
 
@@ -154,28 +156,47 @@ def _channel(member: Any) -> str:
     that no rule knows."""
     if member is None or member is UNSET or (isinstance(member, str) and not member.strip()):
         return VOICE
-    word = plain(member) if isinstance(member, str) else ""
+    word = _word(member) if isinstance(member, str) else ""
     return word if _CHANNEL.fullmatch(word) else UNKNOWN_CHANNEL
+
+
+def _word(text: str) -> str:
+    """A word as words are compared; empty for a text that is longer than any."""
+    return plain(text) if len(text) <= _WORD_CHARS_MAX else ""
+
+
+def _parts(member: Any) -> Sequence[Any]:
+    """The parts of a member, which are to be words. Of too many none is looked at: they are one that cannot be
+    understood."""
+    parts = member if isinstance(member, list) else (member,)
+    return parts if len(parts) <= WORDS_MAX else ([],)
+
+
+def _is_too_long(part: Any) -> bool:
+    if isinstance(part, list):
+        return len(part) > WORDS_MAX
+    return isinstance(part, str) and len(part) > _WORD_CHARS_MAX
 
 
 def campaigns_of(member: Any) -> Iterable[str]:
     """The campaigns that a member names, each as it is compared; UNNAMED for each part that names none in letters or
-    digits."""
-    for part in member if isinstance(member, list) else (member,):
-        said = words_of(part)
-        blank = part is None or part is UNSET or (isinstance(part, str) and not said)
+    digits, and for too many."""
+    for part in _parts(member):
+        said = () if _is_too_long(part) else words_of(part)
+        blank = part is None or part is UNSET or (isinstance(part, str) and not part.strip())
         if not blank:
-            yield plain(said[0]) if len(said) == 1 else UNNAMED
+            yield _word(said[0]) if len(said) == 1 else UNNAMED
 
 
 def purposes_of(member: Any) -> Iterable[str]:
-    """The words in a member, in lower case; UNTOLD for each part that is no word, such as an object: the call is for that
-    as well."""
-    for part in member if isinstance(member, list) else (member,):
+    """The words in a member, in lower case; UNTOLD for each part that is no word, such as an object, and for too many: the
+    call is for that as well."""
+    for part in _parts(member):
         blank = part is None or part is UNSET or (isinstance(part, str) and not part.strip())
-        if isinstance(part, list) or not (blank or words_of(part)):
+        said = () if isinstance(part, list) or _is_too_long(part) else words_of(part)
+        if not (blank or said):
             yield UNTOLD
-        yield from () if isinstance(part, list) else words_of(part)
+        yield from said
 
 
 def words_of(member: Any) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from stream_scrub.model import Reason, Verdict
 from stream_scrub.numbering import Line
 from stream_scrub.scrub import decide
 from stream_scrub.scrub.decide import Finding
-from stream_scrub.scrub.facts import NO_FACTS, UNTOLD, Facts, facts_of
+from stream_scrub.scrub.facts import NO_FACTS, UNNAMED, UNTOLD, Facts, facts_of
 from tests.support.fakes import law
+from tests.support.machine.cost import cpu_s
 
 NUMBER = 33612345678
 MOBILE = Line.of("FR", "mobile")
@@ -300,6 +301,34 @@ def test_a_word_that_denies_a_contract_is_none(contract):
 def test_a_purpose_is_met_however_it_is_written(member, words):
     """A banned purpose would pass by its spelling, or one that is not understood lift a law."""
     assert facts_of(member, None, None).purposes == words
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        ["insurance"] * 101,
+        [f"p{n}" for n in range(500_000)],
+        "é" * 2_000_000,
+        ["é" * 2_000_000],
+        [[f"p{n}" for n in range(500_000)]],
+        [["é" * 2_000_000]],
+    ],
+    ids=["too many", "very many", "long", "a long one", "a list in a list", "a long one in a list"],
+)
+def test_more_than_anybody_says_is_understood_by_nobody_and_costs_nothing(member):
+    """One question of some megabytes would keep every other dialler waiting for seconds, or lift a law."""
+    said = dict.fromkeys(("purpose", "campaign", "channel", "who", "voice_kind"), member)
+    assert cpu_s(lambda: facts_of(**said), enough=0.1) < 0.2
+    facts = facts_of(**said)
+    assert facts.purposes == (UNTOLD,) and facts.campaigns == (UNNAMED,)
+    assert facts.channel == "unknown" and facts.artificial and not facts.company
+
+
+def test_as_much_as_anybody_says_is_understood():
+    """A prospect that is called for a hundred purposes would lose what it says."""
+    words = [f"purpose-{n}" for n in range(100)]
+    facts = facts_of(purpose=words, campaign=[*words[:99], "x" * 200])
+    assert facts.purposes == tuple(words) and facts.campaigns == (*words[:99], "x" * 200)
 
 
 def test_a_campaign_named_twice_counts_once():
