@@ -27,6 +27,7 @@ _FIRST_PAUSE_S = 0.05
 _PAUSE_MAX_S = 1.0
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_ANSWER = Unknown("no answer came in time")
+_PACKED = Unknown("the answer is packed, and nobody asked for that")
 
 
 class _Left(dict[str, float]):
@@ -47,7 +48,12 @@ class _Base:
         self._check = f"{url.rstrip('/')}/v1/check"
         self._requests = f"{url.rstrip('/')}/v1/requests"
         self._deadline_s = deadline_s
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        # Nobody is to pack an answer: a small one could then be a large one.
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
 
@@ -85,6 +91,15 @@ def _pause(tries: int, found: Got | Unknown) -> float:
 def _better(one: Got | Unknown, other: Got | Unknown) -> Got | Unknown:
     """Of two tries, the later one, but rather what a server said than that it said nothing."""
     return one if isinstance(one, Got) and not isinstance(other, Got) else other
+
+
+def _got(answer: httpx.Response, body: bytes) -> Got:
+    return Got(answer.status_code, body, answer.headers.get("retry-after", ""))
+
+
+def _is_packed(answer: httpx.Response) -> bool:
+    """A packed answer of a few bytes may be a large one."""
+    return answer.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}
 
 
 def _is_final(found: Got | Unknown) -> bool:
@@ -179,13 +194,14 @@ class Client(_Base):
         )
         answer = self._http.send(request, stream=True)
         try:
-            pieces, size = [], 0
-            for piece in answer.iter_bytes():
-                pieces.append(piece)
-                size += len(piece)
-                if time.monotonic() >= ends or size > _ANSWER_BYTES_MAX:
+            if _is_packed(answer):
+                return _PACKED
+            whole = bytearray()
+            for piece in answer.iter_raw():
+                whole += piece
+                if time.monotonic() >= ends or len(whole) > _ANSWER_BYTES_MAX:
                     return _NO_ANSWER
-            return Got(answer.status_code, b"".join(pieces), answer.headers.get("retry-after", ""))
+            return _got(answer, bytes(whole))
         finally:
             answer.close()
 
@@ -259,8 +275,7 @@ class AsyncClient(_Base):
         while time.monotonic() < ends:
             try:
                 async with asyncio.timeout(ends - time.monotonic()):
-                    answer = await self._http.post(url, content=body, headers=headers)
-                found = Got(answer.status_code, answer.content, answer.headers.get("retry-after", ""))
+                    found = _better(found, await self._once(url, body, headers))
             except TimeoutError:
                 return _better(found, _NO_ANSWER)
             except httpx.HTTPError as error:
@@ -271,3 +286,14 @@ class AsyncClient(_Base):
             await asyncio.sleep(pause)
             tries += 1
         return found
+
+    async def _once(self, url: str, body: bytes, headers: Mapping[str, str] | None) -> Got | Unknown:
+        async with self._http.stream("POST", url, content=body, headers=headers) as answer:
+            if _is_packed(answer):
+                return _PACKED
+            whole = bytearray()
+            async for piece in answer.aiter_raw():
+                whole += piece
+                if len(whole) > _ANSWER_BYTES_MAX:
+                    return _NO_ANSWER
+            return _got(answer, bytes(whole))

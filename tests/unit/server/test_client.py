@@ -1,14 +1,16 @@
 """The client: a verdict or Unknown, whatever server, network and proxies do."""
 
 import asyncio
+import gzip
 import inspect
 import json
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -101,9 +103,16 @@ def http(status: int, body: bytes, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-ALLOWED = (
-    b'{"verdict":"allowed","reason":"clear","number":"+33611111111","index":1,"at":"2026-11-24T12:00:00Z"}'
-)
+def allowed(at: datetime, more: str = "") -> bytes:
+    moment = at.isoformat()
+    return b'{"verdict":"allowed","reason":"clear","number":"+33611111111","index":1,"at":"%b"%b}' % (
+        moment.encode(),
+        more.encode(),
+    )
+
+
+NOW = datetime.now(UTC)
+ALLOWED = allowed(NOW)
 NO_VERDICT = {
     "a page of a proxy": http(200, b"<html>allowed</html>"),
     "nothing": http(200, b""),
@@ -129,6 +138,11 @@ NO_VERDICT = {
     "another's, of several": http(
         200, ALLOWED.replace(b'"number":', b'"numbers":[{"number":"+33622222222"}],"number":')
     ),
+    "of last week": http(200, allowed(NOW - timedelta(days=7))),
+    "of next year": http(200, allowed(NOW + timedelta(days=365))),
+    "of no zone": http(200, allowed(NOW.replace(tzinfo=None))),
+    "lapsed": http(200, allowed(NOW, ',"until":"2016-01-02"')),
+    "said twice": http(200, b'{"verdict":"blocked",' + ALLOWED[1:]),
     "gone": None,
 }
 
@@ -151,12 +165,70 @@ def test_whatever_is_no_verdict_is_unknown(answer, how):
         611111111,
         "tel:06 11 11 11 11",
         ["1", "0611111111"],
+        "0611/111111",
+        "06\u202f11\u202f11\u202f11\u202f11",
+        "06\u201311\u201311\u201311\u201311",
+        "\u200e+33611111111",
+        "\u0660\u0666\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661",
+        "+33 6 11 11 11 11 (mobile)",
+        "+33611111111 ext. 12345",
+        "+33611111111;ext=12345",
     ],
 )
 def test_an_answer_fits_however_the_number_is_typed(typed):
     """A verdict would be thrown away because a number was typed as people type it."""
     with answering(http(200, ALLOWED)) as (url, _):
         assert asked(url, "sync", typed).may_dial
+
+
+def test_letters_on_a_keypad_are_its_digits():
+    """A number that people remember as a word would never be called."""
+    flowers = allowed(NOW).replace(b"+33611111111", b"+18003569377")
+    with answering(http(200, flowers)) as (url, _):
+        assert asked(url, "sync", "1-800-FLOWERS").may_dial
+        assert not asked(url, "sync", "1-800-FLOWERY", deadline_s=0.5).may_dial
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *(
+            "0176/12345678",
+            "tel:+33612345678",
+            "06\u202f12\u202f34\u202f56\u202f78",
+            "06\u201312\u201334\u201356\u201378",
+        ),
+        *(
+            "\u200e+33612345678",
+            "\u0660\u0666\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
+            "+33 6 12 34 56 78 (mobile)",
+        ),
+        *("", " ", "0", 0, "n/a", "12", ["06 12 34 56 78", "n/a"], ["06 12 34 56 78", ""], []),
+    ],
+)
+def test_an_answer_about_another_number_is_unknown_however_this_one_is_typed(typed):
+    """A proxy that mixes answers up would give permission to call somebody who opposed."""
+    with answering(http(200, ALLOWED)) as (url, _):
+        assert isinstance(asked(url, "sync", typed, deadline_s=0.5), Unknown)
+
+
+@BOTH
+def test_an_answer_without_end_is_unknown_and_takes_no_memory(how, monkeypatch):
+    """A broken proxy would take the dialler's memory."""
+    monkeypatch.setattr(module, "_ANSWER_BYTES_MAX", 100_000)
+    packed = gzip.compress(bytes(100 << 20))
+    with answering(http(200, packed, "Content-Encoding: gzip")) as (url, _):
+        tracemalloc.start()
+        found = asked(url, how, CONSENTING, deadline_s=0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert isinstance(found, Unknown) and peak < 20 << 20
+
+
+def test_what_a_server_says_of_a_number_is_not_repeated():
+    """The dialler's log would hold the numbers of those who complained to it."""
+    with answering(http(400, b'{"detail":"unknown number +33 6 12-34-56-78 here"}')) as (url, _):
+        assert asked(url, "sync", CONSENTING).why == "unknown number +... here"
 
 
 @BOTH
