@@ -21,11 +21,12 @@ from stream_scrub.files.order import FileOrder
 from stream_scrub.files.rows.cells import mended
 from stream_scrub.files.rows.columns import plain
 from stream_scrub.files.rows.duplicates import Duplicates
-from stream_scrub.files.rows.facts import member
+from stream_scrub.files.rows.facts import COLUMNS, member
 from stream_scrub.files.source import open_input, size_of
 from stream_scrub.index import Index
 from stream_scrub.model import Progress
 from stream_scrub.numbering import REGIONS
+from stream_scrub.scrub.member_names import fold
 from stream_scrub.wiring import clients, scrubbing
 
 _ON_THE_WAY = 50_000  # records that wait for their delivery reports
@@ -180,13 +181,18 @@ class _Members:
         names = self._names()
         key = None if not self.key_column else self._key()
         numbers = set(columns.numbers)
+        places = dict(zip(prospect.numbers, columns.numbers, strict=False))
+        if columns.region is not None:
+            places[prospect.region] = columns.region
         shared = {getattr(prospect, fact): member(fact, text) for fact, text in self.order.said.items()}
-        facts = {place: fact for fact, place in columns.facts.items()}
         region = None if self.order.region is None else self.order.region_by(self.settings)
         for line, row in self.leads.rows():
             cells = [mended(cell) if place in numbers else cell for place, cell in enumerate(row)]
-            told = [member(facts[at], cell) if at in facts else cell for at, cell in enumerate(cells)]
-            made: dict[str, Any] = dict(zip(names, told, strict=False))
+            made: dict[str, Any] = dict(zip(names, cells, strict=False))
+            # Each by itself, and not by its column's name alone: one column may be several of them.
+            made |= {name: cells[at] for name, at in places.items() if at < len(cells)}
+            for fact, place in columns.facts.items():
+                made[getattr(prospect, fact)] = member(fact, self.leads.fact_at(row, place))
             self._place_numbers(made, cells)
             if region is not None and made.get(prospect.region, "").strip().upper() not in REGIONS:
                 made[prospect.region] = region
@@ -194,7 +200,8 @@ class _Members:
             yield Record(line, _key_of(row, key), value)
 
     def _names(self) -> list[str]:
-        """The member of each column: as the settings call it where they do, else its title, each once."""
+        """The member of each column: as the settings call it where the file takes it for that, else its title, each
+        once. No other column gets a name that the stream looks for: it would decide there, and did not in the file."""
         columns, prospect = self.leads.columns, self.settings.prospect
         fixed = dict(zip(columns.numbers, prospect.numbers, strict=False))
         fixed |= {place: getattr(prospect, fact) for fact, place in columns.facts.items()}
@@ -205,17 +212,19 @@ class _Members:
             of_all.append(prospect.region)
         if nested := [name for name in (*fixed.values(), *of_all) if "." in name]:
             raise ConfigError([f"prospect: {', '.join(nested)} is inside an object, which a row has none of"])
-        taken = {_STAMP, *map(str.casefold, (*fixed.values(), *of_all))}
+        members = (*prospect.numbers, *(getattr(prospect, fact) for fact in COLUMNS))
+        taken = {_STAMP, *map(fold, members)}
         made = []
         for place, title in enumerate(self._titles()):
             name = fixed.get(place) or _unused(title, taken)
-            taken.add(name.casefold())
+            taken.add(fold(name))
             made.append(name)
         return made
 
     def _titles(self) -> Sequence[str]:
-        names = [name.strip(" \ufeff") for name in self.leads.columns.names]
-        width = max((len(names), *(place + 1 for place in self.leads.columns.numbers)))
+        columns = self.leads.columns
+        names = [name.strip(" \ufeff") for name in columns.names]
+        width = max(len(names), columns.reach)
         return [
             names[place] if place < len(names) and names[place] else f"column_{place + 1}"
             for place in range(width)
@@ -253,7 +262,7 @@ def _key_of(row: Sequence[str], place: int | None) -> bytes | None:
 def _unused(title: str, taken: set[str]) -> str:
     """The title, with a number behind it if another member is called so, in whatever case."""
     name, count = title, 1
-    while name.casefold() in taken:
+    while fold(name) in taken:
         count += 1
         name = f"{title}_{count}"
     return name

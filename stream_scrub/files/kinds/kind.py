@@ -1,6 +1,6 @@
 """What every kind of file offers to a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Protocol
 
@@ -80,6 +80,10 @@ class LeadsFile(Protocol):
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Its rows in order, each with its line, instead of `scrub`. Raises Refused."""
+        ...
+
+    def fact_at(self, row: Sequence[str], place: int) -> str:
+        """What a row of `rows` says in a fact's column: its cell, or what stands for it where the row is too short."""
         ...
 
     def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:

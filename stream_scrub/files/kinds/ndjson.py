@@ -198,6 +198,10 @@ class NdjsonFile:
         """None: see `values`."""
         return iter(())
 
+    def fact_at(self, _row: Sequence[str], _place: int) -> str:
+        """None: see `values`."""
+        return ""
+
     def _put(self, block: bytes, line: int, targets: Targets) -> int:
         """Write the lines of a block; `line` is the number of the first, and what is returned that of the next."""
         values, ends, numbers = [], [], []

@@ -67,6 +67,10 @@ class SpreadsheetFile:
         for number, row in self._rows[self.titles :]:
             yield number, [text_of(cell) for cell in row]
 
+    def fact_at(self, row: Sequence[str], place: int) -> str:
+        """A sheet has every cell: where a row ends, the others are empty."""
+        return row[place] if place < len(row) else ""
+
     def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:
         """As `LeadsFile.scrub`."""
         made = {id(file): self._writer(file) for file in targets.each}

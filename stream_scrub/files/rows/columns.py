@@ -75,6 +75,12 @@ class Columns:
         return shown(named) if named else f"column {place + 1}"
 
     @property
+    def reach(self) -> int:
+        """How many columns there are up to the last one that is looked at."""
+        places = (*self.numbers, *self.facts.values(), -1 if self.region is None else self.region)
+        return max(places, default=-1) + 1
+
+    @property
     def spoken(self) -> str:
         """What was found, in a sentence."""
         several = "s" if len(self.numbers) > 1 else ""

@@ -17,6 +17,9 @@ from stream_scrub.scrub.facts import Facts, FactsOf, relation_spelt
 FACTS = ("purpose", "contract", "campaign", "channel", "who", "relation", "voice_kind", "residence")
 REGION = "region"
 COLUMNS = (REGION, *FACTS)  # what a column may say
+# What a row says that is too short for a fact's column. Which of its cells is missing nobody knows, so this one cannot be
+# understood: it lifts nothing, whatever the fact.
+CUT_OFF = "?"
 _REMEMBERED = 10_000  # combinations of cells
 _SIGNS = 200  # of a combination that is remembered: a cell may hold megabytes
 

@@ -189,3 +189,17 @@ def test_a_column_that_decides_is_told(bureau):
         "region": "FR",
         "channel": "voice",
     }
+
+
+def test_a_row_that_ends_before_a_fact_says_nothing_that_lifts(bureau):
+    """A row that lost its purpose would be called for whatever is usual, though the law bans what it was for."""
+    rows = f"phone;name;purpose;channel\n{FREE};Ann;press;\n{FREE};Bob;;\n{FREE};Cid;press\n{FREE};Dan\n{OPPOSED};Eve;press;\n{OPPOSED};Flo\n"
+    done = bureau.scrub(rows.encode(), settings={"prospect.default_purpose": "press"})
+    reasons = [line.split(";")[-3] for line in done.read("annotated").decode().splitlines()[1:]]
+    assert reasons == ["clear", "clear", "no-rule", "no-rule", "exempt", "no-rule"]
+    assert done.summary.uneven == 3
+    spoken = bureau.scrub(
+        f"phone;name;purpose\n{OPPOSED};Ann;\n{OPPOSED};Bob\n".encode(),
+        settings={"prospect.default_purpose": "press"},
+    )
+    assert spoken.summary.reasons == {"exempt": 1, "opposed": 1}

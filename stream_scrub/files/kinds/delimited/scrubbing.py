@@ -16,6 +16,7 @@ from stream_scrub.files.rows import columns as columns_of
 from stream_scrub.files.rows.added import ADDED, REPLACED, earlier_in, is_earlier, number_cell, was_scrubbed
 from stream_scrub.files.rows.cells import CellColumn, Distinct, distinct
 from stream_scrub.files.rows.columns import Columns
+from stream_scrub.files.rows.facts import CUT_OFF
 from stream_scrub.files.rows.judging import JudgedRows, RowOutcome
 from stream_scrub.files.rows.run import Run, Targets
 from stream_scrub.files.rows.tally import LINES_TOLD, allowed_of
@@ -81,6 +82,10 @@ class DelimitedFile:
             for place in range(len(rows.starts)):
                 yield line + rows.line(place), [decoded(cell, self._encoding) for cell in cells.texts(place)]
             line += len(records.breaks)
+
+    def fact_at(self, row: Sequence[str], place: int) -> str:
+        """A row that ends before the column may have lost any of its cells."""
+        return row[place] if place < len(row) else CUT_OFF
 
     def scrub(self, targets: Targets, progress: Callable[[int], None]) -> None:
         """Write every row to its outputs. `progress` is told how many rows are done. Raises Refused, OSError."""
@@ -172,11 +177,20 @@ class DelimitedFile:
             records.block,
             [cells.column(place) for place in found.numbers],
             None if found.region is None else self._texts(records, cells, found.region),
-            {fact: self._texts(records, cells, place) for fact, place in found.facts.items()},
+            {fact: self._facts(records, cells, place) for fact, place in found.facts.items()},
         )
 
     def _texts(self, records: Records, cells: Cells, place: int) -> Distinct:
         return distinct(records.block, *cells.column(place), lambda cell: decoded(cell, self._encoding))
+
+    def _facts(self, records: Records, cells: Cells, place: int) -> Distinct:
+        """As `fact_at`, of each row."""
+        found, short = self._texts(records, cells, place), cells.counts < place
+        if not short.any():
+            return found
+        return Distinct(
+            [*found.texts, CUT_OFF], np.where(short, len(found.texts), found.ids).astype(np.int32)
+        )
 
     def _added(self, judged: JudgedRows, columns: Sequence[CellColumn]) -> list[bytes]:
         """Our cells for each row."""
