@@ -272,6 +272,7 @@ class Site:
             blocked=blocked,
             watching=watcher.is_watching,
             watched=watcher.rows,
+            more=watcher.has_more,
             last={each.register: overview.delta_row(each) for each in reversed(self._parts.log_tail.deltas)},
         )
 

@@ -4,9 +4,11 @@ import io
 import json
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from stream_scrub.config import Http
@@ -14,6 +16,8 @@ from stream_scrub.model import Reason
 from stream_scrub.observability import http_server
 from stream_scrub.observability.logs import configure
 from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.server.page import charts
+from stream_scrub.server.watch import history as watch_history
 from stream_scrub.server.watch import others, watcher
 from stream_scrub.server.watch.history import FILE, History
 from stream_scrub.server.watch.others import Address, Loop, Unheard, ask
@@ -107,6 +111,169 @@ def test_what_is_no_process_of_ours_is_unheard(answer):
             asked(listening.getsockname()[1])
 
 
+@contextmanager
+def hostile(metrics, ready=b'{"loops":[]}', before=b""):
+    """A page that says whatever it likes: bytes, or what gives them each time; `before` goes out a byte at a time."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer(connection):
+            with connection, suppress(OSError):
+                path = connection.recv(4096).split()[1]
+                told = metrics if path == b"/metrics" else ready
+                body = told() if callable(told) else told
+                for byte in before:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.01)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        def serve():
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+
+
+READY = b'stream_scrub_ready{worker="w"} %s\n'
+COUNTED = b'stream_scrub_prospects_total{worker="w",reason="%s",verdict="blocked"} %s\n'
+LAG = b'stream_scrub_partition_lag_records{worker="w",partition="%d"} %s\n'
+ASSIGNED = b'stream_scrub_partitions_assigned{worker="w"} %s\n'
+
+
+def test_a_page_that_drips_has_one_deadline(monkeypatch):
+    """A page that sends a byte now and then would be waited for without end, and the server could not be stopped."""
+    monkeypatch.setattr(others, "ASK_S", 0.3)
+    with hostile(READY % b"1", before=b"x" * 10_000) as port:
+        began = time.monotonic()
+        with pytest.raises(Unheard):
+            asked(port)
+        assert time.monotonic() - began < 2
+
+
+def test_nobody_waits_for_a_page_or_a_name_that_gives_no_answer(monkeypatch):
+    """One dead name would freeze what the page tells of all others, and keep the server from ending."""
+    held = threading.Event()
+    watching = rounds(monkeypatch, {"10.0.0.1": [loop("w1")]})
+    found = others.addresses
+    monkeypatch.setattr(
+        others, "addresses", lambda host, port: held.wait(60) if host == "dead" else found(host, port)
+    )
+    monkeypatch.setattr(watcher, "_NAMES_S", 0.1)
+    watching._names.append(("dead", 1))
+    for _ in range(2):
+        assert one_round(watching) == {
+            "w1": ("ready", ""),
+            "dead:1": ("says nothing", "whoever knows its name does not answer"),
+        }
+    monkeypatch.setattr(others, "ask", lambda _: held.wait(60))
+    threading.Thread(target=watching._round, daemon=True).start()
+    began = time.monotonic()
+    watching.stop()
+    assert time.monotonic() - began < 1
+    assert all(each.daemon for each in threading.enumerate() if each.name == "ask"), "the process ends"
+    held.set()
+
+
+@pytest.mark.parametrize("figure", [b"+Inf", b"-Inf", b"NaN", b"1e30", b"-1", b"1e999"])
+def test_only_figures_that_can_be_are_counted(figure, tmp_path):
+    """One worker's wrong figure would take the whole page away, and the day of all others."""
+    page = READY % b"1" + COUNTED % (b"opposed", figure) + COUNTED % (b"clear", b"7")
+    page += LAG % (0, figure) + LAG % (1, b"5") + ASSIGNED % figure
+    with hostile(page) as port:
+        (told,) = asked(port)
+    assert (told.ready, told.verdicts, told.lag, told.partitions) == (True, {"clear": 7}, 5, None)
+    history = History(str(tmp_path))
+    history.take([told], NOON)
+    history.keep()
+    assert charts.charts(history, NOON + timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    "ready",
+    [
+        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"loops":[]}',
+        b'{"loops":[' + b"{}," * 300_000 + b"{}]}",
+        b'{"loops":[{"worker":1e999}]}',
+    ],
+    ids=["deep", "large", "odd"],
+)
+def test_an_answer_that_cannot_be_read_harms_nobody_else(ready):
+    """The thread that watches would die of it, and the page would show the last state of all for ever."""
+    with hostile(READY % b"1", ready) as bad, pages(Side.WORKER, lambda: [worker("w1")[0]()]) as good:
+        watching = Watcher(
+            [f"127.0.0.1:{bad}", f"127.0.0.1:{good}"],
+            History(""),
+            configure("info", "json", io.BytesIO()),
+        )
+        assert one_round(watching) == {
+            f"127.0.0.1:{bad}": ("says nothing", "what answers there is no process of ours"),
+            "w1": ("ready", ""),
+        }
+
+
+def test_what_one_page_says_is_bounded_and_masked():
+    """One page could fill the memory, keep all checks waiting, or show people's numbers to whoever looks."""
+    long = b"<" * 5000
+    cause = b'{"why": "number 06 12 34 56 71 is bad %s", "do": "call +33612345672 %s"}' % (long, long)
+    said = b'{"loops":[{"worker":"w","causes":[%s]}]}' % cause
+    page = READY % b"0" + b"".join(COUNTED % (b"r%d" % n, b"1") for n in range(5000))
+    with hostile(page, said) as port:
+        (told,) = asked(port)
+    assert told.verdicts == {"other": 5000}
+    assert "[number]" in told.why and "[number]" in told.do
+    assert len(told.why) < 600 and len(told.do) < 600
+    names = b"".join(b'stream_scrub_ready{worker="%d"} 1\n' % n for n in range(65))
+    with hostile(names) as port, pytest.raises(Unheard, match="more than 64 loops"):
+        asked(port)
+    with hostile(b'stream_scrub_ready{worker="+33612345678"} 1\n') as port:
+        watching = Watcher([f"127.0.0.1:{port}"], History(""), configure("info", "json", io.BytesIO()))
+        assert set(one_round(watching)) == {"[number]"}
+
+
+def test_names_that_somebody_makes_up_push_nobody_out(monkeypatch):
+    """The memory would grow with every round, and each look at the page would take longer."""
+    monkeypatch.setattr(watcher, "ROWS_MAX", 10)
+    monkeypatch.setattr(watch_history, "HEARD_MAX", 10)
+    answers = {"10.0.0.1": [loop("good", clear=1)]}
+    watching = rounds(monkeypatch, answers, ["10.0.0.1", "10.0.0.2"])
+    for n in range(5):
+        answers["10.0.0.2"] = [loop(f"{n}-{k}", clear=1) for k in range(4)]
+        found = one_round(watching)
+        assert found["good"][0] == "ready" and len(found) <= 10 and len(watching.history._last) <= 10
+    assert not watching.has_more
+    answers["10.0.0.2"] = [loop(f"x-{k}", clear=1) for k in range(12)]
+    assert len(one_round(watching)) == 10 and watching.has_more
+
+
+def test_nobody_takes_the_place_of_anothers_process(monkeypatch):
+    """A page could say under a worker's name that all is well with it, and hide that it holds."""
+    bad = msgspec.structs.replace(loop("w1"), ready=False, why="it holds", do="look")
+    answers = {"10.0.0.1": [bad], "10.0.0.2": [loop("w1")]}
+    watching = rounds(monkeypatch, answers)
+    monkeypatch.setattr(
+        others, "addresses", lambda host, port: [Address(host, port, f"10.0.0.{1 if host == 'a' else 2}")]
+    )
+    watching._names = [("a", 1), ("b", 1)]
+    watching._round()
+    assert [each.state for each in watching.rows] == ["not ready", "ready"]
+
+
+def test_a_clock_that_was_ahead_for_a_moment_hides_no_day():
+    """One wrong second would hide the stream's figures until that time has come."""
+    history = History("")
+    history.take([loop(clear=0)], NOON)
+    history.take([loop(clear=1)], NOON + timedelta(days=365))
+    for minute in range(1, 6):
+        history.take([loop(clear=1 + minute)], NOON + timedelta(minutes=minute))
+    now = NOON + timedelta(minutes=6)
+    assert [point.allowed is not None for point in history.points(now, 60, 6)] == [True] * 6
+    for minute in range(6, 1450):
+        history.take([loop(clear=1 + minute)], NOON + timedelta(minutes=minute))
+    assert len(history._minutes) == 1440 and max(history._minutes) < NOON.timestamp() + 1450 * 60
+
+
 def rounds(monkeypatch, answers, found=("10.0.0.1",)):
     """A watcher whose rounds the test makes: `answers` is by address."""
 
@@ -126,8 +293,7 @@ def rounds(monkeypatch, answers, found=("10.0.0.1",)):
 
 
 def one_round(watching):
-    with watcher.ThreadPoolExecutor(2) as pool:
-        watching._round(pool)
+    watching._round()
     return {each.name: (each.state, each.why) for each in watching.rows}
 
 
@@ -195,7 +361,17 @@ def test_counters_that_begin_anew_count(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b'{"format":2,"minutes":[]}', b'{"format":1,"minutes":[{"at":"x"}]}']
+    "content",
+    [
+        b"",
+        b"{",
+        b'{"format":2,"minutes":[]}',
+        b'{"format":1,"minutes":[{"at":"x"}]}',
+        b'{"format":1,"minutes":' + b"[" * 100_000,
+        b'{"format":1,"minutes":[{"at":%d,"verdicts":{"clear":-5}}]}' % NOON.timestamp(),
+        b'{"format":1,"minutes":[{"at":%d,"lag":1e308}]}' % NOON.timestamp(),
+    ],
+    ids=range(7),
 )
 def test_a_history_that_cannot_be_read_is_left_out(tmp_path, content):
     """A server would not start for figures that no verdict rests on."""
