@@ -91,6 +91,10 @@ CATCH_ALL: dict[tuple[str, str], str] = {
         "_work",
     ): "whatever judging raises, each who waits for that verdict raises",
     (
+        "stream_scrub/server/watch/others.py",
+        "ask",
+    ): "whatever the page of one process does to its reader, it is told as unheard and all others are asked",
+    (
         "stream_scrub/server/edge.py",
         "__call__",
     ): "a fault in one answer is told in one line without what it quotes, and all other requests are answered",
