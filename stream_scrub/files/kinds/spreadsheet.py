@@ -252,15 +252,23 @@ def _chosen(file: InputFile, book: Any, wanted: str) -> tuple[str, list[tuple[in
     """As `_sheet`."""
     names = book.sheet_names
     if wanted:
-        filled = {name: _rows(file, book, name) for name in [_named(names, wanted)]}
-    else:
-        filled = {name: rows for name in names if (rows := _rows(file, book, name))}
-    if len(filled) > 1:
-        listed = ", ".join(shown(name) for name in filled)
-        raise ConfigError([f"{file.name}: it has {len(filled)} sheets ({listed}): name one with --sheet"])
-    if not filled:
+        name = _named(names, wanted)
+        if not (rows := _rows(file, book, name)):
+            raise Refused(f"{file.name}: it holds no rows")
+        return name, rows
+    found: list[tuple[str, list[tuple[int, Row]]]] = []
+    for place, name in enumerate(names, 1):
+        if rows := _rows(file, book, name):
+            found.append((name, rows))
+        if len(found) > 1:  # no further one is read: each may take as much memory as the limits let it
+            listed, rest = ", ".join(shown(name) for name, _ in found), names[place:]
+            more = f", and {len(rest)} more" if rest else ""
+            raise ConfigError(
+                [f"{file.name}: it has 2 sheets ({listed}) with rows{more}: name one with --sheet"]
+            )
+    if not found:
         raise Refused(f"{file.name}: it holds no rows")
-    return next(iter(filled.items()))
+    return found[0]
 
 
 def _named(names: Sequence[str], wanted: str) -> str:

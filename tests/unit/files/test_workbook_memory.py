@@ -1,0 +1,115 @@
+"""Small workbooks whose cells would take all memory: they are refused before they are read, and hardly take any."""
+
+import io
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from stream_scrub import ConfigError, Refused
+from stream_scrub.files import workbook, workbook_walk
+from stream_scrub.files.kinds import spreadsheet
+from tests.support.running.files import FREE
+from tests.unit.files.test_other_kinds import book, cell, ods, ods_rows, raw_book, rows_of, text
+
+LONG = 400_000
+OWN = 200 << 20  # bytes that a process takes which opens a workbook and refuses it
+OPENS = """
+import resource, sys
+from stream_scrub.errors import Refused
+from stream_scrub.files.source import open_input
+try:
+    with open_input(sys.argv[1]):
+        print("opened")
+except Refused as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+MANY = "".join(
+    f'<row r="{at}">' + f'<c r="A{at}" t="s"><v>0</v></c>' * 1 + "</row>" for at in range(3, 20_003)
+)
+
+
+def sharing(texts: str, cells: str) -> bytes:
+    """A workbook with these shared texts, and these rows behind its second one."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(raw_book(f"</row>{cells}<row>"))) as old,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            held = old.read(name)
+            if name == "xl/sharedStrings.xml":
+                head, _, rest = held.partition(b"<si>")
+                held = head + texts.encode() + b"</sst>" if rest else held
+            new.writestr(name, held)
+    return out.getvalue()
+
+
+def repeated(rows: int, columns: int, content: str) -> bytes:
+    """A document of LibreOffice with a row that is said so many times."""
+    each = f'<table:table-cell office:value-type="string" table:number-columns-repeated="{columns}">{content}</table:table-cell>'
+    return ods(
+        ods_rows("phone", FREE)
+        + f'<table:table-row table:number-rows-repeated="{rows}">{each}</table:table-row>'
+    )
+
+
+SHARED = {
+    "one": f"<si><t>{'x' * LONG}</t></si>",
+    "pieces": "<si>" + f"<r><t>{'x' * 4_000}</t></r>" * (LONG // 4_000) + "</si>",
+    "wide": f"<si><t>{'x' * (LONG // 4)}&#x1F600;</t></si>",
+    "hidden": "<si><t>" + f"<!--<si>-->{'x' * 4_000}" * (LONG // 4_000) + "</t></si>",
+    "last": "<si><t>a</t></si>" + f"<si><t>{'x' * LONG}</t></si>",
+}
+BOOKS = {
+    **{
+        name: sharing(texts, MANY.replace("<v>0</v>", "<v>1</v>") if name == "last" else MANY)
+        for name, texts in SHARED.items()
+    },
+    "no cell of that text": sharing(SHARED["one"], MANY.replace("<v>0</v>", "<v> 0 </v>")),
+    "rows": repeated(1_000, 100, f"<text:p>{'x' * LONG}</text:p>"),
+    "spaces": repeated(1_000, 100, f'<text:p>a<text:s text:c="{LONG}"/>b</text:p>'),
+}
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_small_workbook_that_takes_all_memory_is_refused(tmp_path, name):
+    """One kilobyte from a stranger would end the process, and whatever else runs on the machine."""
+    path = tmp_path / "leads.xlsx"
+    path.write_bytes(BOOKS[name])
+    assert path.stat().st_size < 1 << 20
+    done = subprocess.run(
+        [sys.executable, "-c", OPENS, str(path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    says, most = done.stdout.splitlines()
+    assert "take more than 2 GiB of memory: save the sheet as CSV" in says
+    assert int(most) << 10 < OWN
+
+
+def test_long_texts_that_few_cells_share_are_read(bureau, monkeypatch):
+    """A workbook with one long note would be refused, because it has many cells."""
+    looked = []
+    walk = workbook.walk
+    monkeypatch.setattr(workbook, "walk", lambda *of: looked.append(of[2]) or walk(*of))
+    monkeypatch.setattr(workbook, "WORKBOOK_MEMORY_MAX", 1 << 20)
+    monkeypatch.setattr(workbook_walk, "WORKBOOK_MEMORY_MAX", 1 << 20)
+    rows = [["phone", "note"], [FREE, "é" * 20_000], *[[FREE, "short"]] * 200]
+    done = bureau.scrub(book({"A": rows}), "leads.xlsx")
+    assert done.summary.allowed == 201 and rows_of(done.read("allowed"))[1][1] == "é" * 20_000
+    assert any(isinstance(each, workbook_walk.WeighingWalk) for each in looked)
+    with pytest.raises(Refused, match="of memory"):
+        bureau.scrub(book({"A": [*rows, *[[FREE, "é" * 20_000]] * 30]}), "leads.xlsx")
+    with pytest.raises(Refused, match="of memory"):
+        bureau.scrub(raw_book(cell("B2", text("x" * 600_000))), "leads.xlsx")
+
+
+def test_no_third_sheet_is_read(bureau, monkeypatch):
+    """A workbook of many sheets would take the memory of all of them, to say that one is to be named."""
+    read, rows = [], spreadsheet._rows
+    monkeypatch.setattr(spreadsheet, "_rows", lambda *of: read.append(of[2]) or rows(*of))
+    leads = [["phone"], [FREE]]
+    with pytest.raises(ConfigError, match=r"2 sheets \(A, C\) with rows, and 2 more: name one with --sheet"):
+        bureau.scrub(book({"A": leads, "B": [], "C": leads, "D": leads, "E": leads}))
+    assert read == ["A", "B", "C"]
