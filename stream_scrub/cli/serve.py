@@ -40,7 +40,7 @@ def serve(
         from stream_scrub.demo import trial as demonstration
 
         with demonstration.set_up(flags, checks) as settings:
-            raise typer.Exit(serving.run(settings, questions))
+            raise typer.Exit(serving.run(settings, questions, trial=True))
     settings = load(flags=flags, config_file=call.config, extra_checks=checks)
     raise typer.Exit(serving.run(settings, questions))
 

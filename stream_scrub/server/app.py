@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from stream_scrub.errors import StaleIndex
 from stream_scrub.observability import health, http_server, prometheus
+from stream_scrub.observability.logs import mask
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.rules import Rulebook
 from stream_scrub.server import bodies
@@ -72,6 +73,8 @@ class Api:
         parts = self._parts
         told = parts.questions.registers(parts.follower.index, parts.rulebook, datetime.now(UTC))
         found: dict[str, Any] = msgspec.to_builtins(told)
+        for each in found["registers"]:
+            each["source"] = mask(each["source"])  # a file may be called by somebody's number
         stale = None
         try:
             parts.follower.usable(self._lag_max_s)

@@ -26,7 +26,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the application answers from. `board` has the status of every process of this server."""
+    """What the application answers from. `board` has the status of every process of this server; `trial` says that nothing
+    of it is real."""
 
     settings: Settings
     follower: Follower
@@ -40,6 +41,7 @@ class Parts:
     watcher: Watcher
     log_tail: LogTail
     staged: Staged
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

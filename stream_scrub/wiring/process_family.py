@@ -1,6 +1,7 @@
 """Several processes of one kind on one machine: the parent starts them, starts anew what died, and ends them all."""
 
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -44,12 +45,20 @@ def stop_on_signals(stopping: threading.Event) -> None:
 
 def stop_with(alive: Connection, stopping: threading.Event) -> None:
     """In a child: stop when the parent is gone, which ends this pipe."""
+    _when_gone(alive, stopping.set)
 
+
+def end_with(alive: Connection) -> None:
+    """In a child whose work nobody wants without its parent: end at once when that is gone, in the middle of anything."""
+    _when_gone(alive, lambda: os._exit(1))
+
+
+def _when_gone(alive: Connection, then: Callable[[], None]) -> None:
     def watch() -> None:
         try:
             alive.recv_bytes()
         except (EOFError, OSError):
-            stopping.set()
+            then()
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
 

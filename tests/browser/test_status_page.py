@@ -17,6 +17,7 @@ from stream_scrub.observability import http_server
 from stream_scrub.observability.logs import configure
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.server import tokens
+from stream_scrub.server.guard import COOKIE
 from stream_scrub.server.page import importing, live
 from stream_scrub.server.watch import watcher
 from stream_scrub.server.watch.history import FILE
@@ -101,7 +102,11 @@ def shown(rules, tmp_path_factory):
         port = json.loads(out.getvalue().splitlines()[0])["port"]
         start = stack.enter_context(starting(rules))
         watch = [f"127.0.0.1:{port}", "localhost:9"]
-        server = start(log, http__watch=watch, worker__state_dir=str(state))
+        file = state / "tokens.json"
+        scopes = ["check", "history", "request", "admin"]
+        token = tokens.add(file, "supervisor", scopes, datetime.now(UTC)).token
+        server = start(log, http__watch=watch, worker__state_dir=str(state), http__tokens=str(file))
+        server.client.cookies.set(COOKIE, token)
         server.until(lambda: "worker-0" in server.client.get("/").text)
         server.until(lambda: "tps-2026-11-26.csv" in server.client.get("/").text, 20)
         yield server
@@ -121,6 +126,8 @@ def looking(browser):
                 viewport=mode.size, color_scheme=mode.scheme, java_script_enabled=mode.script
             )
             stack.callback(context.close)
+            for cookie in server.client.cookies.jar:  # who has signed in
+                context.add_cookies([{"name": cookie.name, "value": cookie.value or "", "url": server.url}])
             page = context.new_page()
             page.set_default_timeout(15_000)
             page.on("filechooser", lambda _: None)  # from the start: what opens before that is told is lost

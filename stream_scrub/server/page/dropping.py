@@ -1,20 +1,23 @@
 """A list that somebody drops on the page: taken, read, compared, and shown with what it would do; published by a second click.
 
-`lists import` does the work (`importing.py`), with all of its guards, and none of them can be put aside here.
+`lists import` does the work (`importing.py`), with all of its guards, and none of them can be put aside here. Only who
+has signed in may: without tokens any program of this machine could publish a list.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from starlette.requests import Request
 
 from stream_scrub.observability.logs import mask
+from stream_scrub.server.guard import Caller
 from stream_scrub.server.page import forms, importing
 from stream_scrub.server.page.forms import Form
 from stream_scrub.server.page.importing import Import, ImportAsked
-from stream_scrub.server.page.staged import STAGED_S, StagedList
+from stream_scrub.server.page.staged import STAGED_MAX, STAGED_S, Busy, Full, StagedList
 from stream_scrub.server.parts import Parts
 from stream_scrub.server.problems import Kind, Problem
 
@@ -45,32 +48,42 @@ class Published(NamedTuple):
 
 
 class Dropping:
-    """The two steps. One list at a time in a process: reading one takes memory."""
+    """The two steps. One list at a time, from its first byte to its effect: reading one takes memory."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._staged = parts.staged
-        self._busy = False
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether anybody may."""
+        return self._parts.guard.tokens is not None and not self._parts.trial
 
     async def drop(self, request: Request) -> Foreseen:
         """Take a file and see what it would do. Raises Problem."""
         forms.need_same_site(request)
-        caller = self._parts.guard.admit_browser(request, _SCOPE)
-        caller.spend(1)
-        staged = await self._taken(request, caller.name)
-        found = await self._imported(staged, dry_run=True)
+        caller = self._admitted(request)
+        with self._alone():
+            staged = await self._taken(request, caller.name)
+            lasts = False
+            try:
+                foreseen = self._foreseen(staged, await self._imported(staged, dry_run=True))
+                lasts = not foreseen.why
+            finally:
+                if not lasts:
+                    self._staged.forget(staged.id)
+        self._staged.renew(staged.id, 0)
+        return foreseen
+
+    def _foreseen(self, staged: StagedList, found: Import) -> Foreseen:
         if found.outcome != "done":
-            self._staged.forget(staged.id)
             raise _problem(found, dry_run=True)
         effect = found.effect
-        why = str(effect["would_be_refused"])
-        if why:
-            self._staged.forget(staged.id)
         foreseen: Mapping[str, Any] = effect["foreseen"]
         return Foreseen(
             register=effect["register"],
             facts=[("File", Path(staged.file).name), *_facts(effect), *_regions(foreseen)],
-            why=mask(why),
+            why=mask(str(effect["would_be_refused"])),
             judged=foreseen["judged"],
             changed=list(foreseen["changed"].items()),
             staged=staged.id,
@@ -79,17 +92,20 @@ class Dropping:
 
     async def publish(self, request: Request, form: Form) -> Published:
         """Publish a list that was dropped. Raises Problem."""
-        caller = self._parts.guard.admit_browser(request, _SCOPE)
-        caller.spend(1)
-        staged = self._staged.find(form.get("staged", ""), caller.name)
-        if staged is None:
-            raise Problem(
-                Kind.NOT_FOUND,
-                f"the list is not here any more: it was published, or lay for {STAGED_S / 60:.0f} minutes; drop it again",
-            )
-        found = await self._imported(staged, dry_run=False)
-        if found.outcome != "unavailable":
-            self._staged.forget(staged.id)
+        caller = self._admitted(request)
+        with self._alone():
+            staged = self._staged.find(form.get("staged", ""), caller.name)
+            if staged is None:
+                raise Problem(
+                    Kind.NOT_FOUND,
+                    "the list is not here any more: it was published, you dropped another one, or it lay for"
+                    f" {STAGED_S / 60:.0f} minutes; drop it again",
+                )
+            found = await self._imported(staged, dry_run=False)
+            if found.outcome == "unavailable":
+                self._staged.renew(staged.id, 0)
+            else:
+                self._staged.forget(staged.id)
         if found.outcome != "done":
             raise _problem(found, dry_run=False)
         effect = found.effect
@@ -105,39 +121,58 @@ class Dropping:
             effect["register"], [*_facts(effect), ("Position of the log", str(effect["position"]))]
         )
 
-    async def _taken(self, request: Request, who: str) -> StagedList:
+    def _admitted(self, request: Request) -> Caller:
+        """Who may publish lists. Raises Problem (401, 403, 429)."""
+        if self._parts.trial:
+            raise Problem(Kind.FORBIDDEN, "this is a trial, whose lists nobody changes")
+        if self._parts.guard.tokens is None:
+            why = "only who signs in may import lists here: set http.tokens (`stream-scrub tokens add`)"
+            raise Problem(Kind.FORBIDDEN, f"{why}, or use `stream-scrub lists import`")
+        caller = self._parts.guard.admit_browser(request, _SCOPE)
+        caller.spend(1)
+        return caller
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         try:
-            with self._staged.taking() as folder:
-                files: list[Path] = []
-
-                def opened(name: str) -> IO[bytes]:
-                    inner = folder / "file"
-                    inner.mkdir(mode=0o700)
-                    files.append(inner / name)
-                    return files[0].open("xb")
-
-                form = await forms.receive(request, opened)
-                said = {name: form[name] for name in _SAID if name in form}
-                return self._staged.keep(folder, who, str(files[0].relative_to(folder)), said)
-        except OSError as error:
-            raise Problem(Kind.NOT_WRITTEN, f"the file cannot be kept here ({error.strerror})") from error
-
-    async def _imported(self, staged: StagedList, *, dry_run: bool) -> Import:
-        if self._busy:
+            with self._staged.alone():
+                yield
+        except Busy as error:
             raise Problem(
                 Kind.TOO_MANY_REQUESTS,
                 "another list is being read: wait until that is over",
-                {"Retry-After": "30"},
-            )
+                {"Retry-After": "30", "Connection": "close"},
+            ) from error
+        except Full as error:
+            raise Problem(
+                Kind.TOO_MANY_REQUESTS,
+                f"{STAGED_MAX} lists wait to be published, which is as many as may",
+                {"Retry-After": str(int(STAGED_S)), "Connection": "close"},
+            ) from error
+        except OSError as error:
+            raise Problem(Kind.NOT_WRITTEN, f"the file cannot be kept here ({error.strerror})") from error
+
+    async def _taken(self, request: Request, who: str) -> StagedList:
+        with self._staged.taking(who) as folder:
+            files: list[Path] = []
+
+            def opened(name: str) -> IO[bytes]:
+                inner = folder / "file"
+                inner.mkdir(mode=0o700)
+                files.append(inner / name)
+                return files[0].open("xb")
+
+            form = await forms.receive(request, opened)
+            said = {name: form[name] for name in _SAID if name in form}
+            return self._staged.keep(folder, who, str(files[0].relative_to(folder)), said)
+
+    async def _imported(self, staged: StagedList, *, dry_run: bool) -> Import:
         parts = self._parts
+        self._staged.renew(staged.id, importing.longest_s(parts.settings))
         asked = ImportAsked(staged.file, staged.said, dry_run)
-        self._busy = True
-        try:
-            return await asyncio.to_thread(
-                importing.run, parts.settings, parts.questions, asked, lambda: parts.counters.stopping
-            )
-        finally:
-            self._busy = False
+        return await asyncio.to_thread(
+            importing.run, parts.settings, parts.questions, asked, lambda: parts.counters.stopping
+        )
 
 
 def _problem(found: Import, *, dry_run: bool) -> Problem:

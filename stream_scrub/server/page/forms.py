@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -31,7 +31,9 @@ def need_same_site(request: Request) -> None:
     """Raises Problem (403) unless a page of this very site sent it: browsers say so with every form, and let no page
     set it."""
     host, origin = request.headers.get("host"), request.headers.get("origin", "")
-    if not host or origin not in {f"http://{host}", f"https://{host}"}:
+    # What is served without TLS may have a proxy before it that ends TLS.
+    schemes = ("https",) if request.url.scheme == "https" else ("http", "https")
+    if not host or origin not in {f"{scheme}://{host}" for scheme in schemes}:
         raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
 
 
@@ -53,9 +55,9 @@ async def receive(request: Request, open_file: Callable[[str], IO[bytes]]) -> Fo
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem(Kind.NOT_JSON, "send a form with a file (multipart/form-data)")
-    parser = MultipartParser(options[b"boundary"], parts.callbacks())
     size = 0
     try:
+        parser = MultipartParser(options[b"boundary"], parts.callbacks())
         async with asyncio.timeout(_FILE_S):
             async for piece in request.stream():
                 size += len(piece)
@@ -66,7 +68,7 @@ async def receive(request: Request, open_file: Callable[[str], IO[bytes]]) -> Fo
                     await asyncio.to_thread(parts.write)
             parser.finalize()
             await asyncio.to_thread(parts.write)
-    except (MultipartParseError, UnicodeError) as error:
+    except (FormParserError, UnicodeError) as error:
         raise invalid([("form", "this is no form with a file")]) from error
     except TimeoutError as error:
         raise Problem(
@@ -93,7 +95,8 @@ def _too_large() -> Problem:
 
 
 class _Parts:
-    """The parts of a form as the parser finds them. A part with a file name is the file, each other one a field."""
+    """The parts of a form as the parser finds them. A part with a file name is the file, each other one a field. How many
+    parts there are, and all of them but the file's content, are bounded: an empty part costs memory too."""
 
     def __init__(self, open_file: Callable[[str], IO[bytes]]) -> None:
         self._open = open_file
@@ -102,6 +105,7 @@ class _Parts:
         self._name = ""
         self._is_file = False
         self._content = bytearray()
+        self._count = self._beside = 0  # parts, and bytes of all but the file's content
         self.fields: dict[str, str] = {}
         self.waiting = bytearray()
         self.has_file = False
@@ -129,14 +133,29 @@ class _Parts:
             self._file.close()
 
     def _begin(self) -> None:
+        self._count += 1
+        if self._count > _FIELDS_MAX:
+            raise Problem(Kind.TOO_LARGE, f"send at most {_FIELDS_MAX} fields", {"Connection": "close"})
         self._name, self._is_file = "", False
         self._content.clear()
 
     def _header_name(self, piece: bytes, start: int, end: int) -> None:
+        self._take(end - start)
         self._header += piece[start:end]
 
     def _header_value(self, piece: bytes, start: int, end: int) -> None:
+        self._take(end - start)
         self._value += piece[start:end]
+
+    def _take(self, size: int) -> None:
+        self._beside += size
+        if self._beside > _FORM_BYTES_MAX:
+            raise Problem(
+                Kind.TOO_LARGE,
+                f"all but the file may have {_FORM_BYTES_MAX} bytes",
+                {"Connection": "close"},
+                limit=_FORM_BYTES_MAX,
+            )
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
@@ -155,11 +174,14 @@ class _Parts:
 
     def _data(self, piece: bytes, start: int, end: int) -> None:
         if self._is_file:
+            if self._file is None:
+                raise invalid([("list", "give the file a name")])
             self.waiting += piece[start:end]
-            self.has_file = self.has_file or self._file is not None
+            self.has_file = True
             return
+        self._take(end - start)
         self._content += piece[start:end]
-        if len(self._content) > _FIELD_BYTES_MAX or len(self.fields) >= _FIELDS_MAX:
+        if len(self._content) > _FIELD_BYTES_MAX:
             raise Problem(
                 Kind.TOO_LARGE, f"a field may have {_FIELD_BYTES_MAX} bytes", {"Connection": "close"}
             )

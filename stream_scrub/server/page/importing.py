@@ -1,5 +1,6 @@
 """`lists import`, as the page has it done: in a process of its own, so that checks go on while a list is read and compared,
-and a list that kills its reader kills nothing else."""
+and a list that kills its reader kills nothing else. It ends with the server, however that ends: nobody would be told what
+it published."""
 
 import multiprocessing
 import signal
@@ -16,6 +17,7 @@ from stream_scrub.errors import ConfigError, Refused, ScrubError, TooMany
 from stream_scrub.lists.formats import BadList
 from stream_scrub.observability import crash_report, logs
 from stream_scrub.server.questions import Questions
+from stream_scrub.wiring import process_family
 
 _BEYOND_READING_S = 300.0  # for the log, the dry run's prospects, and the transaction
 _LOOK_S = 0.25
@@ -40,15 +42,22 @@ class ImportAsked(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
+def longest_s(settings: Settings) -> float:
+    """Seconds that one may take."""
+    return settings.lists.read_max_s + _BEYOND_READING_S
+
+
 def run(settings: Settings, questions: Questions, asked: ImportAsked, stopping: Callable[[], bool]) -> Import:
     """Import one list, or see what that would do. Blocks; raises nothing."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    given = (settings, questions, asked, theirs)
+    alive, held = context.Pipe(duplex=False)
+    given = (settings, questions, asked, theirs, alive)
     process = context.Process(target=_child, args=given, name="import", daemon=True)
     process.start()
     theirs.close()
-    ends = time.monotonic() + settings.lists.read_max_s + _BEYOND_READING_S
+    alive.close()
+    ends = time.monotonic() + longest_s(settings)
     try:
         while not ours.poll(_LOOK_S):
             if stopping():
@@ -63,9 +72,13 @@ def run(settings: Settings, questions: Questions, asked: ImportAsked, stopping: 
         process.kill()
         process.join()
         ours.close()
+        held.close()
 
 
-def _child(settings: Settings, questions: Questions, asked: ImportAsked, parent: Connection) -> None:
+def _child(
+    settings: Settings, questions: Questions, asked: ImportAsked, parent: Connection, alive: Connection
+) -> None:
+    process_family.end_with(alive)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses Ctrl-C means the server, which ends us
     crash_report.watch()
     log = logs.configure(settings.log.level, settings.log.format)

@@ -14,6 +14,7 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.model import Reason, family
 from stream_scrub.observability import health
 from stream_scrub.observability.collect import strictest_ages
+from stream_scrub.observability.logs import mask
 from stream_scrub.observability.process_status import Cause
 from stream_scrub.rules import Rulebook
 from stream_scrub.server.questions import Questions
@@ -161,7 +162,7 @@ def delta_row(delta: SealedDelta) -> DeltaRow:
         removes=f"{delta.removes:,}",
         share="first" if delta.share is None else f"{delta.share:.1%}",
         numbers=f"{delta.numbers:,}",
-        by=f"{_BY.get(delta.reason, delta.reason)} {delta.source}",
+        by=f"{_BY.get(delta.reason, delta.reason)} {mask(delta.source)}",
         position=delta.position,
     )
 
@@ -186,7 +187,7 @@ def _registers(
                 age_days=round(age / _DAY_S, 1),
                 used=used,
                 next_end="" if each.next_end is None else utc_minutes(each.next_end),
-                source=each.source,
+                source=mask(each.source),
                 state=state,
             )
         )

@@ -18,6 +18,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from stream_scrub.observability.logs import mask
 from stream_scrub.server.guard import COOKIE
 from stream_scrub.server.page import charts, forms, overview
 from stream_scrub.server.page.dropping import Dropping
@@ -71,6 +72,8 @@ class Site:
             loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         self._templates.filters["minutes"] = utc_minutes
+        self._templates.filters["mask"] = mask
+        self._templates.globals["trial"] = parts.trial
         self._seen: overview.Overview | None = None  # as the live part shows it
         self._live = Live({"status": Part(self._status, _STATUS_S), "past": Part(self._past, _PAST_S)})
 
@@ -99,9 +102,16 @@ class Site:
         region = self._parts.settings.prospect.default_region
         parts = {name: self._live.text(name) for name in ("status", "past")}
         seen = self._seen or self._overview()
-        imports = self._may(request, "admin")
+        imports = self._dropping.is_offered and self._may(request, "admin")
         return self._page(
-            request, "status.html.j2", seen=seen, parts=parts, rules=rules, region=region, imports=imports
+            request,
+            "status.html.j2",
+            seen=seen,
+            parts=parts,
+            rules=rules,
+            region=region,
+            imports=imports,
+            needs_tokens=self._parts.guard.tokens is None and not self._parts.trial,
         )
 
     async def events(self, request: Request) -> Response:
@@ -188,7 +198,7 @@ class Site:
         return [
             (
                 f"In {name} since",
-                f"{event['time'] or 'some day'}, by {event['reason']} {event['source']['name']} (position {event['position']})",
+                f"{event['time'] or 'some day'}, by {event['reason']} {mask(event['source']['name'])} (position {event['position']})",
             )
             for name, event in found
             if event is not None
@@ -245,9 +255,11 @@ class Site:
         """A page for what went wrong."""
         if problem.kind is Kind.UNAUTHORIZED:
             return self._signing_in(request, problem)
-        return self._answer(
+        answer = self._answer(
             request, problem.kind.value[1], _sentence(problem), tone="no", status=problem.kind.status
         )
+        answer.headers.update(problem.headers)
+        return answer
 
     def _signing_in(self, request: Request, problem: Problem) -> Response:
         if problem.kind is not Kind.UNAUTHORIZED:

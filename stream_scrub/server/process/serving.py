@@ -47,7 +47,7 @@ _BACKLOG = 1024
 _BEAT_S = 0.25
 # Since the last heartbeat: the loop's longest step is the reading of a body of ten thousand prospects.
 BEAT_LIMIT_S = 15.0
-_KEEP_USE_S = 60.0
+_MINUTE_S = 60.0
 _REPORT_S = 1.0  # for the last figures of a child
 _STOP_S = 10.0  # for requests that are being answered
 # A thread that computes gives way to the event loop after this, not after Python's 5 ms: a delta of many numbers is
@@ -55,21 +55,22 @@ _STOP_S = 10.0  # for requests that are being answered
 _SWITCH_S = 0.0005
 
 
-def run(settings: Settings, questions: Questions) -> int:
-    """Serve until SIGTERM or SIGINT, as one process or as several that share the port; returns the exit code."""
+def run(settings: Settings, questions: Questions, *, trial: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT, as one process or as several that share the port; returns the exit code. `trial`:
+    the page says that nothing of it is real."""
     stopping = threading.Event()
     process_family.stop_on_signals(stopping)
     log = logs.configure(settings.log.level, settings.log.format)
     try:
         if settings.http.processes > 1:
-            return _several(settings, questions, log, stopping)
+            return _several(settings, questions, log, stopping, trial=trial)
         collector = _collector(settings, settings.worker.id)
 
         def board() -> Sequence[ProcessStatus]:
             return [collector()]
 
         with http_server.serving_probes(settings.http, Side.SERVER, board, log):
-            one(settings, questions, collector, board, log, stopping)
+            one(settings, questions, collector, board, log, stopping, trial=trial)
     except ScrubError as error:
         log.error("cannot serve", why=str(error))
         return 1
@@ -77,7 +78,12 @@ def run(settings: Settings, questions: Questions) -> int:
 
 
 def _several(
-    settings: Settings, questions: Questions, log: FilteringBoundLogger, stopping: threading.Event
+    settings: Settings,
+    questions: Questions,
+    log: FilteringBoundLogger,
+    stopping: threading.Event,
+    *,
+    trial: bool,
 ) -> int:
     """Keep the processes. The kernel gives each connection to one of them; this one holds the port and accepts none."""
     names = [f"{settings.worker.id}-{n}" for n in range(settings.http.processes)]
@@ -89,11 +95,17 @@ def _several(
         host, port = held.getsockname()[:2]
         listen = f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
         http = settings.http.model_copy(update={"listen": listen, "probes": ""})
-        given = (settings.model_copy(update={"http": http}), questions)
+        given = (settings.model_copy(update={"http": http}), questions, trial)
         return process_family.keep(names, _child, given, children, log, stopping)
 
 
-def _child(settings: Settings, questions: Questions, identity: str, link: process_family.Link) -> None:
+def _child(
+    settings: Settings,
+    questions: Questions,
+    trial: bool,
+    identity: str,
+    link: process_family.Link,
+) -> None:
     crash_report.watch()
     collector = _collector(settings, identity)
     board, ended, stopping = SharedBoard(collector), threading.Event(), threading.Event()
@@ -104,7 +116,7 @@ def _child(settings: Settings, questions: Questions, identity: str, link: proces
 
     def serve() -> int:
         try:
-            one(settings, questions, collector, board, log, stopping)
+            one(settings, questions, collector, board, log, stopping, trial=trial)
         except ScrubError as error:
             log.error("cannot serve", why=str(error))
             return 1
@@ -143,6 +155,8 @@ def one(
     board: Board,
     log: FilteringBoundLogger,
     stopping: threading.Event,
+    *,
+    trial: bool = False,
 ) -> None:
     """Serve as one process until `stopping`. Raises Refused when the address cannot be used."""
     counters = collector.counters
@@ -169,6 +183,7 @@ def one(
         stack.callback(log_tail.stop)
         staged = Staged(settings.worker.state_dir)
         stack.callback(staged.close)
+        staged.forget_old()
         counters.waiting = None  # from here on the index says what it waits for
         app = application(
             Parts(
@@ -184,11 +199,12 @@ def one(
                 watcher,
                 log_tail,
                 staged,
+                trial,
             )
         )
         _tell(listening, settings.http, log)
         lag_max_s = settings.rules.index_lag_max_s
-        round_ = _Round(guard, certificate, counters, lambda: follower.usable(lag_max_s))
+        round_ = _Round(guard, certificate, counters, staged, lambda: follower.usable(lag_max_s))
         uvloop.run(_serve(app, listening, round_, log, stopping))
 
 
@@ -284,20 +300,22 @@ async def _serve(
 
 class _Round:
     """What is done several times a second beside the answers: beat, see whether the first index is there, and whether
-    tokens or certificate have changed."""
+    tokens or certificate have changed; and once a minute what waits for the disk."""
 
     def __init__(
         self,
         guard: Guard,
         certificate: Certificate | None,
         counters: ServerCounters,
+        staged: Staged,
         usable: Callable[[], object],
     ) -> None:
         self.certificate = certificate
         self.counters = counters
         self._tokens = guard.tokens
+        self._staged = staged
         self._usable = usable
-        self._kept_at = time.monotonic()
+        self._minute_at = time.monotonic()
 
     async def __call__(self) -> None:
         """One round."""
@@ -314,11 +332,12 @@ class _Round:
             self._tokens.look()
         if self.certificate is not None:
             self.certificate.look()
-        if time.monotonic() - self._kept_at > _KEEP_USE_S:
+        if time.monotonic() - self._minute_at > _MINUTE_S:
+            self._minute_at = time.monotonic()
             await self.keep_use()
+            await asyncio.to_thread(self._staged.forget_old)
 
     async def keep_use(self) -> None:
         """Write down which tokens were used; another thread waits for the disk."""
-        self._kept_at = time.monotonic()
         if self._tokens is not None:
             await asyncio.to_thread(self._tokens.keep_use)

@@ -6,8 +6,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from stream_scrub.config import load
 from stream_scrub.errors import ConfigError, Unavailable
 from stream_scrub.lists.formats import BadList
+from stream_scrub.server.page import importing
+from stream_scrub.server.questions import Questions
 
 
 def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool) -> dict:
@@ -26,6 +29,12 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
             raise RuntimeError("+33612345678")
         case "slow":
             time.sleep(60)
+        case asked if asked.startswith("marks "):
+            _, began, published = asked.split()
+            Path(f"{began}.new").write_text(str(os.getpid()))
+            Path(f"{began}.new").rename(began)
+            time.sleep(20)
+            Path(published).write_text("")
     return {
         "register": said["register"],
         "kind": "deny",
@@ -51,3 +60,10 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
             "changed": {"clear -> opposed": 3},
         },
     }
+
+
+def serve_one(file: str) -> None:
+    """What a server does that has one list imported."""
+    settings = load(flags={"http.listen": "127.0.0.1:0"}, environ={})
+    questions = Questions(print, print, print, imported)
+    importing.run(settings, questions, importing.ImportAsked(file, {"register": "tps"}, False), lambda: False)

@@ -12,10 +12,11 @@ from stream_scrub.kafka.requests_writer import RequestPlace
 from stream_scrub.model import RegisterKind
 from stream_scrub.server import tokens
 from stream_scrub.server.page import live, site
+from stream_scrub.server.process import serving
 from stream_scrub.wiring import clients
 from tests.support.fakes.log import Log
 from tests.support.running.server import Served, publish
-from tests.unit.server.conftest import CONSENTING, OPPOSED
+from tests.unit.server.conftest import CONSENTING, OPPOSED, starting
 
 
 def heading(answer: httpx.Response) -> str:
@@ -135,6 +136,33 @@ def test_what_others_named_is_shown_as_text(serve, lists):
     server.until(lambda: "internal@x" in server.client.get("/").text)
     text = server.client.get("/").text
     assert "<script>alert" not in text and "&lt;script&gt;alert" in text
+
+
+def test_no_number_in_the_name_of_a_list_is_shown(serve, lists):
+    """Whoever may look at the page would read the number of the person whose file a list was."""
+    publish(lists, "internal@x", [CONSENTING], RegisterKind.DENY, name="0622222222 of Jane 2026-11-26.txt")
+    server = serve(lists)
+    server.until(lambda: "by list" in send(server, "/check", number=str(OPPOSED)).text)
+    server.until(lambda: "Jane 2026-11-26" in server.client.get("/").text)
+    texts = [server.client.get("/").text, server.client.get("/v1/registers").text]
+    texts.append(send(server, "/history", number=f"+{CONSENTING}").text)
+    texts.append(send(server, "/check", number=f"+{CONSENTING}", campaign="x").text)
+    for text in texts:
+        assert "0622222222" not in text and "[number] of Jane 2026-11-26.txt" in text
+
+
+def test_a_trial_says_so(rules, monkeypatch, lists):
+    """Somebody would take the verdicts of made-up lists for real ones, and call people by them."""
+    real = serving.one
+    monkeypatch.setattr(serving, "one", lambda *given: real(*given, trial=True))
+    with starting(rules) as start:
+        server = start(lists)
+        for page in (server.client.get("/").text, send(server, "/check", number="0611111111").text):
+            assert "A trial: its lists are made up" in page
+        page = server.client.get("/").text
+        assert "Import a list" not in page
+        told = server.client.post("/lists/publish", data={"staged": "a"}, headers={"Origin": server.url})
+        assert told.status_code == 403 and "trial" in told.text
 
 
 def test_the_page_is_live(serve, lists, monkeypatch):

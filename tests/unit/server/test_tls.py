@@ -37,6 +37,10 @@ def test_answers_are_encrypted_and_a_renewed_certificate_counts(serve, lists, tm
         assert asking.post("/v1/check", json={"number": CONSENTING}).json()["reason"] == "consented"
         with pytest.raises(httpx.TransportError):
             server.client.get("/livez")
+        for scheme, status in (("https", 200), ("http", 403)):
+            origin = {"Origin": f"{scheme}://localhost:{server.port}"}
+            sent = asking.post("/check", data={"number": str(CONSENTING)}, headers=origin)
+            assert sent.status_code == status, "a page that came in the clear may be anybody's"
 
         (tmp_path / "cert.pem").write_text("half")  # a renewal that is under way, or went wrong
         server.until(

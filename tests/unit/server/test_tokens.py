@@ -221,7 +221,7 @@ def test_a_full_disk_keeps_nobody_out(serve, lists, tmp_path, monkeypatch):
     token = issue(file, "used", "check")
     server = serve(lists, http__tokens=str(file))
     monkeypatch.setattr(tokens, "atomic_file", full)
-    monkeypatch.setattr(serving, "_KEEP_USE_S", 0.0)
+    monkeypatch.setattr(serving, "_MINUTE_S", 0.0)
     asked = 0
     with monkeypatch.context() as patch:
         kept = []

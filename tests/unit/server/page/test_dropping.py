@@ -1,14 +1,20 @@
 """A list that is dropped on the page: shown first, published by a second click, and gone afterwards."""
 
+import multiprocessing
+import os
 import re
+import tempfile
 import threading
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
 
 from stream_scrub.server import tokens
 from stream_scrub.server.page import forms, importing, staged
+from stream_scrub.server.process import serving
 from tests.support.fakes import imports
 from tests.support.running import server as running
 from tests.unit.server.conftest import make_lists
@@ -28,11 +34,18 @@ def own(serve, tmp_path, monkeypatch):
             lambda: questions.import_list(settings, None, asked.file, asked.said, asked.dry_run)
         )
 
+    file = tmp_path / "own-tokens.json"
+    token = tokens.add(file, "own", ["admin", "check"], datetime.now(UTC)).token
+    signed_in = {"http__tokens": str(file)}
+
     def start(*, in_process=False, **settings):
         if not in_process:
             monkeypatch.setattr(importing, "run", here)
         (tmp_path / "state").mkdir(exist_ok=True)
-        made = serve(make_lists(), worker__state_dir=str(tmp_path / "state"), **settings)
+        made = serve(make_lists(), worker__state_dir=str(tmp_path / "state"), **{**signed_in, **settings})
+        if signed_in["http__tokens"] == made.settings.http.tokens:
+            made.client.cookies.set("scrub_token", token)
+            made.client.headers["Authorization"] = f"Bearer {token}"
         made.kept = tmp_path / "state" / "dropped"
         return made
 
@@ -112,7 +125,7 @@ def test_checks_go_on_while_a_list_is_read_and_a_second_one_waits(own):
     answers = []
 
     def slowly():
-        with httpx.Client(base_url=server.url, timeout=30) as client:
+        with httpx.Client(base_url=server.url, timeout=30, cookies=server.client.cookies) as client:
             files = {"list": ("l", "slow\n")}
             answers.append(
                 client.post("/lists", data={"register": "tps"}, files=files, headers={"Origin": server.url})
@@ -121,7 +134,11 @@ def test_checks_go_on_while_a_list_is_read_and_a_second_one_waits(own):
     thread = threading.Thread(target=slowly)
     thread.start()
     server.until(lambda: server.kept.exists() and any(server.kept.glob("*/said.json")))
-    assert drop(server).status_code == 429
+    refused = drop(server)
+    assert refused.status_code == 429 and refused.headers["retry-after"] == "30"
+    with pytest.raises(staged.Busy), staged.Staged(str(server.kept.parent)).alone():
+        """Nor may another process of the server."""
+    assert len([*server.kept.iterdir()]) == 1, "what had to wait is not kept"
     assert server.check({"number": "+33611111111"}).status_code == 200
     server.collector.counters.stopping = True
     thread.join(10)
@@ -175,6 +192,129 @@ def test_what_is_no_form_with_a_file_is_refused(own, monkeypatch):
     assert client.post("/lists", data={"register": "tps"}, files=two, headers=headers).status_code == 422
     assert [*server.kept.iterdir()] == []
     assert not [line for line in server.lines() if line["level"] == "error"]
+
+
+def multipart(*parts):
+    return b"".join(b"--x\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--x--"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (multipart(b'name="list"; filename=""\r\n\r\n' + b"1" * 100_000), 422),
+        (multipart(b'name="list"; filename=""\r\n\r\n'), 422),
+        (multipart(*[b'name="%090d"\r\n\r\n' % n for n in range(1000)]), 413),
+        (b"--x\r\n\r\n\r\n" * 1000 + b"--x--", 413),
+        (multipart(*[b'name="a"\r\nX: %s\r\n\r\nb' % (b"y" * 4000)] * 5), 413),
+    ],
+    ids=["nameless", "empty", "fields", "headless", "headers"],
+)
+def test_a_form_takes_no_memory_beside_its_file(own, body, status):
+    """One form could take hundreds of megabytes, and the server's memory with them."""
+    server = own()
+    headers = {"Origin": server.url, "Content-Type": "multipart/form-data; boundary=x"}
+    answer = server.client.post("/lists", content=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert [*server.kept.iterdir()] == []
+    headers["Content-Type"] = "multipart/form-data; boundary=" + "x" * 300
+    assert server.client.post("/lists", content=b"x", headers=headers).status_code == 422
+    assert not [line for line in server.lines() if line["level"] == "error"]
+
+
+def test_lists_that_wait_are_bounded(own, monkeypatch):
+    """Whoever drops lists again and again would fill the disk, with people's numbers."""
+    server = own()
+    for _ in range(3):
+        page = drop(server)
+    assert len([*server.kept.iterdir()]) == 1, "a list takes the place of the one before"
+    assert publish(server, page).status_code == 200
+    store = staged.Staged(str(server.kept.parent))
+    for place in range(staged.STAGED_MAX):
+        with store.taking(f"admin-{place}") as made:
+            store.keep(made, f"admin-{place}", "l", {})
+    full = drop(server)
+    assert full.status_code == 429 and "8 lists wait" in full.text
+    with store.taking("admin-0"):
+        """One's own may be dropped anew."""
+
+
+def test_without_tokens_no_list_is_imported(own):
+    """Any program of this machine could empty a register: a person's browser, or whatever runs there."""
+    server = own(http__tokens="")
+    page = server.client.get("/").text
+    assert "set <code>http.tokens</code>" in page and 'action="/lists"' not in page
+    refused = drop(server)
+    assert refused.status_code == 403 and "set http.tokens" in refused.text
+    told = server.client.post("/lists/publish", data={"staged": "a"}, headers={"Origin": server.url})
+    assert told.status_code == 403 and not server.kept.exists()
+
+
+def kill_in_the_middle(state):
+    """A list as a server leaves it that is killed in the middle of it."""
+    store = staged.Staged(state)
+    with store.taking("own") as made:
+        (made / "list.txt").write_text("447400123456\n")
+        store.keep(made, "own", "list.txt", {})
+    store._ours.clear()
+    old = time.time() - staged.STAGED_S - 1
+    os.utime(made, (old, old))
+    return made
+
+
+@pytest.mark.parametrize("has_state_dir", [True, False])
+def test_what_a_killed_server_left_is_deleted_by_the_next(serve, tmp_path, monkeypatch, has_state_dir):
+    """People's numbers would lie on the server's disk until somebody drops another list, or for ever."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(serving, "_MINUTE_S", 0.05)
+    state = str(tmp_path) if has_state_dir else ""
+    made = kill_in_the_middle(state)
+    server = serve(make_lists(), worker__state_dir=state)
+    assert not made.exists()
+    made = kill_in_the_middle(state)
+    server.until(lambda: not made.exists())
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    """Another user of the machine could make the folder first, and read people's numbers there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = staged.Staged("")
+    (tmp_path / f"stream-scrub-dropped-{os.geteuid()}").mkdir(mode=0o755)
+    with pytest.raises(PermissionError), store.taking("own"):
+        """It is refused."""
+
+
+def test_a_list_that_is_read_is_not_deleted(tmp_path):
+    """A publication that takes long would fail in the middle, because its file is gone."""
+    store = staged.Staged(str(tmp_path))
+    with store.taking("own") as made:
+        kept = store.keep(made, "own", "l", {})
+    store.renew(kept.id, 1200)
+    os.utime(made, (made.stat().st_mtime - 1000,) * 2)
+    store.forget_old()
+    assert store.find(kept.id, "own") is not None
+    os.utime(made, (made.stat().st_mtime - 2000,) * 2)
+    assert store.find(kept.id, "own") is None
+
+
+def test_an_import_ends_with_a_server_that_is_killed(tmp_path):
+    """A list would be published by nobody, whom nobody tells what became of it."""
+    marks = [tmp_path / "began", tmp_path / "published"]
+    parent = multiprocessing.get_context("spawn").Process(
+        target=imports.serve_one, args=(str(tmp_path / "l"),)
+    )
+    (tmp_path / "l").write_text(f"marks {marks[0]} {marks[1]}\n")
+    parent.start()
+    until = time.monotonic() + 30
+    while not marks[0].exists():
+        assert time.monotonic() < until and parent.is_alive()
+        time.sleep(0.01)
+    child = int(marks[0].read_text())
+    parent.kill()
+    parent.join()
+    while Path(f"/proc/{child}/stat").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
+        assert time.monotonic() < until, "it goes on"
+        time.sleep(0.01)
+    assert not marks[1].exists()
 
 
 def test_what_was_left_is_deleted(own, monkeypatch):
