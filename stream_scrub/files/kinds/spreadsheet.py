@@ -17,7 +17,7 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.files.kinds.delimited.dialect import SAMPLE_ROWS
 from stream_scrub.files.results.outputs import Sink
 from stream_scrub.files.rows import columns as columns_of
-from stream_scrub.files.rows.added import ADDED, REPLACED, number_cell, was_scrubbed
+from stream_scrub.files.rows.added import ADDED, REPLACED, earlier_in, is_ours, number_cell, yours
 from stream_scrub.files.rows.cells import CellColumn, Distinct, Places
 from stream_scrub.files.rows.columns import Columns, shown
 from stream_scrub.files.rows.judging import RowOutcome
@@ -204,14 +204,21 @@ def _added(outcome: RowOutcome, columns: Sequence[CellColumn], row: int) -> tupl
 
 
 def _without_earlier(rows: list[tuple[int, Row]]) -> tuple[list[tuple[int, Row]], bool]:
-    """The rows without the cells of an earlier scrub, and whether they had any. Raises ConfigError."""
-    first = [[text_of(cell).strip() for cell in row] for _, row in rows[:SAMPLE_ROWS]]
-    if not was_scrubbed(first):
+    """The rows without the cells of an earlier scrub, and whether they had any. Raises ConfigError, and Refused for other
+    cells in their place."""
+    looked = [
+        [text_of(cell) for cell in row]
+        for place, (_, row) in enumerate(rows)
+        if place < SAMPLE_ROWS or "allowed" in row or "blocked" in row
+    ]
+    earlier = earlier_in(looked, trimmed=True)
+    if earlier is None:
         return rows, False
-    place = next((len(row) - len(ADDED) for row in first if tuple(row[-len(ADDED) :]) == ADDED), None)
-    if place is None:
-        return rows, False
-    return [(number, [*row[:place], *row[place + len(ADDED) :]]) for number, row in rows], True
+    for number, row in rows:
+        cells = [text_of(cell) for cell in row[earlier.place : earlier.width]]
+        if not is_ours([*cells, *[""] * (len(ADDED) - len(cells))]):
+            raise yours("row", number)
+    return [(number, [*row[: earlier.place], *row[earlier.width :]]) for number, row in rows], True
 
 
 def _texts(rows: Sequence[tuple[int, Row]], place: int) -> Distinct:

@@ -13,7 +13,16 @@ from stream_scrub.files.kinds.delimited.dialect import Dialect, decoded
 from stream_scrub.files.kinds.delimited.records import Cells, Records, records_of
 from stream_scrub.files.results.outputs import Sink
 from stream_scrub.files.rows import columns as columns_of
-from stream_scrub.files.rows.added import ADDED, REPLACED, earlier_in, is_earlier, number_cell, was_scrubbed
+from stream_scrub.files.rows.added import (
+    ADDED,
+    REPLACED,
+    Earlier,
+    Endings,
+    below,
+    earlier_in,
+    number_cell,
+    yours,
+)
 from stream_scrub.files.rows.cells import CellColumn, Distinct, distinct
 from stream_scrub.files.rows.columns import Columns
 from stream_scrub.files.rows.facts import CUT_OFF
@@ -23,6 +32,7 @@ from stream_scrub.files.rows.tally import LINES_TOLD, allowed_of
 from stream_scrub.files.source import InputFile
 
 _EXTENSIONS = (".csv", ".tsv", ".txt", ".tab", ".psv")  # which its outputs keep
+_BLANK = b' "\t\0'
 _SURROGATES = "surrogatepass"  # halves of signs come back as they were
 
 
@@ -55,11 +65,11 @@ class DelimitedFile:
         )
         if not rows:
             raise Refused(f"{file.name}: it holds no rows")
-        self._again = was_scrubbed(rows)
-        if self._again:
-            rows = [row[: -len(ADDED)] if is_earlier(row) else row for row in rows]
+        self._earlier = earlier_in(rows)
+        if (earlier := self._earlier) is not None:
+            rows = [row[: -len(ADDED)] if earlier.ends(row) else row for row in rows]
         self.columns: Columns = columns_of.find(rows, run.asked, region)
-        self.spoken = self.columns.spoken + (REPLACED if self._again else "")
+        self.spoken = self.columns.spoken + ("" if earlier is None else REPLACED)
         self.titles = self.columns.titles
         counts = np.bincount([len(row) for row in rows[self.columns.titles :] or rows])
         self._width = int(counts.argmax())
@@ -103,10 +113,13 @@ class DelimitedFile:
             progress(self._run.tally.rows)
 
     def _records(self) -> Iterator[Records]:
-        """The file's records, without the cells of an earlier scrub."""
+        """The file's records, without the cells of an earlier scrub. Raises Refused where they are not like those of the
+        first rows."""
         delimiter = self.dialect.delimiter
         blocks = self._narrow()
-        return records_of(_without_earlier(blocks, delimiter) if self._again else blocks, delimiter)
+        if self._earlier is not None:
+            return records_of(_without_earlier(blocks, delimiter, self._earlier), delimiter)
+        return _without_any(records_of(blocks, delimiter), delimiter)
 
     def _narrow(self) -> Iterator[bytes]:
         """The file without its mark; UTF-16 as UTF-8."""
@@ -234,9 +247,10 @@ def _template(outcome: RowOutcome, dialect: Dialect) -> bytes:
     return made.replace(b"%", b"%%").replace(b"\0", b"%d") if outcome.callable else made
 
 
-def _without_earlier(blocks: Iterator[bytes], delimiter: bytes) -> Iterator[bytes]:
-    """A file's bytes without the cells of an earlier scrub."""
-    earlier = earlier_in(delimiter)
+def _without_earlier(blocks: Iterator[bytes], delimiter: bytes, earlier: Earlier) -> Iterator[bytes]:
+    """A file's bytes without the cells of an earlier scrub. Raises Refused for other cells in their place."""
+    endings = Endings.by(delimiter)
+    above, line = earlier.above, 1
     for records in records_of(blocks, delimiter):
         cells, marks = records.cells(), records.delimiters
         made = [records.lead]
@@ -244,9 +258,29 @@ def _without_earlier(blocks: Iterator[bytes], delimiter: bytes) -> Iterator[byte
         for place, (start, end, following) in enumerate(bounds):
             count = int(cells.counts[place]) - len(ADDED)
             cut = int(marks[cells.first[place] + count]) if count >= 0 else end
-            kept = cut if earlier.match(records.block, cut, end) else end
-            made += [records.block[start:kept], records.block[end:following]]
+            ends = endings.told.match(records.block, cut, end) or (
+                count == earlier.place - 1 and endings.blank.match(records.block, cut, end)
+            )
+            if not ends and place >= above and count + len(ADDED) >= earlier.place:
+                held = cells.texts(place)[earlier.place : earlier.width]
+                if any(cell.strip(_BLANK) for cell in held):
+                    raise yours("line", line + records.line(place))
+            made += [records.block[start : cut if ends else end], records.block[end:following]]
+        above = max(0, above - len(records.starts))
+        line += len(records.breaks)
         yield b"".join(made)
+
+
+def _without_any(found: Iterator[Records], delimiter: bytes) -> Iterator[Records]:
+    """Records of which none has the cells of an earlier scrub. Raises Refused for one that has."""
+    ending, line = Endings.by(delimiter).line, 1
+    for records in found:
+        if b"allowed" in records.block or b"blocked" in records.block:
+            held = ending.search(records.block)
+            if held is not None:
+                raise below(line + int(np.searchsorted(records.breaks, held.start())))
+        line += len(records.breaks)
+        yield records
 
 
 def need_delimiter(said: str) -> str:
