@@ -1,9 +1,11 @@
 """The process that reads one dropped list. It has nothing else: no broker, no settings, no folder.
 
 `python -m stream_scrub.publisher.reader_process FILE RESULT`, both open already, what to do on standard input. It
-bounds its own memory and time before it opens the list, and reports the outcome in one word (`ReadOutcome`).
+bounds its own memory and time before it opens the list, and reports the outcome in one word (`ReadOutcome`). It ends
+with whoever started it, also when that is killed.
 """
 
+import ctypes
 import errno
 import math
 import os
@@ -26,6 +28,7 @@ from stream_scrub.lists.parsing.detect_format import read_list
 ReadOutcome = Literal["read", "bad", "memory", "fault"]
 _GRACE_S = 5  # after which a process whose parent did not end it ends by itself
 _SELF = Path("/proc/self")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ReadTask(msgspec.Struct, frozen=True):
@@ -52,6 +55,12 @@ class ReadReport(msgspec.Struct, frozen=True):
 
     outcome: ReadOutcome
     why: str = ""
+
+
+def end_with_parent() -> None:
+    """From now on the kernel kills this process when the thread that started it is gone: it would read for minutes, in
+    memory that a successor needs, what nobody asks for any more."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def bound(task: ReadTask) -> None:
@@ -111,6 +120,7 @@ def _place(error: Exception) -> str:
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code: 0 when the outcome was written."""
+    end_with_parent()
     number, result = map(int, arguments)
     task = serialised_list.decoded(sys.stdin.buffer.read(), ReadTask)
     quiet = os.open(os.devnull, os.O_WRONLY)

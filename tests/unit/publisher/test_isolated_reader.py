@@ -1,11 +1,15 @@
 """A list read in a process of its own: what it gives, and what becomes of a list that takes that process down."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
 from io import FileIO
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +57,48 @@ def test_a_list_that_is_none_says_why(tmp_path):
     """An operator could not tell what is wrong with the file."""
     with pytest.raises(BadList, match="broken or locked archive"):
         read(tmp_path, b"\x1f\x8bno gzip at all")
+
+
+def test_who_reads_ends_with_who_asked(tmp_path):
+    """A killed publisher would leave a process behind that takes the memory of the next one, for a quarter of an hour."""
+    asks = (
+        "import os, sys\nfrom datetime import UTC, datetime\nfrom io import FileIO\nfrom pathlib import Path\n"
+        "from stream_scrub.lists.formats import ListOptions\n"
+        "from stream_scrub.publisher.isolated_reader import IsolatedReader\n"
+        "def read(file):\n"
+        "    IsolatedReader(256, 60).read(file, Path('l.csv'), ListOptions('FR', datetime.now(UTC)))\n"
+        "read(FileIO(sys.argv[1]))\n"
+    )
+    (tmp_path / "list").write_text("".join(f"+{33600000000 + n}\n" for n in range(300_000)))
+    parent = subprocess.Popen([sys.executable, "-c", asks, str(tmp_path / "list")])
+
+    def readers():
+        told = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        return [pid for pid in told if _has_begun(int(pid))]
+
+    try:
+        wait_until(lambda: readers() != [], 30, every=0.005)
+        (reader,) = readers()
+        os.kill(int(reader), signal.SIGSTOP)  # so that it does not end by having read
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not _runs(int(reader)), 10, every=0.02)
+
+
+def _has_begun(pid):
+    """Whether a reader is past what it does first: its standard error is put away then."""
+    try:
+        return str(Path(f"/proc/{pid}/fd/2").readlink()) == os.devnull
+    except OSError:
+        return False
+
+
+def _runs(pid):
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("name", ["liste_\udce9t\udce9.csv", "\x1b]0;a\x07.csv", "+33612345678.csv"])
