@@ -244,6 +244,11 @@ class _Members:
     def _key(self) -> int:
         titles = [plain(name) for name in self.leads.columns.names]
         wanted = plain(self.key_column)
+        if titles.count(wanted) > 1:
+            places = [str(place + 1) for place, title in enumerate(titles) if title == wanted]
+            raise ConfigError(
+                [f"--key-column: columns {' and '.join(places)} are called so: say {' or '.join(places)}"]
+            )
         if wanted in titles:
             return titles.index(wanted)
         if self.key_column.isdigit() and self.key_column.isascii() and int(self.key_column) >= 1:

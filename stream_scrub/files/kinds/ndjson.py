@@ -252,7 +252,9 @@ def _members(head: bytes, asked: Asked, settings: Settings, region: str) -> dict
     if not numbers and any(name.split(".")[0] in table[0] for name in settings.prospect.numbers):
         numbers = settings.prospect.numbers
     if not numbers:
-        columns: Columns = columns_of.find(table, Asked(titles=1), region)
+        columns: Columns = columns_of.find(
+            table, Asked(titles=1, members={REGION: settings.prospect.region}), region
+        )
         numbers = tuple(columns.names[place] for place in columns.numbers)
         if columns.region is not None:
             found.setdefault(REGION, columns.names[columns.region])

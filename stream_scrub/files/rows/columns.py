@@ -6,26 +6,25 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from stream_scrub import spelling
 from stream_scrub.errors import ConfigError
 from stream_scrub.files.rows.facts import FACTS, REGION, option
+from stream_scrub.files.rows.shares import NUMBER_DIGITS, Rows, digits, filled, region_of, shares_in
 from stream_scrub.numbering import REGIONS, read_column
 from stream_scrub.redaction import names_a_number
 from stream_scrub.rules.purposes import shipped
 
-Rows = Sequence[Sequence[str]]
-
 _LEAD_ROWS = 50  # above which titles may stand
 _NUMBERS = 0.5  # of a column's cells: by so many it is one of numbers, whatever its title
-_DIGITS = 6  # fewer are no phone number
-_CELL_CHARS = 40
 _TOLD_COLUMNS = 40
 _WORDS = 100  # cells of a column that are compared with known words
 _TWICE = (
     "{option}: the file has a column {title} that says it for each row: leave the option out. If the column means"
     " something else, rename it, or say --set prospect.{fact}=other"
+)
+_PERHAPS = (
+    "a line above the titles calls column {at} {title}: if it is a title, say {option} {at}; if it is none, say"
+    " --set prospect.{fact}=other"
 )
 _HINT = re.compile(
     r"phone|fon|\btel|^tel|mobil|movil|portable|gsm|handy|cell|msisdn|whatsapp|landline|\bfixe|numero|\bdial|^ani$|电话|手机|電話"
@@ -105,11 +104,6 @@ def shown(title: str) -> str:
     return "..." if names_a_number(title) else title[:60]
 
 
-def phone_share(rows: Rows, region: str) -> float:
-    """The largest share of numbers in a column."""
-    return max(_shares(rows, max(map(len, rows), default=0), region, None), default=0.0)
-
-
 def find(rows: Rows, asked: Asked, region: str) -> Columns:
     """The columns of a table whose first rows are `rows`. National numbers are read as of `region`, or as of the
     region column's. Raises ConfigError, which lists what was seen in each column, if nothing or too much was found."""
@@ -119,18 +113,19 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
         titles = max((_named_row(rows, name, region) for name in asked.names), default=0)
     titles = min(titles, len(rows))
     where = _region(rows, asked, titles, width)
-    shares = _shares(rows[titles:], width, region, where)
+    shares = shares_in(rows[titles:], width, region, where)
     strong = tuple(place for place, share in enumerate(shares) if share >= _NUMBERS)
     numbers = _places(asked.numbers, rows[titles - 1] if titles else (), width, "--column")
     if asked.titles is None and not titles:
         some = tuple(place for place, share in enumerate(shares) if share > 0)
         titles = _titles(rows, numbers or strong or some or tuple(range(width)), region, where)
-        shares = _shares(rows[titles:], width, region, where)
+        shares = shares_in(rows[titles:], width, region, where)
     names = tuple(rows[titles - 1]) if titles else ()
     left_out: tuple[str, ...] = ()
     if not numbers:
         numbers, left_out = _choose(names, shares, rows[titles:], region)
-    facts = _facts(names, asked, {*numbers, where}, width)
+    lines = [row for row in rows[: max(titles - 1, 0)] if _may_be_titles(row)]
+    facts = _facts(lines, names, asked, numbers, where, width)
     found = Columns(numbers, where, facts, titles, bool(titles), names, left_out)
     return replace(found, overlooked=tuple(_overlooked(rows[titles:], width, found)))
 
@@ -141,7 +136,7 @@ def _overlooked(rows: Rows, width: int, found: Columns) -> Iterator[str]:
     taken = {*found.numbers, found.region, *found.facts.values()}
     for place in range(width):
         words = (
-            {spelling.plain(cell) for cell in _column(rows, place)[:_WORDS]} if place not in taken else set()
+            {spelling.plain(cell) for cell in filled(rows, place)[:_WORDS]} if place not in taken else set()
         )
         for fact, known in (("purpose", shipped().keys()), ("voice_kind", {"artificial", "live"})):
             if fact not in found.facts and words and 2 * len(words & known) > len(words):
@@ -149,27 +144,38 @@ def _overlooked(rows: Rows, width: int, found: Columns) -> Iterator[str]:
                 break
 
 
-def _facts(names: Sequence[str], asked: Asked, taken: set[int | None], width: int) -> dict[str, int]:
-    """The column of each fact: the one that the user named, else the one with the title of that member. `taken` are
-    the places of other columns. Raises ConfigError if two have the title, or an option says the fact of all rows."""
+def _facts(
+    lines: Rows, names: Sequence[str], asked: Asked, numbers: Sequence[int], where: int | None, width: int
+) -> dict[str, int]:
+    """The column of each fact: the one that the user named, else the one with the title of that member, also in one of the
+    `lines` above the titles. Raises ConfigError if two have the title, if it is not clear whether it is one, or if an option
+    says the fact of all rows."""
     named = {
         fact: _places([name], names, width, option(fact, column=True))[0]
         for fact, name in asked.facts.items()
         if fact != REGION
     }
+    # Of lines that may be titles, those that title a column of numbers are.
+    sure = [
+        names,
+        *(line for line in lines if any(_HINT.search(plain(line[n])) for n in numbers if n < len(line))),
+    ]
     found: dict[str, int] = {}
     for fact in FACTS:
         place = named.get(fact)
         if place is None:
-            places = [
-                place
-                for place in _titled(names, asked.members.get(fact, ""))
-                if place not in taken and place not in named.values()
-            ]
+            member = asked.members.get(fact, "")
+            told = {at for line in sure for at in _titled(line, member)}
+            perhaps = {at for line in lines for at in _titled(line, member) if not _is_label(line, at)}
+            places = sorted((told or perhaps).difference({*numbers, where, *named.values()}))
             if len(places) > 1:
+                raise _ambiguous([member] * width, "titled", places, option(fact, column=True))
+            if places and not told:
                 raise ConfigError(
                     [
-                        f"{len(places)} columns are titled {shown(names[places[0]])}: name one with {option(fact, column=True)}"
+                        _PERHAPS.format(
+                            title=shown(member), at=places[0] + 1, option=option(fact, column=True), fact=fact
+                        )
                     ]
                 )
             place = places[0] if places else None
@@ -180,6 +186,25 @@ def _facts(names: Sequence[str], asked: Asked, taken: set[int | None], width: in
             raise ConfigError([_TWICE.format(option=option(fact), title=title, fact=fact)])
         found[fact] = place
     return found
+
+
+def _is_label(row: Sequence[str], place: int) -> bool:
+    """Whether a cell is the first of two, or alone, in a line above the titles: it says something of the file, as in
+    `Campaign: Spring`. Beside the title of a column of numbers it is a title."""
+    held = [at for at, cell in enumerate(row) if cell.strip()]
+    return held[0] == place and len(held) <= 2 and not any(_HINT.search(plain(row[at])) for at in held)
+
+
+def _ambiguous(names: Sequence[str], called: str, places: Sequence[int], option: str) -> ConfigError:
+    """What is raised where several columns of these names may be meant. It says what tells them apart."""
+    titles = [names[place].strip() for place in places]
+    numbers = [str(place + 1) for place in places]
+    by_title = len(set(map(plain, titles))) == len(titles)
+    told = " or ".join((list(map(shown, titles)) if by_title else numbers)[:_TOLD_COLUMNS])
+    where = f" (columns {', '.join(numbers[:_TOLD_COLUMNS])})" if by_title else ""
+    return ConfigError(
+        [f"{len(places)} columns are {called} {shown(titles[0])}: name one with {option} {told}{where}"]
+    )
 
 
 def _titled(names: Sequence[str], member: str) -> list[int]:
@@ -215,7 +240,7 @@ def _choose(
     promised = {
         place
         for place, title in enumerate(titles)
-        if _HINT.search(title) and not _FAX.search(title) and not _column(rows, place)
+        if _HINT.search(title) and not _FAX.search(title) and not filled(rows, place)
     }
     return tuple(sorted(promised.union(hinted or unhinted))), left_out
 
@@ -225,18 +250,31 @@ def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
     such title and such cells."""
     if name := asked.facts.get(REGION):
         return _places([name], rows[titles - 1] if titles else (), width, option(REGION, column=True))[0]
-    lead = range(titles - 1, titles) if titles else range(min(_LEAD_ROWS, len(rows)))
+    lead = range(titles - 1, -1, -1) if titles else range(min(_LEAD_ROWS, len(rows)))
     for line in lead:
         if not _may_be_titles(rows[line]):
             continue
-        if places := _titled(rows[line], asked.members.get(REGION, "")):
+        places = [
+            place
+            for place in _titled(rows[line], asked.members.get(REGION, ""))
+            if line >= titles - 1 or not _is_label(rows[line], place)
+        ]
+        if not places:
+            places = [
+                place
+                for place, name in enumerate(rows[line])
+                if _REGION.search(plain(name)) and _are_regions(filled(rows[line + 1 :], place))
+            ]
+        if len(places) > 1:
+            raise _ambiguous(rows[line], "titled or filled like", places, option(REGION, column=True))
+        if places:
             return places[0]
-        for place, name in enumerate(rows[line]):
-            if _REGION.search(plain(name)):
-                cells = [cell.strip().upper() for cell in _column(rows[line + 1 :], place)]
-                if cells and sum(cell in REGIONS for cell in cells) >= 0.9 * len(cells):
-                    return place
     return None
+
+
+def _are_regions(cells: Sequence[str]) -> bool:
+    """Whether nearly all of them name one."""
+    return bool(cells) and sum(cell.strip().upper() in REGIONS for cell in cells) >= 0.9 * len(cells)
 
 
 def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) -> int:
@@ -265,9 +303,7 @@ def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) 
 def _may_be_titles(row: Sequence[str]) -> bool:
     """Whether a row may name columns: some letters, and no cell of many digits alone."""
     lettered = [any(map(str.isalpha, cell)) for cell in row]
-    return any(lettered) and all(
-        named or _digits(cell) < 5 for named, cell in zip(lettered, row, strict=True)
-    )
+    return any(lettered) and all(named or digits(cell) < 5 for named, cell in zip(lettered, row, strict=True))
 
 
 def _named_row(rows: Rows, name: str, region: str) -> int:
@@ -287,8 +323,10 @@ def _places(asked: Iterable[str], names: Sequence[str], width: int, option: str)
     titles = [plain(name) for name in names]
     found = []
     for name in asked:
-        if plain(name) in titles:
-            found.append(titles.index(plain(name)))
+        if same := [place for place, title in enumerate(titles) if title == plain(name)]:
+            if len(same) > 1:
+                raise _ambiguous(names, "called", same, option)
+            found.append(same[0])
         elif name.isascii() and name.isdigit() and len(name) <= 5 and 1 <= int(name) <= width:
             found.append(int(name) - 1)
         else:
@@ -302,56 +340,21 @@ def _seen(names: Sequence[str], shares: Sequence[float], rows: Rows, region: str
     told = []
     for place, share in enumerate(shares[:_TOLD_COLUMNS]):
         name = shown(names[place].strip()) if place < len(names) else ""
-        cells = _column(rows, place)
+        cells = filled(rows, place)
         if not cells:
             what = "empty"
         elif share > 0:
             what = f"{share:.0%} numbers of {region}"
         else:
-            what = "digits" if sum(_digits(cell) >= _DIGITS for cell in cells) * 2 > len(cells) else "text"
+            what = (
+                "digits" if sum(digits(cell) >= NUMBER_DIGITS for cell in cells) * 2 > len(cells) else "text"
+            )
         told.append(f"{place + 1} {name}: {what}" if name else f"{place + 1}: {what}")
     return "; ".join(told) if told else "the file has no rows"
-
-
-def _column(rows: Rows, place: int) -> list[str]:
-    """The cells of a column that hold something."""
-    return [row[place] for row in rows if place < len(row) and row[place].strip()]
 
 
 def _holds_number(row: Sequence[str], places: Iterable[int], region: str, where: int | None) -> bool:
     """Whether a cell at one of these places is a number."""
     # However long they are: what a verdict would read as a number is no title.
-    cells = [row[place] for place in places if place < len(row) and _digits(row[place]) >= _DIGITS]
-    return bool(cells) and bool((read_column(cells, _region_of(row, where, region)).numbers > 0).any())
-
-
-def _region_of(row: Sequence[str], where: int | None, region: str) -> str:
-    """The region that a row's national numbers are read as of."""
-    said = row[where].strip().upper() if where is not None and where < len(row) else region
-    return said if said in REGIONS else region
-
-
-def _may_be_number(cell: str) -> bool:
-    return len(cell) <= _CELL_CHARS and _digits(cell) >= _DIGITS
-
-
-def _shares(rows: Rows, width: int, region: str, where: int | None) -> list[float]:
-    """For each column, how many of the cells that hold something are numbers. `where` is the place of the column of
-    regions."""
-    filled, found = np.zeros(width, np.int64), np.zeros(width, np.int64)
-    candidates: dict[str, tuple[list[str], list[int]]] = {}
-    for row in rows:
-        held = [place for place, cell in enumerate(row) if cell and not cell.isspace()]
-        filled[held] += 1
-        likely = [place for place in held if _may_be_number(row[place])]
-        cells, places = candidates.setdefault(_region_of(row, where, region), ([], []))
-        cells += [row[place] for place in likely]
-        places += likely
-    for of, (cells, places) in candidates.items():
-        valid = read_column(cells, of).numbers > 0
-        found += np.bincount(np.array(places, np.int64)[valid], minlength=width)
-    return [float(share) for share in found / np.maximum(filled, 1)]
-
-
-def _digits(text: str) -> int:
-    return sum(map(str.isdigit, text))
+    cells = [row[place] for place in places if place < len(row) and digits(row[place]) >= NUMBER_DIGITS]
+    return bool(cells) and bool((read_column(cells, region_of(row, where, region)).numbers > 0).any())

@@ -28,6 +28,7 @@ from stream_scrub.files.rows.columns import Columns
 from stream_scrub.files.rows.facts import CUT_OFF
 from stream_scrub.files.rows.judging import JudgedRows, RowOutcome
 from stream_scrub.files.rows.run import Run, Targets
+from stream_scrub.files.rows.shares import phone_share
 from stream_scrub.files.rows.tally import LINES_TOLD, allowed_of
 from stream_scrub.files.source import InputFile
 
@@ -60,7 +61,7 @@ class DelimitedFile:
             head,
             self._encoding,
             delimiter,
-            lambda sample: columns_of.phone_share(sample, region),
+            lambda sample: phone_share(sample, region),
             whole=file.whole,
         )
         if not rows:
