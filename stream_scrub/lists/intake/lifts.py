@@ -10,7 +10,7 @@ away until then. So no moment counts as later than a day after the request was r
 
 Memory is bounded: the latest moment is kept for a limited count of numbers, and `recall` reads them from the log at the
 start. What is forgotten was said before `floor_ms`, and a lift from before that moment takes nobody out of a register of
-opposition.
+opposition. On a log that was begun anew that is the moment of its first seals: they hold no requests.
 """
 
 from collections import deque
@@ -30,6 +30,7 @@ LOOK_BACK = 100_000
 _LATEST_BYTES = 16 << 20
 _AHEAD_MS = 24 * 3600 * 1000
 _EVER_MS = 1 << 62
+_RENEWED = b'"reason":"%s"' % wire.RENEWED.encode()
 _Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
 
 
@@ -130,7 +131,11 @@ def recall(
     count = nbytes = 0
     for record in _last_of(reader, quiet_s, look_back, found):
         heard()
-        if dict(record.headers).get("part") != b"requests":
+        kind = dict(record.headers).get("part")
+        if kind == b"seal" and _RENEWED in (record.value or b""):
+            # The requests of the log before are gone, and with them when each of its numbers was opposed.
+            found.floor_ms = max(found.floor_ms, record.timestamp_ms or 0)
+        if kind != b"requests":
             continue
         value = record.value or b""
         latest.append(_RequestsPart(value.splitlines(), len(value), record.timestamp_ms))

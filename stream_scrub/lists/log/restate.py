@@ -9,9 +9,7 @@ from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends
 from stream_scrub.lists.log.encode import DeltaRecords, records_of
 from stream_scrub.lists.log.replay import RegisterView
-from stream_scrub.lists.log.wire import DeltaSource
-
-REASON = "renewed"
+from stream_scrub.lists.log.wire import RENEWED, DeltaSource
 
 
 class Restated(NamedTuple):
@@ -33,6 +31,6 @@ def restated(
     gone = BitMap64() if without is None else as_bitmap(without) & held.numbers
     kept, ends = held.numbers - gone, ends.changed(gone, StatedEnds.none())
     base = Register.empty(held.name, held.kind, held.effective_at)
-    delta = Delta(kept, BitMap64(), 0, ends=ends.stated(), reason=REASON, areas=held.areas)
+    delta = Delta(kept, BitMap64(), 0, ends=ends.stated(), reason=RENEWED, areas=held.areas)
     records, _ = records_of(base, delta, held.effective_at, source, known=there, may_state=False)
     return Restated(records, len(kept), len(ends.numbers()), len(gone))

@@ -30,6 +30,7 @@ FORMAT = 1
 PART_BYTES_MAX = 768 * 1024  # with headers and batch overhead well under a broker's default 1 MiB
 GENESIS = "0" * 64
 RULES = "rules"  # the name of what looks like a register and holds the texts of rules
+RENEWED = "renewed"  # the reason of seals that state what an older log held (`restate.py`)
 END_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
 _CHAIN = b',"chain":"'
 _END = Struct("<QI")  # a moment, and how many bytes of bitmap follow

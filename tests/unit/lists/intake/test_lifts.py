@@ -12,10 +12,12 @@ from stream_scrub.lists.intake import lifts, parse_request
 from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestRefusal
 from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
-from stream_scrub.lists.log.wire import request_line
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.restate import restated
+from stream_scrub.lists.log.wire import DeltaSource, request_line
 from stream_scrub.model import OWN, Request, family
 from tests.support.fakes import law
-from tests.support.fakes.log import Log
+from tests.support.fakes.log import Log, Writer
 from tests.support.fakes.publisher import Publisher, bitmap
 from tests.support.golden.evidence import reader, timed
 from tests.support.oracles.requests import TERMS
@@ -146,6 +148,23 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
     assert {number for _, number in part._of} < {number for _, number in whole._of}
     assert part.floor_ms >= records[5].timestamp_ms
     assert whole._of["internal", 33612345612] == (T + 2, (False, 1))
+
+
+def test_a_lift_from_before_a_renewal_undoes_no_opposition_of_the_log_before():
+    """After the yearly cut a consent that comes late would have somebody called who opposed after it."""
+    old, log = Publisher(Log()), Log()
+    old.put("internal", deltas.adding(old.base("internal").numbers, bitmap([NUMBER])))
+    view, there = old.replay.known("internal"), Replay(keep_ends=True).known("internal")
+    source = DeltaSource("old log up to position 3", "ab" * 32)
+    Writer(log).publish(restated(old.base("internal"), view.ends, None, there, source).records)
+    desk = Desk()
+    desk.held["internal"] = {NUMBER}
+    desk.said = recall(reader(timed(log, T)), TERMS, 5.0)
+
+    desk.take(asked("consent", 0, 3, T - 3_600_000))
+    assert desk.held["internal"] == {NUMBER} and desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
+    desk.take(asked("consent", 0, 4, T + 3_600_000))
+    assert not desk.held["internal"], "a consent of after the renewal counts"
 
 
 def told_log(count, numbers=5):
