@@ -11,6 +11,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused, StaleIndex, Unavailable
 from stream_scrub.numbering import REGIONS
 from stream_scrub.server import bodies
+from stream_scrub.server.beside import beside
 from stream_scrub.server.problems import invalid, stale
 from stream_scrub.server.questions import Questions
 
@@ -49,7 +50,7 @@ class HistoryDesk:
             raise invalid([("region", "this is no region with a numbering plan (ISO 3166-1, as in FR)")])
         try:
             async with self._one:
-                return await asyncio.to_thread(
+                return await beside(
                     self._questions.history, self._settings, self._log, str(asked.number), region
                 )
         except ConfigError as error:

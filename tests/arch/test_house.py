@@ -95,6 +95,10 @@ CATCH_ALL: dict[tuple[str, str], str] = {
         "ask",
     ): "whatever the page of one process does to its reader, it is told as unheard and all others are asked",
     (
+        "stream_scrub/server/beside.py",
+        "run",
+    ): "whatever the work raises in its thread, whoever waits for it raises",
+    (
         "stream_scrub/server/edge.py",
         "__call__",
     ): "a fault in one answer is told in one line without what it quotes, and all other requests are answered",

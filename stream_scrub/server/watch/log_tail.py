@@ -124,20 +124,24 @@ def _deltas(records: Iterable[LogRecord]) -> Iterable[SealedDelta]:
             continue
         try:
             seal, _ = wire.decode_seal(record.value or b"")
-        except ValueError:
+            if seal.register_kind is not wire.SealKind.RULES:
+                yield _delta(record, seal)
+        except (ValueError, OverflowError, OSError):
             continue  # the follower says what is wrong with the log
-        if seal.register_kind is wire.SealKind.RULES:
-            continue
-        adds = 0 if seal.reason == "restated" else seal.adds  # it states the whole register, and adds nothing
-        before = seal.count - adds + seal.removes
-        yield SealedDelta(
-            at=from_millis(record.timestamp_ms),
-            register=seal.register,
-            reason=seal.reason,
-            adds=adds,
-            removes=seal.removes,
-            share=max(adds, seal.removes) / before if before > 0 else None,
-            numbers=seal.count,
-            source=seal.source.name,
-            position=record.offset,
-        )
+
+
+def _delta(record: LogRecord, seal: wire.Seal) -> SealedDelta:
+    """Raises ValueError, OverflowError and OSError of figures and moments that nobody can show."""
+    adds = 0 if seal.reason == "restated" else seal.adds  # it states the whole register, and adds nothing
+    before = seal.count - adds + seal.removes
+    return SealedDelta(
+        at=from_millis(record.timestamp_ms),
+        register=seal.register,
+        reason=seal.reason,
+        adds=adds,
+        removes=seal.removes,
+        share=max(adds, seal.removes) / before if before > 0 else None,
+        numbers=seal.count,
+        source=seal.source.name,
+        position=record.offset,
+    )

@@ -4,6 +4,11 @@ import json
 import signal
 import socket
 import subprocess
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import httpx
@@ -11,8 +16,10 @@ import httpx
 from stream_scrub.config import load
 from stream_scrub.server.process import serving
 from tests.kafka.broker import free_ports
+from tests.support.running import server as running
 from tests.support.running.worker import SCRIPT, environment, run, wait_until
 from tests.support.texts.pages import ROOT, blocks
+from tests.unit.server.conftest import make_lists, starting
 
 
 def test_only_this_machine_is_served(tmp_path):
@@ -100,6 +107,7 @@ def test_a_trial_answers_without_a_kafka(tmp_path):
                 for number in ("06 12 34 56 80", "06 12 34 56 79")
             }
             assert found == dict(zip(found, ("consented", "no-consent"), strict=True))
+            assert "A trial: its lists are made up" in client.get("/").text
         finally:
             process.kill()
     assert [each.name for each in tmp_path.iterdir()] == ["log"]
@@ -110,3 +118,28 @@ def _answers(client: httpx.Client) -> bool:
         return client.get("/livez").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_a_history_that_is_read_keeps_no_server_from_ending(rules, monkeypatch):
+    """A restart would wait until a log of years is read, for somebody who has gone."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    @wraps(running.QUESTIONS.history)
+    def slow(*_):
+        reading.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(running, "QUESTIONS", replace(running.QUESTIONS, history=slow))
+    monkeypatch.setattr(serving, "_STOP_S", 1.0)
+    with starting(rules) as start:
+        server = start(make_lists())
+
+        def asks():
+            with suppress(httpx.TransportError), httpx.Client(base_url=server.url, timeout=60) as client:
+                client.post("/v1/history", json={"number": "0612345678"})
+
+        threading.Thread(target=asks, daemon=True).start()
+        assert reading.wait(10)
+        began = time.monotonic()
+    assert time.monotonic() - began < 8
+    go_on.set()

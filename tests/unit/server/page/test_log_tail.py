@@ -43,6 +43,22 @@ def test_the_last_deltas_are_told_and_then_each_new_one(monkeypatch):
         tail.stop()
 
 
+def test_a_moment_that_no_calendar_has_ends_nothing(monkeypatch):
+    """One record with a wrong clock would end what the page tells of all deltas to come."""
+    monkeypatch.setattr(log_tail, "_LOOK_S", 0.01)
+    log = Log()
+    publish(log, "internal", [33611111111])
+    log.records[:] = [each._replace(timestamp_ms=10**17) for each in log.records]
+    publish(log, "tps", [447400123456])
+    tail = LogTail(lambda: nullcontext(Reader(log)), lambda: last(log))
+    tail.start()
+    try:
+        until(lambda: tail.deltas)
+        assert [each.register for each in tail.deltas] == ["tps"]
+    finally:
+        tail.stop()
+
+
 def test_it_reads_back_no_further_than_is_needed(monkeypatch):
     """A log of years would be read whole at each start of a server."""
     monkeypatch.setattr(log_tail, "_STRETCH", 30)
