@@ -14,6 +14,7 @@ WORKBOOK_ROWS_MAX = 1_048_576
 WORKBOOK_MEMORY_MAX = (
     2 << 30
 )  # bytes that the cells with something in them take, as the library holds them and Python
+WORKBOOK_TAG_BYTES_MAX = 8 << 20  # of one tag, or comment, where cells must be looked at closely
 CELL_BYTES = 100  # of a cell without its text
 BLOCK = 1 << 20
 TAG_BYTES = 1 << 20  # bytes up to the next tag; what is longer is looked at closely
@@ -291,7 +292,16 @@ def walk(archive: zipfile.ZipFile, info: zipfile.ZipInfo, through: Walk) -> None
     parser.CharacterDataHandler = through.text
     try:
         with archive.open(info) as file:
-            parser.ParseFile(file)
+            fed = 0
+            while block := file.read(BLOCK):
+                parser.Parse(block)
+                fed += len(block)
+                # A tag that is not whole yet is gone through anew with each block.
+                if fed - parser.CurrentByteIndex > WORKBOOK_TAG_BYTES_MAX:
+                    raise Refused(
+                        f"a tag in it is longer than {WORKBOOK_TAG_BYTES_MAX >> 20} MiB: save it anew"
+                    )
+            parser.Parse(b"", True)
     except expat.ExpatError as error:
         if through.sheet or any(b"sheetData" in piece for piece in pieces(archive, info)):
             raise Refused(NOT_ONE) from error

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import time
 import zipfile
 
 import pytest
@@ -113,3 +114,14 @@ def test_no_third_sheet_is_read(bureau, monkeypatch):
     with pytest.raises(ConfigError, match=r"2 sheets \(A, C\) with rows, and 2 more: name one with --sheet"):
         bureau.scrub(book({"A": leads, "B": [], "C": leads, "D": leads, "E": leads}))
     assert read == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize(
+    "longer", ["<c{} r='A9'><v>1</v></c>", "<c x='{}' r='A9'><v>1</v></c>", "<!--{}--><c r='A9'/>"]
+)
+def test_a_tag_of_many_megabytes_is_refused(bureau, longer):
+    """A workbook of a few kilobytes would keep the machine busy for hours."""
+    began = time.process_time()
+    with pytest.raises(Refused, match="longer than 8 MiB"):
+        bureau.scrub(raw_book(f'</row><row r="9">{longer.format(" " * 12_000_000)}'), "leads.xlsx")
+    assert time.process_time() - began < 10
