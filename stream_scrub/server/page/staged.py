@@ -125,7 +125,7 @@ class Staged:
 
     def _all(self) -> list[Path]:
         with suppress(OSError):
-            if self._is_private():
+            if self._is_ours():
                 return [each for each in self._folder.iterdir() if _ID.fullmatch(each.name)]
         return []
 
@@ -145,11 +145,11 @@ class Staged:
     def _made(self) -> Path:
         """The folder. Raises OSError, also when somebody else has put one there."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        if not self._is_private():
-            raise PermissionError(0, f"{_FOLDER}: the folder is not this user's alone")
+        if not self._is_ours():
+            raise PermissionError(0, f"{_FOLDER}: the folder is another user's")
+        self._folder.chmod(0o700)  # a volume that is mounted anew may have given it to a group
         return self._folder
 
-    def _is_private(self) -> bool:
+    def _is_ours(self) -> bool:
         found = self._folder.lstat()
-        mine = found.st_uid == os.geteuid() and not found.st_mode & 0o077
-        return stat.S_ISDIR(found.st_mode) and mine
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()

@@ -278,9 +278,15 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
     """Another user of the machine could make the folder first, and read people's numbers there."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = staged.Staged("")
-    (tmp_path / f"stream-scrub-dropped-{os.geteuid()}").mkdir(mode=0o755)
+    (tmp_path / "theirs").mkdir()
+    folder = tmp_path / f"stream-scrub-dropped-{os.geteuid()}"
+    folder.symlink_to(tmp_path / "theirs")
     with pytest.raises(PermissionError), store.taking("own"):
         """It is refused."""
+    folder.unlink()
+    folder.mkdir(mode=0o770)
+    with store.taking("own"):
+        assert folder.stat().st_mode & 0o077 == 0, "one's own is made one's own alone again"
 
 
 def test_a_list_that_is_read_is_not_deleted(tmp_path):
