@@ -66,10 +66,10 @@ def test_who_reads_ends_with_who_asked(tmp_path):
         "from stream_scrub.lists.formats import ListOptions\n"
         "from stream_scrub.publisher.isolated_reader import IsolatedReader\n"
         "def read(file):\n"
-        "    IsolatedReader(256, 60).read(file, Path('l.csv'), ListOptions('FR', datetime.now(UTC)))\n"
+        "    IsolatedReader(1024, 60).read(file, Path('l.csv'), ListOptions('FR', datetime.now(UTC)))\n"
         "read(FileIO(sys.argv[1]))\n"
     )
-    (tmp_path / "list").write_text("".join(f"+{33600000000 + n}\n" for n in range(300_000)))
+    (tmp_path / "list").write_text("".join(f"+{33600000000 + n}\n" for n in range(1_500_000)))
     parent = subprocess.Popen([sys.executable, "-c", asks, str(tmp_path / "list")])
 
     def readers():
