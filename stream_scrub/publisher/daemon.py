@@ -1,7 +1,7 @@
 """`lists publish`: the publisher as a daemon. Requests, ends and dropped files become deltas, each exactly once.
 
 One thread does all publishing; a second one only reads a dropped file's numbers. A batch of requests becomes one
-transaction for each register that it touches (with its scoped ones), deny registers first. The last transaction also
+transaction for each register that it touches (with its scoped ones), `in_turn`. The last transaction also
 commits the offsets and the refused requests. Whatever is cut off in between is taken up again: each register's own
 seals say which requests they already contain (docs/decisions/0008-requests-exactly-once.md).
 """
@@ -34,7 +34,7 @@ from stream_scrub.lists.ends import ended
 from stream_scrub.lists.intake.consents import ConsentLaw, belated
 from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestRefusal, RequestTerms
-from stream_scrub.lists.intake.requests_to_delta import KnownScopes, RegisterRequests, families, take
+from stream_scrub.lists.intake.requests_to_delta import KnownScopes, RegisterRequests, families, in_turn, take
 from stream_scrub.lists.log.wire import Cursor, DeltaSource
 from stream_scrub.model import OWN, Deadline, RegisterKind, RegisterName, Request, family
 from stream_scrub.observability import http_server, logs
@@ -51,7 +51,7 @@ from stream_scrub.publisher.delta_publisher import (
 )
 from stream_scrub.publisher.drop_folder import DropFolder
 from stream_scrub.publisher.drop_importer import DropImporter
-from stream_scrub.publisher.request_parts import parted, refused_record
+from stream_scrub.publisher.request_parts import answerable, refused_record
 from stream_scrub.publisher.request_topics import RequestTopics
 from stream_scrub.wiring import clients, preflight, process_family, scrubbing
 
@@ -208,7 +208,7 @@ class PublisherDaemon:
         idle = True
         for topic, batch in self._request_topics().poll(_IDLE_S, lists.batch_ms / 1000, lists.batch_requests):
             idle = False
-            for part in parted(batch):
+            for part in answerable(batch, self._terms(datetime.now(UTC))):
                 self._answer(topic, part)
         if idle:
             self._delta_publisher.glance()
@@ -248,7 +248,7 @@ class PublisherDaemon:
         wanted, turned = take(batch, self._terms(now), cursor_of, self._recalled(now), held, self._scopes())
         in_order = sorted(batch, key=lambda request: request.offset)
         consumed = {request.partition: request.offset + 1 for request in in_order}
-        groups = families(wanted, lambda name: wanted[name].kind)
+        groups = in_turn(wanted)
         for group in groups[:-1]:
             self._delta_publisher.publish(
                 [self._pending_delta(topic, name, wanted[name], now) for name in group]
@@ -334,7 +334,7 @@ class PublisherDaemon:
             and (self._settings.lists.ends == "all" or family(each.name) in self._own)
         ]
         kinds = {name: self._delta_publisher.registers[name].kind for name in due}
-        for group in families(due, kinds.__getitem__):
+        for group in reversed(families(due, kinds.__getitem__)):  # a consent ends before an opposition does
             try:
                 if not self._delta_publisher.ready(group[0]):
                     continue  # its writer is being opened: the next second asks again

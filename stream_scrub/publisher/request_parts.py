@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from stream_scrub.lists.intake.requests_to_delta import RefusedRequest
+from stream_scrub.lists.intake.parse_request import RequestTerms
+from stream_scrub.lists.intake.requests_to_delta import RefusedRequest, steps
 from stream_scrub.model import Request
 
 _PART_BYTES = 2 << 20
@@ -21,6 +22,12 @@ def parted(batch: Sequence[Request]) -> Iterator[Sequence[Request]]:
         size += len(request.value or b"")
     if part:
         yield part
+
+
+def answerable(batch: Sequence[Request], terms: RequestTerms) -> Iterator[Sequence[Request]]:
+    """A batch in parts that are answered one after the other: of a bounded size, each to be published in one order."""
+    for part in parted(batch):
+        yield from steps(part, terms)
 
 
 def refused_record(turned: RefusedRequest, topic: str, *, slim: bool) -> Request:

@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from stream_scrub.lists.intake.lifts import Oppositions, recall
+from stream_scrub.lists.intake.lifts import Oppositions
 from stream_scrub.lists.intake.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
-from stream_scrub.lists.intake.requests_to_delta import KnownScopes, families, in_order, take
-from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.wire import Cursor, DeltaSource
+from stream_scrub.lists.intake.requests_to_delta import KnownScopes, in_order, take
 from stream_scrub.model import RegisterKind, Request
-from tests.support.fakes.log import Log, Reader
-from tests.support.fakes.publisher import Publisher, as_dict, followed
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import as_dict, followed
+from tests.support.fakes.request_office import NEVER, Crashed, RequestOffice
 from tests.support.oracles.jsonish import VALUES, broken, prospects
 from tests.support.oracles.requests import NOW, SCHEMA, TERMS, Model, requests
 
@@ -97,62 +96,11 @@ def test_within_a_partition_the_order_is_that_of_offsets(placed):
         assert all(a < b for a, b in pairwise(offsets))
 
 
-class Crashed(Exception):
-    """The publisher was killed here."""
-
-
-class Office:
-    """The daemon's work on requests without Kafka: what is committed is what a group's offsets would be."""
-
-    topic_id = "AAAAAAAAAAAAAAAAAAAAAQ"
-
-    def __init__(self) -> None:
-        self.publisher = Publisher(Log(), full_every=20)
-        self.committed: dict[int, int] = {}
-        self.refused: list[Request] = []
-        self.said = Oppositions()
-
-    def restart(self) -> None:
-        """What it knew is gone with its process."""
-        self.publisher.restart()
-        self.said = recall(Reader(self.publisher.log), TERMS, 5.0)
-
-    def told(self, register: str) -> Cursor | None:
-        cursor = self.publisher.replay.known(register).asked
-        return cursor if cursor is not None and cursor.id == self.topic_id else None
-
-    def answer(self, batch: list[Request], crash: int) -> None:
-        """One batch; dies before the transaction of that number."""
-        registers = self.publisher.replay.index.registers
-        wanted, turned = take(batch, TERMS, self.told, self.said, registers, KnownScopes())
-        groups = families(wanted, lambda name: wanted[name].kind)
-        for at, group in enumerate(groups or [[]]):
-            if at == crash:
-                raise Crashed
-            records = []
-            for name in group:
-                asks, known = wanted[name], self.publisher.replay.known(name)
-                base = self.publisher.base(name, asks.kind)
-                cursor = asks.cursor("requests", self.topic_id, self.told(name))
-                delta, source = asks.delta(base, known.ends), DeltaSource("requests", "0" * 64)
-                made, _ = records_of(base, delta, NOW, source, known=known, full_every=20, cursor=cursor)
-                records += made
-            if records:
-                self.publisher.writer.publish(records)
-            if at >= len(groups) - 1:
-                # One that was applied before the crash may be told to be too late after it; that changes nothing.
-                self.refused += [
-                    each.request for each in turned if each.reason is not RequestRefusal.SUPERSEDED
-                ]
-                for request in batch:
-                    at_least = self.committed.get(request.partition, 0)
-                    self.committed[request.partition] = max(at_least, request.offset + 1)
-        self.publisher.catch_up()
-
-
 @given(
     st.lists(st.tuples(st.integers(0, 1), requests()), max_size=25),
-    st.lists(st.tuples(st.integers(1, 8), st.sampled_from([0, 1, 2, 9, 9, 9])), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.integers(1, 8), st.sampled_from([0, 1, 2, NEVER, NEVER, NEVER])), min_size=1, max_size=12
+    ),
     st.booleans(),
     st.booleans(),
 )
@@ -163,10 +111,10 @@ def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets, 
     for partition, value in placed:
         topic.append(Request(partition, counts[partition], len(topic), b"", value, may_lift=may_lift))
         counts[partition] += 1
-    office, model, doubting = Office(), Model(), Model(doubting=True)
+    office, model, doubting = RequestOffice(house=""), Model(), Model(doubting=True)
     crashed = False
-    rounds = iter([*rounds, *[(8, 9)] * 40])
-    while waiting := [r for r in topic if r.offset >= office.committed.get(r.partition, 0)]:
+    rounds = iter([*rounds, *[(8, NEVER)] * 40])
+    while waiting := office.waiting(topic):
         size, crash = next(rounds)
         try:
             office.answer(waiting[:size], crash)
@@ -175,10 +123,10 @@ def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets, 
             crashed = True
     if forgets:  # the group's offsets have expired
         office.committed.clear()
-        seen = len(office.refused)
+        seen = len(office.turned)
         office.restart()
-        office.answer(topic, 9)
-        del office.refused[seen:]
+        office.answer(topic)
+        del office.turned[seen:]
     model.take(topic)
     doubting.take(topic)
     last = followed(office.publisher.log, keep_ends=True, start="beginning")
@@ -194,7 +142,9 @@ def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets, 
     older = Counter(model.older) + (Counter(doubting.older) if crashed else Counter())
     assert Counter(model.evidence) <= lines <= Counter(model.evidence) + older
     assert crashed or lines == Counter(model.evidence) + older
-    assert sorted(office.refused) == sorted(model.refused)
+    # One that was applied before the crash may be told to be too late after it; that changes nothing.
+    refused = [each.request for each in office.turned if each.reason is not RequestRefusal.SUPERSEDED]
+    assert sorted(refused) == sorted(model.refused)
 
 
 def _evidence(log: Log):
@@ -208,12 +158,12 @@ def _evidence(log: Log):
 
 def test_requests_of_a_topic_that_was_made_anew_are_not_taken_for_old_ones():
     """After a topic was deleted and made again, every opt-out up to the old offset would be skipped in silence."""
-    office = Office()
+    office = RequestOffice()
     first = Request(0, 5, 0, b"", b'{"request":"opt-out","number":"0612345678"}')
-    office.answer([first], 9)
-    office.topic_id = "AAAAAAAAAAAAAAAAAAAAAg"
+    office.answer([first])
+    office.ids[False] = "AAAAAAAAAAAAAAAAAAAAAw"
     second = Request(0, 0, 1, b"", b'{"request":"opt-out","number":"0612345679"}')
-    office.answer([second], 9)
+    office.answer([second])
     assert set(office.publisher.replay.index.registers["internal"].numbers) == {33612345678, 33612345679}
 
 

@@ -8,6 +8,9 @@ was said later. Restrictions always count.
 A request for protection says when it was said, and may name any moment: one in the next century would keep every lift
 away until then. So no moment counts as later than a day after the request was read; no clock is a day behind.
 
+A consent that was said before an opposition and is read after the lift ends with what the lift ended: nobody agrees to it
+anew. While the opposition stands it may go beneath it, for it may be corrected, and the lift to come ends it.
+
 Memory is bounded: the latest moment is kept for a limited count of numbers, and `recall` reads them from the log at the
 start. What is forgotten was said before `floor_ms`, and a lift from before that moment takes nobody out of a register of
 opposition. On a log that was begun anew that is the moment of its first seals: they hold no requests.
@@ -22,7 +25,16 @@ import msgspec
 from stream_scrub.lists.intake.parse_request import ParsedRequest, RegisterChange, RequestTerms, read
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.scan import scan
-from stream_scrub.model import Deadline, LogReader, LogRecord, RegisterKind, RegisterName, Request
+from stream_scrub.model import (
+    FOR,
+    INTERNAL,
+    Deadline,
+    LogReader,
+    LogRecord,
+    RegisterKind,
+    RegisterName,
+    Request,
+)
 
 NUMBERS_MAX = 100_000  # some 20 MB
 # At the start so many offsets of the log are read back, and so many bytes of requests are kept of them: seconds of work.
@@ -34,63 +46,112 @@ _RENEWED = b'"reason":"%s"' % wire.RENEWED.encode()
 _Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
 
 
+_Said = tuple[int, _Stream, int]  # when, in milliseconds since 1970, in which stream, and its offset there
+_TO_NOBODY = "@"  # for consents to nobody by name: the last opposition to any campaign that was lifted
+
+
 class Oppositions:
-    """When numbers were last opposed by a request, by register: milliseconds since 1970 and the request's stream."""
+    """When numbers were last opposed by a request, by register."""
 
     def __init__(self, numbers_max: int = NUMBERS_MAX) -> None:
         self.floor_ms = 0
         self._max = numbers_max
-        self._of: dict[tuple[str, int], tuple[int, _Stream]] = {}
+        self._of: dict[tuple[str, int], _Said] = {}
 
-    def add(self, request: Request, order: ParsedRequest, read_ms: int) -> None:
-        """Note what an order restricts, by when it was said: at the latest a day after `read_ms`, when it was read."""
-        said = min(moment_of(request, order), read_ms + _AHEAD_MS), _stream(request)
-        for change in order.changes:
-            if not restricts(change):
-                continue
-            register = _compared(change.register)
+    def add(self, request: Request, order: ParsedRequest, read_ms: int, found_in: str = "") -> None:
+        """Note what an order restricts, by when it was said: at the latest a day after `read_ms`, when it was read.
+        `found_in` is the register that was told of it, if the log says so: an order to one scope too many is one to
+        everybody, and only its register tells.
+        """
+        said = min(moment_of(request, order), read_ms + _AHEAD_MS), _stream(request), request.offset
+        restricted = [change.register for change in order.changes if restricts(change)]
+        if restricted and found_in:
+            restricted.append(found_in)
+        for register in dict.fromkeys(map(_compared, restricted)):
             for number in order.numbers:
-                before = self._of.pop((register, number), said)
-                self._of[register, number] = max(before, said)
+                self._note(register, number, said)
+        for register in () if order.older is None else order.older.lifted:
+            for number in order.numbers:
+                opposed = self._of.get((_compared(register), number))
+                if opposed is not None and not _later(opposed, request, order):
+                    self._note(_TO_NOBODY, number, opposed)
         while len(self._of) > self._max:  # the one whose last opposition came first
-            moment, _ = self._of.pop(next(iter(self._of)))
+            moment, *_ = self._of.pop(next(iter(self._of)))
             self.floor_ms = max(self.floor_ms, moment)
+
+    def _note(self, register: str, number: int, said: _Said) -> None:
+        before = self._of.pop((register, number), said)
+        self._of[register, number] = max(before, said)
 
     def outlive(
         self,
         request: Request,
         order: ParsedRequest,
         change: RegisterChange,
+        terms: RequestTerms,
         holds: Callable[[str, int], bool],
     ) -> list[int]:
-        """The numbers that an order may not lift in that register: their opposition was said later, or may have been.
-        `holds(register, number)` says whether a register holds a number now.
+        """The numbers that an order may not lift in that register, or may not give a consent in it: their opposition was
+        said later, or may have been. `holds(register, number)` says whether a register holds a number now.
         """
-        moment, stream, register = moment_of(request, order), _stream(request), _compared(change.register)
+        own, above = ((), ()) if restricts(change) else _against(change, terms)
         kept = []
-        for number in () if restricts(change) else order.numbers:
-            opposed = self._of.get((register, number))
-            if opposed is None:
-                forgotten = moment < self.floor_ms and change.kind is RegisterKind.DENY
-                later = forgotten and holds(change.register, number)
-            elif opposed[1] == stream and (order.at_ms is None or opposed[0] == moment):
-                later = False  # the partition's order says so
-            else:
-                later = opposed[0] >= moment
-            if later:
+        for number in order.numbers if own else ():
+            forgotten = (own[0], number) not in self._of and moment_of(request, order) < self.floor_ms
+            lifted = (
+                register
+                for register in above
+                if (register, number) in self._of
+                and not any(holds(each, number) for each in terms.spellings(register))
+            )
+            opposed = (self._of.get((register, number)) for register in (*own, *lifted))
+            if any(said is not None and _later(said, request, order) for said in opposed) or (
+                forgotten and change.kind is RegisterKind.DENY and holds(change.register, number)
+            ):
                 kept.append(number)
         return kept
 
 
+def _against(change: RegisterChange, terms: RequestTerms) -> tuple[Sequence[str], Sequence[str]]:
+    """By which registers the opposition to a lift or a consent is noted, and by which the one above a consent, which
+    counts once it does not stand any more: to everybody or to its campaign, by every channel or by its own.
+    """
+    name, own = RegisterName.split(change.register), _compared(change.register)
+    if change.kind is RegisterKind.DENY:
+        return [own, *(_internal(name.campaign, terms.law.channels) if name.base == INTERNAL else ())], ()
+    channels = terms.law.channels_of(name.base)
+    above = [
+        register
+        for campaign in dict.fromkeys(("", name.campaign or terms.house))
+        for register in _internal(campaign, channels)
+    ]
+    return [own, *([] if name.scope else [_TO_NOBODY])], above
+
+
+def _internal(campaign: str, channels: Iterable[str]) -> list[str]:
+    """The registers of oppositions to you for a campaign ("": every one), by every channel and by each of these."""
+    scopes = (campaign, *(f"{campaign}{FOR}{channel}" for channel in channels))
+    return [str(RegisterName(INTERNAL, scope)) for scope in scopes]
+
+
 def _compared(register: str) -> str:
     """A register's name with its campaign as campaigns are compared: one opposition counts for all its spellings, and
-    for all purposes of the campaign."""
+    for all purposes of the campaign. One to a single channel is another one."""
     name = RegisterName.split(register)
-    return str(RegisterName(name.base, name.campaign))
+    return str(name.plainly if name.base == INTERNAL else RegisterName(name.base, name.campaign))
 
 
 def _stream(request: Request) -> _Stream:
     return request.may_lift, request.partition
+
+
+def _later(said: _Said, request: Request, order: ParsedRequest) -> bool:
+    """Whether an opposition was said after the request, or may have been."""
+    moment, stream, offset = said
+    if stream == _stream(request) and (order.at_ms is None or moment == moment_of(request, order)):
+        # The partition's order says so, unless a batch that was cut off is taken again after it.
+        return offset > request.offset and moment >= moment_of(request, order)
+    return moment >= moment_of(request, order)
 
 
 def takes_out(order: ParsedRequest) -> bool:
@@ -138,7 +199,8 @@ def recall(
         if kind != b"requests":
             continue
         value = record.value or b""
-        latest.append(_RequestsPart(value.splitlines(), len(value), record.timestamp_ms))
+        told = (record.key or b"").decode("utf-8", "replace")
+        latest.append(_RequestsPart(told, value.splitlines(), len(value), record.timestamp_ms))
         count, nbytes = count + len(latest[-1].lines), nbytes + latest[-1].nbytes
         # Only so many numbers are remembered: what would be forgotten again need not be read.
         while len(latest) > 1 and (count - len(latest[0].lines) >= numbers_max or nbytes > _LATEST_BYTES):
@@ -150,13 +212,14 @@ def recall(
         for request in _requests(part.lines):
             order = read(request.value, terms)
             if isinstance(order, ParsedRequest):
-                found.add(request, order, part.at_ms or _EVER_MS)
+                found.add(request, order, part.at_ms or _EVER_MS, part.register)
     return found
 
 
 class _RequestsPart(NamedTuple):
-    """The lines of a part of requests, its bytes, and when it was published."""
+    """The register that was told, the lines of a part of requests, its bytes, and when it was published."""
 
+    register: str
     lines: Sequence[bytes]
     nbytes: int
     at_ms: int | None

@@ -169,15 +169,18 @@ class _Taking:
     def _one(self, request: Request, line: bytes, order: ParsedRequest) -> None:
         terms, superseded, over = self._terms, set[int](), set[int]()
         self._said.add(request, order, int(terms.now.timestamp() * 1000))
-        for change, numbers in (
-            *((each, order.numbers) for each in order.changes),
-            *self._ended(request, order),
-        ):
+        ended = list(self._ended(request, order))
+        left = {n for each, numbers in ended if self._told(request, each, order) for n in numbers}
+        for change, numbers in (*((each, order.numbers) for each in order.changes), *ended):
             about = order if numbers is order.numbers else replace(order, numbers=numbers)
-            kept = self._said.outlive(request, about, change, self._holds)
+            kept = {*self._said.outlive(request, about, change, terms, self._holds)}
             superseded.update(kept)
             if self._told(request, change, about):
                 continue
+            if left and change.kind is RegisterKind.DENY and not change.held:
+                # The consents were told of this lift, the publisher died, and older ones came before it is taken again.
+                kept.update(left)
+                superseded.update(left)
             # Whoever withdraws later in this batch withdraws from a register that it has made, too.
             new = change.register not in self.wanted
             for other in RegisterName.split(change.register).others if new else ():
@@ -212,9 +215,8 @@ class _Taking:
     def _stood(self, request: Request, change: RegisterChange, order: ParsedRequest, number: int) -> bool:
         """Whether an opposition stood that the order lifts, or may have stood before its register was told of it."""
         asked = self.wanted.get(change.register)
-        if asked is not None and number in asked.numbers:
-            return asked.numbers[number] != _GONE
-        return self._holds(change.register, number) or self._told(request, change, order)
+        decided = asked is not None and number in asked.numbers
+        return self._holds(change.register, number) or (not decided and self._told(request, change, order))
 
     def _told(self, request: Request, change: RegisterChange, order: ParsedRequest) -> bool:
         """Whether the register was told before. All registers of a family are told at once, also those of the older
@@ -227,6 +229,9 @@ class _Taking:
         return any(cursor is not None and cursor.has(*at) for cursor in cursors)
 
     def _holds(self, register: str, number: int) -> bool:
+        asked = self.wanted.get(register)
+        if asked is not None and number in asked.numbers:
+            return asked.numbers[number] != _GONE
         return register in self._registers and number in self._registers[register].numbers
 
 
@@ -276,11 +281,51 @@ def in_order(requests: Iterable[Request]) -> Iterator[Request]:
 
 
 def families(registers: Iterable[str], kinds: Callable[[str], RegisterKind]) -> list[Sequence[str]]:
-    """The registers by family (a name and its scoped ones, which are published together), in the order in which they
-    must be published: what denies first, so that no crash in between leaves a consent without the opposition that
-    came before it.
-    """
+    """The registers by family (a name and its scoped ones, which are published together), those that deny first."""
     by_name: dict[str, list[str]] = defaultdict(list)
     for register in sorted(registers):
         by_name[family(register)].append(register)
     return sorted(by_name.values(), key=lambda of_it: (kinds(of_it[0]) is not RegisterKind.DENY, of_it[0]))
+
+
+def in_turn(wanted: Mapping[str, RegisterRequests]) -> list[Sequence[str]]:
+    """The families of registers in the order in which what is asked of them must be published, so that no crash in between
+    lets anybody be called: what denies, then the consents that end, those that begin, and last what denies no more.
+    """
+
+    def turn(names: Sequence[str]) -> int:
+        asked = [wanted[name] for name in names]
+        goes = any(end == _GONE for each in asked for end in each.numbers.values())
+        comes = any(end != _GONE for each in asked for end in each.numbers.values())
+        return (3 if goes else 0) if asked[0].kind is RegisterKind.DENY else (2 if comes else 1)
+
+    return sorted(families(wanted, lambda name: wanted[name].kind), key=turn)
+
+
+def steps(requests: Sequence[Request], terms: RequestTerms) -> Iterator[Sequence[Request]]:
+    """A batch in parts that can each be published `in_turn`. One that takes numbers out of a register of opposition, which
+    comes last, may not also oppose a number and give it a consent: there the opposition must come first. Nor may it give a
+    number another consent after the lift: were it cut off, nobody could tell that one from the older ones.
+    """
+    if not any(request.may_lift for request in requests):
+        yield requests
+        return
+    step: list[Request] = []
+    opposed, given, lifted = set[int](), set[int](), set[int]()
+    for request in in_order(requests):
+        order = read(request.value, terms)
+        if not isinstance(order, ParsedRequest):
+            step.append(request)
+            continue
+        held, numbers = {change.kind for change in order.changes if change.held}, set(order.numbers)
+        opposes = numbers if RegisterKind.DENY in held else set[int]()
+        gives = numbers if RegisterKind.ALLOW in held else set[int]()
+        lifts = numbers if takes_out(order) else set[int]()
+        clash = (lifted or lifts) and not (opposed | opposes).isdisjoint(given | gives)
+        if step and (clash or not lifted.isdisjoint(gives)):
+            yield step
+            step, opposed, given, lifted = [], set(), set(), set()
+        opposed, given, lifted = opposed | opposes, given | gives, lifted | lifts
+        step.append(request)
+    if step:
+        yield step

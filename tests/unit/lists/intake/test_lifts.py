@@ -1,6 +1,7 @@
 """What lifts an opposition counts only if it was said after it, whatever partition either is in."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,16 +10,19 @@ from stream_scrub import clock
 from stream_scrub.errors import Unavailable
 from stream_scrub.lists import deltas
 from stream_scrub.lists.intake import lifts, parse_request
+from stream_scrub.lists.intake.consents import ConsentLaw
 from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestRefusal
-from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
+from stream_scrub.lists.intake.requests_to_delta import KnownScopes, steps, take
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.restate import restated
 from stream_scrub.lists.log.wire import DeltaSource, request_line
-from stream_scrub.model import OWN, Request, family
+from stream_scrub.model import Request, family
+from stream_scrub.rules import Rulebook
 from tests.support.fakes import law
 from tests.support.fakes.log import Log, Writer
 from tests.support.fakes.publisher import Publisher, bitmap
+from tests.support.fakes.request_office import Crashed, RequestOffice
 from tests.support.golden.evidence import reader, timed
 from tests.support.oracles.requests import TERMS
 
@@ -42,16 +46,19 @@ def moment(ms):
 class Desk:
     """Takes batches one after the other, as the publisher does; registers as sets."""
 
-    def __init__(self, numbers_max=1000):
+    def __init__(self, numbers_max=1000, terms=TERMS):
+        self.terms = terms
         self.said = Oppositions(numbers_max)
         self.scopes = KnownScopes(most=2)
         self.held = {}
         self.turned = []
 
     def take(self, *batch):
-        kinds = {name: OWN[family(name)] for name in self.held}
+        kinds = {name: self.terms.kind_of(name) for name in self.held}
         registers = {name: law.register(name, held, kind=kinds[name]) for name, held in self.held.items()}
-        wanted, turned = take(batch, TERMS, lambda _: None, self.said, registers, self.scopes)
+        index = law.index(*registers.values())
+        terms = replace(self.terms, spelt=index.spelt())
+        wanted, turned = take(batch, terms, lambda _: None, self.said, registers, self.scopes)
         self.turned += [(each.reason, each.taken) for each in turned]
         for name, asks in wanted.items():
             assert asks.lines, "the evidence is kept, whatever comes of it"
@@ -147,7 +154,7 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
     } and whole.floor_ms == 0
     assert {number for _, number in part._of} < {number for _, number in whole._of}
     assert part.floor_ms >= records[5].timestamp_ms
-    assert whole._of["internal", 33612345612] == (T + 2, (False, 1))
+    assert whole._of["internal", 33612345612] == (T + 2, (False, 1), 2)
 
 
 def test_a_lift_from_before_a_renewal_undoes_no_opposition_of_the_log_before():
@@ -305,3 +312,136 @@ def test_an_opt_out_of_next_century_keeps_no_lift_away_for_longer_than_a_day():
     assert desk.said.floor_ms == ahead
     desk.take(asked("correction", 0, 1, ahead + 1))
     assert desk.held["internal"] == {33612345679}
+
+
+def said_by(office, request, crash=9, **members):
+    """One request, said a second after the one before, and answered."""
+    office.clock = getattr(office, "clock", T) + 1000
+    lifts = bool(members.get("after_opt_out")) or request == "correction"
+    if request == "consent":
+        members.setdefault("after_opt_out", False)
+    ms = members.pop("ms", office.clock)
+    offset = office.committed.get((lifts, 0), 0)
+    made = asked(request, 0, offset, ms, may_lift=lifts, **members)
+    try:
+        office.answer([made], crash)
+    except Crashed:
+        office.restart()
+
+
+def test_a_publisher_that_dies_over_a_lift_leaves_the_opposition_above_the_older_consents():
+    """The consents that the lift ends would be in force for as long as the publisher is away."""
+    office = RequestOffice()
+    said_by(office, "consent", scope="acme", purpose="insurance")
+    said_by(office, "opt-out", scope="acme")
+    lift = {"scope": "acme", "purpose": "telecom", "after_opt_out": True}
+    said_by(office, "consent", crash=1, **lift)
+    assert office.holding(NUMBER) == {"internal@acme", "consent@acme+telecom"}
+    said_by(office, "consent", **lift)
+    assert office.holding(NUMBER) == {"consent@acme+telecom"}
+
+
+def test_a_lift_that_was_cut_off_lifts_no_opposition_above_consents_that_came_in_between():
+    """The publisher dies over a lift of nothing, hears an old consent and then the no to it, and takes the lift again."""
+    office = RequestOffice()
+    lift = {"after_opt_out": True, "ms": T + 9}
+    said_by(office, "consent", crash=1, **lift)
+    said_by(office, "consent", scope="acme", ms=T)
+    said_by(office, "opt-out", ms=T + 5)
+    said_by(office, "consent", **lift)
+    assert office.holding(NUMBER) == {"consent", "consent@acme", "internal"}
+    assert [each.reason for each in office.turned] == [RequestRefusal.SUPERSEDED]
+    said_by(office, "consent", **{**lift, "ms": T + 10})
+    assert office.holding(NUMBER) == {"consent"}
+
+
+def test_what_opposes_a_number_is_in_no_part_with_its_consent_and_what_lifts():
+    """The lift is published last: with it an opposition would come after the consent that it stands above."""
+    other = "+33612345679"
+    batch = [
+        asked("opt-out", 0, 0),
+        asked("correction", 0, 1, number=other),
+        asked("consent", 0, 2, after_opt_out=False),
+        asked("opt-out", 0, 3, number=other),
+        asked("consent", 0, 4, number=other),
+        asked("consent", 0, 5, after_opt_out=False, number=other),
+        Request(0, 6, T, b"", b"no request", may_lift=True),
+    ]
+    parts = [[each.offset for each in part] for part in steps(batch, TERMS)]
+    assert parts == [[0, 1], [2, 3], [4], [5, 6]]
+    asks = [each._replace(may_lift=False) for each in batch]
+    assert [*steps(asks, TERMS)] == [asks], "over the other topic nothing lifts"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("scope", ["campaign-0612345678901", "x" * 101, "one-too-many"])
+def test_an_opposition_that_was_taken_as_one_to_everybody_is_remembered_so(scope, restarts):
+    """After a restart a lift from before it would take the number out of the register that protects it."""
+    office = RequestOffice(most=0)
+    said_by(office, "opt-out", scope=scope)
+    assert office.holding(NUMBER) == {"internal"}
+    if restarts:
+        office.restart()
+    said_by(office, "consent", after_opt_out=True, ms=T)
+    assert office.holding(NUMBER) >= {"internal"}
+    assert [each.reason for each in office.turned][1:] == [RequestRefusal.SUPERSEDED]
+
+
+CHANNELS = replace(
+    TERMS,
+    registers=frozenset({"internal", "consent", "consent-sms"}),
+    kinds=Rulebook.load().kinds,
+    law=ConsentLaw(Rulebook.load()),
+    house="house",
+)
+
+
+@pytest.mark.parametrize(
+    ("consent", "no", "lift", "counts"),
+    [
+        ({"scope": "acme"}, {}, {}, False),
+        ({"scope": "acme"}, {"scope": "acme"}, {"scope": "acme", "purpose": "telecom"}, False),
+        ({"scope": "acme"}, {"scope": "beta"}, {"scope": "beta"}, True),
+        ({}, {"scope": "house"}, {"scope": "house", "purpose": "telecom"}, False),
+        ({}, {"scope": "beta"}, {"scope": "beta", "purpose": "telecom"}, False),
+        ({"scope": "acme", "register": "consent-sms"}, {}, {}, False),
+        (
+            {"scope": "acme", "register": "consent-sms"},
+            {"scope": "acme", "only_channel": "sms"},
+            {"scope": "acme", "register": "consent-sms", "purpose": "telecom"},
+            False,
+        ),
+        ({"scope": "acme"}, {"only_channel": "sms"}, {"register": "consent-sms"}, True),
+    ],
+)
+def test_a_consent_that_is_read_after_the_lift_ends_like_the_others_from_before_the_no(
+    consent, no, lift, counts
+):
+    """Who opposed everything and agreed to one caller would be called by whomever they agreed to before."""
+    desk = Desk(terms=CHANNELS)
+    desk.scopes = KnownScopes()
+    desk.take(asked("opt-out", 0, 0, T + 1, may_lift=False, **no))
+    desk.take(asked("consent", 0, 0, T + 2, **lift))
+    opposed = {name for name, held in desk.held.items() if family(name) == "internal" and held}
+    desk.take(asked("consent", 1, 0, T, may_lift=False, after_opt_out=False, **consent))
+    told = f"{consent.get('register', 'consent')}{'@acme' if 'scope' in consent else ''}"
+
+    assert not opposed
+    assert (NUMBER in desk.held[told]) is (counts or (lift == {} and told == "consent"))
+    assert desk.turned == ([] if counts else [(RequestRefusal.SUPERSEDED, 0)])
+
+
+def test_a_consent_beneath_an_opposition_counts_when_that_was_a_mistake():
+    """A lead would be lost because somebody typed a wrong number, and had it corrected."""
+    desk = Desk().take(asked("opt-out", 1, 0, T + 1)).take(asked("consent", 0, 0, T, after_opt_out=False))
+    desk.take(asked("correction", 1, 1, T + 2))
+    assert desk.held == {"internal": set(), "consent": {NUMBER}} and desk.turned == []
+
+
+def test_a_batch_that_is_taken_again_after_a_lift_brings_back_no_consent_from_before_the_no():
+    """The offset of a consent says that the no in its partition came later, though its register was told of that first."""
+    desk = Desk().take(asked("opt-out", 0, 7, T, may_lift=False)).take(asked("consent", 0, 0, T + 1))
+    desk.take(asked("consent", 0, 3, T, may_lift=False, scope="acme", after_opt_out=False))
+    assert desk.held["consent@acme"] == set() and desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
+    desk.take(asked("consent", 0, 8, T, may_lift=False, scope="acme", after_opt_out=False))
+    assert desk.held["consent@acme"] == {NUMBER}

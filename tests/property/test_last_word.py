@@ -1,0 +1,175 @@
+"""Whoever said no last is not called: in whatever order, over whatever topics and partitions requests are read, and
+wherever the publisher is killed. The oracle knows people's words and their moments, and nothing of registers."""
+
+import json
+from datetime import UTC, datetime
+from itertools import permutations, product
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scrub.lists.intake.requests_to_delta import in_order
+from stream_scrub.model import Request
+from tests.support.fakes.request_office import NEVER, Crashed, RequestOffice
+
+NUMBER = 33612345678
+BASE = int(datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp() * 1000)
+CALLS = [
+    (campaign, purpose) for campaign in ("acme", "beta", "house") for purpose in ("insurance", "telecom")
+]
+
+
+class Word(NamedTuple):
+    """What a person says, `minute` by their own clock; `scope` "": to everybody, or a consent to nobody by name."""
+
+    minute: int
+    verb: str  # "lift" is a consent that says after_opt_out
+    scope: str = ""
+    purpose: str = ""
+
+    @property
+    def restricts(self):
+        return self.verb in ("opt-out", "withdrawal")
+
+    def about(self, campaign, purpose):
+        """Whether it is about such a call. A consent to nobody by name counts for the operator's own campaign."""
+        if self.restricts:
+            return self.scope in ("", campaign)
+        return (self.scope or "house") == campaign and self.purpose in ("", purpose)
+
+    def request(self, partition, offset, *, arrives=None, topic=None):
+        """As a record. With `arrives` its moment stands in `at`, and Kafka's own is later."""
+        ms = BASE + self.minute * 60_000
+        said = {"request": "consent" if self.verb == "lift" else self.verb, "number": f"+{NUMBER}"}
+        said |= {name: value for name, value in (("scope", self.scope), ("purpose", self.purpose)) if value}
+        said |= {"after_opt_out": True} if self.verb == "lift" else {}
+        if arrives is not None:
+            said["at"] = datetime.fromtimestamp(ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+            ms = BASE + 3_600_000 + arrives * 1000
+        lifts = self.verb == "lift" if topic is None else topic
+        return Request(partition, offset, ms, b"", json.dumps(said).encode(), may_lift=lifts)
+
+
+def may_call(words, campaign, purpose):
+    """Whether the person agreed to such a call after the last no to it."""
+    about = [word for word in words if word.about(campaign, purpose)]
+    no = max((word.minute for word in about if word.restricts), default=-1)
+    return any(word.minute > no for word in about if not word.restricts)
+
+
+def called(office):
+    """The calls that the registers allow, where the law asks for consent."""
+    held = office.holding(NUMBER)
+    return {
+        (campaign, purpose)
+        for campaign, purpose in CALLS
+        if not held & {"internal", f"internal@{campaign}"}
+        and held
+        & {
+            f"consent@{campaign}",
+            f"consent@{campaign}+{purpose}",
+            *(["consent"] if campaign == "house" else []),
+        }
+    }
+
+
+CONSENTS = [Word(1, "consent", "acme"), Word(1, "consent", "acme", "insurance"), Word(1, "consent")]
+NOES = [Word(2, verb, scope) for verb in ("opt-out", "withdrawal") for scope in ("", "acme", "house")]
+LIFTS = [Word(3, "lift"), Word(3, "lift", "acme", "telecom"), Word(3, "lift", "house", "telecom")]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_was_agreed_to_before_a_no_counts_for_nothing_in_whatever_order_it_is_read(restarts):
+    """A consent that a form delivers late would open a call that the person has refused since, for good."""
+    for said in product(CONSENTS, NOES, LIFTS):
+        for order in permutations(said):
+            office = RequestOffice()
+            for at, word in enumerate(order):
+                office.answer([word.request(at, 0)])
+                if restarts:
+                    office.restart()
+                wrong = {call for call in called(office) if not may_call(order[: at + 1], *call)}
+                assert not wrong, (order[: at + 1], wrong)
+            if order == said and said[1].scope == said[2].scope:
+                agreed = {call for call in CALLS if said[2].about(*call)}
+                assert agreed <= called(office), (said, "what is agreed to last is lost")
+
+
+@st.composite
+def lives(draw):
+    """What a person says, in the order of its moments, as records of both topics; each is read in its partition's order,
+    which is that of its moments or, where a record says its own, any other."""
+    verbs = draw(
+        st.lists(
+            st.sampled_from(["opt-out", "withdrawal", "consent", "consent", "lift", "lift"]),
+            min_size=2,
+            max_size=6,
+        )
+    )
+    words = []
+    for minute, verb in enumerate(verbs):
+        scope = draw(st.sampled_from(["", "acme", "acme", "house"]))
+        purpose = (
+            draw(st.sampled_from(["", "insurance", "telecom"]))
+            if scope and verb in ("consent", "lift")
+            else ""
+        )
+        words.append(Word(minute, verb, scope, purpose))
+    late = draw(st.booleans())
+    sent = draw(st.permutations(words)) if late else words
+    partitions = draw(st.integers(1, 2))
+    records: dict[tuple[bool, int], list[tuple[Word, Request]]] = {}
+    for at, word in enumerate(sent):
+        lifts = word.verb == "lift" or draw(st.integers(0, 3)) == 0
+        place = lifts, draw(st.integers(0, partitions - 1))
+        before = records.setdefault(place, [])
+        arrives = at if late else None
+        before.append((word, word.request(place[1], len(before), arrives=arrives, topic=lifts)))
+    return records
+
+
+ROUND = st.tuples(
+    st.booleans(), st.integers(0, 3), st.integers(0, 3), st.sampled_from([0, 1, 2, NEVER, NEVER, NEVER])
+)
+
+
+@given(lives(), st.lists(ROUND, max_size=12))
+def test_nobody_is_called_whose_last_word_is_no_wherever_the_publisher_is_killed(records, rounds):
+    """A publisher that dies in a batch, and stays away, would leave somebody callable who said no for as long."""
+    words = {(r.may_lift, r.partition, r.offset): word for each in records.values() for word, r in each}
+    read, begun = (
+        set(),
+        {False: [], True: []},
+    )  # the requests that are committed; those that are on their way, by topic
+
+    def right():
+        """Each call is as it was before some request that is on its way, or after it."""
+        ways = [[words[r.may_lift, r.partition, r.offset] for r in in_order(each)] for each in begun.values()]
+        told = [
+            [*(words[at] for at in read), *asks[:some], *lifts[:more]]
+            for asks, lifts in [ways]
+            for some, more in product(range(len(asks) + 1), range(len(lifts) + 1))
+        ]
+        wrong = {call for call in called(office) if not any(may_call(some, *call) for some in told)}
+        assert not wrong, (wrong, told)
+
+    office = RequestOffice(seen=right)
+    for lifts, *sizes, crash in [*rounds, *[(False, 9, 9, NEVER), (True, 9, 9, NEVER)]]:
+        batch = [
+            request
+            for (of_lifts, partition), each in sorted(records.items())
+            if of_lifts is lifts
+            for request in office.waiting([request for _, request in each])[: sizes[partition]]
+        ]
+        begun[lifts] += [request for request in in_order(batch) if request not in begun[lifts]]
+        try:
+            if batch:
+                office.answer(batch, crash)
+        except Crashed:
+            office.restart()
+        read = {at for at in words if at[2] < office.committed.get(at[:2], 0)}
+        begun[lifts] = office.waiting(begun[lifts])
+        right()
+    assert len(read) == len(words)
