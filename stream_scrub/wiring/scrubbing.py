@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from structlog.typing import FilteringBoundLogger
+
 from stream_scrub import rules
 from stream_scrub.config import Settings
 from stream_scrub.lists.intake.list_areas import AreaShape
@@ -28,6 +30,14 @@ def unnamed(settings: Settings, book: Rulebook) -> str:
     """A sentence for people if some country blocks prospects that do not say who calls; else empty."""
     own = settings.prospect.default_campaign
     return "" if own else rules.unnamed(book.countries.values(), datetime.now(UTC))
+
+
+def warn(settings: Settings, book: Rulebook, log: FilteringBoundLogger) -> None:
+    """At a start: which prospects come out blocked for what neither they nor the settings say."""
+    if left_out := unsaid(settings, book):
+        log.warning("some prospects must say what their call is for", reason=left_out)
+    if left_out := unnamed(settings, book):
+        log.warning("some prospects must say who calls", reason=left_out)
 
 
 def terms(settings: Settings, *, header: bool | None = None, hold: bool = True) -> Terms:

@@ -74,10 +74,7 @@ def worker(
         stripped=(STAMP_HEADER,) if inputs.shared else (STAMP_HEADER, FROM_HEADER),
     )
     by = scrubbing.scrubber(settings)
-    if unsaid := scrubbing.unsaid(settings, by.rulebook):
-        log.warning("some prospects must say what their call is for", reason=unsaid)
-    if unnamed := scrubbing.unnamed(settings, by.rulebook):
-        log.warning("some prospects must say who calls", reason=unnamed)
+    scrubbing.warn(settings, by.rulebook, log)
     outputs = Outputs(session, inputs, by, log, record_limit, lambda: output_limit(settings, log))
     watch = _clock_watch(settings)
     made = WorkerLoop(

@@ -71,7 +71,8 @@ def summary(made: Summary, folder: Path) -> None:
 
 def produced(made: "Produced") -> None:
     """What is on the topic now."""
-    terminal.People().print(f"{made.prospects:,} prospects are on {made.topic} ({made.columns})")
+    are = "prospect is" if made.prospects == 1 else "prospects are"
+    terminal.People().print(f"{made.prospects:,} {are} on {made.topic} ({made.columns})")
 
 
 def prepared(made: "WashPrepared", folder: Path) -> None:

@@ -202,6 +202,7 @@ def one(
                 trial,
             )
         )
+        scrubbing.warn(settings, rulebook, log)
         _tell(listening, settings.http, log)
         lag_max_s = settings.rules.index_lag_max_s
         round_ = _Round(guard, certificate, counters, staged, lambda: follower.usable(lag_max_s))

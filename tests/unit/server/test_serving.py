@@ -41,11 +41,15 @@ def test_an_address_that_is_taken_is_told(tmp_path):
 
 
 def test_it_serves_before_a_broker_answers_and_ends_when_told(tmp_path):
-    """While the brokers are away, a dialler would see a refused connection instead of the reason; or a restart would
-    hang until it is killed."""
+    """While the brokers are away, a dialler would see a refused connection instead of the reason; a restart would hang
+    until it is killed; or nobody knew why questions that leave the campaign out are answered "blocked"."""
     (port, probes, nobody) = free_ports(3)
     env = environment(
-        f"127.0.0.1:{nobody}", http__listen=f"127.0.0.1:{port}", http__probes=f"127.0.0.1:{probes}"
+        f"127.0.0.1:{nobody}",
+        http__listen=f"127.0.0.1:{port}",
+        http__probes=f"127.0.0.1:{probes}",
+        prospect__default_campaign="",
+        prospect__default_purpose="",
     )
     with (
         (tmp_path / "log").open("wb") as log,
@@ -63,7 +67,10 @@ def test_it_serves_before_a_broker_answers_and_ends_when_told(tmp_path):
                 assert process.wait(20) == 0
         finally:
             process.kill()
-    assert all(json.loads(line) for line in lines().splitlines())
+    warned = [line["event"] for line in map(json.loads, lines().splitlines()) if line["level"] == "warning"]
+    assert {"some prospects must say who calls", "some prospects must say what their call is for"} <= set(
+        warned
+    )
 
 
 def test_a_full_disk_for_its_log_ends_no_server(tmp_path):
