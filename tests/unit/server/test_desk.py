@@ -14,6 +14,7 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index, Register
 from stream_scrub.model import RegisterKind
 from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.server import check
 from stream_scrub.server.check import CheckDesk
 from stream_scrub.server.problems import Problem
 
@@ -106,9 +107,10 @@ def test_questions_of_one_moment_are_judged_together(rules, monkeypatch):
     assert batches == [200, 100] and sum(sum(tally.values()) for tally, _ in told) == 300
 
 
-def test_an_index_that_was_replaced_is_used_no_more(rules):
+def test_an_index_that_was_replaced_is_used_no_more(rules, monkeypatch):
     """Somebody who just said no would be called for as long as others ask; or a server that nobody asks would keep two
     indexes in memory."""
+    monkeypatch.setattr(check, "_MOMENT_S", 0.5)  # long enough for two questions on a busy machine
     newest = [Index.empty()]
     made, _ = desk(rules, lambda: newest[0])
 
