@@ -18,7 +18,7 @@ from types import FrameType
 from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
 from stream_scrub.observability import child_processes, crash_report, logs, metric_catalogue
-from stream_scrub.wiring import process_family
+from stream_scrub.wiring import clients, process_family
 from stream_scrub.worker import assembly, supervisor
 from stream_scrub.worker.loop import beat_limit_s
 
@@ -146,7 +146,7 @@ def _child(settings: Settings, log_file: Path, alive: Connection, sender: Connec
     with log_file.open("ab", buffering=0) as stream:
         log = logs.configure("warning", "console", stream)
         code = crash_report.coded(
-            lambda: supervisor.work(settings, collector, log, stopping, None, lambda _: None)
+            lambda: supervisor.work(settings, collector, log, stopping, None, clients.no_identity)
         )
     ended.set()
     reporter.join()

@@ -15,7 +15,8 @@ from confluent_kafka import (
 )
 
 from stream_scrub import clock
-from stream_scrub.errors import ScrubError, Unavailable
+from stream_scrub.errors import Corrupt, ScrubError, Unavailable
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.partition_ends import PartitionEnds
@@ -42,10 +43,20 @@ class KafkaLogReader:
     There are two ends, and a client asks for each that does not fetch (see `PartitionEnds`). (1) Records before the first
     open transaction can be read; what was committed behind it cannot. (2) The end up to which the log is written: the
     broker gives it only to a client that reads without regard to transactions.
+
+    An offset says nothing where the topic was deleted and made anew. So with every end the topic's id is asked for too.
     """
 
-    def __init__(self, options: dict[str, Any], topic: str, partition: int = 0) -> None:
-        """`partition` is another one than the first where evidence is read from a topic that is not the log."""
+    def __init__(
+        self,
+        options: dict[str, Any],
+        topic: str,
+        partition: int = 0,
+        identity: TopicIdentity | None = None,
+    ) -> None:
+        """`partition` is another one than the first where evidence is read from a topic that is not the log. Without
+        `identity` a topic that was made anew is noticed only if it is shorter, or by what stands in its records."""
+        self._identity, self._id = identity, ""
         self._partition = TopicPartition(topic, partition, OFFSET_BEGINNING)
         self._consumer = Consumer(options)
         self._committed, self._written = PartitionEnds(options), PartitionEnds(options, "read_uncommitted")
@@ -64,6 +75,8 @@ class KafkaLogReader:
         """As `model.LogReader.read`. What was fetched is returned, whatever fails after it. The client's position has
         moved on, so a record that is not handed over now never would be, and its delta would be missing.
         """
+        if not self._id:
+            self._id = self._asked_id()
         if not self._assigned:
             self._assign(OFFSET_BEGINNING)
         first = self._consumer.poll(timeout_s)
@@ -123,8 +136,18 @@ class KafkaLogReader:
             raise self._shorter(end)
         if self._next < end:
             return False
+        if self._asked_id() != self._id:
+            topic = self._partition.topic
+            raise Corrupt(f"{topic} was deleted and made anew: what was read of it is not what it holds now")
         self._confirmed = now
         return True
+
+    def _asked_id(self) -> str:
+        """The topic's id now; empty where nobody asks, or the brokers tell none."""
+        if self._identity is None:
+            return ""
+        topic = self._partition.topic
+        return self._identity.ask([topic], Deadline.after(_CONFIRM_TIMEOUT_S))[topic]
 
     def seek(self, offset: int) -> None:
         """As `model.LogReader.seek`."""

@@ -97,9 +97,26 @@ def routes_now(settings: Settings, log: FilteringBoundLogger) -> list[Route]:
         return routes(settings, there, deadline())
 
 
-def log_reader(settings: Settings, logs: ClientLog) -> KafkaLogReader:
+def topic_identity(settings: Settings) -> TopicIdentity:
+    """Asks the brokers for the ids of topics."""
+    kafka = settings.kafka
+    return TopicIdentity(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
+
+
+def no_identity(_: Settings) -> None:
+    """In place of `topic_identity` for brokers that tell no ids, as the embedded one."""
+
+
+IdentityOf = Callable[[Settings], TopicIdentity | None]
+
+
+def log_reader(
+    settings: Settings, logs: ClientLog, identity_of: IdentityOf = topic_identity
+) -> KafkaLogReader:
     """A reader at the log's beginning."""
-    return KafkaLogReader(_reader_options(settings, logs), settings.topics.log)
+    return KafkaLogReader(
+        _reader_options(settings, logs), settings.topics.log, identity=identity_of(settings)
+    )
 
 
 def _reader_options(settings: Settings, logs: ClientLog) -> dict[str, Any]:
@@ -280,8 +297,7 @@ def output_reader(
     made = options.output_options(
         kafka.bootstrap_servers, kafka.client, kafka.consumer, group_id=group, logs=logs
     )
-    asking = options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)
-    return OutputReader(made, names, TopicIdentity(asking))
+    return OutputReader(made, names, topic_identity(settings))
 
 
 def side_session(

@@ -24,6 +24,7 @@ def counted(
     counters: FollowerCounters,
     log: FilteringBoundLogger,
     logs: Callable[[], ClientLog],
+    identity_of: clients.IdentityOf = clients.topic_identity,
 ) -> Follower:
     """A follower that logs and counts its swaps and problems. `logs` makes the log of its Kafka client. Start it."""
     problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
@@ -42,7 +43,7 @@ def counted(
         lines.tell_rest()
 
     follower = Follower(
-        lambda: clients.log_reader(settings, logs()),
+        lambda: clients.log_reader(settings, logs(), identity_of),
         start=settings.lists.start,
         snapshots=_snapshot_writer(settings, log),
         max_numbers=settings.lists.max_numbers,

@@ -1,6 +1,5 @@
 """One worker from settings: its source, session and follower, its outputs and its clocks."""
 
-from collections.abc import Callable
 from itertools import groupby
 from operator import itemgetter
 
@@ -32,23 +31,16 @@ _LIST_EVERY_S = 30.0
 _LIMIT_S = 5.0  # asked in the middle of the work, while the loop waits
 
 
-def topic_identity(settings: Settings) -> TopicIdentity:
-    """Asks the brokers for the ids of the topics that prospects come from."""
-    kafka = settings.kafka
-    return TopicIdentity(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
-
-
 def worker(
     settings: Settings,
     identity: str,
     counters: Counters,
     log: FilteringBoundLogger,
     record_limit: int | None,
-    of_topic: Callable[[Settings], TopicIdentity | None] = topic_identity,
+    identity_of: clients.IdentityOf = clients.topic_identity,
     begin_at: BeginAt | None = None,
 ) -> tuple[WorkerLoop, Follower]:
-    """A worker and the follower whose index it judges by. Start the follower before running the worker. `of_topic`
-    returns None for a broker that has no topic ids, as the embedded one. `begin_at` says where partitions begin whose
+    """A worker and the follower whose index it judges by. Start the follower before running the worker. `begin_at` says where partitions begin whose
     committed offset is gone.
     """
     kafka, inputs = settings.kafka, settings.topics.inputs
@@ -57,8 +49,8 @@ def worker(
     def logs(client: str) -> ClientLog:
         return clients.client_log(settings, log, client, brokers=brokers)
 
-    follower = following.counted(settings, counters, log, lambda: logs("follower"))
-    source = _source(settings, counters, log, logs("consumer"), of_topic(settings), begin_at)
+    follower = following.counted(settings, counters, log, lambda: logs("follower"), identity_of)
+    source = _source(settings, counters, log, logs("consumer"), identity_of(settings), begin_at)
     of_producer = logs("producer")
     session = Session(
         options.producer_options(

@@ -7,13 +7,11 @@ health and metrics for all.
 
 import sys
 import threading
-from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.model import BeginAt
 from stream_scrub.observability import child_processes, crash_report, http_server, logs
 from stream_scrub.observability.collect import WorkerCollector
@@ -21,7 +19,7 @@ from stream_scrub.observability.counters import Counters
 from stream_scrub.observability.metric_catalogue import Side
 from stream_scrub.observability.recurring_problem import RecurringProblem
 from stream_scrub.scrub import backend
-from stream_scrub.wiring import garbage, preflight, process_family
+from stream_scrub.wiring import clients, garbage, preflight, process_family
 from stream_scrub.worker import assembly
 from stream_scrub.worker.loop import beat_limit_s
 
@@ -81,15 +79,15 @@ def work(
     log: FilteringBoundLogger,
     stopping: threading.Event,
     limit: int | None,
-    of_topic: Callable[[Settings], TopicIdentity | None] = assembly.topic_identity,
+    identity_of: clients.IdentityOf = clients.topic_identity,
     begin_at: BeginAt | None = None,
 ) -> int:
     """One worker, once the topics exist. Its outputs take records of at most `limit` bytes. Returns the exit code.
-    `of_topic` and `begin_at` are as `assembly.worker` takes them.
+    `identity_of` and `begin_at` are as `assembly.worker` takes them.
     """
     try:
         worker, follower = assembly.worker(
-            settings, collector.identity, collector.counters, log, limit, of_topic, begin_at
+            settings, collector.identity, collector.counters, log, limit, identity_of, begin_at
         )
         collector.attach(follower, worker.rulebook)
         log.info(

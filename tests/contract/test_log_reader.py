@@ -1,9 +1,13 @@
 """The opposition log on a real Kafka: its end among markers and aborted records, beginning in its middle, seeking."""
 
-import pytest
-from confluent_kafka import Producer
+from contextlib import suppress
 
-from stream_scrub.errors import Corrupt
+import pytest
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
@@ -85,6 +89,36 @@ def whole(log, start, **more):
     replay_to_end(made, Deadline.after(20), replay=replay)
     made.close()
     return replay
+
+
+def test_a_log_made_anew_to_the_same_length_confirms_nothing(kafka, log):
+    """Whoever opposed on the new log would be called, and nobody would hear of it."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    options_ = options.log_reader_options(kafka.bootstrap, {}, {}, group_id="g", logs=None)
+    followed = KafkaLogReader(
+        options_, log[1], identity=TopicIdentity(options.admin_options(kafka.bootstrap, {}, logs=None))
+    )
+    OnKafka(*log).import_list("list", {33_612_000_001: 0})
+    replay = begin(followed, Deadline.after(20))
+    replay_to_end(followed, Deadline.after(20), replay=replay)
+
+    admin.delete_topics([log[1]])[log[1]].result(30)
+    deadline = Deadline.after(20)
+    while not deadline.passed:  # the brokers forget the old one a moment later
+        with suppress(KafkaException):
+            admin.create_topics([NewTopic(log[1], 1, config=LONG)])[log[1]].result(30)
+            break
+    OnKafka(*log).import_list("list", {33_612_000_002: 0})
+    with pytest.raises(Corrupt, match="made anew"):
+        _read_for(followed, 20)
+    followed.close()
+
+
+def _read_for(reader, seconds):
+    deadline = Deadline.after(seconds)
+    while not deadline.passed:
+        with suppress(Unavailable):
+            reader.read(0.1)
 
 
 def test_an_empty_log_begins(log):

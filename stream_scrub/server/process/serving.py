@@ -167,7 +167,11 @@ def one(
         listening = stack.enter_context(_bound(settings.http))
         listening.listen(_BACKLOG)  # from here on the kernel keeps whoever connects
         follower = following.counted(
-            settings, counters, log, lambda: clients.client_log(settings, log, "follower")
+            settings,
+            counters,
+            log,
+            lambda: clients.client_log(settings, log, "follower"),
+            clients.no_identity if trial else clients.topic_identity,
         )
         rulebook = scrubbing.rulebook(settings)
         collector.attach(follower, rulebook)
