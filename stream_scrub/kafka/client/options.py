@@ -130,6 +130,11 @@ def _problem(known: Mapping[str, ClientProperty], section: str, name: str, value
         return f"{name} would do nothing here: it is a {side}'s property, set it in [kafka.{side}]"
     if name in _BROKER_CHOOSES and protocol == "consumer":
         return f'{name} cannot be set with group_protocol = "consumer": the broker chooses it'
+    if name == "group.instance.id" and protocol == "classic":
+        return (  # tests/contract/test_simulation_model.py shows it
+            f"{name} cannot be set with the classic protocol: when a worker ends in the midst of a rebalance, Kafka gives"
+            ' a partition of its to nobody, for ever. Leave it out, or set group_protocol = "consumer"'
+        )
     return allowed_properties.objection(name, known[name].alias_of, value) or objection(name, value)
 
 

@@ -150,8 +150,8 @@ TABLE: tuple[ErrorRow, ...] = (
         "the group has as many members as the brokers let in (group.max.size, with the new protocol group.consumer.max.size)",
         ("GROUP_MAX_SIZE_REACHED",),
     ),
-    # Fatal for the consumer. With the classic protocol the older of two is told that the newer has its place, with the
-    # new one the newer that the older has it: a live worker, or one that was killed and whose session is not over yet.
+    # Fatal for the consumer. The second of two is told that the first has its place: a live worker, or one that was killed
+    # and whose session is not over yet. (By the classic protocol, with which `options` refuses it, the first was told.)
     ErrorRow(
         TakenOver,
         "a newer worker of the same group.instance.id has this one's place: give each its own",

@@ -222,11 +222,19 @@ def test_the_broker_s_own_protocol_refuses_what_the_broker_chooses():
 
 
 def test_good_properties_are_not_refused():
-    """A user with a secured cluster and static members could not run it at all."""
+    """A user with a secured cluster could not run it at all, nor one with static members where they are safe."""
     client = {"security.protocol": "sasl_ssl", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "u"}
     client |= {"sasl.password": "p", "debug": "security", "client.rack": "a"}
 
-    assert refusals(client, {"group.instance.id": "w0"}, {"partitioner": "murmur2_random"}) == []
+    assert refusals(client, {}, {"partitioner": "murmur2_random"}) == []
+    assert refusals(client, {"group.instance.id": "w0"}, {}, protocol="consumer") == []
+
+
+def test_a_place_of_its_own_is_refused_where_it_loses_partitions():
+    """A worker that ends in the midst of a rebalance would leave a partition to nobody, and its leads would wait for
+    ever."""
+    (problem,) = refusals({}, {"group.instance.id": "w0"}, {})
+    assert "group_protocol" in problem
 
 
 def test_no_secret_is_in_a_problem():
