@@ -155,45 +155,28 @@ def shared(outside, protocol: str) -> Iterator[str]:
     """Two members that come and go: who has the partition, and which metadata a commit may carry."""
     topic, producer = outside.topic(), outside.producer()
     first, second = outside.member(protocol), outside.member(protocol)
-    had: dict[int, set[int]] = {0: set(), 1: set()}
-
-    def joins(which, member):
-        member.subscribe(
-            [topic],
-            on_assign=lambda _, came: had[which].update(p.partition for p in came),
-            on_revoke=lambda _, gone: had[which].difference_update(p.partition for p in gone),
-            on_lost=lambda _, gone: had[which].difference_update(p.partition for p in gone),
-        )
-
-    def until(state, *alive):
-        """Poll them until the state is reached."""
-        last = outside.now() + 20
-        while not state() and outside.now() < last:
-            for each in alive:
-                each.consume(1, 0.05)
-        return "as it should be" if state() else f"not so: {had}"
+    had: dict[int, set[int]] = {}
 
     def commits(metadata):
         producer.begin_transaction()
         told = said(producer.send_offsets_to_transaction, [TopicPartition(topic, 0, 0)], metadata, 10)
         return f"{told}, {said(getattr(producer, 'commit_transaction' if told == 'well' else 'abort_transaction'), 10)}"
 
-    def epoch(member):
-        return struct.unpack_from("=i", member.consumer_group_metadata(), 7)[0]
-
     producer.init_transactions(10)
-    joins(0, first)
-    yield until(lambda: had[0] == {0}, first)
+    had[0] = _subscribed(first, topic)
+    yield _until(outside, lambda: had[0] == {0}, first)
     old = first.consumer_group_metadata()
     yield commits(old)
-    joins(1, second)
-    yield until(lambda: epoch(second) > 0 and first.consumer_group_metadata() != old, first, second)
+    had[1] = _subscribed(second, topic)
+    yield _until(
+        outside, lambda: _epoch(second) > 0 and first.consumer_group_metadata() != old, first, second
+    )
     yield f"{had}"
     yield commits(old)
     now = first.consumer_group_metadata()
     yield commits(now)
     first.close()
-    yield until(lambda: had[1] == {0}, second)
+    yield _until(outside, lambda: had[1] == {0}, second)
     yield commits(now)
     yield commits(second.consumer_group_metadata())
     second.close()
@@ -209,13 +192,79 @@ def by_the_broker(outside) -> Iterator[str]:
     yield from shared(outside, "consumer")
 
 
-SCRIPTS = (ends, states, fenced, hidden, members, refused, classic, by_the_broker)
+def static(outside) -> Iterator[str]:
+    """By the classic protocol: a static member that is told to give a partition up, ends before it joins again, and
+    comes back. That partition is nobody's."""
+    topic = outside.topic(partitions=2)
+    first, second = outside.member("classic", "a"), outside.member("classic", "b")
+    had = [_subscribed(first, topic)]
+    yield _until(outside, lambda: len(had[0]) == 2, first)
+    had.append(_subscribed(second, topic))
+    before = _epoch(first)
+    yield _until(outside, lambda: _epoch(first) > before, second)  # the first joins again, and is not polled
+    first.close()
+    again = outside.member("classic", "a")
+    had[0] = _subscribed(again, topic)
+    yield _until(outside, lambda: len(had[0]) == 1, again, second)
+    _until(outside, lambda: False, again, second, seconds=3.0)
+    yield f"{len(had[0])} and {len(had[1])} of 2 partitions"
+    for each in (again, second):
+        each.close()
 
 
-def _of(protocol) -> dict:
+def static_by_the_broker(outside) -> Iterator[str]:
+    """By KIP-848: two static members of one name, and one that comes when the first has gone."""
+    topic = outside.topic()
+    first, second, third = (outside.member("consumer", "a") for _ in range(3))
+    had = _subscribed(first, topic)
+    yield _until(outside, lambda: had == {0}, first)
+    _subscribed(second, topic)
+    found: list[str] = []
+    yield _until(outside, lambda: bool(found), first, errors=found, of=second)
+    yield found[0]
+    first.close()
+    had = _subscribed(third, topic)
+    yield _until(outside, lambda: had == {0}, third)
+    third.close()
+
+
+def _subscribed(member, topic) -> set[int]:
+    """Which partitions it has, from now on."""
+    had: set[int] = set()
+    member.subscribe(
+        [topic],
+        on_assign=lambda _, came: had.update(p.partition for p in came),
+        on_revoke=lambda _, gone: had.difference_update(p.partition for p in gone),
+        on_lost=lambda _, gone: had.difference_update(p.partition for p in gone),
+    )
+    return had
+
+
+def _epoch(member) -> int:
+    return struct.unpack_from("=i", member.consumer_group_metadata(), 7)[0]
+
+
+def _until(outside, state, *alive, seconds=20.0, errors=None, of=None) -> str:
+    """Poll them until the state is reached."""
+    last = outside.now() + seconds
+    while not state() and outside.now() < last:
+        for each in (*alive, *([of] if of is not None else [])):
+            for message in each.consume(1, 0.05):
+                if each is of and message.error() is not None:
+                    errors.append(f"{message.error().name()}: {message.error().str().split(': ')[-1]}")
+    return "as it should be" if state() else "not so"
+
+
+SCRIPTS = (
+    ends, states, fenced, hidden, members, refused, classic, by_the_broker, static, static_by_the_broker,
+)  # fmt: skip
+
+
+def _of(protocol, place) -> dict:
+    own = {"group.instance.id": place} if place else {}
     if protocol == "consumer":
-        return {"group.protocol": protocol}
-    classic = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
+        return {"group.protocol": protocol, **own}
+    classic = {"session.timeout.ms": 20_000 if place else 6000, "heartbeat.interval.ms": 300, **own}
     return {"group.protocol": protocol, "partition.assignment.strategy": "cooperative-sticky", **classic}
 
 
@@ -229,8 +278,8 @@ def on_the_model(script) -> list[str]:
         found: list[str] = []
         options = {"transaction.timeout.ms": 20_000, "transactional.id": ""}
 
-        def topic(*, needs_key=False):
-            return broker.create(f"t{next(ids)}", 1, needs_key=needs_key).name
+        def topic(*, needs_key=False, partitions=1):
+            return broker.create(f"t{next(ids)}", partitions, needs_key=needs_key).name
 
         def producer(of=None):
             return Producer({**options, "transactional.id": of._tid if of is not None else f"id{next(ids)}"})
@@ -238,7 +287,7 @@ def on_the_model(script) -> list[str]:
         outside = SimpleNamespace(
             topic=topic, producer=producer, group="g", now=lambda: world.now, sleep=lambda seconds: world.wait(world.now + seconds),
             reader=lambda isolation: Consumer({"group.id": "g", "isolation.level": isolation, "enable.partition.eof": True}),
-            member=lambda protocol: Consumer({"group.id": f"g-{protocol}", **_of(protocol)}),
+            member=lambda protocol, place="": Consumer({"group.id": f"g-{protocol}{place and 's'}", **_of(protocol, place)}),
         )  # fmt: skip
         thread = world.process("script").spawn("main", lambda: found.extend(script(outside)))
         world.run(world.now + 300, lambda: thread.ended)
@@ -253,8 +302,10 @@ def on_kafka(script, kafka, topic) -> list[str]:
     names: dict[int, str] = {}
     group = f"g{time.time_ns()}"
 
-    def make_topic(*, needs_key=False):
-        return topic("model", config={"cleanup.policy": "compact"} if needs_key else {})
+    def make_topic(*, needs_key=False, partitions=1):
+        return topic(
+            "model", partitions=partitions, config={"cleanup.policy": "compact"} if needs_key else {}
+        )
 
     def producer(of=None):
         name = names[id(of)] if of is not None else f"id{time.time_ns()}"
@@ -264,10 +315,10 @@ def on_kafka(script, kafka, topic) -> list[str]:
         names[id(made)] = name
         return made
 
-    def member(protocol):
+    def member(protocol, place=""):
         more = {"enable.auto.commit": False, "auto.offset.reset": "earliest"}
         return confluent_kafka.Consumer(
-            {**address, "group.id": f"{group}-{protocol}", **more, **_of(protocol)}
+            {**address, "group.id": f"{group}-{protocol}", **more, **_of(protocol, place)}
         )
 
     def reader(isolation):

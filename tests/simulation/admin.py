@@ -70,17 +70,20 @@ class AdminClient:
         return future
 
     def describe_topics(self, asked: Any, request_timeout: float) -> dict[str, Any]:
-        (name,) = asked.topic_names if hasattr(asked, "topic_names") else asked
         broker = self.net.broker
 
-        def handle(answer: Any) -> None:
-            topic = broker.topics.get(name)
-            if topic is None:
-                answer(KafkaError.UNKNOWN_TOPIC_OR_PART, None)
-            else:
-                answer(0, SimpleNamespace(topic_id=topic.id))
+        def handler(name: str) -> Any:
+            def handle(answer: Any) -> None:
+                topic = broker.topics.get(name)
+                if topic is None:
+                    answer(KafkaError.UNKNOWN_TOPIC_OR_PART, None)
+                else:
+                    answer(0, SimpleNamespace(topic_id=topic.id))
 
-        return {name: self._ask(Api.METADATA, handle, request_timeout)}
+            return handle
+
+        names = asked.topic_names if hasattr(asked, "topic_names") else asked
+        return {name: self._ask(Api.METADATA, handler(name), request_timeout) for name in names}
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         broker = self.net.broker

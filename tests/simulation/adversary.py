@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulation.records import Place
 from tests.simulation.wire import Api, Fate
 from tests.simulation.world import Process
 
@@ -89,6 +90,15 @@ def _log_away(history: "History", process: Process, seconds: float) -> None:
     history.adversary.last = max(history.adversary.last, history.world.now + seconds)
 
 
+def _behind(history: "History", process: Process, seconds: float) -> None:
+    """The process cannot read the log, and meanwhile the others go, and leave it everything."""
+    _log_away(history, process, seconds)
+    for other in history.world.processes:
+        if other.kind == process.kind and other is not process and other.alive:
+            history.world.at(history.world.now + 2 * seconds, history.kill, other, 4 * seconds)
+    history.adversary.last = max(history.adversary.last, history.world.now + 6 * seconds)
+
+
 def _throttle(history: "History", process: Process, seconds: float) -> None:
     """A quota: each request of the process waits for a while (KIP-219: its channel is muted)."""
     history.adversary.throttled[process] = (history.world.now + seconds, seconds / 4)
@@ -96,14 +106,29 @@ def _throttle(history: "History", process: Process, seconds: float) -> None:
 
 def _forget(history: "History", _: Process, seconds: float) -> None:
     """The offsets of the workers' group expire. Somebody sets them again later, where nobody has meanwhile."""
-    group = history.broker.group(GROUP)
-    gone = dict(group.committed)
+    group, known = history.broker.group(GROUP), history.adversary.forgotten
+    known.update(group.committed)
     group.committed.clear()
 
     def restore() -> None:
-        group.committed = {**gone, **group.committed}
+        group.committed = {**known, **group.committed}
 
     history.world.at(history.world.now + seconds, restore)
+
+
+def _twin(history: "History", process: Process, seconds: float) -> None:
+    history.twin(process, seconds)
+
+
+def _delete(history: "History", _: Process, seconds: float) -> None:
+    history.delete(int(seconds * 1000) % 3)
+
+
+def _long_off(history: "History", process: Process, seconds: float) -> None:
+    """The worker is off for so long that what came out is deleted and the group's offsets have expired."""
+    history.delete(2)
+    _forget(history, process, 2 * seconds)
+    history.kill(process, seconds)
 
 
 KINDS: dict[str, Deed] = {
@@ -117,8 +142,12 @@ KINDS: dict[str, Deed] = {
     "another worker joins for a while": _join,
     "its wall clock jumps": _clock,
     "it cannot read the log for four times as long": _log_away,
+    "it cannot read the log, and the others leave it everything": _behind,
     "its requests are throttled": _throttle,
     "the group's offsets are forgotten": _forget,
+    "it is taken for dead, and another has its place": _twin,
+    "retention deletes": _delete,
+    "it is off for very long": _long_off,
 }
 FATES = {fate.value: fate for fate in Fate if fate is not Fate.WELL}
 
@@ -132,6 +161,7 @@ class Adversary:
         self.fired: list[tuple[str, Fault]] = []
         self.log_away: dict[Process, float] = {}
         self.throttled: dict[Process, tuple[float, float]] = {}
+        self.forgotten: dict[Place, tuple[int, str]] = {}  # the last offsets that the group has lost
         self.last = 0.0
         self.counts: dict[tuple[str, Api], int] = {}
         self._by_point: dict[tuple[str, Api, int], list[Fault]] = {}
@@ -202,6 +232,10 @@ _MOVES = (
     "another worker joins for a while",
     "the process is paused",
 )
+_BEHIND = (
+    "it cannot read the log for four times as long",
+    "it cannot read the log, and the others leave it everything",
+)
 _ANY = (*FATES, *KINDS)
 
 
@@ -248,7 +282,7 @@ THEMES: dict[str, tuple[Theme, ...]] = {
         Theme("worker", _ENDS, 16, (Fate.LATE.value, Fate.CUT_AFTER.value), (1.0, 5.0)),
     ),
     "one is behind": (
-        Theme("worker", (Api.FETCH,), 40, ("it cannot read the log for four times as long",), (0.3, 1.2)),
+        Theme("worker", (Api.FETCH,), 40, _BEHIND, (0.3, 1.2)),
         Theme("worker", (Api.FETCH, Api.PRODUCE), 30, _MOVES, (1.0, 4.0)),
     ),
     "no news": (
@@ -260,6 +294,9 @@ THEMES: dict[str, tuple[Theme, ...]] = {
     ),
     "a torn file": (
         Theme("worker", (Api.FETCH, Api.PRODUCE), 20, ("the process is killed, and a file is torn",), (0.5, 3.0)),
+    ),
+    "off for long": (
+        Theme("worker", (Api.PRODUCE, Api.END, Api.FETCH), 12, ("it is off for very long",), (1.0, 4.0)),
     ),
     "coming and going": (
         Theme("worker", (Api.FETCH, Api.PRODUCE), 20, _MOVES, (0.3, 4.0)),

@@ -5,7 +5,7 @@ that loads its partition all say "not now" for a while (KafkaApis: NOT_LEADER_OR
 COORDINATOR_LOAD_IN_PROGRESS). The model assumes acks=all and min.insync.replicas: nothing acknowledged is lost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -44,6 +44,15 @@ class Broker:
 
     def partition(self, place: Place) -> Partition:
         return self.topics[place[0]].partitions[place[1]]
+
+    def places(self, topics: Iterable[str]) -> list[Place]:
+        """All partitions of these topics."""
+        return [
+            (name, at)
+            for name in topics
+            if name in self.topics
+            for at in range(len(self.topics[name].partitions))
+        ]
 
     def group(self, name: str) -> Group:
         if name not in self.groups:
@@ -118,7 +127,7 @@ class Broker:
             answer(0, partition.append(batch, txn))
 
     def commit_offsets(
-        self, name: str, who: tuple[int, int], member: tuple[str, int], offsets: Offsets, answer: Answer
+        self, name: str, who: tuple[int, int], member: tuple[str, str, int], offsets: Offsets, answer: Answer
     ) -> None:
         """TxnOffsetCommit (GroupCoordinatorService.commitTransactionalOffsets)."""
         if not self.coordinates(answer):

@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from confluent_kafka import TopicPartition
+
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
 from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.partition_ends import PartitionEnds
+from stream_scrub.kafka.rewinding import beginnings
 from stream_scrub.kafka.rewinding.beginnings import Beginnings
 from stream_scrub.kafka.session import CommitTimes, Session
 from stream_scrub.kafka.source import ProspectSource
@@ -199,54 +203,81 @@ def _trusted_snapshot() -> list[Exchange]:
     return [(SnapshotWriter, "begin", begins)]
 
 
+def _one_place_for_all() -> list[Exchange]:
+    offsets = ProspectSource.offsets
+
+    def of_the_first(self: Any, *arguments: Any) -> Any:
+        found = offsets(self, *arguments)
+        return [TopicPartition(self.topics[0], each.partition, each.offset, each.metadata) for each in found]
+
+    return [(ProspectSource, "offsets", of_the_first)]
+
+
+def _an_old_end() -> list[Exchange]:
+    ask = PartitionEnds.ask
+
+    def remembers(self: Any, place: Any, deadline: Any) -> Any:
+        kept = self.__dict__.setdefault("kept", {})
+        if place.topic not in kept:
+            kept[place.topic] = ask(self, place, deadline)
+        return kept[place.topic]
+
+    return [(PartitionEnds, "ask", remembers)]
+
+
+def _never_there(ends: Any, place: Any, deadline: Any) -> bool:
+    low, high = ends.ask(place, deadline)
+    return bool(low < high)
+
+
 BUGS: dict[str, Bug] = {
-    "offsets before records": Bug("The offsets are committed, and then the records.", _offsets_first, 1),
+    "offsets before records": Bug("The offsets are committed, and then the records.", _offsets_first, 0),
     "no rewind": Bug("After an abort it reads on where it was.", lambda: [(ProspectSource, "drop", _never)], 9),
     "no doubt": Bug(
         "A late request is never thought of.",
         lambda: [(RepeatedRequests, "possible", property(lambda _: False)), (Plugin, "in_doubt", property(lambda _: False))],
-        132,
+        358,
     ),
     "batch of others": Bug(
         "A batch is kept whose partitions went away while it was polled.",
         lambda: [(ProspectSource, "_has_moved", lambda self: bool(self._moves.clear()))],
-        142,
+        47,
     ),
     "any age": Bug(
         "An index is good, however old.",
         lambda: [(Follower, "usable", lambda self, _, usable=Follower.usable: usable(self, float("inf")))],
-        162,
+        119,
     ),
-    "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 1),
-    "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 216),
-    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 33),
+    "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 2),
+    "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 780),
+    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 8),
     "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 9),
     "one short": Bug("The last record's own offset is committed.", _one_short, 0),
     "a poison record": Bug("What a topic refuses is tried again and again.", lambda: [(Outputs, "failed", _never)], 9),
     "no wait for others": Bug(
         "A register is read while another's open transaction hides its end.",
         lambda: [(KafkaLogWriter, "wait_for_others", _never)],
-        135,
+        42,
     ),
     "no new producer": Bug(
         "After a failure the same producer goes on.",
         lambda: [(Session, "recover", lambda self, **_: setattr(self, "_in_transaction", False))],
-        9,
+        2,
     ),
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
         lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
-        4216,
+        578,
     ),
     "no floor": Bug(
         "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 2879
     ),
     "no check at the commit": Bug(
-        "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 346
+        "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 119
     ),
-    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 243),
+    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 307),
     "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 229),
-    "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 213),
+    "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 13),
     "a borrowed one is nobody's": Bug(
         "An import that took a borrowed register over is not noticed: the same writer goes on.",
         lambda: [(DeltaPublisher, "_give_back", _never)],
@@ -255,9 +286,18 @@ BUGS: dict[str, Bug] = {
     "no offsets, no hold": Bug(
         "Where the group's offsets are gone it begins at the start.",
         lambda: [(Beginnings, "_choose", lambda _, ends, place, deadline: ends.ask(place, deadline)[0])],
-        184,
+        222,
     ),
-    "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 17),
+    "one place for all": Bug(
+        "What was read of one input is committed as if it were another's.", _one_place_for_all, 3
+    ),
+    "an old end": Bug("Where the log ends is asked for once.", _an_old_end, 0),
+    "never there": Bug(
+        "Of what retention deleted nothing is known.",
+        lambda: [(beginnings, "_has_held_records", _never_there)],
+        222,
+    ),
+    "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 50),
 }  # fmt: skip
 
 

@@ -221,8 +221,9 @@ class Consumer(Membership):
             self._joining.drop()
         if self._member:
             if self._owned:
-                self._calls["revoked"](self, [TopicPartition(self._topic, p) for p in sorted(self._owned)])
-            self._ask(Api.LEAVE, self._leaves(), 1.0)
+                self._calls["revoked"](self, [TopicPartition(*place) for place in sorted(self._owned)])
+            if self._by_broker or not self._instance:
+                self._ask(Api.LEAVE, self._leaves(), 1.0)
         self.net.closed = True
         self._lives += 1
         self._drop_fetch()

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from pyroaring import BitMap64
 
-from tests.simulation.lives import ALLOWED, BLOCKED, LOG, PROSPECTS, REFUSED
+from tests.simulation.lives import ALLOWED, BLOCKED, LOG, REFUSED
 from tests.simulation.plans import Plan
 from tests.simulation.records import Written
 
@@ -113,8 +113,8 @@ def _brought(record: Written) -> dict[str, Any]:
 def brought_back(history: "History") -> Counter[Spot]:
     """The spots on the topic of blocked prospects from which something was brought back, and how often."""
     found: Counter[Spot] = Counter()
-    for partition in history.broker.topics[PROSPECTS].partitions:
-        for _, record in partition.committed():
+    for place in history.broker.places(history.plan.inputs):
+        for _, record in history.broker.partition(place).committed():
             if record.headers:
                 topic, number, offset = _brought(record)["from"].split("/")
                 found[topic, int(number), int(offset)] += 1
@@ -122,9 +122,14 @@ def brought_back(history: "History") -> Counter[Spot]:
 
 
 def waiting(history: "History") -> dict[Spot, int]:
-    """The prospects that are blocked for want of a register and were not brought back: id by spot."""
-    back = brought_back(history)
-    return {spot: id_ for spot, id_ in held_up(history).items() if spot not in back}
+    """The prospects that are blocked for want of a register and were not brought back: id by spot. What was deleted
+    waits for nothing."""
+    back, broker = brought_back(history), history.broker
+    return {
+        spot: id_
+        for spot, id_ in held_up(history).items()
+        if spot not in back and spot[2] >= broker.partition(spot[:2]).low
+    }
 
 
 def held_up(history: "History") -> dict[Spot, int]:

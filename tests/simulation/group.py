@@ -6,7 +6,9 @@ and no generation may commit, in a transaction, to a group that has members; (b)
 transaction's marker is written (OffsetMetadataManager.completeTransaction), and are hidden behind
 UNSTABLE_OFFSET_COMMIT until then (KIP-447, require_stable); (c) a partition goes to another member only after its
 owner gave it up (KIP-429, cooperative-sticky). JoinGroup and SyncGroup are one exchange here: what the leader chose
-comes with the answer.
+comes with the answer; (d) a static member (KIP-345) that comes
+again under its instance's name takes the elder's place: of a stable group without a rebalance and with what the elder
+had, and the elder is fenced (GroupMetadataManager.classicGroupJoinNewStaticMember).
 """
 
 import itertools
@@ -26,21 +28,22 @@ _ids = itertools.count(1)
 
 
 class Member:
-    """One member. `claims` is what it said it owns when it joined."""
+    """One member. `claims` is what it said it owns when it joined, `share` what it was given."""
 
-    def __init__(self, name: str, session_s: float, rebalance_s: float) -> None:
-        self.name, self.session_s, self.rebalance_s = name, session_s, rebalance_s
+    def __init__(self, name: str, instance: str, session_s: float, rebalance_s: float) -> None:
+        self.name, self.instance, self.session_s, self.rebalance_s = name, instance, session_s, rebalance_s
         self.seen = 0.0
-        self.claims: set[int] = set()
+        self.claims: set[Place] = set()
+        self.share: set[Place] = set()
         self.answer: Answer | None = None
 
 
 class Group:
-    """One group on one topic."""
+    """One group, whose members all read the same topics."""
 
     def __init__(self, broker: "Broker", name: str) -> None:
         self.broker, self.name = broker, name
-        self.topic = ""
+        self.topics: tuple[str, ...] = ()
         self.generation = 0
         self.preparing = False
         self.members: dict[str, Member] = {}
@@ -52,24 +55,53 @@ class Group:
     # -- members
 
     def join(
-        self, name: str, topic: str, claims: set[int], times: tuple[float, float], answer: Answer
+        self,
+        name: str,
+        instance: str,
+        topics: tuple[str, ...],
+        claims: set[Place],
+        times: tuple[float, float],
+        answer: Answer,
     ) -> None:
         """JoinGroup: answered when all have joined."""
         world = self.broker.world
         member = self.members.get(name)
         if member is None:
             if name:
-                answer(KafkaError.UNKNOWN_MEMBER_ID, None)
+                answer(self._stranger(instance), None)
                 return
-            member = Member(f"m{next(_ids)}", *times)
+            elder = self._elder(instance)
+            member = Member(f"m{next(_ids)}", instance, *times)
+            if elder is not None:
+                self._replace(elder, member)
             self.members[member.name] = member
             self._watch(member)
-        self.topic = topic
+            if elder is not None and not self.preparing:
+                member.seen = world.now
+                answer(0, (member.name, self.generation, member.share))
+                return
+        self.topics = topics
         member.claims, member.answer, member.seen = claims, answer, world.now
         if not self.preparing:
             self.preparing = True
             world.at(world.now + times[1], self._late, self.generation)
         self._complete()
+
+    def _elder(self, instance: str) -> Member | None:
+        """The member that has this instance's place."""
+        return next((each for each in self.members.values() if instance and each.instance == instance), None)
+
+    def _stranger(self, instance: str) -> int:
+        """The error code for a member that the group does not know (ClassicGroup.validateMember)."""
+        return KafkaError.FENCED_INSTANCE_ID if self._elder(instance) else KafkaError.UNKNOWN_MEMBER_ID
+
+    def _replace(self, elder: Member, member: Member) -> None:
+        """ClassicGroup.replaceStaticMember."""
+        self.broker.world.tell(f"{member.name} takes the place of {elder.name}")
+        del self.members[elder.name]
+        member.share = elder.share
+        if elder.answer is not None:
+            elder.answer(KafkaError.FENCED_INSTANCE_ID, None)
 
     def _late(self, generation: int) -> None:
         """Remove the members that have not joined again in time (rebalance.timeout.ms)."""
@@ -113,10 +145,10 @@ class Group:
             self._out(member)
         answer(0, None)
 
-    def heartbeat(self, name: str, generation: int, answer: Answer) -> None:
+    def heartbeat(self, name: str, instance: str, generation: int, answer: Answer) -> None:
         member = self.members.get(name)
         if member is None:
-            answer(KafkaError.UNKNOWN_MEMBER_ID, None)
+            answer(self._stranger(instance), None)
             return
         if generation != self.generation:
             answer(KafkaError.ILLEGAL_GENERATION, None)
@@ -134,20 +166,21 @@ class Group:
             answer, member.answer = member.answer, None
             member.seen = self.broker.world.now
             assert answer is not None, "all have joined"
-            answer(0, (member.name, self.generation, shares[member.name]))
+            member.share = shares[member.name]
+            answer(0, (member.name, self.generation, member.share))
 
-    def _shares(self) -> dict[str, set[int]]:
+    def _shares(self) -> dict[str, set[Place]]:
         """Assign partitions evenly. Every member keeps what it can. A partition that another member still owns is
         given to nobody this time."""
-        count = len(self.broker.topics[self.topic].partitions)
+        places = self.broker.places(self.topics)
         members = sorted(self.members.values(), key=lambda each: (-len(each.claims), each.name))
         owner = {p: each.name for each in reversed(members) for p in each.claims}
-        least, more = divmod(count, max(1, len(members)))
-        shares: dict[str, set[int]] = {}
+        least, more = divmod(len(places), max(1, len(members)))
+        shares: dict[str, set[Place]] = {}
         for at, member in enumerate(members):
-            mine = sorted(p for p in member.claims if owner[p] == member.name and p < count)
+            mine = sorted(p for p in member.claims if owner[p] == member.name and p in places)
             shares[member.name] = set(mine[: least + (at < more)])
-        free = [p for p in range(count) if not any(p in share for share in shares.values())]
+        free = [p for p in places if not any(p in share for share in shares.values())]
         for at, member in enumerate(members):
             while free and len(shares[member.name]) < least + (at < more):
                 shares[member.name].add(free.pop(0))
@@ -155,16 +188,16 @@ class Group:
 
     # -- offsets
 
-    def refusal(self, name: str, generation: int, places: Iterable[Place]) -> int:
+    def refusal(self, name: str, instance: str, generation: int, places: Iterable[Place]) -> int:
         """The error code that refuses a transaction's commit; 0 if it is accepted."""
         if generation < 0 and not name:
             return 0
         if self.modern is not None:
-            return self.modern.refusal(name, generation, [partition for _, partition in places])
+            return self.modern.refusal(name, generation, places)
         if not (self.generation or self.members or self.committed):
             return KafkaError.ILLEGAL_GENERATION  # there is no such group: validateTransactionalOffsetCommit
         if name not in self.members:
-            return KafkaError.UNKNOWN_MEMBER_ID
+            return self._stranger(instance)
         return 0 if generation == self.generation else KafkaError.ILLEGAL_GENERATION
 
     def mark(self, pid: int, *, commit: bool) -> None:

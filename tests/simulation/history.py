@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.simulation.adversary import GROUP, Adversary
 from tests.simulation.broker import Broker
-from tests.simulation.evidence import held_up, in_the_end, sealed, waiting
+from tests.simulation.evidence import Spot, held_up, in_the_end, sealed, waiting
 from tests.simulation.install import STAGE, Event
 from tests.simulation.lives import (
     ALLOWED,
@@ -18,7 +18,6 @@ from tests.simulation.lives import (
     LIFTS,
     LIVES,
     LOG,
-    PROSPECTS,
     REFUSED,
     REQUESTS,
     REQUESTS_GROUP,
@@ -46,6 +45,7 @@ class History:
         self.log: Any = Lines(told)
         self.published = dict.fromkeys(plan.registers, 0)
         self.done_at: float | None = None
+        self.deleted: list[Spot] = []  # what retention took before the workers had committed it
         self._came = 0
         self._folder: Path | None = None
         self.begun = self.world.now
@@ -63,7 +63,8 @@ class History:
         """Run it to its end: everything is out, and nothing that was sent is still on its way."""
         broker, plan, world = self.broker, self.plan, self.world
         broker.session_s = plan.times.session_s
-        broker.create(PROSPECTS, plan.partitions)
+        for name in plan.inputs:
+            broker.create(name, plan.partitions)
         for name in (ALLOWED, BLOCKED):
             broker.create(name, plan.partitions, needs_key=plan.needs_key)
         broker.create(LOG, 1)
@@ -131,8 +132,9 @@ class History:
         plan, group = self.plan, self.broker.group(GROUP)
         if sum(self.published.values()) < len(plan.changes) or self._came < len(plan.prospects):
             return False
-        for number, partition in enumerate(self.broker.topics[PROSPECTS].partitions):
-            if group.committed.get((PROSPECTS, number), (0, ""))[0] <= partition.last:
+        for place in self.broker.places(plan.inputs):
+            read, partition = group.committed.get(place, (0, ""))[0], self.broker.partition(place)
+            if max(read, partition.low) <= partition.last:
                 return False
         if plan.requests is not None:
             read = self.broker.group(REQUESTS_GROUP).committed.get((REQUESTS, 0), (0, ""))[0]
@@ -152,6 +154,8 @@ class History:
             return False
         noted = self.broker.group(f"{GROUP}-retry").committed
         for topic, partition, offset in held_up(self):
+            if offset < self.broker.partition((topic, partition)).low:
+                continue
             upto = re.search(r" stale-register\.list=(\d+)", noted.get((topic, partition), (0, ""))[1])
             if upto is None or int(upto[1]) <= offset:
                 return False
@@ -159,7 +163,7 @@ class History:
 
     def _arrives(self, prospect: Prospect) -> None:
         value = b'{"id":%d,"phone":"+%d","country":"FR"}' % (prospect.id, prospect.number)
-        self._comes((PROSPECTS, prospect.partition), prospect.key, value)
+        self._comes((prospect.topic, prospect.partition), prospect.key, value)
         self._came += 1
 
     def _is_asked(self, asked: Asked) -> None:
@@ -183,6 +187,21 @@ class History:
         if process.alive:
             process.kill()
             self.world.at(self.world.now + seconds, self.start, process.name)
+
+    def twin(self, process: Process, seconds: float) -> None:
+        """Stop a process for a while, and start another one with its name and place, as whoever takes it for dead does."""
+        process.pause(seconds)
+        if self.plan.static and not self.plan.disk and process.name.startswith("worker"):
+            self.start(process.name)
+
+    def delete(self, what: int) -> None:
+        """Retention takes (0) the prospects that were read, (1) all prospects, or (2) all that came out."""
+        group, topics = self.broker.group(GROUP), [ALLOWED, BLOCKED] if what == 2 else self.plan.inputs
+        for place in self.broker.places(topics):
+            partition, read = self.broker.partition(place), group.committed.get(place, (0, ""))[0]
+            upto = max(partition.low, min(read, partition.stable) if what == 0 else partition.stable)
+            self.deleted += [(*place, offset) for offset in range(max(partition.low, read), upto)]
+            partition.low = upto
 
     def throw_out(self, process: Process) -> None:
         """Throw the process's member out of the group. It does not know that yet."""

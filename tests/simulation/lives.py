@@ -4,7 +4,7 @@ A life is a function of the history and its process. It ends by itself or with t
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,14 +35,14 @@ from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import scrubbing
 from stream_scrub.worker import assembly
 from tests.simulation.install import STAGE, Clock
-from tests.simulation.plans import SHORT, Change, Times
+from tests.simulation.plans import INPUTS, SHORT, Change, Times
 from tests.simulation.world import BEGIN_S, WALL_S, Process
 from tests.support.fakes import law
 
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
-PROSPECTS, ALLOWED, BLOCKED, LOG = "prospects", "prospects.allowed", "prospects.blocked", "opposition.log"
+ALLOWED, BLOCKED, LOG = "prospects.allowed", "prospects.blocked", "opposition.log"
 REQUESTS, LIFTS, REFUSED = "opposition.requests", "opposition.lifts", "opposition.refused"
 REQUESTS_GROUP = "stream-scrub-publisher"
 SOURCE = DeltaSource("list.csv", "0" * 64)
@@ -74,18 +74,23 @@ def _beats(times: Times) -> dict[str, int]:
 
 
 @cache
-def settings(times: Times, *, by_broker: bool = False) -> Any:
-    """The product's settings, with short sessions, so that a history is short."""
+def settings(
+    times: Times, *, by_broker: bool = False, inputs: Sequence[str] = INPUTS[:1], instance: str = ""
+) -> Any:
+    """The product's settings, with short sessions, so that a history is short. `instance` is the worker's own place in
+    the group."""
     return load(
         flags={
             "kafka.bootstrap_servers": "model:9092",
             "kafka.client": {"socket.timeout.ms": int(times.socket_s * 1000)},
             "kafka.consumer": {
                 **({} if by_broker else _beats(times)),
+                **({"group.instance.id": instance} if instance else {}),
                 "max.poll.interval.ms": int(times.poll_s * 1000),
                 "fetch.wait.max.ms": 500,
             },
             "kafka.group_protocol": "consumer" if by_broker else "classic",
+            "topics.prospects": list(inputs),
             "rules.index_lag_max_s": times.lag_s,
             "worker.batch_ms": int(times.batch_s * 1000),
         },
@@ -132,7 +137,12 @@ def _delta(base: Register, numbers: frozenset[int], end: int | None) -> deltas.D
 def work(history: "History", process: Process) -> None:
     """A worker."""
     plan = history.plan
-    its = settings(plan.times, by_broker=plan.by_broker)
+    its = settings(
+        plan.times,
+        by_broker=plan.by_broker,
+        inputs=plan.inputs,
+        instance=process.name.replace(" ", "-") if plan.static else "",
+    )
     if plan.disk:
         kept = its.worker.model_copy(update={"state_dir": str(history.folder_of(process))})
         its = its.model_copy(update={"worker": kept})
@@ -198,7 +208,8 @@ def retry(history: "History", process: Process) -> None:
     question = RetryQuestion((Reason.STALE_REGISTER,), since=1.0)
     counted: Any = SimpleNamespace(counters=RetryCounters(), attach=lambda *_: None)
     with _by_the_law_of_the_tests():
-        daemon = RetryDaemon(settings(history.plan.times), question, counted, history.log)
+        its = settings(history.plan.times, inputs=history.plan.inputs)
+        daemon = RetryDaemon(its, question, counted, history.log)
     daemon.run(history.stops[process])
 
 

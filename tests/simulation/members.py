@@ -8,13 +8,18 @@ one before is accepted, if what the member owns is what it was given: its last a
 (GroupMetadataManager.throwIfConsumerGroupMemberEpochIsInvalid); (d) the commit of a transaction must name a member,
 and an epoch in which it had the partitions already (KIP-1251; ConsumerGroup.validateOffsetCommit: UNKNOWN_MEMBER_ID,
 STALE_MEMBER_EPOCH; a real Kafka shows it in tests/contract/test_simulation_model.py); (e) who has not beaten for
-group.consumer.session.timeout.ms, or not given up in time what it should, is out.
+group.consumer.session.timeout.ms, or not given up in time what it should, is out; (f) a static member that goes keeps
+its place for that long, and whoever comes under its instance's name has it at once; while the member has not gone, the
+newcomer is refused (UNRELEASED_INSTANCE_ID; getOrMaybeSubscribeStaticConsumerMember), and so is an elder that comes
+back when its session is over and another has its place (tests/chaos/test_static_members.py).
 """
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
+
+from tests.simulation.records import Place
 
 if TYPE_CHECKING:
     from tests.simulation.broker import Broker
@@ -25,39 +30,52 @@ Answer = Callable[[int, Any], None]
 class Member:
     """One member: what it is to own in the end, what it was given, and what it was told to give up."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, instance: str) -> None:
+        self.name, self.instance = name, instance
+        self.has_gone = False
         self.epoch = self.before = 0
-        self.target: set[int] = set()
-        self.given: set[int] = set()
-        self.since: dict[int, int] = {}  # the epoch in which it was given each
-        self.leaving: set[int] = set()
+        self.target: set[Place] = set()
+        self.given: set[Place] = set()
+        self.since: dict[Place, int] = {}  # the epoch in which it was given each
+        self.leaving: set[Place] = set()
         self.seen = self.told_at = 0.0
 
 
 class Members:
-    """The members of one group on one topic."""
+    """The members of one group, who all read the same topics."""
 
     def __init__(self, broker: "Broker") -> None:
         self.broker = broker
         self.epoch = 0
         self.members: dict[str, Member] = {}
-        self._topic = ""
+        self._topics: tuple[str, ...] = ()
 
     def beat(
-        self, name: str, epoch: int, topic: str, owned: set[int], times: tuple[float, float], answer: Answer
+        self,
+        name: str,
+        instance: str,
+        epoch: int,
+        topics: tuple[str, ...],
+        owned: set[Place],
+        times: tuple[float, float],
+        answer: Answer,
     ) -> None:
         """ConsumerGroupHeartbeat; with epoch 0 it joins."""
         world = self.broker.world
         member = self.members.get(name)
-        self._topic = topic
+        self._topics = topics
         if member is None:
-            if epoch:
-                answer(KafkaError.UNKNOWN_MEMBER_ID, None)
+            elder = self._elder(instance)
+            if epoch or (elder is not None and not elder.has_gone):
+                answer(KafkaError.UNKNOWN_MEMBER_ID if epoch else KafkaError.UNRELEASED_INSTANCE_ID, None)
                 return
-            member = self.members[name] = Member(name)
+            member = self.members[name] = Member(name, instance)
             member.seen = world.now
-            self._changed()
+            if elder is None:
+                self._changed()
+            else:
+                member.target = elder.target
+                del self.members[elder.name]
             self._watch(member, *times)
         elif epoch == 0:  # it has begun anew
             member.epoch, member.given, member.leaving = 0, set(), set()
@@ -68,6 +86,10 @@ class Members:
         member.leaving &= owned
         self._reconcile(member)
         answer(0, (member.epoch, set(member.given)))
+
+    def _elder(self, instance: str) -> Member | None:
+        """The member that has this instance's place."""
+        return next((each for each in self.members.values() if instance and each.instance == instance), None)
 
     def _reconcile(self, member: Member) -> None:
         if member.leaving:
@@ -87,12 +109,12 @@ class Members:
     def _changed(self) -> None:
         """A new target: even shares, and everybody keeps what it can."""
         self.epoch += 1
-        count = len(self.broker.topics[self._topic].partitions) if self._topic else 0
+        places = self.broker.places(self._topics)
         members = sorted(self.members.values(), key=lambda each: (-len(each.target), each.name))
-        least, more = divmod(count, max(1, len(members)))
+        least, more = divmod(len(places), max(1, len(members)))
         for at, member in enumerate(members):
             member.target = set(sorted(member.target)[: least + (at < more)])
-        free = [p for p in range(count) if not any(p in each.target for each in members)]
+        free = [p for p in places if not any(p in each.target for each in members)]
         for at, member in enumerate(members):
             while free and len(member.target) < least + (at < more):
                 member.target.add(free.pop(0))
@@ -122,16 +144,19 @@ class Members:
     def leave(self, name: str, answer: Answer) -> None:
         """Its last heartbeat."""
         if (member := self.members.get(name)) is not None:
-            self.out(member)
+            if member.instance:
+                member.has_gone, member.given, member.leaving = True, set(), set()
+            else:
+                self.out(member)
         answer(0, None)
 
-    def refusal(self, name: str, epoch: int, partitions: Iterable[int]) -> int:
-        """The error code that refuses a transaction's commit for these partitions; 0 if it is accepted."""
+    def refusal(self, name: str, epoch: int, places: Iterable[Place]) -> int:
+        """The error code that refuses a transaction's commit for these places; 0 if it is accepted."""
         member = self.members.get(name)
-        if member is None:
+        if member is None or member.has_gone:
             return KafkaError.UNKNOWN_MEMBER_ID
         if epoch == member.epoch:
             return 0
         had = member.given | member.leaving
-        ours = all(p in had and member.since.get(p, 0) <= epoch for p in partitions)
+        ours = all(p in had and member.since.get(p, 0) <= epoch for p in places)
         return 0 if ours and epoch < member.epoch else KafkaError.STALE_MEMBER_EPOCH

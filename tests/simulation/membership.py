@@ -6,7 +6,9 @@ again with what it owns (KIP-429); (c) a member that is unknown or of an old gen
 (rd_kafka_cgrp_handle_Heartbeat); so has one that heard no answer for session.timeout.ms
 (rd_kafka_cgrp_session_timeout_check) or did not poll for max.poll.interval.ms; (d) by KIP-848 there is one request, the
 heartbeat: it says what the member owns and answers what it is to own, first what to give up and then what to take; the
-metadata of a commit has the member's epoch in place of the generation.
+metadata of a commit has the member's epoch in place of the generation; (e) by the classic protocol
+a static member says nobody that it goes (rd_kafka_cgrp_leave); one whose place another has, or whose place nobody has
+left yet, has failed for good (rd_kafka_cgrp_handle_heartbeat_error, rd_kafka_cgrp_handle_ConsumerGroupHeartbeat).
 """
 
 import itertools
@@ -40,21 +42,22 @@ class Membership:
         self._feeds: dict[Place, Feed] = {}
         self._errors: deque[Message] = deque()
         self._moved = Signal()
-        self._topic = ""
+        self._topics: tuple[str, ...] = ()
+        self._instance = options.get("group.instance.id", "")
         self._member, self._generation = "", -1
-        self._owned: set[int] = set()
-        self._moves: deque[tuple[str, set[int]]] = deque()
+        self._owned: set[Place] = set()
+        self._moves: deque[tuple[str, set[Place]]] = deque()
         self._joining: Call | None = None
         self._must_join = False
         self._heard_at = self._polled_at = self.world.now
         self._lives = 0
-        self._away = self._closing = False
+        self._away = self._closing = self._failed = False
 
     def _drop_fetch(self) -> None:
         raise NotImplementedError
 
     def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
-        (self._topic,) = topics
+        self._topics = tuple(topics)
         self._calls = {"assigned": on_assign, "revoked": on_revoke, "lost": on_lost}
         self._lives += 1
         self._heard_at = self.world.now
@@ -62,11 +65,12 @@ class Membership:
         self.net.process.later(self._beat_s, self._beat, self._lives)
 
     def consumer_group_metadata(self) -> bytes:
-        who = f"{self._group}\0{self._member}\0\1".encode()
+        instance = f"\0{self._instance}\0" if self._instance else "\1"
+        who = f"{self._group}\0{self._member}\0{instance}".encode()
         return b"CGMDv2:" + struct.pack("=i", self._generation) + who
 
     def _join(self) -> None:
-        if self._joining is not None or self._closing:
+        if self._joining is not None or self._closing or self._failed:
             return
         if self._moves:  # first the application must hear what came and went
             self._must_join = True
@@ -75,18 +79,22 @@ class Membership:
         if self._by_broker:
             self._tell()
             return
-        broker, group, topic = self.net.broker, self._group, self._topic
-        name, owned, times = self._member, set(self._owned), (self._session_s, self._poll_s)
+        broker, group, topics = self.net.broker, self._group, self._topics
+        name, instance, owned = self._member, self._instance, set(self._owned)
+        times = (self._session_s, self._poll_s)
 
         def handle(answer: Any) -> None:
             if broker.coordinates(answer):
-                broker.group(group).join(name, topic, owned, times, answer)
+                broker.group(group).join(name, instance, topics, owned, times, answer)
 
         # rd_kafka_JoinGroupRequest waits for as long as a member may take to poll, and three seconds more
         self._joining = self.net.ask(Api.JOIN, handle, self._joined, timeout_s=self._poll_s + 3.0)
 
     def _joined(self, code: int, body: Any) -> None:
         self._joining = None
+        if code == KafkaError.FENCED_INSTANCE_ID:
+            self._fail(code)
+            return
         if code:
             self._lose()
             self._join()
@@ -111,19 +119,25 @@ class Membership:
         self._must_join = True
         self._moved.notify()
 
+    def _fail(self, code: int) -> None:
+        """It can do nothing any more."""
+        self._lose()
+        self._must_join, self._failed = False, True
+        self._errors.append(Message((self._topics[0], -1), -1, None, _fatal(code)))
+
     def _serve(self) -> None:
         while self._moves:
             event, partitions = self._moves.popleft()
-            asked = [TopicPartition(self._topic, p) for p in sorted(partitions)]
+            asked = [TopicPartition(*place) for place in sorted(partitions)]
             self._calls[event](self, asked)
             if event == "assigned":
                 self._owned |= partitions
-                for p in sorted(partitions):
-                    self._begin((self._topic, p))
+                for place in sorted(partitions):
+                    self._begin(place)
             else:
                 self._owned -= partitions
-                for p in partitions:
-                    self._feeds.pop((self._topic, p), None)
+                for place in partitions:
+                    self._feeds.pop(place, None)
             self._drop_fetch()
         if self._must_join or self._away:
             self._away = False
@@ -156,18 +170,15 @@ class Membership:
 
     def _tell(self) -> None:
         """ConsumerGroupHeartbeat: says what it owns, and hears what it is to own. Also how it joins."""
-        broker, group, topic, times = (
-            self.net.broker,
-            self._group,
-            self._topic,
-            (self._session_s, self._poll_s),
-        )
+        broker, group, topics = self.net.broker, self._group, self._topics
+        times = (self._session_s, self._poll_s)
         name = self._member = self._member or f"c{next(_names)}"
+        instance = self._instance
         epoch, owned = max(0, self._generation), set(self._owned)
 
         def handle(answer: Any) -> None:
             if broker.coordinates(answer):
-                broker.members(group).beat(name, epoch, topic, owned, times, answer)
+                broker.members(group).beat(name, instance, epoch, topics, owned, times, answer)
 
         self._joining = self.net.ask(Api.HEARTBEAT, handle, self._told, timeout_s=self._session_s)
 
@@ -175,6 +186,9 @@ class Membership:
         """rd_kafka_cgrp_handle_ConsumerGroupHeartbeat: who is unknown or fenced has lost everything, and joins again."""
         self._joining = None
         if self.net.closed or not self._member:
+            return
+        if code in (KafkaError.UNRELEASED_INSTANCE_ID, KafkaError.FENCED_INSTANCE_ID):
+            self._fail(code)
             return
         if code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_MEMBER_EPOCH):
             self._lose()
@@ -202,9 +216,10 @@ class Membership:
         if now - self._polled_at > self._poll_s and not self._away:
             self._away = True
             self._errors.append(
-                Message((self._topic, -1), -1, None, KafkaError(KafkaError._MAX_POLL_EXCEEDED))
+                Message((self._topics[0], -1), -1, None, KafkaError(KafkaError._MAX_POLL_EXCEEDED))
             )
-            self.net.ask(Api.LEAVE, self._leaves(), _ignore)
+            if self._by_broker or not self._instance:
+                self.net.ask(Api.LEAVE, self._leaves(), _ignore)
             self._lose()
             return
         if self._by_broker:
@@ -215,10 +230,11 @@ class Membership:
             self._join()
             return
         broker, name, generation = self.net.broker, self._member, self._generation
+        instance = self._instance
 
         def handle(answer: Any) -> None:
             if broker.coordinates(answer):
-                broker.group(self._group).heartbeat(name, generation, answer)
+                broker.group(self._group).heartbeat(name, instance, generation, answer)
 
         self.net.ask(
             Api.HEARTBEAT,
@@ -234,9 +250,16 @@ class Membership:
             self._heard_at = self.world.now
         if code == KafkaError.REBALANCE_IN_PROGRESS:
             self._join()
+        elif code == KafkaError.FENCED_INSTANCE_ID:
+            self._fail(code)
         elif code in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION):
             self._lose()
             self._join()
+
+
+def _fatal(code: int) -> KafkaError:
+    """As a consumer hears of it (rd_kafka_set_fatal_error): what it is stands in the text."""
+    return KafkaError(KafkaError._FATAL, f"Fatal error: {KafkaError(code).str()}")
 
 
 def _ignore(_code: int, _body: Any) -> None:

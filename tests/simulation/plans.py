@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tests.simulation.adversary import ANY_THEME, CHANGES, LASTS, SMALL_CHANGES, SMALL_LASTS, Fault, chosen
 
 REGISTERS = ("list", "internal")
+INPUTS = ("prospects", "prospects.more")  # topics that prospects come from: the first, or both
 
 
 class Times(NamedTuple):
@@ -34,6 +35,7 @@ class Prospect(NamedTuple):
     key: bytes | None
     id: int
     number: int
+    topic: str = INPUTS[0]
 
 
 class Change(NamedTuple):
@@ -64,6 +66,8 @@ class Plan:
     exact: bool = True
     needs_key: bool = False
     by_broker: bool = False  # the workers' group is one of KIP-848
+    static: bool = False  # and each worker has a place of its own in it
+    inputs: Sequence[str] = INPUTS[:1]
     disk: bool = False  # workers keep snapshots of the log
     times: Times = LONG
     registers: Sequence[str] = REGISTERS
@@ -101,7 +105,7 @@ def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) 
 
 def _large(seed: int, rng: random.Random) -> Plan:
     plan = Plan(seed, rng.choice((1, 2, 2)), rng.choice((1, 2, 3)), rng.random() < 0.7, rng.random() < 0.1)
-    plan.by_broker, plan.disk = rng.random() < 0.25, rng.random() < 0.3
+    _how(plan, rng, 0.3)
     plan.theme = rng.choice(ANY_THEME) if rng.random() < 0.5 else ""
     lasts = rng.uniform(*LASTS[plan.theme]) if plan.theme in LASTS else rng.choice((0.3, 1.0, 2.5))
     _fill(plan, rng, rng.choice((12, 25, 40)), lasts, CHANGES.get(plan.theme, rng.randint(0, 3)), 12)
@@ -117,7 +121,7 @@ def _small(seed: int, rng: random.Random) -> Plan:
         rng.random() < 0.1,
         times=SHORT,
     )
-    plan.by_broker, plan.disk = rng.random() < 0.25, rng.random() < 0.15
+    _how(plan, rng, 0.15)
     plan.registers, plan.imported = REGISTERS[: rng.choice((1, 1, 2))], rng.random() < 0.75
     plan.theme = theme = rng.choice(ANY_THEME) if rng.random() < 0.6 else ""
     if plan.disk and rng.random() < 0.5:
@@ -131,10 +135,18 @@ def _small(seed: int, rng: random.Random) -> Plan:
     return plan
 
 
+def _how(plan: Plan, rng: random.Random, disks: float) -> None:
+    """By which protocol, with which memory, and from how many topics workers work."""
+    plan.by_broker, plan.disk = rng.random() < 0.25, rng.random() < disks
+    plan.static = plan.by_broker and rng.random() < 0.4
+    plan.inputs = INPUTS if rng.random() < 0.15 else INPUTS[:1]
+
+
 def _with_retry(seed: int, rng: random.Random) -> Plan:
     """The list comes late, so what came before is blocked, and brought back."""
     plan = Plan(seed, 1, rng.choice((1, 1, 2)), rng.random() < 0.7, times=SHORT)
     plan.imported = plan.retry = True
+    plan.inputs = INPUTS if rng.random() < 0.2 else INPUTS[:1]
     _fill(plan, rng, rng.randint(2, 4), 0.4, 0, 4)
     plan.changes[0] = plan.changes[0]._replace(at=rng.uniform(0.6, 1.2))
     return plan
@@ -171,6 +183,7 @@ def _fill(plan: Plan, rng: random.Random, prospects: int, lasts: float, changes:
                 b"k%d" % (at % 5),
                 at,
                 rng.choice(numbers),
+                rng.choice(plan.inputs),
             )
         )
     if plan.needs_key:

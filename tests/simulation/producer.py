@@ -29,10 +29,11 @@ _DOUBTFUL = frozenset({Api.ADD_PARTITIONS, Api.ADD_OFFSETS, Api.OFFSETS, Api.END
 Report = Callable[[KafkaError | None, Any], None]
 
 
-def group_of(metadata: bytes) -> tuple[str, tuple[str, int]]:
-    """Group, and member with generation, of a client's group metadata (rdkafka_cgrp.c)."""
-    group, member = metadata[11:].split(b"\0")[:2]
-    return group.decode(), (member.decode(), int.from_bytes(metadata[7:11], "little", signed=True))
+def group_of(metadata: bytes) -> tuple[str, tuple[str, str, int]]:
+    """Group, and member with instance and generation, of a client's group metadata (rdkafka_cgrp.c)."""
+    group, member, instance = metadata[11:].split(b"\0", 2)
+    generation = int.from_bytes(metadata[7:11], "little", signed=True)
+    return group.decode(), (member.decode(), instance[1:-1].decode() if instance[0] == 0 else "", generation)
 
 
 class Lane:

@@ -150,8 +150,8 @@ class Partition:
         return len(self.records) - 1
 
     def committed(self) -> Iterator[tuple[int, Written]]:
-        """What a reader of committed records gets, with the offsets."""
-        for offset in range(self.low, self.stable):
+        """What a reader of committed records gets, with the offsets, if it reads before anything is deleted."""
+        for offset in range(self.stable):
             record = self.records[offset]
             if record.committed and not record.is_marker:
                 yield offset, record
