@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Http, Settings, address_of
 from stream_scrub.errors import ConfigError, Refused, ScrubError, StaleIndex
 from stream_scrub.kafka.requests_writer import LateWriter
+from stream_scrub.lists.log.follower import Follower
 from stream_scrub.observability import crash_report, http_server, logs
 from stream_scrub.observability.child_processes import ChildProcesses, SharedBoard, report_to_parent
 from stream_scrub.observability.collect import ServerCollector
@@ -166,13 +167,7 @@ def one(
     with ExitStack() as stack:
         listening = stack.enter_context(_bound(settings.http))
         listening.listen(_BACKLOG)  # from here on the kernel keeps whoever connects
-        follower = following.counted(
-            settings,
-            counters,
-            log,
-            lambda: clients.client_log(settings, log, "follower"),
-            clients.no_identity if trial else clients.topic_identity,
-        )
+        follower = _follower(settings, counters, log, trial=trial)
         rulebook = scrubbing.rulebook(settings)
         collector.attach(follower, rulebook)
         follower.start()
@@ -211,6 +206,15 @@ def one(
         lag_max_s = settings.rules.index_lag_max_s
         round_ = _Round(guard, certificate, counters, staged, lambda: follower.usable(lag_max_s))
         uvloop.run(_serve(app, listening, round_, log, stopping))
+
+
+def _follower(
+    settings: Settings, counters: ServerCounters, log: FilteringBoundLogger, *, trial: bool
+) -> Follower:
+    identity_of = clients.no_identity if trial else clients.topic_identity
+    return following.counted(
+        settings, counters, log, lambda: clients.client_log(settings, log, "follower"), identity_of
+    )
 
 
 def _certificate(http: Http, log: FilteringBoundLogger) -> Certificate | None:
