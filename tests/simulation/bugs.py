@@ -236,22 +236,22 @@ BUGS: dict[str, Bug] = {
     "no doubt": Bug(
         "A late request is never thought of.",
         lambda: [(RepeatedRequests, "possible", property(lambda _: False)), (Plugin, "in_doubt", property(lambda _: False))],
-        358,
+        663,
     ),
     "batch of others": Bug(
         "A batch is kept whose partitions went away while it was polled.",
         lambda: [(ProspectSource, "_has_moved", lambda self: bool(self._moves.clear()))],
-        47,
+        168,
     ),
     "any age": Bug(
         "An index is good, however old.",
         lambda: [(Follower, "usable", lambda self, _, usable=Follower.usable: usable(self, float("inf")))],
         119,
     ),
-    "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 2),
-    "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 780),
-    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 8),
-    "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 9),
+    "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 3),
+    "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 1416),
+    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 63),
+    "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 13),
     "one short": Bug("The last record's own offset is committed.", _one_short, 0),
     "a poison record": Bug("What a topic refuses is tried again and again.", lambda: [(Outputs, "failed", _never)], 9),
     "no wait for others": Bug(
@@ -262,20 +262,20 @@ BUGS: dict[str, Bug] = {
     "no new producer": Bug(
         "After a failure the same producer goes on.",
         lambda: [(Session, "recover", lambda self, **_: setattr(self, "_in_transaction", False))],
-        2,
+        4,
     ),
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
         lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
-        578,
+        6934,
     ),
     "no floor": Bug(
-        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 2879
+        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 9255
     ),
     "no check at the commit": Bug(
         "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 119
     ),
-    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 307),
+    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 99),
     "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 229),
     "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 13),
     "a borrowed one is nobody's": Bug(
@@ -286,7 +286,7 @@ BUGS: dict[str, Bug] = {
     "no offsets, no hold": Bug(
         "Where the group's offsets are gone it begins at the start.",
         lambda: [(Beginnings, "_choose", lambda _, ends, place, deadline: ends.ask(place, deadline)[0])],
-        222,
+        280,
     ),
     "one place for all": Bug(
         "What was read of one input is committed as if it were another's.", _one_place_for_all, 3
