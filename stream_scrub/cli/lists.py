@@ -93,7 +93,7 @@ def status(call: Invocation) -> None:
 
     settings = call.settings()
     rulebook = scrubbing.rulebook(settings)
-    index = clients.read_index(settings, quiet_log(settings))
+    index = clients.replayed(settings, quiet_log(settings)).index
     result = log_status.status(index, rulebook, datetime.now(UTC))
     call.write(result, render.status)
 

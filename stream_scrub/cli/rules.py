@@ -25,7 +25,7 @@ def check(
         config_file=call.config,
         extra_checks=[clients.refused_properties],
     )
-    read_index = None if no_log else lambda: clients.read_index(settings, quiet_log(settings))
+    read_index = None if no_log else lambda: clients.replayed(settings, quiet_log(settings)).index
     raise typer.Exit(render_rules.check(call, settings, read_index))
 
 

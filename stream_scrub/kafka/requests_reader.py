@@ -16,6 +16,7 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
 )
 
@@ -28,6 +29,7 @@ from stream_scrub.kafka.log_writer import TransactionExtras
 from stream_scrub.model import Deadline, Request
 
 _ASK_S = 5.0
+_READ_S = 15.0
 _AT_ONCE_S = 0.002
 _NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)(?: topic=(\S+))?")
 
@@ -66,6 +68,7 @@ class RequestsReader:
         self.topic = topic
         self.lifts = lifts
         self._identity = TopicIdentity(admin)
+        self._options = options
         self._consumer = Consumer(options)
         # A client that asks for stable offsets waits for pending transactions; this one does not.
         self._asking = Consumer(asking_options(options))
@@ -73,6 +76,8 @@ class RequestsReader:
         self._next: dict[int, int] = {}
         self._epochs: dict[int, int] = {}
         self._seen: set[int] = set()
+        self._given: dict[int, int] = {}  # by partition, the offset after the last request that was given,
+        self._empty: dict[int, int] = {}  # and up to where the broker said that no other one follows
         self._polled_at = time.monotonic()
         self._damage: Unavailable | None = None
         self.id = ""
@@ -143,6 +148,8 @@ class RequestsReader:
             self._epochs[each.partition] = -1 if self.anew else _epoch(each.leader_epoch)
         self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
         self._seen.clear()
+        self._given.clear()
+        self._empty.clear()
         self._validate(deadline)
         self._membership = self._consumer.consumer_group_metadata()
 
@@ -171,12 +178,38 @@ class RequestsReader:
         return True
 
     def lag(self) -> int:
-        """How many requests are on the topic that nobody has taken yet."""
-        behind = 0
+        """How many requests are on the topic that nobody has taken yet. Where there are some, the markers of transactions
+        between them count too; where there are only markers, none waits."""
+        behind = {}
         for each in self._noted():
             low, high = self._bounds(each.partition)
-            behind += high - max(low, each.offset)
-        return behind
+            if high > (offset := max(low, each.offset)):
+                behind[each.partition] = offset, high - offset
+        if not behind:
+            return 0
+        places = [TopicPartition(self.topic, partition, offset) for partition, (offset, _) in behind.items()]
+        return sum(behind[partition][1] for partition in self._holding_requests(places))
+
+    def _holding_requests(self, places: Sequence[TopicPartition]) -> set[int]:
+        """The partitions that have a request from that offset on."""
+        deadline, unknown, found = Deadline.after(_READ_S), {each.partition for each in places}, set()
+        reader = Consumer(self._options)
+        try:
+            reader.assign(list(places))
+            while unknown:
+                message = reader.poll(deadline.left(0.5))
+                if message is None and deadline.passed:
+                    raise Unavailable(f"{self.topic} could not be read in time")
+                if message is None:
+                    continue
+                if (partition := message.partition()) is None or partition not in unknown:
+                    continue
+                if (error := message.error()) is None or error.code() != KafkaError._PARTITION_EOF:
+                    found.add(partition)  # one that cannot be read waits too
+                unknown.discard(partition)
+        finally:
+            reader.close()
+        return found
 
     def behind(self) -> dict[int, int]:
         """By partition, the requests from what was taken to the partition's end, as far as the client knows that."""
@@ -186,7 +219,10 @@ class RequestsReader:
             # A figure to look at: whatever is wrong comes out at the next poll.
             with suppress(KafkaException):
                 _, high = self._consumer.get_watermark_offsets(place, cached=True)
-                if high >= 0:
+                all_taken = self._given.get(partition, offset) <= offset
+                if all_taken and self._empty.get(partition, -1) >= high:
+                    found[partition] = 0
+                elif high >= 0:
                     found[partition] = max(0, high - offset)
         return found
 
@@ -240,6 +276,7 @@ class RequestsReader:
         wait_s = max(0.0, came_at + batch_s - time.monotonic())
         messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
         self._polled_at = time.monotonic()
+        messages = self._without_ends(messages)
         found, damaged, reached = [], set[int | None](), dict(self._next)
         # A request whose headers are lost is taken without them: it says nothing in them.
         for message, headers in zip(messages, read_headers(messages).each, strict=True):
@@ -261,13 +298,24 @@ class RequestsReader:
                 if partition in self._seen or not 0 <= self._epochs[partition] < epoch:
                     raise Migrated(f"{self.topic} was made anew or cut: its offsets went back")
                 self._next[partition] = offset
-            reached[partition] = offset + 1
+            reached[partition] = self._given[partition] = offset + 1
             self._seen.add(partition)
             self._epochs[partition] = epoch
             moment = max(0, message.timestamp()[1])
             key, value, known = message.key(), message.value(), epoch if epoch >= 0 else None
             found.append(Request(partition, offset, moment, key, value, headers or (), known, self.lifts))
         return found
+
+    def _without_ends(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages but for those that say where a partition ends, which is noted."""
+        kept = []
+        for message in messages:
+            error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                self._empty[message.partition() or 0] = message.offset() or 0
+            else:
+                kept.append(message)
+        return kept
 
     def beside(
         self,

@@ -24,6 +24,8 @@ DO = {
     "log-unreachable": "repair the brokers, or the rights; it goes on by itself",
     "log-open": "find whose transaction it is and end it (docs/operator.md, An open transaction)",
     "log-unsealed": "find out how parts without their seal came there, then `stream-scrub lists mend` (docs/runbook.md)",
+    "log-moved": "set topics.log to the new log's name (docs/privacy.md)",
+    "log-unfinished": "wait for `lists renew`; if it was cut off, see docs/privacy.md",
     "too-many-numbers": "raise lists.max_numbers and the memory, or state the register anew (docs/runbook.md)",
     "log-corrupt": "find out who wrote to the log, then begin a new one",
     "clock": "see that this machine's clock is kept right (NTP), and the brokers'; it goes on by itself",

@@ -85,6 +85,7 @@ _RECORDS = (1, 10, 100, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000)
 # Causes: of a hold, as `StaleIndex` is raised with them, and of what is given up, as the errors are called.
 HOLDS = (
     *("no-seal", "log-behind", "log-unreachable", "log-open", "log-unsealed", "log-corrupt"),
+    *("log-moved", "log-unfinished"),
     *("too-many-numbers", "clock", "register", "no-offsets"),
 )
 ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "refused", "corrupt")

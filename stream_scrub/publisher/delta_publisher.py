@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub import clock
 from stream_scrub.config import Settings
-from stream_scrub.errors import Migrated, TakenOver, Unavailable
+from stream_scrub.errors import Migrated, Refused, TakenOver, Unavailable
 from stream_scrub.index import Register
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter, TransactionExtras
@@ -150,6 +150,8 @@ class DeltaPublisher:
         ):  # the reader then asks for the end at once, and not after half a second's silence
             self._reader.seek(self._taken + 1)
         replay_to_end(self._reader, deadline, lambda _: self._counters.beat(), replay=self.replay)
+        if (mark := self.replay.known("").log.mark) is not None:
+            raise Refused(mark.why)
 
     @property
     def _taken(self) -> int:

@@ -336,8 +336,12 @@ def shadow_session(settings: Settings, log: FilteringBoundLogger) -> Session:
 
 
 def read_index(settings: Settings, log: FilteringBoundLogger) -> Index:
-    """The index at the log's end, for commands that look once. Raises Corrupt, Unavailable, Refused."""
-    return replayed(settings, log).index
+    """The index at the log's end, for commands that judge once. Raises Corrupt, Unavailable, Refused, and StaleIndex
+    where the log was renewed or is not finished."""
+    replay = replayed(settings, log)
+    if (mark := replay.known("").log.mark) is not None:
+        raise mark.stale()
+    return replay.index
 
 
 def made_anew(topic: str, counters: LoopState, log: FilteringBoundLogger, **more: Any) -> None:

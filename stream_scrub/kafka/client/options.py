@@ -245,7 +245,7 @@ def requests_options(
     return {
         **log_reader_options(bootstrap, client, consumer, group_id=group_id, logs=logs),
         "auto.offset.reset": "earliest",
-        "enable.partition.eof": False,
+        "enable.partition.eof": True,  # by this it knows that what follows are markers of transactions
     }
 
 

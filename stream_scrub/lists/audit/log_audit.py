@@ -17,6 +17,7 @@ from stream_scrub.errors import Corrupt
 from stream_scrub.index import Register, as_numbers
 from stream_scrub.lists.audit.register_audit import DeltaOnLog, LogProblem, RegisterAudit
 from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.parts import SIDES
 from stream_scrub.lists.log.replay import LogRules
 from stream_scrub.lists.log.scan import beginning_deleted
@@ -69,6 +70,7 @@ class LogAudit:
         self._stands: dict[str, _DeltaOffsets] = {}
         self._log = _LogChain(begins=first == 0)
         self._statements: dict[int, int] = {}  # by the seal's offset, that of the first part
+        self._mark: tuple[int, LogMark] | None = None
         self._faulty = -1  # where something was wrong last
         self._told_starts: set[tuple[str, int, int]] = set()
         if first:
@@ -103,6 +105,9 @@ class LogAudit:
         if delta.sound:
             self._check_log(name, delta)
             self._check_starts(name, delta)
+        if name == wire.RULES:
+            mark = LogMark.of(delta.said)
+            self._mark = None if mark is None else (record.offset, mark)
         self._log.add(record.offset, delta.said.chain)
         self._stands.setdefault(name, _DeltaOffsets()).add(delta)
         if delta.stating:
@@ -118,6 +123,8 @@ class LogAudit:
         """The log's end was reached."""
         for audit in self.registers.values():
             audit.end()
+        if self._mark is not None and not self._mark[1].goes_on_as:
+            self._report(LogProblem(self._mark[0], wire.RULES, self._mark[1].why))
         for name, (seq, _) in sorted(self._filed.items()):
             self._report(
                 LogProblem(self._last + 1, name, f"sequence {seq} was filed, and the log does not reach it")

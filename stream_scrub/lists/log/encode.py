@@ -15,7 +15,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 from pyroaring import BitMap64
 
-from stream_scrub.errors import ScrubError
+from stream_scrub.errors import Refused, ScrubError
 from stream_scrub.index import Register
 from stream_scrub.lists.deltas import Delta, StatedEnds
 from stream_scrub.lists.ends import Ends
@@ -71,8 +71,9 @@ def records_of(
 
     `known` is what the replay that `base` comes from knows of it; without it nothing is restated. `cursor`: up to
     which requests this delta is, where it comes from requests. `may_state`: of several deltas in one transaction, one
-    is enough to state where registers begin. Raises ValueError when that replay kept no ends and the register has some.
+    is enough to state where registers begin. Raises Refused on a marked log, ValueError where `known` lacks its ends.
     """
+    _need_no_mark(known)
     ends = Ends.none() if known is None else known.ends
     if _rfc3339(ends.next) != (base.next_end and utc_seconds(base.next_end)):
         raise ValueError(f"register {base.name}: its ends are not known here; replay the log with them")
@@ -124,10 +125,12 @@ def rules_records(
     *,
     known: RegisterView,
     full_every: int = FULL_EVERY,
+    reason: str = "rules",
 ) -> tuple[DeltaRecords, Seal]:
     """The records that put rules' texts, by their digests, on the log, and the last seal among them. What is there
-    already is left out. Raises ValueError for another text under a digest that is there, or that is not kept.
+    already is left out. Raises Refused as `records_of`, and ValueError for another text under a digest that is there, or that is not kept.
     """
+    _need_no_mark(known)
     for digest, text in texts.items():
         if digest in rules.texts and rules.texts[digest] != text:
             raise ValueError(
@@ -145,7 +148,7 @@ def rules_records(
         removes=0,
         count=len(rules.texts) + len(new),
         effective_at=utc_seconds(effective_at),
-        reason="rules",
+        reason=reason,
         source=source,
         parts=[],
         read=known.log.read,
@@ -185,6 +188,12 @@ def publish(
 def nbytes_of(records: DeltaRecords) -> int:
     """How much these records put on the log, before it is compressed."""
     return sum(len(value) for _, value, _ in records)
+
+
+def _need_no_mark(known: RegisterView | None) -> None:
+    """Whoever reads the log that it became, or will be, would not know of a delta here."""
+    if known is not None and known.log.mark is not None:
+        raise Refused(known.log.mark.why)
 
 
 def _is_due(known: RegisterView | None, count: int, full_every: int) -> bool:

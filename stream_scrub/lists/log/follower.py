@@ -14,6 +14,7 @@ from stream_scrub import clock
 from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany
 from stream_scrub.index import Index
 from stream_scrub.lists.capacity import Capacity
+from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.parts import SET_ASIDE_BY
 from stream_scrub.lists.log.replay import LogRules, Replay
 from stream_scrub.lists.log.scan import skip_unwanted
@@ -68,6 +69,7 @@ class Follower:
         # Parts and their seal are one transaction: they can be read together or not at all. So if parts can be read
         # and their seal cannot, either a seal was lost, or somebody wrote who is no publisher.
         self._unsealed: int | None = None
+        self._mark: LogMark | None = None
         self.index = Index.empty()
         self.sealed_ms: int | None = None
         self.corrupt: Corrupt | None = None
@@ -100,10 +102,7 @@ class Follower:
 
     def usable(self, index_lag_max_s: float) -> Index:
         """The index to judge by now. Raises StaleIndex, with a cause and a sentence, when none is safe."""
-        if self.corrupt is not None:
-            raise StaleIndex("log-corrupt", f"the opposition log is corrupt: {self.corrupt}")
-        if self.too_many is not None:
-            raise StaleIndex("too-many-numbers", str(self.too_many))
+        self._need_log()
         if self._started and not self._thread.is_alive():
             raise RuntimeError("the follower's thread has ended: a fault of ours, see the line above")
         lag = self.lag_s
@@ -127,6 +126,14 @@ class Follower:
                 "no-seal", "the opposition log holds no list yet: import one with `stream-scrub lists import`"
             )
         return index
+
+    def _need_log(self) -> None:
+        if self.corrupt is not None:
+            raise StaleIndex("log-corrupt", f"the opposition log is corrupt: {self.corrupt}")
+        if self.too_many is not None:
+            raise StaleIndex("too-many-numbers", str(self.too_many))
+        if self._mark is not None:
+            raise self._mark.stale()
 
     def _run(self) -> None:
         reader: LogReader | None = None
@@ -201,6 +208,7 @@ class Follower:
             for record in records:
                 index = self._replay.take(record)
                 if index is not None:
+                    self._mark = self._replay.known("").log.mark
                     self.index, self.sealed_ms = index, record.timestamp_ms
                     now = time.perf_counter()
                     self._on_swap(index, now - started, watch.longest_s() if watch is not None else 0.0)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from stream_scrub.byname import ByName
+from stream_scrub.errors import StaleIndex
 from stream_scrub.lists.log import wire
 
 # For so many seals the log's chain is kept: a publisher that reads, computes for minutes and then publishes does not
@@ -62,6 +63,36 @@ class Weights:
         return max(own, light + own * sum(count for bits, count in self._counts.items() if bits > rank))
 
 
+class LogMark(NamedTuple):
+    """Why nobody may judge by a log or publish to it, sound as it is, in a sentence; and the log that it goes on as, empty
+    where it is not put together yet."""
+
+    why: str
+    goes_on_as: str = ""
+
+    @classmethod
+    def of(cls, seal: wire.Seal) -> "LogMark | None":
+        """What a seal of the rules says of its log."""
+        if seal.reason == wire.MOVED:
+            return cls.moved(seal.source.name)
+        if seal.reason == wire.RENEWING:
+            return cls(
+                "`stream-scrub lists renew` has not put this log together yet; if it was cut off, see docs/privacy.md"
+            )
+        return None
+
+    @classmethod
+    def moved(cls, name: str) -> "LogMark":
+        """The log goes on as the topic of that name."""
+        return cls(f"the opposition log was renewed as {name}: set topics.log to {name}", name)
+
+    def stale(self) -> StaleIndex:
+        """For whoever judges."""
+        if self.goes_on_as:
+            return StaleIndex("log-moved", self.why)
+        return StaleIndex("log-unfinished", self.why)
+
+
 class LogLedger:
     """What one replay knows of the log. `starts` says where every register stands. `begun` is the statement with which
     a reader began that did not begin at the log's beginning: it must find that all of it is so.
@@ -72,6 +103,7 @@ class LogLedger:
     ) -> None:
         self.starts: ByName[tuple[int, int]] = ByName()
         self.weights = Weights()
+        self.mark: LogMark | None = None
         self._begun = begun
         self._since = read.upto
         self._read = read
@@ -127,6 +159,8 @@ class LogLedger:
         kept = self.starts[name][0] if start is None else start
         self.starts = self.starts.put(name, (kept, offset))
         self.weights.put(name, seal.count)
+        if name == wire.RULES:
+            self.mark = LogMark.of(seal)
         if (
             offset <= self._since
         ):  # before the statement with which this reader began, which says the chain up to there
@@ -162,8 +196,9 @@ class ListDays:
 
 class LogView(NamedTuple):
     """What a publisher must know of the log as a whole: what it has read, where every register stands (None while
-    parts wait for their seal, for nobody can say then), and how large the registers are."""
+    parts wait for their seal, for nobody can say then), how large the registers are, and what keeps it away."""
 
     read: wire.ReadPosition
     starts: wire.RegisterStarts | None
     weights: Weights
+    mark: LogMark | None = None

@@ -144,8 +144,9 @@ class Replay:
 
     @property
     def state(self) -> ReplayState | None:
-        """What a snapshot must keep; None while parts wait for their seal or registers for their full set."""
-        if self._parts or self._awaited:
+        """What a snapshot must keep; None while parts wait for their seal or registers for their full set, or
+        the log is marked: the mark must be read again."""
+        if self._parts or self._awaited or self._ledger.mark is not None:
             return None
         rules = replace(self.rules, texts=dict.fromkeys(self.rules.texts))
         return ReplayState(self.index, self._ledger.starts, rules, self._ledger.read)
@@ -157,7 +158,7 @@ class Replay:
         if parts := self._parts.get(name):  # another publisher's: they must be read again, and their seal
             span = (parts[0].offset if span is None else span[0], self._taken)
         starts = None if self._parts else self._ledger.starts
-        log = LogView(self._ledger.read, starts, self._ledger.weights)
+        log = LogView(self._ledger.read, starts, self._ledger.weights, self._ledger.mark)
         return RegisterView(
             ends,
             span,

@@ -1,13 +1,18 @@
 """`lists renew`: states every register of the log on a new one, behind a proof of the old, so that the old can be
 deleted. Decision 14 says why erasure is done so.
 
-1. No publisher lives, and no request waits. 2. The old log is proven, and the proof is filed. 3. The registers as they
-are at its end are put on the new log, without requests and proofs. 4. The rules in use follow. 5. The old log must not
-have grown meanwhile.
+1. No publisher lives, and no request waits. 2. Whoever publishes to the old log is fenced, and what was left open there
+is aborted: nothing may lie behind an open transaction, where no reader sees it. 3. The old log is proven, and the proof
+is filed. 4. A mark on the new log keeps everybody from it. 5. The registers as they are at the old log's end are put on
+the new one, without requests and proofs, and compared with what a reader finds there. 6. A mark on the old log says how
+it goes on, and keeps everybody from it: workers hold, publishers end. It must follow on the proof, and nobody who began
+before may follow on it. 7. The new log's mark is taken back, and the rules in use follow.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -23,16 +28,20 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.index import Numbers, Register
 from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.lists.log.encode import nbytes_of
+from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.restate import Restated, restated
-from stream_scrub.lists.log.wire import DeltaSource
-from stream_scrub.model import LogReader, Progress, RegisterKind, family
+from stream_scrub.lists.log.restate import Restated, differing, marked, restated
+from stream_scrub.lists.log.scan import scan
+from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, DeltaSource
+from stream_scrub.model import OWN, LogReader, Progress, RegisterKind, family
 from stream_scrub.publisher import import_list, ownership, publish_rules
 from stream_scrub.wiring import clients, preflight, topics_report
 
 # Numbers that go into one transaction, unless one register has more: some 8 MB as a rule.
 _TOGETHER = 4_000_000
 _MODE = 0o600
+_AT_ONCE = 8  # writers that are opened at a time
+_TAKEN_BACK = "rules"  # a reason that is no mark
 
 
 class FiledProof(NamedTuple):
@@ -78,7 +87,7 @@ def left_out(said: Sequence[str], settings: Settings) -> dict[str, Numbers]:
     for each in said:
         register, equals, file = each.partition("=")
         if not (register and equals and file):
-            raise ConfigError([f"--without {each}: write REGISTER=FILE"])
+            raise ConfigError(["--without: write REGISTER=FILE"])
         order = ImportOrder(
             file=Path(file),
             register=import_list.named(register, settings),
@@ -91,7 +100,7 @@ def left_out(said: Sequence[str], settings: Settings) -> dict[str, Numbers]:
             dry_run=True,
         )
         if order.register in found:
-            raise ConfigError([f"--without {each}: {order.register} is named twice"])
+            raise ConfigError([f"--without: {order.register} is named twice"])
         found[order.register] = import_list.numbers_in(order)
     return found
 
@@ -114,19 +123,27 @@ def run(
     if old.topics.log == new.topics.log:
         raise ConfigError([f"TOPIC: {new.topics.log} is the log that there is: name a new one"])
     if order.cut.exists():
-        raise ConfigError([f"--cut: {order.cut} is there already, and may be the proof of an earlier log"])
+        left = (
+            f"of a renewal that was cut off, if `lists verify` says so of {new.topics.log}: delete both then"
+        )
+        raise ConfigError(
+            [f"--cut: {order.cut} is there already. It may be the proof of an earlier log, or {left}"]
+        )
     _need_quiet(old, log)
+    _fence(old, log)
     with clients.reading(old, log) as reader:
         proof = prove(reader)
     if not proof.sound:
         raise Refused(f"{old.topics.log} is not sound: `stream-scrub lists verify` says in what")
-    replay = clients.replayed(old, log, keep_ends=True)
+    replay = clients.replayed(old, log, keep_ends=True, start="beginning")
+    _need_not_moved(replay, new)
     _need_consents(order.without, replay.index.registers)
-    there = _made(new, log)
+    there = _made(new, order.cut, log)
     _file(order.cut, proof.content)
     digest = sha256(proof.content).hexdigest()
     source = DeltaSource(f"{old.topics.log} up to position {replay.index.position}", digest)
-    registers = [each for _, each in sorted(replay.index.registers.items())]
+    there, _ = _mark(new, RENEWING, source, there, log, first=True)
+    registers = sorted(replay.index.registers.values(), key=_in_order)
     written: list[RegisterRenewed] = []
     for some in _together(registers):
         stage("stating the registers", len(written), len(registers))
@@ -135,9 +152,17 @@ def run(
             RegisterRenewed(each.name, each.kind, done.kept, done.ending, done.left_out)
             for each, done in zip(some, made, strict=True)
         ]
+    there = clients.replayed(new, log, keep_ends=True, start="beginning")
+    if others := list(differing(replay, order.without, there)):
+        raise Refused(
+            f"{new.topics.log} holds {', '.join(others)} otherwise than was stated: somebody publishes to it."
+            f" Stop that, {_anew(new.topics.log, order.cut)}"
+        )
+    position = replay.index.position
+    _move(old, DeltaSource(new.topics.log, digest), order.cut, proof.end, replay, log)
+    there, _ = _mark(new, RENEWED, source, there, log)
     publish_rules.keep_rules(new, log, there)
-    _need_same_end(old, new, order.cut, proof.end, log)
-    return LogRenewed(old.topics.log, replay.index.position, str(order.cut), digest, new.topics.log, written)
+    return LogRenewed(old.topics.log, position, str(order.cut), digest, new.topics.log, written)
 
 
 def _need_quiet(settings: Settings, log: FilteringBoundLogger) -> None:
@@ -155,6 +180,31 @@ def _need_quiet(settings: Settings, log: FilteringBoundLogger) -> None:
             reader.close()
 
 
+def _fence(settings: Settings, log: FilteringBoundLogger) -> None:
+    """Fence whoever publishes to the log, end what was left open, and wait until all that was committed can be read."""
+    held = {family(name) for name in clients.replayed(settings, log).index.registers}
+    names = {RULES, *OWN, *map(family, settings.lists.registers), *held}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # each takes up to a second
+        for writer in pool.map(lambda name: clients.taken_over(settings, name, log), sorted(names)):
+            writer.close()
+    clients.log_writer(settings, RULES, log).close()
+
+
+def _need_not_moved(replay: Replay, new: Settings) -> None:
+    mark = replay.known("").log.mark
+    if mark is not None and mark != LogMark.moved(new.topics.log):
+        raise Refused(mark.why)
+
+
+def _anew(topic: str, cut: Path) -> str:
+    return f"delete {topic} and {cut}, and begin again"
+
+
+def _in_order(register: Register) -> tuple[bool, str, str]:
+    """What restricts comes first."""
+    return register.kind is RegisterKind.ALLOW, family(register.name), register.name
+
+
 def _need_consents(without: Mapping[str, Numbers], held: Mapping[str, Register]) -> None:
     """An opposition is needed for as long as anybody calls, and leaving one out would allow that call."""
     for name in without:
@@ -162,16 +212,62 @@ def _need_consents(without: Mapping[str, Numbers], held: Mapping[str, Register])
             raise ConfigError([f"--without: {name!r} is no register of consents that the log holds"])
 
 
-def _made(settings: Settings, log: FilteringBoundLogger) -> Replay:
+def _made(settings: Settings, cut: Path, log: FilteringBoundLogger) -> Replay:
     """Make the new log; returns what is on it, which is nothing."""
     topics_report.make_log(settings)
     with clients.topics(settings, log) as there:
         preflight.need(there, settings, "import")
         preflight.need_log(there, settings)
     replay = clients.replayed(settings, log, keep_ends=True)
-    if replay.index.registers:
+    if replay.known("").log.mark is not None:
+        anew = _anew(settings.topics.log, cut)
+        raise Refused(f"a renewal as {settings.topics.log} is under way, or was cut off. If it was: {anew}")
+    if replay.known("").upto >= 0:
         raise Refused(f"{settings.topics.log} holds registers already: name a new topic")
     return replay
+
+
+def _mark(
+    settings: Settings,
+    reason: str,
+    source: DeltaSource,
+    there: Replay,
+    log: FilteringBoundLogger,
+    *,
+    first: bool = False,
+) -> tuple[Replay, int]:
+    """Put a mark on a log, as its `first` record if so. `there` is what was read of it; returns that, read on to where
+    the mark stands, and its offset."""
+    writer = clients.log_writer(settings, RULES, log)
+    try:
+        there = clients.replayed(settings, log, keep_ends=True, before=there)
+        if first and there.known("").upto >= 0:
+            raise Refused(f"somebody else publishes to {settings.topics.log}: name a new topic")
+        records = marked(there.rules, reason, source, datetime.now(UTC), there.known(RULES))
+        position = writer.publish(records)
+    finally:
+        writer.close()
+    return clients.replayed(settings, log, keep_ends=True, before=there), position
+
+
+def _move(
+    old: Settings, to: DeltaSource, cut: Path, end: int, replay: Replay, log: FilteringBoundLogger
+) -> None:
+    """Mark the old log, whose proof goes to offset `end`. Whoever began to publish before the mark is fenced behind it:
+    nobody could tell otherwise that nothing follows."""
+    with clients.reading(old, log) as reader:
+        grown = reader.bounds()[1] != end
+    if not grown:
+        replay, position = _mark(old, MOVED, to, replay, log)
+        _fence(old, log)
+        with clients.reading(old, log) as reader:
+            behind = any(records for records, _ in scan(reader, clients.deadline(), since=position + 1))
+        if grown := behind or position != end:
+            _mark(old, _TAKEN_BACK, to, replay, log)
+    if grown:
+        raise Refused(
+            f"{old.topics.log} grew while it was renewed: somebody publishes to it. Stop that, {_anew(to.name, cut)}"
+        )
 
 
 def _file(cut: Path, content: bytes) -> None:
@@ -211,10 +307,15 @@ def _state(
         writer = clients.log_writer(new, registers[0].name, log, nbytes=nbytes)
         try:
             there = clients.replayed(new, log, keep_ends=True, before=there)
+            if taken := [each.name for each in registers if each.name in there.index.registers]:
+                raise Refused(
+                    f"{new.topics.log} holds {', '.join(taken)} already: somebody publishes to it. Stop that, and name a"
+                    " new topic"
+                )
             made = [
                 restated(
                     each,
-                    replay.known(each.name).ends,
+                    replay.known(each.name),
                     without.get(each.name),
                     there.known(each.name),
                     source,
@@ -227,13 +328,3 @@ def _state(
                 return there, made
         finally:
             writer.close()
-
-
-def _need_same_end(old: Settings, new: Settings, cut: Path, end: int, log: FilteringBoundLogger) -> None:
-    with clients.reading(old, log) as reader:
-        grown = reader.bounds()[1] != end
-    if grown:
-        raise Refused(
-            f"{old.topics.log} grew while it was renewed: somebody publishes to it. Stop that, delete {new.topics.log} and"
-            f" {cut}, and begin again"
-        )

@@ -163,7 +163,7 @@ def test_a_lift_from_before_a_renewal_undoes_no_opposition_of_the_log_before():
     old.put("internal", deltas.adding(old.base("internal").numbers, bitmap([NUMBER])))
     view, there = old.replay.known("internal"), Replay(keep_ends=True).known("internal")
     source = DeltaSource("old log up to position 3", "ab" * 32)
-    Writer(log).publish(restated(old.base("internal"), view.ends, None, there, source).records)
+    Writer(log).publish(restated(old.base("internal"), view, None, there, source).records)
     desk = Desk()
     desk.held["internal"] = {NUMBER}
     desk.said = recall(reader(timed(log, T)), TERMS, 5.0)
