@@ -1,9 +1,8 @@
 """`lists publish`: the publisher as a daemon. Requests, ends and dropped files become deltas, each exactly once.
 
 One thread does all publishing; a second one only reads a dropped file's numbers. A batch of requests becomes one
-transaction for each register that it touches (with its scoped ones), `in_turn`. The last transaction also
-commits the offsets and the refused requests. Whatever is cut off in between is taken up again: each register's own
-seals say which requests they already contain (docs/decisions/0008-requests-exactly-once.md).
+transaction for each register that it touches, `in_turn`. The last one also commits the offsets and the refused requests.
+What is cut off is taken again: each register's seals say which requests they contain (docs/decisions/0008-*.md).
 """
 
 import threading
@@ -244,10 +243,10 @@ class PublisherDaemon:
         for each in self._own:
             self._delta_publisher.ready(each)
         cursor_of = partial(self._cursor_of, topic)
-        held = self._delta_publisher.registers
-        wanted, turned = take(batch, self._terms(now), cursor_of, self._recalled(now), held, self._scopes())
-        in_order = sorted(batch, key=lambda request: request.offset)
-        consumed = {request.partition: request.offset + 1 for request in in_order}
+        held, said = self._delta_publisher.registers, self._recalled(now)
+        self._oppositions = None  # if this is cut off, only what is on the log was said
+        wanted, turned = take(batch, self._terms(now), cursor_of, said, held, self._scopes())
+        consumed = {r.partition: r.offset + 1 for r in sorted(batch, key=lambda each: each.offset)}
         groups = in_turn(wanted)
         for group in groups[:-1]:
             self._delta_publisher.publish(
@@ -256,6 +255,7 @@ class PublisherDaemon:
         last = [self._pending_delta(topic, name, wanted[name], now) for name in groups[-1]] if groups else []
         refused = [refused_record(each, topic.topic, slim=self._slim) for each in turned]
         self._commit({topic.topic: consumed}, last, refused)
+        self._oppositions = said
         self._unlawful += sum(each.reason is RequestRefusal.MAY_NOT_LIFT for each in turned)
         if (scopes := self._scopes_seen).refused:
             self._log.warning("no room for more scopes", requests=scopes.refused, max_scopes=scopes.most)

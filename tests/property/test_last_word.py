@@ -2,6 +2,7 @@
 wherever the publisher is killed. The oracle knows people's words and their moments, and nothing of registers."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import permutations, product
 from typing import NamedTuple
@@ -95,6 +96,25 @@ def test_what_was_agreed_to_before_a_no_counts_for_nothing_in_whatever_order_it_
             if order == said and said[1].scope == said[2].scope:
                 agreed = {call for call in CALLS if said[2].about(*call)}
                 assert agreed <= called(office), (said, "what is agreed to last is lost")
+
+
+@pytest.mark.parametrize("crash", [0, 1, 2])
+def test_a_lift_that_is_cut_off_anywhere_opens_no_call_that_it_does_not_name(crash):
+    """What was agreed to before the no would be in force for as long as the publisher is away."""
+    for said in product(CONSENTS, NOES, LIFTS):
+        office = RequestOffice()
+        office.answer([said[0].request(0, 0)])
+        office.answer([said[1].request(1, 0)])
+        with suppress(Crashed):
+            office.answer([said[2].request(0, 0)], crash)
+        office.publisher.catch_up()
+        for _ in range(2):
+            wrong = {
+                each for each in called(office) if not (may_call(said[:2], *each) or may_call(said, *each))
+            }
+            assert not wrong, (said, wrong)
+            office.restart()
+            office.answer([said[2].request(0, 0)])
 
 
 @st.composite

@@ -32,6 +32,7 @@ class ConsentLaw:
     known: Vocabulary = field(init=False)
     families: frozenset[str] = field(init=False)  # the names of all registers of consents, without scopes
     channels: frozenset[str] = field(init=False)  # all that rules know
+    _channels_of: Mapping[str, frozenset[str]] = field(init=False)
     _limits: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,12 +42,16 @@ class ConsentLaw:
         object.__setattr__(self, "families", frozenset({CONSENT, *named}))
         channels = (channel for rule in rules for channel in rule.channels)
         object.__setattr__(self, "channels", frozenset({VOICE, *channels}))
+        by_name: dict[str, frozenset[str]] = {}
+        for rule in rules:
+            for name in rule.scoped:
+                by_name[name] = by_name.get(name, frozenset()).union(rule.channels)
+        object.__setattr__(self, "_channels_of", by_name)
         object.__setattr__(self, "_limits", any(rule.consent_days for rule in rules))
 
     def channels_of(self, register: str) -> frozenset[str]:
         """The channels for which some rule asks for, or counts, consents of that register."""
-        rules = (rule for country in self.book.countries.values() for rule in country.rules)
-        return frozenset(channel for rule in rules if register in rule.scoped for channel in rule.channels)
+        return self._channels_of.get(register, frozenset())
 
     def purposes(self, member: Any) -> tuple[str, ...] | None:
         """The purposes that the member names, as registers name them; none if it is absent; None if one of them cannot be

@@ -174,13 +174,12 @@ class _Taking:
         for change, numbers in (*((each, order.numbers) for each in order.changes), *ended):
             about = order if numbers is order.numbers else replace(order, numbers=numbers)
             kept = {*self._said.outlive(request, about, change, terms, self._holds)}
-            superseded.update(kept)
             if self._told(request, change, about):
                 continue
             if left and change.kind is RegisterKind.DENY and not change.held:
                 # The consents were told of this lift, the publisher died, and older ones came before it is taken again.
                 kept.update(left)
-                superseded.update(left)
+            superseded.update(kept)
             # Whoever withdraws later in this batch withdraws from a register that it has made, too.
             new = change.register not in self.wanted
             for other in RegisterName.split(change.register).others if new else ():
