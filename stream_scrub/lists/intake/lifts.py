@@ -104,8 +104,12 @@ class Oppositions:
                 if (register, number) in self._of
                 and not any(holds(each, number) for each in terms.spellings(register))
             )
-            opposed = (self._of.get((register, number)) for register in (*own, *lifted))
-            if any(said is not None and _later(said, request, order) for said in opposed) or (
+            opposed = [said for each in own if (said := self._of.get((each, number))) is not None]
+            # A register is told in its partition's order: only what is above it may have been told ahead.
+            asked = None if order.at_ms is None else moment_of(request, order)
+            after = [said for said in opposed if said[1] != _stream(request) or asked not in (None, said[0])]
+            after += [self._of[each, number] for each in lifted]
+            if any(_later(said, request, order) for said in after) or (
                 forgotten and change.kind is RegisterKind.DENY and holds(change.register, number)
             ):
                 kept.append(number)
