@@ -95,7 +95,7 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
         flags={**flags, **{key.replace("__", "."): value for key, value in settings.items()}}, environ={}
     )
     reader, out = Reader(log), io.BytesIO()
-    monkeypatch.setattr(clients, "log_reader", lambda _settings, _logs: reader)
+    monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
     monkeypatch.setattr(clients, "reading", lambda _settings, _log: nullcontext(Reader(log)))
     collector = ServerCollector(
         "s1", ServerCounters(), limit_s=60, index_lag_max_s=made.rules.index_lag_max_s

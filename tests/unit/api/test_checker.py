@@ -310,7 +310,7 @@ def test_following_holds_instead_of_guessing(monkeypatch, settings):
     """A program would go on calling people who have opposed meanwhile, by an index of yesterday."""
     log = log_with("internal", [33611111111])
     reader = Reader(log)
-    monkeypatch.setattr(clients, "log_reader", lambda _settings, _logs: reader)
+    monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
 
     with Checker.following(settings=settings | {"rules.index_lag_max_s": "0.3"}) as checker:
         assert checker.check(OPPOSED, purpose="insurance").reason is Reason.STALE_REGISTER, "without consents"
@@ -334,7 +334,7 @@ def test_following_holds_instead_of_guessing(monkeypatch, settings):
 
 def test_following_an_empty_log_ends_in_time(monkeypatch, settings):
     """A program would wait for ever for a log that nobody has published to."""
-    monkeypatch.setattr(clients, "log_reader", lambda _settings, _logs: Reader(Log()))
+    monkeypatch.setattr(clients, "log_reader", lambda *_: Reader(Log()))
     with pytest.raises(StaleIndex, match="no list"), Checker.following(settings=settings, wait_s=0.2):
         pass
 

@@ -48,6 +48,7 @@ def reader(client):
     made._next, made._confirmed, made._assigned = 0, float("-inf"), True
     made._damaged = made._astray = made._seen = 0
     made._mark = made._complete_at = None
+    made._identity, made._id = None, ""
     made._committed, made._written = asks(client), asks(Client(end=0))
     return made
 
