@@ -103,55 +103,57 @@ def http(status: int, body: bytes, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-def allowed(at: datetime, more: str = "") -> bytes:
-    moment = at.isoformat()
+def allowed(at: datetime | None = None, more: str = "") -> bytes:
+    """A permission of that moment, or of this one."""
+    moment = (at or datetime.now(UTC)).isoformat()
     return b'{"verdict":"allowed","reason":"clear","number":"+33611111111","index":1,"at":"%b"%b}' % (
         moment.encode(),
         more.encode(),
     )
 
 
-NOW = datetime.now(UTC)
-ALLOWED = allowed(NOW)
-NO_VERDICT = {
-    "a page of a proxy": http(200, b"<html>allowed</html>"),
-    "nothing": http(200, b""),
-    "cut short": http(200, ALLOWED)[:-20],
-    "another verdict": http(200, ALLOWED.replace(b'"allowed"', b'"ok"')),
-    "a reason that blocks": http(200, ALLOWED.replace(b"clear", b"opposed")),
-    "many for one": http(200, b'{"stamps":[' + ALLOWED + b"]}"),
-    "a list": http(200, b"[" + ALLOWED + b"]"),
-    "accepted": http(202, ALLOWED),
-    "moved": http(302, ALLOWED, "Location: http://127.0.0.1:1/"),
-    "refused": http(422, b'{"detail":"number: expected"}'),
-    "forbidden": http(403, b"no"),
-    "unavailable": http(503, ALLOWED),
-    "too many": http(429, ALLOWED, "Retry-After: 600"),
-    "a pause that is no number": http(429, ALLOWED, "Retry-After: \u00b2"),
-    "a nest": http(200, b'{"stamps":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"),
-    "a nest of one": http(200, b'{"verdict":' + b"[" * 100_000),
-    "packed badly": http(200, ALLOWED, "Content-Encoding: gzip"),
-    "no utf-8": http(200, ALLOWED.replace(b"+33611111111", b"\xff")),
-    "no http": b"allowed\r\n\r\n",
-    "no number": http(200, ALLOWED.replace(b'"number":"+33611111111",', b"")),
-    "another's": http(200, ALLOWED.replace(b"+33611111111", b"+33622222222")),
-    "another's, of several": http(
-        200, ALLOWED.replace(b'"number":', b'"numbers":[{"number":"+33622222222"}],"number":')
-    ),
-    "of last week": http(200, allowed(NOW - timedelta(days=7))),
-    "of next year": http(200, allowed(NOW + timedelta(days=365))),
-    "of no zone": http(200, allowed(NOW.replace(tzinfo=None))),
-    "lapsed": http(200, allowed(NOW, ',"until":"2016-01-02"')),
-    "said twice": http(200, b'{"verdict":"blocked",' + ALLOWED[1:]),
-    "gone": None,
-}
+def no_verdicts() -> dict[str, bytes | None]:
+    """Answers of now: an old one is no verdict whatever else is wrong with it."""
+    now, good = datetime.now(UTC), allowed()
+    return {
+        "a page of a proxy": http(200, b"<html>allowed</html>"),
+        "nothing": http(200, b""),
+        "cut short": http(200, good)[:-20],
+        "another verdict": http(200, good.replace(b'"allowed"', b'"ok"')),
+        "a reason that blocks": http(200, good.replace(b"clear", b"opposed")),
+        "many for one": http(200, b'{"stamps":[' + good + b"]}"),
+        "a list": http(200, b"[" + good + b"]"),
+        "accepted": http(202, good),
+        "moved": http(302, good, "Location: http://127.0.0.1:1/"),
+        "refused": http(422, b'{"detail":"number: expected"}'),
+        "forbidden": http(403, b"no"),
+        "unavailable": http(503, good),
+        "too many": http(429, good, "Retry-After: 600"),
+        "a pause that is no number": http(429, good, "Retry-After: \u00b2"),
+        "a nest": http(200, b'{"stamps":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"),
+        "a nest of one": http(200, b'{"verdict":' + b"[" * 100_000),
+        "packed badly": http(200, good, "Content-Encoding: gzip"),
+        "no utf-8": http(200, good.replace(b"+33611111111", b"\xff")),
+        "no http": b"allowed\r\n\r\n",
+        "no number": http(200, good.replace(b'"number":"+33611111111",', b"")),
+        "another's": http(200, good.replace(b"+33611111111", b"+33622222222")),
+        "another's, of several": http(
+            200, good.replace(b'"number":', b'"numbers":[{"number":"+33622222222"}],"number":')
+        ),
+        "of last week": http(200, allowed(now - timedelta(days=7))),
+        "of next year": http(200, allowed(now + timedelta(days=365))),
+        "of no zone": http(200, allowed(now.replace(tzinfo=None))),
+        "lapsed": http(200, allowed(now, ',"until":"2016-01-02"')),
+        "said twice": http(200, b'{"verdict":"blocked",' + good[1:]),
+        "gone": None,
+    }
 
 
 @BOTH
-@pytest.mark.parametrize("answer", NO_VERDICT.values(), ids=NO_VERDICT)
-def test_whatever_is_no_verdict_is_unknown(answer, how):
+@pytest.mark.parametrize("name", no_verdicts())
+def test_whatever_is_no_verdict_is_unknown(name, how):
     """A proxy's page, a cut answer or a misread status would be a permission to call."""
-    with answering(answer) as (url, _):
+    with answering(no_verdicts()[name]) as (url, _):
         for found in (asked(url, how, CONSENTING, deadline_s=0.2), *asked(url, how, 1, 2, deadline_s=0.2)):
             assert isinstance(found, Unknown) and found.may_dial is False and found.why
 
@@ -177,13 +179,13 @@ def test_whatever_is_no_verdict_is_unknown(answer, how):
 )
 def test_an_answer_fits_however_the_number_is_typed(typed):
     """A verdict would be thrown away because a number was typed as people type it."""
-    with answering(http(200, ALLOWED)) as (url, _):
+    with answering(http(200, allowed())) as (url, _):
         assert asked(url, "sync", typed).may_dial
 
 
 def test_letters_on_a_keypad_are_its_digits():
     """A number that people remember as a word would never be called."""
-    flowers = allowed(NOW).replace(b"+33611111111", b"+18003569377")
+    flowers = allowed().replace(b"+33611111111", b"+18003569377")
     with answering(http(200, flowers)) as (url, _):
         assert asked(url, "sync", "1-800-FLOWERS").may_dial
         assert not asked(url, "sync", "1-800-FLOWERY", deadline_s=0.5).may_dial
@@ -208,7 +210,7 @@ def test_letters_on_a_keypad_are_its_digits():
 )
 def test_an_answer_about_another_number_is_unknown_however_this_one_is_typed(typed):
     """A proxy that mixes answers up would give permission to call somebody who opposed."""
-    with answering(http(200, ALLOWED)) as (url, _):
+    with answering(http(200, allowed())) as (url, _):
         assert isinstance(asked(url, "sync", typed, deadline_s=0.5), Unknown)
 
 
@@ -234,7 +236,7 @@ def test_what_a_server_says_of_a_number_is_not_repeated():
 @BOTH
 def test_a_time_out_is_unknown_and_in_time(how):
     """A dialler would wait for ever, or take silence for a permission."""
-    with answering(http(200, ALLOWED), delay_s=3) as (url, _):
+    with answering(http(200, allowed()), delay_s=3) as (url, _):
         started = time.monotonic()
         assert isinstance(asked(url, how, CONSENTING, deadline_s=0.3), Unknown)
         assert time.monotonic() - started < 2
@@ -247,7 +249,7 @@ def test_a_time_out_is_unknown_and_in_time(how):
 def test_what_passes_is_asked_again(how):
     """One restart of a server would stop a dialler for its whole page of leads."""
     busy = http(503, b'{"detail":"wait","cause":"log-behind"}', "Retry-After: 0")
-    with answering(None, busy, http(200, ALLOWED)) as (url, count):
+    with answering(None, busy, http(200, allowed())) as (url, count):
         assert asked(url, how, CONSENTING, deadline_s=5).may_dial and count[0] == 3
     with answering(busy) as (url, _):
         found = asked(url, how, CONSENTING, deadline_s=1.5)
