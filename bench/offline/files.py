@@ -274,7 +274,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3)
 
 
-BENCH = command.Bench(NAME, (__doc__ or "").splitlines()[0], "files", options, measure, show)
+BENCH = command.Bench(NAME, (__doc__ or "").splitlines()[0], "-files", options, measure, show)
 
 if __name__ == "__main__":
     sys.exit(BENCH.main())
