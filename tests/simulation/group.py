@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
 
-from tests.simulation.members import Members
+from tests.simulation.members import Members, elder_of
 from tests.simulation.records import Place
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Group:
             if name:
                 answer(self._stranger(instance), None)
                 return
-            elder = self._elder(instance)
+            elder = elder_of(self.members, instance)
             member = Member(f"m{next(_ids)}", instance, *times)
             if elder is not None:
                 self._replace(elder, member)
@@ -87,13 +87,13 @@ class Group:
             world.at(world.now + times[1], self._late, self.generation)
         self._complete()
 
-    def _elder(self, instance: str) -> Member | None:
-        """The member that has this instance's place."""
-        return next((each for each in self.members.values() if instance and each.instance == instance), None)
-
     def _stranger(self, instance: str) -> int:
         """The error code for a member that the group does not know (ClassicGroup.validateMember)."""
-        return KafkaError.FENCED_INSTANCE_ID if self._elder(instance) else KafkaError.UNKNOWN_MEMBER_ID
+        return (
+            KafkaError.FENCED_INSTANCE_ID
+            if elder_of(self.members, instance)
+            else KafkaError.UNKNOWN_MEMBER_ID
+        )
 
     def _replace(self, elder: Member, member: Member) -> None:
         """ClassicGroup.replaceStaticMember."""

@@ -14,8 +14,8 @@ newcomer is refused (UNRELEASED_INSTANCE_ID; getOrMaybeSubscribeStaticConsumerMe
 back when its session is over and another has its place (tests/chaos/test_static_members.py).
 """
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError
 
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from tests.simulation.broker import Broker
 
 Answer = Callable[[int, Any], None]
+
+
+class _Placed(Protocol):
+    @property
+    def instance(self) -> str: ...
+
+
+Placed = TypeVar("Placed", bound=_Placed)
+
+
+def elder_of(members: Mapping[str, Placed], instance: str) -> Placed | None:
+    """The member that has this instance's place, by either protocol; nobody has one without a name."""
+    return next((each for each in members.values() if instance and each.instance == instance), None)
 
 
 class Member:
@@ -65,7 +78,7 @@ class Members:
         member = self.members.get(name)
         self._topics = topics
         if member is None:
-            elder = self._elder(instance)
+            elder = elder_of(self.members, instance)
             if epoch or (elder is not None and not elder.has_gone):
                 answer(KafkaError.UNKNOWN_MEMBER_ID if epoch else KafkaError.UNRELEASED_INSTANCE_ID, None)
                 return
@@ -86,10 +99,6 @@ class Members:
         member.leaving &= owned
         self._reconcile(member)
         answer(0, (member.epoch, set(member.given)))
-
-    def _elder(self, instance: str) -> Member | None:
-        """The member that has this instance's place."""
-        return next((each for each in self.members.values() if instance and each.instance == instance), None)
 
     def _reconcile(self, member: Member) -> None:
         if member.leaving:

@@ -44,8 +44,6 @@ _AHEAD_MS = 24 * 3600 * 1000
 _EVER_MS = 1 << 62
 _RENEWED = b'"reason":"%s"' % wire.RENEWED.encode()
 _Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
-
-
 _Said = tuple[int, _Stream, int]  # when, in milliseconds since 1970, in which stream, and its offset there
 _TO_NOBODY = "@"  # for consents to nobody by name: the last opposition to any campaign that was lifted
 
