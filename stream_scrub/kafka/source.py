@@ -161,6 +161,8 @@ class ProspectSource:
         if fetched.messages or self._resume_at.begun:
             self.metadata = self._membership()
             self._resume_at.look(self._read_topics())
+        elif self._resume_at.is_another(self._read_topics()):
+            self._must_rewind = True
         return self._cut(fetched, records_max, bytes_max)
 
     def _has_delivered(self, came: Fetched) -> None:

@@ -18,10 +18,12 @@ NUMBERS = french_mobiles(60, seed=63)
 ANEW = "a topic was deleted and made anew: it is read from its start"
 
 
-def made_anew(bootstrap, topic, partitions):
+def made_anew(bootstrap, topic, partitions, *, at_once=False):
+    """`at_once`: before clients see that it was gone, so that they read on."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.delete_topics([topic])[topic].result(20)
-    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 60)
+    if not at_once:
+        wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 60)
 
     def made() -> bool:
         try:
@@ -72,6 +74,26 @@ def test_new_prospects_at_old_offsets_come_out(kafka, stages, alive):
         if alive:
             assert Watched(worker).metrics().sum("stream_scrub_topics_made_anew_total") == 1
             assert worker.logged(ANEW)
+
+
+def test_as_many_new_prospects_as_were_read_of_the_old_topic_come_out(kafka, stages):
+    """They end just where the old ones were read, so nothing ever comes that shows another topic, and they are never
+    read."""
+    stage = stages(kafka.bootstrap, partitions=1, http__listen=LISTEN)
+    stage.load("consent", NUMBERS, "--kind", "allow")
+
+    def publish(ids):
+        leads = ((b"k", prospect(at, spell(NUMBERS[at % 60], 0))) for at in ids)
+        produce(kafka.bootstrap, stage.topics["prospects"], leads)
+
+    with stage.worker("w1") as worker:
+        publish(range(20))
+        wait_until(lambda: out(stage) == list(range(20)), 60)
+        made_anew(kafka.bootstrap, stage.topics["prospects"], 1, at_once=True)
+        publish(range(100, 120))
+        wait_until(lambda: len(out(stage)) >= 40, 60)
+        assert out(stage) == [*range(20), *range(100, 120)]
+        assert worker.logged(ANEW)
 
 
 @pytest.mark.parametrize("alive", [False, True])

@@ -34,8 +34,10 @@ class TopicIdentity:
         return {topic: self._id(topic, future) for topic, future in asked.items()}
 
     def begin(self, topics: Sequence[str]) -> None:
-        """Ask, unless the last answer is fresh. Never blocks."""
-        if topics and not self._asked and time.monotonic() - self._answered_at > _FRESH_S:
+        """Ask, unless what was asked or answered last is fresh. Never blocks. A batch that is given up takes no answer, so
+        one that was asked for then may be there still, and old."""
+        known_at = self._asked_at if self._asked else self._answered_at
+        if topics and time.monotonic() - known_at > _FRESH_S:
             self._asked = self._request(topics, _ASK_S)
             self._asked_at = time.monotonic()
 

@@ -3,6 +3,7 @@
 One thread. It knows the topics' ids, so that no offset of a topic that was deleted is used in another one of its name.
 """
 
+import time
 from collections.abc import Callable, Collection, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
@@ -13,6 +14,8 @@ from stream_scrub.kafka.partition_ends import PartitionEnds, key_of
 from stream_scrub.kafka.rewinding.beginnings import Beginnings
 from stream_scrub.kafka.rewinding.commit_note import CommitNote
 from stream_scrub.model import Deadline, PartitionKey
+
+_LOOK_EVERY_S = 1.0
 
 
 class Resume:
@@ -34,6 +37,7 @@ class Resume:
         self._ids: dict[str, str] = {}
         self._told_anew: set[tuple[PartitionKey, str]] = set()
         self._has_siblings = False
+        self._looked_at = float("-inf")
         self.begun: list[TopicPartition] = []
         self.floor = -1
 
@@ -97,6 +101,18 @@ class Resume:
         """Begin to ask which topics they are. Never blocks."""
         if self._identity is not None:
             self._identity.begin(topics)
+
+    def is_another(self, topics: Sequence[str]) -> bool:
+        """While nothing comes: whether a topic was made anew, by what was asked for a second ago. A new one that was filled
+        just up to where the old one was read gives no record that would show it. Never blocks.
+        """
+        now = time.monotonic()
+        if self._identity is None or now - self._looked_at < _LOOK_EVERY_S:
+            return False
+        self._looked_at = now
+        found = self._identity.answer((), Deadline.after(0))
+        self._identity.begin(topics)
+        return any(each not in ("", self._ids.get(topic, "")) for topic, each in found.items())
 
     def need_same(self, topics: Collection[str], deadline: Deadline) -> None:
         """A topic may have been made anew under its name and be read at an old offset. Raises Migrated then, and the next
