@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import confluent_kafka
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.simulation.adversary import Adversary
 from tests.simulation.broker import Broker
@@ -19,6 +20,7 @@ from tests.simulation.consumer import Consumer
 from tests.simulation.install import STAGE, simulated
 from tests.simulation.producer import Producer
 from tests.simulation.world import World
+from tests.support.running.worker import wait_until
 
 ids = itertools.count()
 
@@ -228,6 +230,62 @@ def static_by_the_broker(outside) -> Iterator[str]:
     third.close()
 
 
+def deleted(outside, topic, reader, metadata) -> Iterator[str]:
+    """A topic that is deleted and made anew: what was committed of it, and where its reader reads on."""
+    producer = outside.producer()
+    producer.init_transactions(10)
+
+    def write(count, offsets=()):
+        producer.begin_transaction()
+        for _ in range(count):
+            producer.produce(topic, b"a", partition=0)
+        producer.flush(10)
+        if offsets:
+            producer.send_offsets_to_transaction(list(offsets), metadata(), 10)
+        producer.commit_transaction(10)
+
+    def committed():
+        outside.sleep(0.3)
+        (found,) = reader.committed([TopicPartition(topic, 0)], timeout=10)
+        return f"committed {found.offset}"
+
+    write(3)
+    yield f"{_read(outside, reader, 3)}"
+    write(1, [TopicPartition(topic, 0, 4)])
+    yield f"{_read(outside, reader, 1)}"
+    yield committed()
+    outside.delete(topic)
+    outside.create(topic)
+    yield committed()
+    write(8)
+    yield f"{_read(outside, reader, 8, seconds=5.0)}"
+    reader.close()
+
+
+def made_anew(outside) -> Iterator[str]:
+    """Whoever chose the partition does not notice; by the classic protocol a member mostly does not either."""
+    topic, reader = outside.topic(), outside.reader("read_committed")
+    nobody = b"CGMDv2:" + struct.pack("=i", -1) + f"{outside.group}\0\0\1".encode()
+    reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    yield from deleted(outside, topic, reader, lambda: nobody)
+
+
+def made_anew_by_the_broker(outside) -> Iterator[str]:
+    """A member by KIP-848 loses the partition, and gets the new one."""
+    topic, member = outside.topic(), outside.member("consumer")
+    had = _subscribed(member, topic)
+    yield _until(outside, lambda: had == {0}, member)
+    yield from deleted(outside, topic, member, member.consumer_group_metadata)
+
+
+def _read(outside, reader, count, seconds=20.0) -> list[int]:
+    """The offsets of the records that come, up to so many."""
+    found, last = [], outside.now() + seconds
+    while len(found) < count and outside.now() < last:
+        found += [each.offset() for each in reader.consume(count, 0.2) if each.error() is None]
+    return found
+
+
 def _subscribed(member, topic) -> set[int]:
     """Which partitions it has, from now on."""
     had: set[int] = set()
@@ -257,6 +315,7 @@ def _until(outside, state, *alive, seconds=20.0, errors=None, of=None) -> str:
 
 SCRIPTS = (
     ends, states, fenced, hidden, members, refused, classic, by_the_broker, static, static_by_the_broker,
+    made_anew, made_anew_by_the_broker,
 )  # fmt: skip
 
 
@@ -285,7 +344,7 @@ def on_the_model(script) -> list[str]:
             return Producer({**options, "transactional.id": of._tid if of is not None else f"id{next(ids)}"})
 
         outside = SimpleNamespace(
-            topic=topic, producer=producer, group="g", now=lambda: world.now, sleep=lambda seconds: world.wait(world.now + seconds),
+            topic=topic, delete=broker.delete, create=lambda name: broker.create(name, 1), producer=producer, group="g", now=lambda: world.now, sleep=lambda seconds: world.wait(world.now + seconds),
             reader=lambda isolation: Consumer({"group.id": "g", "isolation.level": isolation, "enable.partition.eof": True}),
             member=lambda protocol, place="": Consumer({"group.id": f"g-{protocol}{place and 's'}", **_of(protocol, place)}),
         )  # fmt: skip
@@ -325,8 +384,22 @@ def on_kafka(script, kafka, topic) -> list[str]:
         more = {"enable.partition.eof": True, "enable.auto.commit": False, "fetch.wait.max.ms": 20}
         return confluent_kafka.Consumer({**address, "group.id": group, "isolation.level": isolation, **more})
 
+    admin = AdminClient(address)
+
+    def create(name):
+        def made() -> bool:
+            try:
+                admin.create_topics([NewTopic(name, num_partitions=1)])[name].result(20)
+            except KafkaException:  # the old one is still being deleted
+                return False
+            return True
+
+        wait_until(made, 20)
+
     outside = SimpleNamespace(
         topic=make_topic,
+        delete=lambda name: admin.delete_topics([name])[name].result(20),
+        create=create,
         producer=producer,
         group=group,
         now=time.monotonic,

@@ -87,11 +87,12 @@ class AdminClient:
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         broker = self.net.broker
-        found = self._ask(Api.METADATA, lambda answer: answer(0, broker.topics[topic]), timeout).result(
+        found = self._ask(Api.METADATA, lambda answer: answer(0, broker.topics.get(topic)), timeout).result(
             timeout + 1
         )
-        partitions = {p: SimpleNamespace(leader=1) for p in range(len(found.partitions))}
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=None)})
+        error = None if found is not None else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        partitions = {p: SimpleNamespace(leader=1) for p in range(len(found.partitions) if found else 0)}
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=error)})
 
     def list_offsets(self, asked: Any, isolation_level: Any, request_timeout: float) -> dict[Any, Any]:
         broker = self.net.broker
@@ -99,6 +100,9 @@ class AdminClient:
 
         def handler(place: Any, latest: bool) -> Any:
             def handle(answer: Any) -> None:
+                if place[0] not in broker.topics:
+                    answer(KafkaError.UNKNOWN_TOPIC_OR_PART, None)
+                    return
                 if not broker.leads(answer):
                     return
                 partition = broker.partition(place)

@@ -91,11 +91,12 @@ def _log_away(history: "History", process: Process, seconds: float) -> None:
 
 
 def _behind(history: "History", process: Process, seconds: float) -> None:
-    """The process cannot read the log, and meanwhile the others go, and leave it everything."""
+    """The process cannot read the log, and meanwhile the others end or are killed, and leave it everything."""
     _log_away(history, process, seconds)
+    goes = history.leave if int(seconds * 1000) % 2 else history.kill
     for other in history.world.processes:
         if other.kind == process.kind and other is not process and other.alive:
-            history.world.at(history.world.now + 2 * seconds, history.kill, other, 4 * seconds)
+            history.world.at(history.world.now + 2 * seconds, goes, other, 4 * seconds)
     history.adversary.last = max(history.adversary.last, history.world.now + 6 * seconds)
 
 
@@ -131,6 +132,11 @@ def _long_off(history: "History", process: Process, seconds: float) -> None:
     history.kill(process, seconds)
 
 
+def _make_anew(history: "History", _: Process, seconds: float) -> None:
+    """In less time than this no topic is deleted, made and filled (kafka/admin/topic_identity.py)."""
+    history.make_anew(max(0.3, seconds))
+
+
 KINDS: dict[str, Deed] = {
     "the process is paused": _pause,
     "the process is killed": _kill,
@@ -148,6 +154,7 @@ KINDS: dict[str, Deed] = {
     "it is taken for dead, and another has its place": _twin,
     "retention deletes": _delete,
     "it is off for very long": _long_off,
+    "an input is deleted and made anew": _make_anew,
 }
 FATES = {fate.value: fate for fate in Fate if fate is not Fate.WELL}
 
@@ -223,7 +230,16 @@ class Adversary:
 
 
 _RELEASED_BY = (Api.PRODUCE, Api.ADD_OFFSETS, Api.OFFSETS, Api.END)
-_WRITES = (Api.PRODUCE, Api.ADD_PARTITIONS, Api.ADD_OFFSETS, Api.OFFSETS, Api.END, Api.END, Api.INIT)
+_WRITES = (
+    Api.COMPUTE,
+    Api.PRODUCE,
+    Api.ADD_PARTITIONS,
+    Api.ADD_OFFSETS,
+    Api.OFFSETS,
+    Api.END,
+    Api.END,
+    Api.INIT,
+)
 _ENDS = (Api.END, Api.END, Api.OFFSETS, Api.ADD_PARTITIONS, Api.ADD_OFFSETS)
 _READS = (Api.FETCH, Api.LIST_OFFSETS, Api.METADATA, Api.OFFSET_FETCH, Api.JOIN, Api.HEARTBEAT)
 _MOVES = (
@@ -232,10 +248,7 @@ _MOVES = (
     "another worker joins for a while",
     "the process is paused",
 )
-_BEHIND = (
-    "it cannot read the log for four times as long",
-    "it cannot read the log, and the others leave it everything",
-)
+_BEHIND = ("it cannot read the log, and the others leave it everything",)
 _ANY = (*FATES, *KINDS)
 
 
@@ -261,7 +274,7 @@ def _any(rng: random.Random, kinds: Sequence[str]) -> Theme:
 # Of processes that write little: their transactions are few, and each end of one matters.
 _DEATHS = ("the process is killed", "the process is killed", "the process is paused")
 _SIDE = {
-    who: Theme(who, (Api.END, Api.END, Api.OFFSETS, Api.ADD_OFFSETS, Api.PRODUCE, Api.LIST_OFFSETS), 8, (*_DEATHS, *_DEATHS, *_ANY), (0.2, 20.0))
+    who: Theme(who, (Api.COMPUTE, Api.END, Api.END, Api.OFFSETS, Api.ADD_OFFSETS, Api.PRODUCE, Api.LIST_OFFSETS), 8, (*_DEATHS, *_DEATHS, *_ANY), (0.2, 20.0))
     for who in ("retry", "requests")
 }  # fmt: skip
 
@@ -275,22 +288,24 @@ def _who(rng: random.Random, kinds: Sequence[str]) -> str:
 
 THEMES: dict[str, tuple[Theme, ...]] = {
     "a zombie": (
-        Theme("worker", (Api.METADATA, Api.METADATA, Api.PRODUCE, Api.ADD_OFFSETS), 40, ("the process is paused",), (6.0, 12.0)),
+        Theme("worker", (Api.COMPUTE, Api.METADATA, Api.METADATA, Api.PRODUCE, Api.ADD_OFFSETS), 40, ("the process is paused",), (6.0, 12.0)),
+    ),
+    "no answer": (
+        Theme("worker", (Api.END, Api.END, Api.OFFSETS), 10, (Fate.LOST.value, Fate.SLOW.value, "the coordinators move"), (10.0, 20.0)),
     ),
     "a late request": (
         Theme("worker", _ENDS, 10, (Fate.LATE.value,), (1.0, 5.0)),
         Theme("worker", _ENDS, 16, (Fate.LATE.value, Fate.CUT_AFTER.value), (1.0, 5.0)),
     ),
     "one is behind": (
-        Theme("worker", (Api.FETCH,), 40, _BEHIND, (0.3, 1.2)),
-        Theme("worker", (Api.FETCH, Api.PRODUCE), 30, _MOVES, (1.0, 4.0)),
+        Theme("worker", (Api.FETCH,), 40, _BEHIND, (0.8, 2.2)),
     ),
     "no news": (
         Theme("worker", (Api.FETCH,), 40, ("it cannot read the log for four times as long",), (4.0, 9.0)),
         Theme("worker", (Api.PRODUCE,), 25, (Fate.SLOW.value,), (5.5, 9.5)),
     ),
     "a hung publisher": (
-        Theme("publisher", (Api.PRODUCE, Api.END), 14, ("the process is paused", "the process is killed"), (8.0, 12.0)),
+        Theme("publisher", (Api.COMPUTE, Api.PRODUCE, Api.END), 14, ("the process is paused", "the process is killed"), (8.0, 12.0)),
     ),
     "a torn file": (
         Theme("worker", (Api.FETCH, Api.PRODUCE), 20, ("the process is killed, and a file is torn",), (0.5, 3.0)),
@@ -298,18 +313,29 @@ THEMES: dict[str, tuple[Theme, ...]] = {
     "off for long": (
         Theme("worker", (Api.PRODUCE, Api.END, Api.FETCH), 12, ("it is off for very long",), (1.0, 4.0)),
     ),
+    "made anew": (
+        Theme("worker", (Api.COMPUTE, Api.PRODUCE, Api.END, Api.FETCH), 12, ("an input is deleted and made anew",), (0.3, 3.0)),
+    ),
     "coming and going": (
         Theme("worker", (Api.FETCH, Api.PRODUCE), 20, _MOVES, (0.3, 4.0)),
         Theme("worker", (Api.FETCH, Api.PRODUCE), 40, _MOVES, (0.3, 4.0)),
     ),
 }  # fmt: skip
 ANY_THEME = tuple(name for name in THEMES if name != "a torn file")  # those that need no disk
+OF_TWO = ("a zombie", "one is behind")  # those that need another worker
+OF_ONE = tuple(name for name in ANY_THEME if name not in OF_TWO and name != "a hung publisher")
 # For how long prospects come, and how many changes there are, for themes that need other values than most.
 LASTS = {"no news": (15.0, 35.0), "a hung publisher": (8.0, 25.0), "one is behind": (4.0, 8.0)}
 CHANGES = {"no news": 4, "a hung publisher": 8, "one is behind": 6}
 # The same for small histories, whose faults come earlier and are shorter.
-SMALL_LASTS = {"no news": (3.0, 7.0), "a hung publisher": (2.0, 5.0), "one is behind": (1.5, 3.0)}
-SMALL_CHANGES = {"no news": 2, "a hung publisher": 3, "one is behind": 2}
+SMALL_LASTS = {
+    "no news": (3.0, 7.0),
+    "a hung publisher": (2.0, 5.0),
+    "one is behind": (1.5, 3.0),
+    "made anew": (1.0, 2.5),
+}
+SMALL_PROSPECTS = {"no news": (5, 9), "one is behind": (6, 10), "made anew": (4, 8)}
+SMALL_CHANGES = {"no news": 4, "a hung publisher": 3, "one is behind": 4}
 _SHORTER = 0.3
 # About how many requests of each kind the workers of a small history send; publishers send half as many.
 _OFTEN = {

@@ -16,6 +16,7 @@ from tests.simulation.records import Batch, Partition, Place, Topic, Written
 from tests.simulation.txn import GROUP, Coordinator
 from tests.simulation.world import WALL_S, World
 
+_METADATA_S = 1.0  # topic.metadata.refresh.interval.ms, shorter than its five minutes
 Answer = Callable[[int, Any], None]
 Offsets = dict[Place, tuple[int, str]]
 
@@ -29,6 +30,7 @@ class Broker:
         self.life = 0
         self.not_coordinator_until = self.no_leader_until = 0.0
         self.topics: dict[str, Topic] = {}
+        self.gone: list[Topic] = []  # those that were deleted
         self.groups: dict[str, Group] = {}
         self.modern: dict[str, Members] = {}
         self.session_s = 45.0  # group.consumer.session.timeout.ms
@@ -40,10 +42,35 @@ class Broker:
 
     def create(self, name: str, partitions: int, **more: Any) -> Topic:
         made = self.topics[name] = Topic(name, partitions, **more)
+        for members in self.modern.values():
+            members.topic_made(name)
+        for group in self.groups.values():
+            if name in group.topics:
+                self.world.at(self.world.now + _METADATA_S, group.topic_made)
         return made
+
+    def delete(self, name: str) -> Topic:
+        """Delete a topic, and with it what groups have committed of it (GroupCoordinatorService.onPartitionsDeleted).
+        Members by KIP-848 lose it at once; those by the classic protocol may not notice
+        (tests/contract/test_simulation_model.py: deleted)."""
+        gone = self.topics.pop(name)
+        self.gone.append(gone)
+        for group in self.groups.values():
+            for offsets in (group.committed, *group.pending.values()):
+                for place in [each for each in offsets if each[0] == name]:
+                    del offsets[place]
+        for members in self.modern.values():
+            members.topic_deleted(name)
+        return gone
 
     def partition(self, place: Place) -> Partition:
         return self.topics[place[0]].partitions[place[1]]
+
+    def all_of(self, place: Place) -> list[Partition]:
+        """The partition, and those of deleted topics that had its name: nobody reads these any more, but whether what
+        stands there was committed is of their history."""
+        topics = [*self.topics.values(), *self.gone]
+        return [topic.partitions[place[1]] for topic in topics if topic.name == place[0]]
 
     def places(self, topics: Iterable[str]) -> list[Place]:
         """All partitions of these topics."""
@@ -135,6 +162,8 @@ class Broker:
         group = self.group(name)
         code, _ = self.txns.verify(*who, (GROUP, 0))
         code = code or group.refusal(*member, offsets)
+        if not code and any(place[0] not in self.topics for place in offsets):
+            code = KafkaError.UNKNOWN_TOPIC_OR_PART  # KafkaApis.handleTxnOffsetCommitRequest
         if not code:
             group.pending.setdefault(who[0], {}).update(offsets)
         answer(code, None)
@@ -200,7 +229,8 @@ class _Waiting:
         self.over = False
         self.life = broker.life
         for topic, partition in places:
-            broker.topics[topic].partitions[partition].changed.waiting.append((self, 0))  # type: ignore[arg-type]
+            if topic in broker.topics:  # else it was deleted, and the client asks again after a while
+                broker.topics[topic].partitions[partition].changed.waiting.append((self, 0))  # type: ignore[arg-type]
         broker.world.at(until, self._end)
 
     # A partition's signal wakes this as if it were a waiting thread.
@@ -213,7 +243,7 @@ class _Waiting:
         function(turn)
 
     def wake(self, _: int) -> None:
-        if self.over:
+        if self.over or any(topic not in self.broker.topics for topic, _ in self.places):
             return
         if found := self.broker._found(self.places, self.count, self.read_all):
             self.over = True

@@ -1,7 +1,8 @@
 """Bugs planted in the product, to see that the simulator finds them. Each is a bug that somebody could write.
 
 `BUGS` has for each what it replaces (owner, name, replacement) and a seed that is known to find it. If the model has
-changed since, the seeds after that one are tried.
+changed since, the seeds after that one are tried. Faults of the product that the simulator found are here too, since a
+change of the plans gives every seed another history.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +13,13 @@ from typing import Any, NamedTuple
 from confluent_kafka import TopicPartition
 
 from stream_scrub.errors import Uncertain
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.partition_ends import PartitionEnds
 from stream_scrub.kafka.rewinding import beginnings
 from stream_scrub.kafka.rewinding.beginnings import Beginnings
+from stream_scrub.kafka.rewinding.resume import Resume
 from stream_scrub.kafka.session import CommitTimes, Session
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.lists.log import snapshot
@@ -225,6 +228,16 @@ def _an_old_end() -> list[Exchange]:
     return [(PartitionEnds, "ask", remembers)]
 
 
+def _an_old_answer() -> list[Exchange]:
+    begin = TopicIdentity.begin
+
+    def unless_asked(self: Any, topics: Any) -> None:
+        if not self._asked:
+            begin(self, topics)
+
+    return [(TopicIdentity, "begin", unless_asked)]
+
+
 def _never_there(ends: Any, place: Any, deadline: Any) -> bool:
     low, high = ends.ask(place, deadline)
     return bool(low < high)
@@ -296,6 +309,19 @@ BUGS: dict[str, Bug] = {
         "Of what retention deleted nothing is known.",
         lambda: [(beginnings, "_has_held_records", _never_there)],
         222,
+    ),
+    "any topic of that name": Bug(
+        "An offset of a topic that was deleted is used in the one that was made anew.",
+        lambda: [(Resume, "need_same", _never), (Resume, "_is_of_another", lambda *_: False)],
+        0,
+    ),
+    "an old answer": Bug(
+        "Which topic it is was asked for a batch that was given up, and counts for the next one.",
+        _an_old_answer,
+        0,
+    ),
+    "no look while nothing comes": Bug(
+        "A topic made anew is noticed by what comes from it.", lambda: [(Resume, "is_another", lambda *_: False)], 0
     ),
     "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 50),
 }  # fmt: skip

@@ -60,11 +60,15 @@ class Consumer(Membership):
         broker = self.net.broker
 
         def handle(answer: Any) -> None:
-            if broker.leads(answer):
+            if place[0] not in broker.topics:
+                answer(KafkaError._UNKNOWN_PARTITION, None)
+            elif broker.leads(answer):
                 found = broker.partition(place)
                 answer(0, (found.low, found.end if self._read_all else found.stable))
 
         code, body = self._ask(Api.LIST_OFFSETS, handle, timeout, place[0])
+        if code == KafkaError._UNKNOWN_PARTITION:
+            raise KafkaException(KafkaError(code, "watermarks"))
         if code:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "watermarks"))
         self._ends[place] = body
@@ -209,7 +213,8 @@ class Consumer(Membership):
     def _reset(self, place: Place, feed: Feed) -> None:
         """What happens by auto.offset.reset when an offset does not exist."""
         if self.options.get("auto.offset.reset") == "earliest":
-            feed.next, feed.failed = self.net.broker.partition(place).low, False
+            topic = self.net.broker.topics.get(place[0])
+            feed.next, feed.failed = topic.partitions[place[1]].low if topic is not None else 0, False
         else:
             self._errors.append(Message(place, -1, None, KafkaError(KafkaError._AUTO_OFFSET_RESET)))
 

@@ -11,15 +11,25 @@ from weakref import WeakKeyDictionary
 
 from pyroaring import BitMap64
 
-from tests.simulation.lives import ALLOWED, BLOCKED, LOG, REFUSED
-from tests.simulation.plans import Plan
-from tests.simulation.records import Written
+from tests.simulation.lives import ALLOWED, BLOCKED, LOG, REFUSED, REQUESTS
+from tests.simulation.records import Partition, Written
 
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
 
 Spot = tuple[str, int, int]  # topic, partition, offset
+
+
+def inputs(history: "History") -> Iterator[tuple[str, int, Partition]]:
+    """The partitions of the topics that prospects come to, each with its topic's name and its number: those that are
+    there, and those that were deleted."""
+    topics, plan = history.broker.topics, history.plan
+    there = [(name, topics[name]) for name in plan.inputs if name in topics]
+    gone = [each for each in history.former if each[1].name in plan.inputs]
+    for name, topic in [*there, *gone]:
+        for number, partition in enumerate(topic.partitions):
+            yield name, number, partition
 
 
 class Out(NamedTuple):
@@ -99,6 +109,11 @@ def sealed(history: "History") -> tuple[list[Sealed], list[str]]:
     return found, wrong
 
 
+def topic_id(note: str) -> str:
+    """The id of the topic of which an offset was committed, by what is noted with it."""
+    return next((each.removeprefix("topic=") for each in note.split() if each.startswith("topic=")), "")
+
+
 def tries(record: Written) -> int:
     """How often a prospect was brought back before."""
     return int(_brought(record).get("tries", 0))
@@ -113,8 +128,8 @@ def _brought(record: Written) -> dict[str, Any]:
 def brought_back(history: "History") -> Counter[Spot]:
     """The spots on the topic of blocked prospects from which something was brought back, and how often."""
     found: Counter[Spot] = Counter()
-    for place in history.broker.places(history.plan.inputs):
-        for _, record in history.broker.partition(place).committed():
+    for _, _, partition in inputs(history):
+        for _, record in partition.committed():
             if record.headers:
                 topic, number, offset = _brought(record)["from"].split("/")
                 found[topic, int(number), int(offset)] += 1
@@ -141,11 +156,36 @@ def held_up(history: "History") -> dict[Spot, int]:
     }
 
 
-def in_the_end(plan: Plan) -> frozenset[int]:
+def in_the_end(history: "History") -> frozenset[int]:
     """The numbers that are opposed when everything was published and has ended."""
+    plan = history.plan
     last = {change.register: () if change.end else change.numbers for change in plan.changes}
-    asked = [each.number for each in plan.requests or () if each.what in ("opt-out", "withdrawal")]
-    return frozenset(asked).union(*last.values())
+    asked = [each for each in plan.requests or () if each.what in ("opt-out", "withdrawal")]
+    if (lost := deleted_requests(history)) and asked:
+        kept, _ = answered(history)
+        asked = [each for each in asked if each.id not in lost or kept["internal", each.id]]
+    return frozenset(each.number for each in asked).union(*last.values())
+
+
+def deleted_requests(history: "History") -> set[int]:
+    """The requests that may never be taken: they were deleted before they were consumed."""
+    gone = set(history.deleted)
+    return {
+        json.loads(record.value)["id"]
+        for label, topic in history.former
+        if topic.name == REQUESTS
+        for offset, record in topic.partitions[0].committed()
+        if (label, 0, offset) in gone
+    }
+
+
+def new_requests(history: "History") -> set[int]:
+    """The requests on a topic that was made anew. The first of them may be taken twice (DESIGN.md)."""
+    if not any(topic.name == REQUESTS for _, topic in history.former):
+        return set()
+    latest = history.broker.topics[REQUESTS].partitions[0]
+    former = [topic.partitions[0] for _, topic in history.former if topic.name == REQUESTS][1:]
+    return {json.loads(record.value)["id"] for each in (latest, *former) for _, record in each.committed()}
 
 
 def answered(history: "History") -> tuple[Counter[tuple[str, int]], Counter[int]]:

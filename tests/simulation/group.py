@@ -11,7 +11,6 @@ again under its instance's name takes the elder's place: of a stable group witho
 had, and the elder is fenced (GroupMetadataManager.classicGroupJoinNewStaticMember).
 """
 
-import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.broker import Broker
 
 Answer = Callable[[int, Any], None]
-_ids = itertools.count(1)
+Offset = tuple[int, str]  # and what is noted with it
 
 
 class Member:
@@ -47,9 +46,9 @@ class Group:
         self.generation = 0
         self.preparing = False
         self.members: dict[str, Member] = {}
-        self.committed: dict[Place, tuple[int, str]] = {}
-        self.pending: dict[int, dict[Place, tuple[int, str]]] = {}
-        self.went_back: list[str] = []
+        self.committed: dict[Place, Offset] = {}
+        self.pending: dict[int, dict[Place, Offset]] = {}
+        self.went_back: list[tuple[Place, Offset, Offset]] = []
         self.modern: Members | None = None  # its members, if they are KIP-848's
 
     # -- members
@@ -71,7 +70,7 @@ class Group:
                 answer(self._stranger(instance), None)
                 return
             elder = elder_of(self.members, instance)
-            member = Member(f"m{next(_ids)}", instance, *times)
+            member = Member(f"m{next(world.names)}", instance, *times)
             if elder is not None:
                 self._replace(elder, member)
             self.members[member.name] = member
@@ -140,6 +139,14 @@ class Group:
             )  # else who never joins again would be waited for
             self._complete()
 
+    def topic_made(self) -> None:
+        """A topic is there (again): the members that hear of it with their metadata join again, if nobody has it."""
+        shared = set().union(*(each.share for each in self.members.values()))
+        if self.members and not self.preparing and not shared >= set(self.broker.places(self.topics)):
+            self.preparing = True
+            longest = max(each.rebalance_s for each in self.members.values())
+            self.broker.world.at(self.broker.world.now + longest, self._late, self.generation)
+
     def leave(self, name: str, answer: Answer) -> None:
         if (member := self.members.get(name)) is not None:
             self._out(member)
@@ -207,7 +214,7 @@ class Group:
                 continue
             before = self.committed.get(place)
             if before is not None and before[0] > offset:
-                self.went_back.append(f"{place[0]} [{place[1]}] from {before[0]} to {offset}")
+                self.went_back.append((place, before, (offset, note)))
             self.committed[place] = (offset, note)
 
     def fetch(self, places: list[Place], answer: Answer, *, stable: bool = True) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.simulation.adversary import GROUP, Adversary
 from tests.simulation.broker import Broker
-from tests.simulation.evidence import Spot, held_up, in_the_end, sealed, waiting
+from tests.simulation.evidence import Spot, held_up, in_the_end, sealed, topic_id, waiting
 from tests.simulation.install import STAGE, Event
 from tests.simulation.lives import (
     ALLOWED,
@@ -25,7 +25,7 @@ from tests.simulation.lives import (
     first_import,
 )  # fmt: skip
 from tests.simulation.plans import Asked, Plan, Prospect
-from tests.simulation.records import Place
+from tests.simulation.records import Place, Topic
 from tests.simulation.world import Process, World
 
 # Seconds that a killed worker's session, its transaction, and whoever waits for either may take, one after the other.
@@ -45,8 +45,9 @@ class History:
         self.log: Any = Lines(told)
         self.published = dict.fromkeys(plan.registers, 0)
         self.done_at: float | None = None
-        self.deleted: list[Spot] = []  # what retention took before the workers had committed it
-        self._came = 0
+        self.deleted: list[Spot] = []  # what was deleted before the workers had committed it
+        self.former: list[tuple[str, Topic]] = []  # inputs that were deleted, each with a name of its own
+        self._came = self._were_asked = 0
         self._folder: Path | None = None
         self.begun = self.world.now
         self.stops: dict[Process, Event] = {}
@@ -58,6 +59,7 @@ class History:
             plan.exact,
         )
         STAGE.socket_s = plan.times.socket_s
+        STAGE.patience(plan.times.commit_s, plan.times.settled_s)
 
     def run(self) -> None:
         """Run it to its end: everything is out, and nothing that was sent is still on its way."""
@@ -121,7 +123,10 @@ class History:
             self.done_at = now
         if self.done_at is None or now <= max(self.done_at, self.adversary.last) + self.plan.times.quiet_s:
             return False
-        return not self.open()
+        if self._all_out():
+            return not self.open()
+        self.done_at = None  # what retention deleted was out at once, and a batch of it is only now
+        return False
 
     def open(self) -> list[str]:
         """The partitions in which a transaction is open."""
@@ -129,24 +134,32 @@ class History:
         return [f"{t.name} [{at}]" for t in topics for at, each in enumerate(t.partitions) if each.first_open]
 
     def _all_out(self) -> bool:
-        plan, group = self.plan, self.broker.group(GROUP)
+        plan = self.plan
         if sum(self.published.values()) < len(plan.changes) or self._came < len(plan.prospects):
             return False
         for place in self.broker.places(plan.inputs):
-            read, partition = group.committed.get(place, (0, ""))[0], self.broker.partition(place)
-            if max(read, partition.low) <= partition.last:
+            partition = self.broker.partition(place)
+            if max(self._read_upto(place), partition.low) <= partition.last:
                 return False
         if plan.requests is not None:
-            read = self.broker.group(REQUESTS_GROUP).committed.get((REQUESTS, 0), (0, ""))[0]
             ends = max((change.end or 0 for change in plan.changes), default=0)
-            if read < len(plan.requests) or self.world.now < self.begun + ends:
+            if self._were_asked < len(plan.requests) or self.world.now < self.begun + ends:
+                return False
+            if REQUESTS not in self.broker.topics:
+                return False
+            if self._read_upto((REQUESTS, 0), REQUESTS_GROUP) <= self.broker.partition((REQUESTS, 0)).last:
                 return False
             # What is committed can be read once its marker is there.
             if self.broker.partition((LOG, 0)).first_open:
                 return False
-            if sealed(self)[0][-1].opposed != in_the_end(plan):
+            if sealed(self)[0][-1].opposed != in_the_end(self):
                 return False
         return not plan.retry or self._is_noted()
+
+    def _read_upto(self, place: Place, group: str = GROUP) -> int:
+        """What a group has committed of a partition. An offset of a topic that had this name before says nothing."""
+        offset, note = self.broker.group(group).committed.get(place, (0, ""))
+        return offset if topic_id(note) == self.broker.topics[place[0]].id else 0
 
     def _is_noted(self) -> bool:
         """Whether everything was brought back that waited for the list, and it is noted that it was."""
@@ -162,11 +175,18 @@ class History:
         return not waiting(self)
 
     def _arrives(self, prospect: Prospect) -> None:
+        if prospect.topic not in self.broker.topics:
+            self.world.at(self.world.now + 0.1, self._arrives, prospect)
+            return
         value = b'{"id":%d,"phone":"+%d","country":"FR"}' % (prospect.id, prospect.number)
         self._comes((prospect.topic, prospect.partition), prospect.key, value)
         self._came += 1
 
     def _is_asked(self, asked: Asked) -> None:
+        if REQUESTS not in self.broker.topics:
+            self.world.at(self.world.now + 0.1, self._is_asked, asked)
+            return
+        self._were_asked += 1
         what, number = (asked.what, f"+{asked.number}") if asked.what != "broken" else ("opt-out", "none")
         said = {"request": what, "number": number, "source": "s", "id": asked.id}
         self._comes((REQUESTS, 0), None, json.dumps(said).encode())
@@ -188,6 +208,12 @@ class History:
             process.kill()
             self.world.at(self.world.now + seconds, self.start, process.name)
 
+    def leave(self, process: Process, seconds: float) -> None:
+        """Stop a process as a deployment does, and start it again after so long."""
+        if process.alive:
+            self.stops[process].set()
+            self.world.at(self.world.now + seconds, self.start, process.name)
+
     def twin(self, process: Process, seconds: float) -> None:
         """Stop a process for a while, and start another one with its name and place, as whoever takes it for dead does."""
         process.pause(seconds)
@@ -196,12 +222,34 @@ class History:
 
     def delete(self, what: int) -> None:
         """Retention takes (0) the prospects that were read, (1) all prospects, or (2) all that came out."""
-        group, topics = self.broker.group(GROUP), [ALLOWED, BLOCKED] if what == 2 else self.plan.inputs
-        for place in self.broker.places(topics):
-            partition, read = self.broker.partition(place), group.committed.get(place, (0, ""))[0]
+        for place in self.broker.places([ALLOWED, BLOCKED] if what == 2 else self.plan.inputs):
+            partition, read = self.broker.partition(place), 0 if what == 2 else self._read_upto(place)
             upto = max(partition.low, min(read, partition.stable) if what == 0 else partition.stable)
             self.deleted += [(*place, offset) for offset in range(max(partition.low, read), upto)]
             partition.low = upto
+
+    def make_anew(self, seconds: float) -> None:
+        """Delete a topic of prospects, or that of requests, and make it again after so long. What was unread is lost. Where
+        no worker has read on by then, the operator says from where."""
+        names = [*self.plan.inputs, *([REQUESTS] if self.plan.requests is not None else [])]
+        name = names[int(seconds * 1000) % len(names)]
+        if name not in self.broker.topics:
+            return
+        group = REQUESTS_GROUP if name == REQUESTS else GROUP
+        read = {place: self._read_upto(place, group) for place in self.broker.places([name])}
+        gone, label = self.broker.delete(name), f"{name} (deleted at {self.world.now:.3f})"
+        self.former.append((label, gone))
+        self.deleted = [(label if spot[0] == name else spot[0], *spot[1:]) for spot in self.deleted]
+        for (_, number), upto in read.items():
+            self.deleted += [(label, number, offset) for offset in range(upto, gone.partitions[number].end)]
+        self.world.at(self.world.now + seconds, self.broker.create, name, len(gone.partitions))
+        if name != REQUESTS:
+            self.world.at(self.world.now + 4 * seconds, self._begin_at_the_start, list(read))
+        self.adversary.last = max(self.adversary.last, self.world.now + 4 * seconds)
+
+    def _begin_at_the_start(self, places: list[Place]) -> None:
+        for place in places:
+            self.broker.group(GROUP).committed.setdefault(place, (0, ""))
 
     def throw_out(self, process: Process) -> None:
         """Throw the process's member out of the group. It does not know that yet."""

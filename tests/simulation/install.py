@@ -2,9 +2,11 @@
 
 This is done by names in modules, not by arguments of the product. The outside itself is replaced (the client
 library's classes, `time`, `threading`), in some thirty modules. The alternative is a factory for each, handed down
-through every constructor to where a client is made: an argument that only a simulator would ever set. Two
+through every constructor to where a client is made: an argument that only a simulator would ever set. Some
 replacements go further: (a) `BoundedCaller`, whose thread guards against a call of the client that never returns,
-calls directly; (b) `plugin`, the extension's count of requests, counts the model's requests.
+calls directly; (b) `plugin`, the extension's count of requests, counts the model's requests; (c) what computes between
+two requests takes time, in which other things happen (`computes`); (d) in small histories a commit is waited for less
+long (`Stage.patience`).
 """
 
 import datetime as dt
@@ -13,18 +15,22 @@ import importlib
 import time as real_time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any, Self
 
 from stream_scrub.kafka.client import bounded_call
 from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
+from stream_scrub.publisher.delta_publisher import DeltaPublisher
+from stream_scrub.retry.resend import Resend
 from stream_scrub.worker.clock_watch import ClockWatch
+from stream_scrub.worker.outputs import Outputs
 from tests.simulation.admin import AdminClient
 from tests.simulation.broker import Broker
 from tests.simulation.consumer import Consumer
 from tests.simulation.messages import Message
 from tests.simulation.producer import Producer
-from tests.simulation.wire import Net
+from tests.simulation.wire import Api, Net
 from tests.simulation.world import WALL_S, Process, Signal, Thread, World
 
 
@@ -37,12 +43,48 @@ class Stage:
     exact = True  # True: the extension counts requests. False: calls are timed
     socket_s = 10.0
 
+    @staticmethod
+    def patience(commit_s: float, settled_s: float) -> None:
+        """For how long a worker waits for a commit or an abort, and `retry` before it takes up what was blocked."""
+        for name in _PATIENCE:
+            module, constant = _patience(name)
+            setattr(module, constant, settled_s if constant == "_SETTLED_S" else commit_s)
+
 
 STAGE = Stage()
+_COMPUTES_S = 0.004  # long enough for an answer to come meanwhile
+_PATIENCE = (
+    "worker.loop._COMMIT_S",
+    "worker.loop._RECOVER_S",
+    "retry.resend.ASK_S",
+    "retry.daemon._SETTLED_S",
+)
+
+
+def _patience(name: str) -> tuple[Any, str]:
+    path, _, constant = name.rpartition(".")
+    return importlib.import_module(f"stream_scrub.{path}"), constant
 
 
 def _net() -> Net:
     return Net(STAGE.world.here, STAGE.broker, STAGE.adversary, STAGE.socket_s)
+
+
+def computes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with the time that it takes. A process that is stopped meanwhile computes on when it is
+    continued."""
+
+    @wraps(function)
+    def in_time(*arguments: Any, **more: Any) -> Any:
+        world = STAGE.world
+        STAGE.adversary.fate(world.here, Api.COMPUTE)
+        until = world.now + _COMPUTES_S
+        world.wait(until)
+        if world.now > until:
+            world.wait(world.now + _COMPUTES_S)
+        return function(*arguments, **more)
+
+    return in_time
 
 
 class Clock:
@@ -198,7 +240,7 @@ def _topics(*_: Any) -> AbstractContextManager[SimpleNamespace]:
 
 
 _TIMED = {
-    "kafka": "session source fetched log_writer requests_reader admin.topic_identity client.bounded_call"
+    "kafka": "session source fetched log_writer requests_reader rewinding.resume admin.topic_identity client.bounded_call"
     " client.leaders client.repeated_requests client.transactional_ids client.client_log",
     "lists.log": "follower snapshot_writer",
     "observability": "counters recurring_problem swap_log",
@@ -267,6 +309,11 @@ def simulated() -> Iterator[Stage]:
     exchange(
         SnapshotWriter.__init__, "__kwdefaults__", {**SnapshotWriter.__init__.__kwdefaults__, "every_s": 0.5}
     )
+    for owner, name in ((Outputs, "judge"), (Resend, "_send"), (DeltaPublisher, "publish")):
+        exchange(owner, name, computes(getattr(owner, name)))
+    for each in _PATIENCE:
+        module, constant = _patience(each)
+        exchange(module, constant, getattr(module, constant))
     exchange(ClockWatch.__init__, "__defaults__", (Clock.time,))  # its default is bound to the real clock
     for path, exchanged in _MODULES.items():
         module = importlib.import_module(f"stream_scrub.{path}")

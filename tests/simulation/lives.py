@@ -34,7 +34,7 @@ from stream_scrub.retry.once import RetryQuestion
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.wiring import scrubbing
 from stream_scrub.worker import assembly
-from tests.simulation.install import STAGE, Clock
+from tests.simulation.install import STAGE, Clock, computes
 from tests.simulation.plans import INPUTS, SHORT, Change, Times
 from tests.simulation.world import BEGIN_S, WALL_S, Process
 from tests.support.fakes import law
@@ -195,7 +195,7 @@ def _import(change: Change) -> None:
         base = replay.index.registers.get(change.register) or Register.empty(
             change.register, RegisterKind.DENY, now
         )
-        delta = _delta(base, change.numbers, change.end)
+        delta = computes(_delta)(base, change.numbers, change.end)
         if base.seq == 0 or not delta.is_empty:
             known = replay.known(change.register)
             encode.publish(writer, base, delta, now, SOURCE, known=known, full_every=12)
@@ -206,26 +206,41 @@ def _import(change: Change) -> None:
 def retry(history: "History", process: Process) -> None:
     """`stream-scrub retry --follow`, from the first blocked prospect on."""
     question = RetryQuestion((Reason.STALE_REGISTER,), since=1.0)
-    counted: Any = SimpleNamespace(counters=RetryCounters(), attach=lambda *_: None)
-    with _by_the_law_of_the_tests():
-        its = settings(history.plan.times, inputs=history.plan.inputs)
-        daemon = RetryDaemon(its, question, counted, history.log)
-    daemon.run(history.stops[process])
+    its = settings(history.plan.times, inputs=history.plan.inputs)
+
+    def daemon() -> RetryDaemon:
+        counted: Any = SimpleNamespace(counters=RetryCounters(), attach=lambda *_: None)
+        return RetryDaemon(its, question, counted, history.log)
+
+    _supervised(history, process, daemon)
 
 
 def publish_requests(history: "History", process: Process) -> None:
-    """`stream-scrub lists publish`. Whoever refuses to work because another one lives is started again."""
-    world, lives = history.world, itertools.count()
-    while True:
+    """`stream-scrub lists publish`."""
+    lives = itertools.count()
+
+    def daemon() -> PublisherDaemon:
         counted: Any = SimpleNamespace(counters=PublisherCounters(), attach=lambda *_: None)
-        name = f"{process.name}/{world.now}/{next(lives)}"
+        name = f"{process.name}/{history.world.now}/{next(lives)}"
+        return PublisherDaemon(settings(history.plan.times), name, counted, history.log)
+
+    _supervised(history, process, daemon)
+
+
+def _supervised(
+    history: "History", process: Process, made: Callable[[], RetryDaemon | PublisherDaemon]
+) -> None:
+    """One that refuses to work, since another one lives or a topic is not there, is started again."""
+    while True:
         try:
             with _by_the_law_of_the_tests():
-                daemon = PublisherDaemon(settings(history.plan.times), name, counted, history.log)
+                daemon = made()
             daemon.run(history.stops[process])
         except Refused as error:
             history.log.info("ends, and is started again", why=str(error))
-            world.wait(world.now + 1.0)
+            history.world.wait(history.world.now + 1.0)
+        else:
+            return
 
 
 LIVES: dict[str, Callable[["History", Process], None]] = {

@@ -115,6 +115,19 @@ class Members:
             member.since[partition] = member.epoch
         member.given = member.given | (member.target - taken)
 
+    def topic_made(self, topic: str) -> None:
+        """A topic is there (again)."""
+        if topic in self._topics and self.members:
+            self._changed()
+
+    def topic_deleted(self, topic: str) -> None:
+        """A topic is gone. Its members give it up, also if one of the same name is there when they hear of it."""
+        for member in self.members.values():
+            if gone := {place for place in member.given if place[0] == topic}:
+                member.given -= gone
+                member.leaving, member.told_at = member.leaving | gone, self.broker.world.now
+        self.topic_made(topic)
+
     def _changed(self) -> None:
         """A new target: even shares, and everybody keeps what it can."""
         self.epoch += 1
@@ -122,7 +135,7 @@ class Members:
         members = sorted(self.members.values(), key=lambda each: (-len(each.target), each.name))
         least, more = divmod(len(places), max(1, len(members)))
         for at, member in enumerate(members):
-            member.target = set(sorted(member.target)[: least + (at < more)])
+            member.target = set(sorted(member.target & set(places))[: least + (at < more)])
         free = [p for p in places if not any(p in each.target for each in members)]
         for at, member in enumerate(members):
             while free and len(member.target) < least + (at < more):

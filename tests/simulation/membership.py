@@ -11,7 +11,6 @@ a static member says nobody that it goes (rd_kafka_cgrp_leave); one whose place 
 left yet, has failed for good (rd_kafka_cgrp_handle_heartbeat_error, rd_kafka_cgrp_handle_ConsumerGroupHeartbeat).
 """
 
-import itertools
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -23,8 +22,6 @@ from tests.simulation.messages import Feed, Message
 from tests.simulation.records import Place
 from tests.simulation.wire import Api, Call, Net
 from tests.simulation.world import Signal
-
-_names = itertools.count(1)
 
 
 class Membership:
@@ -155,7 +152,9 @@ class Membership:
         def then(_: int, body: Any) -> None:
             if self._feeds.get(place) is feed and feed.next < 0:
                 offset = body[place][0]
-                feed.next = offset if offset >= 0 else broker.partition(place).low
+                topic = broker.topics.get(place[0])
+                low = topic.partitions[place[1]].low if topic is not None else 0
+                feed.next = offset if offset >= 0 else low
                 self._drop_fetch()
                 self._moved.notify()
 
@@ -172,7 +171,7 @@ class Membership:
         """ConsumerGroupHeartbeat: says what it owns, and hears what it is to own. Also how it joins."""
         broker, group, topics = self.net.broker, self._group, self._topics
         times = (self._session_s, self._poll_s)
-        name = self._member = self._member or f"c{next(_names)}"
+        name = self._member = self._member or f"c{next(self.world.names)}"
         instance = self._instance
         epoch, owned = max(0, self._generation), set(self._owned)
 

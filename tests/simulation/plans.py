@@ -5,7 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.simulation.adversary import ANY_THEME, CHANGES, LASTS, SMALL_CHANGES, SMALL_LASTS, Fault, chosen
+from tests.simulation.adversary import (
+    ANY_THEME,
+    CHANGES,
+    LASTS,
+    OF_ONE,
+    OF_TWO,
+    SMALL_CHANGES,
+    SMALL_LASTS,
+    SMALL_PROSPECTS,
+    Fault,
+    chosen,
+)
 
 REGISTERS = ("list", "internal")
 INPUTS = ("prospects", "prospects.more")  # topics that prospects come from: the first, or both
@@ -13,18 +24,21 @@ INPUTS = ("prospects", "prospects.more")  # topics that prospects come from: the
 
 class Times(NamedTuple):
     """In seconds: how old an index may be, for how long a member may be silent or not poll, how long a batch waits for
-    more, how long a client waits on a silent connection, and what may pass after the last fault until all is quiet."""
+    more, how long a client waits on a silent connection, how long a commit or an abort may take, how old a block is
+    before `retry` takes it up, and what may pass after the last fault until all is quiet."""
 
     lag_s: float
     session_s: float
     poll_s: float
     batch_s: float
     socket_s: float
+    commit_s: float
+    settled_s: float
     quiet_s: float
 
 
-LONG = Times(5.0, 3.0, 15.0, 0.5, 10.0, 1.0)
-SHORT = Times(2.0, 1.0, 5.0, 0.1, 3.0, 0.3)
+LONG = Times(5.0, 3.0, 15.0, 0.5, 10.0, 10.0, 5.0, 1.0)
+SHORT = Times(2.0, 1.0, 5.0, 0.1, 3.0, 3.0, 2.0, 0.3)
 
 
 class Prospect(NamedTuple):
@@ -89,14 +103,16 @@ class Plan:
 def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) -> Plan:
     """The plan of a seed. `faults`, if given, replace its own.
 
-    Most faults show in a small history: a worker or two, one or two partitions, a few prospects, a list and perhaps a
-    change of it, short patience. Of eight seeds in a row one gives a large history, one a small one with `retry`, and
-    one with requests.
+    Most faults show in a tiny history: a worker, a partition, a few prospects, a list and perhaps a change of it, short
+    patience. Some need a second worker, more registers, or much of everything.
     """
     rng = random.Random(f"plan {seed}")
-    plan = {0: _large, 3: _with_retry, 5: _with_requests}.get(seed % 8, _small)(seed, rng)
+    shape = _SHAPES[seed % len(_SHAPES)]
+    plan = shape(seed, rng)
     plan.prospects.sort(key=lambda prospect: prospect.at)
     plan.changes.sort(key=lambda change: change.at)
+    if shape is _tiny:
+        many = min(many, 1)
     plan.faults = (
         chosen(rng, many, plan.theme, plan.kinds, small=plan.times is SHORT) if faults is None else faults
     )
@@ -123,16 +139,36 @@ def _small(seed: int, rng: random.Random) -> Plan:
     )
     _how(plan, rng, 0.15)
     plan.registers, plan.imported = REGISTERS[: rng.choice((1, 1, 2))], rng.random() < 0.75
-    plan.theme = theme = rng.choice(ANY_THEME) if rng.random() < 0.6 else ""
+    plan.theme = theme = rng.choice((*OF_TWO, *OF_TWO, *ANY_THEME)) if rng.random() < 0.7 else ""
     if plan.disk and rng.random() < 0.5:
         plan.theme = theme = "a torn file"
-    if theme in ("a zombie", "one is behind"):
+    if theme in OF_TWO:
         plan.workers = 2
     if theme == "a hung publisher":
         plan.registers, plan.imported = REGISTERS, False
-    lasts = rng.uniform(*SMALL_LASTS[theme]) if theme in SMALL_LASTS else rng.choice((0.3, 0.8))
-    _fill(plan, rng, rng.randint(3, 6), lasts, SMALL_CHANGES.get(theme, rng.choice((0, 1, 1, 2))), 4)
+    _fill(plan, rng, *_comes(rng, theme, (3, 6), (0.3, 0.8), (0, 1, 1, 2)), 4)
     return plan
+
+
+def _tiny(seed: int, rng: random.Random) -> Plan:
+    plan = Plan(seed, 1, 1, rng.random() < 0.7, times=SHORT, registers=REGISTERS[:1], imported=True)
+    _how(plan, rng, 0.1)
+    plan.theme = theme = rng.choice(OF_ONE) if rng.random() < 0.5 else ""
+    if plan.disk and rng.random() < 0.5:
+        plan.theme = theme = "a torn file"
+    _fill(plan, rng, *_comes(rng, theme, (1, 3), (0.2, 0.5), (0, 0, 1)), 4)
+    return plan
+
+
+def _comes(
+    rng: random.Random, theme: str, prospects: tuple[int, int], lasts: Sequence[float], changes: Sequence[int]
+) -> tuple[int, float, int]:
+    """How many prospects come, for how long, and how many changes, in a history of this theme that is not large."""
+    return (
+        rng.randint(*SMALL_PROSPECTS.get(theme, prospects)),
+        rng.uniform(*SMALL_LASTS[theme]) if theme in SMALL_LASTS else rng.choice(lasts),
+        SMALL_CHANGES.get(theme, rng.choice(changes)),
+    )
 
 
 def _how(plan: Plan, rng: random.Random, disks: float) -> None:
@@ -201,3 +237,11 @@ def _fill(plan: Plan, rng: random.Random, prospects: int, lasts: float, changes:
                 some,
             )
         )
+
+
+# By turns, so that any seeds in a row hold all of them.
+_SHAPES = (
+    _large, _tiny, _tiny, _small, _tiny, _with_retry, _tiny, _small,
+    _tiny, _with_requests, _tiny, _small, _tiny, _tiny, _tiny, _small,
+    _tiny, _tiny, _with_retry, _tiny, _small, _tiny, _tiny, _with_requests,
+)  # fmt: skip

@@ -4,7 +4,7 @@ Rules and their sources: (a) offsets are given in order, and a marker takes an o
 storage/.../UnifiedLog, ProducerStateManager); (b) the last stable offset is the first offset of the oldest open
 transaction (UnifiedLog.fetchLastStableOffsetMetadata); (c) a reader of committed records does not get aborted ones,
 though it passes their offsets (librdkafka: rdkafka_msgset_reader.c, aborted transactions); (d) sequence numbers are
-checked as in ProducerAppendInfo.checkSequence; the five batches that it remembers are more than the model's clients
+checked as in ProducerAppendInfo.checkSequence, and who is not known may begin anywhere; the five batches that it remembers are more than the model's clients
 have on their way.
 """
 
@@ -101,7 +101,7 @@ class Partition:
         """The error code that refuses a batch; 0 if it is accepted, -1 if it is there already."""
         known = self.sequences.get(batch.producer)
         if known is None:
-            return 0 if batch.first == 0 else KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+            return 0
         if batch.epoch < known.epoch:
             return KafkaError.INVALID_PRODUCER_EPOCH
         if batch.epoch > known.epoch:

@@ -8,7 +8,9 @@ import multiprocessing
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from multiprocessing.pool import Pool
 
 from tests.simulation.adversary import FATES, KINDS, Fault
 from tests.simulation.checker import broken
@@ -90,13 +92,18 @@ def _some(jobs: Sequence[Job]) -> tuple[int, list[tuple[Job, list[str]]]]:
     return len(jobs), [(job, wrong) for job in jobs if (wrong := happens(_plan(job))[1])]
 
 
+def _pool(processes: int) -> AbstractContextManager[Pool | None]:
+    """None for one process: it is this one."""
+    return multiprocessing.get_context("fork").Pool(processes) if processes > 1 else nullcontext()
+
+
 def run(jobs: Sequence[Job], processes: int, *, go_on: bool) -> int:
     """Run histories until one breaks a promise, or with `go_on` all of them. Returns how many did."""
     begun = told = time.monotonic()
     count = broke = 0
     chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for some, found in pool.imap_unordered(_some, chunks):
+    with _pool(processes) as pool:
+        for some, found in pool.imap_unordered(_some, chunks) if pool is not None else map(_some, chunks):
             count += some
             now = time.monotonic()
             if now - told > _TELL_S or count == len(jobs):
@@ -107,7 +114,8 @@ def run(jobs: Sequence[Job], processes: int, *, go_on: bool) -> int:
                 plan = _plan(job)
                 print(f"seed {plan.seed} breaks a promise: {'; '.join(wrong[:3])}", flush=True)
                 if not go_on:
-                    pool.terminate()
+                    if pool is not None:
+                        pool.terminate()
                     print("\n".join(story(shrunk(plan))), flush=True)
                     return broke
     print(f"{broke} of {count} broke a promise" if broke else "no promise was broken")

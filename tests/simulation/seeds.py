@@ -10,7 +10,7 @@ from tests.simulation.install import simulated
 from tests.simulation.plans import planned
 from tests.simulation.run import happens
 
-_FINDS, _MOST_S = 10, 60.0
+_FINDS, _MOST_S = 5, 60.0
 
 
 def found(name: str) -> str:

@@ -156,10 +156,8 @@ class Coordinator:
         if topic == GROUP:
             for group in broker.groups.values():
                 group.mark(owner.pid, commit=commit)
-        else:
-            broker.partition(place).mark(
-                owner.pid, owner.epoch, broker.world.now, broker.now_ms, commit=commit
-            )
+        for partition in broker.all_of(place):
+            partition.mark(owner.pid, owner.epoch, broker.world.now, broker.now_ms, commit=commit)
         owner.left -= 1
         if not owner.left:
             owner.state = "complete-commit" if commit else "complete-abort"

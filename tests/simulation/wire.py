@@ -32,7 +32,7 @@ _AGAIN = frozenset(
 
 
 class Api(IntEnum):
-    """The kinds of requests."""
+    """The kinds of requests; and COMPUTE, which is none: the process computes between two requests."""
 
     PRODUCE = 0
     FETCH = 1
@@ -47,6 +47,7 @@ class Api(IntEnum):
     ADD_OFFSETS = 25
     END = 26
     OFFSETS = 28
+    COMPUTE = 1000
 
 
 _READS = frozenset({Api.FETCH, Api.LIST_OFFSETS, Api.METADATA, Api.OFFSET_FETCH})

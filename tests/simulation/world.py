@@ -148,6 +148,7 @@ class World:
         # When, in which order, whose (None: the world's own), and what.
         self.heap: list[tuple[float, int, Process | None, Callable[..., None], tuple[Any, ...]]] = []
         self.count = itertools.count()
+        self.names = itertools.count(1)  # of members; their order counts, so each history begins at 1
 
     def at(self, when: float, function: Callable[..., None], *arguments: Any) -> None:
         """Plan an event at a moment."""
