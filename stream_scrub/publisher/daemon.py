@@ -100,7 +100,9 @@ class PublisherDaemon:
         self._collector, self._counters = collector, collector.counters
         self._log = log
         drop_folder = DropFolder(Path(settings.lists.folder)) if settings.lists.folder else None
-        self._delta_publisher = DeltaPublisher(settings, self._counters, log)
+        self._delta_publisher = DeltaPublisher(
+            settings, self._counters, log, lambda: ownership.need_ours(self._request_topics().note, identity)
+        )
         self._drop_importer = (
             None if drop_folder is None else DropImporter(drop_folder, self._delta_publisher, settings, log)
         )
@@ -269,14 +271,9 @@ class PublisherDaemon:
     def _terms(self, now: datetime) -> RequestTerms:
         held = {name: register.kind for name, register in self._delta_publisher.registers.items()}
         prospect, spelt = self._settings.prospect, self._delta_publisher.replay.index.spelt()
+        region, campaign = prospect.default_region, prospect.default_campaign
         return RequestTerms(
-            frozenset(self._own),
-            ChainMap(held, self._ruled),
-            prospect.default_region,
-            now,
-            spelt,
-            self._law,
-            prospect.default_campaign,
+            frozenset(self._own), ChainMap(held, self._ruled), region, now, spelt, self._law, campaign
         )
 
     def _recalled(self, now: datetime) -> Oppositions:

@@ -107,8 +107,16 @@ class DeltaPublisher:
     fenced again before anything else.
     """
 
-    def __init__(self, settings: Settings, counters: PublisherCounters, log: FilteringBoundLogger) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        counters: PublisherCounters,
+        log: FilteringBoundLogger,
+        need_ours: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`need_ours` is called when an own register's writer was replaced, and raises Migrated if somebody else had the
+        register in between."""
+        self._settings, self._need_ours = settings, need_ours
         self._counters = counters
         self._log = log
         self._reader: KafkaLogReader | None = None
@@ -262,6 +270,7 @@ class DeltaPublisher:
         writer = clients.log_writer(self._settings, mine, self._log, also, nbytes)
         if mine in self._own:
             self._own[mine] = writer
+            self._need_ours()
         else:
             self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
         self.read_on()

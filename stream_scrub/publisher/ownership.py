@@ -14,7 +14,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import Refused
+from stream_scrub.errors import Migrated, Refused
 from stream_scrub.kafka.requests_reader import OwnerNote
 from stream_scrub.model import family
 from stream_scrub.wiring import clients
@@ -57,6 +57,14 @@ def need_free(ask: Callable[[], OwnerNote], registers: Collection[str], mine: st
             raise Refused(
                 f"{named(note.owner)} is the live publisher of {held}: stop it first, or give it the file through its folder"
             )
+
+
+def need_ours(ask: Callable[[], OwnerNote], mine: str) -> None:
+    """Whoever was stopped while its writer was replaced may fence a newer publisher, and does not know which requests that
+    one has taken. Raises Migrated if the last to commit was another; what `ask` raises.
+    """
+    if (owner := ask().owner) != mine:
+        raise Migrated(f"{named(owner)} has published by requests meanwhile")
 
 
 def leave_to_daemon(settings: Settings, register: str, log: FilteringBoundLogger) -> None:

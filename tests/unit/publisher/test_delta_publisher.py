@@ -104,6 +104,19 @@ def test_what_was_made_before_somebody_else_published_is_not_published(desk, log
     assert set(desk.base("internal", RegisterKind.DENY).numbers) == {*MANY, 33_612_345_678}
 
 
+@pytest.mark.parametrize(("name", "asked"), [("internal", 1), ("bloctel", 0)])
+def test_whose_its_own_registers_are_is_asked_when_a_writer_was_replaced(log, name, asked):
+    """A publisher that hung meanwhile would fence the newer one, and take requests again that this one has taken."""
+    calls = []
+    desk = DeltaPublisher(Settings(), PublisherCounters(), structlog.get_logger(), lambda: calls.append(name))
+    desk.fence(["internal"], ["refused"])
+    desk.read_on()
+    desk.publish([made_of(desk, name, MANY[:3])])
+    assert calls == []
+    desk.publish([made_of(desk, name, MANY)])  # a writer for it, and another one for what comes
+    assert len(calls) == 2 * asked
+
+
 @pytest.fixture
 def slow(log, monkeypatch):
     """Opening a writer of a register that is not the publisher's own waits until it is let go."""

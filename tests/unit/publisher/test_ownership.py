@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stream_scrub.errors import Refused
+from stream_scrub.errors import Migrated, Refused
 from stream_scrub.kafka.requests_reader import OwnerNote
 from stream_scrub.publisher import ownership
 
@@ -87,3 +87,11 @@ def test_a_note_survives_its_way_through_a_commit():
     for text in (None, "", "owner=", "index=5 log=x", "owner=a b beat=1 registers="):
         assert OwnerNote.of(text) == OwnerNote("", 0, frozenset())
     assert ownership.named(ownership.identity()) == f"process {os.getpid()} on {os.uname().nodename}"
+
+
+def test_whoever_was_relieved_does_not_go_on():
+    """Requests that a newer publisher has refused would be refused once more, and consents be taken again."""
+    note = OwnerNote("b/1/2/3", 7, OWN)
+    ownership.need_ours(lambda: note, "b/1/2/3")
+    with pytest.raises(Migrated, match="process 2 on b has published"):
+        ownership.need_ours(lambda: note, "a/1/2/3")
