@@ -272,7 +272,12 @@ def _any(rng: random.Random, kinds: Sequence[str]) -> Theme:
 
 
 # Of processes that write little: their transactions are few, and each end of one matters.
-_DEATHS = ("the process is killed", "the process is killed", "the process is paused")
+_DEATHS = (
+    "the process is killed",
+    "the process is killed",
+    "the process is paused",
+    "it is taken for dead, and another has its place",
+)
 _SIDE = {
     who: Theme(who, (Api.COMPUTE, Api.END, Api.END, Api.OFFSETS, Api.ADD_OFFSETS, Api.PRODUCE, Api.LIST_OFFSETS), 8, (*_DEATHS, *_DEATHS, *_ANY), (0.2, 20.0))
     for who in ("retry", "requests")
@@ -313,6 +318,9 @@ THEMES: dict[str, tuple[Theme, ...]] = {
     "off for long": (
         Theme("worker", (Api.PRODUCE, Api.END, Api.FETCH), 12, ("it is off for very long",), (1.0, 4.0)),
     ),
+    "a relieved publisher": (
+        Theme("requests", (Api.END,), 5, ("it is taken for dead, and another has its place",), (14.0, 24.0)),
+    ),
     "made anew": (
         Theme("worker", (Api.COMPUTE, Api.PRODUCE, Api.END, Api.FETCH), 12, ("an input is deleted and made anew",), (0.3, 3.0)),
     ),
@@ -321,7 +329,8 @@ THEMES: dict[str, tuple[Theme, ...]] = {
         Theme("worker", (Api.FETCH, Api.PRODUCE), 40, _MOVES, (0.3, 4.0)),
     ),
 }  # fmt: skip
-ANY_THEME = tuple(name for name in THEMES if name != "a torn file")  # those that need no disk
+# Those that need neither a disk nor a publisher of requests.
+ANY_THEME = tuple(name for name in THEMES if name not in ("a torn file", "a relieved publisher"))
 OF_TWO = ("a zombie", "one is behind")  # those that need another worker
 OF_ONE = tuple(name for name in ANY_THEME if name not in OF_TWO and name != "a hung publisher")
 # For how long prospects come, and how many changes there are, for themes that need other values than most.
@@ -332,6 +341,9 @@ SMALL_LASTS = {
     "no news": (3.0, 7.0),
     "a hung publisher": (2.0, 5.0),
     "one is behind": (1.5, 3.0),
+    "a relieved publisher": (
+        Theme("requests", (Api.END,), 5, ("it is taken for dead, and another has its place",), (14.0, 24.0)),
+    ),
     "made anew": (1.0, 2.5),
 }
 SMALL_PROSPECTS = {"no news": (5, 9), "one is behind": (6, 10), "made anew": (4, 8)}

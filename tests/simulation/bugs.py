@@ -27,6 +27,7 @@ from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
 from stream_scrub.model import Deadline
+from stream_scrub.publisher import ownership
 from stream_scrub.publisher.daemon import PublisherDaemon
 from stream_scrub.publisher.delta_publisher import DeltaPublisher
 from stream_scrub.retry.resend import Resend
@@ -322,6 +323,11 @@ BUGS: dict[str, Bug] = {
     ),
     "no look while nothing comes": Bug(
         "A topic made anew is noticed by what comes from it.", lambda: [(Resume, "is_another", lambda *_: False)], 0
+    ),
+    "a newer publisher is fenced unseen": Bug(
+        "A publisher that was stopped while its writer was replaced goes on where it was, whatever another has taken.",
+        lambda: [(ownership, "need_ours", _never)],
+        0,
     ),
     "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 50),
 }  # fmt: skip

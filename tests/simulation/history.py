@@ -217,7 +217,9 @@ class History:
     def twin(self, process: Process, seconds: float) -> None:
         """Stop a process for a while, and start another one with its name and place, as whoever takes it for dead does."""
         process.pause(seconds)
-        if self.plan.static and not self.plan.disk and process.name.startswith("worker"):
+        if process.kind in ("retry", "requests") or (
+            self.plan.static and not self.plan.disk and process.name.startswith("worker")
+        ):
             self.start(process.name)
 
     def delete(self, what: int) -> None:

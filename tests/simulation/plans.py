@@ -192,6 +192,7 @@ def _with_requests(seed: int, rng: random.Random) -> Plan:
     """Somebody publishes by requests, and what ends. A list whose numbers end is imported anew at about that moment."""
     plan = Plan(seed, rng.choice((0, 1, 1)), 1, rng.random() < 0.7, times=SHORT, registers=("list",))
     plan.imported = True
+    plan.theme = "a relieved publisher" if rng.random() < 0.3 else ""
     _fill(plan, rng, rng.randint(1, 3) if plan.workers else 0, 3.0, 0, 4)
     listed, end = plan.changes[0].numbers, rng.randint(1, 3)
     plan.changes[0] = plan.changes[0]._replace(end=end)
