@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from pyroaring import BitMap64
 
 from stream_scrub.config import load
@@ -222,6 +223,26 @@ def test_a_corrupt_log_stops_all_verdicts(kafka, stages, spoil):
         assert worker.stop()[0] == 3
     status = run(["lists", "status"], stage.env)
     assert status.returncode == 3 and "offset" in status.stderr
+
+
+def test_a_log_that_was_emptied_and_begun_again_stops_all_verdicts(kafka, stages):
+    """All who had opted out would be called as soon as somebody imports a list again."""
+    stage = stages(kafka.bootstrap, partitions=2)
+    stage.load("internal", [OPPOSED, FREE[0]])
+    admin, log = AdminClient({"bootstrap.servers": kafka.bootstrap}), stage.topics["log"]
+    (emptied,) = admin.delete_records([TopicPartition(log, 0, OFFSET_END)]).values()
+    first = emptied.result(30).low_watermark
+    send(stage, kafka.bootstrap)
+    refused = run(
+        ["lists", "import", str(stage.folder / "internal.txt"), "--register", "internal"], stage.env
+    )
+    assert refused.returncode == 3 and f"begins at offset {first}" in refused.stderr
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged(HELD, cause="log-corrupt"), 60)
+        assert stays_silent(stage, kafka.bootstrap) == 0
+        (told,) = [line for line in worker.lines() if line.get("cause") == "log-corrupt"]
+        assert f"begins at offset {first}" in told["why"] and "retention.ms" in told["why"]
+        assert worker.stop()[0] == 3
 
 
 def test_parts_without_a_seal_hold_until_they_are_mended(kafka, stages):

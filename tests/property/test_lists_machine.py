@@ -52,7 +52,7 @@ class Lists(RuleBasedStateMachine):
 
     @initialize(full_every=st.sampled_from([1, 5, 1000]), start=st.sampled_from([0, 77]))
     def open(self, full_every, start):
-        self.log = Log(start)
+        self.log = Log.behind_aborted(start)
         self.publisher = Publisher(self.log, full_every=full_every)
         self.publisher.replay._digest_of = digest_of
         self.follow("beginning")

@@ -54,7 +54,7 @@ def put_rules(publisher, texts):
 
 def publish_steps(steps, full_every, log=None):
     """Publish them all; the log, the registers with their ends as dictionaries, and the rules' texts."""
-    publisher = Publisher(log or Log(5), full_every=full_every)
+    publisher = Publisher(log or Log.behind_aborted(5), full_every=full_every)
     publisher.replay._digest_of = digest_of
     model, texts = {}, {}
     for name, step, listed in steps:
@@ -173,7 +173,7 @@ PLACES = range(len(LOG.records))
 
 
 def damaged(place, **fields):
-    log = Log(LOG.start)
+    log = Log()
     log.records = [*LOG.records[:place], LOG.records[place]._replace(**fields), *LOG.records[place + 1 :]]
     log.end = LOG.end
     return log
@@ -530,8 +530,23 @@ def test_a_large_register_is_restated_less_often():
 
 def test_an_empty_log_begins_at_its_beginning():
     """A worker would not start before the first import."""
-    assert last_seal(Reader(Log(9)), Deadline.after(1)) is None
-    assert followed(Log(9), start="latest-full").index.position == -1
+    assert last_seal(Reader(Log.behind_aborted(9)), Deadline.after(1)) is None
+    assert followed(Log.behind_aborted(9), start="latest-full").index.position == -1
+
+
+@pytest.mark.parametrize("start", ["latest-full", "beginning"])
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_log_whose_first_records_were_deleted_is_not_followed(start, left):
+    """Registers of which nothing is left would be taken for ones that never were: whoever had opted out would be called."""
+    log = Log()
+    Publisher(log).import_list("internal", {33_612_345_678: 0})
+    log.records, log.start = [], log.end
+    if left:  # a list that is imported into it, as into a new log
+        emptied = Log.behind_aborted(log.end)
+        Publisher(emptied).import_list("list", {33_612_345_679: 0})
+        log.records, log.end = emptied.records, emptied.end
+    with pytest.raises(Corrupt, match=r"offset 3.*has been deleted"):
+        followed(log, start=start)
 
 
 def test_the_last_seal_is_found_behind_what_was_aborted():

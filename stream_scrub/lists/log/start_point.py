@@ -13,7 +13,7 @@ from msgspec import UNSET
 from stream_scrub.errors import Corrupt
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.scan import scan
+from stream_scrub.lists.log.scan import beginning_deleted, scan
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 StartPoint = Literal["latest-full", "beginning"]
@@ -41,7 +41,10 @@ def begin(
     """A replay with nothing taken yet, and the reader where it begins. Raises Corrupt, Unavailable, Refused."""
     found = _stated(reader, deadline) if start == "latest-full" else None
     if found is None:
-        reader.seek(reader.bounds()[0])
+        # Registers of which nothing is left would be taken for ones that never were.
+        if first := reader.bounds()[0]:
+            raise Corrupt(beginning_deleted(first), first)
+        reader.seek(0)
         return Replay(keep_ends=keep_ends, digest_of=digest_of)
     starts, read = found
     reader.seek(min(first for first, _ in starts.values()))

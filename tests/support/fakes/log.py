@@ -12,7 +12,7 @@ from stream_scrub.model import Header, LogRecord
 
 class Log:
     """What the broker keeps. Every transaction ends with a control record, which takes an offset and is never read.
-    `start` is the first offset, for a log whose topic is not new.
+    `start` is the first offset, for a log whose first records were deleted.
     """
 
     def __init__(self, start: int = 0) -> None:
@@ -20,6 +20,13 @@ class Log:
         self.start = start
         self.end = start
         self.open_since: int | None = None
+
+    @classmethod
+    def behind_aborted(cls, offsets: int) -> "Log":
+        """One before whose first record are so many offsets that nobody reads."""
+        made = cls()
+        made.skip(offsets)
+        return made
 
     @property
     def readable(self) -> int:

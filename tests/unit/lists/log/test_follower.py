@@ -110,7 +110,7 @@ def test_a_log_with_nothing_but_rules_is_no_list(following):
 
 def test_each_delta_gives_the_next_index(following):
     """An opt-out would never reach the workers, or change a batch in the middle."""
-    log, swaps = Log(7), []
+    log, swaps = Log.behind_aborted(7), []
     register = put(log, [1, 2])
     follower = following(Reader(log), on_swap=lambda index, *took: swaps.append((index.position, took)))
     until(lambda: cause(follower) == "usable")

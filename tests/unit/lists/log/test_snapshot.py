@@ -33,7 +33,7 @@ NAMES = st.sampled_from(["list", "consent", "internal@acme"])
 
 
 def log_of(lists):
-    publisher = Publisher(Log(3))
+    publisher = Publisher(Log.behind_aborted(3))
     for name, listed in lists:
         publisher.import_list(name, listed, RegisterKind.ALLOW if name == "consent" else RegisterKind.DENY)
     return publisher
