@@ -100,7 +100,7 @@ class AdminClient:
 
         def handler(place: Any, latest: bool) -> Any:
             def handle(answer: Any) -> None:
-                if place[0] not in broker.topics:
+                if not broker.has(place):
                     answer(KafkaError.UNKNOWN_TOPIC_OR_PART, None)
                     return
                 if not broker.leads(answer):

@@ -137,6 +137,16 @@ def _make_anew(history: "History", _: Process, seconds: float) -> None:
     history.make_anew(max(0.3, seconds))
 
 
+def _widen(history: "History", _: Process, seconds: float) -> None:
+    history.widen(seconds)
+
+
+def _cut_log(history: "History", process: Process, seconds: float) -> None:
+    """And the process begins anew."""
+    history.cut_log(seconds)
+    history.kill(process, min(seconds, 1.0))
+
+
 KINDS: dict[str, Deed] = {
     "the process is paused": _pause,
     "the process is killed": _kill,
@@ -155,6 +165,8 @@ KINDS: dict[str, Deed] = {
     "retention deletes": _delete,
     "it is off for very long": _long_off,
     "an input is deleted and made anew": _make_anew,
+    "there is another partition": _widen,
+    "the log's first records are deleted": _cut_log,
 }
 FATES = {fate.value: fate for fate in Fate if fate is not Fate.WELL}
 

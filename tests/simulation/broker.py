@@ -42,12 +42,21 @@ class Broker:
 
     def create(self, name: str, partitions: int, **more: Any) -> Topic:
         made = self.topics[name] = Topic(name, partitions, **more)
+        self._tell(name)
+        return made
+
+    def widen(self, name: str) -> None:
+        """One partition more (CreatePartitions)."""
+        self.topics[name].partitions.append(Partition())
+        self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        """Members hear that there is a topic or a partition that they do not read."""
         for members in self.modern.values():
             members.topic_made(name)
         for group in self.groups.values():
             if name in group.topics:
                 self.world.at(self.world.now + _METADATA_S, group.topic_made)
-        return made
 
     def delete(self, name: str) -> Topic:
         """Delete a topic, and with it what groups have committed of it (GroupCoordinatorService.onPartitionsDeleted).
@@ -62,6 +71,11 @@ class Broker:
         for members in self.modern.values():
             members.topic_deleted(name)
         return gone
+
+    def has(self, place: Place) -> bool:
+        """Whether there is such a partition."""
+        topic = self.topics.get(place[0])
+        return topic is not None and place[1] < len(topic.partitions)
 
     def partition(self, place: Place) -> Partition:
         return self.topics[place[0]].partitions[place[1]]

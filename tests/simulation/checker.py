@@ -186,6 +186,8 @@ def live(history: History) -> Iterator[str]:
     if history.world.faults:
         return
     after = f"{BOUND_S:.0f} s after the faults"
+    if history.is_cut:
+        return  # held, for good
     if history.done_at is None:
         came = len({out.id for out in outputs(history)})
         of = len(history.plan.prospects)

@@ -60,7 +60,7 @@ class Consumer(Membership):
         broker = self.net.broker
 
         def handle(answer: Any) -> None:
-            if place[0] not in broker.topics:
+            if not broker.has(place):
                 answer(KafkaError._UNKNOWN_PARTITION, None)
             elif broker.leads(answer):
                 found = broker.partition(place)
@@ -94,7 +94,14 @@ class Consumer(Membership):
         self._drop_fetch()
         for each in partitions:
             feed = self._feeds[each.topic, each.partition] = Feed()
-            feed.next = 0 if each.offset == OFFSET_BEGINNING else each.offset
+            feed.next = self._offset(each)
+
+    def _offset(self, place: TopicPartition) -> int:
+        """OFFSET_BEGINNING is the first that there is."""
+        topic = self.net.broker.topics.get(place.topic)
+        if place.offset != OFFSET_BEGINNING or topic is None:
+            return max(0, place.offset)
+        return topic.partitions[place.partition].low
 
     def _drop_fetch(self) -> None:
         self._version += 1
@@ -108,7 +115,7 @@ class Consumer(Membership):
         if feed is None or feed.next < 0:
             code = KafkaError._UNKNOWN_PARTITION if feed is None else KafkaError._STATE
             raise KafkaException(KafkaError(code, "not fetching"))
-        feed.next = 0 if partition.offset == OFFSET_BEGINNING else partition.offset
+        feed.next = self._offset(partition)
         feed.queue.clear()
         self._drop_fetch()
 

@@ -22,7 +22,7 @@ from tests.simulation.lives import (
     REQUESTS,
     REQUESTS_GROUP,
     Lines,
-    first_import,
+    first_imports,
 )  # fmt: skip
 from tests.simulation.plans import Asked, Plan, Prospect
 from tests.simulation.records import Place, Topic
@@ -30,6 +30,7 @@ from tests.simulation.world import Process, World
 
 # Seconds that a killed worker's session, its transaction, and whoever waits for either may take, one after the other.
 BOUND_S = 150.0
+CUT_S = 15.0  # where the log was cut, some hold for good
 _MEMORY = next((each for each in ("/dev/shm",) if Path(each).is_dir()), None)  # disks are slow
 
 
@@ -47,6 +48,7 @@ class History:
         self.done_at: float | None = None
         self.deleted: list[Spot] = []  # what was deleted before the workers had committed it
         self.former: list[tuple[str, Topic]] = []  # inputs that were deleted, each with a name of its own
+        self.is_cut = False
         self._came = self._were_asked = 0
         self._folder: Path | None = None
         self.begun = self.world.now
@@ -88,7 +90,9 @@ class History:
             self.start("requests")
         try:
             while not self._is_over():
-                limit = max(self.adversary.last, self.done_at or self.begun) + BOUND_S
+                limit = max(self.adversary.last, self.done_at or self.begun) + (
+                    CUT_S if self.is_cut else BOUND_S
+                )
                 world.run(world.now + 1.0, self._is_over, 16)
                 if world.now > limit or world.faults:
                     return
@@ -105,10 +109,10 @@ class History:
 
     def _import(self) -> None:
         """Every register's first change is on the log from the beginning."""
-        for change in [each for each in self.plan.changes if each.at == 0.0]:
-            for key, value, headers in first_import(change.register, change.numbers, change.end):
-                self.broker.partition((LOG, 0)).plain(key, value, headers, self.broker.now_ms, self.world.now)
-            self.published[change.register] = 1
+        changes = tuple(each for each in self.plan.changes if each.at == 0.0)
+        for each in first_imports(changes):
+            self._comes((LOG, 0), each.key, each.value, list(each.headers))
+        self.published.update(dict.fromkeys((each.register for each in changes), 1))
 
     def _to_change(self) -> list[str]:
         """The registers that somebody has still to publish."""
@@ -179,7 +183,11 @@ class History:
             self.world.at(self.world.now + 0.1, self._arrives, prospect)
             return
         value = b'{"id":%d,"phone":"+%d","country":"FR"}' % (prospect.id, prospect.number)
-        self._comes((prospect.topic, prospect.partition), prospect.key, value)
+        there = len(self.broker.topics[prospect.topic].partitions)
+        place, key = prospect.partition, prospect.key
+        if there > self.plan.partitions and prospect.id % 2:
+            place, key = there - 1, b"new" if key is not None else None
+        self._comes((prospect.topic, place), key, value)
         self._came += 1
 
     def _is_asked(self, asked: Asked) -> None:
@@ -191,9 +199,9 @@ class History:
         said = {"request": what, "number": number, "source": "s", "id": asked.id}
         self._comes((REQUESTS, 0), None, json.dumps(said).encode())
 
-    def _comes(self, place: Place, key: bytes | None, value: bytes) -> None:
-        """A record of somebody else's, who uses no transactions."""
-        self.broker.partition(place).plain(key, value, None, self.broker.now_ms, self.world.now)
+    def _comes(self, place: Place, key: bytes | None, value: bytes | None, headers: Any = None) -> None:
+        """A record without a transaction."""
+        self.broker.partition(place).plain(key, value, headers, self.broker.now_ms, self.world.now)
 
     def start(self, name: str) -> Process:
         """A process begins, or begins again."""
@@ -250,8 +258,28 @@ class History:
         self.adversary.last = max(self.adversary.last, self.world.now + 4 * seconds)
 
     def _begin_at_the_start(self, places: list[Place]) -> None:
+        """But not where the workers had begun, and their offsets are forgotten just now."""
         for place in places:
-            self.broker.group(GROUP).committed.setdefault(place, (0, ""))
+            _, note = self.adversary.forgotten.get(place, (0, ""))
+            if topic_id(note) != self.broker.topics[place[0]].id:
+                self.broker.group(GROUP).committed.setdefault(place, (0, ""))
+
+    def widen(self, seconds: float) -> None:
+        """The inputs get another partition, and the topics that prospects come out of one after so long. From then on every
+        second prospect comes over the new one."""
+        if self.plan.retry:
+            return  # it looks for new partitions every five minutes
+        for name in self.plan.inputs:
+            if name in self.broker.topics:
+                self.broker.widen(name)
+        for name in (ALLOWED, BLOCKED):
+            self.world.at(self.world.now + seconds, self.broker.widen, name)
+
+    def cut_log(self, seconds: float) -> None:
+        """Somebody deletes the first records of the log. Whoever has read it goes on; whoever begins holds."""
+        partition = self.broker.partition((LOG, 0))
+        partition.low = max(partition.low, 1 + int(seconds * 1000) % max(1, partition.stable))
+        self.is_cut = True
 
     def throw_out(self, process: Process) -> None:
         """Throw the process's member out of the group. It does not know that yet."""

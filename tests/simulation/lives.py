@@ -16,17 +16,18 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.config import load
-from stream_scrub.errors import Refused, ScrubError
+from stream_scrub.errors import Corrupt, Refused, ScrubError
 from stream_scrub.index import Register
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.lists import deltas
 from stream_scrub.lists.log import encode
+from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
 from stream_scrub.lists.log.wire import DeltaSource
-from stream_scrub.model import Deadline, Reason, RegisterKind
+from stream_scrub.model import Deadline, LogRecord, Reason, RegisterKind
 from stream_scrub.observability.counters import Counters, PublisherCounters, RetryCounters
 from stream_scrub.publisher.daemon import PublisherDaemon
 from stream_scrub.retry.daemon import RetryDaemon
@@ -117,11 +118,18 @@ def _by_the_law_of_the_tests() -> Iterator[None]:
 
 
 @cache
-def first_import(register: str, numbers: frozenset[int], end: int | None) -> Any:
-    """The records of a register's first delta."""
-    at = datetime.fromtimestamp(WALL_S, UTC)
-    base = Register.empty(register, RegisterKind.DENY, at)
-    return encode.records_of(base, _delta(base, numbers, end), at, SOURCE)[0]
+def first_imports(changes: Sequence[Change]) -> list[LogRecord]:
+    """The log with these changes, each a register's first delta."""
+    at, replay = datetime.fromtimestamp(WALL_S, UTC), Replay(keep_ends=True)
+    found: list[LogRecord] = []
+    for register, numbers, end in ((each.register, each.numbers, each.end) for each in changes):
+        base = Register.empty(register, RegisterKind.DENY, at)
+        known = replay.known(register)
+        made, _ = encode.records_of(base, _delta(base, numbers, end), at, SOURCE, known=known)
+        for key, value, headers in made:
+            found.append(LogRecord(len(found), key, value, tuple(headers)))
+            replay.take(found[-1])
+    return found
 
 
 def _delta(base: Register, numbers: frozenset[int], end: int | None) -> deltas.Delta:
@@ -152,6 +160,8 @@ def work(history: "History", process: Process) -> None:
     follower.start()
     try:
         worker.run(history.stops[process])
+    except Corrupt:
+        assert history.is_cut, "only then is the log corrupt"
     finally:
         snapshots = follower._snapshots
         if snapshots is not None and snapshots._lock is not None and not process.alive:
@@ -236,7 +246,7 @@ def _supervised(
             with _by_the_law_of_the_tests():
                 daemon = made()
             daemon.run(history.stops[process])
-        except Refused as error:
+        except (Refused, Corrupt) as error:
             history.log.info("ends, and is started again", why=str(error))
             history.world.wait(history.world.now + 1.0)
         else:
