@@ -83,8 +83,9 @@ class Broker:
     def all_of(self, place: Place) -> list[Partition]:
         """The partition, and those of deleted topics that had its name: nobody reads these any more, but whether what
         stands there was committed is of their history."""
-        topics = [*self.topics.values(), *self.gone]
-        return [topic.partitions[place[1]] for topic in topics if topic.name == place[0]]
+        name, at = place
+        topics = [each for each in (*self.topics.values(), *self.gone) if each.name == name]
+        return [each.partitions[at] for each in topics if at < len(each.partitions)]
 
     def places(self, topics: Iterable[str]) -> list[Place]:
         """All partitions of these topics."""

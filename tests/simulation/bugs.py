@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
+from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.partition_ends import PartitionEnds
 from stream_scrub.kafka.rewinding import beginnings
@@ -327,6 +328,11 @@ BUGS: dict[str, Bug] = {
     "a newer publisher is fenced unseen": Bug(
         "A publisher that was stopped while its writer was replaced goes on where it was, whatever another has taken.",
         lambda: [(ownership, "need_ours", _never)],
+        0,
+    ),
+    "an emptied log is a new one": Bug(
+        "That the log's first records were deleted is not seen.",
+        lambda: [(KafkaLogReader, "bounds", lambda self, bounds=KafkaLogReader.bounds: (0, bounds(self)[1]))],
         0,
     ),
     "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 50),

@@ -261,7 +261,7 @@ class History:
         """But not where the workers had begun, and their offsets are forgotten just now."""
         for place in places:
             _, note = self.adversary.forgotten.get(place, (0, ""))
-            if topic_id(note) != self.broker.topics[place[0]].id:
+            if self.broker.has(place) and topic_id(note) != self.broker.topics[place[0]].id:
                 self.broker.group(GROUP).committed.setdefault(place, (0, ""))
 
     def widen(self, seconds: float) -> None:
