@@ -88,11 +88,11 @@ def test_nothing_lies_behind_an_open_transaction_and_nobody_goes_on_by_the_old_l
         publisher.send(signal.SIGCONT)
         wait_until(lambda: not publisher.alive, 60)
         assert "was renewed as" in publisher.lines()[-1]["why"]
-        produce(stage.bootstrap, stage.topics["prospects"], [(b"k", prospect(1, f"+{M}"))])
         wait_until(lambda: worker.logged("holding", cause="log-moved"), 60)
+        produce(stage.bootstrap, stage.topics["prospects"], [(b"k", prospect(1, f"+{M}"))])
+        late = run(importing_of(file), stage.env)
+        asked = run(["check", f"+{M}"], stage.env)
         assert not [each for name in stage.outputs for each in read_all(stage.bootstrap, name)]
-    late = run(importing_of(file), stage.env)
-    asked = run(["check", f"+{M}"], stage.env)
     assert late.returncode == asked.returncode == 1
     assert all(f"renewed as {topic}" in each.stdout + each.stderr for each in (late, asked))
 
@@ -104,6 +104,7 @@ def test_nobody_uses_a_new_log_that_is_half_made(stage, tmp_path, proxy):
     hold = proxy.hold(matching(Api.INIT_PRODUCER_ID, of=of_publisher(topic, "partner")))
     renewing = started(stage, proxy, *renewal(topic, cut))
     hold.wait(60)
+    renewing.send_signal(signal.SIGSTOP)  # else it asks again, and finishes, where these take long
     publishing = run(["lists", "publish"], env)
     checked = run(["check", f"+{K}"], env)
     verified = run(["lists", "verify"], env)

@@ -106,8 +106,9 @@ class LogAudit:
             self._check_log(name, delta)
             self._check_starts(name, delta)
         if name == wire.RULES:
-            mark = LogMark.of(delta.said)
-            self._mark = None if mark is None else (record.offset, mark)
+            before = None if self._mark is None else self._mark[1]
+            if (mark := LogMark.after(delta.said, before)) is not before:
+                self._mark = None if mark is None else (record.offset, mark)
         self._log.add(record.offset, delta.said.chain)
         self._stands.setdefault(name, _DeltaOffsets()).add(delta)
         if delta.stating:

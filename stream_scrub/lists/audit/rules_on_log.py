@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
+from stream_scrub.errors import Refused
 from stream_scrub.lists.audit.register_audit import SingleRegisterReplay
 from stream_scrub.lists.log.encode import FULL_EVERY, PublishedDelta, rules_records
 from stream_scrub.lists.log.replay import LogRules, RegisterView, Replay
@@ -30,7 +31,8 @@ def lacking(rules: LogRules, book: Rulebook) -> frozenset[str]:
 
 def read(reader: LogReader, known: RegisterView, deadline: Deadline) -> LogRules:
     """The rules at the log's end, with their texts. Only the rules' own records are taken. `known` says where they are;
-    it is the rules' view from any replay of the log so far. Raises Corrupt, Unavailable, Refused.
+    it is the rules' view from any replay of the log so far. Raises Corrupt, Unavailable, Refused; also where a mark came
+    meanwhile that keeps everybody from the log.
     """
     replay: Replay = SingleRegisterReplay(digest_of=digest_of)
     if known.span is not None:
@@ -38,6 +40,8 @@ def read(reader: LogReader, known: RegisterView, deadline: Deadline) -> LogRules
         replay = SingleRegisterReplay.since(RULES, known.span, digest_of=digest_of)
         read_into(reader, lambda record: _take(replay, record), deadline, since=start, upto=last)
     read_into(reader, lambda record: _take(replay, record), deadline, since=known.upto + 1)
+    if (mark := replay.known("").log.mark) is not None:
+        raise Refused(mark.why)
     return replay.rules
 
 

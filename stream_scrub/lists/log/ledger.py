@@ -71,15 +71,16 @@ class LogMark(NamedTuple):
     goes_on_as: str = ""
 
     @classmethod
-    def of(cls, seal: wire.Seal) -> "LogMark | None":
-        """What a seal of the rules says of its log."""
+    def after(cls, seal: wire.Seal, before: "LogMark | None") -> "LogMark | None":
+        """The mark of a log behind that seal of its rules, given the one `before` it. Rules that somebody puts there who has
+        not seen a mark do not end it."""
         if seal.reason == wire.MOVED:
             return cls.moved(seal.source.name)
         if seal.reason == wire.RENEWING:
             return cls(
                 "`stream-scrub lists renew` has not put this log together yet; if it was cut off, see docs/privacy.md"
             )
-        return None
+        return None if seal.reason in {wire.RENEWED, wire.TAKEN_BACK} else before
 
     @classmethod
     def moved(cls, name: str) -> "LogMark":
@@ -160,7 +161,7 @@ class LogLedger:
         self.starts = self.starts.put(name, (kept, offset))
         self.weights.put(name, seal.count)
         if name == wire.RULES:
-            self.mark = LogMark.of(seal)
+            self.mark = LogMark.after(seal, self.mark)
         if (
             offset <= self._since
         ):  # before the statement with which this reader began, which says the chain up to there

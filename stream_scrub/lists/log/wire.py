@@ -31,9 +31,9 @@ PART_BYTES_MAX = 768 * 1024  # with headers and batch overhead well under a brok
 GENESIS = "0" * 64
 RULES = "rules"  # the name of what looks like a register and holds the texts of rules
 RENEWED = "renewed"  # the reason of seals that state what an older log held (`restate.py`)
-# The reasons of seals of the rules that keep everybody from their log until the next seal of the rules: it is being put
-# together, or it goes on as the log that the source names.
-RENEWING, MOVED = "renewing", "moved"
+# The reasons of seals of the rules that keep everybody from their log, as one that is being put together, or that goes on
+# as the log that the source names. `RENEWED` ends the former, `TAKEN_BACK` the latter, and nothing else does.
+RENEWING, MOVED, TAKEN_BACK = "renewing", "moved", "taken-back"
 END_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
 _CHAIN = b',"chain":"'
 _END = Struct("<QI")  # a moment, and how many bytes of bitmap follow

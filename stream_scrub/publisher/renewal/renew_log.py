@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +25,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.atomic_file import atomic_file
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.errors import ConfigError, Refused, Unavailable
 from stream_scrub.index import Numbers, Register
 from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.lists.log.encode import nbytes_of
@@ -32,16 +33,15 @@ from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.restate import Restated, differing, marked, restated
 from stream_scrub.lists.log.scan import scan
-from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, DeltaSource
+from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, TAKEN_BACK, DeltaSource
 from stream_scrub.model import OWN, LogReader, Progress, RegisterKind, family
 from stream_scrub.publisher import import_list, ownership, publish_rules
-from stream_scrub.wiring import clients, preflight, topics_report
+from stream_scrub.wiring import clients, preflight, scrubbing, topics_report
 
 # Numbers that go into one transaction, unless one register has more: some 8 MB as a rule.
 _TOGETHER = 4_000_000
 _MODE = 0o600
 _AT_ONCE = 8  # writers that are opened at a time
-_TAKEN_BACK = "rules"  # a reason that is no mark
 
 
 class FiledProof(NamedTuple):
@@ -142,17 +142,17 @@ def run(
     _file(order.cut, proof.content)
     digest = sha256(proof.content).hexdigest()
     source = DeltaSource(f"{old.topics.log} up to position {replay.index.position}", digest)
-    there, _ = _mark(new, RENEWING, source, there, log, first=True)
+    there, upto = _mark(new, RENEWING, source, there, log, partial(_need_empty, new))
     registers = sorted(replay.index.registers.values(), key=_in_order)
     written: list[RegisterRenewed] = []
     for some in _together(registers):
         stage("stating the registers", len(written), len(registers))
-        there, made = _state(some, order.without, replay, there, source, new, log)
+        there, made, upto = _state(some, order.without, replay, there, source, new, log)
         written += [
             RegisterRenewed(each.name, each.kind, done.kept, done.ending, done.left_out)
             for each, done in zip(some, made, strict=True)
         ]
-    there = clients.replayed(new, log, keep_ends=True, start="beginning")
+    there = _read_upto(new, log, clients.replayed(new, log, keep_ends=True, start="beginning"), upto)
     if others := list(differing(replay, order.without, there)):
         raise Refused(
             f"{new.topics.log} holds {', '.join(others)} otherwise than was stated: somebody publishes to it."
@@ -166,6 +166,9 @@ def run(
 
 
 def _need_quiet(settings: Settings, log: FilteringBoundLogger) -> None:
+    """That its own rights are there, that no publisher lives, and that no request waits."""
+    with clients.topics(settings, log) as topics:
+        preflight.need(topics, settings, "import")
     for lifts in (False, True):
         reader = clients.requests(settings, log, lifts=lifts)
         try:
@@ -183,7 +186,8 @@ def _need_quiet(settings: Settings, log: FilteringBoundLogger) -> None:
 def _fence(settings: Settings, log: FilteringBoundLogger) -> None:
     """Fence whoever publishes to the log, end what was left open, and wait until all that was committed can be read."""
     held = {family(name) for name in clients.replayed(settings, log).index.registers}
-    names = {RULES, *OWN, *map(family, settings.lists.registers), *held}
+    named = map(family, (*settings.lists.registers, *scrubbing.rulebook(settings).kinds))
+    names = {RULES, *OWN, *named, *held}
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # each takes up to a second
         for writer in pool.map(lambda name: clients.taken_over(settings, name, log), sorted(names)):
             writer.close()
@@ -219,7 +223,11 @@ def _made(settings: Settings, cut: Path, log: FilteringBoundLogger) -> Replay:
         preflight.need(there, settings, "import")
         preflight.need_log(there, settings)
     replay = clients.replayed(settings, log, keep_ends=True)
-    if replay.known("").log.mark is not None:
+    if (mark := replay.known("").log.mark) is not None:
+        if mark.goes_on_as:
+            raise Refused(
+                f"{settings.topics.log} is an earlier log, which goes on as {mark.goes_on_as}: name a new topic"
+            )
         anew = _anew(settings.topics.log, cut)
         raise Refused(f"a renewal as {settings.topics.log} is under way, or was cut off. If it was: {anew}")
     if replay.known("").upto >= 0:
@@ -233,41 +241,66 @@ def _mark(
     source: DeltaSource,
     there: Replay,
     log: FilteringBoundLogger,
-    *,
-    first: bool = False,
+    need: Callable[[Replay], None] = lambda _: None,
 ) -> tuple[Replay, int]:
-    """Put a mark on a log, as its `first` record if so. `there` is what was read of it; returns that, read on to where
-    the mark stands, and its offset."""
+    """Put a mark on a log, if `need` of what is there then does not prevent it. `there` is what was read of it; returns
+    that, read on to where the mark stands, and its offset."""
     writer = clients.log_writer(settings, RULES, log)
     try:
         there = clients.replayed(settings, log, keep_ends=True, before=there)
-        if first and there.known("").upto >= 0:
-            raise Refused(f"somebody else publishes to {settings.topics.log}: name a new topic")
+        need(there)
         records = marked(there.rules, reason, source, datetime.now(UTC), there.known(RULES))
         position = writer.publish(records)
     finally:
         writer.close()
-    return clients.replayed(settings, log, keep_ends=True, before=there), position
+    return _read_upto(settings, log, there, position), position
+
+
+def _read_upto(settings: Settings, log: FilteringBoundLogger, there: Replay, position: int) -> Replay:
+    """What was read of a log, read on to that offset. What was published can be read only once its marker is written, a
+    moment after the commit."""
+    deadline = clients.deadline()
+    while there.known("").upto < position:
+        there = clients.replayed(settings, log, keep_ends=True, before=there)
+        if deadline.passed:
+            raise Unavailable(
+                f"{settings.topics.log} cannot be read to offset {position}, which was published"
+            )
+    return there
+
+
+def _need_empty(settings: Settings, there: Replay) -> None:
+    if there.known("").upto >= 0:
+        raise Refused(f"somebody else publishes to {settings.topics.log}: name a new topic")
 
 
 def _move(
     old: Settings, to: DeltaSource, cut: Path, end: int, replay: Replay, log: FilteringBoundLogger
 ) -> None:
     """Mark the old log, whose proof goes to offset `end`. Whoever began to publish before the mark is fenced behind it:
-    nobody could tell otherwise that nothing follows."""
-    with clients.reading(old, log) as reader:
-        grown = reader.bounds()[1] != end
-    if not grown:
-        replay, position = _mark(old, MOVED, to, replay, log)
-        _fence(old, log)
+    nobody could tell otherwise that nothing follows. A mark is taken back only while it is the last word."""
+    grown = Refused(
+        f"{old.topics.log} grew while it was renewed: somebody publishes to it. Stop that, {_anew(to.name, cut)}"
+    )
+    proven = replay.known("").upto
+
+    def need_no_more(there: Replay) -> None:
         with clients.reading(old, log) as reader:
-            behind = any(records for records, _ in scan(reader, clients.deadline(), since=position + 1))
-        if grown := behind or position != end:
-            _mark(old, _TAKEN_BACK, to, replay, log)
-    if grown:
-        raise Refused(
-            f"{old.topics.log} grew while it was renewed: somebody publishes to it. Stop that, {_anew(to.name, cut)}"
-        )
+            if there.known("").upto != proven or reader.bounds()[1] != end:
+                raise grown
+
+    replay, position = _mark(old, MOVED, to, replay, log, need_no_more)
+
+    def need_last(there: Replay) -> None:
+        if (span := there.known(RULES).span) is None or span[1] != position:
+            raise grown
+
+    _fence(old, log)
+    with clients.reading(old, log) as reader:
+        behind = any(records for records, _ in scan(reader, clients.deadline(), since=position + 1))
+    if behind or position != end:
+        _mark(old, TAKEN_BACK, to, replay, log, need_last)
+        raise grown
 
 
 def _file(cut: Path, content: bytes) -> None:
@@ -299,9 +332,9 @@ def _state(
     source: DeltaSource,
     new: Settings,
     log: FilteringBoundLogger,
-) -> tuple[Replay, list[Restated]]:
+) -> tuple[Replay, list[Restated], int]:
     """Put whole registers of one family on the new log, in one transaction. `there` is what was read of it; returns that,
-    read on to its end, and what was stated."""
+    read on to its end, what was stated, and up to where."""
     nbytes = 0
     while True:
         writer = clients.log_writer(new, registers[0].name, log, nbytes=nbytes)
@@ -324,7 +357,6 @@ def _state(
             ]
             records = [record for each in made for record in each.records]
             if writer.takes(nbytes := nbytes_of(records)):
-                writer.publish(records)
-                return there, made
+                return there, made, writer.publish(records)
         finally:
             writer.close()

@@ -2,9 +2,10 @@
 
 import pytest
 
-from stream_scrub.errors import ConfigError
+from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.log.wire import RULES
+from stream_scrub.lists.log.restate import marked
+from stream_scrub.lists.log.wire import MOVED, RULES, DeltaSource
 from stream_scrub.model import Deadline
 from stream_scrub.rules import digest_of
 from tests.support.fakes import law
@@ -80,6 +81,18 @@ def test_a_rule_of_another_text_with_the_same_digest_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match=digest):
         rules_on_log.put(Writer(log), replay.rules, replay.known(RULES), other, AT, "stream-scrub")
     assert log.end == end
+
+
+def test_no_rules_are_put_on_a_log_that_was_left_meanwhile():
+    """A publisher that had read the log before would go on there, and an opt-out go where nobody looks any more."""
+    log = Log()
+    put(log, law.OPT_IN)
+    behind = followed(log).known(RULES)
+    seen = followed(log, digest_of=digest_of)
+    source = DeltaSource("opposition.log.2", "0" * 64)
+    Writer(log).publish(marked(seen.rules, MOVED, source, AT, seen.known(RULES)))
+    with pytest.raises(Refused, match=r"renewed as opposition\.log\.2"):
+        rules_on_log.read(Reader(log), behind, Deadline.after(5))
 
 
 def test_rules_are_no_register():

@@ -11,7 +11,7 @@ from stream_scrub.lists.audit.log_audit import LogAudit
 from stream_scrub.lists.log.encode import records_of, rules_records
 from stream_scrub.lists.log.follower import Follower
 from stream_scrub.lists.log.restate import differing, marked, restated
-from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, DeltaSource
+from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, TAKEN_BACK, DeltaSource
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.fakes.publisher import AT, Publisher, bitmap, followed
@@ -74,6 +74,8 @@ def test_whoever_is_left_on_a_renewed_log_holds_and_is_told_which_one_to_take(st
     assert said[0] == "log-moved" and "set topics.log to opposition.log.2" in said[1]
     assert followed(old.log).state is None, "a snapshot behind the mark would not know it"
     put(old.log, mark="rules")
+    assert cause(old.log, start)[0] == "log-moved", "whoever put rules there had not seen the mark"
+    put(old.log, mark=TAKEN_BACK)
     assert cause(old.log, start)[0] == "usable", "a renewal that failed takes its mark back"
 
 
