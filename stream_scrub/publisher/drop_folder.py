@@ -14,7 +14,8 @@ Names that begin with a dot or end in .part or .tmp are ignored: such files are 
 worked on moves to FOLDER/.working, so that another file of its name cannot replace it, and is copied, since its
 writer may still have it open. Beside it stand (a) the number of tries, since a file that kills its publisher would
 kill the next one too, and (b) before it is published, a note. After a crash the publisher looks on the log whether
-the file of the note was published: removing its numbers a second time might remove what was added in between.
+the file of the note was published: removing its numbers a second time might remove what was added in between. The
+note says which log that is: a log that was renewed meanwhile tells nothing of it.
 """
 
 import errno
@@ -80,11 +81,17 @@ class DroppedFile(NamedTuple):
 
 
 class PublicationNote(NamedTuple):
-    """What is written down before a file is published: its SHA-256 (hex), and the last offset of the log that was
-    known then."""
+    """What is written down before a file is published: its SHA-256 (hex), the last offset of the log that was known
+    then, and which log that is: the topic's name, and its id, since a name can be used twice."""
 
     sha256: str
     after: int
+    log: str
+    log_id: str
+
+
+# For a note that is damaged, or was written by a version that named no log: the file may be on any log.
+_OF_NO_LOG = PublicationNote("", -1, "", "")
 
 
 class DropFolder:
@@ -183,13 +190,17 @@ class DropFolder:
             openat.write(within, _note_of(claimed.path.name), json.dumps(note._asdict()).encode())
 
     def begun(self, claimed: DroppedFile) -> PublicationNote | None:
-        """The note of this file, if there is one."""
+        """The note of this file, if there is one. Of one that cannot be read every field is empty."""
         try:
             with self._of(claimed) as within, openat.opened(within, _note_of(claimed.path.name)) as file:
                 said = json.loads(file.read())
-            return PublicationNote(str(said["sha256"]), int(said["after"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return PublicationNote(
+                str(said["sha256"]), int(said["after"]), str(said["log"]), str(said["log_id"])
+            )
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, KeyError, TypeError):
+            return _OF_NO_LOG
 
     def finish(self, claimed: DroppedFile, where: str, report: Mapping[str, Any]) -> Path:
         """Move the file to `done` or `refused` with its report; returns its new path. Raises OSError."""

@@ -24,6 +24,7 @@ from stream_scrub.lists.log.encode import PublishedDelta
 from stream_scrub.lists.log.scan import find_seal
 from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.unpack import digest_of
+from stream_scrub.model import Deadline
 from stream_scrub.publisher import import_list
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
 from stream_scrub.publisher.drop_folder import DONE, REFUSED, DropFolder, DroppedFile, PublicationNote
@@ -33,6 +34,7 @@ from stream_scrub.wiring import clients
 
 _EVERY_S = 1.0
 _FIND_S = 15.0
+_ASK_S = 5.0
 _FORGET_EVERY_S = 3600.0
 _FORGET_MAX = 500  # files at a time: requests wait for it
 _END_S = 1.0  # for a thread whose reading was stopped
@@ -41,6 +43,14 @@ _KILLS = (
     f"the publisher was killed {_TRIES_MAX} times while it was at it: for its memory, for standing still, or from outside."
     " Give the publisher more memory, or hand over less at a time; if it was killed for another reason, hand it over again"
 )
+_DOUBT = (
+    "{where}; it is not published a second time by itself: what it removes may have come in again since. See whether it"
+    " was taken: `stream-scrub lists history` with one of its numbers (for an older log with --set topics.log=NAME)"
+    " names the list by name and SHA-256, `stream-scrub lists status` shows the register. If it was not, drop it"
+    " again, under any name"
+)
+_ELSEWHERE = "it may have been published to the log {log}, before that log was renewed or made anew"
+_ANYWHERE = "it may have been published already: its note does not say to which log"
 
 
 @dataclass
@@ -100,15 +110,22 @@ class DropImporter:
         self._looked_at = float("-inf")
         self._forget_at = float("-inf")
         self._logged: set[str] = set()
+        self._log_id: str | None = None  # None until it is asked for
+        self._doubtful: dict[DroppedFile, PublicationNote] = {}
 
     def recover(self) -> None:
-        """After a publication was cut off: look on the log whether it was done. Raises as reading the log does."""
+        """After a publication was cut off: look on the log whether it was done. A file that was about to be published to
+        another log is refused by the steps that follow: that log is not looked at, and this one cannot tell. Raises as
+        reading the log does.
+        """
+        self._log_id = None
         claimed = [self._job.dropped] if self._job is not None else list(self._queue)
         for dropped in claimed:
             note = self._folder.begun(dropped)
-            if note is None or note.sha256 != self._digest(
-                dropped
-            ):  # else it is of another list of that name
+            if note is None or note.sha256 not in {"", self._digest(dropped)}:
+                continue  # there was no publication, or it was of another list of that name
+            if (note.log, note.log_id) != self._this_log():
+                self._doubtful[dropped] = note
                 continue
             source = DeltaSource(dropped.path.name, note.sha256)
             with clients.reading(self._settings, self._log) as reader:
@@ -121,6 +138,15 @@ class DropImporter:
             self._job = None
             if dropped in self._queue:
                 self._queue.remove(dropped)
+
+    def _this_log(self) -> tuple[str, str]:
+        """The log's name and its topic's id, which is asked for once in each life of the connections, since a log reader
+        notices when it changes. Raises Unavailable, Refused."""
+        topic = self._settings.topics.log
+        if self._log_id is None:
+            identity = clients.topic_identity(self._settings)
+            self._log_id = identity.ask([topic], Deadline.after(_ASK_S))[topic]
+        return topic, self._log_id
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -189,7 +215,10 @@ class DropImporter:
                 return
 
     def _begin(self, job: _Job) -> None:
-        """Write the try down, and only then read the file. A file that was tried `_TRIES_MAX` times is refused."""
+        """Write the try down, and only then read the file. A file that was tried `_TRIES_MAX` times is refused, and so is
+        one that may be on another log."""
+        if job.dropped in self._doubtful:
+            return
         if job.tries >= _TRIES_MAX:
             job.failure = _KILLS
             return
@@ -216,6 +245,10 @@ class DropImporter:
         return import_list.guarded(order, self._settings, any_change=dropped.any_change)
 
     def _publish(self, job: _Job) -> Counter[str]:
+        if (note := self._doubtful.pop(job.dropped, None)) is not None:
+            job.sha256 = note.sha256 or self._digest(job.dropped)
+            where = _ELSEWHERE.format(log=note.log) if note.log else _ANYWHERE
+            return self._refuse(job, _DOUBT.format(where=where))
         try:
             if not job.failure and not self._delta_publisher.ready(job.dropped.register):
                 return Counter()  # its writer is being opened: the next step asks again
@@ -260,7 +293,8 @@ class DropImporter:
         plan = plan_import.plan_of(order, job.reading, self._delta_publisher.replay, now, self._kinds)
         source = DeltaSource(job.dropped.path.name, job.sha256)
         try:
-            self._folder.begin(job.dropped, PublicationNote(job.sha256, plan.known.upto))
+            note = PublicationNote(job.sha256, plan.known.upto, *self._this_log())
+            self._folder.begin(job.dropped, note)
         except OSError as error:
             raise BadList(
                 f"the note that it is being published could not be written: {error.strerror}"

@@ -104,22 +104,32 @@ def test_what_a_killed_publisher_was_at_is_found_again_with_its_note(root):
     put(root, "internal/removes/a.csv")
     put(root, "internal/b.csv")
     noted, unnoted = (folder.claim(each) for each in folder.waiting())
-    folder.begin(noted, PublicationNote("ab" * 32, 1234))
+    folder.begin(noted, PublicationNote("ab" * 32, 1234, "opposition.log", "an-id"))
     folder.close()
     folder = DropFolder(root)
     assert folder.waiting() == [] and sorted(folder.left()) == sorted([noted, unnoted])
-    assert folder.begun(noted) == PublicationNote("ab" * 32, 1234) and folder.begun(unnoted) is None
+    assert (
+        folder.begun(noted) == PublicationNote("ab" * 32, 1234, "opposition.log", "an-id")
+        and folder.begun(unnoted) is None
+    )
     folder.finish(noted, "done", {})
     assert folder.left() == [unnoted] and folder.begun(noted) is None
 
 
-def test_a_damaged_note_is_none(root):
-    """A power cut that left half a note would stop the publisher for good."""
+@pytest.mark.parametrize(
+    "damaged", ['{"sha256": "x"', "\x00" * 99, "[]", json.dumps({"sha256": "ab" * 32, "after": 7})]
+)
+def test_a_note_that_cannot_be_read_is_of_no_log(root, damaged):
+    """The file would count as one that was never about to be published, and be published twice."""
     folder = DropFolder(root)
     put(root, "bloctel/a.csv")
     claimed = folder.claim(folder.waiting()[0])
-    (claimed.path.parent / ".a.csv.note").write_text('{"sha256": "x"')
-    assert folder.begun(claimed) is None
+    note = claimed.path.parent / ".a.csv.note"
+    note.write_text(damaged)
+    assert folder.begun(claimed) == PublicationNote("", -1, "", "")
+    note.unlink()
+    note.mkdir()
+    assert folder.begun(claimed) == PublicationNote("", -1, "", "")
 
 
 def test_two_publishers_do_not_share_a_folder(root):
@@ -240,8 +250,8 @@ def test_a_name_that_cannot_be_told_is_one_that_can(root, name):
     folder = DropFolder(root)
     put(root, "bloctel/" + os.fsdecode(name))
     claimed = folder.claim(folder.waiting()[0])
-    folder.begin(claimed, PublicationNote("ab" * 32, 7))
-    assert folder.begun(claimed) == PublicationNote("ab" * 32, 7)
+    folder.begin(claimed, PublicationNote("ab" * 32, 7, "opposition.log", "an-id"))
+    assert folder.begun(claimed) == PublicationNote("ab" * 32, 7, "opposition.log", "an-id")
     done = folder.finish(claimed, "done", {"file": claimed.path.name})
     assert done.read_bytes() == b"x" and done.name.encode("utf-8") and folder.left() == []
     assert json.loads(done.with_name(done.name + ".report.json").read_text())["file"] == done.name
@@ -306,7 +316,7 @@ def test_what_is_written_is_for_nobody_else(root):
             claimed = folder.claim(dropped)
             folder.take_in(claimed)
             folder.note_tries(claimed, 1)
-            folder.begin(claimed, PublicationNote("ab" * 32, 1))
+            folder.begin(claimed, PublicationNote("ab" * 32, 1, "opposition.log", "an-id"))
             for note in (".{}.tries", ".{}.note"):
                 path = claimed.path.parent / note.format(claimed.path.name)
                 assert path.stat().st_mode & 0o777 == 0o600

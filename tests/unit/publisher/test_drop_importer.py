@@ -82,10 +82,13 @@ def world(tmp_path, monkeypatch):
 
     @contextmanager
     def reading(_settings, _log):
-        yield Reader(desk.publisher.log)
+        yield Reader(made.desk.publisher.log)
 
+    made = SimpleNamespace(root=tmp_path, desk=desk, settings=Settings(), log_id="the-first")
+    identity = SimpleNamespace(ask=lambda topics, _deadline: dict.fromkeys(topics, made.log_id))
     monkeypatch.setattr(module.clients, "reading", reading)
-    return SimpleNamespace(root=tmp_path, desk=desk, settings=Settings())
+    monkeypatch.setattr(module.clients, "topic_identity", lambda _settings: identity)
+    return made
 
 
 def opened(world):
@@ -106,6 +109,12 @@ def worked(inbox):
             return dict(came)
         time.sleep(0.002)
     raise AssertionError("nothing came of it")
+
+
+def noted(world, path):
+    """What is written down of a file that is about to be published to the log as it is."""
+    log = world.settings.topics.log
+    return PublicationNote(digest(path), world.desk.replay.known("internal").upto, log, world.log_id)
 
 
 def held(world, name):
@@ -295,6 +304,7 @@ def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
     """Two deployments in a morning would refuse a good list."""
     put(world, "bloctel/a.txt", "+33612345678\n")
     reading = threading.Event()
+    read = Beside.read
     monkeypatch.setattr(Beside, "read", lambda *_: reading.wait(5))
     for ended in (None, Refused("another one publishes"), None):
         inbox = opened(world)
@@ -304,8 +314,7 @@ def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
                 raise ended
         assert inbox._job.reader.stopped
         reading.set()
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "IsolatedReader", Beside)
+    monkeypatch.setattr(Beside, "read", read)
     assert worked(opened(world)) == {"files": 1}
 
 
@@ -389,11 +398,147 @@ def test_a_file_that_was_not_published_before_the_kill_is(world):
     put(world, "internal/removes/a.txt", "+33612345678\n")
     folder = DropFolder(world.root)
     claimed = folder.claim(folder.waiting()[0])
-    folder.begin(claimed, PublicationNote(digest(claimed.path), world.desk.replay.known("internal").upto))
+    folder.begin(claimed, noted(world, claimed.path))
     folder.close()
     inbox = opened(world)
     inbox.recover()
     assert worked(inbox) == {"files": 1} and held(world, "internal") == set()
+
+
+REMOVED, KEPT = 33612345678, 33612345679
+
+
+def published_and_not_moved(world, register="internal"):
+    """A file that takes a number out is on the log, and its publisher ended before it moved the file."""
+    world.desk.publisher.put(register, Delta(bitmap([REMOVED, KEPT]), bitmap([]), 0))
+    put(world, f"{register}/removes/a.txt", f"+{REMOVED}\n")
+    inbox = opened(world)
+    world.desk.trouble = Uncertain("the broker went away at that moment")
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    world.desk.trouble = None
+    inbox._folder.close()
+    world.desk.publisher.catch_up()
+    world.desk.publisher.put(register, Delta(bitmap([REMOVED]), bitmap([]), 0, reason="requests"))
+
+
+def renewed(world, name):
+    """The registers, on a log of that name that was made anew."""
+    world.desk, world.log_id = Desk(), "the-second"
+    world.settings = Settings.model_validate({"topics": {"log": name}})
+    world.desk.publisher.put("internal", Delta(bitmap([REMOVED, KEPT]), bitmap([]), 0))
+
+
+def why_refused(world):
+    return json.loads((world.root / "internal/refused/a.txt.report.json").read_text())["why"]
+
+
+def tried_twice(world):
+    """As a publisher leaves it that was killed each time."""
+    (world.root / ".working/internal/removes/.a.txt.tries").write_text("2")
+
+
+@pytest.mark.parametrize("name", ["opposition.log.2027", "opposition.log"])
+@pytest.mark.parametrize("before", [lambda _world: None, tried_twice])
+def test_a_file_that_may_be_on_the_log_before_is_not_published_to_the_new_one(world, name, before):
+    """Whoever opted out after a file had taken his number out would be taken out again after a renewal, and called."""
+    published_and_not_moved(world)
+    before(world)
+    renewed(world, name)
+
+    inbox = opened(world)
+    with capture_logs() as told:
+        inbox.recover()
+        assert worked(inbox) == {"files_refused": 1}
+        for _ in range(3):
+            assert not inbox.step()
+
+    assert world.desk.published == 0 and held(world, "internal") == {REMOVED, KEPT}
+    assert "published to the log opposition.log" in (why := why_refused(world)) and "renewed" in why
+    assert "lists history" in why and "lists status" in why and "drop it again" in why
+    assert [each["event"] for each in told] == ["file refused"]
+    assert list((world.root / ".working/internal/removes").iterdir()) == []
+
+
+def test_a_file_that_was_refused_for_another_log_may_be_dropped_again(world):
+    """An operator who saw that it was never taken could not have it published, or only under another name."""
+    published_and_not_moved(world)
+    renewed(world, "opposition.log.2027")
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+
+    refused = world.root / "internal/refused/a.txt"
+    refused.rename(world.root / "internal/removes/a.txt")  # it keeps its time
+
+    assert worked(inbox) == {"files": 1} and held(world, "internal") == {KEPT}
+
+
+def test_a_refusal_that_cannot_be_moved_is_none_to_forget(world, monkeypatch):
+    """On a disk that stays full, the second start on the new log would publish what the first one refused."""
+    published_and_not_moved(world)
+    renewed(world, "opposition.log.2027")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DropFolder, "finish", full)
+        inbox = opened(world)
+        inbox.recover()
+        assert worked(inbox) == {"files_refused": 1} and not inbox.step()
+        inbox._folder.close()
+    again = opened(world)
+    again.recover()
+    assert worked(again) == {"files_refused": 1} and world.desk.published == 0
+    assert "drop it again" in why_refused(world)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda _note: '{"sha256', lambda note: json.dumps(dict(list(note.items())[:2]))]
+)
+def test_a_file_whose_note_does_not_say_its_log_is_not_published_by_itself(world, damage):
+    """After a disk's damage, or an upgrade together with a renewal, a number would be removed a second time, and called."""
+    published_and_not_moved(world)
+    note = world.root / ".working/internal/removes/.a.txt.note"
+    note.write_text(damage(json.loads(note.read_text())))
+
+    inbox = opened(world)
+    inbox.recover()
+
+    assert worked(inbox) == {"files_refused": 1} and world.desk.published == 1
+    assert held(world, "internal") == {REMOVED, KEPT}
+    assert "its note does not say to which log" in (why := why_refused(world)) and "drop it again" in why
+    report = json.loads((world.root / "internal/refused/a.txt.report.json").read_text())
+    assert report["sha256"] == digest(world.root / "internal/refused/a.txt"), "to look for on the log"
+
+
+def test_a_note_that_is_damaged_while_the_publisher_lives_refuses_the_file(world):
+    """A fault behind the commit would be told as a file that was surely not published, and the file dropped again."""
+    put(world, "internal/adds/a.txt", f"+{REMOVED}\n")
+    inbox = opened(world)
+    world.desk.trouble = ZeroDivisionError()
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    (world.root / ".working/internal/adds/.a.txt.note").write_text("{")
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1} and "drop it again" in why_refused(world)
+
+
+def test_no_file_is_published_while_nobody_tells_which_log_it_is(world, monkeypatch):
+    """Its note would be of no log, and a file that was never published be refused after the next kill."""
+    put(world, "internal/adds/a.txt", f"+{REMOVED}\n")
+    inbox = opened(world)
+
+    def away(_settings):
+        raise Unavailable("no broker answers")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.clients, "topic_identity", away)
+        with pytest.raises(Unavailable):
+            worked(inbox)
+    inbox.recover()
+    assert worked(inbox) == {"files": 1} and world.desk.published == 1
 
 
 def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
@@ -438,8 +583,7 @@ def left_by_a_kill_after_the_move(world, text):
     put(world, "internal/adds/a.txt", text)
     folder = DropFolder(world.root)
     claimed = folder.claim(folder.waiting()[0])
-    note = PublicationNote(digest(claimed.path), world.desk.replay.known("internal").upto)
-    folder.begin(claimed, note)
+    folder.begin(claimed, noted(world, claimed.path))
     kept = next(claimed.path.parent.glob(".*.note")).read_bytes()
     folder.close()
     inbox = opened(world)
@@ -448,9 +592,11 @@ def left_by_a_kill_after_the_move(world, text):
     (claimed.path.parent / f".{claimed.path.name}.note").write_bytes(kept)
 
 
-def test_another_list_is_not_taken_for_the_one_whose_note_was_left(world):
-    """Today's opt-outs would be filed as published, unread, because yesterday's file of that name was."""
+@pytest.mark.parametrize("log_id", ["the-first", "the-second"])
+def test_another_list_is_not_taken_for_the_one_whose_note_was_left(world, log_id):
+    """Today's opt-outs would be filed as published, or refused, unread, because yesterday's file of that name was."""
     left_by_a_kill_after_the_move(world, "+33612345678\n")
+    world.log_id = log_id
     claimed = world.root / ".working/internal/adds/a.txt"
     claimed.write_text(
         "+33612345679\n"
