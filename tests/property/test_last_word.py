@@ -98,6 +98,32 @@ def test_what_was_agreed_to_before_a_no_counts_for_nothing_in_whatever_order_it_
                 assert agreed <= called(office), (said, "what is agreed to last is lost")
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("lifted", [False, True])
+def test_what_was_ended_before_the_log_was_begun_anew_counts_for_nothing_when_it_comes_again(
+    lifted, restarts
+):
+    """A form that delivers twice would open calls again, after the yearly cut, that the person has refused since."""
+    for consent, no, lift in product(CONSENTS, NOES, LIFTS):
+        said = [consent, no, *([lift] if lifted else [])]
+        office = RequestOffice()
+        for word in said:
+            office.answer([word.request(0, 0)])
+        stood = called(office)
+        office.renew(BASE + 10 * 60_000)
+        assert called(office) == stood, "a renewal changes nothing"
+        for word in (consent, lift, no, lift, consent):
+            office.answer([word.request(0, 1, arrives=1)])
+            if restarts:
+                office.restart()
+            wrong = {call for call in called(office) if not may_call(said, *call)}
+            assert not wrong, (said, word, wrong)
+        office.answer([lift._replace(minute=11).request(0, 2)])
+        agreed = {call for call in CALLS if lift.about(*call)}
+        if lift.scope == no.scope:
+            assert agreed <= called(office), (said, "what is agreed to after the renewal is lost")
+
+
 @pytest.mark.parametrize("crash", [0, 1, 2])
 def test_a_lift_that_is_cut_off_anywhere_opens_no_call_that_it_does_not_name(crash):
     """What was agreed to before the no would be in force for as long as the publisher is away."""

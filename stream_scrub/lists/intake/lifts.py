@@ -13,7 +13,8 @@ anew. While the opposition stands it may go beneath it, for it may be corrected,
 
 Memory is bounded: the latest moment is kept for a limited count of numbers, and `recall` reads them from the log at the
 start. What is forgotten was said before `floor_ms`, and a lift from before that moment takes nobody out of a register of
-opposition. On a log that was begun anew that is the moment of its first seals: they hold no requests.
+opposition. On a log that was begun anew all that was said before is forgotten, also what was lifted or taken back since:
+no consent from before `renewed_ms` counts there, whatever it lifts, for it may be one that was ended.
 """
 
 from collections import deque
@@ -35,6 +36,7 @@ from stream_scrub.model import (
     RegisterName,
     Request,
 )
+from stream_scrub.timestamps import parse_zoned
 
 NUMBERS_MAX = 100_000  # some 20 MB
 # At the start so many offsets of the log are read back, and so many bytes of requests are kept of them: seconds of work.
@@ -42,7 +44,7 @@ LOOK_BACK = 100_000
 _LATEST_BYTES = 16 << 20
 _AHEAD_MS = 24 * 3600 * 1000
 _EVER_MS = 1 << 62
-_RENEWED = b'"reason":"%s"' % wire.RENEWED.encode()
+_RENEWED, _RENEWING = (b'"reason":"%s"' % each.encode() for each in (wire.RENEWED, wire.RENEWING))
 _Stream = tuple[bool, int]  # whether of the topic of lifts, and the partition: what has an order of its own
 _Said = tuple[int, _Stream, int]  # when, in milliseconds since 1970, in which stream, and its offset there
 _TO_NOBODY = "@"  # for consents to nobody by name: the last opposition to any campaign that was lifted
@@ -53,6 +55,7 @@ class Oppositions:
 
     def __init__(self, numbers_max: int = NUMBERS_MAX) -> None:
         self.floor_ms = 0
+        self.renewed_ms = 0  # when the log was begun anew; 0 where it was not
         self._max = numbers_max
         self._of: dict[tuple[str, int], _Said] = {}
 
@@ -93,6 +96,8 @@ class Oppositions:
         said later, or may have been. `holds(register, number)` says whether a register holds a number now.
         """
         own, above = ((), ()) if restricts(change) else _against(change, terms)
+        if own and change.kind is RegisterKind.ALLOW and moment_of(request, order) < self.renewed_ms:
+            return list(order.numbers)
         kept = []
         for number in order.numbers if own else ():
             forgotten = (own[0], number) not in self._of and moment_of(request, order) < self.floor_ms
@@ -195,9 +200,8 @@ def recall(
     for record in _last_of(reader, quiet_s, look_back, found):
         heard()
         kind = dict(record.headers).get("part")
-        if kind == b"seal" and _RENEWED in (record.value or b""):
-            # The requests of the log before are gone, and with them when each of its numbers was opposed.
-            found.floor_ms = max(found.floor_ms, record.timestamp_ms or 0)
+        if kind == b"seal":
+            found.renewed_ms = max(found.renewed_ms, _renewed_at(record))
         if kind != b"requests":
             continue
         value = record.value or b""
@@ -215,6 +219,8 @@ def recall(
             order = read(request.value, terms)
             if isinstance(order, ParsedRequest):
                 found.add(request, order, part.at_ms or _EVER_MS, part.register)
+    # The requests of the log before are gone, and with them when each of its numbers was opposed.
+    found.floor_ms = max(found.floor_ms, found.renewed_ms)
     return found
 
 
@@ -232,12 +238,39 @@ def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositio
     first, end = reader.bounds()
     since = max(first, end - look_back)
     begun = since == first
+    if not begun:
+        found.renewed_ms = _begun_anew(reader, quiet_s)
     for records, _ in scan(reader, Deadline.after(quiet_s), since=since):
         if records and not begun:
             found.floor_ms, begun = records[0].timestamp_ms or 0, True
         yield from records
         if records and records[-1].offset >= end - 1:
             return
+
+
+def _begun_anew(reader: LogReader, quiet_s: float) -> int:
+    """When a renewal began this log, by its first seal, which stays there however far the log goes on; 0 if none did."""
+    for records, _ in scan(reader, Deadline.after(quiet_s), since=reader.bounds()[0]):
+        for record in records:
+            if record.key != wire.RULES.encode():  # the log begins with a register
+                return 0
+            if dict(record.headers).get("part") == b"seal":
+                return _renewed_at(record)
+    return 0
+
+
+def _renewed_at(record: LogRecord) -> int:
+    """When a renewal put this seal on the log; 0 if none did. The moment that its mark names counts beside Kafka's own,
+    which is by the clock of the machine that it ran on."""
+    value, at = record.value or b"", record.timestamp_ms or 0
+    if _RENEWED in value:
+        return at
+    if _RENEWING not in value:
+        return 0
+    try:
+        return max(at, int(parse_zoned(wire.decode_seal(value)[0].effective_at).timestamp() * 1000))
+    except ValueError:  # the replay of the log says what is wrong with it
+        return at
 
 
 def _requests(lines: Iterable[bytes]) -> Iterator[Request]:

@@ -1,16 +1,19 @@
 """The daemon's work on both topics of requests without Kafka: what is committed is what a group's offsets would be."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from stream_scrub.lists.intake.consents import ConsentLaw
 from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestTerms
 from stream_scrub.lists.intake.requests_to_delta import KnownScopes, RefusedRequest, in_turn, steps, take
 from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.wire import Cursor, DeltaSource
+from stream_scrub.lists.log.replay import Replay
+from stream_scrub.lists.log.restate import marked, restated
+from stream_scrub.lists.log.wire import RENEWED, RENEWING, RULES, Cursor, DeltaSource
 from stream_scrub.model import OWN, Request
-from tests.support.fakes.log import Log, Reader
-from tests.support.fakes.publisher import Publisher
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.publisher import Publisher, followed
 from tests.support.oracles.requests import NOW
 
 NEVER = 99
@@ -38,6 +41,22 @@ class RequestOffice:
         """What it knew is gone with its process."""
         self.publisher.restart()
         self.said = recall(Reader(self.publisher.log), self.terms(), 5.0)
+
+    def renew(self, at_ms: int) -> None:
+        """Its log is begun anew at that moment, and it begins on the new one."""
+        old, log = self.publisher.replay, Log()
+        source, at = DeltaSource("the log before", "0" * 64), datetime.fromtimestamp(at_ms / 1000, UTC)
+        there = Replay(keep_ends=True)
+        Writer(log).publish(marked(there.rules, RENEWING, source, at, there.known(RULES)))
+        for name, held in old.index.registers.items():
+            there = followed(log, keep_ends=True)
+            made = restated(held, old.known(name), None, there.known(name), source)
+            Writer(log).publish(made.records)
+        there = followed(log, keep_ends=True)
+        Writer(log).publish(marked(there.rules, RENEWED, source, at, there.known(RULES)))
+        log.records = [each._replace(timestamp_ms=at_ms) for each in log.records]
+        self.publisher = Publisher(log, full_every=20)
+        self.restart()
 
     def terms(self) -> RequestTerms:
         """What requests are read by, as the log stands."""

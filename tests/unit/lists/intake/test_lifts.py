@@ -15,13 +15,13 @@ from stream_scrub.lists.intake.lifts import Oppositions, recall
 from stream_scrub.lists.intake.parse_request import RequestRefusal
 from stream_scrub.lists.intake.requests_to_delta import KnownScopes, steps, take
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.restate import restated
-from stream_scrub.lists.log.wire import DeltaSource, request_line
+from stream_scrub.lists.log.restate import marked, restated
+from stream_scrub.lists.log.wire import RENEWED, RENEWING, RULES, DeltaSource, request_line
 from stream_scrub.model import Request, family
 from stream_scrub.rules import Rulebook
 from tests.support.fakes import law
 from tests.support.fakes.log import Log, Writer
-from tests.support.fakes.publisher import Publisher, bitmap
+from tests.support.fakes.publisher import AT, Publisher, bitmap, followed
 from tests.support.fakes.request_office import Crashed, RequestOffice
 from tests.support.golden.evidence import reader, timed
 from tests.support.oracles.requests import TERMS
@@ -157,21 +157,63 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
     assert whole._of["internal", 33612345612] == (T + 2, (False, 1), 2)
 
 
+def renewed(numbers, mark_at):
+    """A log that a renewal began, with these numbers in `internal`. `mark_at` is the moment that its mark names."""
+    old, log = Publisher(Log()), Log()
+    old.put("internal", deltas.adding(old.base("internal").numbers, bitmap(numbers)))
+    view, source = old.replay.known("internal"), DeltaSource("old log up to position 3", "ab" * 32)
+    there = Replay(keep_ends=True)
+    Writer(log).publish(
+        marked(there.rules, RENEWING, source, datetime.fromtimestamp(mark_at / 1000, UTC), there.known(RULES))
+    )
+    there = followed(log, keep_ends=True).known("internal")
+    Writer(log).publish(restated(old.base("internal"), view, None, there, source).records)
+    there = followed(log, keep_ends=True)
+    Writer(log).publish(marked(there.rules, RENEWED, source, AT, there.known(RULES)))
+    return log
+
+
 def test_a_lift_from_before_a_renewal_undoes_no_opposition_of_the_log_before():
     """After the yearly cut a consent that comes late would have somebody called who opposed after it."""
-    old, log = Publisher(Log()), Log()
-    old.put("internal", deltas.adding(old.base("internal").numbers, bitmap([NUMBER])))
-    view, there = old.replay.known("internal"), Replay(keep_ends=True).known("internal")
-    source = DeltaSource("old log up to position 3", "ab" * 32)
-    Writer(log).publish(restated(old.base("internal"), view, None, there, source).records)
     desk = Desk()
     desk.held["internal"] = {NUMBER}
-    desk.said = recall(reader(timed(log, T)), TERMS, 5.0)
+    desk.said = recall(reader(timed(renewed([NUMBER], T), T)), TERMS, 5.0)
 
     desk.take(asked("consent", 0, 3, T - 3_600_000))
     assert desk.held["internal"] == {NUMBER} and desk.turned == [(RequestRefusal.SUPERSEDED, 0)]
     desk.take(asked("consent", 0, 4, T + 3_600_000))
     assert not desk.held["internal"], "a consent of after the renewal counts"
+
+
+@pytest.mark.parametrize("look_back", [lifts.LOOK_BACK, 2])
+@pytest.mark.parametrize("lifting", [True, False])
+def test_a_consent_from_before_a_renewal_counts_for_nothing_however_far_the_log_went_on(lifting, look_back):
+    """A consent that was withdrawn, and that an outbox delivers again after the yearly cut, would count again."""
+    log = renewed([NUMBER + 1], T)
+    publisher = Publisher(log)
+    publisher.import_list("tps", {NUMBER + 2: 0})
+    desk = Desk()
+    desk.said = recall(reader(timed(log, T)), TERMS, 5.0, look_back=look_back)
+
+    desk.take(asked("consent", 0, 3, T - 1, after_opt_out=lifting, may_lift=lifting))
+    desk.take(
+        asked("consent", 0, 4, T + 9_000_000, at=moment(T - 1), after_opt_out=lifting, may_lift=lifting)
+    )
+    assert desk.held.get("consent", set()) == set() and desk.turned == [(RequestRefusal.SUPERSEDED, 0)] * 2
+    desk.take(asked("withdrawal", 0, 5, T - 1, number=f"+{NUMBER + 3}"))
+    assert NUMBER + 3 in desk.held["internal"], "what restricts counts, whenever it was said"
+    desk.take(asked("consent", 0, 6, T + 3_600_000, after_opt_out=lifting, may_lift=lifting))
+    assert desk.held["consent"] == {NUMBER}, "a consent of after the renewal counts"
+
+
+def test_a_renewal_was_no_earlier_than_its_mark_says():
+    """With a clock that is behind, a consent from before the last opt-out would count on the new log."""
+    log = renewed([NUMBER], T + 600_000)
+    found = recall(reader(timed(log, T)), TERMS, 5.0)
+    assert found.renewed_ms == found.floor_ms == T + 600_000
+    early = timed(renewed([NUMBER], T - 600_000), T)
+    assert recall(reader(early), TERMS, 5.0).renewed_ms == early[-1].timestamp_ms
+    assert recall(reader(told_log(2)), TERMS, 5.0, look_back=1).renewed_ms == 0
 
 
 def told_log(count, numbers=5):
