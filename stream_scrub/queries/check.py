@@ -13,7 +13,7 @@ from stream_scrub.index import Index
 from stream_scrub.numbering import REGIONS
 from stream_scrub.rules import RELATIONS, Rulebook
 from stream_scrub.scrub.facts import relation_spelt
-from stream_scrub.wiring import scrubbing
+from stream_scrub.wiring import index_sources, scrubbing
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ def moment(on: str, option: str = "--on") -> datetime | None:
 
 
 def answer(question: CheckQuestion, settings: Settings, index: Index) -> list[CheckedNumber]:
-    """One answer for each number, in order. Raises ConfigError for a region without a numbering plan."""
+    """One answer for each number, in order. Raises ConfigError for a region without a numbering plan, and
+    StaleIndex for an index that holds no register yet."""
     if question.region is not None and question.region.upper() not in REGIONS:
         raise ConfigError(
             [f"--region: {question.region!r} is no region with a numbering plan (ISO 3166-1, as in FR)"]
         )
+    index = index_sources.used(index)
     scrubber = scrubbing.scrubber(settings, header=True, hold=False)
     now = question.at or datetime.now(UTC)
     batch = scrubber.scrub([_prospect(number, question, settings) for number in question.numbers], index, now)
