@@ -93,8 +93,9 @@ def status(call: Invocation) -> None:
 
     settings = call.settings()
     rulebook = scrubbing.rulebook(settings)
-    index = clients.replayed(settings, quiet_log(settings)).index
-    result = log_status.status(index, rulebook, datetime.now(UTC))
+    replay = clients.replayed(settings, quiet_log(settings))
+    mark = replay.known("").log.mark
+    result = log_status.status(replay.index, rulebook, datetime.now(UTC), mark)
     call.write(result, render.status)
 
 

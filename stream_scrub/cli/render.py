@@ -106,12 +106,16 @@ def _foreseen(console: terminal.People, foreseen: ImportPreview) -> None:
 
 
 def status(found: LogStatus) -> None:
-    """Every register of the log, and the registers that rules of today need and that cannot be used."""
+    """What keeps everybody from the log, if anything does; its registers; and those that rules of today need and that cannot
+    be used."""
     console = terminal.People()
+    if found.mark is not None:
+        console.print(found.mark)
     if not found.registers:
-        console.print(
-            "the log holds no register yet: import one with `stream-scrub lists import FILE --register NAME`"
-        )
+        if found.mark is None:
+            console.print(
+                "the log holds no register yet: import one with `stream-scrub lists import FILE --register NAME`"
+            )
         return
     console.rows(
         ("register", "kind", "numbers", "effective", "age", "seq", "source"),

@@ -190,12 +190,15 @@ class RegisterStatus(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
 
 
-class LogStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Every register at the log's end, by name, and those that rules of today need and that cannot be used."""
+class LogStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Every register at the log's end, by name, and those that rules of today need and that cannot be used. `mark` says
+    what keeps everybody from the log: that it was renewed, or is not put together yet; it is absent where nothing does.
+    """
 
     position: int
     registers: list[RegisterStatus]
     unusable: list[UnusableRegister]
+    mark: str | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

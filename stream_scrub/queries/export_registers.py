@@ -22,6 +22,7 @@ from stream_scrub.lists.log.replay import Replay
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader, Progress
 from stream_scrub.queries.evidence import Export, ExportedRegister
+from stream_scrub.queries.number_history import need_finished
 from stream_scrub.timestamps import utc_seconds
 
 _SHOWN_EVERY = 50_000
@@ -45,9 +46,11 @@ def run(order: ExportOrder, reader: LogReader, topic: str, progress: Progress, d
     is for silence, as in `scan`.
 
     Raises ConfigError for a register that the log does not hold and for a file that is there already, Refused when the
-    folder cannot be written to, Corrupt, Unavailable.
+    folder cannot be written to, StaleIndex for a log that is not put together yet, Corrupt, Unavailable.
     """
     replay, fault = _read(order, reader, progress, deadline)
+    if fault is None:  # what is salvaged is a part in any case
+        need_finished(replay.known("").log.mark, order.position)
     index = replay.index
     chosen = [index.registers[name] for name in _chosen(order, list(index.registers))]
     files = {register.name: order.folder / f"{register.name}.jsonl" for register in chosen}

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.lists.audit.number_history import NumberEvent, NumberHistory, RequestEvidence, Standing
+from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader, Progress
 from stream_scrub.numbering import REGIONS, e164, normalise
@@ -50,7 +51,8 @@ def number_of(text: str, region: str) -> int:
 
 
 def of(settings: Settings, log: FilteringBoundLogger, text: str, region: str) -> HistoryAnswer:
-    """The history of a number as somebody typed it. Raises ConfigError, Corrupt, Unavailable, Refused."""
+    """The history of a number as somebody typed it. Raises ConfigError, Corrupt, Unavailable, Refused,
+    StaleIndex."""
     number = number_of(text, region)
     with clients.reading(settings, log) as reader:
         return history(reader, number, region, lambda *_: None, clients.deadline())
@@ -60,7 +62,7 @@ def history(
     reader: LogReader, number: int, region: str, progress: Progress, deadline: Deadline
 ) -> HistoryAnswer:
     """Every coming and going of the number, and how every register stands to it now. The deadline is for silence, as in
-    `scan`. Raises Corrupt, Unavailable, Refused."""
+    `scan`. Raises Corrupt, Unavailable, Refused, StaleIndex (the log is not put together yet)."""
     past = NumberHistory([number], region)
     events: list[NumberEvent] = []
     read_into(
@@ -69,6 +71,7 @@ def history(
         deadline,
         on_read=lambda offset, end: progress("reading the log", offset, end),
     )
+    need_finished(past.mark)
     return HistoryAnswer(
         number=e164(number),
         position=past.index.position,
@@ -81,7 +84,7 @@ def at(
     reader: LogReader, position: int, number: int, region: str, progress: Progress, deadline: Deadline
 ) -> MembershipsAt:
     """How every register stood to the number after the last seal at or before a position. The deadline is for silence,
-    as in `scan`. Raises Corrupt, Unavailable, Refused."""
+    as in `scan`. Raises Corrupt, Unavailable, Refused, StaleIndex (the log was not put together there)."""
     past = NumberHistory([number], region)
     passage = read_into(
         reader,
@@ -90,6 +93,7 @@ def at(
         upto=position,
         on_read=lambda offset, end: progress("reading the log", offset, min(end, position + 1)),
     )
+    need_finished(past.mark, position)
     then = from_millis(past.at_ms)
     return MembershipsAt(
         number=e164(number),
@@ -99,6 +103,13 @@ def at(
         log_end=passage.end,
         registers=[_past_membership(standing, then) for standing in past.standing(number)],
     )
+
+
+def need_finished(mark: LogMark | None, position: int | None = None) -> None:
+    """Raises StaleIndex for a log that a renewal has not put together, or had not at that position: what it holds is a
+    part of the registers. What was left for another log is whole."""
+    if mark is not None and not mark.goes_on_as:
+        raise mark.stale() if position is None else LogMark(f"at position {position}: {mark.why}").stale()
 
 
 def _event(event: NumberEvent) -> LoggedChange:

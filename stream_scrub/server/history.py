@@ -55,6 +55,8 @@ class HistoryDesk:
                 )
         except ConfigError as error:
             raise invalid([("number", "this is no valid number: write it as +33612345678")]) from error
+        except StaleIndex as error:
+            raise stale(error) from error
         except Corrupt as error:
             raise stale(StaleIndex("log-corrupt", str(error))) from error
         except (Unavailable, Refused) as error:

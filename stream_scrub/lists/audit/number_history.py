@@ -14,6 +14,7 @@ import msgspec
 
 from stream_scrub.index import Index, Register
 from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.replay import LogRules, Replay
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.numbering import REGIONS, normalise
@@ -93,6 +94,11 @@ class NumberHistory:
     def rules(self) -> LogRules:
         """The rules on the log after the last seal that was taken, with their texts."""
         return self._replay.rules
+
+    @property
+    def mark(self) -> LogMark | None:
+        """What keeps everybody from judging by the log, after the last seal that was taken."""
+        return self._replay.known(wire.RULES).log.mark
 
     def take(self, record: LogRecord) -> list[NumberEvent]:
         """What this record did to the numbers: a seal may do something, parts never do."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stream_scrub.config import load
-from stream_scrub.errors import ConfigError, Corrupt, TooLarge, Unavailable
+from stream_scrub.errors import ConfigError, Corrupt, StaleIndex, TooLarge, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka.requests_writer import RequestPlace
 from stream_scrub.rules import Rulebook
@@ -152,7 +152,12 @@ def test_histories_are_told(server):
 
 
 @pytest.mark.parametrize(
-    ("error", "cause"), [(Corrupt("x"), "log-corrupt"), (Unavailable("x"), "log-unreachable")]
+    ("error", "cause"),
+    [
+        (Corrupt("x"), "log-corrupt"),
+        (Unavailable("x"), "log-unreachable"),
+        (StaleIndex("log-unfinished", "x"), "log-unfinished"),
+    ],
 )
 def test_a_history_that_cannot_be_read_is_none(error, cause):
     """Half a history would be taken for the whole, in court."""
