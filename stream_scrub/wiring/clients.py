@@ -3,6 +3,7 @@ clients from settings."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -11,6 +12,7 @@ from stream_scrub.config import Settings
 from stream_scrub.config.inputs import Route
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.index import Index
+from stream_scrub.kafka.admin.broker_time import BrokerTimes
 from stream_scrub.kafka.admin.group_offsets import GroupOffsets
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import TopicAdmin, smallest_limit
@@ -101,6 +103,18 @@ def topic_identity(settings: Settings) -> TopicIdentity:
     """Asks the brokers for the ids of topics."""
     kafka = settings.kafka
     return TopicIdentity(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
+
+
+def latest_moment(settings: Settings) -> datetime:
+    """The latest timestamp on the log: a marker's, by its broker's clock, or a record's, by its publisher's. Raises
+    Unavailable."""
+    kafka, log = settings.kafka, settings.topics.log
+    found = BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)).ask(
+        [(log, 0)]
+    )
+    if not found:
+        raise Unavailable(f"asking for the latest moment on {log}: no broker answers now")
+    return datetime.fromtimestamp(found[0].at, UTC)
 
 
 def no_identity(_: Settings) -> None:

@@ -120,15 +120,7 @@ def run(
     may not be left out), Refused (a live publisher, requests that wait, an old log that is not sound or that grew
     meanwhile, a new log that holds something already), Corrupt, Unavailable, Uncertain, Migrated.
     """
-    if old.topics.log == new.topics.log:
-        raise ConfigError([f"TOPIC: {new.topics.log} is the log that there is: name a new one"])
-    if order.cut.exists():
-        left = (
-            f"of a renewal that was cut off, if `lists verify` says so of {new.topics.log}: delete both then"
-        )
-        raise ConfigError(
-            [f"--cut: {order.cut} is there already. It may be the proof of an earlier log, or {left}"]
-        )
+    _need_new_names(order.cut, old, new)
     _need_quiet(old, log)
     _fence(old, log)
     with clients.reading(old, log) as reader:
@@ -142,7 +134,9 @@ def run(
     _file(order.cut, proof.content)
     digest = sha256(proof.content).hexdigest()
     source = DeltaSource(f"{old.topics.log} up to position {replay.index.position}", digest)
-    there, upto = _mark(new, RENEWING, source, there, log, partial(_need_empty, new))
+    there, upto = _mark(
+        new, RENEWING, source, there, log, partial(_need_empty, new), _no_earlier(old, replay)
+    )
     registers = sorted(replay.index.registers.values(), key=_in_order)
     written: list[RegisterRenewed] = []
     for some in _together(registers):
@@ -163,6 +157,18 @@ def run(
     there, _ = _mark(new, RENEWED, source, there, log)
     publish_rules.keep_rules(new, log, there)
     return LogRenewed(old.topics.log, position, str(order.cut), digest, new.topics.log, written)
+
+
+def _need_new_names(cut: Path, old: Settings, new: Settings) -> None:
+    if old.topics.log == new.topics.log:
+        raise ConfigError([f"TOPIC: {new.topics.log} is the log that there is: name a new one"])
+    if cut.exists():
+        left = (
+            f"of a renewal that was cut off, if `lists verify` says so of {new.topics.log}: delete both then"
+        )
+        raise ConfigError(
+            [f"--cut: {cut} is there already. It may be the proof of an earlier log, or {left}"]
+        )
 
 
 def _need_quiet(settings: Settings, log: FilteringBoundLogger) -> None:
@@ -242,14 +248,15 @@ def _mark(
     there: Replay,
     log: FilteringBoundLogger,
     need: Callable[[Replay], None] = lambda _: None,
+    at: datetime | None = None,
 ) -> tuple[Replay, int]:
     """Put a mark on a log, if `need` of what is there then does not prevent it. `there` is what was read of it; returns
-    that, read on to where the mark stands, and its offset."""
+    that, read on to where the mark stands, and its offset. `at` is its moment, None for now."""
     writer = clients.log_writer(settings, RULES, log)
     try:
         there = clients.replayed(settings, log, keep_ends=True, before=there)
         need(there)
-        records = marked(there.rules, reason, source, datetime.now(UTC), there.known(RULES))
+        records = marked(there.rules, reason, source, at or datetime.now(UTC), there.known(RULES))
         position = writer.publish(records)
     finally:
         writer.close()
@@ -267,6 +274,13 @@ def _read_upto(settings: Settings, log: FilteringBoundLogger, there: Replay, pos
                 f"{settings.topics.log} cannot be read to offset {position}, which was published"
             )
     return there
+
+
+def _no_earlier(old: Settings, replay: Replay) -> datetime:
+    """Now, or what the old log says if that is later: of what was said before the renewal the new log knows nothing, and
+    this machine's clock may be behind."""
+    now = datetime.now(UTC)
+    return now if replay.known("").upto < 0 else max(now, clients.latest_moment(old))
 
 
 def _need_empty(settings: Settings, there: Replay) -> None:
