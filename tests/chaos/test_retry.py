@@ -150,7 +150,7 @@ def test_eleven_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
             kind += ["--areas", "all"] if country in ("US", "CA") else []
             stage.load(register, found[:3], "--effective-at", day, *kind)
             due += sum(verdict_at_last(country, at) in {"clear", "consented"} for at in range(20))
-            wait_until(lambda due=due: count(stage.bootstrap, [stage.topics["allowed"]]) >= due, 60)
+            wait_until(lambda due=due: count(stage.bootstrap, [stage.topics["allowed"]]) >= due, 120)
         wait_until(lambda: seen.metrics().sum("stream_scrub_retried_prospects_total") == 120, 30)
         assert worker.stop()[0] == 0 and retry.stop()[0] == 0
         retry.start()  # its place is known: nothing goes back a second time
