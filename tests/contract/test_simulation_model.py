@@ -7,6 +7,7 @@ import itertools
 import struct
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 
 import confluent_kafka
@@ -230,7 +231,7 @@ def static_by_the_broker(outside) -> Iterator[str]:
     third.close()
 
 
-def deleted(outside, topic, reader, metadata) -> Iterator[str]:
+def deleted(outside, topic, reader, metadata, noticed=lambda: "as it should be") -> Iterator[str]:
     """A topic that is deleted and made anew: what was committed of it, and where its reader reads on."""
     producer = outside.producer()
     producer.init_transactions(10)
@@ -255,6 +256,7 @@ def deleted(outside, topic, reader, metadata) -> Iterator[str]:
     yield f"{_read(outside, reader, 1)}"
     yield committed()
     outside.delete(topic)
+    yield noticed()
     outside.create(topic)
     yield committed()
     write(8)
@@ -275,7 +277,8 @@ def made_anew_by_the_broker(outside) -> Iterator[str]:
     topic, member = outside.topic(), outside.member("consumer")
     had = _subscribed(member, topic)
     yield _until(outside, lambda: had == {0}, member)
-    yield from deleted(outside, topic, member, member.consumer_group_metadata)
+    lost = partial(_until, outside, lambda: had == set(), member)
+    yield from deleted(outside, topic, member, member.consumer_group_metadata, lost)
 
 
 def _read(outside, reader, count, seconds=20.0) -> list[int]:

@@ -136,7 +136,8 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
 
     grant(admin, table(stage, "status, check"))
     wait_until(lambda: run(["lists", "status"], stage.env).returncode == 0, 20)
-    assert run(["check", "+33612345678"], stage.env).returncode == 0
+    checked = run(["check", "+33612345678"], stage.env)
+    assert checked.returncode == 1 and "holds no register yet" in checked.stderr
 
     grant(admin, table(stage, "import"))
     stage.load("internal", [33612345678])
