@@ -105,15 +105,18 @@ def topic_identity(settings: Settings) -> TopicIdentity:
     return TopicIdentity(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
 
 
+def broker_times(settings: Settings) -> BrokerTimes:
+    """Asks the brokers for their time. Its client is never polled, so it must have no callbacks."""
+    kafka = settings.kafka
+    return BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
+
+
 def latest_moment(settings: Settings) -> datetime:
     """The latest timestamp on the log: a marker's, by its broker's clock, or a record's, by its publisher's. Raises
     Unavailable."""
-    kafka, log = settings.kafka, settings.topics.log
-    found = BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None)).ask(
-        [(log, 0)]
-    )
+    found = broker_times(settings).ask([(settings.topics.log, 0)])
     if not found:
-        raise Unavailable(f"asking for the latest moment on {log}: no broker answers now")
+        raise Unavailable(f"asking for the latest moment on {settings.topics.log}: no broker answers now")
     return datetime.fromtimestamp(found[0].at, UTC)
 
 

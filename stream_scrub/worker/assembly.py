@@ -7,7 +7,6 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.config.inputs import outputs_of
-from stream_scrub.kafka.admin.broker_time import BrokerTimes
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import smallest_limit
 from stream_scrub.kafka.client import options, transactional_ids
@@ -136,10 +135,8 @@ def _refresh_s(settings: Settings) -> float:
 
 
 def _clock_watch(settings: Settings) -> ClockWatch:
-    kafka = settings.kafka
-    # This client is never polled, so it must have no callbacks.
-    times = BrokerTimes(options.admin_options(kafka.bootstrap_servers, kafka.client, logs=None))
-    return ClockWatch(times.ask, output_topics(settings), settings.rules.clock_skew_max_s)
+    ask = clients.broker_times(settings).ask
+    return ClockWatch(ask, output_topics(settings), settings.rules.clock_skew_max_s)
 
 
 def output_limit(settings: Settings, log: FilteringBoundLogger) -> int | None:

@@ -35,6 +35,11 @@ def made_anew(bootstrap, topic, partitions, *, at_once=False):
     wait_until(made, 60)
 
 
+def publish(stage, ids):
+    leads = ((b"k", prospect(at, spell(NUMBERS[at % 60], 0))) for at in ids)
+    produce(stage.bootstrap, stage.topics["prospects"], leads)
+
+
 def out(stage):
     return sorted(
         json.loads(m.value())["id"] for topic in stage.outputs for m in read_all(stage.bootstrap, topic)
@@ -52,18 +57,14 @@ def test_new_prospects_at_old_offsets_come_out(kafka, stages, alive):
     )
     stage.load("consent", NUMBERS, "--kind", "allow")
 
-    def publish(ids):
-        leads = ((b"k", prospect(at, spell(NUMBERS[at % 60], 0))) for at in ids)
-        produce(kafka.bootstrap, stage.topics["prospects"], leads)
-
     with stage.worker("w1") as worker:
-        publish(range(20))
+        publish(stage, range(20))
         wait_until(lambda: out(stage) == list(range(20)), 60)
         if not alive:
             assert worker.stop()[0] == 0
         made_anew(kafka.bootstrap, stage.topics["prospects"], 1)
-        publish(range(100, 115))
-        publish(range(115, 150))
+        publish(stage, range(100, 115))
+        publish(stage, range(115, 150))
         if not alive:  # Kafka forgets what was committed of a topic that it deletes
             worker.start()
             wait_until(lambda: worker.logged("holding", cause="no-offsets"), 60)
@@ -82,15 +83,11 @@ def test_as_many_new_prospects_as_were_read_of_the_old_topic_come_out(kafka, sta
     stage = stages(kafka.bootstrap, partitions=1, http__listen=LISTEN)
     stage.load("consent", NUMBERS, "--kind", "allow")
 
-    def publish(ids):
-        leads = ((b"k", prospect(at, spell(NUMBERS[at % 60], 0))) for at in ids)
-        produce(kafka.bootstrap, stage.topics["prospects"], leads)
-
     with stage.worker("w1") as worker:
-        publish(range(20))
+        publish(stage, range(20))
         wait_until(lambda: out(stage) == list(range(20)), 60)
         made_anew(kafka.bootstrap, stage.topics["prospects"], 1, at_once=True)
-        publish(range(100, 120))
+        publish(stage, range(100, 120))
         wait_until(lambda: len(out(stage)) >= 40, 60)
         assert out(stage) == [*range(20), *range(100, 120)]
         assert worker.logged(ANEW)

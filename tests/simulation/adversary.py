@@ -353,9 +353,6 @@ SMALL_LASTS = {
     "no news": (3.0, 7.0),
     "a hung publisher": (2.0, 5.0),
     "one is behind": (1.5, 3.0),
-    "a relieved publisher": (
-        Theme("requests", (Api.END,), 5, ("it is taken for dead, and another has its place",), (14.0, 24.0)),
-    ),
     "made anew": (1.0, 2.5),
 }
 SMALL_PROSPECTS = {"no news": (5, 9), "one is behind": (6, 10), "made anew": (4, 8)}

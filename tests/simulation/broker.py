@@ -80,6 +80,10 @@ class Broker:
     def partition(self, place: Place) -> Partition:
         return self.topics[place[0]].partitions[place[1]]
 
+    def low(self, place: Place) -> int:
+        """The first offset that there is; 0 where there is no such partition."""
+        return self.partition(place).low if self.has(place) else 0
+
     def all_of(self, place: Place) -> list[Partition]:
         """The partition, and those of deleted topics that had its name: nobody reads these any more, but whether what
         stands there was committed is of their history."""

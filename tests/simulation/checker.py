@@ -82,7 +82,7 @@ def brought_back_once(history: History) -> Iterator[str]:
     blocked = held_up(history)
     topics = {each.id: each.topic for each in history.plan.prospects}
     for (id_, again), spots in _arrived(history).items():
-        if again and any(not spot[0].startswith(topics[id_]) for spot in spots):
+        if again and {spot[0].partition(" ")[0] for spot in spots} != {topics[id_]}:
             yield f"prospect {id_} of {topics[id_]} was brought back to {', '.join(spot[0] for spot in spots)}"
     for spot, count in brought_back(history).items():
         if spot not in blocked:

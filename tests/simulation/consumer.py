@@ -97,11 +97,9 @@ class Consumer(Membership):
             feed.next = self._offset(each)
 
     def _offset(self, place: TopicPartition) -> int:
-        """OFFSET_BEGINNING is the first that there is."""
-        topic = self.net.broker.topics.get(place.topic)
-        if place.offset != OFFSET_BEGINNING or topic is None:
-            return max(0, place.offset)
-        return topic.partitions[place.partition].low
+        if place.offset == OFFSET_BEGINNING:
+            return self.net.broker.low((place.topic, place.partition))
+        return place.offset
 
     def _drop_fetch(self) -> None:
         self._version += 1
@@ -220,8 +218,7 @@ class Consumer(Membership):
     def _reset(self, place: Place, feed: Feed) -> None:
         """What happens by auto.offset.reset when an offset does not exist."""
         if self.options.get("auto.offset.reset") == "earliest":
-            topic = self.net.broker.topics.get(place[0])
-            feed.next, feed.failed = topic.partitions[place[1]].low if topic is not None else 0, False
+            feed.next, feed.failed = self.net.broker.low(place), False
         else:
             self._errors.append(Message(place, -1, None, KafkaError(KafkaError._AUTO_OFFSET_RESET)))
 

@@ -181,11 +181,9 @@ def deleted_requests(history: "History") -> set[int]:
 
 def new_requests(history: "History") -> set[int]:
     """The requests on a topic that was made anew. The first of them may be taken twice (DESIGN.md)."""
-    if not any(topic.name == REQUESTS for _, topic in history.former):
-        return set()
-    latest = history.broker.topics[REQUESTS].partitions[0]
-    former = [topic.partitions[0] for _, topic in history.former if topic.name == REQUESTS][1:]
-    return {json.loads(record.value)["id"] for each in (latest, *former) for _, record in each.committed()}
+    first = next((topic.partitions[0] for _, topic in history.former if topic.name == REQUESTS), None)
+    later = [each for each in history.broker.all_of((REQUESTS, 0)) if first not in (None, each)]
+    return {json.loads(record.value)["id"] for each in later for _, record in each.committed()}
 
 
 def answered(history: "History") -> tuple[Counter[tuple[str, int]], Counter[int]]:

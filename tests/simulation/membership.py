@@ -152,9 +152,7 @@ class Membership:
         def then(_: int, body: Any) -> None:
             if self._feeds.get(place) is feed and feed.next < 0:
                 offset = body[place][0]
-                topic = broker.topics.get(place[0])
-                low = topic.partitions[place[1]].low if topic is not None else 0
-                feed.next = offset if offset >= 0 else low
+                feed.next = offset if offset >= 0 else broker.low(place)
                 self._drop_fetch()
                 self._moved.notify()
 

@@ -110,19 +110,23 @@ class Resume:
         if self._identity is None or now - self._looked_at < _LOOK_EVERY_S:
             return False
         self._looked_at = now
-        found = self._identity.answer((), Deadline.after(0))
+        others = self._others((), Deadline.after(0))
         self._identity.begin(topics)
-        return any(each not in ("", self._ids.get(topic, "")) for topic, each in found.items())
+        return bool(others)
 
     def need_same(self, topics: Collection[str], deadline: Deadline) -> None:
         """A topic may have been made anew under its name and be read at an old offset. Raises Migrated then, and the next
         `choose` begins the new one at its start. Raises Unavailable, Refused where no broker answers.
         """
+        for topic in self._others(topics, deadline):
+            raise Migrated(f"{topic} was deleted and made anew")
+
+    def _others(self, topics: Collection[str], deadline: Deadline) -> list[str]:
+        """Those of which the answer to what was asked last is another id than is known."""
         if self._identity is None:
-            return
-        for topic, found in self._identity.answer(topics, deadline).items():
-            if found not in ("", self._ids.get(topic, "")):
-                raise Migrated(f"{topic} was deleted and made anew")
+            return []
+        found = self._identity.answer(topics, deadline)
+        return [topic for topic, each in found.items() if each not in ("", self._ids.get(topic, ""))]
 
     def _anew(self, committed: list[TopicPartition], deadline: Deadline) -> set[PartitionKey]:
         """The partitions whose committed offset is of another topic that had this name: they begin at their start."""

@@ -372,16 +372,7 @@ def test_a_file_is_published_whatever_its_name(world, name):
 
 def test_a_file_that_was_published_before_the_kill_is_not_published_again(world):
     """Numbers that came back meanwhile would be removed a second time, and called."""
-    world.desk.publisher.put("internal", Delta(bitmap([33612345678, 33612345679]), bitmap([]), 0))
-    put(world, "internal/removes/a.txt", "+33612345678\n")
-    inbox = opened(world)
-    world.desk.trouble = Uncertain("the broker went away at that moment")
-    with pytest.raises(Uncertain):
-        worked(inbox)
-    world.desk.trouble = None
-    inbox._folder.close()
-    world.desk.publisher.catch_up()
-    world.desk.publisher.put("internal", Delta(bitmap([33612345678]), bitmap([]), 0, reason="requests"))
+    published_and_not_moved(world)
 
     again = opened(world)
     again.recover()
