@@ -198,6 +198,16 @@ class Counters(FollowerCounters):
             self.aborts[cause_of(error)] += 1
             self._fails(error)
 
+    def found_nothing(self, looked_at: float) -> bool:
+        """Count a poll that brought nothing. Whether what failed is over: nothing waited any more when the loop last
+        looked, at this moment of the monotonic clock. A batch that fails again and again waits between its tries."""
+        over = (
+            bool(self.failures) and looked_at > self.failed_at and self.member and not any(self.lags.values())
+        )
+        if over:
+            self.failures = 0
+        return over
+
     def moved(self, event: str, partitions: int) -> None:
         """Count partitions that were assigned, revoked or lost."""
         with self.lock:

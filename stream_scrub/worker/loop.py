@@ -106,7 +106,7 @@ class WorkerLoop:
         self._batch: ReadyBatch | None = None
         self._topics = topics
         self._failure: ScrubError | None = None
-        self._problem = RecurringProblem(log, "batch given up, trying again", "batches go through again")
+        self._problem = RecurringProblem(log, "batch given up, trying again", "batches fail no more")
         self._looked_at = self._asked_at = self._polled_at = float("-inf")
         self._summary = MinuteSummary(counters, log)
         self._stale = StaleRegisters(counters, log)
@@ -244,8 +244,9 @@ class WorkerLoop:
         self._begin_partitions()
         if not fetched.messages:
             self._session.idle()
-            # A hold for a register ends when a batch needs no stale register any more, and not when there is no
-            # batch.
+            if self._counters.found_nothing(self._looked_at):
+                self._problem.end()
+            # A hold for a register ends when a batch needs no stale register any more, not when there is none.
             if self._counters.holding != "register":
                 self._resumed()
             return

@@ -443,7 +443,7 @@ def test_a_right_taken_away_from_a_worker_at_work(secured, house, topic, operati
         assert names(line["why"], "", "transactionalId", topic, operation), line
         add_user(secured.admin, user, [lost])
         wait_until(lambda: count(secured.admin, house.outputs) == before + 15, 60)
-        assert worker.logged("batches go through again")
+        assert worker.logged("batches fail no more")
         assert worker.stop()[0] == 0
     assert len(loud(worker)) == 1
     assert count(secured.admin, house.outputs) == before + 15, "something came out twice"

@@ -181,6 +181,28 @@ def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
     ]
 
 
+@pytest.mark.parametrize(("lag", "after", "left"), [(0, 1.0, 0), (0, -1.0, 3), (4, 1.0, 3)])
+def test_what_failed_is_over_when_nothing_waits_any_more(made, lag, after, left):
+    """After an outage a worker to which no prospect comes would not be ready for a minute, and the alert ring for nothing;
+    or one whose batch fails between two looks would look well.
+    """
+    worker, counters = made.worker, made.counters
+    made.source.floor = -1
+    made.source.poll = lambda *_: Fetched([], [], Headers([], []), [])
+    made.source.drop = made.session.idle = lambda: None
+    made.source.lag = lambda *_: {("prospects", 0): lag}
+    worker._follower.usable = lambda _lag_s: law.index()
+    for _ in range(3):
+        worker._fail(Unavailable("asking for the leaders: no broker answers now"))
+    worker._look()
+    counters.failed_at = worker._looked_at - after
+
+    worker._step()
+
+    assert counters.failures == left
+    assert [line["event"] for line in made.lines()].count("batches fail no more") == (left == 0)
+
+
 @pytest.fixture
 def slow(made, monkeypatch):
     """A worker whose scrubber takes ten seconds for each prospect, and all that it emits, commits and puts back."""
