@@ -302,6 +302,8 @@ class DropImporter:
         ((seal, position),) = self._delta_publisher.publish(
             [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
         )
+        if plan.known.span is None:
+            self._delta_publisher.need_counted(job.dropped.register)
         effect = import_list.effect_of(job.reading, plan, PublishedDelta(seal, position), job.started)
         report = {k: v for k, v in effect.as_json().items() if k not in ("would_be_refused", "foreseen")}
         return {**report, "sha256": job.sha256}

@@ -258,6 +258,19 @@ def replayed(
     return replay
 
 
+def replayed_upto(position: int, settings: Settings, log: FilteringBoundLogger, *, before: Replay) -> Replay:
+    """What was read of the log, read on to that offset at least. What was published can be read only once its marker is
+    written, a moment after the commit. The replay keeps ends. Raises as `replayed`."""
+    until = deadline()
+    while before.known("").upto < position:
+        before = replayed(settings, log, keep_ends=True, before=before)
+        if until.passed:
+            raise Unavailable(
+                f"{settings.topics.log} cannot be read to offset {position}, which was published"
+            )
+    return before
+
+
 @contextmanager
 def reading(
     settings: Settings, log: FilteringBoundLogger, topic: str = "", partition: int = 0

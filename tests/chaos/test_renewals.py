@@ -11,7 +11,7 @@ from tests.chaos.test_publisher import lag
 from tests.support.network.proxy import Api, matching
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import produce, prospect
-from tests.support.running.publisher import PublisherProcess
+from tests.support.running.publisher import PublisherProcess, drop
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import SCRIPT, run, run_json, wait_until
 
@@ -120,3 +120,47 @@ def test_nobody_uses_a_new_log_that_is_half_made(stage, tmp_path, proxy):
     assert again.returncode == 1 and f"If it was: delete {topic} and" in again.stderr
     late = run(importing_of(stage.list_file([M])), stage.env)
     assert late.returncode == 0, "the old log goes on"
+
+
+@pytest.mark.parametrize("api", [Api.ADD_PARTITIONS_TO_TXN, Api.END_TXN])
+def test_the_first_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stage, tmp_path, proxy, api):
+    """A partner's list that somebody was told is published would be on a log that nobody reads and that is deleted."""
+    topic, env = new_log(stage)
+    hold = proxy.hold(matching(api, of=of_publisher(stage.topics["log"], "tps2")))
+    file = stage.list_file([M], "more.txt")
+    importing = started(stage, proxy, "lists", "import", str(file), "--register", "tps2")
+    hold.wait(60)
+    renewed = run(renewal(topic, tmp_path / "cut.json"), stage.env)
+    hold.release()
+    said, _ = importing.communicate(timeout=60)
+
+    counting = env if renewed.returncode == 0 else stage.env
+    if api == Api.ADD_PARTITIONS_TO_TXN:
+        assert (renewed.returncode, importing.returncode) == (0, 1), renewed.stdout + renewed.stderr + said
+        assert f"renewed as {topic}" in said and "import the list again there" in said
+    if importing.returncode != 0:
+        again = run(["lists", "import", str(file), "--register", "tps2"], counting)
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert counts(counting)["tps2"] == 1
+
+
+def test_a_dropped_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stage, tmp_path, proxy):
+    """The same by a publisher that stood still while the log was renewed: the file would be called published."""
+    topic, env = new_log(stage)
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    hold = proxy.hold(matching(Api.ADD_PARTITIONS_TO_TXN, of=of_publisher(stage.topics["log"], "tps2")))
+    with PublisherProcess(stage, folder, client=proxy.bootstrap) as publisher:
+        wait_until(publisher.ready, 60)
+        drop(folder, "tps2", "list.txt", [M])
+        hold.wait(60)
+        publisher.send(signal.SIGSTOP)
+        renewed = run(renewal(topic, tmp_path / "cut.json"), stage.env)
+        assert renewed.returncode == 0, renewed.stdout + renewed.stderr
+        hold.release()
+        publisher.send(signal.SIGCONT)
+        wait_until(lambda: not publisher.alive, 60)
+        assert "was renewed as" in publisher.lines()[-1]["why"]
+    assert not publisher.logged("file published")
+    left = [each for each in folder.rglob("list.txt*") if each.is_file() and "done" not in each.parts]
+    assert left and "tps2" not in counts(env)
