@@ -31,6 +31,8 @@ REAL = {"kafka", "own_kafka", "before_proxy", "proxy", "topic"}
 # What is built once a checkout, on a slow machine with an empty cache; pytest-timeout counts it to the first that asks.
 BUILT, BUILD_S = {"kustomize", "compose_reader", "browser"}, 900
 
+_LAST_LINES, _LINE_CHARS = 12, 300
+
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(
     "ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -74,6 +76,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         if not alone:
             door.close()
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where a test fails on a machine that nobody can look at, its processes' last words come with the report."""
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and isinstance(folder, Path):
+        for log in sorted(folder.glob("*.log")):
+            last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            report.sections.append((f"the end of {log.name}", "\n".join(line[:_LINE_CHARS] for line in last)))
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import time
@@ -97,8 +98,9 @@ def _pool(processes: int) -> AbstractContextManager[Pool | None]:
     return multiprocessing.get_context("fork").Pool(processes) if processes > 1 else nullcontext()
 
 
-def run(jobs: Sequence[Job], processes: int, *, go_on: bool) -> int:
-    """Run histories until one breaks a promise, or with `go_on` all of them. Returns how many did."""
+def run(jobs: Sequence[Job], processes: int, *, go_on: bool, seconds: float = math.inf) -> int:
+    """Run histories until one breaks a promise, or with `go_on` all of them, but none after so many seconds. Returns
+    how many did."""
     begun = told = time.monotonic()
     count = broke = 0
     chunks = [jobs[at : at + _CHUNK] for at in range(0, len(jobs), _CHUNK)]
@@ -106,7 +108,8 @@ def run(jobs: Sequence[Job], processes: int, *, go_on: bool) -> int:
         for some, found in pool.imap_unordered(_some, chunks) if pool is not None else map(_some, chunks):
             count += some
             now = time.monotonic()
-            if now - told > _TELL_S or count == len(jobs):
+            over = now - begun > seconds or count == len(jobs)
+            if now - told > _TELL_S or over:
                 told = now
                 print(f"{count} of {len(jobs)} histories, {count / (now - begun):.0f} a second", flush=True)
             for job, wrong in found:
@@ -118,6 +121,10 @@ def run(jobs: Sequence[Job], processes: int, *, go_on: bool) -> int:
                         pool.terminate()
                     print("\n".join(story(shrunk(plan))), flush=True)
                     return broke
+            if over:
+                if pool is not None:
+                    pool.terminate()
+                break
     print(f"{broke} of {count} broke a promise" if broke else "no promise was broken")
     return broke
 
@@ -132,10 +139,11 @@ def main() -> int:
     parser.add_argument(
         "--every-fault", action="store_true", help="of that one seed: every fault at every request"
     )
+    parser.add_argument("--seconds", type=float, default=math.inf, help="no more histories after that time")
     asked = parser.parse_args()
     with simulated():
         if asked.every_fault:
             jobs: Sequence[Job] = [(asked.first, faults) for faults in systematic(asked.first)]
         else:
             jobs = range(asked.first, asked.first + asked.seeds)
-        return min(1, run(jobs, asked.processes, go_on=asked.go_on))
+        return min(1, run(jobs, asked.processes, go_on=asked.go_on, seconds=asked.seconds))
