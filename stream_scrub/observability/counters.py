@@ -199,12 +199,9 @@ class Counters(FollowerCounters):
             self._fails(error)
 
     def found_nothing(self, looked_at: float) -> bool:
-        """Count a poll that brought nothing. Whether what failed is over: nothing waited any more when the loop last
-        looked, at this moment of the monotonic clock. A batch that fails again and again waits between its tries."""
-        over = (
-            bool(self.failures) and looked_at > self.failed_at and self.member and not any(self.lags.values())
-        )
-        if over:
+        """A poll brought nothing. Whether what failed is over: by the loop's last look, at that monotonic moment, nothing
+        waits any more, as a batch does between its tries."""
+        if over := self.failed_at < looked_at and self.member and not any(self.lags.values()):
             self.failures = 0
         return over
 

@@ -158,9 +158,6 @@ class DeltaPublisher:
         ):  # the reader then asks for the end at once, and not after half a second's silence
             self._reader.seek(self._taken + 1)
         replay_to_end(self._reader, deadline, lambda _: self._counters.beat(), replay=self.replay)
-        self._need_no_mark()
-
-    def _need_no_mark(self) -> None:
         if (mark := self.replay.known("").log.mark) is not None:
             raise Refused(mark.why)
 
@@ -192,13 +189,6 @@ class DeltaPublisher:
             if deadline.passed:
                 raise Unavailable("what was published cannot be read back yet: another transaction is open")
         return True
-
-    def need_counted(self, name: str) -> None:
-        """Check that what was published of a register counts. Whoever renews a log fences the registers that are on it, or
-        that rules name; the first list of any other may come to lie behind the mark by which the log ends, where nobody
-        reads it. Raises Refused then."""
-        self.ready(name)
-        self._need_no_mark()
 
     def _borrow(self, mine: str) -> bool:
         opening = self._opening.get(mine)

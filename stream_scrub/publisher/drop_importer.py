@@ -25,7 +25,7 @@ from stream_scrub.lists.log.scan import find_seal
 from stream_scrub.lists.log.wire import DeltaSource
 from stream_scrub.lists.parsing.unpack import digest_of
 from stream_scrub.model import Deadline
-from stream_scrub.publisher import import_list
+from stream_scrub.publisher import import_list, ownership
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
 from stream_scrub.publisher.drop_folder import DONE, REFUSED, DropFolder, DroppedFile, PublicationNote
 from stream_scrub.publisher.isolated_reader import IsolatedReader, ReaderFault
@@ -303,7 +303,7 @@ class DropImporter:
             [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
         )
         if plan.known.span is None:
-            self._delta_publisher.need_counted(job.dropped.register)
+            ownership.need_counted(self._settings, self._log, note.after, position)
         effect = import_list.effect_of(job.reading, plan, PublishedDelta(seal, position), job.started)
         report = {k: v for k, v in effect.as_json().items() if k not in ("would_be_refused", "foreseen")}
         return {**report, "sha256": job.sha256}

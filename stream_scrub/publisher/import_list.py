@@ -14,7 +14,7 @@ from typing import cast, get_args
 from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Migrated, Refused
+from stream_scrub.errors import ConfigError, Migrated
 from stream_scrub.index import Numbers, as_numbers
 from stream_scrub.lists.formats import BadList, ListOptions, ParsedList
 from stream_scrub.lists.intake import plan_import
@@ -142,7 +142,7 @@ def run(
     """Read, guard, diff, publish. `stage` is called with the progress; `first` checks the brokers before anything is
     published. `reader` reads the list elsewhere than in this process.
 
-    Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published.
+    Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published that counts.
     """
     started = time.monotonic()
     now = datetime.now(UTC)
@@ -180,20 +180,10 @@ def run(
             del plan  # it is as large as the list, and the loop makes it anew
         else:
             if plan.known.span is None:
-                _need_no_mark(settings, log, replay, published)
+                ownership.need_counted(settings, log, plan.known.upto, published.position)
             return effect_of(reading, plan, published, started)
         finally:
             writer.close()
-
-
-def _need_no_mark(
-    settings: Settings, log: FilteringBoundLogger, replay: Replay, published: PublishedDelta
-) -> None:
-    """Whoever renews a log fences the registers that are on it, or that rules name. The first list of any other may come
-    to lie behind the mark by which the log ends: nobody reads it there. Raises Refused."""
-    after = clients.replayed_upto(published.position, settings, log, before=replay)
-    if (mark := after.known("").log.mark) is not None:
-        raise Refused(f"{mark.why}, and import the list again there: it came too late for that log")
 
 
 def asked(

@@ -16,12 +16,14 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, Refused
 from stream_scrub.kafka.requests_reader import OwnerNote
+from stream_scrub.lists.log.scan import find_mark
 from stream_scrub.model import family
 from stream_scrub.wiring import clients
 
 BEAT_S = 1.0  # a live publisher commits at least that often
 _WATCH_S = 4 * BEAT_S
 _LOOK_S = 0.25
+_READ_S = 20.0
 
 
 def identity() -> str:
@@ -80,6 +82,17 @@ def leave_to_daemon(settings: Settings, register: str, log: FilteringBoundLogger
         need_free(requests.note, [family(register)])
     finally:
         requests.close()
+
+
+def need_counted(settings: Settings, log: FilteringBoundLogger, after: int, position: int) -> None:
+    """Check that the first list of a register counts, published up to `position` against what was read up to `after`.
+    Whoever renews a log fences the registers that are on it, or that rules name. The first list of any other may come to
+    lie behind the mark by which the log ends, where nobody reads it. Raises Refused then; Unavailable.
+    """
+    with clients.reading(settings, log, uncommitted=True) as reader:
+        mark = find_mark(reader, after, position, _READ_S)
+    if mark is not None:
+        raise Refused(f"{mark.why}. The list came too late for this log: import it again then")
 
 
 def _is_gone(owner: str) -> bool:

@@ -258,26 +258,20 @@ def replayed(
     return replay
 
 
-def replayed_upto(position: int, settings: Settings, log: FilteringBoundLogger, *, before: Replay) -> Replay:
-    """What was read of the log, read on to that offset at least. What was published can be read only once its marker is
-    written, a moment after the commit. The replay keeps ends. Raises as `replayed`."""
-    until = deadline()
-    while before.known("").upto < position:
-        before = replayed(settings, log, keep_ends=True, before=before)
-        if until.passed:
-            raise Unavailable(
-                f"{settings.topics.log} cannot be read to offset {position}, which was published"
-            )
-    return before
-
-
 @contextmanager
 def reading(
-    settings: Settings, log: FilteringBoundLogger, topic: str = "", partition: int = 0
+    settings: Settings,
+    log: FilteringBoundLogger,
+    topic: str = "",
+    partition: int = 0,
+    *,
+    uncommitted: bool = False,
 ) -> Iterator[LogReader]:
-    """A reader of the log, or of a partition of another topic, for commands that read by themselves."""
+    """A reader of the log, or of a partition of another topic, for commands that read by themselves. One that also reads
+    what is not committed waits for nobody's open transaction."""
     logs = client_log(settings, log, "follower", quiet=True)
-    reader = KafkaLogReader(_reader_options(settings, logs), topic or settings.topics.log, partition)
+    made = _reader_options(settings, logs) | (options.UNCOMMITTED if uncommitted else {})
+    reader = KafkaLogReader(made, topic or settings.topics.log, partition)
     try:
         with _said_why(settings, logs):
             yield reader

@@ -137,7 +137,10 @@ def test_the_first_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stag
     counting = env if renewed.returncode == 0 else stage.env
     if api == Api.ADD_PARTITIONS_TO_TXN:
         assert (renewed.returncode, importing.returncode) == (0, 1), renewed.stdout + renewed.stderr + said
-        assert f"renewed as {topic}" in said and "import the list again there" in said
+        # Where the renewal takes longer than the list's transaction may, its end is unknown.
+        assert (
+            f"set topics.log to {topic}. The list came too late for this log" in said or "is unknown" in said
+        )
     if importing.returncode != 0:
         again = run(["lists", "import", str(file), "--register", "tps2"], counting)
         assert again.returncode == 0, again.stdout + again.stderr

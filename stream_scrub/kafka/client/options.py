@@ -38,6 +38,7 @@ _CONSUMER: dict[str, Any] = {
     "enable.auto.offset.store": False,
     "isolation.level": "read_committed",  # also makes a new owner wait for its predecessor's pending offsets
 }
+UNCOMMITTED = {"isolation.level": "read_uncommitted"}  # over a reader's own
 _FETCH: dict[str, Any] = {
     "fetch.queue.backoff.ms": 10,  # at librdkafka's 1 s a backlog idles between two fetches
     "fetch.wait.max.ms": 50,

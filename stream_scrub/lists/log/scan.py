@@ -10,6 +10,7 @@ from typing import NamedTuple
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.lists.log import wire
+from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
@@ -99,13 +100,37 @@ def find_seal(
             headers = dict(record.headers)
             if record.offset <= after or headers.get("part") != b"seal" or record.key != register.encode():
                 continue
-            try:
-                seal, _ = wire.decode_seal(record.value or b"")
-            except ValueError as error:
-                raise Corrupt(str(error), record.offset) from error
-            if seal.source == source:
+            if (seal := _seal_of(record)).source == source:
                 return seal, record.offset
     return None
+
+
+def find_mark(reader: LogReader, after: int, upto: int, quiet_s: float) -> LogMark | None:
+    """The mark that stands on the log by what lies behind the offset `after`, up to the record at `upto`; None when
+    nothing there puts one. The reader may be one that knows no end of transactions, so the log's end does not count.
+    Waits at most `quiet_s` for the next record. Raises as `scan`. Leaves the reader anywhere.
+    """
+    mark, at, deadline = None, after, Deadline.after(quiet_s)
+    reader.seek(after + 1)
+    while at < upto:
+        records, _ = reader.read(0.5)
+        for record in records:
+            at = record.offset
+            is_seal = record.key == wire.RULES.encode() and dict(record.headers).get("part") == b"seal"
+            if is_seal and at < upto:
+                mark = LogMark.after(_seal_of(record), mark)
+        if records:
+            deadline = Deadline.after(quiet_s)
+        elif deadline.passed:
+            raise Unavailable(f"the opposition log could not be read to offset {upto}: nothing comes")
+    return mark
+
+
+def _seal_of(record: LogRecord) -> wire.Seal:
+    try:
+        return wire.decode_seal(record.value or b"")[0]
+    except ValueError as error:
+        raise Corrupt(str(error), record.offset) from error
 
 
 def read_into(

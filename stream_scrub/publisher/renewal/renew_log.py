@@ -25,7 +25,7 @@ from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.atomic_file import atomic_file
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.errors import ConfigError, Refused, Unavailable
 from stream_scrub.index import Numbers, Register
 from stream_scrub.lists.intake.plan_import import ImportOrder
 from stream_scrub.lists.log.encode import nbytes_of
@@ -146,8 +146,7 @@ def run(
             RegisterRenewed(each.name, each.kind, done.kept, done.ending, done.left_out)
             for each, done in zip(some, made, strict=True)
         ]
-    there = clients.replayed(new, log, keep_ends=True, start="beginning")
-    there = clients.replayed_upto(upto, new, log, before=there)
+    there = _read_upto(new, log, clients.replayed(new, log, keep_ends=True, start="beginning"), upto)
     if others := list(differing(replay, order.without, there)):
         raise Refused(
             f"{new.topics.log} holds {', '.join(others)} otherwise than was stated: somebody publishes to it."
@@ -261,7 +260,20 @@ def _mark(
         position = writer.publish(records)
     finally:
         writer.close()
-    return clients.replayed_upto(position, settings, log, before=there), position
+    return _read_upto(settings, log, there, position), position
+
+
+def _read_upto(settings: Settings, log: FilteringBoundLogger, there: Replay, position: int) -> Replay:
+    """What was read of a log, read on to that offset. What was published can be read only once its marker is written, a
+    moment after the commit."""
+    deadline = clients.deadline()
+    while there.known("").upto < position:
+        if deadline.passed:
+            raise Unavailable(
+                f"{settings.topics.log} cannot be read to offset {position}, which was published"
+            )
+        there = clients.replayed(settings, log, keep_ends=True, before=there)
+    return there
 
 
 def _no_earlier(old: Settings, replay: Replay) -> datetime:

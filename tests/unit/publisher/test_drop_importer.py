@@ -81,7 +81,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "IsolatedReader", Beside)
 
     @contextmanager
-    def reading(_settings, _log):
+    def reading(_settings, _log, **_):
         yield Reader(made.desk.publisher.log)
 
     made = SimpleNamespace(root=tmp_path, desk=desk, settings=Settings(), log_id="the-first")

@@ -51,6 +51,7 @@ def log(monkeypatch):
         return replay
 
     monkeypatch.setattr(import_list.clients, "replayed", replayed)
+    monkeypatch.setattr(import_list.clients, "reading", lambda *_, **__: nullcontext(Reader(made)))
     made.opened = []
 
     def log_writer(settings, register, said, also=(), nbytes=0):

@@ -5,10 +5,12 @@ import pytest
 from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.lists.deltas import Delta
-from stream_scrub.lists.log.scan import read_into, replay_to_end, scan
+from stream_scrub.lists.log.restate import marked
+from stream_scrub.lists.log.scan import find_mark, read_into, replay_to_end, scan
+from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, TAKEN_BACK, DeltaSource
 from stream_scrub.model import Deadline
-from tests.support.fakes.log import Log, Reader
-from tests.support.fakes.publisher import Publisher, bitmap
+from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.publisher import AT, Publisher, bitmap, followed
 
 
 def log_of(count: int) -> Log:
@@ -71,3 +73,35 @@ def test_what_the_taker_raises_is_no_damage():
 
     with pytest.raises(Corrupt, match="log offset 0"):
         read_into(Reader(log_of(2)), refuse, Deadline.after(1), on_damage=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "ended"),
+    [
+        ([MOVED], True),
+        ([RENEWING], True),
+        ([MOVED, TAKEN_BACK], False),
+        ([RENEWING, RENEWED], False),
+        ([], False),
+    ],
+)
+def test_a_mark_is_found_only_before_what_was_published(reasons, ended):
+    """A list behind the mark by which a log ends would be called published, and nobody would ever read it; or one before
+    it be refused.
+    """
+    log = Log()
+    publisher = Publisher(log)
+    before = publisher.put("list", Delta(bitmap([1, 2]), bitmap([]), 0)).position
+    for reason in reasons:
+        replay = followed(log, keep_ends=True)
+        source = DeltaSource("opposition.log.2", "cd" * 32)
+        Writer(log).publish(marked(replay.rules, reason, source, AT, replay.known(RULES)))
+        log.skip()
+    log.append(b"first", b"[]", [("part", b"seal")])
+    last = log.records[-1].offset
+
+    mark = find_mark(Reader(log, at_once=1), before, last, 1.0)
+    assert (mark is not None) is ended
+    assert find_mark(Reader(log), last - 1, last, 1.0) is None
+    with pytest.raises(Unavailable, match=f"offset {last + 1}"):
+        find_mark(Reader(log), before, last + 1, 0.01)
