@@ -14,9 +14,11 @@ anew. While the opposition stands it may go beneath it, for it may be corrected,
 Memory is bounded: the latest moment is kept for a limited count of numbers, and `recall` reads them from the log at the
 start. What is forgotten was said before `floor_ms`, and a lift from before that moment takes nobody out of a register of
 opposition. On a log that was begun anew all that was said before is forgotten, also what was lifted or taken back since:
-no consent from before `renewed_ms` counts there, whatever it lifts, for it may be one that was ended.
+no consent from before `renewed_ms` counts there, whatever it lifts, for it may be one that was ended. So it is on a log
+whose first records were deleted, as far back as that reached.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -237,20 +239,30 @@ def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositio
     """The log's last records. Whatever was published before them was said before."""
     first, end = reader.bounds()
     since = max(first, end - look_back)
-    begun = since == first
-    if not begun:
+    if first:  # who opposed by what was deleted, and whether a renewal began the log, is not known any more
+        found.renewed_ms = found.floor_ms = _kept_since(reader, quiet_s)
+    elif since:
         found.renewed_ms = _begun_anew(reader, quiet_s)
+    whole = since == 0
     for records, _ in scan(reader, Deadline.after(quiet_s), since=since):
-        if records and not begun:
-            found.floor_ms, begun = records[0].timestamp_ms or 0, True
+        if records and not whole:
+            found.floor_ms, whole = max(found.floor_ms, records[0].timestamp_ms or 0), True
         yield from records
         if records and records[-1].offset >= end - 1:
             return
 
 
+def _kept_since(reader: LogReader, quiet_s: float) -> int:
+    """When the first record that the log still holds was published; now, where it holds none."""
+    for records, _ in scan(reader, Deadline.after(quiet_s), since=reader.bounds()[0]):
+        if records and records[0].timestamp_ms:
+            return records[0].timestamp_ms
+    return int(time.time() * 1000)
+
+
 def _begun_anew(reader: LogReader, quiet_s: float) -> int:
     """When a renewal began this log, by its first seal, which stays there however far the log goes on; 0 if none did."""
-    for records, _ in scan(reader, Deadline.after(quiet_s), since=reader.bounds()[0]):
+    for records, _ in scan(reader, Deadline.after(quiet_s), since=0):
         for record in records:
             if record.key != wire.RULES.encode():  # the log begins with a register
                 return 0

@@ -1,6 +1,7 @@
 """What lifts an opposition counts only if it was said after it, whatever partition either is in."""
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -155,6 +156,29 @@ def test_a_new_life_recalls_what_was_opposed_from_the_log():
     assert {number for _, number in part._of} < {number for _, number in whole._of}
     assert part.floor_ms >= records[5].timestamp_ms
     assert whole._of["internal", 33612345612] == (T + 2, (False, 1), 2)
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_on_a_log_whose_beginning_was_deleted_nobody_knows_who_opposed_when(kept):
+    """A correction that comes late would take out who opposed after it, and a consent that was taken back count again."""
+    records = told_log(4)
+    records = records[len(records) - kept :]
+    before = int(time.time() * 1000)
+    desk = Desk()
+    desk.held["internal"] = {NUMBER}
+    desk.said = recall(reader(records, records[0].offset if records else 99), TERMS, 5.0)
+
+    since = records[0].timestamp_ms if records else before
+    assert desk.said.floor_ms >= since and desk.said.renewed_ms >= since
+    for lift in (
+        asked("correction", 0, 3, since - 1),
+        asked("consent", 0, 4, since - 1, after_opt_out=False),
+    ):
+        desk.take(lift)
+    assert desk.held["internal"] == {NUMBER} and not desk.held.get("consent")
+    assert desk.turned == [(RequestRefusal.SUPERSEDED, 0)] * 2
+    desk.take(asked("correction", 0, 5, since + 9_000_000))
+    assert not desk.held["internal"], "one that was said since then counts"
 
 
 def renewed(numbers, mark_at):
