@@ -266,10 +266,13 @@ class ProspectSource:
         for at in lasts:
             topic, partition, offset = topics[at], fetched.partitions[at], fetched.messages[at].offset()
             assert offset is not None, "a consumed record has an offset"
-            self._next[topic, partition] = offset + 1
             note = self._resume_at.note(topic, position)
             found.append(TopicPartition(topic, partition, offset + 1, note))
         return found
+
+    def has_committed(self, places: Collection[TopicPartition]) -> None:
+        """These offsets are committed: what is before them waits no more."""
+        self._next.update((key_of(place), place.offset) for place in places)
 
     def _need_same_topics(self, topics: Collection[str]) -> None:
         try:
@@ -377,8 +380,7 @@ class ProspectSource:
         return self._ends.oldest(TopicPartition(*key), deadline)
 
     def lag(self, deadline: Deadline, ask: Collection[PartitionKey] = ()) -> dict[PartitionKey, int]:
-        """By partition, the prospects from what is committed, or about to be, to the partition's end as far as it is
-        known. The brokers are asked for the ends of those in `ask`, as many as answer until the deadline. Not the client's
+        """By partition, the prospects from what is committed to the partition's end as far as it is known. The brokers are asked for the ends of those in `ask`, as many as answer until the deadline. Not the client's
         own figure, which knows nothing of offsets that a transaction commits.
         """
         lags: dict[PartitionKey, int] = {}

@@ -200,8 +200,9 @@ class Counters(FollowerCounters):
 
     def found_nothing(self, looked_at: float) -> bool:
         """A poll brought nothing. Whether what failed is over: by the loop's last look, at that monotonic moment, nothing
-        waits any more, as a batch does between its tries."""
-        if over := self.failed_at < looked_at and self.member and not any(self.lags.values()):
+        waits in any partition, as a batch does between its tries."""
+        known = self.member and len(self.lags) >= self.assigned and self.failed_at < looked_at
+        if over := known and not any(self.lags.values()):
             self.failures = 0
         return over
 

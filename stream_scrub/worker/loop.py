@@ -208,11 +208,9 @@ class WorkerLoop:
                 return
 
     def _look(self) -> None:
-        """About once a second, read what only this thread may ask the clients: membership and lag. The clients answer
-        from what they have fetched. While nothing is polled they may not know a partition's new end, so every
-        `_ASK_EVERY_S` seconds the broker is asked, for at most `_ASK_S`. So a partition that is not read shows its
-        real lag.
-        """
+        """About once a second, read what only this thread may ask the clients: membership and lag. They answer from what
+        they have fetched, and may not know a partition's new end while nothing is polled: then the broker is asked, every
+        `_ASK_EVERY_S` seconds, for at most `_ASK_S`. So a partition that is not read shows its real lag."""
         now = time.monotonic()
         if now - self._looked_at < _LOOK_EVERY_S:
             return
@@ -327,6 +325,7 @@ class WorkerLoop:
         except (Unavailable, Uncertain):
             self._size.failed(count)
             raise
+        self._source.has_committed(offsets)
         self._watch.committed(ready.places)
         self._size.committed(count, time.monotonic() - begun)
         return took

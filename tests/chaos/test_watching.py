@@ -11,6 +11,7 @@ import pytest
 
 from stream_scrub.observability import metric_catalogue
 from stream_scrub.observability.metric_catalogue import MetricKind, Side
+from tests.support.network.proxy import Api, matching
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.publisher import PublisherProcess, drop
@@ -208,6 +209,28 @@ def test_an_outage_is_seen_and_restarts_nobody(own_kafka, stages):
             assert waiting.status("/startupz") == 200
             assert late.stop()[0] == 0
         assert worker.stop()[0] == 0
+
+
+def test_a_worker_that_commits_nothing_is_seen_as_such(before_proxy, proxy, stages):
+    """Prospects would wait for hours behind a worker that looks well: with brokers far away, polls between two tries of
+    the same batch bring nothing."""
+    stage = stages(before_proxy.bootstrap, partitions=1, http__listen=LISTEN, **SESSION)
+    stage.load("internal", [OPPOSED])
+    proxy.delay(matching(Api.FETCH), 0.08)
+    with stage.worker("w1", client=proxy.bootstrap) as worker:
+        seen = Watched(worker)
+        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        proxy.cut(matching(Api.TXN_OFFSET_COMMIT), times=None)
+        produce(stage.bootstrap, stage.topics["prospects"], leads(0, 1))
+        wait_until(lambda: seen.held_for("failing"), 60)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            assert seen.held_for("failing")
+            time.sleep(0.1)
+        assert seen.metrics().sum("stream_scrub_partition_lag_records") > 0
+        proxy.heal()
+        wait_until(lambda: count(stage.bootstrap, stage.outputs) == 1, 60)
+        wait_until(lambda: seen.status("/readyz") == 200, 60)
 
 
 def test_a_publisher_is_seen_as_it_is(kafka, stages):

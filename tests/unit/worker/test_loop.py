@@ -51,6 +51,9 @@ class Source:
     def need_siblings(self):
         """There are none."""
 
+    def has_committed(self, places):
+        """Nothing is counted."""
+
     def widen(self, widths):
         """As many as there were."""
 
@@ -181,12 +184,15 @@ def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
     ]
 
 
-@pytest.mark.parametrize(("lag", "after", "left"), [(0, 1.0, 0), (0, -1.0, 3), (4, 1.0, 3)])
-def test_what_failed_is_over_when_nothing_waits_any_more(made, lag, after, left):
+@pytest.mark.parametrize(
+    ("lag", "assigned", "after", "left"), [(0, 1, 1.0, 0), (0, 2, 1.0, 3), (0, 1, -1.0, 3), (4, 1, 1.0, 3)]
+)
+def test_what_failed_is_over_when_nothing_waits_any_more(made, lag, assigned, after, left):
     """After an outage a worker to which no prospect comes would not be ready for a minute, and the alert ring for nothing;
-    or one whose batch fails between two looks would look well.
+    or one whose batch fails between two looks, or of a partition whose end is not known, would look well.
     """
     worker, counters = made.worker, made.counters
+    counters.assigned = assigned
     made.source.floor = -1
     made.source.poll = lambda *_: Fetched([], [], Headers([], []), [])
     made.source.drop = made.session.idle = lambda: None
