@@ -234,7 +234,8 @@ def _dry_run(
         now,
         kinds,
     )
-    why = ""
+    mark = plan.known.log.mark
+    why = "" if mark is None else mark.why
     try:
         plan_of(order, reading, replay, now, kinds)
     except BadList as error:

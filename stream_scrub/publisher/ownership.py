@@ -16,7 +16,8 @@ from structlog.typing import FilteringBoundLogger
 from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, Refused
 from stream_scrub.kafka.requests_reader import OwnerNote
-from stream_scrub.lists.log.scan import find_mark
+from stream_scrub.lists.log.ledger import LogMark
+from stream_scrub.lists.log.scan import mark_seals
 from stream_scrub.model import family
 from stream_scrub.wiring import clients
 
@@ -89,10 +90,20 @@ def need_counted(settings: Settings, log: FilteringBoundLogger, after: int, posi
     Whoever renews a log fences the registers that are on it, or that rules name. The first list of any other may come to
     lie behind the mark by which the log ends, where nobody reads it. Raises Refused then; Unavailable.
     """
-    with clients.reading(settings, log, uncommitted=True) as reader:
-        mark = find_mark(reader, after, position, _READ_S)
+    # The first look waits for nobody's open transaction, and may see a mark that was never committed.
+    for uncommitted in (True, False):
+        with clients.reading(settings, log, uncommitted=uncommitted) as reader:
+            seals = mark_seals(reader, after, position, _READ_S)
+        if not seals:
+            return
+    mark: LogMark | None = None
+    for seal in seals:
+        mark = LogMark.after(seal, mark)
     if mark is not None:
-        raise Refused(f"{mark.why}. The list came too late for this log: import it again then")
+        raise Refused(
+            f"{mark.why}. The list came too late for this log, at position {position}: import it again then, unless the"
+            " renewal says that it failed"
+        )
 
 
 def _is_gone(owner: str) -> bool:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.ledger import LogMark
 from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
@@ -105,25 +104,25 @@ def find_seal(
     return None
 
 
-def find_mark(reader: LogReader, after: int, upto: int, quiet_s: float) -> LogMark | None:
-    """The mark that stands on the log by what lies behind the offset `after`, up to the record at `upto`; None when
-    nothing there puts one. The reader may be one that knows no end of transactions, so the log's end does not count.
+def mark_seals(reader: LogReader, after: int, upto: int, quiet_s: float) -> list[wire.Seal]:
+    """The seals behind the offset `after` and before the record at `upto` that put a mark on the log or end one. The reader
+    may be one that does not know which transactions were committed, so where it says that the log ends does not count.
     Waits at most `quiet_s` for the next record. Raises as `scan`. Leaves the reader anywhere.
     """
-    mark, at, deadline = None, after, Deadline.after(quiet_s)
+    found, at, deadline = [], after, Deadline.after(quiet_s)
     reader.seek(after + 1)
     while at < upto:
         records, _ = reader.read(0.5)
         for record in records:
             at = record.offset
             is_seal = record.key == wire.RULES.encode() and dict(record.headers).get("part") == b"seal"
-            if is_seal and at < upto:
-                mark = LogMark.after(_seal_of(record), mark)
+            if is_seal and at < upto and (seal := _seal_of(record)).reason in wire.MARKS:
+                found.append(seal)
         if records:
             deadline = Deadline.after(quiet_s)
         elif deadline.passed:
             raise Unavailable(f"the opposition log could not be read to offset {upto}: nothing comes")
-    return mark
+    return found
 
 
 def _seal_of(record: LogRecord) -> wire.Seal:

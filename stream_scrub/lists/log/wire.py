@@ -34,6 +34,7 @@ RENEWED = "renewed"  # the reason of seals that state what an older log held (`r
 # The reasons of seals of the rules that keep everybody from their log, as one that is being put together, or that goes on
 # as the log that the source names. `RENEWED` ends the former, `TAKEN_BACK` the latter, and nothing else does.
 RENEWING, MOVED, TAKEN_BACK = "renewing", "moved", "taken-back"
+MARKS = frozenset({RENEWING, RENEWED, MOVED, TAKEN_BACK})
 END_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
 _CHAIN = b',"chain":"'
 _END = Struct("<QI")  # a moment, and how many bytes of bitmap follow

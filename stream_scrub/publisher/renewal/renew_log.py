@@ -12,7 +12,7 @@ before may follow on it. 7. The new log's mark is taken back, and the rules in u
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from itertools import groupby
@@ -278,9 +278,10 @@ def _read_upto(settings: Settings, log: FilteringBoundLogger, there: Replay, pos
 
 def _no_earlier(old: Settings, replay: Replay) -> datetime:
     """Now, or what the old log says if that is later: of what was said before the renewal the new log knows nothing, and
-    this machine's clock may be behind."""
+    this machine's clock may be behind. The next whole second, since a seal names no part of one."""
     now = datetime.now(UTC)
-    return now if replay.known("").upto < 0 else max(now, clients.latest_moment(old))
+    latest = now if replay.known("").upto < 0 else max(now, clients.latest_moment(old))
+    return latest.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _need_empty(settings: Settings, there: Replay) -> None:

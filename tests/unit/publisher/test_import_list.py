@@ -14,8 +14,10 @@ from stream_scrub.config import load
 from stream_scrub.errors import ConfigError
 from stream_scrub.lists.formats import BadList
 from stream_scrub.lists.intake import plan_import
+from stream_scrub.lists.log.restate import marked
 from stream_scrub.lists.log.scan import replay_to_end
 from stream_scrub.lists.log.start_point import begin
+from stream_scrub.lists.log.wire import MOVED, RULES, DeltaSource
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.publisher import import_list
 from stream_scrub.publisher.isolated_reader import IsolatedReader
@@ -159,6 +161,16 @@ def test_a_dry_run_publishes_nothing(log, tmp_path):
 
     assert (effect.added, effect.duplicates, effect.refused_lines, effect.position) == (1, 1, [3], None)
     assert not log.replayed().index.registers
+
+
+def test_a_dry_run_says_that_the_log_takes_nothing_any_more(log, tmp_path):
+    """Somebody would see all well, and the import of that night fail."""
+    there = log.replayed()
+    source = DeltaSource("opposition.log.2", "cd" * 32)
+    Writer(log).publish(marked(there.rules, MOVED, source, NOW, there.known(RULES)))
+    effect = run(written(tmp_path, b"0612345678\n"), dry_run=True)
+
+    assert "renewed as opposition.log.2" in effect.would_be_refused and effect.added == 1
 
 
 def test_changes_are_published_as_one_delta(log, tmp_path):

@@ -6,7 +6,7 @@ from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.lists.deltas import Delta
 from stream_scrub.lists.log.restate import marked
-from stream_scrub.lists.log.scan import find_mark, read_into, replay_to_end, scan
+from stream_scrub.lists.log.scan import mark_seals, read_into, replay_to_end, scan
 from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, TAKEN_BACK, DeltaSource
 from stream_scrub.model import Deadline
 from tests.support.fakes.log import Log, Reader, Writer
@@ -75,17 +75,8 @@ def test_what_the_taker_raises_is_no_damage():
         read_into(Reader(log_of(2)), refuse, Deadline.after(1), on_damage=lambda _: None)
 
 
-@pytest.mark.parametrize(
-    ("reasons", "ended"),
-    [
-        ([MOVED], True),
-        ([RENEWING], True),
-        ([MOVED, TAKEN_BACK], False),
-        ([RENEWING, RENEWED], False),
-        ([], False),
-    ],
-)
-def test_a_mark_is_found_only_before_what_was_published(reasons, ended):
+@pytest.mark.parametrize("reasons", [[MOVED], [RENEWING], [MOVED, TAKEN_BACK], [RENEWING, RENEWED], []])
+def test_marks_are_found_only_before_what_was_published(reasons):
     """A list behind the mark by which a log ends would be called published, and nobody would ever read it; or one before
     it be refused.
     """
@@ -100,8 +91,8 @@ def test_a_mark_is_found_only_before_what_was_published(reasons, ended):
     log.append(b"first", b"[]", [("part", b"seal")])
     last = log.records[-1].offset
 
-    mark = find_mark(Reader(log, at_once=1), before, last, 1.0)
-    assert (mark is not None) is ended
-    assert find_mark(Reader(log), last - 1, last, 1.0) is None
+    found = mark_seals(Reader(log, at_once=1), before, last, 1.0)
+    assert [seal.reason for seal in found] == reasons
+    assert mark_seals(Reader(log), last - 1, last, 1.0) == []
     with pytest.raises(Unavailable, match=f"offset {last + 1}"):
-        find_mark(Reader(log), before, last + 1, 0.01)
+        mark_seals(Reader(log), before, last + 1, 0.01)
