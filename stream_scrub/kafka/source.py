@@ -380,9 +380,9 @@ class ProspectSource:
         return self._ends.oldest(TopicPartition(*key), deadline)
 
     def lag(self, deadline: Deadline, ask: Collection[PartitionKey] = ()) -> dict[PartitionKey, int]:
-        """By partition, the prospects from what is committed to the partition's end as far as it is known. The brokers are asked for the ends of those in `ask`, as many as answer until the deadline. Not the client's
-        own figure, which knows nothing of offsets that a transaction commits.
-        """
+        """By partition, the prospects from what is committed to the partition's end as far as it is known. The brokers are
+        asked for the ends of those in `ask`, as many as answer until the deadline. Not the client's own figure, which
+        knows nothing of offsets that a transaction commits."""
         lags: dict[PartitionKey, int] = {}
         for each in self._assignment():
             key = key_of(each)
