@@ -359,7 +359,7 @@ def asking_options(options: ClientProperties) -> dict[str, Any]:
     may wait in it for a poll: statistics alone would pile up to 100 MB a day.
     """
     kept = {name: value for name, value in options.items() if name not in _TOLD_AT_POLLS}
-    return {**kept, "isolation.level": "read_uncommitted", "log_level": 0}
+    return {**kept, **UNCOMMITTED, "log_level": 0}
 
 
 def admin_options(bootstrap: str, client: ClientProperties, *, logs: ClientLog | None) -> dict[str, Any]:

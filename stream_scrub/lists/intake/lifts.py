@@ -240,7 +240,7 @@ def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositio
     first, end = reader.bounds()
     since = max(first, end - look_back)
     if first:  # who opposed by what was deleted, and whether a renewal began the log, is not known any more
-        found.renewed_ms = found.floor_ms = _kept_since(reader, quiet_s)
+        found.renewed_ms = found.floor_ms = _kept_since(reader, first, quiet_s)
     elif since:
         found.renewed_ms = _begun_anew(reader, quiet_s)
     whole = since == 0
@@ -252,9 +252,9 @@ def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositio
             return
 
 
-def _kept_since(reader: LogReader, quiet_s: float) -> int:
+def _kept_since(reader: LogReader, first: int, quiet_s: float) -> int:
     """When the first record that the log still holds was published; now, where it holds none."""
-    for records, _ in scan(reader, Deadline.after(quiet_s), since=reader.bounds()[0]):
+    for records, _ in scan(reader, Deadline.after(quiet_s), since=first):
         if records and records[0].timestamp_ms:
             return records[0].timestamp_ms
     return int(time.time() * 1000)

@@ -96,10 +96,9 @@ def find_seal(
     """
     for records, _ in scan(reader, Deadline.after(quiet_s), since=after + 1):
         for record in records:
-            headers = dict(record.headers)
-            if record.offset <= after or headers.get("part") != b"seal" or record.key != register.encode():
+            if record.offset <= after or not _is_seal(record, register):
                 continue
-            if (seal := _seal_of(record)).source == source:
+            if (seal := seal_of(record)).source == source:
                 return seal, record.offset
     return None
 
@@ -115,8 +114,7 @@ def mark_seals(reader: LogReader, after: int, upto: int, quiet_s: float) -> list
         records, _ = reader.read(0.5)
         for record in records:
             at = record.offset
-            is_seal = record.key == wire.RULES.encode() and dict(record.headers).get("part") == b"seal"
-            if is_seal and at < upto and (seal := _seal_of(record)).reason in wire.MARKS:
+            if at < upto and _is_seal(record, wire.RULES) and (seal := seal_of(record)).reason in wire.MARKS:
                 found.append(seal)
         if records:
             deadline = Deadline.after(quiet_s)
@@ -125,7 +123,12 @@ def mark_seals(reader: LogReader, after: int, upto: int, quiet_s: float) -> list
     return found
 
 
-def _seal_of(record: LogRecord) -> wire.Seal:
+def _is_seal(record: LogRecord, register: str) -> bool:
+    return record.key == register.encode() and dict(record.headers).get("part") == b"seal"
+
+
+def seal_of(record: LogRecord) -> wire.Seal:
+    """The seal that a record holds. Raises Corrupt."""
     try:
         return wire.decode_seal(record.value or b"")[0]
     except ValueError as error:

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from stream_scrub.errors import Corrupt
 from stream_scrub.lists.log import wire
 from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.scan import beginning_deleted, scan
+from stream_scrub.lists.log.scan import beginning_deleted, scan, seal_of
 from stream_scrub.model import Deadline, LogReader, LogRecord
 
 StartPoint = Literal["latest-full", "beginning"]
@@ -59,7 +59,7 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts,
     record = last_seal(reader, deadline)
     if record is None:
         return None
-    read = _opened(record).read
+    read = seal_of(record).read
     if read is UNSET or read.stated is None:
         return None
     first, last = read.stated
@@ -72,7 +72,7 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts,
     if not parts or parts[0].offset != first or sealed.offset != last:
         raise Corrupt("no statement of starts is here, though a later seal says so", first)
     try:
-        return _checked(_opened(sealed), [part.value or b"" for part in parts])
+        return _checked(seal_of(sealed), [part.value or b"" for part in parts])
     except ValueError as error:
         raise Corrupt(str(error), last) from error
 
@@ -85,13 +85,6 @@ def _checked(seal: wire.Seal, parts: Sequence[bytes]) -> tuple[wire.RegisterStar
     if seal.read is UNSET or max(last for _, last in starts.values()) != seal.read.upto:
         raise ValueError("its statement of starts does not go to what its publisher had read")
     return starts, seal.read
-
-
-def _opened(record: LogRecord) -> wire.Seal:
-    try:
-        return wire.decode_seal(record.value or b"")[0]
-    except ValueError as error:
-        raise Corrupt(str(error), record.offset) from error
 
 
 def _part(record: LogRecord) -> bytes | None:
