@@ -1,41 +1,59 @@
 # The two commands: `make demo` shows it work, `make test` proves it. Each makes .venv when it is missing or old.
+# While writing: `make check` (two minutes). Before a release: `make test-all`, which .ci/run runs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+JOBS ?= 4
 SEEDS ?= 1000
 FROM ?= 0
+NEMESIS ?= 2-3
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' stream_scrub/__init__.py)
 IMAGE ?= stream-scrub:$(VERSION)
 IMAGE_BUILD ?= $(shell if command -v buildah; then echo bud; elif command -v docker; then echo build; fi)
 IMAGE_ARGS ?=
 BENCH_ARGS ?=
 ABUSE_ARGS ?=
+SANITIZE_ARGS ?=
 DIST ?= dist
 SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 
-.PHONY: demo test lint simulate bench bench-file bench-lists bench-http soak abuse dist image pin sbom tables lock clean
+# Without bytecode every process of a test run compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-all check lint simulate sanitize nemesis bench bench-file bench-lists bench-http soak abuse dist image pin sbom tables holidays lock clean
 
 .venv: $(VENV)/.made
 
 # Hash-pinned, then the project itself without its index-resolved dependencies: what runs is exactly what was locked.
-$(VENV)/.made: requirements/dev.txt pyproject.toml $(wildcard native/*.toml native/*.pyx) native/plugin.c
+# .made has what the tests need; .runs, which the demo makes where there is no .made, a third of it.
+$(VENV)/.made: requirements/dev.txt
+$(VENV)/.runs: requirements/run.txt requirements/build.txt
+$(VENV)/.made $(VENV)/.runs: pyproject.toml $(wildcard native/*.toml native/*.px* native/*.h) native/plugin.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "stream_scrub needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
-	@echo "making $(VENV)"
+	@echo "making $(VENV): downloading and installing $$(cat $(filter requirements/%,$^) | grep -c '==') packages, a minute or two; once"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes $(patsubst %,-r %,$(filter requirements/%,$^))
+	@echo "installing stream_scrub and its optional extension"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation ./native \
 		|| echo "the optional extension could not be built (it needs a C compiler and Python's headers): going on in Python, slower"
 	@touch $@
 
-demo: $(VENV)/.made
+demo: $(or $(wildcard $(VENV)/.made),$(VENV)/.runs)
 	@$(BIN)/stream-scrub demo
 
-# Two processes, module by module, in the order of the folders: what kills and waits first, what computes last, so that
-# both end together. What promises a time waits until it is alone (tests/conftest.py).
+# Several processes for each core: most of these tests wait. What promises a time waits until it is alone
+# (tests/conftest.py, which also says what `test` leaves to `test-all`).
 test: $(VENV)/.made
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(VENV)/.made
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+# What needs neither a broker nor a process of its own, and the linters.
+check: lint
+	$(BIN)/python -m pytest -n auto -m "not slow and not process" tests/unit tests/property tests/arch $(PYTEST_ARGS)
 
 lint: $(VENV)/.made
 	$(BIN)/ruff check .
@@ -45,6 +63,15 @@ lint: $(VENV)/.made
 # Histories of workers and publishers on a model of Kafka, from seed FROM on, until one breaks a promise.
 simulate: $(VENV)/.made
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(SIMULATE_ARGS)
+
+# The extension under AddressSanitizer and UndefinedBehaviorSanitizer (gcc): ten million odd records and a hundred thousand
+# seeks, pauses and assignments, half an hour on a quiet machine. SANITIZE_ARGS="--records 100000 --moves 5000" takes two minutes.
+sanitize: $(VENV)/.made
+	$(BIN)/python -m tests.sanitized $(SANITIZE_ARGS)
+
+# Three real brokers that are cut off from each other, killed and paused, by the seeds NEMESIS=2-3.
+nemesis: $(VENV)/.made
+	STREAM_SCRUB_TEST_SEEDS=$(NEMESIS) $(BIN)/python -m pytest -s tests/cluster/test_nemesis.py $(PYTEST_ARGS)
 
 # BENCH_ARGS=--small tries it in two minutes; bench/README.md has the other options and the other benches.
 bench: $(VENV)/.made
@@ -68,15 +95,20 @@ soak: $(VENV)/.made
 abuse: $(VENV)/.made
 	$(BIN)/python -m bench.under_load.abuse $(ABUSE_ARGS)
 
-# What a release publishes: sdist and wheel of the product, and of the extension. Its wheel is of the Python that makes it:
+# What a release publishes: sdist and wheel of the product and of the extension, and the wheel of the rules alone. Its wheel is of the Python that makes it:
 # one more for each other, into the same folder, with VENV=.cache/python3.13 PYTHON=python3.13.
 dist: $(VENV)/.made
 	@mkdir -p $(DIST)
 	$(BIN)/python -m hatchling build -d $(DIST)
+	rm -rf build/rules && mkdir -p build/rules/stream_scrub_rules
+	cp stream_scrub/rules/*.toml stream_scrub/rules/edition.txt build/rules/stream_scrub_rules/
+	touch build/rules/stream_scrub_rules/__init__.py
+	cp LICENSE build/rules/ && cp tools/rules_package.toml build/rules/pyproject.toml
+	cd build/rules && $(abspath $(BIN))/python -m hatchling build -t wheel -d $(abspath $(DIST))
 	cd native && $(abspath $(BIN))/python -c 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])' $(abspath $(DIST))
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --wheel-dir $(DIST) ./native
 
-# IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/operator.md, "The image").
+# IMAGE_BUILD is the builder and its command, IMAGE_ARGS what it is told besides (docs/image.md).
 image:
 	@test -n "$(IMAGE_BUILD)" || { echo "make image needs buildah or docker (Debian: apt-get install buildah), or its like as IMAGE_BUILD='podman build'"; exit 1; }
 	$(IMAGE_BUILD) --file Containerfile --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
@@ -93,15 +125,24 @@ sbom: $(VENV)/.made
 	$(BIN)/cyclonedx-py requirements --output-reproducible --spec-version 1.6 --output-format JSON --pyproject pyproject.toml \
 		--index-url pkg:pypi --output-file $(SBOM) requirements/run.txt
 
-# Package data, generated from phonenumbers' own metadata: run after every new phonenumbers, commit the result.
+# Package data, generated from the metadata of phonenumbers and Babel, and the report's catalogues: run after every new
+# phonenumbers and every change of the report's text, commit the result.
 tables: $(VENV)/.made
-	$(BIN)/python -m stream_scrub.numbering.generate
+	$(BIN)/python -m tools.numbering_tables
+	$(BIN)/python -m tools.zones_table
+	$(BIN)/python -m tools.region_names
+	$(BIN)/python -m tools.catalogues
+
+# The days of rules with hours, from the library `holidays`: read the difference before you commit it.
+holidays: $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --require-hashes --upgrade --target build/holidays -r requirements/holidays.txt
+	PYTHONPATH=build/holidays $(BIN)/python -m tools.holidays_table
 
 # Needs uv on the PATH. Hashes, no index address.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements/run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --no-emit-package stream-scrub pyproject.toml -o requirements/dev.txt
-	printf '%s\n' cython hatchling setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt - -o requirements/build.txt
+	printf '%s\n' cython editables hatchling setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt - -o requirements/build.txt
 
 clean:
-	rm -rf .venv dist build native/build native/*.egg-info native/stream_scrub_native.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs
+	rm -rf .venv dist build native/build native/*.egg-info native/stream_scrub_native.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs tests/kafka/target

@@ -1,4 +1,4 @@
-"""Runs the unit and property tests on every other Python that the classifiers name and this machine has.
+"""Runs the unit and property tests that start no process on every other Python that the classifiers name and this machine has.
 
 They need no broker, take two minutes of a processor each, and run beside the whole suite, which waits a lot: with the
 least claim to a processor, so that what promises a time there keeps it. Each has an environment of its own, from the
@@ -67,7 +67,16 @@ def make(version: str, python: str, until: float) -> bool:
 
 def test(version: str, until: float) -> bool:
     """Whether the tests pass there."""
-    pytest = [f"{_venv(version)}/bin/python", "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
+    pytest = [
+        f"{_venv(version)}/bin/python",
+        "-m",
+        "pytest",
+        "--quiet",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow and not process",
+    ]
     return run([*pytest, *TESTS], until)
 
 

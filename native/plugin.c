@@ -14,25 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client.h"
+
 #define EXPORTED __attribute__((visibility("default")))
 #define NAME "stream_scrub"
 #define TOKEN "stream.scrub.watch"
 
-enum { OK = 0, FAILED = -196 }; /* rd_kafka_resp_err_t: RD_KAFKA_RESP_ERR__FAIL */
 enum { CONF_UNKNOWN = -2, CONF_INVALID = -1, CONF_OK = 0 }; /* rd_kafka_conf_res_t */
 
-typedef int on_conf_set_f(void *, const char *, const char *, char *, size_t, void *);
-typedef int on_conf_destroy_f(void *);
-typedef int on_new_f(void *, const void *, void *, char *, size_t);
-typedef int on_request_sent_f(void *, int, const char *, int32_t, int16_t, int16_t, int32_t, size_t, void *);
-typedef int on_response_received_f(void *, int, const char *, int32_t, int16_t, int16_t, int32_t, size_t, int64_t, int,
-                                   void *);
-
-static int (*add_on_conf_set)(void *, const char *, on_conf_set_f *, void *);
-static int (*add_on_conf_destroy)(void *, const char *, on_conf_destroy_f *, void *);
-static int (*add_on_new)(void *, const char *, on_new_f *, void *);
-static int (*add_on_request_sent)(void *, const char *, on_request_sent_f *, void *);
-static int (*add_on_response_received)(void *, const char *, on_response_received_f *, void *);
+#define DEFINED(name, result, parameters) result(*name) parameters;
+CLIENT_FUNCTIONS(DEFINED)
+#undef DEFINED
 
 /* AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit. Of each kind at most one is on its way at a time. */
 enum { FIRST = 24, KINDS = 5 };
@@ -47,6 +39,9 @@ typedef struct watch {
     int attached;
     int open[KINDS]; /* sent, and not answered */
     int repeated;
+    void *handle;    /* the client's rd_kafka_t, as long as it lives */
+    int failed;      /* the code of the first record that was not delivered since `scrub_failed` was asked */
+    char topic[250]; /* and its topic: of at most 249 signs */
     struct watch *next;
 } watch;
 
@@ -85,7 +80,7 @@ static int on_request_sent(void *rk, int socket, const char *broker, int32_t id,
         one->open[kind] = 1;
         pthread_mutex_unlock(&lock);
     }
-    return OK;
+    return CLIENT_OK;
 }
 
 /* Called for failures too, without a size, and twice for what the client hands on to another of its threads. */
@@ -98,7 +93,7 @@ static int on_response_received(void *rk, int socket, const char *broker, int32_
         one->open[kind] = 0;
         pthread_mutex_unlock(&lock);
     }
-    return OK;
+    return CLIENT_OK;
 }
 
 static int on_conf_set(void *conf, const char *name, const char *value, char *why, size_t room, void *opaque) {
@@ -116,17 +111,42 @@ static int on_conf_set(void *conf, const char *name, const char *value, char *wh
     return known ? CONF_OK : CONF_INVALID;
 }
 
+static int on_destroy(void *rk, void *opaque) {
+    watch *one = opaque;
+    pthread_mutex_lock(&lock);
+    one->handle = NULL;
+    pthread_mutex_unlock(&lock);
+    return CLIENT_OK;
+}
+
+/* Called for every record, from the client's threads: it must be quick. */
+static int on_acknowledgement(void *rk, client_message *record, void *opaque) {
+    watch *one = opaque;
+    if (record->err) {
+        pthread_mutex_lock(&lock);
+        if (!one->failed) {
+            one->failed = record->err;
+            snprintf(one->topic, sizeof one->topic, "%s", record->rkt ? rd_kafka_topic_name(record->rkt) : "");
+        }
+        pthread_mutex_unlock(&lock);
+    }
+    return CLIENT_OK;
+}
+
 static int on_new(void *rk, const void *conf, void *opaque, char *why, size_t room) {
     client *mine = opaque;
     if (!mine->watched)
-        return OK;
-    if (add_on_request_sent(rk, NAME, on_request_sent, mine->watched) ||
-        add_on_response_received(rk, NAME, on_response_received, mine->watched))
-        return FAILED;
+        return CLIENT_OK;
+    if (rd_kafka_interceptor_add_on_request_sent(rk, NAME, on_request_sent, mine->watched) ||
+        rd_kafka_interceptor_add_on_response_received(rk, NAME, on_response_received, mine->watched) ||
+        rd_kafka_interceptor_add_on_acknowledgement(rk, NAME, on_acknowledgement, mine->watched) ||
+        rd_kafka_interceptor_add_on_destroy(rk, NAME, on_destroy, mine->watched))
+        return CLIENT_FAILED;
     pthread_mutex_lock(&lock);
     mine->watched->attached = 1;
+    mine->watched->handle = rk;
     pthread_mutex_unlock(&lock);
-    return OK;
+    return CLIENT_OK;
 }
 
 /* A client's configuration lives as long as its threads do, so none of them can see a watch that is gone. */
@@ -137,31 +157,39 @@ static int on_conf_destroy(void *opaque) {
         let_go(mine->watched);
     pthread_mutex_unlock(&lock);
     free(mine);
-    return OK;
+    return CLIENT_OK;
 }
 
 EXPORTED int conf_init(void *conf, void **plugin, char *why, size_t room) {
     client *mine;
-    if (!add_on_new) {
+    if (!rd_kafka_topic_name) {
         snprintf(why, room, "stream_scrub_native was not plugged in");
-        return FAILED;
+        return CLIENT_FAILED;
     }
     if (!(mine = calloc(1, sizeof *mine)))
-        return FAILED;
-    if (add_on_conf_destroy(conf, NAME, on_conf_destroy, mine)) {
+        return CLIENT_FAILED;
+    if (rd_kafka_conf_interceptor_add_on_conf_destroy(conf, NAME, on_conf_destroy, mine)) {
         free(mine);
-        return FAILED;
+        return CLIENT_FAILED;
     }
-    return add_on_conf_set(conf, NAME, on_conf_set, mine) || add_on_new(conf, NAME, on_new, mine) ? FAILED : OK;
+    return rd_kafka_conf_interceptor_add_on_conf_set(conf, NAME, on_conf_set, mine) ||
+                   rd_kafka_conf_interceptor_add_on_new(conf, NAME, on_new, mine) ? CLIENT_FAILED : CLIENT_OK;
 }
 
-/* The addresses of librdkafka's functions, in the order of the declarations above. */
-EXPORTED void scrub_plug_in(void *const functions[5]) {
-    add_on_conf_set = (int (*)(void *, const char *, on_conf_set_f *, void *))functions[0];
-    add_on_conf_destroy = (int (*)(void *, const char *, on_conf_destroy_f *, void *))functions[1];
-    add_on_request_sent = (int (*)(void *, const char *, on_request_sent_f *, void *))functions[3];
-    add_on_response_received = (int (*)(void *, const char *, on_response_received_f *, void *))functions[4];
-    add_on_new = (int (*)(void *, const char *, on_new_f *, void *))functions[2];
+/* The name of a function that is called, by its place; NULL behind the last one. Nobody asks beyond that. */
+EXPORTED const char *scrub_wanted(int place) {
+#define NAMED(name, result, parameters) #name,
+    static const char *const names[] = {CLIENT_FUNCTIONS(NAMED) NULL};
+#undef NAMED
+    return names[place];
+}
+
+/* Their addresses, in that order: as many as there are names. */
+EXPORTED void scrub_plug_in(void *const functions[]) {
+    int place = 0;
+#define SET(name, result, parameters) name = (result(*) parameters)functions[place++];
+    CLIENT_FUNCTIONS(SET)
+#undef SET
 }
 
 /* A watch for the next producer; its token, or 0. */
@@ -211,5 +239,39 @@ EXPORTED void scrub_watch_end(long token) {
     if ((one = found(token)))
         let_go(one);
     pthread_mutex_unlock(&lock);
+}
+/* The code of the first record since the last call that was not delivered, and its topic; 0 without one. */
+EXPORTED int scrub_failed(long token, char *topic, size_t room) {
+    watch *one;
+    int code = 0;
+    pthread_mutex_lock(&lock);
+    if ((one = found(token)) && (code = one->failed)) {
+        snprintf(topic, room, "%s", one->topic);
+        one->failed = 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+void *scrub_client(long token) {
+    watch *one;
+    void *handle;
+    pthread_mutex_lock(&lock);
+    one = found(token);
+    handle = one ? one->handle : NULL;
+    pthread_mutex_unlock(&lock);
+    return handle;
+}
+
+enum { END, RKT = 2, PARTITION, VALUE, KEY, MSGFLAGS = 7, TIMESTAMP, HEADERS = 10 }; /* rd_kafka_vtype_t */
+enum { COPY = 2 };                                                                  /* RD_KAFKA_MSG_F_COPY */
+
+int client_produce(void *producer, void *topic, int32_t partition, const void *value, size_t size, const void *key,
+                   size_t key_size, int64_t timestamp_ms, void *headers) {
+    if (headers)
+        return rd_kafka_producev(producer, RKT, topic, PARTITION, partition, MSGFLAGS, COPY, VALUE, value, size, KEY, key,
+                                 key_size, TIMESTAMP, timestamp_ms, HEADERS, headers, END);
+    return rd_kafka_producev(producer, RKT, topic, PARTITION, partition, MSGFLAGS, COPY, VALUE, value, size, KEY, key,
+                             key_size, TIMESTAMP, timestamp_ms, END);
 }
 #endif

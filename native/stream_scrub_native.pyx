@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The plain prospects' reading and splicing, compiled: what `stream_scrub.scrub.plain` does, for a fifth of the time.
+"""The plain prospects' reading and splicing, compiled: what `stream_scrub.scrub.backend` does, for a fifth of the time.
 
 It decides nothing. `Reader` walks a prospect's bytes by RFC 8259 and takes it for plain only where no two parsers could
 read it differently; looks its number up in the rows of `stream_scrub.numbering`; and says which number and which kind
@@ -13,9 +13,9 @@ plain JSON; so one byte at the end of a value may be looked at, and stops every 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
-VERSION = 3
+VERSION = 7
 _ASKING = bytes([1])
 _NO_LINES = (None, None)
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits
@@ -25,13 +25,36 @@ cdef extern from *:
     #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
     #error "stream_scrub_native reads eight bytes at once and needs a little-endian machine: go without it"
     #endif
-    #define FIRST_BYTE(mask) (__builtin_ctzll(mask) >> 3)
+    /* How many of the next WIDE bytes are plain: no quote, backslash or control character, and ASCII. */
+    #ifdef __SSE2__
+    #include <emmintrin.h>
+    enum { WIDE = 16 };
+    static inline int plain_bytes(const uint8_t *at) {
+        __m128i word = _mm_loadu_si128((const __m128i *)at);
+        __m128i quotes = _mm_cmpeq_epi8(word, _mm_set1_epi8(0x22)), slashes = _mm_cmpeq_epi8(word, _mm_set1_epi8(0x5C));
+        __m128i low = _mm_cmplt_epi8(word, _mm_set1_epi8(0x20)); /* signed: bytes that are not ASCII are below 0 */
+        return __builtin_ctz(_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, slashes), low)) | 1 << WIDE);
+    }
+    #else
+    enum { WIDE = 8 };
+    #define EACH(byte) (0x0101010101010101u * (byte))
+    #define ZERO(word) (((word) - EACH(1)) & ~(word)) /* the high bit of the first zero byte; those behind it may be wrong */
+    static inline int plain_bytes(const uint8_t *at) {
+        uint64_t word, found;
+        memcpy(&word, at, WIDE);
+        found = ZERO(word ^ EACH(0x22)) | ZERO(word ^ EACH(0x5C)) | ZERO(word & EACH(0xE0)) | word;
+        found &= EACH(0x80);
+        return found ? __builtin_ctzll(found) >> 3 : WIDE;
+    }
+    #endif
     """
-    int FIRST_BYTE(uint64_t mask) nogil
+    enum:
+        WIDE
+    int plain_bytes(const uint8_t* at) nogil
 
 cdef enum:
     DEPTH_MAX = 30  # deeper ones are left to the reference
-    TEXT_MAX = 40  # characters of a plain prospect's number, as in `scrub/plain.py`
+    TEXT_MAX = 40  # characters of a plain prospect's number, as in `scrub/backend.py`
     DIGITS_MIN = 4
     DIGITS_MAX = 19  # more would not fit 64 bits
     LEADS = 10_000  # what chooses an international row has at most four digits
@@ -45,6 +68,8 @@ cdef enum:
     PURPOSE = 2
     MEMBERS_MIN = 6  # these, contract, campaign and the stamp, which is the last
     MEMBERS_MAX = 16
+    PREFIXES = 32  # names at the beginning of a prospect; the others share the last place
+    PREFIX_MAX = 40
     SIZES = 64  # a name's size, if it is smaller, has a bit of its own
     ESCAPED = 1
     NOT_ASCII = 2
@@ -56,6 +81,11 @@ cdef struct Span:
     Py_ssize_t size
     bint text  # a string of ASCII without escapes
 
+cdef struct Prefix:  # a name with all up to its value, as at this place in the last prospect
+    uint8_t text[PREFIX_MAX]
+    Py_ssize_t size  # 0 without one
+    int member
+
 cdef struct Row:
     uint64_t size
     uint64_t first
@@ -63,13 +93,6 @@ cdef struct Row:
     uint64_t count
     int64_t shift
     const int32_t* lines
-
-cdef uint64_t ONES = 0x0101010101010101, HIGHS = 0x8080808080808080
-
-
-cdef inline uint64_t is_zero(uint64_t word) noexcept nogil:
-    """The high bit of the first zero byte; those behind it may be wrong."""
-    return (word - ONES) & ~word & HIGHS
 
 
 cdef inline At space(At at) noexcept nogil:
@@ -125,15 +148,13 @@ cdef At utf8_end(At at) noexcept nogil:
 
 cdef At string_end(At at, At end, int* signs) noexcept nogil:
     """From behind the opening quote to the closing one; NULL when it is no string, or not a plain one."""
-    cdef uint64_t word, found
+    cdef int plain
     while True:
-        while end - at >= 8:
-            memcpy(&word, at, 8)
-            found = is_zero(word ^ (ONES * 0x22)) | is_zero(word ^ (ONES * 0x5C)) | is_zero(word & (ONES * 0xE0)) | (word & HIGHS)
-            if found:
-                at += FIRST_BYTE(found)
+        while end - at >= WIDE:
+            plain = plain_bytes(at)
+            at += plain
+            if plain < WIDE:
                 break
-            at += 8
         else:
             while at[0] >= 0x20 and at[0] < 0x80 and at[0] != 0x22 and at[0] != 0x5C:
                 at += 1
@@ -151,6 +172,30 @@ cdef At string_end(At at, At end, int* signs) noexcept nogil:
             return NULL
         if at == NULL:
             return NULL
+
+
+cdef inline bint separates(uint8_t sign) noexcept nogil:
+    """Whether it stands between the digits of a number: space ( ) - . /"""
+    return sign == 0x20 or 0x28 <= sign <= 0x29 or 0x2D <= sign <= 0x2F
+
+
+cdef bint has_fraction(At text, Py_ssize_t size) noexcept nogil:
+    """Whether it ends with .0 or .00, as a number that was held as a float."""
+    while size > 0 and text[size - 1] == 0x20:
+        size -= 1
+    if size < 4 or text[size - 1] != 0x30:
+        return False
+    return text[size - 2] == 0x2E or (text[size - 2] == 0x30 and text[size - 3] == 0x2E)
+
+
+cdef bint is_parted(At text, Py_ssize_t size) noexcept nogil:
+    """Whether another number may begin somewhere: behind several separators, behind one of ( ) / or with a 0."""
+    cdef Py_ssize_t i
+    for i in range(1, size - 1):
+        if separates(text[i]):
+            if text[i + 1] == 0x30 or separates(text[i + 1]) or not (text[i] == 0x20 or 0x2D <= text[i] <= 0x2E):
+                return True
+    return False
 
 
 cdef inline At digits_end(At at) noexcept nogil:
@@ -227,6 +272,50 @@ cdef At inside_end(At at, At end, int depth) noexcept nogil:
         at = space(at + 1)
 
 
+cdef extern from *:
+    """
+    #include <stdbool.h>
+    typedef bool (*roaring_contains)(const void *bitmap, uint64_t number); /* roaring64_bitmap_contains */
+    """
+    ctypedef bint (*roaring_contains)(const void*, uint64_t) noexcept nogil
+
+
+def look_up(size_t contains, bitmap, const uint64_t[::1] numbers, uint8_t[::1] held):
+    """Fills in whether a BitMap64 holds each number. `contains`: the address of CRoaring's function in pyroaring."""
+    cdef roaring_contains ask = <roaring_contains><void*>contains
+    cdef const void* whole = <const void*><size_t>bitmap.raw_pointer
+    cdef Py_ssize_t place
+    if held.shape[0] != numbers.shape[0]:
+        raise ValueError("a place for each number")
+    for place in range(numbers.shape[0]):
+        held[place] = ask(whole, numbers[place])
+
+
+cdef inline int write_digits(char* digits, uint64_t number) noexcept nogil:
+    """Write a number at the end of 20 places, as many as 64 bits may need; the place of its first digit."""
+    cdef int first = 20
+    while True:
+        first -= 1
+        digits[first] = <char>(0x30 + number % 10)
+        number //= 10
+        if number == 0:
+            return first
+
+
+include "records.pxi"
+include "schemas.pxi"
+include "avro.pxi"
+include "protobuf.pxi"
+
+
+cdef class _Batch:
+    """What tokens mean, and what was met, in one batch."""
+
+    cdef dict facts, met
+    cdef list pairs
+    cdef object no_facts
+
+
 cdef class Reader:
     """Reads the plain prospects of a batch. One thread.
 
@@ -234,10 +323,11 @@ cdef class Reader:
     differ, are ASCII and not `scrub`, and hold no quotes or backslashes; with `any_case`, in whatever case, and then a
     prospect with one of `lookalikes` in a name is not plain. `region_of(token)` gives the region for the JSON of a
     region member, `facts_of(tokens)` the facts for the JSON of theirs (empty where absent). The tokens after the last
-    fact that is there are left out, but never those of the first three. `normalise` and `rows` are those of `numbering`.
+    fact that is there are left out, but never those of the first three. `normalise`, `rows` and `pair_digits` are those of
+    `numbering`.
     """
 
-    cdef object _region_of, _facts_of, _normalise, _rows
+    cdef object _region_of, _facts_of, _normalise, _rows, _pair_digits
     cdef list _names, _kept, _regions, _lines, _lookalikes
     cdef uint8_t _fold[256]
     cdef dict _slots, _line_ids, _places
@@ -245,8 +335,11 @@ cdef class Reader:
     cdef Py_ssize_t _name_size[MEMBERS_MAX]
     cdef int _members, _stamp
     cdef uint64_t _sizes
+    cdef Prefix _prefixes[PREFIXES]
     cdef uint64_t _region_keys[CACHE]
     cdef int _region_slots[CACHE]
+    cdef int _pair[SLOTS_MAX]  # the fewest digits that may be two numbers
+    cdef int _plus_pair[SLOTS_MAX]
     cdef Row* _main[SLOTS_MAX][DIGITS_MAX + 1]
     cdef Row** _plus[DIGITS_MAX + 1]
     cdef uint64_t _plus_divisor[DIGITS_MAX + 1]
@@ -255,7 +348,8 @@ cdef class Reader:
     cdef object _forgotten
 
     def __cinit__(
-        self, list names, str default_region, region_of, facts_of, normalise, rows, bint any_case, list lookalikes
+        self, list names, str default_region, region_of, facts_of, normalise, rows, pair_digits, bint any_case,
+        list lookalikes
     ):
         cdef int i
         for i in range(256):
@@ -272,6 +366,7 @@ cdef class Reader:
             self._name_size[i] = PyBytes_GET_SIZE(self._names[i])
             self._sizes |= <uint64_t>1 << min(self._name_size[i], SIZES - 1)
         self._region_of, self._facts_of, self._normalise, self._rows = region_of, facts_of, normalise, rows
+        self._pair_digits = pair_digits
         self._kept, self._regions, self._lines, self._made = [], [], [], []
         self._slots, self._line_ids, self._places = {}, {}, {}
         self._forgotten = rows.forgotten
@@ -304,8 +399,10 @@ cdef class Reader:
         if slot is None:
             if len(self._regions) >= SLOTS_MAX:
                 raise OverflowError("more regions than there are")
+            pair, plus_pair = self._pair_digits(region), self._pair_digits(region, plus=True)
             slot = self._slots[region] = len(self._regions)
             self._regions.append(region)
+            self._pair[<int>slot], self._plus_pair[<int>slot] = pair, plus_pair
         return slot
 
     cdef int _line(self, line) except -1:
@@ -392,7 +489,7 @@ cdef class Reader:
                 if digits > DIGITS_MAX:
                     return -1
                 value = value * 10 + (sign - 0x30)
-            elif sign == 0x20 or 0x28 <= sign <= 0x29 or 0x2D <= sign <= 0x2F:  # space ( ) - . /
+            elif separates(sign):
                 continue
             elif sign == 0x2B and digits == 0 and not plus:
                 plus = True
@@ -400,6 +497,11 @@ cdef class Reader:
                 return -1
         if digits < DIGITS_MIN:
             return -1
+        if digits + plus < size and has_fraction(text, size):
+            return -1
+        if digits + plus < size and digits >= (self._plus_pair[slot] if plus else self._pair[slot]):
+            if is_parted(text, size):
+                return -1
         if plus:
             row = NULL
             if self._plus[digits] != NULL:
@@ -446,30 +548,43 @@ cdef class Reader:
                 return True
         return False
 
+    cdef At _value_of(self, At at, At end, int* member):
+        """From a name's opening quote to its value, and which member it is, -1 for another; NULL when it is not plain."""
+        cdef At name = at + 1
+        cdef int signs = 0, i
+        at = string_end(name, end, &signs)
+        if at == NULL or signs & ESCAPED:
+            return NULL
+        if signs & NOT_ASCII and self._looks_alike(name, at - name):
+            return NULL
+        member[0] = -1
+        if self._sizes >> min(at - name, SIZES - 1) & 1:
+            for i in range(self._members):
+                if self._is_named(name, at - name, i):
+                    member[0] = i
+        at = space(at + 1)
+        return space(at + 1) if at[0] == 0x3A else NULL
+
     cdef bint _walk(self, At at, Py_ssize_t size, Span* spans):
         """Whether it is a plain prospect; its members' tokens then."""
-        cdef At end = at + size, name, token
-        cdef int signs, member, i
+        cdef At end = at + size, token
+        cdef int signs, member, count = 0
+        cdef Prefix* known
         if size < 2 or at[0] != 0x7B or (end - 1)[0] != 0x7D:
             return False
         at = space(at + 1)
         while at[0] == 0x22:
-            name = at + 1
-            signs = 0
-            at = string_end(name, end, &signs)
-            if at == NULL or signs & ESCAPED:
-                return False
-            if signs & NOT_ASCII and self._looks_alike(name, at - name):
-                return False
-            member = -1
-            if self._sizes >> min(at - name, SIZES - 1) & 1:
-                for i in range(self._members):
-                    if self._is_named(name, at - name, i):
-                        member = i
-            at = space(at + 1)
-            if at[0] != 0x3A:
-                return False
-            token = space(at + 1)
+            known = &self._prefixes[min(count, PREFIXES - 1)]
+            count += 1
+            if end - at > known.size and memcmp(at, known.text, known.size) == 0 and known.size:
+                member, token = known.member, space(at + known.size)
+            else:
+                token = self._value_of(at, end, &member)
+                if token == NULL:
+                    return False
+                if token - at <= PREFIX_MAX:
+                    memcpy(known.text, at, token - at)
+                    known.size, known.member = token - at, member
             signs = 0
             if token[0] == 0x22:
                 at = string_end(token + 1, end, &signs)
@@ -526,58 +641,75 @@ cdef class Reader:
             pairs.append(pair)
         return kind
 
-    def read(self, list values, uint64_t[::1] numbers, int32_t[::1] kinds, no_facts):
-        """Fills `numbers` and `kinds`, by place, 0 and -1 where a value is not plain; returns what each kind is."""
-        cdef Py_ssize_t place, count = len(values)
+    cdef int _one(self, At value, Py_ssize_t size, _Batch batch, uint64_t* number) except -2:
+        """The kind of a value, and its number; -1 and 0 when it is not plain."""
         cdef Span spans[MEMBERS_MAX]
-        cdef uint64_t number = 0
         cdef int32_t line = 0
         cdef int found, slot, i
-        cdef bint told
-        cdef dict facts = {}, met = {}
-        cdef list pairs = []
+        number[0] = 0
+        for i in range(self._members):
+            spans[i].start = NULL
+        if not self._walk(value, size, spans):
+            return -1
+        if spans[NUMBER].start == NULL or not spans[NUMBER].text or spans[NUMBER].size - 2 > TEXT_MAX:
+            return -1
+        slot = self._region(&spans[REGION])
+        found = self._number(spans[NUMBER].start + 1, spans[NUMBER].size - 2, slot, number, &line)
+        if found < 0:
+            asked = self._normalise(
+                spans[NUMBER].start[1 : spans[NUMBER].size - 1].decode("ascii"), self._regions[slot]
+            )
+            if asked is None:
+                return -1
+            number[0], line = asked[0], self._line(asked[1])
+        elif found == 0:
+            return -1
+        for i in range(PURPOSE, self._stamp):
+            if spans[i].start != NULL:
+                return self._told(spans, line, batch.facts, batch.met, batch.pairs)
+        if self._kind_of[line] < 0:
+            pair = (self._lines[line], batch.no_facts)
+            if pair not in batch.met:
+                batch.met[pair] = len(batch.pairs)
+                batch.pairs.append(pair)
+            self._kind_of[line] = batch.met[pair]
+        return self._kind_of[line]
+
+    cdef _Batch _begin(self, Py_ssize_t count, uint64_t[::1] numbers, int32_t[::1] kinds, no_facts):
+        cdef int i
         if numbers.shape[0] != count or kinds.shape[0] != count:
             raise ValueError("numbers and kinds must be as long as values")
         self._keep_up()
         for i in range(<int>len(self._lines)):
             self._kind_of[i] = -1
-        for place in range(count):
+        cdef _Batch batch = _Batch()
+        batch.facts, batch.met, batch.pairs, batch.no_facts = {}, {}, [], no_facts
+        return batch
+
+    def read(self, list values, uint64_t[::1] numbers, int32_t[::1] kinds, no_facts):
+        """Fills `numbers` and `kinds`, by place, 0 and -1 where a value is not plain; returns what each kind is."""
+        cdef Py_ssize_t place
+        cdef _Batch batch = self._begin(len(values), numbers, kinds, no_facts)
+        for place in range(len(values)):
             numbers[place], kinds[place] = 0, -1
             value = values[place]
-            if not PyBytes_CheckExact(value):
-                continue
-            for i in range(self._members):
-                spans[i].start = NULL
-            if not self._walk(<At>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), spans):
-                continue
-            if spans[NUMBER].start == NULL or not spans[NUMBER].text or spans[NUMBER].size - 2 > TEXT_MAX:
-                continue
-            slot = self._region(&spans[REGION])
-            found = self._number(spans[NUMBER].start + 1, spans[NUMBER].size - 2, slot, &number, &line)
-            if found < 0:
-                asked = self._normalise(
-                    spans[NUMBER].start[1 : spans[NUMBER].size - 1].decode("ascii"), self._regions[slot]
+            if PyBytes_CheckExact(value):
+                kinds[place] = self._one(
+                    <At>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), batch, &numbers[place]
                 )
-                if asked is None:
-                    continue
-                number, line = asked[0], self._line(asked[1])
-            elif found == 0:
-                continue
-            numbers[place] = number
-            told = False
-            for i in range(PURPOSE, self._stamp):
-                told = told or spans[i].start != NULL
-            if not told:
-                if self._kind_of[line] < 0:
-                    pair = (self._lines[line], no_facts)
-                    if pair not in met:
-                        met[pair] = len(pairs)
-                        pairs.append(pair)
-                    self._kind_of[line] = met[pair]
-                kinds[place] = self._kind_of[line]
-            else:
-                kinds[place] = self._told(spans, line, facts, met, pairs)
-        return pairs
+        return batch.pairs
+
+    def read_records(self, Records records, uint64_t[::1] numbers, int32_t[::1] kinds, no_facts):
+        """The same for the values of records."""
+        cdef Py_ssize_t place
+        cdef Entry* at
+        cdef _Batch batch = self._begin(records._count, numbers, kinds, no_facts)
+        for place in range(records._count):
+            at = &records._at[place]
+            numbers[place], kinds[place] = 0, -1
+            if at.value != NULL:
+                kinds[place] = self._one(at.value, at.value_size, batch, &numbers[place])
+        return batch.pairs
 
 
 cdef class _Ends:
@@ -617,15 +749,9 @@ cdef class _Ends:
 cdef inline bytes joined(const char* before, Py_ssize_t size, _Ends ends, int32_t id, uint64_t number):
     """`before`, the head, the number's digits, the tail, as one object."""
     cdef char digits[20]
-    cdef int first = 20
+    cdef int first = write_digits(digits, number)
     cdef bytes made
     cdef char* to
-    while True:
-        first -= 1
-        digits[first] = <char>(0x30 + number % 10)
-        number //= 10
-        if number == 0:
-            break
     made = PyBytes_FromStringAndSize(NULL, size + ends.head_size[id] + (20 - first) + ends.tail_size[id])
     to = PyBytes_AS_STRING(made)
     memcpy(to, before, size)

@@ -7,32 +7,14 @@ are the stable interface, and are loaded when first used. Every other module is 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stream_scrub.api import (
-        BadList,
-        Batch,
-        Checker,
-        ConfigError,
-        Corrupt,
-        ListFile,
-        Reason,
-        Refused,
-        RegisterKind,
-        Scrubber,
-        ScrubError,
-        StaleIndex,
-        Stamp,
-        Stamps,
-        Summary,
-        TooMany,
-        Unavailable,
-        Verdict,
-        scrub_file,
-    )
+    from stream_scrub.api import *
 
 __version__ = "0.1.0"
 __all__ = [
+    "BadFile",
     "BadList",
     "Batch",
+    "Call",
     "Checker",
     "ConfigError",
     "Corrupt",
@@ -48,6 +30,7 @@ __all__ = [
     "Summary",
     "TooMany",
     "Unavailable",
+    "Unknown",
     "Verdict",
     "__version__",
     "scrub_file",

@@ -13,11 +13,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class AtomicFile:
     """A file under a temporary name. `out` takes its bytes. Without `keep` nothing is left of it."""
 
-    def __init__(self, within: int, beside: str, mode: int) -> None:
+    def __init__(self, within: int, temporary: str, mode: int) -> None:
         self._within = within
-        self._beside = beside
+        self._temporary = temporary
         self._mode = mode
-        held = os.open(beside, _CREATE, 0o600, dir_fd=within)
+        held = os.open(temporary, _CREATE, 0o600, dir_fd=within)
         self.out: BufferedWriter = os.fdopen(held, "wb")
         os.fchmod(held, mode)
 
@@ -30,23 +30,23 @@ class AtomicFile:
         os.fsync(self.out.fileno())
         if new:  # take the name first: a rename alone would overwrite a file that came there meanwhile
             os.close(os.open(name, _CREATE, self._mode, dir_fd=self._within))
-        os.rename(self._beside, name, src_dir_fd=self._within, dst_dir_fd=self._within)
+        os.rename(self._temporary, name, src_dir_fd=self._within, dst_dir_fd=self._within)
         os.fsync(self._within)
 
 
 @contextmanager
-def atomic_file(folder: Path | int, beside: str, mode: int = 0o600) -> Iterator[AtomicFile]:
-    """A new file in a folder (a path, or a descriptor of an open folder). It is called `beside` until it is kept. It
-    gets exactly this mode, whatever the umask. Raises OSError; FileExistsError if `beside` is there already.
+def atomic_file(folder: Path | int, temporary: str, mode: int = 0o600) -> Iterator[AtomicFile]:
+    """A new file in a folder (a path, or a descriptor of an open folder). It is called `temporary` until it is kept. It
+    gets exactly this mode, whatever the umask. Raises OSError; FileExistsError if `temporary` is there already.
     """
     within = os.dup(folder) if isinstance(folder, int) else os.open(folder, _FOLDER)
     try:
-        file = AtomicFile(within, beside, mode)
+        file = AtomicFile(within, temporary, mode)
         try:
             with file.out:
                 yield file
         finally:
             with suppress(FileNotFoundError):  # it was kept, and has its name
-                os.unlink(beside, dir_fd=within)
+                os.unlink(temporary, dir_fd=within)
     finally:
         os.close(within)

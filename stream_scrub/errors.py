@@ -28,7 +28,7 @@ class Migrated(ScrubError):
 
 class TakenOver(Migrated):
     """(a) Another publisher has this register now, or the transaction outlived its timeout: ask who has it, and end
-    or begin anew. (b) Another worker has this one's place in the group: end.
+    or start again. (b) Another worker has this one's place in the group: end.
     """
 
 
@@ -65,6 +65,10 @@ class StaleIndex(ScrubError):
 class Refused(ScrubError):
     """The broker will not do this for us (missing right, missing topic, wrong password). Exit 1. Says what to
     change."""
+
+
+class BadFile(ScrubError):
+    """A file of leads cannot be scrubbed: it is damaged, has no rows, or too many without a readable number. Exit 1."""
 
 
 class TooMany(ScrubError):

@@ -2,18 +2,24 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from stream_scrub import clock
-from stream_scrub.redaction import names_a_number
-from stream_scrub.spelling import plain
+from stream_scrub.texts import names_a_number, plain
+
+if TYPE_CHECKING:  # structlog is a sixth of what a command's start would cost
+    from structlog.typing import FilteringBoundLogger
+
+    Logger = FilteringBoundLogger
+else:
+    Logger = Any
 
 Header = tuple[str, bytes | None]
 PartitionKey = tuple[str, int]  # a topic and a partition of it
-# Where partitions begin whose committed offset is gone, as somebody said.
+# Where to start a partition whose committed offset has expired.
 BeginAt = Literal["beginning", "end"]
 # How far a long command has come: what it does, how much is done, and how much there is (0: unknown).
 Progress = Callable[[str, int, int], None]
@@ -35,6 +41,7 @@ class Reason(StrEnum):
     EXEMPT = "exempt"
     OPPOSED = "opposed"
     NO_CONSENT = "no-consent"
+    NOT_WASHED = "not-washed"
     BANNED_PURPOSE = "banned-purpose"
     UNKNOWN_PURPOSE = "unknown-purpose"
     NOT_CALLABLE = "not-callable"
@@ -42,6 +49,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     NO_RULE = "no-rule"
     STALE_REGISTER = "stale-register"
+    TOO_OFTEN = "too-often"
 
     @property
     def verdict(self) -> Verdict:
@@ -60,42 +68,44 @@ class RegisterKind(StrEnum):
 
 
 _REGISTER_NAME = re.compile(
-    r"([a-z0-9][a-z0-9-]*+)(?:@((?:[a-z0-9][a-z0-9._-]*+)?(?:\+[a-z0-9][a-z0-9-]*+)?))?"
+    r"([a-z0-9][a-z0-9-]*+)(?:@((?:[a-z0-9][a-z0-9-]*+)?(?:\+[a-z0-9][a-z0-9-]*+)?))?"
 )
-FOR = "+"  # in a scope, between the campaign and the purpose that a consent is for, or the channel of an opposition
+FOR = "+"  # in a scope, between the campaign and the purpose of a consent or the channel of an opposition
 
 
 class RegisterName(NamedTuple):
-    """A register's name, `us-dnc`, `internal@acme` or `consent@acme+insurance`: the base, and the scope that it counts
-    for. A scope is a campaign, or in a register of consents a campaign and a purpose. In one of oppositions to you it is a
-    campaign, a channel (`internal@+sms`), or both."""
+    """A register's name, as in `us-dnc`, `internal@acme` or `consent@acme+insurance`: the base, and the scope that it
+    counts for. A scope is a campaign, or a campaign and a purpose. That of `internal` is a campaign, a channel
+    (`internal@+sms`), or both."""
 
     base: str
     scope: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "RegisterName | None":
-        """The name that somebody wrote; None if the text is no register's name."""
-        found = _REGISTER_NAME.fullmatch(text)
-        if found is None or found[2] == "" or ((found[2] or "").startswith(FOR) and found[1] != INTERNAL):
+        """The name in a text; None if the text is no register's name, or spells a campaign in another way than look-ups
+        do (`plainly`)."""
+        match = _REGISTER_NAME.fullmatch(text)
+        if match is None or match[2] == "" or ((match[2] or "").startswith(FOR) and match[1] != INTERNAL):
             return None
-        return cls(found[1], found[2] or "")
+        name = cls(match[1], match[2] or "")
+        return name if name == name.plainly else None
 
     @classmethod
     def read(cls, text: str) -> "RegisterName | None":
-        """The name that somebody wrote, whose campaign may be spelt in any way; None if the text names no register."""
-        meant = cls.split(text).plainly
-        return cls.parse(text) or (cls.parse(str(meant)) if meant.scope else None)
+        """The name in a text that may spell the campaign in any way; None if the text is no register's name."""
+        name = cls.split(text).plainly
+        return cls.parse(text) or (cls.parse(str(name)) if name.scope else None)
 
     @classmethod
     def split(cls, text: str) -> "RegisterName":
-        """The two halves of a name that the log already holds. Nothing is checked."""
+        """The two halves of a name from the log, unchecked."""
         base, _, scope = text.partition("@")
         return cls(base, scope)
 
     @property
     def plainly(self) -> "RegisterName":
-        """The same with its campaign as campaigns are compared: registers of one such name count for one campaign."""
+        """The same name with its campaign and purpose as they are compared."""
         if not self.scope:
             return self
         scope = plain(self.scope.partition(FOR)[0])
@@ -103,28 +113,23 @@ class RegisterName(NamedTuple):
 
     @property
     def campaign(self) -> str:
-        """The campaign that it counts for, as campaigns are compared; empty if it counts for all."""
+        """The campaign that it counts for, as campaigns are compared; empty for all."""
         return plain(self.scope.partition(FOR)[0])
 
     @property
     def purpose(self) -> str:
-        """The purpose that the consents in it are for, or the channel that the oppositions in it are to; empty if it is
-        for all."""
+        """The purpose of the consents in it, or the channel of the oppositions in it; empty for all."""
         return self.scope.partition(FOR)[2]
 
     @property
-    def others(self) -> list[str]:
-        """The names that are not its own and mean it too (`Index.spelt`): as campaigns are compared, and for consents of
-        one purpose the campaign's with FOR behind it, as for all of its purposes."""
-        keys = [
-            str(self.plainly),
-            *([f"{scoped_name(self.base, self.campaign)}{FOR}"] if self.purpose else []),
-        ]
-        return [key for key in keys if key != str(self)]
+    def whole(self) -> str:
+        """The name for all purposes and channels of the campaign: `consent@acme` for `consent@acme+insurance`, and
+        `internal@` for `internal@+sms`. Empty for a name that is for all of them itself."""
+        return scoped_name(self.base, self.campaign) if self.purpose else ""
 
     @property
     def looks_like_number(self) -> bool:
-        """Whether it looks like a phone number. Names are shown everywhere; phone numbers must not be."""
+        """Whether it looks like a phone number: names are shown everywhere, and numbers must not be."""
         return names_a_number(str(self))
 
     def __str__(self) -> str:
@@ -132,7 +137,7 @@ class RegisterName(NamedTuple):
 
 
 def scoped_name(base: str, scope: str) -> str:
-    """The name of the register that counts for one campaign. On the hot path, so no RegisterName is made."""
+    """The name of the register for one campaign. Without a RegisterName, because it is on the hot path."""
     return f"{base}@{scope}"
 
 
@@ -143,6 +148,8 @@ def family(register: str) -> str:
 
 INTERNAL = "internal"
 CONSENT = "consent"
+HASHED = "hashed"  # oppositions to campaigns, as hashes that a buyer of leads handed over
+RESTED = "rested"  # numbers that were called too often, or refused, each until its end
 # The kind of these two follows from their meaning, whatever the log holds.
 OWN = MappingProxyType({INTERNAL: RegisterKind.DENY, CONSENT: RegisterKind.ALLOW})
 
@@ -168,9 +175,7 @@ class Request(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[Header] = ()
-    leader_epoch: int | None = (
-        None  # counts the leaders of its partition (KIP-320); None where the broker tells none
-    )
+    leader_epoch: int | None = None  # counts its partition's leaders (KIP-320), if the broker tells
     may_lift: bool = False  # it came over `opposition.lifts`
 
 
@@ -206,6 +211,12 @@ class LogReader(Protocol):
         """
         ...
 
+    @property
+    def leader_epoch(self) -> int:
+        """The epoch of the leader that gave the last end, whoever asked for it; -1 before. A leader of another epoch may
+        lack what was read before, and have other records in its place."""
+        ...
+
     def close(self) -> None:
         """Release the connection."""
         ...
@@ -220,8 +231,9 @@ class LogWriter(Protocol):
         """
         ...
 
-    def publish(self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]]) -> int:
-        """Write (key, value, headers) in one transaction; returns the offset of the last one.
+    def publish(self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], *, after: int) -> int:
+        """Write (key, value, headers) in one transaction; returns the offset of the last one. The caller has read the log up
+        to the record `after`; if the register was published since, nothing is committed.
 
         Raises Unavailable, Migrated (another publisher of this register has taken over), Uncertain, Refused.
         """
@@ -236,7 +248,7 @@ class LogWriter(Protocol):
 class Deadline:
     """One moment, passed down: retries share it, nothing re-creates it."""
 
-    at: float = field()
+    at: float
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":

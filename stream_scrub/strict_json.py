@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, from bytes that anybody may have written."""
+"""JSON by RFC 8259, from untrusted bytes."""
 
 import json
 from collections.abc import Callable
@@ -14,6 +14,13 @@ def decoder(object_of: Callable[[list[tuple[str, Any]]], Any]) -> json.JSONDecod
     order; a name may occur twice. An integer of more than INTEGER_DIGITS_MAX digits becomes the text of its digits.
     """
     return json.JSONDecoder(object_pairs_hook=object_of, parse_constant=_no_constant, parse_int=_integer)
+
+
+def once(pairs: list[tuple[str, Any]]) -> None:
+    """For an object whose content does not matter. Raises ValueError if a member occurs twice: parsers differ in which
+    of the two they read."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a member occurs twice")
 
 
 def _no_constant(word: str) -> Any:

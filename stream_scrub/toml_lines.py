@@ -1,7 +1,7 @@
-"""Where a key stands in a TOML text. `tomllib` forgets lines, and a problem without its line is half a problem.
+"""The lines of keys in a TOML text, so that a problem names its line. Neither `tomllib` nor tomlkit keeps them.
 
-This is not a parser. It runs on text that `tomllib` has accepted. It only tells strings, brackets and comments apart,
-so that a `[[rule]]` or a `key =` inside one of them is not taken for the real thing.
+This is not a parser: it runs on text that `tomllib` has accepted. It tells strings, brackets and comments apart, so
+that a `[[rule]]` or a `key =` inside one of them is skipped.
 """
 
 import re
@@ -28,11 +28,11 @@ _AT = re.compile(r"(.*?)\s*\(at (?:line (\d+), column \d+|end of document)\)", r
 
 
 def syntax_error(text: str, error: ValueError) -> tuple[int, str]:
-    """The line at which tomllib stumbled, and why."""
-    found = _AT.fullmatch(str(error))
-    if found is None:  # the error of `int` about too many digits
+    """The line of tomllib's error, and its text."""
+    match = _AT.fullmatch(str(error))
+    if match is None:  # the error of `int` about too many digits
         return 1, str(error)
-    return int(found[2] or text.rstrip("\n").count("\n") + 1), found[1]
+    return int(match[2] or text.rstrip("\n").count("\n") + 1), match[1]
 
 
 class TomlLines:
@@ -55,8 +55,8 @@ class TomlLines:
         line, start, depth = 1, 1, 0
         head: list[str] = []
         in_value = False
-        for found in _PIECE.finditer(text):
-            piece = found[0]
+        for match in _PIECE.finditer(text):
+            piece = match[0]
             if piece == "\n" and depth == 0:
                 self._statement("".join(head).strip(), start)
                 head, in_value = [], False
@@ -100,5 +100,5 @@ class TomlLines:
 
 def _parts(key: str) -> list[str]:
     """A dotted key's parts, unquoted. Escapes in a part are kept, so such a key has the line of its table."""
-    found = islice(_PART.finditer(key), _DEPTH)
-    return [part[1] or part[2] or part[3] or "" for part in found]
+    parts = islice(_PART.finditer(key), _DEPTH)
+    return [part[1] or part[2] or part[3] or "" for part in parts]

@@ -1,10 +1,15 @@
-"""What every test may ask for: the real Kafka (shared or private), topics on it, and Hypothesis' profiles.
+"""What every test may ask for: the real Kafka (shared or private), topics on it, and Hypothesis' profiles. How the tests
+of a run are shared out between its processes, and which of them `make test` leaves to `make test-all` (marker `slow`).
 
 A test that asks for `kafka`, `own_kafka`, `proxy` or `topic` carries the marker `kafka` by that alone.
 """
 
 import fcntl
+import functools
+import gc
 import os
+import re
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,35 +22,114 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.jars import HOW
+from tests.kafka.shared import shared
 from tests.support.machine import chromium
 from tests.support.machine import prometheus as monitoring
 from tests.support.machine.absent import absent, tell
 from tests.support.network.proxy import Proxy
+from tests.support.running.worker import logs_of
 
-ALONE = ("tests/contract/test_demo.py", "tests/chaos/test_speed.py")
 NO_KAFKA = "no real Kafka"
 REAL = {"kafka", "own_kafka", "before_proxy", "proxy", "topic"}
-# What is built once a checkout, on a slow machine with an empty cache; pytest-timeout counts it to the first that asks.
-BUILT, BUILD_S = {"kustomize", "compose_reader", "browser"}, 900
+# What only `make test-all` runs: tools of others that judge our files, and whole folders. Single tests are marked.
+SLOW_FIXTURES, SLOW_FOLDERS = (
+    {"kustomize", "compose_reader", "promtool", "prometheus"},
+    ("tests/packaging/", "tests/kits/"),
+)
+# What kills and waits first, what computes last, so that all processes end together. Within it, the longest.
+ORDER = (
+    "chaos",
+    "contract",
+    "docs",
+    "journeys",
+    "packaging",
+    "k8s",
+    "monitoring",
+    "kits",
+    "browser",
+    "simulation",
+    "arch",
+    "property",
+    "unit",
+    "cluster",
+)
+LONGEST = (
+    "chaos/test_cluster.py",
+    "contract/test_security.py",
+    "chaos/test_crashes.py",
+    "chaos/test_publisher.py",
+    "property/test_list_cost.py",
+    "unit/rules/test_matrix.py",
+    "unit/serve/test_files.py",
+    "unit/serve/test_examples.py",
+    "unit/queries/test_explain.py",
+)
 
-_LAST_LINES, _LINE_CHARS = 12, 300
+ROOT = Path(__file__).parents[1]
+_HELD: pytest.StashKey[ExitStack] = pytest.StashKey()
+_LAST_LINES, _LINE_CHARS = 40, 400
 
-settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("dev", max_examples=35, deadline=None)
 settings.register_profile(
-    "ci", max_examples=200, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "ci", max_examples=100, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+# jsonschema's grammar of IRIs takes 2 s to load, in each process of a run. No schema here has an IRI.
+sys.modules["rfc3987_syntax"] = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests are collected and stay: neither now nor later need the garbage collector look at them."""
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: (_place(item.nodeid), item.nodeid.partition("::")[0]))
     for item in items:
+        if item.nodeid.startswith(SLOW_FOLDERS) or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.process)
         if REAL & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
-        if BUILT & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.timeout(BUILD_S))
+
+
+def _place(nodeid: str) -> tuple[int, int]:
+    path = nodeid.partition("::")[0].partition("/")[2]
+    folder, longest = path.partition("/")[0], LONGEST.index(path) if path in LONGEST else len(LONGEST)
+    return ORDER.index(folder) if folder in ORDER else -1, longest
+
+
+class _Sharing(LoadScopeScheduling):
+    """Module by module. The tests of a module that shares nothing and runs for minutes go one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return nodeid if _splits(module) else module
+
+
+@functools.cache
+def _splits(module: str) -> bool:
+    if not module.startswith(("tests/chaos/", "tests/contract/", "tests/simulation/")):
+        return False
+    return not re.search('scope="module"|own_kafka', (ROOT / module).read_text())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Sharing:
+    config.option.loadscopereorder = False
+    return _Sharing(config, log)
 
 
 def _lock_file(config: pytest.Config, name: str) -> Path | None:
@@ -71,7 +155,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         # Whoever wants to be alone keeps the door, so that nobody else comes in while he waits for the room.
         door = held.enter_context(ExitStack())
         door.enter_context(_locked(door_file, fcntl.LOCK_EX))
-        alone = item.nodeid.startswith(ALONE)
+        alone = item.get_closest_marker("alone") is not None
         held.enter_context(_locked(room_file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
         if not alone:
             door.close()
@@ -80,18 +164,21 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Where a test fails on a machine that nobody can look at, its processes' last words come with the report."""
+    """When a test fails, its report has the last log lines of its processes and the machine's load."""
     report = yield
-    folder = getattr(item, "funcargs", {}).get("tmp_path")
-    if report.failed and isinstance(folder, Path):
-        for log in sorted(folder.glob("*.log")):
+    if report.failed:
+        report.sections.append(("load average", " ".join(f"{load:.1f}" for load in os.getloadavg())))
+        for log in logs_of(getattr(item, "funcargs", {}).get("tmp_path")):
             last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
             report.sections.append((f"the end of {log.name}", "\n".join(line[:_LINE_CHARS] for line in last)))
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Whoever ends first leaves the other one alone, who needs no lock then and makes its own."""
+    """Whoever ends first leaves the others alone, who make their own."""
+    session.config.stash.get(
+        _HELD, ExitStack()
+    ).close()  # it may wait for the others, which no test's time may contain
     for name in ("door", "room"):
         if (file := _lock_file(session.config, name)) is not None:
             file.unlink(missing_ok=True)
@@ -109,6 +196,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for line in figures:
             terminalreporter.line(line)
+    for report in terminalreporter.stats.get("rerun", []):  # why CI runs it once more
+        terminalreporter.section(f"before the rerun of {report.nodeid}")
+        terminalreporter.line(report.longreprtext)
+        for title, text in report.sections:
+            terminalreporter.line(f"-- {title}\n{text}")
     tell(terminalreporter, "real Apache Kafka", NO_KAFKA, HOW)
     monitoring.tell_skipped(terminalreporter)
     chromium.tell_skipped(terminalreporter)
@@ -124,11 +216,16 @@ def started(**options: Any) -> Kafka:
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[Kafka]:
-    """The real Kafka that the whole run shares: never stop, pause or reconfigure it."""
-    shared = started(own=False)
-    yield shared
-    shared.__exit__(None, None, None)
+def kafka(request: pytest.FixtureRequest) -> Kafka:
+    """The real Kafka that all processes of the run share: never stop, pause or reconfigure it."""
+    held = request.config.stash.setdefault(_HELD, ExitStack())
+    worker = getattr(request.config, "workerinput", None)
+    if worker is None:
+        alone = started()
+        held.callback(alone.__exit__, None, None, None)
+        return alone
+    folder = Path(tempfile.gettempdir()) / f"stream-scrub-{worker['testrunuid']}-kafka"
+    return held.enter_context(shared(folder, lambda: started(doors=worker["workercount"])))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +247,7 @@ def own_kafka(_module_kafka: Kafka) -> Iterator[Kafka]:
 @pytest.fixture(scope="session")
 def before_proxy(kafka: Kafka) -> Iterator[Kafka]:
     """The shared Kafka, or, where that one was given and knows of no proxy, another."""
-    if kafka.ours:
+    if any(kafka.proxied):
         yield kafka
         return
     private = started(own=True)
@@ -159,10 +256,12 @@ def before_proxy(kafka: Kafka) -> Iterator[Kafka]:
 
 
 @pytest.fixture
-def proxy(before_proxy: Kafka) -> Iterator[Proxy]:
+def proxy(before_proxy: Kafka, request: pytest.FixtureRequest) -> Iterator[Proxy]:
     """A real Kafka behind a proxy: `proxy.bootstrap` for whoever is to feel the network's faults, `proxy.behind` for whoever
     must see the truth."""
-    with Proxy(before_proxy.proxied, before_proxy.bootstrap) as before:
+    process = getattr(request.config, "workerinput", {"workerid": "gw0"})["workerid"]
+    doors = before_proxy.proxied  # each process of the run has one
+    with Proxy(doors[int(process.removeprefix("gw")) % len(doors)], before_proxy.bootstrap) as before:
         yield before
 
 
@@ -188,6 +287,15 @@ def browser() -> Iterator[Browser]:
 Topic = Callable[..., str]
 
 
+def until_known(admin: AdminClient, topic: str) -> None:
+    """Wait until the broker knows a topic that was made, and its leaders: its answer comes before that."""
+    while True:
+        found = admin.list_topics(timeout=60).topics.get(topic)
+        if found and found.partitions and all(each.leader >= 0 for each in found.partitions.values()):
+            return
+        admin.poll(0.05)
+
+
 @pytest.fixture
 def topic(kafka: Kafka) -> Topic:
     """Make a topic of its own on the shared Kafka: `topic("in", partitions=3, config={...})` returns its name."""
@@ -197,9 +305,8 @@ def topic(kafka: Kafka) -> Topic:
         unique = f"{name}-{uuid.uuid4().hex[:8]}"
         new = NewTopic(unique, num_partitions=partitions, replication_factor=-1, config=config or {})
         for made in admin.create_topics([new]).values():
-            made.result(30)
-        while unique not in admin.list_topics(timeout=10).topics:  # made, but not known to the broker yet
-            admin.poll(0.05)
+            made.result()
+        until_known(admin, unique)
         return unique
 
     return make

@@ -1,4 +1,4 @@
-"""Makes the peers ready: Maven and pip fetch and build what they need, into the bench's folder `.cache`, once.
+"""Makes the peers ready: Maven, Go and pip fetch and build what they need, into the bench's folder `.cache`, once.
 
 A cache is of the sources that it was made from: others make it anew. Unavailable says why a peer cannot run here; one that
 is there but does not compile raises Failed, which is no reason to go on without it.
@@ -18,16 +18,19 @@ from bench.harness.failure import Failed
 from bench.harness.paths import CACHE, PEERS
 from tests.kafka.jars import NoKafka, find_java
 
-JAVA_LIBRARIES = ("kafka-streams", "jackson-databind", "libphonenumber", "RoaringBitmap", "rocksdbjni")
-PYTHON_LIBRARIES = (
-    "quixstreams",
-    "faust-streaming",
-    "aiokafka",
-    "confluent-kafka",
-    "phonenumbers",
-    "pyroaring",
-    "orjson",
+JAVA_LIBRARIES = (
+    "kafka-streams",
+    "flink-streaming-java",
+    "flink-connector-kafka",
+    "kafka-clients",
+    "jackson-databind",
+    "libphonenumber",
+    "RoaringBitmap",
+    "rocksdbjni",
 )
+# By program; Flink's connector calls inner methods of the client that it was made for.
+CLIENTS = {"Streams": "4.3.1", "Flink": "4.2.0"}
+PYTHON_LIBRARIES = ("quixstreams", "confluent-kafka", "phonenumbers", "pyroaring", "orjson")
 _BUILD_S = 900.0
 
 
@@ -35,9 +38,9 @@ class Unavailable(RuntimeError):
     """This peer cannot be had here; the text says why."""
 
 
-def kstreams() -> Path:
-    """The folder with kstreams.jar and libs/, built if need be. Raises Unavailable, Failed."""
-    source, made = PEERS / "kstreams", CACHE / "kstreams"
+def java() -> Path:
+    """The folder with peers.jar and the libraries of each program, built if need be. Raises Unavailable, Failed."""
+    source, made = PEERS / "java", CACHE / "java"
     try:
         find_java()
     except NoKafka as missing:
@@ -45,17 +48,27 @@ def kstreams() -> Path:
     with _making(made, [source / "pom.xml", *sorted(source.rglob("*.java"))]) as needed:
         if needed:
             # paths of the cache, not of the sources: a checkout may be read-only to its user but for this
-            goals = ["package", "dependency:copy-dependencies", f"-DoutputDirectory={made / 'libs'}"]
-            _run(
-                ["mvn", "-q", "-B", "-f", str(source / "pom.xml"), *goals, f"-Dbuild.folder={made}"],
-                broken="COMPILATION ERROR",
-            )
+            maven = ["mvn", "-q", "-B", "-f", str(source / "pom.xml"), f"-Dbuild.folder={made}"]
+            _run([*maven, "package"], broken="COMPILATION ERROR")
+            for main, kafka in CLIENTS.items():
+                libs = f"-DoutputDirectory={made / main}"
+                _run([*maven, "dependency:copy-dependencies", libs, f"-Dkafka.version={kafka}"])
     return made
 
 
-def python(peer: str) -> Path:
-    """The interpreter of a virtual environment with the peer's pinned requirements. Raises Unavailable."""
-    made, requirements = CACHE / peer, PEERS / peer / "requirements.txt"
+def franz() -> Path:
+    """The franz-go program, built if need be. Raises Unavailable, Failed."""
+    source, made = PEERS / "franz", CACHE / "franz"
+    with _making(made, sorted(source.iterdir())) as needed:
+        if needed:
+            # the compiler's own lines begin with "# PACKAGE"
+            _run(["go", "build", "-C", str(source), "-o", str(made / "franz"), "."], broken="# franz")
+    return made / "franz"
+
+
+def quix() -> Path:
+    """The interpreter of a virtual environment with Quix's pinned requirements. Raises Unavailable."""
+    made, requirements = CACHE / "quix", PEERS / "quix/requirements.txt"
     with _making(made, [requirements], salt=sys.version) as needed:
         if needed:
             _run([sys.executable, "-m", "venv", str(made)])
@@ -100,11 +113,14 @@ def _run(command: list[str], broken: str = "") -> None:
 def versions() -> dict[str, dict[str, str]]:
     """By peer, of what works in it; only of those that were made."""
     found: dict[str, dict[str, str]] = {}
-    if jars := sorted((CACHE / "kstreams/libs").glob("*.jar")):
-        named = (re.fullmatch(r"(.+?)-(\d[^-]*)", jar.stem) for jar in jars)
-        found["kstreams"] = {m[1]: m[2] for m in named if m and m[1] in JAVA_LIBRARIES}
-    for peer in ("quix", "faust"):
-        if (CACHE / peer / "made-from").is_file():
-            lines = re.findall(r"(?m)^([\w.-]+)==(\S+)", (PEERS / peer / "requirements.txt").read_text())
-            found[peer] = {name: version for name, version in lines if name in PYTHON_LIBRARIES}
+    for program in CLIENTS:
+        jars = (CACHE / "java" / program).glob("*.jar")
+        named = (re.fullmatch(r"(.+?)-(\d.*)", jar.stem) for jar in sorted(jars))
+        found[program] = {m[1]: m[2] for m in named if m and m[1] in JAVA_LIBRARIES}
+    if (CACHE / "franz/made-from").is_file():
+        lines = re.findall(r"(?m)^\t(\S+) (v\S+)$", (PEERS / "franz/go.mod").read_text())
+        found["franz"] = dict(lines)
+    if (CACHE / "quix/made-from").is_file():
+        lines = re.findall(r"(?m)^([\w.-]+)==(\S+)", (PEERS / "quix/requirements.txt").read_text())
+        found["quix"] = {name: version for name, version in lines if name in PYTHON_LIBRARIES}
     return found

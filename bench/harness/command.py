@@ -49,7 +49,10 @@ def ended(name: str, work: Callable[[], int]) -> int:
 @contextmanager
 def kafka_and_folder(*, own: bool = False) -> Iterator[tuple[Kafka, Path]]:
     """The real Kafka, and a folder that is gone afterwards. Raises NoKafka."""
-    with tempfile.TemporaryDirectory(prefix="stream-scrub-bench-") as name, Kafka(own=own) as kafka:
+    with (
+        tempfile.TemporaryDirectory(prefix="stream-scrub-bench-") as name,
+        Kafka(own=own, large=True) as kafka,
+    ):
         yield kafka, Path(name)
 
 

@@ -12,8 +12,9 @@ from tests.support.running.worker import SCRIPT
 
 BARE = "bare loop"
 WORKER = "worker, value stamp"
-# One stream thread: nothing is gained by a second collector thread, nor by a larger heap, which only costs memory (tried).
-JVM = ("-Xms256m", "-Xmx256m", "-XX:+UseSerialGC")
+# One thread: nothing is gained by a second collector thread, nor by a larger heap, which only costs memory (tried).
+JVM = ("-XX:+UseSerialGC",)
+STREAMS, FLINK = ("-Xms256m", "-Xmx256m"), ("-Xms1g", "-Xmx1g")
 
 
 @dataclass(frozen=True)
@@ -46,24 +47,34 @@ def _peer(call: Call, register: str) -> list[str]:
 
 
 def kstreams(call: Call, *flags: str) -> list[str]:
-    """The command of the Kafka Streams application, in memory; see peers/kstreams for its flags."""
-    return [*_java(call), *flags, *_peer(call, str(call.register))]
+    """The command of the Kafka Streams application, in memory; see peers/java for its flags."""
+    return [*_java(call, "Streams", *STREAMS), *flags, *_peer(call, str(call.register))]
 
 
 def global_table(call: Call) -> list[str]:
     """The same with the register in a topic that it keeps on its disk."""
-    return [*_java(call), "--global-table", *_peer(call, call.table)]
+    return [*_java(call, "Streams", *STREAMS), "--global-table", *_peer(call, call.table)]
 
 
-def _java(call: Call) -> list[str]:
-    made = build_peers.kstreams()
+def flink(call: Call, *flags: str) -> list[str]:
+    """The command of the Flink job, in one process."""
+    return [*_java(call, "Flink", *FLINK), *flags, *_peer(call, str(call.register))]
+
+
+def franz(call: Call, way: str) -> list[str]:
+    """The command of the franz-go program, `expert` or `tuned`."""
+    return [str(build_peers.franz()), way, *_peer(call, str(call.register))]
+
+
+def _java(call: Call, main: str, *heap: str) -> list[str]:
+    made = build_peers.java()
     # Native libraries are unpacked into the temporary folder, and left there.
     own = (f"-Djava.io.tmpdir={call.folder}", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
-    classes = f"{made / 'kstreams.jar'}:{made / 'libs/*'}"
-    return ["java", *JVM, *own, "-cp", classes, "peer.Main", f"--state={call.folder / 'state'}"]
+    classes = f"{made / 'peers.jar'}:{made / main / '*'}"
+    return ["java", *JVM, *heap, *own, "-cp", classes, f"peer.{main}", f"--state={call.folder / 'state'}"]
 
 
-def python(peer: str, call: Call) -> list[str]:
-    """A peer in Python, by its folder's name, in its own virtual environment."""
-    script = str(PEERS / peer / "app.py")
-    return [str(build_peers.python(peer)), "-P", script, *_peer(call, str(call.register))]
+def quix(call: Call) -> list[str]:
+    """The command of the Quix application."""
+    script = str(PEERS / "quix/app.py")
+    return [str(build_peers.quix()), "-P", script, *_peer(call, str(call.register))]

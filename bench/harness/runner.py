@@ -125,9 +125,13 @@ class Runner:
         """Start, wait until all `records` are committed, stop. Raises Failed; the process is gone in any case.
 
         With several `members` the figures begin when each of them has partitions: the first one has worked by then.
+        One without members takes its partitions without the group, and says "ready" when it begins to read them.
         """
         with self._offsets(group) as offsets, _started(command, env, log) as (process, started):
-            self._wait_assigned(process, group, _ASSIGNED_S, members)
+            if members:
+                self._wait_assigned(process, group, _ASSIGNED_S, members)
+            else:
+                _wait_ready(process, log)
             return self._measure(process, records, offsets, started)
 
     @contextmanager
@@ -254,6 +258,15 @@ class Runner:
             return sum(max(0, each.offset) for each in offsets.committed(self._partitions, timeout=10))
         except KafkaException as error:
             raise Failed(f"asking for the committed offsets: {error}") from error
+
+
+def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _ASSIGNED_S
+    while b"ready\n" not in log.read_bytes():
+        alive(process)
+        if time.monotonic() > until:
+            raise Failed(f"it was not ready after {_ASSIGNED_S:.0f} s")
+        time.sleep(_EVERY_S / 2)
 
 
 def shares_of(admin: AdminClient, group: str) -> list[int]:

@@ -204,7 +204,7 @@ def _wanted(only: list[str] | None) -> tuple[list[Contender], list[str]]:
             continue
         try:
             if each not in OURS:
-                build_peers.kstreams()
+                build_peers.java()
         except build_peers.Unavailable as missing:
             say(f"without {each.name}: {missing}")
             absent.append(each.name)

@@ -27,12 +27,11 @@ from bench.harness.command import say
 from bench.harness.failure import Failed
 from bench.harness.paths import CACHE, ROOT
 from bench.harness.proc import memory_mb
-from stream_scrub.index import Register, as_bitmap
-from stream_scrub.lists import deltas
-from stream_scrub.lists.log import snapshot
-from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import DeltaSource
+from stream_scrub.index import Register, as_bitmap, deltas
+from stream_scrub.log import snapshot
+from stream_scrub.log.encode import records_of
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import LogRecord, RegisterKind
 
 NAME = "bench.offline.files"

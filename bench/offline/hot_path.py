@@ -23,10 +23,9 @@ from stream_scrub.index import Index
 from stream_scrub.numbering import normalise
 from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.batch_context import BatchContext
-from stream_scrub.scrub.decide_batch import judge
-from stream_scrub.scrub.decode import STAMP, quick_decoder, spellings_of
-from stream_scrub.scrub.member_names import Occurrences
+from stream_scrub.scrub.decide_batch import BatchContext, judge
+from stream_scrub.scrub.decode import Occurrences, quick_decoder, spellings_of
+from stream_scrub.stamp import STAMP
 
 NAME = "bench.offline.hot_path"
 Batch = list[bytes]

@@ -11,13 +11,12 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stream_scrub.index import Register
-from stream_scrub.lists import deltas
-from stream_scrub.lists.formats import FORMATS, ListOptions, open_list
-from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.wire import DeltaSource
-from stream_scrub.lists.parsing.detect_format import read_list
-from stream_scrub.lists.parsing.unpack import digest
+from stream_scrub.imports.formats import FORMATS, ListOptions, open_list
+from stream_scrub.imports.parsing.format import read_list
+from stream_scrub.imports.parsing.unpack import digest
+from stream_scrub.index import Register, deltas
+from stream_scrub.log.encode import records_of
+from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import RegisterKind
 
 
@@ -37,7 +36,7 @@ def measure(path: Path, region: str) -> dict[str, object]:
     done = time.perf_counter()
     return {
         "read_as": reading.described,
-        "lines": reading.accounted,
+        "lines": reading.lines,
         "refused": reading.refused,
         "distinct": len(bitmap),
         "log_mb": round(sum(len(value) for _, value, _ in records) / 1e6, 1),

@@ -21,15 +21,14 @@ from rich.table import Table
 from bench.harness import command
 from bench.offline.scrubber import BATCH, make_index, make_scrubber, rulebook_of_bench
 from stream_scrub.index import Index, Register
-from stream_scrub.lists.intake.lifts import Oppositions
-from stream_scrub.lists.intake.parse_request import RequestTerms
-from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
-from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import Cursor, DeltaSource
+from stream_scrub.log.encode import records_of
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.scan import begin, replay_to_end
+from stream_scrub.log.wire import Cursor, DeltaSource
 from stream_scrub.model import OWN, Deadline, Request
+from stream_scrub.requests.lifts import Oppositions
+from stream_scrub.requests.parse_request import RequestTerms
+from stream_scrub.requests.requests_to_delta import KnownScopes, take
 from tests.support.fakes.log import Log, Reader, Writer
 
 NAME = "bench.offline.tenants"
@@ -75,12 +74,12 @@ class Daemon:
             said = {"request": "opt-out", "number": f"+{number}", "scope": scope, "source": "dialler-7"}
             batch.append(Request(0, self._asked, 1, b"", json.dumps(said).encode()))
             self._asked += 1
-        wanted, turned = take(
+        wanted, turned, _ = take(
             batch,
             RequestTerms(frozenset(OWN), now=NOW),
             self._told,
             Oppositions(),
-            lambda *_: False,
+            self.replay.index.registers,
             KnownScopes(),
         )
         assert not turned, "every request is taken"

@@ -11,8 +11,9 @@ import threading
 import structlog
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from stream_scrub.kafka.client import options
+from stream_scrub.config import Kafka
 from stream_scrub.kafka.client.client_log import ClientLog
+from stream_scrub.kafka.client.options import Role, client_options
 
 BATCH_RECORDS = 10_000
 _DEADLINE_S = 20.0
@@ -24,21 +25,10 @@ def main(bootstrap: str, source: str, output: str, group: str, batch_ms: str) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     log = structlog.get_logger()
-    consumer = Consumer(
-        options.consumer_options(
-            bootstrap, {}, {}, group_id=group, protocol="classic", logs=ClientLog(log, "consumer")
-        )
-    )
-    producer = Producer(
-        options.producer_options(
-            bootstrap,
-            {},
-            {},
-            transactional_id=f"bare-{group}",
-            max_bytes=None,
-            logs=ClientLog(log, "producer"),
-        )
-    )
+    kafka = Kafka(bootstrap_servers=bootstrap)
+    consumer = Consumer(client_options(kafka, Role.MEMBER, ClientLog(log, "consumer"), {"group.id": group}))
+    own = {"transactional.id": f"bare-{group}"}
+    producer = Producer(client_options(kafka, Role.WORKER, ClientLog(log, "producer"), own, refits=True))
     producer.init_transactions(_DEADLINE_S)
     consumer.subscribe([source])
     while not stopping.is_set():

@@ -5,10 +5,9 @@ A share is how much of the prospects a contender gets, the first ones: a slow on
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from bench.harness import build_peers, contender_commands
+from bench.harness import build_peers, contender_commands, data
 from bench.harness.contender_commands import BARE, WORKER, Call
 from bench.throughput import oracle
 
@@ -20,7 +19,8 @@ class Contender:
     """`id` names it in a command, `name` in the table; `kind` is what its records look like.
 
     `build` makes it ready, once, and may raise build_peers.Unavailable. One that is `lasting` keeps the register on disk under
-    its group's name: it has one group for all runs, and is started once before. `members` is how many of the group it is.
+    its group's name: it has one group for all runs, and is started once before. `members` is how many of the group it is; 0: of none,
+    and it says "ready" instead. `format`: of its prospects.
     """
 
     id: str
@@ -32,6 +32,7 @@ class Contender:
     build: Callable[[], object] | None = None
     lasting: bool = False
     members: int = 1
+    format: data.Format = "json"
 
     def records(self, prospects: int) -> int:
         """How many of the prospects it gets."""
@@ -45,6 +46,22 @@ CONTENDERS = (
         "header", "worker, header stamp", "header", contender_commands.worker, {"prospect__stamp": "header"}
     ),
     Contender(
+        "avro",
+        "worker, Avro",
+        "header",
+        contender_commands.worker,
+        {"prospect__stamp": "header", "prospect__format": "avro"},
+        format="avro",
+    ),
+    Contender(
+        "protobuf",
+        "worker, Protobuf",
+        "header",
+        contender_commands.worker,
+        {"prospect__stamp": "header", "prospect__format": "protobuf"},
+        format="protobuf",
+    ),
+    Contender(
         "processes",
         "worker, 2 processes",
         "value",
@@ -54,14 +71,28 @@ CONTENDERS = (
         members=2,
     ),
     Contender(
-        "kstreams", "Kafka Streams, expert", "peer", contender_commands.kstreams, build=build_peers.kstreams
+        "franz",
+        "franz-go, expert",
+        "peer",
+        lambda call: contender_commands.franz(call, "expert"),
+        build=build_peers.franz,
+    ),
+    Contender(
+        "franz-tuned",
+        "franz-go, hand-tuned",
+        "peer",
+        lambda call: contender_commands.franz(call, "tuned"),
+        build=build_peers.franz,
+    ),
+    Contender(
+        "kstreams", "Kafka Streams, expert", "peer", contender_commands.kstreams, build=build_peers.java
     ),
     Contender(
         "kstreams-tuned",
         "Kafka Streams, hand-tuned",
         "peer",
         lambda call: contender_commands.kstreams(call, "--hand-tuned"),
-        build=build_peers.kstreams,
+        build=build_peers.java,
     ),
     Contender(
         "kstreams-rocksdb",
@@ -69,23 +100,17 @@ CONTENDERS = (
         "peer",
         contender_commands.global_table,
         share=0.4,
-        build=build_peers.kstreams,
+        build=build_peers.java,
         lasting=True,
     ),
+    Contender("flink", "Flink, expert", "peer", contender_commands.flink, build=build_peers.java, members=0),
     Contender(
-        "quix",
-        "Quix Streams",
+        "flink-tuned",
+        "Flink, hand-tuned",
         "peer",
-        partial(contender_commands.python, "quix"),
-        share=0.2,
-        build=partial(build_peers.python, "quix"),
+        lambda call: contender_commands.flink(call, "--hand-tuned"),
+        build=build_peers.java,
+        members=0,
     ),
-    Contender(
-        "faust",
-        "Faust",
-        "peer",
-        partial(contender_commands.python, "faust"),
-        share=0.03,
-        build=partial(build_peers.python, "faust"),
-    ),
+    Contender("quix", "Quix Streams", "peer", contender_commands.quix, share=0.2, build=build_peers.quix),
 )

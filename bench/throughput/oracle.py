@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from bench.harness.data import REGISTER, Prospects, key, partition
+from bench.harness.data import HEADS, REGISTER, Prospects, key, partition
 
 # What a contender's records look like. bare: unchanged. value, header: the product's stamp, spliced in or beside. peer: a
 # JSON value that is equal to the original but for a member `scrub`, which may say more than verdict, reason and number.
@@ -109,9 +109,17 @@ def check(outs: Iterable[Out], prospects: Prospects, kind: Kind, position: int) 
 
 def _id_of(value: bytes | None, kind: Kind) -> int:
     """-1 when there is none."""
-    if match := _ID.match(value or b""):
+    value = value or b""
+    if match := _ID.match(value):
         return int(match[1])
-    members = _parsed(value or b"") if kind == "peer" else None
+    if head := next((each for each in HEADS.values() if value.startswith(each)), None):
+        found = shift = 0  # zigzag in groups of seven bits
+        for byte in value[len(head) :]:
+            found |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return found >> 1
+    members = _parsed(value) if kind == "peer" else None
     found = members.get("id") if isinstance(members, dict) else None
     return found if isinstance(found, int) else -1
 

@@ -94,8 +94,9 @@ def run(prospects: int, numbers: int, rounds: int, chosen: Sequence[Contender] =
 def fill(stage: Stage, register: NDArray[Any], contenders: Sequence[Contender], prospects: int) -> float:
     """The topics and the log; the seconds that the import took."""
     say("producing the prospects")
-    for records in sorted({prospects} | {each.records(prospects) for each in contenders}):
-        stage.produce(records)
+    inputs = {(prospects, "json")} | {(each.records(prospects), each.format) for each in contenders}
+    for records, format_ in sorted(inputs):
+        stage.produce(records, format_)
     say("importing the register with `stream-scrub lists import`")
     import_s = stage.load(register)
     say(f"imported {len(register):,} numbers in {import_s:.1f} s, with the command's start")

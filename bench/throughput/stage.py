@@ -5,7 +5,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from bench.throughput import oracle
 from bench.throughput.contenders import Contender
 from bench.throughput.report import Run
 from tests.kafka.broker import Kafka
+from tests.support.fakes.web import Web
 from tests.support.running.worker import SCRIPT, environment
 
 _IMPORT_S = 600.0
@@ -60,21 +61,24 @@ class Stage:
         self._register = folder / "register.u64"
         self._made: set[str] = set()
         self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
-        self._inputs: dict[int, _Input] = {}
+        self._inputs: dict[tuple[int, data.Format], _Input] = {}  # by how many there are, and how written
+        self._closing = ExitStack()
+        registry = Web(lambda asked: (200, json.dumps(data.SCHEMAS[asked.path.rpartition("/")[2]]).encode()))
+        self._registry = self._closing.enter_context(registry)
         self._position = -1
 
-    def _topics(self, run: str, records: int = 0) -> dict[str, str]:
+    def _topics(self, run: str, records: int = 0, format_: data.Format = "json") -> dict[str, str]:
         shared = {role: f"bench-{self._unique}-{role}" for role in ("recalled", "log", "requests")}
         own = {role: f"bench-{self._unique}-{role}{run}" for role in ("allowed", "blocked")}
-        prospects = f"bench-{self._unique}-prospects-{records or len(self._prospects)}"
+        prospects = f"bench-{self._unique}-prospects-{records or len(self._prospects)}-{format_}"
         return {**shared, **own, "prospects": prospects}
 
     def _environment(self, topics: dict[str, str], **settings: Any) -> dict[str, str]:
         return environment(self.bootstrap, topics, rules__folder=self._rules, **data.ROOMY, **settings)
 
-    def make_topics(self, run: str, records: int = 0) -> dict[str, str]:
+    def make_topics(self, run: str, records: int = 0, format_: data.Format = "json") -> dict[str, str]:
         """The topics of a run as `stream-scrub topics` makes them, for every contender alike."""
-        topics = self._topics(run, records)
+        topics = self._topics(run, records, format_)
         self._made |= set(topics.values())
         self._command(["topics", "--partitions", str(data.PARTITIONS)], self._environment(topics), _COMMAND_S)
         return topics
@@ -99,15 +103,16 @@ class Stage:
             )
         return done.stdout
 
-    def produce(self, records: int = 0) -> None:
+    def produce(self, records: int = 0, format_: data.Format = "json") -> None:
         """An input, by a plain client, lz4: all prospects or the first `records` of them."""
         chosen = self._prospects.first(records) if records else self._prospects
-        topic = self.make_topics("", len(chosen))["prospects"]
+        chosen = data.written(chosen, format_)
+        topic = self.make_topics("", len(chosen), format_)["prospects"]
         self._fill(
             (topic, value, data.key(at), data.partition(at), None, None, chosen.timestamp(at))
             for at, value in enumerate(chosen.values)
         )
-        self._inputs[len(chosen)] = _Input(
+        self._inputs[len(chosen), format_] = _Input(
             topic, chosen, Runner(self.bootstrap, topic, data.PARTITIONS, self._broker)
         )
 
@@ -172,7 +177,7 @@ class Stage:
         topics = self.make_topics(f"-{name}", records)
         call = self._call(contender, name, topics)
         try:
-            return self._inputs[records].runner.prepare(
+            return self._inputs[records, contender.format].runner.prepare(
                 contender.command(call),
                 self._environment(topics),
                 call.group,
@@ -201,10 +206,11 @@ class Stage:
 
     def _played(self, contender: Contender, name: str, play: Play[T]) -> tuple[T, oracle.Found]:
         """One run, as `play` has it, and what the oracle says of what came out."""
-        source = self._inputs[contender.records(len(self._prospects))]
-        topics = self.make_topics(f"-{name}", len(source.prospects))
+        source = self._inputs[contender.records(len(self._prospects)), contender.format]
+        topics = self.make_topics(f"-{name}", len(source.prospects), contender.format)
         call = self._call(contender, name, topics)
-        env = self._environment(topics, worker__group_id=call.group, **contender.settings)
+        registry = {"registry__url": self._registry.url} if contender.format != "json" else {}
+        env = self._environment(topics, worker__group_id=call.group, **registry, **contender.settings)
         log = self._folder / f"{name}.log"
         try:
             played = play(source.runner, contender.command(call), env, call.group, len(source.prospects), log)
@@ -232,4 +238,5 @@ class Stage:
 
     def close(self) -> None:
         """Leave nothing behind on a broker that is not ours."""
+        self._closing.close()
         self._delete(set(self._made))

@@ -4,7 +4,7 @@
 rate whether or not answers come, so that a stall shows in every question that it delays. Then the same while an opt-out
 comes each second, while one delta of 100 000 numbers is applied, and while people look at the status page; then the page's
 first paint in a browser, and questions of 10 000 numbers. Everything is on this machine and asks loopback alone; each round
-ends by itself.
+ends by itself. A bare starlette handler is asked in the same way before: what Python's HTTP costs without a verdict.
 """
 
 import argparse
@@ -12,12 +12,13 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness import command, data
+from bench.harness import command, data, proc
 from bench.harness.command import say
 from bench.harness.failure import Failed
 from bench.harness.paths import ROOT
@@ -72,27 +73,28 @@ def vegeta() -> Path:
     return found
 
 
-def attack(url: str, asked: list[int], sizes: Sizes, seconds: int) -> dict[str, Any]:
-    """Questions about these numbers in turn, at the rate. What the answers were, and their times in milliseconds."""
+def attack(url: str, pid: int, asked: list[int], sizes: Sizes, seconds: int) -> dict[str, Any]:
+    """Questions about these numbers in turn, at the rate. What the answers were, their times in milliseconds, and what each
+    cost the process and its children."""
     lines = []
     for number in asked:
         body = base64.b64encode(b'{"number":"+%d"}' % number).decode()
         target = {"method": "POST", "url": f"{url}/v1/check", "body": body}
         lines.append(json.dumps({**target, "header": {"Content-Type": ["application/json"]}}))
-    program, before = str(vegeta()), cpu_s(url)
+    program, before = str(vegeta()), proc.cpu_of(pid)
     shot = [program, "attack", "-format=json", f"-rate={sizes.rate}", f"-duration={seconds}s", "-timeout=5s"]
     # Connections enough for the rate when every answer takes 30 ms.
     shot += [f"-workers={max(10, sizes.rate // 30)}", f"-connections={max(10, sizes.rate // 30)}"]
     done = subprocess.run(
         shot, input="\n".join(lines).encode(), capture_output=True, timeout=seconds + 60, check=False
     )
+    used = proc.cpu_of(pid) - before
     table = subprocess.run(
         [program, "encode", "--to=csv"], input=done.stdout, capture_output=True, timeout=60, check=False
     )
     rows = [line.split(b",", 3)[:3] for line in table.stdout.splitlines()]
     codes = np.array([int(row[1]) for row in rows])
     times = np.array([int(row[2]) for row in rows]) / 1e6
-    used = cpu_s(url) - before
     return {
         **spread(times),
         "not_200": int((codes != 200).sum()),
@@ -100,13 +102,25 @@ def attack(url: str, asked: list[int], sizes: Sizes, seconds: int) -> dict[str, 
     }
 
 
-def cpu_s(url: str) -> float:
-    """What the server's processes have used of their processors, as they tell it themselves once a second."""
-    time.sleep(1.1)
-    page = httpx.get(f"{url}/metrics").text.splitlines()
-    return sum(
-        float(line.rpartition(" ")[2]) for line in page if line.startswith("process_cpu_seconds_total{")
-    )
+@contextmanager
+def bare(processes: int) -> Iterator[tuple[str, int]]:
+    """A bare handler's address and process."""
+    (port,) = free_ports(1)
+    command_line = [sys.executable, "-m", "bench.under_load.bare_api", str(port), str(processes)]
+    process = subprocess.Popen(command_line, cwd=ROOT, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.post(f"{url}/v1/check").status_code == 200
+        return False
+
+    try:
+        wait_until(answers, 30)
+        yield url, process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
 
 
 @contextmanager
@@ -135,24 +149,30 @@ def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
     asked = [n for pair in zip(held[: _TARGETS // 2], others, strict=False) for n in pair]
     (port,) = free_ports(1)
     found: dict[str, Any] = {}
+    say("a bare handler")
+    with bare(sizes.processes) as handler:
+        attack(*handler, asked, sizes, _WARM_S)
+        found["bare"] = attack(*handler, asked, sizes, sizes.seconds)
     with ServerProcess(stage, f"127.0.0.1:{port}", http__processes=sizes.processes) as server:
         wait_until(server.ready, 120)
-        attack(server.url, asked, sizes, _WARM_S)
+        assert server.process is not None
+        ours = server.url, server.process.pid
+        attack(*ours, asked, sizes, _WARM_S)
         say("at rest")
-        found["at_rest"] = attack(server.url, asked, sizes, sizes.seconds)
+        found["at_rest"] = attack(*ours, asked, sizes, sizes.seconds)
         say("with an opt-out a second")
         with PublisherProcess(stage, None) as publisher:
             wait_until(publisher.ready, 120)
             with beside(lambda ended: _opt_outs(stage, opting, ended)):
-                found["opt_outs"] = attack(server.url, asked, sizes, sizes.seconds)
+                found["opt_outs"] = attack(*ours, asked, sizes, sizes.seconds)
             publisher.stop()  # it would take the register back from the import
         say(f"with a delta of {DELTA:,}")
         with beside(lambda _: _delta(stage, delta)):
-            found["delta"] = attack(server.url, asked, sizes, sizes.seconds)
+            found["delta"] = attack(*ours, asked, sizes, sizes.seconds)
         say(f"with {status_page.VIEWERS} people who look at the page")
         events: list[int] = []
         with beside(lambda ended: status_page.look(server.url, ended, events)):
-            found["viewers"] = attack(server.url, asked, sizes, sizes.seconds)
+            found["viewers"] = attack(*ours, asked, sizes, sizes.seconds)
         if min(events, default=0) < sizes.seconds // 4:
             raise Failed("some who looked at the page got no events, or few")
         say("the page's first paint")
@@ -206,6 +226,7 @@ def show(content: dict[str, Any], console: Console) -> None:
     for name in names:
         table.add_column(name, justify="right")
     rows = (
+        ("a bare handler answers", "bare"),
         ("nothing changes", "at_rest"),
         ("an opt-out comes each second", "opt_outs"),
         (f"{DELTA:,} numbers are added", "delta"),
@@ -214,6 +235,8 @@ def show(content: dict[str, Any], console: Console) -> None:
     for what, key in rows:
         table.add_row(what, *(f"{made[key][name]:,.2f}" for name in names))
     console.print(table)
+    ratio = made["at_rest"]["cpu_us"] / made["bare"]["cpu_us"]
+    console.print(f"a check costs {ratio:.2f} times the CPU of a bare handler's answer")
     console.print(f"pages of {_PAGE:,}: {made['page']['numbers_a_second']:,} numbers/s of one process")
     paint = made["paint"]
     console.print(f"first paint of the page: {paint['median_ms']} ms, at most {paint['max_ms']} ms")
@@ -238,7 +261,7 @@ def run(given: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 
 def wrong(content: dict[str, Any]) -> list[str]:
     """Every answer must be a verdict."""
-    rounds = ("at_rest", "opt_outs", "delta", "viewers")
+    rounds = ("bare", "at_rest", "opt_outs", "delta", "viewers")
     return [
         f"{key}: {content[key]['not_200']} answers were none" for key in rounds if content[key]["not_200"]
     ]

@@ -37,6 +37,7 @@ from tests.support.running.stage import Stage
 from tests.support.running.worker import wait_until
 
 PARTITIONS = 6
+HOSTILE_P99_MS = 2000
 _WARM_S = 5.0
 _TAIL_S = 3.0  # of load after the last request
 _TICK_S = 0.01
@@ -51,6 +52,7 @@ class Sizes:
     load: int
     workers: int
     opposed: int
+    hostile: int
 
     @property
     def requests(self) -> int:
@@ -88,6 +90,8 @@ def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
     stage = Stage(kafka.bootstrap, folder, partitions=PARTITIONS, **data.ROOMY)
     numbers = french_mobiles(sizes.opposed + sizes.requests, seed=5)
     old, new = numbers[: sizes.opposed], numbers[sizes.opposed :]
+    # What costs a reader much, is kept as evidence, and opposes nobody here.
+    costly = json.dumps({"request": "opt-out", "number": ["+447400123456", *["0" * 78] * 9_000]}).encode()
     say(f"importing {len(old):,} oppositions and {len(new):,} consents")
     stage.load("internal", old)
     stage.load("consent", new, "--kind", "allow")
@@ -102,9 +106,13 @@ def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
         for worker in workers:
             wait_until(lambda w=worker: w.logged("partitions assigned"), 60)
         say("under load")
-        loading = _sender("prospects", stage, files, sizes.load, _WARM_S + sizes.seconds + _TAIL_S)
+        loading = sender("prospects", stage, files, sizes.load, _WARM_S + sizes.seconds + _TAIL_S)
         time.sleep(_WARM_S)
-        asking = _sender("requests", stage, files, sizes.rate, sizes.seconds)
+        neighbour = Producer({"bootstrap.servers": stage.bootstrap, "message.max.bytes": 2_000_000})
+        for _ in range(sizes.hostile):
+            neighbour.produce(stage.topics["requests"], costly, partition=0)
+        neighbour.flush(30)
+        asking = sender("requests", stage, files, sizes.rate, sizes.seconds)
         for process in (asking, loading):
             if process.wait():
                 raise Failed(f"a sender ended with {process.returncode}")
@@ -116,7 +124,7 @@ def measure(kafka: Kafka, sizes: Sizes, folder: Path) -> dict[str, Any]:
     return figures(stage)
 
 
-def _sender(
+def sender(
     kind: str, stage: Stage, files: dict[str, Path], rate: int, seconds: float
 ) -> "subprocess.Popen[bytes]":
     arguments = [kind, stage.bootstrap, stage.topics[kind], str(files[kind]), str(rate), str(seconds)]
@@ -137,6 +145,8 @@ def figures(stage: Stage) -> dict[str, Any]:
         if part == b"requests":
             for line in message.value().splitlines():
                 said = json.loads(line)
+                if isinstance(said["request"]["number"], list):
+                    continue  # the neighbour's
                 waiting.append((int(said["request"]["number"][1:]), said["timestamp"]))
         elif part == b"seal" and message.key() == b"internal":
             for number, moment in waiting:
@@ -213,15 +223,23 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=int, default=1000, help="opt-outs a second (1,000)")
     add("--load", type=int, default=10_000, help="prospects a second meanwhile (10,000)")
     add("--workers", type=int, default=2, help="worker processes (2)")
+    add("--hostile", type=int, default=0, help="large requests of a neighbour, at once in one partition (0)")
     add("--opposed", type=int, default=1_000_000, help="numbers opposed before (1,000,000)")
 
 
 def run(given: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     """All of it, and whether the broker was started here. Raises Failed, NoKafka."""
-    sizes = Sizes(given.seconds, given.rate, given.load, given.workers, given.opposed)
+    sizes = Sizes(given.seconds, given.rate, given.load, given.workers, given.opposed, given.hostile)
     with command.kafka_and_folder() as (kafka, folder):
         made = measure(kafka, sizes, folder)
     return {"settings": {**sizes.__dict__, "partitions": PARTITIONS}, **made}, kafka.ours
+
+
+def wrong(content: dict[str, Any]) -> list[str]:
+    """A neighbour's large requests may delay others by two seconds."""
+    p99 = content["enforced_ms"]["p99"]
+    late = content["settings"]["hostile"] and p99 > HOSTILE_P99_MS
+    return [f"next to a hostile neighbour, p99 is {p99:,.0f} ms: at most {HOSTILE_P99_MS:,}"] if late else []
 
 
 if __name__ == "__main__":
@@ -229,4 +247,6 @@ if __name__ == "__main__":
         kind, bootstrap, topic, numbers, rate, seconds = sys.argv[2:]
         send(kind, bootstrap, topic, Path(numbers), int(rate), float(seconds))
     else:
-        sys.exit(command.Bench("bench.under_load.opt_outs", __doc__, "-optouts", options, run, show).main())
+        sys.exit(
+            command.Bench("bench.under_load.opt_outs", __doc__, "-optouts", options, run, show, wrong).main()
+        )

@@ -30,11 +30,11 @@ from bench.latency.stage import Contender, Outcome, Stage, Topics
 from bench.latency.stats import Schedule
 from stream_scrub.config import load
 from stream_scrub.index import Register, as_bitmap, as_numbers
-from stream_scrub.lists.deltas import Delta
-from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.wire import DeltaSource
+from stream_scrub.index.deltas import Delta
+from stream_scrub.kafka import clients
+from stream_scrub.log.encode import records_of
+from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import LogWriter, RegisterKind
-from stream_scrub.wiring import clients
 
 NUMBERS = 50_000_000
 DELTA = 1_000_000
@@ -92,6 +92,7 @@ class Publisher:
         self._writer = writer
         self._base = Register.empty(data.REGISTER, RegisterKind.DENY, datetime.now(UTC))
         self._ready: list[Any] = []
+        self._published = -1
 
     def prepare(self, delta: Delta) -> None:
         """The next delta's records."""
@@ -103,7 +104,8 @@ class Publisher:
 
     def publish(self) -> int:
         """Onto the log; its position."""
-        return self._writer.publish(self._ready.pop(0))
+        self._published = self._writer.publish(self._ready.pop(0), after=self._published)
+        return self._published
 
     @property
     def serialized_mb(self) -> float:

@@ -9,7 +9,9 @@ OURS = ALL + ',worker=~"$worker"'
 PUBLISHER = ALL + ',worker="",server="",retry=""'
 SERVER = ALL + ',server!=""'
 RETRY = ALL + ',retry!=""'
+RECALL = ALL + ',recall!=""'
 SHADOW = ALL + ',shadow!=""'
+FANOUT = ALL + ',fanout!=""'
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 WAITING = ((None, GREEN), (10_000, YELLOW), (1_000_000, RED))
@@ -175,7 +177,7 @@ VERDICTS = [
     ),
     Panel(
         "Blocked, by reason",
-        "opposed and no-consent are the law at work. The others are leads, lists or rules to look at.",
+        "opposed, no-consent and not-washed are the law at work. The others are leads, lists or rules to look at.",
         {"{{reason}}": rate("stream_scrub_prospects_total", "reason", OURS + ',verdict="blocked"')},
         unit="rps",
         stacked=True,
@@ -255,6 +257,13 @@ LOOP = [
         {"{{partition}}": f"topk(20, max by (partition) (stream_scrub_partition_lag_records{{{OURS}}}))"},
     ),
     Panel(
+        "Age of the lag, by partition",
+        "The twenty with the oldest. Seconds are normal. While it grows, prospects may wait that no lag shows: the broker that"
+        " answers may have been deposed and not know it.",
+        {"{{partition}}": f"topk(20, max by (partition) (stream_scrub_partition_end_age_seconds{{{OURS}}}))"},
+        unit="s",
+    ),
+    Panel(
         "Blocked for a stale register, by register",
         "Prospects a second that are blocked because a list that they need is missing, too old or past its next end. None is"
         " normal.",
@@ -266,11 +275,11 @@ LOOP = [
         {"{{worker}}": f"max by (worker) (stream_scrub_partitions_waiting{{{OURS}}})"},
     ),
     Panel(
-        "Topics made anew, prospects deleted unread",
-        "Topics that were deleted and made anew under their old name, and prospects that retention deleted before they"
+        "Topics re-created, prospects deleted unread",
+        "Topics that were deleted and re-created under their old name, and prospects that retention deleted before they"
         " were read. None is normal: they are lost.",
         {
-            "made anew": f"sum(stream_scrub_topics_made_anew_total{{{ALL}}})",
+            "re-created": f"sum(stream_scrub_topics_recreated_total{{{ALL}}})",
             "deleted unread": f"sum(stream_scrub_prospects_deleted_unread_total{{{OURS}}})",
         },
         steps=NONE_IS_WELL,
@@ -288,7 +297,7 @@ LOOP = [
         each("stream_scrub_producer_queue_records"),
     ),
     Panel(
-        "Producers made anew",
+        "Producers re-created",
         "After a commit without an answer, or when one of its requests may come late, a new producer takes over. A few when a broker restarts; without the extension also at each commit that takes 80 ms or more.",
         {"{{worker}}": rate("stream_scrub_producer_sessions_total", "worker")},
         unit="ops",
@@ -383,6 +392,13 @@ PUBLISHING = [
         stacked=True,
     ),
     Panel(
+        "Attempts a second, by outcome",
+        "Attempts to call, as diallers report them. Any forgotten or refused is a number that may be called too often.",
+        {"{{outcome}}": rate("stream_scrub_attempts_total", "outcome", ALL)},
+        unit="rps",
+        stacked=True,
+    ),
+    Panel(
         "Requests' age",
         "From a request's own time to the commit of its seal. Half a second is normal.",
         spread("stream_scrub_request_age_seconds", ALL),
@@ -417,8 +433,12 @@ PUBLISHING = [
     ),
     Panel(
         "Numbers ended a second",
-        "Numbers whose end came, and that were removed. Bursts at midnight are normal: consents end with a day.",
-        {"ended": rate("stream_scrub_numbers_ended_total", "", ALL)},
+        "Numbers whose end came, and that were removed. Bursts at midnight are normal: consents end with a day. held: 1"
+        " while no opposition ends, because the publisher's clock may be ahead.",
+        {
+            "ended": rate("stream_scrub_numbers_ended_total", "", ALL),
+            "held": f"max(stream_scrub_ends_held{{{ALL}}})",
+        },
         unit="ops",
     ),
     Panel(
@@ -505,6 +525,16 @@ CHECKING = [
         unit="rps",
         stacked=True,
     ),
+    Panel(
+        "Verdicts, and new numbers, by token",
+        "What each token asks about. New numbers are those that it had not asked about on that day: a token that reads"
+        " all verdicts there are has ever more of them.",
+        {
+            "{{token}}": rate("stream_scrub_token_verdicts_total", "token", SERVER),
+            "{{token}}, new numbers": rate("stream_scrub_token_numbers_total", "token", SERVER),
+        },
+        unit="rps",
+    ),
 ]
 RETRYING = [
     Panel(
@@ -548,6 +578,84 @@ SHADOWING = [
         unit="rps",
     ),
 ]
+RECALLING = [
+    Panel(
+        "Outstanding numbers",
+        "Numbers that were allowed and may still be called, for each partition and kind of call.",
+        {"{{recall}}": f"sum by (recall) (stream_scrub_recall_outstanding_numbers{{{RECALL}}})"},
+    ),
+    Panel(
+        "Recall's lag",
+        "Allowed prospects that were not judged again yet. Near nothing is normal.",
+        {"{{recall}}": f"sum by (recall) (stream_scrub_recall_lag_records{{{RECALL}}})"},
+    ),
+    Panel(
+        "Recalled, by reason",
+        "Numbers that were allowed and may no longer be called.",
+        {"{{reason}}": rate("stream_scrub_recall_numbers_total", "reason", RECALL)},
+        unit="rps",
+    ),
+    Panel(
+        "Recall batches given up, by cause",
+        "Times that a batch was given up. One now and then is a rebalance, and normal.",
+        {"{{cause}}": rate("stream_scrub_recall_failures_total", "cause", RECALL)},
+        unit="rps",
+    ),
+]
+FANNING = [
+    Panel(
+        "Oldest event that a target lacks",
+        "Age of the oldest opt-out or recall that a system has not got yet. Seconds are normal.",
+        {"{{fanout}}": f"stream_scrub_fanout_oldest_open_seconds{{{FANOUT}}}"},
+        unit="s",
+        steps=((None, GREEN), (600, YELLOW), (3600, RED)),
+    ),
+    Panel(
+        "Events that a target lacks",
+        "Opt-outs and recalls that were read and not delivered yet. Near nothing is normal.",
+        {"{{fanout}}": f"stream_scrub_fanout_open_events{{{FANOUT}}}"},
+    ),
+    Panel(
+        "Delivered, by outcome",
+        "Events that need no more tries. `dead` are given up: there must be none.",
+        {"{{fanout}} {{outcome}}": rate("stream_scrub_fanout_events_total", "fanout, outcome", FANOUT)},
+        unit="rps",
+    ),
+    Panel(
+        "From commit to target",
+        "Time from an event's commit in Kafka to the target's answer; 99 of 100 are faster.",
+        {
+            "{{fanout}}": f"histogram_quantile(0.99, sum by (fanout, le) (rate(stream_scrub_fanout_seconds_bucket{{{FANOUT}}}[$__rate_interval])))"
+        },
+        unit="s",
+    ),
+    Panel(
+        "Failed tries and batches, by cause",
+        "away: the target does not answer; refused: it does not say that it is done. The others are brokers.",
+        {
+            "{{fanout}} {{cause}}": rate("stream_scrub_fanout_tries_failed_total", "fanout, cause", FANOUT),
+            "Kafka: {{cause}}": rate("stream_scrub_fanout_failures_total", "cause", FANOUT),
+        },
+        unit="rps",
+    ),
+]
+DRILLING = [
+    Panel(
+        "Last drill, by station",
+        "How long the last drill's opt-out took to each station. A station that it did not reach is missing. Empty without drills.",
+        {"{{station}}": "stream_scrub_drill_station_seconds"},
+        unit="s",
+    ),
+    Panel(
+        "Since the last drill, and the last good one",
+        "Two lines that are apart: the last drill failed. Both grow: the drills no longer run.",
+        {
+            "any": "time() - stream_scrub_drill_end_timestamp_seconds",
+            "every station in time": "time() - stream_scrub_drill_success_timestamp_seconds",
+        },
+        unit="s",
+    ),
+]
 ROWS: Mapping[str, Sequence[Panel]] = {
     "Is it working?": WORKING,
     "Verdicts": VERDICTS,
@@ -556,6 +664,9 @@ ROWS: Mapping[str, Sequence[Panel]] = {
     "Publisher": PUBLISHING,
     "Check API": CHECKING,
     "Retry": RETRYING,
+    "Recall": RECALLING,
+    "Fan-out": FANNING,
+    "Drill": DRILLING,
     "Shadow": SHADOWING,
     "Process": PROCESS,
 }

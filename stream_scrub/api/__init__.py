@@ -5,9 +5,11 @@ comes from the code that a worker runs: the same rules, plans, look-ups and stam
 """
 
 from stream_scrub.api.checker import Checker
+from stream_scrub.api.columns import Stamps
 from stream_scrub.api.files import scrub_file
-from stream_scrub.api.stamps import Stamp, Stamps
+from stream_scrub.call import Call
 from stream_scrub.errors import (
+    BadFile,
     ConfigError,
     Corrupt,
     Refused,
@@ -16,15 +18,18 @@ from stream_scrub.errors import (
     TooMany,
     Unavailable,
 )
-from stream_scrub.files.results.summary import Summary
-from stream_scrub.lists.parsing.parsed_list import BadList
+from stream_scrub.files.summary import Summary
+from stream_scrub.imports.index_sources import ListFile
+from stream_scrub.imports.parsing.parsed_list import BadList
 from stream_scrub.model import Reason, RegisterKind, Verdict
 from stream_scrub.scrub.batch import Batch, Scrubber
-from stream_scrub.wiring.index_sources import ListFile
+from stream_scrub.stamp import Stamp, Unknown
 
 __all__ = [
+    "BadFile",
     "BadList",
     "Batch",
+    "Call",
     "Checker",
     "ConfigError",
     "Corrupt",
@@ -40,6 +45,7 @@ __all__ = [
     "Summary",
     "TooMany",
     "Unavailable",
+    "Unknown",
     "Verdict",
     "scrub_file",
 ]

@@ -1,41 +1,62 @@
-"""`Checker`: gives a program its verdicts on one number, on a column, or on prospects as bytes."""
+"""`Checker`: gives a program its verdicts on one number, on a column of numbers, or on prospects as bytes."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-
-from numpy.typing import ArrayLike
+from typing import Any
 
 from stream_scrub import clock
-from stream_scrub.api.cells import cells_of, text_of
-from stream_scrub.api.moments import moment_of
-from stream_scrub.api.stamps import Stamp, Stamps, stamp_of
+from stream_scrub.api.columns import Stamps, cells_of, text_of
+from stream_scrub.call import FACTS, Call, need_call
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import StaleIndex
-from stream_scrub.index import Index
+from stream_scrub.imports import index_sources
+from stream_scrub.imports.index_sources import ListFile
+from stream_scrub.index import Index, Register
 from stream_scrub.model import Deadline
-from stream_scrub.numbering import REGIONS
+from stream_scrub.numbering import UNKNOWN, region_named
+from stream_scrub.ops import read_log
+from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.batch_context import BatchContext
-from stream_scrub.scrub.columns import judge_column, judge_text
+from stream_scrub.scrub.decide_batch import BatchContext, judge_column, judge_text
 from stream_scrub.scrub.facts import Facts
-from stream_scrub.wiring import index_sources, scrubbing
-from stream_scrub.wiring.index_sources import ListFile
+from stream_scrub.stamp import Stamp, Unknown, decode
+
+
+def moment_of(on: date | datetime) -> datetime:
+    """A day at noon UTC, when it is that day nearly everywhere; a moment as it is. Raises ValueError for anything else,
+    and for a moment without a time zone."""
+    if not isinstance(on, date):
+        raise ValueError("on: give a date, as in date(2026, 8, 10), or a moment")  # noqa: TRY004 - as for every wrong argument
+    if not isinstance(on, datetime):
+        return datetime(on.year, on.month, on.day, 12, tzinfo=UTC)
+    if on.tzinfo is None:
+        raise ValueError("on: a moment needs a time zone, as in datetime(2026, 8, 10, tzinfo=UTC)")
+    return on
+
 
 _LOOK_S = 0.02
+_SHOWN = 8  # registers in a repr
+_HOW = (
+    'create a Checker from files by Checker.from_lists({"internal": "opt-outs.csv"}), from a snapshot by from_snapshot, or'
+    " from a Kafka by from_config or following"
+)
 
 
 class Checker:
     """Gives verdicts on numbers. Threads may share one.
 
-    Made by `from_config`, `from_snapshot`, `from_lists` or `following`. Each takes the settings as every command does:
+    Create it by `from_config`, `from_snapshot`, `from_lists` or `following`. Settings are read as by every command:
     `settings` (dotted names, as in `{"rules.folder": "my-rules"}`) over the environment over the file `config` (else
     `STREAM_SCRUB_CONFIG`, else `stream-scrub.toml` in the working folder) over the defaults.
     """
 
-    def __init__(self, settings: Settings, index: Callable[[], Index]) -> None:
+    def __init__(self, settings: Settings, index: Callable[[], Index] | None = None) -> None:
+        if not callable(index):
+            raise TypeError(_HOW)
         self._default_region = settings.prospect.default_region
         self._index = index
         self._scrubber = scrubbing.scrubber(settings)
@@ -44,18 +65,18 @@ class Checker:
     def from_config(
         cls, config: str | Path | None = None, *, settings: Mapping[str, object] | None = None
     ) -> "Checker":
-        """Reads the opposition log to its end, once. After `rules.index_lag_max_s` (30 s) every check raises
-        StaleIndex, because the log may hold more by then: make another Checker, or use `following`.
+        """Reads the opposition log to its end, once. After `rules.index_lag_max_s` (30 s) every check is Unknown,
+        because the log may hold more by then: make another Checker, or use `following`.
 
         Raises ConfigError, Unavailable, Refused, Corrupt, TooMany.
         """
-        from stream_scrub.observability import logs
-        from stream_scrub.wiring import clients
+        from stream_scrub.kafka import clients
+        from stream_scrub.ops import logs
 
-        made = _settings(config, settings, [clients.refused_properties])
-        asked = clock.elapsed()
-        index = clients.read_index(made, logs.of_library())
-        return cls(made, lambda: _fresh(index, asked, made.rules.index_lag_max_s))
+        loaded = load(flags=settings, config_file=config, extra_checks=[clients.refused_properties])
+        read_at = clock.elapsed()
+        index = read_log.read_index(loaded, logs.of_library())
+        return cls(loaded, lambda: _fresh(index, read_at, loaded.rules.index_lag_max_s))
 
     @classmethod
     def from_snapshot(
@@ -70,9 +91,9 @@ class Checker:
 
         Raises ConfigError (there is none), Corrupt (it is damaged), Unavailable (it cannot be read).
         """
-        made = _settings(config, settings, [])
-        index = index_sources.of_snapshot(folder, made)
-        return cls(made, lambda: index_sources.used(index))
+        loaded = load(flags=settings, config_file=config)
+        index = index_sources.of_snapshot(folder, loaded)
+        return cls(loaded, lambda: read_log.used(index))
 
     @classmethod
     def from_lists(
@@ -85,11 +106,14 @@ class Checker:
         """Reads a full list for each register named, with no Kafka at all. A register that a rule needs and that is
         not named counts as missing, not as empty: numbers of that country come out blocked as `stale-register`.
 
-        Raises ConfigError, BadList (a file is no list), TooMany.
+        Warns of what does not count, such as expiry dates of `internal`. Raises ConfigError, BadList (a file is no list),
+        TooMany.
         """
-        made = _settings(config, settings, [])
-        index = index_sources.of_lists(lists, made)
-        return cls(made, lambda: index_sources.used(index))
+        loaded = load(flags=settings, config_file=config)
+        index, endless = index_sources.of_lists(lists, loaded)
+        for name, count in endless.items():
+            warnings.warn(f"{count:,} expiry dates of {name} do not count", stacklevel=2)
+        return cls(loaded, lambda: read_log.used(index))
 
     @classmethod
     @contextmanager
@@ -100,19 +124,19 @@ class Checker:
         settings: Mapping[str, object] | None = None,
         wait_s: float = 30.0,
     ) -> Iterator["Checker"]:
-        """Follows the opposition log for as long as the context lasts. Each check uses the newest index, and raises
-        StaleIndex while no index is safe. Entering waits at most `wait_s` seconds for the first safe index.
+        """Follows the opposition log for as long as the context lasts. Each check uses the newest index, and is Unknown
+        while no index is safe. Entering waits at most `wait_s` seconds for the first safe index.
 
         With `worker.state_dir` it begins with the snapshot there. Problems are logged to the logger `stream_scrub` of
         the standard library's logging. Raises ConfigError, StaleIndex.
         """
-        from stream_scrub.observability import logs
-        from stream_scrub.wiring import clients
-        from stream_scrub.wiring import following as wired
+        from stream_scrub.kafka import clients
+        from stream_scrub.ops import following as wired
+        from stream_scrub.ops import logs
 
-        made = _settings(config, settings, [clients.refused_properties])
-        with wired.following(made, logs.of_library()) as follower:
-            checker = cls(made, lambda: follower.usable(made.rules.index_lag_max_s))
+        loaded = load(flags=settings, config_file=config, extra_checks=[clients.refused_properties])
+        with wired.following(loaded, logs.of_library()) as follower:
+            checker = cls(loaded, lambda: follower.usable(loaded.rules.index_lag_max_s))
             checker._wait(Deadline.after(wait_s))
             yield checker
 
@@ -139,110 +163,97 @@ class Checker:
         replaces it. Raises StaleIndex."""
         return self._index()
 
+    def __repr__(self) -> str:
+        try:
+            registers = self._index().present()
+        except StaleIndex as error:
+            return f"<Checker without a safe index: {error}>"
+        book, now = self._scrubber.rulebook, datetime.now(UTC)
+        held = [
+            f"{each.name}: {_count(each)} of {each.effective_at:%Y-%m-%d}"
+            + (", asked by no rule of today" if scrubbing.unasked(book, each.name, now) else "")
+            for each in registers[:_SHOWN]
+        ]
+        more = f"; and {len(registers) - _SHOWN} more" if len(registers) > _SHOWN else ""
+        return f"<Checker with {'; '.join(held)}{more}>"
+
     def check(
         self,
         number: str | int,
+        call: Call = Call(),
         *,
         region: str | None = None,
-        purpose: str | Sequence[str] | None = None,
-        contract: bool = False,
-        campaign: str | Sequence[str] | None = None,
-        channel: str | None = None,
-        who: str | None = None,
-        relation: Mapping[str, str] | None = None,
-        voice_kind: str | None = None,
-        residence: str | None = None,
         on: date | datetime | None = None,
-    ) -> Stamp:
-        """The verdict on one number, as a prospect would spell it.
+    ) -> Stamp | Unknown:
+        """The verdict on one number, as a prospect would spell it, for a call that is planned.
 
-        `region` (ISO 3166-1, as in "FR") is the region in which national numbers are read, by default
-        `prospect.default_region`. `purpose`, `contract`, `campaign`, `channel`, `who` ("company" for a legal person)
-        `relation` (as in `{"kind": "purchase", "since": "2026-01-31"}`) `voice_kind` ("live", "artificial") and `residence` are what a prospect would say of itself;
-        without a purpose it is `prospect.default_purpose`, as for prospects. The rules of `on` decide: a day (taken
-        at noon UTC) or a moment with a time zone, by default now. The registers are always those of the index. A text
-        that is no valid number is no error: its reason is `invalid-number`. Raises StaleIndex. Raises ValueError for
-        a region without numbers and for a moment without a time zone.
+        `region`, a code or name as in "FR" or "UK", is for national numbers, by default `prospect.default_region`. `on` is a day
+        (noon UTC) or a moment with a time zone, by default now: its rules decide, with the registers of today's index.
+        A text that is no valid number is no error: its reason is `invalid-number`. Unknown: no index is safe now, or a key
+        is missing. Raises ValueError for a region without numbers and for a moment without a time zone.
         """
-        where, told, context = self._asked(
-            region, purpose, contract, campaign, channel, who, relation, voice_kind, residence, on
-        )
-        found, outcome = judge_text(text_of(number), where, told, context)
-        return stamp_of(outcome.bare % (() if found is None else found))
+        region, facts = self._region(region), self._facts(call)
+        context = self._context(on)
+        if isinstance(context, Unknown):
+            return context
+        try:
+            judged, outcome = judge_text(text_of(number), region, facts, context)
+        except StaleIndex as error:
+            return Unknown(str(error), cause=error.cause)
+        return decode(outcome.bare % (() if judged is None else judged))
 
     def check_many(
         self,
-        numbers: ArrayLike | Sequence[str | int | None],
+        numbers: Any,
+        call: Call = Call(),
         *,
         region: str | None = None,
-        purpose: str | Sequence[str] | None = None,
-        contract: bool = False,
-        campaign: str | Sequence[str] | None = None,
-        channel: str | None = None,
-        who: str | None = None,
-        relation: Mapping[str, str] | None = None,
-        voice_kind: str | None = None,
-        residence: str | None = None,
         on: date | datetime | None = None,
     ) -> Stamps:
-        """The verdicts on a column, worked out in whole arrays. A column is a list, a numpy array, a pandas or polars
-        column, or whatever else gives a one-dimensional array of texts or integers. All verdicts are given by one
-        index at one moment. A missing value is `invalid-number`. The other arguments are as for `check`, and hold for
-        all numbers.
+        """The verdicts on a column, worked out in whole arrays, by one index at one moment. A column is a list, a numpy
+        array, or, with pyarrow, whatever gives its texts or integers by Arrow's PyCapsule interface: a column of pandas
+        or polars, a table or query of one column. A missing value is `invalid-number`. The other arguments are as for
+        `check`, and hold for all numbers.
 
         Raises as `check`. Raises TypeError for a column of anything else, such as floats.
         """
-        where, told, context = self._asked(
-            region, purpose, contract, campaign, channel, who, relation, voice_kind, residence, on
-        )
-        return Stamps(judge_column(cells_of(numbers), where, told, context))
+        region, facts, cells = self._region(region), self._facts(call), cells_of(numbers)
+        context = self._context(on)
+        if isinstance(context, Unknown):
+            return Stamps.without_verdicts(len(cells), context)
+        try:
+            return Stamps(judge_column(cells, region, facts, context))
+        except StaleIndex as error:
+            return Stamps.without_verdicts(len(cells), Unknown(str(error), cause=error.cause))
 
-    def _asked(
-        self,
-        region: str | None,
-        purpose: str | Sequence[str] | None,
-        contract: bool,
-        campaign: str | Sequence[str] | None,
-        channel: str | None,
-        who: str | None,
-        relation: Mapping[str, str] | None,
-        voice_kind: str | None,
-        residence: str | None,
-        on: date | datetime | None,
-    ) -> tuple[str, Facts, BatchContext]:
-        """The region, the facts, and one index at one moment."""
-        where = self._default_region if region is None else region.upper()
-        if where not in REGIONS:
-            raise ValueError(f"{region!r} is no region with a numbering plan (ISO 3166-1, as in FR)")
-        told = self._scrubber.facts_of(
-            _words(purpose), contract, _words(campaign), channel, who, relation, voice_kind, residence
-        )
-        return (
-            where,
-            told,
-            BatchContext(
-                self._scrubber.rulebook, self._index(), datetime.now(UTC) if on is None else moment_of(on)
-            ),
-        )
+    def _region(self, region: str | None) -> str:
+        where = region_named(self._default_region if region is None else region)
+        if not where:
+            raise ValueError(UNKNOWN)
+        return where
+
+    def _facts(self, call: Call) -> Facts:
+        need_call(call)
+        return self._scrubber.facts_of(*map(call.members().get, FACTS))
+
+    def _context(self, on: date | datetime | None) -> BatchContext | Unknown:
+        """One index at one moment; Unknown if no index is safe now."""
+        now = datetime.now(UTC) if on is None else moment_of(on)
+        try:
+            return self._scrubber.context(self._index(), now, asks_now=True)
+        except StaleIndex as error:
+            return Unknown(str(error), cause=error.cause)
 
 
-def _settings(
-    config: str | Path | None,
-    settings: Mapping[str, object] | None,
-    checks: Sequence[Callable[[Settings], list[str]]],
-) -> Settings:
-    return load(flags=settings, config_file=None if config is None else Path(config), extra_checks=checks)
-
-
-def _fresh(index: Index, asked: float, lag_max_s: float) -> Index:
-    lag = clock.elapsed() - asked
+def _fresh(index: Index, read_at: float, lag_max_s: float) -> Index:
+    lag = clock.elapsed() - read_at
     if lag > lag_max_s:
         raise StaleIndex(
             "log-behind",
             f"the opposition log was read {lag:.0f} s ago: make another Checker, or one by Checker.following",
         )
-    return index_sources.used(index)
+    return read_log.used(index)
 
 
-def _words(said: str | Sequence[str] | None) -> str | list[str] | None:
-    return said if said is None or isinstance(said, str) else list(said)
+def _count(register: Register) -> str:
+    return "1 number" if len(register.numbers) == 1 else f"{len(register.numbers):,} numbers"

@@ -1,1 +1,1 @@
-"""The console: what each command asks for and shows. It decides nothing."""
+"""The console: what each command takes and shows. The work is done in other rooms."""

@@ -1,46 +1,55 @@
-"""The console: every command of `stream-scrub`, its options and its exit code. No work is done here.
+"""`stream-scrub`: registers the commands, and turns errors into messages and exit codes.
 
-Exit codes: 0 well, 1 the operation failed, 2 usage or configuration, 3 corrupt.
+Exit codes: 0 success, 1 the operation failed, 2 usage or configuration, 3 corrupt.
 """
 
+import gc
 import os
 import platform
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from stream_scrub import __version__, terminal
-from stream_scrub.cli import evidence, lists, rules, serve, tokens, topics
-from stream_scrub.cli.files import produce, scrub
-from stream_scrub.cli.options import AsJson, Invocation, command, quiet_log, rules_problems
-from stream_scrub.cli.streams import offsets, retry, shadow
-from stream_scrub.config import read
+from stream_scrub.call import Call
+from stream_scrub.cli import check, dossier, evidence, files, lists, rules, streams, usage
+from stream_scrub.cli.options import (
+    FACT_OPTIONS,
+    AsJson,
+    Invocation,
+    command,
+    option,
+    rules_problems,
+    with_options,
+)
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
-from stream_scrub.model import BeginAt
-from stream_scrub.observability import crash_report
+from stream_scrub.ops import crash_report
 
+_GROUP: dict[str, Any] = {"cls": usage.Group, "no_args_is_help": True}
 app = typer.Typer(
+    **_GROUP,
     name="stream-scrub",
-    help="Scrubs prospect streams on Kafka against registers of opposition and consent, exactly once.",
-    no_args_is_help=True,
+    help="Scrubs prospect streams on Kafka against do-not-call and consent registers, exactly once.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-lists_app = typer.Typer(help="Registers on the opposition log.", no_args_is_help=True)
+lists_app = typer.Typer(**_GROUP, help="Registers on the opposition log.")
 app.add_typer(lists_app, name="lists")
-rules_app = typer.Typer(help="What the law and the company ask, in words.", no_args_is_help=True)
+rules_app = typer.Typer(**_GROUP, help="The legal rules and your own, in words.")
 app.add_typer(rules_app, name="rules")
-shadow_app = typer.Typer(help="What other rules or registers would change.", no_args_is_help=True)
+shadow_app = typer.Typer(**_GROUP, help="The effect of other rules or registers.")
 app.add_typer(shadow_app, name="shadow")
+tokens_app = typer.Typer(**_GROUP, help="Access to the check API.")
+app.add_typer(tokens_app, name="tokens")
 
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the versions of all parts and end.")
-    ] = False,
+    version: Annotated[bool, option("--version", "Show the versions of all parts.")] = False,
 ) -> None:
     if version:
         typer.echo(_versions())
@@ -48,178 +57,156 @@ def _root(
 
 
 def _versions() -> str:
-    """What a report of a fault must say: the version, and the parts that the same version may run on."""
-    from stream_scrub.kafka.client.librdkafka import librdkafka_version
+    """Return what a bug report needs: the version, and the parts that may differ under the same version."""
+    from stream_scrub.kafka import self_test
+    from stream_scrub.kafka.client.options import librdkafka_version
     from stream_scrub.scrub import backend
 
-    extension = "no extension" if backend.BEST is backend.PYTHON else "native extension"
-    parts = (f"Python {platform.python_version()}", f"librdkafka {librdkafka_version()}", extension)
+    extension, transport = "no extension", "python transport"
+    if backend.BEST is not backend.PYTHON:
+        extension = "native extension"
+        transport = f"{transport}: {fault}" if (fault := self_test.fault()) else "bulk transport"
+    parts = (
+        f"Python {platform.python_version()}",
+        f"librdkafka {librdkafka_version()}",
+        extension,
+        transport,
+    )
     return f"stream-scrub {__version__} ({', '.join(parts)})"
 
 
-@app.command()
+@app.command(cls=usage.Command)
 def demo(
-    seconds: Annotated[float, typer.Option(help="How long prospects are produced.", min=5, max=600)] = 15,
-    rate: Annotated[int, typer.Option(help="Prospects a second.", min=100, max=50_000)] = 10_000,
+    seconds: Annotated[float, option("S", "How long to produce prospects.", min=5, max=600)] = 15,
+    rate: Annotated[int, option("N", "Prospects a second.", min=100, max=50_000)] = 10_000,
     as_json: AsJson = False,
 ) -> None:
-    """Watch the whole system work on an embedded broker: no Kafka needed."""
+    """Run the whole system on an embedded broker: no Kafka needed."""
     from stream_scrub.demo import main as demonstration
 
     raise typer.Exit(demonstration.run(seconds=seconds, rate=rate, as_json=as_json))
 
 
-def worker(
+def config_(
     call: Invocation,
-    processes: Annotated[
-        int | None, typer.Option(metavar="N", help="Workers on this machine (worker.processes).")
-    ] = None,
-    identity: Annotated[
-        str | None, typer.Option("--id", help="Stable identity, one a live worker (worker.id).")
-    ] = None,
-    from_end: Annotated[
-        bool, typer.Option("--from-end", help="Partitions whose committed offset is gone begin at their end.")
-    ] = False,
-    from_beginning: Annotated[
-        bool,
-        typer.Option(
-            "--from-beginning", help="They begin at their start: all that is there comes out again."
-        ),
-    ] = False,
-    shadow_: Annotated[
-        bool, typer.Option("--shadow", help="Judge what came out by these settings, tell the differences.")
-    ] = False,
-    every: Annotated[bool, typer.Option("--every", help="With --shadow: not the differences alone.")] = False,
+    changed: Annotated[bool, option("--changed", "Only settings that are not the default.")] = False,
 ) -> None:
-    """Scrub prospects from Kafka to Kafka until told to stop (SIGTERM or Ctrl-C)."""
-    from stream_scrub.shadow import daemon
-    from stream_scrub.worker import supervisor
-
-    if from_end and from_beginning:
-        raise ConfigError(["--from-end and --from-beginning: choose one"])
-    settings = call.settings(worker__processes=processes, worker__id=identity)
-    if every and not shadow_:
-        raise ConfigError(["--every goes with --shadow"])
-    if shadow_:
-        if from_end or from_beginning or settings.worker.processes > 1:
-            raise ConfigError(["--shadow: it begins at the outputs' ends, and is one process"])
-        raise typer.Exit(daemon.run(settings, every=every))
-    begin_at: BeginAt | None = "end" if from_end else "beginning" if from_beginning else None
-    raise typer.Exit(supervisor.run(settings, begin_at))
-
-
-def check(
-    call: Invocation,
-    numbers: Annotated[
-        list[str], typer.Argument(metavar="NUMBER...", help="As a prospect would spell them.")
-    ],
-    on: Annotated[
-        str, typer.Option(metavar="DATE", help="Judge by the rules of that day (2026-08-10).")
-    ] = "",
-    purpose: Annotated[str | None, typer.Option(help="The call's purpose, as in press.")] = None,
-    contract: Annotated[
-        bool, typer.Option("--contract", help="The person has a contract that the call is about.")
-    ] = False,
-    campaign: Annotated[str | None, typer.Option(help="The campaign, for scoped registers.")] = None,
-    channel: Annotated[
-        str | None, typer.Option(help="How the person is to be reached: voice, or as in sms.")
-    ] = None,
-    who: Annotated[str | None, typer.Option(help="Who is called: consumer, or company.")] = None,
-    relation: Annotated[
-        str | None,
-        typer.Option(metavar="KIND:DATE", help="A relation with the caller, as in purchase:2026-01-31."),
-    ] = None,
-    voice_kind: Annotated[
-        str | None, typer.Option("--voice-kind", help="Who speaks: live, or artificial.")
-    ] = None,
-    residence: Annotated[
-        str | None, typer.Option(help="Region that the person lives in, if another than the number's.")
-    ] = None,
-    region: Annotated[str | None, typer.Option(help="Region of national numbers.")] = None,
-) -> None:
-    """The verdict on numbers, and why."""
-    from stream_scrub.cli import render
-    from stream_scrub.queries import check as checking
-    from stream_scrub.wiring import clients
-
-    settings = call.settings()
-    asked = checking.CheckQuestion(
-        tuple(numbers),
-        purpose,
-        contract,
-        campaign,
-        region,
-        checking.moment(on),
-        channel,
-        who,
-        relation,
-        voice_kind,
-        residence,
-    )
-    index = clients.read_index(settings, quiet_log(settings))
-    call.write(checking.answer(asked, settings, index), render.verdicts, render.stamps)
-
-
-def config_(call: Invocation) -> None:
-    """The effective configuration, secrets masked, with every problem."""
-    from stream_scrub.cli import render
-    from stream_scrub.wiring import clients, scrubbing
+    """Show the effective configuration and every problem, with secrets masked."""
+    from stream_scrub.config import masked, read
+    from stream_scrub.kafka import clients
+    from stream_scrub.kafka.client.allowed_properties import HARMLESS
+    from stream_scrub.scrub import scrubbing
 
     checks = [clients.refused_properties, rules_problems]
-    found = read(flags=call.flags(), config_file=call.config, extra_checks=checks)
-    call.write(render.Configuration.of(found), render.configuration)
-    if found.problems:
-        raise ConfigError(found.problems)
-    if found.settings is None or call.as_json:
+    loaded = read(flags=call.flags(), config_file=call.config, extra_checks=checks)
+    shown = masked(loaded.settings, HARMLESS) if loaded.settings is not None else {}
+    if changed:
+        own = {name for name, origin in loaded.origins.items() if origin != "default"}
+        kept = {
+            section: {key: value for key, value in values.items() if f"{section}.{key}" in own}
+            for section, values in shown.items()
+        }
+        shown = {section: values for section, values in kept.items() if values}
+    call.write(
+        {"settings": shown, "origins": loaded.origins, "problems": loaded.problems}, show_configuration
+    )
+    if loaded.problems:
+        raise ConfigError(loaded.problems)
+    if loaded.settings is None or call.as_json:
         return
-    book = scrubbing.rulebook(found.settings)
-    for said in filter(
-        None, (scrubbing.unsaid(found.settings, book), scrubbing.unnamed(found.settings, book))
-    ):
-        terminal.People().print(f"note: {said}")
+    book = scrubbing.rulebook(loaded.settings)
+    for _, note in scrubbing.warnings(loaded.settings, book):
+        terminal.people().print(f"note: {note}")
 
 
-app.command("worker")(command(worker, with_json=False))
-serve.add_to(app)
-tokens.add_to(app)
-app.command("check")(command(check))
-app.command("config")(command(config_))
-topics.add_to(app)
-offsets.add_to(app)
-retry.add_to(app)
-shadow.add_to(shadow_app)
-lists.add_to(lists_app)
-rules.add_to(rules_app)
-evidence.add_to(app, lists_app)
-scrub.add_to(app)
-produce.add_to(app)
+def show_configuration(shown: Mapping[str, Any]) -> None:
+    """Print every setting with its origin."""
+    terminal.people().rows(
+        ("setting", "value", "from"),
+        [
+            (
+                f"{section}.{key}",
+                terminal.document(value),
+                shown["origins"].get(f"{section}.{key}", "default"),
+            )
+            for section, values in shown["settings"].items()
+            for key, value in values.items()
+        ],
+    )
 
 
-def _heed_sigterm() -> None:
-    """As the first process of a container, end on SIGTERM as every other process does.
-
-    For process 1 the kernel drops every signal without a handler, so a container that is stopped while it starts
-    would live until its grace period is over. `worker` and `lists publish` set handlers of their own later.
-    """
-    if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+_COMMANDS = (
+    (app, "worker", streams.worker),
+    (app, "serve", check.serve),
+    (tokens_app, "add", check.add_token),
+    (tokens_app, "list", check.list_tokens),
+    (tokens_app, "revoke", check.revoke_token),
+    (app, "check", with_options(check.check, FACT_OPTIONS, Call.of_options)),
+    (app, "config", config_),
+    (app, "topics", streams.topics),
+    (app, "offsets", streams.offsets),
+    (app, "retry", streams.retry),
+    (app, "recall", streams.recall),
+    (app, "fanout", streams.fanout),
+    (app, "status", streams.status),
+    (app, "drill", with_options(streams.drill, FACT_OPTIONS, Call.of_options)),
+    (app, "expiring", streams.expiring),
+    (app, "rescrub", streams.rescrub),
+    (shadow_app, "report", streams.shadow_report),
+    (lists_app, "import", lists.import_),
+    (lists_app, "remove", lists.remove),
+    (lists_app, "status", lists.status),
+    (lists_app, "publish", lists.publish),
+    (lists_app, "renew", lists.renew),
+    (app, "purposes", rules.purposes),
+    (rules_app, "check", rules.check),
+    (rules_app, "show", rules.show),
+    (rules_app, "publish", rules.publish),
+    (lists_app, "history", evidence.history),
+    (lists_app, "at", evidence.at),
+    (lists_app, "verify", evidence.verify),
+    (lists_app, "export", evidence.export),
+    (app, "explain", evidence.explain),
+    (app, "dossier", dossier.dossier),
+    (app, "report", dossier.report),
+    (app, "file", files.about_leads(files.file)),
+    (app, "produce", files.about_leads(files.produce)),
+    (app, "attempts", files.attempts),
+)
+_WITHOUT_JSON = (
+    streams.worker,
+    streams.recall,
+    streams.fanout,
+    check.serve,
+    check.revoke_token,
+    lists.publish,
+)
+for _app, _name, _function in _COMMANDS:
+    _app.command(_name, cls=usage.Command)(command(_function, with_json=_function not in _WITHOUT_JSON))
 
 
 def main() -> None:
-    """The console script: turns every error into one clear message and its exit code."""
-    _heed_sigterm()
+    """The console script: turns every error into one message and its exit code."""
+    # Nothing here computes with BLAS, and numpy would start a thread of it for each processor: 50 ms at every start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(50_000, 20, 100)  # what is loaded stays: walking over it again and again takes 30 ms
+    # The kernel drops signals without a handler for process 1. A container that is stopped while it starts would
+    # live until its grace period is over. Daemons set their own handlers later.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     out = terminal.take_over()
     crash_report.watch()
     code = crash_report.coded(_command)
     if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
-        terminal.complain(
-            f"not all of the output could be written ({out.lost}); exit code {code} is that of the command itself"
-        )
+        terminal.complain(f"the output is incomplete ({out.lost}); the command itself ended with code {code}")
+    if code:
+        gc.collect()  # clients that a failed command left
+    gc.freeze()  # the rest ends with the process: taking it apart takes a quarter of a short command's time
     sys.exit(code)
 
 
 def _command() -> int:
-    """Run one command; returns its exit code."""
+    """Run the command; returns its exit code."""
     try:
         return app(standalone_mode=False) or 0
     except typer.TyperException as error:
@@ -240,13 +227,12 @@ def _command() -> int:
 
 
 def _misused(error: typer.TyperException) -> None:
-    """Say what is wrong with the command line (the text may quote any file's name), or show the help that was asked
-    for."""
+    """Print a usage error (its text may quote a file name), or the requested help."""
     context: typer.Context | None = getattr(error, "ctx", None)
-    said = error.format_message()
-    if context is None or said != context.get_help():
+    message = error.format_message()
+    if context is None or message != context.get_help():
         usage = (
             [] if context is None else [context.get_usage(), f"Try '{context.command_path} --help' for help."]
         )
-        said = "\n".join([*usage, f"Error: {terminal.one_line(said)}"])
-    typer.echo(said, err=True)
+        message = "\n".join([*usage, f"Error: {terminal.one_line(message)}"])
+    typer.echo(message, err=True)

@@ -1,160 +1,313 @@
-"""`stream-scrub lists`: put lists and requests on the log, and see what stands there. No work is done here."""
+"""`lists import`, `remove`, `status`, `publish` and `renew`: writes lists and requests to the log."""
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_scrub import terminal
-from stream_scrub.cli.options import (
-    AllowChange,
-    AllowOlder,
-    EffectiveAt,
-    Invocation,
-    ListColumn,
-    ListColumns,
-    ListFormat,
-    Sample,
-    command,
-    on_folder,
-    quiet_log,
-)
+from stream_scrub.cli.options import GUARDS, LIST, Invocation, argument, option, quiet_log
 from stream_scrub.errors import ConfigError
 from stream_scrub.model import LogReader, RegisterKind
+
+if TYPE_CHECKING:  # loaded when a command runs
+    from stream_scrub.imports.import_list import ImportEffect, ImportPreview
+    from stream_scrub.imports.remove_register import RegisterRemoved
+    from stream_scrub.imports.renew_log import LogRenewed
+    from stream_scrub.queries.history import LogStatus
+    from stream_scrub.terminal.console import People
+
+
+EffectiveAt = Annotated[
+    str,
+    option(
+        "DAY",
+        "The list's day or time; default: as in the file, else in its name, else now if the register has no maximum age.",
+        LIST,
+    ),
+]
+ListFormat = Annotated[
+    str, option("--format NAME", "auto, or a format's name: see docs/reference/list-formats.md.", LIST)
+]
+ListColumn = Annotated[
+    str, option("NAME", "Column of the numbers in a CSV: a header's name, or a number from 1.", LIST)
+]
+ListColumns = Annotated[
+    str, option("NAME=COLUMN,...", "Columns by name, as in area=1,number=2,date=3,change=4.", LIST)
+]
+AllowChange = Annotated[
+    bool,
+    option(
+        "--allow-change",
+        "Accept an unusual list (lists.max_change, lists.max_added, other countries, missing days), and print why.",
+        GUARDS,
+    ),
+]
+RegisterUnknown = Annotated[
+    bool, option("--register-unknown", "Create a register that no rule uses.", GUARDS)
+]
+AllowOlder = Annotated[bool, option("--allow-older", "Accept a full list older than the register's.", GUARDS)]
+AllowEnds = Annotated[
+    bool, option("--allow-ends", "Let the list's expiry dates end oppositions in internal.", GUARDS)
+]
+Register = Annotated[str, option("--register -r REGISTER", "The register, as in tps or internal@acme.")]
+Kind = Annotated[
+    RegisterKind | None,
+    option(
+        "deny|allow", "For the first import; default: as the rules need it, else as the list states.", LIST
+    ),
+]
+ListRegion = Annotated[
+    str | None, option("REGION", "Region of national numbers (prospect.default_region).", LIST)
+]
+MaxBad = Annotated[
+    float | None, option("SHARE", "Refuse above this share of bad lines (lists.max_bad).", GUARDS)
+]
+ListHashed = Annotated[
+    str,
+    option(
+        "hmac-sha256|sha256|drop",
+        "FILE has hashes of numbers: by a shared key, without one, or of California's DROP.",
+        LIST,
+    ),
+]
+ListKnown = Annotated[
+    str,
+    option(
+        "NUMBER[=HASH]",
+        "With --hashed: a number in the list, or any number and its hash. It proves the form and the key.",
+        LIST,
+    ),
+]
+ListAreas = Annotated[str, option("AREAS", "Subscribed areas, as in 212,305; or all.", LIST)]
 
 
 def import_(
     call: Invocation,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list, as it came: plain, gzip or zip.")],
-    register: Annotated[
-        str, typer.Option("--register", "-r", help="The register, as in bloctel or internal@acme.")
-    ],
-    adds: Annotated[bool, typer.Option("--adds", help="FILE holds numbers to add.")] = False,
-    removes: Annotated[bool, typer.Option("--removes", help="FILE holds numbers to remove.")] = False,
-    kind: Annotated[
-        RegisterKind | None,
-        typer.Option(help="At its first import; default: as the rules need it, else as the list means it."),
-    ] = None,
+    file: Annotated[Path, argument("FILE", "The list: plain, gzip or zip.")],
+    register: Register,
+    adds: Annotated[bool, option("--adds", "FILE has numbers to add.")] = False,
+    removes: Annotated[bool, option("--removes", "FILE has numbers to remove.")] = False,
+    kind: Kind = None,
     effective_at: EffectiveAt = "",
-    region: Annotated[
-        str | None, typer.Option(help="Region of national numbers (prospect.default_region).")
-    ] = None,
+    region: ListRegion = None,
     format_: ListFormat = "auto",
     column: ListColumn = "",
     columns: ListColumns = "",
-    max_bad: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Refuse above this share of bad lines (lists.max_bad)."),
-    ] = None,
-    areas: Annotated[
-        str, typer.Option(metavar="AREAS", help="Areas that were bought, as in 212,305; or all.")
-    ] = "",
+    max_bad: MaxBad = None,
+    areas: ListAreas = "",
+    hashed: ListHashed = "",
+    known: ListKnown = "",
     allow_change: AllowChange = False,
     allow_older: AllowOlder = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect, publish nothing.")] = False,
-    sample: Sample = 10_000,
+    allow_ends: AllowEnds = False,
+    register_unknown: RegisterUnknown = False,
+    dry_run: Annotated[bool, option("--dry-run", "Show the effect without publishing.")] = False,
 ) -> None:
-    """Read a list, compare it with its register, publish what changed. FILE is a full list by default."""
-    from stream_scrub.cli import render
-    from stream_scrub.lists.intake import plan_import
-    from stream_scrub.publisher import import_list
+    """Compare a list with its register and publish the changes. FILE is a full list by default."""
+    from stream_scrub.imports import import_list, plan_import
+    from stream_scrub.index import HashKeys
 
     if adds and removes:
         raise ConfigError(["--adds and --removes: a file is one or the other"])
     settings = call.settings(lists__max_bad=max_bad)
-    order = plan_import.ImportOrder(
+    options = plan_import.ImportOptions(
         file=file,
         register=import_list.named(register, settings),
         change="adds" if adds else "removes" if removes else "full",
         kind=kind,
         effective_at=import_list.effective(effective_at, datetime.now(UTC)),
-        region=(region or settings.prospect.default_region).upper(),
+        region=region or settings.prospect.default_region,
         column=column,
         format=format_,
         columns=import_list.columns(columns),
         max_bad=settings.lists.max_bad,
         allow_older=allow_older,
+        allow_ends=allow_ends,
+        register_unknown=register_unknown,
         areas=tuple(filter(None, (area.strip() for area in areas.split(",")))),
-        sample=sample,
+        hashed=import_list.hashed_order(hashed, known, region or settings.prospect.default_region),
+        keys=HashKeys(settings.lists.hash_keys),
         dry_run=dry_run,
     )
-    order = import_list.guarded(order, settings, any_change=allow_change)
+    options = import_list.guarded(options, settings, any_change=allow_change)
     with call.progress() as progress:
-        effect = import_list.run(order, settings, quiet_log(settings), progress)
-    call.write(effect, render.effect)
+        effect = import_list.run(options, settings, quiet_log(settings), progress)
+    call.write(effect, show_effect)
 
 
 def status(call: Invocation) -> None:
-    """Every register on the log: kind, size, age."""
-    from stream_scrub.cli import render
-    from stream_scrub.queries import log_status
-    from stream_scrub.wiring import clients, scrubbing
+    """List the registers on the log with kind, size and age."""
+    from stream_scrub.ops import read_log
+    from stream_scrub.queries import history
+    from stream_scrub.scrub import scrubbing
 
     settings = call.settings()
     rulebook = scrubbing.rulebook(settings)
-    replay = clients.replayed(settings, quiet_log(settings))
+    replay = read_log.replayed(settings, quiet_log(settings))
     mark = replay.known("").log.mark
-    result = log_status.status(replay.index, rulebook, datetime.now(UTC), mark)
-    call.write(result, render.status)
+    result = history.status(replay.index, rulebook, datetime.now(UTC), mark)
+    call.write(result, show_status)
+
+
+def remove(
+    call: Invocation,
+    register: Annotated[str, argument("NAME", "The register, as in tps or consent@acme.")],
+) -> None:
+    """Remove a register that no rule uses, or a register of consents. The log keeps its history."""
+    from stream_scrub.imports import import_list, remove_register
+
+    settings = call.settings()
+    name = import_list.named(register, settings)
+    with call.progress() as progress:
+        removed = remove_register.run(name, settings, quiet_log(settings), progress)
+    call.write(removed, show_removed)
 
 
 def publish(
     call: Invocation,
     folder: Annotated[
-        Path | None,
-        typer.Option("--folder", metavar="DIR", help="Watch DIR/REGISTER for lists (lists.folder)."),
+        Path | None, option("--folder DIR", "Watch DIR/REGISTER for lists (lists.folder).")
     ] = None,
 ) -> None:
-    """Publish requests, ends and dropped files as they come, until told to stop (SIGTERM or Ctrl-C)."""
-    from stream_scrub.publisher import daemon
+    """Publish requests, expiries and dropped files as they arrive, until SIGTERM or Ctrl-C."""
+    from stream_scrub.cli import greeting
+    from stream_scrub.requests import daemon
 
-    raise typer.Exit(daemon.run(call.settings(lists__folder=on_folder(folder))))
-
-
-def mend(call: Invocation) -> None:
-    """Set aside the parts on the log that were never sealed, so that workers go on. Nothing is deleted."""
-    from stream_scrub.cli import render_evidence
-    from stream_scrub.publisher import mend_log
-
-    settings = call.settings()
-    result = mend_log.LogMended(mend_log.run(settings, quiet_log(settings)))
-    call.write(result, lambda found: render_evidence.mended(found.mended))
+    settings = call.settings(lists__folder=folder)
+    greeting.of_publisher(settings)
+    raise typer.Exit(daemon.run(settings))
 
 
 def renew(
     call: Invocation,
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The new log's name.")],
-    cut: Annotated[
-        Path, typer.Option("--cut", metavar="FILE", help="Where to write the old log's proof, to be dated.")
-    ],
+    topic: Annotated[str, argument("TOPIC", "The new log's name.")],
+    cut: Annotated[Path, option("--cut FILE", "Where to write the old log's proof, for a timestamp.")],
     without: Annotated[
-        list[str] | None,
-        typer.Option(metavar="REGISTER=FILE", help="Consents whose time is over, left out; repeatable."),
+        list[str] | None, option("REGISTER=FILE", "Expired consents to leave out; repeatable.")
     ] = None,
 ) -> None:
-    """Begin the log anew: every register onto a new topic, without requests and proofs. The old one stays as it is."""
-    from stream_scrub.cli import render_evidence
-    from stream_scrub.publisher.renewal import renew_log
+    """Copy every register to a new log without requests and proofs. The old log stays as it is."""
+    from stream_scrub.imports import renew_log
+    from stream_scrub.kafka import clients
     from stream_scrub.queries import verify_log
-    from stream_scrub.wiring import clients
 
     old, new = call.settings(), call.settings(topics__log=topic)
-    order = renew_log.RenewOrder(cut, renew_log.left_out(without or [], old))
+    numbers = renew_log.left_out(without or [], old)
     with call.progress() as progress:
 
         def prove(reader: LogReader) -> renew_log.FiledProof:
             proof = verify_log.verify(reader, progress, clients.deadline(), topic=old.topics.log)
             return renew_log.FiledProof(terminal.document(proof).encode() + b"\n", proof.sound, proof.end)
 
-        result = renew_log.run(order, old, new, prove, quiet_log(old), progress)
-    call.write(result, render_evidence.renewed)
+        result = renew_log.run(cut, numbers, old, new, prove, quiet_log(old), progress)
+    call.write(result, show_renewed)
 
 
-def add_to(lists_app: typer.Typer) -> None:
-    """Register the commands."""
-    lists_app.command("import")(command(import_))
-    lists_app.command("status")(command(status))
-    lists_app.command("publish")(command(publish, with_json=False))
-    lists_app.command("mend")(command(mend))
-    lists_app.command("renew")(command(renew))
+def show_effect(effect: "ImportEffect") -> None:
+    """Print the effect of an import."""
+    console = terminal.people()
+    console.print(f"{effect.register} ({effect.kind}), format {effect.read_as}")
+    counts = ("added", "removed", "unchanged", "refused", "duplicates", "count")
+    console.rows(
+        ("", ""), [({"count": "now in it"}.get(what, what), f"{getattr(effect, what):,}") for what in counts]
+    )
+    if effect.kept:
+        console.print(f"{effect.kept:,} numbers not in the list stay: full lists only add to this register")
+    if effect.endless:
+        console.print(
+            f"warning: {effect.endless:,} expiry dates are ignored: an opposition to you does not expire. To apply"
+            " them, import the list again with --allow-ends"
+        )
+    if effect.outside:
+        console.print(
+            f"{effect.outside:,} numbers lie outside the declared areas: they are opposed, and their areas stay closed"
+        )
+    if effect.older:
+        console.print(f"{effect.older:,} clean answers are older than the register's and no longer count")
+    if effect.foreseen is not None:
+        _preview(console, effect.foreseen)
+    if effect.ending:
+        console.print(f"{effect.ending:,} of the listed numbers expire")
+    if effect.refused:
+        names = effect.refused_in or [""] * len(effect.refused_lines)
+        places = zip(names, effect.refused_lines, strict=True)
+        lines = ", ".join(f"{name}: {line}" if name else str(line) for name, line in places)
+        more = " ..." if effect.refused > len(effect.refused_lines) else ""
+        console.print(f"refused lines: {lines}{more}")
+    for note in effect.notes:
+        console.print(f"note: {note}")
+    if effect.would_be_refused:
+        console.print(f"would be refused: {effect.would_be_refused}")
+    where = (
+        "dry run: nothing was published"
+        if effect.position is None
+        else f"published at position {effect.position}"
+    )
+    console.print(f"{where}, effective {effect.effective_at}, in {effect.took_s:.1f} s")
+
+
+def _preview(console: "People", preview: "ImportPreview") -> None:
+    """Print what only a dry run computes."""
+    for what, regions in (("added", preview.added_in), ("removed", preview.removed_in)):
+        if regions:
+            listed = ", ".join(f"{region} {count:,}" for region, count in regions.items())
+            console.print(f"{what} by region: {listed}")
+    total = sum(preview.changed.values())
+    console.print(f"of the last {preview.judged:,} prospects, {total:,} would get another verdict")
+    for what, count in preview.changed.items():
+        console.print(f"    {count:,}  {what}")
+
+
+def show_status(status: "LogStatus") -> None:
+    """Print the log's mark, its registers, and the unusable ones that today's rules need."""
+    console = terminal.people()
+    if status.mark is not None:
+        console.print(status.mark)
+    if not status.registers:
+        if status.mark is None:
+            console.print(
+                "the log has no register yet: import one with `stream-scrub lists import FILE --register NAME`"
+            )
+        return
+    console.rows(
+        ("register", "kind", "numbers", "effective", "age", "seq", "source"),
+        [
+            (
+                *(each.register, each.kind, f"{each.count:,}", each.effective_at),
+                *(f"{each.age_days:.1f} d", each.seq, each.source),
+            )
+            for each in status.registers
+        ],
+    )
+    console.print(f"position {status.position}")
+    for held in status.registers:
+        if held.note:
+            console.print(f"note: {held.note}")
+    if status.unusable:
+        console.print("unusable registers that today's rules need:")
+        for each in status.unusable:
+            console.print(f"  {each.register} ({', '.join(each.countries)}): {each.why}")
+
+
+def show_removed(removed: "RegisterRemoved") -> None:
+    """Print what was removed."""
+    terminal.people().print(
+        f"{removed.register} is removed, with {removed.numbers:,} numbers, at position {removed.position}"
+    )
+
+
+def show_renewed(renewed: "LogRenewed") -> None:
+    """Print the content of the new log and the next steps."""
+    console = terminal.people()
+    console.rows(
+        ("register", "kind", "numbers", "ending", "left out"),
+        [(each.register, each.kind, each.count, each.ending, each.left_out) for each in renewed.registers],
+    )
+    for line in (
+        f"{renewed.old}, up to position {renewed.position}, is proven in {renewed.cut} (SHA-256 {renewed.cut_sha256}): have it timestamped",
+        f"next: set topics.log to {renewed.new} for publisher, workers and check API, and start them",
+        f"then keep {renewed.old} while its verdicts may have to be proven, and delete it: that is the erasure",
+    ):
+        console.print(line)

@@ -1,102 +1,91 @@
-"""The options that all commands share: each command gets them as one `Invocation`, which gives it its settings and writes
-its result."""
+"""The options that all commands share, as one `Invocation`: it loads the settings, shows progress and prints the result."""
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from stream_scrub import terminal
-from stream_scrub.config import Settings, load
+from stream_scrub.call import FACTS
 from stream_scrub.errors import ConfigError
 from stream_scrub.model import Progress
 
+if TYPE_CHECKING:  # pydantic is most of what a command's start would cost
+    from stream_scrub.config import Settings
+
 Result = TypeVar("Result")
+
+# The headings of the options in `--help`; an option without one stands under "Options".
+LEADS, CALL, COLUMNS = "The file of leads", "The call, for all rows", "The call, by column"
+REGISTERS, RESULTS, SETTINGS = "Registers and rules", "Results", "Settings"
+LIST, GUARDS, WHICH = "The list", "Guards", "Which prospect"
+
+
+def option(usage: str, help_: str, panel: str | None = None, **more: Any) -> Any:
+    """Declare an option. `usage` has its names, if they are not the parameter's, and its value, as in "--output -o DIR"."""
+    words = usage.split()
+    names = [word for word in words if word.startswith("-")]
+    value = " ".join(words[len(names) :]) or None
+    return typer.Option(*names, metavar=value, help=help_, rich_help_panel=panel, **more)
+
+
+def argument(value: str, help_: str, **more: Any) -> Any:
+    """Declare an argument by the word for its value."""
+    return typer.Argument(metavar=value, help=help_, **more)
+
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(
-        "--config", metavar="FILE", help="TOML file; else STREAM_SCRUB_CONFIG, else stream-scrub.toml here."
-    ),
+    option("--config FILE", "TOML file; else STREAM_SCRUB_CONFIG, else stream-scrub.toml here.", SETTINGS),
 ]
 Bootstrap = Annotated[
-    str | None,
-    typer.Option("--bootstrap-servers", metavar="HOST:PORT,...", help="Brokers (kafka.bootstrap_servers)."),
+    str | None, option("--bootstrap-servers HOST:PORT,...", "Brokers (kafka.bootstrap_servers).", SETTINGS)
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as in worker.batch_ms=10; repeatable."),
+    option("--set KEY=VALUE", "Any setting, as in worker.batch_ms=10; repeatable.", SETTINGS),
 ]
-RulesFolder = Annotated[
-    Path | None, typer.Option("--folder", metavar="DIR", help="Rule files of your own (rules.folder).")
-]
-EffectiveAt = Annotated[
-    str,
-    typer.Option(
-        metavar="DAY",
-        help="The day or moment that the list speaks of; default: as it says, else its file's name, or now if it cannot grow too old.",
-    ),
-]
-ListFormat = Annotated[
-    str,
-    typer.Option(
-        "--format", metavar="NAME", help="auto, or a format's name: see docs/reference/list-formats.md."
-    ),
-]
-ListColumn = Annotated[
-    str, typer.Option(help="Column of the numbers in a CSV: a header's name, or a number from 1.")
-]
-ListColumns = Annotated[
-    str,
-    typer.Option(metavar="NAME=COLUMN,...", help="Columns by name, as in area=1,number=2,date=3,change=4."),
-]
-AllowChange = Annotated[
-    bool,
-    typer.Option(
-        "--allow-change", help="Let a list change as much as it does (lists.max_change, lists.max_added)."
-    ),
-]
-AllowOlder = Annotated[
-    bool, typer.Option("--allow-older", help="Let a full list be from before the register's own.")
-]
-Sample = Annotated[int, typer.Option(metavar="N", help="Judge the last N prospects for --dry-run.", min=0)]
-AsJson = Annotated[bool, typer.Option("--json", help="Output for machines.")]
+RulesFolder = Annotated[Path | None, option("--folder DIR", "Your own rule files (rules.folder).")]
+AsJson = Annotated[bool, option("--json", "Output for machines.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What every command is given: where its settings come from, and whether a program reads its result."""
+    """The shared options of one command: the sources of its settings, and the format of its result."""
 
     config: Path | None = None
     bootstrap: str | None = None
-    assignments: Sequence[str] = ()
+    assignments: Sequence[str] | None = None
     as_json: bool = False
 
     def flags(self, **given: Any) -> dict[str, Any]:
-        """The flags as dotted settings; `given` are those of single options, `worker__id` for worker.id, where they are
-        not None. Raises ConfigError."""
-        found: dict[str, Any] = {}
+        """Return the flags as dotted settings. `given`: values of single options, as in `worker__id` for worker.id; None is
+        ignored. Raises ConfigError."""
+        flags: dict[str, Any] = {}
         problems = []
-        for assignment in self.assignments:
+        for assignment in self.assignments or ():
             key, equals, value = assignment.partition("=")
             if not equals:
                 problems.append(f"--set {assignment}: write KEY=VALUE, as in worker.batch_ms=10")
-            found[key.strip()] = value
+            flags[key.strip()] = value
         if problems:
             raise ConfigError(problems)
         if self.bootstrap is not None:
-            found["kafka.bootstrap_servers"] = self.bootstrap
-        found.update({key.replace("__", "."): value for key, value in given.items() if value is not None})
-        return found
+            flags["kafka.bootstrap_servers"] = self.bootstrap
+        for name, value in given.items():
+            if value is not None:
+                flags[name.replace("__", ".")] = str(value) if isinstance(value, Path) else value
+        return flags
 
-    def settings(self, **given: Any) -> Settings:
-        """The settings that a command runs by; `given` as for `flags`. Raises ConfigError with every problem."""
-        from stream_scrub.wiring import clients
+    def settings(self, **given: Any) -> "Settings":
+        """Load the settings; `given` as for `flags`. Raises ConfigError with every problem."""
+        from stream_scrub.config import load
+        from stream_scrub.kafka import clients
 
         return load(
             flags=self.flags(**given),
@@ -104,11 +93,52 @@ class Invocation:
             extra_checks=[clients.refused_properties, rules_problems],
         )
 
-    def progress(self) -> AbstractContextManager[Progress]:
-        """How far a long command is, on standard error; nothing for a program."""
-        from stream_scrub.cli import render
+    @contextmanager
+    def progress(self, *, of_file: bool = False) -> Iterator[Progress]:
+        """Yield `stage(what, done, of)`, which shows progress on standard error, unless with --json: a bar on a terminal, one
+        line per stage elsewhere. `of_file`: `done` and `of` are bytes of a file; the bar shows speed and time left, and each
+        stage keeps its line."""
+        if self.as_json:
+            yield lambda _what, _done, _of: None
+            return
+        console = terminal.people(stderr=True)
+        if not console.is_terminal:
+            seen: set[str] = set()
 
-        return render.progress(visible=not self.as_json)
+            def line(what: str, done: int, _of: int) -> None:
+                if what not in seen and not (of_file and done):
+                    seen.add(what)
+                    console.print(what)
+
+            yield line
+            return
+        from rich import progress as rich
+
+        step, bar_column = rich.TextColumn("{task.description}", markup=False), rich.BarColumn()
+        columns: tuple[rich.ProgressColumn, ...]
+        if of_file:
+            columns = (
+                step,
+                bar_column,
+                rich.DownloadColumn(),
+                rich.TransferSpeedColumn(),
+                rich.TimeRemainingColumn(),
+            )
+        else:
+            place = rich.TextColumn("{task.fields[place]}")
+            columns = (rich.SpinnerColumn(), step, bar_column, place, rich.TimeElapsedColumn())
+        with rich.Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("starting", total=None, place="")
+
+            def stage(what: str, done: int, of: int) -> None:
+                if of_file and not done:
+                    bar.console.print(terminal.styled(what, ""))
+                at = f"{done:,} of {of:,}" if of else ""
+                bar.update(
+                    task, description=terminal.one_line(what), completed=done, total=of or None, place=at
+                )
+
+            yield stage
 
     def write(
         self,
@@ -116,55 +146,79 @@ class Invocation:
         people: Callable[[Result], None],
         machine: Callable[[Result], None] = terminal.machine,
     ) -> None:
-        """A result on standard output: in words, or with --json as one document."""
+        """Write the result to standard output: for people, or with --json as one document."""
         (machine if self.as_json else people)(result)
 
 
-_SOURCES = (("config", ConfigFile, None), ("bootstrap", Bootstrap, None), ("assignments", Assignments, None))
-_JSON = (("as_json", AsJson, False),)
+Options = Mapping[str, tuple[Any, Any]]  # by name: the annotation as typer reads it, and the default
+
+FACT_OPTIONS: Options = {
+    name: (
+        Annotated[
+            bool if fact.is_flag else str | None,
+            option(f"{fact.option} {fact.metavar or name.split('_')[-1].upper()}", fact.help, CALL),
+        ],
+        False if fact.is_flag else None,
+    )
+    for name, fact in FACTS.items()
+}
 
 
-def command(function: Callable[..., None], *, with_json: bool = True) -> Callable[..., None]:
-    """A command with the options that all share. They come to the function as its first argument, an `Invocation`; its
-    other parameters are its own options."""
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=option, default=default)
-        for name, option, default in (*_SOURCES, *(_JSON if with_json else ()))
-    ]
+def with_options(
+    function: Callable[..., None], options: Options, gather: Callable[[dict[str, Any]], Any], at: int = 1
+) -> Callable[..., None]:
+    """Return the command with more options. The function gets `gather(values)` as its argument at the place `at`, by
+    default after the `Invocation`; the parameters that follow are its own options."""
 
     @functools.wraps(function)
-    def invoked(**given: Any) -> None:
-        config, bootstrap, assignments = (given.pop(name) for name, _, _ in _SOURCES)
-        as_json = given.pop("as_json", False)
-        function(Invocation(config, bootstrap, tuple(assignments or ()), as_json), **given)
+    def invoked(*before: Any, **given: Any) -> None:
+        function(*before, gather({name: given.pop(name) for name in options}), **given)
 
-    own = [
-        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for each in list(inspect.signature(function).parameters.values())[1:]
+    parameters = list(inspect.signature(function).parameters.values())
+    shown = [
+        *(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters[at + 1 :]),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=option, default=default)
+            for name, (option, default) in options.items()
+        ),
     ]
-    invoked.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]  # as typer looks at it
-    invoked.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
+    signature = inspect.Signature([*parameters[:at], *shown])
+    invoked.__signature__ = signature  # type: ignore[attr-defined]  # as typer and `command` look at it
+    invoked.__annotations__ = {each.name: each.annotation for each in shown}
     return invoked
 
 
-def on_folder(folder: Path | None) -> str | None:
-    """A folder that was given, as its setting takes it."""
-    return None if folder is None else str(folder)
+def command(function: Callable[..., None], *, with_json: bool = True) -> Callable[..., None]:
+    """Return the command with the shared options. The function gets them as its first argument, an `Invocation`; its
+    other parameters are its own options."""
+    shared: dict[str, tuple[Any, Any]] = {
+        "config": (ConfigFile, None),
+        "bootstrap": (Bootstrap, None),
+        "assignments": (Assignments, None),
+    }
+    return with_options(
+        function,
+        shared | ({"as_json": (AsJson, False)} if with_json else {}),
+        lambda given: Invocation(**given),
+        0,
+    )
 
 
-def rules_problems(settings: Settings) -> list[str]:
-    """What is wrong in the rule files: for `config.load`."""
-    from stream_scrub.wiring import scrubbing
+def rules_problems(settings: "Settings") -> list[str]:
+    """Return the problems of the rule files, for `config.load`."""
+    from stream_scrub.rules import Rulebook
 
     try:
-        scrubbing.rulebook(settings)
+        Rulebook.load(Path(settings.rules.folder) if settings.rules.folder else None)
     except ConfigError as error:
         return error.problems
     return []
 
 
-def quiet_log(settings: Settings) -> Any:
-    """For commands that talk on the terminal: only what goes wrong is logged."""
-    from stream_scrub.observability import logs
+def quiet_log(settings: "Settings") -> Any:
+    """Configure logging for commands on a terminal: errors only."""
+    from stream_scrub.ops import logs
 
-    return logs.configure("error" if settings.log.level != "debug" else "debug", settings.log.format)
+    if settings.log.level == "debug":
+        return logs.configure("debug", settings.log.format)
+    return logs.errors_only(settings.log.format)

@@ -1,10 +1,12 @@
-"""A client of the check API: `Client`, and `AsyncClient` for asyncio. For diallers in Python; it needs no Kafka.
+"""A client of the check API for diallers in Python: `Client`, and `AsyncClient` for asyncio. It needs no Kafka.
 
-No call raises for what a server, a network or a proxy does: whatever is not a verdict comes back as `Unknown`, whose
-`may_dial` is false. A client may be shared by threads (`Client`) or tasks (`AsyncClient`), and keeps its connections.
+No call raises because of a server, a network or a proxy: the result is then `Unknown`, whose `allowed` is false. A wrong
+argument raises ValueError.
+Threads may share a `Client` and tasks an `AsyncClient`; both keep their connections.
 """
 
-from stream_scrub.client.answers import Accepted, Answer, Unknown
-from stream_scrub.client.asking import AsyncClient, Client
+from stream_scrub.call import Call
+from stream_scrub.client.client import Accepted, AsyncClient, Client
+from stream_scrub.stamp import Stamp, Unknown
 
-__all__ = ["Accepted", "Answer", "AsyncClient", "Client", "Unknown"]
+__all__ = ["Accepted", "AsyncClient", "Call", "Client", "Stamp", "Unknown"]

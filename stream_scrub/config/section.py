@@ -1,4 +1,4 @@
-"""What every section of the settings is."""
+"""What all sections of settings have in common."""
 
 from collections.abc import Sequence
 
@@ -20,5 +20,5 @@ class Section(BaseModel):
 
 
 def contradiction(keys: Sequence[str], text: str) -> PydanticCustomError:
-    """What a model says of settings that are wrong together."""
+    """The error for settings that contradict each other."""
     return PydanticCustomError("contradiction", "{text}", {"keys": list(keys), "text": text})

@@ -1,21 +1,216 @@
-"""What can be set: sections, names, types, defaults, and which settings contradict each other. Frozen, and valid by
-construction.
+"""The settings: sections, names, types, defaults, and contradictions between them. Frozen, and valid by construction.
 
-Durations and sizes carry their unit in their name. Nothing here reads a file or the environment.
+Durations and sizes carry their unit in their name. Nothing here reads a file or the environment. pydantic checks; the
+words of the problems are those of `sources`.
 """
 
 import re
 import socket
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
+from stream_scrub.call import FACTS
+from stream_scrub.config.registry import Registry
 from stream_scrub.config.section import Section, contradiction
-from stream_scrub.config.topics import Topics
-from stream_scrub.model import CONSENT, INTERNAL, OWN, RegisterName, family
-from stream_scrub.redaction import names_a_number
-from stream_scrub.spelling import plain
+from stream_scrub.model import CONSENT, OWN, RegisterName, family
+from stream_scrub.texts import names_a_number, plain
+
+INPUT = "{input}"  # in the name of an output: the name of the input topic
+PATTERN = "^"  # the first sign of an input that is a pattern of names
+_BROKERS_OWN = "__"
+_NAME = "[A-Za-z0-9._-]+"
+
+
+class Route(NamedTuple):
+    """One input topic and its two outputs."""
+
+    input: str
+    allowed: str
+    blocked: str
+
+    @property
+    def outputs(self) -> tuple[str, str]:
+        """The blocked topic and the allowed one, indexed by the verdict."""
+        return self.blocked, self.allowed
+
+
+def blocked_of(routes: Iterable[Route]) -> list[str]:
+    """The topics of blocked prospects, each once."""
+    return list(dict.fromkeys(each.blocked for each in routes))
+
+
+def allowed_of(routes: Iterable[Route]) -> list[str]:
+    """The topics of allowed prospects, each once."""
+    return list(dict.fromkeys(each.allowed for each in routes))
+
+
+def outputs_of(routes: Sequence[Route]) -> list[str]:
+    """Every output topic once, blocked first."""
+    return list(dict.fromkeys([*blocked_of(routes), *allowed_of(routes)]))
+
+
+class Inputs:
+    """The configured inputs. `others` are topics that are never read as prospects, even if the pattern matches them."""
+
+    def __init__(self, names: Sequence[str], allowed: str, blocked: str, others: Iterable[str]) -> None:
+        self.names = tuple(names)
+        self.pattern = re.compile(names[0]) if names[0].startswith(PATTERN) else None
+        self._allowed, self._blocked = allowed, blocked
+        self._others = frozenset(others)
+        self._forms = [
+            re.compile(re.escape(each).replace(re.escape(INPUT), _NAME)) for each in (allowed, blocked)
+        ]
+
+    @property
+    def several(self) -> bool:
+        """Whether prospects may come from more than one topic."""
+        return len(self.names) > 1 or self.pattern is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether several inputs share an output: then each emitted record names its input in a header."""
+        return self.several and not (INPUT in self._allowed and INPUT in self._blocked)
+
+    def route(self, name: str) -> Route:
+        """The route of one input topic."""
+        return Route(name, self._allowed.replace(INPUT, name), self._blocked.replace(INPUT, name))
+
+    def among(self, topics: Iterable[str]) -> list[Route]:
+        """The input topics among the existing ones: all named ones, or those that the pattern matches. An output is never
+        an input: prospects would circulate for ever."""
+        if self.pattern is None:
+            return [self.route(name) for name in self.names]
+        return [self.route(name) for name in sorted(set(filter(self._matches, topics)))]
+
+    def _matches(self, name: str) -> bool:
+        assert self.pattern is not None, "there is a pattern"
+        if name in self._others or name.startswith(_BROKERS_OWN) or self.verdict_of(name):
+            return False
+        return self.pattern.match(name) is not None
+
+    def verdict_of(self, topic: str) -> str:
+        """`allowed` or `blocked` for the name of an output, empty for any other."""
+        for verdict, form in zip(("allowed", "blocked"), self._forms, strict=True):
+            if form.fullmatch(topic):
+                return verdict
+        return ""
+
+    def __str__(self) -> str:
+        return ", ".join(self.names)
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
+        raise ValueError(
+            "should be a Kafka topic name: 1 to 249 letters, digits, dots, underscores and hyphens"
+        )
+    return value
+
+
+def _listed(value: object) -> object:
+    """A text with commas is a list of names, unless it is a pattern."""
+    if isinstance(value, str) and "," in value and not value.startswith(PATTERN):
+        return tuple(part.strip() for part in value.split(","))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _input_names(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not names or len(set(names)) < len(names):
+        raise ValueError("should name at least one topic, and each once")
+    for name in names:
+        if not name.startswith(PATTERN):
+            _topic(name)
+        elif len(names) > 1:
+            raise ValueError("should be one pattern, or topics by their names")
+        else:
+            try:
+                re.compile(name)
+            except re.error as error:
+                raise ValueError(f"should be a regular expression: {error}") from None
+    return value
+
+
+def _output(value: str) -> str:
+    _topic(value.replace(INPUT, "x", 1))
+    return value
+
+
+Topic = Annotated[str, AfterValidator(_topic)]
+Output = Annotated[str, AfterValidator(_output)]
+
+
+class Topics(Section):
+    """The names of the topics; no two are the same. Prospects may come from several."""
+
+    prospects: Annotated[str | tuple[str, ...], BeforeValidator(_listed), AfterValidator(_input_names)] = (
+        "prospects"
+    )
+    allowed: Output = "prospects.allowed"
+    blocked: Output = "prospects.blocked"
+    recalled: Topic = "prospects.recalled"
+    shadow: Topic = "prospects.shadow"
+    log: Topic = "opposition.log"
+    requests: Topic = "opposition.requests"
+    lifts: Topic = "opposition.lifts"
+    refused: Topic = "opposition.refused"
+    receipts: Topic = "fanout.receipts"
+    dead: Topic = "fanout.dead"
+    drill: Annotated[str, AfterValidator(lambda value: value and _topic(value))] = ""
+    attempts: Topic = "call.attempts"
+
+    @property
+    def inputs(self) -> Inputs:
+        """The input topics, and the outputs of each."""
+        names = (self.prospects,) if isinstance(self.prospects, str) else self.prospects
+        return Inputs(names, self.allowed, self.blocked, self.singles.values())
+
+    @property
+    def singles(self) -> dict[str, str]:
+        """The topics that do not depend on the inputs, by role."""
+        return self.model_dump(exclude={"prospects", "allowed", "blocked", "drill"})
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        inputs = self.inputs
+        named = [(key, name) for key, name in self.model_dump(exclude={"prospects", "drill"}).items()]
+        routes = inputs.among(()) or [inputs.route("any")]
+        named = [(key, name) for key, name in named if INPUT not in name]
+        named += [("prospects", each.input) for each in routes]
+        for key in ("allowed", "blocked"):
+            if INPUT in getattr(self, key):
+                named += [(key, getattr(each, key)) for each in routes]
+        keys: dict[str, list[str]] = {}
+        for key, name in named:
+            keys.setdefault(name, []).append(key)
+        for same in keys.values():
+            if len(same) > 1:
+                raise contradiction(same, "should be different topics")
+        return self
+
+    @model_validator(mode="after")
+    def _pattern_has_outputs_of_each(self) -> Self:
+        shared = [key for key in ("allowed", "blocked") if INPUT not in getattr(self, key)]
+        if self.inputs.pattern is not None and shared:
+            raise contradiction(
+                ["prospects", *shared],
+                f"should fit: a pattern needs outputs of each topic, with {INPUT} in their names",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _drill_has_outputs_of_its_own(self) -> Self:
+        # No dialler may read the leads of a drill.
+        is_input = self.drill in {each.input for each in self.inputs.among([self.drill])}
+        if self.drill and not (is_input and INPUT in self.allowed and INPUT in self.blocked):
+            raise contradiction(
+                ["drill", "prospects", "allowed", "blocked"],
+                f"should fit: the drill's topic is one of the inputs, with {INPUT} in the outputs' names",
+            )
+        return self
+
 
 _SERVER = re.compile(r"(?:\w+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:\[\],/]+)(?::(\d{1,5}))?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
@@ -25,7 +220,7 @@ def _servers(value: str) -> str:
     for server in value.split(","):
         match = _SERVER.fullmatch(server.strip())
         if match is None or not 0 < int(match[1] or 9092) < 65536:
-            raise ValueError("should be host:port, or several of them with commas between")
+            raise ValueError("should be host:port, or several, separated by commas")
     return value
 
 
@@ -49,7 +244,7 @@ def _registers(values: tuple[str, ...]) -> tuple[str, ...]:
         raise ValueError('should name "internal" and "consent", and every register once')
     names = list(map(RegisterName.parse, values))
     if not all(name is not None and not name.scope and name.base != "rules" for name in names):
-        raise ValueError("should name registers without scopes: small letters, digits and hyphens")
+        raise ValueError("should name registers without scopes: lower-case letters, digits and hyphens")
     _need_no_number(names)
     return values
 
@@ -63,7 +258,7 @@ def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
     pairs = [value.partition("=") for value in values]
     names = [RegisterName.parse(name) for name, _, _ in pairs]
     if None in names or not all(re.fullmatch(r"\d{1,6}(\.\d{1,6})?", share) for _, _, share in pairs):
-        raise ValueError('should hold pairs of a register and its share, as in "bloctel=0.25"')
+        raise ValueError('should hold pairs of a register and its share, as in "tps=0.25"')
     _need_no_number(names)
     return values
 
@@ -71,7 +266,7 @@ def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
 def _named_registers(values: Mapping[str, str]) -> Mapping[str, str]:
     names = [RegisterName.parse(name) for name in values]
     if None in names:
-        raise ValueError('should name registers, as in bloctel = "hold"')
+        raise ValueError('should name registers, as in tps = "hold"')
     _need_no_number(names)
     return values
 
@@ -98,6 +293,13 @@ def _campaign(value: str) -> str:
     return name
 
 
+def _professionals(values: Mapping[str, str]) -> Mapping[str, str]:
+    named = {_campaign(campaign): _campaign(name) for campaign, name in values.items()}
+    if "" in {*named, *named.values()} or len(named) < len(values):
+        raise ValueError('should name each campaign once, with its professional, as in spring = "acme"')
+    return named
+
+
 def _shapes(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if "#" not in value or len(value) > 64 or not value.isascii() or value != value.strip():
@@ -115,7 +317,7 @@ def _listen(value: str) -> str:
 
 
 def address_of(listen: str) -> tuple[str, int] | None:
-    """The host and port to listen on; None if nothing is to listen."""
+    """The host and port to listen on; None for an empty address."""
     host, _, port = listen.rpartition(":")
     return (host.strip("[]"), int(port)) if host else None
 
@@ -128,14 +330,20 @@ def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _format(value: str) -> str:
-    if value != "json":
-        raise ValueError('should be "json": other formats are not implemented yet')
-    return value
+_ALIASES = {"UK": "GB", "EL": "GR"}  # the codes of the European institutions
 
 
 def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _ALIASES.get(value.upper(), value.upper())
+
+
+def _event_source(value: str) -> str:
+    # The characters of a URI reference (RFC 3986).
+    if not re.fullmatch(r"(?:[A-Za-z0-9_.~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){0,200}", value):
+        raise ValueError("should be a URI, as in https://leads.example.com/scrub, or empty")
+    return value
 
 
 def _region(value: str) -> str:
@@ -148,18 +356,23 @@ Member = Annotated[str, AfterValidator(_member)]
 Properties = Mapping[str, str]
 
 
-# The topics that may forget, by their role. The log may not, and what a shadow finds is no part of the system.
-KEPT = ("prospects", "allowed", "blocked", "recalled", "requests", "lifts", "refused")
+# The topics with a retention, by role. The log has none; the shadow and the fan-out make their own topics.
+KEPT = ("prospects", "allowed", "blocked", "recalled", "requests", "lifts", "refused", "attempts")
+ATTEMPTS_DAYS_MIN = 32  # calls of thirty days are counted
 
 
 def _keep_days(values: Mapping[str, int]) -> Mapping[str, int]:
     if not values.keys() <= set(KEPT):
         raise ValueError(f"should name topics by their role, as in blocked = 30: {', '.join(KEPT)}")
+    if values.get("attempts", ATTEMPTS_DAYS_MIN) < ATTEMPTS_DAYS_MIN:
+        raise ValueError(
+            f"should keep attempts for {ATTEMPTS_DAYS_MIN} days or more: they are counted for a month"
+        )
     return values
 
 
 class Kafka(Section):
-    """How to reach the brokers, and for how long they keep what."""
+    """The brokers, and the retention of topics."""
 
     bootstrap_servers: Annotated[str, AfterValidator(_servers)] = "localhost:9092"
     group_protocol: Literal["classic", "consumer"] = "classic"
@@ -183,45 +396,50 @@ class Worker(Section):
     state_dir: str = ""
 
 
-# The members of a prospect besides its numbers.
-_FACTS = (
-    "region",
-    "purpose",
-    "contract",
-    "campaign",
-    "channel",
-    "who",
-    "relation",
-    "voice_kind",
-    "residence",
-)
-
-
-class ProspectSettings(Section):
-    """Where a prospect keeps what the verdict needs, and where the stamp goes."""
-
-    format: Annotated[str, AfterValidator(_format)] = "json"
+class _NumberMembers(Section):
     numbers: Annotated[tuple[Member, ...], Field(strict=False), AfterValidator(_members)] = ("phone",)
     region: Member = "country"
     default_region: Annotated[str, BeforeValidator(_upper), AfterValidator(_region)] = "FR"
-    purpose: Member = "purpose"
+
+
+if TYPE_CHECKING:
+    _FactMembers = _NumberMembers
+else:
+    # The member of each fact is called as the fact, unless the settings say otherwise.
+    _FactMembers = create_model(
+        "_FactMembers", __base__=_NumberMembers, **{fact: (Member, fact) for fact in FACTS}
+    )
+
+
+class ProspectSettings(_FactMembers):
+    """The members of a prospect, the place of the stamp, and the source of events."""
+
     default_purpose: Annotated[str, AfterValidator(_purpose)] = ""
-    contract: Member = "contract"
     contract_shapes: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shapes)] = ()
-    campaign: Member = "campaign"
     default_campaign: Annotated[str, AfterValidator(_campaign)] = ""
-    channel: Member = "channel"
-    who: Member = "who"
-    relation: Member = "relation"
-    voice_kind: Member = "voice_kind"
-    residence: Member = "residence"
+    professionals: Annotated[Mapping[str, str], AfterValidator(_professionals)] = Field(default_factory=dict)
     case: Literal["any", "exact"] = "any"
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
+    format: Literal["json", "avro", "protobuf"] = "json"
+    cloudevents: Annotated[str, AfterValidator(_event_source)] = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The member of each fact, by the fact's name."""
+        return {fact: getattr(self, fact) for fact in FACTS}
+
+    @model_validator(mode="after")
+    def _only_json_has_room_for_a_stamp(self) -> Self:
+        if self.format != "json" and self.stamp != "header":
+            raise contradiction(
+                ["format", "stamp"], 'should fit: only JSON takes a stamp in its value; set stamp = "header"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _number_is_nothing_else(self) -> Self:
-        for key in _FACTS:
+        for key in ("region", *FACTS):
             if getattr(self, key) in self.numbers:
                 raise contradiction([key, "numbers"], "should name different members")
         return self
@@ -229,15 +447,12 @@ class ProspectSettings(Section):
     @model_validator(mode="after")
     def _case_tells_nothing_apart(self) -> Self:
         spelled = {"scrub": "scrub"}
-        for name in (*self.numbers, *(getattr(self, key) for key in _FACTS)):
+        for name in (*self.numbers, self.region, *self.facts.values()):
             parts = name.split(".")
             for depth in range(1, len(parts) + 1):
                 path = ".".join(parts[:depth])
                 if self.case == "any" and spelled.setdefault(path.casefold(), path) != path:
-                    raise contradiction(
-                        ["case"],
-                        'should be "exact" if two members, or a member and "scrub", differ in nothing but case',
-                    )
+                    raise contradiction(["case"], 'should be "exact": names or "scrub" differ only in case')
         return self
 
 
@@ -253,8 +468,33 @@ class Rules(Section):
     clock_skew_max_s: Annotated[float, Field(ge=1)] = 60
 
 
+class Recall(Section):
+    """The recall of prospects that were allowed."""
+
+    keep_days: Annotated[int, Field(ge=1, le=10_000)] = 90
+
+
+class FanoutTarget(Section):
+    """A system that gets opt-outs and recalls. `lists`: of each register its list there, empty: that of everything;
+    `secrets`: the file of each."""
+
+    connector: str
+    lists: Annotated[Properties, AfterValidator(_named_registers)] = Field(default_factory=dict)
+    recalls: bool = False
+    lifts: bool = False
+    number: Literal["", "e164", "digits", "national", "significant"] = ""
+    settings: Properties = Field(default_factory=dict)
+    secrets: Properties = Field(default_factory=dict)
+
+
+class Fanout(Section):
+    """The systems that get opt-outs and recalls, by name."""
+
+    targets: Mapping[str, FanoutTarget] = Field(default_factory=dict)
+
+
 class Lists(Section):
-    """The guards on imports, where reading the log begins, how it is kept short, and what the publisher does."""
+    """Guards on imports, the length of the log, and the publisher."""
 
     max_bad: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_change: Annotated[float, Field(ge=0)] = 0.1
@@ -265,18 +505,15 @@ class Lists(Section):
     max_scopes: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
     read_max_mb: Annotated[int, Field(ge=16, le=1_000_000)] = 768
     read_max_s: Annotated[float, Field(ge=1, le=86_400)] = 900
-    start: Literal["latest-full", "beginning"] = "latest-full"
-    registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = (
-        INTERNAL,
-        CONSENT,
-    )
+    registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = tuple(OWN)
     consent_proof: Literal["kept", "required"] = "kept"
-    ends: Literal["all", "own"] = "all"
     folder: str = ""
+    hash_keys: str = ""
     keep_done_days: Annotated[int, Field(ge=0, le=36_500)] = 30
     requests_group: Annotated[str, Field(min_length=1)] = "stream-scrub-publisher"
     batch_requests: Annotated[int, Field(ge=1, le=100_000)] = 5000
     batch_ms: Annotated[int, Field(ge=1, le=10_000)] = 100
+    attempts_max: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 10_000_000
 
     def change_allowed(self, register: str) -> float:
         """The largest share of the register's numbers that a full list may change."""
@@ -285,7 +522,7 @@ class Lists(Section):
 
 
 class Http(Section):
-    """Where health and metrics are served, and who may ask the check API."""
+    """The addresses of health, metrics and the check API, and access to it."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
     probes: Annotated[str, AfterValidator(_listen)] = ""
@@ -311,12 +548,19 @@ class Http(Section):
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether somebody chose the address; False when it is the default."""
+        """Whether the operator chose the address; False for the default."""
         return "listen" in self.model_fields_set
 
 
+class Files(Section):
+    """Files of leads that are uploaded on the server's page, and the index of dossiers."""
+
+    keep_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    index_dir: str = ""
+
+
 class Log(Section):
-    """What is logged, and how."""
+    """Logging."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -329,7 +573,21 @@ class Settings(Section):
     topics: Topics = Field(default_factory=Topics)
     worker: Worker = Field(default_factory=Worker)
     prospect: ProspectSettings = Field(default_factory=ProspectSettings)
+    registry: Registry = Field(default_factory=Registry)
     rules: Rules = Field(default_factory=Rules)
+    recall: Recall = Field(default_factory=Recall)
+    fanout: Fanout = Field(default_factory=Fanout)
     lists: Lists = Field(default_factory=Lists)
     http: Http = Field(default_factory=Http)
+    files: Files = Field(default_factory=Files)
     log: Log = Field(default_factory=Log)
+
+    @model_validator(mode="after")
+    def _format_has_what_it_needs(self) -> Self:
+        if self.prospect.format != "json" and not self.registry.url:
+            raise contradiction(
+                ["prospect.format", "registry.url"], "should fit: set the schema registry's address"
+            )
+        if self.prospect.format != "json" and self.topics.drill:
+            raise contradiction(["prospect.format", "topics.drill"], "should fit: a drill's leads are JSON")
+        return self

@@ -1,24 +1,73 @@
-"""Where settings come from: a TOML file, the environment, flags. Later ones win. Problems are collected, never
-raised.
+"""Reads settings from a TOML file, the environment and flags; later ones win. Problems are collected, never raised.
 
 No problem repeats the value of a client property: it may be a secret.
 """
 
+import difflib
 import json
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stream_scrub.config.problems import cut, dotted, nearest, reason, unreadable
 from stream_scrub.config.settings import Settings
 from stream_scrub.toml_lines import TomlLines, syntax_error
+
+_SHOWN_MAX = 60
+
+
+def cut(text: str) -> str:
+    """A name or value, shortened for one line."""
+    return text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "..."
+
+
+def dotted(key: Sequence[str]) -> str:
+    """A key as the file would name it. Signs that a terminal could obey are escaped."""
+    parts = [part if re.fullmatch(r"[A-Za-z0-9_.-]+", part) else json.dumps(part) for part in key]
+    return cut(".".join(parts))
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint with the nearest known name, compared (a) as a whole, else (b) by its last part; empty if none is
+    near."""
+    near = difflib.get_close_matches(cut(name), known, n=1, cutoff=0.8)
+    if not near:
+        last = {_last(each): each for each in known}
+        near = [last[hit] for hit in difflib.get_close_matches(_last(cut(name)), list(last), n=1, cutoff=0.8)]
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def reason(error: ErrorDetails, *, secret: bool) -> str:
+    """The model's error as the rest of a sentence that begins with the key. `secret` leaves the value out."""
+    if error["type"] == "value_error":
+        text = str(error["ctx"]["error"])
+    else:
+        text = re.sub(r"^(?:Input|String) should", "should", error["msg"]).replace("valid tuple", "list")
+    value = error["input"]
+    if secret or not isinstance(value, str | bool | int | float):
+        return text
+    try:
+        return f"{text}, not {cut(json.dumps(value))}"
+    except ValueError:  # an int of more digits than Python will print
+        return text
+
+
+def unreadable(error: OSError | ValueError) -> str:
+    """Why a file cannot be read, as the rest of a sentence that begins with its name."""
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8"
+    return f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def _last(name: str) -> str:
+    return re.split(r"\.|__", name)[-1]
+
 
 PREFIX = "STREAM_SCRUB_"
 FILE_NAME = "stream-scrub.toml"
@@ -34,7 +83,14 @@ _TYPES: dict[Key, Any] = {
 }
 _MAPS: frozenset[Key] = frozenset(("kafka", side) for side in PROPERTIES)
 # Settings whose value is a table.
-_TABLES: frozenset[Key] = frozenset({("rules", "stale_by_register"), ("kafka", "keep_days")})
+_TABLES: frozenset[Key] = frozenset(
+    {
+        ("rules", "stale_by_register"),
+        ("kafka", "keep_days"),
+        ("prospect", "professionals"),
+        ("fanout", "targets"),
+    }
+)
 _NOT_PROPERTIES = "should hold client properties by their names"
 _NAMES = [*Settings.model_fields, *map(".".join, _TYPES)]
 _VARIABLES = [PREFIX + "__".join(key).upper() for key in _TYPES]
@@ -43,7 +99,7 @@ _FILE_PROPERTIES = frozenset(
     f"sasl.oauthbearer.assertion.{name}" for name in ("file", "private.key.file", "jwt.template.file")
 )
 _NOT_SETTINGS = re.compile(PREFIX + r"(?:CONFIG|DIFFERENTIAL|TEST_\w+|REQUIRE_\w+)")
-# What Kubernetes puts into every pod beside a Service named stream-scrub or stream-scrub-something.
+# Kubernetes puts these into every pod of a namespace with a Service named stream-scrub or stream-scrub-something.
 _SERVICE_LINK = re.compile(
     PREFIX + r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_[A-Z]+(?:_\w+)?)?)"
 )
@@ -55,7 +111,7 @@ class _Given(NamedTuple):
 
 
 class Sources:
-    """Collects what was given. Call the readers in order of rising precedence, then ask for the settings."""
+    """Collects settings. Call the readers in order of rising precedence, then `settings`."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -66,14 +122,14 @@ class Sources:
         """Take the file that (a) --config names, else (b) STREAM_SCRUB_CONFIG names, else (c) stream-scrub.toml in
         `cwd`, if it is there."""
         name = str(flag) if flag is not None else variable or FILE_NAME
-        asked = "--config: " if flag is not None else f"{PREFIX}CONFIG: " if variable else ""
+        named_by = "--config: " if flag is not None else f"{PREFIX}CONFIG: " if variable else ""
         try:
-            if not asked:
+            if not named_by:
                 _need_own(cwd / name)
             text = _text(cwd / name)
         except (OSError, ValueError) as error:
-            if asked or not isinstance(error, FileNotFoundError):
-                self.problems.append(f"{asked}{cut(name)} {unreadable(error)}")
+            if named_by or not isinstance(error, FileNotFoundError):
+                self.problems.append(f"{named_by}{cut(name)} {unreadable(error)}")
             return
         self._file = name, cwd / name
         try:
@@ -92,7 +148,7 @@ class Sources:
                 self._unknown(place, (section,))
 
     def read_environment(self, environ: Mapping[str, str], cwd: Path) -> None:
-        """Take every STREAM_SCRUB_ variable. A variable that is no setting is a problem."""
+        """Take every STREAM_SCRUB_ variable. One that is not a setting is a problem."""
         pod = "KUBERNETES_SERVICE_HOST" in environ
         setters: dict[Key, str] = {}
         for name in sorted(name for name in environ if name.startswith(PREFIX)):
@@ -125,8 +181,7 @@ class Sources:
                 self._wrong(_FLAG, key, str(error))
 
     def distrust_dropped(self, cwd: Path) -> None:
-        """Forget the settings file if it lies in the folder where others drop files (`lists.folder`). Call it
-        last."""
+        """Ignore a settings file in the drop folder (`lists.folder`), where others may write. Call it last."""
         folder = self._given.get(("lists", "folder"))
         if self._file is None or folder is None or not isinstance(folder.value, str) or not folder.value:
             return
@@ -139,7 +194,9 @@ class Sources:
             f"{cut(name)} lies in lists.folder, where others hand over files: it is not read. Keep it elsewhere, and"
             " start where it is or name it with --config"
         )
-        self._given = {key: given for key, given in self._given.items() if not _stands_in(given, name)}
+        self._given = {
+            key: given for key, given in self._given.items() if not f"{given.where}:".startswith(f"{name}:")
+        }
 
     def settings(self) -> Settings | None:
         """The settings, with the default for each one that is wrong; None when these are wrong too."""
@@ -155,7 +212,7 @@ class Sources:
             try:
                 return Settings.model_validate(nested)
             except ValidationError as error:
-                at_fault = [key for found in error.errors() for key in self._refuse(found, refused)]
+                at_fault = [key for each in error.errors() for key in self._refuse(each, refused)]
             if refused.issuperset(at_fault):
                 return None
             refused.update(at_fault)
@@ -194,19 +251,21 @@ class Sources:
         else:
             self._unknown(where, key)
 
-    def _refuse(self, found: ErrorDetails, refused: set[Key]) -> list[Key]:
-        """Note what the model says, unless it only follows from a value that was refused before. Returns the keys at
+    def _refuse(self, error: ErrorDetails, refused: set[Key]) -> list[Key]:
+        """Note an error of the model, unless it follows from a value that was refused before. Returns the keys at
         fault."""
-        loc: Key = tuple(str(part) for part in found["loc"])
+        loc: Key = tuple(str(part) for part in error["loc"])
         secret = loc[:2] in _MAPS
-        together: list[Key] = [(loc[0], str(part)) for part in found.get("ctx", {}).get("keys", ())]
+        named = [str(part).split(".") for part in error.get("ctx", {}).get("keys", ())]
+        together: list[Key] = [(*loc[:1], *part) for part in named]
         parts = together or [loc[: 3 if secret else 2]]
         given = [key for key in parts if key in self._given]
         where = self._given[given[-1]].where if given else "default"
         if together and not refused.intersection(together):
-            self.problems.append(f"{where}: {' and '.join(map(dotted, together))} {found['msg']}")
+            self.problems.append(f"{where}: {' and '.join(map(dotted, together))} {error['msg']}")
         elif not together:
-            self._wrong(where, parts[0], reason(found, secret=secret))
+            name = loc if parts[0] == ("fanout", "targets") else parts[0]
+            self._wrong(where, name, reason(error, secret=secret))
         return given or parts
 
     def _wrong(self, where: str, key: Key, text: str) -> None:
@@ -214,13 +273,9 @@ class Sources:
 
     def _unknown(self, where: str, key: Key) -> None:
         if where.startswith(PREFIX):
-            self.problems.append(f"{where}: is no setting{nearest(where, _VARIABLES)}")
+            self.problems.append(f"{where}: is not a setting{nearest(where, _VARIABLES)}")
         else:
-            self.problems.append(f"{where}: {dotted(key)} is no setting{nearest('.'.join(key), _NAMES)}")
-
-
-def _stands_in(given: _Given, name: str) -> bool:
-    return given.where == name or given.where.startswith(f"{name}:")
+            self.problems.append(f"{where}: {dotted(key)} is not a setting{nearest('.'.join(key), _NAMES)}")
 
 
 def _real(path: Path) -> Path:
@@ -229,11 +284,11 @@ def _real(path: Path) -> Path:
 
 
 def _need_own(path: Path) -> None:
-    """Raises ValueError if everybody may put a file there, or write into it."""
+    """Raises ValueError if every user may write the file or its folder."""
     for each in (path.parent, path):
         if path.exists() and each.stat().st_mode & stat.S_IWOTH:
             raise ValueError(
-                "is not read: everybody may write "
+                "is not read: every user may write "
                 + ("it" if each == path else "where it is")
                 + ". Name it with --config if it is yours"
             )

@@ -1,70 +1,212 @@
-"""The demo's prospects, as its lead producers spell them, each with the truth about it.
+"""The demo's countries, numbers, lists and prospects. What is true is known here because it was drawn here.
 
-A `Lead` is a prospect without its id. It is sent many times, each time with the next id, so that a number that opts
-out midway appears before and after. What must come out is kept beside what is sent.
+The truth is the integers that were drawn; the system gets only their spellings. Nothing here reads a number back, so
+a mistake in the system's own reading cannot hide. (`line_of` only filters the draw: a number that is not valid would
+be blocked for that.) A `DemoLead` is a prospect without its id. It is sent many times, each time with the next id, so that
+a number that opts out midway appears before and after. What must come out is kept next to what is sent.
 """
 
-import json
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from stream_scrub.demo.countries import COUNTRIES, SPELLINGS, Crowd, DemoCountry, national_digits
 from stream_scrub.model import Header
+from stream_scrub.numbering import line_of
 
-_ID = b'{"id":'
-_FORGED = b'{"verdict":"allowed","reason":"clear","number":"+33600000000","index":0}'
-_NAMES = ("Ada Martin", "Zoé Lefèvre", "Jürgen Groß", "Marta O'Neill", "李 小龙", "Sam Day", "Kim Peeters")
-_QUOTED = 'Theodora "Teddy" Low'  # an escape: only the strict reader may take it apart
-_COMMON = (
-    *("international", "international, spaced", "dialled from abroad", "national", "national, spaced"),
-    *("national, dots", "national, hyphens"),
+HOME = "FR"  # whose people wrote the lists: they spell their own numbers nationally
+LISTED, CONSENTED, FRESH, SWING = 30_000, 40_000, 15_000, 5_000
+BY_AREA = frozenset({"us-dnc"})  # registers that their registries hand out by area
+_BAD_EVERY = 2_000  # well under the import's guard of one line in a hundred
+_BAD_LINES = ("unknown", "n/a", "+33 6 12", "see file 2")
+
+
+class Law(NamedTuple):
+    """What a country's law asks today."""
+
+    deny: str = ""  # the opposition register
+    consent: str = ""  # the register of consents in which a number must be
+    wash: str = ""  # the register of clean answers in which a number must be
+    banned: frozenset[str] = frozenset()  # forbidden purposes
+    contract_lifts: bool = False  # a contract lifts all of it
+
+
+class DemoCountry(NamedTuple):
+    """One country of the demo, and how its mobile numbers are written."""
+
+    code: str
+    calling: str
+    trunk: str  # dialled before a national number
+    abroad: str  # dialled before a calling code
+    groups: tuple[int, ...]  # digits of each group as people write them
+    millions: tuple[tuple[int, int], ...]  # where its numbers begin and end, in millions
+    share: int  # its part of every list and of the prospects, in hundredths
+    law: Law | None  # None: no shipped rule, so no one may be called there
+
+
+_RENOVATION = frozenset({"energy-renovation", "home-adaptation", "renewable-energy"})
+# Of states without rules of their own.
+_US_AREAS = tuple((10_002 + area * 10, 10_010 + area * 10) for area in (212, 312, 415, 602))
+_FR = Law(consent="consent", banned=_RENOVATION, contract_lifts=True)
+_GB = Law(deny="tps", banned=frozenset({"claims-management", "pensions"}))
+# In Italy a contract lifts nothing of this ban; no lead of the demo states both.
+_IT = Law(wash="rpo-clean", banned=frozenset({"electricity"}), contract_lifts=True)
+_ASKS = Law(consent="consent")
+
+COUNTRIES = (
+    DemoCountry("FR", "33", "0", "00", (1, 2, 2, 2, 2), ((33_610, 33_690), (33_740, 33_790)), 36, _FR),
+    DemoCountry("GB", "44", "0", "00", (4, 6), ((447_400, 447_600), (447_700, 447_900)), 18, _GB),
+    DemoCountry("US", "1", "", "011", (3, 3, 4), _US_AREAS, 12, Law(deny="us-dnc")),
+    DemoCountry("DE", "49", "0", "00", (3, 7), ((491_700, 491_800),), 15, _ASKS),
+    DemoCountry("BE", "32", "0", "00", (3, 2, 2, 2), ((32_470, 32_500),), 6, Law(deny="dncm")),
+    DemoCountry("IT", "39", "", "00", (3, 7), ((393_200, 393_500),), 8, _IT),
+    DemoCountry("NL", "31", "0", "00", (1, 8), ((31_610, 31_660),), 4, _ASKS),
+    DemoCountry("FI", "358", "0", "00", (2, 3, 4), ((358_400, 358_410),), 1, None),
 )
 
 
+def _grouped(country: DemoCountry, national: str, sign: str) -> str:
+    ends = np.cumsum(country.groups).tolist()
+    return sign.join(national[end - size : end] for size, end in zip(country.groups, ends, strict=True))
+
+
+# Each spells one number, given its digits after the calling code, for a reader in its own country.
+SPELLINGS: dict[str, Callable[[DemoCountry, str], str]] = {
+    "international": lambda c, n: f"+{c.calling}{n}",
+    "international, spaced": lambda c, n: f"+{c.calling} {_grouped(c, n, ' ')}",
+    "dialled from abroad": lambda c, n: f"{c.abroad}{c.calling}{n}",
+    "national": lambda c, n: c.trunk + n,
+    "national, spaced": lambda c, n: c.trunk + _grouped(c, n, " "),
+    "national, dots": lambda c, n: c.trunk + _grouped(c, n, "."),
+    "national, hyphens": lambda c, n: c.trunk + _grouped(c, n, "-"),
+    "national, no-break spaces": lambda c, n: c.trunk + _grouped(c, n, "\u00a0"),
+    "area code in brackets": lambda c, n: f"({c.trunk}{n[: c.groups[0]]}) {n[c.groups[0] :]}",
+    "trunk in brackets": lambda c, n: f"+{c.calling} {c.trunk and f'({c.trunk})'}{_grouped(c, n, ' ')}",
+    "tel URI": lambda c, n: f"tel:+{c.calling}-{_grouped(c, n, '-')}",
+}
+_AT_HOME = ("international", "national", "dialled from abroad", "national, spaced", "national, dots")
+_ABROAD = ("international", "international, spaced", "trunk in brackets")
+
+
+def national_digits(country: DemoCountry, number: int) -> str:
+    """The digits after the calling code."""
+    return str(number)[len(country.calling) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Everybody's numbers by what is true of them, per country code; no number is in two groups."""
+
+    opposed: Mapping[str, list[int]]  # opted out at the company
+    listed: Mapping[str, list[int]]  # are in their country's register
+    consented: Mapping[str, list[int]]
+    fresh: Mapping[str, list[int]]  # did nothing
+    swing: Mapping[str, list[int]]  # may be called, by consent where needed, until they opt out midway
+
+    @classmethod
+    def draw(cls, internal: int, rng: np.random.Generator) -> "Crowd":
+        """Draw the groups so that `internal` holds this many numbers."""
+        groups: tuple[dict[str, list[int]], ...] = ({}, {}, {}, {}, {})
+        for country in COUNTRIES:
+            sizes = [size * country.share // 100 for size in (internal, LISTED, CONSENTED, FRESH, SWING)]
+            numbers = _draw(country, sum(sizes), rng)
+            for group, size in zip(groups, sizes, strict=True):
+                group[country.code], numbers = numbers[:size], numbers[size:]
+        return cls(*groups)
+
+    def registers(self) -> dict[str, dict[str, list[int]]]:
+        """What each register holds before the delta: register, then country code, then numbers."""
+        held: dict[str, dict[str, list[int]]] = {"consent": {}}
+        for code, law in [(country.code, country.law) for country in COUNTRIES if country.law is not None]:
+            if law.deny:
+                held[law.deny] = {code: self.listed[code]}
+            if allowing := law.consent or law.wash:
+                # Every twentieth of those who oppose once consented: their later opposition binds.
+                gave = [*self.consented[code], *self.swing[code], *self.opposed[code][::20]]
+                held.setdefault(allowing, {})[code] = gave
+        held["internal"] = dict(self.opposed)  # the largest last: each import reads the log before it
+        return held
+
+
+def _draw(country: DemoCountry, count: int, rng: np.random.Generator) -> list[int]:
+    """Distinct valid numbers of that country, in no order."""
+    lows, highs = np.array(country.millions, dtype=np.int64).T * 1_000_000
+    drawn: dict[int, None] = {}
+    while len(drawn) < count:
+        chosen = rng.integers(len(lows), size=count - len(drawn) + 100)
+        for number in rng.integers(lows[chosen], highs[chosen]).tolist():
+            if (line := line_of(number)) is not None and line.region == country.code:
+                drawn[number] = None
+    return list(drawn)[:count]
+
+
+class WrittenList(NamedTuple):
+    """A list as a file: how many distinct numbers it holds, and how many lines without one."""
+
+    path: Path
+    numbers: int
+    bad: int
+
+
+def write_list(path: Path, numbers: Mapping[str, Sequence[int]]) -> WrittenList:
+    """One number a line under a header, in the spellings that people of HOME use, with a few lines that hold none."""
+    lines = ["phone"]
+    for country in COUNTRIES:
+        mine = numbers.get(country.code, ())
+        names = _AT_HOME if country.code == HOME else _ABROAD
+        for place, name in enumerate(names):
+            spell = SPELLINGS[name]
+            lines += [spell(country, national_digits(country, each)) for each in mine[place :: len(names)]]
+    count = len(lines) - 1
+    bad = len(range(_BAD_EVERY, len(lines), _BAD_EVERY))
+    for place in range(bad):
+        lines.insert((place + 1) * _BAD_EVERY, _BAD_LINES[place % len(_BAD_LINES)])
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return WrittenList(path, count, bad)
+
+
+ID_MEMBER = b'{"id":'  # before the id
+_NAMES = ("Ada Martin", "Zoé Lefèvre", "Jürgen Groß", "Marta O'Neill", "李 小龙", "Sam Day", "Kim Peeters")
+_QUOTED = 'Theodora "Teddy" Low'  # an escape: only the strict reader may take it apart
+_INVALID = (b"null", b'""', b"[]", b"{}", b'"call me"', b'"+33 6 12"', b"3" * 300, b"true", b"12.5")
+_PURPOSES = ("energy-renovation", "pensions", "electricity", "telecom")
+_FACTS: tuple[dict[str, Any], ...] = (
+    *({"contract": "C-1234"}, {"contract": False}),
+    *({"purpose": each} for each in _PURPOSES),
+)
+# How often each kind of prospect is made, in thousandths. The first five are groups of the crowd.
+_GROUPS = {"opposed": 260, "listed": 110, "consented": 230, "fresh": 160, "swing": 120}
+_KINDS = {**_GROUPS, "facts": 80, "invalid": 20, "unreadable": 20}
+# Each country as often as its share says.
+_BY_SHARE = tuple(country for country in COUNTRIES for _ in range(country.share))
+
+
 class Claim(NamedTuple):
-    """A number that a prospect names, and the country that its law comes from."""
+    """The number that a prospect names, the country that its law comes from, and the group of the crowd that it is in."""
 
     number: int
     country: DemoCountry
+    group: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
-    """A prospect without its id. `start`, the id and `sent` make its value; `start`, the id, `head`, the stamp and
-    `tail` make what comes out.
+class DemoLead(NamedTuple):
+    """A prospect without its id: ID_MEMBER, the id and `sent` make its value."""
 
-    Not `readable`: it comes out as it was sent, the stamp in a header. Without a `start`, `sent` is the whole value
-    and a header `lead` holds the id. `claims` are its candidates in order, None for one that is no number; `purpose`
-    and `contract` what the rules may ask for. `headers` are sent, `kept` must come out.
-    """
-
+    sent: bytes
     key: bytes | None = None
-    start: bytes = _ID
-    sent: bytes | None
-    head: bytes = b""
-    tail: bytes = b""
-    readable: bool = True
-    claims: tuple[Claim | None, ...] = ()
-    purpose: str = ""
-    contract: bool = False
+    readable: bool = True  # else it comes out as it was sent, the stamp in a header
+    claim: Claim | None = None  # None if its number is none
+    facts: Mapping[str, Any] = MappingProxyType({})  # its purpose or contract
     headers: tuple[Header, ...] = ()
-    kept: tuple[Header, ...] = ()
 
-    def value(self, number: int) -> bytes | None:
+    def value(self, number: int) -> bytes:
         """The value to send with this id."""
-        return b"%b%d%b" % (self.start, number, self.sent) if self.sent else self.sent
-
-    def outgoing(self, number: int) -> tuple[Header, ...]:
-        """The headers to send with this id."""
-        return self.headers if self.start else (*self.headers, ("lead", b"%d" % number))
-
-    def arriving(self, number: int) -> tuple[Header, ...]:
-        """The headers that must come out, without a stamp."""
-        return self.kept if self.start else (*self.kept, ("lead", b"%d" % number))
+        return b"%b%d%b" % (ID_MEMBER, number, self.sent)
 
 
 def phone_forms(country: DemoCountry, number: int) -> dict[str, bytes]:
@@ -73,204 +215,68 @@ def phone_forms(country: DemoCountry, number: int) -> dict[str, bytes]:
     texts = {name: spell(country, national) for name, spell in SPELLINGS.items()}
     forms = {name: msgspec.json.encode(text) for name, text in texts.items()}
     forms["escaped"] = b'"\\u002b%d"' % number
-    forms["escaped no-break spaces"] = json.dumps(texts["national, no-break spaces"]).encode()
-    if (
-        not country.open_plan
-    ):  # Germany's 49170... is also a fixed line in area 4917, and is read as that there
-        forms["integer"] = b"%d" % number
     if not national.startswith("0"):
         forms["national integer"] = national.encode()  # as a spreadsheet leaves it
     return forms
 
 
-# How often each kind of prospect is made, in thousandths: (kind, weight).
-_KINDS = (
-    ("opposed", 260),
-    ("listed", 110),
-    ("consented", 230),
-    ("fresh", 160),
-    ("swing", 120),
-    ("facts", 30),
-    ("several", 30),
-    ("invalid", 20),
-    ("unreadable", 20),
-    ("stamped", 20),
-)
-_OF_A_CROWD = ("opposed", "listed", "consented", "fresh", "swing")
-
-
-class Casting:
+class LeadMaker:
     """Makes leads from a crowd. `make` is all that others call."""
 
-    def __init__(self, crowd: Crowd, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._groups = {name: getattr(crowd, name) for name in _OF_A_CROWD}
+    def __init__(self, crowd: Crowd, choices: random.Random) -> None:
+        self._random = choices
+        self._groups = {name: getattr(crowd, name) for name in _GROUPS}
         self._made = 0
-        self._special: dict[str, Callable[[], Lead]] = {
-            "facts": self._with_facts,
-            "several": self._several,
-            "invalid": self._invalid,
-            "unreadable": self._unreadable,
-            "stamped": self._stamped,
-        }
 
-    def make(self, count: int) -> list[Lead]:
+    def make(self, count: int) -> list[DemoLead]:
         """So many leads, in a random order of kinds."""
-        names, weights = zip(*_KINDS, strict=True)
-        chosen = self._rng.choice(len(names), count, p=np.array(weights) / sum(weights)).tolist()
-        return [self._one(names[kind]) for kind in chosen]
+        return [
+            self._one(kind) for kind in self._random.choices(list(_KINDS), list(_KINDS.values()), k=count)
+        ]
 
-    def _one(self, kind: str) -> Lead:
+    def _one(self, kind: str) -> DemoLead:
         self._made += 1
-        if kind in self._special:
-            return self._special[kind]()
-        claim = self._claim((kind,))
-        return self._lead(claim.country, self._phone(claim), (claim,))
+        if kind == "invalid":
+            return self._lead(self._random.choice(_BY_SHARE), self._random.choice(_INVALID), None)
+        claim = self._claim((kind,) if kind in _GROUPS else tuple(_GROUPS))
+        if kind == "unreadable":
+            cut_off = self._body(claim.country, b'"+%d"' % claim.number)
+            return DemoLead(sent=cut_off, readable=False, **self._envelope())
+        facts = self._random.choice(_FACTS) if kind == "facts" else {}
+        return self._lead(claim.country, self._phone(claim), claim, facts)
 
-    def _pick(self, count: int) -> int:
-        return int(self._rng.integers(count))
-
-    def _claim(self, groups: Sequence[str] = _OF_A_CROWD, country: DemoCountry | None = None) -> Claim:
-        """A number of one of these groups, of one country or of any."""
-        while True:
-            chosen = country or _BY_SHARE[self._pick(len(_BY_SHARE))]
-            numbers = self._groups[groups[self._pick(len(groups))]][chosen.code]
-            if numbers:
-                return Claim(numbers[self._pick(len(numbers))], chosen)
+    def _claim(self, groups: Sequence[str]) -> Claim:
+        country, group = self._random.choice(_BY_SHARE), self._random.choice(groups)
+        return Claim(self._random.choice(self._groups[group][country.code]), country, group)
 
     def _phone(self, claim: Claim) -> bytes:
-        """The number's spelling: three in four times a common one, otherwise any that a reader understands."""
+        """The number's spelling: three in four times a common one, otherwise any that a reader at home understands."""
         forms = phone_forms(claim.country, claim.number)
-        names = _COMMON if self._pick(4) else tuple(forms)
-        return forms[names[self._pick(len(names))]]
+        return forms[self._random.choice(_AT_HOME if self._random.random() < 0.75 else tuple(forms))]
 
-    def _key(self) -> bytes | None:
-        return None if self._made % 20 == 0 else b"crm-%04d" % self._pick(4000)
+    def _envelope(self) -> dict[str, Any]:
+        draw = self._random.randrange
+        headers = (("source", b"form-%d" % draw(90)), ("trace", None)) if self._made % 15 == 0 else ()
+        return {"key": None if self._made % 20 == 0 else b"crm-%04d" % draw(4000), "headers": headers}
 
-    def _headers(self) -> tuple[Header, ...]:
-        return (("source", b"form-%d" % self._pick(90)), ("trace", None)) if self._made % 15 == 0 else ()
-
-    def _members(self, country: DemoCountry) -> tuple[bytes, bytes]:
-        """What stands around the number: the members before it and after it, without the closing brace."""
-        name = msgspec.json.encode(_QUOTED if self._made % 30 == 0 else _NAMES[self._pick(len(_NAMES))])
-        before = b',"name":%b,"email":"lead%d@example.com"' % (name, self._made)
-        after = b',"country":"%b","origin":"web","form":"offer-%d","score":%d' % (
-            *(country.code.encode(), self._pick(50), self._pick(100)),
+    def _body(self, country: DemoCountry, phone: bytes) -> bytes:
+        """The members after the id, without the closing brace."""
+        name = msgspec.json.encode(_QUOTED if self._made % 30 == 0 else self._random.choice(_NAMES))
+        return b',"name":%b,"email":"lead%d@example.com","phone":%b,"country":"%b","score":%d' % (
+            *(name, self._made, phone, country.code.encode(), self._random.randrange(100)),
         )
-        return before, after
 
     def _lead(
         self,
         country: DemoCountry,
         phone: bytes,
-        claims: tuple[Claim | None, ...],
-        *,
-        more: bytes = b"",
-        purpose: str = "",
-        contract: bool = False,
-    ) -> Lead:
-        """A readable one whose number member is `phone`, with the members `more` at its end."""
-        before, after = self._members(country)
-        body = b'%b,"phone":%b%b%b' % (before, phone, after, more)
-        tail = b"}\n" if self._made % 40 == 0 else b"}"
+        claim: Claim | None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> DemoLead:
+        """A readable one whose number member is `phone`."""
+        body = self._body(country, phone)
+        for name, fact in facts.items():
+            body += b',"%b":%b' % (name.encode(), msgspec.json.encode(fact))
         if self._made % 25 == 0:
             body += b" "
-        headers = self._headers()
-        return Lead(
-            key=self._key(),
-            sent=body + tail,
-            head=body + b",",
-            tail=tail,
-            claims=claims,
-            purpose=purpose,
-            contract=contract,
-            headers=headers,
-            kept=headers,
-        )
-
-    def _with_facts(self) -> Lead:
-        claim = self._claim()
-        facts = [(b'"contract":"C-%d"' % self._made, "", True), (b'"contract":false', "", False)]
-        facts += [
-            (b'"purpose":"%b"' % purpose.encode(), purpose, False)
-            for purpose in ("energy-renovation", "pensions", "electricity", "telecom")
-        ]
-        member, purpose, contract = facts[self._pick(len(facts))]
-        phone = self._phone(claim)
-        return self._lead(
-            claim.country, phone, (claim,), more=b"," + member, purpose=purpose, contract=contract
-        )
-
-    def _several(self) -> Lead:
-        """A prospect with several numbers of one country, and perhaps a word or a foreign number among them."""
-        first = self._claim()
-        claims: list[Claim | None] = [first, self._claim(country=first.country)]
-        spelled = [self._phone(claim) for claim in claims if claim is not None]
-        if self._made % 3 == 0:
-            foreign = self._claim()
-            claims.append(foreign)
-            spelled.append(b'"+%d"' % foreign.number)
-        if self._made % 5 == 0:
-            claims.insert(1, None)
-            spelled.insert(1, b'"no phone"')
-        return self._lead(first.country, b"[%b]" % b", ".join(spelled), tuple(claims))
-
-    def _invalid(self) -> Lead:
-        country = _BY_SHARE[self._pick(len(_BY_SHARE))]
-        wrong = (b"null", b'""', b"[]", b"{}", b'"call me"', b'"+33 6 12"', b"3" * 300, b"true", b"12.5")
-        return self._lead(country, wrong[self._pick(len(wrong))], (None,))
-
-    def _unreadable(self) -> Lead:
-        claim = self._claim()
-        before, after = self._members(claim.country)
-        body = b'%b,"phone":"+%d"%b' % (before, claim.number, after)
-        kinds: tuple[tuple[bytes, bytes | None], ...] = (
-            (b"", None),
-            (b"", b""),
-            (b"\xef\xbb\xbf" + _ID, body + b"}"),
-            (b"[" + _ID, body + b"}]"),
-            (_ID, body),  # cut off
-            (_ID, body + b"}{}"),
-            (_ID, body + b',"note":"caf\xe9"}'),
-            (_ID, body + b',"phone":"+%d"}' % self._claim().number),
-            (_ID, body + b',"ph\\u006fne":null}'),
-            (_ID, body + b',"deep":' + b"[" * 2000 + b"]" * 2000 + b"}"),
-        )
-        start, sent = kinds[self._pick(len(kinds))]
-        headers = self._headers()
-        return Lead(key=self._key(), start=start, sent=sent, readable=False, headers=headers, kept=headers)
-
-    def _stamped(self) -> Lead:
-        """A prospect that claims to have a verdict already, in a member or in a header."""
-        claim = self._claim()
-        honest = self._lead(claim.country, self._phone(claim), (claim,))
-        assert honest.sent is not None, "a readable prospect has a value"
-        sent, headers = honest.sent, honest.headers
-        match self._made % 4:
-            case 0:
-                sent = b',"scrub":' + _FORGED + sent
-            case 1:
-                sent = b',"\\u0073crub":' + _FORGED + sent
-            case 2:
-                body = honest.head.removesuffix(b",").rstrip(b" ")
-                sent = body + b', "scrub" : ' + _FORGED + honest.tail
-                return _replaced(honest, sent, headers, head=body + b",")
-            case _:
-                headers = (("scrub", _FORGED), *headers)
-        return _replaced(honest, sent, headers, head=honest.head)
-
-
-def _replaced(lead: Lead, sent: bytes, headers: tuple[Header, ...], *, head: bytes) -> Lead:
-    return Lead(
-        key=lead.key,
-        sent=sent,
-        head=head,
-        tail=lead.tail,
-        claims=lead.claims,
-        headers=headers,
-        kept=lead.kept,
-    )
-
-
-# Each country as often as its share says.
-_BY_SHARE = tuple(country for country in COUNTRIES for _ in range(country.share // 10))
+        return DemoLead(sent=body + b"}", claim=claim, facts=facts, **self._envelope())

@@ -1,39 +1,36 @@
-"""`demo`: the whole system on the embedded broker, with a checker beside it that knows what is true.
+"""`demo`: the whole system on the embedded broker, with a checker that knows what is true. And `serve --trial`.
 
-The worker with its follower, the imports and the log are the real ones. Only the broker is librdkafka's own mock, and
-the lead producer and the dialler are played here.
+The worker with its follower, the imports and the log are the real ones, and so is what the recall takes back. Only the
+broker is librdkafka's own mock, and the lead producer and the dialler are played here.
 """
 
-import secrets
+import random
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from structlog.typing import FilteringBoundLogger
 
-from stream_scrub.config import Settings, load
-from stream_scrub.demo.countries import ASKED, BY_AREA, HOME, Crowd, WrittenList, write_list
-from stream_scrub.demo.leads import Casting
-from stream_scrub.demo.oracle import OutputCheck, SentLeads, Truth
-from stream_scrub.demo.summary import DemoOutcome, summary
-from stream_scrub.demo.threads import Play, SendPlan
-from stream_scrub.demo.view import Show, show_for
-from stream_scrub.demo.worker_process import LogLines, WorkerProcess
+from stream_scrub.config import Check, Settings, load
+from stream_scrub.demo import trial_publisher
+from stream_scrub.demo.daemons import LogLines, WorkerProcess, recalling
+from stream_scrub.demo.leads import BY_AREA, HOME, Crowd, LeadMaker, write_list
+from stream_scrub.demo.oracle import OutputCheck
+from stream_scrub.demo.play import Play, SendPlan
+from stream_scrub.demo.view import View, summary
 from stream_scrub.errors import ConfigError
-from stream_scrub.kafka.embedded.broker import EmbeddedKafka
-from stream_scrub.kafka.embedded.clients import FETCH_WAIT_MS
-from stream_scrub.lists.intake import list_areas
-from stream_scrub.lists.intake.list_to_delta import ImportMode
-from stream_scrub.lists.intake.plan_import import ImportOrder
-from stream_scrub.model import RegisterKind
-from stream_scrub.observability import logs
-from stream_scrub.publisher import import_list
-from stream_scrub.publisher.import_list import ImportEffect
-from stream_scrub.wiring import clients, garbage
+from stream_scrub.imports import import_list, plan_import
+from stream_scrub.imports.import_list import ImportEffect
+from stream_scrub.imports.plan_import import ImportMode, ImportOptions
+from stream_scrub.kafka import clients
+from stream_scrub.kafka.embedded import FETCH_WAIT_MS, EmbeddedKafka
+from stream_scrub.model import Logger
+from stream_scrub.ops import daemon, logs
+from stream_scrub.terminal.console import People
 
 _INTERNAL = 1_000_000
 _LEADS = 30_000
@@ -43,135 +40,101 @@ _PROSPECTS_MAX = 1_500_000
 _PROSPECTS_A_PARTITION = 12_500
 _PARTITIONS_MIN = 12
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TRIAL_LISTS = {"internal": ["+33612345678"], "consent": ["+33612345678", "+33612345680"]}
 
 
-def run(*, seconds: float, rate: int, as_json: bool, seed: int | None = None) -> int:
-    """Run the demo. Returns 0 when every check held, 1 when one did not, 130 when it was stopped before there was
-    anything to check. Ctrl-C ends the sending; what was sent is then checked.
+def run(*, seconds: float, rate: int, as_json: bool) -> int:
+    """Run the demo. Returns 0 when every check held, 1 when one did not, 130 when it was stopped.
 
     Raises ConfigError when it would take too much memory, and the errors of an import or of a worker.
     """
     if seconds * rate > _PROSPECTS_MAX:
-        raise ConfigError(
-            [
-                (
-                    f"--seconds {seconds:g} --rate {rate}: the embedded broker keeps everything in memory, so"
-                    f" {_PROSPECTS_MAX:,} prospects are the most; lower one of the two"
-                )
-            ]
-        )
-    seed = secrets.randbits(32) if seed is None else seed
-    show = show_for(as_json=as_json)
-    try:
-        with tempfile.TemporaryDirectory(prefix="stream-scrub-") as folder, EmbeddedKafka() as broker:
-            stage = _Stage.built(broker, Path(folder), seconds, rate, show)
-            try:
-                return stage.perform(show, np.random.default_rng(seed), seed)
-            finally:
-                stage.strike()
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    finally:
-        show.close()
+        why = f"the embedded broker keeps everything in memory, so {_PROSPECTS_MAX:,} prospects are the most"
+        raise ConfigError([f"--seconds {seconds:g} --rate {rate}: {why}; lower one of the two"])
+    with closing(View(People(quiet=as_json), as_json=as_json)) as view:
+        try:
+            with tempfile.TemporaryDirectory(prefix="stream-scrub-") as folder, EmbeddedKafka() as broker:
+                # So many partitions that the broker never drops a record.
+                partitions = max(_PARTITIONS_MIN, round(seconds * rate / _PROSPECTS_A_PARTITION))
+                return _perform(broker, Path(folder), SendPlan(seconds, rate, partitions), view)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """What is ready before the first prospect: a broker with topics, settings, a folder for lists, a log file, and a
-    worker that waits for a list.
-    """
-
-    broker: EmbeddedKafka
-    folder: Path
-    settings: Settings
-    pace: SendPlan
-    said: LogLines
-    log: FilteringBoundLogger
-    worker: WorkerProcess
-
-    @classmethod
-    def built(cls, broker: EmbeddedKafka, folder: Path, seconds: float, rate: int, show: Show) -> "_Stage":
-        """Create the topics, with enough partitions that the broker never drops a record, and start the worker."""
-        partitions = max(_PARTITIONS_MIN, round(seconds * rate / _PROSPECTS_A_PARTITION))
-        flags = {
-            **of_embedded(broker),
-            "worker.id": "demo",
-            "prospect.contract_shapes": ("C-#+",),
-            "prospect.default_purpose": "other",  # of most of its leads nothing is said
-            "prospect.default_campaign": "demo",
-        }
-        settings = load(flags=flags, environ={}, cwd=folder, extra_checks=[clients.refused_properties])
-        topics = settings.topics
-        broker.create_topic(topics.log, 1)
-        for topic in topics.inputs.route(topics.inputs.names[0]):
-            broker.create_topic(topic, partitions)
-        show.done(f"an embedded Kafka, {partitions} partitions a topic (Kafka's own client library, no Java)")
-        said = LogLines(folder / "log")
-        log = logs.configure("warning", "console", said.stream)
-        worker = WorkerProcess(settings, said.path)
-        worker.start()
-        return cls(broker, folder, settings, SendPlan(seconds, rate, partitions), said, log, worker)
-
-    def strike(self) -> None:
-        """Stop everything, however far the demo went."""
-        self.worker.kill()
-        self.said.close()
-
-    def perform(self, show: Show, rng: np.random.Generator, seed: int) -> int:
-        """Import, send, scrub, check; returns the exit code."""
-        show.step(f"drawing {_INTERNAL:,} opposed numbers and {_LEADS:,} leads")
-        crowd = Crowd.draw(_INTERNAL, rng)
-        registers = crowd.registers()
-        lists = {name: write_list(self.folder / f"{name}.csv", held) for name, held in registers.items()}
-        delta = write_list(self.folder / "opt-outs.csv", crowd.swing)
-        sent_leads = SentLeads(Casting(crowd, rng).make(_LEADS))
-        show.done("lists, spelled in many ways, imported:")
-        effects = [self._imported(name, made, show) for name, made in lists.items()]
-        truth = Truth({name: _everyone(held) for name, held in registers.items()}, _everyone(crowd.swing))
-        topics = self.settings.topics
-        outputs = {"allowed": topics.allowed, "blocked": topics.blocked}
-        start = max(effect.position or 0 for effect in effects)
-        checker = OutputCheck(sent_leads, truth, outputs, start)
-        play = Play(self.settings, self.pace, sent_leads, checker, self.worker, self.said)
-        garbage.settle()  # millions of numbers stay as they are
-        play.run(show, effects, lambda: self._import("internal", delta, "adds"), rng)
-        kept = (*topics.inputs.names, *outputs.values(), topics.log)
-        dropped = {topic: self.broker.dropped(topic) for topic in kept}
-        outcome = DemoOutcome(seed, effects, [*lists.values(), delta], dropped)
-        found = summary(play, outcome)
-        show.end(found)
-        return 0 if found.ok else 1
-
-    def _imported(self, register: str, made: WrittenList, show: Show) -> ImportEffect:
-        show.step(f"importing {register}: {made.numbers:,} numbers")
-        effect = self._import(register, made, "full")
-        show.imported(effect)
-        return effect
-
-    def _import(self, register: str, made: WrittenList, change: ImportMode) -> ImportEffect:
-        """As `stream-scrub lists import` does it."""
-        order = ImportOrder(
-            file=made.path,
-            register=register,
-            change=change,
-            kind=RegisterKind.ALLOW if register in ASKED else RegisterKind.DENY,
-            effective_at=datetime.now(UTC),
-            region=HOME,
-            column="",
-            max_bad=self.settings.lists.max_bad,
-            dry_run=False,
-            areas=(list_areas.ALL,) if register in BY_AREA else (),
-        )
-        # The embedded broker tells no settings of a topic, and this one was made a moment ago.
-        return import_list.run(order, self.settings, self.log, lambda *_: None, lambda *_: None)
+def _perform(broker: EmbeddedKafka, folder: Path, plan: SendPlan, view: View) -> int:
+    """Create the topics, start the worker, then import, send, scrub and check; returns the exit code."""
+    flags = {
+        **_embedded_flags(broker),
+        "worker.id": "demo",
+        "log.level": "warning",
+        "log.format": "console",
+        "prospect.contract_shapes": ("C-#+",),
+        "prospect.default_purpose": "other",  # of most of its leads nothing is said
+        "prospect.default_campaign": "demo",
+    }
+    settings = load(flags=flags, environ={}, cwd=folder, extra_checks=[clients.refused_properties])
+    topics = settings.topics
+    (prospects,) = topics.inputs.names
+    outputs = {"allowed": topics.allowed, "blocked": topics.blocked}
+    broker.create_topic(topics.log, 1)
+    broker.create_topic(topics.recalled, 1)
+    for topic in (prospects, *outputs.values()):
+        broker.create_topic(topic, plan.partitions)
+    view.done(
+        f"an embedded Kafka, {plan.partitions} partitions a topic (Kafka's own client library, no Java)"
+    )
+    log_lines = LogLines(folder / "log")
+    with log_lines.stream:
+        log = logs.configure(settings.log.level, settings.log.format, log_lines.stream)
+        worker = WorkerProcess(settings, log_lines.path, log)
+        try:
+            rng = np.random.default_rng()
+            view.step(f"drawing {_INTERNAL:,} opposed numbers and {_LEADS:,} leads")
+            crowd = Crowd.draw(_INTERNAL, rng)
+            held = crowd.registers()
+            lists = {name: write_list(folder / f"{name}.csv", numbers) for name, numbers in held.items()}
+            delta = write_list(folder / "opt-outs.csv", crowd.swing)
+            maker = LeadMaker(crowd, random.Random())  # noqa: S311 - no secret
+            leads = maker.make(_LEADS)
+            view.done("lists, spelled in many ways, imported:")
+            view.step(f"importing {', '.join(lists)}")
+            effects = []
+            for name, each in lists.items():
+                effects.append(_import(settings, log, name, each.path))
+                view.imported(effects[-1])
+            checker = OutputCheck(leads, outputs, max(each.position or 0 for each in effects))
+            play = Play(settings, plan, checker, worker, log_lines, effects)
+            daemon.settle_garbage()  # millions of numbers stay as they are
+            view.step("the worker joins its group and reads the lists")
+            with recalling(settings, log_lines.path, log):
+                play.run(view.update, partial(_import, settings, log, "internal", delta.path, "adds"), rng)
+            kept = (prospects, *outputs.values(), topics.recalled, topics.log)
+            dropped = {topic: broker.dropped(topic) for topic in kept}
+            result = summary(play, [*lists.values(), delta], dropped)
+            view.end(result)
+            return 0 if result.ok else 1
+        finally:
+            worker.stop()
 
 
-def _everyone(numbers: Mapping[str, Iterable[int]]) -> frozenset[int]:
-    return frozenset(number for of_a_country in numbers.values() for number in of_a_country)
+def _import(
+    settings: Settings, log: Logger, register: str, file: Path, change: ImportMode = "full"
+) -> ImportEffect:
+    """As `stream-scrub lists import` does it."""
+    options = ImportOptions(
+        file=file,
+        register=register,
+        change=change,
+        effective_at=datetime.now(UTC),
+        region=HOME,
+        max_bad=settings.lists.max_bad,
+        areas=(plan_import.ALL,) if register in BY_AREA else (),
+    )
+    # The embedded broker gives no settings of a topic, and this one was made a moment ago.
+    return import_list.run(options, settings, log, lambda *_: None, lambda *_: None)
 
 
-def of_embedded(broker: EmbeddedKafka) -> dict[str, Any]:
-    """The settings by which clients use it."""
+def _embedded_flags(broker: EmbeddedKafka) -> dict[str, Any]:
     return {
         "kafka.bootstrap_servers": broker.bootstrap,
         "kafka.group_protocol": "consumer",  # joins within a heartbeat on the embedded broker
@@ -180,3 +143,27 @@ def of_embedded(broker: EmbeddedKafka) -> dict[str, Any]:
             "fetch.wait.max.ms": FETCH_WAIT_MS,
         },
     }
+
+
+@contextmanager
+def trial(
+    flags: Mapping[str, Any], checks: Sequence[Check], greet: Callable[[Settings], None]
+) -> Iterator[Settings]:
+    """`serve --trial`, for a user without a Kafka: settings of an embedded one whose log holds two short lists, and a
+    publisher of requests, for as long as the context lasts. No other settings count than `flags`. `greet` gets the
+    settings before the lists are imported. Raises ConfigError."""
+    with EmbeddedKafka() as broker, tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        # A consent that names no campaign counts for the default one.
+        given = {"prospect.default_campaign": "trial", **flags, **_embedded_flags(broker)}
+        settings = load(flags=given, environ={}, cwd=folder, extra_checks=checks)
+        greet(settings)
+        for topic in (settings.topics.log, settings.topics.requests):
+            broker.create_topic(topic, 1)
+        log = logs.configure("warning", settings.log.format)
+        for register, numbers in TRIAL_LISTS.items():
+            file = folder / f"{register}.csv"
+            file.write_text("\n".join(numbers) + "\n")
+            _import(settings, log, register, file)
+        with trial_publisher.publishing(settings, log):
+            yield settings

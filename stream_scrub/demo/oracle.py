@@ -1,7 +1,7 @@
 """The demo's checker: compares every prospect that comes out with what the demo knows to be true.
 
-Its truth is the integers that were drawn, the registers as plain sets, and the law as `demo_data` tells it: nothing
-of it comes from the system's own reading, rules or index. One thread calls `take`; anyone may read the figures.
+Its truth is the group that each number was drawn for, and the law as `COUNTRIES` states it: nothing of it comes from
+the system's own reading, rules or index.
 """
 
 import re
@@ -9,33 +9,18 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
-from stream_scrub.demo.leads import Claim, Lead
-from stream_scrub.kafka.embedded.clients import Received
+from stream_scrub.demo.leads import ID_MEMBER, Claim, DemoLead
+from stream_scrub.kafka.embedded import Received
+from stream_scrub.stamp import Stamp, decode
 
-_ID = re.compile(rb'"id":(\d+)')
-_ID_BYTES = 40  # an id stands at the very start of a value
-_SPLICE = b'"scrub":'
+_ID = re.compile(re.escape(ID_MEMBER) + rb"(\d+)")
+_SPLICE = b',"scrub":'
 _ALLOWING = frozenset({"clear", "consented", "contract"})
-
-
-class EmittedStamp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A stamp as a dialler reads it."""
-
-    verdict: str
-    reason: str
-    index: int
-    at: str
-    number: str = ""
-    registers: list[str] = []
-    numbers: list[dict[str, Any]] = []
-    rules: str = ""
-    until: str = ""
 
 
 class Expected(NamedTuple):
@@ -43,260 +28,221 @@ class Expected(NamedTuple):
 
     verdict: str
     reason: str
-    number: str
-    registers: list[str]
-    numbers: list[dict[str, Any]]
+    number: str = ""
+    registers: Sequence[str] = ()
 
 
-class Must(NamedTuple):
-    """The truth about a lead: what its stamp must say, whether `internal` holds one of its numbers, and whether any
-    register of opposition does."""
-
-    says: Expected
-    opposed_to_us: bool
-    opposed: bool
+def opposing(claim: Claim, *, after: bool) -> str:
+    """The register that denies a call of a number, before or after the delta; empty without one."""
+    if claim.group == "opposed" or (after and claim.group == "swing"):
+        return "internal"
+    return claim.country.law.deny if claim.group == "listed" and claim.country.law else ""
 
 
-class SentLeads:
-    """What was sent: for each id, which lead. The sender appends before it sends; the checker reads."""
-
-    def __init__(self, leads: Sequence[Lead]) -> None:
-        self.leads = leads
-        self.sent = array("I")
-
-
-class Truth:
-    """The registers before and after the delta, and the law. Nothing here is the system's."""
-
-    def __init__(self, registers: Mapping[str, AbstractSet[int]], delta: AbstractSet[int]) -> None:
-        self._registers = registers
-        self._delta = delta
-
-    def opposed(self, claim: Claim, *, after: bool) -> list[str]:
-        """The deny registers that hold a number, `internal` first."""
-        opposed_to_us = claim.number in self._registers["internal"] or (after and claim.number in self._delta)
-        deny = claim.country.deny
-        listed = bool(deny) and claim.number in self._registers[deny]
-        return ["internal"] * opposed_to_us + [deny] * listed
-
-    def changes(self, lead: Lead) -> bool:
-        """Whether the delta holds a number of this lead."""
-        return any(claim is not None and claim.number in self._delta for claim in lead.claims)
-
-    def of(self, lead: Lead, *, after: bool) -> Must:
-        """What a record of this lead must be like."""
-        held = {
-            name for claim in lead.claims if claim is not None for name in self.opposed(claim, after=after)
-        }
-        return Must(self.expected(lead, after=after), "internal" in held, bool(held))
-
-    def expected(self, lead: Lead, *, after: bool) -> Expected:
-        """What the stamp of this lead must say."""
-        if not lead.readable:
-            return Expected("blocked", "unreadable", "", [], [])
-        found = [("invalid-number", []) if c is None else self._finding(c, lead, after) for c in lead.claims]
-        if len(found) == 1:
-            (reason, registers), claim = found[0], lead.claims[0]
-            number = "" if claim is None else f"+{claim.number}"
-            return Expected(_verdict(reason), reason, number, registers, [])
-        reasons = [reason for reason, _ in found]
-        blocking = [reason for reason in reasons if reason not in _ALLOWING]
-        reason = "opposed" if "opposed" in blocking else [*blocking, *reasons][0]
-        entries = [_entry(c, *each) for c, each in zip(lead.claims, found, strict=True)]
-        return Expected(_verdict(reason), reason, "", [], entries)
-
-    def _finding(self, claim: Claim, lead: Lead, after: bool) -> tuple[str, list[str]]:
-        country, registers = claim.country, self.opposed(claim, after=after)
-        if "internal" in registers:
-            return "opposed", registers
-        if not country.ruled:
-            return "no-rule", []
-        lifted = lead.contract and country.contract_lifts
-        if lead.purpose in country.banned and not lifted:
-            return "banned-purpose", []
-        lacking = bool(country.consent) and claim.number not in self._registers[country.consent]
-        if lifted and (registers or lacking):
-            return "contract", []
-        if registers:
-            return "opposed", registers
-        if lacking:
-            return "no-consent", []
-        return ("consented" if country.consent else "clear"), []
+def expected(lead: DemoLead, *, after: bool) -> Expected:
+    """What the stamp of this lead must say, before or after the delta."""
+    if not lead.readable:
+        return Expected("blocked", "unreadable")
+    if lead.claim is None:
+        return Expected("blocked", "invalid-number")
+    reason, register = _judged(lead.claim, lead, after)
+    verdict = "allowed" if reason in _ALLOWING else "blocked"
+    return Expected(verdict, reason, f"+{lead.claim.number}", (register,) if register else ())
 
 
-def _verdict(reason: str) -> str:
-    return "allowed" if reason in _ALLOWING else "blocked"
+def _judged(claim: Claim, lead: DemoLead, after: bool) -> tuple[str, str]:
+    law, register = claim.country.law, opposing(claim, after=after)
+    if register == "internal":
+        return "opposed", register
+    if law is None:
+        return "no-rule", ""
+    lifted = bool(lead.facts.get("contract")) and law.contract_lifts
+    if lead.facts.get("purpose") in law.banned and not lifted:
+        return "banned-purpose", ""
+    lacking = bool(law.consent or law.wash) and claim.group not in ("consented", "swing")
+    if lifted and (register or lacking):
+        return "contract", ""
+    if register:
+        return "opposed", register
+    if lacking and law.wash:
+        return "not-washed", law.wash
+    return ("no-consent" if lacking else "consented" if law.consent else "clear"), ""
 
 
-def _entry(claim: Claim | None, reason: str, registers: list[str]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"verdict": _verdict(reason), "reason": reason}
-    if claim is not None:
-        entry["number"] = f"+{claim.number}"
-    if registers:
-        entry["registers"] = registers
-    return entry
+class HandedOut:
+    """The allowed leads of people who opt out midway, and what took them back. A lead is a partition and an offset."""
 
+    def __init__(self) -> None:
+        self._leads: dict[int, set[tuple[int, int]]] = {}  # by number
+        # By number, in their order: the offset in each partition before which leads are taken back.
+        self._recalls: dict[int, list[dict[int, int]]] = {}
+        self.leads = self.recalls = 0
+        self.last_at: float | None = None  # when the last recall was read
 
-@dataclass(slots=True)
-class _Lane:
-    """One partition of one output topic: the last id and the last position that came out of it."""
+    @property
+    def people(self) -> int:
+        """How many have a lead."""
+        return len(self._leads)
 
-    number: int = -1
-    position: int = -1
+    def allowed(self, number: int, partition: int, offset: int) -> None:
+        """One of these leads came out allowed."""
+        self._leads.setdefault(number, set()).add((partition, offset))
+        self.leads += 1
+
+    def taken_back(self, record: Received, now: float) -> bool:
+        """A recall came out. Whether it has the form and the reason that it must have."""
+        self.recalls, self.last_at = self.recalls + 1, now
+        with suppress(ValueError, KeyError):
+            said = msgspec.json.decode(record.value or b"")
+            places = (each.split("/") for each in (dict(record.headers)["upto"] or b"").decode().split())
+            upto = {int(partition): int(offset) for _, partition, offset in places}
+            self._recalls.setdefault(int(record.key or b""), []).append(upto)
+            why = said["kind"], said["reason"], said["register"], said["number"].encode()
+            return why == ("recalled", "opposed", "internal", record.key)
+        return False
+
+    def faults(self) -> Counter[str]:
+        """Leads that nothing took back, and recalls that took nothing back."""
+        faults: Counter[str] = Counter()
+        for number in {*self._leads, *self._recalls}:
+            left = self._leads.get(number, set())
+            for upto in self._recalls.get(number, ()):
+                kept = {lead for lead in left if lead[1] >= upto.get(lead[0], 0)}
+                faults["taken back for nothing"] += kept == left
+                left = kept
+            faults["not taken back"] += len(left)
+        return +faults
 
 
 class OutputCheck:
-    """Takes records as they come out; `faults` counts what is wrong, by a short word, and should stay empty.
+    """Takes records as they come out; `faults` counts what is wrong, by a short word, and should stay empty. `sent` has for
+    each id the place of its lead in `leads`: the sender appends before it sends.
 
-    `start` is the log's position before the delta. A stamp may bear the delta's position before the demo knows it:
-    such records wait until `published` is called.
+    `start` is the log's position before the delta: a stamp with a later one must know the delta.
     """
 
-    def __init__(self, sent_leads: SentLeads, truth: Truth, topics: Mapping[str, str], start: int) -> None:
-        self._sent_leads = sent_leads
-        self._truth = truth
+    def __init__(self, leads: Sequence[DemoLead], topics: Mapping[str, str], start: int) -> None:
+        self.leads = leads
+        self.sent = array("I")
         self._verdict_of_topic = {name: verdict for verdict, name in topics.items()}
         self._start = start
-        self._delta: int | None = None
-        self._waiting: list[tuple[Received, EmittedStamp, int]] = []
         self._seen = bytearray()
-        self._lanes: dict[tuple[str, int], _Lane] = {}
-        self._lane_of_key: dict[bytes, int] = {}
-        self._must: dict[bool, dict[int, Must]] = {False: {}, True: {}}
-        self._decode = msgspec.json.Decoder(EmittedStamp).decode
+        self._last: dict[tuple[str, int], tuple[int, int]] = {}  # by output partition: last id, last position
+        self._partition_of_key: dict[bytes, int] = {}
+        self._expected: dict[tuple[int, bool], Expected] = {}
+        self._positions: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.checked = 0
-        self.judged_after = 0
-        self.position = -1
-        self.first_stamp_at: float | None = None
-        self.first_block_at: float | None = None
         self.taken = 0
+        self.first_stamp_at: float | None = None  # of a stamp by the delta
+        self.first_block_at: float | None = None  # of a block of a lead that the index before it allowed
         self.latencies: Counter[int] = Counter()  # milliseconds from being sent to being read
+        self.handed_out = HandedOut()
+
+    @property
+    def checked(self) -> int:
+        """How many stamps were compared with the truth."""
+        return self._positions.total()
+
+    @property
+    def judged_after(self) -> int:
+        """How many of them know the delta."""
+        return sum(count for position, count in self._positions.items() if position > self._start)
 
     def take(self, records: Sequence[Received]) -> None:
         """Check what has come out, in the order of each partition."""
         now = time.time()
-        missing = len(self._sent_leads.sent) - len(self._seen)
-        self._seen.extend(bytes(missing))
+        self._seen.extend(bytes(len(self.sent) - len(self._seen)))
         for record in records:
+            if record.topic not in self._verdict_of_topic:
+                self.faults["wrong recall"] += not self.handed_out.taken_back(record, now)
+                continue
             self.latencies[max(0, int(now * 1000) - record.timestamp_ms)] += 1
-            self._one(record, now)
-        self.taken += len(records)
+            self._check(record, now)
+            self.taken += 1
 
-    def published(self, position: int) -> None:
-        """The delta is on the log, sealed at this position. To be called from the thread that calls `take`."""
-        self._delta = position
-        waiting, self._waiting = self._waiting, []
-        for record, stamp, number in waiting:
-            self._judge(record, stamp, number)
-
-    def finish(self) -> None:
-        """The end: count what never came out, and what waits for a delta that was never published."""
-        self.faults["unknown position"] += len(self._waiting)
-        self.faults["lost"] += len(self._sent_leads.sent) - len(self._seen) + self._seen.count(0)
+    def finish(self, delta: int | None) -> None:
+        """The end: count what never came out, and stamps by a position that is neither the first nor the delta's."""
+        known = self._positions[self._start] + (self._positions[delta] if delta is not None else 0)
+        self.faults["unknown position"] += self.checked - known
+        self.faults["lost"] += len(self.sent) - len(self._seen) + self._seen.count(0)
+        self.faults.update(self.handed_out.faults())
         self.faults = +self.faults
 
-    def _one(self, record: Received, now: float) -> None:
-        number = _number(record)
-        if number is None or number >= len(self._seen):
+    def _check(self, record: Received, now: float) -> None:
+        found = _ID.match(record.value or b"")
+        number = -1 if found is None else int(found[1])
+        if not 0 <= number < len(self._seen):
             self.faults["never sent"] += 1
             return
         self.faults["twice"] += self._seen[number] > 0
         self._seen[number] = 1
-        lead = self._sent_leads.leads[self._sent_leads.sent[number]]
+        place = self.sent[number]
+        lead = self.leads[place]
         stamp = self._stamp(record, lead, number)
-        self._in_order(record, lead, number, stamp)
+        self._check_order(record, lead, number, stamp)
         if stamp is None:
             return
-        self.checked += 1
+        self._positions[stamp.index] += 1
         self.reasons[stamp.reason] += 1
-        self.position = max(self.position, stamp.index)
-        if stamp.index > self._start:
-            self._note_delta(stamp, number, now)
-            if self._delta is None:
-                self._waiting.append((record, stamp, number))
-                return
-        self._judge(record, stamp, number)
+        after = stamp.index > self._start
+        self._judge(stamp, self._verdict_of_topic.get(record.topic), place, after=after)
+        if stamp.allowed and lead.claim is not None and lead.claim.group == "swing":
+            self.handed_out.allowed(lead.claim.number, record.partition, record.offset)
+        if after:
+            self.first_stamp_at = self.first_stamp_at or now
+            if self.first_block_at is None and stamp.reason == "opposed":
+                before = self._must_say(place, after=False)
+                self.first_block_at = now if before.verdict == "allowed" else None
 
-    def _stamp(self, record: Received, lead: Lead, number: int) -> EmittedStamp | None:
-        """The stamp, when everything around it is as it was sent."""
-        headers, value = list(record.headers), record.value
+    def _stamp(self, record: Received, lead: DemoLead, number: int) -> Stamp | None:
+        """The stamp, if everything around it is as it was sent."""
+        headers, value = list(record.headers), record.value or b""
         if lead.readable:
-            head = b"%b%d%b%b" % (lead.start, number, lead.head, _SPLICE)
-            whole = value is not None and value.startswith(head) and value.endswith(lead.tail)
-            bare = value[len(head) : -len(lead.tail)] if whole and value is not None else None
+            head = lead.value(number).removesuffix(b"}") + _SPLICE
+            whole = value.startswith(head) and value.endswith(b"}")
+            bare = value[len(head) : -1] if whole else None
         else:
-            whole = value == lead.value(number)
             name, bare = headers.pop() if headers else ("", None)
-            whole = whole and name == "scrub"
+            whole = value == lead.value(number) and name == "scrub"
         self.faults["bytes changed"] += not whole
         self.faults["key changed"] += record.key != lead.key
-        self.faults["headers changed"] += headers != list(lead.arriving(number))
-        try:
-            return self._decode(bare) if whole and bare is not None else None
-        except msgspec.MsgspecError:
-            self.faults["stamp unreadable"] += 1
+        self.faults["headers changed"] += headers != list(lead.headers)
+        if not whole or bare is None:
             return None
+        with suppress(ValueError):
+            stamp = decode(bare)
+            if msgspec.to_builtins(stamp) == msgspec.json.decode(bare):  # it has no other member
+                return stamp
+        self.faults["stamp unreadable"] += 1
+        return None
 
-    def _in_order(self, record: Received, lead: Lead, number: int, stamp: EmittedStamp | None) -> None:
+    def _check_order(self, record: Received, lead: DemoLead, number: int, stamp: Stamp | None) -> None:
         """Ids were sent in ascending order, so they ascend in each output partition; so do positions."""
-        lane = self._lanes.setdefault((record.topic, record.partition), _Lane())
-        self.faults["out of order"] += number <= lane.number
-        lane.number = max(lane.number, number)
-        if stamp is not None:
-            self.faults["position went back"] += stamp.index < lane.position
-            lane.position = max(lane.position, stamp.index)
+        place = record.topic, record.partition
+        last, position = self._last.get(place, (-1, -1))
+        index = position if stamp is None else stamp.index
+        self.faults["out of order"] += number <= last
+        self.faults["position went back"] += index < position
+        self._last[place] = max(last, number), max(position, index)
         if lead.key is not None:
-            kept = self._lane_of_key.setdefault(lead.key, record.partition)
-            self.faults["key in two partitions"] += kept != record.partition
+            partition = self._partition_of_key.setdefault(lead.key, record.partition)
+            self.faults["key in two partitions"] += partition != record.partition
 
-    def _note_delta(self, stamp: EmittedStamp, number: int, now: float) -> None:
-        """When the delta was first seen to be known, and to block whom the index before it allowed."""
-        self.judged_after += 1
-        if self.first_stamp_at is None:
-            self.first_stamp_at = now
-        if self.first_block_at is None and stamp.reason == "opposed":
-            before = self._must_say(self._sent_leads.sent[number], after=False)
-            if before.says.verdict == "allowed":
-                self.first_block_at = now
-
-    def _judge(self, record: Received, stamp: EmittedStamp, number: int) -> None:
-        """The verdict and its evidence, and the topic, are what the truth at the stamp's position says."""
-        self.faults["unknown position"] += stamp.index not in (self._start, self._delta)
-        after = stamp.index == self._delta
-        place = self._sent_leads.sent[number]
-        must = self._must_say(place, after=after)
-        numbers = stamp.numbers and [
-            {k: v for k, v in each.items() if k not in ("rules", "until")} for each in stamp.numbers
-        ]
-        says = (stamp.verdict, stamp.reason, stamp.number, stamp.registers, numbers)
-        topic = self._verdict_of_topic.get(record.topic)
-        self.faults["wrong verdict"] += says != must.says
+    def _judge(self, stamp: Stamp, topic: str | None, place: int, *, after: bool) -> None:
+        """The verdict with its evidence, and that of the topic, are what the truth at the stamp's position says."""
+        said = Expected(stamp.verdict, stamp.reason, stamp.number or "", tuple(stamp.registers))
+        self.faults["wrong verdict"] += said != self._must_say(place, after=after)
         self.faults["wrong topic"] += topic != stamp.verdict
         if "allowed" in (stamp.verdict, topic):
-            self.faults["opposed but allowed"] += must.opposed_to_us or (
-                must.opposed and stamp.reason != "contract"
-            )
+            # Only a contract lifts a register, and never `internal`.
+            claim = self.leads[place].claim
+            denying = "" if claim is None else opposing(claim, after=after)
+            lifted = denying != "internal" and stamp.reason == "contract"
+            self.faults["opposed but allowed"] += denying != "" and not lifted
 
-    def _must_say(self, place: int, *, after: bool) -> Must:
-        """The truth about a lead, worked out once. After the delta it differs only for leads that the delta
-        changes."""
-        known = self._must[after]
-        if (found := known.get(place)) is None:
-            lead = self._sent_leads.leads[place]
-            if after and not self._truth.changes(lead):
-                found = self._must_say(place, after=False)
-            else:
-                found = self._truth.of(lead, after=after)
-            known[place] = found
-        return found
-
-
-def _number(record: Received) -> int | None:
-    """The id that a record bears: at the start of its value, or in the header `lead`."""
-    if record.value:
-        found = _ID.search(record.value, 0, _ID_BYTES)
-        return int(found[1]) if found is not None else None
-    named = dict(record.headers).get("lead")
-    return int(named) if named is not None and named.isdigit() else None
+    def _must_say(self, place: int, *, after: bool) -> Expected:
+        """The truth about a lead, worked out once."""
+        if (place, after) not in self._expected:
+            self._expected[place, after] = expected(self.leads[place], after=after)
+        return self._expected[place, after]

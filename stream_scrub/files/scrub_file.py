@@ -1,76 +1,168 @@
-"""One file scrubbed: it is opened, its columns are found, its rows judged and written, and all of it told.
+"""One file scrubbed: it is opened, its columns are found, its rows are judged and written, and all of it is reported.
 
-1. `source.py` opens and unpacks. 2. `rows/columns.py` finds the columns. 3. `rows/run.py` judges a block of rows at a time.
-4. `results/outputs.py` gives all files their names at the end, or none of them.
+1. `source.py` opens and unpacks. 2. `leads_of` finds the kind of file, and `columns.py` its columns. 3. `rows.py` judges
+a block of rows at a time. 4. `outputs.py` gives all files their names at the end, or none of them.
 """
 
 import codecs
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TypeAlias
 
 from stream_scrub import __version__
+from stream_scrub.call import FACTS
+from stream_scrub.clock import zone
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files.kinds.delimited.scrubbing import need_delimiter
-from stream_scrub.files.kinds.kind import Counts, LeadsFile
-from stream_scrub.files.kinds.opening import Judging, leads_of
-from stream_scrub.files.order import FileOrder
-from stream_scrub.files.results import report
-from stream_scrub.files.results.outputs import PROOF, OutputFile, OutputFolder, need_apart, output_folder
-from stream_scrub.files.results.proof import proof_of
-from stream_scrub.files.results.registers import registers_of, rules_of
-from stream_scrub.files.results.summary import FORMAT, InputRead, OutputWritten, Summary, encoded
-from stream_scrub.files.rows.duplicates import Duplicates
-from stream_scrub.files.rows.run import Targets
+from stream_scrub.errors import BadFile, ConfigError
+from stream_scrub.files.csv_file import DelimitedFile, need_delimiter
+from stream_scrub.files.languages import need_language
+from stream_scrub.files.languages.notes import Note, notes_on
+from stream_scrub.files.ndjson import NdjsonFile, is_ndjson
+from stream_scrub.files.options import FileOptions
+from stream_scrub.files.outputs import BAD_NUMBERS, PROOF, Nowhere, OutputFile, need_apart, output_folder
+from stream_scrub.files.proof import proof_of
+from stream_scrub.files.rows import BadNumbers, Duplicates, Judging, Run, Targets
 from stream_scrub.files.source import InputFile, open_input, size_of
+from stream_scrub.files.spreadsheet import SpreadsheetFile
+from stream_scrub.files.summary import (
+    FORMAT,
+    REPORT,
+    InputRead,
+    OutputWritten,
+    Summary,
+    encoded,
+    page_of,
+    plan_of,
+    registers_of,
+    rules_of,
+)
+from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.model import Progress, Reason
-from stream_scrub.wiring import scrubbing
-from stream_scrub.wiring.index_sources import IndexUsed
+from stream_scrub.numbering.zones import zones_of
+from stream_scrub.scrub import scrubbing
 
 SUMMARY = "summary.json"
 # They write the names of hosts (RFC 3492): each would read some files, as something else.
 _OF_HOSTS = ("idna", "punycode")
+CellFile: TypeAlias = DelimitedFile | SpreadsheetFile  # rows of cells
+LeadsFile: TypeAlias = CellFile | NdjsonFile
+
+
+def leads_of(
+    file: InputFile,
+    options: FileOptions,
+    judging: Judging,
+    duplicates: Duplicates,
+    scratch: Callable[[], Path],
+) -> LeadsFile:
+    """The file of leads that this is. `scratch` makes a folder for what a library keeps on disk. Raises ConfigError, BadFile."""
+    delimiter = need_delimiter(options.delimiter)
+    scrubbing.need_known_purposes(options.call, judging.scrubber.rulebook)
+    if options.to not in {"", "csv"}:
+        raise ConfigError([f"--to: {options.to!r}: say csv, or leave it out"])
+    if file.spreadsheet:
+        _need_unsaid("a spreadsheet", {"--delimiter": delimiter, "--encoding": options.encoding})
+        if file.table:
+            _need_unsaid(f"in {file.table}", {"--sheet": options.sheet})
+        run = Run(judging, options, duplicates)
+        return SpreadsheetFile(file, run, options.sheet, options.to == "csv", scratch())
+    _need_unsaid("no spreadsheet", {"--sheet": options.sheet, "--to": options.to})
+    if not delimiter and is_ndjson(file.head):
+        titles = "" if options.columns.titles is None else "0"
+        _need_unsaid("NDJSON", {"--encoding": options.encoding, "--titles": titles})
+        return NdjsonFile(file, options, judging, duplicates)
+    return DelimitedFile(file, Run(judging, options, duplicates), delimiter, options.encoding)
+
+
+def _need_unsaid(what: str, options: dict[str, str]) -> None:
+    """Raises ConfigError for an option that this kind of file has no use for."""
+    said = [name for name, value in options.items() if value]
+    if said:
+        raise ConfigError([f"{' and '.join(said)}: the file is {what}"])
 
 
 def scrub_file(
-    order: FileOrder, settings: Settings, used: IndexUsed, stage: Progress = lambda _what, _done, _of: None
+    options: FileOptions,
+    settings: Settings,
+    used: IndexUsed,
+    stage: Progress = lambda _what, _done, _of: None,
 ) -> Summary:
-    """Scrub the file that `order` names into its folder. `stage` is told of progress, with bytes of the file done.
+    """Scrub the file that `options` name into its folder. `stage` gets the progress, with bytes of the file done.
 
-    Raises ConfigError (an option, or columns that cannot be told), Refused (no rows, too many without a number, a file
+    Raises ConfigError (an option, or columns that are not clear), BadFile (no rows, too many without a number, a file
     that cannot be read or written).
     """
     began = time.monotonic()
-    need_delimiter(order.delimiter)
-    _need_encoding(order.encoding)
-    need_apart(order.input, order.output)
+    need_delimiter(options.delimiter)
+    _need_encoding(options.encoding)
+    need_language(options.language)
     scrubber = scrubbing.scrubber(settings, hold=False)
-    judging = Judging(settings, scrubber, used.index, order.on or datetime.now(UTC))
-    order.region_by(settings)
-    size = size_of(order.input)
+    judging = Judging(settings, scrubber, used.index, options.on or datetime.now(UTC))
+    options.region_by(settings)
+    if options.dry_run:
+        with tempfile.TemporaryFile() as scratch, tempfile.TemporaryDirectory() as path:
+            nowhere = Targets(Nowhere(), Nowhere())
+            judged = _judged(options, judging, scratch, lambda: Path(path), lambda _: nowhere, stage)
+            return _summary(options, *judged, judging, used, [], began)[0]
+    need_apart((options.input, *used.files.values()), options.output)
     with (
-        output_folder(order.output, force=order.force) as folder,
-        tempfile.TemporaryFile(dir=order.output) as scratch,
+        output_folder(options.output, force=options.force) as folder,
+        tempfile.TemporaryFile(dir=options.output) as scratch,
     ):
-        with open_input(order.input) as file:
-            leads = leads_of(file, order, judging, Duplicates(scratch), folder.scratch)
-            stage(f"scrubbing {file.name}: {leads.spoken}", 0, size)
-            files = _outputs(folder, leads.extension, order)
-            leads.scrub(
-                Targets(files[0], files[1], files[2] if order.annotated else None),
-                lambda _rows: stage("scrubbing", file.size, size),
-            )
-            read = _read(file, leads)
-        _need_rows(read, leads.tally, order)
-        made = _summary(order, read, leads.tally, judging, used, files, began)
-        written = [file.written for file in files]
-        written += [folder.put(SUMMARY, encoded(made)), folder.put(report.NAME, report.page_of(made))]
-        lists = dict(used.files)
-        folder.put(PROOF, proof_of(made, written, order.output, order.input, lists, scrubber.rulebook))
+        files: list[OutputFile] = []
+
+        def opened(name: str) -> OutputFile:
+            files.append(folder.open(name))
+            return files[-1]
+
+        def targets(extension: str) -> Targets:
+            allowed, blocked = (opened(name + extension) for name in ("allowed", "blocked"))
+            annotated = opened("annotated" + extension) if options.annotated else None
+            return Targets(allowed, blocked, annotated, BadNumbers(lambda: opened(BAD_NUMBERS)))
+
+        judged = _judged(options, judging, scratch, folder.scratch, targets, stage)
+        made, notes = _summary(options, *judged, judging, used, files, began)
+        written = [*files, folder.put(SUMMARY, encoded(made))]
+        results = (*(each.name for each in written), PROOF)
+        said = [note.said(options.language) for note in notes]
+        written.append(folder.put(REPORT, page_of(made, said, options.language, results)))
+        folder.put(
+            PROOF, proof_of(made, written, options.output, options.input, used.files, scrubber.rulebook)
+        )
         folder.keep()
     return made
+
+
+def _judged(
+    options: FileOptions,
+    judging: Judging,
+    scratch: IO[bytes],
+    folder: Callable[[], Path],
+    targets: Callable[[str], Targets],
+    stage: Progress,
+) -> tuple[InputRead, LeadsFile]:
+    """Read the file and judge its rows; `targets` opens the results, by their extension. Raises as `scrub_file`."""
+    size = size_of(options.input)
+    with open_input(options.input) as file:
+        leads = leads_of(file, options, judging, Duplicates(scratch), folder)
+        stage(f"scrubbing {file.name}: {leads.spoken}", 0, size)
+        leads.scrub(targets(leads.extension), lambda: stage("scrubbing", file.size, size))
+        read = InputRead(
+            name=file.name,
+            sha256=file.sha256,
+            bytes=file.size,
+            packing=file.packing,
+            kind=leads.kind,
+            written_as=leads.written_as,
+            columns=leads.spoken,
+            titles=leads.titles,
+        )
+    leads.tally.finish()
+    _need_rows(read, leads, options)
+    return read, leads
 
 
 def _need_encoding(name: str) -> None:
@@ -81,80 +173,75 @@ def _need_encoding(name: str) -> None:
     except (LookupError, ValueError):
         reads = False
     if not reads:
-        raise ConfigError([f"--encoding: {name!r} is no encoding that Python knows, as in cp1252"])
+        raise ConfigError([f"--encoding: {name!r} is not an encoding that Python knows, as in cp1252"])
 
 
-def _outputs(folder: OutputFolder, extension: str, order: FileOrder) -> list[OutputFile]:
-    """The files of rows: allowed, blocked and, where it was asked for, annotated."""
-    names = ["allowed", "blocked", *(["annotated"] if order.annotated else [])]
-    return [folder.open(name + extension) for name in names]
-
-
-def _read(file: InputFile, leads: LeadsFile) -> InputRead:
-    return InputRead(
-        name=file.name,
-        sha256=file.sha256,
-        bytes=file.size,
-        packing=file.packing,
-        kind=leads.kind,
-        written_as=leads.written_as,
-        columns=leads.spoken,
-        titles=leads.titles,
-    )
-
-
-def _need_rows(read: InputRead, tally: Counts, order: FileOrder) -> None:
-    """Raises Refused for a file without rows, or with too many that hold no readable number."""
+def _need_rows(read: InputRead, leads: LeadsFile, options: FileOptions) -> None:
+    """Raises BadFile for a file without rows, or with too many that hold no readable number."""
+    tally = leads.tally
     if not tally.rows:
-        raise Refused(f"{read.name}: it holds no rows; nothing was written")
-    reasons = tally.reasons()
-    bad = reasons.get(Reason.INVALID_NUMBER, 0) + reasons.get(Reason.UNREADABLE, 0)
-    if bad > order.max_bad * tally.rows:
-        lines = ", ".join(map(str, tally.invalid_lines[:10]))
-        raise Refused(
-            f"{read.name}: {bad} of {tally.rows} rows ({bad / tally.rows:.1%}) hold no readable number, more than --max-bad"
-            f" {order.max_bad:.0%}; columns: {read.columns}; nothing was written. Lines: {lines}"
+        raise BadFile(f"{read.name}: it holds no rows; nothing was written")
+    bad = tally.reasons[Reason.INVALID_NUMBER] + tally.reasons[Reason.UNREADABLE]
+    if bad > options.max_bad * tally.rows:
+        lines = [*tally.invalid_lines, *tally.unreadable_lines]
+        # One line only: the page masks what looks like a phone number, as several do.
+        first = f"; the first is on line {min(lines)}" if lines else ""
+        raise BadFile(
+            f"{read.name}: {bad} of {tally.rows} rows ({bad / tally.rows:.1%}) hold no readable number, and at most"
+            f" {options.max_bad:.0%} may{first}; nothing was written. Is it the right column ({read.columns})? --max-bad 1"
+            " scrubs it anyway"
         )
 
 
 def _summary(
-    order: FileOrder,
+    options: FileOptions,
     read: InputRead,
-    tally: Counts,
+    leads: LeadsFile,
     judging: Judging,
     used: IndexUsed,
     files: Sequence[OutputFile],
     began: float,
-) -> Summary:
-    allowed = tally.allowed
+) -> tuple[Summary, Sequence[Note]]:
+    tally, allowed = leads.tally, leads.tally.allowed
+    texts = {fact: FACTS[fact].text(member) for fact, member in options.call.members().items()}
     rows = {"allowed": allowed, "blocked": tally.rows - allowed, "annotated": tally.rows}
-    outputs = []
-    for file in files:
-        name, digest, size = file.written
-        outputs.append(OutputWritten(name=name, sha256=digest, bytes=size, rows=rows[name.partition(".")[0]]))
-    return Summary(
+    outputs = [
+        OutputWritten(
+            name=each.name,
+            sha256=each.sha256,
+            bytes=each.size,
+            rows=rows.get(each.name.partition(".")[0]),
+        )
+        for each in files
+    ]
+    notes = list(notes_on(options, leads.facts, tally, judging, used.endless))
+    made = Summary(
         format=FORMAT,
         version=__version__,
         input=read,
         at=judging.now,
-        on=None if order.on is None else order.on.date(),
+        on=None if options.on is None else options.on.date(),
         source=used.source,
         index=used.index.position,
         registers=registers_of(used, judging.now),
-        rules=rules_of(judging.scrubber.rulebook, tally.digests()),
-        facts={"region": order.region_by(judging.settings), **order.said},
+        rules=rules_of(judging.scrubber.rulebook, sorted(tally.rules)),
+        facts={"region": options.region_by(judging.settings), **texts},
         rows=tally.rows,
         allowed=allowed,
         blocked=tally.rows - allowed,
-        reasons=tally.reasons(),
-        lines=tally.lines(),
-        stale=tally.stale(used.index),
-        scrub_again_by=tally.until(),
+        reasons={str(reason): tally.reasons[reason] for reason in Reason if tally.reasons[reason]},
+        lines=tally.line_counts,
+        stale=tally.stale_counts(judging.index),
+        scrub_again_by=tally.until,
+        plan=plan_of(tally.windows, judging.now, zone(zones_of(options.region_by(judging.settings))[0])),
+        any_hour=allowed - tally.windows.total(),
         duplicates=tally.duplicates.count(),
         destroyed=tally.destroyed,
         invalid_lines=tally.invalid_lines,
         uneven=tally.uneven,
-        unclosed_lines=tally.unclosed_lines,
+        unreadable_lines=tally.unreadable_lines,
+        notes=[note.said() for note in notes],
         outputs=outputs,
         took_s=round(time.monotonic() - began, 3),
     )
+    return made, notes

@@ -13,21 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files.kinds.opening import Judging, leads_of
-from stream_scrub.files.order import FileOrder
-from stream_scrub.files.results.outputs import Nowhere, output_folder
-from stream_scrub.files.rows.cells import CellColumn
-from stream_scrub.files.rows.duplicates import Duplicates
-from stream_scrub.files.rows.judging import JudgedRows
-from stream_scrub.files.rows.run import NumberStamp, Targets
+from stream_scrub.errors import BadFile, ConfigError
+from stream_scrub.files.cells import CellColumn
+from stream_scrub.files.options import FileOptions
+from stream_scrub.files.outputs import Nowhere, need_apart, output_folder
+from stream_scrub.files.rows import Duplicates, JudgedRows, Judging, Targets
+from stream_scrub.files.scrub_file import leads_of
 from stream_scrub.files.source import open_input
+from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.model import Reason, RegisterName, Verdict
 from stream_scrub.numbering import national_digits
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub.batch_context import Outcome
-from stream_scrub.wiring import scrubbing
-from stream_scrub.wiring.index_sources import IndexUsed
+from stream_scrub.scrub import scrubbing
+from stream_scrub.scrub.stamp import Outcome
+from stream_scrub.stamp import NumberStamp, Stamp
 
 _MERGED = 1 << 20  # numbers that are gathered before equal ones are joined
 
@@ -48,57 +47,97 @@ class WashPrepared(msgspec.Struct, frozen=True, kw_only=True):
     others: int
 
 
-class _Gathered:
-    """The different numbers of each fate, gathered block by block."""
+_ASKED, _GOOD, _OTHER = range(3)  # whether the register must be asked about a number
 
-    def __init__(self, fates: int) -> None:
+
+class _Sorter:
+    """Sorts numbers by what becomes of them, as they are judged (`Watch`): the different ones of each fate."""
+
+    def __init__(self, register: str, rulebook: Rulebook) -> None:
         self.cells = 0
         self.invalid = 0
-        self._held: list[list[NDArray[np.uint64]]] = [[] for _ in range(fates)]
+        self._register = register
+        self._required: Mapping[str, tuple[str, ...]] = {
+            rule.digest: (*rule.wash, *rule.wash_named)
+            for country in rulebook.countries.values()
+            for rule in country.rules
+        }
+        self._known: dict[Outcome, int] = {}
+        self._held: list[list[NDArray[np.uint64]]] = [[], [], []]
         self._waiting = 0
 
-    def add(self, fate: int, numbers: NDArray[np.uint64]) -> None:
-        self._held[fate].append(numbers)
-        self._waiting += len(numbers)
-        if self._waiting > _MERGED:
-            self._waiting = 0
-            self._held = [[self._unique(each)] for each in self._held]
+    def rows(self, judged: JudgedRows, columns: Sequence[CellColumn]) -> None:
+        """As `Watch.rows`."""
+        for place, column in enumerate(columns):
+            filled = ~column.blank
+            self.cells += int(filled.sum())
+            self.invalid += int((filled & (column.numbers == 0)).sum())
+            # Rows of other blocks may have fewer numbers.
+            fates = [self._of_outcome(next(iter(row.numbers[place:]), None)) for row in judged.outcomes]
+            of_row = np.array(fates, np.int64)[judged.ids]
+            self._add([column.numbers[(of_row == fate) & (column.numbers > 0)] for fate in range(3)])
 
-    def of(self, fate: int) -> NDArray[np.uint64]:
-        return self._unique(self._held[fate])
+    def stamps(self, entries: Sequence[Stamp | NumberStamp]) -> None:
+        """As `Watch.stamps`."""
+        held: list[list[int]] = [[], [], []]
+        for each in entries:
+            if number := int(each.number or 0):
+                held[self._fate(each.rules, each.reason, each.registers)].append(number)
+        self.cells += len(entries)
+        self.invalid += len(entries) - sum(map(len, held))
+        self._add([np.array(numbers, np.uint64) for numbers in held])
 
-    @staticmethod
-    def _unique(held: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-        if not held:
-            return np.empty(0, np.uint64)
-        ordered = np.sort(np.concatenate(held))
+    def numbers(self, fate: int) -> NDArray[np.uint64]:
+        """The different numbers of a fate, in order."""
+        ordered = np.sort(np.concatenate([*self._held[fate], np.empty(0, np.uint64)]))
         return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
 
+    def _add(self, numbers: Sequence[NDArray[np.uint64]]) -> None:
+        for held, each in zip(self._held, numbers, strict=True):
+            held.append(each)
+            self._waiting += len(each)
+        if self._waiting > _MERGED:
+            self._waiting = 0
+            self._held = [[self.numbers(fate)] for fate in range(3)]
 
-_ASKED, _GOOD, _OTHER = range(3)
+    def _of_outcome(self, outcome: Outcome | None) -> int:
+        if outcome is None:
+            return _OTHER
+        fate = self._known.get(outcome)
+        if fate is None:
+            fate = self._fate(outcome.rules, outcome.reason, outcome.finding.registers)
+            self._known[outcome] = fate
+        return fate
+
+    def _fate(self, rules: str, reason: Reason, registers: Sequence[str]) -> int:
+        if self._register not in self._required.get(rules, ()):
+            return _OTHER
+        if reason in (Reason.NOT_WASHED, Reason.STALE_REGISTER):
+            return _ASKED if self._register in registers else _OTHER
+        return _GOOD if reason.verdict is Verdict.ALLOWED else _OTHER
 
 
-def prepare_wash(order: FileOrder, register: str, settings: Settings, used: IndexUsed) -> WashPrepared:
-    """Write the upload for a register into the order's folder: one number a line, in the digits of its country.
+def prepare_wash(options: FileOptions, register: str, settings: Settings, used: IndexUsed) -> WashPrepared:
+    """Write the upload for a register into the folder of `options`: one number a line, in the digits of its country.
 
     Raises ConfigError for a register that no rule requires, and as `scrub_file`.
     """
     scrubber = scrubbing.scrubber(settings, hold=False)
     _need_required(register, scrubber.rulebook)
-    gathered = _Gathered(3)
-    watch = _Sorting(gathered, _Fates(register, scrubber.rulebook))
-    judging = Judging(settings, scrubber, used.index, order.on or datetime.now(UTC), watch)
+    sorter = _Sorter(register, scrubber.rulebook)
+    judging = Judging(settings, scrubber, used.index, options.on or datetime.now(UTC), sorter)
     nowhere = Nowhere()
+    need_apart((options.input, *used.files.values()), options.output)
     with (
-        output_folder(order.output, force=order.force) as folder,
-        tempfile.TemporaryFile(dir=order.output) as scratch,
+        output_folder(options.output, force=options.force) as folder,
+        tempfile.TemporaryFile(dir=options.output) as scratch,
     ):
-        with open_input(order.input) as file:
-            leads = leads_of(file, order, judging, Duplicates(scratch), folder.scratch)
-            leads.scrub(Targets(nowhere, nowhere, None), lambda _rows: None)
-        asked, good, others = (gathered.of(fate) for fate in (_ASKED, _GOOD, _OTHER))
+        with open_input(options.input) as file:
+            leads = leads_of(file, options, judging, Duplicates(scratch), folder.scratch)
+            leads.scrub(Targets(nowhere, nowhere), lambda: None)
+        asked, good, others = map(sorter.numbers, (_ASKED, _GOOD, _OTHER))
         if not len(asked):
-            raise Refused(f"{file.name}: no number in it has to be washed by {register}; nothing was written")
+            raise BadFile(f"{file.name}: no number in it has to be washed by {register}; nothing was written")
         name = f"wash-{register}.csv"
         folder.put(name, "".join(f"{national_digits(number)}\r\n" for number in asked.tolist()).encode())
         folder.keep()
@@ -106,83 +145,23 @@ def prepare_wash(order: FileOrder, register: str, settings: Settings, used: Inde
     return WashPrepared(
         register=register,
         file=name,
-        cells=gathered.cells,
+        cells=sorter.cells,
         numbers=len(asked),
-        invalid=gathered.invalid,
-        repeated=gathered.cells - gathered.invalid - known,
+        invalid=sorter.invalid,
+        repeated=sorter.cells - sorter.invalid - known,
         good=len(good),
         others=len(others),
     )
 
 
-class _Sorting:
-    """Sorts numbers by their fate, as they are judged."""
-
-    def __init__(self, into: _Gathered, fates: "_Fates") -> None:
-        self._into = into
-        self._fates = fates
-
-    def rows(self, judged: JudgedRows, columns: Sequence[CellColumn]) -> None:
-        """As `Watch.rows`."""
-        for place, column in enumerate(columns):
-            filled = ~column.blank
-            self._into.cells += int(filled.sum())
-            self._into.invalid += int((filled & (column.numbers == 0)).sum())
-            fates = [self._fates.of(row.numbers[place]) for row in judged.outcomes]
-            of_row = np.array(fates, np.int64)[judged.ids]
-            for fate in (_ASKED, _GOOD, _OTHER):
-                self._into.add(fate, column.numbers[(of_row == fate) & (column.numbers > 0)])
-
-    def stamps(self, entries: Sequence[NumberStamp]) -> None:
-        """As `Watch.stamps`."""
-        held: list[list[int]] = [[], [], []]
-        for each in entries:
-            if number := int(each.number or 0):
-                held[self._fates.of_finding(each.rules, each.reason, each.registers)].append(number)
-        self._into.cells += len(entries)
-        self._into.invalid += len(entries) - sum(map(len, held))
-        for fate, numbers in enumerate(held):
-            self._into.add(fate, np.array(numbers, np.uint64))
-
-
-class _Fates:
-    """What becomes of a number with an outcome, remembered by the outcome."""
-
-    def __init__(self, register: str, rulebook: Rulebook) -> None:
-        self._register = register
-        self._required: Mapping[str, tuple[str, ...]] = {
-            rule.digest: rule.require for country in rulebook.countries.values() for rule in country.rules
-        }
-        self._known: dict[Outcome | None, int] = {}
-
-    def of(self, outcome: Outcome | None) -> int:
-        """Whether the register must be asked about a number with this outcome."""
-        fate = self._known.get(outcome)
-        if fate is None:
-            fate = self._known[outcome] = self._of(outcome)
-        return fate
-
-    def _of(self, outcome: Outcome | None) -> int:
-        if outcome is None:
-            return _OTHER
-        return self.of_finding(outcome.rules, outcome.reason, outcome.finding.registers)
-
-    def of_finding(self, rules: str, reason: Reason, registers: Sequence[str]) -> int:
-        """The same by what a stamp says."""
-        if self._register not in self._required.get(rules, ()):
-            return _OTHER
-        if reason is Reason.NO_CONSENT:
-            return _ASKED
-        if reason is Reason.STALE_REGISTER:
-            return _ASKED if self._register in registers else _OTHER
-        return _GOOD if reason.verdict is Verdict.ALLOWED else _OTHER
-
-
 def _need_required(register: str, rulebook: Rulebook) -> None:
     """Raises ConfigError for a register that no rule requires: nothing of it would ever be asked."""
     required = {
-        name for country in rulebook.countries.values() for rule in country.rules for name in rule.require
+        name
+        for country in rulebook.countries.values()
+        for rule in country.rules
+        for name in (*rule.wash, *rule.wash_named)
     }
     if register not in required or RegisterName.parse(register) is None:
         listed = ", ".join(sorted(required))
-        raise ConfigError([f"--prepare-wash: no rule requires {register!r}; rules require: {listed}"])
+        raise ConfigError([f"--prepare-wash: no rule washes by {register!r}; rules wash by: {listed}"])

@@ -1,91 +1,134 @@
-"""Output topics, as `retry` and a shadow read it: every partition, member of no group, committed records only.
+"""Reads output topics for `retry`, a shadow and the fan-out: every partition, committed records only, in no group.
 
-Its place is committed under a group's name with the producer's transaction; exclusion is the transactional id's
-business. One thread.
+Its place is committed under a group's name with the producer's transaction; the transactional id keeps a second reader
+out. One thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from stream_scrub.errors import Migrated
-from stream_scrub.kafka.admin.group_offsets import committed
+from stream_scrub.errors import Migrated, Unavailable
+from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
-from stream_scrub.kafka.client.translate import translate
-from stream_scrub.kafka.fetched import Fetched
-from stream_scrub.kafka.partition_ends import PartitionEnds, key_of
+from stream_scrub.kafka.client.translate import translate, translating
+from stream_scrub.kafka.offsets import (
+    PartitionEnds,
+    committed,
+    key_of,
+    need_read_back,
+    new_mark,
+    partitions_of,
+)
+from stream_scrub.kafka.polled_batch import PolledBatch
+from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline, PartitionKey
 
 
 class OutputReader:
-    """`options` are those of a reader that joins no group (`options.output_options`). `identity` tells a topic from
-    another one of its name."""
+    """`options`: those of `Role.OUTPUT_READER`. `identity` tells a topic from an earlier one of its name. `log_topic`: where
+    marks are put (`kafka/offsets.py: new_mark`)."""
 
     def __init__(
-        self, options: dict[str, Any], topics: Sequence[str], identity: TopicIdentity | None = None
+        self, options: dict[str, Any], topics: Sequence[str], identity: TopicIdentity, log_topic: str
     ) -> None:
+        self._options, self._log_topic = options, log_topic
         self._consumer = Consumer(options)
         self._identity = identity
         self._ids: dict[str, str] = {}
         self._topics = tuple(topics)
         self._ends = PartitionEnds(options)
+        self._written_ends = ConfirmedEnds(options, written=True)
         self._upto: dict[PartitionKey, int] = {}
 
+    def confirm(self, session: Session, deadline: Deadline) -> None:
+        """Call it after a session was opened and before `noted`, whose answer may otherwise be older than what another
+        process has committed. Raises Unavailable, Refused, Uncertain, Migrated."""
+        mark = new_mark(self._consumer, self._log_topic, deadline)
+        session.emit((), (), (), (), (), ())
+        session.commit([mark], self.membership, deadline)
+        try:
+            need_read_back(self._consumer, mark, deadline)
+        except Unavailable:
+            # Another client may find another coordinator.
+            self._consumer.close()
+            self._consumer = Consumer(self._options)
+            raise
+
     def noted(self, deadline: Deadline) -> dict[PartitionKey, tuple[int, str] | None]:
-        """By partition its committed offset and what was noted with it; None where there is none. Raises Unavailable,
-        Refused."""
-        found = [each for topic in self._topics for each in committed(self._consumer, topic, deadline)]
+        """By partition its committed offset with its note; None without one. Raises Unavailable, Refused."""
+        places = [each for topic in self._topics for each in committed(self._consumer, topic, deadline)]
         return {
-            key_of(each): (each.offset, each.metadata or "") if each.offset >= 0 else None for each in found
+            key_of(each): (each.offset, each.metadata or "") if each.offset >= 0 else None for each in places
         }
 
+    def partitions(self, deadline: Deadline) -> list[PartitionKey]:
+        """The partitions that there are. Raises Unavailable, Refused."""
+        return [
+            (topic, each) for topic in self._topics for each in partitions_of(self._consumer, topic, deadline)
+        ]
+
     def ids(self, deadline: Deadline) -> dict[str, str]:
-        """Which topics they are now. Raises Unavailable, Refused."""
-        if self._identity is not None and self._topics:
+        """The topics' ids. Raises Unavailable, Refused."""
+        if self._topics:
             self._ids = self._identity.ask(self._topics, deadline)
         return self._ids
 
     def need_same(self, deadline: Deadline) -> None:
-        """Raises Migrated when one of them was made anew since `ids`: what was polled may be of either. Raises Unavailable,
-        Refused."""
-        if self._identity is None:
-            return
-        for topic, found in self._identity.answer(self._topics, deadline).items():
-            if found not in ("", self._ids.get(topic, "")):
-                raise Migrated(f"{topic} was deleted and made anew")
+        """Raises Migrated if a topic was created again since `ids`: records may be of either. Raises Unavailable, Refused."""
+        for topic, identity in self._identity.answer(self._topics, deadline).items():
+            if identity not in ("", self._ids.get(topic, "")):
+                raise Migrated(f"{topic} was deleted and created again")
 
     def bounds(self, key: PartitionKey, deadline: Deadline) -> tuple[int, int]:
         """The oldest offset of a partition, and its end. Raises Unavailable, Refused."""
-        try:
+        with translating(f"asking for the ends of {key[0]}"):
             return self._ends.ask(TopicPartition(*key), deadline)
-        except KafkaException as error:
-            raise translate(error, f"asking for the ends of {key[0]}") from error
+
+    def since(
+        self, keys: Collection[PartitionKey], moment: datetime, deadline: Deadline
+    ) -> dict[PartitionKey, int]:
+        """By partition: the offset of the first record with that timestamp or a later one; a partition without one is left
+        out. Raises Unavailable, Refused."""
+        asked = [TopicPartition(*key, int(moment.timestamp() * 1000)) for key in keys]
+        with translating("asking for offsets by time"):
+            found = self._consumer.offsets_for_times(asked, timeout=max(0.1, deadline.left()))
+        for each in found:
+            if each.error is not None:
+                raise translate(each.error, "asking for offsets by time")
+        return {key_of(each): each.offset for each in found if each.offset >= 0}
+
+    def written_ends(self, deadline: Deadline) -> dict[PartitionKey, int]:
+        """The end of each partition, open transactions included, as two brokers confirm it: one that was deposed and does not
+        know it gives an old end. Raises Unavailable, Refused."""
+        return self._written_ends.now(self.partitions(deadline), deadline)
 
     def assign(self, offsets: Mapping[PartitionKey, int]) -> None:
         """Read these partitions, from these offsets on."""
         self._upto = dict(offsets)
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in offsets.items()])
 
-    def poll(self, records_max: int, wait_s: float) -> Fetched:
+    def poll(self, records_max: int, wait_s: float) -> PolledBatch:
         """The next records, after at most `wait_s`; often none. Raises Unavailable, Refused."""
-        found = []
+        records = []
         for message in self._consumer.consume(records_max, wait_s):
             key = message.topic() or "", message.partition() or 0
             error, offset = message.error(), message.offset() or 0
             if error is None:
-                found.append(message)
+                records.append(message)
                 self._upto[key] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._upto[key] = max(offset, self._upto.get(key, 0))
             else:
                 raise translate(error, f"reading {', '.join(self._topics)}")
-        if found and self._identity is not None:
+        if records:
             self._identity.begin(self._topics)
-        return Fetched.of(found, several=True)
+        return PolledBatch.of(records, several=True)
 
     def read_upto(self, key: PartitionKey) -> int:
-        """Everything before this offset was read: records, markers, and what was aborted."""
+        """Everything before this offset was read, markers and aborted records too."""
         return self._upto.get(key, 0)
 
     @property
@@ -95,12 +138,12 @@ class OutputReader:
 
     @property
     def membership(self) -> bytes:
-        """What a commit carries: no member's."""
-        found: bytes = self._consumer.consumer_group_metadata()
-        return found
+        """The group metadata for a commit: not a member's."""
+        metadata: bytes = self._consumer.consumer_group_metadata()
+        return metadata
 
     def places(self, notes: Mapping[PartitionKey, tuple[int, str]]) -> list[TopicPartition]:
-        """What to commit: by partition the offset, and what is noted with it."""
+        """Offsets to commit, each with its note."""
         return [TopicPartition(*key, offset, note) for key, (offset, note) in notes.items()]
 
     def close(self) -> None:

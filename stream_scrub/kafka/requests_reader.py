@@ -1,24 +1,17 @@
-"""`opposition.requests` as the publisher consumes it: every partition, from what its group has committed. The same
-for `opposition.lifts`.
+"""Reads `opposition.requests` (or `opposition.lifts`) for the publisher: every partition from its committed offset.
 
-No member of the group: who may commit is settled by the transactional ids of the registers (`log_writer.py`), and a killed
-publisher's successor need not wait for anybody's session to end. The group's offsets are committed in the writers'
-transactions and with them, in each one's metadata, who it was that committed: the note that a second publisher reads.
+The publisher joins no group. The transactional ids of the registers decide who may commit (`log_writer.py`), so the
+successor of a killed publisher waits for no session timeout. The writers' transactions commit the group's offsets, with a
+note of the publisher in their metadata, which a second publisher reads.
 """
 
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, NamedTuple
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Corrupt, Migrated, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
@@ -26,40 +19,42 @@ from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.log_writer import TransactionExtras
+from stream_scrub.kafka.offsets import bounds_of, committed_soon, need_read_back, new_mark, partitions_of
 from stream_scrub.model import Deadline, Request
 
 _ASK_S = 5.0
 _READ_S = 15.0
 _AT_ONCE_S = 0.002
-_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*)(?: topic=(\S+))?")
+_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*) topic=(\S*) seal=(\S*)")
 
 
 class OwnerNote(NamedTuple):
-    """Who publishes the requests of this group. `owner` is empty once the publisher has ended; while it lives it counts
-    `beat` up. `registers` are without scopes. `topic` is the id of the topic that the offsets belong to, empty in old
-    notes."""
+    """Which publisher consumes the requests of this group."""
 
-    owner: str
-    beat: int
-    registers: frozenset[str]
-    topic: str = ""
+    owner: str  # empty once the publisher has ended
+    beat: int  # counts up while the publisher is alive
+    registers: frozenset[str]  # without scopes
+    topic: str = ""  # the id of the topic that the offsets belong to; empty if the brokers give none
+    seal: str = ""  # of the last delta that these offsets rest on (`publisher/delta_publisher.py: SealName`); empty before the first
 
     def __str__(self) -> str:
-        note = f"owner={self.owner} beat={self.beat} registers={','.join(sorted(self.registers))}"
-        return note + (f" topic={self.topic}" if self.topic else "")
+        registers = ",".join(sorted(self.registers))
+        return (
+            f"owner={self.owner} beat={self.beat} registers={registers} topic={self.topic} seal={self.seal}"
+        )
 
     @classmethod
     def of(cls, text: str | None) -> "OwnerNote":
-        """The note in a commit's metadata; one of nobody where there is none."""
-        found = _NOTE.fullmatch(text or "")
-        if found is None:
+        """The note in a commit's metadata; without an owner if there is none."""
+        match = _NOTE.fullmatch(text or "")
+        if match is None:
             return cls("", 0, frozenset())
-        return cls(found[1], int(found[2]), frozenset(filter(None, found[3].split(","))), found[4] or "")
+        return cls(match[1], int(match[2]), frozenset(filter(None, match[3].split(","))), match[4], match[5])
 
 
 class RequestsReader:
-    """A topic of requests; `lifts` says that what comes over it may lift. One thread. Every method but `poll` blocks for
-    some seconds at most while no broker answers; all raise Unavailable and Refused.
+    """Reads a topic of requests; `lifts`: its requests may lift oppositions. One thread. Every method but `poll` blocks for
+    at most some seconds while no broker answers; all raise Unavailable and Refused.
     """
 
     def __init__(
@@ -76,23 +71,25 @@ class RequestsReader:
         self._next: dict[int, int] = {}
         self._epochs: dict[int, int] = {}
         self._seen: set[int] = set()
-        self._given: dict[int, int] = {}  # by partition, the offset after the last request that was given,
-        self._empty: dict[int, int] = {}  # and up to where the broker said that no other one follows
+        self._paused: frozenset[int] = frozenset()
+        # By partition, the offset after the last returned request, and the offset at which the broker reported the end.
+        self._given: dict[int, int] = {}
+        self._empty: dict[int, int] = {}
         self._polled_at = time.monotonic()
         self._damage: Unavailable | None = None
         self.id = ""
-        self.anew = False
+        self.recreated = False
         self.missed = 0
         self.skipped: dict[int, int] = {}
 
     def topic_id(self) -> str:
-        """The id that Kafka gave the topic when it was made; empty from brokers before 2.8, which give none."""
+        """Kafka's id of the topic; empty from brokers before 2.8."""
         return self._identity.ask([self.topic], Deadline.after(_ASK_S))[self.topic]
 
     def look(self) -> None:
-        """See whether the topic is still the same one. Raises Migrated where it is not."""
+        """Check that the topic is still the same one. Raises Migrated if it was re-created."""
         if self.id and self.topic_id() not in ("", self.id):
-            raise Migrated(f"{self.topic} was deleted and made anew")
+            raise Migrated(f"{self.topic} was deleted and created again")
 
     @property
     def assigned(self) -> int:
@@ -101,51 +98,52 @@ class RequestsReader:
 
     def partitions(self) -> int:
         """How many partitions the topic has now."""
-        try:
-            topic = self._consumer.list_topics(self.topic, timeout=_ASK_S).topics[self.topic]
-        except KafkaException as error:
-            raise translate(error, f"asking for {self.topic}") from error
-        if topic.error is not None:
-            raise translate(topic.error, f"asking for {self.topic}")
-        return len(topic.partitions)
+        return len(partitions_of(self._consumer, self.topic, Deadline.after(_ASK_S)))
 
     def note(self) -> OwnerNote:
-        """The note of whoever committed last. Does not wait for a pending transaction that would commit another note: its
-        publisher may have been killed, and only the caller can end that transaction.
-        """
+        """The note of the last commit. Does not wait for a pending transaction that would commit another note."""
+        # Its publisher may have been killed, and only the caller can end that transaction.
         return OwnerNote.of(self._noted()[0].metadata)
 
     def _noted(self) -> list[TopicPartition]:
-        """What the group has committed in each partition, without waiting for what is pending.
+        """What the group has committed in each partition, without waiting for pending transactions."""
+        # Not by AdminClient.list_consumer_group_offsets: librdkafka 2.16.0 crashes (SIGSEGV) while the group's coordinator
+        # is not available, as on a new cluster or after a broker's restart.
+        return self._committed(Deadline.after(_ASK_S), self._asking)
 
-        Not by AdminClient.list_consumer_group_offsets: librdkafka 2.16.0 dies of it (SIGSEGV) while the group's
-        coordinator is not available, as on a new cluster or after a broker's restart.
-        """
-        mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
-        return self._committed(mine, Deadline.after(_ASK_S), self._asking)
+    def mark(self, log_topic: str, deadline: Deadline) -> TransactionExtras:
+        """What a publisher commits once it has fenced every older one, and before `confirm`: see `kafka/offsets.py: new_mark`."""
+        mark = new_mark(self._consumer, log_topic, deadline)
+        return TransactionExtras(offsets=[mark], membership=self._consumer.consumer_group_metadata())
 
-    def begin(self, deadline: Deadline, known: str = "") -> None:
-        """Go to what is committed, or to the oldest request there is. To be called when every older publisher has
-        been fenced. `missed` are requests that Kafka deleted before anyone read them, `skipped` the offsets that follow
-        on them by partition: once these are committed they are not missed again. Where what was committed is of another
-        topic that had this name (`anew`), every partition is begun at its start, and `skipped` says so. `known` is the id
-        that the topic had, for Kafka forgets what was committed of a topic that it deletes.
+    def confirm(self, mark: TransactionExtras, deadline: Deadline) -> None:
+        """Check that these clients are answered with the `mark`, which was committed. Raises Unavailable, Refused."""
+        for each in (self._consumer, self._asking):
+            need_read_back(each, mark.offsets[0], deadline)
+
+    def begin(self, deadline: Deadline, known: str = "", *, again: bool = False) -> None:
+        """Go to the committed offsets, else to the oldest request. Call it when every older publisher has been fenced, after
+        `confirm`.
+
+        Sets `missed` (requests that Kafka deleted unread), `skipped` (by partition, the offset to commit so that they are
+        not missed again) and `recreated` (the topic was re-created: every partition begins at its start). `known` is the
+        topic's id from before: Kafka forgets the offsets of a topic that it deletes. `again`: to the oldest request, whatever is
+        committed.
         """
         self.id = self.topic_id()
-        mine = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
         self.missed, self.skipped = 0, {}
-        committed = self._committed(mine, deadline, self._consumer)
-        self.anew = (OwnerNote.of(committed[0].metadata).topic or known) not in ("", self.id)
+        committed = self._committed(deadline, self._consumer)
+        self.recreated = (OwnerNote.of(committed[0].metadata).topic or known) not in ("", self.id)
         for each in committed:
-            low, high = self._bounds(each.partition)
-            if self.anew:
+            low, high = bounds_of(self._consumer, each, Deadline.after(_ASK_S))
+            if self.recreated or again:
                 each.offset = self.skipped[each.partition] = low
             elif 0 <= each.offset < low:
                 self.missed += low - each.offset
                 self.skipped[each.partition] = low
-            # The offset is beyond the end: what was read is gone, and what is there may be new. Read it from the start.
+            # Beyond the end, what was read is gone, and what is there may be new: read it from the start.
             self._next[each.partition] = each.offset if low <= each.offset <= high else low
-            self._epochs[each.partition] = -1 if self.anew else _epoch(each.leader_epoch)
+            self._epochs[each.partition] = -1 if self.recreated else _epoch(each.leader_epoch)
         self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
         self._seen.clear()
         self._given.clear()
@@ -154,35 +152,29 @@ class RequestsReader:
         self._membership = self._consumer.consumer_group_metadata()
 
     def _validate(self, deadline: Deadline) -> None:
-        """A partition may have lost its last records with their leader and have others at these offsets since: its end
-        says nothing then. By a seek with the leader epoch of what was committed the client asks for where that one ended
-        (KIP-320), and goes back there. What is read again was told before, or has a later epoch (`wire.Cursor.has`).
-        """
+        """Have the client check the committed offsets against the leader epochs (KIP-320)."""
+        # A partition may have lost its last records with their leader, and have others at these offsets since. By a seek
+        # with a leader epoch the client asks where that epoch ended, and goes back there. Requests that are read again were
+        # taken before, or have a later epoch (`wire.Cursor.has`).
         for partition, offset in self._next.items():
             if offset == 0 or self._epochs[partition] < 0:
                 continue
-            place = self._place(partition, offset)
-            while not self._sought(place):
+            while True:
+                try:
+                    self._consumer.seek(self._place(partition, offset))
+                    break
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError._STATE:  # it does not prepare to fetch
+                        raise translate(error, f"asking for where {self.topic} was read to") from error
                 if deadline.passed:
                     raise Unavailable(f"{self.topic} partition {partition} cannot be read yet")
                 time.sleep(0.05)
 
-    def _sought(self, place: TopicPartition) -> bool:
-        """Whether the client accepts the seek; it does not while it still prepares to fetch."""
-        try:
-            self._consumer.seek(place)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError._STATE:
-                raise translate(error, f"asking for where {self.topic} was read to") from error
-            return False
-        return True
-
     def lag(self) -> int:
-        """How many requests are on the topic that nobody has taken yet. Where there are some, the markers of transactions
-        between them count too; where there are only markers, none waits."""
+        """How many requests wait on the topic. Transaction markers between them count too; markers alone count as none."""
         behind = {}
         for each in self._noted():
-            low, high = self._bounds(each.partition)
+            low, high = bounds_of(self._consumer, each, Deadline.after(_ASK_S))
             if high > (offset := max(low, each.offset)):
                 behind[each.partition] = offset, high - offset
         if not behind:
@@ -193,8 +185,7 @@ class RequestsReader:
     def _holding_requests(self, places: Sequence[TopicPartition]) -> set[int]:
         """The partitions that have a request from that offset on."""
         deadline, unknown, found = Deadline.after(_READ_S), {each.partition for each in places}, set()
-        reader = Consumer(self._options)
-        try:
+        with closing(Consumer(self._options)) as reader:
             reader.assign(list(places))
             while unknown:
                 message = reader.poll(deadline.left(0.5))
@@ -205,10 +196,8 @@ class RequestsReader:
                 if (partition := message.partition()) is None or partition not in unknown:
                     continue
                 if (error := message.error()) is None or error.code() != KafkaError._PARTITION_EOF:
-                    found.add(partition)  # one that cannot be read waits too
+                    found.add(partition)  # a request that cannot be read waits too
                 unknown.discard(partition)
-        finally:
-            reader.close()
         return found
 
     def behind(self) -> dict[int, int]:
@@ -216,7 +205,7 @@ class RequestsReader:
         found = {}
         for partition, offset in self._next.items():
             place = TopicPartition(self.topic, partition)
-            # A figure to look at: whatever is wrong comes out at the next poll.
+            # For display only: an error comes out at the next poll.
             with suppress(KafkaException):
                 _, high = self._consumer.get_watermark_offsets(place, cached=True)
                 all_taken = self._given.get(partition, offset) <= offset
@@ -226,41 +215,16 @@ class RequestsReader:
                     found[partition] = max(0, high - offset)
         return found
 
-    def _committed(
-        self, partitions: list[TopicPartition], deadline: Deadline, by: Consumer
-    ) -> list[TopicPartition]:
-        while True:
-            try:
-                found = by.committed(partitions, timeout=max(0.1, deadline.left(_ASK_S)))
-            except KafkaException as error:
-                # A transaction that is just ending keeps its offsets from being read: that is waited for.
-                failure = translate(error, f"asking for what was read of {self.topic}")
-                if deadline.passed or not isinstance(failure, Unavailable):
-                    raise failure from error
-            else:
-                for each in found:
-                    if each.error is not None:
-                        raise translate(each.error, f"asking for what was read of {self.topic}")
-                return found
-            time.sleep(0.05)
-
-    def _bounds(self, partition: int) -> tuple[int, int]:
-        try:
-            found = self._consumer.get_watermark_offsets(
-                TopicPartition(self.topic, partition), timeout=_ASK_S
-            )
-        except KafkaException as error:
-            raise translate(error, f"asking for the ends of {self.topic}") from error
-        if found is None:
-            raise Unavailable(f"asking for the ends of {self.topic}: no broker answers now")
-        return found
+    def _committed(self, deadline: Deadline, by: Consumer) -> list[TopicPartition]:
+        places = [TopicPartition(self.topic, partition) for partition in range(self.partitions())]
+        return committed_soon(by, places, f"asking for what was read of {self.topic}", deadline)
 
     def poll(self, idle_s: float, batch_s: float, requests_max: int) -> list[Request]:
-        """Wait at most `idle_s` for a request, and then for more until the first may have waited for `batch_s`, here or
-        while the last ones were published. Only `consumed` moves the offsets on.
+        """Wait at most `idle_s` for a request, and then for more until the first has waited for `batch_s`, here or while
+        the last batch was published. Only `consumed` moves the offsets.
 
-        A batch of requests that cannot be read holds up its own partition alone. Whatever else came is returned, and only
-        the next call raises Unavailable: a caller that starts again each time still gets through the other partitions.
+        A damaged batch holds up its own partition alone: the other requests are returned, and the next call raises
+        Unavailable.
         """
         if (damage := self._damage) is not None:
             self._damage = None
@@ -271,14 +235,14 @@ class RequestsReader:
             self._polled_at = time.monotonic()
             return []
         came_at = time.monotonic()
-        if came_at - asked_at < _AT_ONCE_S:  # it lay here, for as long as since the last poll perhaps
+        if came_at - asked_at < _AT_ONCE_S:  # it may have waited here since the last poll
             came_at = self._polled_at
         wait_s = max(0.0, came_at + batch_s - time.monotonic())
         messages = [first, *self._consumer.consume(requests_max - 1, wait_s)] if requests_max > 1 else [first]
         self._polled_at = time.monotonic()
         messages = self._without_ends(messages)
         found, damaged, reached = [], set[int | None](), dict(self._next)
-        # A request whose headers are lost is taken without them: it says nothing in them.
+        # A request without its headers is taken: they mean nothing.
         for message, headers in zip(messages, read_headers(messages).each, strict=True):
             if (error := message.error()) is not None:
                 failure = translate(error, f"consuming {self.topic}")
@@ -293,10 +257,10 @@ class RequestsReader:
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
             epoch = _epoch(message.leader_epoch())
             if offset < reached.get(partition, 0):
-                # In a partition where `begin` made the client validate its offset, the record is a later leader's that
-                # never got what was here before. In any other the client has begun again by itself, without a word.
+                # If `begin` made the client validate its offset, the record is from a later leader that never had the
+                # records before. Otherwise the client has started again by itself.
                 if partition in self._seen or not 0 <= self._epochs[partition] < epoch:
-                    raise Migrated(f"{self.topic} was made anew or cut: its offsets went back")
+                    raise Migrated(f"{self.topic} was created again or cut: its offsets went back")
                 self._next[partition] = offset
             reached[partition] = self._given[partition] = offset + 1
             self._seen.add(partition)
@@ -306,8 +270,23 @@ class RequestsReader:
             found.append(Request(partition, offset, moment, key, value, headers or (), known, self.lifts))
         return found
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the next `poll` raises Unavailable for a damaged batch."""
+        return self._damage is not None
+
+    def pause(self, partitions: frozenset[int]) -> None:
+        """Poll nothing of these partitions until they are left out."""
+        for change, which in (
+            (self._consumer.pause, partitions - self._paused),
+            (self._consumer.resume, self._paused - partitions),
+        ):
+            if which:
+                change([TopicPartition(self.topic, partition) for partition in which])
+        self._paused = partitions
+
     def _without_ends(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages but for those that say where a partition ends, which is noted."""
+        """Remember the ends of partitions, and return the other messages."""
         kept = []
         for message in messages:
             error = message.error()
@@ -317,16 +296,15 @@ class RequestsReader:
                 kept.append(message)
         return kept
 
-    def beside(
+    def extras(
         self,
         note: OwnerNote,
         consumed: Mapping[int, int],
         refused_topic: str = "",
         refused: Sequence[Request] = (),
     ) -> TransactionExtras:
-        """What a writer commits beside a delta: by partition the offset after the last request that was consumed, with
-        the note in the first partition's, and the requests that were refused.
-        """
+        """What a writer commits with a delta: the refused requests, by partition the offset after the last consumed request,
+        and the note in the metadata of partition 0."""
         upto, note = {0: self._next[0], **consumed}, note._replace(topic=self.id)
         offsets = [self._place(p, offset, str(note) if p == 0 else "") for p, offset in upto.items()]
         return TransactionExtras(refused_topic, refused, offsets, self._membership)
@@ -339,11 +317,11 @@ class RequestsReader:
         self._next.update(upto)
 
     def close(self) -> None:
-        """Release the connections."""
+        """Close the clients."""
         self._consumer.close()
         self._asking.close()
 
 
 def _epoch(known: int | None) -> int:
-    """A leader epoch as the client takes it, -1 where there is none."""
+    """A leader epoch as the client's calls want it; -1: unknown."""
     return -1 if known is None else known

@@ -1,41 +1,46 @@
-"""Step 1 of a prospect's life: the consumer. Hands out batches, and knows which partitions are surely still ours.
+"""Step 1 of a prospect's life: the consumer. Returns batches, and knows which partitions are surely still ours.
 
 One thread. The client calls back only from within `poll` and `idle`; the callbacks set flags and nothing else, since
 an exception raised there would destroy a batch after the position has moved. Any change of assignment during a poll
 drops the batch: a record fetched before a partition was given away may already be another worker's. Then, as after
 every abort, the source rewinds: it asks the broker what was committed and seeks there, so the fetched buffer goes too.
 
-The client counts records and not their bytes. What is more than a batch may hold is kept for the next poll, and dropped
-with everything that was fetched.
+The client counts records, not bytes. What does not fit into a batch is kept for the next poll, and dropped with
+everything that was fetched.
 """
 
+import struct
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import Migrated, ScrubError, Unavailable
-from stream_scrub.kafka.client.translate import cause_of, translate
-from stream_scrub.kafka.fetched import NOTHING, Fetched
-from stream_scrub.kafka.membership import is_known_form, is_member
-from stream_scrub.kafka.partition_ends import PartitionEnds, key_of
-from stream_scrub.kafka.rewinding.resume import Resume
+from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
+from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, intake
+from stream_scrub.kafka.client.producer_calls import leave_group
+from stream_scrub.kafka.client.translate import cause_of, translate, translating
+from stream_scrub.kafka.offsets import CommitNote, PartitionEnds, key_of
+from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
+from stream_scrub.kafka.resume import Resume
 from stream_scrub.model import Deadline, PartitionKey
 
-# Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be heard.
+# Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be handled.
 REWIND_S = 2.0
-_RESETS_MAX = 1000
+_METADATA_FORM = b"CGMDv2:"  # how librdkafka begins the group metadata that a commit carries
 _NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 
 
 class ProspectSource:
-    """The prospects as one member of the worker group sees them. `several` says that they may come from more than one
-    topic, `mark` that each is to say from which; `resume` knows where partitions are read on.
+    """The prospects as one member of the worker group sees them.
 
-    `on_assignment(event, partitions)` hears "assigned", "revoked" or "lost", after the poll; `on_settled(seconds)` how
-    long after such a change records are polled again.
+    `resume` chooses where partitions are read on. `multi_topic`: the member reads several topics. `tag_topic`: add the
+    input topic to each record's headers. `bulk`: take records by the extension, where that can be. `on_assignment` gets
+    "assigned", "revoked" or "lost" and the partitions, after the poll; `on_settled` the seconds from such a change until
+    records are polled again.
     """
 
     def __init__(
@@ -46,33 +51,43 @@ class ProspectSource:
         on_assignment: Callable[[str, list[PartitionKey]], None] = lambda _e, _p: None,
         on_settled: Callable[[float], None] = lambda _: None,
         *,
-        several: bool = False,
-        mark: bool = False,
+        multi_topic: bool = False,
+        tag_topic: bool = False,
+        bulk: bool = False,
     ) -> None:
         self._options = options
-        self._consumer = Consumer(options)
+        self._bulk = bulk and not tag_topic
+        self._multi_topic = multi_topic
+        self._consumer, self._intake = self._new_consumer()
         self.topics = tuple(topics)
         self._resume_at = resume
         self._on_assignment = on_assignment
         self._on_assignment_settled = on_settled
-        self._several = several
-        self._mark = mark
+        self._tag_topic = tag_topic
         self._moved_at: float | None = None
         self._moves: list[tuple[str, list[PartitionKey]]] = []
         self._must_rewind = False
         self._paused = False
         self._failed = self._is_subscribed = False
         self._delivered: set[PartitionKey] = set()
-        self._rest = NOTHING
+        self._rest: Fetched = NOTHING
         self._mean_bytes = 1
         self._next: dict[PartitionKey, int] = {}
+        # What this worker has committed itself in partitions that it has had since: an offset, and its topic's id.
+        self._own: dict[PartitionKey, tuple[int, str]] = {}
         self._ends = PartitionEnds(options)
+        self._confirmed = ConfirmedEnds(options)
         self._widths: Mapping[str, int] | None = None
         self.partitions: set[PartitionKey] = set()
         self.metadata = b""
-        self.resets: deque[tuple[PartitionKey, int]] = deque(
-            maxlen=_RESETS_MAX
-        )  # what is gone, from where on
+
+    def _new_consumer(self) -> tuple[Consumer, Intake]:
+        return intake(self._options, several=self._multi_topic, bulk=self._bulk)
+
+    @property
+    def transport(self) -> str:
+        """How records are taken: "bulk" by the extension, or "python"."""
+        return "bulk" if isinstance(self._intake, BulkIntake) else "python"
 
     def subscribe(self) -> None:
         """Join the group. Partitions arrive during later polls."""
@@ -81,8 +96,8 @@ class ProspectSource:
             self._consumer.subscribe(
                 list(self.topics),
                 on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
+                on_revoke=partial(self._on_gone, "revoked"),
+                on_lost=partial(self._on_gone, "lost"),
             )
 
     def follow(self, topics: Sequence[str]) -> None:
@@ -92,25 +107,24 @@ class ProspectSource:
             if self._is_subscribed:
                 self.subscribe() if topics else self._consumer.unsubscribe()
 
-    def said(self, partitions: Iterable[PartitionKey]) -> list[int] | list[str]:
-        """Partitions for people: by number, with several topics by topic and number."""
-        if self._several:
-            return [f"{topic}/{partition}" for topic, partition in sorted(partitions)]
-        return sorted(partition for _, partition in partitions)
-
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # one that was abandoned while it closed
+        self._intake.forward(partitions)
         self._change("assigned", partitions)
         # The client keeps one paused that went away while it was, also when it comes back.
         self._paused = True
         self.partitions.update(map(key_of, partitions))
 
-    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._change("revoked", partitions)
-        self.partitions.difference_update(map(key_of, partitions))
-
-    def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._change("lost", partitions)
-        self.partitions.difference_update(map(key_of, partitions))
+    def _on_gone(self, event: str, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # One that was abandoned while it closed may say late what it had. Its successor has that by now, and what is dropped
+        # of a partition that is taken for given away is not read again.
+        if consumer is not self._consumer:
+            return
+        self._change(event, partitions)
+        for key in map(key_of, partitions):
+            self.partitions.discard(key)
+            self._own.pop(key, None)
 
     def _change(self, event: str, partitions: list[TopicPartition]) -> None:
         if not partitions:
@@ -120,7 +134,7 @@ class ProspectSource:
             self._moved_at = time.monotonic()
 
     def _has_moved(self) -> bool:
-        """Whether partitions came or went since the last time; whoever listens is told."""
+        """Whether partitions came or went since the last call. Calls the listeners."""
         moves, self._moves = self._moves, []
         if moves:
             self._must_rewind = True
@@ -129,10 +143,10 @@ class ProspectSource:
         return bool(moves)
 
     def poll(self, records_max: int, bytes_max: int, wait_s: float) -> Fetched:
-        """The next records: at most `records_max`, of at most `bytes_max` together (but one, whatever its size), after at
-        most `wait_s`; often none. Blocks for the whole wait unless it has enough: that is how the client works.
+        """The next records, often none: at most `records_max`, of at most `bytes_max` together (but at least one, whatever
+        its size). Blocks for the whole `wait_s` unless it has enough: that is how the client works.
 
-        Raises Unavailable when a rewind is due and the broker cannot be asked, else what the broker answered.
+        Raises Unavailable if a rewind is due and no broker answers, otherwise the error that the broker answered.
         """
         self._need_consumer()
         if self._paused:
@@ -143,40 +157,38 @@ class ProspectSource:
             self._on_assignment_settled(time.monotonic() - self._moved_at)
             self._moved_at = None
         rest = self._rest
-        enough = min(records_max, bytes_max // self._mean_bytes + 1) - len(rest.messages)
-        # The client is polled even while enough is left: only then does it hear that a partition went away.
-        records = self._consumer.consume(max(1, enough), 0 if rest.messages else wait_s)
-        came = Fetched.of(records, several=self._several)
-        self._has_delivered(came)
+        enough = min(records_max, bytes_max // self._mean_bytes + 1) - len(rest)
+        # Poll even while enough is left: only then does the client learn that a partition was taken away.
+        came, error = self._intake.take(max(1, enough), 0 if rest else wait_s)
+        self._delivered.update(came.origins() if came else ())
         moved = self._has_moved()
         # Errors count even if the batch is dropped: a failed consumer says once why, just as partitions are lost.
-        for message in came.messages:
-            if (error := message.error()) is not None:
-                raise self._given_up(error)
+        if error is not None:
+            raise self._given_up(error)
+        # One of these records may already be another worker's: emitting it would double it.
         if moved:
             return NOTHING
-        if self._mark:
+        if self._tag_topic and isinstance(came, PolledBatch):
             came = came.marked()
-        fetched = rest.then(came) if rest.messages else came
-        if fetched.messages or self._resume_at.begun:
+        fetched = _joined(rest, came)
+        # For a cooperative rebalance librdkafka 2.16.1 pauses what stays, and resumes it where the application stood: what is
+        # being taken at that moment does not count yet, and comes again.
+        if fetched.goes_back(self._next):
+            self._must_rewind = True
+            raise Migrated("the client gave records again that are committed")
+        if fetched or self._resume_at.begun:
             self.metadata = self._membership()
             self._resume_at.look(self._read_topics())
         elif self._resume_at.is_another(self._read_topics()):
             self._must_rewind = True
         return self._cut(fetched, records_max, bytes_max)
 
-    def _has_delivered(self, came: Fetched) -> None:
-        if came.topics:
-            self._delivered.update(zip(came.topics, came.partitions, strict=True))
-        else:
-            self._delivered.update((topic, p) for topic in self.topics for p in set(came.partitions))
-
     def _read_topics(self) -> list[str]:
         return sorted({topic for topic, _ in self.partitions})
 
     def _cut(self, fetched: Fetched, records_max: int, bytes_max: int) -> Fetched:
-        """As many records as a batch may hold; the rest is kept."""
-        count, nbytes = len(fetched.messages), fetched.nbytes
+        """As many records as fit into a batch; the rest is kept."""
+        count, nbytes = len(fetched), fetched.nbytes
         self._rest = NOTHING
         if count:
             self._mean_bytes = nbytes // count + 1
@@ -185,12 +197,11 @@ class ProspectSource:
         return fetched
 
     def put_back(self, fetched: Fetched) -> None:
-        """Put back the end of what was polled last, which is not emitted now. The next poll returns it first."""
-        self._rest = fetched.then(self._rest)
+        """Put back the end of the last batch, which is not emitted now. The next poll returns it first."""
+        self._rest = _joined(fetched, self._rest)
 
     def widen(self, widths: Mapping[str, int]) -> None:
-        """Set how many partitions the outputs of each topic have. Partitions beyond that are kept and not read, until
-        there are more."""
+        """Set how many partitions the outputs of each topic have. Partitions beyond that stay assigned and are not read."""
         if widths != self._widths:
             self._widths = dict(widths)
             self._paused = True  # the next poll decides which partitions are read
@@ -211,75 +222,102 @@ class ProspectSource:
         if parted[True]:
             self._consumer.pause(parted[True])
         self._paused = False
-        self._ends.forget()
 
     def _given_up(self, error: KafkaError) -> ScrubError:
         self._must_rewind = True
         if cause_of(error).fatal():
-            self._failed = True
-            self._consumer.close()
-            self._has_moved()
-            self.partitions.clear()
+            self._close_failed()
         who = self._options.get("group.instance.id")
         return translate(
             error, f"consuming {', '.join(self.topics)}" + (f" as group.instance.id {who}" if who else "")
         )
 
+    def _close_failed(self) -> None:
+        """Give up the consumer; the next poll makes another one."""
+        self._failed = True
+        self._intake.close()
+        leave_group(self._consumer)
+        self._has_moved()
+        self.partitions.clear()
+
     def _need_consumer(self) -> None:
-        """A consumer that failed for good is replaced: its partitions come back, or go to others, as after a crash."""
+        """Replace a consumer that failed for good: its partitions come back, or go to others, as after a crash."""
         if self._failed:
-            self._consumer = Consumer(self._options)
+            self._consumer, self._intake = self._new_consumer()
             self.subscribe()
 
     def idle(self, wait_s: float) -> None:
-        """Stay in the group without taking records, while the worker holds. Blocks for `wait_s`.
-
-        Raises the error of a consumer that has failed for good; the next poll meets other errors again.
-        """
+        """Stay in the group without taking records, while the worker holds. Blocks for `wait_s`. Raises the error of a
+        consumer that has failed for good; the next poll gets any other error again."""
         self._need_consumer()
         assigned = self._assignment()
         if assigned:
             self._consumer.pause(assigned)
             self._paused = True
         started = time.monotonic()
-        messages = self._consumer.consume(1, wait_s)
-        if messages:
+        came, error = self._intake.take(1, wait_s)
+        if came or error is not None:
             self._must_rewind = True
-            self._has_delivered(Fetched.of(messages, several=self._several))
+            self._delivered.update(came.origins() if came else ())
         if self._has_moved():
             self._moved_at = None  # polling waits for the hold's end, not for the group
-        for message in messages:
-            if (error := message.error()) is not None and cause_of(error).fatal():
-                raise self._given_up(error)
+        # A consumer may fail for good during a hold, or in the very poll that loses its partitions.
+        if error is not None and cause_of(error).fatal():
+            raise self._given_up(error)
         time.sleep(max(0.0, started + wait_s - time.monotonic()))
 
     def drop(self) -> None:
-        """Give up what was polled last: the next poll begins by rewinding."""
+        """Give up the last batch: the next poll rewinds first."""
+        self._must_rewind = True
+
+    def rejoin(self) -> None:
+        """Leave the group, and join it with the next poll. Only the true coordinator lets anybody join: a deposed one would
+        answer that a commit of unknown outcome was not made."""
+        if not self._failed:
+            self._close_failed()
         self._must_rewind = True
 
     def offsets(self, fetched: Fetched, position: int) -> list[TopicPartition]:
         """What to commit for a batch: one past its last record in each partition, and the index position."""
-        lasts = fetched.last_of_each()
-        topics = fetched.topics or self.topics * len(fetched.messages)
-        self._need_same_topics({topics[at] for at in lasts})
-        found = []
-        for at in lasts:
-            topic, partition, offset = topics[at], fetched.partitions[at], fetched.messages[at].offset()
-            assert offset is not None, "a consumed record has an offset"
-            note = self._resume_at.note(topic, position)
-            found.append(TopicPartition(topic, partition, offset + 1, note))
-        return found
-
-    def has_committed(self, places: Collection[TopicPartition]) -> None:
-        """These offsets are committed: what is before them waits no more."""
-        self._next.update((key_of(place), place.offset) for place in places)
-
-    def _need_same_topics(self, topics: Collection[str]) -> None:
+        # The batch's own records say how far it goes: the client's position moves before anything is emitted.
+        lasts = fetched.lasts()
         try:
-            self._resume_at.need_same(topics, Deadline.after(REWIND_S))
+            self._resume_at.need_same({topic for topic, _, _ in lasts}, Deadline.after(REWIND_S))
         except Migrated:
             self._must_rewind = True
             raise
+        return [
+            TopicPartition(topic, partition, offset + 1, self._resume_at.note(topic, position))
+            for topic, partition, offset in lasts
+        ]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the next poll reads on where this one ended. Else records may come again, or from elsewhere."""
+        return not self._must_rewind
+
+    def places(self, position: int) -> list[TopicPartition]:
+        """What to commit with records that are emitted for no record read now: each partition's place as it is, and the
+        index position. Call it right after a poll that left the source settled. Raises Migrated, Unavailable, Refused."""
+        self.metadata = self._membership()
+        self._resume_at.look(self._read_topics())
+        self._resume_at.need_same(self._read_topics(), Deadline.after(REWIND_S))
+        return [
+            TopicPartition(*key, offset, self._resume_at.note(key[0], position))
+            for key, offset in self.committed.items()
+        ]
+
+    @property
+    def committed(self) -> dict[PartitionKey, int]:
+        """The committed offset of each partition, once the source is settled."""
+        return {key: self._next[key] for key in sorted(self.partitions)}
+
+    def has_committed(self, places: Collection[TopicPartition]) -> None:
+        """These offsets are committed."""
+        self._next.update((key_of(place), place.offset) for place in places)
+        for place in places:
+            if (note := CommitNote.read(place.metadata)) is not None and key_of(place) in self.partitions:
+                self._own[key_of(place)] = place.offset, note.topic_id
 
     def _assignment(self) -> list[TopicPartition]:
         return [TopicPartition(*key) for key in sorted(self.partitions)]
@@ -287,14 +325,14 @@ class ProspectSource:
     def _membership(self) -> bytes:
         """The group metadata that this batch's commit must carry, checked to be a member's.
 
-        Taken now, when every callback has been served: if the group moves on before the commit, the broker refuses
-        the old generation (KIP-447). Taken later, a worker that was paused and thrown out would find generation -1
-        and no member, which the broker accepts from anyone.
+        It is taken now, after every callback: if the group moves on before the commit, the broker refuses the old
+        generation (KIP-447). A worker that was evicted and takes it later would get generation -1 and no member, which the
+        broker accepts from anyone.
         """
         metadata: bytes = self._consumer.consumer_group_metadata()
-        if not is_known_form(metadata):
+        if not metadata.startswith(_METADATA_FORM):
             raise Migrated("the client's group metadata has an unknown form: use the locked confluent-kafka")
-        if not is_member(metadata):
+        if not _is_member(metadata):
             self._must_rewind = True
             raise Migrated("this worker is not in the group at the moment")
         return metadata
@@ -302,24 +340,39 @@ class ProspectSource:
     @property
     def is_member(self) -> bool:
         """Whether the group knows this worker at the moment, with or without partitions."""
-        return not self._failed and is_member(self._consumer.consumer_group_metadata())
+        return not self._failed and _is_member(self._consumer.consumer_group_metadata())
 
     def _rewind(self, deadline: Deadline) -> None:
-        """Seek every partition of ours to what the broker says is committed, and learn the positions used so far.
-        Raises StaleIndex when the broker has no offset of a partition, and any beginning would be a guess.
-        """
+        """Seek every assigned partition to its committed offset, and learn the index positions used so far. Raises
+        StaleIndex if the broker has no offset of a partition, and any start would be a guess."""
         self._rest = NOTHING
         self._delivered &= self.partitions
-        try:
+        with translating("asking for the committed offsets of the prospects"):
+            # The brokers' offsets, never remembered ones: a commit that failed may have happened.
             committed = self._committed(self._assignment(), deadline)
+            self._need_no_older(committed)
             sure = self._resume_at.choose(committed, self._ends, deadline)
             for place in committed:
                 self._next[key_of(place)] = max(0, place.offset)
                 self._seek(place, deadline, surely=key_of(place) in sure)
-        except KafkaException as error:
-            raise translate(error, "asking for the committed offsets of the prospects") from error
         self._delivered.clear()
         self._must_rewind = False
+
+    def _need_no_older(self, committed: list[TopicPartition]) -> None:
+        """Raises Unavailable if an answer is older than what this worker itself has committed. A coordinator that was deposed
+        and has not heard of it goes on answering, and every prospect since would be emitted again."""
+        for place in committed:
+            own, topic_id = self._own.get(key_of(place), (-1, ""))
+            note = CommitNote.read(place.metadata)
+            if note is None or not 0 <= place.offset < own or note.topic_id != topic_id:
+                continue
+            known = dict(self._own)  # closing takes them for given away
+            self._close_failed()
+            self._own = known
+            raise Unavailable(
+                f"a broker answers that offset {place.offset} of {place.topic} partition {place.partition} is committed, and"
+                f" this worker has committed {own}: it may not know that it no longer coordinates the group. Asking again"
+            )
 
     def _committed(self, places: list[TopicPartition], deadline: Deadline) -> list[TopicPartition]:
         committed = self._consumer.committed(places, timeout=max(0.1, deadline.left())) if places else []
@@ -335,7 +388,7 @@ class ProspectSource:
 
     @property
     def begun(self) -> list[TopicPartition]:
-        """Where partitions begin that have no committed offset yet: to be committed before any of their records is."""
+        """The start of partitions without a committed offset: commit it before any of their records."""
         return [] if self._must_rewind else self._resume_at.begun
 
     def has_begun(self) -> None:
@@ -343,16 +396,13 @@ class ProspectSource:
         self._resume_at.has_begun()
 
     def need_siblings(self) -> None:
-        """To be called before anything comes out. Raises StaleIndex while partitions of other topics must begin first,
-        which come out on the same partitions; Unavailable, Refused.
-        """
+        """Call it before anything is emitted. Raises StaleIndex while partitions of other topics with the same outputs must
+        begin first; Unavailable, Refused."""
         deadline = Deadline.after(REWIND_S)
-        try:
+        with translating("asking where the inputs begin"):
             self._resume_at.need_siblings(
                 self._ends, self.partitions, lambda places: self._committed(places, deadline), deadline
             )
-        except KafkaException as error:
-            raise translate(error, "asking where the inputs begin") from error
 
     def _seek(self, committed: TopicPartition, deadline: Deadline, *, surely: bool) -> None:
         offset = committed.offset if committed.offset >= 0 else self.first(key_of(committed), deadline)
@@ -373,27 +423,50 @@ class ProspectSource:
                 return
 
     def first(self, key: PartitionKey, deadline: Deadline) -> int:
-        """The oldest offset of a partition. Raises Unavailable, Refused. The client is sent to an offset, not to "the
-        beginning": when it is sent there twice within a moment it may skip what it fetched in between (seen with
-        librdkafka 2.16.0: dozens of records skipped, in one of eight tries).
-        """
-        return self._ends.oldest(TopicPartition(*key), deadline)
+        """The oldest offset of a partition. Raises Unavailable, Refused. We seek to an offset, not to "the beginning":
+        librdkafka 2.16.0, when sent there twice in a moment, skipped dozens of records in one of eight tries."""
+        with translating(f"asking for the oldest offset of {key[0]}"):
+            return self._ends.ask(TopicPartition(*key), deadline)[0]
 
-    def lag(self, deadline: Deadline, ask: Collection[PartitionKey] = ()) -> dict[PartitionKey, int]:
-        """By partition, the prospects from what is committed to the partition's end as far as it is known. The brokers are
-        asked for the ends of those in `ask`, as many as answer until the deadline. Not the client's own figure, which
-        knows nothing of offsets that a transaction commits."""
+    def lag(self) -> dict[PartitionKey, int]:
+        """By partition, the prospects between the committed offset and the end, as far as it is known: confirmed, or as it
+        came with the last records. librdkafka's own figure ignores offsets that a transaction commits."""
+        self._confirmed.look(self.partitions)
         lags: dict[PartitionKey, int] = {}
         for each in self._assignment():
             key = key_of(each)
-            low, high = self._ends.of(self._consumer, each, deadline if key in ask else None)
+            low = high = -1
+            with suppress(KafkaException):
+                low, high = self._consumer.get_watermark_offsets(each, cached=True)
+            high = max(high, self._confirmed.known[key].offset)
             if key in self._next and high >= 0:
                 lags[key] = max(0, high - max(low, self._next[key]))
         return lags
 
+    @property
+    def confirmed_at(self) -> dict[PartitionKey, float]:
+        """By partition, when its end was last confirmed, by `clock.elapsed`. Before: when the partition came."""
+        return {key: end.at for key, end in self._confirmed.known.items()}
+
     def close(self) -> None:
         """Leave the group at once, so that others take over without waiting for a session to end."""
         if not self._failed:
-            self._consumer.close()
+            self._intake.close()
+            leave_group(self._consumer)
             self._has_moved()
         self._ends.close()
+
+
+def _joined(first: Fetched, more: Fetched) -> Fetched:
+    """These records, followed by others, taken in the same way."""
+    if not (first and more):
+        return first or more
+    return first.then(more)  # type: ignore[arg-type]  # one source takes them
+
+
+def _is_member(metadata: bytes) -> bool:
+    """Whether group metadata is a member's: it has a generation and a name."""
+    if not metadata.startswith(_METADATA_FORM):
+        return False
+    (generation,) = struct.unpack_from("=i", metadata, len(_METADATA_FORM))
+    return generation > 0 and bool(metadata[len(_METADATA_FORM) + 4 :].split(b"\0")[1])

@@ -1,35 +1,44 @@
-"""What a valid number is (step 3 of a prospect's life): exactly what phonenumbers says, at the speed of a table.
+"""Step 3, normalise: a number is valid exactly when phonenumbers says so, at the speed of a table.
 
-phonenumbers is the reference. For digits in a shape whose parsing its metadata proves, tables made from that metadata
-(`generate`) answer validity, region and type with one look-up. phonenumbers itself answers everything else. Tables
-made from another version than the installed one are ignored. This room never logs or keeps a number, never guesses,
-and never raises for a text.
+For digits in a shape whose parsing phonenumbers' metadata proves, tables made from that metadata
+(`tools/numbering_tables.py`) answer validity, region and type with one look-up. phonenumbers itself answers everything
+else. A text that may be two numbers is none (`two_numbers`). Tables of another version than the installed one are ignored. This room never logs or keeps a number, never guesses, never raises for a text.
 """
 
-from stream_scrub.numbering.arrays import Many, validator
-from stream_scrub.numbering.columns import Column, cells_reader, column_reader
-from stream_scrub.numbering.library import calling_code, national_digits
-from stream_scrub.numbering.line import Line
+from stream_scrub.numbering.arrays import DIGITS_MAX, Column, Many, Typed, validator
+from stream_scrub.numbering.library import TEXT_MAX, Line, calling_code, national_digits, split
+from stream_scrub.numbering.regions import UNKNOWN, region_named, region_of_user, residence_named
 from stream_scrub.numbering.row_cache import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.tables import REGIONS, Tables
-from stream_scrub.numbering.typed import lines_reader
+from stream_scrub.numbering.two_numbers import all_in, least_digits, may_be_two, pair_digits, parted
 
 __all__ = [
     "DATA_VERSION",
+    "DIGITS_MAX",
     "REGIONS",
+    "UNKNOWN",
     "Column",
     "Line",
     "calling_code",
     "e164",
     "line_of",
     "lines_many",
+    "may_be_several",
     "national_digits",
     "normalise",
+    "numbers_in",
+    "pair_digits",
+    "parted_in",
     "read_column",
     "read_lines",
+    "region_named",
+    "region_of_user",
+    "residence_named",
     "rows",
+    "split",
     "tables_in_use",
     "valid_many",
+    "why_invalid",
 ]
 
 _TABLES = Tables.shipped()
@@ -38,18 +47,53 @@ rows = Learnt(_TABLES)  # the rows met so far, for code that looks numbers up wi
 normalise: Normalise = normaliser(rows)
 line_of: LineOf = liner(_TABLES)
 _MANY = Many(_TABLES)
-lines_many = lines_reader(_MANY)  # the same for whole chunks of lines and arrays of numbers: lists
+_TYPED = Typed(_MANY, normalise)
+lines_many = _TYPED.lines  # the same for whole chunks of lines and arrays of numbers: lists
 valid_many = validator(_MANY, line_of)
-read_column = column_reader(_MANY, lines_many, normalise)  # the cells of a table's column, with their lines
-read_lines = cells_reader(_MANY, lines_many, normalise)  # the same for cells that are lines of bytes: files
+read_column = _TYPED.read_column  # the cells of a table's column, with their lines
+read_lines = _TYPED.read_lines  # the same for cells that are lines of bytes: files
 
 
 def e164(number: int) -> str:
-    """A number as diallers write it, ITU-T E.164 with a plus: 33612345678 is "+33612345678"."""
+    """A number in ITU-T E.164 with a plus: 33612345678 is "+33612345678"."""
     return f"+{number}"
 
 
+def numbers_in(text: str, region: str) -> tuple[tuple[int, ...], bool]:
+    """The valid numbers that a text may hold which is no number, and whether they are all of it (`two_numbers.all_in`)."""
+    return all_in(text, region, _number_of)
+
+
+def may_be_several(text: str, region: str) -> bool:
+    """Whether a text may be two numbers, and so is none."""
+    return len(text) <= TEXT_MAX and may_be_two(text, region, rows.is_number)
+
+
+def parted_in(text: str, region: str) -> tuple[str, ...]:
+    """The numbers in a text that `normalise` takes for none because it holds several, each as it takes it; empty if the
+    text holds none or one, or if it is not clear where one ends."""
+    if len(text) > TEXT_MAX or sum(map(str.isdigit, text)) < pair_digits(region):
+        return ()
+    return parted(text, region, _number_of)
+
+
+def _number_of(text: str, region: str) -> int | None:
+    found = normalise(text, region)
+    return None if found is None else found[0]
+
+
+def why_invalid(text: str, region: str) -> str:
+    """Why `normalise` takes a text with digits for no number, for people."""
+    digits = sum(map(str.isdigit, text))
+    if may_be_several(text, region):
+        return "may be several numbers, and it is not clear where one ends"
+    if digits < least_digits(region):
+        return f"too short: {digits} digits"
+    if digits > DIGITS_MAX:
+        return f"too long: {digits} digits"
+    return "no valid number" if "+" in text else f"no valid number of {region}"
+
+
 def tables_in_use() -> bool:
-    """Whether the tables answer. False when another version of phonenumbers is installed: it then answers everything
-    itself."""
+    """Whether the tables answer. False if another version of phonenumbers is installed: it answers everything then."""
     return _TABLES.in_use

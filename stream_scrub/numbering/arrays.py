@@ -1,9 +1,11 @@
-"""Whole arrays of numbers at once, by the same tables in which single numbers are looked up.
+"""Whole arrays of numbers at once, and chunks of typed lines and cells, by the same tables as for single numbers.
 
-This is for lists of millions of lines. What the tables do not settle is marked ASK, and goes to `normalise` or
-`line_of` one by one. So the answers are those of these two, only faster.
+What the tables do not settle is marked ASK, and goes to `normalise` or `line_of` one by one. So the answers are those
+of these two, only faster. Of typed text only what needs no parsing is settled here: digits among separators that
+phonenumbers skips, with or without a plus before them and double quotes around them.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +14,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX
-from stream_scrub.numbering.line import Line
-from stream_scrub.numbering.row_cache import DIGITS_MIN, LineOf, _dials_00
+from stream_scrub.numbering.homes import homes_of
+from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, TEXT_MAX, Line
+from stream_scrub.numbering.row_cache import DIGITS_MIN, SEPARATORS, LineOf, Normalise, _dials_00
 from stream_scrub.numbering.tables import (
     ASK,
     FIRST_LINE,
@@ -26,6 +28,7 @@ from stream_scrub.numbering.tables import (
     Row,
     Tables,
 )
+from stream_scrub.numbering.two_numbers import pair_digits
 
 Numbers: TypeAlias = NDArray[np.uint64]
 States: TypeAlias = NDArray[np.uint8]
@@ -33,10 +36,13 @@ Codes: TypeAlias = NDArray[np.uint16]
 
 VALID: Final = 2  # of States; NONE and ASK are the tables' own
 DIGITS_MAX: Final = 17  # ITU-T E.164's 15 after 00; longer strings are ASK
-_SIZE_MAX: Final = (
-    10**19
-)  # the largest power of ten in 64 bits, above any such string, so that the quotient is 0
+# The largest power of ten in 64 bits, above any such string, so that the quotient is 0.
+_SIZE_MAX: Final = 10**19
 _LEARNING: Final = threading.Lock()  # one thread at a time finds and fills a row's place; readers never wait
+_FRANCE: Final = np.uint64(33)
+_FRENCH_SIZE: Final = np.uint64(10**9)
+_BLOCK_SIZE: Final = np.uint64(10**6)  # of the numbers that have the same homes
+_OVERSEAS_DIGITS: Final = 11  # with the calling code
 _POWERS: Final = np.array([10**digits for digits in range(DIGITS_MIN, DIGITS_MAX + 1)], np.uint64)
 
 
@@ -49,8 +55,7 @@ class Answers(NamedTuple):
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of digit strings of one length, by their first digits, as arrays. A row is learnt when it is first
-    met."""
+    """The rows of digit strings of one length, by their first digits, as arrays. A row is learnt when first met."""
 
     divisor: int
     keys: int
@@ -59,9 +64,8 @@ class _Rows:
     shift: Numbers = field(init=False)  # modulo 2**64, like the addition
     known: NDArray[np.bool_] = field(init=False)
     cells: NDArray[Any] = field(init=False)  # what `_meaning` makes of the tables' cells
-    _places: dict[tuple[int, int], tuple[Row, int]] = field(
-        init=False
-    )  # by identity: the rows are held, so that their ids stay theirs
+    # By identity: the rows are kept, so that their ids stay theirs.
+    _places: dict[tuple[int, int], tuple[Row, int]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.size = np.full(self.keys, _SIZE_MAX, np.uint64)
@@ -146,6 +150,10 @@ class Many:
         if dialled.any() and _dials_00(region):
             behind = self.after_plus(values[dialled], length - 2)
             answers.numbers[dialled], answers.states[dialled] = behind
+        if region == "FR" and length == _OVERSEAS_DIGITS - 1:
+            zero = np.flatnonzero((answers.states == ASK) & (values < _FRENCH_SIZE))
+            behind = self._overseas(values[zero] + _FRANCE * _FRENCH_SIZE)
+            answers.numbers[zero], answers.states[zero] = behind
         return answers
 
     def after_plus(self, values: Numbers, length: int) -> Answers:
@@ -154,7 +162,35 @@ class Many:
             return _unsettled(values)
         lead = min(LEADING, length)
         rows = self._after_plus.setdefault(length, _Rows(10 ** (length - lead), 10**lead))
-        return rows.look_up(values, lambda value: _row(self._tables.international(f"{value:0{length}d}")))
+        answers = rows.look_up(values, lambda value: _row(self._tables.international(f"{value:0{length}d}")))
+        if length == _OVERSEAS_DIGITS:
+            french = np.flatnonzero((answers.states == ASK) & (values // _FRENCH_SIZE == _FRANCE))
+            answers.numbers[french], answers.states[french] = self._overseas(values[french])
+        return answers
+
+    def _overseas(self, values: Numbers) -> Answers:
+        """Numbers with France's calling code that the tables do not settle: those of its territories, as `homes.chosen`."""
+        answers = _unsettled(values)
+        blocks = values // _BLOCK_SIZE
+        for block in set(blocks.tolist()):
+            chosen = np.flatnonzero(blocks == block)
+            behind = values[chosen] % _BLOCK_SIZE
+            homes = homes_of("33", str(int(values[chosen[0]]))[2:])
+            if not homes:
+                continue
+            numbers, states = zip(
+                *(
+                    self.after_plus(np.uint64(int(home[:-6])) * _BLOCK_SIZE + behind, len(home))
+                    for home in homes
+                ),
+                strict=True,
+            )
+            valid = np.array(states) == VALID
+            one = (valid.sum(0) == 1) | (valid.sum(0) == 2)  # the last valid form counts only if it is alone
+            answers.numbers[chosen] = np.array(numbers)[valid.argmax(0), np.arange(len(chosen))]
+            known = (np.array(states) != ASK).all(0)
+            answers.states[chosen] = np.where(known, np.where(one, VALID, NONE), ASK)
+        return answers
 
     def states(self, numbers: Numbers) -> States:
         """Whether each number (the integer of its E.164 digits) is valid: NONE, VALID, or ASK."""
@@ -188,10 +224,10 @@ class Many:
             if DIGITS_MIN < length <= DIGITS_MAX:
                 chosen = lengths == length
                 rows = known.setdefault(length, new(10 ** (length - lead), 10**lead))
-                found = rows.look_up(
+                answers = rows.look_up(
                     numbers[chosen], lambda number: _row(self._tables.significant(str(number)))
                 )
-                into[chosen] = found.states
+                into[chosen] = answers.states
 
 
 def digits_of(numbers: Numbers) -> NDArray[np.int64]:
@@ -214,8 +250,8 @@ def validator(many: Many, line_of: LineOf) -> Callable[[Numbers], NDArray[np.boo
     return valid_many
 
 
-def _row(found: tuple[int, Row] | None) -> Row | None:
-    return None if found is None else found[1]
+def _row(learnt: tuple[int, Row] | None) -> Row | None:
+    return None if learnt is None else learnt[1]
 
 
 def _unsettled(values: Numbers) -> Answers:
@@ -225,3 +261,198 @@ def _unsettled(values: Numbers) -> Answers:
 def _distinct(lengths: NDArray[np.int64]) -> Iterable[int]:
     counts = np.bincount(lengths)
     return [int(length) for length in np.flatnonzero(counts)]
+
+
+_END: Final = ord("\n")
+_PLUS: Final = ord("+")
+_QUOTE: Final = ord('"')
+_SEPARATOR, _KEPT, _ODD = range(3)
+_PADDING: Final = b"\n" * 8  # so that a word can be read from the last digit on
+_WORD_DIGITS: Final = 8
+
+Place = NDArray[np.int64]
+_FRACTION: Final = re.compile(rb"\.00?[ \"]*\n")  # as of a number that was held as a float
+_NO_CELL = "?"  # stands in for a cell that is no single line; `normalise` then gets the cell as it came
+
+
+def _kinds() -> NDArray[np.uint8]:
+    kinds = np.full(256, _ODD, np.uint8)
+    kinds[[ord(sign) for sign in (" ", *SEPARATORS) if sign.isascii()]] = _SEPARATOR
+    kinds[[*b"0123456789", _PLUS, _END]] = _KEPT
+    return kinds
+
+
+_KINDS: Final = _kinds()
+_BETWEEN_NUMBERS: Final = (
+    b"/()"  # separators before which one number may end and behind which another may begin
+)
+
+
+def _odd_lines(raw: NDArray[np.uint8], ends: Place, odd: Place) -> Place:
+    """The lines with a sign that cannot be settled here. One pair of quotes around a whole line can be."""
+    if not len(odd):
+        return odd
+    lines = np.searchsorted(ends, odd)
+    counts = np.bincount(lines, minlength=len(ends))
+    begins = np.concatenate(([0], ends[:-1] + 1))
+    pair = (counts == 2) & (raw[begins] == _QUOTE) & (raw[ends - 1] == _QUOTE)
+    return np.flatnonzero((counts > 0) & ~pair)
+
+
+def _parted_lines(raw: NDArray[np.uint8], kinds: NDArray[np.uint8], ends: Place) -> Place:
+    """The lines that separators could part into two numbers: all but single blanks, hyphens and dots before other digits
+    than 0."""
+    separator = kinds[:-1] == _SEPARATOR
+    parting = separator & ((kinds[1:] == _SEPARATOR) | (raw[1:] == ord("0")))
+    for sign in _BETWEEN_NUMBERS:
+        parting |= raw[:-1] == sign
+    return np.searchsorted(ends, np.flatnonzero(parting))
+
+
+def _values(compact: NDArray[np.uint8], starts: Place, length: int) -> Numbers:
+    """The integer of the `length` digits at each place."""
+    # A word of eight signs at every place.
+    words: Numbers = np.ndarray(len(compact) - 7, "<u8", compact, strides=(1,))
+    values = np.zeros(len(starts), np.uint64)
+    for done in range(0, length, _WORD_DIGITS):
+        digits = min(_WORD_DIGITS, length - done)
+        word = words[starts + done] << np.uint64(8 * (_WORD_DIGITS - digits))
+        values = values * np.uint64(10**digits) + eight_digits(word)
+    return values
+
+
+def eight_digits(words: Numbers) -> Numbers:
+    """The integers of eight decimal digits each. The first digit is in the lowest byte; a byte of 0 is a leading
+    zero.
+
+    Three multiplications join neighbours to pairs, pairs to fours, fours to eight (D. Lemire, "Quickly parsing eight
+    digits", 2018).
+    """
+    words = words & np.uint64(0x0F0F0F0F0F0F0F0F)
+    words = (words * np.uint64(10 * 2**8 + 1) >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
+    words = (words * np.uint64(100 * 2**16 + 1) >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)
+    return words * np.uint64(10000 * 2**32 + 1) >> np.uint64(32)
+
+
+class Column(NamedTuple):
+    """By place: the number (0 if it is not valid), and the place of its line in `lines` (-1 if it is not valid). Some
+    of `lines` may not occur."""
+
+    numbers: Numbers
+    places: NDArray[np.int32]
+    lines: Sequence[Line]
+
+
+def _as_lines(cells: Sequence[str]) -> bytes:
+    """The cells as lines, each with its line end. A cell that holds a line end, or half a character, becomes a line
+    that is not settled."""
+    if not cells:
+        return b""
+    text = "\n".join(cells) + "\n"
+    if text.count("\n") != len(cells):
+        text = "".join((_NO_CELL if "\n" in cell else cell) + "\n" for cell in cells)
+    return text.encode("utf-8", "surrogatepass")
+
+
+class Typed:
+    """Reads what people type, with these tables and this function for what they do not settle. Nothing raises, whatever
+    a line or cell holds."""
+
+    def __init__(self, many: Many, normalise: Normalise) -> None:
+        self._many = many
+        self._normalise = normalise
+
+    def lines(self, chunk: bytes, region: str) -> Answers:
+        r"""For each line of `chunk` (each ends in `\n`), the answer of `normalise`: NONE, or VALID with its number,
+        or ASK for a line that `normalise` must get as text. Blank lines are ASK."""
+        if not chunk:
+            return Answers(np.empty(0, np.uint64), np.empty(0, np.uint8))
+        raw = np.frombuffer(chunk, np.uint8)
+        kinds = _KINDS[raw]
+        ends = np.flatnonzero(raw == _END)
+        compact = np.frombuffer(raw[kinds == _KEPT].tobytes() + _PADDING, np.uint8)
+        stops = np.flatnonzero(compact[: -len(_PADDING)] == _END)
+        starts = np.concatenate(([0], stops[:-1] + 1))
+        plus = compact[starts] == _PLUS
+        lengths = stops - starts - plus
+        lengths[np.diff(ends, prepend=-1) > TEXT_MAX + 1] = 0
+        lengths[_odd_lines(raw, ends, np.flatnonzero(kinds == _ODD))] = 0
+        pluses = np.flatnonzero(compact == _PLUS)
+        if len(pluses) != int(plus.sum()):  # some plus does not begin its line
+            inner = pluses[~np.isin(pluses, starts)]
+            lengths[np.searchsorted(stops, inner)] = 0
+        fractions = [found.end() - 1 for found in _FRACTION.finditer(chunk)] if b".0" in chunk else []
+        lengths[np.searchsorted(ends, fractions)] = 0
+        least = pair_digits(region), pair_digits(region, plus=True)
+        if int(lengths.max()) >= min(least):
+            parted = _parted_lines(raw, kinds, ends)
+            lengths[parted[lengths[parted] >= np.where(plus[parted], least[1], least[0])]] = 0
+        return self._settle(compact, starts + plus, np.where(plus, -lengths, lengths), region)
+
+    def read_lines(self, chunk: bytes, region: str, text_of: Callable[[int], str]) -> Column:
+        r"""The lines of `chunk`, each ending in `\n`, as typed in `region`. `text_of` gives the text of the line at a
+        place, and is called for lines that must be parsed."""
+        return self._column(*self.lines(chunk, region), region, text_of)
+
+    def read_column(self, cells: Sequence[str] | Numbers, region: str) -> Column:
+        """The cells of a column as typed in `region`: texts, or an array of unsigned integers (their digits). Fastest
+        with some ten thousand cells at a time."""
+        if isinstance(cells, np.ndarray):
+            answers = self._integers(cells, region)
+        else:
+            answers = self.lines(_as_lines(cells), region)
+        return self._column(*answers, region, lambda place: str(cells[place]))
+
+    def _settle(self, compact: NDArray[np.uint8], starts: Place, lengths: Place, region: str) -> Answers:
+        """The answers. `lengths` are in digits: negative after a plus, 0 for a line that is not settled here."""
+        numbers = np.zeros(len(starts), np.uint64)
+        states = np.full(len(starts), ASK, np.uint8)
+        offset = DIGITS_MAX
+        counted = np.bincount(np.clip(lengths, -offset - 1, offset + 1) + offset + 1)
+        for length in (np.flatnonzero(counted) - offset - 1).tolist():
+            if not 0 < abs(length) <= offset:
+                continue
+            whole = counted[length + offset + 1] == len(starts)
+            chosen = slice(None) if whole else np.flatnonzero(lengths == length)
+            values = _values(compact, starts[chosen], abs(length))
+            if length < 0:
+                numbers[chosen], states[chosen] = self._many.after_plus(values, -length)
+            else:
+                numbers[chosen], states[chosen] = self._many.typed(values, length, region)
+        return Answers(numbers, states)
+
+    def _integers(self, values: Numbers, region: str) -> Answers:
+        """The answers that `lines` would give for the digits of each integer."""
+        numbers = np.zeros(len(values), np.uint64)
+        states = np.full(len(values), ASK, np.uint8)
+        lengths = digits_of(values)
+        for length in np.flatnonzero(np.bincount(lengths)).tolist():
+            if DIGITS_MIN < length <= DIGITS_MAX:
+                chosen = np.flatnonzero(lengths == length)
+                numbers[chosen], states[chosen] = self._many.typed(values[chosen], length, region)
+        return Answers(numbers, states)
+
+    def _column(
+        self,
+        numbers: Numbers,
+        states: NDArray[np.uint8],
+        region: str,
+        text_of: Callable[[int], str],
+    ) -> Column:
+        """The column of these answers, with the line of each number. What is not settled goes to `normalise` one by one."""
+        codes, known = self._many.lines(numbers)
+        lines = list(known)
+        places = np.where(states == VALID, codes.astype(np.int32) - FIRST_LINE, -1).astype(np.int32)
+        numbers[states != VALID] = 0
+        open_ = (states == ASK) | ((states == VALID) & (codes < FIRST_LINE))
+        for place in np.flatnonzero(open_).tolist():
+            text = text_of(place)
+            valid = self._normalise(text, region) if text and not text.isspace() else None
+            if valid is None:
+                numbers[place], places[place] = 0, -1
+                continue
+            number, line = valid
+            if line not in lines:
+                lines.append(line)
+            numbers[place], places[place] = number, lines.index(line)
+        return Column(numbers, places, lines)

@@ -1,4 +1,4 @@
-"""Reads the tables that `generate` wrote, one calling code at a time, the first time that a number needs it.
+"""Reads the tables that `make tables` wrote, one calling code at a time, the first time that a number needs it.
 
 A table is `bytes`: one cell for each choice of a significant number's first digits. A cell is 0 (no valid number), 1
 (ask phonenumbers) or stands for a line. A `Row` adds how the digits that people type lead to a cell.
@@ -14,16 +14,12 @@ from typing import Any, Final, NamedTuple
 import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, SUPPORTED_REGIONS, country_code_for_region
 
-from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, NSN_DIGITS_MAX
-from stream_scrub.numbering.line import Line
+from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, NSN_DIGITS_MAX, Line
 
 REGIONS: Final[frozenset[str]] = frozenset(SUPPORTED_REGIONS)
-LEADING: Final = (
-    4  # digits after a plus that choose a row: enough for any calling code and a national prefix of one digit
-)
-PREFIX_DIGITS_MAX: Final = (
-    3  # of a shape: a national prefix that `clean` knows, or a calling code without its plus
-)
+# Digits after a plus that choose a row: enough for any calling code and a national prefix of one digit.
+LEADING: Final = 4
+PREFIX_DIGITS_MAX: Final = 3  # of a shape: a national prefix, or a calling code without its plus
 
 FOLDER: Final = Path(__file__).with_name("tables")
 FORMAT: Final = 1
@@ -46,7 +42,7 @@ class Row(NamedTuple):
 
 
 class StoredShape(NamedTuple):
-    """Strings of `length` digits beginning with `prefix`, then the significant number; see `clean`."""
+    """Strings of `length` digits beginning with `prefix`, then the significant number (`tools/numbering_tables.py: Shape`)."""
 
     length: int
     prefix: str
@@ -58,8 +54,8 @@ UNKNOWN: Final = Row(10**20, 0, bytes([ASK]), 0, (None, None))  # ask, whatever 
 
 
 @dataclass(slots=True)
-class Held:
-    """How many bytes of tables are held."""
+class TableMemory:
+    """Bytes of tables in memory."""
 
     size: int = 0
 
@@ -73,7 +69,7 @@ class TableFile:
     tables: dict[int, bytes]  # by digits of the significant number; no entry: none is valid
     international: tuple[StoredShape, ...]  # prefixes without the calling code
     national: dict[str, tuple[StoredShape, ...]]  # by region
-    held: Held
+    memory: TableMemory
     _rows: dict[tuple[StoredShape, str], Row] = field(default_factory=dict)
     _parts: dict[tuple[StoredShape, str, str], Row] = field(default_factory=dict)
     _masked: dict[tuple[int, int, tuple[tuple[int, int], ...]], bytes] = field(default_factory=dict)
@@ -91,8 +87,8 @@ class TableFile:
             for begin, end in masked:
                 cells[begin * deeper : end * deeper] = bytes([ASK]) * ((end - begin) * deeper)
             self._masked[key] = bytes(cells) if masked else plain
-            if masked or wider > 1:  # it is a copy
-                self.held.size += len(plain)
+            if masked or wider > 1:  # a copy
+                self.memory.size += len(plain)
         return self._masked[key]
 
     def row(self, shape: StoredShape, before: str) -> Row:
@@ -143,23 +139,23 @@ class TableFile:
             self._parts[key] = Row(
                 size, low // size + begin, bytes(cells), self.calling_code * 10**rest - low, self.lines
             )
-            self.held.size += wide
+            self.memory.size += wide
         row = self._parts[key]
         return row, row.cells.count(ASK) / wide
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of all calling codes, for one version of phonenumbers. They are loaded when needed and then kept."""
+    """The tables of all calling codes, for one version of phonenumbers, loaded when first needed."""
 
     version: str
     digests: dict[str, str]
-    held: Held = field(default_factory=Held)
+    memory: TableMemory = field(default_factory=TableMemory)
     _plans: dict[int, TableFile | None] = field(default_factory=dict)
 
     @classmethod
     def shipped(cls) -> "Tables":
-        """The package's own. Without a readable index there are none, and phonenumbers answers everything."""
+        """The package's own. Without an index there are none, and phonenumbers answers everything."""
         try:
             index = json.loads((FOLDER / "index.json").read_bytes())
         except FileNotFoundError:
@@ -168,8 +164,7 @@ class Tables:
         return cls(index["phonenumbers"], index["sha256"]) if known else cls("", {})
 
     def plan(self, calling_code: int) -> TableFile | None:
-        """One calling code's tables; None when (a) there are none, or (b) the file is not the one that the index
-        names."""
+        """One calling code's tables; None if (a) there are none, or (b) the file is not the one in the index."""
         if calling_code not in self._plans:
             self._plans[calling_code] = self._read(calling_code)
         return self._plans[calling_code]
@@ -181,18 +176,17 @@ class Tables:
         content = zlib.decompress((FOLDER / f"{calling_code}.z").read_bytes())
         if hashlib.sha256(content).hexdigest() != digest:
             return None
-        self.held.size += len(content)
-        return _plan(calling_code, content, self.held)
+        self.memory.size += len(content)
+        return _plan(calling_code, content, self.memory)
 
     def forget(self) -> None:
-        """Drop everything; what is needed later is read again. Rows that callers hold stay as they are."""
+        """Drop everything; what is needed later is read again. Rows in use stay as they are."""
         self._plans.clear()
-        self.held.size = 0
+        self.memory.size = 0
 
     @property
     def in_use(self) -> bool:
-        """Whether they were made from the installed version of phonenumbers. Another version may differ, so then
-        phonenumbers is asked."""
+        """Whether they were made from the installed version of phonenumbers. Another version may differ."""
         return self.version == phonenumbers.__version__
 
     def main(self, region: str, length: int) -> Row:
@@ -267,7 +261,7 @@ def _best(plan: TableFile, shapes: tuple[StoredShape, ...], code_digits: int, di
     return len(key), best
 
 
-def _plan(calling_code: int, content: bytes, held: Held) -> TableFile:
+def _plan(calling_code: int, content: bytes, memory: TableMemory) -> TableFile:
     head, _, rest = content.partition(b"\n")
     fields: dict[str, Any] = json.loads(head)
     tables = {}
@@ -279,7 +273,7 @@ def _plan(calling_code: int, content: bytes, held: Held) -> TableFile:
         tables,
         _shapes(fields["international"]),
         {region: _shapes(rows) for region, rows in fields["national"].items()},
-        held,
+        memory,
     )
 
 

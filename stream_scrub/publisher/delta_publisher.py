@@ -7,37 +7,38 @@ use. Opening one takes up to a second, in a thread of its own: opt-outs wait for
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import NamedTuple
-
-from structlog.typing import FilteringBoundLogger
 
 from stream_scrub import clock
 from stream_scrub.config import Settings
-from stream_scrub.errors import Migrated, Refused, TakenOver, Unavailable
+from stream_scrub.errors import Corrupt, Migrated, Refused, TakenOver, Unavailable
 from stream_scrub.index import Register
+from stream_scrub.index.deltas import Delta
+from stream_scrub.kafka import clients
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter, TransactionExtras
-from stream_scrub.lists.deltas import Delta
-from stream_scrub.lists.log.encode import nbytes_of, records_of
-from stream_scrub.lists.log.replay import RegisterView, Replay
-from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import Cursor, DeltaSource, Seal
-from stream_scrub.model import Deadline, RegisterKind, family
-from stream_scrub.observability import metric_catalogue
-from stream_scrub.observability.counters import PublisherCounters
-from stream_scrub.publisher import mend_log
-from stream_scrub.wiring import clients
+from stream_scrub.log.encode import nbytes_of, records_of
+from stream_scrub.log.replay import RegisterView, Replay
+from stream_scrub.log.scan import begin, check_known, replay_to_end
+from stream_scrub.log.wire import Cursor, DeltaSource, Seal
+from stream_scrub.model import Deadline, Logger, RegisterKind, family
+from stream_scrub.ops import metric_catalogue
+from stream_scrub.ops.loop_state import PublisherState
+from stream_scrub.ops.processes import in_daemon_thread
 
 _OPEN_S = 30.0
 # A publisher of another register that dies in its transaction hides the log's end for this long: its timeout of ten
 # seconds, and the ten seconds until a broker looks for such transactions.
 _REACH_S = 25.0
 _IDLE_S = 60.0
+_CHAIN_DIGITS = 16
+_MARKER_AGAIN_S = 0.05
+_MARKER_S = 2.0  # until the marker is written, which ending a transaction does not wait for
 
 
 class PendingDelta(NamedTuple):
@@ -51,81 +52,54 @@ class PendingDelta(NamedTuple):
     cursor: Cursor | None = None
 
 
+class SealName(NamedTuple):
+    """Names a seal, for the note of those who rest on it."""
+
+    log: str
+    register: str
+    seq: int
+    chain: str  # the first digits
+
+    @classmethod
+    def of(cls, log: str, seal: Seal) -> "SealName":
+        """The name of a seal."""
+        return cls(log, seal.register, seal.seq, seal.chain[:_CHAIN_DIGITS])
+
+    @classmethod
+    def read(cls, text: str) -> "SealName | None":
+        """From its text; None from any other."""
+        parts = text.split("/")
+        return cls(parts[0], parts[1], int(parts[2]), parts[3]) if len(parts) == 4 else None
+
+    def __str__(self) -> str:
+        return f"{self.log}/{self.register}/{self.seq}/{self.chain}"
+
+
 @dataclass(slots=True)
 class _Borrowed:
     writer: KafkaLogWriter
     used_at: float
 
 
-class _Opening:
-    """A writer that is being opened. Whoever gives it up closes it, at the latest when it is open."""
-
-    def __init__(self, opened: Callable[[], KafkaLogWriter]) -> None:
-        self._opened = opened
-        self._writer: KafkaLogWriter | None = None
-        self._error: Exception | None = None
-        self._given_up = False
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="opening", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            writer = self._opened()
-        except Exception as error:  # noqa: BLE001 - raised by `writer`
-            self._error = error
-            return
-        with self._lock:
-            self._writer = writer
-            given_up = self._given_up
-        if given_up:
-            writer.close()
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is open, or never will be."""
-        return not self._thread.is_alive()
-
-    def writer(self) -> KafkaLogWriter:
-        """The writer, once it has `ended`. Raises what opening it raised."""
-        if self._error is not None:
-            raise self._error
-        assert self._writer is not None, "it is open, or there is an error"
-        return self._writer
-
-    def give_up(self) -> None:
-        with self._lock:
-            self._given_up = True
-            writer = self._writer
-        if writer is not None:
-            writer.close()
-
-
+@dataclass(eq=False)
 class DeltaPublisher:
     """One thread. Every method may block for as long as a broker takes, `_REACH_S` at most, and raise Unavailable,
-    Refused, Corrupt; `publish` raises Uncertain, Migrated and TakenOver as well, and then it must be closed and
-    fenced again before anything else.
-    """
+    Refused, Corrupt; `publish` raises Uncertain, Migrated and TakenOver as well, and then it must be closed and fenced
+    again before anything else. `need_ours` is called when an own register's writer was replaced, and raises Migrated if
+    somebody else had the register in between."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        counters: PublisherCounters,
-        log: FilteringBoundLogger,
-        need_ours: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`need_ours` is called when an own register's writer was replaced, and raises Migrated if somebody else had the
-        register in between."""
-        self._settings, self._need_ours = settings, need_ours
-        self._counters = counters
-        self._log = log
-        self._reader: KafkaLogReader | None = None
-        self._own: dict[str, KafkaLogWriter] = {}
-        self._borrowed: dict[str, _Borrowed] = {}
-        self._opening: dict[str, _Opening] = {}
-        self._upto = -1
-        self._publishing = ""
-        self.replay = Replay()
+    settings: Settings
+    state: PublisherState
+    log: Logger
+    need_ours: Callable[[], None] = lambda: None
+    _reader: KafkaLogReader | None = field(default=None, init=False)
+    _leader_epoch: int = field(default=-1, init=False)
+    _own: dict[str, KafkaLogWriter] = field(default_factory=dict, init=False)
+    _borrowed: dict[str, _Borrowed] = field(default_factory=dict, init=False)
+    _opening: dict[str, Future[KafkaLogWriter]] = field(default_factory=dict, init=False)
+    _upto: int = field(default=-1, init=False)
+    _publishing: str = field(default="", init=False)
+    replay: Replay = field(default_factory=Replay, init=False)
 
     @property
     def registers(self) -> Mapping[str, Register]:
@@ -133,13 +107,13 @@ class DeltaPublisher:
         return self.replay.index.registers
 
     def fence(self, families: Sequence[str], also: Sequence[str]) -> None:
-        """Open the writers of the daemon's own registers. From here on nobody else publishes these, and a transaction
+        """Open the writers of the daemon's own registers. From here on no one else publishes these, and a transaction
         that an earlier life of this publisher left open is aborted."""
         deadline = Deadline.after(_OPEN_S)
         for each in families:
-            self._own[each] = clients.taken_over(self._settings, each, self._log, also, deadline)
+            self._own[each] = clients.taken_over(self.settings, each, self.log, also, deadline)
         if self._publishing not in {"", *families}:
-            clients.taken_over(self._settings, self._publishing, self._log, (), deadline).close()
+            clients.taken_over(self.settings, self._publishing, self.log, (), deadline).close()
         self._publishing = ""
         self._own[families[0]].wait_for_others(deadline)
 
@@ -148,18 +122,51 @@ class DeltaPublisher:
         deadline = Deadline.after(_OPEN_S)
         if self._reader is None:
             reader = clients.log_reader(
-                self._settings, clients.client_log(self._settings, self._log, "follower")
+                self.settings, clients.client_log(self.settings, self.log, "follower")
             )
-            if self._taken < 0:
-                self.replay = begin(reader, deadline, start=self._settings.lists.start, keep_ends=True)
             self._reader = reader
-        if (
-            self._taken >= 0
-        ):  # the reader then asks for the end at once, and not after half a second's silence
+            reader.bounds()
+            self._leader_epoch = reader.leader_epoch
+            if not self._is_known(reader, deadline):
+                self.replay = begin(reader, deadline, keep_ends=True)
+        # The reader then asks for the end at once, and not after half a second's silence.
+        if self._taken >= 0:
             self._reader.seek(self._taken + 1)
-        replay_to_end(self._reader, deadline, lambda _: self._counters.beat(), replay=self.replay)
+        with self._comparing(self._reader):
+            replay_to_end(self._reader, deadline, lambda _: self.state.beat(), replay=self.replay)
         if (mark := self.replay.known("").log.mark) is not None:
             raise Refused(mark.why)
+
+    def _is_known(self, reader: KafkaLogReader, deadline: Deadline) -> bool:
+        """Whether the log still holds what was read of it. A publisher that goes on along records that are gone would make the
+        log corrupt for everybody."""
+        if self._taken < 0:
+            return False
+        try:
+            check_known(reader, self.replay, deadline)
+        except ValueError as lost:
+            self.log.error("the log lost records that were read, reading it again", why=str(lost))
+            return False
+        return True
+
+    @contextmanager
+    def _comparing(self, reader: KafkaLogReader) -> Iterator[None]:
+        """Compares what was read with the log if another broker leads it now, or if what comes does not fit. Raises
+        Unavailable if it was lost."""
+        try:
+            yield
+        except Corrupt:
+            self._need_known(reader)
+            raise
+        if reader.leader_epoch != self._leader_epoch:
+            self._leader_epoch = reader.leader_epoch
+            self._need_known(reader)
+
+    def _need_known(self, reader: KafkaLogReader) -> None:
+        try:
+            check_known(reader, self.replay, Deadline.after(_OPEN_S))
+        except ValueError as lost:
+            raise Unavailable(f"the log lost records that were read: {lost}") from lost
 
     @property
     def _taken(self) -> int:
@@ -172,14 +179,14 @@ class DeltaPublisher:
 
     def _take(self, wait_s: float) -> None:
         assert self._reader is not None, "read_on comes first"
-        records, _ = self._reader.read(wait_s)
-        for record in records:
-            self.replay.take(record)
+        with self._comparing(self._reader):
+            records, _ = self._reader.read(wait_s)
+            for record in records:
+                self.replay.take(record)
 
     def ready(self, name: str) -> bool:
         """Whether a delta may be made now against what `base` says of that register. It may not while the writer of
-        another's register is being opened: then ask again later. For its own registers the answer is always yes.
-        """
+        another's register is being opened: then ask again later. For its own registers the answer is always yes."""
         mine = family(name)
         if mine not in self._own and mine not in self._borrowed and not self._borrow(mine):
             return False
@@ -193,12 +200,12 @@ class DeltaPublisher:
     def _borrow(self, mine: str) -> bool:
         opening = self._opening.get(mine)
         if opening is None:
-            opening = _Opening(partial(clients.log_writer, self._settings, mine, self._log))
+            opening = in_daemon_thread(clients.log_writer, self.settings, mine, self.log)
             self._opening[mine] = opening
-        if not opening.ended:
+        if not opening.done():
             return False
         del self._opening[mine]
-        self._borrowed[mine] = _Borrowed(opening.writer(), clock.elapsed())
+        self._borrowed[mine] = _Borrowed(opening.result(), clock.elapsed())
         self.read_on()
         return True
 
@@ -207,12 +214,24 @@ class DeltaPublisher:
         held = self.registers.get(name)
         return held or Register.empty(name, kind, datetime.now(UTC))
 
+    def holds(self, seal: str) -> bool:
+        """Whether the log, as it was read, holds that seal (a `SealName`) or a later one of its register. True for none, and for
+        another log's: a renewed log states what the old one held."""
+        named = SealName.read(seal)
+        if named is None or named.log != self.settings.topics.log:
+            return True
+        held = self.registers.get(named.register)
+        if held is None or held.seq < named.seq:
+            return False
+        return held.seq > named.seq or held.chain.startswith(named.chain)
+
     def publish(
-        self, made: Sequence[PendingDelta], beside: TransactionExtras | None = None
+        self,
+        made: Sequence[PendingDelta],
+        extras_of: Callable[[str], TransactionExtras] | None = None,
     ) -> list[tuple[Seal, int]]:
-        """Deltas of one register and its scoped ones, in one transaction with what is beside them; the seals, and the
-        position after the last one.
-        """
+        """Deltas of one register and its scoped ones, in one transaction with extras, which may depend on the name of the last
+        seal among them; the seals, and the position after the last one."""
         mine = family(made[0].base.name) if made else next(iter(self._own))
         records, seals = [], []
         for each in made:
@@ -222,7 +241,7 @@ class DeltaPublisher:
                 each.effective_at,
                 each.source,
                 known=each.known,
-                full_every=self._settings.lists.full_every,
+                full_every=self.settings.lists.full_every,
                 cursor=each.cursor,
                 may_state=each is made[-1],
             )
@@ -231,32 +250,62 @@ class DeltaPublisher:
         if not self._writer(mine).takes(nbytes := nbytes_of(records)):
             self._reopen(mine, nbytes)
             self._need_same(made)
-        for each in made:
-            mend_log.tell_set_aside(self._log, each.base.name, each.known.unsealed)
         borrowed, writer = self._borrowed.get(mine), self._writer(mine)
-        self._publishing = mine
-        self._counters.beat()
+        self.state.beat()
         started = time.perf_counter()
-        try:
-            position = writer.publish(records) if beside is None else writer.publish(records, beside)
-        except TakenOver as error:
-            if borrowed is None:
-                raise
-            self._give_back(
-                [mine]
-            )  # an import of it began: it is the publisher now, and this one tries later
-            self._publishing = ""
-            raise RegisterBusy(str(error)) from error
-        self._publishing = ""
+        name = "".join(str(SealName.of(self.settings.topics.log, each)) for each in seals[-1:])
+        more = () if extras_of is None else (extras_of(name),)
+        read = min((each.known.upto for each in made), default=-1)
+        with self._writing(mine):
+            position = writer.publish(records, *more, after=read)
         if made:
             labels = [metric_catalogue.register_label(each.base.name) for each in made]
-            self._counters.published(labels, time.perf_counter() - started)
+            self.state.published(labels, time.perf_counter() - started)
         if borrowed is not None:
             borrowed.used_at = clock.elapsed()
         self._upto = max(self._upto, position)
         if writer.is_spent:
             self._reopen(mine)
         return [(seal, position) for seal in seals]
+
+    @contextmanager
+    def _writing(self, mine: str) -> Iterator[None]:
+        """A transaction of a register's writer. Raises RegisterBusy if another publisher has a borrowed one now."""
+        self._publishing = mine
+        try:
+            yield
+        except TakenOver as error:
+            if mine not in self._borrowed:
+                raise
+            # An import of it began: it is the publisher now, and this one tries later.
+            self._give_back([mine])
+            self._publishing = ""
+            raise RegisterBusy(str(error)) from error
+        self._publishing = ""
+
+    def brokers_time(self, name: str, since: float) -> float | None:
+        """A moment that has surely passed, in seconds since 1970: the log's latest timestamp, by the clock of the broker that
+        leads it. None if the latest one may be a publisher's. If it is before `since`, has the broker write another one.
+        `name`: a register for which `ready` is true. Raises as `publish`."""
+        times, place = clients.broker_times(self.settings), (self.settings.topics.log, 0)
+
+        def latest() -> float | None:
+            found = times.ask([place])
+            return found[0].at if found and found[0].is_brokers else None
+
+        at = latest()
+        if at is not None and at >= since:
+            return at
+        mine = family(name)
+        writer = self._writer(mine)
+        with self._writing(mine):
+            writer.leave_marker()
+        if writer.is_spent:
+            self._reopen(mine)
+        until = Deadline.after(_MARKER_S)
+        while ((at := latest()) is None or at < since) and not until.passed:
+            time.sleep(_MARKER_AGAIN_S)
+        return at
 
     def _writer(self, mine: str) -> KafkaLogWriter:
         borrowed = self._borrowed.get(mine)
@@ -266,11 +315,11 @@ class DeltaPublisher:
         """Replace the writer by one whose transactions may last as long as `nbytes` take. Between the two writers
         somebody else may publish, so the log is read again to its end."""
         self._writer(mine).close()
-        also = [self._settings.topics.refused] if mine in self._own else []
-        writer = clients.log_writer(self._settings, mine, self._log, also, nbytes)
+        also = [self.settings.topics.refused] if mine in self._own else []
+        writer = clients.log_writer(self.settings, mine, self.log, also, nbytes)
         if mine in self._own:
             self._own[mine] = writer
-            self._need_ours()
+            self.need_ours()
         else:
             self._borrowed[mine] = _Borrowed(writer, clock.elapsed())
         self.read_on()
@@ -296,7 +345,7 @@ class DeltaPublisher:
         themselves. What is known of the log is kept."""
         self._give_back(self._borrowed)
         for opening in self._opening.values():
-            opening.give_up()
+            opening.add_done_callback(lambda done: None if done.exception() else done.result().close())
         self._opening.clear()
         for writer in self._own.values():
             writer.close()

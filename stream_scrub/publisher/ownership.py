@@ -1,6 +1,6 @@
 """Who publishes requests: what a second publisher checks before it takes anything over.
 
-Safety does not rest on this: whoever opens a register's writer fences the one before. This check keeps a second
+Safety does not rest on this: opening a register's writer fences the one before. This check keeps a second
 publisher from putting a live one out of work by mistake: it says so and ends.
 """
 
@@ -8,18 +8,17 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, Refused
+from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_reader import OwnerNote
-from stream_scrub.lists.log.ledger import LogMark
-from stream_scrub.lists.log.scan import mark_seals
-from stream_scrub.model import family
-from stream_scrub.wiring import clients
+from stream_scrub.log.ledger import LogMark
+from stream_scrub.log.scan import mark_seals
+from stream_scrub.model import Logger, family
 
 BEAT_S = 1.0  # a live publisher commits at least that often
 _WATCH_S = 4 * BEAT_S
@@ -39,21 +38,21 @@ def named(owner: str) -> str:
     return f"process {rest.split('/')[1]} on {host}" if rest.count("/") == 2 else owner
 
 
-def need_free(ask: Callable[[], OwnerNote], registers: Collection[str], mine: str = "") -> None:
-    """Return when no live publisher has any of these registers (without scopes). Returns at once when nobody had
+def need_free(ask: Callable[[], OwnerNote], registers: Collection[str]) -> None:
+    """Return when no live publisher has any of these registers (without scopes). Returns at once when no one had
     them, or when the owner was a process of this machine that is gone. Otherwise watches the owner's beat for
     `_WATCH_S` seconds.
 
     Raises Refused, naming who it is; what `ask` raises.
     """
     first = ask()
-    if not first.registers.intersection(registers) or first.owner in {"", mine} or _is_gone(first.owner):
+    if not first.registers.intersection(registers) or not first.owner or _is_gone(first.owner):
         return
     until = time.monotonic() + _WATCH_S
     while time.monotonic() < until:
         time.sleep(_LOOK_S)
         note = ask()
-        if note.owner in {"", mine}:
+        if not note.owner:
             return
         if note != first:
             held = ", ".join(sorted(note.registers))
@@ -63,34 +62,28 @@ def need_free(ask: Callable[[], OwnerNote], registers: Collection[str], mine: st
 
 
 def need_ours(ask: Callable[[], OwnerNote], mine: str) -> None:
-    """Whoever was stopped while its writer was replaced may fence a newer publisher, and does not know which requests that
-    one has taken. Raises Migrated if the last to commit was another; what `ask` raises.
-    """
+    """A publisher that stood still while its writer was replaced may fence a newer one, and does not know which
+    requests that one has taken. Raises Migrated if the last to commit was another; what `ask` raises."""
     if (owner := ask().owner) != mine:
         raise Migrated(f"{named(owner)} has published by requests meanwhile")
 
 
-def leave_to_daemon(settings: Settings, register: str, log: FilteringBoundLogger) -> None:
-    """For commands that publish one register: raises Refused when a live publisher daemon has it. Without the right
-    to read the requests topic, or without that topic, the command goes on: fencing still keeps the two apart.
-    """
-    requests = clients.requests(settings, log)
-    try:
+def leave_to_daemon(settings: Settings, register: str, log: Logger) -> None:
+    """For commands that publish one register: raises Refused when a live publisher daemon has it. Without the right to
+    read the requests topic, or without that topic, the command goes on: fencing still keeps the two apart."""
+    with closing(clients.requests(settings, log)) as requests:
         try:
             requests.note()
         except Refused:
             return
         need_free(requests.note, [family(register)])
-    finally:
-        requests.close()
 
 
-def need_counted(settings: Settings, log: FilteringBoundLogger, after: int, position: int) -> None:
+def need_counted(settings: Settings, log: Logger, after: int, position: int) -> None:
     """Check that the first list of a register counts, published up to `position` against what was read up to `after`.
-    Whoever renews a log fences the registers that are on it, or that rules name. The first list of any other may come to
-    lie behind the mark by which the log ends, where nobody reads it. Raises Refused then; Unavailable.
-    """
-    # The first look waits for nobody's open transaction, and may see a mark that was never committed.
+    Renewing a log fences the registers that are on it, or that rules name. The first list of any other may come to lie
+    behind the mark that ends the log, where no reader looks. Raises Refused then; Unavailable."""
+    # The first look waits for no open transaction, and may see a mark that was never committed.
     for uncommitted in (True, False):
         with clients.reading(settings, log, uncommitted=uncommitted) as reader:
             seals = mark_seals(reader, after, position, _READ_S)

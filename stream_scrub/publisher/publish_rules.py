@@ -1,17 +1,20 @@
 """`rules publish`: keeps the texts of the rules in use on the log. Every import does it too."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 
 import msgspec
-from structlog.typing import FilteringBoundLogger
 
 from stream_scrub import __version__
 from stream_scrub.config import Settings
-from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.log.encode import PublishedDelta
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import RULES
-from stream_scrub.wiring import clients, scrubbing
+from stream_scrub.kafka import clients
+from stream_scrub.log import rules_on_log
+from stream_scrub.log.encode import PublishedDelta
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.wire import RULES
+from stream_scrub.model import Logger
+from stream_scrub.ops import read_log
+from stream_scrub.scrub import scrubbing
 
 
 class RulesPublished(msgspec.Struct, frozen=True):
@@ -23,15 +26,15 @@ class RulesPublished(msgspec.Struct, frozen=True):
     position: int | None
 
 
-def run(settings: Settings, log: FilteringBoundLogger) -> RulesPublished:
+def run(settings: Settings, log: Logger) -> RulesPublished:
     """Put the texts of the rules in use on the log, as far as it lacks them. Raises as `keep_rules`."""
-    replay, book = clients.replayed(settings, log), scrubbing.rulebook(settings)
+    replay, book = read_log.replayed(settings, log), scrubbing.rulebook(settings)
     added = sorted(rules_on_log.lacking(replay.rules, book))
     published = keep_rules(settings, log, replay)
     return RulesPublished(sorted(book.texts), added, None if published is None else published.position)
 
 
-def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) -> PublishedDelta | None:
+def keep_rules(settings: Settings, log: Logger, replay: Replay) -> PublishedDelta | None:
     """Put the texts of the rules in use on the log, as far as it lacks them. Returns None, at no cost, when it has
     them all. `replay` has read the log to its end some time ago and is not changed. Blocks while it opens a writer
     and a reader of its own.
@@ -42,12 +45,10 @@ def keep_rules(settings: Settings, log: FilteringBoundLogger, replay: Replay) ->
     if not rules_on_log.lacking(replay.rules, book):
         return None
     known = replay.known(RULES)
-    writer = clients.log_writer(settings, RULES, log)  # from here on nobody else puts rules there
-    try:
+    # From here on no one else puts rules there.
+    with closing(clients.log_writer(settings, RULES, log)) as writer:
         with clients.reading(settings, log) as reader:
             rules = rules_on_log.read(reader, known, clients.deadline())
         name, now = f"stream-scrub {__version__}", datetime.now(UTC)
         every = settings.lists.full_every
         return rules_on_log.put(writer, rules, known, book, now, name, full_every=every)
-    finally:
-        writer.close()

@@ -1,1 +1,1 @@
-"""Questions that change nothing: a check, a history, a proof, an explanation, an export."""
+"""Read-only queries: check, history, log proof, explanation, export, status, offsets."""

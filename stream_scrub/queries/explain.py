@@ -1,13 +1,15 @@
-"""`explain`: judges an emitted prospect again, as it was judged then, and compares the result with its stamp.
+"""`explain`: replays the verdict on an emitted prospect and compares the result with its stamp.
 
-The index is rebuilt from the log up to the stamp's position. The rule is the one that the stamp's digest names, the
-moment is the stamp's, and the verdict comes from the very `Scrubber` that workers run. Only the names of the
-prospect's members, and how several numbers are combined, come from today's configuration.
+The index is rebuilt from the log up to the stamp's position, the rule is the one of the stamp's digest, the time is the
+stamp's, and the verdict comes from the `Scrubber` that workers run. Only the names of the prospect's members, and how
+several numbers are combined, come from today's settings. `--json` writes the members of these types in this order.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,185 +17,330 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_scrub import __version__
+from stream_scrub.clock import parse_zoned, utc_seconds
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError
+from stream_scrub.errors import ConfigError, Refused, Unavailable
 from stream_scrub.index import Index, Register
-from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.audit.number_history import NumberHistory, Standing
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.scan import read_into
-from stream_scrub.model import INTERNAL, Deadline, LogReader, Progress, RegisterName, family
-from stream_scrub.queries import number_history
-from stream_scrub.queries.emitted_prospect import EmittedProspect, moment_of, stamp_of
-from stream_scrub.queries.evidence import (
-    Difference,
-    Explanation,
-    IndexThen,
-    JudgingMembership,
-    NumberVerdict,
-    ProspectFacts,
-    ProspectRelation,
-    ReadWith,
-    RuleThen,
+from stream_scrub.log import rules_on_log
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.scan import read_into
+from stream_scrub.model import (
+    HASHED,
+    INTERNAL,
+    Deadline,
+    Header,
+    LogReader,
+    LogRecord,
+    Progress,
+    RegisterName,
+    family,
 )
-from stream_scrub.rules import CALLERS, FACTS, Archive, Rule, Rulebook, digest_of, in_words, period
+from stream_scrub.queries import answer as answers
+from stream_scrub.queries import history as histories
+from stream_scrub.queries.history import LoggedChange, Membership, NumberHistory, Standing
+from stream_scrub.registry.records import JSON, RecordReader, read_all
+from stream_scrub.rules import Archive, Rule, Rulebook, digest_of, in_words, period
+from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Unreadable, read_strictly
 from stream_scrub.scrub.facts import NO_FACTS, Facts
-from stream_scrub.timestamps import utc_seconds
-from stream_scrub.wiring import scrubbing
+from stream_scrub.stamp import STAMP, NumberStamp, header_in, written_on
 
-_SAYS = {
-    "clear": "no register that the rule names holds the number",
-    "consented": "a register of consents, or of numbers washed clean, that the rule asks for, or lets lift an opposition, holds it",
-    "contract": "the prospect has a contract, and the rule lets that lift what would block it",
-    "exempt": "the rule exempts a call for such purposes, to such a person, or under such a relation",
-    "opposed": "a register of oppositions holds the number",
-    "no-consent": "no register of consents to this caller, or of numbers washed clean, that the rule requires holds the number",
-    "banned-purpose": "the rule bans calls for the prospect's purpose",
-    "unknown-purpose": "the rule bans calls for some purposes, and what the prospect is for is not said, or not known",
-    "not-callable": "the rule says that a number of this type or prefix is never a consumer's line",
-    "invalid-number": "what stands in the prospect is no valid number, or more than a hundred numbers",
-    "unreadable": "the prospect is not one JSON object that every parser reads alike, or was too large for its topic",
-    "no-rule": "no country's rule governs the number",
-    "stale-register": "a register that the rule names was missing, too old, or silent about the number's area",
-}
+
+class JudgingMembership(Membership, frozen=True, kw_only=True):
+    """A membership at the time of the verdict, with the register's list, its age and allowed age in days, and whether it
+    still had expired numbers."""
+
+    source: str
+    effective_at: str
+    age_days: float | None
+    max_age_days: int | None
+    ends_overdue: bool
+
+
+class StampDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A member of the stamp that differs, by its path."""
+
+    field: str
+    stamp: Any
+    replayed: Any
+
+
+class RuleThen(msgspec.Struct, frozen=True, kw_only=True):
+    """The rule that decided. `text_from`: where its text is from (on the log, installed here, later on the log)."""
+
+    rules: str
+    country: str
+    in_force: str
+    source: str
+    says: list[str]
+    uncertain: list[str]
+    text_from: str
+    text: str
+
+
+class NumberVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The verdict on one number and its grounds. `says`: the answer for people. `decided`: the rule's sentences that
+    decided. `residence`: the rule of the person's residence, if in another country.
+    `missing`: registers that the rule needs and that were not on the log."""
+
+    number: str | None
+    verdict: str
+    reason: str
+    says: str
+    decided: list[str]
+    rule: RuleThen | None
+    registers: list[JudgingMembership]
+    missing: list[str]
+    residence: RuleThen | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """The replayed verdict, and whether it is the same."""
+
+    same: bool
+    differences: list[StampDifference]
+    stamp: dict[str, Any]
+    replayed: dict[str, Any] | None
+    index: dict[str, Any]  # its position, and the time of its last seal
+    facts: dict[str, Any]  # of the prospect; rare ones are absent by default
+    numbers: list[NumberVerdict]
+    read_with: dict[str, Any]  # the versions and settings of the replay
+    notes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Past:
-    """What the log holds at the stamp's position."""
+class EmittedProspect:
+    """An emitted record."""
 
-    index: Index
-    at_ms: int | None
-    standings: Mapping[int, list[Standing]]
+    value: bytes | None
+    header: bytes | None = None  # `scrub`
+    topic_verdict: str = ""  # the verdict of the topic it was read from
+    headers: Sequence[Header] = ()
+
+
+def emitted_at(
+    reader: LogReader, topic: str, partition: int, offset: int, verdict: str, deadline: Deadline
+) -> EmittedProspect:
+    """Read the prospect at an offset of an output topic. Raises Refused if there is none, Unavailable."""
+    first, end = reader.bounds()
+    where = f"{topic}, partition {partition}"
+    if not first <= offset < end:
+        there = f"only {first} to {end - 1}" if first < end else "it is empty"
+        raise Refused(f"{where} has no offset {offset}: {there}")
+    reader.seek(offset)
+    while not deadline.passed:
+        records, at_end = reader.read(0.5)
+        for record in records:
+            if record.offset == offset:
+                return EmittedProspect(record.value, header_in(record.headers), verdict, record.headers)
+        if records or at_end:
+            raise Refused(f"{where}: no committed prospect at offset {offset}")
+    raise Unavailable(f"{where} could not be read in time")
+
+
+def stamp_of(emitted: EmittedProspect) -> dict[str, Any]:
+    """Return the stamp's members from the header or the value. Raises ConfigError if none can be replayed."""
+    stamp: Any = None
+    with suppress(ValueError, RecursionError):
+        stamp = msgspec.json.decode(written_on(emitted.header, emitted.value) or b"")
+    if not isinstance(stamp, dict):
+        raise ConfigError([f"no stamp: the prospect has no member `{STAMP}`; give its header with --header"])
+    position, at = stamp.get("index"), stamp.get("at")
+    if not isinstance(position, int) or isinstance(position, bool) or not isinstance(at, str):
+        raise ConfigError(["not a stamp of stream-scrub: `index` or `at` is missing"])
+    moment_of(at)
+    return stamp
+
+
+def moment_of(text: str) -> datetime:
+    """Parse `at` of a stamp. Raises ConfigError."""
+    moment: datetime | None = None
+    with suppress(ValueError):
+        moment = parse_zoned(text)
+    if moment is None or not 1970 < moment.year < 9000:
+        raise ConfigError(["the stamp's `at` is not a time with a zone (RFC 3339)"])
+    return moment
+
+
+_ALWAYS = ("purposes", "contract", "campaigns")  # facts that are shown without a value too
 
 
 class _StampRules(NamedTuple):
-    """The rules that a stamp names, and where the text of each was found."""
+    """The rules that a stamp names, and where each text is from."""
 
     archive: Archive
     book: Rulebook
-    found: Mapping[str, str]
+    text_from: Mapping[str, str]
 
 
 def explain(
     reader: LogReader,
-    emitted: EmittedProspect,
+    emitted: Sequence[EmittedProspect],
     settings: Settings,
     progress: Progress,
     deadline: Deadline,
     limit: int | None = None,
-) -> Explanation:
-    """The verdict given again, and whether it is the same.
+    records: RecordReader = JSON,
+) -> list[Explanation]:
+    """Replay the verdicts, in one pass over the log.
 
-    `limit` is the size up to which the topic took records then: a prospect that its stamp made larger was blocked. The
-    deadline is for silence, as in `scan`; where the log is read twice, it holds for each time.
-    Raises ConfigError when the stamp cannot be replayed, Corrupt, Unavailable, Refused.
+    `limit`: the topic's record limit then; a prospect that exceeded it with its stamp was blocked. The deadline restarts
+    with each record, as in `scan`, and applies to each pass over the log. `records` reads the prospects.
+    Raises ConfigError if a stamp cannot be replayed, Corrupt, Unavailable, Refused.
     """
-    stamp, patience_s = stamp_of(emitted), deadline.left()
-    at, position = moment_of(stamp["at"]), stamp["index"]
-    terms = scrubbing.terms(settings, header=True, hold=False)
-    # Earlier releases judged however many numbers a prospect had.
-    terms = replace(terms, numbers_max=max(terms.numbers_max, len(_entries(stamp))))
-    found = _judged(emitted.value, Rulebook([]), Index.empty(), at, terms)
-    history = NumberHistory([*_numbers(stamp), *_numbers(found or {})], settings.prospect.default_region)
-    passage = read_into(
-        reader,
-        history.take,
-        deadline,
-        upto=position,
-        on_read=lambda offset, _end: progress("reading the log", offset, position + 1),
-    )
-    past = _Past(history.index, history.at_ms, {n: history.standing(n) for n in history.numbers})
-    rules = _resolved(_digests(stamp), rules_on_log.kept(history.rules), settings, reader, patience_s)
-    # A stamp of an unreadable prospect names no rule, and a prospect that was too large must be measured with the
-    # stamp that it would have had: so today's rules are taken.
-    book = scrubbing.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
-    made, terms = _as_then(
-        stamp, book, lambda by: _judged(emitted.value, book, past.index, at, by, limit, _spoilt(stamp)), terms
-    )
-    differences = list(_differences(stamp, made or {}))
-    if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
-        differences.append(
-            Difference(field="topic", stamp=stamp.get("verdict"), replayed=emitted.topic_verdict)
+    replayed = Replays(reader, emitted, settings, progress, deadline, limit, records=records).each()
+    if wrong := next((each for each in replayed if isinstance(each, ConfigError)), None):
+        raise wrong
+    return [each for each in replayed if isinstance(each, Explanation)]
+
+
+# Gets a record, the index before it, and what it did to the numbers.
+Watch = Callable[[LogRecord, Index, Mapping[int, LoggedChange]], None]
+
+
+class Replays:
+    """The replay of some verdicts in one pass over the log. `also`: more numbers whose history it follows."""
+
+    def __init__(
+        self,
+        reader: LogReader,
+        emitted: Sequence[EmittedProspect],
+        settings: Settings,
+        progress: Progress,
+        deadline: Deadline,
+        limit: int | None = None,
+        also: Sequence[int] = (),
+        records: RecordReader = JSON,
+    ) -> None:
+        """Raises ConfigError if a record has no stamp that can be replayed."""
+        self._reader, self._emitted, self._settings, self._limit = reader, emitted, settings, limit
+        self._progress, self._patience_s = progress, deadline.left()
+        self._stamps = [stamp_of(each) for each in emitted]
+        self._terms = scrubbing.terms(settings, header=True, hold=False)
+        # The prospects as JSON.
+        self.read = read_all(records, [each.value for each in emitted], [each.headers for each in emitted])
+        numbers = [
+            number
+            for value, stamp in zip(self.read, self._stamps, strict=True)
+            for number in _named(value, stamp, self._terms)
+        ]
+        region, keys = settings.prospect.default_region, self._terms.hash_keys
+        self.past = NumberHistory([*also, *numbers], region, keys)
+        self._since, (_, self._end) = 0, reader.bounds()
+        self._rules: dict[tuple[int, str], _StampRules] = {}
+
+    def each(self, watch: Watch | None = None) -> list[Explanation | ConfigError]:
+        """Return the verdicts in the order of the records; an error for one whose rule's text is nowhere.
+
+        `watch` gets every record, up to the log's end. Raises Corrupt, Unavailable, Refused.
+        """
+        explained = dict[int, Explanation | ConfigError]()
+        positions = [stamp["index"] for stamp in self._stamps]
+        last = self._end - 1 if watch else max(positions, default=-1)
+        for place in sorted(range(len(positions)), key=positions.__getitem__):
+            self._read(positions[place], last, watch)
+            explained[place] = self._replayed(place)
+        if watch is not None:
+            self._read(None, last, watch)
+        return [explained[place] for place in range(len(positions))]
+
+    def _read(self, upto: int | None, last: int, watch: Watch | None) -> None:
+        """Read on up to a position; None: to the log's end."""
+        if self._since > (self._end if upto is None else upto) or self._since >= self._end:
+            return
+
+        def take(record: LogRecord) -> None:
+            before = self.past.index
+            changes = self.past.take(record)
+            if watch is not None:
+                watch(record, before, changes)
+
+        read_into(
+            self._reader,
+            take,
+            Deadline.after(self._patience_s),
+            since=self._since,
+            upto=upto,
+            on_read=lambda offset, _end: self._progress("reading the log", offset, last + 1),
         )
-    facts = _facts(emitted.value, terms, book)
-    return Explanation(
-        same=not differences,
-        differences=differences,
-        stamp=stamp,
-        replayed=made,
-        index=IndexThen(position=past.index.position, time=number_history.millis(past.at_ms)),
-        facts=_prospect_facts(facts),
-        numbers=[_number_verdict(entry, past, rules, facts, at) for entry in _entries(made or {})],
-        read_with=_read_with(settings),
-        notes=[
-            *_rule_notes(rules),
-            *_notes(stamp, made, position, past, passage.end),
-            *_notes_of_terms(terms, settings),
-        ],
-    )
+        self._since = self._end if upto is None else upto + 1
+
+    def _replayed(self, place: int) -> Explanation | ConfigError:
+        """Replay one verdict by the log up to its stamp's position."""
+        emitted, read, stamp = self._emitted[place], self.read[place], self._stamps[place]
+        past, terms, settings = self.past, self._terms, self._settings
+        try:
+            rules = self._rules_of(stamp)
+        except ConfigError as error:
+            return error
+        at = moment_of(stamp["at"])
+        # The stamp of an unreadable prospect names no rule, but a prospect that was too large is measured with the stamp
+        # it would have had: use today's rules.
+        book = scrubbing.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
+        # The scrubber cuts the stamp out of an emitted value, so nothing but the stamp can differ.
+        spoilt: dict[str, Any] = {
+            name: stamp[name] for name in ("cause", "from", "timestamp") if name in stamp
+        }
+        spoilt_at = {0: spoilt} if "cause" in spoilt else {}  # a record that was blocked for its form
+        asks_now = "callable_now" in stamp
+        own = None if read is emitted.value else emitted.value
+        replayed = judged(
+            read, book, past.index, at, terms, self._limit, spoilt_at, asks_now=asks_now, emitted=own
+        )
+        differences = list(differences_of(stamp, replayed or {}))
+        if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
+            differences.append(
+                StampDifference(field="topic", stamp=stamp.get("verdict"), replayed=emitted.topic_verdict)
+            )
+        facts, prospect = facts_in(read, terms), settings.prospect.model_dump()
+        return Explanation(
+            same=not differences,
+            differences=differences,
+            stamp=stamp,
+            replayed=replayed,
+            index={"position": past.index.position, "time": histories.millis(past.at_ms)},
+            facts=_shown(facts),
+            numbers=[_number_verdict(entry, past, rules, facts, at) for entry in _entries(replayed or {})],
+            read_with={
+                "stream-scrub": __version__,
+                "phonenumbers": version("phonenumbers"),
+                "tzdata": version("tzdata"),
+                "prospect": {name: prospect[name] for name in prospect if name not in ("format", "stamp")},
+            },
+            notes=[
+                f"rule {digest} was not on the log at that position; the installed text was used. {rules_on_log.HOW}"
+                for digest, text_from in rules.text_from.items()
+                if text_from == "installed"
+            ]
+            + list(_notes(stamp, replayed, past, self._end)),
+        )
+
+    def _rules_of(self, stamp: Mapping[str, Any]) -> _StampRules:
+        """The rules of a stamp by the log as it is read now. Raises ConfigError."""
+        digests = _digests(stamp)
+        key = self.past.rules.position, " ".join(digests)
+        if key not in self._rules:
+            self._rules[key] = _resolved(
+                digests, rules_on_log.kept(self.past.rules), self._settings, lambda: self._whole_log
+            )
+        return self._rules[key]
+
+    @cached_property
+    def _whole_log(self) -> Archive:
+        """The texts of rules at the log's end, read in another pass."""
+        replay = Replay(digest_of=digest_of)
+        read_into(self._reader, replay.take, Deadline.after(self._patience_s))
+        return rules_on_log.kept(replay.rules)
 
 
-def _read_with(settings: Settings) -> ReadWith:
-    prospect = settings.prospect.model_dump()
-    return ReadWith(
-        stream_scrub=__version__,
-        phonenumbers=version("phonenumbers"),
-        prospect={name: prospect[name] for name in prospect if name not in ("format", "stamp")},
-    )
+def _named(value: bytes | None, stamp: Mapping[str, Any], terms: Terms) -> list[int]:
+    """Return the numbers of the stamp and of the prospect."""
+    without_rules = judged(value, Rulebook([]), Index.empty(), moment_of(stamp["at"]), terms)
+    return [*_numbers(stamp), *_numbers(without_rules or {})]
 
 
-_EXACTLY = (
-    "as prospect.case is set now the verdict would be another: it was given with the case of members' names compared"
-    ' exactly, as earlier releases did and "exact" does'
-)
-
-
-_OF_THREE = (
-    "it is the verdict of an earlier release, which read a prospect's purpose, contract and campaign alone: `channel` and"
-    " what else it says of itself were not looked at"
-)
-
-
-def _notes_of_terms(terms: Terms, settings: Settings) -> Iterable[str]:
-    if terms.members.case != settings.prospect.case:
-        yield _EXACTLY
-    if not terms.members.channel:
-        yield _OF_THREE
-
-
-def _as_then(
-    stamp: Mapping[str, Any],
-    book: Rulebook,
-    judged: Callable[[Terms], dict[str, Any] | None],
-    terms: Terms,
-) -> tuple[dict[str, Any] | None, Terms]:
-    """The stamp given again, and the terms that gave it: (a) those of today's configuration, or (b) where only these
-    give the same stamp, the terms of the releases that compared members' names exactly, or took three facts from a
-    prospect. A stamp by a rule of the newest reading was given by none of the latter."""
-    made = judged(terms)
-    if any(_differences(stamp, made or {})):
-        now = terms.members
-        known = [now] if book.reading >= FACTS and _digests(stamp) else [now, now.of_three]
-        for members in (
-            each._replace(case=case) for each in known for case in dict.fromkeys((now.case, "exact"))
-        ):
-            older = replace(terms, members=members)
-            again = judged(older) if members != now else made
-            if not any(_differences(stamp, again or {})):
-                return again, older
-    return made, terms
-
-
-def _spoilt(stamp: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
-    """The facts of a stamp whose record was blocked for what it was, whatever its value says (`refused_records`)."""
-    says = {name: stamp[name] for name in ("cause", "from", "timestamp") if name in stamp}
-    return {0: says} if "cause" in says else {}
-
-
-def _judged(
+def judged(
     value: bytes | None,
     book: Rulebook,
     index: Index,
@@ -201,91 +348,110 @@ def _judged(
     terms: Terms,
     limit: int | None = None,
     spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
+    *,
+    asks_now: bool = False,
+    emitted: bytes | None = None,
 ) -> dict[str, Any] | None:
-    """The stamp that the value gets; None for a value that is too large for any stamp."""
-    batch = Scrubber(terms, book).scrub([value], index, at, limit=limit, floor=0, spoilt=spoilt)
-    made = batch.stamps[0]
-    return None if made is None else msgspec.json.decode(made, type=dict[str, Any])
+    """Return the stamp that the value gets; None if the value is too large for any stamp. `emitted`: as for `Scrubber.scrub`."""
+    scrubber = Scrubber(terms, book)
+    context = scrubber.context(index, at, asks_now=asks_now)
+    batch = scrubber.scrub(
+        [value],
+        index,
+        at,
+        limit=limit,
+        floor=0,
+        spoilt=spoilt,
+        context=context,
+        emitted=None if emitted is None else [emitted],
+    )
+    stamp = batch.stamps[0]
+    return None if stamp is None else msgspec.json.decode(stamp, type=dict[str, Any])
 
 
 def _resolved(
-    digests: Iterable[str], on_log: Archive, settings: Settings, reader: LogReader, patience_s: float
+    digests: Iterable[str], on_log: Archive, settings: Settings, later: Callable[[], Archive]
 ) -> _StampRules:
-    """The rules by their digests: (a) from the log at that position, else (b) from the rules installed here, else (c)
-    from the rest of the log. Raises ConfigError for a rule that is nowhere."""
-    wanted = sorted(set(digests))
-    found = {digest: "log" for digest in wanted if digest in on_log}
-    here = scrubbing.rulebook(settings).texts
-    texts = [text for digest in found if (text := on_log.text(digest)) is not None]
-    for digest in wanted:
-        if digest not in found and digest in here:
-            found[digest] = "installed"
-            texts.append(here[digest])
-    if len(found) < len(wanted):
-        replay = Replay(digest_of=digest_of)
-        read_into(reader, replay.take, Deadline.after(patience_s))
-        later = rules_on_log.kept(replay.rules)
+    """Find the rules by digest: (a) on the log up to that position, else (b) among the installed rules, else (c) on the
+    rest of the log. Raises ConfigError for an unknown rule."""
+    wanted, text_from, texts = sorted(set(digests)), dict[str, str](), list[bytes]()
+
+    def take(where: str, text_of: Callable[[str], bytes | None]) -> None:
         for digest in wanted:
-            if digest not in found and (text := later.text(digest)) is not None:
-                found[digest] = "log, from later"
+            if digest not in text_from and (text := text_of(digest)) is not None:
+                text_from[digest] = where
                 texts.append(text)
-    if missing := [digest for digest in wanted if digest not in found]:
+
+    take("log", on_log.text)
+    take("installed", scrubbing.rulebook(settings).texts.get)
+    if len(text_from) < len(wanted):
+        take("log, from later", later().text)
+    if missing := [digest for digest in wanted if digest not in text_from]:
         raise ConfigError(
             [
-                f"rule {digest}: its text is neither on the log nor among the rules here. Whoever still has the rule"
-                f" file puts it into rules.folder; {rules_on_log.HOW}"
+                f"rule {digest}: its text is neither on the log nor installed here. Put the old rule file into"
+                f" rules.folder; {rules_on_log.HOW}"
                 for digest in missing
             ]
         )
-    made = Archive(texts)
-    return _StampRules(made, made.book(wanted), found)
+    archive = Archive(texts)
+    return _StampRules(archive, archive.book(wanted), text_from)
 
 
-def _differences(stamp: Any, made: Any, field: str = "") -> Iterable[Difference]:
-    """Every field that differs, by its path."""
-    if isinstance(stamp, dict) and isinstance(made, dict):
-        for name in [*stamp, *(name for name in made if name not in stamp)]:
-            yield from _differences(stamp.get(name), made.get(name), f"{field}.{name}" if field else name)
-    elif isinstance(stamp, list) and isinstance(made, list) and field == "numbers":
-        for i in range(max(len(stamp), len(made))):
-            ours, theirs = (each[i] if i < len(each) else None for each in (stamp, made))
-            yield from _differences(ours, theirs, f"{field}[{i}]")
-    elif stamp != made or type(stamp) is not type(made):
-        yield Difference(field=field, stamp=stamp, replayed=made)
+def differences_of(stamp: Any, replayed: Any, field: str = "") -> Iterable[StampDifference]:
+    """Yield every member that differs, by its path."""
+    if isinstance(stamp, dict) and isinstance(replayed, dict):
+        for name in [*stamp, *(name for name in replayed if name not in stamp)]:
+            path = f"{field}.{name}" if field else name
+            yield from differences_of(stamp.get(name), replayed.get(name), path)
+    elif isinstance(stamp, list) and isinstance(replayed, list) and field == "numbers":
+        for i in range(max(len(stamp), len(replayed))):
+            before, now = (each[i] if i < len(each) else None for each in (stamp, replayed))
+            yield from differences_of(before, now, f"{field}[{i}]")
+    elif stamp != replayed or type(stamp) is not type(replayed):
+        yield StampDifference(field=field, stamp=stamp, replayed=replayed)
 
 
 def _number_verdict(
-    entry: Mapping[str, Any], past: _Past, rules: _StampRules, facts: Facts, at: datetime
+    entry: Mapping[str, Any], past: NumberHistory, rules: _StampRules, facts: Facts, at: datetime
 ) -> NumberVerdict:
-    """One number's verdict with its grounds: the rule, and how each register that counts stood to the number."""
+    """Return one number's verdict with its grounds: the rule and the memberships that count."""
     rule, home = (_of_stamp(entry.get(name, ""), rules, facts, at) for name in ("rules", "residence"))
     both = [each for each in (rule, home) if each is not None]
     number = _integer(entry.get("number"))
-    standings = past.standings.get(number, []) if number is not None else []
+    standings = past.standing(number) if number is not None and number in past.numbers else []
+    plain = answers.answer(
+        msgspec.convert(entry, NumberStamp),
+        rule,
+        [each.since for each in standings if each.held and each.since is not None],
+        artificial=facts.artificial,
+    )
     return NumberVerdict(
         number=entry.get("number"),
         verdict=entry["verdict"],
         reason=entry["reason"],
-        says=_SAYS.get(entry["reason"], ""),
-        rule=None if rule is None else _rule(rule, rules.found[rule.digest]),
+        says=". ".join([plain.headline, *(each.rstrip(".") for each in plain.because)]) + ".",
+        decided=list(plain.rule),
+        rule=None if rule is None else rule_then(rule, rules.text_from[rule.digest]),
         registers=[
             _register(each, rule, at)
             for each in standings
             if any(_counts(each, by, facts) for by in (rule, *both))
         ],
         missing=sorted({name for each in both for name in _missing(each, past.index)}) if number else [],
-        residence=None if home is None else _rule(home, rules.found[home.digest]),
+        residence=None if home is None else rule_then(home, rules.text_from[home.digest]),
     )
 
 
 def _of_stamp(digest: str, rules: _StampRules, facts: Facts, at: datetime) -> Rule | None:
-    """The rule that a stamp names, as it was in force then."""
+    """Return the rule that a stamp names, as in force then."""
     country = rules.archive.country(digest) if digest else None
     day = rules.book.day(country.code, at) if country is not None else None
     return country.on(day, facts.channel) if country is not None and day is not None else None
 
 
-def _rule(rule: Rule, found: str) -> RuleThen:
+def rule_then(rule: Rule, text_from: str) -> RuleThen:
+    """A rule in words, with its text."""
     return RuleThen(
         rules=rule.digest,
         country=rule.country,
@@ -293,7 +459,7 @@ def _rule(rule: Rule, found: str) -> RuleThen:
         source=rule.source,
         says=in_words(rule),
         uncertain=list(rule.uncertain),
-        text_from=found,
+        text_from=text_from,
         text=rule.text.decode("utf-8", "replace"),
     )
 
@@ -301,77 +467,71 @@ def _rule(rule: Rule, found: str) -> RuleThen:
 def _register(standing: Standing, rule: Rule | None, at: datetime) -> JudgingMembership:
     register: Register = standing.register
     return JudgingMembership(
-        **msgspec.structs.asdict(number_history.membership(standing)),
+        **msgspec.structs.asdict(histories.membership(standing)),
         source=register.source,
         effective_at=utc_seconds(register.effective_at),
-        age_days=number_history.age_days(register.effective_at, at),
+        age_days=histories.age_days(register.effective_at, at),
         max_age_days=None if rule is None else rule.max_age_days.get(family(register.name)),
         ends_overdue=register.ends_overdue(at),
     )
 
 
 def _counts(standing: Standing, rule: Rule | None, facts: Facts) -> bool:
-    """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's; of a
-    prospect that names no campaign every opposition is."""
-    standing_name = RegisterName.split(standing.register.name)
-    base, scope = standing_name
-    named = {INTERNAL} | (rule.registers | set(rule.scoped) if rule is not None else set())
-    if base not in named or not scope or scope in facts.campaigns:
-        return base in named
-    if rule is None or rule.reading < CALLERS:
+    """Whether a register can change the verdict: the rule names it, and its scope, if any, is the prospect's. For a
+    prospect without a campaign every opposition counts."""
+    name = RegisterName.split(standing.register.name)
+    if name.base in (INTERNAL, HASHED):
+        to_caller = name.campaign in ("", *facts.campaigns) or facts.unnamed
+        return name.purpose in ("", facts.channel) and to_caller
+    if rule is None or name.base not in rule.registers | set(rule.scoped):
         return False
-    purpose, campaign = standing_name.purpose, standing_name.campaign
-    if base == INTERNAL:
-        return purpose in ("", facts.channel) and (campaign in ("", *facts.campaigns) or facts.unnamed)
-    meant = not purpose or purpose in map(rule.purpose, facts.purposes)
-    return campaign in facts.campaigns and meant
+    meant = not name.purpose or name.purpose in map(rule.purpose, facts.purposes)
+    return not name.scope or (name.campaign in facts.campaigns and meant)
 
 
-def _missing(rule: Rule | None, index: Index) -> list[str]:
-    """The registers that the rule needs and the log had never held."""
-    if rule is None:
-        return []
-    held = index.registers.keys() | (index.families() & {*rule.needed})
-    return sorted(rule.registers - {INTERNAL} - held)
+def _missing(rule: Rule, index: Index) -> list[str]:
+    """Return the registers that the rule needs and that were not on the log."""
+    on_log = index.registers.keys() | (index.families() & {*rule.needed})
+    return sorted(rule.registers - {INTERNAL} - on_log)
 
 
-def _facts(value: bytes | None, terms: Terms, book: Rulebook) -> Facts:
+def facts_in(value: bytes | None, terms: Terms) -> Facts:
+    """The facts of a prospect; none if it cannot be read."""
     try:
         prospect = read_strictly(value or b"", terms.members)
     except Unreadable:
         return NO_FACTS
-    return terms.facts_of(book)(*prospect.facts)
+    return terms.facts_of(*prospect.facts)
 
 
-def _prospect_facts(facts: Facts) -> ProspectFacts:
-    relation = None if facts.relation is None else ProspectRelation(*facts.relation)
-    return ProspectFacts(**{**facts._asdict(), "relation": relation})
-
-
-def _rule_notes(rules: _StampRules) -> Iterable[str]:
-    for digest, found in rules.found.items():
-        if found == "installed":
-            yield f"rule {digest} was not on the log at that position; its text is the one installed here. {rules_on_log.HOW}"
+def _shown(facts: Facts) -> dict[str, Any]:
+    shown = {
+        name: fact
+        for name, fact in facts._asdict().items()
+        if name in _ALWAYS or fact != getattr(NO_FACTS, name)
+    }
+    return shown if facts.relation is None else {**shown, "relation": facts.relation._asdict()}
 
 
 def _notes(
-    stamp: Mapping[str, Any], made: Mapping[str, Any] | None, position: int, past: _Past, end: int
+    stamp: Mapping[str, Any], replayed: Mapping[str, Any] | None, past: NumberHistory, end: int
 ) -> Iterable[str]:
+    position = stamp["index"]
     if position >= end:
-        yield f"the log ends at offset {end}, before the stamp's position {position}: it is another log, or was cut"
+        yield f"the log ends at offset {end}, before the stamp's position {position}: another log, or a truncated one"
     elif past.index.position != position:
-        yield f"the log has no seal at offset {position}: it is not the log that the stamp speaks of"
+        yield f"the log has no seal at offset {position}: it is not the log of this stamp"
     reasons = [entry.get("reason") for entry in _entries(stamp)]
     if "no-rule" in reasons:
-        yield "a stamp without rules cannot prove that none was known: it is replayed as it says, without one"
+        yield "a stamp without rules cannot prove that none was known: it was replayed without one"
     if "cause" in stamp:
-        yield "the record that came was unreadable, whatever its value says: why is only in the stamp, and is not proven"
-    elif stamp.get("reason") == "unreadable" and (made or {}).get("reason") != "unreadable":
-        yield "a prospect that its stamp would make too large for the topic is unreadable as well: try with --limit"
+        yield "the original record was unreadable: the cause is only in the stamp and cannot be verified"
+    elif stamp.get("reason") == "unreadable" and (replayed or {}).get("reason") != "unreadable":
+        yield "a prospect that exceeds the topic's record limit with its stamp is unreadable too: try --limit"
 
 
 def _entries(stamp: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The stamp's entries, one for each number."""
+    """Return the stamp's entries, one per number."""
     entries = stamp.get("numbers")
     if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
         return entries
@@ -379,8 +539,8 @@ def _entries(stamp: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _numbers(stamp: Mapping[str, Any]) -> list[int]:
-    found = (_integer(entry.get("number")) for entry in _entries(stamp))
-    return [number for number in found if number is not None]
+    numbers = (_integer(entry.get("number")) for entry in _entries(stamp))
+    return [number for number in numbers if number is not None]
 
 
 def _digests(stamp: Mapping[str, Any]) -> list[str]:
@@ -389,6 +549,6 @@ def _digests(stamp: Mapping[str, Any]) -> list[str]:
 
 
 def _integer(number: Any) -> int | None:
-    """The integer of a number in E.164."""
+    """Parse a number in E.164."""
     digits = number.removeprefix("+") if isinstance(number, str) else ""
     return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None

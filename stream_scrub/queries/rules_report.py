@@ -1,32 +1,39 @@
-"""What `rules check` and `rules show` have to say: a rule and its days, and everything that deserves a look.
+"""`rules check` and `rules show`: a rule in words and figures, and the warnings. Pure."""
 
-Pure: rules, an index and a moment in, typed values out.
-"""
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from difflib import get_close_matches
 from itertools import cycle, islice
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import msgspec
 
+from stream_scrub.call import VOICE
+from stream_scrub.clock import utc_seconds
+from stream_scrub.errors import ConfigError
 from stream_scrub.index import Index, Register
-from stream_scrub.model import CONSENT, FOR, INTERNAL, RegisterKind, RegisterName, family
+from stream_scrub.model import CONSENT, HASHED, INTERNAL, RESTED, RegisterKind, RegisterName, family
 from stream_scrub.numbering import REGIONS, line_of
-from stream_scrub.rules import VOICE, Country, Rule, doubts, in_words, purposes_of, unnamed, unsaid
+from stream_scrub.rules import (
+    Country,
+    Rule,
+    doubts,
+    in_words,
+    missing_campaign,
+    missing_purpose,
+    purposes_of,
+    read_text,
+)
 from stream_scrub.rules.purposes import Vocabulary
-from stream_scrub.timestamps import utc_seconds
 
-_NO_COUNTRY = "001"  # how numbering plans call the calling codes of no region
+_NO_COUNTRY = "001"  # the region of calling codes without a country
 _FILLS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "123456789", "21436587")
-_SCOPES_SHOWN = 5
-_LENGTHS = range(7, 16)  # digits of an E.164 number that somebody could be called at
+_PUBLISH = "`rules publish`, or the next import, puts the rules in use there"
+_LENGTHS = range(7, 16)  # digits of an E.164 number
 
 
 class RegisterUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A register that a rule names, in which role, and the greatest age in days that its list may have."""
+    """A register that a rule names, its role, and the allowed age of its list."""
 
     register: str
     role: str
@@ -34,7 +41,7 @@ class RegisterUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleInForce(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule in words and in figures. `start` and `end` are its first and its last day; `text` has its digest."""
+    """A rule in words and figures. `start` and `end`: its first and last day. `rules`: the digest of `text`."""
 
     rules: str
     start: str = msgspec.field(name="from")
@@ -48,7 +55,7 @@ class RuleInForce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NextRule(msgspec.Struct, frozen=True, kw_only=True):
-    """The rule that comes after, and its first day."""
+    """The next rule and its first day."""
 
     start: str = msgspec.field(name="from")
     rules: str
@@ -56,44 +63,48 @@ class NextRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountryDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One country on one day: its rule for some channels (None: nobody there is reached by them), and what changes
-    next."""
+    """One country or state on one day: its rule for some channels, and the next rule. Without a rule, everything is
+    blocked; in a state, its country's rule holds."""
 
     country: str
     channels: list[str]
     on: str
     where: str
     regions: list[str]
+    prefixes: list[str]  # of a state: how its numbers begin
     timezone: str
     rule: RuleInForce | None
     next: NextRule | None
 
 
 class CheckedCountry(CountryDay, frozen=True, kw_only=True):
-    """The same, and whether its file is one of the user's own folder."""
+    """A country today, and whether its file is in the user's folder."""
 
     from_folder: bool
 
 
 class RulesCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Every country's rule of today, and what is doubtful or wrong. `position` is None when the log was not asked."""
+    """Every country's rule today, the edition of the shipped rules, and the warnings and errors. `position` is None if the
+    log was not read."""
 
     countries: list[CheckedCountry]
+    edition: str  # of the shipped rules: the day of their last change, and where they are
     position: int | None
     warnings: list[str]
     errors: list[str]
 
 
 def of_day(country: Country, day: date, channel: str = VOICE) -> CountryDay:
-    """One country on one day: its rule for a channel in words and in figures, and what changes next."""
+    """Return one country's rule for a channel on a day, and the next rule."""
     rule, following = country.on(day, channel), country.after(day, channel)
-    told = rule or following
+    shown = rule or following
     return CountryDay(
         country=country.code,
-        channels=[channel] if told is None else list(told.channels),
+        channels=[channel] if shown is None else list(shown.channels),
         on=day.isoformat(),
         where=country.where,
         regions=list(country.regions),
+        prefixes=[f"+{prefix}" for prefix in country.prefixes],
         timezone=country.timezone,
         rule=None if rule is None else _rule(rule),
         next=None
@@ -103,8 +114,8 @@ def of_day(country: Country, day: date, channel: str = VOICE) -> CountryDay:
 
 
 def checked(country: Country, now: datetime, *, from_folder: bool) -> list[CheckedCountry]:
-    """One country today, once for each group of channels."""
-    day = today(country, now)
+    """Return one country today, once per group of channels."""
+    day = country.day(now)
     of_channels = {tuple(each.channels): each for each in (of_day(country, day, c) for c in country.channels)}
     return [
         CheckedCountry(**msgspec.structs.asdict(each), from_folder=from_folder)
@@ -118,6 +129,8 @@ def _rule(rule: Rule) -> RuleInForce:
         ("require", rule.require),
         ("require named", rule.require_named),
         *((f"require named for {kind}", names) for kind, names in sorted(rule.require_named_for.items())),
+        ("wash", rule.wash),
+        ("wash named", rule.wash_named),
         ("named consent", rule.named_consents),
         ("artificial voice", rule.artificial_voice),
     )
@@ -138,11 +151,6 @@ def _rule(rule: Rule) -> RuleInForce:
     )
 
 
-def today(country: Country, now: datetime) -> date:
-    """The day in the country's zone."""
-    return now.astimezone(ZoneInfo(country.timezone)).date()
-
-
 def warnings(
     countries: Iterable[Country],
     shipped: Iterable[Country],
@@ -151,30 +159,65 @@ def warnings(
     default_purpose: str | None = None,
     default_campaign: str | None = None,
 ) -> list[str]:
-    """The warnings that follow from the rule files alone. A purpose may be a misspelling of one in `shipped` or in
-    the vocabulary `known`. `default_purpose` or `default_campaign` None: the setting is not checked."""
-    countries = tuple(countries)
+    """Return the warnings about the rule files. A purpose is compared with those in `shipped` and `known` for
+    misspellings. `default_purpose` or `default_campaign` None: the setting is not checked."""
+    countries, shipped = tuple(countries), tuple(shipped)
+    of_code = {country.code: country for country in shipped}
     purposes = frozenset[str]().union(*map(purposes_of, shipped), *(known or {}).values())
-    found = []
-    if default_purpose is not None and (said := unsaid(countries, default_purpose, now)):
-        found.append(said)
-    if default_campaign == "" and (said := unnamed(countries, now)):
-        found.append(said)
+    result = []
+    if default_purpose is not None and (warning := missing_purpose(countries, default_purpose, now)):
+        result.append(warning)
+    if default_campaign == "" and (warning := missing_campaign(countries, now)):
+        result.append(warning)
     for country in countries:
-        found += doubts(country, today(country, now), purposes)
-        found += _unknown_regions(country)
-        found += _unmet_prefixes(country)
-    return found
+        result += doubts(country, country.day(now), purposes)
+        result += [
+            f"{country.where}: no number has the region {region}: use an ISO 3166-1 code"
+            for region in country.regions
+            if (country.parent or region) not in REGIONS and region != _NO_COUNTRY
+        ]
+        result += _unmet_prefixes(country)
+        if (theirs := of_code.get(country.code, country)).text != country.text:
+            result += _behind(country, theirs, country.day(now))
+    return result
 
 
-def _unknown_regions(country: Country) -> Iterator[str]:
-    for region in country.regions:
-        if region not in REGIONS and region != _NO_COUNTRY:
-            yield f"{country.where}: no number is ever of the region {region}: take its code from ISO 3166-1"
+def _behind(country: Country, shipped: Country, day: date) -> Iterator[str]:
+    """Yield a warning for each shipped rule of today or later that asks what the user's own rule of that day does not."""
+    for theirs in shipped.rules:
+        first = max(day, theirs.start)
+        ours = country.on(first, theirs.channels[0])
+        if ours is None or (theirs.end is not None and theirs.end < day):
+            continue
+        points = [f"{key} {', '.join(names)}" for key, names in _lacking(ours, theirs) if names]
+        if points:
+            yield (
+                f"{country.where}: on {first} the shipped rule {theirs.digest} ({theirs.source}) asks more: "
+                f"{'; '.join(points)}: take it over, unless you know better"
+            )
+
+
+def _lacking(ours: Rule, theirs: Rule) -> Iterator[tuple[str, list[str]]]:
+    """Yield each key of a rule with what theirs has there and ours lacks."""
+    asked = {*ours.deny, *ours.require, *ours.require_named, *ours.wash, *ours.wash_named}
+    for key in ("deny", "require", "require_named", "wash", "wash_named"):
+        yield key, [name for name in getattr(theirs, key) if name not in asked]
+    yield "require_named_for", sorted({*theirs.require_named_for} - {*ours.require_named_for})
+    yield "banned purposes", sorted(theirs.banned - ours.banned)
+    yield (
+        "max_age_days",
+        [
+            f"{name} = {days}"
+            for name, days in sorted(theirs.max_age_days.items())
+            if name in asked and ours.max_age_days.get(name, days + 1) > days
+        ],
+    )
+    yield "areas", sorted({*theirs.areas} & {*ours.deny} - {*ours.areas})
+    yield "not_callable", sorted(theirs.not_callable_types - ours.not_callable_types)
 
 
 def _unmet_prefixes(country: Country) -> Iterator[str]:
-    """Prefixes that no valid number of the country was found to begin with: they bar nobody."""
+    """Yield a warning for each prefix without a valid number of the country: it blocks nothing."""
     prefixes = dict.fromkeys(prefix for rule in country.rules for prefix in rule.not_callable_prefixes)
     for prefix in prefixes:
         tried = (
@@ -186,54 +229,109 @@ def _unmet_prefixes(country: Country) -> Iterator[str]:
         lines = map(line_of, tried)
         if not any(line is not None and line.region in country.regions for line in lines):
             yield (
-                f"{country.where}: `not_callable`: no valid number of {', '.join(country.regions)} was found that "
-                f"begins with +{prefix}: it bars nobody"
+                f"{country.where}: `not_callable`: no valid number of {', '.join(country.regions)} seems to begin "
+                f"with +{prefix}: it blocks nothing"
             )
 
 
+def not_on_log(countries: Iterable[Country], texts: Mapping[str, bytes | None], now: datetime) -> list[str]:
+    """Return a warning for each rule of today or later that the log does not hold, with what it changes. `texts` are
+    those on the log by digest, in the order of their publication."""
+    if not texts:
+        return [f"no rule is on the log yet: {_PUBLISH}"]
+    result, without = [], []
+    for country in countries:
+        day = country.day(now)
+        for rule in country.rules:
+            if rule.digest in texts or (rule.end is not None and rule.end < day):
+                continue
+            former = _former(rule, max(day, rule.start), texts)
+            if former is None:
+                without.append(rule.digest)
+            else:
+                result.append(_changed(rule, former))
+    if without:
+        result.append(f"{', '.join(without)} are not on the log, nor any rule before them: {_PUBLISH}")
+    return result
+
+
+def _former(rule: Rule, day: date, texts: Mapping[str, bytes | None]) -> Rule | None:
+    """Return the rule for the same channels and day that the log got last; None without one."""
+    found = None
+    for digest, text in texts.items():
+        if text is None or not digest.upper().startswith(f"{rule.country}@"):
+            continue
+        try:
+            read = read_text(text).on(day, rule.channels[0])
+        except ConfigError:  # the text of a later release
+            continue
+        found = found if read is None else read
+    return found
+
+
+def _changed(rule: Rule, former: Rule) -> str:
+    """Return what the rule says that the one on the log does not, and the other way round."""
+    new, old = in_words(rule), in_words(former)
+    parts = {
+        "adds": [each for each in new if each not in old],
+        "drops": [each for each in old if each not in new],
+    }
+    said = "; ".join(f"{verb} {' '.join(sentences)}" for verb, sentences in parts.items() if sentences)
+    what = said or "differs in its first day, source, doubts or holidays alone"
+    return f"{rule.digest} is not on the log, which holds {former.digest} for that day. It {what}: {_PUBLISH}"
+
+
 class _Use(NamedTuple):
-    """One rule of today or later that names a register. `scoped`: only its lists for single campaigns count. `needed`:
-    those and the house's count, and some must be there."""
+    """A rule of today or later that names a register."""
 
     country: Country
     kind: RegisterKind
     days: int | None
-    scoped: bool
-    needed: bool = False
+    scoped: bool  # only the lists for single campaigns count
+    needed: bool = False  # those and the operator's own list count, and one of them must exist
 
 
 def log_warnings(
     countries: Iterable[Country], index: Index, now: datetime, default_campaign: str = ""
 ) -> list[str]:
-    """The warnings from comparing the log with the rules of today and later."""
+    """Return the warnings from comparing the log with the rules of today and later."""
     uses = _uses(countries, now)
-    found = []
+    result, of_states = [], []
     for name in sorted(uses):
         by = _codes(use for use in uses[name] if not use.scoped)
-        there = {INTERNAL, *(index.families() if all(use.needed for use in uses[name]) else index.registers)}
-        if by and name not in there:
-            found.append(
+        on_log = {INTERNAL, *(index.families() if all(use.needed for use in uses[name]) else index.registers)}
+        if by and name not in on_log and all(use.country.parent for use in uses[name]):
+            of_states.append(name)
+        elif by and name not in on_log:
+            result.append(
                 f"{name} was never imported, and the rules of {by} need it: prospects there wait, or are blocked as "
                 "stale-register"
             )
+    if of_states:  # in one line: who calls no Americans needs none of them
+        result.append(
+            f"{', '.join(of_states)} were never imported, and the rules of these states need them: prospects there wait, "
+            "or are blocked as stale-register"
+        )
     for name, register in sorted(index.registers.items()):
         base, scope = RegisterName.split(name)
-        found += _held(register, [use for use in uses.get(base, ()) if scope or not use.scoped], now)
-    found += _unnamed(index, frozenset(uses)) + _scoped(index, uses)
-    return found + ([] if default_campaign else list(_to_nobody(index, uses)))
+        result += _mismatches(register, [use for use in uses.get(base, ()) if scope or not use.scoped], now)
+    result += _unused(index, frozenset(uses)) + _for_all_campaigns(index, uses.get(CONSENT, []))
+    return result + ([] if default_campaign else list(_without_campaign(index, uses)))
 
 
 def _uses(countries: Iterable[Country], now: datetime) -> dict[str, list[_Use]]:
-    """For each register, how the rules in force today or later use it."""
-    uses: dict[str, list[_Use]] = {INTERNAL: []}
+    """Return for each register how the rules of today or later use it."""
+    uses: dict[str, list[_Use]] = {INTERNAL: [], HASHED: []}
     for country in countries:
-        day = today(country, now)
+        day = country.day(now)
         for rule in country.rules:
             if rule.end is not None and rule.end < day:
                 continue
+            if rule.attempts:
+                uses.setdefault(RESTED, [])
             roles = (
                 (rule.deny, RegisterKind.DENY, False),
-                (rule.require, RegisterKind.ALLOW, False),
+                ((*rule.require, *rule.wash), RegisterKind.ALLOW, False),
                 (rule.scoped, RegisterKind.ALLOW, True),
             )
             for names, kind, scoped in roles:
@@ -248,8 +346,8 @@ def _codes(uses: Iterable[_Use]) -> str:
     return ", ".join(sorted({use.country.code for use in uses}))
 
 
-def _held(register: Register, uses: list[_Use], now: datetime) -> Iterator[str]:
-    """Where a register differs from what the rules need."""
+def _mismatches(register: Register, uses: list[_Use], now: datetime) -> Iterator[str]:
+    """Yield where a register differs from what the rules need."""
     if others := [use for use in uses if use.kind is not register.kind]:
         yield (
             f"{register.name} is of kind {register.kind} on the log, and the rules of {_codes(others)} need "
@@ -257,60 +355,44 @@ def _held(register: Register, uses: list[_Use], now: datetime) -> Iterator[str]:
         )
     if late := [use for use in uses if use.days is not None and register.older_than(use.days, now)]:
         yield (
-            f"{register.name} is of {utc_seconds(register.effective_at)}, too old for the rules of {_codes(late)}: "
+            f"{register.name} is from {utc_seconds(register.effective_at)}, too old for the rules of {_codes(late)}: "
             "import a fresh list"
         )
     if uses and register.ends_overdue(now):
-        yield f"{register.name} holds numbers that should have left it by now: nobody publishes its ends, so it is stale"
+        yield f"{register.name} still has expired numbers, so it is stale: run `lists publish`"
 
 
-def _unnamed(index: Index, named: frozenset[str]) -> list[str]:
-    """Registers that no rule looks in: a list under a wrong name blocks nobody."""
-    found = []
-    for name in sorted(set(map(family, index.registers)) - named):
+def _unused(index: Index, named: frozenset[str]) -> list[str]:
+    """Return a warning for each register that no rule names: a list under a wrong name blocks nothing."""
+    result = []
+    for name in sorted({family(each.name) for each in index.present()} - named):
         close = get_close_matches(name, named, n=1)
         meant = f': did you mean "{close[0]}"?' if close else ""
-        found.append(f"{name} is on the log and no rule of today or after names it: it blocks nobody{meant}")
-    return found
-
-
-def _scoped(index: Index, uses: dict[str, list[_Use]]) -> list[str]:
-    """Registers with lists for single campaigns. Such a list does not count for other campaigns."""
-    scopes: dict[str, list[str]] = {}
-    for name in sorted(index.registers):
-        base, scope = RegisterName.split(name)
-        if scope and scope[0] != FOR and base in uses:
-            scopes.setdefault(base, []).append(scope)
-    found = []
-    for base, names in scopes.items():
-        shown = ", ".join(names[:_SCOPES_SHOWN])
-        more = f" and {len(names) - _SCOPES_SHOWN} more" if len(names) > _SCOPES_SHOWN else ""
-        found.append(
-            f"{base} has lists for single campaigns ({shown}{more}): each counts for that campaign alone"
+        result.append(
+            f"{name} is on the log and no rule of today or later names it: it blocks nothing{meant}"
         )
-    return found + (_for_everybody(index, uses.get(CONSENT, [])) if scopes else [])
+    return result
 
 
-def _to_nobody(index: Index, uses: dict[str, list[_Use]]) -> Iterator[str]:
-    """Consents that name no campaign, where there is no house whose they are."""
+def _without_campaign(index: Index, uses: dict[str, list[_Use]]) -> Iterator[str]:
+    """Yield a warning for consents without a campaign, if the operator's own campaign is not set."""
     for name in sorted(uses):
-        held, asked = index.registers.get(name), _codes(use for use in uses[name] if use.needed)
-        if asked and held is not None and held.numbers:
+        register, by = index.registers.get(name), _codes(use for use in uses[name] if use.needed)
+        if by and register is not None and register.numbers:
             yield (
-                f"{name} holds {len(held.numbers):,} numbers that name no campaign, and by the law of {asked} they let "
-                "nobody call: if they consented to you, set prospect.default_campaign; if to a client of yours, keep "
-                f"them in {name}@campaign"
+                f"{name} has {len(register.numbers):,} numbers without a campaign, and under the law of {by} they "
+                "permit no call: if they consented to you, set prospect.default_campaign; if to a client of yours, "
+                f"keep them in {name}@campaign"
             )
 
 
-def _for_everybody(index: Index, uses: list[_Use]) -> list[str]:
-    """Consents that let every campaign call, where there are several."""
-    held, asked = (
-        index.registers.get(CONSENT),
-        _codes(use for use in uses if not use.scoped and not use.needed),
-    )
-    if held is None or not held.numbers or not asked:
+def _for_all_campaigns(index: Index, uses: list[_Use]) -> list[str]:
+    """Return a warning for consents that count for every campaign, if some lists are for single ones."""
+    register = index.registers.get(CONSENT)
+    by = _codes(use for use in uses if not use.scoped and not use.needed)
+    is_divided = any(RegisterName.split(name).campaign for name in index.registers)
+    if register is None or not register.numbers or not by or not is_divided:
         return []
-    says = f"{CONSENT} holds {len(held.numbers):,} numbers that every campaign may call for every purpose"
-    keep = f"keep them in {CONSENT}@campaign, or {CONSENT}@campaign+purpose"
-    return [f"{says}, and the law of {asked} asks for a consent to each: {keep}"]
+    fact = f"{CONSENT} has {len(register.numbers):,} numbers that every campaign may call for every purpose"
+    cure = f"keep them in {CONSENT}@campaign, or {CONSENT}@campaign+purpose"
+    return [f"{fact}, and the law of {by} requires a consent to each: {cure}"]

@@ -1,5 +1,7 @@
-"""`lists verify`: whether the log is what publishers wrote, whether a snapshot agrees with it, and whether it is
-still the log of an earlier proof."""
+"""`lists verify`: whether the log is what publishers wrote, matches a snapshot, and continues an earlier proof.
+
+`--json` writes the members of these types in this order.
+"""
 
 import time
 from collections.abc import Mapping
@@ -9,14 +11,50 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.lists.audit.log_audit import LogAudit, compare
-from stream_scrub.lists.audit.register_audit import RegisterAudit
-from stream_scrub.lists.log import snapshot, wire
-from stream_scrub.lists.log.replay import ReplayState
-from stream_scrub.lists.log.scan import read_into
+from stream_scrub.log import snapshot, wire
+from stream_scrub.log.audit import LogAudit, LogProblem, RegisterAudit, compare
+from stream_scrub.log.replay import ReplayState
+from stream_scrub.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader, Progress
-from stream_scrub.queries.evidence import LogProof, ProblemAt, RegisterProof, SnapshotProof
 from stream_scrub.rules import digest_of
+
+
+class RegisterProof(msgspec.Struct, frozen=True, kw_only=True):
+    """The verification of one register. `restated`: full sets that equal the deltas before them. `unproven`: spans of
+    offsets whose numbers could not be verified (None: to the end)."""
+
+    register: str
+    kind: str | None
+    seq: int
+    count: int | None
+    deltas: int
+    restated: int
+    chain: str
+    problems: int
+    unproven: list[tuple[int, int | None]]
+
+
+class SnapshotProof(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a snapshot matches the log; `position` is None if its files are damaged."""
+
+    folder: str
+    position: int | None
+    problems: list[str]
+
+
+class LogProof(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the log is what publishers wrote. `snapshot` is set if one was verified too."""
+
+    sound: bool
+    first: int
+    end: int
+    records: int
+    seals: int
+    registers: list[RegisterProof]
+    problems: list[LogProblem]
+    problems_left_out: int
+    snapshot: SnapshotProof | msgspec.UnsetType = msgspec.UNSET
+    took_s: float
 
 
 def verify(
@@ -27,11 +65,11 @@ def verify(
     topic: str = "",
     filed: Mapping[str, tuple[int, str]] | None = None,
 ) -> LogProof:
-    """Whether (a) the whole log, called `topic`, is what publishers wrote, (b) the snapshot in `folder` holds what
-    the log gives, and (c) the log still has the chains in `filed`, which an earlier proof kept.
+    """Verify that (a) the log `topic` is what publishers wrote, (b) the snapshot in `folder` matches it, and (c) it still
+    has the chains in `filed` from an earlier proof.
 
-    The deadline is for silence, as in `scan`. Raises Unavailable, Refused, ConfigError when there is no snapshot; what
-    is wrong with the log is in the result and is not raised.
+    The deadline restarts with each record, as in `scan`. Raises Unavailable, Refused, ConfigError if the folder has no
+    snapshot. Problems of the log are in the result, not raised.
     """
     started, patience_s = time.monotonic(), deadline.left()
     state, wrong = _snapshot(folder, topic)
@@ -41,8 +79,8 @@ def verify(
     passage = read_into(
         reader,
         audit.take,
-        Deadline.after(patience_s),  # a snapshot takes its time as well
-        settled=lambda: not audit.unsealed,
+        Deadline.after(patience_s),  # again, since loading the snapshot took time
+        settled=lambda: audit.unsealed is None,
         on_damage=audit.damaged,
         on_read=lambda offset, end: progress("verifying the log", offset, end),
     )
@@ -60,7 +98,7 @@ def verify(
         records=passage.records,
         seals=audit.seals,
         registers=[_proven(each) for _, each in sorted(audit.registers.items())],
-        problems=[ProblemAt(**problem._asdict()) for problem in audit.problems],
+        problems=audit.problems,
         problems_left_out=audit.problems_left_out,
         snapshot=snapshot_proof,
         took_s=round(time.monotonic() - started, 3),
@@ -68,11 +106,11 @@ def verify(
 
 
 def filed_in(file: Path) -> dict[str, tuple[int, str]]:
-    """The sequence and chain of each register in an earlier `lists verify --json`. Raises ConfigError."""
+    """Read the sequence and chain of each register from an earlier `lists verify --json`. Raises ConfigError."""
     try:
         earlier = msgspec.json.decode(file.read_bytes(), type=_Filed)
     except (OSError, msgspec.MsgspecError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or "it is no output of `lists verify --json`"
+        reason = (isinstance(error, OSError) and error.strerror) or "not an output of `lists verify --json`"
         raise ConfigError([f"--against: {file}: {reason}"]) from error
     return {each.register: (each.seq, each.chain) for each in earlier.registers if each.seq}
 
@@ -88,13 +126,13 @@ class _Filed(msgspec.Struct):
 
 
 def snapshot_problems(state: ReplayState, audit: LogAudit, end: int) -> list[str]:
-    """Where a snapshot differs from the log that was audited up to `end`."""
+    """Return where a snapshot differs from the log that was audited up to `end`."""
     seen = audit.seen
     if state.index.position >= end or seen is None:
-        return [f"it is of position {state.index.position}, and the log ends at {end}"]
+        return [f"its position is {state.index.position}, and the log ends at {end}"]
     wrong = list(compare(state.index.registers, seen))
     if state.starts != seen.starts and not audit.problems:
-        wrong.append("where the registers' full sets begin is not where they do on the log")
+        wrong.append("its registers' full sets start at other offsets than on the log")
     rules = seen.rules
     if rules is not None and (rules.seq, rules.chain, rules.position, set(rules.texts)) != (
         state.rules.seq,
@@ -102,12 +140,12 @@ def snapshot_problems(state: ReplayState, audit: LogAudit, end: int) -> list[str
         state.rules.position,
         set(state.rules.texts),
     ):
-        wrong.append("its rules are not those on the log")
+        wrong.append("its rules differ from those on the log")
     return wrong
 
 
 def _snapshot(folder: Path | None, topic: str) -> tuple[ReplayState | None, list[str]]:
-    """The snapshot, and the problems of its files. Raises ConfigError when the folder holds none."""
+    """Load the snapshot; returns also the problems of its files. Raises ConfigError if the folder has none."""
     if folder is None:
         return None, []
     try:
@@ -115,7 +153,7 @@ def _snapshot(folder: Path | None, topic: str) -> tuple[ReplayState | None, list
     except (ValueError, OSError) as error:
         return None, [(isinstance(error, OSError) and error.strerror) or str(error)]
     if state is None:
-        raise ConfigError([f"--snapshot: {folder} holds no snapshot ({snapshot.MANIFEST})"])
+        raise ConfigError([f"--snapshot: no snapshot in {folder} ({snapshot.MANIFEST})"])
     return state, []
 
 
@@ -133,5 +171,4 @@ def _proven(audit: RegisterAudit) -> RegisterProof:
         chain=audit.head,
         problems=tally.problems,
         unproven=tally.unproven,
-        set_aside=tally.set_aside,
     )

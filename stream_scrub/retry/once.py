@@ -1,27 +1,29 @@
-"""`retry`: brings back what is blocked now, once, or shows what would come of it."""
+"""`retry`: sends blocked prospects back once, or shows what would happen."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 
 import msgspec
-from structlog.typing import FilteringBoundLogger
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.index import Index
-from stream_scrub.model import Reason, RegisterName, Verdict
-from stream_scrub.observability.unusable_registers import unusable
-from stream_scrub.retry.parcels import Parcel, kind_of, verdict_kind
-from stream_scrub.retry.resend import RetryOrder, Tally, opened
+from stream_scrub.model import Logger, Reason, RegisterName, Verdict
+from stream_scrub.ops import read_log
+from stream_scrub.registry.records import records
+from stream_scrub.retry.blocked import BlockedProspect, kind_of, verdict_kind
+from stream_scrub.retry.resend import RetryOptions, RetryTally, opened
 from stream_scrub.rules import Rulebook
+from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.wiring import clients, scrubbing
+from stream_scrub.scrub.plans import unusable
 
 BLOCKED = tuple(reason for reason in Reason if reason.verdict is Verdict.BLOCKED)
 
 
 class RetryQuestion(msgspec.Struct, frozen=True):
-    """What somebody wants to have back. `since` and `until` are seconds since 1970, None where nobody said."""
+    """The options of the command. `since` and `until` are seconds since 1970, None if not given."""
 
     reasons: tuple[Reason, ...]
     register: str = ""
@@ -32,23 +34,22 @@ class RetryQuestion(msgspec.Struct, frozen=True):
 
 
 class KindReport(msgspec.Struct, frozen=True):
-    """A kind of blocked prospects (a reason, with `stale-register` its register too), and what became of how many."""
+    """A kind of blocked prospects (`blocked.kind_of`), and their number by outcome."""
 
     kind: str
     outcomes: dict[str, int]
 
 
 class RetryReport(msgspec.Struct, frozen=True):
-    """What was brought back, or with a dry run what would come of it; and the registers that still cannot be used, each
-    with why."""
+    """The outcome, or with a dry run what would happen."""
 
     dry_run: bool
     kinds: list[KindReport]
-    waiting: dict[str, str]
+    waiting: dict[str, str]  # registers that still cannot be used, each with the reason
 
 
 def reasons_of(text: str) -> tuple[Reason, ...]:
-    """Reasons that somebody wrote, with commas between. Raises ConfigError."""
+    """Reasons from a comma-separated text. Raises ConfigError."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     known = {str(reason): reason for reason in BLOCKED}
     if problems := [f"--reason {word}: one of {', '.join(known)}" for word in words if word not in known]:
@@ -59,7 +60,7 @@ def reasons_of(text: str) -> tuple[Reason, ...]:
 
 
 def need_sense(question: RetryQuestion) -> None:
-    """Raises ConfigError when a question contradicts itself."""
+    """Raises ConfigError if the options contradict each other."""
     if question.register:
         if question.reasons != (Reason.STALE_REGISTER,):
             raise ConfigError(["--register goes with --reason stale-register alone"])
@@ -71,7 +72,7 @@ def need_sense(question: RetryQuestion) -> None:
 
 
 def need_followable(question: RetryQuestion) -> None:
-    """Raises ConfigError for what a daemon cannot do: it brings back what waits for registers, of all of them."""
+    """Raises ConfigError for options that a daemon lacks: it sends back what waits for registers, for all of them."""
     if (
         question.reasons != (Reason.STALE_REGISTER,)
         or question.register
@@ -81,62 +82,67 @@ def need_followable(question: RetryQuestion) -> None:
         raise ConfigError(["--follow goes with --since and --max-tries alone"])
 
 
-def run(settings: Settings, log: FilteringBoundLogger, question: RetryQuestion) -> RetryReport:
-    """Bring it back, or look. Raises Unavailable, Refused, Corrupt, ConfigError."""
+def run(settings: Settings, log: Logger, question: RetryQuestion) -> RetryReport:
+    """Send them back, or only look. Raises Unavailable, Refused, Corrupt, ConfigError."""
     need_sense(question)
     scrubber = scrubbing.scrubber(settings, hold=False)
+    if question.register and question.register not in (known := scrubber.rulebook.registers):
+        raise ConfigError(
+            [f"--register: no rule uses a register {question.register}, only {', '.join(sorted(known))}"]
+        )
     index: Index | None = None
     if question.dry_run or Reason.STALE_REGISTER in question.reasons:
-        index = clients.read_index(settings, log)
+        index = read_log.read_index(settings, log)
     kinds, waiting = chosen(question, scrubber.rulebook, index)
-    order = RetryOrder(
+    options = RetryOptions(
         frozenset(kinds),
         question.since or 0.0,
         float("inf") if question.until is None else question.until,
         question.max_tries,
     )
-    tally = Tally()
+    tally = RetryTally()
     if kinds:
-        _resend(settings, log, question, order, tally, scrubber, index)
-    found: dict[str, dict[str, int]] = {}
-    for (kind, outcome), count in sorted(tally.counts.items()):
-        found.setdefault(kind, {})[outcome] = count
-    return RetryReport(question.dry_run, [KindReport(*pair) for pair in found.items()], waiting)
+        _resend(settings, log, question, options, tally, scrubber, index)
+    outcomes: dict[str, dict[str, int]] = {}
+    for (kind, outcome), count in sorted(tally.items()):
+        outcomes.setdefault(kind, {})[outcome] = count
+    return RetryReport(question.dry_run, [KindReport(*pair) for pair in outcomes.items()], waiting)
 
 
 def _resend(
     settings: Settings,
-    log: FilteringBoundLogger,
+    log: Logger,
     question: RetryQuestion,
-    order: RetryOrder,
-    tally: Tally,
+    options: RetryOptions,
+    tally: RetryTally,
     scrubber: Scrubber,
     index: Index | None,
 ) -> None:
-    def foreseen(parcel: Parcel) -> str:
+    reads = records(settings, scrubber.terms.members, log)
+
+    def foreseen(prospect: BlockedProspect) -> str:
         assert index is not None, "a dry run has an index to judge by"
-        return f"would be {verdict_kind(scrubber, parcel, index, datetime.now(UTC))}"
+        return f"would be {verdict_kind(scrubber, reads, prospect, index, datetime.now(UTC))}"
 
     knows = question.dry_run or question.since is not None
-    resend = opened(
-        settings,
-        log,
-        scrubber.terms.members,
-        sends=not question.dry_run,
-        is_to_go=foreseen if question.dry_run else (lambda _: ""),
-        begin=lambda low, end: low if knows or low == end else None,
-    )
-    try:
-        resend.run(order, tally)
-    finally:
-        resend.close()
+    with closing(
+        opened(
+            settings,
+            log,
+            scrubber.terms.members,
+            sends=not question.dry_run,
+            is_to_go=foreseen if question.dry_run else (lambda _: ""),
+            begin=lambda low, end: low if knows or low == end else None,
+        )
+    ) as resend:
+        resend.run(options, tally)
 
 
 def chosen(
     question: RetryQuestion, rulebook: Rulebook, index: Index | None
 ) -> tuple[Sequence[str], dict[str, str]]:
-    """The kinds that a question is about, without those whose register still cannot be used, and why these cannot. A dry
-    run looks at all. Raises Refused when the one register that was asked for cannot be used."""
+    """The kinds to send back, without those whose register still cannot be used, and the reasons for those. A dry run
+    includes all. Raises Refused if the only register of the question cannot be used."""
     kinds, waiting = [], {}
     for reason in question.reasons:
         if reason is not Reason.STALE_REGISTER:

@@ -1,50 +1,59 @@
-"""The rule files, found and joined: `Rulebook`. Reads files once, in `load`, and never again."""
+"""All rule files, joined (`Rulebook`), and the rules of old stamps (`Archive`). Files are read in `load` only."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
-from stream_scrub.errors import ConfigError
+from stream_scrub.call import VOICE
+from stream_scrub.errors import ConfigError, Corrupt
 from stream_scrub.model import RegisterKind
-from stream_scrub.rules import purposes
+from stream_scrub.rules import hours, purposes
 from stream_scrub.rules.check import read_country
-from stream_scrub.rules.country import READING, VOICE, Country, Rule
+from stream_scrub.rules.country import Country, Rule, digest_of, parent_of
 from stream_scrub.rules.purposes import Vocabulary
+from stream_scrub.rules.shipped import shipped as shipped_rules
 from stream_scrub.toml_lines import TomlLines
 
-_SHIPPED = "stream_scrub/rules"
 _FILES_KEPT = 64
 
 
 class RuleFile(NamedTuple):
-    """One rule file as it was found: its own name (`fr.toml`), the path to show to people, its bytes."""
+    """The bytes of one rule file."""
 
-    name: str
-    where: str
+    name: str  # as in `fr.toml`
+    where: str  # the path to show to people
     content: bytes
     default_timezone: str | None = None
 
 
 class Rulebook:
-    """All countries' rules. Immutable once made; any thread may ask it, and no question blocks or reads a file."""
+    """All countries' rules. Immutable, for any thread; no method blocks or reads a file."""
 
     def __init__(self, countries: Iterable[Country]) -> None:
-        self._countries = {country.code: country for country in countries}
-        self._zones = {code: ZoneInfo(country.timezone) for code, country in self._countries.items()}
-        self._of_region = {
-            region: country for country in self._countries.values() for region in country.regions
-        }
-        rules = [rule for country in self._countries.values() for rule in country.rules]
-        self._registers = frozenset(name for rule in rules for name in rule.registers)
-        self._kinds = _kinds(rules)
-        self._aging = frozenset(name for rule in rules for name in rule.max_age_days)
-        self._texts = {rule.digest: rule.text for rule in rules}
-        self._reading = min((rule.reading for rule in rules), default=READING)
+        by_code = {country.code: country for country in countries}
+        rules = [rule for country in by_code.values() for rule in country.rules]
+        self.countries: Mapping[str, Country] = by_code  # by their code
+        # Every register that any rule of any date names.
+        self.registers = frozenset(name for rule in rules for name in rule.registers)
+        # Every register that any rule of any date asks: a list for any other one changes no verdict.
+        self.asked = frozenset(name for rule in rules for name in rule.asked)
+        # The kind that each of them must have. A register on which rules disagree is left out.
+        self.kinds: Mapping[str, RegisterKind] = _kinds(rules)
+        # Every register of clean answers that some rule washes by.
+        self.washes = frozenset(name for rule in rules for name in (*rule.wash, *rule.wash_named))
+        # Every register that some rule lets grow too old.
+        self.aging = frozenset(name for rule in rules for name in rule.max_age_days)
+        # The canonical text of every rule by its digest: the log keeps them, so that old stamps can be replayed.
+        self.texts: Mapping[str, bytes] = {rule.digest: rule.text for rule in rules}
+        self._of_region = {region: each for each in by_code.values() for region in each.regions}
+        # By country whose states have rules of their own: the state of numbers by their first digits.
+        self.states: Mapping[str, Mapping[str, str]] = _states(by_code.values())
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Rulebook":
@@ -60,109 +69,92 @@ class Rulebook:
         return cls._sound(_surveyed(rule_files))
 
     @classmethod
-    def _sound(cls, found: "Survey") -> "Rulebook":
-        if found.problems:
-            raise ConfigError(list(found.problems))
-        return cls(found.countries)
-
-    @property
-    def countries(self) -> Mapping[str, Country]:
-        """The countries by their code."""
-        return MappingProxyType(self._countries)
-
-    @property
-    def registers(self) -> frozenset[str]:
-        """Every register that any rule of any date names."""
-        return self._registers
-
-    @property
-    def aging(self) -> frozenset[str]:
-        """Every register that some rule lets grow too old."""
-        return self._aging
-
-    @property
-    def kinds(self) -> Mapping[str, RegisterKind]:
-        """The kind that each register named by a rule must have. A register on which rules disagree is left out."""
-        return MappingProxyType(self._kinds)
-
-    @property
-    def reading(self) -> int:
-        """The reading by which prospects are read for these rules: the earliest that one of the rules names."""
-        return self._reading
-
-    @property
-    def texts(self) -> Mapping[str, bytes]:
-        """The canonical text of every rule by its digest: what must be kept for old stamps to be replayed."""
-        return MappingProxyType(self._texts)
+    def _sound(cls, survey: "Survey") -> "Rulebook":
+        if survey.problems:
+            raise ConfigError(list(survey.problems))
+        return cls(survey.countries)
 
     def country(self, region: str) -> Country | None:
-        """The country whose rules govern numbers of that region; None when none does."""
-        return self._of_region.get(region)
+        """The country, or state, whose rules govern numbers of that region, if any. A state without rules of its own
+        has those of its country."""
+        return self._of_region.get(region) or self._of_region.get(parent_of(region))
+
+    def region_of(self, number: int, region: str) -> str:
+        """The region of a number whose plan says `region`: that of its state, if the state has rules of its own."""
+        states = self.states.get(region)
+        if states is None:
+            return region
+        text = str(number)
+        return next((states[text[:end]] for end in range(1, len(text)) if text[:end] in states), region)
 
     def day(self, region: str, at: datetime) -> date | None:
-        """The day of that instant in the zone of the country that governs the region; None when none does.
-
-        Raises ValueError when `at` has no zone: an instant that must be guessed has no day.
-        """
+        """The day of that instant in the zone of the country that governs the region; None without one. Raises
+        ValueError if `at` has no zone."""
         local = self.local(region, at)
         return None if local is None else local.date()
 
     def local(self, region: str, at: datetime) -> datetime | None:
-        """That instant in the zone of the country that governs the region; None when none does.
-
-        Raises ValueError when `at` has no zone.
-        """
+        """That instant in the zone of the country that governs the region; None without one. Raises ValueError if `at`
+        has no zone."""
         if at.tzinfo is None:
             raise ValueError("an instant needs a time zone")
-        country = self._of_region.get(region)
-        return None if country is None else at.astimezone(self._zones[country.code])
+        # The law of the number's own country counts, whatever country the prospect names.
+        country = self.country(region)
+        return None if country is None else at.astimezone(country.zone)
 
     def rule(self, region: str, at: datetime, channel: str = VOICE) -> Rule | None:
-        """The rule for a number of that region at that instant, reached by that channel; None when there is none: then
-        nobody may be reached by it.
-
-        Raises ValueError when `at` has no zone.
-        """
+        """The rule for a number of that region at that instant by that channel; None without one: then the number may
+        not be called. Raises ValueError if `at` has no zone."""
         day = self.day(region, at)
         return None if day is None else self.on(region, day, channel)
 
     def in_force(self, at: datetime) -> Iterator[tuple[Rule, datetime]]:
-        """Every rule in force at that instant, for whatever channel, with the instant in the zone of its country."""
-        for country in self._countries.values():
-            local = at.astimezone(self._zones[country.code])
+        """Every rule in force at that instant, for any channel, with the instant in the zone of its country."""
+        for country in self.countries.values():
+            local = at.astimezone(country.zone)
             for rule in country.all_on(local.date()):
                 yield rule, local
 
     def on(self, region: str, day: date, channel: str = VOICE) -> Rule | None:
-        """The rule for a number of that region and a channel on that day of its country; None when there is none."""
-        country = self._of_region.get(region)
+        """The rule for a number of that region and a channel on that day of its country; None without one."""
+        country = self.governing(region, day, channel)
         return None if country is None else country.on(day, channel)
+
+    def governing(self, region: str, day: date, channel: str = VOICE) -> Country | None:
+        """As `country`; on a day without a rule of a state for that channel, its country."""
+        country = self.country(region)
+        if country is not None and country.parent and country.on(day, channel) is None:
+            return self._of_region.get(country.parent)
+        return country
+
+
+def _states(countries: Iterable[Country]) -> dict[str, dict[str, str]]:
+    states: dict[str, dict[str, str]] = {}
+    for each in countries:
+        if each.parent:
+            states.setdefault(each.parent, {}).update(dict.fromkeys(each.prefixes, each.code))
+    return states
 
 
 def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
-    """The kind of each register: DENY if rules deny by it, ALLOW if rules require it or let it lift for one
-    caller."""
+    """The kind of each register: DENY if rules deny by it, ALLOW if rules require it, wash by it or let it lift for one caller."""
     denying: set[str] = set()
     allowing: set[str] = set()
     for rule in rules:
         denying.update(rule.deny)
-        allowing.update(rule.require, rule.scoped)
+        allowing.update(rule.require, rule.wash, rule.scoped)
     kinds = dict.fromkeys(denying - allowing, RegisterKind.DENY)
     return kinds | dict.fromkeys(allowing - denying, RegisterKind.ALLOW)
 
 
 class Survey(NamedTuple):
-    """What a look at all rule files found: the countries that could be read, and every problem of the others.
-
-    `own` are the countries whose file is in the user's folder, `replaced` those of them that are shipped as well.
-    `purposes` holds the words in which prospects may say what a call is for.
-    """
+    """The countries of all rule files that could be read, and every problem of the others."""
 
     countries: tuple[Country, ...]
     problems: tuple[str, ...]
-    own: frozenset[str] = frozenset()
-    replaced: frozenset[str] = frozenset()
-    purposes: Vocabulary = MappingProxyType({})
+    own: frozenset[str] = frozenset()  # countries whose file is in the user's folder
+    replaced: frozenset[str] = frozenset()  # those of them that are shipped as well
+    purposes: Vocabulary = MappingProxyType({})  # the words for what a call is for
 
 
 def survey(folder: Path | None = None) -> Survey:
@@ -182,10 +174,10 @@ def survey(folder: Path | None = None) -> Survey:
                 problems += read
             else:
                 known = purposes.joined(known, read)
-    found = _surveyed({**shipped, **own}.values(), known)
+    read_all = _surveyed({**shipped, **own}.values(), known)
     codes = {name: name.removesuffix(".toml").upper() for name in own}
-    return found._replace(
-        problems=(*problems, *found.problems),
+    return read_all._replace(
+        problems=(*problems, *read_all.problems),
         own=frozenset(codes.values()),
         replaced=frozenset(code for name, code in codes.items() if name in shipped),
     )
@@ -207,25 +199,22 @@ def _surveyed(rule_files: Iterable[RuleFile], known: Vocabulary | None = None) -
 
 @lru_cache(_FILES_KEPT)
 def _read(file: RuleFile, words: tuple[tuple[str, tuple[str, ...]], ...]) -> Country | list[str]:
-    """The country in a file, read once: a command may ask for its rules more than once, which takes a tenth of a second."""
+    """The country in a file, read once: a command may load its rules twice, and that takes a tenth of a second."""
     return read_country(file.name, file.where, file.content, file.default_timezone, dict(words) or None)
 
 
 def _shipped() -> dict[str, RuleFile]:
-    found = sorted(
-        (
-            each
-            for each in files(__package__).iterdir()
-            if each.name.endswith(".toml") and each.name != purposes.FILE
-        ),
-        key=lambda f: f.name,
-    )
-    return {each.name: RuleFile(each.name, f"{_SHIPPED}/{each.name}", each.read_bytes()) for each in found}
+    shipped = shipped_rules()
+    found = [each for each in shipped.folder.iterdir() if each.name.endswith(".toml")]
+    return {
+        each.name: RuleFile(each.name, f"{shipped.where}/{each.name}", each.read_bytes())
+        for each in sorted(found, key=lambda each: each.name)
+        if each.name not in (purposes.FILE, hours.FILE)
+    }
 
 
 def _own(folder: Path, shipped: Mapping[str, RuleFile]) -> dict[str, RuleFile]:
-    """The user's files. Raises ConfigError for a folder that cannot be read or holds no rules: that is surely a
-    mistake."""
+    """The user's files. Raises ConfigError for a folder that cannot be read or holds no rules."""
     own: dict[str, RuleFile] = {}
     problems: list[str] = []
     try:
@@ -254,14 +243,14 @@ def _own(folder: Path, shipped: Mapping[str, RuleFile]) -> dict[str, RuleFile]:
 
 
 def _usual_timezone(stem: str, shipped: Mapping[str, RuleFile]) -> str | None:
-    """The time zone of a country whose file names none: (a) the shipped file's, else (b) the country's only zone,
-    else (c) None."""
-    if (file := shipped.get(f"{stem}.toml")) is not None:
+    """The time zone of a country whose file has none: (a) the shipped file's, of a state also its country's, else (b)
+    its only zone, else (c) None."""
+    file = shipped.get(f"{stem}.toml") or shipped.get(f"{parent_of(stem)}.toml")
+    if file is not None:
         read = _read(file, ())
         return read.timezone if isinstance(read, Country) else None
-    table = (
-        files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
-    )  # code, coordinates, zone, comments
+    # Code, coordinates, zone, comments.
+    table = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
     rows = [line.split("\t") for line in table.splitlines() if line.startswith(f"{stem.upper()}\t")]
     return rows[0][2] if len(rows) == 1 else None
 
@@ -277,4 +266,90 @@ def _claimed_twice(countries: Iterable[Country]) -> list[str]:
                     f"{country.where}:{TomlLines(country.text).of('regions')}: region {region} is claimed by "
                     f"{first.where} as well: leave it in one of them"
                 )
+    begins = sorted((prefix, each.where, each) for each in countries for prefix in each.prefixes)
+    for (prefix, _, first), (longer, where, each) in pairwise(begins):
+        if longer.startswith(prefix):
+            problems.append(
+                f"{where}:{TomlLines(each.text).of('prefixes')}: numbers with +{longer} are those of {first.where} as "
+                "well: leave them in one of them"
+            )
     return problems
+
+
+def read_text(text: bytes) -> Country:
+    """A rule's text as a country file. Its rule has the digest of exactly these bytes, whatever text this release would
+    write for it. Raises ConfigError for (a) bytes that are no rule, (b) the text of a later release.
+    """
+    try:
+        digest = digest_of(text)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+    read = read_country(f"{digest.partition('@')[0]}.toml", digest, text, kept=True)
+    if not isinstance(read, Country):
+        raise ConfigError(read)
+    return replace(read, rules=tuple(replace(rule, text=text, digest=digest) for rule in read.rules))
+
+
+class Archive:
+    """The texts of rules by their digest. Immutable. A text is only read when its rule is needed: one that only a later
+    release understands does not harm the others.
+    """
+
+    def __init__(self, texts: Iterable[bytes] = ()) -> None:
+        """Raises Corrupt if a text is no rule's text, or if two texts have one digest: neither is ever published."""
+        self._texts: dict[str, bytes] = {}
+        for text in texts:
+            try:
+                digest = digest_of(text)
+            except ValueError as error:
+                raise Corrupt(f"the archive of rules: {error}") from error
+            if self._texts.setdefault(digest, text) != text:
+                raise Corrupt(f"the archive of rules holds two texts with the digest {digest}")
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def text(self, digest: str) -> bytes | None:
+        """The text with that digest; None without one."""
+        return self._texts.get(digest)
+
+    def country(self, digest: str) -> Country | None:
+        """The country file with the rule of that digest and no other; None without one. Raises as `read_text`."""
+        text = self._texts.get(digest)
+        return None if text is None else read_text(text)
+
+    def book(self, digests: Iterable[str]) -> Rulebook:
+        """The rules to replay one stamp with. Each holds for the numbers that it governs, on the days that it was in
+        force; other numbers have no rule.
+
+        Raises KeyError for a digest without a text. Raises ConfigError (a) as `read_text`, (b) for two rules of one
+        country: no stamp names two such rules.
+        """
+        countries = [read_text(self._texts[digest]) for digest in dict.fromkeys(digests)]
+        codes = [country.code for country in countries]
+        if twice := sorted({code for code in codes if codes.count(code) > 1}):
+            raise ConfigError([f"two rules of {code}: a stamp is given by one" for code in twice])
+        return Rulebook(countries)
+
+    def lacks(self, book: Rulebook) -> list[bytes]:
+        """The texts of a rulebook that are not here, in the order of their digests. Publish them before the first stamp
+        by these rules is emitted.
+
+        Raises ConfigError if a text has the digest of a different one that is here: a stamp could not tell them apart.
+        """
+        problems = []
+        lacking = []
+        for digest, text in sorted(book.texts.items()):
+            kept = self._texts.get(digest)
+            if kept is None:
+                lacking.append(text)
+            elif kept != text:
+                problems.append(
+                    f"{digest}: an older rule with another text has the same digest: change a word of the source"
+                )
+        if problems:
+            raise ConfigError(problems)
+        return lacking

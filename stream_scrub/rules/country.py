@@ -1,90 +1,125 @@
-"""What the rules say, once read: `Rule` and `Country`. Frozen values, no I/O, no clock.
+"""What the rules say, once read: `Rule`, `Exemption` and `Country`, and the canonical text of a rule. Pure.
 
-A rule is a fact of law or of the company, with the day on which it starts and the text that it comes from. It decides
-nothing by itself: `scrub/decide` does, and gets the rule from the `Rulebook`.
+A rule is a fact of law or of the company, with its first day and its source. It decides nothing by itself:
+`scrub/decide` does.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+import hashlib
+import json
+import re
+from calendar import monthrange
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta, tzinfo
+from functools import lru_cache
 
-from stream_scrub.rules.exemptions import Exemption
-from stream_scrub.rules.purposes import Vocabulary, purpose_of
-from stream_scrub.spelling import plain
+from stream_scrub.call import VOICE
+from stream_scrub.clock import zone
+from stream_scrub.rules.hours import Hours
+from stream_scrub.rules.purposes import Vocabulary, purpose_of, purposes_in
+from stream_scrub.texts import plain
 
-# How this version reads what rules and prospects say. A rule's text carries its reading, so that an old verdict can
-# be given again: by the rule that its digest names, read as it was read then. 1: a verdict could be used for
-# `valid_days`, however old its lists were. 2: no verdict outlives what it rests on; purposes are a closed vocabulary;
-# a prospect with several purposes is exempt only if all of them are. 3: campaigns are compared as words are; a prospect
-# that names no campaign meets the opposition to every one. 4: a prospect says more of itself than purposes, contract
-# and campaigns: its channel, whether it is a company, its relation with the caller, the kind of voice, and where the person lives.
-# 5: the operator may have a campaign of his own, the house's, which calls where a prospect names none, and has the
-# consents that name nobody; where a rule asks for a consent to the caller, consents that are missing or stale are told; an opposition may be to one channel alone.
-READING = 5
-CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; it is not a purpose
-RESTING = 2  # the first reading in which no verdict outlives what it rests on
-CLOSED = 2  # the first reading in which purposes are a closed vocabulary
-CALLERS = 3  # the first reading in which who calls is compared as words are, and may be anybody when unsaid
-FACTS = 4  # the first reading in which a prospect says more than purposes, contract and campaigns
-HOUSE = 5  # the first reading in which the operator may have a campaign of his own
-VOICE = "voice"  # the channel of a prospect, and of a rule, that names none
+# The version of the meaning of a rule's text. Every text names it, so that a later release with another meaning can
+# still give the verdicts of this one.
+READING = 1
+CONTRACT = "contract"  # in `lifted_by`: the prospect's own contract; not a purpose
+COMPANY = "company"  # in `Exemption.who`: a legal person that is called about its business
+DENY, REQUIRE = "deny", "require"
+LIFTS = (DENY, REQUIRE)
+HOURS = "hours"  # in `Exemption.lifts`, where it must be named
+DIGEST_DIGITS = 6  # short, because every stamp has it; `check` and `archive` refuse two texts with one digest
+_VOCABULARIES_KEPT = 8  # nearly all rules that name a purpose have the same words for purposes in their text
+_COUNTRY = re.compile(rb'^country *= *"([A-Z]{2}(?:-[A-Z0-9]{1,3})?)"', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """An exemption of a rule, for a call that meets all of its conditions. An empty condition is met; there is at least
+    one that is not empty."""
+
+    source: str
+    contract: bool = False  # the prospect has a contract
+    purposes: tuple[str, ...] = ()  # each of its purposes is one of these
+    other_than: tuple[str, ...] = ()  # all its purposes are known, and none may be one of these
+    who: str = ""  # COMPANY: it is a company
+    relation: str = ""  # it has such a relation with the caller,
+    months: int = 0  # which counts for so many months
+    lifts: tuple[str, ...] = LIFTS  # exempt from registers that deny, from required ones, from hours
+    bans: tuple[str, ...] = ()  # purposes whose ban it lifts as well
+
+    @property
+    def text(self) -> str:
+        """The exemption as an inline table of TOML, in a fixed order."""
+        members: list[tuple[str, object]] = [
+            ("contract", self.contract),
+            ("purposes", list(self.purposes)),
+            ("other_than", list(self.other_than)),
+            ("who", self.who),
+            ("relation", self.relation),
+            ("months", self.months),
+            ("lifts", [] if self.lifts == LIFTS else list(self.lifts)),
+            ("bans", list(self.bans)),
+            ("source", self.source),
+        ]
+        return f"{{ {', '.join(f'{key} = {toml(value)}' for key, value in members if value)} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often one professional may try to call a number, and how long it rests after a refusal; 0: no limit."""
+
+    most: int = 0  # attempts
+    days: int = 0  # within so many calendar days,
+    hours: int = 0  # or so many hours
+    refusal_days: int = 0  # whole calendar days after that of a refusal
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one country asks from `start` to `end`, both days included, of whoever is reached by one of `channels`.
-
-    `internal` opposition blocks whether or not `deny` names it. `end` is the day before the next rule of the country
-    for the same channels, or the rule's own `to`, whichever is first; None if there is neither. `named_consents` are allow registers whose
-    scoped lists lift `deny` for the campaign that they name. `require_named` are allow registers whose scoped lists
-    meet `require` for the campaign that they name. `require_named_for` has allow registers by type of number: a
-    scoped list of one of them must hold a number of that type, whatever else the rule asks. A contract that is in
-    `lifted_by` lifts the ban on `banned_purposes`; nothing lifts that on `banned_despite_contract`; a scoped list of
-    `named_consents` lifts that on `banned_without_consent` for the campaign that it names. `exempt` are the conditions
-    under which the rule asks less. `artificial_voice` are allow registers of consents to be called by an artificial
-    voice: a scoped list of one of them must hold the number for such a call; without any, there is none. `max_age_days`
-    has an entry for each register that may grow too old. `areas` has one for each register that is handed out by
-    area: how many digits name an area, the calling code included. `consent_days` has an entry for each register whose
-    consents end by law: so many days after they were given. `not_callable_prefixes` are the digits of a prefix
-    in E.164, without the plus. `purposes` are the words that prospects may say, each with the purposes that it may
-    mean; it is empty unless the rule bans or exempts a purpose, or names a register of consents. `uncertain` says in free text what in this rule is
-    not proven, and how the doubt was settled. `reading` is the version of the reading, see READING. `text` is the
-    whole rule in its canonical form, and `digest` its name on a stamp, see `text.py`.
-    """
+    """What one country requires of calls by these channels, from `start` to `end`, both days included. Operators'
+    oppositions (`internal`) block whether or not `deny` names them."""
 
     country: str
     start: date
-    end: date | None
+    end: date | None  # its own `to`, or the day before the next rule for the same channels; None for no end
     source: str
     deny: tuple[str, ...]
-    require: tuple[str, ...]
-    lifted_by: tuple[str, ...]
-    named_consents: tuple[str, ...]
-    max_age_days: Mapping[str, int] = field(hash=False)
+    require: tuple[str, ...]  # one of these must hold the number, unless something lifts that
+    lifted_by: tuple[str, ...]  # purposes, or CONTRACT, that lift `deny` and `require`
+    named_consents: tuple[str, ...]  # consents whose scoped lists lift `deny` for their campaign
+    max_age_days: Mapping[str, int] = field(hash=False)  # by register whose lists expire
+    # By register sold by area: how many digits name an area, with the calling code.
     areas: Mapping[str, int] = field(hash=False)
     valid_days: int | None
-    banned_purposes: frozenset[str]
+    banned_purposes: frozenset[str]  # a contract in `lifted_by` lifts the ban
     not_callable_types: frozenset[str]
-    not_callable_prefixes: tuple[str, ...]
-    uncertain: tuple[str, ...]
-    reading: int = 1
-    require_named: tuple[str, ...] = ()
+    not_callable_prefixes: tuple[str, ...]  # digits in E.164, without the plus
+    uncertain: tuple[str, ...]  # what is not proven, and how the doubt was settled
+    require_named: tuple[str, ...] = ()  # consents whose scoped lists meet `require` for their campaign
+    # By type of number: consents, of which a scoped list must hold a number of that type.
     require_named_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     banned_despite_contract: frozenset[str] = frozenset()
+    # By register: days after which a consent ends by law.
     consent_days: Mapping[str, int] = field(default_factory=dict, hash=False)
+    wash: tuple[str, ...] = ()  # each of these lists of clean answers must hold the number
+    wash_named: tuple[str, ...] = ()  # as `wash`, and only the answers to the campaign's own questions count
     channels: tuple[str, ...] = (VOICE,)
-    banned_without_consent: frozenset[str] = frozenset()
+    banned_without_consent: frozenset[str] = frozenset()  # a scoped list of `named_consents` lifts the ban
     exempt: tuple[Exemption, ...] = ()
+    # Consents to an artificial voice, of which a scoped list must hold the number. Without any, such calls are blocked.
     artificial_voice: tuple[str, ...] = ()
+    attempts: Attempts | None = None  # None: the rule does not limit them
+    hours: Hours | None = None  # when calls may be made; None for any time
+    # The words that prospects may use; empty unless the rule names a purpose, or a register of consents.
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
-    text: bytes = field(default=b"", repr=False)
-    digest: str = ""
+    text: bytes = field(default=b"", repr=False)  # the whole rule in its canonical form (`text_of`)
+    digest: str = ""  # its name on a stamp
 
     def meanings(self, word: str) -> frozenset[str]:
-        """The purposes that a prospect's word may mean to this rule; empty when the word is unknown."""
-        said = plain(word)
-        own = {name for name in self.named_purposes if plain(name) == said}
-        return frozenset(own.union(self.purposes.get(said, ())))
+        """The purposes that a prospect's word may mean to this rule; empty if the word is unknown."""
+        compared = plain(word)
+        own = {name for name in self.named_purposes if plain(name) == compared}
+        return frozenset(own.union(self.purposes.get(compared, ())))
 
     def purpose(self, word: str) -> str:
         """The purpose that a word means, as registers of consents name it; the plain word itself if it is unknown, or
@@ -99,56 +134,80 @@ class Rule:
     @property
     def named_purposes(self) -> frozenset[str]:
         """Every purpose that the rule names."""
-        exempt = (name for each in self.exempt for name in each.purposes)
+        exempt = (name for each in self.exempt for name in (*each.purposes, *each.other_than))
         return (self.banned | {*self.lifted_by} | {*exempt}) - {CONTRACT}
 
     @property
     def requires(self) -> bool:
-        """Whether some register must hold the number, of whatever type it is."""
+        """Whether some register must hold the number, whatever its type."""
         return bool(self.require or self.require_named)
 
     @property
     def scoped(self) -> tuple[str, ...]:
-        """The registers whose scoped lists alone count, each for its own campaign only."""
-        of_types = (name for names in self.require_named_for.values() for name in names)
-        named = (*self.named_consents, *self.require_named, *of_types, *self.artificial_voice)
+        """The registers of which only scoped lists count, each for its own campaign."""
+        return tuple(dict.fromkeys((*self.consents, *self.wash_named)))
+
+    @property
+    def consents(self) -> tuple[str, ...]:
+        """The registers of consents to one caller."""
+        for_types = (name for names in self.require_named_for.values() for name in names)
+        to_hours = () if self.hours is None else self.hours.lifted_by
+        named = (*self.named_consents, *self.require_named, *for_types, *self.artificial_voice, *to_hours)
         return tuple(dict.fromkeys(named))
 
     @property
     def registers(self) -> frozenset[str]:
-        """Every register that must be on the log for this rule. `internal` is among them if `deny` names it, but may
-        be absent. Of those in `needed` a list for some campaign is enough. The others of `scoped` may be absent: without
-        them, nothing is lifted.
+        """Every register that must be on the log for this rule.
+
+        `internal` may be absent. Of those in `needed` a list for some campaign is enough. The others of `scoped` may be
+        absent: without them, nothing is lifted.
         """
-        return frozenset(self.deny) | frozenset(self.require) | frozenset(self.needed)
+        return frozenset((*self.deny, *self.require, *self.wash, *self.needed))
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Every register that a verdict by this rule may rest on, apart from the oppositions to the operator."""
+        return self.registers.union(self.scoped)
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The registers of consents without which nobody is called: `require_named`, if nothing else meets the rule. Of
-        a channel that nobody uses, no list need be kept."""
-        asks = not self.require and VOICE in self.channels and self.reading >= HOUSE
-        return self.require_named if asks else ()
+        """The registers without which no call is allowed: `wash_named`, and `require_named` if nothing else meets the
+        rule. Empty for channels other than the voice, which an operator may not use at all."""
+        if VOICE not in self.channels:
+            return ()
+        return self.wash_named if self.require else (*self.require_named, *self.wash_named)
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """One rule file: whose numbers it governs, in which zone its days are counted, and its rules by date. Of one
-    channel there is at most one rule for each day.
+    """One rule file. For one channel there is at most one rule for each day."""
 
-    `text` is the file as it was read, with Unix line ends, and `where` the path to show to people.
-    """
+    code: str  # "FR"; "US-CT" for a state
+    regions: tuple[str, ...]  # whose numbers it governs
+    timezone: str  # in which its days are counted
+    rules: tuple[Rule, ...]  # by date
+    text: str  # the file as it was read, with Unix line ends
+    where: str  # the path to show to people
+    prefixes: tuple[str, ...] = ()  # of a state: the first digits of its numbers in E.164, without the plus
 
-    code: str
-    regions: tuple[str, ...]
-    timezone: str
-    rules: tuple[Rule, ...]
-    text: str
-    where: str
+    @property
+    def parent(self) -> str:
+        """The country of a state, as in "US", whose rules hold on days without one of the state; empty for a country."""
+        return parent_of(self.code)
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Every channel that some rule is for, in the order of the file."""
         return tuple(dict.fromkeys(channel for rule in self.rules for channel in rule.channels))
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone in which its days are counted."""
+        return zone(self.timezone)
+
+    def day(self, at: datetime) -> date:
+        """The day of that instant there."""
+        return at.astimezone(self.zone).date()
 
     def of(self, channel: str) -> tuple[Rule, ...]:
         """The rules for that channel, by date."""
@@ -164,24 +223,121 @@ class Country:
 
     def all_on(self, day: date) -> tuple[Rule, ...]:
         """The rules in force on that day, one for each group of channels."""
-        found = (self.on(day, channel) for channel in self.channels)
-        return tuple(dict.fromkeys(rule for rule in found if rule is not None))
+        rules = (self.on(day, channel) for channel in self.channels)
+        return tuple(dict.fromkeys(rule for rule in rules if rule is not None))
 
     def after(self, day: date, channel: str = VOICE) -> Rule | None:
         """The first rule for that channel that starts after that day, if one is known."""
         return next((rule for rule in self.of(channel) if rule.start > day), None)
 
 
-def until(rule: Rule, day: date, last: date | None = None) -> date | None:
-    """The last day on which a verdict given on `day` may be used; None when nothing sets a limit. `last` is the last
-    day of what the verdict rests on.
+def parent_of(region: str) -> str:
+    """The country of a state ("US" for "US-CT"); empty for any other region."""
+    country, _, state = region.partition("-")
+    return country if state else ""
 
-    It is never after the rule's own last day: this verdict does not answer what another law asks from then on.
-    """
+
+def until(rule: Rule, day: date, last: date | None = None) -> date | None:
+    """The last day on which a verdict given on `day` may be used; None for no limit. `last` is the last day of what the
+    verdict rests on. Never after the rule's own last day: the next law may ask something else."""
     valid = None if rule.valid_days is None else day + timedelta(days=rule.valid_days)
     return earliest((valid, last, rule.end))
 
 
 def earliest(days: Iterable[date | None]) -> date | None:
-    """The first of some last days; None, which sets no limit, when all are None."""
+    """The first of some last days; None, for no limit, if all are None."""
     return min((day for day in days if day is not None), default=None)
+
+
+def last_day(since: date, months: int) -> date:
+    """The last day of a term of so many calendar months that begins with the day `since`: the day before its
+    anniversary. In a shorter month, its last day counts as the anniversary."""
+    at = since.year * 12 + since.month - 1 + months
+    year, month = divmod(at, 12)
+    day = min(since.day, monthrange(year, month + 1)[1])
+    return date(year, month + 1, day) - timedelta(days=1)
+
+
+def text_of(rule: Rule, regions: Sequence[str], timezone: str, prefixes: Sequence[str] = ()) -> bytes:
+    """The canonical text of a rule of that country file.
+
+    It is a rule file with one `[[rule]]`, in a fixed order and spelling, without comments, layout and the other rules.
+    So a stamp names exactly the rule that gave it. The log keeps the text, which gives the verdict again years later.
+    """
+    return "".join(f"{line}\n" for line in _lines(rule, regions, timezone, prefixes)).encode()
+
+
+def digest_of(text: bytes) -> str:
+    """The name of a text on a stamp, as in "fr@9c01f2". It is made from the bytes alone, so a later form of texts
+    renames no old rule. Raises ValueError for bytes that name no country."""
+    country = _COUNTRY.search(text)
+    if country is None:
+        raise ValueError("the text of a rule names no country")
+    return f"{country[1].decode().lower()}@{hashlib.sha256(text).hexdigest()[:DIGEST_DIGITS]}"
+
+
+def _lines(rule: Rule, regions: Sequence[str], timezone: str, numbers: Sequence[str]) -> Iterator[str]:
+    yield f"country = {toml(rule.country)}"
+    yield f"regions = {_list(regions)}"
+    if numbers:
+        yield f"prefixes = {_list([f'+{digits}' for digits in numbers])}"
+    yield f"timezone = {toml(timezone)}"
+    yield "[[rule]]"
+    yield f"from = {rule.start.isoformat()}"
+    if rule.end is not None:
+        yield f"to = {rule.end.isoformat()}"
+    yield f"source = {toml(rule.source)}"
+    prefixes = (f"+{digits}" for digits in rule.not_callable_prefixes)
+    keys: list[tuple[str, str]] = [
+        ("deny", _list(rule.deny)),
+        ("require", _list(rule.require)),
+        ("require_named", _list(rule.require_named)),
+        ("require_named_for", _lists(dict(sorted(rule.require_named_for.items())))),
+        ("wash", _list(rule.wash)),
+        ("wash_named", _list(rule.wash_named)),
+        ("lifted_by", _list(rule.lifted_by)),
+        ("named_consents", _list(rule.named_consents)),
+        ("max_age_days", _table(rule.max_age_days)),
+        ("consent_days", _table(rule.consent_days)),
+        ("areas", _table(rule.areas)),
+        ("valid_days", "" if rule.valid_days is None else str(rule.valid_days)),
+        ("banned_purposes", _list(sorted(rule.banned_purposes))),
+        ("banned_despite_contract", _list(sorted(rule.banned_despite_contract))),
+        ("banned_without_consent", _list(sorted(rule.banned_without_consent))),
+        ("exempt", f"[{', '.join(each.text for each in rule.exempt)}]" if rule.exempt else ""),
+        ("artificial_voice", _list(rule.artificial_voice)),
+        ("attempts", "" if rule.attempts is None else _table(asdict(rule.attempts))),
+        ("hours", "" if rule.hours is None else rule.hours.text),
+        ("not_callable", _list((*sorted(rule.not_callable_types), *prefixes))),
+        ("channels", "" if rule.channels == (VOICE,) else _list(rule.channels)),
+        ("uncertain", _list(rule.uncertain)),
+        ("purposes", _words(tuple(rule.purposes.items()))),
+        ("reading", str(READING)),
+    ]
+    for key, value in keys:
+        if value:
+            yield f"{key} = {value}"
+
+
+def toml(value: object) -> str:
+    """A text, list, number or truth value in TOML: as in JSON, but U+007F must be escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(toml, texts))}]" if texts else ""
+
+
+def _lists(by_name: Mapping[str, Sequence[str]]) -> str:
+    inner = ", ".join(f"{name} = [{', '.join(map(toml, texts))}]" for name, texts in by_name.items())
+    return f"{{ {inner} }}" if inner else ""
+
+
+@lru_cache(_VOCABULARIES_KEPT)
+def _words(known: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+    return _lists(purposes_in(dict(known)))
+
+
+def _table(days: Mapping[str, int]) -> str:
+    inner = ", ".join(f"{name} = {number}" for name, number in sorted(days.items()) if number)
+    return f"{{ {inner} }}" if inner else ""

@@ -1,18 +1,16 @@
-"""What a call may be for: a closed set of purposes, and the words of several languages that mean them.
+"""What a call may be for: a closed set of purposes, and the words of several languages for them.
 
-A rule that bans or exempts purposes carries, in its own text, the vocabulary that it was read with. So an old verdict
-is given again by the words that counted then. A user's folder may hold a `purposes.toml` with its own words and
-purposes: they are added to the shipped ones and take none of them away.
+The text of a rule that bans or exempts purposes holds the vocabulary that it was read with, so an old verdict is given
+again by the words that counted then. A `purposes.toml` in a user's folder adds words and purposes to the shipped ones.
 """
 
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
 
-from stream_scrub.redaction import names_a_number
-from stream_scrub.spelling import plain
+from stream_scrub.rules.shipped import shipped as shipped_rules
+from stream_scrub.texts import names_a_number, plain
 
 FILE = "purposes.toml"
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -25,36 +23,36 @@ Vocabulary = Mapping[str, tuple[str, ...]]
 
 def vocabulary(purposes: Mapping[str, Iterable[str]]) -> Vocabulary:
     """The vocabulary, from the words of each purpose. A purpose is also a word for itself."""
-    meant: dict[str, set[str]] = {}
+    purposes_of: dict[str, set[str]] = {}
     for purpose, words in purposes.items():
         for word in (purpose, *words):
-            meant.setdefault(plain(word), set()).add(purpose)
-    return {word: tuple(sorted(meanings)) for word, meanings in sorted(meant.items())}
+            purposes_of.setdefault(plain(word), set()).add(purpose)
+    return {word: tuple(sorted(meanings)) for word, meanings in sorted(purposes_of.items())}
 
 
 def purpose_of(word: str, known: Vocabulary) -> str:
     """The one purpose that a word means; the plain word itself if it means none or several."""
-    said = plain(word)
-    meant = known.get(said, ())
-    return meant[0] if len(meant) == 1 else said
+    compared = plain(word)
+    meanings = known.get(compared, ())
+    return meanings[0] if len(meanings) == 1 else compared
 
 
 def purposes_in(known: Vocabulary) -> dict[str, tuple[str, ...]]:
-    """Each purpose with its words, without itself: the reverse of `vocabulary`."""
-    found: dict[str, list[str]] = {}
+    """Each purpose with its words, except itself: the reverse of `vocabulary`."""
+    words_of: dict[str, list[str]] = {}
     for word, meanings in known.items():
         for purpose in meanings:
-            found.setdefault(purpose, []).append(word)
-    return {purpose: tuple(sorted({*words} - {purpose})) for purpose, words in sorted(found.items())}
+            words_of.setdefault(purpose, []).append(word)
+    return {purpose: tuple(sorted({*words} - {purpose})) for purpose, words in sorted(words_of.items())}
 
 
 def joined(*known: Vocabulary) -> Vocabulary:
     """All words of these vocabularies, each with every purpose that it means in any of them."""
-    meant: dict[str, set[str]] = {}
+    purposes_of: dict[str, set[str]] = {}
     for each in known:
         for word, meanings in each.items():
-            meant.setdefault(word, set()).update(meanings)
-    return {word: tuple(sorted(meanings)) for word, meanings in sorted(meant.items())}
+            purposes_of.setdefault(word, set()).update(meanings)
+    return {word: tuple(sorted(meanings)) for word, meanings in sorted(purposes_of.items())}
 
 
 def problem_of(table: object) -> str | None:
@@ -63,7 +61,7 @@ def problem_of(table: object) -> str | None:
         return '`purposes` must be a table, as in [purposes] and below it press = ["newspaper"]'
     for purpose, words in table.items():
         if not _NAME.fullmatch(purpose) or plain(purpose) != purpose or names_a_number(purpose):
-            return f'"{purpose}" is no purpose: use small letters, digits and hyphens, as in home-adaptation'
+            return f'"{purpose}" is no purpose: use lower-case letters, digits and hyphens, as in home-adaptation'
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             return f'`{purpose}` must be a list of words, as in {purpose} = ["...", "..."]'
         if any(not plain(word) or len(word) > _WORD_MAX or names_a_number(word) for word in words):
@@ -88,7 +86,7 @@ def read(where: str, content: bytes) -> Vocabulary | list[str]:
 @cache
 def shipped() -> Vocabulary:
     """The vocabulary of this release."""
-    found = read(FILE, files(__package__).joinpath(FILE).read_bytes())
-    if isinstance(found, list):
-        raise TypeError(found[0])
-    return found
+    words = read(FILE, shipped_rules().folder.joinpath(FILE).read_bytes())
+    if isinstance(words, list):
+        raise TypeError(words[0])
+    return words

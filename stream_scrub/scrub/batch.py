@@ -1,13 +1,14 @@
-"""Steps 2 to 5 of a prospect's life, composed once: a batch of values goes in, as many verdicts and bytes come out.
+"""Steps 2 to 5 of a prospect's life (decode, normalise, decide, stamp), composed once.
 
-Pure: the index, the rules and the moment come as arguments. The worker, the check command and the demo all call
-`Scrubber.scrub`; there is no second way to a verdict.
+Pure: the index, the rules and the moment are arguments. There is no other way to a verdict than `Scrubber.scrub`;
+`scrub_each` is its part for prospects that are not plain, which is quicker for a few of any kind.
 
-Most prospects are plain: they have one number and nothing that two parsers could read differently. These are read,
-judged and spliced a batch at a time (`plain`, `decide_batch`, `backend`). All others go one by one through the strict
-reader, to the same plans and stamps.
+Most prospects are plain: one number, and nothing that two parsers could read differently. These are read, judged and
+spliced a batch at a time (`backend`, `decide_batch`). The others go one by one through the strict reader
+(`decode`), to the same plans and stamps.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,38 +18,27 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_scrub.errors import StaleIndex
-from stream_scrub.index import Index
+from stream_scrub.index import NO_KEYS, HashKeys, Index, Numbers
 from stream_scrub.model import Reason, Verdict, family
-from stream_scrub.rules import CALLERS, CLOSED, FACTS, HOUSE, Rulebook
+from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import backend, stamp
-from stream_scrub.scrub.backend import Backend
-from stream_scrub.scrub.batch_context import BatchContext
-from stream_scrub.scrub.columns import judge_text
+from stream_scrub.scrub.backend import Backend, Kinds, Plain, Regions, SwiftReader
 from stream_scrub.scrub.decide import Finding
-from stream_scrub.scrub.decide_batch import Judged, judge
-from stream_scrub.scrub.decode import (
-    ABSENT,
-    Members,
-    Prospect,
-    QuickReader,
-    Unreadable,
-    read_strictly,
-)
-from stream_scrub.scrub.facts import Facts, FactsOf, facts_of, of_three, words_of
-from stream_scrub.scrub.plain import Plain, Regions
+from stream_scrub.scrub.decide_batch import BatchContext, Judged, judge, judge_text
+from stream_scrub.scrub.decode import ABSENT, Members, Prospect, QuickReader, Unreadable, read_strictly
+from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
 
-# The whole record of a value longer than this is measured against the topic's limit. What goes with a value is mostly
-# far less.
+# The record of a value longer than this is measured against the topic's limit. Key and headers are mostly far shorter.
 LARGE = 32_768
-# More numbers than any person has. Each is judged by itself, which may take milliseconds, and gets an entry of about
-# 150 bytes on the stamp. A hundred fit the room that the output topics have for a stamp
+# More numbers than any person has: a prospect with more counts as one without a valid number. Each is judged by itself,
+# which may take milliseconds, and gets about 150 bytes on the stamp; the output topics have room for so many
 # (`kafka/admin/topics.py: STAMP_ROOM`).
 NUMBERS_MAX = 100
-
-
-_NO_NUMBER = stamp.Entry(Finding(Reason.INVALID_NUMBER), None, "", None)
+_NUMBER_ROOM = 20  # digits
+FEW = 4  # values: so many cost as much by arrays as one by one
 
 
 def _never() -> bool:
@@ -62,79 +52,104 @@ class Terms:
     members: Members
     default_region: str = "FR"
     default_purpose: str = ""  # of prospects that state no purpose
-    default_campaign: str = ""  # the house's own, as campaigns are compared: of prospects that name none
+    default_campaign: str = ""  # the operator's own, as campaigns are compared: of prospects that name none
     contract_shapes: tuple[str, ...] = ()  # of identifiers of contracts, see `contracts`
+    professionals: Mapping[str, str] = field(default_factory=dict)  # by campaign: for whom it is
     mixed: Literal["block", "strip"] = "block"
     stamp: Literal["value", "header"] = "value"
     stale: Literal["hold", "block"] = "block"
+    hash_keys: HashKeys = NO_KEYS
     stale_by_register: Mapping[str, Literal["hold", "block"]] = field(default_factory=dict)
-    numbers_max: int = NUMBERS_MAX  # a prospect with more numbers counts as one without a valid number
 
     def waits_for(self, finding: Finding) -> list[str]:
         """The registers that a prospect with this finding is held for."""
         if finding.reason is not Reason.STALE_REGISTER or finding.lasting:
             return []  # `lasting`: no fresh list would settle it
-        said = self.stale_by_register
-        return [n for n in finding.registers if said.get(n, said.get(family(n), self.stale)) == "hold"]
+        by_register = self.stale_by_register
+        return [
+            name
+            for name in finding.registers
+            if by_register.get(name, by_register.get(family(name), self.stale)) == "hold"
+        ]
 
-    def facts_of(self, rulebook: Rulebook) -> FactsOf:
-        """How prospects are read for these rules. The first reading knew no default purpose, and took for a contract
-        whatever did not say no. The first two compared campaigns by their case alone, and the first three took no
-        more than three facts. The first four knew no campaign of the house."""
-        campaigns = words_of if rulebook.reading < CALLERS else None
-        if rulebook.reading < CLOSED:
-            return partial(of_three, contract_shapes=None, campaigns=campaigns)
+    @property
+    def facts_of(self) -> FactsOf:
+        """How facts are read from a prospect's members."""
         return partial(
-            of_three if rulebook.reading < FACTS else facts_of,
+            facts_of,
             default_purpose=self.default_purpose,
-            default_campaign="" if rulebook.reading < HOUSE else self.default_campaign,
+            default_campaign=self.default_campaign,
             contract_shapes=self.contract_shapes,
-            campaigns=campaigns,
+            professionals=self.professionals,
         )
 
 
 @dataclass(slots=True)
 class Batch:
-    """What became of each value, by place: the verdict, the value to emit, and the stamp for its header, if any. It
-    covers the first values only, as many as there was time for."""
+    """The result for each value, by place: the verdict, the value to emit, and the stamp for its header, if any. It
+    covers as many of the first values as there was time for."""
 
     allowed: list[bool]
     values: list[bytes | None]
     stamps: list[bytes | None]
     tally: Counter[Reason] = field(default_factory=Counter)
-    shortened: int = 0  # how many of them were too large for their topic once stamped
-    stale: Counter[str] = field(
-        default_factory=Counter
-    )  # by register that could not be used: how many were blocked for it
+    shortened: int = 0  # how many were too large for their topic once stamped
+    # By register that could not be used: how many were blocked for it.
+    stale: Counter[str] = field(default_factory=Counter)
 
 
-class _Made(NamedTuple):
-    """What became of one prospect that is not plain."""
+class _Result(NamedTuple):
+    """The result for one prospect that is not plain."""
 
     reason: Reason
     value: bytes | None
     stamp: bytes | None
     stale: frozenset[str] = frozenset()
 
+    @property
+    def allowed(self) -> bool:
+        return self.reason.verdict is Verdict.ALLOWED
+
     def into(self, batch: Batch, place: int) -> None:
-        batch.allowed[place] = self.reason.verdict is Verdict.ALLOWED
+        batch.allowed[place] = self.allowed
         batch.values[place], batch.stamps[place] = self.value, self.stamp
-        batch.tally[self.reason] += 1
-        batch.stale.update(self.stale)
+        self.counted(batch.tally, batch.stale)
+
+    def counted(self, tally: Counter[Reason], stale: Counter[str]) -> None:
+        tally[self.reason] += 1
+        if self.stale:
+            stale.update(self.stale)
 
 
-class _Odd(NamedTuple):
-    """The places of all prospects that are not plain, and what became of the first ones, as far as there was time."""
+class _Strict(NamedTuple):
+    """The places of prospects that are judged one by one, and the results of the first ones, as far as there was time."""
 
-    places: list[int]
-    judged: list[_Made]
+    places: Sequence[int]
+    results: list[_Result]
+
+    @property
+    def upto(self) -> int | None:
+        """The first place for which there was no time; None if there was time for all."""
+        return self.places[len(self.results)] if len(self.results) < len(self.places) else None
+
+
+@dataclass(slots=True)
+class RecordVerdicts:
+    """As `Batch`, by place: the template of each plain prospect and its number; and the value and stamp of the others."""
+
+    ids: Kinds
+    numbers: Numbers
+    templates: list[bytes]
+    into_value: bool
+    allowed: NDArray[np.bool_]
+    others: dict[int, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
+    tally: Counter[Reason] = field(default_factory=Counter)
+    stale: Counter[str] = field(default_factory=Counter)
 
 
 class Scrubber:
-    """The pure composition: built once from terms and rules, then called with each batch.
-
-    `by` reads and splices the plain prospects: the extension if it is installed, else the reference.
-    """
+    """Built once from terms and rules, then called with each batch. `by` reads and splices the plain prospects: by
+    default the extension if it is installed, else the reference in Python."""
 
     def __init__(self, terms: Terms, rulebook: Rulebook, by: Backend | None = None) -> None:
         self.terms = terms
@@ -142,13 +157,23 @@ class Scrubber:
         self._quick = QuickReader(terms.members)
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
-        self.facts_of = terms.facts_of(rulebook)
-        self._nothing = self.facts_of()
+        self.facts_of = terms.facts_of
+        self._no_facts, self._silent = self.facts_of(), (ABSENT,) * len(terms.members.facts)
         self._reader = self._by.reader(terms.members, terms.default_region, self.facts_of)
 
-    def context(self, index: Index, now: datetime) -> BatchContext:
-        """What the batches of one index and one moment share."""
-        return BatchContext(self.rulebook, index, now)
+    def context(self, index: Index, now: datetime, *, asks_now: bool = False) -> BatchContext:
+        """What the batches of one index and one moment share. `asks_now`: stamps say whether a call may begin at that
+        moment, for who asks just before it."""
+        return BatchContext(self.rulebook, index, now, asks_now=asks_now, keys=self.terms.hash_keys)
+
+    def read(self, values: Sequence[bytes | None]) -> Plain:
+        """Steps 2 and 3 alone, of the plain prospects."""
+        return self._reader.read(values)
+
+    def facts(self, value: bytes | None) -> Facts:
+        """The facts of a prospect; those of one that states none, if it cannot be read."""
+        prospect = self._decoded(value)
+        return self._no_facts if prospect is None else self.facts_of(*prospect.facts)
 
     def scrub(
         self,
@@ -162,87 +187,181 @@ class Scrubber:
         enough: Callable[[], bool] = _never,
         spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
         context: BatchContext | None = None,
+        emitted: Sequence[bytes | None] | None = None,
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
 
-        A prospect that is not plain may take long. `enough` is asked after each of these. Once it returns True, the
-        batch ends before the next one: what is judged is then a prefix of the values, at least one if there is any.
+        * `limit`: bytes of the largest record for the topic. A stamped prospect beyond it is blocked, unchanged.
+        * `overhead(i)`: bytes of the i-th record apart from its value.
+        * `floor`: records with fewer bytes of value and stamp are not measured.
+        * `enough`: called after each prospect that is not plain; True ends the batch there.
+        * `spoilt`: places of records that are unreadable anyhow, with the members of their stamps.
+        * `context`: that of an earlier batch of this index and moment.
+        * `emitted`: the bytes to emit, unchanged, if `values` are only what was read from them. Stamps go into headers.
 
-        `limit` is the largest record that the output topics take, in bytes. `overhead(i)` is what the i-th record
-        weighs besides its value, in bytes. A prospect that is too large once stamped comes out blocked, unchanged.
-        Records with less than `floor` bytes of value and stamp are not measured; with 0 all are, as is needed once
-        one was refused. `spoilt` holds the places of records that are unreadable whatever their value says, each with
-        the members that its stamp gets: they come out blocked with their own bytes. `context` is what an earlier batch of
-        this index and moment shared, for batches that are too small to make it for each. Raises StaleIndex, and gives no
-        verdict at all, when a prospect needs a register that is missing or too old and the terms say to hold for that
-        register.
+        Raises StaleIndex if a prospect must be held for a register, or needs one whose key is missing.
         """
         context = context or self.context(index, now)
-        given, values = values, _without(values, spoilt) if spoilt else values
+        originals = values if emitted is None else emitted
+        values = _without(values, spoilt) if spoilt else values
+        # Steps 2 and 3: decode the plain prospects and normalise their numbers.
         plain = self._reader.read(values)
-        odd = self._odd(values, plain, context, enough)
-        if len(odd.judged) < len(odd.places):
-            upto = odd.places[len(odd.judged)]
+        # Steps 2 to 5 for each of the others.
+        strict = self._strict(values.__getitem__, _others(plain), context, enough)
+        if (upto := strict.upto) is not None:
             values, plain = values[:upto], plain.first(upto)
+        # Step 4: decide on the plain prospects.
         judged = judge(plain, context)
+        # Step 5: stamp them.
         batch = self._stamp(values, plain, judged)
-        for place, made in zip(odd.places, odd.judged, strict=False):
-            made.into(batch, place)
-        for place, told in spoilt.items():
+        for place, result in zip(strict.places, strict.results, strict=False):
+            result.into(batch, place)
+        if emitted is not None:
+            batch.values[:] = emitted[: len(batch.values)]
+        for place, members in spoilt.items():
             if place < len(values):
-                batch.values[place] = given[place]
-                batch.stamps[place] = stamp.unreadable(told, context.evidence)
-        self._refuse_stale(batch, judged)
+                batch.values[place] = originals[place]
+                batch.stamps[place] = stamp.unreadable(members, context.evidence)
+        self._need_none_held(batch.tally, judged)
         if limit is not None:
-            reasons = dict(zip(odd.places, (made.reason for made in odd.judged), strict=False))
+            reasons = {place: each.reason for place, each in zip(strict.places, strict.results, strict=False)}
             for place in self._too_large(batch, limit, overhead, min(floor, limit // 2)):
                 outcome = judged.at(place)
                 batch.tally[reasons[place] if outcome is None else outcome.reason] -= 1
-                self._shorten(given[place], place, batch, context, limit - overhead(place))
+                self._shorten(originals[place], place, batch, context, limit - overhead(place))
         return batch
 
+    def scrub_each(
+        self, values: Sequence[bytes], context: BatchContext, *, enough: Callable[[], bool] = _never
+    ) -> Batch:
+        """As `scrub`, value by value, plain or not: quicker for less than `FEW`."""
+        results = self._strict(values.__getitem__, range(len(values)), context, enough).results
+        batch = Batch(
+            [each.allowed for each in results],
+            [each.value for each in results],
+            [each.stamp for each in results],
+        )
+        for each in results:
+            each.counted(batch.tally, batch.stale)
+        return batch
+
+    @property
+    def takes_records(self) -> bool:
+        """Whether `scrub_records` can be asked."""
+        return isinstance(self._reader, SwiftReader)
+
+    def scrub_records(
+        self,
+        records: Any,
+        index: Index,
+        now: datetime,
+        *,
+        limit: int | None = None,
+        enough: Callable[[], bool] = _never,
+        emitted: Any = None,
+    ) -> "RecordVerdicts | None":
+        """As `scrub`, for records that the extension holds: their bytes stay where they are. None if a record is so large
+        that it must be measured: then ask `scrub`. No time was spent on the others then.
+
+        `emitted`: the records to emit, if `records` only have what was read from them."""
+        assert isinstance(self._reader, SwiftReader), "ask `takes_records` first"
+        context = self.context(index, now)
+        # Bytes that no record may get, apart from those that it came with. `scrub` would have no time left if this were found
+        # out after the others are judged one by one: it would get one record further in two seconds.
+        room = sys.maxsize if limit is None else min(LARGE, limit // 2) - records.longest()
+        plain = self._reader.read_records(records)
+        judged = judge(plain, context)
+        templates = self._templates(judged)
+        if max((len(each) + _NUMBER_ROOM for each in templates), default=0) >= room:
+            return None
+        strict = self._strict(records.value, _others(plain), context, enough, room)
+        if (upto := strict.upto) is not None:
+            if not upto:
+                return None
+            plain = plain.first(upto)
+            judged = judge(plain, context)
+            templates = self._templates(judged)
+        into_value = self.terms.stamp == "value"
+        # The last one is found by -1.
+        allowing = np.array([*(each.allowed for each in judged.outcomes), False])
+        verdicts = RecordVerdicts(judged.ids, plain.numbers, templates, into_value, allowing[judged.ids])
+        self._count(judged, verdicts.tally, verdicts.stale)
+        for place, result in zip(strict.places, strict.results, strict=False):
+            result.counted(verdicts.tally, verdicts.stale)
+            verdicts.allowed[place] = result.allowed
+            value = result.value if emitted is None else emitted.value(place)
+            verdicts.others[place] = value, result.stamp
+        self._need_none_held(verdicts.tally, judged)
+        return verdicts
+
+    def _templates(self, judged: Judged) -> list[bytes]:
+        """The stamps of the plain prospects, by outcome, without their numbers."""
+        if self.terms.stamp == "value":
+            return [outcome.splice for outcome in judged.outcomes]
+        return [outcome.bare for outcome in judged.outcomes]
+
+    def _need_none_held(self, tally: Counter[Reason], judged: Judged) -> None:
+        if tally[Reason.STALE_REGISTER] and (
+            waits := [name for each in judged.outcomes for name in self.terms.waits_for(each.finding)]
+        ):
+            raise _stale(waits)
+
+    @staticmethod
+    def _count(judged: Judged, tally: Counter[Reason], stale: Counter[str]) -> None:
+        """Count the plain prospects by reason."""
+        counts = np.bincount(judged.ids + 1, minlength=len(judged.outcomes) + 1)[1:]
+        for outcome, count in zip(judged.outcomes, counts.tolist(), strict=True):
+            tally[outcome.reason] += count
+            if outcome.reason is Reason.STALE_REGISTER and count:
+                stale.update(dict.fromkeys(outcome.finding.registers, count))
+
     def _stamp(self, values: Sequence[bytes | None], plain: Plain, judged: Judged) -> Batch:
-        """Splice the stamps of the plain prospects in. The others stay at their places as they came, blocked."""
+        """Splice the stamps of the plain prospects in. The others keep their places and bytes, blocked."""
         allowing = [*(outcome.allowed for outcome in judged.outcomes), False]  # the last one is found by -1
         allowed = [allowing[at] for at in judged.ids.tolist()]
+        templates = self._templates(judged)
         if self.terms.stamp == "value":
-            templates = [outcome.splice for outcome in judged.outcomes]
             spliced = self._by.splice(values, plain.numbers, judged.ids, templates)
             batch = Batch(allowed, spliced, [None] * len(values))
         else:
-            templates = [outcome.bare for outcome in judged.outcomes]
             batch = Batch(allowed, list(values), self._by.fill(plain.numbers, judged.ids, templates))
-        counts = np.bincount(judged.ids + 1, minlength=len(judged.outcomes) + 1)[1:]
-        for outcome, count in zip(judged.outcomes, counts.tolist(), strict=True):
-            batch.tally[outcome.reason] += count
-            if outcome.reason is Reason.STALE_REGISTER and count:
-                batch.stale.update(dict.fromkeys(outcome.finding.registers, count))
+        self._count(judged, batch.tally, batch.stale)
         return batch
 
-    def _odd(
-        self, values: Sequence[bytes | None], plain: Plain, context: BatchContext, enough: Callable[[], bool]
-    ) -> _Odd:
-        """Judge the prospects that are not plain, one by one, until `enough`."""
-        places = np.flatnonzero(plain.kinds < 0).tolist()
-        made: list[_Made] = []
+    def _strict(
+        self,
+        value_at: Callable[[int], bytes | None],
+        places: Sequence[int],
+        context: BatchContext,
+        enough: Callable[[], bool],
+        room: int = sys.maxsize,
+    ) -> _Strict:
+        """Judge the prospects at these places one by one, until `enough`, or before one that would get `room` bytes."""
+        results: list[_Result] = []
         for place in places:
-            made.append(self._one(values[place], context))
+            result = self._one(value_at(place), context)
+            if len(result.value or b"") + len(result.stamp or b"") >= room:
+                break
+            results.append(result)
+            # A verdict must still be good when it is committed.
             if enough():
                 break
-        return _Odd(places, made)
+        return _Strict(places, results)
 
-    def _one(self, value: bytes | None, context: BatchContext) -> _Made:
-        """Judge one prospect that is not plain."""
-        prospect = self._strict(value)
+    def _one(self, value: bytes | None, context: BatchContext) -> _Result:
+        """Judge one prospect, plain or not."""
+        prospect = self._decoded(value)
         if prospect is None:
-            return _Made(Reason.UNREADABLE, value, context.outcome(Finding(Reason.UNREADABLE)).bare % ())
-        reason, made, stale = self._judge(prospect, context)
+            return _Result(Reason.UNREADABLE, value, context.outcome(Finding(Reason.UNREADABLE)).bare % ())
+        reason, stamped, stale = self._judge(prospect, context)
         if self.terms.stamp == "header":
-            return _Made(reason, prospect.head + prospect.tail, made, stale)
+            return _Result(reason, prospect.head + prospect.tail, stamped, stale)
         comma = b"," if prospect.comma else b""
-        return _Made(reason, b"".join((prospect.head, comma, b'"scrub":', made, prospect.tail)), None, stale)
+        value = b"".join((prospect.head, comma, b'"scrub":', stamped, prospect.tail))
+        return _Result(reason, value, None, stale)
 
-    def _strict(self, value: bytes | None) -> Prospect | None:
+    def _decoded(self, value: bytes | None) -> Prospect | None:
+        """Step 2, decode; None for an unreadable prospect."""
         if value is None:
             return None
         try:
@@ -252,52 +371,27 @@ class Scrubber:
 
     def _judge(self, prospect: Prospect, context: BatchContext) -> tuple[Reason, bytes, frozenset[str]]:
         """The verdict on a whole prospect, its stamp, and the registers that it needs but that cannot be used."""
-        told = (
-            self.facts_of(*prospect.facts) if any(f is not ABSENT for f in prospect.facts) else self._nothing
-        )
+        is_silent = prospect.facts == self._silent
+        facts = self._no_facts if is_silent else self.facts_of(*prospect.facts)
         region = self._regions.of(prospect.region)
-        offered = _candidates(prospect.numbers)
-        if len(offered) > self.terms.numbers_max:
-            offered = []
-        entries = [self._entry(member, region, told, context) for member in offered]
-        if not entries:
-            entries = [_NO_NUMBER]
-        if waits := [name for each in entries for name in self.terms.waits_for(each.finding)]:
+        members = number_members(prospect.numbers)
+        if len(members) > NUMBERS_MAX:
+            members = []
+        judged = [judge_text(text_of(each), region, facts, context) for each in members or [""]]
+        lacking = [outcome.finding for _, outcome in judged if outcome.reason is Reason.STALE_REGISTER]
+        # Then the whole batch waits: what is emitted of half a batch would be emitted again.
+        if waits := [name for finding in lacking for name in self.terms.waits_for(finding)]:
             raise _stale(waits)
-        findings = [each.finding for each in entries if each.finding.reason is Reason.STALE_REGISTER]
-        stale = frozenset(name for finding in findings for name in finding.registers)
-        if len(entries) > 1:
+        stale = frozenset(name for each in lacking for name in each.registers)
+        if len(judged) > 1:
             strip = self.terms.mixed == "strip"
-            return *stamp.several(entries, strip, told.channel, context.evidence), stale
-        (only,) = entries
-        made = stamp.single(
-            only.finding,
-            only.number is not None,
-            only.rules,
-            only.until,
-            told.channel,
-            context.evidence,
-            only.residence,
-        )
-        return only.finding.reason, made % (() if only.number is None else only.number), stale
-
-    def _entry(self, member: Any, region: str, told: Facts, context: BatchContext) -> stamp.Entry:
-        if isinstance(member, int) and not isinstance(member, bool):
-            member = str(member)
-        number, made = judge_text(member if isinstance(member, str) else "", region, told, context)
-        if number is None:
-            return _NO_NUMBER
-        return stamp.Entry(made.finding, number, made.rules, made.until, made.residence)
-
-    def _refuse_stale(self, batch: Batch, judged: Judged) -> None:
-        if batch.tally[Reason.STALE_REGISTER]:
-            waits = [name for o in judged.outcomes for name in self.terms.waits_for(o.finding)]
-            if waits:
-                raise _stale(waits)
+            return *stamp.several(judged, strip, facts.channel, context.evidence, context.opened), stale
+        number, outcome = judged[0]
+        return outcome.reason, outcome.bare % (() if number is None else number), stale
 
     def _too_large(self, batch: Batch, limit: int, overhead: Callable[[int], int], floor: int) -> list[int]:
-        """The places whose value and stamp are larger than the topic takes. What is below `floor` is not measured."""
-        if self.terms.stamp == "value":  # then the few stamps that go into headers are short
+        """The places whose record is larger than the topic takes. What is below `floor` is not measured."""
+        if self.terms.stamp == "value":  # the few stamps that still go into headers are short
             near = [place for place, value in enumerate(batch.values) if len(value or b"") >= floor]
         else:
             pairs = enumerate(zip(batch.values, batch.stamps, strict=True))
@@ -311,8 +405,8 @@ class Scrubber:
     def _shorten(
         self, original: bytes | None, place: int, batch: Batch, context: BatchContext, room: int
     ) -> None:
-        """Block a prospect that its stamp makes too large: (a) the original bytes with a short stamp in the header,
-        or (b) where even that is too large, the original bytes alone."""
+        """Block a prospect that its stamp makes too large: (a) its own bytes with a short stamp in the header, or (b)
+        where that is too large as well, its own bytes alone."""
         short = context.outcome(Finding(Reason.UNREADABLE)).bare % ()
         batch.allowed[place] = False
         batch.shortened += 1
@@ -321,25 +415,41 @@ class Scrubber:
         batch.tally[Reason.UNREADABLE] += 1
 
 
+def _others(plain: Plain) -> list[int]:
+    """The places of the prospects that are not plain."""
+    places: list[int] = np.flatnonzero(plain.kinds < 0).tolist()
+    return places
+
+
 def _without(values: Sequence[bytes | None], spoilt: Mapping[int, object]) -> list[bytes | None]:
-    """The values, with null for each spoilt record, so that nobody reads its bytes."""
+    """The values, with None for each spoilt record, so that its bytes are not read."""
     return [None if place in spoilt else value for place, value in enumerate(values)]
 
 
-def _candidates(members: Sequence[Any]) -> list[Any]:
+def number_members(members: Sequence[Any]) -> list[Any]:
     """What a prospect offers as numbers: lists are opened, absent and empty members are left out."""
-    opened: list[Any] = []
-    for member in members:
-        opened.extend(member if isinstance(member, list) else [member])
+    opened = [each for member in members for each in (member if isinstance(member, list) else [member])]
     return [
-        m for m in opened if m is not ABSENT and m is not None and not (isinstance(m, str) and not m.strip())
+        each
+        for each in opened
+        if each is not ABSENT and each is not None and not (isinstance(each, str) and not each.strip())
     ]
+
+
+_TOO_LONG = 10**40  # for a number; Python refuses to write an integer of thousands of digits
+
+
+def text_of(member: Any) -> str:
+    """What a member of any type says as a number; empty if it says none."""
+    if isinstance(member, int) and not isinstance(member, bool):
+        return str(member) if abs(member) < _TOO_LONG else ""
+    return member if isinstance(member, str) else ""
 
 
 def _stale(names: Sequence[str]) -> StaleIndex:
     listed = ", ".join(sorted(set(names)))
     return StaleIndex(
         "register",
-        f"prospects need registers that are missing, too old, or still hold what should have ended: {listed}; import a"
-        " fresh list of each, or see that its publisher runs",
+        f"prospects need registers that are missing, too old, or hold numbers that should have ended: {listed}: import"
+        " a fresh list of each, or start the publisher that ends its numbers",
     )

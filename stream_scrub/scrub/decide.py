@@ -1,70 +1,99 @@
-"""Step 4 of a prospect's life: what the rule of its country and day says about one number.
+"""Step 4, decide: the verdict of one rule on one number.
 
-A `Plan` is the rule compiled for one line (region and type) and one prospect's facts against one index: the registers
-to look in, and what follows from each. The many prospects that share a country and facts share one plan, so each
-number costs only a look-up.
+A `Plan` is a rule compiled for one kind of line and one prospect's facts against one index (`plans.plan_for`).
+Prospects with the same facts share a plan, so a number costs only its look-ups and `Plan.verdict_for`.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
-from stream_scrub.index import Index, Register
-from stream_scrub.model import FOR, INTERNAL, Reason, RegisterKind, Verdict, family, scoped_name
+from stream_scrub.index import FIRST_ZONE, Register
+from stream_scrub.model import Reason, RegisterKind, Verdict, family
 from stream_scrub.numbering import Line
-from stream_scrub.rules import CALLERS, DENY, FACTS, HOUSE, REQUIRE, RESTING, VOICE, Rule, earliest
-from stream_scrub.scrub.areas import Areas
+from stream_scrub.rules.country import (
+    COMPANY,
+    CONTRACT,
+    DENY,
+    HOURS,
+    REQUIRE,
+    Exemption,
+    Rule,
+    earliest,
+    last_day,
+)
+from stream_scrub.rules.hours import Hours
 from stream_scrub.scrub.facts import Facts
-from stream_scrub.scrub.last_day import days_of, last_of
-from stream_scrub.scrub.lifts import Gate, Lift, gate, lift
+
+CONSENT_GOOD_FOR = timedelta(days=1)
+_AHEAD = timedelta(days=3661)  # longer than any rule lets a verdict be used
+
+
+class Rest(NamedTuple):
+    """That a number rests, by one register, until a moment (epoch seconds). It is next to the register's name among the
+    memberships of a number whose end is known."""
+
+    register: str
+    end: int
+
+
+Memberships = frozenset[str | Rest]  # the names of the registers that hold a number
+
+
+def membership(register: Register, end: int) -> Memberships:
+    """What a register says about a number that it holds until `end`; 0 if that is not known, or never."""
+    return frozenset((register.name, Rest(register.name, end)) if end else (register.name,))
 
 
 class Finding(NamedTuple):
-    """The reason for a number's verdict and the registers that made it so.
-
-    `lasting`: the register is stale and no fresh list can mend that, so holding for one would never end. `last`: the
-    last day of what an allowing verdict rests on, None if nothing of it ends.
-    """
+    """The reason for a number's verdict, and the registers behind it."""
 
     reason: Reason
     registers: tuple[str, ...] = ()
-    lasting: bool = False
-    last: date | None = None
+    lasting: bool = False  # no fresh list can mend the stale register, so waiting for one would never end
+    last: date | None = None  # the last day of what an allowing verdict rests on; None for no end
+    any_time: bool = False  # a consent lifts the hours of the rule
+    rests_until: int = (
+        0  # of a number that was called too often (epoch seconds); 0 if that is not known, or for good
+    )
 
 
 class Consents(NamedTuple):
-    """The registers of consents that count for one call. `anybodys` are to everybody: one of them is enough. `each` has,
-    for each caller of the call and each of its purposes, those to that caller for that purpose: one of each is needed.
-    """
+    """The registers of consents that count for one call."""
 
-    anybodys: tuple[Register, ...] = ()
-    each: tuple[tuple[Register, ...], ...] = ()
+    general: tuple[Register, ...] = ()  # consents to any caller: one is enough
+    groups: tuple[tuple[Register, ...], ...] = ()  # by caller and purpose of the call: one of each is needed
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """All of them."""
-        return (*self.anybodys, *(register for group in self.each for register in group))
+        return (*self.general, *(register for group in self.groups for register in group))
 
-    def have(self, held: Collection[str]) -> bool:
-        """Whether a number in the registers named `held` consented to the call."""
-        return any(r.name in held for r in self.anybodys) or self._have_each(held)
+    def cover(self, memberships: Collection[str | Rest]) -> bool:
+        """Whether a number in the registers with these names consented to the call."""
+        return any(r.name in memberships for r in self.general) or self._in_each_group(memberships)
 
-    def _have_each(self, held: Collection[str]) -> bool:
-        return bool(self.each) and all(any(r.name in held for r in group) for group in self.each)
+    def _in_each_group(self, memberships: Collection[str | Rest]) -> bool:
+        return bool(self.groups) and all(any(r.name in memberships for r in group) for group in self.groups)
 
-    def last(self, held: Collection[str], last_of: Callable[[Register], date | None]) -> date | None:
-        """The last day of the consents that hold the number: the latest of those that are enough alone, the earliest
-        of those that are needed together. None if nothing ends it."""
-        ways = [last_of(register) for register in self.anybodys if register.name in held]
-        if self._have_each(held):
+    def last(
+        self, memberships: Collection[str | Rest], last_of: Callable[[Register], date | None]
+    ) -> date | None:
+        """The last day of the number's consents: the latest of those that are enough alone, the earliest of those
+        that are needed together. None for no end."""
+        ways = [last_of(register) for register in self.general if register.name in memberships]
+        if self._in_each_group(memberships):
             ways.append(
-                earliest(_latest([last_of(r) for r in group if r.name in held]) for group in self.each)
+                earliest(
+                    _latest([last_of(r) for r in group if r.name in memberships]) for group in self.groups
+                )
             )
         return _latest(ways)
 
 
 def _latest(days: Collection[date | None]) -> date | None:
+    """The latest day; None, for no end, if one of them is None."""
     known = [day for day in days if day is not None]
     return max(known) if known and len(known) == len(days) else None
 
@@ -72,142 +101,211 @@ def _latest(days: Collection[date | None]) -> date | None:
 NO_CONSENTS = Consents()
 
 
-class Against(NamedTuple):
-    """What stands against a number: the registers that hold it and deny, those that deny and are stale, those that do
-    not cover its area, whether consents that the rule asks for are lacking (`lacking`), or those that its type of number
-    needs (`unnamed`). `excused`: a consent to the caller lifts the ban on the call's purpose."""
+class Precheck(NamedTuple):
+    """What follows from the line and the call's purpose alone."""
 
-    denying: tuple[str, ...]
-    stale_deny: tuple[str, ...]
-    uncovered: tuple[str, ...]
-    lacking: bool
-    unnamed: bool
-    excused: bool
+    reason: Reason | None = None  # to block
+    by_consent: bool = False  # a consent to the caller lifts the block
+    ends: date | None = None  # the last day of the exemption that lifted a ban
 
-    def without(self, lifts: Collection[str]) -> "Against":
-        """What is left of it once these are lifted."""
-        left = self
+
+class Lift(NamedTuple):
+    """What a prospect's facts lift: registers that deny, consents that are required, or both."""
+
+    reason: Reason
+    ends: date | None = None
+    lifts: tuple[str, ...] = (DENY, REQUIRE)
+
+
+class Objections(NamedTuple):
+    """What the registers say against a number."""
+
+    denying: tuple[str, ...]  # registers that deny and hold the number
+    stale: tuple[str, ...]  # registers that deny and are stale
+    uncovered: tuple[str, ...]  # registers that were not bought for the number's area
+    no_consent: bool  # a consent that the rule requires is missing
+    no_consent_for_type: bool  # a consent that the rule requires for this type of number is missing
+    not_washed: tuple[str, ...] = ()  # registers of clean answers that do not hold the number
+
+    def without(self, lifts: Collection[str]) -> "Objections":
+        """What remains once these are lifted."""
+        remaining = self
         if DENY in lifts:
-            left = left._replace(denying=(), stale_deny=(), uncovered=())
-        return left._replace(lacking=False, unnamed=False) if REQUIRE in lifts else left
+            remaining = remaining._replace(denying=(), stale=(), uncovered=(), not_washed=())
+        if REQUIRE in lifts:
+            remaining = remaining._replace(no_consent=False, no_consent_for_type=False)
+        return remaining
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """How to judge a number of one line with one set of facts, by one index. Registers are as the log held them.
-
-    `allow` are the consents that the rule asks for, or lists washed clean. `named` are consents that name the caller of
-    this call. `typed` are consents that name the caller too: a number of this line's type must have them. It is None if
-    the rule asks nothing of the type. `machines` are consents to be called by an artificial voice; None if a person
-    calls. `areas` says which areas each deny register covers. `now` is in the time zone of
-    the rule's country.
-    """
+    """How to judge the numbers of one kind of line with one prospect's facts by one index."""
 
     rule: Rule | None
-    internal: tuple[Register, ...]
-    deny: tuple[Register, ...]
-    allow: Consents
-    stale_internal: tuple[str, ...]
-    stale_deny: tuple[str, ...]
-    stale_allow: tuple[str, ...]
-    gate: Gate
-    lift: Lift | None
-    now: datetime
-    named: Consents = NO_CONSENTS
-    areas: tuple[tuple[str, Areas], ...] = ()
-    typed: Consents | None = None
-    machines: Consents | None = None
+    now: datetime  # in the zone of the rule's country
+    precheck: Precheck
+    internal: tuple[Register, ...]  # the operator's own oppositions
+    stale_internal: tuple[str, ...] = ()
+    deny: tuple[Register, ...] = ()
+    stale_deny: tuple[str, ...] = ()
+    areas: tuple[tuple[str, Register], ...] = ()  # for each register that is sold by area: what it covers
+    required: Consents = NO_CONSENTS  # the consents that the rule requires
+    stale_required: tuple[str, ...] = ()
+    washes: tuple[tuple[str, Consents], ...] = ()  # by register: the clean answers that count for the call
+    stale_washes: tuple[str, ...] = ()
+    for_type: Consents | None = None  # consents that this type of number needs; None if it needs none
+    to_caller: Consents = NO_CONSENTS  # consents that lift `deny` for the caller
+    artificial: Consents | None = None  # consents to an artificial voice; None if a person speaks
+    lift: Lift | None = None
+    rested: tuple[Register, ...] = ()  # numbers that may not be called again yet
+    hours: Hours | None = None  # those of the rule that no fact of the prospect lifts
+    to_hours: Consents = NO_CONSENTS  # consents to calls at any time
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """Every register whose membership can change the verdict."""
-        kinds = (self.allow, self.named, self.typed or NO_CONSENTS, self.machines or NO_CONSENTS)
+        kinds = [self.required, self.to_caller, self.for_type or NO_CONSENTS, self.artificial or NO_CONSENTS]
+        kinds += [self.to_hours, *(answers for _, answers in self.washes)]
         consents = [register for kind in kinds for register in kind.registers]
-        others = (*self.internal, *self.deny, *consents, *(areas for _, areas in self.areas))
+        others = (
+            *self.internal,
+            *self.deny,
+            *self.rested,
+            *consents,
+            *(covered for _, covered in self.areas),
+        )
         return tuple(dict.fromkeys(others))
 
-    def conclude(self, held: Collection[str]) -> Finding:
-        """The verdict on a number that is in the registers named `held` and in no other. The order is the law's: 1.
-        the company's own opposition, 2. a line that no consumer has, 3. a banned purpose, 4. registers, unless
-        lifted, 5. a machine that speaks, which nothing but a consent to it allows.
-        """
-        found = self._of_people(held)
-        if self.machines is None or found.reason.verdict is Verdict.BLOCKED:
-            return found
-        if not self.machines.have(held):
-            return Finding(Reason.NO_CONSENT)
-        reason = Reason.CONSENTED if found.reason is Reason.CLEAR else found.reason
-        return Finding(reason, last=earliest((found.last, self.machines.last(held, self._last))))
+    def verdict_for(self, memberships: Collection[str | Rest]) -> Finding:
+        """The verdict on a number that is in the registers with these names and in no other.
 
-    def _of_people(self, held: Collection[str]) -> Finding:
-        """The verdict if a person speaks."""
-        denying = tuple(r.name for r in (*self.internal, *self.deny) if r.name in held)
-        if any(r.name in held for r in self.internal):
+        The order is the law's: 1. the operator's own oppositions, 2. numbers that are not callable, 3. banned
+        purposes, 4. registers, unless lifted, 5. an artificial voice, which needs a consent of its own, 6. how often
+        it was called, which nothing lifts. Hours block nothing: they come with the verdict.
+        """
+        finding = self._by_any_voice(memberships)
+        if finding.reason.verdict is Verdict.BLOCKED:
+            return finding
+        rested = tuple(r.name for r in self.rested if r.name in memberships)
+        if rested:
+            ends = [each.end for each in memberships if isinstance(each, Rest) and each.register in rested]
+            return Finding(Reason.TOO_OFTEN, rested, rests_until=max(ends) if len(ends) == len(rested) else 0)
+        if not self.to_hours.cover(memberships):
+            return finding
+        last = self.to_hours.last(memberships, self._last_of)
+        return finding._replace(any_time=True, last=earliest((finding.last, last, self._last_of_consent)))
+
+    def _by_any_voice(self, memberships: Collection[str | Rest]) -> Finding:
+        """The verdict without the hours and without regard to earlier calls: 1 to 5."""
+        finding = self._for_a_person(memberships)
+        if self.artificial is None or finding.reason.verdict is Verdict.BLOCKED:
+            return finding
+        if not self.artificial.cover(memberships):
+            return Finding(Reason.NO_CONSENT)
+        reason = Reason.CONSENTED if finding.reason is Reason.CLEAR else finding.reason
+        last = self.artificial.last(memberships, self._last_of)
+        return Finding(reason, last=earliest((finding.last, last, self._last_of_consent)))
+
+    def _for_a_person(self, memberships: Collection[str | Rest]) -> Finding:
+        """The verdict if a person speaks: 1 to 4."""
+        denying = tuple(r.name for r in (*self.internal, *self.deny) if r.name in memberships)
+        if any(r.name in memberships for r in self.internal):
             return Finding(Reason.OPPOSED, denying)
-        excused = self.gate.by_consent and self.named.have(held)
-        if self.rule is None or (self.gate.reason is not None and not excused):
-            return Finding(self.gate.reason or Reason.NO_RULE)
-        asked = Against(
+        excused = self.precheck.by_consent and self.to_caller.cover(memberships)
+        if self.rule is None or (self.precheck.reason is not None and not excused):
+            return Finding(self.precheck.reason or Reason.NO_RULE)
+        objections = Objections(
             denying,
             self.stale_deny,
-            tuple(name for name, areas in self.areas if areas.name not in held),
-            self.rule.requires and not self.allow.have(held),
-            self.typed is not None and not self.typed.have(held),
-            excused,
+            tuple(name for name, covered in self.areas if covered.name not in memberships),
+            self.rule.requires and not self.required.cover(memberships),
+            self.for_type is not None and not self.for_type.cover(memberships),
+            tuple(name for name, answers in self.washes if not answers.cover(memberships)),
         )
-        if self.lift is None or excused:  # a consent to the caller lifts whatever a statement would
-            return self._by_registers(held, asked)
-        rest = asked.without(self.lift.lifts)
-        found = self._by_registers(held, rest)
-        if found.reason.verdict is Verdict.BLOCKED or rest == asked:
-            return found
-        lasts = () if DENY in self.lift.lifts else self._passed(held, rest)
-        return self._allowed(
-            self.lift.reason, lasts if REQUIRE in self.lift.lifts else (*lasts, *self._asked(held))
-        )
+        # A consent to the caller lifts whatever a prospect's facts would lift.
+        if self.lift is None or excused:
+            return self._by_registers(memberships, objections, excused=excused)
+        remaining = objections.without(self.lift.lifts)
+        finding = self._by_registers(memberships, remaining)
+        if finding.reason.verdict is Verdict.BLOCKED or remaining == objections:
+            return finding
+        days: tuple[date | None, ...] = (self.lift.ends,)
+        if DENY not in self.lift.lifts:
+            days = (*days, *self._days_of_deny(memberships, remaining))
+        if REQUIRE not in self.lift.lifts:
+            days = (*days, *self._days_of_required(memberships))
+        if self._consented(memberships, remaining, requires=REQUIRE not in self.lift.lifts):
+            days = (*days, self._last_of_consent)
+        return self._allowed(self.lift.reason, days)
 
-    def _by_registers(self, held: Collection[str], asked: Against) -> Finding:
-        """The verdict by the registers, as far as nothing that the prospect states lifts them."""
-        named = self.named.have(held)
-        if asked.denying and not named:
-            return Finding(Reason.OPPOSED, asked.denying)
-        if asked.unnamed or (asked.lacking and not self.stale_allow):
+    def _by_registers(
+        self, memberships: Collection[str | Rest], objections: Objections, *, excused: bool = False
+    ) -> Finding:
+        """The verdict by the registers. `excused`: a consent to the caller lifts the ban on the call's purpose."""
+        consented = self.to_caller.cover(memberships)
+        if objections.denying and not consented:
+            return Finding(Reason.OPPOSED, objections.denying)
+        if objections.no_consent_for_type or (objections.no_consent and not self.stale_required):
             return Finding(Reason.NO_CONSENT)
-        stale_deny = () if named else asked.stale_deny
-        # Nothing replaces a fresh list of the company's own opposition.
-        stale = (*self.stale_internal, *stale_deny, *(self.stale_allow if asked.lacking else ()))
+        washed_stale = tuple(name for name in self.stale_washes if family(name) in objections.not_washed)
+        # Nothing replaces a fresh list of the operator's own oppositions.
+        stale = (
+            *self.stale_internal,
+            *(() if consented else (*objections.stale, *washed_stale)),
+            *(self.stale_required if objections.no_consent else ()),
+        )
         if stale:
             return Finding(Reason.STALE_REGISTER, stale)
-        if asked.uncovered and not named:  # fresh, but not handed out for this number's area
-            return Finding(Reason.STALE_REGISTER, asked.uncovered, lasting=True)
-        needed = self.rule is not None and (self.rule.requires or self.typed is not None)
-        reason = Reason.CONSENTED if needed or self._carries(held, asked) else Reason.CLEAR
-        return self._allowed(reason, (*self._passed(held, asked), *self._asked(held)))
+        if objections.not_washed and not consented:
+            return Finding(Reason.NOT_WASHED, objections.not_washed)
+        if objections.uncovered and not consented:
+            return Finding(Reason.STALE_REGISTER, objections.uncovered, lasting=True)
+        days = (
+            *self._days_of_deny(memberships, objections, excused=excused),
+            *self._days_of_required(memberships),
+        )
+        if excused or self._consented(memberships, objections):
+            return self._allowed(Reason.CONSENTED, (*days, self._last_of_consent))
+        return self._allowed(Reason.CLEAR, days)
 
-    def _carries(self, held: Collection[str], asked: Against) -> bool:
-        """Whether a consent to the caller lifts what denies, or the ban on the call's purpose."""
-        against = asked.denying or asked.stale_deny or asked.uncovered or asked.excused
-        return bool(against) and self.named.have(held)
+    def _consented(
+        self, memberships: Collection[str | Rest], objections: Objections, *, requires: bool = True
+    ) -> bool:
+        """Whether an allowing verdict rests on the person's consent. `requires`: what the rule requires is not lifted."""
+        needed = self.rule is not None and (self.rule.requires or self.for_type is not None)
+        return (requires and needed) or self._carries(memberships, objections)
 
-    def _passed(self, held: Collection[str], asked: Against) -> tuple[date | None, ...]:
-        """The last days of what lets a number pass the registers that deny: the consent that lifts them, or themselves."""
-        if self._carries(held, asked):
-            return (self.named.last(held, self._last),)
-        return tuple(map(self._last, self.deny))
+    @property
+    def _last_of_consent(self) -> date:
+        """The last day of a verdict that rests on a consent: the person may take it back at any time, and what a dialler
+        has fetched is not taken back."""
+        return self.now.date() + CONSENT_GOOD_FOR
 
-    def _asked(self, held: Collection[str]) -> tuple[date | None, ...]:
-        """The last days of the consents that the number must have by this rule, and has."""
-        typed = NO_CONSENTS if self.typed is None else self.typed
-        return self.allow.last(held, self._last), typed.last(held, self._last)
+    def _carries(self, memberships: Collection[str | Rest], objections: Objections) -> bool:
+        """Whether the verdict rests on a consent to the caller, because something denies."""
+        denied = objections.denying or objections.stale or objections.uncovered or objections.not_washed
+        return bool(denied) and self.to_caller.cover(memberships)
 
-    def _allowed(self, reason: Reason, lasts: Collection[date | None] = ()) -> Finding:
-        if self.rule is None or self.rule.reading < RESTING:
-            return Finding(reason)
-        ends = (self.gate.ends, None if self.lift is None else self.lift.ends)
-        return Finding(reason, last=earliest((*map(self._last, self.internal), *lasts, *ends)))
+    def _days_of_deny(
+        self, memberships: Collection[str | Rest], objections: Objections, *, excused: bool = False
+    ) -> tuple[date | None, ...]:
+        """The last days of the consent that lifts the registers that deny, else of these registers."""
+        if excused or self._carries(memberships, objections):
+            return (self.to_caller.last(memberships, self._last_of),)
+        answers = (washed.last(memberships, self._last_of) for _, washed in self.washes)
+        return (*map(self._last_of, self.deny), *answers)
 
-    def _last(self, register: Register) -> date | None:
-        return None if self.rule is None else last_of(register, self.rule, self.now)
+    def _days_of_required(self, memberships: Collection[str | Rest]) -> tuple[date | None, ...]:
+        """The last days of the consents that the rule requires."""
+        kinds = (self.required, self.for_type or NO_CONSENTS)
+        return tuple(kind.last(memberships, self._last_of) for kind in kinds)
+
+    def _allowed(self, reason: Reason, days: Collection[date | None]) -> Finding:
+        ends = (*map(self._last_of, self.internal), self.precheck.ends)
+        return Finding(reason, last=earliest((*ends, *days)))
+
+    def _last_of(self, register: Register) -> date | None:
+        return None if self.rule is None else last_day_of(register, self.rule, self.now)
 
 
 def is_barred(number: int, rule: Rule | None) -> bool:
@@ -219,180 +317,133 @@ def is_barred(number: int, rule: Rule | None) -> bool:
     )
 
 
-def plan(line: Line, barred: bool, rule: Rule | None, told: Facts, index: Index, now: datetime) -> Plan:
-    """Compile `rule` for numbers of `line` with the same facts. `barred`: the rule bars all of them by their prefix,
-    else none."""
-    named = (INTERNAL, scoped_name(INTERNAL, FOR + told.channel)) if _by_channel(rule) else (INTERNAL,)
-    own = [index.registers[name] for name in named if name in index.registers]
-    own += _opposing(index, rule, told)
-    if told.unnamed and rule is not None and rule.reading >= CALLERS:
-        others = index.opposed_to_anybody(told.channel if _by_channel(rule) else "")
-        own += [others] if others is not None else []
-    internal = tuple(r for r in own if r.kind is RegisterKind.DENY)
-    if rule is None:
-        return Plan(None, internal, (), NO_CONSENTS, (), (), (), Gate(Reason.NO_RULE), None, now)
-    deny, stale_deny = _usable(
-        rule, [n for n in rule.deny if n != INTERNAL], RegisterKind.DENY, told, index, now
-    )
-    allow, stale_allow = _required(rule, told, index, now)
-    names = rule.require_named_for.get(line.type)
-    return Plan(
-        rule,
-        internal,
-        deny,
-        allow,
-        tuple(r.name for r in own if r.kind is not RegisterKind.DENY or _is_stale(r, rule, now)),
-        stale_deny,
-        stale_allow,
-        gate(line, barred, rule, told, now),
-        lift(rule, told, now),
-        now,
-        _named(rule.named_consents, rule, told, index, now),
-        _areas(rule, deny),
-        None if names is None else _named(names, rule, told, index, now, required=names),
-        _named(rule.artificial_voice, rule, told, index, now) if _speaks(told, rule) else None,
-    )
+def precheck(line: Line, barred: bool, rule: Rule, facts: Facts, now: datetime) -> Precheck:
+    """What the line and the purposes of a call decide. `barred`: the rule bars the numbers by their prefix. `now` is in
+    the zone of the rule's country."""
+    if barred or line.type in rule.not_callable_types:
+        return Precheck(Reason.NOT_CALLABLE)
+    bans = rule.banned_despite_contract if _contract_lifts(rule, facts, now) else rule.banned
+    if not rule.banned:
+        return Precheck()
+    meanings = [rule.meanings(word) for word in facts.purposes]
+    known, purposes = bool(meanings) and all(meanings), frozenset[str]().union(*meanings)
+
+    def matters(lifted: Collection[str]) -> bool:
+        return bool(lifted) and not (known and purposes.isdisjoint(lifted))
+
+    ends = [_contract_end(facts)] if matters(rule.banned - bans) else []
+    exemptions = [
+        (each, term)
+        for each in rule.exempt
+        if each.bans and (term := _term(each, rule, facts, now)) is not None
+    ]
+    bans -= {name for each, _ in exemptions for name in each.bans}
+    if banned := purposes & bans:
+        return Precheck(Reason.BANNED_PURPOSE, by_consent=known and banned <= rule.banned_without_consent)
+    if bans and not known:
+        return Precheck(Reason.UNKNOWN_PURPOSE)
+    ends += [term.ends for each, term in exemptions if matters(each.bans)]
+    return Precheck(ends=earliest(ends))
 
 
-def _speaks(told: Facts, rule: Rule) -> bool:
-    """Whether a machine speaks to the person, which a text does not. Earlier readings knew of no such call."""
-    return told.artificial and told.channel == VOICE and rule.reading >= FACTS
+def lift(rule: Rule, facts: Facts, now: datetime) -> Lift | None:
+    """What a prospect's facts lift of the rule's registers; None for nothing."""
+    if _contract_lifts(rule, facts, now):
+        return Lift(Reason.CONTRACT, _contract_end(facts))
+    if _all_within({name for name in rule.lifted_by if name != CONTRACT}, rule, facts):
+        return Lift(Reason.EXEMPT)
+    lifts = [
+        Lift(Reason.EXEMPT, term.ends, each.lifts)
+        for each in rule.exempt
+        if (term := _term(each, rule, facts, now)) is not None
+    ]
+    return max(lifts, key=lambda lift: (len(lift.lifts), lift.ends or date.max), default=None)
 
 
-def scoped(base: Plan, told: Facts, index: Index, now: datetime) -> Plan | None:
-    """The plan for facts that name campaigns, made from `base`, the plan for the same facts with UNSCOPED ones. It is
-    (a) `base` itself if no register is scoped for these campaigns, (b) None if a register other than `internal` is:
-    then `plan` must compile it, (c) else `base` with the scoped `internal` registers added.
+def hours(rule: Rule, facts: Facts, now: datetime) -> Hours | None:
+    """The hours of the rule; None if it has none, or if the prospect is exempt from them for good."""
+    exempt = (_term(each, rule, facts, now) for each in rule.exempt if HOURS in each.lifts)
+    return None if any(term is not None and term.ends is None for term in exempt) else rule.hours
+
+
+def _has_contract(facts: Facts, now: datetime) -> bool:
+    """Whether the prospect has a contract on the day of `now`."""
+    return facts.contract if isinstance(facts.contract, bool) else now.date() <= facts.contract
+
+
+def _contract_lifts(rule: Rule, facts: Facts, now: datetime) -> bool:
+    return CONTRACT in rule.lifted_by and _has_contract(facts, now)
+
+
+def _contract_end(facts: Facts) -> date | None:
+    return None if isinstance(facts.contract, bool) else facts.contract
+
+
+def _all_within(purposes: Collection[str], rule: Rule, facts: Facts) -> bool:
+    """Whether the prospect has purposes, and none means anything but these."""
+    meanings = [rule.meanings(word) for word in facts.purposes] if purposes else []
+    return bool(meanings) and all(each and each <= {*purposes} for each in meanings)
+
+
+def _all_but(purposes: Collection[str], rule: Rule, facts: Facts) -> bool:
+    """Whether the prospect has purposes, all are known, and none may mean one of these."""
+    meanings = [rule.meanings(word) for word in facts.purposes]
+    return bool(meanings) and all(each and each.isdisjoint(purposes) for each in meanings)
+
+
+class _Term(NamedTuple):
+    ends: date | None  # the last day of an exemption, if one is known
+
+
+def _term(exemption: Exemption, rule: Rule, facts: Facts, now: datetime) -> _Term | None:
+    """The term of an exemption whose conditions the prospect meets; None if it does not."""
+    if exemption.contract and not _has_contract(facts, now):
+        return None
+    if exemption.who == COMPANY and not facts.company:
+        return None
+    if exemption.purposes and not _all_within(exemption.purposes, rule, facts):
+        return None
+    if exemption.other_than and not _all_but(exemption.other_than, rule, facts):
+        return None
+    ends = [_contract_end(facts)] if exemption.contract else []
+    if exemption.relation:
+        relation, today = facts.relation, now.date()
+        if relation is None or relation.kind != exemption.relation or relation.since > today:
+            return None
+        ends.append(last := last_day(relation.since, exemption.months))
+        if last < today:
+            return None
+    return _Term(earliest(ends))
+
+
+def max_age_of(register: Register, rule: Rule) -> int | None:
+    """How many days old the rule lets that register's list be; None for any age."""
+    return rule.max_age_days.get(family(register.name))
+
+
+def last_day_of(register: Register, rule: Rule, now: datetime) -> date | None:
+    """The last day on which a verdict that rests on this register may be used; None if nothing limits it.
+
+    `now` is in the zone of the rule's country. A list is as old as its own day says; a day in the future counts as
+    today. Of the ends of its numbers the register knows the earliest: none of them ends before that.
     """
-    rule = base.rule
-    others = () if rule is None else (*rule.deny, *rule.require, *rule.scoped)
-    asked = [name for name in others if name != INTERNAL]
-    if any(_scoped(index, rule, name, told) for name in asked):
+    days, aged = max_age_of(register, rule), None
+    if days is not None:
+        aged = min(register.effective_at, now).astimezone(now.tzinfo).date() + timedelta(days)
+        # The list is fresh: clocks that were put forward by an hour take no day away.
+        aged = max(aged, now.date())
+    end = register.next_end if register.kind is RegisterKind.ALLOW else None
+    return earliest((aged, None if end is None else _day_before(end, now)))
+
+
+def _day_before(end: datetime, now: datetime) -> date | None:
+    """The last day before `end`, which is later than `now`; None if no verdict may be used for so long.
+
+    (a) If `end` is the moment at which some day ends first on earth, that day. (b) Otherwise the day before the day of
+    `end`. It is never before today.
+    """
+    if end - now > _AHEAD:
         return None
-    if rule is not None and rule.reading >= CALLERS and any(_groups(asked, rule, told, index)):
-        return None
-    found = _opposing(index, rule, told)
-    if not found:
-        return base
-    deny = tuple(r for r in found if r.kind is RegisterKind.DENY)
-    stale = [r.name for r in found if rule and (r.kind is not RegisterKind.DENY or _is_stale(r, rule, now))]
-    return replace(base, internal=(*base.internal, *deny), stale_internal=(*base.stale_internal, *stale))
-
-
-def _by_channel(rule: Rule | None) -> bool:
-    """Whether an opposition may be to one channel. Earlier readings knew of none."""
-    return rule is not None and rule.reading >= HOUSE
-
-
-def _opposing(index: Index, rule: Rule | None, told: Facts) -> list[Register]:
-    """The registers of opposition to the prospect's campaigns, those to its channel alone among them."""
-    found = _scoped(index, rule, INTERNAL, told)
-    for campaign in told.campaigns if _by_channel(rule) else ():
-        found += index.scoped(INTERNAL, f"{campaign}{FOR}{told.channel}")
-    return found
-
-
-def _registers(index: Index, rule: Rule | None, name: str, told: Facts) -> list[Register]:
-    """The register of that name, and its scoped ones for the prospect's campaigns."""
-    own = [index.registers[name]] if name in index.registers else []
-    return [*own, *_scoped(index, rule, name, told)]
-
-
-def _scoped(index: Index, rule: Rule | None, name: str, told: Facts) -> list[Register]:
-    """The registers of that name that are scoped for the prospect's campaigns."""
-    if rule is None or rule.reading < CALLERS:
-        names = (scoped_name(name, campaign) for campaign in told.campaigns)
-        return [index.registers[each] for each in names if each in index.registers]
-    return [register for campaign in told.campaigns for register in index.scoped(name, campaign)]
-
-
-def _usable(
-    rule: Rule, names: Collection[str], kind: RegisterKind, told: Facts, index: Index, now: datetime
-) -> tuple[tuple[Register, ...], tuple[str, ...]]:
-    """The fresh registers of those names, and the names of the stale ones. A register that the log never held is
-    stale, not empty, even if it has scoped ones beside it. A register of the wrong kind is stale too."""
-    fresh: list[Register] = []
-    stale: list[str] = []
-    for name in names:
-        if name not in index.registers:
-            stale.append(name)
-        for register in _registers(index, rule, name, told):
-            if _is_usable(register, kind, rule, now):
-                fresh.append(register)
-            else:
-                stale.append(register.name)
-    return tuple(fresh), tuple(stale)
-
-
-def _is_usable(register: Register, kind: RegisterKind, rule: Rule, now: datetime) -> bool:
-    return register.kind is kind and not _is_stale(register, rule, now)
-
-
-def _required(rule: Rule, told: Facts, index: Index, now: datetime) -> tuple[Consents, tuple[str, ...]]:
-    """The consents that the rule asks for, and the names of those registers of `require` that are stale."""
-    if rule.reading < CALLERS:
-        fresh, stale = _usable(rule, rule.require, RegisterKind.ALLOW, told, index, now)
-        named = _named(rule.require_named, rule, told, index, now)
-        return Consents((*fresh, *named.anybodys)), stale
-    fresh, stale = _usable(rule, rule.require, RegisterKind.ALLOW, told._replace(campaigns=()), index, now)
-    asked = (*rule.require, *rule.require_named)
-    to_callers = _named(asked, rule, told, index, now, required=rule.require_named)
-    groups = _groups((*rule.require, *rule.needed), rule, told, index, rule.needed)
-    unusable = (r.name for group in groups for r in group if not _is_usable(r, RegisterKind.ALLOW, rule, now))
-    missing = () if index.families() & {*rule.needed} else rule.needed
-    return to_callers._replace(anybodys=fresh), tuple(dict.fromkeys((*stale, *missing, *unusable)))
-
-
-def _named(
-    names: Collection[str],
-    rule: Rule,
-    told: Facts,
-    index: Index,
-    now: datetime,
-    required: Collection[str] = (),
-) -> Consents:
-    """The fresh registers of consents that name the caller, and the purpose if they are for one. A consent to one
-    caller is none to another, and none to a caller whom nobody names. A stale register lifts nothing. Those of
-    `required` that name nobody are to the house. Before the third reading a consent was for every purpose, and a call
-    of several callers had none."""
-    if not names or told.unnamed:
-        return NO_CONSENTS
-    if rule.reading < CALLERS:
-        one = told if len(told.campaigns) == 1 else told._replace(campaigns=())
-        fresh, _ = _usable(rule, names, RegisterKind.ALLOW, one, index, now)
-        return Consents(tuple(register for register in fresh if register.scope))
-    groups = _groups(names, rule, told, index, required)
-    usable = [tuple(r for r in group if _is_usable(r, RegisterKind.ALLOW, rule, now)) for group in groups]
-    return Consents(each=tuple(usable))
-
-
-def _groups(
-    names: Collection[str], rule: Rule, told: Facts, index: Index, of_house: Collection[str] = ()
-) -> list[list[Register]]:
-    """For each campaign and each purpose of a call: the registers of consents to that campaign, for that purpose or
-    for all that it does. Of those in `of_house` the house's own campaign has the consents that name nobody."""
-    groups = []
-    unnamed = [index.registers[name] for name in of_house if name in index.registers] if told.house else []
-    for campaign in told.campaigns:
-        to_it = [r for name in names for r in index.scoped(name, campaign)]
-        to_it += unnamed if campaign == told.house else []
-        purposes = [f"{campaign}{FOR}{rule.purpose(word)}" for word in told.purposes]
-        for_each = [[r for name in names for r in index.scoped(name, scope)] for scope in purposes]
-        groups += [[*to_it, *for_it] for for_it in for_each] or [to_it]
-    return groups
-
-
-def _areas(rule: Rule, deny: Collection[Register]) -> tuple[tuple[str, Areas], ...]:
-    """The areas covered by the fresh registers that are handed out by area."""
-    found = []
-    for name, digits in rule.areas.items():
-        if of_it := [register for register in deny if family(register.name) == name]:
-            found.append((name, Areas.of(of_it, digits, declared=rule.reading >= CALLERS)))
-    return tuple(found)
-
-
-def _is_stale(register: Register, rule: Rule, now: datetime) -> bool:
-    """Whether it is (a) too old for the rule, or (b) still holds numbers that should have ended: then nobody
-    publishes it."""
-    days = days_of(rule, register)
-    return (days is not None and register.older_than(days, now)) or register.ends_overdue(now)
+    first = end.astimezone(UTC) + FIRST_ZONE
+    whole = first if first.time() == time() else end.astimezone(now.tzinfo)
+    return max(whole.date() - timedelta(days=1), now.date())

@@ -1,24 +1,166 @@
-"""Step 2 of a prospect's life: bytes to the few members that a verdict needs.
+"""Step 2, decode: what a prospect's bytes say, and where its stamp goes. Two readers that must agree.
 
-Two readers that agree. The quick one (msgspec, one struct) takes a prospect whose bytes leave no room for a second
-reading: no name that could be spelled otherwise (`member_names`), no repeated member, no stamp. All others go to the
-strict one. It walks the object member by member with the standard library's scanner (RFC 8259), and refuses what two
-parsers might read differently. Neither ever drops a byte: what is kept is sliced out of the original.
+The quick one takes prospects that leave no room for a second reading: no name with a second spelling
+(`Spellings`), no repeated member, no stamp. The strict one takes the others. It walks the object with the standard
+library's scanner (RFC 8259) and refuses what two parsers might read differently. Neither ever drops a byte: the
+output is sliced out of the original.
+
+A name can be spelled with escapes and, for a parser that ignores case, in another case. The quick readers are sound
+only if no name that they look for has a second spelling, in one value or in a whole batch. A false alarm costs time;
+a second spelling is never missed.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in CPython, absent from the stubs
 from operator import attrgetter
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
 from stream_scrub import strict_json
-from stream_scrub.scrub.member_names import Case, Spellings, fold, folder
+from stream_scrub.call import FACTS
+from stream_scrub.stamp import STAMP
 
-STAMP = "scrub"
+Case = Literal["any", "exact"]
+
+# The signs outside ASCII that fold to ASCII. Without escapes, only these can give a name in ASCII a second spelling.
+LOOKALIKES: Final = "\u00df\u0130\u0131\u017f\u1e9e\u212a\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06"
+# Bytes. Less than `_SMALL` is searched by the interpreter, more by numpy, in pieces that fit into a processor's
+# cache.
+_SMALL = 8_192
+_PIECE = 1 << 19
+_WINDOW = 4  # bytes: an integer, of which numpy compares eight at a time
+_CASE_BIT = 0x20  # the bit in which a small letter of ASCII differs from its capital
+
+
+def fold(name: str) -> str:
+    """A name without its case, as the least careful parser compares names: (a) by Unicode's full case folding, which
+    turns the long s into s and the sign for Kelvin into k, (b) with every i alike, with or without its dot, as in
+    Java, and (c) up to a NUL, where a text in C ends."""
+    name = _up_to_nul(name)
+    if name.isascii():
+        return name.lower()
+    return name.replace("\u0130", "i").replace("\u0131", "i").casefold()
+
+
+def _up_to_nul(name: str) -> str:
+    return name.partition("\0")[0] if "\0" in name else name
+
+
+def folder(case: Case) -> Callable[[str], str]:
+    """The function by which names are compared: two names are equal if it gives the same text for both."""
+    return fold if case == "any" else _up_to_nul
+
+
+def lookalikes(names: Sequence[str], case: Case) -> str:
+    """The signs outside ASCII that could stand in another spelling of these names."""
+    if case == "exact":
+        return ""
+    folded = [fold(name) for name in names]
+    return "".join(sign for sign in LOOKALIKES if any(fold(sign) in name for name in folded))
+
+
+def quoted(name: str) -> bytes:
+    """A member's name in quotes, as it stands in the bytes of a plain prospect."""
+    return b'"' + name.encode() + b'"'
+
+
+class Spellings:
+    """Finds second spellings of these names, other than by the case of their own letters."""
+
+    def __init__(self, names: Sequence[str], case: Case) -> None:
+        self._lookalikes = lookalikes(names, case)
+        # The names hold only signs for which JSON has no short escape.
+        self.simple = all(
+            name.isascii() and name.isprintable() and not set(name) & set('"\\/') for name in names
+        )
+        # An escape of a sign of ASCII, or of one that folds to ASCII, may spell a letter of a name. No other escape
+        # can.
+        ways = "|".join(["00[0-7]", *(f"{ord(sign):04x}" for sign in self._lookalikes)])
+        self._escape = re.compile(rb"\\u(?i:%s)" % ways.encode() if self.simple else rb"\\")
+
+    def text(self, value: bytes) -> str | None:
+        """The value as a text; None if an escape in it may spell one of the names, or if it is not UTF-8."""
+        if b"\\" in value and self._escape.search(value) is not None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+
+    def are_plain(self, joined: bytes) -> bool:
+        """Whether a whole batch is such a text and holds no lookalike. If this is true of joined values, it is true
+        of each value that begins and ends as an object does."""
+        if joined.isascii():
+            return b"\\" not in joined or self._escape.search(joined) is None
+        text = self.text(joined)
+        return text is not None and not any(sign in text for sign in self._lookalikes)
+
+
+class Occurrences:
+    """Upper bounds for how often each name, in ASCII, occurs in quotes in a batch; in any case if `case` is "any".
+
+    numpy compares four bytes of a name at every place of the batch: ten times as fast as counting the name.
+    """
+
+    def __init__(self, names: Sequence[str], case: Case) -> None:
+        self._names = [quoted(name) for name in names]
+        self._bit = _CASE_BIT if case == "any" else 0
+        # Where the four bytes begin in each name. `bound` moves this to the bytes that were rarest.
+        self._at = [0] * len(names)
+
+    def bounds(self, joined: bytes) -> list[int]:
+        """A bound for each name."""
+        if len(joined) < _SMALL:
+            return self._counted(joined, self._names)
+        return self._windows(joined, list(enumerate(self._at)))
+
+    def bound(self, joined: bytes, which: int, wanted: int) -> int:
+        """A closer bound for one name: the least that any four bytes give, if at most `wanted`; else its count."""
+        if len(joined) >= _SMALL:
+            others = range(len(self._names[which]) - _WINDOW + 1)
+            counts = self._windows(joined, [(which, at) for at in others])
+            least = min(counts, default=wanted + 1)
+            if least <= wanted:
+                self._at[which] = counts.index(least)
+                return least
+        return self._counted(joined, [self._names[which]])[0]
+
+    def _counted(self, joined: bytes, names: Sequence[bytes]) -> list[int]:
+        if self._bit:
+            lower = joined.lower()
+            return [lower.count(name.lower()) for name in names]
+        return [joined.count(name) for name in names]
+
+    def _windows(self, joined: bytes, windows: Sequence[tuple[int, int]]) -> list[int]:
+        """For each (name, offset): how often the four bytes at that offset occur in the batch; for a name that is too
+        short, a number that is surely larger."""
+        chosen = [self._names[which][at : at + _WINDOW] for which, at in windows]
+        wanted = [int.from_bytes(bytes(sign | self._bit for sign in four), "little") for four in chosen]
+        counts = [0 if len(four) == _WINDOW else len(joined) for four in chosen]
+        data = np.frombuffer(joined, np.uint8)
+        words, equal = np.empty(_PIECE // _WINDOW, np.dtype("<u4")), np.empty(_PIECE // _WINDOW, np.bool_)
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE + _WINDOW - 1]
+            for shift in range(_WINDOW):
+                count = min(_PIECE, len(piece) - shift) // _WINDOW
+                if count <= 0:
+                    break
+                here, same = words[:count], equal[:count]
+                signs = piece[shift : shift + count * _WINDOW]
+                np.bitwise_or(signs, self._bit, out=here.view(np.uint8))
+                for i, four in enumerate(wanted):
+                    np.equal(here, four, out=same)
+                    counts[i] += int(np.count_nonzero(same))
+        return counts
+
+
 ABSENT = msgspec.UNSET
 # Nesting beyond this is refused by both readers: parsers differ in how deep they go before they give up.
 MAX_DEPTH = 500
@@ -27,59 +169,31 @@ Path = tuple[str, ...]
 
 
 class Members(NamedTuple):
-    """Where a prospect keeps what the rules ask for. Each is a path of member names. `case` says how these names, and
-    the stamp's, are compared with a prospect's own names: "any" accepts every spelling that a parser which ignores
-    case would accept."""
+    """Where a prospect keeps what the rules need: a path of member names for each. `facts` are in the order of
+    `call.FACTS`. `case`: how these names, and the stamp's, are compared with a prospect's own; "any" accepts every
+    spelling that a parser which ignores case would."""
 
     numbers: tuple[Path, ...]
     region: Path
-    purpose: Path
-    contract: Path
-    campaign: Path
+    facts: tuple[Path, ...]
     case: Case = "any"
-    channel: Path = ("channel",)
-    who: Path = ("who",)
-    relation: Path = ("relation",)
-    voice_kind: Path = ("voice_kind",)
-    residence: Path = ("residence",)
 
     @classmethod
     def of(
         cls,
         numbers: Sequence[str],
         region: str,
-        purpose: str,
-        contract: str,
-        campaign: str,
+        facts: Mapping[str, str] = MappingProxyType({}),
         case: Case = "any",
-        **others: str,
     ) -> "Members":
-        """The members that settings name, `others` by their fields here. Dots in a name reach into objects."""
+        """The members that settings name; a dot in a name reaches into an object. `facts` has the members of facts by
+        the facts' names; the others are called as the fact."""
 
         def path(text: str) -> Path:
             return tuple(text.split("."))
 
-        return cls(
-            tuple(map(path, numbers)),
-            path(region),
-            path(purpose),
-            path(contract),
-            path(campaign),
-            case,
-            **{member: path(text) for member, text in others.items()},
-        )
-
-    @property
-    def facts(self) -> tuple[Path, ...]:
-        """What a prospect says about itself and its call, in the order in which `facts.facts_of` takes it."""
-        said = (self.purpose, self.contract, self.campaign, self.channel)
-        others = (self.who, self.relation, self.voice_kind, self.residence)
-        return tuple(path for path in (*said, *others) if path)
-
-    @property
-    def of_three(self) -> "Members":
-        """The same as the readings before FACTS knew them: what else a prospect says of itself is not looked at."""
-        return self._replace(channel=(), who=(), relation=(), voice_kind=(), residence=())
+        paths = tuple(path(facts.get(fact, fact)) for fact in FACTS)
+        return cls(tuple(map(path, numbers)), path(region), paths, case)
 
     @property
     def all(self) -> tuple[Path, ...]:
@@ -88,8 +202,8 @@ class Members(NamedTuple):
 
 
 class Prospect(NamedTuple):
-    """One prospect, read strictly. `facts` are in the order of `Members.facts`. `head + tail` is the original without
-    any stamp; a new one goes between them."""
+    """One prospect as the strict reader gives it. `facts` are in the order of `Members.facts`. `head + tail` is the
+    original without any stamp; a new one goes between them."""
 
     numbers: list[Any]
     region: Any
@@ -100,15 +214,14 @@ class Prospect(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """The value is not one JSON object that every parser reads alike. Stays within this room: outside it is a
-    verdict."""
+    """The value is not one JSON object that every parser reads alike. Outside of this room it is a verdict."""
 
 
 def quick_decoder(members: Members) -> Callable[[bytes], Any]:
-    """A decoder to a struct with the top-level members: `n0`, `n1`... numbers, `region`, `f0`, `f1`... facts, `stamp`.
+    """A decoder to a struct with the top-level members: numbers `n0`, `n1`..., `region`, facts `f0`, `f1`..., `stamp`.
 
-    Sound only for bytes in which no name can have a second spelling, and none occurs twice. Raises one of
-    QUICK_ERRORS. For member names that no struct may have, the decoder always raises.
+    Sound only for bytes in which no name has a second spelling or occurs twice. Raises one of QUICK_ERRORS; always, for
+    member names that no struct may have.
     """
     wanted = [(attribute, path[0]) for attribute, path in _attributes(members)]
     attribute: dict[str, str] = {}
@@ -145,7 +258,7 @@ QUICK_ERRORS = (msgspec.DecodeError, RecursionError, TypeError, UnicodeDecodeErr
 
 
 def spellings_of(members: Members) -> Spellings:
-    """The second spellings that the members' names, or the stamp's, could have."""
+    """Finds second spellings of the members' names and the stamp's."""
     names = [name for path in members.all for name in path]
     return Spellings([*names, STAMP], members.case)
 
@@ -156,7 +269,7 @@ def is_shallow(value: bytes) -> bool:
 
 
 class QuickReader:
-    """Reads like `read_strictly`, but only prospects that leave no room for a second reading."""
+    """Reads as `read_strictly` does, but only prospects that leave no room for a second reading."""
 
     def __init__(self, members: Members) -> None:
         self.decode = quick_decoder(members)
@@ -164,27 +277,27 @@ class QuickReader:
         self._any = members.case == "any"
         self._facts_at = len(members.numbers) + 1
         compared = folder(members.case)
-        self._paths = [
-            (attribute, [(name, f'"{compared(name)}"') for name in path])
-            for attribute, path in _attributes(members)
-        ]
+        attributes, paths = zip(*_attributes(members), strict=True)
+        self._firsts = attrgetter(*attributes)  # there are more than one
+        self._paths = [[(name, f'"{compared(name)}"') for name in path] for path in paths]
 
     def read(self, value: bytes) -> Prospect | None:
         """As `read_strictly`; None if only that function can tell."""
         try:
-            found = self.found(value, self.decode(value))
+            members = self.members(value, self.decode(value))
         except QUICK_ERRORS:
             return None
-        if found is None or all(member is ABSENT for member in found):
+        if members is None or all(member is ABSENT for member in members):
             return None  # perhaps an empty object: only the strict reader knows whether a comma is needed
-        facts = tuple(found[self._facts_at :])
-        if any(isinstance(fact, dict) for fact in facts):
+        facts = tuple(members[self._facts_at :])
+        if dict in map(type, facts):
             return None  # only the strict reader sees whether it has a name twice
-        *numbers, region = found[: self._facts_at]
+        *numbers, region = members[: self._facts_at]
         return Prospect(numbers, region, facts, value[:-1], b"}", comma=True)
 
-    def found(self, value: bytes, quick: Any) -> list[Any] | None:
-        """The members of a decoded value, in the order of `Members.all`; None if the value leaves room for another reading."""
+    def members(self, value: bytes, quick: Any) -> list[Any] | None:
+        """The members of a decoded value, in the order of `Members.all`; None if the value leaves room for another
+        reading."""
         if value[:1] != b"{" or value[-1:] != b"}" or not is_shallow(value) or quick.stamp is not ABSENT:
             return None
         text = self._spellings.text(value)
@@ -194,17 +307,14 @@ class QuickReader:
             text = fold(text)
             if f'"{STAMP}"' in text:
                 return None
-        made = []
-        for attribute, path in self._paths:
-            member = self._dig(getattr(quick, attribute), path, text)
-            if member is _UNSURE:
-                return None
-            made.append(member)
-        return made
+        members = [
+            self._dig(first, path, text) if first is not ABSENT or self._any else ABSENT
+            for first, path in zip(self._firsts(quick), self._paths, strict=True)
+        ]
+        return None if _UNSURE in members else members
 
     def _dig(self, member: Any, path: list[tuple[str, str]], text: str) -> Any:
-        """Follow a path from its first member; _UNSURE if a name on it stands in the text more often than it was
-        found."""
+        """Follow a path from its first member; _UNSURE if a name on it occurs more often in the text."""
         for i, (name, spelled) in enumerate(path):
             if i:
                 if not isinstance(member, dict):
@@ -231,10 +341,10 @@ def read_strictly(value: bytes, members: Members) -> Prospect:
     except (ValueError, RecursionError) as error:
         raise Unreadable("not one JSON object") from error
     compared = folder(members.case)
-    found = _named(_Pairs([span[:2] for span in spans[:-1]]), _tops(members), compared)
+    top = _named(_Pairs([span[:2] for span in spans[:-1]]), _tops(members), compared)
 
     def at(path: Path) -> Any:
-        return dig(found.get(compared(path[0]), ABSENT), path[1:], compared)
+        return dig(top.get(compared(path[0]), ABSENT), path[1:], compared)
 
     numbers = [at(path) for path in members.numbers]
     head, tail, comma = _around(text, spans, compared)
@@ -248,31 +358,31 @@ def _tops(members: Members) -> frozenset[str]:
     return frozenset(compared(path[0]) for path in members.all)
 
 
-def dig(found: Any, path: Path, compared: Callable[[str], str]) -> Any:
+def dig(member: Any, path: Path, compared: Callable[[str], str]) -> Any:
     """Follow a path of member names through objects; ABSENT if it leads nowhere. Raises Unreadable."""
     for name in map(compared, path):
-        if not isinstance(found, _Pairs):
+        if not isinstance(member, _Pairs):
             return ABSENT
-        found = _named(found, (name,), compared).get(name, ABSENT)
-    return found
+        member = _named(member, (name,), compared).get(name, ABSENT)
+    return member
 
 
 def _named(members: "_Pairs", names: Collection[str], compared: Callable[[str], str]) -> dict[str, Any]:
     """The members of these names, as names are compared. Raises Unreadable if two parsers could take different
-    members: (a) one name stands twice, or (b) two names compare as equal and have different values."""
-    found: dict[str, Any] = {}
+    members: (a) one name occurs twice, or (b) two names compare as equal and have different values."""
+    chosen: dict[str, Any] = {}
     for each, value in members.items():
         name = compared(each)
+        # Compared as by the least careful parser: a dialler's may find a member that nobody judged.
         if name in names:
-            if each in members.twice or (name in found and not _same(found[name], value)):
+            if each in members.twice or (name in chosen and not _same(chosen[name], value)):
                 raise Unreadable("a member that the verdict needs occurs twice")
-            found[name] = value
-    return found
+            chosen[name] = value
+    return chosen
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal for every parser. An object that has a name twice equals nothing, not even
-    itself."""
+    """Whether two values are equal for every parser. An object with a name twice equals nothing, not even itself."""
     pairs = [(one, other)]
     while pairs:
         a, b = pairs.pop()
@@ -298,12 +408,8 @@ class _Pairs(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.twice = set() if len(self) == len(pairs) else _repeated(pairs)
-
-
-def _repeated(pairs: list[tuple[str, Any]]) -> set[str]:
-    seen: set[str] = set()
-    return {name for name, _ in pairs if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
+        counts = Counter(name for name, _ in pairs) if len(self) < len(pairs) else Counter[str]()
+        self.twice = {name for name, count in counts.items() if count > 1}
 
 
 _DECODER = strict_json.decoder(_Pairs)
@@ -353,7 +459,7 @@ def _walk(text: str) -> list[tuple[str, Any, int, int]]:
 
 
 def _depth(text: str) -> int:
-    """How deep brackets nest, outside strings. It is counted before scanning: the scanner's own limit differs between
+    """How deep brackets nest, outside strings. Counted before scanning, because the scanner's own limit differs between
     versions of Python."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return 0
@@ -376,8 +482,7 @@ def _depth(text: str) -> int:
 def _around(
     text: str, spans: list[tuple[str, Any, int, int]], compared: Callable[[str], str]
 ) -> tuple[bytes, bytes, bool]:
-    """The bytes before and after a new stamp, without any old stamp, and whether the new one needs a comma before
-    it."""
+    """The bytes before and after a new stamp, without any old stamp, and whether the new one needs a comma first."""
     members, close = spans[:-1], spans[-1][2]
     olds = [compared(span[0]) == STAMP for span in members]
     kept = len(members) - sum(olds)

@@ -1,17 +1,17 @@
-"""The main job: poll, scrub, emit, commit, again and again, and hold when no verdict would be safe.
+"""The worker's loop: poll, scrub, emit, commit; and hold when no verdict would be safe.
 
-One thread runs the loop; the follower has its own and hands over by one reference. A transaction is one batch, and a
-batch is judged by one index. Nothing is in flight between two polls, so a partition that is taken away during a poll
-has no open transaction: its records are dropped and left to their new owner.
+One thread runs the loop; the follower has its own, and passes the index by one reference. A transaction is one batch,
+and one index judges it. Nothing is in flight between two polls, so a partition that is taken away during a poll has no
+open transaction: its records are dropped and left to their new owner.
 """
 
 import threading
 import time
-from collections.abc import Callable
-
-from structlog.typing import FilteringBoundLogger
+from collections import Counter
+from dataclasses import KW_ONLY, dataclass, field
 
 from stream_scrub import clock
+from stream_scrub.clock import Throttle
 from stream_scrub.errors import (
     Migrated,
     ScrubError,
@@ -22,39 +22,78 @@ from stream_scrub.errors import (
     Unwritable,
 )
 from stream_scrub.index import Index
-from stream_scrub.kafka.client.bounded_call import GRACE_S
+from stream_scrub.kafka.bulk import Fetched
 from stream_scrub.kafka.client.options import TRANSACTION_TIMEOUT_MS
-from stream_scrub.kafka.fetched import Fetched
+from stream_scrub.kafka.client.producer_calls import GRACE_S
 from stream_scrub.kafka.session import REOPEN_S, CommitTimes, Session
 from stream_scrub.kafka.source import REWIND_S, ProspectSource
-from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.log.follower import Follower
-from stream_scrub.model import Deadline
-from stream_scrub.observability.counters import Counters
-from stream_scrub.observability.limits_hit import Limit
-from stream_scrub.observability.recurring_problem import RecurringProblem
+from stream_scrub.log import rules_on_log
+from stream_scrub.log.follower import Follower
+from stream_scrub.model import Deadline, Logger
+from stream_scrub.ops import metric_catalogue
+from stream_scrub.ops.clock_watch import ClockWatch
+from stream_scrub.ops.daemon import until_answered
+from stream_scrub.ops.log_lines import Limit, RecurringProblem
+from stream_scrub.ops.loop_state import WorkerState
 from stream_scrub.rules import Rulebook
-from stream_scrub.worker.batch_size import BatchLimits, BatchSize
-from stream_scrub.worker.clock_watch import ClockWatch
-from stream_scrub.worker.deleted_unread import DeletedUnread
-from stream_scrub.worker.input_topics import InputTopics
-from stream_scrub.worker.minute_summary import MinuteSummary, by_verdict
-from stream_scrub.worker.outputs import Outputs, ReadyBatch
+from stream_scrub.worker.outputs import Outputs, Ready
+from stream_scrub.worker.partitions import InputTopics, PartitionEvents
 from stream_scrub.worker.stale_registers import StaleRegisters
 
 _IDLE_S = 0.1
-_LONG_WAITS, _LONG = 20, ("register", "no-offsets")
+# What single prospects wait for, and not the whole index; causes after which they are read again only after a while.
+_OF_PROSPECTS = ("register", "hash-key", "registry")
+_LONG_WAITS, _LONG = 20, (*_OF_PROSPECTS, "no-offsets")
 # Both under transaction.timeout.ms: after that the broker has ended the transaction by itself.
 _COMMIT_S = 10.0
 _RECOVER_S = 10.0
 _OPEN_S = 5.0
 _RETRY_S = 1.0
-_PREFLIGHT_S = 20.0  # `supervisor` asks for the topics, and waits before it asks again
+_PREFLIGHT_S = 20.0  # the start asks for the topics, and waits before it asks again
 _SLOWEST_S = 50e-6  # a prospect whose every look-up goes to the reference libraries
 _SCRUB_S = 2.0  # judging prospects one by one: the rest of the batch is judged with the next one
 _NORMAL = 2  # batches in a row that a rebalance may cost
 _LOOK_EVERY_S = 1.0
-_ASK_EVERY_S, _ASK_S = 5.0, 1.0
+_ASK_S = 1.0
+_UNCONFIRMED_S = 60.0
+_UNCONFIRMED = "no two brokers agree on who leads these partitions, or their leader does not answer"
+_SUMMARY_EVERY_S = 60.0
+
+
+# A batch may take ten seconds (`_COMMIT_S`). One that took half of that has too many records for this link; one that
+# took less than a quarter may have twice as many.
+SLOW_S = 5.0
+QUICK_S = 2.5
+
+
+class BatchSize:
+    """`records` is how many the next batch may have, at most those that are configured."""
+
+    def __init__(self, records_max: int) -> None:
+        self._max = records_max
+        self.records = records_max
+
+    def failed(self, records: int) -> None:
+        """A batch with this many records was not committed in time."""
+        self.records = max(1, min(self.records, records) // 2)
+
+    def committed(self, records: int, took_s: float) -> None:
+        """A batch with this many records was committed. `took_s` is the time from sending its first record to its
+        commit."""
+        if took_s > SLOW_S:
+            self.failed(records)
+        elif took_s < QUICK_S:
+            self.records = min(self._max, max(self.records, 2 * records))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How much and how long a batch may be, and how old an index."""
+
+    batch_records: int = 10_000
+    batch_bytes: int = 8 << 20
+    batch_s: float = 0.05
+    index_lag_max_s: float = 30.0
 
 
 def beat_limit_s(limits: BatchLimits) -> float:
@@ -73,197 +112,208 @@ def beat_limit_s(limits: BatchLimits) -> float:
     return 2 * max(steps)
 
 
+@dataclass(eq=False)
 class WorkerLoop:
-    """One worker. `run` returns when `stopping` is set; it gives up by itself only when another worker has its place.
+    """One worker. `rulebook`: the rules that it judges by."""
 
-    `rulebook` are the rules that it judges by.
-    """
+    source: ProspectSource
+    session: Session
+    follower: Follower
+    rulebook: Rulebook
+    outputs: Outputs
+    events: PartitionEvents
+    state: WorkerState
+    log: Logger
+    _: KW_ONLY
+    limits: BatchLimits
+    watch: ClockWatch
+    topics: InputTopics
+    _batch: Ready | None = field(default=None, init=False)
+    _failure: ScrubError | None = field(default=None, init=False)
+    _looking: Throttle = field(default_factory=lambda: Throttle(_LOOK_EVERY_S), init=False)
+    _looked_at: float = field(default=float("-inf"), init=False)
+    _summary: Throttle = field(default_factory=lambda: Throttle(_SUMMARY_EVERY_S, at_once=False), init=False)
+    _summarised: Counter[str] = field(default_factory=Counter, init=False)
+    _reopened: int = field(default=0, init=False)
 
-    def __init__(
-        self,
-        source: ProspectSource,
-        session: Session,
-        follower: Follower,
-        rulebook: Rulebook,
-        outputs: Outputs,
-        counters: Counters,
-        log: FilteringBoundLogger,
-        *,
-        limits: BatchLimits,
-        watch: ClockWatch,
-        topics: InputTopics,
-    ) -> None:
-        self._source = source
-        self._session = session
-        self._follower = follower
-        self.rulebook = rulebook
-        self._counters = counters
-        self._log = log
-        self._limits = limits
-        self._watch = watch
-        self._outputs = outputs
-        self._size = BatchSize(limits.batch_records)
-        self._batch: ReadyBatch | None = None
-        self._topics = topics
-        self._failure: ScrubError | None = None
-        self._problem = RecurringProblem(log, "batch given up, trying again", "batches fail no more")
-        self._looked_at = self._asked_at = self._polled_at = float("-inf")
-        self._summary = MinuteSummary(counters, log)
-        self._stale = StaleRegisters(counters, log)
-        self._deleted = DeletedUnread(source, counters, log)
-        self._slow = Limit("judging-time", counters.limits, log)
+    def __post_init__(self) -> None:
+        self._size = BatchSize(self.limits.batch_records)
+        self._problem = RecurringProblem(self.log, "batch given up, trying again", "batches succeed again")
+        self._unconfirmed = RecurringProblem(self.log, "lag may be too low", "lag is confirmed again")
+        self._stale = StaleRegisters(self.state, self.log)
+        self._slow = Limit("judging-time", self.state.limit_hit, self.log)
+
+    @property
+    def transport(self) -> str:
+        """How records are taken and emitted: "bulk" by the extension, or "python"."""
+        return self.source.transport
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until `stopping` is set. Raises TakenOver when another worker has this one's place in the group.
-
-        Raises Corrupt if the log was found corrupt, so that the exit code says so.
-        """
-        counters, replaced = self._counters, None
+        """Work until `stopping` is set. Raises TakenOver if another worker has this one's place in the group, and at the
+        end Corrupt if the log is corrupt, so that the exit code shows it."""
+        state, replaced = self.state, None
         self._wait_for_index(stopping)
         if not stopping.is_set():
-            self._look_for_rules()
+            self._check_rules()
         self._open_session(stopping)
         if not stopping.is_set():
-            self._source.subscribe()
-            counters.begins()
+            self.source.subscribe()
+            state.begins()
         while not stopping.is_set():
-            counters.beat()
+            state.beat()
             self._look()
             try:
                 self._turn(stopping)
-            except TakenOver as error:  # two workers that both go on would throw each other out for ever
+            except TakenOver as error:  # two workers that both continue would evict each other for ever
                 replaced = error
                 break
             except ScrubError as error:
                 self._fail(error)
-            self._summary.tell()
-        counters.stopping = True
-        counters.beat()
-        self._session.close(Deadline.after(5.0))
-        self._source.close()
-        self._log.info("stopped", prospects=counters.total, **by_verdict(counters))
-        if (ended := self._follower.corrupt or replaced) is not None:
+            self._summarise()
+        state.stopping = True
+        state.beat()
+        self.session.close(Deadline.after(5.0))
+        self.source.close()
+        self.log.info("stopped", prospects=state.totals["prospects"], **state.verdicts())
+        if (ended := self.follower.corrupt or replaced) is not None:
             raise ended
 
     def _turn(self, stopping: threading.Event) -> None:
-        """One turn: (a) a batch, (b) recovering from the last one, or (c) holding."""
+        """One turn: (a) a batch, (b) the recovery from a failed one, or (c) a hold."""
         try:
             if self._failure is not None:
-                self._look_at_index()
+                try:  # while batches fail, none of them checks the index: if it grows stale meanwhile, that is a hold too
+                    self._usable()
+                except StaleIndex as stale:
+                    self._hold(stale)
                 self._recover(stopping)
             else:
                 self._step()
         except StaleIndex as stale:
-            self._source.drop()
+            self.source.drop()
             self._hold(stale)
             self._wait_for_news(stale, stopping)
 
     def _wait_for_index(self, stopping: threading.Event) -> None:
-        """Wait for the first usable index: a partition that is taken before would only lie idle."""
-        self._counters.waiting = None
+        """Wait for the first usable index: partitions assigned earlier would only be idle."""
+        self.state.waiting = None
         while not stopping.is_set():
-            self._counters.beat()
+            self.state.beat()
             try:
-                self._follower.usable(self._limits.index_lag_max_s)
+                self.follower.usable(self.limits.index_lag_max_s)
             except StaleIndex as stale:
                 self._hold(stale)
                 stopping.wait(_IDLE_S)
             else:
                 return
 
-    def _look_for_rules(self) -> None:
-        """Warn about rules whose texts are not on the log: stamps by them could not be replayed. A worker cannot
-        publish them itself, since it may only read the log."""
-        if lacking := rules_on_log.lacking(self._follower.rules, self.rulebook):
-            self._log.warning(
+    def _check_rules(self) -> None:
+        """Warn about rules whose texts are not on the log: stamps by them could not be replayed. A worker cannot publish
+        them, since it may only read the log."""
+        if lacking := rules_on_log.lacking(self.follower.rules, self.rulebook):
+            self.log.warning(
                 "texts of rules in use are not on the log", rules=sorted(lacking), do=rules_on_log.HOW
             )
-        self._stale.tell_unusable(self.rulebook, self._follower.index)
+        self._stale.log_unusable(self.rulebook, self.follower.index)
 
     def _open_session(self, stopping: threading.Event) -> None:
         """Take over the transactional id before any partition. Raises Refused."""
-        problem = RecurringProblem(self._log, "opening the session, trying again", "session open")
-        while not stopping.is_set():
-            try:
-                self._session.open(Deadline.after(_OPEN_S))
-            except (Unavailable, Uncertain) as error:
-                self._counters.waits("session", str(error))
-                problem.tell(str(error))
-                stopping.wait(_RETRY_S)
-            else:
-                self._topics.measure(Deadline.after(_OPEN_S))
-                self._watch.first_look()
-                problem.end()
-                return
+        until_answered(
+            lambda: self.session.open(Deadline.after(_OPEN_S)),
+            self.state,
+            stopping,
+            RecurringProblem(self.log, "session cannot be opened, trying again", "session open"),
+            cause="session",
+            retry_s=[_RETRY_S],
+        )
+        if not stopping.is_set():
+            self.topics.measure(Deadline.after(_OPEN_S))
+            self.watch.first_look()
 
     def _wait_for_news(self, stale: StaleIndex, stopping: threading.Event) -> None:
-        """Stay in the group until something may have changed. Prospects that wait for a register are read again only
-        when the index has changed, or after a while, since the day may have changed. So are offsets that are gone."""
-        position = self._follower.index.position
+        """Stay in the group until something may have changed. If prospects wait for a register, they are read again only
+        after a new index, or after a while, since the day may have changed. The same goes for expired offsets."""
+        position = self.follower.index.position
         for _ in range(_LONG_WAITS if stale.cause in _LONG else 1):
-            self._source.idle(_IDLE_S)
-            self._session.idle()
-            self._counters.beat()
-            if stopping.is_set() or self._follower.index.position != position:
+            self.source.idle(_IDLE_S)
+            self.session.idle()
+            self.state.beat()
+            if stopping.is_set() or self.follower.index.position != position:
                 return
 
     def _look(self) -> None:
-        """About once a second, read what only this thread may ask the clients: membership and lag. They answer from what
-        they have fetched, and may not know a partition's new end while nothing is polled: then the broker is asked, every
-        `_ASK_EVERY_S` seconds, for at most `_ASK_S`. So a partition that is not read shows its real lag."""
-        now = time.monotonic()
-        if now - self._looked_at < _LOOK_EVERY_S:
+        """About once a second, read what only this thread may ask the clients: membership, lag, and since when the ends
+        behind it are confirmed."""
+        if not self._looking.is_due():
             return
-        self._looked_at = now
-        ask = now - max(self._polled_at, self._asked_at) >= _ASK_EVERY_S
-        if ask:
-            self._asked_at = now
-        self._counters.member = self._source.is_member
-        waiting = self._source.waiting
-        lags = self._source.lag(Deadline.after(_ASK_S), self._source.partitions if ask else waiting)
-        self._counters.lags = {str(*self._source.said([key])): lag for key, lag in lags.items()}
-        self._counters.sessions = self._session.reopened
-        self._topics.look(Deadline.after(_ASK_S), anew=bool(waiting or self._counters.failures))
+        self._looked_at = time.monotonic()
+        state, waiting = self.state, self.source.waiting
+        state.member = self.source.is_member
+        label = self.events.label
+        state.lags = {label(key): lag for key, lag in self.source.lag().items()}
+        state.ends_at = {label(key): at for key, at in self.source.confirmed_at.items()}
+        old = [which for which, at in state.ends_at.items() if clock.elapsed() - at > _UNCONFIRMED_S]
+        self._unconfirmed.report(f"{_UNCONFIRMED}: {', '.join(old)}" if old else "")
+        if (reopened := max(0, self.session.reopened)) > self._reopened:
+            state.metrics[metric_catalogue.SESSIONS].inc(reopened - self._reopened)
+            self._reopened = reopened
+        self.topics.look(Deadline.after(_ASK_S), ask=bool(waiting or state.failures))
         self._stale.look()
-        self._deleted.look(Deadline.after(_ASK_S))
+        self.events.count_deleted(self.source.first, Deadline.after(_ASK_S))
 
-    def _look_at_index(self) -> None:
-        """While batches fail, no batch checks the index. One that has grown stale meanwhile is a hold all the
-        same."""
-        try:
-            self._usable()
-        except StaleIndex as stale:
-            self._hold(stale)
+    def _summarise(self) -> None:
+        """Log a line a minute if something was done."""
+        state, since_s = self.state, self._summary.age_s
+        if not self._summary.is_due():
+            return
+        since, self._summarised = state.totals - self._summarised, Counter(state.totals)
+        if since:
+            self.log.info(
+                "scrubbed",
+                prospects=since["prospects"],
+                per_s=round(since["prospects"] / since_s),
+                batches=since["batches"],
+                aborts=since["aborts"],
+                lag=sum(state.lags.values()),
+                index=state.position,
+                **{verdict: since[verdict] for verdict in state.verdicts()},
+            )
 
     def _step(self) -> None:
         """One batch, from poll to commit."""
         self._usable()
         fetched = self._polled()
         self._begin_partitions()
-        if not fetched.messages:
-            self._session.idle()
-            if self._counters.found_nothing(self._looked_at):
+        if not fetched:
+            self.session.idle()
+            if self.state.found_nothing(self._looked_at):
                 self._problem.end()
-            # A hold for a register ends when a batch needs no stale register any more, not when there is none.
-            if self._counters.holding != "register":
+            # Such a hold ends when a batch needs no stale register, key or schema any more, not when there is no batch.
+            if self.state.holding not in _OF_PROSPECTS:
                 self._resumed()
             return
-        self._polled_at = time.monotonic()
-        counters, started = self._counters, time.perf_counter()
-        counters.beat()
-        counters.read += len(fetched.messages)
-        known_at = clock.elapsed() - (self._follower.lag_s or 0.0)  # of this index, or of one before it
+        state, started = self.state, time.perf_counter()
+        state.beat()
+        state.metrics[metric_catalogue.READ].inc(len(fetched))
+        known_at = clock.elapsed() - (self.follower.lag_s or 0.0)  # of this index, or of one before it
         index = self._usable()
-        ready = self._batch = self._outputs.judge(fetched, index, self._time_is_up())
-        if ready.rest.messages:
-            self._slow.hit()
-            self._source.put_back(ready.rest)
+        until = Deadline.after(_SCRUB_S)
+
+        def enough() -> bool:
+            state.beat()
+            return until.passed
+
+        ready = self._batch = self.outputs.judge(fetched, index, enough)
+        if ready.rest:
+            if until.passed:
+                self._slow.hit()
+            self.source.put_back(ready.rest)
         self._resumed()
-        counters.beat()
+        state.beat()
         took = self._emit(ready, index, known_at)
         self._problem.end()
-        self._outputs.committed(ready)
-        counters.emitted(
+        self.outputs.committed(ready)
+        state.emitted(
             ready.batch.tally,
             time.perf_counter() - started,
             took.offsets_s,
@@ -274,125 +324,106 @@ class WorkerLoop:
         self._stale.blocked(ready.batch.stale)
 
     def _begin_partitions(self) -> None:
-        """Commit where partitions begin before anything of them comes out, so that one without a committed offset was
-        never begun, or its offset was forgotten."""
-        if begun := self._source.begun:
-            self._session.emit((), (), (), (), (), ())
-            self._session.commit(begun, self._source.metadata, Deadline.after(_COMMIT_S))
-            self._source.has_begun()
-        self._source.need_siblings()
+        """Commit the start of new partitions before any of their prospects is emitted. So a partition without a committed
+        offset was never begun, or its offset has expired."""
+        if begun := self.source.begun:
+            self.session.emit((), (), (), (), (), ())
+            self.session.commit(begun, self.source.metadata, Deadline.after(_COMMIT_S))
+            self.source.has_begun()
+        self.source.need_siblings()
 
     def _polled(self) -> Fetched:
-        """The next batch. While a record that an output refuses is searched for, only as many records as may go
-        together."""
-        limits = self._limits
-        fetched = self._source.poll(
-            self._watch.at_most(self._size.records), limits.batch_bytes, limits.batch_s
-        )
-        if (count := self._outputs.together(fetched)) is not None:
+        """The next batch. While we search for a record that an output refuses, the batch is cut."""
+        limits = self.limits
+        fetched = self.source.poll(self.watch.at_most(self._size.records), limits.batch_bytes, limits.batch_s)
+        if (count := self.outputs.together(fetched)) is not None:
             fetched, rest = fetched.parted(count)
-            self._source.put_back(rest)
+            self.source.put_back(rest)
         return fetched
 
-    def _time_is_up(self) -> Callable[[], bool]:
-        """A function that says, while a batch is judged, whether its time is up."""
-        until = Deadline.after(_SCRUB_S)
-
-        def enough() -> bool:
-            self._counters.beat()
-            return until.passed
-
-        return enough
-
-    def _emit(self, ready: ReadyBatch, index: Index, known_at: float) -> CommitTimes:
-        """Emit and commit. A batch that is not committed in time has too many records for this link."""
-        fetched, batch = ready.fetched, ready.batch
-        count, begun = len(fetched.messages), time.monotonic()
+    def _emit(self, ready: Ready, index: Index, known_at: float) -> CommitTimes:
+        """Emit and commit. A batch that misses its deadline has too many records for this link."""
+        fetched = ready.fetched
+        count, begun = len(fetched), time.monotonic()
         try:
-            self._session.emit(
-                ready.records, fetched.partitions, ready.headers, ready.topics(), batch.values, batch.stamps
-            )
-            self._counters.beat()
-            self._counters.queued = self._session.queued
-            offsets = self._source.offsets(fetched, index.position)
-            self._watch.begins()
-            took = self._session.commit(
+            ready.emit(self.session)
+            self.state.beat()
+            self.state.metrics[metric_catalogue.QUEUE].set(self.session.queued)
+            offsets = self.source.offsets(fetched, index.position)
+            self.watch.begins()
+            took = self.session.commit(
                 offsets,
-                self._source.metadata,
+                self.source.metadata,
                 Deadline.after(_COMMIT_S),
                 lambda: self._need_fresh(index, known_at),
             )
         except (Unavailable, Uncertain):
             self._size.failed(count)
             raise
-        self._source.has_committed(offsets)
-        self._watch.committed(ready.places)
+        self.source.has_committed(offsets)
+        self.watch.committed(ready.places)
         self._size.committed(count, time.monotonic() - begun)
         return took
 
     def _usable(self) -> Index:
-        """The index to judge by: never older than an index by which our partitions were judged before. Raises
-        StaleIndex."""
-        index = self._follower.usable(self._limits.index_lag_max_s)
-        self._watch.need_right()
-        if index.position < self._source.floor:
+        """The index to judge by: never older than one that has judged our partitions before. Raises StaleIndex."""
+        index = self.follower.usable(self.limits.index_lag_max_s)
+        self.watch.need_right()
+        if index.position < self.source.floor:
             raise StaleIndex(
                 "log-behind",
-                f"another worker has judged by position {self._source.floor}, this one knows position {index.position}",
+                f"another worker has judged by position {self.source.floor}, this one knows position {index.position}",
             )
         return index
 
     def _need_fresh(self, index: Index, known_at: float) -> None:
-        """A verdict must still be good when it is committed, however long the batch took. Otherwise raises Migrated:
-        the transaction is aborted and its prospects are judged again, or the worker holds where no index is fresh.
-        """
+        """Raises Migrated if the verdicts are too old to be committed: the transaction is aborted and its prospects are
+        judged again, or the worker holds if no index is fresh."""
         try:
             self._usable()
         except StaleIndex as stale:
             raise Migrated(f"the batch is not committed: {stale}") from stale
         age_s = clock.elapsed() - known_at
-        if index is not self._follower.index and age_s > self._limits.index_lag_max_s:
+        if index is not self.follower.index and age_s > self.limits.index_lag_max_s:
             raise Migrated(f"the batch is not committed: it was judged by an index of {age_s:.0f} s ago")
 
     def _fail(self, error: ScrubError) -> None:
-        """Nothing of the batch was or will be emitted (or only the broker knows): remember the failure, and recover
-        next."""
-        self._source.drop()
+        """The batch was not emitted, or only the broker knows: remember the failure, and recover next."""
+        self.source.rejoin() if isinstance(error, Uncertain) else self.source.drop()
         if isinstance(error, Unwritable) and self._batch is not None:
-            self._outputs.failed(self._batch, error)
+            self.outputs.failed(self._batch, error)
         self._batch = None
-        self._counters.gave_up(error)
+        self.state.gave_up(error)
         self._failure = error
-        # During a rebalance the coordinator answers with such errors: that is no outage yet.
-        if isinstance(error, Migrated | Unavailable) and self._counters.failures <= _NORMAL:
-            self._log.info("batch given up", why=str(error))
+        # During a rebalance the coordinator answers with these errors: no outage yet.
+        if isinstance(error, Migrated | Unavailable) and self.state.failures <= _NORMAL:
+            self.log.info("batch given up", why=str(error))
         else:
-            self._problem.tell(str(error), failures=self._counters.failures)
+            self._problem.occurred(str(error), failures=self.state.failures)
 
     def _recover(self, stopping: threading.Event) -> None:
-        """Abort the transaction or re-create the producer. While the broker cannot be asked, try again on the next
-        turn."""
+        """Abort the transaction or re-create the producer. If no broker answers, the next turn tries again."""
         assert self._failure is not None, "recovering from something"
-        if self._counters.failures > 1:
-            self._source.idle(min(_RETRY_S, 0.1 * self._counters.failures))
+        if self.state.failures > 1:
+            self.source.idle(min(_RETRY_S, 0.1 * self.state.failures))
         if stopping.is_set():
             return
-        # A record that was refused leaves a gap in the sequence, by which the producer's next transaction would fail.
+        # A refused record leaves a gap in the sequence: the producer's next transaction would fail.
         reopen = not isinstance(self._failure, Migrated) or isinstance(self._failure, Unwritable)
-        reopen = reopen or self._counters.failures > _NORMAL
-        self._session.recover(reopen=reopen, deadline=Deadline.after(_RECOVER_S))
+        reopen = reopen or self.state.failures > _NORMAL
+        self.session.recover(reopen=reopen, deadline=Deadline.after(_RECOVER_S))
         self._failure = None
 
     def _hold(self, stale: StaleIndex) -> None:
-        if self._counters.hold(stale.cause, str(stale)):
-            corrupt = self._follower.corrupt
-            level = self._log.error if corrupt is not None else self._log.warning
-            if stale.cause == "log-behind" and self._follower.lag_s is None:
-                level = self._log.info  # every start begins so
+        if self.state.hold(stale.cause, str(stale)):
+            corrupt = self.follower.corrupt
+            level = self.log.error if corrupt is not None else self.log.warning
+            if stale.cause == "log-behind" and self.follower.lag_s is None:
+                level = self.log.info  # as at every start
             at = corrupt.offset if corrupt is not None else stale.offset
             level("holding: nothing is emitted", cause=stale.cause, why=str(stale), offset=at)
 
     def _resumed(self) -> None:
-        if self._counters.holding:
-            held_s = self._counters.resume()
-            self._log.info("hold ended", held_s=round(held_s, 1), index=self._follower.index.position)
+        if self.state.holding:
+            held_s = self.state.resume()
+            self.log.info("hold ended", held_s=round(held_s, 1), index=self.follower.index.position)

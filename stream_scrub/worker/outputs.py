@@ -1,8 +1,12 @@
-"""Records that the output topics do not take as they are: between steps 5 and 6 of a prospect's life.
+"""Records that the output topics refuse as they are: between steps 5 and 6 of a prospect's life.
 
-`refused_records` knows which they are; here they get another form: on the blocked topic, with a key of ours where
-they have none, and with the moment of their emission. Where the topics' size limit is known, it is kept before
-anything is sent.
+They are emitted in another form: on the blocked topic, with a key of ours if they have none, and with the time of their
+emission. If the topics' size limit is known, nothing larger is sent.
+
+A broker refuses a client's whole batch for one record, and usually does not say which. So the next batches are cut before
+the likeliest suspect, or in the middle of the suspects, until one record is alone in its batch. If it is refused, it is
+proven. The reason (no key, a timestamp too far ahead, too many bytes) applies to other records too: for `_FOR_S` seconds
+they are not even tried, so that a producer that always sends them costs the others nothing.
 """
 
 import time
@@ -10,154 +14,372 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import getitem
 from typing import Any, NamedTuple
 
-from structlog.typing import FilteringBoundLogger
+import numpy as np
 
-from stream_scrub.config.inputs import Inputs
-from stream_scrub.errors import ScrubError, TooLarge, Unwritable
+from stream_scrub.clock import Throttle, utc_millis
+from stream_scrub.config.settings import Inputs
+from stream_scrub.errors import ScrubError, StaleIndex, TooLarge, Unavailable, Unwritable
 from stream_scrub.index import Index
-from stream_scrub.kafka.fetched import NOTHING, Fetched
+from stream_scrub.kafka.bulk import Fetched, Outgoing, RecordBatch, polled
+from stream_scrub.kafka.cloud_events import CloudEvents
 from stream_scrub.kafka.headers import FROM_HEADER, LOST
-from stream_scrub.kafka.session import EmittedRecord, Session
-from stream_scrub.model import Header, PartitionKey
-from stream_scrub.scrub.batch import Batch, Scrubber
-from stream_scrub.worker.refused_records import (
-    BARE,
-    TOO_LARGE,
-    Place,
-    RecordRefusal,
-    RecordReport,
-    RefusedRecords,
-    stamp_facts,
-)
+from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
+from stream_scrub.kafka.session import EmittedRecord, Session, StandIn
+from stream_scrub.model import Header, Logger, PartitionKey
+from stream_scrub.registry.records import RecordReader
+from stream_scrub.scrub.backend import ends_of
+from stream_scrub.scrub.batch import Batch, RecordVerdicts, Scrubber
 
-# The bytes of a record besides its key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
+Place = tuple[str, int, int]  # topic, partition and offset of a prospect
+
+_FOR_S = 60.0  # how long a proof holds for other records; then the topic's settings may have changed
+_PROVEN_MAX = 10_000
+_AHEAD_MS = 60_000  # clocks differ; what is farther ahead is the likeliest to be refused for its timestamp
+OTHER = "_INVALID_DIFFERENT_RECORD"  # the client's code for the others of a batch, if the broker named some
+TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+_TIMESTAMP = "INVALID_TIMESTAMP"
+_SIZES = frozenset({TOO_LARGE, "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"})
+PLAIN, BARE = 1, 2  # forms: its own bytes with our key and timestamp; if that is refused, without its bytes
+
+
+class RecordReport(NamedTuple):
+    """What the client reported of a record, and possible reasons."""
+
+    place: Place
+    allowed: bool
+    code: str
+    keyless: bool
+    timestamp_ms: int
+    nbytes: int  # as it was sent
+    own_bytes: int  # without the stamp in its value
+
+
+class RecordRefusal(NamedTuple):
+    """Why a record cannot be emitted as it is, and in which form it is."""
+
+    cause: str
+    form: int
+
+
+class _RefusedKind(NamedTuple):
+    """What an output refuses: records without a key, ahead of a moment, or of more bytes."""
+
+    code: str
+    until_s: float
+    keyless: bool = False
+    after_ms: int = 0
+    over_bytes: int = 0
+
+    def holds(self, report: RecordReport) -> bool:
+        if self.keyless:
+            return report.keyless
+        if self.after_ms:
+            return report.timestamp_ms >= self.after_ms
+        return report.nbytes >= self.over_bytes
+
+
+class RefusedRecords:
+    """The records that one worker's outputs refuse. The caller gives the time: `now_s` monotonic, `now_ms` since 1970."""
+
+    def __init__(self) -> None:
+        self._suspects: set[Place] = set()
+        self._proven: dict[Place, RecordRefusal] = {}
+        self._kinds: dict[bool, list[_RefusedKind]] = {False: [], True: []}
+        self._too_large: _RefusedKind | None = None  # also with nothing but their own bytes
+
+    @property
+    def are_known(self) -> bool:
+        """Whether any record is suspected or proven. Otherwise a batch need not be checked."""
+        kinds = self._kinds[False] or self._kinds[True] or self._too_large
+        return bool(self._suspects or self._proven or kinds)
+
+    def failed(self, reports: Sequence[RecordReport], *, alone: bool, now_s: float, now_ms: int) -> None:
+        """A batch was refused, with these reports; `alone` says that it had only one record."""
+        named = [report for report in reports if report.code != OTHER]
+        if not named:
+            return
+        if alone:
+            self._suspects.clear()
+            self._prove(named[0], now_s, now_ms)
+            return
+        again = {report.place for report in named} & self._suspects
+        self._suspects = again or _likeliest(named, now_ms)
+
+    def _prove(self, report: RecordReport, now_s: float, now_ms: int) -> None:
+        before = self._proven.get(report.place)
+        if len(self._proven) >= _PROVEN_MAX:  # of partitions that went away in between
+            self._proven.clear()
+        self._proven[report.place] = RecordRefusal(report.code, BARE if before is not None else PLAIN)
+        kind = _RefusedKind(report.code, now_s + _FOR_S)
+        if before is not None:
+            if report.code in _SIZES:
+                self._too_large = kind._replace(over_bytes=report.own_bytes)
+            return
+        if report.code in _SIZES:
+            kind = kind._replace(over_bytes=report.nbytes)
+        elif report.code == _TIMESTAMP and report.timestamp_ms > now_ms + _AHEAD_MS:
+            kind = kind._replace(after_ms=report.timestamp_ms)
+        elif report.code != _TIMESTAMP and report.keyless:
+            kind = kind._replace(keyless=True)
+        else:  # this reason says nothing about other records
+            return
+        kept = [each for each in self._kinds[report.allowed] if not each.holds(report)]
+        self._kinds[report.allowed] = [*kept, kind]
+
+    def together(self, places: Iterable[Place]) -> int | None:
+        """How many of a batch's first records may be sent together; None for all of them."""
+        if not self._suspects:
+            return None
+        suspects = [at for at, place in enumerate(places) if place in self._suspects]
+        if not suspects:
+            return None
+        return suspects[len(suspects) // 2] or 1
+
+    def of(self, reports: Iterable[RecordReport], now_s: float) -> dict[int, RecordRefusal]:
+        """The records that must be emitted in another form, by their index in `reports`, whose codes are ignored."""
+        for allowed, kinds in self._kinds.items():
+            self._kinds[allowed] = [each for each in kinds if each.until_s > now_s]
+        if self._too_large is not None and self._too_large.until_s <= now_s:
+            self._too_large = None
+        refused = {}
+        for at, report in enumerate(reports):
+            refusal = self._proven.get(report.place) or self._by_kind(report)
+            if refusal is not None:
+                refused[at] = refusal
+        return refused
+
+    def _by_kind(self, report: RecordReport) -> RecordRefusal | None:
+        if self._too_large is not None and report.own_bytes >= self._too_large.over_bytes:
+            return RecordRefusal(self._too_large.code, BARE)
+        for kind in self._kinds[report.allowed]:
+            if kind.holds(report):
+                return RecordRefusal(kind.code, PLAIN)
+        return None
+
+    def committed(self, places: Iterable[Place]) -> None:
+        """These records are committed: forget them."""
+        if self._suspects or self._proven:
+            for place in places:
+                self._suspects.discard(place)
+                self._proven.pop(place, None)
+
+
+def _likeliest(named: Sequence[RecordReport], now_ms: int) -> set[Place]:
+    """The first suspects: the record that stands out by size, key or timestamp; all of them if none does."""
+    largest = max(named, key=lambda report: report.nbytes)
+    ahead = max(named, key=lambda report: report.timestamp_ms)
+    keyless = next((report for report in named if report.keyless), None)
+    if largest.code in _SIZES:
+        return {largest.place}
+    if keyless is not None and named[0].code != _TIMESTAMP:
+        return {keyless.place}
+    if ahead.timestamp_ms > now_ms + _AHEAD_MS:
+        return {ahead.place}
+    return {report.place for report in named}
+
+
+def stamp_facts(refusal: RecordRefusal, report: RecordReport, *, several: bool) -> Mapping[str, Any]:
+    """What the stamp says apart from the verdict: the cause, the record's input place (with its topic if there are `several`),
+    and its own timestamp, which would be lost."""
+    place = "/".join(map(str, report.place[not several :]))
+    return {"cause": refusal.cause, "from": place, "timestamp": report.timestamp_ms}
+
+
+# The bytes of a record apart from its key, value and headers: lengths, timestamp and offset deltas, attributes (KIP-98).
 _RECORD_OVERHEAD = 96
 _RECORD_LEAST = 68  # of it: a batch's own header, and each length in one byte
-_ASK_EVERY_S = _TELL_EVERY_S = 60.0
-_KEY_BYTES_MAX = (
-    4096  # of a record that is refused also without its bytes: a longer key may be what it is refused for
-)
-_BATCH_BYTES_MIN = 1024  # smaller ones of the client's would hold one record each, whatever they may be
-
-
-class _Standin(NamedTuple):
-    """Stands for a record in `Session.emit`, with another key and timestamp."""
-
-    own_key: bytes
-    moment_ms: int
-
-    def key(self) -> bytes:
-        return self.own_key
-
-    def timestamp(self) -> tuple[int, int]:
-        return (0, self.moment_ms)
+_ASK_EVERY_S = _LOG_EVERY_S = 60.0
+# Of a record that is refused also without its bytes: a longer key may be the reason.
+_KEY_BYTES_MAX = 4096
+_BATCH_BYTES_MIN = 1024  # smaller batches of the client would have one record each
 
 
 class ReadyBatch(NamedTuple):
-    """A batch that is ready to be emitted: what there was time to judge, its records and headers as they go out, and
-    the rest."""
+    """A batch that is ready to be emitted."""
 
-    fetched: Fetched
+    fetched: PolledBatch  # what there was time to judge
     batch: Batch
     records: Sequence[EmittedRecord]
     headers: Sequence[Sequence[Header] | None]
-    rest: Fetched
+    rest: Fetched  # not judged
     routes: Sequence[
         tuple[str, str]
-    ]  # where blocked and allowed ones go: one for all records, or one for each
+    ]  # topics of blocked and allowed ones: one pair for all records, or one for each
 
     def topics(self) -> Iterator[str]:
-        """Where each record goes."""
+        """The topic of each record."""
         if len(self.routes) == 1:
             return map(self.routes[0].__getitem__, self.batch.allowed)
         return map(getitem, self.routes, self.batch.allowed)
 
-    def places(self) -> Iterator[PartitionKey]:
-        """The partition that each record goes to."""
+    def places(self) -> Iterable[PartitionKey]:
+        """The partitions of the outputs that it is written to."""
         return zip(self.topics(), self.fetched.partitions, strict=True)
 
+    def emit(self, session: Session) -> None:
+        """Begin a transaction and produce every record. Raises as `Session.emit`."""
+        fetched, batch = self.fetched, self.batch
+        session.emit(
+            self.records, fetched.partitions, self.headers, self.topics(), batch.values, batch.stamps
+        )
 
+
+class ReadyRecords(NamedTuple):
+    """As `ReadyBatch`, for records that the extension holds."""
+
+    fetched: RecordBatch
+    batch: RecordVerdicts
+    out: Outgoing
+    rest: Fetched
+
+    def places(self) -> Iterable[PartitionKey]:
+        """The partitions of the outputs that it is written to."""
+        partition = self.fetched.records.partition
+        return {(self.out.topics[to], partition(at)) for at, to in enumerate(self.out.routes.tolist())}
+
+    def emit(self, session: Session) -> None:
+        """As `ReadyBatch.emit`."""
+        session.emit_records(self.out)
+
+
+Ready = ReadyBatch | ReadyRecords
+
+
+@dataclass(eq=False)
 class Outputs:
-    """The output topics of one worker. `limit` is the largest record that they take, in bytes, None where we may not
-    ask; `ask` asks again and raises ScrubError.
-    """
+    """The output topics of one worker. `records` reads what comes in. `limit`: the largest record that they take, in bytes,
+    None without the right to ask. `ask` asks again and raises ScrubError. `events`: makes each record a CloudEvent."""
 
-    def __init__(
-        self,
-        session: Session,
-        inputs: Inputs,
-        scrubber: Scrubber,
-        log: FilteringBoundLogger,
-        limit: int | None,
-        ask: Callable[[], int | None],
-    ) -> None:
-        self._session = session
-        self._inputs = inputs
-        self._routes: dict[str, tuple[str, str]] = {}
-        self._scrubber = scrubber
-        self._log = log
-        self._limit = limit
-        self._ask = ask
-        self._asked_at = time.monotonic()
-        self._logged_at = float("-inf")
-        self._refused = RefusedRecords()
+    session: Session
+    inputs: Inputs
+    scrubber: Scrubber
+    records: RecordReader
+    log: Logger
+    limit: int | None
+    ask: Callable[[], int | None]
+    events: CloudEvents | None = None
+    _routes: dict[str, tuple[str, str]] = field(default_factory=dict, init=False)
+    _asking: Throttle = field(default_factory=lambda: Throttle(_ASK_EVERY_S, at_once=False), init=False)
+    _line: Throttle = field(default_factory=lambda: Throttle(_LOG_EVERY_S), init=False)
+    _refused: RefusedRecords = field(default_factory=RefusedRecords, init=False)
 
     def together(self, fetched: Fetched) -> int | None:
-        """How many of the first records may go in one batch; None for all of them."""
+        """How many of the first records may be in one batch; None for all of them."""
         return self._refused.together(_places(fetched))
 
-    def judge(self, fetched: Fetched, index: Index, enough: Callable[[], bool]) -> ReadyBatch:
-        """Judge a batch by an index, and bring each record into a form that its topic takes. Raises StaleIndex."""
+    def judge(self, fetched: Fetched, index: Index, enough: Callable[[], bool]) -> Ready:
+        """Judge a batch by an index, and give each record a form that its topic takes. Raises StaleIndex."""
         now = datetime.now(UTC)
+        if not isinstance(fetched, RecordBatch):
+            ready = self._judge_polled(fetched, index, now, enough)
+            count = len(ready.fetched)
+            return ready if count == len(fetched) else ready._replace(rest=fetched.parted(count)[1])
+        if self.session.takes_records and not self._refused.are_known:
+            records = self._ready_records(fetched, index, now, enough)
+            if records is not None:
+                return records
+        ready = self._judge_polled(polled(fetched), index, now, enough)
+        return ready._replace(rest=fetched.parted(len(ready.fetched))[1])
+
+    def _ready_records(
+        self, fetched: RecordBatch, index: Index, now: datetime, enough: Callable[[], bool]
+    ) -> ReadyRecords | None:
+        """The batch, judged where the extension holds it; None if one record at least needs a closer look."""
+        if fetched.records.has_odd_header():
+            return None
+        try:
+            read = self.records.read_records(fetched.records, enough)
+        except Unavailable as error:
+            raise StaleIndex("registry", str(error)) from error
+        emitted = None if read is fetched.records else fetched.records
+        verdicts = self.scrubber.scrub_records(
+            read, index, now, limit=self.limit, enough=enough, emitted=emitted
+        )
+        if verdicts is None:
+            return None
+        count = len(verdicts.ids)
+        fetched, rest = (fetched, NOTHING) if count == len(fetched) else fetched.parted(count)
+        places = np.zeros(count, np.int32)
+        inputs = fetched.records.topic_places(places)
+        topics = [topic for each in inputs for topic in self.inputs.route(each).outputs]
+        heads, tails = ends_of(verdicts.templates)
+        out = Outgoing(
+            fetched,
+            topics,
+            2 * places + verdicts.allowed,
+            verdicts.numbers,
+            verdicts.ids,
+            heads,
+            tails,
+            verdicts.into_value,
+            verdicts.others,
+        )
+        return ReadyRecords(fetched, verdicts, out, rest)
+
+    def _judge_polled(
+        self, fetched: PolledBatch, index: Index, now: datetime, enough: Callable[[], bool]
+    ) -> ReadyBatch:
+        read = self._read(fetched, enough)
+        if len(read) < len(fetched):
+            fetched, _ = fetched.parted(len(read))
         spoilt: dict[int, Mapping[str, Any]] = {at: {"cause": LOST} for at in fetched.headers.lost}
+        event_bytes = 0 if self.events is None else self.events.nbytes
 
         def scrub() -> Batch:
-            return self._scrubber.scrub(
-                fetched.values,
+            return self.scrubber.scrub(
+                read,
                 index,
                 now,
-                limit=self._limit,
-                overhead=lambda at: _overhead(fetched, at),
+                limit=self.limit,
+                overhead=lambda at: _overhead(fetched, at) + event_bytes,
                 spoilt=spoilt,
                 enough=enough,
+                emitted=None if read is fetched.values else fetched.values,
             )
 
         batch = scrub()
         if batch.shortened and self._takes_more():
             batch = scrub()
         if not (self._refused.are_known or batch.shortened):
-            return self._ready(fetched, batch, {}, 0)
-        now_ms = int(now.timestamp() * 1000)
+            return self._ready(fetched, batch, {}, now)
         reports = [_report(fetched, batch, at, "") for at in range(len(batch.values))]
         refused = self._refused.of(reports, time.monotonic())
-        if self._limit is not None:
+        if self.limit is not None:
             hopeless = RecordRefusal(TOO_LARGE, BARE)
             refused |= {
                 at: hopeless for at, report in enumerate(reports) if self._fits_never(report, fetched, at)
             }
         if refused:
-            several = self._inputs.several
+            several = self.inputs.several
             spoilt |= {at: stamp_facts(each, reports[at], several=several) for at, each in refused.items()}
             batch = scrub()
-        return self._ready(fetched, batch, refused, now_ms)
+        return self._ready(fetched, batch, refused, now)
 
-    def _fits_never(self, report: RecordReport, fetched: Fetched, at: int) -> bool:
-        """Whether a record's own bytes are surely too many for the outputs, even compressed. The client compresses
-        with lz4, which never gets below zlib: a record that zlib brings under the limit is tried.
-        """
-        assert self._limit is not None, "there is a limit"
-        room = self._limit - _RECORD_LEAST
+    def _read(self, fetched: PolledBatch, enough: Callable[[], bool]) -> Sequence[bytes | None]:
+        """As much of a batch as can be read now. Raises StaleIndex if its first record cannot."""
+        try:
+            return self.records.read(fetched.values, fetched.headers.each, enough)
+        except Unavailable as error:
+            raise StaleIndex("registry", str(error)) from error
+
+    def _fits_never(self, report: RecordReport, fetched: PolledBatch, at: int) -> bool:
+        """Whether a record's own bytes are surely too many for the outputs, even compressed. The client compresses with
+        lz4, which never beats zlib: a record that zlib brings under the limit is tried."""
+        assert self.limit is not None, "there is a limit"
+        room = self.limit - _RECORD_LEAST
         own = report.own_bytes - _RECORD_OVERHEAD
         return own > room and len(zlib.compress(fetched.values[at] or b"")) > room
 
     def _ready(
-        self, fetched: Fetched, batch: Batch, refused: Mapping[int, RecordRefusal], now_ms: int
+        self, fetched: PolledBatch, batch: Batch, refused: Mapping[int, RecordRefusal], now: datetime
     ) -> ReadyBatch:
-        fetched, rest = _parted(fetched, len(batch.values))
+        count = len(batch.values)
+        fetched, rest = (fetched, NOTHING) if count == len(fetched) else fetched.parted(count)
         records: list[Any] = fetched.messages
         headers: list[Any] = fetched.headers.each
         refused = {at: refusal for at, refusal in refused.items() if at < len(records)}
@@ -169,95 +391,107 @@ class Outputs:
                     batch.values[at] = None
                     headers[at] = [each for each in headers[at] or () if each[0] == FROM_HEADER]
                     key = key if len(key) <= _KEY_BYTES_MAX else b""
-                records[at] = _Standin(key or _key_of(fetched, at), now_ms)
+                if not key:  # the topic may refuse records without one
+                    message = fetched.messages[at]
+                    key = f"scrub/{message.topic()}/{fetched.partitions[at]}/{message.offset()}".encode()
+                records[at] = StandIn(key, int(now.timestamp() * 1000))
         if refused or batch.shortened:
             self._tell(fetched, refused, batch.shortened)
+        if self.events is not None:
+            headers = _of_events(self.events, fetched, headers, batch, now)
         return ReadyBatch(fetched, batch, records, headers, rest, self._routes_of(fetched))
 
-    def _routes_of(self, fetched: Fetched) -> Sequence[tuple[str, str]]:
-        routes, topics = self._routes, fetched.topics or self._inputs.names
+    def _routes_of(self, fetched: PolledBatch) -> Sequence[tuple[str, str]]:
+        routes, topics = self._routes, fetched.topics or self.inputs.names
         for topic in set(topics) - routes.keys():
-            routes[topic] = self._inputs.route(topic).outputs
+            routes[topic] = self.inputs.route(topic).outputs
         return [routes[topic] for topic in topics]
 
-    def _tell(self, fetched: Fetched, refused: Mapping[int, RecordRefusal], too_large: int) -> None:
+    def _tell(self, fetched: PolledBatch, refused: Mapping[int, RecordRefusal], too_large: int) -> None:
         """Log it at most once a minute, however many such records come."""
-        now = time.monotonic()
-        if now - self._logged_at < _TELL_EVERY_S:
+        if not self._line.is_due():
             return
-        self._logged_at = now
-        self._log.error(
-            "prospects come out blocked for what their record is: see `stream-scrub topics --check`",
+        self.log.error(
+            "records could not be written as they are; emitted as blocked",
             refused={refusal.cause: list(_places(fetched))[at] for at, refusal in refused.items()},
             too_large_with_stamp=too_large,
-            record_limit=self._limit,
+            record_limit=self.limit,
         )
 
-    def committed(self, ready: ReadyBatch) -> None:
-        """It is out."""
+    def committed(self, ready: Ready) -> None:
+        """The transaction of `ready` is committed."""
         if self._refused.are_known:
             self._refused.committed(_places(ready.fetched))
 
-    def failed(self, ready: ReadyBatch, error: Unwritable) -> None:
-        """Records of this batch were refused for what they are. The next batches find out which, and bring them out
-        in another form."""
-        reports = [_report(ready.fetched, ready.batch, at, code) for at, code in error.reports.items()]
+    def failed(self, ready: Ready, error: Unwritable) -> None:
+        """Records of this batch were refused for what they are. The next batches find out which, and emit them in another
+        form."""
+        reports = []
+        if isinstance(ready, ReadyBatch):
+            reports = [_report(ready.fetched, ready.batch, at, code) for at, code in error.reports.items()]
         if isinstance(error, TooLarge) and self._fits_otherwise(reports):
             return
-        alone = len(ready.batch.values) == 1
+        alone = len(ready.fetched) == 1
         now_ms = int(time.time() * 1000)
         self._refused.failed(reports, alone=alone, now_s=time.monotonic(), now_ms=now_ms)
 
     def _fits_otherwise(self, reports: Sequence[RecordReport]) -> bool:
-        """Whether a changed limit, or the size of the client's batches, explains that something was too large: then
-        no single record is to blame."""
-        known = self._limit
+        """Whether a changed limit, or the size of the client's batches, explains the refusal. Then no single record is to
+        blame."""
+        known = self.limit
         limit = self._asked()
-        if limit is not None and self._session.batch_bytes > limit:
-            self._session.fit(limit)
+        if limit is not None and self.session.batch_bytes > limit:
+            self.session.fit(limit)
             return True
         if limit != known:
             return True
         if limit is not None:
             return False
         together = Counter((report.allowed, *report.place[:2]) for report in reports)
-        if max(together.values(), default=0) > 1 and self._session.batch_bytes > _BATCH_BYTES_MIN:
-            self._session.fit(max(_BATCH_BYTES_MIN, self._session.batch_bytes // 2))
+        if max(together.values(), default=0) > 1 and self.session.batch_bytes > _BATCH_BYTES_MIN:
+            self.session.fit(max(_BATCH_BYTES_MIN, self.session.batch_bytes // 2))
             return True
         return False
 
     def _takes_more(self) -> bool:
         """Whether the outputs take larger records than before: somebody may have raised their limit."""
-        known = self._limit
-        if time.monotonic() - self._asked_at < _ASK_EVERY_S:
+        known = self.limit
+        if self._asking.age_s < _ASK_EVERY_S:
             return False
         limit = self._asked()
         return limit is not None and known is not None and limit > known
 
     def _asked(self) -> int | None:
-        """The limit as it is now; the last known one where the brokers do not answer."""
-        self._asked_at = time.monotonic()
+        """The limit as it is now; the last known one if the brokers do not answer."""
+        self._asking.restart()
         with suppress(ScrubError):
-            self._limit = self._ask()
-        return self._limit
+            self.limit = self.ask()
+        return self.limit
 
 
-def _places(fetched: Fetched) -> Iterable[Place]:
+def _places(fetched: Fetched) -> Iterator[Place]:
+    fetched = polled(fetched)
     for message, partition in zip(fetched.messages, fetched.partitions, strict=True):
         yield message.topic() or "", partition, message.offset() or 0
 
 
-def _parted(fetched: Fetched, count: int) -> tuple[Fetched, Fetched]:
-    return (fetched, NOTHING) if count == len(fetched.messages) else fetched.parted(count)
+def _of_events(
+    events: CloudEvents,
+    fetched: PolledBatch,
+    headers: Sequence[Sequence[Header] | None],
+    batch: Batch,
+    now: datetime,
+) -> list[list[Header]]:
+    moment = utc_millis(now).encode()
+    return [
+        events.headers(came, place, moment, allowed=allowed, stamped=value is not None and value != own)
+        for came, place, allowed, value, own in zip(
+            headers, _places(fetched), batch.allowed, batch.values, fetched.values, strict=True
+        )
+    ]
 
 
-def _key_of(fetched: Fetched, at: int) -> bytes:
-    """A key that no other record has, for a topic that refuses records without a key."""
-    message = fetched.messages[at]
-    return f"scrub/{message.topic()}/{fetched.partitions[at]}/{message.offset()}".encode()
-
-
-def _overhead(fetched: Fetched, at: int) -> int:
+def _overhead(fetched: PolledBatch, at: int) -> int:
     return (
         _RECORD_OVERHEAD
         + len(fetched.messages[at].key() or b"")
@@ -265,7 +499,7 @@ def _overhead(fetched: Fetched, at: int) -> int:
     )
 
 
-def _report(fetched: Fetched, batch: Batch, at: int, code: str) -> RecordReport:
+def _report(fetched: PolledBatch, batch: Batch, at: int, code: str) -> RecordReport:
     message = fetched.messages[at]
     return RecordReport(
         (message.topic() or "", fetched.partitions[at], message.offset() or 0),

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stream_scrub"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-# A path of the repository, and what is named in it: `lists/log/ledger.py: Weights`, `docs/operator.md`.
+# A path of the repository, and what is named in it: `log/ledger.py: Weights`, `docs/operator.md`.
 POINTER = re.compile(
     r"(?<![\w./*-])((?:[\w.-]+/)*[\w-]+\.(?:py|md|json|toml|pyx|c))(?:: (\w+(?:\.\w+)*))?(?![\w/*])"
 )

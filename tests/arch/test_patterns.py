@@ -10,8 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 READ_BY = [
-    *sorted((ROOT / "stream_scrub" / "lists").rglob("*.py")),
-    ROOT / "stream_scrub" / "publisher" / "drop_folder.py",
+    *sorted((ROOT / "stream_scrub" / "imports").rglob("*.py")),
 ]
 LONGEST = 250  # repeats that are as good as bounded by the length of a cell
 CALLS = {"compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"}

@@ -10,10 +10,10 @@ PACKAGE = ROOT / "stream_scrub"
 PLACES = {
     '.partition("@")': {
         "model.py",
-        "queries/check.py",
+        "dialler/leads.py",
     },  # a register's name; and a rule's digest, `fr@0a1b2c`
     "[a-z0-9][a-z0-9": {"model.py"},  # what a register's name may be
-    ".isoformat(timespec": {"timestamps.py"},
+    ".isoformat(timespec": {"clock.py"},
     "JSONDecoder(": {"strict_json.py"},
     "os.fsync(": {"atomic_file.py"},
     "at (?:line": {"toml_lines.py"},  # where tomllib stumbled

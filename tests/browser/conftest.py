@@ -1,5 +1,5 @@
 """The servers of the unit tests, for a browser."""
 
-from tests.unit.server.conftest import rules, serve
+from tests.unit.serve.conftest import rules, serve
 
 __all__ = ["rules", "serve"]

@@ -3,7 +3,9 @@ by keyboard alone, in both colour schemes. Pictures of all of it are in `.cache/
 
 import io
 import json
+import re
 import time
+from collections import Counter
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -11,24 +13,23 @@ from typing import NamedTuple
 import pytest
 
 from stream_scrub.config import Http
-from stream_scrub.kafka.requests_writer import RequestPlace
+from stream_scrub.kafka import clients
 from stream_scrub.model import Reason, RegisterKind
-from stream_scrub.observability import http_server
-from stream_scrub.observability.logs import configure
-from stream_scrub.observability.metric_catalogue import Side
-from stream_scrub.server import tokens
-from stream_scrub.server.guard import COOKIE
-from stream_scrub.server.page import importing, live
-from stream_scrub.server.watch import watcher
-from stream_scrub.server.watch.history import FILE
-from stream_scrub.wiring import clients
+from stream_scrub.ops import http_server
+from stream_scrub.ops.logs import configure
+from stream_scrub.serve import tokens
+from stream_scrub.serve.guard import COOKIE
+from stream_scrub.serve.page import list_import, routes
+from stream_scrub.serve.watch import watcher
+from stream_scrub.serve.watch.time_series import FILE
 from tests.support.fakes import imports
+from tests.support.fakes.desk import Desk
 from tests.support.fakes.process_status import worker
 from tests.support.running import browsing
 from tests.support.running.server import publish
-from tests.unit.server.conftest import CONSENTING, OPPOSED, make_lists, starting
+from tests.unit.serve.conftest import CONSENTING, OPPOSED, make_lists, starting
 
-PHONE, DESK = {"width": 375, "height": 740}, {"width": 1280, "height": 900}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
 class Mode(NamedTuple):
@@ -48,14 +49,7 @@ MODES = [
 ]
 
 
-class Writer:
-    """Takes requests as brokers do."""
-
-    def send(self, _key, _value, told):
-        told(RequestPlace(0, 7))
-
-    def close(self):
-        """Nothing."""
+DESK = Desk()
 
 
 def day_of_figures():
@@ -67,7 +61,7 @@ def day_of_figures():
             continue  # nobody watched
         busy = 1000 + 600 * (ago % 120) // 120 + ago // 3
         verdicts = {"clear": busy * 4, "opposed": busy, "no-consent": busy // 3, "invalid-number": ago % 9}
-        minutes.append({"at": now - ago * 60, "verdicts": verdicts, "lag": float(ago % 50), "log_lag_s": 0.4})
+        minutes.append({"at": now - ago * 60, "verdicts": verdicts, "lag": float(ago % 50)})
     return json.dumps({"format": 1, "minutes": minutes[::-1]})
 
 
@@ -78,7 +72,7 @@ def shown(rules, tmp_path_factory):
     (state / FILE).write_text(day_of_figures())
     collector, counters, _ = worker("worker-0")
     counters.assigned, counters.lags = 3, {"0": 12, "1": 5}
-    counters.prospects[Reason.CLEAR] += 10
+    counters.emitted(Counter({Reason.CLEAR: 10}), 0.1, 0.1, 0.1)
     counters.holding, counters.why = "log-behind", "the log's end was last confirmed 31 s ago"
     log = make_lists()
     for place in range(60):
@@ -90,13 +84,19 @@ def shown(rules, tmp_path_factory):
     ]
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(live, "LIVE_EVERY_S", 0.2)
+        patch.setattr(routes, "LIVE_EVERY_S", 0.2)
         patch.setattr(watcher, "_EVERY_S", 0.2)
-        patch.setattr(clients, "requests_writer", lambda *_: Writer())
-        patch.setattr(importing, "run", lambda *given: importing._outcome(lambda: effect(*given)))
+        patch.setattr(clients, "requests_writer", lambda *_: DESK)
+        patch.setattr(clients, "last_refused", lambda *_: iter(DESK.refused))
+        patch.setattr(
+            list_import, "run", lambda *given: list_import._outcome(lambda: effect(*given), str(given[2]))
+        )
         stack.enter_context(
             http_server.serving(
-                Http(listen="127.0.0.1:0"), Side.WORKER, lambda: [collector()], configure("info", "json", out)
+                Http(listen="127.0.0.1:0"),
+                lambda: [collector()],
+                lambda _: None,
+                configure("info", "json", out),
             )
         )
         port = json.loads(out.getvalue().splitlines()[0])["port"]
@@ -112,18 +112,24 @@ def shown(rules, tmp_path_factory):
         yield server
 
 
-def effect(settings, _questions, asked, _stopping):
-    return imports.imported(settings, None, asked.file, asked.said, asked.dry_run)
+def effect(settings, _questions, file, form, dry_run, _stopping):
+    return imports.imported(settings, None, file, form, dry_run)
 
 
 @pytest.fixture
-def looking(browser):
-    """Open a page in a mode; what it asks of anywhere else is a fault."""
+def faults():
+    """What pages asked of elsewhere, and the errors on their consoles."""
+    return []
+
+
+@pytest.fixture
+def looking(browser, faults):
+    """Open a page in a mode; what it asks of anywhere else is a fault, and so is an error on its console."""
     with ExitStack() as stack:
 
-        def look(mode, server):
+        def look(mode, server, **more):
             context = browser.new_context(
-                viewport=mode.size, color_scheme=mode.scheme, java_script_enabled=mode.script
+                viewport=mode.size, color_scheme=mode.scheme, java_script_enabled=mode.script, **more
             )
             stack.callback(context.close)
             for cookie in server.client.cookies.jar:  # who has signed in
@@ -131,14 +137,17 @@ def looking(browser):
             page = context.new_page()
             page.set_default_timeout(15_000)
             page.on("filechooser", lambda _: None)  # from the start: what opens before that is told is lost
-            page.on("request", lambda request: elsewhere.append(request.url))
-            page.on("pageerror", lambda error: elsewhere.append(str(error)))
+            page.on(
+                "request", lambda request: None if request.url.startswith(own) else faults.append(request.url)
+            )
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("console", lambda told: faults.append(told.text) if told.type == "error" else None)
             page.goto(server.url)
             return page
 
-        elsewhere: list[str] = []
+        own = ("http://127.0.0.1:", "data:")
         yield look
-        assert [url for url in elsewhere if not url.startswith(("http://127.0.0.1:", "data:"))] == []
+        assert faults == []
 
 
 def seen(page, mode, name):
@@ -177,59 +186,107 @@ def heading(page):
     return page.get_by_role("heading", level=1).text_content()
 
 
-def back(page, mode):
-    link = reach(page, page.get_by_role("link", name="Back to the status"), mode)
+def go(page, name, mode):
+    """Follow a link of the navigation."""
+    link = reach(page, page.get_by_role("navigation").get_by_role("link", name=name, exact=True), mode)
     with page.expect_navigation():
         page.keyboard.press("Enter") if mode.keyboard else link.click()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES, ids=[mode.name for mode in MODES])
-def test_every_action_is_done_by_everybody(shown, looking, mode, tmp_path):
+def test_every_action_is_done_by_everybody(shown, looking, faults, mode, tmp_path):
     """A supervisor on a phone, or one who uses no mouse, or whose browser runs no script, could not act."""
     page = looking(mode, shown)
     assert heading(page) == "Safe to dial: yes"
     rows = page.get_by_role("row")
     assert "not ready" in rows.filter(has_text="worker-0").text_content()
-    assert "says nothing" in rows.filter(has_text="localhost:9").text_content()
-    assert "list tps-2026-11-26.csv, 20" in rows.filter(has_text="tps").first.text_content()
+    assert "no answer" in rows.filter(has_text="localhost:9").text_content()
+    assert (
+        "list tps-2026-11-26.csv, 20"
+        in rows.filter(has_text="days old").filter(has_text="tps").text_content()
+    )
     assert page.locator("svg.chart rect.allowed").count() > 100
     seen(page, mode, "status")
 
+    go(page, "Check a number", mode)
     form = page.locator("form[action='/check']")
     fill(page, form, "Number", "06 12 34 56 78", mode)
     press(page, form, "Check", mode)
-    assert heading(page) == f"+{OPPOSED}: must not be called"
+    assert heading(page).startswith("Blocked: opposed on ")
+    assert form.get_by_label("Number", exact=True).input_value() == "06 12 34 56 78"
+    if mode.script:
+        assert form.get_by_role("option", name="France (FR)").count() == 1
     seen(page, mode, "check")
-    back(page, mode)
 
+    go(page, "History", mode)
     form = page.locator("form[action='/history']")
     fill(page, form, "Number", "06 12 34 56 78", mode)
     press(page, form, "Show", mode)
     assert heading(page) == f"+{OPPOSED}"
     seen(page, mode, "history")
-    back(page, mode)
 
+    go(page, "Record an opt-out", mode)
     form = page.locator("form[action='/opt-out']")
-    fill(page, form, "Number of the person who said no", f"+{CONSENTING}", mode)
+    seen(page, mode, "opt-out-form")
+    fill(page, form, "Number of the person who opts out", f"+{CONSENTING}", mode)
     press(page, form, "Record", mode)
     assert heading(page) == "The opt-out is recorded"
     seen(page, mode, "opt-out")
-    back(page, mode)
 
+    for _ in range(2):
+        DESK.ask(b"Please never call " + b"my house " * 30, b"form-7")
+    go(page, "Unread requests", mode)
+    seen(page, mode, "unread")
+    form = page.locator("form[action='/unread']").first
+    fill(page, form, "Number of the person who opts out", "blue", mode)
+    press(page, form, "Record the opt-out", mode)
+    assert "no valid number" in page.get_by_role("alert").text_content()
+    faults.clear()  # the browser's own line on the answer's status
+    seen(page, mode, "unread-wrong")
+    fill(page, form, "Number of the person who opts out", "", mode)
+    for _ in range(2):
+        press(page, form, "No opposition", mode)
+        assert heading(page) == "The request is settled: no opposition"
+        go(page, "Unread requests", mode)
+    assert page.get_by_text("None.").count() == 1
+    seen(page, mode, "unread-none")
+
+    go(page, "Import a list", mode)
     list_file = tmp_path / "tps-2026-11-27.csv"
     list_file.write_text("447400123456\n447400123457\n")
     form = page.locator("form[action='/lists']")
+    seen(page, mode, "list-form")
     chooser = reach(page, form.get_by_label("List file"), mode)
     with page.expect_file_chooser() as opened:
         page.keyboard.press("Space") if mode.keyboard else chooser.click()
     opened.value.set_files(list_file)
-    fill(page, form, "Register", "tps", mode)
-    press(page, form, "See what it would do", mode)
+    register = reach(page, form.get_by_label("Register", exact=True), mode)
+    page.keyboard.type("tps") if mode.keyboard else register.select_option("tps")
+    press(page, form, "Show a dry run", mode)
     assert heading(page) == "Nothing is published yet"
     seen(page, mode, "list")
-    press(page, page.locator("form[action='/lists/publish']"), "Publish it in tps", mode)
+    press(page, page.locator("form[action='/lists/publish']"), "Publish in tps", mode)
     assert heading(page) == "The list is published in tps"
     seen(page, mode, "published")
+    go(page, "API", mode)
+    seen(page, mode, "docs")
+
+
+def test_times_are_shown_in_the_viewers_zone_too(shown, looking):
+    """A supervisor in Paris would read every hour wrong by one or two."""
+    page = looking(MODES[1], shown, timezone_id="Asia/Tokyo")
+    text = page.locator("#status time").first.text_content()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC \(\w{3},? \d\d:\d\d here\)", text)
+    rows = page.locator("#past tbody tr time").first
+    assert "here" in rows.text_content()
+
+
+def test_a_value_is_read_under_the_pointer(shown, looking):
+    """What a bar stands for could only be guessed."""
+    page = looking(MODES[1], shown)
+    hint = page.locator("#past svg.chart g title").nth(5).text_content()
+    assert re.fullmatch(r"\d\d:\d\d UTC: [\d,.]+ allowed, [\d,.]+ blocked \(per second\)", hint)
 
 
 def test_every_table_opens(shown, looking):
@@ -250,13 +307,13 @@ def test_the_page_changes_by_itself(shown, looking):
     page = looking(MODES[1], shown)
     publish(shown.log, "internal@night", [33612999999])
     page.get_by_role("row").filter(has_text="internal@night").first.wait_for()
-    shown.collector.counters.stopping = True  # the events end, and the browser tries again
+    shown.state.stopping = True  # the events end, and the browser tries again
     page.get_by_text("Not live").wait_for()
-    shown.collector.counters.stopping = False
+    shown.state.stopping = False
     page.get_by_text("Not live").wait_for(state="hidden")
 
 
-def test_somebody_signs_in_and_out(serve, looking, tmp_path):
+def test_somebody_signs_in_and_out(serve, looking, faults, tmp_path):
     """Nobody could use the page of a server that is reached over the network."""
     mode = MODES[1]
     file = tmp_path / "tokens.json"
@@ -266,7 +323,8 @@ def test_somebody_signs_in_and_out(serve, looking, tmp_path):
     seen(page, mode, "sign-in")
     fill(page, page.locator("form"), "Token", "scrub_wrong", mode)
     press(page, page.locator("form"), "Sign in", mode)
-    assert page.get_by_role("alert").text_content() == "Nobody knows this token."
+    assert page.get_by_role("alert").text_content() == "This token is not valid."
+    assert "401" in faults.pop()
     seen(page, mode, "sign-in-wrong")
     fill(page, page.locator("form"), "Token", token, mode)
     press(page, page.locator("form"), "Sign in", mode)
@@ -283,5 +341,5 @@ def test_the_worst_news_is_readable(serve, looking):
     server.reader.silent = True
     server.until(lambda: "Safe to dial: no" in server.client.get("/").text)
     page = looking(mode, server)
-    assert heading(page) == "Safe to dial: no" and page.get_by_text("What to do:").count() == 1
+    assert heading(page) == "Safe to dial: no" and page.locator(".verdict").get_by_text("To do:").count() == 1
     seen(page, mode, "not-safe")

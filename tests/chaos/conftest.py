@@ -14,7 +14,11 @@ def stages(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     made: list[Stage] = []
 
     def make(bootstrap: str, **settings: object) -> Stage:
-        made.append(Stage(bootstrap, tmp_path, **settings))
+        folder = (
+            tmp_path / f"stage{len(made)}"
+        )  # one of its own: `unless_left_open` runs a test a second time
+        folder.mkdir()
+        made.append(Stage(bootstrap, folder, **settings))
         return made[-1]
 
     yield make

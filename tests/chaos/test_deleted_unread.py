@@ -9,7 +9,7 @@ from tests.support.running.prospects import french_mobiles, ordinary_producer, p
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.chaos
 
 (NUMBER,) = french_mobiles(1, seed=91)
 DELETED = "prospects were deleted before they were read"
@@ -22,22 +22,23 @@ def publish(stage, ids):
     assert producer.flush(20) == 0
 
 
+@pytest.mark.slow
 def test_what_retention_deletes_unread_is_told(kafka, stages):
     """After a long outage leads would be gone, and nobody know which."""
     stage = stages(kafka.bootstrap, partitions=2, http__listen=LISTEN)
     stage.load("consent", [NUMBER], "--kind", "allow")
     with stage.worker("w1") as worker:
         publish(stage, range(10))
-        wait_until(lambda: count(stage.bootstrap, stage.outputs) == 10, 60)
+        wait_until(lambda: count(stage.bootstrap, stage.outputs) == 10)
         assert worker.stop()[0] == 0
     publish(stage, range(10, 40))
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})  # as retention does, without the wait
     for future in admin.delete_records([TopicPartition(stage.topics["prospects"], 1, 35)]).values():
-        future.result(20)
+        future.result()
     with stage.worker("w2") as worker:
         seen = Watched(worker)
-        wait_until(lambda: worker.logged(DELETED, partition=1, offsets=[10, 34], at_most=25), 60)
-        wait_until(lambda: count(stage.bootstrap, stage.outputs) == 15, 60)
+        wait_until(lambda: worker.logged(DELETED, partition=1, offsets=[10, 34], at_most=25))
+        wait_until(lambda: count(stage.bootstrap, stage.outputs) == 15)
         found = seen.metrics()
         assert found.sum("stream_scrub_prospects_deleted_unread_total", partition="1") == 25
         assert found.sum("stream_scrub_prospects_deleted_unread_total", partition="0") == 0

@@ -8,20 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from stream_scrub.config import load
-from stream_scrub.kafka.client.transactional_ids import of_publisher, of_worker
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.observability import logs
-from stream_scrub.wiring import clients
+from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_worker
 from tests.support.network.proxy import Api, Held, Proxy, matching
 from tests.support.running.load import Load, OptOuts
 from tests.support.running.outcome import compare, count, ends
 from tests.support.running.prospects import french_mobiles, true_number
-from tests.support.running.publisher import PublisherProcess, evidence
+from tests.support.running.publisher import PublisherProcess, evidence, lag, replayed
 from tests.support.running.stage import Stage, expected_by
 from tests.support.running.worker import WorkerProcess, run_json, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 
 NUMBERS = french_mobiles(2_000, seed=71)
 OPPOSED = set(NUMBERS[:400])
@@ -36,7 +32,7 @@ LATE = [
 ]
 
 
-@pytest.fixture(params=["exact", "timed"])
+@pytest.fixture(params=["exact", pytest.param("timed", marks=pytest.mark.slow)])
 def way(request, tmp_path, monkeypatch) -> str:
     """With the extension, and without: processes find one that cannot be imported."""
     if request.param == "timed":
@@ -57,7 +53,7 @@ def stage(before_proxy, tmp_path_factory) -> Iterator[Stage]:
 
 
 def transactional_id(stage: Stage, identity: str) -> str:
-    return of_worker(stage.env["STREAM_SCRUB_WORKER__GROUP_ID"], identity)
+    return id_of_worker(stage.env["STREAM_SCRUB_WORKER__GROUP_ID"], identity)
 
 
 def emitted(stage: Stage) -> int:
@@ -97,7 +93,7 @@ class Leads:
         if kind is not None:
             return
         stage = self._stage
-        wait_until(lambda: count(stage.bootstrap, stage.outputs) >= sent, 60, every=0.5)
+        wait_until(lambda: count(stage.bootstrap, stage.outputs) >= sent, every=0.5)
         expected = expected_by(OPPOSED, set(NUMBERS), true_number)
         found = compare(stage.bootstrap, stage.topics["prospects"], *stage.outputs, expected)
         assert not found.wrong and found.total == sent, (found.wrong, found.first)
@@ -111,7 +107,7 @@ def test_no_late_request_of_a_worker_loses_or_doubles_a_prospect(proxy, stage, w
         with Leads(stage):
             for kind, place, skip in LATE:
                 before = emitted(stage)
-                wait_until(lambda before=before: emitted(stage) > before, 60)
+                wait_until(lambda before=before: emitted(stage) > before)
                 such = matching(kind, of=mine, commits=True if kind == Api.END_TXN else None)
                 late = proxy.hold(such, cut=True)
                 middle = proxy.hold(matching(place, of=mine), skip=skip, after=late)
@@ -123,6 +119,7 @@ def test_no_late_request_of_a_worker_loses_or_doubles_a_prospect(proxy, stage, w
 
 
 # Only with the extension: timed, what is held is in doubt by that alone, so no transaction is aborted.
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["exact"], indirect=True)
 def test_a_late_abort_of_a_worker_loses_nothing(proxy, stage, way):
     """After a rebalance the next batch's outputs would be thrown away, and its offsets committed."""
@@ -130,13 +127,13 @@ def test_a_late_abort_of_a_worker_loses_nothing(proxy, stage, way):
     with stage.worker("w-abort", client=proxy.bootstrap) as worker:
         with Leads(stage):
             before = emitted(stage)
-            wait_until(lambda: emitted(stage) > before, 60)
+            wait_until(lambda: emitted(stage) > before)
             late = proxy.hold(matching(Api.END_TXN, of=mine, commits=False), cut=True)
             middle = proxy.hold(matching(Api.ADD_OFFSETS_TO_TXN, of=mine), after=late)
             overtaken = proxy.hold(matching(Api.TXN_OFFSET_COMMIT, of=mine))
             overtaken.wait()
             other = stage.worker("w-other").start()
-            wait_until(lambda: members(stage) == 2, 60)
+            wait_until(lambda: members(stage) == 2)
             overtaken.release()
             let_through_late(proxy, late, middle, mine)
             killed_and_started_again(worker)
@@ -149,18 +146,19 @@ def members(stage: Stage) -> int:
     """Of the workers' group, in its present generation."""
     group = stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-    described = admin.describe_consumer_groups([group])[group].result(10)
+    described = admin.describe_consumer_groups([group])[group].result()
     return len(described.members) if described.state.name == "STABLE" else 0
 
 
+@pytest.mark.slow
 def test_no_late_request_of_a_publisher_tears_or_doubles_a_delta(proxy, stage, way):
     """Parts without their seal would break the log for good, or a number put back be taken out once more."""
-    mine = of_publisher(stage.topics["log"], "internal")
+    mine = id_of_publisher(stage.topics["log"], "internal")
     first = 33_640_000_000 if way == "exact" else 33_650_000_000
     before = evidence(stage)
     asking = OptOuts(stage.bootstrap, stage.topics["requests"], first, per_s=100)
     with PublisherProcess(stage, None, f"p-{way}", client=proxy.bootstrap) as publisher:
-        wait_until(publisher.ready, 60)
+        wait_until(publisher.ready)
         asking.start()
         for kind, place, skip in LATE:
             late = proxy.hold(
@@ -171,7 +169,7 @@ def test_no_late_request_of_a_publisher_tears_or_doubles_a_delta(proxy, stage, w
             assert late.error in FENCED or (way, kind) == ("timed", Api.ADD_PARTITIONS_TO_TXN)
             killed_and_started_again(publisher)
         asking.finish()
-        wait_until(lambda: lag(publisher) == 0, 60, every=0.5)
+        wait_until(lambda: lag(publisher) == 0, every=0.5)
         assert publisher.stop()[0] == 0
     told = evidence(stage) - before
     assert len(told) == asking.sent and set(told.values()) == {1}, "each request once"
@@ -181,7 +179,7 @@ def test_no_late_request_of_a_publisher_tears_or_doubles_a_delta(proxy, stage, w
 
 def test_a_late_request_of_an_import_does_nothing_to_the_next(proxy, stage):
     """A list would be published in part, as another import's late word has it."""
-    mine = of_publisher(stage.topics["log"], "bloctel")
+    mine = id_of_publisher(stage.topics["log"], "bloctel")
     whole = random.Random(72).sample(range(33_660_000_000, 33_680_000_000), 400_000)
     for at, kind in enumerate((Api.ADD_PARTITIONS_TO_TXN, Api.END_TXN)):
         late = proxy.hold(matching(kind, of=mine), cut=True)
@@ -196,18 +194,3 @@ def test_a_late_request_of_an_import_does_nothing_to_the_next(proxy, stage):
             middle.release()
             assert second.result()["count"] == len(listed)
     assert run_json(["lists", "verify"], stage.env)["sound"]
-
-
-def lag(publisher: PublisherProcess) -> int:
-    """How many requests nobody has taken yet."""
-    requests = clients.requests(load(environ=publisher.env), logs.configure("error", "json"))
-    try:
-        return requests.lag()
-    finally:
-        requests.close()
-
-
-def replayed(publisher: PublisherProcess) -> Replay:
-    """What is on the log, every promise of its format checked from its first record on."""
-    settings = load(environ=publisher.env)
-    return clients.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)

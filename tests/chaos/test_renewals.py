@@ -6,16 +6,16 @@ import subprocess
 
 import pytest
 
-from stream_scrub.kafka.client.transactional_ids import of_publisher
-from tests.chaos.test_publisher import lag
+from stream_scrub.kafka.client.producer_calls import id_of_publisher
 from tests.support.network.proxy import Api, matching
+from tests.support.running import forked
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import produce, prospect
-from tests.support.running.publisher import PublisherProcess, drop
+from tests.support.running.publisher import PublisherProcess, drop, lag
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import SCRIPT, run, run_json, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 N, M, K = 33612345678, 33612345679, 33612345680
 GROUP = "STREAM_SCRUB_LISTS__REQUESTS_GROUP"
@@ -48,7 +48,7 @@ def renewal(topic, cut):
 
 
 def importing_of(file):
-    return ["lists", "import", str(file), "--register", "partner", "--adds"]
+    return ["lists", "import", str(file), "--register", "partner", "--adds", "--register-unknown"]
 
 
 def started(stage, proxy, *arguments):
@@ -58,7 +58,7 @@ def started(stage, proxy, *arguments):
         for name, value in stage.env_of(proxy.bootstrap).items()
         if name.endswith("BOOTSTRAP_SERVERS")
     }
-    return subprocess.Popen(
+    return forked.Popen(
         [SCRIPT, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
@@ -67,15 +67,15 @@ def test_nothing_lies_behind_an_open_transaction_and_nobody_goes_on_by_the_old_l
     """An opt-out behind somebody's open transaction would be lost with the old log, and a publisher or a worker that
     was left on it would take the next ones there, or not know of them."""
     topic, env = new_log(stage)
-    hold = proxy.hold(matching(Api.END_TXN, of=of_publisher(stage.topics["log"], "partner")))
+    hold = proxy.hold(matching(Api.END_TXN, of=id_of_publisher(stage.topics["log"], "partner")))
     with PublisherProcess(stage, None) as publisher, stage.worker("w1") as worker:
-        wait_until(publisher.ready, 60)
+        wait_until(publisher.ready)
         file = stage.list_file([N], "more.txt")
         importing = started(stage, proxy, *importing_of(file))
-        hold.wait(60)
+        hold.wait()
         said = {"request": "opt-out", "number": f"+{N}"}
         produce(stage.bootstrap, stage.topics["requests"], [(b"k", json.dumps(said).encode())])
-        wait_until(lambda: lag(stage, publisher) == 0, 60)
+        wait_until(lambda: lag(publisher) == 0)
         publisher.send(signal.SIGSTOP)
 
         done = run(renewal(topic, tmp_path / "cut.json"), stage.env)
@@ -83,12 +83,12 @@ def test_nothing_lies_behind_an_open_transaction_and_nobody_goes_on_by_the_old_l
         assert done.returncode == 0, done.stdout + done.stderr
         assert counts(env) == {"internal": 1, "consent": 3, "partner": 1} == counts(stage.env)
         hold.release()
-        importing.communicate(timeout=60)
+        importing.communicate()
         assert importing.returncode != 0, "it is fenced"
         publisher.send(signal.SIGCONT)
-        wait_until(lambda: not publisher.alive, 60)
+        wait_until(lambda: not publisher.alive)
         assert "was renewed as" in publisher.lines()[-1]["why"]
-        wait_until(lambda: worker.logged("holding", cause="log-moved"), 60)
+        wait_until(lambda: worker.logged("holding", cause="log-moved"))
         produce(stage.bootstrap, stage.topics["prospects"], [(b"k", prospect(1, f"+{M}"))])
         late = run(importing_of(file), stage.env)
         asked = run(["check", f"+{M}"], stage.env)
@@ -101,15 +101,15 @@ def test_nobody_uses_a_new_log_that_is_half_made(stage, tmp_path, proxy):
     """A publisher would number its deltas a second time on it, and a check allow whose opposition is not on it yet."""
     topic, env = new_log(stage)
     cut = tmp_path / "cut.json"
-    hold = proxy.hold(matching(Api.INIT_PRODUCER_ID, of=of_publisher(topic, "partner")))
+    hold = proxy.hold(matching(Api.INIT_PRODUCER_ID, of=id_of_publisher(topic, "partner")))
     renewing = started(stage, proxy, *renewal(topic, cut))
-    hold.wait(60)
+    hold.wait()
     renewing.send_signal(signal.SIGSTOP)  # else it asks again, and finishes, where these take long
     publishing = run(["lists", "publish"], env)
     checked = run(["check", f"+{K}"], env)
     verified = run(["lists", "verify"], env)
     renewing.kill()
-    renewing.communicate(timeout=60)
+    renewing.communicate()
     hold.release()
 
     for done in (publishing, checked, verified):
@@ -126,13 +126,15 @@ def test_nobody_uses_a_new_log_that_is_half_made(stage, tmp_path, proxy):
 def test_the_first_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stage, tmp_path, proxy, api):
     """A partner's list that somebody was told is published would be on a log that nobody reads and that is deleted."""
     topic, env = new_log(stage)
-    hold = proxy.hold(matching(api, of=of_publisher(stage.topics["log"], "tps2")))
+    hold = proxy.hold(matching(api, of=id_of_publisher(stage.topics["log"], "tps2")))
     file = stage.list_file([M], "more.txt")
-    importing = started(stage, proxy, "lists", "import", str(file), "--register", "tps2")
-    hold.wait(60)
+    importing = started(
+        stage, proxy, "lists", "import", str(file), "--register", "tps2", "--register-unknown"
+    )
+    hold.wait()
     renewed = run(renewal(topic, tmp_path / "cut.json"), stage.env)
     hold.release()
-    said, _ = importing.communicate(timeout=60)
+    said, _ = importing.communicate()
 
     counting = env if renewed.returncode == 0 else stage.env
     if api == Api.ADD_PARTITIONS_TO_TXN:
@@ -142,7 +144,7 @@ def test_the_first_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stag
             f"set topics.log to {topic}. The list came too late for this log" in said or "is unknown" in said
         )
     if importing.returncode != 0:
-        again = run(["lists", "import", str(file), "--register", "tps2"], counting)
+        again = run(["lists", "import", str(file), "--register", "tps2", "--register-unknown"], counting)
         assert again.returncode == 0, again.stdout + again.stderr
     assert counts(counting)["tps2"] == 1
 
@@ -152,17 +154,17 @@ def test_a_dropped_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stag
     topic, env = new_log(stage)
     folder = tmp_path / "drop"
     folder.mkdir()
-    hold = proxy.hold(matching(Api.ADD_PARTITIONS_TO_TXN, of=of_publisher(stage.topics["log"], "tps2")))
+    hold = proxy.hold(matching(Api.ADD_PARTITIONS_TO_TXN, of=id_of_publisher(stage.topics["log"], "tps2")))
     with PublisherProcess(stage, folder, client=proxy.bootstrap) as publisher:
-        wait_until(publisher.ready, 60)
-        drop(folder, "tps2", "list.txt", [M])
-        hold.wait(60)
+        wait_until(publisher.ready)
+        drop(folder, "tps2/allow-change", "list.txt", [M])
+        hold.wait()
         publisher.send(signal.SIGSTOP)
         renewed = run(renewal(topic, tmp_path / "cut.json"), stage.env)
         assert renewed.returncode == 0, renewed.stdout + renewed.stderr
         hold.release()
         publisher.send(signal.SIGCONT)
-        wait_until(lambda: not publisher.alive, 60)
+        wait_until(lambda: not publisher.alive)
         assert "was renewed as" in publisher.lines()[-1]["why"]
     assert not publisher.logged("file published")
     left = [each for each in folder.rglob("list.txt*") if each.is_file() and "done" not in each.parts]

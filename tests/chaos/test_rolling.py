@@ -12,7 +12,7 @@ from tests.support.running.prospects import french_mobiles, produce, prospect, s
 from tests.support.running.stage import expected_by
 from tests.support.running.worker import wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.chaos
 
 WORKERS = 4
 PER_S = 1_000
@@ -30,8 +30,8 @@ def placed(stages, bootstrap, **settings):
 
 def check(stage, bootstrap, sent):
     """Everything came out once, in order, with the right verdict."""
-    wait_until(lambda: ends(bootstrap, stage.outputs) >= sent, 120, every=1)
-    wait_until(lambda: count(bootstrap, stage.outputs) >= sent, 60, every=2)
+    wait_until(lambda: ends(bootstrap, stage.outputs) >= sent, every=1)
+    wait_until(lambda: count(bootstrap, stage.outputs) >= sent, every=2)
     expected = expected_by(OPPOSED, CONSENTED, true_number)
     found = compare(bootstrap, stage.topics["prospects"], *stage.outputs, expected)
     assert not found.wrong, (found.wrong, found.first)
@@ -43,12 +43,13 @@ def moves(workers) -> int:
     return sum(str(line.get("event")).startswith("partitions ") for w in workers for line in w.lines())
 
 
+@pytest.mark.slow
 def test_a_rolling_restart_under_load(kafka, stages):
     """An upgrade on a working day would lose leads, hand some out twice, or stop the diallers for a minute."""
     stage = placed(stages, kafka.bootstrap)
-    workers = [stage.worker(f"w{n}").start() for n in range(WORKERS)]
+    workers = [stage.worker(f"w{n}", extension=n % 2 == 0).start() for n in range(WORKERS)]
     for worker in workers:
-        wait_until(lambda w=worker: w.logged("partitions assigned"), 90)
+        wait_until(lambda w=worker: w.logged("partitions assigned"))
     load = Load(kafka.bootstrap, stage.topics["prospects"], NUMBERS, PER_S)
     load.start()
     time.sleep(3)
@@ -57,9 +58,9 @@ def test_a_rolling_restart_under_load(kafka, stages):
         before, assigned = moves(workers), times(worker, "partitions assigned")
         begun = time.time()
         code, took_s = worker.stop()
-        assert (code, took_s < 10) == (0, True)
+        assert (code, took_s < 30) == (0, True)
         worker.start()
-        wait_until(lambda w=worker, n=assigned: times(w, "partitions assigned") > n, 60)
+        wait_until(lambda w=worker, n=assigned: times(w, "partitions assigned") > n)
         time.sleep(2)  # the others have given some away
         restarts.append((begun, time.time(), took_s, moves(workers) - before))
     sent = load.finish()
@@ -83,6 +84,7 @@ def times(worker, event) -> int:
     return sum(line.get("event") == event for line in worker.lines())
 
 
+@pytest.mark.slow
 def test_a_pod_that_does_not_end_is_killed(kafka, stages):
     """A worker that hangs while its node is drained would take its open transaction along: leads lost, doubled, or a
     topic that stays silent for whoever reads what is committed."""
@@ -99,10 +101,10 @@ def test_a_pod_that_does_not_end_is_killed(kafka, stages):
     time.sleep(GRACE_S)
     assert hung.alive, "it ended: nothing was drained"
     hung.kill()
-    wait_until(lambda: other.logged("partitions assigned"), 60)
+    wait_until(lambda: other.logged("partitions assigned"))
     begun = time.monotonic()
     hung.start()  # the next life, under the same name
-    wait_until(lambda: not is_open(kafka.bootstrap, stage), 30, every=0.2)
+    wait_until(lambda: not is_open(kafka.bootstrap, stage), every=0.2)
     freed_s = time.monotonic() - begun
     check(stage, kafka.bootstrap, sent)
     aborted = count(kafka.bootstrap, stage.outputs, "read_uncommitted") - sent
@@ -119,7 +121,7 @@ def is_open(bootstrap, stage) -> bool:
 
 def hangs_in_a_transaction(worker, bootstrap, stage) -> None:
     """Stop it (SIGSTOP) in the middle of one."""
-    wait_until(lambda: worker.logged("partitions assigned"), 60)
+    wait_until(lambda: worker.logged("partitions assigned"))
     for _ in range(200):
         time.sleep(0.02)
         worker.send(signal.SIGSTOP)

@@ -8,7 +8,7 @@ from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.worker import wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 
 OPPOSED, LATER, *FREE = french_mobiles(60, seed=21)
 MANIFEST = "stream-scrub-snapshot.json"
@@ -37,11 +37,11 @@ def test_workers_start_from_a_snapshot_and_from_none_that_is_damaged(kafka, stag
         leads = [(b"k", prospect(sent + n, spell(number, n))) for n, number in enumerate(numbers)]
         produce(kafka.bootstrap, stage.topics["prospects"], iter(leads))
         sent += len(leads)
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == sent, 60)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == sent)
 
     with stage.worker("w1", "--processes", "2") as worker:
         send(FREE[:20])
-        wait_until(lambda: position(folder) == known, 60)
+        wait_until(lambda: position(folder) == known)
         worker.kill()
     now = stage.load("internal", [LATER], "--adds")["position"]
     with stage.worker("w2", "--processes", "2") as worker:

@@ -15,7 +15,8 @@ PROSPECTS = 200_000
 RATIO_MAX = 3.5
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_worker_costs_little_more_than_the_client_itself(kafka, tmp_path, record_property):
     """Something slow has come onto the hot path: the machines that were ordered would not do any more."""
     command = [sys.executable, "-m", "bench", "--only", "bare,value", "--rounds", "3", "--out", str(tmp_path)]

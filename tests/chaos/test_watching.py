@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub.observability import metric_catalogue
-from stream_scrub.observability.metric_catalogue import MetricKind, Side
+from stream_scrub.ops import metric_catalogue
+from stream_scrub.ops.metric_catalogue import MetricKind, Side
 from tests.support.network.proxy import Api, matching
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
@@ -18,7 +18,7 @@ from tests.support.running.publisher import PublisherProcess, drop
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run_json, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 
 # A member that was killed keeps its partitions, and all others waiting, for as long as its session lasts.
 SESSION = {"kafka__consumer__session_timeout_ms": 6000}
@@ -59,39 +59,40 @@ def missing(page, side: Side) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_worker_of_two_processes_is_seen_as_it_is(kafka, stages):
     """An operator would act on figures that are not what happened, or be told that all is well while nothing is emitted."""
     hold = {"rules__stale_by_register": '{"dncm": "hold"}'}
     stage = stages(kafka.bootstrap, partitions=4, http__listen=LISTEN, **SESSION, **hold)
     with stage.worker("w", "--processes", "2") as worker:
         seen = Watched(worker)
-        wait_until(lambda: seen.held_for("no-seal"), 60)
+        wait_until(lambda: seen.held_for("no-seal"))
         assert seen.status("/livez") == 200 and seen.status("/startupz") == 503
-        wait_until(lambda: seen.metrics().sum("stream_scrub_holding", cause="no-seal") == 2, 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_holding", cause="no-seal") == 2)
 
         stage.load("internal", [OPPOSED])
         ends = stage.folder / "ends.csv"
         ends.write_text("".join(f"+{number},2027-11-24\n" for number in FREE))
         ends.write_text("phone,expires\n" + ends.read_text())
         run_json(["lists", "import", str(ends), "--register", "consent", "--kind", "allow"], stage.env)
-        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        wait_until(lambda: seen.status("/readyz") == 200)
         assert seen.status("/startupz") == 200
-        wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_assigned") == 4, 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_assigned") == 4)
         produce(kafka.bootstrap, stage.topics["prospects"], leads(0))
-        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == LEADS, 60, every=0.5)
-        wait_until(lambda: counted(seen.metrics()).total() == LEADS, 60)
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) == LEADS, every=0.5)
+        wait_until(lambda: counted(seen.metrics()).total() == LEADS)
         _figures_are_what_happened(stage, seen)
         _a_stale_register_is_seen(kafka, stage, seen)
         _a_hold_is_seen_with_its_cause(kafka, stage, seen)
         _a_dead_process_is_seen(worker, seen)
         assert missing(seen.metrics(), Side.WORKER) == []
         assert worker.stop()[0] == 0
-    assert not worker.logged("a page could not be given")
+    assert not worker.logged("page failed")
 
 
 def _figures_are_what_happened(stage, seen) -> None:
     # Each process looks once a second: at all four partitions when both have looked.
-    wait_until(lambda: seen.metrics().found("stream_scrub_partition_lag_records") == [0.0] * 4, 60)
+    wait_until(lambda: seen.metrics().found("stream_scrub_partition_lag_records") == [0.0] * 4)
     page = seen.metrics()
     assert counted(page) == reasons(stage)
     assert page.sum("stream_scrub_prospects_read_total") == LEADS
@@ -121,8 +122,8 @@ def _a_stale_register_is_seen(kafka, stage, seen) -> None:
     british = [(b"k", prospect(at, "+447400123457", country="GB")) for at in range(3)]
     produce(kafka.bootstrap, stage.topics["prospects"], iter(british))
     blocked = "stream_scrub_prospects_stale_register_total"
-    wait_until(lambda: seen.metrics().sum(blocked, register="tps") == 3, 60)
-    wait_until(lambda: bool(seen.degraded()), 30)
+    wait_until(lambda: seen.metrics().sum(blocked, register="tps") == 3)
+    wait_until(lambda: bool(seen.degraded()))
     assert seen.status("/readyz") == 200
     (degraded,) = seen.degraded()
     assert (
@@ -135,20 +136,20 @@ def _a_hold_is_seen_with_its_cause(kafka, stage, seen) -> None:
     """A Belgian prospect, whose register the log has never held."""
     belgian = [(b"k", prospect(at, "+32470123457", country="BE")) for at in range(5)]
     produce(kafka.bootstrap, stage.topics["prospects"], iter(belgian))
-    wait_until(lambda: seen.held_for("register"), 60)
+    wait_until(lambda: seen.held_for("register"))
     assert any("dncm" in cause["why"] for cause in seen.causes())
     assert seen.status("/livez") == 200 and seen.status("/startupz") == 200
     produce(kafka.bootstrap, stage.topics["prospects"], leads(LEADS, 40), partition=_partition(kafka, stage))
-    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") >= 45, 60)
+    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") >= 45)
     before = seen.metrics().sum("stream_scrub_seal_to_enforcement_seconds_count")
     stage.load("dncm", [32_470_123_456], "--effective-at", time.strftime("%Y-%m-%d", time.gmtime()))
-    wait_until(lambda: seen.status("/readyz") == 200, 60)
+    wait_until(lambda: seen.status("/readyz") == 200)
     page = seen.metrics()
     assert page.sum("stream_scrub_holding") == 0
     assert page.sum("stream_scrub_held_seconds_total", cause="register") > 0
     assert page.sum("stream_scrub_seal_to_enforcement_seconds_count") > before
     assert set(page.found("stream_scrub_register_max_age_seconds", register="dncm")) == {5 * 86_400}
-    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") == 0, 60)
+    wait_until(lambda: seen.metrics().sum("stream_scrub_partition_lag_records") == 0)
 
 
 def _partition(kafka, stage) -> int:
@@ -164,7 +165,7 @@ def _a_dead_process_is_seen(worker, seen) -> None:
     children = _children(worker.process.pid)
     assert len(children) >= 2
     os.kill(children[-1], signal.SIGKILL)
-    wait_until(lambda: seen.held_for("process"), 10, every=0.02)
+    wait_until(lambda: seen.held_for("process"), every=0.02)
     ready = {
         sample.labels["worker"]: sample.value
         for sample in seen.metrics().samples
@@ -172,7 +173,7 @@ def _a_dead_process_is_seen(worker, seen) -> None:
     }
     assert sorted(ready) == ["w-0", "w-1"] and 0 in ready.values()
     assert seen.status("/livez") == 200 and seen.status("/startupz") == 200
-    wait_until(lambda: seen.status("/readyz") == 200, 60)
+    wait_until(lambda: seen.status("/readyz") == 200)
 
 
 def _children(pid: int) -> list[int]:
@@ -181,6 +182,7 @@ def _children(pid: int) -> list[int]:
     return [int(each) for each in found if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
+@pytest.mark.slow
 def test_an_outage_is_seen_and_restarts_nobody(own_kafka, stages):
     """Kubernetes would restart every worker while the brokers are away, and Prometheus would not know why."""
     bootstrap = own_kafka.bootstrap
@@ -188,13 +190,13 @@ def test_an_outage_is_seen_and_restarts_nobody(own_kafka, stages):
     stage.load("internal", [OPPOSED])
     with stage.worker("w1") as worker:
         seen = Watched(worker)
-        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        wait_until(lambda: seen.status("/readyz") == 200)
         own_kafka.kill()
         with stage.worker("w2") as late:
             waiting = Watched(late)
-            wait_until(lambda: waiting.held_for("broker"), 40)
+            wait_until(lambda: waiting.held_for("broker"))
             assert (waiting.status("/livez"), waiting.status("/startupz")) == (200, 503)
-            wait_until(lambda: seen.held_for("log-unreachable"), 40)
+            wait_until(lambda: seen.held_for("log-unreachable"))
             until = time.monotonic() + 5
             while time.monotonic() < until:
                 assert seen.status("/livez") == 200 == waiting.status("/livez")
@@ -205,12 +207,13 @@ def test_an_outage_is_seen_and_restarts_nobody(own_kafka, stages):
             assert page.value("stream_scrub_heartbeat_age_seconds") < 30
             own_kafka.start()
             for each in (seen, waiting):
-                wait_until(lambda each=each: each.status("/readyz") == 200, 60)
+                wait_until(lambda each=each: each.status("/readyz") == 200)
             assert waiting.status("/startupz") == 200
             assert late.stop()[0] == 0
         assert worker.stop()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_commits_nothing_is_seen_as_such(before_proxy, proxy, stages):
     """Prospects would wait for hours behind a worker that looks well: with brokers far away, polls between two tries of
     the same batch bring nothing."""
@@ -219,18 +222,17 @@ def test_a_worker_that_commits_nothing_is_seen_as_such(before_proxy, proxy, stag
     proxy.delay(matching(Api.FETCH), 0.08)
     with stage.worker("w1", client=proxy.bootstrap) as worker:
         seen = Watched(worker)
-        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        wait_until(lambda: seen.status("/readyz") == 200)
         proxy.cut(matching(Api.TXN_OFFSET_COMMIT), times=None)
         produce(stage.bootstrap, stage.topics["prospects"], leads(0, 1))
-        wait_until(lambda: seen.held_for("failing"), 60)
+        wait_until(lambda: seen.held_for("failing"))
         until = time.monotonic() + 10
         while time.monotonic() < until:
             assert seen.held_for("failing")
             time.sleep(0.1)
-        assert seen.metrics().sum("stream_scrub_partition_lag_records") > 0
         proxy.heal()
-        wait_until(lambda: count(stage.bootstrap, stage.outputs) == 1, 60)
-        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        wait_until(lambda: count(stage.bootstrap, stage.outputs) == 1)
+        wait_until(lambda: seen.status("/readyz") == 200)
 
 
 def test_a_publisher_is_seen_as_it_is(kafka, stages):
@@ -240,10 +242,11 @@ def test_a_publisher_is_seen_as_it_is(kafka, stages):
     folder.mkdir()
     with PublisherProcess(stage, folder, http__listen=LISTEN, lists__folder=folder) as publisher:
         seen = Watched(publisher)
-        wait_until(lambda: seen.status("/readyz") == 200, 60)
+        wait_until(lambda: seen.status("/readyz") == 200)
         assert seen.status("/livez") == 200 and seen.status("/startupz") == 200
         said = [b'{"request":"opt-out","number":"+%d"}' % number for number in FREE[:20]]
-        soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+        # Ahead when the request is read: one that has ended is refused.
+        soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 15))
         said += [
             b'{"request":"consent","number":"+%d","until":"%s"}' % (FREE[30], soon.encode()),
             b"nonsense",
@@ -252,10 +255,10 @@ def test_a_publisher_is_seen_as_it_is(kafka, stages):
         produce(kafka.bootstrap, stage.topics["requests"], ((b"k", line) for line in said))
         drop(folder, "dncm", time.strftime("list-%Y-%m-%d.txt", time.gmtime()), [32_470_123_456])
         drop(folder, "tps", "bad.txt", [1])
-        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_total") == 23, 60)
-        wait_until(lambda: seen.metrics().sum("stream_scrub_files_total") == 2, 60)
-        wait_until(lambda: seen.metrics().sum("stream_scrub_numbers_ended_total") == 1, 60)
-        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_lag_records") == 0, 60)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_total") == 23)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_files_total") == 2)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_numbers_ended_total") == 1)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_requests_lag_records") == 0)
         page = seen.metrics()
         assert page.value("stream_scrub_requests_total", outcome="refused") == 1
         assert page.value("stream_scrub_request_age_seconds_count") == 23

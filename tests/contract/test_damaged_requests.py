@@ -5,7 +5,7 @@ import time
 from confluent_kafka import Producer, TopicPartition
 
 from stream_scrub.errors import Unavailable
-from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.kafka.requests_reader import RequestsReader
 
 

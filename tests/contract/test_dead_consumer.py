@@ -6,10 +6,11 @@ import pytest
 from confluent_kafka import KafkaError
 
 from stream_scrub.errors import Refused, TakenOver, Unavailable
-from stream_scrub.kafka.client import options
-from stream_scrub.kafka.rewinding.resume import Resume
+from stream_scrub.kafka.client.options import Role
+from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
+from tests.support.fakes.properties import properties_of
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.prospects import produce
 
@@ -19,7 +20,7 @@ FATAL = [
     (E.GROUP_AUTHORIZATION_FAILED, Refused, "READ the group"),
     (E.GROUP_MAX_SIZE_REACHED, Refused, "max.size"),
     (E.UNSUPPORTED_VERSION, Refused, "too old"),
-    (E.INVALID_REQUEST, Unavailable, "made anew"),
+    (E.INVALID_REQUEST, Unavailable, "re-created"),
 ]
 
 
@@ -33,7 +34,7 @@ def broker() -> Iterator[FaultyKafka]:
 @pytest.fixture
 def source(broker) -> Iterator[ProspectSource]:
     made = ProspectSource(
-        options.consumer_options(broker.bootstrap, {}, {}, group_id="g", protocol="consumer", logs=None),
+        properties_of(Role.MEMBER, broker.bootstrap, {"group.id": "g"}, group_protocol="consumer"),
         ["in"],
         Resume("log", None, lambda _: None, None),
     )

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 COMMAND = [sys.executable, "-m", "stream_scrub", "demo", "--seconds", "5"]
 # Tests share a machine: what is not about the pace is sent slowly.
 SLOWLY = ("--rate", "2000")
@@ -35,6 +37,7 @@ def computing(processes: int) -> Iterator[None]:
             each.wait()
 
 
+@pytest.mark.slow  # `make test` runs it in tests/journeys
 def test_it_shows_the_whole_system_at_work_and_every_check_holds():
     """A newcomer's first command would fail, or show a number where it must not."""
     done = run(*SLOWLY)
@@ -46,7 +49,7 @@ def test_it_shows_the_whole_system_at_work_and_every_check_holds():
         "1,000,000 numbers",
         "opt-outs imported",
         "enforced",
-        "make test",
+        "taken back",
     ):
         assert part in done.stdout
     assert re.search(
@@ -58,6 +61,7 @@ def test_it_shows_the_whole_system_at_work_and_every_check_holds():
     assert re.findall(r"\d{9,}|\x1b", shown) == []
 
 
+@pytest.mark.slow
 def test_its_summary_for_machines_is_one_document():
     """A pipeline that runs the demo as a smoke test could not tell how it went."""
     done = run(*SLOWLY, "--json")
@@ -77,8 +81,10 @@ def test_its_summary_for_machines_is_one_document():
     assert found["index"] == internal[1]["position"]
     assert found["delta"]["first_blocked_s"] is not None
     assert found["delta"]["judged_by_it"] > 200
+    assert found["recall"]["leads"] >= found["recall"]["recalls"] >= found["recall"]["people"] > 100
 
 
+@pytest.mark.slow
 def test_it_holds_at_its_own_pace_beside_two_processes_that_compute():
     """A newcomer's first minute would fail wherever an editor or a browser works in the background."""
     with computing(2):
@@ -87,11 +93,12 @@ def test_it_holds_at_its_own_pace_beside_two_processes_that_compute():
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     late = [check for check in found["checks"] if not check["ok"]]
-    assert all("other programs used" in check["excuse"] for check in late)
+    assert all("the machine was busy" in check["excuse"] for check in late)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
-def test_on_a_terminal_ctrl_c_ends_the_sending_and_what_was_sent_is_checked():
+def test_on_a_terminal_ctrl_c_ends_it():
     """Whoever has seen enough would be left with a traceback, a hidden cursor, or a terminal that no longer echoes."""
     here, there = pty.openpty()
     shown = b""
@@ -110,25 +117,24 @@ def test_on_a_terminal_ctrl_c_ends_the_sending_and_what_was_sent_is_checked():
             if not interrupted and b"no-consent" in shown:
                 process.send_signal(signal.SIGINT)
                 interrupted = True
-        code = process.wait(30)
+        code = process.wait()
     finally:
         process.kill()
         process.wait()
         os.close(here)
     text = shown.decode()
 
-    assert code == 0, text
     assert interrupted
-    assert "there was none: stopped before" in text
-    assert re.search(r"every check (of what is true )?holds", text)
+    assert code == 130, text
     assert "Traceback" not in text
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # the cursor is shown again
 
 
+@pytest.mark.slow
 def test_more_than_fits_into_memory_is_refused_at_once():
     """The demo would be killed after minutes, with all that the machine has in memory."""
     done = subprocess.run(
-        [*COMMAND[:4], "--seconds", "600", "--rate", "50000"], capture_output=True, text=True, timeout=60
+        [*COMMAND[:4], "--seconds", "600", "--rate", "50000"], capture_output=True, text=True, timeout=240
     )
 
     assert done.returncode == 2

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.kafka.headers import read_headers
 from tests.support.network import raw_headers
 

@@ -5,14 +5,18 @@ import time
 import pytest
 import structlog
 
-from stream_scrub.kafka import partition_ends as ends_module
-from stream_scrub.kafka.client import options
+from stream_scrub.errors import Unavailable
+from stream_scrub.kafka import quorum
+from stream_scrub.kafka.client.asking import AdminClient
 from stream_scrub.kafka.client.client_log import ClientLog
-from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+from stream_scrub.kafka.client.options import Role, asking_options
+from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline
+from tests.support.fakes.properties import properties_of, publisher_of
+from tests.support.network.faulty_kafka import FaultyKafka
 
 LOGS = ClientLog(structlog.get_logger(), "idle")
 
@@ -27,7 +31,7 @@ def broker():
 
 def test_a_worker_without_prospects_does_not_grow(broker):
     """A worker of a quiet week-end would take hundreds of megabytes, and be killed for it."""
-    made = options.producer_options(broker.bootstrap, {}, {}, transactional_id="t", max_bytes=None, logs=LOGS)
+    made = properties_of(Role.WORKER, broker.bootstrap, logs=LOGS)
     session = Session({**made, "statistics.interval.ms": 10}, ["allowed", "blocked"])
     session.open(Deadline.after(10))
     time.sleep(0.3)
@@ -40,8 +44,8 @@ def test_a_worker_without_prospects_does_not_grow(broker):
 
 def test_a_publisher_without_deltas_does_not_grow(broker):
     """The daemon would take 100 MB more a day for each register that nobody changes."""
-    made = options.publisher_options(broker.bootstrap, {}, {}, log_topic="log", register="r", logs=LOGS)
-    writer = KafkaLogWriter(made, "log", Deadline.after(10))
+    made = publisher_of(broker.bootstrap, "log", "r", logs=LOGS)
+    writer = KafkaLogWriter(made, {}, "log", Deadline.after(10))
     time.sleep(0.2)
     assert made["statistics.interval.ms"] == 0 and len(writer._producer) < 5
     writer.close()
@@ -50,15 +54,34 @@ def test_a_publisher_without_deltas_does_not_grow(broker):
 def test_a_follower_that_only_asks_does_not_grow(broker, monkeypatch):
     """Every worker would take 100 MB more a day."""
     asked = []
-    made = options.log_reader_options(broker.bootstrap, {}, {}, group_id="g", logs=LOGS)
+    made = properties_of(Role.LOG_READER, broker.bootstrap, logs=LOGS)
+    admin = quorum.AdminClient
+    monkeypatch.setattr(quorum, "AdminClient", lambda said: asked.append(said) or admin(said))
     reader = KafkaLogReader(made, "log")
-    consumer = ends_module.Consumer
-    monkeypatch.setattr(ends_module, "Consumer", lambda said: asked.append(said) or consumer(said))
     deadline = Deadline.after(10)
     while not reader.read(0.1)[1]:
         assert not deadline.passed
     assert reader.complete_at() is not None
-    assert "read_uncommitted" in {said["isolation.level"] for said in asked}
+    assert asked
     for said in asked:
         assert not said.keys() & {"logger", "error_cb", "stats_cb", "statistics.interval.ms"}
     reader.close()
+
+
+def test_clients_that_only_ask_do_not_grow_while_the_brokers_are_away():
+    """Every process would take megabytes more each minute, and a long outage would end with all of them killed."""
+    with FaultyKafka() as broker:
+        broker.create_topic("log", 1)
+        options = properties_of(Role.LOG_READER, broker.bootstrap, logs=LOGS)
+        reader, idle = KafkaLogReader(options, "log"), AdminClient(asking_options(options))
+        idle.list_topics(timeout=5)
+        broker.set_down()
+        deadline = Deadline.after(10)
+        while len(idle) < 3:
+            assert not deadline.passed
+            time.sleep(0.05)
+        while len(idle) >= 3:  # more may come between the poll and the look
+            assert not deadline.passed
+            with pytest.raises(Unavailable):
+                reader.bounds()
+        reader.close()

@@ -7,19 +7,20 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_scrub.errors import Corrupt, Unavailable
+from stream_scrub.index import deltas
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
-from stream_scrub.kafka.client import options
+from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
-from stream_scrub.lists import deltas
-from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.ledger import Weights
-from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
-from stream_scrub.lists.log.start_point import SealHead, begin, check_seals, last_seal
+from stream_scrub.log import wire
+from stream_scrub.log.encode import records_of
+from stream_scrub.log.ledger import Weights
+from stream_scrub.log.scan import SealHead, begin, check_seals, last_seal, replay_to_end
+from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.model import Deadline
+from tests.conftest import until_known
 from tests.support.fakes.log import Log
+from tests.support.fakes.properties import properties_of, publisher_of
 from tests.support.fakes.publisher import AT, NOW, SOURCE, Publisher, bitmap
 from tests.support.network import raw_headers
 
@@ -50,15 +51,16 @@ class OnKafka(Publisher):
 
 
 def reader(bootstrap, topic):
-    return KafkaLogReader(options.log_reader_options(bootstrap, {}, {}, group_id="g", logs=None), topic)
+    return KafkaLogReader(properties_of(Role.LOG_READER, bootstrap), topic)
 
 
 def writer(bootstrap, topic, register="list"):
-    made = options.publisher_options(bootstrap, {}, {}, log_topic=topic, register=register, logs=None)
-    return KafkaLogWriter(made, topic, Deadline.after(20))
+    made = publisher_of(bootstrap, topic, register)
+    reading = properties_of(Role.LOG_READER, bootstrap)
+    return KafkaLogWriter(made, reading, topic, Deadline.after(20))
 
 
-def abort(bootstrap, topic, count=3, *, leave_open=False, timeout_ms=2000):
+def abort(bootstrap, topic, count=3, *, register="list", leave_open=False, timeout_ms=2000):
     """Records of a publisher that gave up, or that was killed and is not back yet."""
     producer = Producer(
         {
@@ -70,7 +72,8 @@ def abort(bootstrap, topic, count=3, *, leave_open=False, timeout_ms=2000):
     producer.init_transactions(20)
     producer.begin_transaction()
     for i in range(count):
-        producer.produce(topic, b"x", b"list", 0, headers=wire.part_headers("adds", "list", 99, i))
+        headers = wire.part_headers("adds", register, 99, i)
+        producer.produce(topic, b"x", register.encode(), 0, headers=headers)
     producer.flush(10)
     if leave_open:
         return producer
@@ -94,22 +97,23 @@ def whole(log, start, **more):
 def test_a_log_made_anew_to_the_same_length_confirms_nothing(kafka, log):
     """Whoever opposed on the new log would be called, and nobody would hear of it."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    options_ = options.log_reader_options(kafka.bootstrap, {}, {}, group_id="g", logs=None)
+    options_ = properties_of(Role.LOG_READER, kafka.bootstrap)
     followed = KafkaLogReader(
-        options_, log[1], identity=TopicIdentity(options.admin_options(kafka.bootstrap, {}, logs=None))
+        options_, log[1], identity=TopicIdentity(properties_of(Role.ADMIN, kafka.bootstrap))
     )
     OnKafka(*log).import_list("list", {33_612_000_001: 0})
     replay = begin(followed, Deadline.after(20))
     replay_to_end(followed, Deadline.after(20), replay=replay)
 
-    admin.delete_topics([log[1]])[log[1]].result(30)
+    admin.delete_topics([log[1]])[log[1]].result()
     deadline = Deadline.after(20)
     while not deadline.passed:  # the brokers forget the old one a moment later
         with suppress(KafkaException):
-            admin.create_topics([NewTopic(log[1], 1, config=LONG)])[log[1]].result(30)
+            admin.create_topics([NewTopic(log[1], 1, config=LONG)])[log[1]].result()
             break
+    until_known(admin, log[1])
     OnKafka(*log).import_list("list", {33_612_000_002: 0})
-    with pytest.raises(Corrupt, match="made anew"):
+    with pytest.raises(Corrupt, match="created again"):
         _read_for(followed, 20)
     followed.close()
 
@@ -185,8 +189,8 @@ def test_an_open_transaction_is_after_the_end_and_the_end_is_not_known(log):
     replay_to_end(made, Deadline.after(20), replay=replay)
     known_at = made.complete_at()
     assert known_at is not None
-    left = abort(*log, leave_open=True, timeout_ms=600_000)
-    publisher.writer.publish(publisher_records(publisher, [1, 2]))
+    left = abort(*log, register="other", leave_open=True, timeout_ms=600_000)
+    publisher.writer.publish(publisher_records(publisher, [1, 2]), after=publisher.replay.known("list").upto)
 
     assert set(whole(log, "latest-full").index.registers["list"].numbers) == {1}
     deadline = Deadline.after(3)
@@ -282,7 +286,7 @@ def test_a_restatement_of_several_parts_is_where_a_follower_begins(log, monkeypa
         full_every=1,
     )
     assert seal.kind == "full" and len(records) > 2 and seal.stated == 1
-    publisher.writer.publish(records)
+    publisher.writer.publish(records, after=publisher.replay.known("list").upto)
     publisher.catch_up()
     publisher.import_list("internal", {1: 0})
     assert publisher.published[-1].seal.read.stated is not None

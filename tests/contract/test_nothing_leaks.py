@@ -12,16 +12,15 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from stream_scrub.config import Http, load
-from stream_scrub.lists.intake import plan_import
+from stream_scrub.imports import import_list, plan_import
+from stream_scrub.kafka import clients
 from stream_scrub.model import RegisterKind
-from stream_scrub.observability import http_server as pages
-from stream_scrub.observability import logs
-from stream_scrub.observability.collect import WorkerCollector
-from stream_scrub.observability.counters import Counters
-from stream_scrub.observability.metric_catalogue import Side
-from stream_scrub.publisher import import_list
-from stream_scrub.wiring import clients
-from stream_scrub.worker import assembly
+from stream_scrub.ops import http_server as pages
+from stream_scrub.ops import logs
+from stream_scrub.ops.daemon import Process
+from stream_scrub.ops.loop_state import WorkerState
+from stream_scrub.ops.metric_catalogue import PROSPECTS
+from stream_scrub.worker import start
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.outcome import count
 from tests.support.running.worker import wait_until
@@ -79,10 +78,18 @@ def load_list(settings, log, tmp_path, register, numbers):
     path = tmp_path / f"{register}.txt"
     path.write_text("".join(f"+{number}\n" for number in numbers))
     kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
-    order = plan_import.ImportOrder(
-        path, register, "full", kind, datetime.now(UTC), "FR", "", 0.0, dry_run=False
+    options = plan_import.ImportOptions(
+        file=path,
+        register=register,
+        change="full",
+        kind=kind,
+        effective_at=datetime.now(UTC),
+        region="FR",
+        column="",
+        max_bad=0.0,
+        dry_run=False,
     )
-    import_list.run(order, settings, log, lambda *_: None, lambda *_: None)
+    import_list.run(options, settings, log, lambda *_: None, lambda *_: None)
 
 
 def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
@@ -90,29 +97,28 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
     settings, broker = settings
     out = io.BytesIO()
     log = logs.configure("debug", "json", out)
-    counters = Counters()
-    collector = WorkerCollector("w1", counters, limit_s=60, index_lag_max_s=30)
-    worker, follower = assembly.worker(settings, "w1", counters, log, 600, lambda _: None)
-    collector.attach(follower, worker.rulebook)
+    state = WorkerState("w1", settings, 60)
+    worker, follower = start.worker(Process(settings, state, log), 600, lambda _: None)
+    state.attach(follower, worker.rulebook)
     stopping = threading.Event()
     follower.start()
     thread = threading.Thread(target=worker.run, args=(stopping,))
     seen = []
-    with pages.serving(Http(listen="127.0.0.1:0"), Side.WORKER, lambda: [collector()], log):
+    with pages.serving(Http(listen="127.0.0.1:0"), lambda: [state.status()], state.limit_hit, log):
         port = next(line["port"] for line in map(json.loads, out.getvalue().splitlines()) if "port" in line)
 
         def look():
             for path in ("/metrics", "/readyz", "/livez", "/startupz", "/33612345600"):
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 connection.request("GET", path)
                 seen.append(connection.getresponse().read().decode())
 
         thread.start()
-        wait_until(lambda: counters.holding == "no-seal", 60)
+        wait_until(lambda: state.holding == "no-seal")
         look()
         load_list(settings, log, tmp_path, "internal", NUMBERS[::2])
         load_list(settings, log, tmp_path, "consent", NUMBERS[1::2])
-        wait_until(lambda: counters.assigned == 2, 60)
+        wait_until(lambda: state.assigned == 2)
         producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
         sent = 0
         broker.push_errors(Api.TXN_OFFSET_COMMIT, [KafkaError.ILLEGAL_GENERATION])
@@ -121,15 +127,16 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
             sent += 1
         assert producer.flush(10) == 0
         outputs = [settings.topics.allowed, settings.topics.blocked]
-        wait_until(lambda: counters.total >= sent, 60)
+        wait_until(lambda: state.totals["prospects"] >= sent)
         look()
         stopping.set()
         thread.join(20)
         look()
     follower.stop()
-    assert counters.aborts.total() > 0, "no batch was given up: proves less"
+    assert state.totals["aborts"] > 0, "no batch was given up: proves less"
     assert count(settings.kafka.bootstrap_servers, outputs) >= sent
-    assert len({reason for reason, n in counters.prospects.items() if n}) > 3
+    prospects = state.metrics.samples(PROSPECTS)
+    assert len({each.labels["reason"] for each in prospects if each.value}) > 3
     told = out.getvalue().decode() + "".join(seen)
     assert "batch given up" in told and "no-seal" in told and "stream_scrub_prospects_total" in told
     digits = re.sub(r"[ ()]", "", told)

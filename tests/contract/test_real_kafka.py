@@ -10,7 +10,7 @@ def test_topics_are_made_with_the_partitions_asked_for(kafka: Kafka, topic):
     """A user's claim that was tested on one partition would say nothing about many."""
     name = topic("in", partitions=3)
 
-    found = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(name, timeout=10).topics[name]
+    found = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(name, timeout=60).topics[name]
 
     assert len(found.partitions) == 3
 
@@ -25,7 +25,7 @@ def test_a_killed_broker_comes_back_with_what_it_held(own_kafka: Kafka):
     assert own_kafka.pid is None
     own_kafka.start()
 
-    names = AdminClient({"bootstrap.servers": own_kafka.bootstrap}).list_topics(timeout=10).topics
+    names = AdminClient({"bootstrap.servers": own_kafka.bootstrap}).list_topics(timeout=60).topics
     assert (own_kafka.bootstrap, own_kafka.log_file) == (before, log)
     assert "__transaction_state" in names
 

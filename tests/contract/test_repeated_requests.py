@@ -8,6 +8,7 @@ import sys
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from stream_scrub.kafka import bulk
 from stream_scrub.kafka.client import repeated_requests
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests, watched
 from tests.support.network.faulty_kafka import DISCONNECT, Api, FaultyKafka
@@ -34,7 +35,7 @@ def made(request, broker, monkeypatch):
         monkeypatch.setattr(repeated_requests, "plugin", lambda: None)
     options = {"bootstrap.servers": broker.bootstrap, "transactional.id": request.node.name, "log_level": 0}
     producer, found = watched(options)
-    assert found.exact is (request.param == "exact")
+    assert (found.watch is not None) is (request.param == "exact")
     producer.init_transactions(10)
     yield producer, found
     producer.purge()
@@ -68,7 +69,7 @@ def test_a_request_whose_connection_broke_is_in_doubt_for_good(broker, made, api
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g", "log_level": 0})
     metadata = consumer.consumer_group_metadata()
     consumer.close()
-    assert not (committed(made, offsets=metadata) and made[1].exact)
+    assert not (committed(made, offsets=metadata) and made[1].watch)
     broker.push_errors(api, [DISCONNECT])
     assert committed(made, offsets=metadata) is True
     assert committed(made, offsets=metadata) is True
@@ -94,7 +95,7 @@ def test_a_request_that_was_answered_and_sent_again_is_in_no_doubt(broker, made)
     """A coordinator that is busy would cost a new producer at each batch: that is what the extension spares."""
     _, found = made
     broker.push_errors(Api.END_TXN, [KafkaError.CONCURRENT_TRANSACTIONS] * 2)
-    assert committed(made) is not found.exact
+    assert committed(made) is (found.watch is None)
 
 
 @needs_extension
@@ -104,13 +105,13 @@ def test_a_producer_that_is_gone_leaves_no_watch(broker):
     options = {"bootstrap.servers": broker.bootstrap, "transactional.id": "gone", "log_level": 0}
     producer, found = watched(options)
     producer.init_transactions(10)
-    token = found._watch.token
+    token = found.watch.token
     assert there.attached(token)
     del found
     gc.collect()
     assert there.attached(token), "its client still lives, and sends"
     del producer
-    wait_until(lambda: gc.collect() >= 0 and not there.attached(token), 60)
+    wait_until(lambda: gc.collect() >= 0 and not there.attached(token))
 
 
 @needs_extension
@@ -139,7 +140,7 @@ def test_what_cannot_be_the_plugin_is_gone_without(broker, monkeypatch, tmp_path
     repeated_requests.plugin.cache_clear()
     try:
         assert repeated_requests.plugin() is None
-        assert not watched({"bootstrap.servers": broker.bootstrap})[1].exact
+        assert watched({"bootstrap.servers": broker.bootstrap})[1].watch is None
     finally:
         monkeypatch.undo()
         repeated_requests.plugin.cache_clear()
@@ -151,7 +152,11 @@ def test_a_plugin_that_the_client_refuses_is_gone_without(broker, monkeypatch):
     there = repeated_requests.plugin()
     monkeypatch.setattr(there, "path", "/nowhere/else.so")
     producer, found = watched({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-    assert producer and not found.exact
+    assert producer and found.watch is None
+    options = {"bootstrap.servers": broker.bootstrap, "group.id": "g", "log_level": 0}
+    consumer, taking = bulk.intake(options, several=False, bulk=True)
+    consumer.close()
+    assert isinstance(taking, bulk.MessageIntake)
 
 
 def test_time_counts_from_the_first_retry_that_may_come():

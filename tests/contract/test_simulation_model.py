@@ -41,7 +41,7 @@ def written(outside, topic, *, all_of_it=False) -> str:
     """What a reader gets from the start to the end, and where that is, once the markers of what has ended are there."""
     outside.sleep(0.3)
     reader = outside.reader("read_uncommitted" if all_of_it else "read_committed")
-    low, high = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+    low, high = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=60)
     reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
     found, until = [], outside.now() + 10
     while outside.now() < until:
@@ -128,7 +128,7 @@ def members(outside) -> Iterator[str]:
         producer.begin_transaction()
         yield said(producer.send_offsets_to_transaction, offsets, metadata, 10)
         yield said(getattr(producer, f"{end}_transaction"), 10)
-        (found,) = reader.committed([TopicPartition(topic, 0)], timeout=10)
+        (found,) = reader.committed([TopicPartition(topic, 0)], timeout=60)
         yield f"{found.offset} {found.metadata or ''}"
     reader.close()
 
@@ -247,7 +247,7 @@ def deleted(outside, topic, reader, metadata, noticed=lambda: "as it should be")
 
     def committed():
         outside.sleep(0.3)
-        (found,) = reader.committed([TopicPartition(topic, 0)], timeout=10)
+        (found,) = reader.committed([TopicPartition(topic, 0)], timeout=60)
         return f"committed {found.offset}"
 
     write(3)
@@ -392,16 +392,16 @@ def on_kafka(script, kafka, topic) -> list[str]:
     def create(name):
         def made() -> bool:
             try:
-                admin.create_topics([NewTopic(name, num_partitions=1)])[name].result(20)
+                admin.create_topics([NewTopic(name, num_partitions=1)])[name].result()
             except KafkaException:  # the old one is still being deleted
                 return False
             return True
 
-        wait_until(made, 20)
+        wait_until(made)
 
     outside = SimpleNamespace(
         topic=make_topic,
-        delete=lambda name: admin.delete_topics([name])[name].result(20),
+        delete=lambda name: admin.delete_topics([name])[name].result(),
         create=create,
         producer=producer,
         group=group,

@@ -4,28 +4,35 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
-from stream_scrub.kafka.client import options
-from stream_scrub.kafka.rewinding.resume import Resume
+from stream_scrub.errors import Migrated
+from stream_scrub.kafka import bulk
+from stream_scrub.kafka.bulk import polled
+from stream_scrub.kafka.client.options import Role
+from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import Deadline
+from tests.support.fakes.properties import properties_of
 from tests.support.running.prospects import produce
 
 PARTITIONS = 4
 MUCH = 1 << 30
 
 
-@pytest.fixture(params=["classic", "consumer"])
+@pytest.fixture(params=["classic", "consumer", "classic-bulk", "consumer-bulk"])
 def sources(request, kafka, topic) -> Iterator[tuple[str, Callable[[], ProspectSource]]]:
     """A topic, and members of one group that read it."""
     name, group = topic("in", partitions=PARTITIONS), uuid.uuid4().hex
     made: list[ProspectSource] = []
+    protocol, _, bulk = request.param.partition("-")
 
     def make() -> ProspectSource:
-        member = options.consumer_options(
-            kafka.bootstrap, {}, {}, group_id=group, protocol=request.param, logs=None
+        member = properties_of(Role.MEMBER, kafka.bootstrap, {"group.id": group}, group_protocol=protocol)
+        made.append(
+            ProspectSource(member, [name], Resume("log", None, lambda _: None, None), bulk=bool(bulk))
         )
-        made.append(ProspectSource(member, [name], Resume("log", None, lambda _: None, None)))
+        assert made[-1].transport == (bulk or "python")
         made[-1].subscribe()
         return made[-1]
 
@@ -56,13 +63,13 @@ def test_a_partition_that_was_lost_in_a_hold_and_comes_back_is_read(kafka, sourc
         second.poll(10, MUCH, 0.1)
 
     until(lambda: len(first.partitions) == len(second.partitions) == PARTITIONS / 2, both)
-    until(lambda: not first.poll(10, MUCH, 0.1).messages, lambda: None)  # the hold is over
+    until(lambda: not polled(first.poll(10, MUCH, 0.1)).messages, lambda: None)  # the hold is over
     second.close()
     until(lambda: len(first.partitions) == PARTITIONS, lambda: first.poll(10, MUCH, 0.1))
 
     produce(kafka.bootstrap, name, iter([(b"%d" % key, b"{}") for key in range(200)]))
     read: list[int] = []
-    until(lambda: len(read) >= 200, lambda: read.extend(first.poll(200, MUCH, 0.1).partitions))
+    until(lambda: len(read) >= 200, lambda: read.extend(polled(first.poll(200, MUCH, 0.1)).partitions))
     assert set(read) == set(range(PARTITIONS))
 
 
@@ -83,12 +90,13 @@ def test_a_batch_has_no_more_bytes_than_it_may_and_nothing_is_lost_to_that(kafka
 
     def step() -> None:
         fetched = source.poll(1000, 60_000, 0.1)
-        assert len({*map(len, (fetched.messages, fetched.partitions, fetched.headers.each))}) == 1
-        if len(fetched.messages) > 2:
+        shown = polled(fetched)
+        assert len({*map(len, (shown.messages, shown.partitions, shown.headers.each))}) == 1
+        if len(fetched) > 2:
             fetched, back = fetched.parted(2)
             source.put_back(back)
         sizes.append(fetched.nbytes)
-        read.extend(value for value in fetched.values if value is not None)
+        read.extend(value for value in polled(fetched).values if value is not None)
         if len(read) >= 40 and b"again" not in read:
             source.drop()  # nothing is committed: it begins anew
             read.append(b"again")
@@ -106,7 +114,7 @@ def test_no_rest_outlives_the_loss_of_its_partition(kafka, sources):
     produce(kafka.bootstrap, name, iter([(b"%d" % key, b"{}") for key in range(400)]))
     first = make()
     fetched: list[int] = []
-    until(lambda: bool(fetched), lambda: fetched.extend(first.poll(10, MUCH, 0.1).partitions))
+    until(lambda: bool(fetched), lambda: fetched.extend(polled(first.poll(10, MUCH, 0.1)).partitions))
     second = make()
 
     # One record at a time: all the while there is a rest.
@@ -116,5 +124,33 @@ def test_no_rest_outlives_the_loss_of_its_partition(kafka, sources):
     )
     seen: set[int] = set()
     for _ in range(20):
-        seen.update(first.poll(50, MUCH, 0.1).partitions)
+        seen.update(polled(first.poll(50, MUCH, 0.1)).partitions)
     assert seen and {(name, partition) for partition in seen} <= first.partitions
+
+
+def test_what_the_client_gives_again_is_not_taken_again(kafka, sources, monkeypatch):
+    """Thousands of prospects would be emitted twice: after a rebalance, the client went back in a partition that stayed."""
+    clients: list[Consumer] = []
+    monkeypatch.setattr(bulk, "Consumer", lambda options: clients.append(Consumer(options)) or clients[-1])
+    name, make = sources
+    produce(kafka.bootstrap, name, iter([(b"%d" % key, b"%d" % key) for key in range(400)]))
+    source = make()
+    read: list[bytes | None] = []
+    refused: list[Migrated] = []
+
+    def step() -> None:
+        try:
+            fetched = source.poll(20, MUCH, 0.1)
+        except Migrated as error:
+            refused.append(error)
+            return
+        if fetched:
+            places = source.offsets(fetched, 0)
+            clients[-1].commit(offsets=places, asynchronous=False)
+            source.has_committed(places)
+            read.extend(polled(fetched).values)
+            if len(read) > 100 and not refused:
+                clients[-1].seek(TopicPartition(name, places[0].partition, 0))
+
+    until(lambda: len(read) >= 400, step)
+    assert refused and sorted(map(int, filter(None, read))) == list(range(400))

@@ -11,7 +11,7 @@ from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import Stage
 from tests.support.running.worker import run, run_json, wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 OPPOSED, CONSENTING, OVER, LISTED = 33612345678, 33612345679, 33612345680, 12125550123
 OWN, CONSENTS = "internal", "consent@acme+insurance"
@@ -71,7 +71,7 @@ def renewed(stage, cut, *more):
         (("--without", f"{OWN}=FILE"), "is no register of consents"),
         (("--without", OWN), "write REGISTER=FILE"),
         (("--without", f"+{OPPOSED}"), "write REGISTER=FILE"),
-        (("--cut", "FILE"), "is there already"),
+        (("--cut", "FILE"), "exists already"),
     ],
 )
 def test_what_must_not_be_left_out_or_written_over_is_refused(stage, tmp_path, more, said):
@@ -84,12 +84,13 @@ def test_what_must_not_be_left_out_or_written_over_is_refused(stage, tmp_path, m
     assert run(["lists", "status"], env).returncode != 0, "there is no new log"
 
 
+@pytest.mark.slow
 def test_a_log_begun_anew_holds_the_registers_and_no_requests(stage, tmp_path):
     """Who opposed would be called after the yearly cut, or whose proof was to be erased be on the new log."""
     request = {"number": "+33612345699", "request": "opt-out", "source": "a person by name"}
     produce_in_transaction(stage, stage.topics["requests"], json.dumps(request).encode())
     with PublisherProcess(stage, None) as publisher:
-        wait_until(lambda: told_by(stage.env)[OWN][1] == 2, 60)
+        wait_until(lambda: told_by(stage.env)[OWN][1] == 2)
         refused, _ = renewed(stage, tmp_path / "early.json")
         assert refused.returncode == 1 and "is the live publisher of" in refused.stderr
         assert publisher.stop()[0] == 0

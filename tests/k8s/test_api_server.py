@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.skipif(
         not KUBECONFIG, reason="no API server: STREAM_SCRUB_TEST_API_SERVER names no kubeconfig"
     ),
-    pytest.mark.timeout(300),
 ]
 
 

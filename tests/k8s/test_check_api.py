@@ -1,20 +1,18 @@
 """The component with the check API, beside each overlay: what is the same for every pod, and what is its own."""
 
-import subprocess
-from pathlib import Path
-
 import kubernetes_validate
 import pytest
 import yaml
 
 from stream_scrub.kafka import requests_writer
-from stream_scrub.lists.log.follower import Follower
-from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
-from stream_scrub.server.process import serving
-from tests.k8s.test_pods import UID, waits
-from tests.support.k8s.kustomize import ROOT
+from stream_scrub.log.follower import Follower
+from stream_scrub.log.snapshot import SnapshotWriter
+from stream_scrub.serve import serving
+from tests.k8s.test_kafka import rights_of
+from tests.k8s.test_pods import the_like_of_all, waits
+from tests.support.k8s.kustomize import ROOT, build_with
 from tests.support.k8s.manifests import Overlay
-from tests.support.texts.pages import blocks
+from tests.support.texts.pages import blocks, rows, section, ticked
 
 SERVER = "stream-scrub-server"
 
@@ -22,31 +20,16 @@ SERVER = "stream-scrub-server"
 @pytest.fixture(scope="module", params=["local", "production"])
 def served(kustomize, request, tmp_path_factory) -> Overlay:
     """An overlay with the component."""
+    components = ["check-api", *(["check-api-strimzi"] if request.param == "production" else [])]
     folder = tmp_path_factory.mktemp("with-server")
-    up = Path("../" * len(folder.parts[1:])) / str(ROOT).lstrip("/") / "k8s"
-    components = f"{up}/components/check-api"
-    if request.param == "production":
-        components += f", {up}/components/check-api-strimzi"
-    (folder / "kustomization.yaml").write_text(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: stream-scrub\n"
-        f"resources: [{up}/overlays/{request.param}]\ncomponents: [{components}]\n"
-        "images: [{name: stream-scrub, newTag: 0.1.0}]\n"
-    )
-    command = [kustomize, "build", "--load-restrictor=LoadRestrictionsNone", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return Overlay.of_text(request.param, done.stdout, done.stderr)
+    return Overlay.of_text(request.param, *build_with(kustomize, folder, request.param, *components))
 
 
 def test_its_pods_are_like_all_others(served):
     """The namespace would turn them away, or a pod of diallers be the way in."""
     pod = served.pod(SERVER)
-    (container,) = pod.containers
-    assert pod.spec["securityContext"]["runAsUser"] == UID and pod.spec["securityContext"]["runAsNonRoot"]
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert pod.spec["automountServiceAccountToken"] is False
-    assert container["image"].startswith("stream-scrub:") and container["args"] == ["serve"]
+    container = the_like_of_all(pod)
+    assert container["args"] == ["serve"]
     assert "cpu" not in container["resources"]["limits"]
     for kind, path in (
         ("startupProbe", "startupz"),
@@ -86,6 +69,22 @@ def test_it_is_somebody_where_brokers_ask(served):
     assert named["STREAM_SCRUB_KAFKA__CLIENT__SASL_PASSWORD_FILE"].startswith(mounted["kafka-user"])
 
 
+def test_dossiers_get_the_rights_of_the_page_when_they_are_asked_for(kustomize, tmp_path, production):
+    """Every dossier on the page would be refused, or each server could read all leads."""
+    components = ["check-api", "check-api-strimzi", "dossiers-strimzi"]
+    built = Overlay.of_text("production", *build_with(kustomize, tmp_path, "production", *components))
+    before, granted = (rights_of(each.one("KafkaUser", SERVER)) for each in (production, built))
+    page = section(ROOT / "docs" / "reference" / "rights.md", "Other commands")
+    (needs,) = [needs for command, needs in rows(page) if "`dossier`" in command]
+    outputs = {"prospects.allowed", "prospects.blocked"}  # "both outputs"
+    read = {topic for kind, topic, _, operation in granted if kind == "topic" and operation == "Read"}
+    assert read - {"opposition.log", "opposition.refused"} == outputs | {*ticked(needs)} - {"dossier"}
+    assert before < granted and {operation for *_, operation in granted - before} == {
+        "Read",
+        "DescribeConfigs",
+    }
+
+
 def test_the_ingress_of_the_page_leads_to_it(served):
     """Whoever copies it would have a host that answers nothing, or figures that the whole world can read."""
     (block,) = [each.text for each in blocks(ROOT / "docs" / "kubernetes.md") if "kind: Ingress" in each.text]
@@ -118,6 +117,6 @@ def test_diallers_always_have_one_that_answers(served):
 def test_it_has_the_time_that_its_end_takes(served):
     """Opt-outs that were answered for would be killed on their way."""
     longest = (
-        serving._STOP_S + 2 * requests_writer._FLUSH_S + waits(Follower.stop) + waits(SnapshotWriter.stop)
+        serving._STOP_S + 2 * 2 * requests_writer._FLUSH_S + waits(Follower.stop) + waits(SnapshotWriter.stop)
     )
     assert longest + 5 <= served.pod(SERVER).spec["terminationGracePeriodSeconds"] <= longest + 30

@@ -7,7 +7,7 @@ import pytest
 from bench.offline.capacity_plan import RESULTS, measured_from
 from stream_scrub.config import Settings
 from stream_scrub.kafka.admin.topics import TopicDescription, plan
-from stream_scrub.kafka.client import options
+from tests.support.fakes.properties import publisher_of
 from tests.support.k8s.manifests import Object, Overlay
 from tests.support.texts.pages import ROOT, rows, section, ticked
 
@@ -15,6 +15,7 @@ ROLES = {  # of the operator's page, by user
     "stream-scrub-worker": "worker",
     "stream-scrub-publisher": "publish",
     "stream-scrub-retry": "retry",
+    "stream-scrub-recall": "recall",
     "stream-scrub-server": "serve",
     "stream-scrub-importer": "import",
     "stream-scrub-dialler": "dialler",
@@ -100,6 +101,7 @@ def test_users_have_the_rights_of_the_page_and_no_more(production, name):
         "stream-scrub-worker",
         "stream-scrub-publisher",
         "stream-scrub-retry",
+        "stream-scrub-recall",
         "stream-scrub-server",
     }:
         looked_at = set()
@@ -137,9 +139,7 @@ def test_the_prefixes_are_those_of_the_transactional_ids(production):
         }
         return found
 
-    made = options.publisher_options(
-        "", {}, {}, log_topic=DEFAULTS.topics.log, register="internal", logs=None
-    )
+    made = publisher_of("b:9092", DEFAULTS.topics.log, "internal")
     worker, publisher = prefix("stream-scrub-worker"), prefix("stream-scrub-publisher")
     assert made["transactional.id"].startswith(publisher) and not made["transactional.id"].startswith(worker)
     assert worker == f"scrub-{DEFAULTS.worker.group_id}-"

@@ -22,6 +22,7 @@ from tests.kafka.broker import free_ports
 from tests.support.k8s import kustomize as tool
 from tests.support.k8s.kustomize import ROOT
 from tests.support.k8s.manifests import Object, Overlay, Pod
+from tests.support.running import forked
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.worker import SCRIPT, wait_until
@@ -95,7 +96,7 @@ class Cluster:
         *first, last = pod.containers
         for each in first:
             command = [SCRIPT, *each["args"]]
-            done = subprocess.run(
+            done = forked.run(
                 command,
                 env=self.environment(overlay, pod, each, port),
                 capture_output=True,
@@ -106,7 +107,7 @@ class Cluster:
         environment = self.environment(overlay, pod, last, port)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes.append(
-                subprocess.Popen([SCRIPT, *last["args"]], env=environment, stdout=log, stderr=log)
+                forked.Popen([SCRIPT, *last["args"]], env=environment, stdout=log, stderr=log)
             )
         stands = {
             "environment": environment,
@@ -141,7 +142,7 @@ class Cluster:
     def stop(self) -> list[int]:
         for each in self.processes:
             each.terminate()
-        return [each.wait(60) for each in self.processes]
+        return [each.wait() for each in self.processes]
 
 
 @pytest.fixture
@@ -151,7 +152,6 @@ def cluster(kafka, local: Overlay, tmp_path: Path) -> Iterator[Cluster]:
     made.stop()
 
 
-@pytest.mark.timeout(200)
 def test_a_laptops_commands_lead_to_verdicts(cluster, local):
     """Whoever tries it for the first time would be left with workers that are never ready."""
     applied, handed, looked = scripts()[:3]
@@ -167,13 +167,11 @@ def test_a_laptops_commands_lead_to_verdicts(cluster, local):
     leads = [(b"1", prospect(1, "06 12 34 56 78")), (b"2", prospect(2, "06 12 34 56 80"))]
     produce(cluster.bootstrap, cluster.topics["prospects"], iter(leads))
     allowed, blocked = cluster.topics["allowed"], cluster.topics["blocked"]
-    wait_until(
-        lambda: count(cluster.bootstrap, [allowed]) and count(cluster.bootstrap, [blocked]), 60, every=0.5
-    )
+    wait_until(lambda: count(cluster.bootstrap, [allowed]) and count(cluster.bootstrap, [blocked]), every=0.5)
     (told,) = [json.loads(each.value())["scrub"] for each in read_all(cluster.bootstrap, allowed)]
     assert told["number"] == "+33612345680"
     for page in [page for pages in cluster.pages.values() for page in pages]:
-        with urllib.request.urlopen(page, timeout=5) as answer:
+        with urllib.request.urlopen(page, timeout=60) as answer:
             assert answer.status == 200, page
     assert cluster.stop() == [0, 0]
 

@@ -3,22 +3,23 @@
 One node or several, KRaft, loopback only, free ports, a temporary folder. Knows nothing of pytest.
 """
 
-import base64
 import os
 import shutil
 import tempfile
 import time
-import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from tests.kafka.jars import NoKafka, fetch_jars, find_java
 from tests.kafka.node import Node, free_ports
+from tests.kafka.prepared import LARGE, random_id, with_archive
 from tests.kafka.security import ADMIN, LISTENERS, MTLS, SCRAM, Security
+from tests.support.network.proxy import Proxy, Request
 
 __all__ = ["Kafka", "NoKafka"]
 
@@ -28,8 +29,8 @@ PROXIED = (
     "PROXIED"  # clients that come by it are told to come back by a proxy (`tests/support/network/proxy.py`)
 )
 
-# Of several JVMs on few cores each must start soon, and none needs to be quick for long.
-_SMALL = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+CONTROLLER = "CONTROLLER"
+LINK = "LINK"  # brokers among themselves, where these links can be broken
 
 PROPERTIES = {
     "process.roles": "broker,controller",
@@ -50,17 +51,21 @@ PROPERTIES = {
     "log.retention.ms": "-1",
     "log.retention.check.interval.ms": "1000",  # a test that shortens a topic's retention sees it act
     "log.initial.task.delay.ms": "500",
+    # The shared broker is never killed, and a busy machine must not fence it.
+    "broker.session.timeout.ms": "30000",
 }
 
 # A broker killed without a word is kept out of the cluster for its old session's 9 s; only a private one is killed.
 # And one that was killed must not end timed-out transactions in its first second, as with the 1 s above: a partition
 # that has no leader yet then gets no abort marker (KAFKA-20734). Kafka's own 10 s are what operators have.
 OWN_PROPERTIES = {
-    "broker.session.timeout.ms": "2000",
+    "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "500",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
 }
-CLUSTER_PROPERTIES = OWN_PROPERTIES | {"broker.session.timeout.ms": "6000"}  # three JVMs on few cores
+
+# A test of broken links waits until a replica that gets nothing is out of sync.
+LINK_PROPERTIES = {"inter.broker.listener.name": LINK, "replica.lag.time.max.ms": "4000"}
 
 
 def _copies(brokers: int) -> dict[str, str]:
@@ -83,7 +88,9 @@ class Kafka:
     Takes the one that STREAM_SCRUB_TEST_BOOTSTRAP names unless `own`, which asks for a private one that may be
     killed, paused and restarted: all of it, or one of its `nodes`. `brokers` of them replicate everything, `secured`
     ones want a proof of who one is and give nobody any right (`security.py`). `properties` are added to
-    server.properties; `client` is what a client then needs besides the address (credentials). Raises NoKafka.
+    server.properties; `client` is what a client then needs besides the address (credentials). A `large` one starts more
+    slowly and then takes more load: for measurements. So many proxies may stand before it as it has `doors`. With `links`
+    a broker can be cut off from the others while clients still reach it. Raises NoKafka.
     """
 
     def __init__(
@@ -94,6 +101,9 @@ class Kafka:
         secured: bool = False,
         properties: dict[str, str] | None = None,
         client: dict[str, str] | None = None,
+        large: bool = False,
+        doors: int = 1,
+        links: bool = False,
     ) -> None:
         own = own or secured or brokers > 1
         given = "" if own or properties else os.environ.get("STREAM_SCRUB_TEST_BOOTSTRAP", "")
@@ -102,14 +112,21 @@ class Kafka:
         self.nodes: list[Node] = []
         self._security: Security | None = None
         self._brokers = brokers
-        self._listeners = LISTENERS if secured else {PLAIN: "PLAINTEXT", PROXIED: "PLAINTEXT"}
-        self.proxied: list[tuple[str, str]] = []
-        """Of each broker that was started here and is not secured: the address that it tells those to come back to who
-        came by a proxy, where nobody listens yet, and the one where it listens for them."""
+        proxied = [PROXIED, *(f"{PROXIED}{at}" for at in range(2, doors + 1))]
+        self._listeners = LISTENERS if secured else dict.fromkeys([PLAIN, *proxied], "PLAINTEXT")
+        self._links: list[Proxy] | None = None
+        if links:
+            self._links = []
+            self._listeners |= {LINK: "PLAINTEXT"}
+        self.proxied: list[list[tuple[str, str]]] = [] if secured else [[] for _ in proxied]
+        """By door, of each broker that was started here: the address that it tells those to come back to who came by a
+        proxy, where nobody listens yet, and the one where it listens for them."""
         self._addresses: list[dict[str, str]] = [{PLAIN: given}] if given else []
-        special = CLUSTER_PROPERTIES if brokers > 1 else OWN_PROPERTIES if own else {}
+        special = OWN_PROPERTIES if own else {}
+        special = special | (LINK_PROPERTIES if links else {})
         self._properties = PROPERTIES | _copies(brokers) | special | (properties or {})
-        self._flags = _SMALL if brokers > 1 or secured else ("-Xmx1g",)
+        self._large = large
+        self._flags: tuple[str, ...] = ()
         self._client = client or {}
 
     @property
@@ -139,6 +156,19 @@ class Kafka:
         return {"bootstrap.servers": self.bootstrap} | self.security.scram(name, password)
 
     @property
+    def described(self) -> dict[str, Any]:
+        """What another process needs to `join` it."""
+        return {"addresses": self._addresses, "proxied": self.proxied}
+
+    @classmethod
+    def join(cls, described: dict[str, Any]) -> Self:
+        """The Kafka that another process has started: it can be used, and not be stopped."""
+        kafka = cls()
+        kafka.ours = False
+        kafka._addresses, kafka.proxied = described["addresses"], described["proxied"]
+        return kafka
+
+    @property
     def log_file(self) -> Path:
         """Where the first broker's own output goes, for a diagnosis."""
         if not self.nodes:
@@ -156,6 +186,8 @@ class Kafka:
             return self
         java = find_java()
         fetch_jars()
+        if not self._flags:
+            self._flags = LARGE if self._large else with_archive(java, _train)
         self.folder = Path(tempfile.mkdtemp(prefix="stream-scrub-kafka-"))
         try:
             self._make(self.folder, java)
@@ -170,6 +202,8 @@ class Kafka:
     ) -> None:
         for node in self.nodes:
             node.kill()
+        for link in self._links or ():
+            link.__exit__(None, None, None)
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -203,6 +237,27 @@ class Kafka:
         self._need_ours()
         for node in self.nodes:
             node.resume()
+
+    def cut_off(self, broker: int) -> None:
+        """Break all links between this broker (from 1) and the others. It does not learn that it was deposed."""
+        assert self._links is not None, "ask for Kafka(links=True)"
+        own = (f"broker-{broker}-", f"raft-client-{broker}")
+
+        def sent_by_it(request: Request) -> bool:
+            return request.client_id == str(broker) or request.client_id.startswith(own)
+
+        for at, link in enumerate(self._links, 1):
+            link.cut((lambda _: True) if at == broker else sent_by_it, times=None)
+
+    def starve(self, broker: int) -> None:
+        """Let no other broker copy what this one (from 1) leads. All hear of each other as before."""
+        assert self._links is not None, "ask for Kafka(links=True)"
+        self._links[broker - 1].cut(lambda request: "-fetcher-" in request.client_id, times=None)
+
+    def reconnect(self) -> None:
+        """Mend all links."""
+        for link in self._links or ():
+            link.heal()
 
     def settle(self, timeout_s: float = READY_S) -> None:
         """Return when every partition has all its replicas in sync: the next broker may be killed then."""
@@ -240,28 +295,39 @@ class Kafka:
             self._client = self._client or self._security.mtls(self._security.identity(ADMIN))
             common = common | self._security.broker_properties()
         of_controllers = "SSL" if self._security is not None else "PLAINTEXT"
-        protocols = {"CONTROLLER": of_controllers} | self._listeners
-        ports = iter(free_ports(self._brokers * (len(protocols) + 1)))
+        protocols = {CONTROLLER: of_controllers} | self._listeners
+        linked = (LINK, CONTROLLER) if self._links is not None else ()
+        ports = iter(free_ports(self._brokers * (len(protocols) + len(self.proxied) + len(linked))))
         places = [{name: f"127.0.0.1:{next(ports)}" for name in protocols} for _ in range(self._brokers)]
-        voters = [f"{at}@{place['CONTROLLER']}" for at, place in enumerate(places, 1)]
+        links = [{name: f"127.0.0.1:{next(ports)}" for name in linked} for _ in places]
+        voters = [
+            f"{at}@{(place | link)[CONTROLLER]}"
+            for at, (place, link) in enumerate(zip(places, links, strict=True), 1)
+        ]
         common = {
             "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
             "controller.quorum.voters": ",".join(voters),
         } | common
-        cluster = cluster_id()
-        for at, place in enumerate(places, 1):
+        cluster = random_id()
+        for at, (place, link) in enumerate(zip(places, links, strict=True), 1):
             for_clients = [f"{name}://{place[name]}" for name in self._listeners]
-            advertised = dict(place)
-            if PROXIED in place:
-                advertised[PROXIED] = f"127.0.0.1:{next(ports)}"
-                self.proxied.append((advertised[PROXIED], place[PROXIED]))
+            advertised = place | link
+            if self._links is not None:
+                self._links.append(Proxy([(link[name], place[name]) for name in linked]).__enter__())
+            for name, door in zip(
+                [name for name in place if name.startswith(PROXIED)], self.proxied, strict=True
+            ):
+                advertised[name] = f"127.0.0.1:{next(ports)}"
+                door.append((advertised[name], place[name]))
             own = {
                 "node.id": str(at),
-                "listeners": ",".join([*for_clients, f"CONTROLLER://{place['CONTROLLER']}"]),
-                "advertised.listeners": ",".join(f"{name}://{advertised[name]}" for name in self._listeners),
+                "listeners": ",".join([*for_clients, f"{CONTROLLER}://{place[CONTROLLER]}"]),
+                "advertised.listeners": ",".join(
+                    f"{name}://{advertised[name]}" for name in [*self._listeners, *link.keys() - {LINK}]
+                ),
             }
             node = Node(folder / f"node-{at}", own | common, java=java, flags=self._flags)
-            node.format(cluster)
+            node.format(cluster, at)
             self.nodes.append(node)
             self._addresses.append(place)
 
@@ -296,9 +362,14 @@ class Kafka:
         return (dead or self.nodes)[0].last_words
 
 
-def cluster_id() -> str:
-    """A random cluster id. Not one that starts with '-': StorageTool takes it for an option."""
-    while True:
-        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not made.startswith("-"):
-            return made
+def _train(flags: tuple[str, ...]) -> None:
+    """One life of a broker with these flags."""
+    kafka = Kafka(secured=True)  # it loads what a plain one loads, and TLS
+    kafka._flags = flags
+    with kafka:
+        admin = AdminClient(kafka._quiet(kafka.admin))
+        for made in admin.create_topics(
+            [NewTopic("trained", num_partitions=1, replication_factor=1)]
+        ).values():
+            made.result()
+        kafka.stop()

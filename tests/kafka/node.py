@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.kafka.jars import LIBS, NoKafka, run
+from tests.kafka.jars import LIBS, NoKafka
+from tests.kafka.prepared import format_folder
 
 STOP_S = 20.0
 
@@ -46,11 +47,9 @@ class Node:
         """What it said last."""
         return self.log_file.read_text(errors="replace")[-2000:] if self.log_file.exists() else "nothing"
 
-    def format(self, cluster: str) -> None:
-        """Make its data folder one of that cluster. Raises NoKafka."""
-        command = [self._java, "-Xmx256m", "-cp", f"{LIBS}/*", "kafka.tools.StorageTool", "format"]
-        command += ["--cluster-id", cluster, "--config", str(self._config_file)]
-        run(command, "formatting the broker's folder")
+    def format(self, cluster: str, number: int) -> None:
+        """Make its data folder one of that cluster, for the node of that number. Raises NoKafka."""
+        format_folder(self._folder / "log", self._java, cluster, number)
 
     def start(self) -> None:
         """Start, or start again on the same ports and data; returns at once. Nothing if it runs."""

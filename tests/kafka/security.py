@@ -3,6 +3,7 @@ an authoriser that lets nobody do anything but the super user. Users, rights and
 """
 
 import re
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import trustme
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -179,8 +181,20 @@ def add_user(admin: Mapping[str, str], user: str, rights: Iterable[Right]) -> No
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
     wanted = UserScramCredentialUpsertion(user, info, password_of(user).encode())
     for made in client.alter_user_scram_credentials([wanted]).values():
-        made.result(20)
+        made.result()
     bindings = [right.binding(user) for right in rights]
     if bindings:
         for made in client.create_acls(bindings).values():
-            made.result(20)
+            made.result()
+        in_force(client, set(bindings))
+
+
+def in_force(client: AdminClient, rights: set[AclBinding], *, gone: bool = False) -> None:
+    """Wait until the broker's authoriser has these rights (or has them no more): its answer comes before that."""
+    every = AclBindingFilter(
+        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+    )
+    until = time.monotonic() + 60
+    while rights & set(client.describe_acls(every).result()) != (set() if gone else rights):
+        assert time.monotonic() < until, "the authoriser was not told in time"
+        time.sleep(0.02)

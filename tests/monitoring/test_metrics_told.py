@@ -2,7 +2,7 @@
 
 import re
 
-from stream_scrub.observability.metric_catalogue import CATALOGUE, MetricKind, Side
+from stream_scrub.ops.metric_catalogue import CATALOGUE, MetricKind, Side
 from tests.support.texts.monitoring import Expression, expression, in_dashboard, in_rules, rules
 
 SCRAPED = {"namespace", "job", "instance"}  # what scraping adds

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub import __version__
-from stream_scrub.scrub import backend
+from stream_scrub import __version__, extension
 from tests.support.packaging.builder import ROOT, run
 
-pytestmark = pytest.mark.timeout(900)
+RULES = ROOT / "stream_scrub" / "rules"
+
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 INCLUDE = "import sysconfig; print(sysconfig.get_path('include'))"
@@ -111,7 +111,7 @@ def test_the_extension_is_asked_for_by_name_alone(dist, alone, tmp_path):
         asked = re.findall(
             r"^Requires-Dist: (stream-scrub-native.*)$", packed.read(name).decode(), re.MULTILINE
         )
-    assert asked == [f"stream-scrub-native=={backend.VERSION}; extra == 'native'"]
+    assert asked == [f"stream-scrub-native=={extension.VERSION}; extra == 'native'"]
     program = subprocess.run(
         [alone / "python", "-c", PROGRAM], cwd=tmp_path, env={}, capture_output=True, text=True
     )
@@ -121,18 +121,34 @@ def test_the_extension_is_asked_for_by_name_alone(dist, alone, tmp_path):
 def test_everything_that_a_release_publishes_is_built(dist):
     """A release would lack a file, or ship one without its licence or sources."""
     native = tomllib.loads((ROOT / "native" / "pyproject.toml").read_text())["project"]
+    edition = ".".join(str(int(part)) for part in (RULES / "edition.txt").read_text().strip().split("."))
     names = sorted(re.sub(r"-cp\d+.*", "-cp", path.name) for path in dist.iterdir())
     assert names == [
         f"stream_scrub-{__version__}-py3-none-any.whl",
         f"stream_scrub-{__version__}.tar.gz",
         f"stream_scrub_native-{native['version']}-cp",
         f"stream_scrub_native-{native['version']}.tar.gz",
+        f"stream_scrub_rules-{edition}-py3-none-any.whl",
     ]
     (wheel,) = dist.glob("stream_scrub_native-*.whl")
     with zipfile.ZipFile(wheel) as packed:
         assert any(name.endswith("/licenses/LICENSE") for name in packed.namelist())
         (told,) = (name for name in packed.namelist() if name.endswith("/METADATA"))
         assert "License-Expression: Apache-2.0" in packed.read(told).decode()
+
+
+def test_the_rules_by_themselves_are_those_of_the_product(dist):
+    """Whoever installed them would judge by other rules, or by fewer."""
+    (wheel,) = dist.glob("stream_scrub_rules-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        held = {
+            Path(name).name: packed.read(name)
+            for name in packed.namelist()
+            if name.startswith("stream_scrub_rules/")
+        }
+        assert any(name.endswith("/licenses/LICENSE") for name in packed.namelist())
+    ours = (*RULES.glob("*.toml"), RULES / "edition.txt")
+    assert held == {"__init__.py": b""} | {each.name: each.read_bytes() for each in ours}
 
 
 def test_the_extension_has_the_version_that_is_asked_of_it():
@@ -142,7 +158,9 @@ def test_the_extension_has_the_version_that_is_asked_of_it():
     product = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert (
-        re.search(r"^VERSION = (\d+)$", source, re.MULTILINE)[1] == native["version"] == str(backend.VERSION)
+        re.search(r"^VERSION = (\d+)$", source, re.MULTILINE)[1]
+        == native["version"]
+        == str(extension.VERSION)
     )
     assert product["optional-dependencies"]["native"] == [f"stream-scrub-native=={native['version']}"]
     assert json.dumps(product["classifiers"]).count("Python :: 3.1") == json.dumps(

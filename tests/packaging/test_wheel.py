@@ -10,12 +10,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from stream_scrub import __version__
 from tests.support.packaging.builder import ROOT, run
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def command(alone: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

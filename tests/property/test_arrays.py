@@ -9,12 +9,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.parsing.number_cells import number_of, numbers_of
+from stream_scrub.imports.parsing.cells import number_of, numbers_of
 from stream_scrub.numbering import line_of, lines_many, normalise, read_column, valid_many
-from stream_scrub.numbering.arrays import VALID, Many
-from stream_scrub.numbering.columns import column_reader
+from stream_scrub.numbering.arrays import VALID, Many, Typed, eight_digits
 from stream_scrub.numbering.tables import ASK, NONE, Tables
-from stream_scrub.numbering.typed import eight_digits, lines_reader
 from tests.support.machine.effort import examples
 from tests.support.oracles.mistreated_numbers import OFTEN, Mistreatment
 
@@ -74,11 +72,11 @@ def test_threads_may_read_columns_together():
     source = Mistreatment(5)
     cells = [source.one()[0] for _ in range(3000)]
     expected = column(cells, "FR")
-    for _ in range(5):
+    for _ in range(3):
         fresh = Many(Tables.shipped())
-        read = column_reader(fresh, lines_reader(fresh), normalise)
+        read = Typed(fresh, normalise).read_column
         with ThreadPoolExecutor(4) as threads:
-            for numbers, places, lines in threads.map(lambda _: read(cells, "FR"), range(8)):
+            for numbers, places, lines in threads.map(lambda _: read(cells, "FR"), range(4)):
                 found = zip(numbers.tolist(), places.tolist(), strict=True)
                 assert [None if place < 0 else (number, lines[place]) for number, place in found] == expected
 
@@ -143,7 +141,7 @@ def test_tables_of_another_version_settle_nothing(cells, region):
     cells = [cell for cell in cells if "\n" not in cell and cell.isascii()]
     old = Many(Tables("0", {}))
 
-    _, states = lines_reader(old)("".join(cell + "\n" for cell in cells).encode(), region)
+    _, states = Typed(old, normalise).lines("".join(cell + "\n" for cell in cells).encode(), region)
 
     assert set(states.tolist()) <= {ASK}
     assert set(old.states(np.array([33612345678], np.uint64)).tolist()) == {ASK}

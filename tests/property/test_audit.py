@@ -7,9 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stream_scrub.errors import Corrupt
-from stream_scrub.lists.audit.log_audit import LogAudit
-from stream_scrub.lists.audit.number_history import NumberHistory
+from stream_scrub.log.audit import LogAudit
 from stream_scrub.model import RegisterKind
+from stream_scrub.queries.history import NumberHistory
 from stream_scrub.rules import digest_of
 from tests.support.fakes.law import OPT_IN, OPT_OUT
 from tests.support.fakes.log import Log

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_scrub import extension
 from stream_scrub.numbering import normalise
 from stream_scrub.scrub import backend
+from stream_scrub.scrub.backend import PlainReader
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
-from stream_scrub.scrub.plain import PlainReader
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 from tests.support.oracles import jsonish
@@ -50,6 +51,18 @@ def test_mutated_prospects_come_out_alike():
     chance = random.Random("swift 20261124")
     for _ in range(MUTANTS // 500):
         same([mutated(prospect(chance), chance) for _ in range(500)])
+
+
+def test_a_prospect_is_read_for_itself_whatever_came_before_it():
+    """A broken prospect would be read with the names of the one before it, and its number called or lost."""
+    plain = b'{"phone": "0612345678","country":"FR","%s":1,"purpose":"energy"}' % (b"n" * 50)
+    long = b'{"phone":"0612345678",%s}' % b",".join(b'"m%d":"a"' % at for at in range(40))
+    values = []
+    for whole in (plain, long):
+        for at in range(len(whole)):
+            for other in (whole[:at], whole[:at] + b" " + whole[at:], whole[:at] + b'"' + whole[at + 1 :]):
+                values += [whole, other, other + b"}"]
+    same(values)
 
 
 @given(
@@ -129,14 +142,14 @@ def test_every_two_to_four_byte_character_is_text_to_both_or_to_neither():
 )
 def test_members_that_the_extension_cannot_tell_apart_are_left_to_the_reference(numbers, campaign, native):
     """With unusual member names a wrong member would be read, or the worker would not start."""
-    members = Members.of(numbers, "country", "purpose", "contract", campaign)
+    members = Members.of(numbers, "country", {"campaign": campaign})
     reader = backend.native().reader(members, "FR")
     assert isinstance(reader, PlainReader) is not native
 
 
 def test_an_extension_of_another_version_is_not_used(monkeypatch):
     """After an upgrade of one of the two packages, the other would be called in a way that it does not know."""
-    monkeypatch.setattr(backend, "VERSION", backend.VERSION + 1)
+    monkeypatch.setattr(extension, "VERSION", extension.VERSION + 1)
     assert backend.native() is None
 
 

@@ -12,16 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_scrub import Checker, ListFile
+from stream_scrub import Call, Checker, ListFile
+from stream_scrub.call import FACTS, relation_in
 from stream_scrub.config import load
-from stream_scrub.files.kinds.opening import Judging, leads_of
-from stream_scrub.files.order import FileOrder
+from stream_scrub.files.options import Asked, FileOptions
 from stream_scrub.files.produce import records_of
-from stream_scrub.files.rows.columns import Asked
-from stream_scrub.files.rows.duplicates import Duplicates
-from stream_scrub.files.rows.facts import FACTS
+from stream_scrub.files.rows import Duplicates, Judging
+from stream_scrub.files.scrub_file import leads_of
 from stream_scrub.files.source import open_input
-from stream_scrub.wiring import scrubbing
+from stream_scrub.scrub import scrubbing
 from tests.support.machine.effort import examples
 from tests.support.running.files import Bureau, written
 
@@ -35,7 +34,7 @@ LISTS = {
     "consent@acme": [ACMES],
     "consent-artificial@acme": [ACMES],
     "consent-sms@acme": [ACMES],
-    "robinson": ["+34600000002"],
+    "robinson-clean": ["+34600000002"],
     "us-dnc": ["+12125550123"],
     "tps": ["+447400123457"],
 }
@@ -88,7 +87,7 @@ def by_file(bureau, rows, titles, **options):
     content = written([titles, *rows]).encode()
     done = bureau.scrub(content, settings=SAID, on=MOMENT, delimiter=";", columns=["phone"], **options)
     text = io.StringIO(done.read("annotated").decode(), newline="")
-    return [(row[-4], row[-3], row[-1]) for row in csv.reader(text, delimiter=";")][1:]
+    return [(row[-6], row[-5], row[-3]) for row in csv.reader(text, delimiter=";")][1:]
 
 
 def by_stream(bureau, rows, titles, **options):
@@ -96,11 +95,11 @@ def by_stream(bureau, rows, titles, **options):
     made = load(flags=SAID, environ={}, config_file=None, extra_checks=[])
     file = bureau.folder / "produced.csv"
     file.write_text(written([titles, *rows]), newline="")
-    order = FileOrder(
+    order = FileOptions(
         input=str(file),
         output=bureau.folder,
         columns=Asked(("phone",), options.get("fact_columns", {})),
-        said=options.get("said", {}),
+        call=options.get("call", Call()),
         region=options.get("region"),
         delimiter=";",
     )
@@ -116,18 +115,11 @@ def by_stream(bureau, rows, titles, **options):
 def by_checker(bureau, rows):
     """The same of numbers that a program asks about."""
     for number, region, *cells in rows:
-        told = dict(zip(FACTS, cells, strict=True))
-        kind, _, since = told["relation"].partition(":")
-        stamp = bureau.checker.check(
-            number,
-            region=region if region in {"FR", "ES"} else None,
-            on=MOMENT,
-            **told
-            | {
-                "relation": {"kind": kind, "since": since},
-                "contract": told["contract"] in {"true", "TRUE", "C-17"},
-            },
-        )
+        said = dict(zip(FACTS, cells, strict=True))
+        said["relation"] = relation_in(said["relation"])
+        call = Call(**said)
+        where = region if region in {"FR", "ES"} else None
+        stamp = bureau.checker.check(number, call, region=where, on=MOMENT)
         yield str(stamp.verdict), str(stamp.reason), "" if stamp.until is None else stamp.until.isoformat()
 
 
@@ -152,18 +144,13 @@ def test_options_say_of_all_rows_what_columns_say_of_each(bureau, rows, region):
     said = {fact: cell for fact, cell in zip(FACTS, cells, strict=True) if cell}
     if "relation" in said and ":" not in said["relation"]:
         del said["relation"]
-    options = dict(said)
-    if said.get("contract") not in {None, "true"}:
-        del said["contract"], options["contract"]
-    if "contract" in said:
-        options["contract"] = True
-    if "relation" in said:
-        kind, since = said["relation"].split(":")
-        options["relation"] = {"kind": kind, "since": since}
+    if said.get("purpose") == "?":  # an option with an unknown purpose is an error
+        del said["purpose"]
+    options = {fact: FACTS[fact].given(cell) for fact, cell in said.items()}
     each = [said.get(fact, "") for fact in FACTS]
     bare = [row[:2] for row in rows]
     filled = [(number, where, *each) for number, where, *_ in rows]
 
     found = by_file(bureau, bare, ("phone", "pays"), region=region, **options)
     assert found == by_file(bureau, filled, TITLES, region=region)
-    assert found == by_stream(bureau, bare, ("phone", "pays"), region=region, said=said)
+    assert found == by_stream(bureau, bare, ("phone", "pays"), region=region, call=Call(**options))

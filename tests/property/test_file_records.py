@@ -6,7 +6,7 @@ import io
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from stream_scrub.files.kinds.delimited.records import records_of
+from stream_scrub.files.csv_records import records_of
 from tests.support.machine.effort import examples
 from tests.support.running.files import written
 

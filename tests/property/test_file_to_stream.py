@@ -14,15 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scrub import Checker, ListFile
+from stream_scrub.call import FACTS
 from stream_scrub.config import load
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.kinds.opening import Judging, leads_of
-from stream_scrub.files.order import FileOrder
+from stream_scrub.files.cells import FactsReader
+from stream_scrub.files.options import REGION, Asked, FileOptions
 from stream_scrub.files.produce import records_of
-from stream_scrub.files.rows.columns import Asked
-from stream_scrub.files.rows.duplicates import Duplicates
-from stream_scrub.files.rows.facts import FACTS, REGION, FactsReader
-from stream_scrub.files.rows.run import Targets
+from stream_scrub.files.rows import Duplicates, Judging, Targets
+from stream_scrub.files.scrub_file import leads_of
 from stream_scrub.files.source import open_input
 from stream_scrub.scrub.decode import Members, read_strictly
 from tests.support.machine.effort import examples
@@ -61,6 +60,7 @@ CELLS = st.sampled_from(
             ";",
         ),
         *("6.12345678E+08", "6.12E+08", "612345678.0", "+447400123456", "0612345678\u200b", *LEADS),
+        *("n.c.", "-", f"{FREE} / {OPPOSED}", f"{FREE} {CONSENTED}", f"{FREE};+447400123456", f"{FREE} / 12"),
     ]
 )
 # Titles that the stream, or a careless parser, takes for a member: only the column that the file takes may keep one.
@@ -92,7 +92,7 @@ class Kept(io.BytesIO):
 
 
 def judged_by_file(leads):
-    """By row: what the file read beside its number, and our four cells."""
+    """By row: what the file read beside its number, and our first four cells."""
     told, read = [], FactsReader.read
 
     def watched(reader, columns):
@@ -102,7 +102,7 @@ def judged_by_file(leads):
 
     annotated = Kept()
     with patch.object(FactsReader, "read", watched):
-        leads.scrub(Targets(Kept(), Kept(), annotated), lambda _rows: None)
+        leads.scrub(Targets(Kept(), Kept(), annotated), lambda: None)
     text = io.StringIO(annotated.getvalue().decode(), newline="")
     rows = [row for row in csv.reader(text, delimiter=";") if row][leads.titles :]
     facts = [
@@ -110,15 +110,12 @@ def judged_by_file(leads):
         for found, ids in told
         for each in (found * len(rows) if ids is None else map(found.__getitem__, ids))
     ]
-    return [(fact, *row[-4:]) for fact, row in zip(facts, rows, strict=True)]
+    return [(fact, *row[-6:-2]) for fact, row in zip(facts, rows, strict=True)]
 
 
 def judged_by_stream(values, checker, prospect):
     """The same of prospects."""
-    others = {fact: getattr(prospect, fact) for fact in FACTS[3:]}
-    members = Members.of(
-        prospect.numbers, prospect.region, *(getattr(prospect, fact) for fact in FACTS[:3]), **others
-    )
+    members = Members.of(prospect.numbers, prospect.region, prospect.facts)
     batch = checker.scrubber.scrub(values, checker.index, MOMENT)
     for value, out in zip(values, batch.values, strict=True):
         stamp = json.loads(out)["scrub"]
@@ -133,14 +130,15 @@ def judged_by_stream(values, checker, prospect):
 @given(st.lists(TITLES, max_size=6), ROWS, PLACES, st.sampled_from([None, "1", "2"]))
 def test_a_prospect_says_what_the_file_judged(checker, titles, rows, places, second):
     """A column that the file looked at would not be on the topic, and a machine call people whom the file keeps from it."""
-    table = [[number, *cells] for number, cells in rows]
+    width = len(titles) or min(len(cells) for _, cells in rows)  # longer rows are blocked, and no prospects
+    table = [[number, *cells[:width]] for number, cells in rows]
     content = written([["phone", *titles], *table] if titles else table)
     made = load(flags=SETTINGS, environ={}, config_file=None, extra_checks=[])
     numbers = ("1",) if second is None else ("1", second)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "leads.csv").write_text(content, newline="")
-        order = FileOrder(
+        order = FileOptions(
             input=str(folder / "leads.csv"),
             output=folder,
             columns=Asked(numbers, places, titles=1 if titles else 0),

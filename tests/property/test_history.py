@@ -6,9 +6,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.audit.number_history import NumberHistory
-from stream_scrub.lists.log.scan import read_into
+from stream_scrub.log.scan import read_into
 from stream_scrub.model import Deadline, RegisterKind
+from stream_scrub.queries.history import NumberHistory, millis
 from tests.support.fakes.log import Log
 from tests.support.fakes.publisher import NOW, Publisher
 from tests.support.golden.evidence import reader, taken, timed
@@ -85,9 +85,10 @@ def test_at_every_position_a_number_stands_as_the_model_says(steps, full_every):
 def test_the_events_are_the_changes_of_the_model_and_no_others(steps, full_every):
     """A coming or going would be missing from the evidence, or one be shown that never was."""
     log, states = play(steps, full_every)
-    past, events = NumberHistory(NUMBERS, "FR"), []
+    past, numbered = NumberHistory(NUMBERS, "FR"), []
     for record in timed(log):
-        events += past.take(record)
+        numbered += past.take(record).items()
+    events = [event for _, event in numbered]
 
     positions = sorted(states)
     expected = []
@@ -102,16 +103,16 @@ def test_the_events_are_the_changes_of_the_model_and_no_others(steps, full_every
                     expected.append((number, name, change, now.get(number) or None))
     found = [
         (
-            event.number,
+            number,
             event.register,
             "gone" if event.change in ("removed", "ended") else event.change,
-            None if event.end is None else int(event.end.timestamp()),
+            None if event.end is None else int(datetime.fromisoformat(event.end).timestamp()),
         )
-        for event in events
+        for number, event in numbered
     ]
     assert sorted(found, key=str) == sorted(expected, key=str)
     assert all((event.change == "ended") is (event.reason == "ended") for event in events if not event.end)
     assert [event.position for event in events] == sorted(event.position for event in events)
     for event in events:
         (seal,) = [record for record in timed(log) if record.offset == event.position]
-        assert dict(seal.headers)["part"] == b"seal" and event.timestamp_ms == seal.timestamp_ms
+        assert dict(seal.headers)["part"] == b"seal" and event.time == millis(seal.timestamp_ms)

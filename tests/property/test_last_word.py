@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.intake.requests_to_delta import in_order
 from stream_scrub.model import Request
-from tests.support.fakes.request_office import NEVER, Crashed, RequestOffice
+from stream_scrub.requests.requests_to_delta import in_order
+from tests.simulation.publishing import NEVER, Crashed, publishing
 
 NUMBER = 33612345678
 BASE = int(datetime(2026, 11, 24, 10, tzinfo=UTC).timestamp() * 1000)
@@ -40,10 +40,10 @@ class Word(NamedTuple):
             return self.scope in ("", campaign)
         return (self.scope or "house") == campaign and self.purpose in ("", purpose)
 
-    def request(self, partition, offset, *, arrives=None, topic=None):
+    def request(self, partition, offset, *, number=NUMBER, arrives=None, topic=None):
         """As a record. With `arrives` its moment stands in `at`, and Kafka's own is later."""
         ms = BASE + self.minute * 60_000
-        said = {"request": "consent" if self.verb == "lift" else self.verb, "number": f"+{NUMBER}"}
+        said = {"request": "consent" if self.verb == "lift" else self.verb, "number": f"+{number}"}
         said |= {name: value for name, value in (("scope", self.scope), ("purpose", self.purpose)) if value}
         said |= {"after_opt_out": True} if self.verb == "lift" else {}
         if arrives is not None:
@@ -61,8 +61,12 @@ def may_call(words, campaign, purpose):
 
 
 def called(office):
-    """The calls that the registers allow, where the law asks for consent."""
-    held = office.holding(NUMBER)
+    """What tells the calls that the registers allow now, where the law asks for consent."""
+    holding = office.holding()
+    return lambda number: calls_of(holding(number))
+
+
+def calls_of(held):
     return {
         (campaign, purpose)
         for campaign, purpose in CALLS
@@ -79,23 +83,41 @@ def called(office):
 CONSENTS = [Word(1, "consent", "acme"), Word(1, "consent", "acme", "insurance"), Word(1, "consent")]
 NOES = [Word(2, verb, scope) for verb in ("opt-out", "withdrawal") for scope in ("", "acme", "house")]
 LIFTS = [Word(3, "lift"), Word(3, "lift", "acme", "telecom"), Word(3, "lift", "house", "telecom")]
+STORIES = list(product(CONSENTS, NOES, LIFTS))
+
+
+def by_number(stories):
+    """Each story with a number of its own."""
+    return {NUMBER + at: story for at, story in enumerate(stories)}
+
+
+def requests(office, words, partition=0, **more):
+    """What people say now, by number."""
+    ends, made = dict(office.committed), []
+    for number, word in words.items():
+        place = word.verb == "lift", partition
+        made.append(word.request(partition, ends[place], number=number, **more))
+        ends[place] += 1
+    return made
 
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_what_was_agreed_to_before_a_no_counts_for_nothing_in_whatever_order_it_is_read(restarts):
     """A consent that a form delivers late would open a call that the person has refused since, for good."""
-    for said in product(CONSENTS, NOES, LIFTS):
-        for order in permutations(said):
-            office = RequestOffice()
-            for at, word in enumerate(order):
-                office.answer([word.request(at, 0)])
-                if restarts:
-                    office.restart()
-                wrong = {call for call in called(office) if not may_call(order[: at + 1], *call)}
+    people = by_number((story, order) for story in STORIES for order in permutations(story))
+    with publishing() as office:
+        for at in range(3):
+            office.answer(requests(office, {number: order[at] for number, (_, order) in people.items()}, at))
+            if restarts:
+                office.restart()
+            calls = called(office)
+            for number, (_, order) in people.items():
+                wrong = {call for call in calls(number) if not may_call(order[: at + 1], *call)}
                 assert not wrong, (order[: at + 1], wrong)
-            if order == said and said[1].scope == said[2].scope:
-                agreed = {call for call in CALLS if said[2].about(*call)}
-                assert agreed <= called(office), (said, "what is agreed to last is lost")
+    for number, (story, order) in people.items():
+        if order == story and story[1].scope == story[2].scope:
+            agreed = {call for call in CALLS if story[2].about(*call)}
+            assert agreed <= calls(number), (story, "what is agreed to last is lost")
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -104,43 +126,56 @@ def test_what_was_ended_before_the_log_was_begun_anew_counts_for_nothing_when_it
     lifted, restarts
 ):
     """A form that delivers twice would open calls again, after the yearly cut, that the person has refused since."""
-    for consent, no, lift in product(CONSENTS, NOES, LIFTS):
-        said = [consent, no, *([lift] if lifted else [])]
-        office = RequestOffice()
-        for word in said:
-            office.answer([word.request(0, 0)])
+    people = by_number(STORIES)
+    said = {number: story if lifted else story[:2] for number, story in people.items()}
+    with publishing() as office:
+        for at in range(3 if lifted else 2):
+            office.answer(requests(office, {number: words[at] for number, words in said.items()}))
         stood = called(office)
         office.renew(BASE + 10 * 60_000)
-        assert called(office) == stood, "a renewal changes nothing"
-        for word in (consent, lift, no, lift, consent):
-            office.answer([word.request(0, 1, arrives=1)])
+        calls = called(office)
+        assert [*map(calls, people)] == [*map(stood, people)], "a renewal changes nothing"
+        for step, at in enumerate((0, 2, 1, 2, 0)):
+            office.answer(
+                requests(office, {number: story[at] for number, story in people.items()}, arrives=1)
+            )
             if restarts:
                 office.restart()
-            wrong = {call for call in called(office) if not may_call(said, *call)}
-            assert not wrong, (said, word, wrong)
-        office.answer([lift._replace(minute=11).request(0, 2)])
+            calls = called(office)
+            for number, story in people.items():
+                known = story if step else said[number]
+                wrong = {call for call in calls(number) if not may_call(known, *call)}
+                assert not wrong, (known, at, wrong)
+        last = {number: lift._replace(minute=11) for number, (_, _, lift) in people.items()}
+        office.answer(requests(office, last))
+        calls = called(office)
+    for number, (_, no, lift) in people.items():
         agreed = {call for call in CALLS if lift.about(*call)}
         if lift.scope == no.scope:
-            assert agreed <= called(office), (said, "what is agreed to after the renewal is lost")
+            assert agreed <= calls(number), (said[number], "what is agreed to after the renewal is lost")
 
 
-@pytest.mark.parametrize("crash", [0, 1, 2])
+@pytest.mark.parametrize("crash", range(6))
 def test_a_lift_that_is_cut_off_anywhere_opens_no_call_that_it_does_not_name(crash):
     """What was agreed to before the no would be in force for as long as the publisher is away."""
-    for said in product(CONSENTS, NOES, LIFTS):
-        office = RequestOffice()
-        office.answer([said[0].request(0, 0)])
-        office.answer([said[1].request(1, 0)])
+    people = by_number(STORIES)
+    with publishing() as office:
+        for at in (0, 1):
+            office.answer(requests(office, {number: story[at] for number, story in people.items()}))
+        lifts = requests(office, {number: story[2] for number, story in people.items()})
         with suppress(Crashed):
-            office.answer([said[2].request(0, 0)], crash)
-        office.publisher.catch_up()
+            office.answer(lifts, crash)
         for _ in range(2):
-            wrong = {
-                each for each in called(office) if not (may_call(said[:2], *each) or may_call(said, *each))
-            }
-            assert not wrong, (said, wrong)
+            calls = called(office)
+            for number, story in people.items():
+                wrong = {
+                    each
+                    for each in calls(number)
+                    if not (may_call(story[:2], *each) or may_call(story, *each))
+                }
+                assert not wrong, (story, wrong)
             office.restart()
-            office.answer([said[2].request(0, 0)])
+            office.answer(lifts)
 
 
 @st.composite
@@ -198,24 +233,24 @@ def test_nobody_is_called_whose_last_word_is_no_wherever_the_publisher_is_killed
             for asks, lifts in [ways]
             for some, more in product(range(len(asks) + 1), range(len(lifts) + 1))
         ]
-        wrong = {call for call in called(office) if not any(may_call(some, *call) for some in told)}
+        wrong = {call for call in called(office)(NUMBER) if not any(may_call(some, *call) for some in told)}
         assert not wrong, (wrong, told)
 
-    office = RequestOffice(seen=right)
-    for lifts, *sizes, crash in [*rounds, *[(False, 9, 9, NEVER), (True, 9, 9, NEVER)]]:
-        batch = [
-            request
-            for (of_lifts, partition), each in sorted(records.items())
-            if of_lifts is lifts
-            for request in office.waiting([request for _, request in each])[: sizes[partition]]
-        ]
-        begun[lifts] += [request for request in in_order(batch) if request not in begun[lifts]]
-        try:
-            if batch:
-                office.answer(batch, crash)
-        except Crashed:
-            office.restart()
-        read = {at for at in words if at[2] < office.committed.get(at[:2], 0)}
-        begun[lifts] = office.waiting(begun[lifts])
-        right()
+    with publishing(seen=right) as office:
+        for lifts, *sizes, crash in [*rounds, *[(False, 9, 9, NEVER), (True, 9, 9, NEVER)]]:
+            batch = [
+                request
+                for (of_lifts, partition), each in sorted(records.items())
+                if of_lifts is lifts
+                for request in office.waiting([request for _, request in each])[: sizes[partition]]
+            ]
+            begun[lifts] += [request for request in in_order(batch) if request not in begun[lifts]]
+            try:
+                if batch:
+                    office.answer(batch, crash)
+            except Crashed:
+                office.restart()
+            read = {at for at in words if at[2] < office.committed.get(at[:2], 0)}
+            begun[lifts] = office.waiting(begun[lifts])
+            right()
     assert len(read) == len(words)

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from stream_scrub import call
 from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.decode import Members
-from stream_scrub.scrub.member_names import LOOKALIKES, fold, lookalikes
+from stream_scrub.scrub.decode import LOOKALIKES, Members, fold, lookalikes
 from tests.support.fakes import law
 from tests.support.machine.effort import examples
 from tests.support.oracles import prospects as oracle
@@ -52,8 +52,8 @@ FACTS = {
 
 def members_of(names, case):
     """The members that a prospect keeps what is judged in."""
-    facts = {"region" if fact == "country" else fact: tuple(names[fact]) for fact in FACTS}
-    return Members(tuple(map(tuple, names["phone"])), **facts, case=case)
+    facts = tuple(tuple(names[fact]) for fact in call.FACTS)
+    return Members(tuple(map(tuple, names["phone"])), tuple(names["country"]), facts, case)
 
 
 def drawn(chance, signs, taken):

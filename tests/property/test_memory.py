@@ -9,13 +9,15 @@ import numpy as np
 import phonenumbers
 import pytest
 
-from stream_scrub.numbering import REGIONS, row_cache
+from stream_scrub.numbering import REGIONS, pair_digits, row_cache
 from stream_scrub.numbering.library import ask
 from stream_scrub.numbering.row_cache import Learnt, normaliser
 from stream_scrub.numbering.tables import Tables
 from stream_scrub.scrub import backend
 from tests.k8s.test_pods import PYTHON_MIB
 from tests.support.fakes.scrubbers import MEMBERS
+
+pytestmark = pytest.mark.process
 
 SORTED = sorted(REGIONS)
 IMPORTED_MIB = 63  # a worker before its first prospect
@@ -80,6 +82,7 @@ def test_what_was_forgotten_is_learnt_again_and_is_the_same(monkeypatch):
             lambda tokens: None,
             normalise,
             learnt,
+            pair_digits,
             True,
             [],
         )

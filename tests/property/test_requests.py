@@ -8,16 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from stream_scrub.lists.intake.lifts import Oppositions
-from stream_scrub.lists.intake.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
-from stream_scrub.lists.intake.requests_to_delta import KnownScopes, in_order, take
 from stream_scrub.model import RegisterKind, Request
-from tests.support.fakes.log import Log
-from tests.support.fakes.publisher import as_dict, followed
-from tests.support.fakes.request_office import NEVER, Crashed, RequestOffice
+from stream_scrub.requests.lifts import Oppositions
+from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
+from stream_scrub.requests.requests_to_delta import KnownScopes, in_order, take
+from tests.simulation.publishing import NEVER, Crashed, publishing
+from tests.support.fakes.publisher import as_dict
 from tests.support.oracles.jsonish import VALUES, broken, prospects
 from tests.support.oracles.requests import NOW, SCHEMA, TERMS, Model, requests
 
+NUMBER = 33612345678
 VALIDATOR = Draft202012Validator(SCHEMA)
 WORDS = st.sampled_from(
     ["opt-out", "consent", "withdrawal", "correction", "internal", "consent@acme", "FR", "zz", ""]
@@ -58,7 +58,7 @@ def test_any_members_come_to_an_order_or_a_refusal(kind, members):
     value = text.encode("utf-8", "surrogatepass")
     order = read(value, TERMS)
     assert isinstance(order, ParsedRequest | RequestRefusal)
-    wanted, turned = take(
+    wanted, turned, _ = take(
         [Request(0, 7, 0, None, value, may_lift=True)],
         TERMS,
         lambda _: None,
@@ -113,25 +113,24 @@ def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets, 
     for partition, value in placed:
         topic.append(Request(partition, counts[partition], len(topic), b"", value, may_lift=may_lift))
         counts[partition] += 1
-    office, model, doubting = RequestOffice(house=""), Model(), Model(doubting=True)
+    model, doubting = Model(), Model(doubting=True)
     crashed = False
     rounds = iter([*rounds, *[(8, NEVER)] * 40])
-    while waiting := office.waiting(topic):
-        size, crash = next(rounds)
-        try:
-            office.answer(waiting[:size], crash)
-        except Crashed:
-            office.restart()
-            crashed = True
-    if forgets:  # the group's offsets have expired
-        office.committed.clear()
-        seen = len(office.turned)
-        office.restart()
-        office.answer(topic)
-        del office.turned[seen:]
+    with publishing(house="") as office:
+        while waiting := office.waiting(topic):
+            size, crash = next(rounds)
+            try:
+                office.answer(waiting[:size], crash)
+            except Crashed:
+                office.restart()
+                crashed = True
+        turned = office.refused
+        if forgets:
+            office.forget_offsets()
+            office.answer(topic)
     model.take(topic)
     doubting.take(topic)
-    last = followed(office.publisher.log, keep_ends=True, start="beginning")
+    last = office.replay
     held = {name: set(register.numbers) for name, register in last.index.registers.items()}
     assert held.keys() == model.registers.keys()
     for name, numbers in model.registers.items():
@@ -140,19 +139,18 @@ def test_requests_are_applied_once_whatever_is_cut_off(placed, rounds, forgets, 
         assert as_dict(last.known(name).ends) == {
             n: end for n, end in numbers.items() if end and n in held[name]
         }
-    lines = Counter(_evidence(office.publisher.log))
+    lines = Counter(_evidence(office.log))
     older = Counter(model.older) + (Counter(doubting.older) if crashed else Counter())
     assert Counter(model.evidence) <= lines <= Counter(model.evidence) + older
     assert crashed or lines == Counter(model.evidence) + older
     # One that was applied before the crash may be told to be too late after it; that changes nothing.
-    refused = [each.request for each in office.turned if each.reason is not RequestRefusal.SUPERSEDED]
+    refused = [request for request, reason in turned if reason is not RequestRefusal.SUPERSEDED]
     assert sorted(refused) == sorted(model.refused)
 
 
-def _evidence(log: Log):
-    for record in log.records:
-        headers = dict(record.headers)
-        if headers["part"] == b"requests":
+def _evidence(log):
+    for record in log:
+        if dict(record.headers)["part"] == b"requests":
             for line in (record.value or b"").splitlines():
                 said = json.loads(line)
                 yield record.key.decode(), said["partition"], said["offset"]
@@ -160,13 +158,11 @@ def _evidence(log: Log):
 
 def test_requests_of_a_topic_that_was_made_anew_are_not_taken_for_old_ones():
     """After a topic was deleted and made again, every opt-out up to the old offset would be skipped in silence."""
-    office = RequestOffice()
-    first = Request(0, 5, 0, b"", b'{"request":"opt-out","number":"0612345678"}')
-    office.answer([first])
-    office.ids[False] = "AAAAAAAAAAAAAAAAAAAAAw"
-    second = Request(0, 0, 1, b"", b'{"request":"opt-out","number":"0612345679"}')
-    office.answer([second])
-    assert set(office.publisher.replay.index.registers["internal"].numbers) == {33612345678, 33612345679}
+    with publishing() as office:
+        for number in NUMBER, NUMBER + 1:
+            office.answer([Request(0, 0, 0, b"", b'{"request":"opt-out","number":"+%d"}' % number)])
+            office.recreate()
+        assert set(office.replay.index.registers["internal"].numbers) == {NUMBER, NUMBER + 1}
 
 
 def test_the_kind_of_a_register_that_rules_name_is_known_before_its_first_delta():

@@ -8,10 +8,9 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.parsing import end_dates
+from stream_scrub.imports.parsing import cells
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import (
-    READING,
     Country,
     Rule,
     Rulebook,
@@ -65,7 +64,6 @@ def rules(draw) -> Rule:
         not_callable_types=frozenset(draw(st.lists(types))),
         not_callable_prefixes=tuple(draw(st.lists(prefixes.filter(str.isascii), unique=True))),
         uncertain=tuple(draw(st.lists(TEXTS, unique=True, max_size=3))),
-        reading=draw(st.integers(1, READING)),
         require_named=own,
         require_named_for=of_types,
         banned_despite_contract=frozenset(draw(WORDS)) - set(lifted) - banned,
@@ -123,7 +121,6 @@ def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
         start=date.min,
         end=rule.end and max(rule.end, day),
         lifted_by=lifts,
-        reading=READING,
     )
     rule = replace(
         rule, not_callable_types=frozenset(), not_callable_prefixes=(), areas={}, banned_purposes=frozenset()
@@ -135,9 +132,10 @@ def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
         require_named_for={"mobile": signed} if signed else {},
         named_consents=(),
         require_named=(),
+        wash_named=(),
     )
     held, ages, ends, registers = set(), {}, {}, []
-    for name in {*rule.deny, *rule.require, *signed}:
+    for name in {*rule.deny, *rule.require, *rule.wash, *signed}:
         allows = name not in rule.deny
         kind = RegisterKind.ALLOW if allows else RegisterKind.DENY
         age = data.draw(HOURS)
@@ -163,7 +161,7 @@ def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
         over = datetime.combine(until, time.max, ZoneInfo(zone)) if until < date.max else None
         if over is None:
             return young and (end is None or end - now > FAR)
-        same = until == day or (end and end.timestamp() == end_dates.earliest(until + timedelta(days=1)))
+        same = until == day or (end and end.timestamp() == cells.earliest(until + timedelta(days=1)))
         return young and (end is None or same or over < end or end - now > FAR)
 
     assert rule.valid_days is None or until <= day + timedelta(days=rule.valid_days)
@@ -172,7 +170,9 @@ def test_no_verdict_outlives_what_it_rests_on(rule, zone, now, told, data):
     if stamp["reason"] not in {"contract", "exempt"}:
         assert all(lasts(name) for name in rule.deny)
         assert not rule.require or any(lasts(name) for name in held if name in rule.require)
-        assert all(name in held and lasts(name) for name in signed)
+        assert all(name in held and lasts(name) for name in (*signed, *rule.wash))
+    if stamp["reason"] == "consented":
+        assert until <= day + timedelta(days=1)
 
 
 FAR = timedelta(days=3661)

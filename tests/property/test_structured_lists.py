@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from stream_scrub.lists.formats import FORMATS, BadList, ParsedList
-from stream_scrub.lists.formats.scrub_delta import DeltaEntry, DeltaHeader, write
+from stream_scrub.imports.formats import FORMATS, BadList, ParsedList
+from stream_scrub.imports.formats.scrub_delta import DeltaEntry, DeltaHeader, write
 from stream_scrub.numbering import normalise
-from tests.support.fakes.lists import NOW, read
+from tests.support.fakes.lists import NOW, accounted, read
 from tests.support.golden.files import GOLDEN
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -60,7 +60,6 @@ WORDS = [
 TITLES = {
     "crm-suppression": "phone,email,date_added,reason",
     "expiry-csv": "phone,group id,expires",
-    "ytel-csv": "endpoint,subtype,selector",
     "wash": "phone,status,client",
     "nanp-change": "area,number,change,date",
 }
@@ -94,7 +93,7 @@ def test_every_row_is_accounted_for(name, rows, separator):
         assert "column" in str(reading)  # the header's separator is not the one that most lines have
     else:
         ending = bool(lines) and not lines[-1]
-        assert reading.accounted == 1 + len(lines) - ending
+        assert accounted(reading) == 1 + len(lines) - ending
         assert all(2 <= at <= len(lines) + 1 for at in reading.first_refused)
 
 

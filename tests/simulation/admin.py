@@ -91,14 +91,21 @@ class AdminClient:
             timeout + 1
         )
         error = None if found is not None else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-        partitions = {p: SimpleNamespace(leader=1) for p in range(len(found.partitions) if found else 0)}
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=error)})
+        speaker, leader, replicas = self.net.named(topic)
+        partitions = {
+            p: SimpleNamespace(leader=leader, replicas=replicas)
+            for p in range(len(found.partitions) if found else 0)
+        }
+        described = SimpleNamespace(partitions=partitions, error=error)
+        return SimpleNamespace(
+            topics={topic: described}, orig_broker_id=speaker, brokers=dict.fromkeys(replicas)
+        )
 
     def list_offsets(self, asked: Any, isolation_level: Any, request_timeout: float) -> dict[Any, Any]:
         broker = self.net.broker
         committed = isolation_level == IsolationLevel.READ_COMMITTED
 
-        def handler(place: Any, latest: bool) -> Any:
+        def handler(place: Any, what: str) -> Any:
             def handle(answer: Any) -> None:
                 if not broker.has(place):
                     answer(KafkaError.UNKNOWN_TOPIC_OR_PART, None)
@@ -106,9 +113,11 @@ class AdminClient:
                 if not broker.leads(answer):
                     return
                 partition = broker.partition(place)
-                end = partition.stable if committed else partition.end
-                if latest:
-                    answer(0, SimpleNamespace(offset=end, timestamp=-1))
+                low, last, stable = broker.ends(place, self.net.deposed)
+                end = stable if committed else last
+                if "MaxTimestamp" not in what:
+                    offset = end if "Latest" in what else low
+                    answer(0, SimpleNamespace(offset=offset, timestamp=-1, leader_epoch=0))
                     return
                 stamped = [(partition.records[at].timestamp_ms, -at) for at in range(partition.low, end)]
                 moment, at = max(stamped, default=(-1, 1))
@@ -119,7 +128,7 @@ class AdminClient:
         return {
             each: self._ask(
                 Api.LIST_OFFSETS,
-                handler((each.topic, each.partition), "Latest" in type(what).__name__),
+                handler((each.topic, each.partition), type(what).__name__),
                 request_timeout,
             )
             for each, what in asked.items()

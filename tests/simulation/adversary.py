@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulation.broker import Deposed
 from tests.simulation.records import Place
 from tests.simulation.wire import Api, Fate
 from tests.simulation.world import Process
@@ -16,7 +17,8 @@ from tests.simulation.world import Process
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
-GROUP = "stream-scrub"
+GROUP, LOG = "stream-scrub", "opposition.log"
+RECALLED = "prospects.recalled"
 _WELL, _CUT = (Fate.WELL, 0.0), (Fate.CUT_BEFORE, 0.0)
 
 
@@ -78,9 +80,11 @@ def _join(history: "History", _: Process, seconds: float) -> None:
 def _clock(history: "History", process: Process, seconds: float) -> None:
     """Somebody sets the wall clock wrong, and later right again."""
     process.wall_offset += 40.0 * seconds
-    history.world.at(
-        history.world.now + seconds, setattr, process, "wall_offset", process.wall_offset - 40.0 * seconds
-    )
+
+    def right() -> None:
+        process.wall_offset -= 40.0 * seconds
+
+    history.world.at(history.world.now + seconds, right)
 
 
 def _log_away(history: "History", process: Process, seconds: float) -> None:
@@ -168,6 +172,31 @@ KINDS: dict[str, Deed] = {
     "there is another partition": _widen,
     "the log's first records are deleted": _cut_log,
 }
+
+
+def _depose_leader(history: "History", process: Process, seconds: float) -> None:
+    """The broker that leads the log, and what it answers to processes of that kind."""
+    history.broker.deposed = Deposed(history.broker, process.kind, [LOG], history.world.now + seconds)
+
+
+def _depose_coordinator(history: "History", process: Process, seconds: float) -> None:
+    """The same for the coordinator of groups. Then a second fault: the leaders are gone for a moment."""
+    history.broker.deposed = Deposed(history.broker, process.kind, [], history.world.now + seconds)
+
+
+def _depose_leader_of_recalls(history: "History", process: Process, seconds: float) -> None:
+    """The broker that leads what was taken back."""
+    history.broker.deposed = Deposed(history.broker, process.kind, [RECALLED], history.world.now + seconds)
+
+
+_LEADER, _COORDINATOR, _OF_RECALLS = (
+    f"the {what} is deposed and does not know it" for what in ("leader", "coordinator", "leader of recalls")
+)
+DEPOSED: dict[str, Deed] = {
+    _LEADER: _depose_leader,
+    _COORDINATOR: _depose_coordinator,
+    _OF_RECALLS: _depose_leader_of_recalls,
+}
 FATES = {fate.value: fate for fate in Fate if fate is not Fate.WELL}
 
 
@@ -196,11 +225,7 @@ class Adversary:
             self._release(process, api)
         faults = self._by_point.pop((*point, count), None) if self._by_point else None
         if faults is None:
-            if (
-                self.log_away
-                and about == "opposition.log"
-                and self.log_away.get(process, 0.0) > process.world.now
-            ):
+            if self.log_away and about == LOG and self.log_away.get(process, 0.0) > process.world.now:
                 return _CUT
             if self.throttled:
                 until, seconds = self.throttled.get(process, (0.0, 0.0))
@@ -217,7 +242,7 @@ class Adversary:
             if (wire := FATES.get(fault.kind)) is not None:
                 fate = (wire, fault.seconds)
             else:
-                KINDS[fault.kind](history, process, fault.seconds)
+                (KINDS | DEPOSED)[fault.kind](history, process, fault.seconds)
         return fate
 
     def hold(self, process: Process, seconds: float, arrive: Callable[[], None]) -> None:
@@ -333,6 +358,42 @@ THEMES: dict[str, tuple[Theme, ...]] = {
     "a relieved publisher": (
         Theme("requests", (Api.END,), 5, ("it is taken for dead, and another has its place",), (14.0, 24.0)),
     ),
+    "a clock that jumps": (
+        Theme("requests", (Api.END,), 4, ("its wall clock jumps",), (5.0, 12.0)),
+    ),
+    "an import asks a deposed leader": (
+        Theme("publisher", (Api.END, Api.INIT, Api.LIST_OFFSETS), 6, (_LEADER,), (8.0, 20.0)),
+    ),
+    "a publisher asks a deposed leader": (
+        Theme("requests", (Api.END, Api.INIT, Api.LIST_OFFSETS), 6, (_LEADER,), (2.0, 12.0)),
+    ),
+    "a publisher asks a deposed coordinator": (
+        Theme("requests", (Api.END, Api.OFFSETS, Api.INIT), 4, (_COORDINATOR,), (2.0, 12.0)),
+        Theme("requests", (Api.END, Api.OFFSETS, Api.PRODUCE), 8, (Fate.CUT_AFTER.value, "the process is killed"), (0.5, 2.0)),
+    ),
+    "a worker asks a deposed leader": (
+        Theme("worker", (Api.FETCH, Api.END, Api.LIST_OFFSETS), 20, (_LEADER,), (25.0, 50.0)),
+    ),
+    "a worker asks a deposed coordinator": (
+        Theme("worker", (Api.END, Api.OFFSETS, Api.FETCH), 6, (_COORDINATOR,), (8.0, 20.0)),
+        Theme("worker", (Api.END, Api.OFFSETS, Api.PRODUCE), 10, (Fate.CUT_AFTER.value, Fate.LOST.value), (1.0, 5.0)),
+    ),
+    "a worker in doubt asks a deposed coordinator": (
+        Theme("worker", (Api.END, Api.OFFSETS), 3, (_COORDINATOR,), (30.0, 40.0)),
+        Theme("worker", (Api.END,), 4, (Fate.CUT_AFTER.value,), (1.0, 2.0)),
+        Theme("worker", (Api.END,), 5, (Fate.LOST.value,), (1.0, 2.0)),
+    ),
+    "retry asks a deposed coordinator": (
+        Theme("retry", (Api.END, Api.OFFSETS, Api.INIT), 4, (_COORDINATOR,), (2.0, 12.0)),
+        Theme("retry", (Api.END, Api.OFFSETS, Api.PRODUCE), 8, (Fate.CUT_AFTER.value, "the process is killed"), (0.5, 2.0)),
+    ),
+    "a recall asks a deposed leader": (
+        Theme("recall", (Api.PRODUCE, Api.END), 1, (_OF_RECALLS,), (20.0, 50.0)),
+        Theme("recall", (Api.PRODUCE,), 3, ("the process is killed",), (0.5, 2.0)),
+    ),
+    "a recall dies as it recalls": (
+        Theme("recall", (Api.PRODUCE, Api.ADD_PARTITIONS), 3, ("the process is killed", "the process is paused"), (5.0, 20.0)),
+    ),
     "made anew": (
         Theme("worker", (Api.COMPUTE, Api.PRODUCE, Api.END, Api.FETCH), 12, ("an input is deleted and made anew",), (0.3, 3.0)),
     ),
@@ -341,8 +402,14 @@ THEMES: dict[str, tuple[Theme, ...]] = {
         Theme("worker", (Api.FETCH, Api.PRODUCE), 40, _MOVES, (0.3, 4.0)),
     ),
 }  # fmt: skip
-# Those that need neither a disk nor a publisher of requests.
-ANY_THEME = tuple(name for name in THEMES if name not in ("a torn file", "a relieved publisher"))
+# Those that need neither a disk nor a publisher of requests, and those of several brokers have a plan of their own.
+ANY_THEME = tuple(
+    name
+    for name in THEMES
+    if name
+    not in ("a torn file", "a relieved publisher", "a clock that jumps", "a recall dies as it recalls")
+    and "deposed" not in name
+)
 OF_TWO = ("a zombie", "one is behind")  # those that need another worker
 OF_ONE = tuple(name for name in ANY_THEME if name not in OF_TWO and name != "a hung publisher")
 # For how long prospects come, and how many changes there are, for themes that need other values than most.

@@ -21,6 +21,17 @@ Answer = Callable[[int, Any], None]
 Offsets = dict[Place, tuple[int, str]]
 
 
+class Deposed:
+    """One broker that has not heard that others took over from it, and goes on answering readers: for these topics with
+    what was on them, and with what groups had committed. Processes of that kind may ask it."""
+
+    def __init__(self, broker: "Broker", kind: str, topics: Iterable[str], until: float) -> None:
+        self.kind, self.since, self.until = kind, broker.world.now, until
+        found = {place: broker.partition(place) for place in broker.places(topics)}
+        self.ends = {place: (each.low, each.end, each.stable) for place, each in found.items()}
+        self.offsets = {name: dict(group.committed) for name, group in broker.groups.items()}
+
+
 class Broker:
     """All brokers."""
 
@@ -29,6 +40,7 @@ class Broker:
         self.up = True
         self.life = 0
         self.not_coordinator_until = self.no_leader_until = 0.0
+        self.deposed: Deposed | None = None
         self.topics: dict[str, Topic] = {}
         self.gone: list[Topic] = []  # those that were deleted
         self.groups: dict[str, Group] = {}
@@ -90,6 +102,13 @@ class Broker:
         name, at = place
         topics = [each for each in (*self.topics.values(), *self.gone) if each.name == name]
         return [each.partitions[at] for each in topics if at < len(each.partitions)]
+
+    def ends(self, place: Place, deposed: Deposed | None = None) -> tuple[int, int, int]:
+        """The first offset, the end and the last stable offset of a partition, as the true leader or another says."""
+        if deposed is not None and place in deposed.ends:
+            return deposed.ends[place]
+        partition = self.partition(place)
+        return partition.low, partition.end, partition.stable
 
     def places(self, topics: Iterable[str]) -> list[Place]:
         """All partitions of these topics."""
@@ -188,20 +207,28 @@ class Broker:
         answer(code, None)
 
     def fetch(
-        self, places: dict[Place, int], count: int, wait_s: float, read_all: bool, answer: Answer
+        self,
+        places: dict[Place, int],
+        count: int,
+        wait_s: float,
+        read_all: bool,
+        answer: Answer,
+        deposed: Deposed | None = None,
     ) -> None:
         """Fetch of committed records. It answers (a) at once if there are some, else (b) when some come, or (c) after
         the wait."""
         if not self.leads(answer):
             return
         until = self.world.now + wait_s
-        found = self._found(places, count, read_all)
+        found = self._found(places, count, read_all, deposed)
         if found or not places:
             answer(0, found)
             return
-        _Waiting(self, places, count, read_all, until, answer)
+        _Waiting(self, places, count, read_all, until, answer, deposed)
 
-    def _found(self, places: dict[Place, int], count: int, read_all: bool) -> dict[Place, Any]:
+    def _found(
+        self, places: dict[Place, int], count: int, read_all: bool, deposed: Deposed | None
+    ) -> dict[Place, Any]:
         """By place: the records with their offsets, and the offset to go on at; an error code if the asked offset
         does not exist."""
         found: dict[Place, Any] = {}
@@ -210,8 +237,9 @@ class Broker:
             if topic is None:
                 continue
             partition = topic.partitions[place[1]]
-            end = partition.end if read_all else partition.stable
-            if offset < partition.low or offset > partition.end:
+            low, last, stable = self.ends(place, deposed)
+            end = last if read_all else stable
+            if offset < low or offset > last:
                 found[place] = (None, KafkaError.OFFSET_OUT_OF_RANGE)
             elif offset < end:
                 upto = min(end, offset + count)
@@ -237,7 +265,9 @@ class _Waiting:
         read_all: bool,
         until: float,
         answer: Answer,
+        deposed: Deposed | None,
     ) -> None:
+        self.deposed = deposed
         self.broker, self.places, self.count, self.read_all, self.answer = (
             broker,
             places,
@@ -264,7 +294,7 @@ class _Waiting:
     def wake(self, _: int) -> None:
         if self.over or any(topic not in self.broker.topics for topic, _ in self.places):
             return
-        if found := self.broker._found(self.places, self.count, self.read_all):
+        if found := self.broker._found(self.places, self.count, self.read_all, self.deposed):
             self.over = True
             self.answer(0, found)
             return

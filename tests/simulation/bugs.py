@@ -8,29 +8,37 @@ change of the plans gives every seed another history.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 from confluent_kafka import TopicPartition
 
+from stream_scrub import clock
 from stream_scrub.errors import Uncertain
+from stream_scrub.kafka import resume
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
-from stream_scrub.kafka.partition_ends import PartitionEnds
-from stream_scrub.kafka.rewinding import beginnings
-from stream_scrub.kafka.rewinding.beginnings import Beginnings
-from stream_scrub.kafka.rewinding.resume import Resume
+from stream_scrub.kafka.output_reader import OutputReader
+from stream_scrub.kafka.quorum import QuorumEnds
+from stream_scrub.kafka.requests_reader import RequestsReader
+from stream_scrub.kafka.resume import Resume, StartOffsets
 from stream_scrub.kafka.session import CommitTimes, Session
 from stream_scrub.kafka.source import ProspectSource
-from stream_scrub.lists.log import snapshot
-from stream_scrub.lists.log.follower import Follower
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
+from stream_scrub.log import snapshot
+from stream_scrub.log.follower import Follower
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.model import Deadline
 from stream_scrub.publisher import ownership
-from stream_scrub.publisher.daemon import PublisherDaemon
 from stream_scrub.publisher.delta_publisher import DeltaPublisher
+from stream_scrub.recall.daemon import RecallLoop
+from stream_scrub.recall.outstanding import OutstandingWatch
+from stream_scrub.recall.record import PastRecalls
+from stream_scrub.requests.daemon import PublisherDaemon
+from stream_scrub.requests.ended_numbers import EndedNumbers
 from stream_scrub.retry.resend import Resend
 from stream_scrub.worker.loop import WorkerLoop
 from stream_scrub.worker.outputs import Outputs
@@ -159,7 +167,7 @@ def _brought_back_apart() -> list[Exchange]:
     nothing: Any = ((), (), (), (), (), ())
 
     def apart(self: Any, going: Any, order: Any, passed: Any) -> None:
-        session = self._session
+        session = self.session
 
         def twice(offsets: Any, *more: Any) -> CommitTimes:
             commit(session, [], *more)
@@ -199,7 +207,7 @@ def _consumed_later() -> list[Exchange]:
 
 def _trusted_snapshot() -> list[Exchange]:
     def begins(self: Any, reader: Any, _: Any) -> Any:
-        state = snapshot.load(self._folder, self._log)
+        state = snapshot.load(self.folder, self.log)
         if state is None:
             return None
         reader.seek(state.index.position + 1)
@@ -219,15 +227,20 @@ def _one_place_for_all() -> list[Exchange]:
 
 
 def _an_old_end() -> list[Exchange]:
-    ask = PartitionEnds.ask
+    ask = QuorumEnds.ask
 
-    def remembers(self: Any, place: Any, deadline: Any) -> Any:
+    def remembers(self: Any, what: Any, deadline: Any, *isolation: Any) -> Any:
         kept = self.__dict__.setdefault("kept", {})
-        if place.topic not in kept:
-            kept[place.topic] = ask(self, place, deadline)
-        return kept[place.topic]
+        if (what, isolation) not in kept:
+            kept[what, isolation] = ask(self, what, deadline, *isolation)[1]
+        return clock.elapsed(), kept[what, isolation]
 
-    return [(PartitionEnds, "ask", remembers)]
+    return [(QuorumEnds, "ask", remembers)]
+
+
+def _one_word() -> list[Exchange]:
+    one = SimpleNamespace(leader=1)
+    return [(QuorumEnds, "_elected", lambda *_: 1), (QuorumEnds, "_named_by", lambda *_: (1, one))]
 
 
 def _an_old_answer() -> list[Exchange]:
@@ -238,6 +251,63 @@ def _an_old_answer() -> list[Exchange]:
             begin(self, topics)
 
     return [(TopicIdentity, "begin", unless_asked), (Resume, "is_another", lambda *_: False)]
+
+
+def _ends_at_once() -> list[Exchange]:
+    publish = EndedNumbers._publish
+
+    def at_once(self: Any, group: Any, now: Any, *, opposing: bool) -> None:
+        del opposing
+        publish(self, group, now, opposing=False)
+
+    return [(EndedNumbers, "_publish", at_once)]
+
+
+def _fetched_and_forgotten() -> list[Exchange]:
+    restore = RecallLoop._restore
+
+    def forgets(self: Any) -> None:
+        self._source._must_rewind = False
+        restore(self)
+
+    return [(RecallLoop, "_restore", forgets)]
+
+
+def _own_word_of_recalls() -> list[Exchange]:
+    def asks(self: Any, deadline: Any) -> dict[Any, int]:
+        return {key: self.bounds(key, deadline)[1] for key in self.partitions(deadline)}
+
+    return [(OutputReader, "written_ends", asks)]
+
+
+def _no_doubt_of_recalls() -> list[Exchange]:
+    turn = RecallLoop._turn
+
+    def remembers(self: Any, index: Any) -> None:
+        drop = self._outstanding.drop
+        self._outstanding.drop = _never
+        try:
+            turn(self, index)
+        finally:
+            del self._outstanding.drop
+        del drop
+
+    return [(RecallLoop, "_turn", remembers)]
+
+
+def _held_too_early() -> list[Exchange]:
+    emit = RecallLoop._emit
+
+    def early(self: Any, emission: Any, *more: Any) -> None:
+        member = self._member
+        member.committed(emission)
+        member.committed = _never
+        try:
+            emit(self, emission, *more)
+        finally:
+            del member.committed
+
+    return [(RecallLoop, "_emit", early)]
 
 
 def _never_there(ends: Any, place: Any, deadline: Any) -> bool:
@@ -265,13 +335,13 @@ BUGS: dict[str, Bug] = {
     ),
     "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 0),
     "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 28),
-    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 0),
+    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 16),
     "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 7),
     "one short": Bug("The last record's own offset is committed.", _one_short, 0),
     "a poison record": Bug("What a topic refuses is tried again and again.", lambda: [(Outputs, "failed", _never)], 27),
     "no wait for others": Bug(
         "A register is read while another's open transaction hides its end.",
-        lambda: [(KafkaLogWriter, "wait_for_others", _never)],
+        lambda: [(KafkaLogWriter, "wait_for_others", _never), (KafkaLogWriter, "_need_none_unread", _never)],
         271,
     ),
     "no new producer": Bug(
@@ -282,25 +352,25 @@ BUGS: dict[str, Bug] = {
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
         lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
-        1440,
+        16030,
     ),
     "no floor": Bug(
-        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 663
+        "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 1299
     ),
     "no check at the commit": Bug(
-        "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 1225
+        "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 634
     ),
-    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 498),
-    "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 23),
-    "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 23),
+    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 830),
+    "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 1161),
+    "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 0),
     "a borrowed one is nobody's": Bug(
         "An import that took a borrowed register over is not noticed: the same writer goes on.",
         lambda: [(DeltaPublisher, "_give_back", _never)],
-        23,
+        250,
     ),
     "no offsets, no hold": Bug(
         "Where the group's offsets are gone it begins at the start.",
-        lambda: [(Beginnings, "_choose", lambda _, ends, place, deadline: ends.ask(place, deadline)[0])],
+        lambda: [(StartOffsets, "_choose", lambda _, ends, place, deadline: ends.ask(place, deadline)[0])],
         930,
     ),
     "one place for all": Bug(
@@ -309,13 +379,13 @@ BUGS: dict[str, Bug] = {
     "an old end": Bug("Where the log ends is asked for once.", _an_old_end, 0),
     "never there": Bug(
         "Of what retention deleted nothing is known.",
-        lambda: [(beginnings, "_has_held_records", _never_there)],
+        lambda: [(resume, "_has_held_records", _never_there)],
         990,
     ),
     "any topic of that name": Bug(
         "An offset of a topic that was deleted is used in the one that was made anew.",
         lambda: [(Resume, "need_same", _never), (Resume, "_is_of_another", lambda *_: False)],
-        107,
+        836,
     ),
     "an old answer": Bug(
         "Which topic it is was asked for a batch that was given up, and counts for the next one.",
@@ -334,6 +404,69 @@ BUGS: dict[str, Bug] = {
         "That the log's first records were deleted is not seen.",
         lambda: [(KafkaLogReader, "bounds", lambda self, bounds=KafkaLogReader.bounds: (0, bounds(self)[1]))],
         467,
+    ),
+    "whichever leader": Bug(
+        "A delta is published by what whichever broker says that the log holds.",
+        lambda: [*_one_word(), (KafkaLogWriter, "_need_none_unread", _never)],
+        600,
+    ),
+    "whichever coordinator": Bug(
+        "It rewinds to whatever offset some broker says is committed.",
+        lambda: [(ProspectSource, "_need_no_older", _never)],
+        5790,
+    ),
+    "whichever coordinator, after a doubt": Bug(
+        "Whether a commit of unknown outcome was made is asked of whichever broker says that it knows.",
+        lambda: [(ProspectSource, "rejoin", ProspectSource.drop)],
+        17500,
+    ),
+    "whichever coordinator, for retry": Bug(
+        "What was brought back is asked of whichever broker says that it knows.",
+        lambda: [(OutputReader, "confirm", _never)],
+        2430,
+    ),
+    "whichever coordinator, for requests": Bug(
+        "Which requests were taken is asked of whichever broker says that it knows.",
+        lambda: [(RequestsReader, "confirm", _never)],
+        22540,
+    ),
+    "fetched and forgotten": Bug(
+        "What was fetched before its partition is restored is not read again.", _fetched_and_forgotten, 516
+    ),
+    "as it was judged": Bug(
+        "A lead that comes is believed, however old the index of its worker is.",
+        lambda: [(OutstandingWatch, "judge", lambda *_: {})],
+        1668,
+    ),
+    "recalled again": Bug(
+        "Whoever takes a partition over does not ask what was recalled.",
+        lambda: [(PastRecalls, "is_left", lambda _, __, numbers, ___: np.ones(len(numbers), np.bool_))],
+        1260,
+    ),
+    "whichever leader, for recalls": Bug(
+        "What was recalled is asked of whichever broker says that it leads.", _own_word_of_recalls, 660
+    ),
+    "a gap before the place to go on": Bug(
+        "A coordinator that was deposed says that nothing is committed, and leads in between are never judged.",
+        lambda: [(RecallLoop, "_forget_gaps", _never)],
+        3444,
+    ),
+    "not judged again": Bug(
+        "What a restore finds outstanding is not judged.", lambda: [(OutstandingWatch, "forget", _never)], 1644
+    ),
+    "as if never in doubt": Bug(
+        "After a commit of unknown outcome the leads are held as before it.", _no_doubt_of_recalls, 828
+    ),
+    "held too early": Bug(
+        "What is outstanding changes before the commit.", _held_too_early, 13572
+    ),
+    "of no partition": Bug(
+        "A recall does not say which leads it takes back.",
+        lambda: [(PastRecalls, "take", _never)],
+        252,
+    ),
+    "ends by any clock": Bug(
+        "What has ended by this machine's clock has ended.", _ends_at_once, 95
     ),
     "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 98),
 }  # fmt: skip

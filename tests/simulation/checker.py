@@ -19,13 +19,15 @@ from tests.simulation.evidence import (
     inputs,
     new_requests,
     outputs,
+    recalled,
     sealed,
+    to_recall,
     topic_id,
     tries,
     waiting,
 )
 from tests.simulation.history import BOUND_S, History
-from tests.simulation.lives import BLOCKED
+from tests.simulation.lives import BLOCKED, SKEW_S
 from tests.simulation.wire import Api, Fate
 
 # A commit may arrive later than it was asked for: by the length of a fault, but at most by what a transaction may
@@ -92,6 +94,18 @@ def brought_back_once(history: History) -> Iterator[str]:
     if history.done_at is not None and history.plan.retry:
         left = waiting(history)
         yield from (f"prospect {id_} at {spot} was never brought back" for spot, id_ in left.items())
+
+
+def recalled_once(history: History) -> Iterator[str]:
+    """Whoever was handed out and may no longer be called is recalled once, and nobody else. A recall holds when the log was
+    cut, until a person has looked."""
+    if not history.plan.recalls:
+        return
+    found, must = recalled(history), to_recall(history)
+    yield from (f"+{number} was recalled {count} times" for number, count in found.items() if count > 1)
+    yield from (f"+{number} was recalled, and may be called" for number in found.keys() - must)
+    if history.done_at is not None and not history.is_cut:
+        yield from (f"+{number} was never recalled" for number in must - found.keys())
 
 
 def each_request_once(history: History) -> Iterator[str]:
@@ -180,6 +194,19 @@ def sound_log(history: History) -> Iterator[str]:
             yield "the registers are not what they were to become"
 
 
+def none_too_early(history: History) -> Iterator[str]:
+    """No opposition ends before its end, whatever a publisher's clock says."""
+    ends: dict[int, float] = {}
+    for change in history.plan.changes:
+        for number in change.numbers if change.end is not None else ():
+            ends[number] = min(ends.get(number, change.end), change.end)
+    for each in sealed(history)[0]:
+        for number in each.ended:
+            early_s = history.begun + ends[number] - each.at
+            if early_s > SKEW_S:
+                yield f"+{number} was ended {early_s:.1f} s too early"
+
+
 def live(history: History) -> Iterator[str]:
     """Every process is alive, and everything comes out within a bound once the faults are over."""
     yield from (f"a thread ended: {type(error).__name__}: {error}" for error in history.world.faults)
@@ -200,11 +227,13 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     exactly_once,
     in_order,
     brought_back_once,
+    recalled_once,
     each_request_once,
     one_position,
     never_back,
     never_opposed,
     sound_log,
+    none_too_early,
     live,
 )
 

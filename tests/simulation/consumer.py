@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from tests.simulation.membership import Membership
 from tests.simulation.messages import Feed, Message
@@ -48,7 +48,8 @@ class Consumer(Membership):
         if code:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         error = None if found is not None else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-        partitions = dict.fromkeys(range(len(found.partitions)) if found is not None else ())
+        _, leader, _ = self.net.named(topic)
+        partitions = {p: SimpleNamespace(leader=leader) for p in range(len(found.partitions) if found else 0)}
         return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions, error=error)})
 
     def get_watermark_offsets(
@@ -63,8 +64,8 @@ class Consumer(Membership):
             if not broker.has(place):
                 answer(KafkaError._UNKNOWN_PARTITION, None)
             elif broker.leads(answer):
-                found = broker.partition(place)
-                answer(0, (found.low, found.end if self._read_all else found.stable))
+                low, end, stable = broker.ends(place, self.net.deposed)
+                answer(0, (low, end if self._read_all else stable))
 
         code, body = self._ask(Api.LIST_OFFSETS, handle, timeout, place[0])
         if code == KafkaError._UNKNOWN_PARTITION:
@@ -79,13 +80,28 @@ class Consumer(Membership):
         places = [(each.topic, each.partition) for each in partitions]
 
         def handle(answer: Any) -> None:
-            if broker.coordinates(answer):
+            deposed = self.net.deposed
+            # Only the true coordinator lets somebody join, and the same client asks it for offsets then.
+            if deposed is not None and self._member_since <= deposed.since:
+                known = deposed.offsets.get(self._group, {})
+                answer(0, {place: known.get(place, (-1001, "")) for place in places})
+            elif broker.coordinates(answer):
                 broker.group(self._group).fetch(places, answer, stable=not self._read_all)
 
         code, body = self._ask(Api.OFFSET_FETCH, handle, timeout)
         if code:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "committed offsets"))
         return [TopicPartition(*place, body[place][0], body[place][1]) for place in places]
+
+    def offsets_for_times(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """Where the records of a time begin. No history is long enough for another answer than the first record."""
+        del timeout
+        found = []
+        for each in asked:
+            place, broker = (each.topic, each.partition), self.net.broker
+            is_empty = not broker.has(place) or broker.low(place) >= broker.partition(place).end
+            found.append(TopicPartition(*place, OFFSET_END if is_empty else broker.low(place)))
+        return found
 
     # -- reading
 
@@ -186,7 +202,9 @@ class Consumer(Membership):
         broker, version = self.net.broker, self._version
         self._fetching = self.net.ask(
             Api.FETCH,
-            lambda answer: broker.fetch(places, _FETCH_RECORDS, self._wait_s, self._read_all, answer),
+            lambda answer: broker.fetch(
+                places, _FETCH_RECORDS, self._wait_s, self._read_all, answer, self.net.deposed
+            ),
             lambda _code, body: self._fetched(version, places, body or {}),
             about=next(iter(places))[0],
         )
@@ -209,8 +227,8 @@ class Consumer(Membership):
         for place in places:
             topic = self.net.broker.topics.get(place[0])
             if topic is not None:
-                partition = topic.partitions[place[1]]
-                self._ends[place] = (partition.low, partition.end if self._read_all else partition.stable)
+                low, end, stable = self.net.broker.ends(place, self.net.deposed)
+                self._ends[place] = (low, end if self._read_all else stable)
         self._moved.notify()
         if not any(feed.queue for feed in self._feeds.values()):
             self._fetch()

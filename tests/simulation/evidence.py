@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from pyroaring import BitMap64
 
-from tests.simulation.lives import ALLOWED, BLOCKED, LOG, REFUSED, REQUESTS
+from tests.simulation.lives import ALLOWED, BLOCKED, LOG, RECALLED, REFUSED, REQUESTS
 from tests.simulation.records import Partition, Written
 
 if TYPE_CHECKING:
@@ -63,12 +63,26 @@ def _outputs(history: "History") -> Iterator[Out]:
                 yield Out(name, number, offset, record, value["id"], tries(record), stamp)
 
 
+def recalled(history: "History") -> Counter[int]:
+    """How often each number was recalled."""
+    committed = history.broker.partition((RECALLED, 0)).committed()
+    return Counter(int(record.key[1:]) for _, record in committed if record.key[:1] == b"+")
+
+
+def to_recall(history: "History") -> set[int]:
+    """The numbers that were handed out and are opposed in the end."""
+    handed_out = {int(out.stamp["number"][1:]) for out in _outputs(history) if out.topic == ALLOWED}
+    return handed_out & in_the_end(history)
+
+
 class Sealed(NamedTuple):
-    """A delta on the log: when it became readable, and which numbers are opposed from then on."""
+    """A delta on the log: when it became readable, which numbers are opposed from then on, and which of those before had
+    reached their end."""
 
     position: int
     at: float
     opposed: frozenset[int]
+    ended: frozenset[int]
 
 
 def sealed(history: "History") -> tuple[list[Sealed], list[str]]:
@@ -98,12 +112,15 @@ def sealed(history: "History") -> tuple[list[Sealed], list[str]]:
         held = registers.setdefault(name, set())
         if seal["kind"] == "full":
             held.clear()
+        ended: set[int] = set()
         for side, value, _ in mine:
             if side in ("adds", "removes"):
                 numbers = set(BitMap64.deserialize(value))
                 held.update(numbers) if side == "adds" else held.difference_update(numbers)
+                if side == "removes" and seal["reason"] == "ended" and name != "consent":
+                    ended |= numbers
         opposing = [numbers for name, numbers in registers.items() if name != "consent"]
-        found.append(Sealed(offset, record.ended_at, frozenset().union(*opposing)))
+        found.append(Sealed(offset, record.ended_at, frozenset().union(*opposing), frozenset(ended)))
     if parts:
         wrong.append(f"parts without their seal at the log's end: {sorted(parts)}")
     return found, wrong

@@ -10,14 +10,25 @@ from typing import Any
 
 from tests.simulation.adversary import GROUP, Adversary
 from tests.simulation.broker import Broker
-from tests.simulation.evidence import Spot, held_up, in_the_end, sealed, topic_id, waiting
+from tests.simulation.evidence import (
+    Spot,
+    held_up,
+    in_the_end,
+    recalled,
+    sealed,
+    to_recall,
+    topic_id,
+    waiting,
+)
 from tests.simulation.install import STAGE, Event
 from tests.simulation.lives import (
     ALLOWED,
+    ATTEMPTS,
     BLOCKED,
     LIFTS,
     LIVES,
     LOG,
+    RECALLED,
     REFUSED,
     REQUESTS,
     REQUESTS_GROUP,
@@ -82,8 +93,12 @@ class History:
             self.start(f"worker {at}")
         if plan.retry:
             self.start("retry")
+        if plan.recalls:
+            broker.create(RECALLED, 1)
+        for at in range(plan.recalls):
+            self.start(f"recall {at}")
         if plan.requests is not None:
-            for name in (REQUESTS, LIFTS, REFUSED):
+            for name in (REQUESTS, LIFTS, REFUSED, ATTEMPTS):
                 broker.create(name, 1)
             for asked in plan.requests:
                 world.at(world.now + asked.at, self._is_asked, asked)
@@ -158,6 +173,8 @@ class History:
                 return False
             if sealed(self)[0][-1].opposed != in_the_end(self):
                 return False
+        if plan.recalls and not self.open() and not to_recall(self) <= recalled(self).keys():
+            return False
         return not plan.retry or self._is_noted()
 
     def _read_upto(self, place: Place, group: str = GROUP) -> int:
@@ -232,6 +249,8 @@ class History:
 
     def delete(self, what: int) -> None:
         """Retention takes (0) the prospects that were read, (1) all prospects, or (2) all that came out."""
+        if what == 2 and self.plan.recalls:
+            return  # a recall holds then, until a person has looked
         for place in self.broker.places([ALLOWED, BLOCKED] if what == 2 else self.plan.inputs):
             partition, read = self.broker.partition(place), 0 if what == 2 else self._read_upto(place)
             upto = max(partition.low, min(read, partition.stable) if what == 0 else partition.stable)

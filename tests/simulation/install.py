@@ -19,11 +19,11 @@ from functools import wraps
 from types import SimpleNamespace
 from typing import Any, Self
 
-from stream_scrub.kafka.client import bounded_call
-from stream_scrub.lists.log.snapshot_writer import SnapshotWriter
+from stream_scrub.kafka.client import producer_calls
+from stream_scrub.log.snapshot import SnapshotWriter
+from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.publisher.delta_publisher import DeltaPublisher
 from stream_scrub.retry.resend import Resend
-from stream_scrub.worker.clock_watch import ClockWatch
 from stream_scrub.worker.outputs import Outputs
 from tests.simulation.admin import AdminClient
 from tests.simulation.broker import Broker
@@ -45,19 +45,24 @@ class Stage:
 
     @staticmethod
     def patience(commit_s: float, settled_s: float) -> None:
-        """For how long a worker waits for a commit or an abort, and `retry` before it takes up what was blocked."""
+        """For how long a worker waits for a commit or an abort, `retry` before it takes up what was blocked, and the
+        publisher between two looks at what has ended."""
+        others = {"_SETTLED_S": settled_s, "_APART_S": _APART_S}
         for name in _PATIENCE:
             module, constant = _patience(name)
-            setattr(module, constant, settled_s if constant == "_SETTLED_S" else commit_s)
+            setattr(module, constant, others.get(constant, commit_s))
 
 
 STAGE = Stage()
 _COMPUTES_S = 0.004  # long enough for an answer to come meanwhile
+_APART_S = 0.5
 _PATIENCE = (
     "worker.loop._COMMIT_S",
     "worker.loop._RECOVER_S",
     "retry.resend.ASK_S",
     "retry.daemon._SETTLED_S",
+    "recall.daemon._ASK_S",
+    "requests.ended_numbers._APART_S",
 )
 
 
@@ -177,7 +182,7 @@ class Threading:
                 STAGE.world.wait(STAGE.world.now + 0.05)
 
 
-class Caller(bounded_call.BoundedCaller):
+class Caller(producer_calls.BoundedCaller):
     """Calls directly."""
 
     def _start(self) -> None: ...
@@ -190,7 +195,7 @@ class Caller(bounded_call.BoundedCaller):
 
 
 class Watching:
-    """Replaces `lists.log.yielding.StallMonitor`: here no thread is kept from running."""
+    """Replaces `log.follower.StallMonitor`: here no thread is kept from running."""
 
     def __enter__(self) -> Self:
         return self
@@ -240,50 +245,56 @@ def _topics(*_: Any) -> AbstractContextManager[SimpleNamespace]:
 
 
 _TIMED = {
-    "kafka": "session source fetched log_writer requests_reader rewinding.resume admin.topic_identity client.bounded_call"
-    " client.leaders client.repeated_requests client.transactional_ids client.client_log",
-    "lists.log": "follower snapshot_writer",
-    "observability": "counters recurring_problem swap_log",
+    "kafka": "session source polled_batch log_writer requests_reader resume offsets admin.topic_identity client.producer_calls"
+    " client.repeated_requests client.client_log",
+    "log": "follower snapshot",
+    "ops": "loop_state following clock_watch",
     "retry": "daemon",
-    "wiring": "following",
-    "publisher": "daemon delta_publisher drop_importer import_list ownership",
-    "worker": "loop outputs clock_watch minute_summary assembly",
+    "recall": "daemon restore",
+    "publisher": "delta_publisher ownership",
+    "imports": "drop_importer import_list",
+    "requests": "daemon requests_to_delta",
+    "worker": "loop outputs",
 }
 _MODULES: dict[str, dict[str, Any]] = {
     "clock": {"time": Clock},
-    "kafka.source": {"Consumer": Consumer},
-    "kafka.partition_ends": {"Consumer": Consumer},
+    "kafka.bulk": {"Consumer": Consumer, "with_watch": lambda make, options: (make(options), None)},
+    "kafka.source": {"Consumer": Consumer, "leave_group": Consumer.close},
+    "kafka.offsets": {"Consumer": Consumer},
     "kafka.log_reader": {"Consumer": Consumer},
+    "kafka.quorum": {"AdminClient": AdminClient},
+    "kafka.admin.confirmed_ends": {"AdminClient": AdminClient, "threading": Threading},
     "kafka.requests_reader": {"Consumer": Consumer},
     "kafka.output_reader": {"Consumer": Consumer},
     "kafka.client.repeated_requests": {
         "Producer": Watched,
         "plugin": lambda: Plugin() if STAGE.exact else None,
     },
-    "kafka.client.transactional_ids": {"Producer": Watched},
     "kafka.admin.topic_identity": {"AdminClient": AdminClient},
     "kafka.admin.broker_time": {"AdminClient": AdminClient},
-    "kafka.log_writer": {"AdminClient": AdminClient, "BoundedCaller": Caller},
-    "kafka.session": {"BoundedCaller": Caller},
+    "kafka.log_writer": {"AdminClient": AdminClient, "BoundedCaller": Caller, "Consumer": Consumer},
+    "kafka.self_test": {"fault": lambda: ""},
+    "kafka.session": {"BoundedCaller": Caller, "Outlet": lambda *_: None},
     "kafka.headers": {"_ASK": Message.headers},
-    "lists.log.follower": {
+    "log.follower": {
         "threading": Threading,
         "StallMonitor": Watching,
         "CooperativeYield": lambda: SimpleNamespace(pause=_nothing),
     },
-    "lists.log.snapshot_writer": {"threading": Threading},
-    "worker.clock_watch": {"threading": Threading},
+    "log.snapshot": {"threading": Threading},
+    "ops.clock_watch": {"threading": Threading},
     "worker.outputs": {"datetime": Moments},
     "worker.stale_registers": {"datetime": Moments},
-    "wiring.clients": {"topics": _topics},
-    "wiring.preflight": {"need": _nothing, "need_log": _nothing},
-    "retry.daemon": {"threading": Threading, "datetime": Moments},
+    "kafka.clients": {"topics": _topics},
+    "ops.preflight": {"need": _nothing, "need_log": _nothing},
+    "retry.daemon": {"datetime": Moments},
+    "recall.daemon": {"datetime": Moments},
     "publisher.publish_rules": {"keep_rules": _nothing},
     "publisher.delta_publisher": {"threading": Threading, "datetime": Moments},
-    "publisher.daemon": {"threading": Threading, "datetime": Moments},
-    "publisher.import_list": {"datetime": Moments},
-    "publisher.mend_log": {"datetime": Moments},
-    "publisher.drop_importer": {"threading": Threading, "datetime": Moments},
+    "ops.processes": {"threading": Threading},
+    "requests.daemon": {"threading": Threading, "datetime": Moments},
+    "imports.import_list": {"datetime": Moments},
+    "imports.drop_importer": {"threading": Threading, "datetime": Moments},
 }
 
 

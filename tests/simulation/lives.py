@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,36 +16,41 @@ from pyroaring import BitMap64
 
 from stream_scrub.config import load
 from stream_scrub.errors import Corrupt, Refused, ScrubError
-from stream_scrub.index import Register
-from stream_scrub.kafka.client import options
+from stream_scrub.index import Register, deltas
+from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
-from stream_scrub.lists import deltas
-from stream_scrub.lists.log import encode
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import DeltaSource
+from stream_scrub.log import encode
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.scan import begin, replay_to_end
+from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import Deadline, LogRecord, Reason, RegisterKind
-from stream_scrub.observability.counters import Counters, PublisherCounters, RetryCounters
-from stream_scrub.publisher.daemon import PublisherDaemon
+from stream_scrub.ops import following
+from stream_scrub.ops.daemon import Process as Running
+from stream_scrub.ops.loop_state import PublisherState, RecallState, RetryState, WorkerState
+from stream_scrub.recall.daemon import RecallLoop
+from stream_scrub.requests.daemon import PublisherDaemon
 from stream_scrub.retry.daemon import RetryDaemon
 from stream_scrub.retry.once import RetryQuestion
+from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.wiring import scrubbing
-from stream_scrub.worker import assembly
+from stream_scrub.worker import start
 from tests.simulation.install import STAGE, Clock, computes
 from tests.simulation.plans import INPUTS, SHORT, Change, Times
 from tests.simulation.world import BEGIN_S, WALL_S, Process
 from tests.support.fakes import law
+from tests.support.fakes.properties import properties_of, publisher_of
 
 if TYPE_CHECKING:
     from tests.simulation.history import History
 
 ALLOWED, BLOCKED, LOG = "prospects.allowed", "prospects.blocked", "opposition.log"
+RECALLED = "prospects.recalled"
 REQUESTS, LIFTS, REFUSED = "opposition.requests", "opposition.lifts", "opposition.refused"
+ATTEMPTS = "call.attempts"
 REQUESTS_GROUP = "stream-scrub-publisher"
 SOURCE = DeltaSource("list.csv", "0" * 64)
+SKEW_S = 1.0  # by how much a publisher's clock may be wrong
 
 
 class Lines:
@@ -106,7 +110,7 @@ def _scrubber() -> Scrubber:
 
 
 @contextmanager
-def _by_the_law_of_the_tests() -> Iterator[None]:
+def by_the_law_of_the_tests() -> Iterator[None]:
     """What is made meanwhile judges by it."""
     shipped = scrubbing.scrubber, scrubbing.rulebook
     scrubbing.scrubber = lambda *_, **__: _scrubber()
@@ -154,9 +158,11 @@ def work(history: "History", process: Process) -> None:
     if plan.disk:
         kept = its.worker.model_copy(update={"state_dir": str(history.folder_of(process))})
         its = its.model_copy(update={"worker": kept})
-    with _by_the_law_of_the_tests():
-        worker, follower = assembly.worker(its, process.name.replace(" ", "-"), Counters(), history.log, None)
-    history.members[process] = worker._source
+    with by_the_law_of_the_tests():
+        name = process.name.replace(" ", "-")
+        running = Running(its, WorkerState(name, its, 60.0), history.log, history.stops[process])
+        worker, follower = start.worker(running, None)
+    history.members[process] = worker.source
     follower.start()
     try:
         worker.run(history.stops[process])
@@ -187,15 +193,15 @@ def publish(history: "History", process: Process) -> None:
 
 
 def _import(change: Change) -> None:
-    """As `publisher/import_list.py` does it: take over, read the register at the log's end, publish the difference."""
-    made = options.publisher_options("model:9092", {}, {}, log_topic=LOG, register=change.register, logs=None)
-    writer = KafkaLogWriter(made, LOG, Deadline.after(20.0))
+    """As `imports/import_list.py` does it: take over, read the register at the log's end, publish the difference."""
+    made = publisher_of("model:9092", LOG, change.register)
+    reading = properties_of(
+        Role.LOG_READER, "model:9092", {"group.id": ""}, consumer={"fetch.wait.max.ms": "500"}
+    )
+    writer = KafkaLogWriter(made, reading, LOG, Deadline.after(20.0))
     try:
         writer.wait_for_others(Deadline.after(20.0))
-        reader = KafkaLogReader(
-            options.log_reader_options("model:9092", {}, {"fetch.wait.max.ms": 500}, group_id="", logs=None),
-            LOG,
-        )
+        reader = KafkaLogReader(reading, LOG)
         try:
             replay = begin(reader, Deadline.after(15.0), keep_ends=True)
             replay_to_end(reader, Deadline.after(15.0), replay=replay)
@@ -219,10 +225,29 @@ def retry(history: "History", process: Process) -> None:
     its = settings(history.plan.times, inputs=history.plan.inputs)
 
     def daemon() -> RetryDaemon:
-        counted: Any = SimpleNamespace(counters=RetryCounters(), attach=lambda *_: None)
-        return RetryDaemon(its, question, counted, history.log)
+        state = RetryState("retry", its, 60.0)
+        return RetryDaemon(Running(its, state, history.log, history.stops[process]), question)
 
     _supervised(history, process, daemon)
+
+
+def recall(history: "History", process: Process) -> None:
+    """`stream-scrub recall`."""
+    its = settings(history.plan.times, inputs=history.plan.inputs)
+    its = its.model_copy(
+        update={"worker": its.worker.model_copy(update={"id": process.name.replace(" ", "-")})}
+    )
+    with by_the_law_of_the_tests():
+        running = Running(its, RecallState(process.name, its, 60.0), history.log, history.stops[process])
+        follower = following.counted(its, running.state, history.log)
+        loop = RecallLoop(running, follower, [ALLOWED])
+    follower.start()
+    try:
+        loop.run()
+    except Corrupt:
+        assert history.is_cut, "only then is the log corrupt"
+    finally:
+        follower.stop()
 
 
 def publish_requests(history: "History", process: Process) -> None:
@@ -230,11 +255,19 @@ def publish_requests(history: "History", process: Process) -> None:
     lives = itertools.count()
 
     def daemon() -> PublisherDaemon:
-        counted: Any = SimpleNamespace(counters=PublisherCounters(), attach=lambda *_: None)
-        name = f"{process.name}/{history.world.now}/{next(lives)}"
-        return PublisherDaemon(settings(history.plan.times), name, counted, history.log)
+        its, name = (
+            _with_true_clock(settings(history.plan.times)),
+            f"{process.name}/{history.world.now}/{next(lives)}",
+        )
+        state = PublisherState("", its, 60.0)
+        return PublisherDaemon(Running(its, state, history.log, history.stops[process]), name)
 
     _supervised(history, process, daemon)
+
+
+def _with_true_clock(its: Any) -> Any:
+    """The settings of somebody who trusts no clock that is wrong by more than a moment."""
+    return its.model_copy(update={"rules": its.rules.model_copy(update={"clock_skew_max_s": SKEW_S})})
 
 
 def _supervised(
@@ -243,9 +276,9 @@ def _supervised(
     """One that refuses to work, since another one lives or a topic is not there, is started again."""
     while True:
         try:
-            with _by_the_law_of_the_tests():
+            with by_the_law_of_the_tests():
                 daemon = made()
-            daemon.run(history.stops[process])
+            daemon.run()
         except (Refused, Corrupt) as error:
             history.log.info("ends, and is started again", why=str(error))
             history.world.wait(history.world.now + 1.0)
@@ -258,5 +291,6 @@ LIVES: dict[str, Callable[["History", Process], None]] = {
     "visitor": work,
     "publisher": publish,
     "retry": retry,
+    "recall": recall,
     "requests": publish_requests,
 }

@@ -42,6 +42,7 @@ class Membership:
         self._topics: tuple[str, ...] = ()
         self._instance = options.get("group.instance.id", "")
         self._member, self._generation = "", -1
+        self._member_since = 0.0
         self._owned: set[Place] = set()
         self._moves: deque[tuple[str, set[Place]]] = deque()
         self._joining: Call | None = None
@@ -98,6 +99,7 @@ class Membership:
             return
         self._heard_at = self.world.now
         self._member, self._generation, share = body
+        self._member_since = self.world.now
         gone, came = self._owned - share, share - self._owned
         if gone:
             self._moves.append(("revoked", gone))
@@ -193,6 +195,8 @@ class Membership:
             return
         if code:
             return  # the next heartbeat asks again
+        if (self._generation, self._owned) != body:
+            self._member_since = self.world.now
         self._generation, share = body
         gone, came = self._owned - share, share - self._owned
         if gone and not self._moves:

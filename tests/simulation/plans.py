@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.simulation.adversary import (
     ANY_THEME,
@@ -89,6 +89,7 @@ class Plan:
     prospects: list[Prospect] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     retry: bool = False  # somebody brings back what was blocked for want of a register
+    recalls: int = 0  # how many members take back what was handed out
     requests: list[Asked] | None = None  # None: nobody publishes by requests
     theme: str = ""
     faults: Sequence[Fault] = ()
@@ -96,7 +97,7 @@ class Plan:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Which kinds of processes there are to be disturbed."""
-        more = {"retry": self.retry, "requests": self.requests is not None}
+        more = {"retry": self.retry, "requests": self.requests is not None, "recall": self.recalls > 0}
         return ("worker", "publisher", *(kind for kind, there in more.items() if there))
 
 
@@ -111,12 +112,37 @@ def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) 
     plan = shape(seed, rng)
     plan.prospects.sort(key=lambda prospect: prospect.at)
     plan.changes.sort(key=lambda change: change.at)
+    if not plan.theme and shape is not _with_recall:
+        _among_several_brokers(plan, shape, random.Random(f"brokers {seed}"))
     if shape is _tiny:
         many = min(many, 1)
     plan.faults = (
         chosen(rng, many, plan.theme, plan.kinds, small=plan.times is SHORT) if faults is None else faults
     )
     return plan
+
+
+def _among_several_brokers(plan: Plan, shape: Any, rng: random.Random) -> None:
+    """Some of those without a theme have a broker that was deposed and does not know it."""
+    if rng.random() < 0.7:
+        return
+    if shape is _with_retry:
+        plan.theme = "retry asks a deposed coordinator"
+    elif shape is _with_requests:
+        what = rng.choice(("leader", "coordinator"))
+        plan.theme = f"a publisher asks a deposed {what}"
+    elif shape in (_small, _large) and rng.random() < 0.5:
+        doubt = rng.random() < 0.5
+        plan.theme = (
+            "a worker in doubt asks a deposed coordinator" if doubt else "a worker asks a deposed coordinator"
+        )
+    elif shape in (_small, _large):
+        plan.theme = rng.choice(("an import asks a deposed leader", "a worker asks a deposed leader"))
+        numbers = [33_612_345_600 + n for n in range(4)]
+        for at in (0.4, 0.9, 1.6, 2.2, 3.0):
+            some = frozenset(rng.sample(numbers, rng.randint(1, 3)))
+            plan.changes.append(Change(at + rng.random(), plan.registers[0], some))
+        plan.changes.sort(key=lambda change: change.at)
 
 
 def _large(seed: int, rng: random.Random) -> Plan:
@@ -188,17 +214,39 @@ def _with_retry(seed: int, rng: random.Random) -> Plan:
     return plan
 
 
+def _with_recall(seed: int, rng: random.Random) -> Plan:
+    """People object before and after they were handed out. Each has one lead, and nobody takes an objection back."""
+    plan = Plan(seed, 1, rng.choice((1, 2)), rng.random() < 0.7, times=SHORT, registers=REGISTERS[:1])
+    plan.imported, plan.recalls = True, rng.choice((1, 1, 2))
+    many = rng.randint(3, 8)
+    _fill(plan, rng, many, rng.choice((0.5, 2.0)), 0, 12)
+    plan.prospects = [each._replace(number=33_612_345_600 + each.id) for each in plan.prospects]
+    drawn = random.Random(f"recalls {seed}").random()
+    if drawn < 0.2:
+        plan.theme = "a recall asks a deposed leader"
+    elif drawn < 0.4:
+        plan.theme, plan.recalls, plan.partitions = "a recall dies as it recalls", 2, 2
+    opposed = frozenset({33_612_345_699})
+    plan.changes = [Change(0.0, plan.registers[0], opposed)]
+    for at in sorted(rng.uniform(0.2, 4.0) for _ in range(rng.randint(1, 3))):
+        opposed |= {33_612_345_600 + each for each in rng.sample(range(many), rng.randint(1, 2))}
+        plan.changes.append(Change(at, plan.registers[0], opposed))
+    return plan
+
+
 def _with_requests(seed: int, rng: random.Random) -> Plan:
     """Somebody publishes by requests, and what ends. A list whose numbers end is imported anew at about that moment."""
     plan = Plan(seed, rng.choice((0, 1, 1)), 1, rng.random() < 0.7, times=SHORT, registers=("list",))
     plan.imported = True
-    plan.theme = "a relieved publisher" if rng.random() < 0.3 else ""
+    drawn = rng.random()
+    plan.theme = "a relieved publisher" if drawn < 0.3 else "a clock that jumps" if drawn > 0.8 else ""
     _fill(plan, rng, rng.randint(1, 3) if plan.workers else 0, 3.0, 0, 4)
-    listed, end = plan.changes[0].numbers, rng.randint(1, 3)
+    listed = plan.changes[0].numbers
+    end = rng.randint(1, 3) + 4 * (plan.theme == "a clock that jumps")
     plan.changes[0] = plan.changes[0]._replace(end=end)
     kind = rng.random()
     if kind < 0.4:  # an import at the moment of the end
-        plan.changes.append(Change(max(0.1, end + rng.uniform(-1.0, 1.5)), "list", frozenset([*listed][:1])))
+        plan.changes.append(Change(max(0.1, end + rng.uniform(-0.5, 3.0)), "list", frozenset([*listed][:1])))
     elif kind < 0.8:  # an import between two ends
         plan.changes.append(Change(end + rng.uniform(0.8, 2.0), "list", listed, end + 4))
     whats = ("opt-out", "opt-out", "opt-out", "withdrawal", "consent", "broken")
@@ -243,6 +291,6 @@ def _fill(plan: Plan, rng: random.Random, prospects: int, lasts: float, changes:
 # By turns, so that any seeds in a row hold all of them.
 _SHAPES = (
     _large, _tiny, _tiny, _small, _tiny, _with_retry, _tiny, _small,
-    _tiny, _with_requests, _tiny, _small, _tiny, _tiny, _tiny, _small,
+    _tiny, _with_requests, _tiny, _small, _with_recall, _tiny, _tiny, _small,
     _tiny, _tiny, _with_retry, _tiny, _small, _tiny, _tiny, _with_requests,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
 
-from tests.simulation.broker import Broker
+from tests.simulation.broker import Broker, Deposed
 from tests.simulation.world import FOREVER, Process, Signal, World
 
 if TYPE_CHECKING:
@@ -71,6 +71,33 @@ class Net:
         self.process, self.broker, self.adversary, self.socket_s = process, broker, adversary, socket_s
         self.world = process.world
         self.closed = False
+        self._born, self._told, self._right = process.world.now, False, False
+        self._speaker: int | None = None
+
+    @property
+    def deposed(self) -> Deposed | None:
+        """The broker that this client takes for the leader, or the coordinator, and that is not any more. A client that was
+        there before does not learn of it; a new one is told by one broker or by another."""
+        found = self.broker.deposed
+        if found is None or found.until <= self.world.now or found.kind != self.process.kind:
+            return None
+        if self._born > found.since:
+            if not self._told:
+                self._told, self._right = True, self.world.rng.random() < 0.5
+            if self._right:
+                return None
+        return found
+
+    def named(self, topic: str) -> tuple[int, int, list[int]]:
+        """The broker that answers this client, the leader of the topic's partitions that it names, and their replicas."""
+        found = self.broker.deposed
+        if found is None or found.until <= self.world.now or topic not in {name for name, _ in found.ends}:
+            return 1, 1, [1]
+        if self.deposed is not None:
+            return 1, 1, [1, 2, 3]
+        if self._speaker is None:
+            self._speaker = 2 + (self.world.rng.random() < 0.5)
+        return self._speaker, 2, [1, 2, 3]
 
     def ask(
         self,

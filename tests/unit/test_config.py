@@ -1,8 +1,7 @@
-"""Settings: the defaults, and what is refused."""
+"""Settings: what is refused."""
 
 import json
 import pickle
-import socket
 
 import pytest
 from pydantic import ValidationError
@@ -24,100 +23,6 @@ def problems(tmp_path, **given):
     return caught.value.problems
 
 
-def test_defaults_are_those_of_the_documentation(tmp_path):
-    """A user who sets nothing would run with other values than the README promises."""
-    settings = loaded(tmp_path)
-
-    assert masked(settings, HARMLESS) == {
-        "kafka": {
-            "bootstrap_servers": "localhost:9092",
-            "group_protocol": "classic",
-            "client": {},
-            "consumer": {},
-            "producer": {},
-            "keep_days": {},
-        },
-        "topics": {
-            "prospects": "prospects",
-            "allowed": "prospects.allowed",
-            "blocked": "prospects.blocked",
-            "recalled": "prospects.recalled",
-            "shadow": "prospects.shadow",
-            "log": "opposition.log",
-            "requests": "opposition.requests",
-            "lifts": "opposition.lifts",
-            "refused": "opposition.refused",
-        },
-        "worker": {
-            "group_id": "stream-scrub",
-            "id": socket.gethostname(),
-            "batch_records": 10000,
-            "batch_bytes": 8 << 20,
-            "batch_ms": 50,
-            "processes": 1,
-            "state_dir": "",
-        },
-        "prospect": {
-            "format": "json",
-            "numbers": ["phone"],
-            "region": "country",
-            "default_region": "FR",
-            "purpose": "purpose",
-            "default_purpose": "",
-            "contract": "contract",
-            "contract_shapes": [],
-            "campaign": "campaign",
-            "default_campaign": "",
-            "channel": "channel",
-            "who": "who",
-            "relation": "relation",
-            "voice_kind": "voice_kind",
-            "residence": "residence",
-            "case": "any",
-            "mixed": "block",
-            "stamp": "value",
-        },
-        "rules": {
-            "folder": "",
-            "stale": "block",
-            "stale_by_register": {},
-            "index_lag_max_s": 30.0,
-            "clock_skew_max_s": 60.0,
-        },
-        "lists": {
-            "max_bad": 0.01,
-            "max_change": 0.1,
-            "max_added": 1_000_000,
-            "max_numbers": 10_000_000,
-            "max_change_of": [],
-            "full_every": 1000,
-            "max_scopes": 20_000,
-            "read_max_mb": 768,
-            "read_max_s": 900.0,
-            "start": "latest-full",
-            "registers": ["internal", "consent"],
-            "consent_proof": "kept",
-            "ends": "all",
-            "folder": "",
-            "keep_done_days": 30,
-            "requests_group": "stream-scrub-publisher",
-            "batch_requests": 5000,
-            "batch_ms": 100,
-        },
-        "http": {
-            "listen": "127.0.0.1:8080",
-            "probes": "",
-            "tokens": "",
-            "processes": 1,
-            "rate_per_s": 20_000.0,
-            "watch": [],
-            "tls_cert": "",
-            "tls_key": "",
-        },
-        "log": {"level": "info", "format": "auto"},
-    }
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -136,7 +41,6 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("worker.batch_ms", 1.5),
         ("worker.processes", 0),
         ("worker.processes", True),
-        ("prospect.format", "avro"),
         ("prospect.numbers", []),
         ("prospect.numbers", ["a", "a"]),
         ("prospect.numbers", ["a."]),
@@ -156,6 +60,9 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("prospect.default_campaign", "-"),
         ("prospect.mixed", "allow"),
         ("prospect.stamp", "both"),
+        ("prospect.cloudevents", "two words"),
+        ("prospect.cloudevents", "https://example.com/100%"),
+        ("prospect.cloudevents", "x" * 201),
         ("rules.stale", "allow"),
         ("rules.index_lag_max_s", 0),
         ("rules.index_lag_max_s", float("inf")),
@@ -175,9 +82,11 @@ def test_defaults_are_those_of_the_documentation(tmp_path):
         ("lists.registers", ["internal", "consent", "rules"]),
         ("lists.registers", ["internal", "consent", "of-33612345678"]),
         ("lists.max_change_of", ["internal@0612345678=0.5"]),
-        ("lists.ends", "some"),
+        ("lists.consent_proof", "some"),
         ("lists.batch_ms", 0),
         ("lists.max_bad", float("nan")),
+        ("files.keep_minutes", 0),
+        ("files.keep_minutes", 1441),
         ("log.format", "xml"),
     ],
 )
@@ -223,17 +132,16 @@ def test_number_member_cannot_be_another_member_too(tmp_path):
 def test_members_that_differ_in_case_alone_need_readers_that_tell_them_apart(tmp_path, flags):
     """Every prospect would come out blocked: each of the two members is another value of the other."""
     assert problems(tmp_path, flags=flags) == [
-        'default: prospect.case should be "exact" if two members, or a member and "scrub", differ in nothing but case'
+        'default: prospect.case should be "exact": names or "scrub" differ only in case'
     ]
     assert loaded(tmp_path, flags={**flags, "prospect.case": "exact"}).prospect.case == "exact"
 
 
-def test_default_region_may_be_written_in_small_letters(tmp_path):
-    """`fr` would be refused, or match no rule."""
-    assert (
-        loaded(tmp_path, environ={"STREAM_SCRUB_PROSPECT__DEFAULT_REGION": "gb"}).prospect.default_region
-        == "GB"
-    )
+@pytest.mark.parametrize(("word", "region"), [("gb", "GB"), ("UK", "GB"), ("el", "GR")])
+def test_default_region_may_be_written_as_people_write_it(tmp_path, word, region):
+    """`fr` would be refused, or match no rule; by `UK` every national number would be invalid."""
+    environ = {"STREAM_SCRUB_PROSPECT__DEFAULT_REGION": word}
+    assert loaded(tmp_path, environ=environ).prospect.default_region == region
 
 
 def test_problems_of_extra_checks_join_the_list(tmp_path):
@@ -320,3 +228,35 @@ def test_an_address_to_listen_on_is_taken_apart(tmp_path):
         http = loaded(tmp_path, environ={"STREAM_SCRUB_HTTP__LISTEN": listen}).http
         assert address_of(http.listen) == address and http.is_asked_for
     assert not loaded(tmp_path).http.is_asked_for
+
+
+AVRO = "[prospect]\nformat = 'avro'\nstamp = 'header'\n[registry]\nurl = 'https://registry:8081/apis'\n"
+
+
+@pytest.mark.parametrize("kind", ["avro", "protobuf"])
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("stamp = 'header'", "", "prospect.format and prospect.stamp should fit"),
+        ("url = 'https://registry:8081/apis'", "", "prospect.format and registry.url should fit"),
+        ("https://registry", "registry", "registry.url should be http:// or https://"),
+        ("https://registry", "https://me:secret@registry", "registry.url should be http:// or https://"),
+        ("[registry]", "[registry]\nuser = 'me'", "registry.user and registry.password_file should both"),
+        (
+            "[registry]",
+            "[registry]\nuser = 'me'\npassword_file = 'p'\ntoken_file = 't'",
+            "registry.user and registry.token_file should not both",
+        ),
+        (
+            "[prospect]",
+            "[topics]\nprospects = ['a', 'd']\nallowed = '{input}.a'\nblocked = '{input}.b'\ndrill = 'd'\n[prospect]",
+            "prospect.format and topics.drill should fit",
+        ),
+    ],
+)
+def test_a_format_with_schemas_has_what_it_needs(tmp_path, kind, old, new, problem):
+    """A worker would start and find out with the first prospect, or write its stamp into a record."""
+    toml = AVRO.replace("avro", kind)
+    assert loaded(tmp_path, toml=toml).prospect.format == kind
+    (found,) = problems(tmp_path, toml=toml.replace(old, new))
+    assert problem in found

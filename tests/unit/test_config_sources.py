@@ -6,19 +6,7 @@ from pathlib import Path
 import pytest
 
 from stream_scrub.config import Settings, load, read
-from stream_scrub.errors import ConfigError
-
-
-def loaded(tmp_path, *, toml=None, environ=None, flags=None, **more):
-    if toml is not None:
-        (tmp_path / "stream-scrub.toml").write_text(toml)
-    return load(cwd=tmp_path, environ=environ or {}, flags=flags, **more)
-
-
-def problems(tmp_path, **given):
-    with pytest.raises(ConfigError) as caught:
-        loaded(tmp_path, **given)
-    return caught.value.problems
+from tests.unit.test_config import loaded, problems
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path):
@@ -108,7 +96,7 @@ def test_a_file_that_everybody_may_write_is_not_read_unasked(tmp_path, writable)
     (tmp_path if writable == "folder" else file).chmod(0o1777 if writable == "folder" else 0o666)
 
     (problem,) = problems(tmp_path)
-    assert "everybody may write" in problem
+    assert "every user may write" in problem
     assert load(cwd=tmp_path, environ={}, config_file=file).worker.group_id == "theirs"
     file.unlink()
     assert load(cwd=tmp_path, environ={}).worker.group_id == "stream-scrub"
@@ -147,11 +135,14 @@ def test_every_problem_is_reported_at_once_with_its_place(tmp_path):
     [
         (
             "[worker]\n\nbatchms = 1",
-            "stream-scrub.toml:3: worker.batchms is no setting (did you mean worker.batch_ms?)",
+            "stream-scrub.toml:3: worker.batchms is not a setting (did you mean worker.batch_ms?)",
         ),
-        ("[workers]\nid = 'a'", "stream-scrub.toml:1: workers is no setting (did you mean worker?)"),
-        ("max_scopes = 1", "stream-scrub.toml:1: max_scopes is no setting (did you mean lists.max_scopes?)"),
-        ("[htp]\nlisten = ''", "stream-scrub.toml:1: htp is no setting (did you mean http?)"),
+        ("[workers]\nid = 'a'", "stream-scrub.toml:1: workers is not a setting (did you mean worker?)"),
+        (
+            "max_scopes = 1",
+            "stream-scrub.toml:1: max_scopes is not a setting (did you mean lists.max_scopes?)",
+        ),
+        ("[htp]\nlisten = ''", "stream-scrub.toml:1: htp is not a setting (did you mean http?)"),
         ("worker = 3", "stream-scrub.toml:1: worker should be a table"),
         ("[worker]\nid = ", "stream-scrub.toml:2: is not TOML: Invalid value"),
         (
@@ -172,8 +163,8 @@ def test_unknown_variables_are_refused_with_the_nearest_name(tmp_path):
     )
 
     assert found == [
-        "STREAM_SCRUB_RECALL__WINDOW: is no setting",
-        "STREAM_SCRUB_WORKER__BATCHMS: is no setting (did you mean STREAM_SCRUB_WORKER__BATCH_MS?)",
+        "STREAM_SCRUB_RECALL__WINDOW: is not a setting",
+        "STREAM_SCRUB_WORKER__BATCHMS: is not a setting (did you mean STREAM_SCRUB_WORKER__BATCH_MS?)",
     ]
 
 

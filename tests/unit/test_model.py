@@ -9,13 +9,31 @@ from stream_scrub.model import RegisterName, family
     ("text", "name"),
     [
         ("us-dnc", RegisterName("us-dnc")),
-        ("internal@acme_1.fr", RegisterName("internal", "acme_1.fr")),
+        ("internal@acme-1", RegisterName("internal", "acme-1")),
         ("internal@+sms", RegisterName("internal", "+sms")),
         ("internal@acme+sms", RegisterName("internal", "acme+sms")),
         ("internal@", None),
         ("internal@+", None),
         ("consent@+sms", None),
-        *((text, None) for text in ("", "-a", "US", "a@", "@a", "a@b@c", "a b", "a\n", "a@.b", "été")),
+        *(
+            (text, None)
+            for text in (
+                "",
+                "-a",
+                "US",
+                "a@",
+                "@a",
+                "a@b@c",
+                "a b",
+                "a\n",
+                "a@.b",
+                "a@b.c",
+                "a@b_c",
+                "a@b-",
+                "a@b--c",
+                "été",
+            )
+        ),
     ],
 )
 def test_names_of_registers(text: str, name: RegisterName | None) -> None:

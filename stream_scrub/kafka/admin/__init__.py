@@ -1,1 +1,1 @@
-"""What is asked of brokers beside records: topics, their identities, rights, their clocks."""
+"""What the brokers are asked, other than records: topics, their ids, rights, clocks."""

@@ -1,31 +1,31 @@
-"""What a client may do, asked of the brokers at the start: whatever is missing is then said at once, and by name.
+"""Checks a client's rights at the start, so that every missing one is reported at once and by name.
 
-Brokers tell whoever may describe a topic or a group what else he may do with it (KIP-430). A transactional id cannot be
-asked for: opening the session tells. What is taken away later is said where it is missed, by `translate`.
+A client that may describe a topic also gets its other rights on it (KIP-430). The offsets of a group are asked for as a
+consumer does. For a transactional id there is no such question: opening the session shows it. A right that is revoked
+later shows in an error of `translate`.
 """
 
-import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]  # not in its __all__
 
-from stream_scrub.errors import Unavailable
+from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import cause_of, translate
 from stream_scrub.model import Deadline
 
-_AGAIN_S = 0.2
-_TRY_S = 1.5
+_TRY_S = 0.5
 _COORDINATOR_S = 4.0
-_DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
-# There is none yet, or the broker is too old to tell: whatever is missing is said where it is missed.
-_UNTOLD = frozenset(
+_ANY_TOPIC = "offsets"  # whether a group may be read does not depend on the topic
+_DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED})
+# It does not exist yet, or the broker is too old to tell: a missing right shows when it is needed.
+_UNKNOWN = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.GROUP_ID_NOT_FOUND,
         KafkaError._UNSUPPORTED_FEATURE,
         KafkaError.UNSUPPORTED_VERSION,
     }
@@ -34,66 +34,67 @@ _UNTOLD = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RequiredRights:
-    """What somebody must be able to do: topics to read and to write to, groups to read and commit as."""
+    """Topics to read and to write to, and groups to read and commit as."""
 
     reads: Collection[str] = ()
     writes: Collection[str] = ()
     groups: Collection[str] = ()
 
 
-def missing(admin: AdminClient, rights: RequiredRights, deadline: Deadline) -> list[str]:
-    """Each right that is missing, in words: "to READ topic prospects". A broker that does not tell is taken at its best.
+def missing(
+    admin: AdminClient, options: Mapping[str, Any], rights: RequiredRights, deadline: Deadline
+) -> list[str]:
+    """Each missing right, in words: "to READ topic prospects". If a broker does not tell, none is missing. `options` are
+    the admin client's.
 
     Raises Unavailable, Refused.
     """
-    names = sorted({*rights.reads, *rights.writes})
-    asked = admin.describe_topics(
-        TopicCollection(names), include_authorized_operations=True, request_timeout=max(0.1, deadline.left())
+    names, timeout_s = TopicCollection(sorted({*rights.reads, *rights.writes})), max(0.1, deadline.left())
+    topics = _allowed(
+        admin.describe_topics(names, include_authorized_operations=True, request_timeout=timeout_s)
     )
-    topics = _allowed(asked, "topic")
     lacking = [f"to READ topic {name}" for name in rights.reads if _lacks(topics[name], AclOperation.READ)]
     lacking += [
         f"to WRITE to topic {name}" for name in rights.writes if _lacks(topics[name], AclOperation.WRITE)
     ]
-    groups = _groups(admin, sorted(rights.groups), deadline)
     return lacking + [
-        f"to READ group {name}" for name in rights.groups if _lacks(groups[name], AclOperation.READ)
+        f"to READ group {name}" for name in sorted(rights.groups) if _is_denied(options, name, deadline)
     ]
 
 
-def _groups(
-    admin: AdminClient, names: list[str], deadline: Deadline
-) -> dict[str, Collection[AclOperation] | None]:
-    """What may be done with each group. Asks again while their coordinators are still being found, but not for long: a new
-    cluster takes its time for that, and nobody need wait for it here.
-    """
+def _is_denied(options: Mapping[str, Any], group: str, deadline: Deadline) -> bool:
+    """Whether the group may not be read. Asks for some seconds: in a new cluster the coordinators take a while."""
+    # Not with AdminClient.describe_consumer_groups: if the coordinator is late or its connection breaks, librdkafka 2.16
+    # ends the process by an assertion (librdkafka#4605).
     until = Deadline.after(deadline.left(_COORDINATOR_S))
-    while names:
-        asked = admin.describe_consumer_groups(
-            names, include_authorized_operations=True, request_timeout=max(0.1, until.left(_TRY_S))
-        )
-        try:
-            return _allowed(asked, "group")
-        except Unavailable:
-            if until.passed:
-                return dict.fromkeys(names)
-            time.sleep(_AGAIN_S)
-    return {}
+    with closing(Consumer(asking_options(options) | {"group.id": group})) as consumer:
+        while not until.passed:
+            try:
+                consumer.committed([TopicPartition(_ANY_TOPIC, 0)], timeout=max(0.1, until.left(_TRY_S)))
+            except KafkaException as error:
+                # A refused question for the coordinator ends in the timeout of ours, and the consumer reports why.
+                message = consumer.poll(0)
+                errors = (cause_of(error), None if message is None else message.error())
+                if any(each and each.code() == KafkaError.GROUP_AUTHORIZATION_FAILED for each in errors):
+                    return True
+            else:
+                return False
+        return False
 
 
-def _allowed(asked: Mapping[str, "Future[Any]"], kind: str) -> dict[str, Collection[AclOperation] | None]:
-    """By name, what may be done with it; None where that is not told."""
-    found: dict[str, Collection[AclOperation] | None] = {}
-    for name, future in asked.items():
+def _allowed(answers: Mapping[str, "Future[Any]"]) -> dict[str, Collection[AclOperation] | None]:
+    """By name the rights on it; None if the broker does not tell."""
+    allowed: dict[str, Collection[AclOperation] | None] = {}
+    for name, future in answers.items():
         try:
-            # An empty list is the binding's word for "not told": whoever may describe has that right at least.
-            found[name] = future.result().authorized_operations or None
+            # An empty list means "unknown": a client that may describe has at least that right.
+            allowed[name] = future.result().authorized_operations or None
         except KafkaException as error:
             code = cause_of(error).code()
-            if code not in _DENIED | _UNTOLD:
-                raise translate(error, f"asking for {kind} {name}") from error
-            found[name] = () if code in _DENIED else None
-    return found
+            if code not in _DENIED | _UNKNOWN:
+                raise translate(error, f"asking for topic {name}") from error
+            allowed[name] = () if code in _DENIED else None
+    return allowed
 
 
 def _lacks(operations: Collection[AclOperation] | None, wanted: AclOperation) -> bool:

@@ -1,8 +1,8 @@
-"""What time the brokers have, by what they wrote themselves: the marker that ends a transaction.
+"""The brokers' time, from the markers that they write at the end of a transaction.
 
-No answer of Kafka's protocol tells the time, and the timestamps of records are their producers'. A marker's is that of
-the broker that leads the partition. It is the last committed thing in an output, since everybody who writes to one does
-so in transactions. Asking needs no right that a worker lacks: to write to a topic includes to describe it.
+No answer of Kafka's protocol has the time, and the timestamps of records are their producers'. A marker's is that of the
+broker that leads the partition. It is the last committed entry of an output, since all its writers use transactions. A
+worker has the right to ask: to write to a topic includes to describe it.
 """
 
 from collections.abc import Sequence
@@ -10,32 +10,31 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
+from stream_scrub.kafka.client.asking import AdminClient
 from stream_scrub.model import PartitionKey
 
 _ASK_S = 2.0
 
 
 class LatestTimestamp(NamedTuple):
-    """The latest timestamp in a partition, seconds since 1970, and the broker that leads it. `is_brokers`: it is that of a
-    marker; else a producer chose it, and the last marker's is no later.
-    """
+    """The latest timestamp in a partition."""
 
-    broker: int
-    at: float
-    is_brokers: bool
+    broker: int  # which leads it
+    at: float  # seconds since 1970
+    is_brokers: bool  # a marker's; otherwise a producer's, and the last marker's is no later
 
 
 class BrokerTimes:
-    """Asks. One thread at a time; connects when it is first asked."""
+    """Asks the brokers. One thread at a time; connects at the first question."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
         self._admin: AdminClient | None = None
 
     def ask(self, places: Sequence[PartitionKey]) -> list[LatestTimestamp]:
-        """The latest timestamps, of as many partitions as answer within some seconds. Never raises."""
+        """The latest timestamps, of the partitions that answer within some seconds. Never raises."""
         if self._admin is None:
             self._admin = AdminClient(self._options)
         leaders = self._leaders({topic for topic, _ in places})
@@ -51,27 +50,27 @@ class BrokerTimes:
         ]
 
     def _leaders(self, topics: set[str]) -> dict[PartitionKey, int]:
-        assert self._admin is not None, "ask made it"
-        found: dict[PartitionKey, int] = {}
+        assert self._admin is not None, "ask creates it"
+        leaders: dict[PartitionKey, int] = {}
         for topic in topics:
             with suppress(KafkaException):
                 described = self._admin.list_topics(topic, timeout=_ASK_S).topics[topic]
-                found |= {(topic, number): each.leader for number, each in described.partitions.items()}
-        return found
+                leaders |= {(topic, number): each.leader for number, each in described.partitions.items()}
+        return leaders
 
     def _offsets(self, places: Sequence[PartitionKey], what: OffsetSpec) -> dict[PartitionKey, Any]:
-        """The offsets that the brokers give for these partitions, of committed records."""
+        """The brokers' answers for these partitions, about committed records."""
         if not places:
             return {}
-        assert self._admin is not None, "ask made it"
-        found = {}
+        assert self._admin is not None, "ask creates it"
+        offsets = {}
         with suppress(KafkaException):
-            asked = self._admin.list_offsets(
+            answers = self._admin.list_offsets(
                 {TopicPartition(*place): what for place in places},
                 isolation_level=IsolationLevel.READ_COMMITTED,
                 request_timeout=_ASK_S,
             )
-            for partition, future in asked.items():
+            for partition, future in answers.items():
                 with suppress(KafkaException):
-                    found[partition.topic, partition.partition] = future.result()
-        return found
+                    offsets[partition.topic, partition.partition] = future.result()
+        return offsets

@@ -1,6 +1,6 @@
-"""The topics as they must be: what is missing, what differs, and making what is missing.
+"""The topics: what each role needs, what is missing or differs, and the creation of missing ones.
 
-A role's wishes are data; what the broker has is described by the admin API; `plan` compares the two and does nothing.
+The needs of a role are data; the admin API describes what the broker has; `plan` compares the two.
 """
 
 import time
@@ -13,14 +13,14 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
-from stream_scrub.config.inputs import Route
+from stream_scrub.config.settings import Route
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.admin.acls import RequiredRights, missing
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 
-# Room for a stamp beside the largest prospect that the input takes.
+# Room for a stamp next to the largest prospect that the input takes.
 STAMP_ROOM = 16_384
 _KNOWN_AGAIN_S = 0.1
 _TURN_S = 1.0
@@ -31,29 +31,48 @@ _OUTPUTS = ("allowed", "blocked")
 _EARLIER, _LATER, _EITHER = (f"message.timestamp.{side}.max.ms" for side in ("before", "after", "difference"))
 _EVER_MS = str(2**63 - 1)
 _ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
-# The log is the evidence: nothing of it may ever be dropped or compacted away.
 _DAY_MS = 24 * 3_600_000
+_ATTEMPTS_DAYS = 35  # they are counted for a month
+# The log is the evidence: nothing of it may ever be dropped or compacted away.
 _LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 # Many may write prospects and requests. The client unpacks a batch that packs a thousandfold before anybody can look at
 # it. A broker that keeps a topic uncompressed holds `max.message.bytes` against the unpacked batch, and refuses it.
 _UNPACKED = {"compression.type": "uncompressed"}
+# No attempt is later than its record, and they are read again from a moment on. By the timestamp of a dialler whose clock
+# is years behind, or counts seconds, they would not count, and Kafka would delete them.
+_ATTEMPTS_CONFIG = {**_UNPACKED, "message.timestamp.type": "LogAppendTime"}
 # Kafka's own default. A part of a delta has 768 KiB at most, with its headers and its batch on top.
 _LOG_LIMIT = "1048588"
 
 
+# No setting of ours can compensate for these: a record that a broker acknowledged and lost is gone.
+_REPLICAS, _IN_SYNC = 3, 2
+FEW_REPLICAS = (
+    f"fewer than {_REPLICAS} replicas: the loss of two brokers loses acknowledged records, and the absence of one stops"
+    " writing or leaves a single copy; prospects and opt-outs may be lost"
+)
+ONE_IN_SYNC = (
+    f"min.insync.replicas below {_IN_SYNC}: one broker alone acknowledges, and is lost with what it has not replicated;"
+    " prospects and opt-outs may be lost, and with lost offsets prospects are emitted twice"
+)
+UNCLEAN = (
+    "unclean.leader.election.enable: a replica that is behind may become leader, and what it lacks is gone; prospects are"
+    " lost or emitted twice, and a log without its end makes every worker hold"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TopicDescription:
-    """A topic as the broker has it; `config` is empty where it may not be read. `replicas` is the fewest of a
-    partition, 0 where that is not known."""
+    """A topic as the broker has it."""
 
     partitions: int
-    config: Mapping[str, str]
-    replicas: int = 0
+    config: Mapping[str, str]  # empty without the right to read it
+    replicas: int = 0  # the fewest of a partition; 0 if unknown
 
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic's role and name, whether it is `ok`, `missing` or `differs`, and how."""
+    """A topic's role and name, its state (`ok`, `missing` or `differs`), and the differences."""
 
     role: str
     name: str
@@ -64,33 +83,28 @@ class TopicState:
 
 
 class TopicAdmin:
-    """The broker's topics, looked at and made. Blocks until each call's deadline at most, or until a broker turns us
-    away, which `logs` (of `options`) knows.
-    """
+    """Describes and creates the broker's topics. Each call blocks until its deadline at most, or until `logs`, the log of
+    this client, shows that a broker refuses it."""
 
     def __init__(self, options: dict[str, Any], logs: ClientLog | None = None) -> None:
+        self._options = options
         self._admin = AdminClient(options)
         self._logs = logs
 
     def lacking(self, rights: RequiredRights, deadline: Deadline) -> list[str]:
-        """The rights that are missing, in words. Raises Unavailable, Refused."""
+        """The missing rights, in words. Raises Unavailable, Refused."""
         cluster = self._cluster(deadline)
         if cluster.controller_id not in cluster.brokers:
-            return []  # nobody would answer (the embedded broker has none): what is missing is said where it is missed
-        return missing(self._admin, rights, deadline)
-
-    def _all(self, deadline: Deadline) -> dict[str, Any]:
-        """Every topic that may be seen, by name."""
-        return self._cluster(deadline).topics
+            return []  # no controller would answer (as with the embedded broker): a missing right shows when it is needed
+        return missing(self._admin, self._options, rights, deadline)
 
     def names(self, deadline: Deadline) -> list[str]:
-        """Of every topic that may be seen. Raises Unavailable, Refused."""
-        return list(self._all(deadline))
+        """The names of all visible topics. Raises Unavailable, Refused."""
+        return list(self._cluster(deadline).topics)
 
     def _cluster(self, deadline: Deadline) -> ClusterMetadata:
-        """Brokers, and the topics that may be seen. The call is made in short turns: only between them is it noticed that a
-        broker turns us away; one long call would wait on.
-        """
+        """Brokers, and the visible topics. Asks in short turns: a refusal shows only between them, and one long call would
+        wait for its timeout."""
         while True:
             try:
                 return self._admin.list_topics(timeout=max(0.1, deadline.left(_TURN_S)))
@@ -102,14 +116,15 @@ class TopicAdmin:
                     raise translate(error, "asking for the topics") from error
 
     def describe(self, names: Sequence[str], deadline: Deadline) -> dict[str, TopicDescription]:
-        """Those that are there. Raises Unavailable, Refused."""
-        found = self._all(deadline)
+        """Those that exist. Raises Unavailable, Refused."""
+        found = self._cluster(deadline).topics
         there = {name: found[name] for name in names if name in found}
         for name, topic in there.items():
             if topic.error is not None and topic.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise translate(topic.error, f"asking for {name}")
         there = {name: topic for name, topic in there.items() if topic.error is None}
-        self._need_described([name for name in names if name not in there], deadline)
+        if absent := [name for name in names if name not in there]:
+            self._need_described(absent, deadline)
         configs = self._configs(list(there), deadline)
         return {
             name: TopicDescription(
@@ -122,15 +137,11 @@ class TopicAdmin:
         }
 
     def _need_described(self, absent: list[str], deadline: Deadline) -> None:
-        """The list of all topics leaves out those that may not be described, so each absent one is asked for by name:
-        a missing right must not be taken for a missing topic. Raises Refused for it.
-        """
-        if not absent:
-            return
-        asked = self._admin.describe_topics(
-            TopicCollection(absent), request_timeout=max(0.1, deadline.left())
-        )
-        for name, future in asked.items():
+        """The list of all topics lacks those that we may not describe, so ask for each absent one by name: a missing right
+        must not be taken for a missing topic. Raises Refused for it."""
+        timeout_s = max(0.1, deadline.left())
+        answers = self._admin.describe_topics(TopicCollection(absent), request_timeout=timeout_s)
+        for name, future in answers.items():
             try:
                 future.result()
             except KafkaException as error:
@@ -138,16 +149,14 @@ class TopicAdmin:
                     raise translate(error, f"asking for {name}") from error
 
     def _configs(self, names: list[str], deadline: Deadline) -> dict[str, dict[str, str]]:
-        """The settings of topics; without the right to read them, none: that stops no worker. A topic that was just made
-        may be known to the broker that lists it and not yet to the one that tells its settings: then it is left out.
-        """
+        """The settings of topics: none without the right to read them, which stops no worker. A new topic is left out until
+        the broker with its settings knows it."""
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}
         configs = {}
-        for resource, future in self._admin.describe_configs(
-            resources, request_timeout=max(0.1, deadline.left())
-        ).items():
+        answers = self._admin.describe_configs(resources, request_timeout=max(0.1, deadline.left()))
+        for resource, future in answers.items():
             try:
                 configs[resource.name] = {key: entry.value for key, entry in future.result().items()}
             except KafkaException as error:
@@ -159,15 +168,10 @@ class TopicAdmin:
         return configs
 
     def create(self, missing: Sequence[TopicState], replication: int | None, deadline: Deadline) -> None:
-        """Make what `plan` found missing. Raises Unavailable, Refused."""
+        """Create the missing topics of a `plan`. Raises Unavailable, Refused."""
+        factor = replication or -1
         new = [
-            NewTopic(
-                t.name,
-                num_partitions=t.partitions,
-                replication_factor=replication or -1,
-                config=dict(t.config),
-            )
-            for t in missing
+            NewTopic(t.name, t.partitions, replication_factor=factor, config=dict(t.config)) for t in missing
         ]
         if not new:
             return
@@ -177,12 +181,9 @@ class TopicAdmin:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise translate(error, f"asking to create {name}") from error
-        self._wait_until_known([topic.name for topic in missing], deadline)
-
-    def _wait_until_known(self, names: list[str], deadline: Deadline) -> None:
-        """Wait until the broker that answers us knows the topics. The controller makes them a moment earlier, and a worker
-        started in between would be refused.
-        """
+        # The controller makes topics a moment before the broker that answers us knows them. A worker started in between
+        # would be refused.
+        names = [topic.name for topic in missing]
         while not deadline.passed and self.describe(names, deadline).keys() < set(names):
             time.sleep(_KNOWN_AGAIN_S)
 
@@ -193,9 +194,11 @@ def plan(
     found: Mapping[str, TopicDescription],
     partitions: int,
     keep_days: Mapping[str, int] = MappingProxyType({}),
+    recall_days: int = 90,
 ) -> list[TopicState]:
     """Each role's topics as they are or should be. `names` maps the roles that have one topic each (log, requests, ...)
-    to it; `routes` are the inputs with their outputs; `keep_days` says by role for how long to keep what."""
+    to it; `routes` are the inputs with their outputs; `keep_days` says by role for how long to keep what, and `recall_days`
+    for how long allowed prospects may be recalled."""
     asked = max((_roomier(found.get(names[role])) for role in ("requests", "lifts")), key=int)
     wishes: list[tuple[str, str, int | None, dict[str, str]]] = [
         ("prospects", each.input, None, {}) for each in routes
@@ -206,16 +209,19 @@ def plan(
             wanted = max((each.partitions for each in sources if each is not None), default=partitions)
             wishes.append((role, name, wanted, _output_config(sources)))
     wishes += [
-        ("recalled", names["recalled"], None, {}),
+        ("recalled", names["recalled"], None, {"cleanup.policy": "delete"}),
         ("log", names["log"], 1, {**_LOG_CONFIG, _LIMIT: _LOG_LIMIT}),
         ("requests", names["requests"], None, _UNPACKED),
         ("lifts", names["lifts"], None, _UNPACKED),
         ("refused", names["refused"], None, {_LIMIT: asked}),
+        ("attempts", names["attempts"], None, _ATTEMPTS_CONFIG),
     ]
     usual = max((found[each.input].partitions for each in routes if each.input in found), default=partitions)
-    kept = {role: {"retention.ms": str(days * _DAY_MS)} for role, days in keep_days.items()}
+    days_of = {"recalled": recall_days, "attempts": _ATTEMPTS_DAYS} | dict(keep_days)
+    kept = {role: {"retention.ms": str(days * _DAY_MS)} for role, days in days_of.items()}
+    made_with = {"prospects": _UNPACKED, "allowed": {"retention.ms": str(recall_days * _DAY_MS)}}
     return [
-        _state(role, name, wanted, config | kept.get(role, {}), found, usual)
+        _state(role, name, wanted, config | kept.get(role, {}), found, usual, made_with.get(role, {}))
         for role, name, wanted, config in wishes
     ]
 
@@ -227,21 +233,20 @@ def _state(
     config: dict[str, str],
     found: Mapping[str, TopicDescription],
     partitions: int,
+    made_with: Mapping[str, str],
 ) -> TopicState:
     topic = found.get(name)
     if topic is None:
-        # Not held against a topic that is there: it costs disk, and who trusts all producers may do without.
-        made_with = _UNPACKED | config if role == "prospects" else config
-        return TopicState(role, name, "missing", wanted or partitions, made_with)
+        # `made_with` is not required of an existing topic: it costs disk, and not everybody needs it.
+        return TopicState(role, name, "missing", wanted or partitions, {**made_with, **config})
     differences = tuple(_differences(topic, wanted, config))
     state = "differs" if differences else "ok"
     return TopicState(role, name, state, topic.partitions, topic.config, differences)
 
 
 def _output_config(sources: Sequence[TopicDescription | None]) -> dict[str, str]:
-    """What an output's settings should be, given what the inputs take that come out there. Compaction would refuse prospects without a key, and
-    keep only one of those with the same key. A bound on timestamps is named only where the brokers know it.
-    """
+    """The settings that an output needs for its inputs. Compaction would refuse prospects without a key, and keep only one
+    of those with the same key. A bound on timestamps is named only if the brokers know it."""
     config = {_LIMIT: max(map(_roomier, sources), key=int), "cleanup.policy": "delete"}
     for source in filter(None, sources):
         latest = max((source.config.get(_LATER, ""), config.get(_LATER, "")), key=lambda ms: int(ms or 0))
@@ -265,14 +270,14 @@ def _differences(topic: TopicDescription, partitions: int | None, config: Mappin
         if value is None or value == wanted or (key in _ORDERED and int(value) >= int(wanted)):
             continue
         if stamped_by_broker and key.startswith("message.timestamp."):
-            continue  # then these bind nobody
+            continue  # then these do not apply
         more = "at least " if key in _ORDERED else ""
         differences.append(f"{key} is {value}, should be {more}{wanted}")
     return differences
 
 
 def doubts(states: Sequence[TopicState]) -> list[str]:
-    """What stops no worker, and has single prospects come out blocked for what their record is, in words."""
+    """Differences, in words, that stop no worker but block single prospects for the form of their record."""
     return [
         f"topic {state.name}: {difference}"
         for state in states
@@ -283,10 +288,10 @@ def doubts(states: Sequence[TopicState]) -> list[str]:
 
 
 def record_limit(states: Sequence[TopicState]) -> int | None:
-    """The largest record that both outputs take, in bytes; None where the settings may not be read.
+    """The largest record that both outputs take, in bytes; None without the right to read their settings.
 
-    Raises Refused when a worker cannot keep its promises with these topics. Outputs with other numbers of partitions are
-    no reason: partitions are added to one topic after the other, and those that have no counterpart wait.
+    Raises Refused if a worker cannot keep its promises with these topics. A different number of partitions is no reason:
+    partitions are added to one topic after the other, and those without a counterpart wait.
     """
     problems = [
         f"topic {s.name} is missing"
@@ -300,10 +305,30 @@ def record_limit(states: Sequence[TopicState]) -> int | None:
         if s.role == "log" and _LIMIT not in difference
     ]
     if problems:
-        raise Refused("; ".join(problems) + ": see `stream-scrub topics`")
+        raise Refused("; ".join(problems) + ": run `stream-scrub topics`")
     return smallest_limit(s.config for s in states if s.role in _OUTPUTS)
 
 
+def retention_days(topic: TopicDescription) -> float | None:
+    """For how long a topic keeps its records; None for ever, or without the right to read its settings."""
+    kept_ms = int(topic.config.get("retention.ms") or -1)
+    return None if kept_ms < 0 else kept_ms / _DAY_MS
+
+
 def smallest_limit(configs: Iterable[Mapping[str, str]]) -> int | None:
-    """The largest record that topics with these settings all take, in bytes; None where none may be read."""
+    """The largest record in bytes that topics with these settings all take; None if unknown."""
     return min((int(config[_LIMIT]) for config in configs if config.get(_LIMIT)), default=None)
+
+
+def durability_costs(topics: Mapping[str, TopicDescription]) -> dict[str, list[str]]:
+    """What the settings of topics risk, in words, each with the names of the topics. A setting that we may not read
+    counts as good."""
+    risks: dict[str, list[str]] = {}
+    for name, topic in sorted(topics.items()):
+        if 0 < topic.replicas < _REPLICAS:
+            risks.setdefault(FEW_REPLICAS, []).append(name)
+        if int(topic.config.get("min.insync.replicas", _IN_SYNC)) < _IN_SYNC:
+            risks.setdefault(ONE_IN_SYNC, []).append(name)
+        if topic.config.get("unclean.leader.election.enable") == "true":
+            risks.setdefault(UNCLEAN, []).append(name)
+    return risks

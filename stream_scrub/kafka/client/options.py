@@ -1,22 +1,20 @@
-"""Client properties: what we choose and why, and what a user may not change because the promises rest on it.
+"""Client properties: one table of roles, and what a user may not change because a promise rests on it.
 
-Dictionaries in, dictionaries out; only `refusals` asks librdkafka itself. A user's properties come after ours, except
-those that are refused. `logs` is None where the client's lines go nowhere.
+Only `refusals` makes clients. A user's properties come after ours, except those that are refused.
 """
 
+import logging
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from stream_scrub.kafka.client import allowed_properties, transactional_ids
+from confluent_kafka import Consumer, KafkaException, Producer, libversion
+
+from stream_scrub.config import Kafka
+from stream_scrub.kafka.client.allowed_properties import ALLOWED, SIDES, objection
 from stream_scrub.kafka.client.client_log import ClientLog
-from stream_scrub.kafka.client.librdkafka import (
-    ClientKind,
-    ClientProperty,
-    contradiction,
-    objection,
-    properties,
-)
 from stream_scrub.kafka.client.repeated_requests import BACKOFF_MS
 
 ClientProperties = Mapping[str, Any]
@@ -32,6 +30,12 @@ _PUBLISH_TIMEOUT_MAX_MS = 900_000
 _PUBLISH_BYTES_AT_ONCE = 16 << 20
 _PUBLISH_BYTES_A_MS = 4 << 10
 _BATCH_BYTES = 524_288  # of the client's own batches; well under Kafka's default max.message.bytes
+# An idempotent client has one request a partition under way, and its thread spins while a second one waits for it. So
+# what a worker's usual batch has for one partition fits in one. Kafka's default max.message.bytes is a little more than
+# the first; the second fits it once it is packed to a half, and prospects with stamps are packed to a quarter or less.
+_WORKER_BATCH_BYTES = 1_000_000
+_PACKED_BATCH_BYTES = 2_000_000
+_PACKED_TO = 2
 
 _CONSUMER: dict[str, Any] = {
     "enable.auto.commit": False,
@@ -40,6 +44,8 @@ _CONSUMER: dict[str, Any] = {
 }
 UNCOMMITTED = {"isolation.level": "read_uncommitted"}  # over a reader's own
 _FETCH: dict[str, Any] = {
+    # New partitions are read after half a minute, and a leader that does not know it was deposed is left.
+    "topic.metadata.refresh.interval.ms": 30_000,
     "fetch.queue.backoff.ms": 10,  # at librdkafka's 1 s a backlog idles between two fetches
     "fetch.wait.max.ms": 50,
 }
@@ -90,8 +96,8 @@ _REFUSED = {
     "message.max.bytes": "it follows from the topics' max.message.bytes",
     "allow.auto.create.topics": "`stream-scrub topics` creates them as they must be",
 }
-_TOLD_AT_POLLS = frozenset({"logger", "error_cb", "stats_cb", "statistics.interval.ms", "debug"})
-_SIDES = {"*": "", "C": "consumer", "P": "producer"}
+_REPORTED_AT_POLLS = frozenset({"logger", "error_cb", "stats_cb", "statistics.interval.ms", "debug"})
+_OF_MEMBERS = ("group.", "session.", "heartbeat.", "max.poll.")  # a reader in no group has none of them
 # With the broker's own group protocol librdkafka makes no client that has any of these.
 _BROKER_CHOOSES = frozenset({"session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type"})
 
@@ -104,223 +110,207 @@ def refusals(
     protocol: str = "classic",
 ) -> list[str]:
     """Everything wrong with the user's properties, each with its reason: those that a promise rests on, those that
-    the client does not know or that would do nothing where they stand, bad values, and contradictions.
+    are not on the list or would do nothing in their section, bad values, and contradictions.
 
     `protocol` is [kafka] group_protocol. Reads the files that properties name; connects to nothing.
     """
-    known = properties()
     problems = [
         f"kafka.{section}: {problem}"
         for section, chosen in (("client", client), ("consumer", consumer), ("producer", producer))
         for name, value in chosen.items()
-        if (problem := _problem(known, section, name, str(value), protocol))
+        if (problem := _problem(section, name, str(value), protocol))
     ]
-    return problems or _contradictions(client, consumer, producer, protocol)
+    if problems or not (client or consumer or producer):
+        return problems
+    return _client_errors(client, consumer, producer, protocol)
 
 
-def _problem(known: Mapping[str, ClientProperty], section: str, name: str, value: str, protocol: str) -> str:
-    """What is wrong with this one property; empty when nothing is."""
-    if name.startswith("test."):
-        return f"{name} cannot be set: it replaces the brokers by an embedded one"
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        return f"{name} is no client property" + (f" (did you mean {near[0]}?)" if near else "")
-    if reason := _REFUSED.get(name) or _REFUSED.get(known[name].alias_of):
+def _problem(section: str, name: str, value: str, protocol: str) -> str:
+    """What is wrong with this one property; empty if nothing is."""
+    if reason := _REFUSED.get(name):
         return f"{name} cannot be changed: {reason}"
-    if (side := _SIDES[known[name].side]) and section != side:
-        return f"{name} would do nothing here: it is a {side}'s property, set it in [kafka.{side}]"
+    if name not in ALLOWED:
+        near = get_close_matches(name, ALLOWED | _REFUSED.keys(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "docs/reference/settings.md, Client properties"
+        return f"{name} cannot be set: it is not on the list of client properties ({hint})"
+    for side, names in SIDES.items():
+        if name in names and section != side:
+            return f"{name} would do nothing here: it is a {side}'s property, set it in [kafka.{side}]"
     if name in _BROKER_CHOOSES and protocol == "consumer":
         return f'{name} cannot be set with group_protocol = "consumer": the broker chooses it'
     if name == "group.instance.id" and protocol == "classic":
         return (  # tests/contract/test_simulation_model.py shows it
-            f"{name} cannot be set with the classic protocol: when a worker ends in the midst of a rebalance, Kafka gives"
-            ' a partition of its to nobody, for ever. Leave it out, or set group_protocol = "consumer"'
+            f"{name} cannot be set with the classic protocol: if a worker ends during a rebalance, Kafka"
+            ' never assigns one of its partitions again. Leave it out, or set group_protocol = "consumer"'
         )
-    return allowed_properties.objection(name, known[name].alias_of, value) or objection(name, value)
+    return objection(name, value)
 
 
-def _contradictions(
+def _client_errors(
     client: ClientProperties, consumer: ClientProperties, producer: ClientProperties, protocol: str
 ) -> list[str]:
-    """What librdkafka says against the properties together, asked by making each client once, without a server."""
-    if said := _said(ClientKind.PRODUCER, admin_options("", client, logs=None)):
-        return [f"kafka.client: {said}"]
-    member = consumer_options("", client, consumer, group_id="g", protocol=protocol, logs=None)
-    reader = log_reader_options("", client, consumer, group_id="g", logs=None)
-    worker = producer_options("", client, producer, transactional_id="t", max_bytes=None, logs=None)
-    publisher = publisher_options("", client, producer, log_topic="l", register="r", logs=None)
-    found = (
-        ("consumer", _said(ClientKind.CONSUMER, member) or _said(ClientKind.CONSUMER, reader)),
-        ("producer", _said(ClientKind.PRODUCER, worker) or _said(ClientKind.PRODUCER, publisher)),
+    """What librdkafka says against the properties together. Makes each kind of client once, without a server."""
+    kafka = Kafka.model_construct(
+        bootstrap_servers="", client=client, consumer=consumer, producer=producer, group_protocol=protocol
     )
-    return [f"kafka.{section}: {said}" for section, said in found if said]
+    for section, kind, roles in (
+        ("client", Producer, (Role.ADMIN,)),
+        ("consumer", Consumer, (Role.MEMBER, Role.LOG_READER)),
+        ("producer", Producer, (Role.WORKER, Role.PUBLISHER)),
+    ):
+        for role in roles:
+            own = {"group.id": "g"} if kind is Consumer else {"transactional.id": "t"}
+            given = client_options(kafka, role, None, {} if role is Role.ADMIN else own)
+            if error := _client_error(kind, given):
+                return [f"kafka.{section}: {error}"]
+    return []
 
 
-def _said(kind: ClientKind, options: dict[str, Any]) -> str:
-    unasked = {
-        "bootstrap.servers",
-        "debug",
-        "log_level",
-    }  # this client is to connect nowhere and to say nothing
-    texts = {name: str(value) for name, value in options.items() if name not in unasked}
-    return contradiction({**texts, "log_level": "0"}, kind=kind)
+def _client_error(kind: type[Consumer] | type[Producer], options: dict[str, Any]) -> str:
+    """What librdkafka says against a client of these properties; empty if it makes one. It connects to no broker and
+    logs nothing."""
+    silent = logging.Logger("check")  # noqa: LOG001  # without one librdkafka writes what `debug` asks for to stderr
+    silent.addHandler(logging.NullHandler())
+    alone = {name: value for name, value in options.items() if name != "bootstrap.servers"}
+    try:
+        made = kind(alone | {"logger": silent})
+    except KafkaException as error:
+        return str(error.args[0].str()).strip()
+    except (TypeError, ValueError) as error:
+        return str(error)
+    if isinstance(made, Consumer):
+        made.close()
+    return ""
 
 
-def _base(bootstrap: str, client: ClientProperties, logs: ClientLog | None) -> dict[str, Any]:
-    return {
-        "bootstrap.servers": bootstrap,
+class Role(StrEnum):
+    """What a client is for."""
+
+    ADMIN = "admin"  # topics and their settings
+    MEMBER = "member"  # a consumer in the worker group
+    LOG_READER = "log reader"  # in no group; reports the log's end, and any offset that is gone
+    REQUESTS_READER = "requests reader"  # its group has offsets and no members
+    OUTPUT_READER = "output reader"  # for `retry` and a shadow; its group has offsets and no members
+    WORKER = "worker"  # a worker's transactional producer, and that of `retry` and a shadow
+    PUBLISHER = "publisher"  # the one publisher of a register and its scoped ones
+    REQUESTS_WRITER = "requests writer"  # its caller waits: a record is sent at once, and given up soon
+    PROSPECTS_WRITER = (
+        "prospects writer"  # a file's rows: each once, in order, as fast as the brokers take them
+    )
+
+
+class _Properties(NamedTuple):
+    """A role's properties. The user's own section comes between `usual` and `fixed`."""
+
+    section: str
+    usual: ClientProperties
+    fixed: ClientProperties
+
+
+_READER = {**_FETCH, "check.crcs": True}
+# As in Java's clients, so that all programs agree on a key's partition, and its requests and prospects keep their order.
+_WRITER = {"partitioner": "murmur2_random", "acks": "all"}
+_MESSAGE_BYTES = 16 << 20  # the broker has the last word
+_ROLES: dict[Role, _Properties] = {
+    Role.ADMIN: _Properties("", {}, {}),
+    Role.MEMBER: _Properties(
+        "consumer",
+        {
+            "queued.min.messages": 100_000,
+            "queued.max.messages.kbytes": 65_536,
+            "max.poll.interval.ms": 300_000,
+            **_FETCH,
+        },
+        {**_CONSUMER, "auto.offset.reset": "earliest"},
+    ),
+    # A truncated log would otherwise be read from its new start, with deltas missing.
+    Role.LOG_READER: _Properties(
+        "consumer", _READER, {**_CONSUMER, "auto.offset.reset": "error", "enable.partition.eof": True}
+    ),
+    # By the end of a partition it knows that what follows are markers of transactions.
+    Role.REQUESTS_READER: _Properties(
+        "consumer", _READER, {**_CONSUMER, "auto.offset.reset": "earliest", "enable.partition.eof": True}
+    ),
+    # What was deleted cannot be retried.
+    Role.OUTPUT_READER: _Properties(
+        "consumer", _READER, {**_CONSUMER, "auto.offset.reset": "earliest", "enable.partition.eof": True}
+    ),
+    Role.WORKER: _Properties(
+        "producer",
+        {
+            **_PRODUCER,
+            "batch.size": _WORKER_BATCH_BYTES,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": 524_288,
+        },
+        {"message.max.bytes": _MESSAGE_BYTES, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS},
+    ),
+    # Without statistics: they would pile up in a client that is not polled for days.
+    Role.PUBLISHER: _Properties(
+        "producer",
+        {**_PRODUCER, "statistics.interval.ms": 0},
+        {"message.max.bytes": _MESSAGE_BYTES, "transaction.timeout.ms": PUBLISH_TIMEOUT_MS},
+    ),
+    Role.REQUESTS_WRITER: _Properties(
+        "producer",
+        _PRODUCER,
+        {**_WRITER, "linger.ms": 0, "message.timeout.ms": 10_000, "queue.buffering.max.messages": 10_000},
+    ),
+    Role.PROSPECTS_WRITER: _Properties(
+        "producer",
+        _PRODUCER,
+        {**_WRITER, "queue.buffering.max.messages": 200_000, "message.timeout.ms": 60_000},
+    ),
+}
+_CLASSIC = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 45_000,
+    "heartbeat.interval.ms": 1_000,  # a member learns of a rebalance with its next one: at 3 s a restart stops leads for 3 s
+}
+
+
+def client_options(
+    kafka: Kafka,
+    role: Role,
+    logs: ClientLog | None,
+    own: ClientProperties = MappingProxyType({}),
+    *,
+    max_bytes: int | None = None,
+    refits: bool = False,
+) -> dict[str, Any]:
+    """The properties of a client with that role. `own`: those of this client alone, such as its group.id.
+
+    `max_bytes` is the largest record that the output topics take, if known: brokers hold the client's whole batches to
+    it, as they are packed, and refuse every record of a larger one. `refits`: the caller makes a client with smaller
+    batches if that happens, so they may be larger before they are packed. `logs` None: the client's log lines are dropped.
+    """
+    section, usual, fixed = _ROLES[role]
+    of_user: ClientProperties = getattr(kafka, section) if section else {}
+    packs = refits and "none" not in (of_user.get("compression.type"), of_user.get("compression.codec"))
+    if packs:
+        usual = {**usual, "batch.size": _PACKED_BATCH_BYTES}
+    if role is Role.MEMBER:
+        fixed = {**fixed, "group.protocol": kafka.group_protocol}
+        usual = {**usual, **(_CLASSIC if kafka.group_protocol == "classic" else {})}
+    elif section == "consumer":
+        of_user = {name: value for name, value in of_user.items() if not name.startswith(_OF_MEMBERS)}
+    options = {
+        "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": "stream-scrub",
         "reconnect.backoff.max.ms": 1_000,  # librdkafka's 10 s would be added to every outage
-        "socket.keepalive.enable": True,  # a connection that a firewall forgot is found out
+        "socket.keepalive.enable": True,  # finds a connection that a firewall has forgotten
         # Without a log librdkafka would write to stderr by itself.
         **({"log_level": 0} if logs is None else logs.properties()),
-        **client,
+        **kafka.client,
+        **usual,
+        **of_user,
+        **fixed,
+        **own,
     }
-
-
-def consumer_options(
-    bootstrap: str,
-    client: ClientProperties,
-    consumer: ClientProperties,
-    *,
-    group_id: str,
-    protocol: str,
-    logs: ClientLog | None,
-) -> dict[str, Any]:
-    """A member of the worker group."""
-    classic = {
-        "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": 45_000,
-        "heartbeat.interval.ms": 1_000,  # a member hears of a rebalance with its next one: at 3 s a restart stops leads for 3 s
-    }
-    return {
-        **_base(bootstrap, client, logs),
-        "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": 65_536,
-        "max.poll.interval.ms": 300_000,
-        **(classic if protocol == "classic" else {}),
-        **_FETCH,
-        **consumer,
-        **_CONSUMER,
-        "auto.offset.reset": "earliest",
-        "group.id": group_id,
-        "group.protocol": protocol,
-    }
-
-
-def log_reader_options(
-    bootstrap: str,
-    client: ClientProperties,
-    consumer: ClientProperties,
-    *,
-    group_id: str,
-    logs: ClientLog | None,
-) -> dict[str, Any]:
-    """A reader of the log: member of no group. The client reports the end, and any offset that is gone."""
-    ours = {
-        k: v
-        for k, v in consumer.items()
-        if not k.startswith(("group.", "session.", "heartbeat.", "max.poll."))
-    }
-    return {
-        **_base(bootstrap, client, logs),
-        **_FETCH,
-        "check.crcs": True,
-        **ours,
-        **_CONSUMER,
-        "auto.offset.reset": "error",
-        "enable.partition.eof": True,
-        "group.id": group_id,  # of no group, but the client cannot do without a name, nor the broker without its right
-    }
-
-
-def requests_options(
-    bootstrap: str,
-    client: ClientProperties,
-    consumer: ClientProperties,
-    *,
-    group_id: str,
-    logs: ClientLog | None,
-) -> dict[str, Any]:
-    """The reader of the requests: its group has offsets and no members."""
-    return {
-        **log_reader_options(bootstrap, client, consumer, group_id=group_id, logs=logs),
-        "auto.offset.reset": "earliest",
-        "enable.partition.eof": True,  # by this it knows that what follows are markers of transactions
-    }
-
-
-def output_options(
-    bootstrap: str,
-    client: ClientProperties,
-    consumer: ClientProperties,
-    *,
-    group_id: str,
-    logs: ClientLog | None,
-) -> dict[str, Any]:
-    """The reader of an output topic, for `retry` and a shadow: its group has offsets and no members."""
-    return {
-        **log_reader_options(bootstrap, client, consumer, group_id=group_id, logs=logs),
-        "auto.offset.reset": "earliest",  # what was deleted cannot come back
-    }
-
-
-def producer_options(
-    bootstrap: str,
-    client: ClientProperties,
-    producer: ClientProperties,
-    *,
-    transactional_id: str,
-    max_bytes: int | None,
-    logs: ClientLog | None,
-) -> dict[str, Any]:
-    """A worker's transactional producer. `max_bytes` is the largest record that the output topics take, if known: the
-    brokers hold the client's whole batches to it, and refuse every record of one that is larger.
-    """
-    chosen = {**_PRODUCER, **producer}
     if max_bytes is not None:
-        chosen["batch.size"] = min(int(chosen["batch.size"]), max_bytes)
-    return {
-        **_base(bootstrap, client, logs),
-        "queue.buffering.max.messages": 200_000,
-        "queue.buffering.max.kbytes": 524_288,
-        **chosen,
-        "message.max.bytes": max(max_bytes or 0, 16 << 20),  # the broker has the last word
-        "transactional.id": transactional_id,
-        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-    }
-
-
-def requests_writer_options(
-    bootstrap: str, client: ClientProperties, producer: ClientProperties, *, logs: ClientLog | None
-) -> dict[str, Any]:
-    """For whoever puts requests on their topic. The partitioner is the one that Java's clients have, so that all
-    programs put a number's requests in one order. Whoever asked waits: a record is sent at once, and given up soon."""
-    return {
-        **_base(bootstrap, client, logs),
-        **_PRODUCER,
-        **producer,
-        "partitioner": "murmur2_random",
-        "linger.ms": 0,
-        "message.timeout.ms": 10_000,
-        "queue.buffering.max.messages": 10_000,
-        "acks": "all",
-    }
-
-
-def prospects_writer_options(
-    bootstrap: str, client: ClientProperties, producer: ClientProperties, *, logs: ClientLog | None
-) -> dict[str, Any]:
-    """For a file's rows on their way to the prospects: each once, in order, as fast as the brokers take them."""
-    return {
-        **_base(bootstrap, client, logs),
-        **_PRODUCER,
-        **producer,
-        "partitioner": "murmur2_random",  # as Java's clients: a key's prospects of all programs are in one order
-        "queue.buffering.max.messages": 200_000,
-        "message.timeout.ms": 60_000,
-        "acks": "all",
-    }
+        options["batch.size"] = min(int(options["batch.size"]), max_bytes * (_PACKED_TO if packs else 1))
+        options["message.max.bytes"] = max(max_bytes, _MESSAGE_BYTES)
+    return options
 
 
 def publish_timeout_ms(nbytes: int) -> int:
@@ -329,39 +319,14 @@ def publish_timeout_ms(nbytes: int) -> int:
     return min(PUBLISH_TIMEOUT_MS + more_ms, _PUBLISH_TIMEOUT_MAX_MS)
 
 
-def publisher_options(
-    bootstrap: str,
-    client: ClientProperties,
-    producer: ClientProperties,
-    *,
-    log_topic: str,
-    register: str,
-    logs: ClientLog | None,
-    nbytes: int = 0,
-) -> dict[str, Any]:
-    """The one publisher of a register and its scoped ones on that log. `nbytes` says for how much a transaction needs time.
-    It has no statistics: they would pile up in a client that is not polled for days.
-    """
-    return {
-        **_base(bootstrap, client, logs),
-        "statistics.interval.ms": 0,
-        **_PRODUCER,
-        **producer,
-        "message.max.bytes": 16
-        << 20,  # a refused request goes out as it came in; the broker has the last word
-        "transactional.id": transactional_ids.of_publisher(log_topic, register),
-        "transaction.timeout.ms": publish_timeout_ms(nbytes),
-    }
-
-
 def asking_options(options: ClientProperties) -> dict[str, Any]:
-    """The same for a client that only asks, and whose answers include open transactions. It is never polled, so nothing
-    may wait in it for a poll: statistics alone would pile up to 100 MB a day.
+    """The same for a client that only asks, and whose answers include open transactions. It is polled only when it asks, so
+    little may wait in it for a poll: statistics alone would pile up to 100 MB a day.
     """
-    kept = {name: value for name, value in options.items() if name not in _TOLD_AT_POLLS}
+    kept = {name: value for name, value in options.items() if name not in _REPORTED_AT_POLLS}
     return {**kept, **UNCOMMITTED, "log_level": 0}
 
 
-def admin_options(bootstrap: str, client: ClientProperties, *, logs: ClientLog | None) -> dict[str, Any]:
-    """For topics and their settings."""
-    return _base(bootstrap, client, logs)
+def librdkafka_version() -> str:
+    """The version of the C library that every client here runs on."""
+    return str(libversion()[0])

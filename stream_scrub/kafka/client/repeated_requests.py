@@ -11,46 +11,48 @@ answer. Elsewhere calls are timed: a call that came back before the client's fir
 
 import ctypes
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from ctypes import POINTER, c_int, c_long, c_void_p
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from ctypes import POINTER, c_char_p, c_int, c_long, c_size_t, c_void_p
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from itertools import count, takewhile
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException, Producer, cimpl
 
+Client = TypeVar("Client")
 BACKOFF_MS = 100  # librdkafka's own
+_TOPIC_ROOM = 250
 _JITTER = 0.2  # by which librdkafka's first retry may be due sooner, or later (RD_KAFKA_RETRY_JITTER_PERCENT)
-_HOOKS = (
-    "rd_kafka_conf_interceptor_add_on_conf_set",
-    "rd_kafka_conf_interceptor_add_on_conf_destroy",
-    "rd_kafka_conf_interceptor_add_on_new",
-    "rd_kafka_interceptor_add_on_request_sent",
-    "rd_kafka_interceptor_add_on_response_received",
-)
 
 
 class Plugin:
-    """The extension as librdkafka's plugin. Raises OSError or AttributeError when it cannot be that."""
+    """The extension as librdkafka's plugin. Raises OSError or AttributeError if it is unsuitable, or not installed."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self) -> None:
+        spec = find_spec("stream_scrub_native")
+        self.path = path = "" if spec is None else spec.origin or ""
+        if not path or ";" in path:  # librdkafka would take that for two
+            raise OSError(f"no extension that can be a plugin: {path!r}")
         client, self._mine = ctypes.CDLL(cimpl.__file__), ctypes.CDLL(path)
         for name, result, arguments in (
+            ("scrub_wanted", c_char_p, (c_int,)),
             ("scrub_plug_in", None, (POINTER(c_void_p),)),
             ("scrub_watch", c_long, ()),
             ("scrub_watch_attached", c_int, (c_long,)),
             ("scrub_watch_in_doubt", c_int, (c_long,)),
             ("scrub_watch_end", None, (c_long,)),
+            ("scrub_failed", c_int, (c_long, c_char_p, c_size_t)),
         ):
             function = getattr(self._mine, name)
             function.restype, function.argtypes = result, arguments
-        hooks = [ctypes.cast(getattr(client, name), c_void_p).value for name in _HOOKS]
-        self._mine.scrub_plug_in((c_void_p * len(hooks))(*hooks))
+        names = takewhile(bool, map(self._mine.scrub_wanted, count()))
+        there = [ctypes.cast(getattr(client, name.decode()), c_void_p).value for name in names]
+        self._mine.scrub_plug_in((c_void_p * len(there))(*there))
 
     def watch(self) -> "RequestWatch":
-        """What one producer's requests become."""
+        """A watch for one new producer."""
         return RequestWatch(self, self._mine, self._mine.scrub_watch())
 
     def attached(self, token: int) -> bool:
@@ -59,7 +61,7 @@ class Plugin:
 
 
 class RequestWatch:
-    """What the requests of one producer became: each transactional kind of it has at most one on its way."""
+    """The fate of one producer's requests: at most one of each transactional kind is on its way."""
 
     def __init__(self, there: Plugin, mine: Any, token: int) -> None:
         self._there = there
@@ -77,6 +79,11 @@ class RequestWatch:
         """Whether some request was sent again before it was answered, or has no answer yet."""
         return bool(self._mine.scrub_watch_in_doubt(self.token))
 
+    def failed(self) -> tuple[int, str]:
+        """The code of the first record since the last call that was not delivered, and its topic; 0 without one."""
+        topic = ctypes.create_string_buffer(_TOPIC_ROOM)
+        return self._mine.scrub_failed(self.token, topic, _TOPIC_ROOM), topic.value.decode()
+
     def __del__(self) -> None:
         self._mine.scrub_watch_end(self.token)
 
@@ -84,29 +91,20 @@ class RequestWatch:
 @cache
 def plugin() -> Plugin | None:
     """The extension, where it is installed and can be librdkafka's plugin."""
-    spec = find_spec("stream_scrub_native")
-    path = None if spec is None else spec.origin
-    if path is None or ";" in path:  # librdkafka would take that for two
-        return None
     try:
-        return Plugin(path)
+        return Plugin()
     except (OSError, AttributeError):
         return None
 
 
 class RepeatedRequests:
-    """What the requests of one producer's transactions leave behind. Wrap every call that sends such requests in `asking`;
-    flush what was produced before, or the time for that would count."""
+    """Whether one producer's transactions leave copies of requests behind. Wrap every call that sends such requests in
+    `asking`; flush all records before, or the time for that would count."""
 
     def __init__(self, watch: RequestWatch | None, backoff_ms: float) -> None:
-        self._watch = watch
+        self.watch = watch  # with the extension, which counts requests; without it calls are timed
         self._first_retry_s = backoff_ms / 1000 * (1 - _JITTER)
         self._slow = False
-
-    @property
-    def exact(self) -> bool:
-        """Whether requests are counted, and not calls timed."""
-        return self._watch is not None
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -120,22 +118,23 @@ class RepeatedRequests:
     @property
     def possible(self) -> bool:
         """Whether a copy of a request may still be on its way: then this producer must not begin another transaction."""
-        return self._slow if self._watch is None else self._watch.in_doubt
+        return self._slow if self.watch is None else self.watch.in_doubt
+
+
+def with_watch(
+    make: Callable[[dict[str, Any]], Client], options: dict[str, Any]
+) -> tuple[Client, RequestWatch | None]:
+    """A new client, and its watch, where the extension is installed and can be its plugin. Raises KafkaException."""
+    if (there := plugin()) is not None:
+        watch = there.watch()
+        # It fails with another librdkafka than the one that the extension was made for, or with wrong properties.
+        with suppress(KafkaException):
+            client = make({**options, **watch.properties})
+            return client, watch if watch.attached else None
+    return make(options), None
 
 
 def watched(options: dict[str, Any]) -> tuple[Producer, RepeatedRequests]:
-    """A producer, and what its requests leave behind. Raises KafkaException."""
-    backoff_ms = float(options.get("retry.backoff.ms", BACKOFF_MS))
-    if (there := plugin()) is not None:
-        watch = there.watch()
-        try:
-            producer = Producer({**options, **watch.properties})
-        except (
-            KafkaException
-        ):  # another librdkafka than the one that it was made for: or the properties are wrong
-            pass
-        else:
-            if watch.attached:
-                return producer, RepeatedRequests(watch, backoff_ms)
-            return producer, RepeatedRequests(None, backoff_ms)
-    return Producer(options), RepeatedRequests(None, backoff_ms)
+    """A producer, and the watch on its requests. Raises KafkaException."""
+    producer, watch = with_watch(Producer, options)
+    return producer, RepeatedRequests(watch, float(options.get("retry.backoff.ms", BACKOFF_MS)))

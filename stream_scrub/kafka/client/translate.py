@@ -1,18 +1,20 @@
-"""What a client error asks of the caller: the one place where librdkafka's errors become ours.
+"""The one place where librdkafka's errors become ours, which say what the caller must do.
 
-One table, read from the top, first row that fits. It holds for librdkafka 2.16.0, where each row that a broker's
-answer can provoke was provoked (`tests/contract/test_error_table.py`); the flags alone do not tell, because the
-same code means different things at different moments, so every caller says what it tried (`Attempt`).
+One table; the first row that fits counts. It is made for librdkafka 2.16.0, and a test provokes each row that a broker's
+answer can (`tests/contract/test_error_table.py`). The same code means different things at different moments, so every
+caller says what it tried (`Attempt`).
 
-Two outcomes recover a transaction, and both go on from the offsets that the broker holds, never from our own memory:
+Two outcomes recover a transaction. Both continue from the offsets that the broker has, never from our own memory:
 
-* `Migrated`: abort_transaction() is due, and the same producer goes on;
-* `Uncertain`: the producer is of no more use, because it is fatally failed, or because it may have committed:
-  close it, make another with the same transactional id, init_transactions(), which ends what the old one left.
+* `Migrated`: abort_transaction(), and the same producer goes on;
+* `Uncertain`: the producer is useless, because it failed for good or may have committed: close it, create another with the
+  same transactional id, and init_transactions(), which ends what the old one left.
 
 Texts name topics, partitions, offsets and brokers, never a record's key or value.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
@@ -32,7 +34,7 @@ from stream_scrub.errors import (
 )
 
 _FATAL_TEXT = "Fatal error: "  # librdkafka's rd_kafka_set_fatal_error0
-# What becomes of the other records when a transaction fails: of no interest beside the reason.
+# The fate of the other records when a transaction fails; the reason is more interesting.
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _TEXT_MAX = 400  # librdkafka's sentence may list every partition of a batch
 _GRANT = "grant it (docs/reference/rights.md)"
@@ -59,18 +61,18 @@ _READING = frozenset({Attempt.CONSUMING, Attempt.FOLLOWING})
 
 
 class ErrorRow(NamedTuple):
-    """`codes` by their names in KafkaError (none: any), `during` (none: any), `flag` as the client raises it."""
+    """One row."""
 
     outcome: type[ScrubError]
     sentence: str
-    codes: tuple[str, ...] = ()
-    during: frozenset[Attempt] = frozenset()
-    flag: str = ""
+    codes: tuple[str, ...] = ()  # names in KafkaError; empty: any
+    during: frozenset[Attempt] = frozenset()  # empty: any
+    flag: str = ""  # as the client sets it; empty: any
 
 
 TABLE: tuple[ErrorRow, ...] = (
-    # -- No retry and no new producer helps: somebody has to change something. Before the flags, for the broker's
-    #    answer makes some of these fatal and some abortable, and both would be tried again for ever.
+    # -- No retry and no new producer helps: the operator must change something. Before the flags: the broker's answer
+    #    makes some of these fatal and some abortable, and both would be retried for ever.
     ErrorRow(
         Refused,
         f"the right to WRITE to the topic is missing: {_GRANT}",
@@ -85,7 +87,7 @@ TABLE: tuple[ErrorRow, ...] = (
     ),
     ErrorRow(
         Refused,
-        f"the right to DESCRIBE the topic is missing, which READ or WRITE brings along: {_GRANT}",
+        f"the right to DESCRIBE the topic is missing, which READ or WRITE includes: {_GRANT}",
         ("TOPIC_AUTHORIZATION_FAILED",),
         frozenset({Attempt.ASKING}),
     ),
@@ -122,8 +124,15 @@ TABLE: tuple[ErrorRow, ...] = (
     ErrorRow(Refused, "no trusted connection (security.protocol and ssl.* in [kafka] client)", ("_SSL",)),
     ErrorRow(
         Refused,
-        "there is no such topic or partition: `stream-scrub topics` creates what is missing",
+        "no such topic or partition yet: run `stream-scrub topics`",
         ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION"),
+    ),
+    # The client's own code, while it does not know the topic: nobody asked as a member of a group.
+    ErrorRow(
+        Unavailable,
+        "no such topic or partition yet: run `stream-scrub topics`",
+        ("_UNKNOWN_PARTITION",),
+        frozenset({Attempt.ASKING}),
     ),
     ErrorRow(
         Refused,
@@ -150,8 +159,8 @@ TABLE: tuple[ErrorRow, ...] = (
         "the group has as many members as the brokers let in (group.max.size, with the new protocol group.consumer.max.size)",
         ("GROUP_MAX_SIZE_REACHED",),
     ),
-    # Fatal for the consumer. The second of two is told that the first has its place: a live worker, or one that was killed
-    # and whose session is not over yet. (By the classic protocol, with which `options` refuses it, the first was told.)
+    # Fatal for the consumer. The second of two gets this error: the first is alive, or was killed and its session is not
+    # over yet. (With the classic protocol, where `options` refuses the setting, the first would get it.)
     ErrorRow(
         TakenOver,
         "a newer worker of the same group.instance.id has this one's place: give each its own",
@@ -184,7 +193,7 @@ TABLE: tuple[ErrorRow, ...] = (
     ),
     # -- Fatal: the producer accepts nothing any more. `_FENCED` says too little to stop: librdkafka gives it for
     #    a transaction that outlived transaction.timeout.ms as well, and the offsets' generation check keeps us safe.
-    ErrorRow(Unavailable, "the consumer has failed for good, and is made anew", (), _READING, flag="fatal"),
+    ErrorRow(Unavailable, "the consumer has failed for good, and is re-created", (), _READING, flag="fatal"),
     ErrorRow(Uncertain, "the producer was fenced", ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"), flag="fatal"),
     ErrorRow(Uncertain, "the client failed for good", flag="fatal"),
     # -- Abortable. At commit only those that come from before the commit request was sent: the client repeats that
@@ -227,8 +236,8 @@ TABLE: tuple[ErrorRow, ...] = (
 def translate(error: KafkaException | KafkaError, doing: str) -> ScrubError:
     """The error to raise for what the client raised or reported while `doing`.
 
-    Its first word is an Attempt, by which the table is read (any other counts as `asking`); the rest may name what was
-    touched, as in "following opposition.log [0] at offset 12". Never raises; the caller adds `from error`.
+    The first word of `doing` is an Attempt, which selects rows (any other counts as `asking`); the rest may name the place,
+    as in "following opposition.log [0] at offset 12". Never raises; the caller adds `from error`.
     """
     cause = cause_of(error)
     first = doing.split(" ", 1)[0]
@@ -260,6 +269,15 @@ def _sentences() -> list[tuple[str, int]]:
     names = [name for name in dir(KafkaError) if name.lstrip("_")[:1].isupper()]
     found = {KafkaError(code).str(): code for code in (getattr(KafkaError, name) for name in names)}
     return sorted(found.items(), key=lambda each: -len(each[0]))
+
+
+@contextmanager
+def translating(doing: str) -> Iterator[None]:
+    """Raise the error of `translate` for what the client raises in this block."""
+    try:
+        yield
+    except KafkaException as error:
+        raise translate(error, doing) from error
 
 
 def fenced(error: KafkaException | KafkaError) -> bool:

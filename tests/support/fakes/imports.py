@@ -8,9 +8,9 @@ from pathlib import Path
 
 from stream_scrub.config import load
 from stream_scrub.errors import ConfigError, Unavailable
-from stream_scrub.lists.formats import BadList
-from stream_scrub.server.page import importing
-from stream_scrub.server.questions import Questions
+from stream_scrub.imports.formats import BadList
+from stream_scrub.serve.endpoints import Queries
+from stream_scrub.serve.page import list_import
 
 
 def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool) -> dict:
@@ -18,7 +18,7 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
     lines = Path(file).read_text().splitlines()
     match lines[0] if lines else "":
         case "bad":
-            raise BadList("line 1 holds no valid number, nor does +33612345678")
+            raise BadList(f"{file}: line 1 holds no valid number, nor does +33612345678")
         case "no register":
             raise ConfigError(["--register: it is none"])
         case "away":
@@ -52,6 +52,7 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
         "ending": 0,
         "kept": 0,
         "outside": 0,
+        "endless": 0,
         "would_be_refused": "it would add too many" if lines[0] == "guarded" else "",
         "foreseen": {
             "added_in": {"GB": len(lines)},
@@ -65,5 +66,5 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
 def serve_one(file: str) -> None:
     """What a server does that has one list imported."""
     settings = load(flags={"http.listen": "127.0.0.1:0"}, environ={})
-    questions = Questions(print, print, print, imported)
-    importing.run(settings, questions, importing.ImportAsked(file, {"register": "tps"}, False), lambda: False)
+    questions = Queries(print, print, print, print, print, import_list=imported, answer=print)
+    list_import.run(settings, questions, Path(file), {"register": "tps"}, False, lambda: False)

@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
-from stream_scrub.byname import ByName
+from stream_scrub.imports.parsing import cells
 from stream_scrub.index import Filter, Index, Register, as_bitmap
-from stream_scrub.lists.parsing import end_dates
+from stream_scrub.index.index import ByName
 from stream_scrub.model import RegisterKind
-from stream_scrub.rules import READING, Country, Rule, Rulebook, RuleFile, read_text
+from stream_scrub.rules import Rulebook, RuleFile
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 123_000, UTC)
 POSITION = 1234
@@ -71,11 +71,6 @@ def rulebook(*texts: str) -> Rulebook:
     )
 
 
-def read_old(rule: Rule, reading: int) -> Country:
-    """The rule's country file as a text of an earlier reading has it."""
-    return read_text(rule.text.replace(b"reading = %d" % READING, b"reading = %d" % reading))
-
-
 def register(
     name: str,
     numbers: Iterable[int] = (),
@@ -89,7 +84,7 @@ def register(
     members = np.array(sorted(set(numbers)), dtype=np.uint64)
     at = NOW - timedelta(days=days_old)
     source, filter_ = f"{name}.csv", Filter(members)
-    end = None if ends is None else datetime.fromtimestamp(end_dates.earliest(ends + timedelta(days=1)), UTC)
+    end = None if ends is None else datetime.fromtimestamp(cells.earliest(ends + timedelta(days=1)), UTC)
     return Register(name, kind, as_bitmap(members), 1, "0" * 64, at, position, source, filter_, end)
 
 

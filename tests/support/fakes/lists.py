@@ -4,8 +4,8 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stream_scrub.lists.formats import FORMATS, ListOptions, ParsedList, open_list
-from stream_scrub.lists.parsing.detect_format import read_list
+from stream_scrub.imports.formats import FORMATS, ListOptions, ParsedList, open_list
+from stream_scrub.imports.parsing.format import read_list
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -27,3 +27,8 @@ def read(
         return read_list(
             FORMATS, packed, ListOptions(region, NOW, column, columns or {}, max_numbers), format
         )
+
+
+def accounted(reading: ParsedList) -> int:
+    """Every line of the file, whatever came of it."""
+    return reading.lines + reading.blank + reading.titles + reading.passed

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
-from stream_scrub.model import Header, LogRecord
+from stream_scrub.model import Header, LogRecord, family
 
 
 class Log:
@@ -69,10 +69,18 @@ class Writer:
     def takes(self, nbytes: int) -> bool:
         return nbytes <= self.at_most
 
-    def publish(self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]]) -> int:
+    def publish(
+        self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], *, after: int = 1 << 62
+    ) -> int:
         if self.trouble:
             self.log.skip(len(records) + 1)  # the aborted ones and the abort marker
             raise self.trouble.pop(0)
+        mine = {family(key.decode()) for key, _, _ in records}
+        if any(
+            each.offset > after and family((each.key or b"").decode()) in mine for each in self.log.records
+        ):
+            self.log.skip(len(records) + 1)
+            raise Unavailable("this register was published by somebody else meanwhile")
         last = -1
         for record in records:
             last = self.log.append(*record)
@@ -94,6 +102,7 @@ class Reader:
         self.trouble: list[Exception] = []
         self.silent = False
         self.closed = False
+        self.leader_epoch = 0
         self.read_offsets: list[int] = []
         self._at_once = at_once
         self._next = log.start

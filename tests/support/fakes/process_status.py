@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream_scrub.config import Settings
 from stream_scrub.index import Index
-from stream_scrub.observability import prometheus
-from stream_scrub.observability.collect import PublisherCollector, WorkerCollector
-from stream_scrub.observability.counters import Counters, PublisherCounters
-from stream_scrub.observability.metric_catalogue import Side
+from stream_scrub.ops import metrics
+from stream_scrub.ops.loop_state import LoopState, PublisherState, WorkerState
+from stream_scrub.ops.metric_catalogue import Metric
+from stream_scrub.ops.metrics import ProcessStatus
 from tests.support.fakes import law
 
 
@@ -30,33 +30,35 @@ class Follower:
 
 def worker(
     identity: str = "w1", index: Index | None = None, rules: str = law.OPT_OUT, limit_s: float = 60
-) -> tuple[WorkerCollector, Counters, Follower]:
-    """The status of a worker that is well, its counters and its follower."""
-    counters, follower = Counters(), Follower(index or Index.empty())
-    counters.begins()
-    counters.member = True
-    collector = WorkerCollector(identity, counters, limit_s=limit_s, index_lag_max_s=30)
-    collector.attach(follower, law.rulebook(rules))
-    return collector, counters, follower
+) -> tuple[Callable[[], ProcessStatus], WorkerState, Follower]:
+    """The status of a worker that is well, its state and its follower."""
+    state, follower = WorkerState(identity, Settings(), limit_s), Follower(index or Index.empty())
+    state.begins()
+    state.member = True
+    state.attach(follower, law.rulebook(rules))
+    return state.status, state, follower
 
 
 def publisher(
     index: Index | None = None, rules: str = law.OPT_OUT
-) -> tuple[PublisherCollector, PublisherCounters, SimpleNamespace]:
-    """The status of a publisher that is well, its counters and its replay."""
-    counters, replay = PublisherCounters(), SimpleNamespace(index=index or Index.empty())
-    counters.begins()
-    counters.owner = True
-    collector = PublisherCollector(counters, limit_s=300)
-    collector.attach(replay, law.rulebook(rules))
-    return collector, counters, replay
+) -> tuple[Callable[[], ProcessStatus], PublisherState, SimpleNamespace]:
+    """The status of a publisher that is well, its state and its replay."""
+    state, replay = PublisherState("", Settings(), 300), SimpleNamespace(index=index or Index.empty())
+    state.begins()
+    state.owner = True
+    state.attach(replay, law.rulebook(rules))
+    return state.status, state, replay
 
 
-def text(side: Side, board: Callable) -> str:
+def value(state: LoopState, metric: Metric, **labels: str) -> float:
+    """What a metric of that state has counted, for these labels together."""
+    samples = state.metrics.samples(metric)
+    return sum(each.value for each in samples if labels.items() <= each.labels.items())
+
+
+def text(board: Callable) -> str:
     """The metrics page, as Prometheus gets it."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(prometheus.Scrape(side, board))
-    return generate_latest(registry).decode()
+    return metrics.text(board).decode()
 
 
 class Scraped:

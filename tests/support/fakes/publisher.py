@@ -4,19 +4,19 @@ of it."""
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from pyroaring import BitMap64
 
-from stream_scrub.index import Register
-from stream_scrub.lists import deltas
-from stream_scrub.lists.deltas import Delta, StatedEnds
-from stream_scrub.lists.ends import Ends, ended, with_ends
-from stream_scrub.lists.log.encode import PublishedDelta, publish
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.start_point import begin
-from stream_scrub.lists.log.wire import DeltaSource
+from stream_scrub.clock import utc_seconds
+from stream_scrub.index import Register, deltas
+from stream_scrub.index.deltas import Delta, Ends, StatedEnds, ended, with_ends
+from stream_scrub.log import wire
+from stream_scrub.log.encode import PublishedDelta, publish
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.scan import begin, replay_to_end
+from stream_scrub.log.wire import DeltaSource, Seal
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log, Reader, Writer
 
@@ -32,6 +32,32 @@ def bitmap(numbers) -> BitMap64:
 def stated(ends: Mapping[int, int]) -> StatedEnds:
     """Ends by number (0 for none), in the form that a delta has."""
     return StatedEnds(np.array(list(ends), np.uint64), np.array(list(ends.values()), np.int64))
+
+
+def seal_of(**fields: Any) -> Seal:
+    """A seal of a delta of `list` that changes nothing, but for these fields."""
+    plain: dict[str, Any] = {
+        "format": wire.FORMAT,
+        "register": "list",
+        "register_kind": wire.SealKind.DENY,
+        "kind": "delta",
+        "seq": 1,
+        "adds": 0,
+        "removes": 0,
+        "ends": 0,
+        "requests": 0,
+        "stated": 0,
+        "count": 0,
+        "next_end": None,
+        "effective_at": utc_seconds(AT),
+        "reason": "list",
+        "source": SOURCE,
+        "parts": [],
+        "read": wire.NOTHING_READ,
+        "previous": wire.GENESIS,
+        "chain": "",
+    }
+    return Seal(**{**plain, **fields})
 
 
 def as_dict(ends: Ends) -> dict[int, int]:
@@ -110,6 +136,7 @@ def followed(
 ) -> Replay:
     """A replay of the whole log by somebody else."""
     reader = Reader(log, at_once)
-    replay = begin(reader, Deadline.after(5), start=start, keep_ends=keep_ends, digest_of=digest_of)
+    replay = begin(reader, Deadline.after(5), start=start, keep_ends=keep_ends)
+    replay.digest_of = digest_of
     replay_to_end(reader, Deadline.after(5), replay=replay)
     return replay

@@ -9,7 +9,7 @@ from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from tests.support.fakes import law
 
-MEMBERS = Members.of(["phone"], "country", "purpose", "contract", "campaign")
+MEMBERS = Members.of(["phone"], "country")
 NUMBER, OTHER, CONSENTING = 33612345678, 33611111111, 33622222222
 
 

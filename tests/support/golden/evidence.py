@@ -1,30 +1,37 @@
 """A small log with everything that a log may hold, and readers of it: for the tests of evidence.
 
-`python -m tests.support.golden.evidence NAME` writes a log for tests/golden/log. It never overwrites one that is
-there: later releases must read the old ones.
+`python -m tests.support.golden.evidence` writes tests/golden/log/evidence.jsonl and tests/golden/evidence again, and
+`python -m tests.unit.cli.test_console` what commands write about them: only for a change of the formats that is meant.
 """
 
 import base64
 import json
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
+import msgspec
 from pyroaring import BitMap64
 
-from stream_scrub.lists import deltas
-from stream_scrub.lists.audit import rules_on_log
-from stream_scrub.lists.deltas import Delta
-from stream_scrub.lists.log import wire
-from stream_scrub.lists.log.replay import Replay
+from stream_scrub.config.settings import Settings
+from stream_scrub.index import deltas
+from stream_scrub.index.deltas import Delta
+from stream_scrub.log import rules_on_log, wire
+from stream_scrub.log.replay import Replay
 from stream_scrub.model import Deadline, LogRecord, RegisterKind
+from stream_scrub.queries import history, verify_log
+from stream_scrub.queries.explain import EmittedProspect, explain
 from stream_scrub.rules import digest_of
+from stream_scrub.scrub import scrubbing
+from stream_scrub.scrub.batch import Scrubber
 from tests.support.fakes import law
 from tests.support.fakes.log import Log, Reader
 from tests.support.fakes.publisher import AT, NOW, Publisher, bitmap, stated
+from tests.support.golden import files as golden
 
 DAY = 86_400
 CALLED, OPPOSED, CONSENTING, OTHER = 33611111111, 33612345678, 33622222222, 33633333333
+NUMBERS = {"called": CALLED, "opposed": OPPOSED, "consenting": CONSENTING, "other": OTHER}
+POSITIONS = (0, 4, 17, 28, 43)
 CONSENT = (
     b'{"request":"consent","number":"06 22 22 22 22","region":"FR","until":"2026-12-24","source":"form-42",'
     b'"proof":{"text":"I agree","url":"https://example.org/42","ip":"192.0.2.1"}}'
@@ -108,7 +115,55 @@ def moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def prospects() -> dict[str, bytes]:
+    """Prospects as a worker emitted them by the small log, by the position of the index that judged them."""
+    settings = Settings()
+    scrubber = Scrubber(scrubbing.terms(settings, hold=False), law.rulebook(law.OPT_IN))
+    values = {
+        "consented": (18, b'{"id":1,"phone":"06 22 22 22 22","campaign":"acme","purpose":"other"}'),
+        "opposed": (43, b'{"id":2,"phone":["0622222222","0633333333"],"purpose":"other"}'),
+    }
+    records = timed(small_log())
+    emitted = {}
+    for name, (position, value) in values.items():
+        (emitted[name],) = scrubber.scrub([value], taken(records, position).index, law.NOW).values
+    return {name: value or b"" for name, value in emitted.items()}
+
+
+def queried(records: list[LogRecord], emitted: dict[str, bytes]) -> dict[str, Any]:
+    """What the queries answer about the log and the prospects, by the names of the files in tests/golden/evidence.
+    Without what the release decides: its version, its sentences, its speed."""
+
+    def quiet(_what: str, _done: int, _of: int) -> None:
+        pass
+
+    answers: dict[str, Any] = {}
+    settings = Settings()
+    for name, value in emitted.items():
+        (told,) = explain(reader(records), [EmittedProspect(value)], settings, quiet, Deadline.after(15))
+        answer = answers[f"explain-{name}"] = plain(told)
+        del answer["read_with"]
+        for entry in answer["numbers"]:
+            del entry["says"], entry["rule"]["says"]
+    for name, number in NUMBERS.items():
+        found = history.history(reader(records), number, "FR", quiet, Deadline.after(15))
+        answers[f"history-{name}"] = plain(found)
+    for position in POSITIONS:
+        at = history.at(reader(records), position, OPPOSED, "FR", quiet, Deadline.after(15))
+        answers[f"at-{position}"] = plain(at)
+    answers["verify"] = plain(verify_log.verify(reader(records), quiet, Deadline.after(15)))
+    del answers["verify"]["took_s"]
+    return answers
+
+
+def plain(answer: object) -> Any:
+    """An answer of a query as JSON has it."""
+    return json.loads(msgspec.json.encode(answer))
+
+
 if __name__ == "__main__":
-    made = Path(__file__).parents[2] / "golden" / "log" / f"{sys.argv[1]}.jsonl"
-    with made.open("x") as file:
-        file.write(written(timed(small_log())))
+    (golden.GOLDEN / "log" / "evidence.jsonl").write_text(written(timed(small_log())))
+    for each, content in prospects().items():
+        (golden.GOLDEN / "evidence" / f"prospect-{each}.json").write_bytes(content)
+    for each, answered in queried(list(golden.log("evidence")), prospects()).items():
+        (golden.GOLDEN / "evidence" / f"{each}.json").write_text(f"{json.dumps(answered, indent=1)}\n")

@@ -14,22 +14,25 @@ from pathlib import Path
 import numpy as np
 from pyroaring import BitMap64
 
+from stream_scrub.fanout import receipt
+from stream_scrub.fanout.receipt import FanoutReceipt
+from stream_scrub.imports.formats import scrub_delta
 from stream_scrub.index import Register
-from stream_scrub.lists import deltas as diff
-from stream_scrub.lists.deltas import StatedEnds
-from stream_scrub.lists.ends import Ends, ended, with_ends
-from stream_scrub.lists.formats import scrub_delta
-from stream_scrub.lists.log.encode import FULL_EVERY, DeltaRecords, records_of, rules_records
-from stream_scrub.lists.log.replay import Replay
-from stream_scrub.lists.log.wire import DeltaSource, Seal, request_line
-from stream_scrub.model import LogRecord, RegisterKind
-from stream_scrub.rules import Rulebook, RuleFile
-from stream_scrub.rules.text import digest_of
+from stream_scrub.index import deltas as diff
+from stream_scrub.index.deltas import Ends, StatedEnds, ended, with_ends
+from stream_scrub.log.encode import FULL_EVERY, DeltaRecords, records_of, rules_records
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.wire import DeltaSource, Seal, request_line
+from stream_scrub.model import LogRecord, Reason, RegisterKind
+from stream_scrub.recall_notice import RecallNotice, encode
+from stream_scrub.rules import Rulebook, RuleFile, digest_of
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 
 FOLDER = Path(__file__).parents[3] / "schemas" / "examples"
+RESTED_DAY = datetime(2018, 7, 1, 12, 0, 0, 123_000, UTC)
+WASH_DAY = datetime(2019, 7, 1, 12, 0, 0, 123_000, UTC)
 OPT_OUT_DAY = datetime(2026, 7, 1, 12, 0, 0, 123_000, UTC)
 OPT_IN_DAY = law.NOW
 OPPOSED, CONSENTING = 33612345678, 33622222222
@@ -44,11 +47,13 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
     "strip": (OPT_OUT_DAY, b'{"phone":["0611111111","0612345678","x"]}', "strip"),
     "consented": (OPT_IN_DAY, b'{"phone":"+33622222222"}', "block"),
     "no-consent": (OPT_IN_DAY, b'{"phone":"0611111111"}', "block"),
+    "not-washed": (WASH_DAY, b'{"phone":"0611111111"}', "block"),
     "banned-purpose": (OPT_IN_DAY, b'{"phone":"0622222222","purpose":"Energy renovation"}', "block"),
     "unknown-purpose": (OPT_IN_DAY, b'{"phone":"0622222222","purpose":"offer of the month"}', "block"),
     "not-callable": (OPT_IN_DAY, b'{"phone":"0899123456"}', "block"),
     "no-rule": (OPT_IN_DAY, b'{"phone":"+447400123456"}', "block"),
     "stale-register": (OPT_OUT_DAY, b'{"phone":"0611111111","stale":1}', "block"),
+    "too-often": (RESTED_DAY, b'{"phone":"0644444444"}', "block"),
     "invalid-number": (OPT_IN_DAY, b'{"phone":"06123"}', "block"),
     "unreadable": (OPT_IN_DAY, b'{"phone":"0611111111","phone":"0622222222"}', "block"),
     "unreadable-headers": (OPT_IN_DAY, b'{"phone":"0622222222"}', "block"),
@@ -63,6 +68,10 @@ SPOILT = {
 
 
 # Others write requests. These are as the pages tell them to write.
+ATTEMPT = (
+    b'{"request":"attempt","id":"1764000000.42","number":"+33612345678","at":"2026-11-24T12:00:00Z",'
+    b'"campaign":"spring","outcome":"NA"}'
+)
 REQUESTS = {
     "opt-out": b'{"request":"opt-out","number":"+33612345678","at":"2026-11-24T12:00:00Z","source":"dialler-7"}',
     "consent": b'{"request":"consent","number":"06 12 34 56 78","region":"FR","until":"2027-11-24","source":"form-energy-42",'
@@ -78,6 +87,13 @@ def rulebook() -> Rulebook:
     return Rulebook.of([RuleFile("fr.toml", "schemas/examples/fr.toml", (FOLDER / "fr.toml").read_bytes())])
 
 
+def rested(number: int) -> Register:
+    """The register of a number that rests until 31 July 2018 in Paris."""
+    register = law.register("rested", [number])
+    numbers, end = np.array([number], np.uint64), datetime(2018, 7, 30, 22, tzinfo=UTC).timestamp()
+    return replace(register, ends=register.ends.changed(numbers[:0], numbers, np.array([end], np.int64)))
+
+
 def stamp(name: str) -> bytes:
     """One stamp, as it goes into a header. The same bytes go into a value."""
     now, value, mixed = STAMPS[name]
@@ -85,7 +101,9 @@ def stamp(name: str) -> bytes:
     index = law.index(
         law.register("list", [OPPOSED], days_old=days_old),
         law.register("internal@acme", [33633333333]),
+        rested(33644444444),
         law.allow("consent", [CONSENTING]),
+        law.allow("list-clean", [CONSENTING], days_old),
     )
     terms = Terms(MEMBERS, mixed=mixed, stamp="header", stale="block", default_purpose="insurance")
     spoilt = SPOILT.get(name, {})
@@ -184,11 +202,61 @@ def delta_file() -> bytes:
     return out.getvalue()
 
 
+RECALLS = {
+    "recalled": RecallNotice(
+        kind="recalled",
+        number="+33612345678",
+        reason=Reason.OPPOSED,
+        register="internal",
+        since="2026-11-24T11:59:59.500Z",
+        index=1234,
+        rules=json.loads(stamp("no-consent"))["rules"],
+        at="2026-11-24T12:00:00.123Z",
+        key="lead-7",
+        origin="3/4711",
+    ),
+    "suspended": RecallNotice(
+        kind="suspended",
+        reason=Reason.STALE_REGISTER,
+        register="bloctel",
+        since="2026-11-24T12:00:00.123Z",
+        index=1234,
+        at="2026-11-24T12:00:00.123Z",
+    ),
+    "resumed": RecallNotice(
+        kind="resumed",
+        register="bloctel",
+        since="2026-11-25T08:00:00.123Z",
+        index=1240,
+        at="2026-11-25T08:00:00.123Z",
+    ),
+}
+
+
+RECEIPT = FanoutReceipt(
+    target="dialler-7",
+    event="opted-out",
+    id="opposition_log-0-4711-0-1795521599500",
+    number="+33612345678",
+    list="SYSTEM_INTERNAL",
+    register="internal",
+    reason="requests",
+    since="2026-11-24T11:59:59.500Z",
+    at="2026-11-24T12:00:00.123Z",
+    outcome="confirmed",
+    tries=2,
+    answer="200 ERROR: check_phone_number PHONE NUMBER IN DNC - [number]|api",
+)
+
+
 def made() -> dict[str, bytes]:
     """Every example file by its name, except the rules."""
     return {
         **{f"stamp-{name}.json": stamp(name) for name in STAMPS},
         **{f"request-{name}.json": value for name, value in REQUESTS.items()},
+        "attempt.json": ATTEMPT,
+        **{f"recall-{name}.json": encode(each) for name, each in RECALLS.items()},
+        "receipt-confirmed.json": receipt.encode(RECEIPT),
         **dict(deltas()),
         "scrub-delta.jsonl": delta_file(),
     }

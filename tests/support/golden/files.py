@@ -1,4 +1,4 @@
-"""Logs, lists and stamps of this and earlier releases, as files that are never made anew: tests/golden."""
+"""Logs, lists and stamps that were written once, as files: tests/golden."""
 
 import base64
 import json
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stream_scrub.lists.log.replay import Replay
 from stream_scrub.model import LogRecord
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -33,11 +32,3 @@ def log(name: str) -> Iterator[LogRecord]:
         headers = [(header, text.encode()) for header, text in line["headers"]]
         key = None if line["key"] is None else line["key"].encode()
         yield LogRecord(line["offset"], key, unpacked(line["value"]), headers, line.get("timestamp"))
-
-
-def replayed(name: str) -> Replay:
-    """A follower that has taken a whole log."""
-    replay = Replay()
-    for record in log(name):
-        replay.take(record)
-    return replay

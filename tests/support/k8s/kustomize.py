@@ -50,11 +50,23 @@ def _build() -> str:
     return str(BUILT)
 
 
-def build(kustomize: str, folder: Path) -> tuple[str, str]:
+def build(kustomize: str, folder: Path, *options: str) -> tuple[str, str]:
     """The manifests of a folder as text, and what kustomize said about them."""
-    done = _run([kustomize, "build", str(folder)])
+    done = _run([kustomize, "build", *options, str(folder)])
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
+
+
+def build_with(kustomize: str, folder: Path, overlay: str, *components: str) -> tuple[str, str]:
+    """The manifests of an overlay with more components, from this folder that is not in the checkout."""
+    up = Path("../" * len(folder.parts[1:])) / str(ROOT).lstrip("/") / "k8s"
+    named = ", ".join(f"{up}/components/{each}" for each in components)
+    (folder / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: stream-scrub\n"
+        f"resources: [{up}/overlays/{overlay}]\ncomponents: [{named}]\n"
+        "images: [{name: stream-scrub, newTag: 0.1.0}]\n"
+    )
+    return build(kustomize, folder, "--load-restrictor=LoadRestrictionsNone")
 
 
 def _run(command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":

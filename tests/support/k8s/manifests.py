@@ -65,7 +65,8 @@ class Overlay:
     def _pods(self) -> Iterator[Pod]:
         for each in self.objects:
             if each["kind"] in WORKLOADS:
-                template = each["spec"]["template"]
+                spec = each["spec"]["jobTemplate"]["spec"] if each["kind"] == "CronJob" else each["spec"]
+                template = spec["template"]
                 yield Pod(each, template["metadata"], template["spec"])
 
     def environment(self, pod: Pod, container: Object, ordinal: int = 0) -> dict[str, str]:

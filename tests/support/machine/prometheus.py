@@ -126,4 +126,4 @@ class Prometheus:
     def stop(self) -> None:
         """SIGTERM, waited for."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait()

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
 from enum import IntEnum
 
-from stream_scrub.kafka.client.librdkafka import Librdkafka
-from stream_scrub.kafka.embedded.broker import EmbeddedKafka
+from stream_scrub.kafka.embedded import EmbeddedKafka, Librdkafka
 
 ALL_BROKERS = -1
 DISCONNECT = -195  # push_errors with this code drops the connection instead of answering

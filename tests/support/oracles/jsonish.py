@@ -4,25 +4,9 @@ import re
 
 from hypothesis import strategies as st
 
-NAMES = [
-    "phone",
-    "country",
-    "purpose",
-    "contract",
-    "campaign",
-    "channel",
-    "who",
-    "relation",
-    "voice_kind",
-    "residence",
-    "scrub",
-    "lead",
-    "x",
-    "Phone",
-    "",
-    "é",
-    "sCrub",
-]
+from tests.support.oracles.prospects import FACTS
+
+NAMES = ["phone", *FACTS, "scrub", "lead", "x", "Phone", "", "é", "sCrub"]
 SPACE = st.sampled_from(["", "", "", " ", "\n", "\t ", "\r\n"])
 NUMBERS = st.sampled_from(
     [

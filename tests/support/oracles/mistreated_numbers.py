@@ -1,6 +1,9 @@
-"""(a) What phonenumbers says of a text, asked directly. (b) Texts as people type phone numbers, from a seed."""
+"""(a) What phonenumbers says of a text, asked directly, without texts that may be two numbers. (b) Texts as people type
+phone numbers, from a seed."""
 
 import random
+import re
+from itertools import pairwise
 
 import phonenumbers
 from phonenumbers import PhoneNumberFormat as Format
@@ -75,22 +78,112 @@ JUNK = [
     "'",
     '"',
 ]
+PLUS = {"+", "\uff0b"}
+ONE_NUMBER = list(" .-\u00a0\u202f\u2009\u2010\u2011")  # separators within one number
 TYPES = [value for name, value in vars(Type).items() if isinstance(value, int)]
 NAMES = {value: name.lower() for name, value in vars(Type).items() if isinstance(value, int)}
 
 
 def reference(text, region):
-    """The contract, written without the product: parse in the region, then is_valid_number."""
+    """The contract, written without the product: parse in the region, then is_valid_number; no number is left out."""
+    found = parsed(text, region)
+    if found is None or len(found.extension or "") > 6 or drops(text) or may_be_two(text, region):
+        return None
+    if dials_a_word(text, region, found):
+        return None
+    digits = phonenumbers.format_number(found, Format.E164)
+    assert digits[0] == "+"
+    where = phonenumbers.region_code_for_number(found)
+    return int(digits[1:]), where, NAMES[phonenumbers.number_type(found)]
+
+
+def parsed(text, region):
     try:
-        parsed = phonenumbers.parse(text, region)
+        found = at_home(phonenumbers.parse(text, region))
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_valid_number(parsed):
-        return None
-    digits = phonenumbers.format_number(parsed, Format.E164)
-    assert digits[0] == "+"
-    where = phonenumbers.region_code_for_number(parsed)
-    return int(digits[1:]), where, NAMES[phonenumbers.number_type(parsed)]
+    return found if found is not None and phonenumbers.is_valid_number(found) else None
+
+
+def at_home(found):
+    """The number with the calling code of the territory whose block it is in; None if that is not clear."""
+    digits = phonenumbers.format_number(found, Format.E164)
+    other = ""
+    if re.match(r"\+35348", digits):
+        other = "+4428" + digits[6:]
+    elif re.match(r"\+390549", digits):
+        other = "+378" + digits[3:]
+    elif re.match(r"\+33([57]08)\d{6}$", digits):
+        other = next((each for each in ("+508" + digits[3:], "+508" + digits[6:]) if valid(each)), "+508")
+    elif re.match(
+        r"\+(33(26[2389]|59[046]|639|69[0-4]|69[67])\d{6}|(33|262|59[046])(598|709|939|947|976)\d{6})$",
+        digits,
+    ):
+        significant = digits[3:] if digits.startswith("+33") else digits[4:]
+        theirs = [code for code in ("262", "590", "596") if valid(f"+{code}{significant}")] or ["594"]
+        other = f"+{theirs[0]}{significant}" if len(theirs) == 1 else "+33"
+    if not other:
+        return found
+    home = phonenumbers.parse(other) if valid(other) else None
+    if home is not None:
+        home.extension = found.extension
+    return home
+
+
+def valid(digits):
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(digits))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def drops(text):
+    """Whether phonenumbers leaves a part of the text unread that may hold a number."""
+    second = re.search(r"[\\/] *x", text)
+    return (
+        ";isub=" in text
+        or ";phone-context=" in text
+        or (second is not None and re.search(r"\d", text[second.end() :]) is not None)
+    )
+
+
+def dials_a_word(text, region, found):
+    """Whether three letters or more became digits, although the digits before them, or all of them, are a number."""
+    text = text[re.search(r"[+\uff0b\d]", text).start() :]
+    word = re.search("[A-Za-z].*[A-Za-z].*[A-Za-z]", text, re.DOTALL)
+
+    def digits(part):
+        bare = "".join(str(int(sign)) for sign in part if sign.isdecimal())
+        return "+" + bare if text[0] in PLUS else bare
+
+    if word is None or phonenumbers.national_significant_number(found).lstrip("0") in digits(text):
+        return False
+    return any(parsed(digits(part), region) is not None for part in (text[: word.start()], text))
+
+
+def may_be_two(text, region):
+    """Whether a valid number begins the text and another one ends it; behind one blank, hyphen or dot only if it begins
+    with 0 or a plus. Every cut is tried."""
+    digits = [(found.start(), found.end()) for found in re.finditer(r"\d+", text)]
+
+    def between(first, last):
+        """These groups of digits, with the plus before the first of them; "" where another one follows."""
+        start, end = digits[first][0], digits[last][1]
+        before = text[digits[first - 1][1] if first else 0 : start]
+        inner = "".join(text[a[1] : b[0]] for a, b in pairwise(digits[first : last + 1]))
+        if PLUS & set(inner):
+            return ""
+        bare = "".join(str(int(sign)) for sign in text[start:end] if sign.isdecimal())
+        return "+" + bare if PLUS & set(before) else bare
+
+    for cut in range(1, len(digits)):
+        for later in range(cut, len(digits)):
+            gap = text[digits[later - 1][1] : digits[later][0]]
+            second = between(later, len(digits) - 1)
+            apart = gap not in ONE_NUMBER or second[:1] in ("0", "+")
+            if apart and parsed(second, region) and parsed(between(0, cut - 1), region):
+                return True
+    return False
 
 
 def given_by(answer):

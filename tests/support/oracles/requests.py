@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from stream_scrub.lists.intake.parse_request import RequestTerms
 from stream_scrub.model import Request
+from stream_scrub.requests.parse_request import RequestTerms
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TERMS = RequestTerms(now=NOW)

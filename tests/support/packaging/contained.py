@@ -74,7 +74,7 @@ class Contained:
     ) -> None:
         assert self._process is not None
         self._process.kill()  # with --kill-child this also kills what it started
-        self._process.wait(30)
+        self._process.wait()
 
     @property
     def said(self) -> str:
@@ -89,7 +89,7 @@ class Contained:
     def stop(self, timeout: float = 30) -> tuple[int, float]:
         """Send SIGTERM, as an orchestrator does, once the program has a handler for it. Returns the exit code and how
         long it took."""
-        wait_until(lambda: self._catches(signal.SIGTERM) or self._ended, 60, every=0.01)
+        wait_until(lambda: self._catches(signal.SIGTERM) or self._ended, every=0.01)
         assert not self._ended, self.said
         started = time.monotonic()
         os.kill(self.pid, signal.SIGTERM)

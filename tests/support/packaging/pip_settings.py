@@ -1,5 +1,5 @@
-"""The settings of this machine's pip, handed to a build as secrets, so that the build reaches packages in the same
-way."""
+"""The settings of this machine's pip, handed to a build as secrets and to uv as variables, so that both reach packages
+in the same way."""
 
 import ast
 import configparser
@@ -33,6 +33,18 @@ def secrets(folder: Path) -> list[str]:
         file.write(written)
     path.chmod(0o600)
     return [*arguments, "--secret", f"id=pip.conf,src={path}"]
+
+
+def for_uv() -> dict[str, str]:
+    """The same for uv, which reads no settings of pip: variables of an environment."""
+    told = _effective()["global"]
+    names = {
+        "index-url": "UV_DEFAULT_INDEX",
+        "extra-index-url": "UV_INDEX",
+        "find-links": "UV_FIND_LINKS",
+        "cert": "SSL_CERT_FILE",
+    }
+    return {variable: told[name] for name, variable in names.items() if told.get(name)}
 
 
 def _effective() -> dict[str, dict[str, str]]:

@@ -17,8 +17,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from stream_scrub.config import load
-from stream_scrub.observability import logs
-from stream_scrub.wiring import clients
+from stream_scrub.ops import logs, read_log
 from tests.support.running import hostile
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import french_mobiles, prospect, spell
@@ -83,10 +82,10 @@ class Abuse:
             told = {"http__listen": LISTEN, "lists__read_max_s": _READ_S}
             publisher = stack.enter_context(PublisherProcess(stage, self._drop, **told))
             processes["publisher"] = publisher
-            wait_until(publisher.ready, 60)
+            wait_until(publisher.ready)
             pages = {name: Watched(each) for name, each in processes.items()}
             for each in pages.values():
-                wait_until(lambda page=each: page.status("/readyz") == 200, 60)
+                wait_until(lambda page=each: page.status("/readyz") == 200)
             threads = [
                 self._thread(self._send_leads),
                 self._thread(self._send_requests),
@@ -100,7 +99,7 @@ class Abuse:
             assert not self._failed, self._failed
             self._need_all_out(processes)
             self._look(processes, pages)
-            codes = {name: each.stop(60)[0] for name, each in processes.items()}
+            codes = {name: each.stop()[0] for name, each in processes.items()}
         assert set(codes.values()) == {0}, codes
         self._check(publisher)
         self._texts += [each.log_file.read_text(errors="replace") for each in processes.values()]
@@ -220,7 +219,7 @@ class Abuse:
 
     def _registers(self) -> dict[str, set[int]]:
         settings = load(environ=self._stage.env)
-        replay = clients.replayed(
+        replay = read_log.replayed(
             settings, logs.configure("error", "json"), start="beginning", keep_ends=True
         )
         return {name: set(register.numbers) for name, register in replay.index.registers.items()}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from stream_scrub import ListFile, Summary, scrub_file
+from stream_scrub import Call, ListFile, Summary, scrub_file
+from stream_scrub.call import FACTS
 
 RULES = """country = "FR"
 regions = ["FR", "RE"]
@@ -48,7 +49,7 @@ class Bureau:
         return {"rules.folder": str(self.folder / "rules")}
 
     def scrub(self, content: bytes | Path, name: str = "leads.csv", **more) -> "Outcome":
-        """Scrub these bytes as a file of that name."""
+        """Scrub these bytes as a file of that name; `more` are facts of the call, and arguments of `scrub_file`."""
         self.runs += 1
         source = content
         if isinstance(content, bytes):
@@ -58,7 +59,8 @@ class Bureau:
         out = self.folder / f"out{self.runs}"
         settings = self.settings | more.pop("settings", {})
         options = {"lists": self.lists, "on": DAY, "annotated": True, "max_bad": 1.0} | more
-        summary = scrub_file(source, out, settings=settings, **options)
+        call = Call(**{fact: options.pop(fact) for fact in FACTS if fact in options})
+        summary = scrub_file(source, out, call, settings=settings, **options)
         return Outcome(summary, out)
 
 

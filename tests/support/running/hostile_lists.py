@@ -49,8 +49,8 @@ def turns(count):
 # Each hostile file, its format, and what is said of it. That must be the same, in the same bytes, seconds and memory,
 # for any size.
 COSTLY = {
-    "bzip2 that lies": (lying, "auto", "make it anew with deflate"),
-    "LZMA": (lambda: zipped({"a.txt": b"0" * MIB}, zipfile.ZIP_LZMA), "auto", "make it anew with deflate"),
+    "bzip2 that lies": (lying, "auto", "pack it again with deflate"),
+    "LZMA": (lambda: zipped({"a.txt": b"0" * MIB}, zipfile.ZIP_LZMA), "auto", "pack it again with deflate"),
     "a file listed again and again": (
         lambda: zipped({"a.txt": b"0612345678\n" * 100_000}, listed=1500),
         "plain",
@@ -131,7 +131,7 @@ COSTLY = {
     "a row of everything": (
         lambda: b"phone,until\n" + (b"0612345678," + b"aa," * 300_000 + b"\n") * 30,
         "plain",
-        "",
+        "columns",
     ),
     "columns of everything": (
         lambda: (b"a," * 300_000 + b"\n" + b"0612345678," * 80_000 + b"\n") * 20,

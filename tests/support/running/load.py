@@ -41,11 +41,19 @@ class _Sender(threading.Thread):
         while not self._stopping.is_set():
             for at in range(self.sent, int((time.monotonic() - begun) * self._per_s)):
                 key, value = self.record(at)
-                producer.produce(self._topic, value, key)
+                while not self._produced(producer, key, value):
+                    producer.poll(_TICK_S)
                 self.sent += 1
             producer.poll(0)
             time.sleep(_TICK_S)
         assert producer.flush(120) == 0, "not all of it was delivered"
+
+    def _produced(self, producer: Producer, key: bytes, value: bytes) -> bool:
+        try:
+            producer.produce(self._topic, value, key)
+        except BufferError:  # the client's queue is full while the broker is away
+            return False
+        return True
 
     def finish(self) -> int:
         """Stop, and wait until everything is delivered. Returns how many records there were."""

@@ -1,12 +1,13 @@
 """Reads what came out, as a dialler would (read_committed), and compares it with what went in."""
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.support.running.clients import Address, properties
 
@@ -25,7 +26,7 @@ def read_all(bootstrap: Address, topic: str, isolation: str = "read_committed") 
         }
     )
     try:
-        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         live = set(partitions)
         while live:
@@ -54,11 +55,22 @@ def ends(bootstrap: Address, topics: list[str], isolation: str = "read_committed
     try:
         total = 0
         for topic in topics:
-            for partition in consumer.list_topics(topic, timeout=20).topics[topic].partitions:
-                total += consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1]
+            for partition in consumer.list_topics(topic, timeout=60).topics[topic].partitions:
+                total += _end(consumer, TopicPartition(topic, partition))
         return total
     finally:
         consumer.close()
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=60)[1]
+        except KafkaException:  # a broker that dies, or has just come back and has no leader yet
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def ages(bootstrap: Address, topics: list[str]) -> list[tuple[float, float]]:

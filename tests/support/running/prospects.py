@@ -3,7 +3,9 @@
 import json
 import random
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
+from zoneinfo import ZoneInfo
 
 import phonenumbers
 from confluent_kafka import Producer
@@ -15,6 +17,11 @@ def french_mobiles(count: int, seed: int) -> list[int]:
     """Distinct valid French mobile numbers, as integers of their E.164 digits."""
     rng = random.Random(seed)
     return [33_610_000_000 + n for n in rng.sample(range(20_000_000), count)]  # 061 and 062: all assigned
+
+
+def day_in_france(stamp: dict) -> str:
+    """The day of a verdict where French numbers are."""
+    return str(datetime.fromisoformat(stamp["at"]).astimezone(ZoneInfo("Europe/Paris")).date())
 
 
 def spell(number: int, how: int) -> str:

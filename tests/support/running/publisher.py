@@ -7,10 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from confluent_kafka import Producer
 
+from stream_scrub.config import load
+from stream_scrub.kafka import clients
+from stream_scrub.log.replay import Replay
+from stream_scrub.model import RESTED, family
+from stream_scrub.ops import logs, read_log
 from tests.support.running.clients import Address, properties
 from tests.support.running.outcome import read_all
 from tests.support.running.stage import Stage
@@ -40,6 +46,37 @@ class PublisherProcess(WorkerProcess):
 
     def ready(self) -> bool:
         return self.logged("publishing")
+
+
+def replayed(publisher: PublisherProcess) -> Replay:
+    """The log by the publisher's settings; every promise of its format checked."""
+    settings = load(environ=publisher.env)
+    return read_log.replayed(settings, logs.configure("error", "json"), start="beginning", keep_ends=True)
+
+
+def lag(publisher: PublisherProcess) -> int:
+    """How many requests and lifts no publisher has taken yet."""
+    settings, log = load(environ=publisher.env), logs.configure("error", "json")
+    total = 0
+    for lifts in (False, True):
+        with closing(clients.requests(settings, log, lifts=lifts)) as requests:
+            total += requests.lag()
+    return total
+
+
+def rested(publisher: PublisherProcess, name: str = RESTED) -> dict[int, int]:
+    """The numbers that rest, with their ends."""
+    return resting(replayed(publisher)).get(name, {})
+
+
+def resting(replay: Replay) -> dict[str, dict[int, int]]:
+    """The same of every register, by its name."""
+    found = {}
+    for name in filter(lambda name: family(name) == RESTED, replay.index.registers):
+        stated = replay.known(name).ends.stated()
+        ends = dict(zip(stated.numbers.tolist(), stated.ends.tolist(), strict=True))
+        found[name] = {number: ends[number] for number in replay.index.registers[name].numbers}
+    return found
 
 
 def drop(folder: Path, where: str, name: str, numbers) -> None:

@@ -5,40 +5,61 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import httpx
+import msgspec
 from pyroaring import BitMap64
 
+from stream_scrub.cli import dossier
 from stream_scrub.config import Settings, load
-from stream_scrub.index import Register
-from stream_scrub.lists import deltas
-from stream_scrub.lists.log.encode import records_of
-from stream_scrub.lists.log.scan import replay_to_end
-from stream_scrub.lists.log.wire import DeltaSource
-from stream_scrub.model import Deadline, RegisterKind
-from stream_scrub.observability import logs
-from stream_scrub.observability.collect import ServerCollector
-from stream_scrub.observability.counters import ServerCounters
-from stream_scrub.publisher import import_list
-from stream_scrub.queries import log_status, number_history, rules_report
-from stream_scrub.server.process import serving
-from stream_scrub.server.questions import Questions
-from stream_scrub.wiring import clients
+from stream_scrub.errors import Unavailable
+from stream_scrub.imports import import_list
+from stream_scrub.index import Register, deltas
+from stream_scrub.kafka import clients
+from stream_scrub.log import wire
+from stream_scrub.log.encode import records_of
+from stream_scrub.log.scan import replay_to_end
+from stream_scrub.log.wire import DeltaSource
+from stream_scrub.model import Deadline, Progress, RegisterKind
+from stream_scrub.ops import logs
+from stream_scrub.ops.daemon import Process
+from stream_scrub.ops.loop_state import ServerState
+from stream_scrub.queries import answer, history, rules_report
+from stream_scrub.queries.dossier import DossierRequest
+from stream_scrub.serve import serving
+from stream_scrub.serve.endpoints import Queries
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.running.stage import Stage
-from tests.support.running.worker import SCRIPT, WorkerProcess
+from tests.support.running.worker import SCRIPT, WAIT_S, WorkerProcess
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # the test's own client, in the server's process
 
-QUESTIONS = Questions(
-    registers=log_status.status,
+SLOW, UNREADABLE = "slow", "unreadable"  # campaigns whose dossiers are never read, or cannot be
+
+
+def read_dossier(_settings: Settings, asked: DossierRequest, progress: Progress) -> dict[str, bytes]:
+    """A dossier without any topic."""
+    progress("searching prospects.allowed", 1, 2)
+    while asked.campaign == SLOW:
+        time.sleep(0.05)
+    if asked.campaign == UNREADABLE:
+        raise Unavailable(f"no broker answers, not even for +{asked.number}")
+    made = {"number": f"+{asked.number}", "first": asked.first, "last": asked.last}
+    return {"dossier.html": b"<h1>A dossier</h1>", "dossier.json": msgspec.json.encode(made)}
+
+
+QUESTIONS = Queries(
+    registers=history.status,
     rule=rules_report.of_day,
-    history=number_history.of,
+    history=history.of,
+    dossier_request=dossier.asked,
+    dossier=read_dossier,
     import_list=import_list.asked,
+    answer=answer.answer,
 )
 
 
@@ -48,12 +69,19 @@ def publish(
     numbers: Iterable[int],
     kind: RegisterKind = RegisterKind.DENY,
     name: str = "list",
+    requests: Sequence[dict] = (),
 ) -> None:
-    """One delta that adds these numbers, of now."""
+    """One delta that adds these numbers, of now: of a list, or of `requests`."""
     now = datetime.now(UTC)
     held = replay_to_end(Reader(log), Deadline.after(5)).registers
     base = held.get(register) or Register.empty(register, kind, now)
     change = deltas.adding(base.numbers, BitMap64(numbers))
+    if requests:
+        lines = [
+            wire.request_line(0, place, 1_795_000_000_000, json.dumps(each).encode())
+            for place, each in enumerate(requests)
+        ]
+        change = replace(change, reason="requests", requests=lines)
     records, _ = records_of(base, change, now, DeltaSource(name, "ab" * 32))
     Writer(log).publish(records)
 
@@ -65,7 +93,7 @@ class Served:
     log: Log
     reader: Reader
     out: io.BytesIO
-    collector: ServerCollector
+    state: ServerState
     settings: Settings
     port: int = 0
     client: httpx.Client = field(default_factory=httpx.Client)
@@ -80,7 +108,7 @@ class Served:
     def check(self, body: object, **headers: str) -> httpx.Response:
         return self.client.post("/v1/check", json=body, headers=headers)
 
-    def until(self, condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    def until(self, condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
         ends = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < ends, "it did not happen in time"
@@ -97,22 +125,14 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
     reader, out = Reader(log), io.BytesIO()
     monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
     monkeypatch.setattr(clients, "reading", lambda _settings, _log: nullcontext(Reader(log)))
-    collector = ServerCollector(
-        "s1", ServerCounters(), limit_s=60, index_lag_max_s=made.rules.index_lag_max_s
-    )
-    running = Served(log, reader, out, collector, made)
+    state = ServerState("s1", made, 60)
+    running = Served(log, reader, out, state, made)
     stopping, ended = threading.Event(), []
 
     def run() -> None:
         try:
-            serving.one(
-                made,
-                QUESTIONS,
-                collector,
-                lambda: [collector()],
-                logs.configure("info", "json", out),
-                stopping,
-            )
+            log_ = logs.configure("info", "json", out)
+            serving.serve(QUESTIONS, False, Process(made, state, log_, stopping, lambda: [state.status()]))
         except BaseException as error:  # told to the test below
             ended.append(error)
 
@@ -122,11 +142,11 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
         running.until(lambda: ended != [] or any(line["event"] == "listening" for line in running.lines()))
         assert ended == []
         running.port = next(line["port"] for line in running.lines() if line["event"] == "listening")
-        with httpx.Client(base_url=running.url, timeout=20) as running.client:
+        with httpx.Client(base_url=running.url, timeout=60) as running.client:
             yield running
     finally:
         stopping.set()
-        thread.join(20)
+        thread.join(WAIT_S)
         assert not thread.is_alive() and ended == []
 
 
@@ -142,11 +162,12 @@ class ServerProcess(WorkerProcess):
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz").status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
-    def check(self, question: object) -> dict:
-        answer = httpx.post(f"{self.url}/v1/check", json=question)
+    def check(self, question: object, token: str = "") -> dict:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = httpx.post(f"{self.url}/v1/check", json=question, headers=headers, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()

@@ -1,24 +1,40 @@
 """A stage for the main job: fresh topics made by `stream-scrub topics`, lists imported by `stream-scrub lists import`."""
 
+import json
+import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
 from stream_scrub.config.settings import Topics, Worker
+from stream_scrub.model import OWN, family
+from stream_scrub.rules.book import Rulebook
 from tests.support.running import clients
 from tests.support.running.clients import Address
-from tests.support.running.worker import RetryProcess, WorkerProcess, environment, run, run_json
+from tests.support.running.worker import (
+    FanoutProcess,
+    RecallProcess,
+    RetryProcess,
+    WorkerProcess,
+    environment,
+    run,
+    run_json,
+)
 
 # Today's French rule asks for a consent to the caller, so every French number that the house may call is in this register.
 CONSENT = "consent"
+KNOWN = {*Rulebook.load().registers, *OWN}
 INTERNAL = "internal"
-ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
+WITHOUT_EXTENSION = Path(__file__).parents[1] / "without_extension"
+SLOW_CLOCK = Path(__file__).parents[1] / "slow_clock"
+ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused", "attempts")
+OWN_ROLES = ("receipts", "dead")  # the fan-out makes them
 
 
 class Stage:
     """Topics and group of one test; `env` is what a worker of it needs.
 
-    They have names of their own. With `product_names` they have the default names, for a test that has its own Kafka.
+    They have names of their own (with `suffix`, those). With `product_names` they have the default names, for a test that has its own Kafka.
     The stage's own commands, and the tests' oracle, connect to `address`. A process may be started as another user
     (`client`).
     """
@@ -30,14 +46,20 @@ class Stage:
         partitions: int = 4,
         *,
         product_names: bool = False,
+        suffix: str = "",
         **settings: object,
     ) -> None:
         self.bootstrap = address
         self.folder = folder
-        unique = uuid.uuid4().hex[:8]
-        self.topics = Topics().model_dump() if product_names else {role: f"{role}-{unique}" for role in ROLES}
+        unique = suffix or uuid.uuid4().hex[:8]
+        self.topics = (
+            Topics().model_dump()
+            if product_names
+            else {role: f"{role}-{unique}" for role in (*ROLES, *OWN_ROLES)}
+        )
         group = Worker().group_id if product_names else f"group-{unique}"
-        self._settings = {"worker__group_id": group} | settings
+        # Tests write prospects of any year, which a retention would delete.
+        self._settings = {"worker__group_id": group, "recall__keep_days": 10_000} | settings
         self.env = self.env_of(address)
         made = run(["topics", "--partitions", str(partitions)], self.env)
         assert made.returncode == 0, made.stdout + made.stderr
@@ -67,22 +89,47 @@ class Stage:
     def load(
         self, register: str, numbers: Iterable[int], *options: str, client: Address | None = None
     ) -> dict:
-        """Import a list. Returns what the command reported."""
+        """Import a list, and create the register where no rule uses its name. Returns what the command reported."""
+        if family(register) not in KNOWN:
+            options = (*options, "--register-unknown")
         file = self.list_file(numbers, f"{register}.txt")
         env = self.env if client is None else self.env_of(client)
         return run_json(["lists", "import", str(file), "--register", register, *options], env)
 
     def worker(
-        self, identity: str, *arguments: str, client: Address | None = None, **settings: object
+        self,
+        identity: str,
+        *arguments: str,
+        client: Address | None = None,
+        extension: bool = True,
+        **settings: object,
     ) -> WorkerProcess:
+        """With the extension if it is installed, or without: then records go by the client's Python binding."""
         env = self.env if client is None else self.env_of(client)
         env = env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
+        if not extension:
+            env["PYTHONPATH"] = os.pathsep.join([str(WITHOUT_EXTENSION), os.environ.get("PYTHONPATH", "")])
         made = WorkerProcess(env, identity, self.folder / f"{identity}.log", arguments)
         self._workers.append(made)
         return made
 
     def retry(self, identity: str, *arguments: str) -> WorkerProcess:
         made = RetryProcess(self.env, identity, self.folder / f"{identity}.log", arguments)
+        self._workers.append(made)
+        return made
+
+    def recall(self, identity: str, *, slow_clock: bool = False, **settings: object) -> WorkerProcess:
+        env = self.env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
+        if slow_clock:
+            env["PYTHONPATH"] = os.pathsep.join([str(SLOW_CLOCK), os.environ.get("PYTHONPATH", "")])
+        made = RecallProcess(env, identity, self.folder / f"{identity}.log")
+        self._workers.append(made)
+        return made
+
+    def fanout(self, targets: dict[str, dict], **settings: object) -> WorkerProcess:
+        env = self.env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
+        env["STREAM_SCRUB_FANOUT__TARGETS"] = json.dumps(targets)
+        made = FanoutProcess(env, "fanout", self.folder / "fanout.log")
         self._workers.append(made)
         return made
 

@@ -9,7 +9,7 @@ from tests.kafka.security import Right
 USERS = Path(__file__).parents[3] / "k8s" / "overlays" / "production" / "kafka-users.yaml"
 WORKER, PUBLISHER, IMPORTER = "stream-scrub-worker", "stream-scrub-publisher", "stream-scrub-importer"
 SERVER = "stream-scrub-server"
-LIFTER, RETRY = "stream-scrub-lifter", "stream-scrub-retry"
+LIFTER, RETRY, RECALL = "stream-scrub-lifter", "stream-scrub-retry", "stream-scrub-recall"
 PRODUCER, DIALLER, AUTOSCALER = "stream-scrub-producer", "stream-scrub-dialler", "stream-scrub-autoscaler"
 
 

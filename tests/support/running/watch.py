@@ -14,12 +14,12 @@ class Watched:
     """The pages of one process."""
 
     def __init__(self, process: WorkerProcess) -> None:
-        wait_until(lambda: process.logged("listening") or not process.alive, 30)
+        wait_until(lambda: process.logged("listening") or not process.alive)
         (line,) = [line for line in process.lines() if line["event"] == "listening"]
         self.port = line["port"]
 
     def get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()

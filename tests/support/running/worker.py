@@ -1,16 +1,23 @@
-"""Runs the product as its users do: the console script in a process of its own, settings in the environment."""
+"""Runs the product as its users do: the console script in a process of its own (forked, see `forked.py`), settings in the environment."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
+from weakref import WeakSet
 
-SCRIPT = str(Path(sys.executable).with_name("stream-scrub"))
+from tests.support.running import forked
+from tests.support.running.forked import SCRIPT
+
+# Seconds until a wait fails. A wait that succeeds costs nothing by it, and on a busy machine the product itself may need
+# its look of 60 s, its lease of 45 s and its transaction's timeout one after the other.
+WAIT_S = 240
+
+_started: WeakSet["WorkerProcess"] = WeakSet()
 
 
 def environment(bootstrap: str, topics: dict[str, str] | None = None, **settings: object) -> dict[str, str]:
@@ -30,14 +37,18 @@ def environment(bootstrap: str, topics: dict[str, str] | None = None, **settings
     return {**kept, **{f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in chosen.items()}}
 
 
-def run(arguments: list[str], env: dict[str, str], timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: list[str], env: dict[str, str], timeout: float = WAIT_S
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
-    return subprocess.run([SCRIPT, *arguments], env=env, capture_output=True, text=True, timeout=timeout)
+    return forked.run([SCRIPT, *arguments], env=env, capture_output=True, text=True, timeout=timeout)
 
 
-def run_json(arguments: list[str], env: dict[str, str], timeout: float = 120) -> dict:
-    """Run one command with --json. It must succeed."""
+def run_json(arguments: list[str], env: dict[str, str], timeout: float = WAIT_S) -> dict:
+    """Run one command with --json. It must succeed; at the second try where a broker has no processor for seconds."""
     done = run([*arguments, "--json"], env, timeout)
+    if "no broker answers now" in done.stderr:
+        done = run([*arguments, "--json"], env, timeout)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -60,7 +71,8 @@ class WorkerProcess:
 
     def start(self) -> Self:
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(self._command, env=self._env, stdout=log, stderr=log)
+            self.process = forked.Popen(self._command, env=self._env, stdout=log, stderr=log)
+        _started.add(self)
         return self
 
     def send(self, number: int) -> None:
@@ -71,18 +83,18 @@ class WorkerProcess:
         """SIGKILL, and wait until it is gone."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait()
 
-    def stop(self, timeout: float = 30) -> tuple[int, float]:
+    def stop(self) -> tuple[int, float]:
         """Send SIGTERM once the process has a handler for it, which it lacks while Python starts. Returns the exit
         code and how long it took."""
         process = self.process
         assert process is not None
-        wait_until(lambda: process.poll() is not None or catches(process.pid, signal.SIGTERM), 60, every=0.01)
+        wait_until(lambda: process.poll() is not None or catches(process.pid, signal.SIGTERM), every=0.01)
         started = time.monotonic()
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        return process.wait(timeout), time.monotonic() - started
+        return process.wait(WAIT_S), time.monotonic() - started
 
     @property
     def alive(self) -> bool:
@@ -122,6 +134,22 @@ class RetryProcess(WorkerProcess):
         return ["retry", "--follow", "--set", f"worker.id={identity}"]
 
 
+class RecallProcess(WorkerProcess):
+    """`stream-scrub recall`."""
+
+    @staticmethod
+    def command(identity: str) -> list[str]:
+        return ["recall", "--id", identity]
+
+
+class FanoutProcess(WorkerProcess):
+    """`stream-scrub fanout`."""
+
+    @staticmethod
+    def command(identity: str) -> list[str]:
+        return [identity]
+
+
 def status_of(pid: int, field: str) -> str:
     """A line of a process's status, from the kernel."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -133,7 +161,14 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(status_of(pid, "SigCgt"), 16) >> (number - 1) & 1)
 
 
-def wait_until(condition: Callable[[], bool], timeout: float, every: float = 0.1) -> float:
+def logs_of(folder: Path | None) -> Iterator[Path]:
+    """What explains a failure: the logs of a test's folder and of the processes that still run."""
+    yield from sorted(folder.rglob("*.log") if folder else ())
+    shared = [each.log_file for each in _started if each.alive]
+    yield from sorted(each for each in shared if folder is None or folder not in each.parents)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = WAIT_S, every: float = 0.1) -> float:
     """Wait until the condition holds. Returns the seconds that it took; fails after `timeout`."""
     started = time.monotonic()
     while not condition():

@@ -14,6 +14,10 @@ ALL_PAGES = [
     *USER_PAGES,
     *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((ROOT / "docs" / "decisions").glob("*.md")),
+    *(
+        ROOT / "kits" / name
+        for name in ("README.md", "go/README.md", "java/README.md", "typescript/README.md")
+    ),
     *(ROOT / "bench" / name for name in ("README.md", "latency/README.md", "under_load/README.md")),
 ]
 

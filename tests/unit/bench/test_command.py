@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.harness import command, results
+from bench.harness import command
 from bench.harness.failure import Failed, Wrong
 from tests.kafka.jars import NoKafka
 
@@ -42,19 +42,3 @@ def test_what_is_found_wrong_in_the_figures_is_said_and_ends_with_1(tmp_path, mo
     said = capsys.readouterr()
     assert json.loads(file.read_text())["size"] == 3
     assert "bench.some: it grew" in said.err and file.name in said.out
-
-
-def test_a_file_of_results_has_a_line_for_each_row_and_histogram():
-    """A change of results would be thousands of lines that nobody reads."""
-    content = {
-        "rows": [{"p50": 1.5, "ms": {"least": 1}, "histogram": [[1, 2], [3, 4]]}, {"p50": 2}],
-        "none": [],
-    }
-
-    text = results.text(content)
-
-    assert json.loads(text) == content
-    assert [line.strip() for line in text.splitlines()] == [
-        *("{", '"rows": [', "{", '"p50": 1.5,', '"ms": {"least": 1},', '"histogram": [[1, 2], [3, 4]]', "},"),
-        *('{"p50": 2}', "],", '"none": []', "}"),
-    ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.harness.failure import Wrong
-from bench.harness.percentiles import histogram, spread
+from bench.harness.percentiles import spread
 from bench.latency.stats import Received, Schedule
 from bench.under_load.swap import Plan
 
@@ -69,15 +69,6 @@ def test_only_what_was_due_in_the_measured_seconds_counts():
     assert latencies.tolist() == [1.0] * 20
 
 
-def test_the_order_of_arrival_does_not_matter():
-    """Two partitions overtaking one another would give latencies to the wrong records."""
-    schedule = Schedule(0, 1_000, 0.0, 1.0, 0.0)
-
-    latencies = received([2, 0, 1], [2_500_000, 3_000_000, 1_000_000]).latencies_ms(schedule, 0, SECOND)
-
-    assert sorted(latencies.tolist()) == [0.0, 0.5, 3.0]
-
-
 def test_percentiles_are_latencies_that_occurred():
     """A p99 between two values would be a wait that nobody had."""
     found = spread(np.array([float(ms) for ms in range(1_000, 0, -1)]))
@@ -85,21 +76,6 @@ def test_percentiles_are_latencies_that_occurred():
     assert found == {"count": 1_000, "p50": 500, "p90": 900, "p99": 990, "p999": 999, "max": 1_000}
     assert spread(np.array([7.0])) == {"count": 1, **dict.fromkeys(("p50", "p90", "p99", "p999", "max"), 7.0)}
     assert spread(np.array([])) == {"count": 0}
-
-
-def test_the_histogram_holds_everything_below_its_bounds():
-    """A chart of it would show less than was measured."""
-    latencies = np.random.default_rng(1).lognormal(3, 1, 10_000)
-
-    buckets = histogram(latencies)
-
-    assert sum(many for _, many in buckets) == len(latencies)
-    below = 0
-    for bound, many in buckets:
-        below += many
-        assert below == (latencies < bound).sum()
-    assert [bound for bound, _ in buckets] == sorted(bound for bound, _ in buckets)
-    assert histogram(np.array([0.0])) == [(pytest.approx(0.0011, abs=1e-4), 1)]
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,10 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from bench.harness import build_peers
 from bench.harness.failure import Failed
 from bench.throughput import run as bench
-from bench.throughput.contenders import CONTENDERS, FEWEST, Contender
+from bench.throughput.contenders import CONTENDERS, Contender
 from bench.throughput.report import Run
 from tests.unit.bench.test_report import FIGURES, SETTINGS
 
@@ -53,15 +51,6 @@ def test_a_wrong_contender_gets_no_figure_and_the_others_do(tmp_path: Path, caps
     assert len(list(tmp_path.glob("*.svg"))) == 1
 
 
-def test_rounds_go_there_and_back() -> None:
-    """Whoever always comes last would always get the fuller disk and the warmer machine."""
-    stage = FakeStage()
-
-    bench._rounds(stage, CONTENDERS[:3], 2, bench.Outcome())
-
-    assert [name for name, _ in stage.ran] == ["bare", "value", "header", "header", "value", "bare"]
-
-
 def test_a_peer_that_cannot_be_had_is_skipped_and_said(tmp_path: Path, capsys) -> None:
     """Without Java or a registry the bench would end, or leave a contender out without a word."""
 
@@ -92,70 +81,9 @@ def test_a_peer_that_does_not_compile_fails_the_bench() -> None:
     assert outcome.failed == {"X": "mvn says COMPILATION ERROR"}
 
 
-@pytest.mark.parametrize("only", ["", "quix,bare"])
-def test_only_chooses_contenders(only: str, monkeypatch) -> None:
-    """Whoever tunes one contender would have to wait for all of them."""
-    monkeypatch.setattr("sys.argv", ["bench", "--small", *(["--only", only] if only else [])])
-
-    chosen = [each.id for each in bench.arguments().contenders]
-
-    assert chosen == (["bare", "quix"] if only else [each.id for each in CONTENDERS])
-
-
-def test_an_unknown_contender_is_refused_with_the_known_ones(monkeypatch, capsys) -> None:
-    """A typing error would run nothing for minutes."""
-    monkeypatch.setattr("sys.argv", ["bench", "--only", "kafka"])
-
-    with pytest.raises(SystemExit):
-        bench.arguments()
-
-    assert "no contender kafka: there are bare, value" in capsys.readouterr().err
-
-
-def test_a_slow_contender_gets_its_share() -> None:
-    """Faust alone would take minutes for all prospects; and of a tiny bench it would see nothing."""
-    faust = next(each for each in CONTENDERS if each.id == "faust")
-
-    assert faust.records(1_000_000) == 30_000
-    assert faust.records(50_000) == FEWEST
-    assert faust.records(500) == 500
-
-
-def test_a_peer_is_built_once_for_its_sources(tmp_path: Path, monkeypatch) -> None:
-    """Each bench would fetch for minutes, or measure yesterday's sources."""
-    monkeypatch.setattr(build_peers, "CACHE", tmp_path / "cache")
-    source = tmp_path / "pom.xml"
-    source.write_text("one")
-
-    def needed() -> bool:
-        with build_peers._making(tmp_path / "cache/peer", [source]) as answer:
-            if answer:
-                (tmp_path / "cache/peer").mkdir()
-            return answer
-
-    assert [needed(), needed()] == [True, False]
-    source.write_text("two")
-    assert [needed(), needed()] == [True, False]
-
-
-def test_a_build_that_failed_is_tried_again(tmp_path: Path, monkeypatch) -> None:
-    """A broken connection would leave half an environment that is taken for a whole one."""
-    monkeypatch.setattr(build_peers, "CACHE", tmp_path / "cache")
-
-    def make() -> None:
-        with build_peers._making(tmp_path / "cache/peer", []) as needed:
-            assert needed
-            build_peers._run(["no-such-tool"])
-
-    for _ in range(2):
-        with pytest.raises(build_peers.Unavailable, match="no-such-tool"):
-            make()
-
-
-@pytest.mark.parametrize("peer", ["quix", "faust"])
-def test_peers_are_pinned_by_hash_and_name_no_index(peer: str) -> None:
+def test_the_python_peer_is_pinned_by_hash_and_names_no_index() -> None:
     """The figures of two machines would be of two versions, or need one company's mirror."""
-    content = (ROOT / f"bench/peers/{peer}/requirements.txt").read_text()
+    content = (ROOT / "bench/peers/quix/requirements.txt").read_text()
     lines = re.sub(r"(?m)^\s*#.*$", "", content).replace("\\\n", " ").splitlines()
     wanted = [line.strip() for line in lines if line.strip()]
 

@@ -1,5 +1,6 @@
 """`stream-scrub` itself: its versions, and the completion of its commands in a shell."""
 
+import io
 import os
 import platform
 import shutil
@@ -12,17 +13,27 @@ from typer.testing import CliRunner
 
 from stream_scrub import __version__
 from stream_scrub.cli.app import app
+from stream_scrub.errors import ScrubError
+from stream_scrub.kafka import self_test
 from stream_scrub.scrub import backend
 from tests.support.running.worker import SCRIPT
 
 BASH = shutil.which("bash")
 
 
-@pytest.mark.parametrize(("best", "extension"), [("python", "no extension"), ("native", "native extension")])
-def test_the_version_names_the_parts_that_it_runs_on(monkeypatch, best, extension):
-    """A report of a fault would leave open which client library and which reader it happened with."""
+@pytest.mark.parametrize(
+    ("best", "fault", "extension"),
+    [
+        ("python", "", "no extension, python transport"),
+        ("native", "", "native extension, bulk transport"),
+        ("native", "a byte differs", "native extension, python transport: a byte differs"),
+    ],
+)
+def test_the_version_names_the_parts_that_it_runs_on(monkeypatch, best, fault, extension):
+    """A report of a fault would leave open which client library, reader and transport it happened with."""
     used = backend.PYTHON if best == "python" else backend.native() or object()
     monkeypatch.setattr(backend, "BEST", used)
+    monkeypatch.setattr(self_test, "fault", lambda: fault)
 
     said = CliRunner().invoke(app, ["--version"]).stdout
 
@@ -37,7 +48,7 @@ def test_the_completion_of_bash_is_installed_and_completes(tmp_path):
     # The shell that asks is found among the parents of the process, so bash must not replace itself by the command.
     install = f"{SCRIPT} --install-completion; true"
 
-    done = subprocess.run([BASH, "-c", install], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([BASH, "-c", install], env=env, capture_output=True, text=True, timeout=240)
 
     assert done.returncode == 0 and "bash completion installed" in done.stdout, done.stderr
     script = tmp_path / ".bash_completions" / "stream-scrub.sh"
@@ -46,5 +57,28 @@ def test_the_completion_of_bash_is_installed_and_completes(tmp_path):
         f'source {script}; COMP_WORDS=(stream-scrub lists hi); COMP_CWORD=2; PATH={Path(SCRIPT).parent}:"$PATH";'
         ' _stream_scrub_completion stream-scrub; echo "${COMPREPLY[@]}"'
     )
-    found = subprocess.run([BASH, "-c", complete], env=env, capture_output=True, text=True, timeout=60)
+    found = subprocess.run([BASH, "-c", complete], env=env, capture_output=True, text=True, timeout=240)
     assert found.stdout == "history\n", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["explain"], "give the emitted prospect, or its --topic and --offset"),
+        (["report", "--month", "2999-01"], "2999-01 has not begun"),
+        (["attempts", "nowhere.csv"], "nowhere.csv: No such file or directory"),
+    ],
+)
+def test_a_command_without_its_input_says_what_it_wants(monkeypatch, command, why):
+    """A compliance officer would wait for a command that waits for its input, or read of errno."""
+    monkeypatch.setattr("stream_scrub.cli.evidence.sys.stdin", Terminal())
+    with pytest.raises(ScrubError, match=why):
+        app(command, standalone_mode=False)
+
+
+class Terminal(io.StringIO):
+    """What stands for a person's keyboard."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True

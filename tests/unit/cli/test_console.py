@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_scrub.cli.app import app
-from stream_scrub.wiring import clients
+from stream_scrub.kafka import clients
 from tests.support.golden import files as golden
 from tests.support.golden.evidence import reader
 
@@ -36,8 +36,7 @@ COMMANDS = {
     "status": ["lists", "status"],
     "explain-consented": ["explain", str(EVIDENCE / "prospect-consented.json")],
     "explain-opposed": ["explain", str(EVIDENCE / "prospect-opposed.json")],
-    "explain-other": ["explain", str(EVIDENCE / "prospect-opposed.json"), "--stamp",
-                      '{"verdict":"allowed","reason":"clear","index":40,"at":"2026-11-24T10:00:00Z"}'],
+    "explain-other": ["explain", str(EVIDENCE / "prospect-opposed.json"), "--header", str(EVIDENCE / "stamp-other.json")],
 }  # fmt: skip
 # What a clock, a release or a better word decides, in both kinds of output.
 CHANGING = (

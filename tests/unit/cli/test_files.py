@@ -46,8 +46,8 @@ def test_people_get_a_table_and_what_deserves_a_look(call):
     done = call("--max-bad", "0.5")
 
     assert done.returncode == 0, done.stderr
-    for said in ("phone: 1 number column", "clear           1     33.3%", "opposed         1", "the first lines: 4",
-                 "scrub again before 2026-12-"):  # fmt: skip
+    for said in ("phone: 1 number column", "clear           1     33.3%", "opposed         1", "first lines: 4",
+                 "scrub again by the end of 2026-12-"):  # fmt: skip
         assert said in done.stdout, done.stdout
     assert FREE[1:] not in done.stdout + done.stderr
 
@@ -63,10 +63,34 @@ def test_machines_get_the_summary_by_its_schema(call, tmp_path, monkeypatch):
     Draft202012Validator(SCHEMA).validate(told)
     assert told == json.loads((tmp_path / "out" / "summary.json").read_text())
     assert told["input"]["name"] == "stdin" and (told["rows"], told["allowed"]) == (3, 1)
-    assert [each["name"] for each in told["outputs"]] == ["allowed.csv", "blocked.csv", "annotated.csv"]
+    assert [each["name"] for each in told["outputs"]] == [
+        *("allowed.csv", "blocked.csv", "annotated.csv", "unreadable-numbers.csv"),
+    ]
     assert {each["register"]: each["file"] for each in told["registers"]}[
         "bloctel"
     ] == "bloctel-2026-11-24.txt"
+
+
+@pytest.mark.parametrize(
+    ("areas", "reason"),
+    [
+        ((), "stale-register"),
+        (("--areas", "us-dnc=212"), "clear"),
+        (("--areas", "us-dnc=907,212"), "clear"),
+        (("--areas", "us-dnc=all"), "clear"),
+        (("--areas", "us-dnc=907"), "stale-register"),
+    ],
+)
+def test_an_area_is_open_only_if_it_was_bought(call, tmp_path, areas, reason):
+    """One stray number of an area code would let everybody there be called."""
+    (tmp_path / "us-dnc-2026-11-24.txt").write_text("+12125550123\n+19075550123\n")
+    (tmp_path / "leads.csv").write_text("phone\n+12125550199\n")
+    done = call(
+        "--list=us-dnc=us-dnc-2026-11-24.txt", "--region=USA", "--purpose=insurance", "--json", *areas
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["reasons"] == {reason: 1}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +99,10 @@ def test_machines_get_the_summary_by_its_schema(call, tmp_path, monkeypatch):
         (("--max-bad", "0.1"), 1, "hold no readable number"),
         (("--column", "nobody"), 2, "no column is called 'nobody'"),
         (("--list", "internal"), 2, "write REGISTER=FILE"),
-        (("--snapshot", "."), 2, "not together with --snapshot"),
+        (("--areas", "us-dnc=212"), 2, "there is no --list us-dnc=FILE"),
+        (("--areas", "212"), 2, "write REGISTER=AREAS"),
+        (("--areas", "bloctel=212"), 2, "no rule says that bloctel is sold by area"),
+        (("--snapshot", "."), 2, "and no --snapshot"),
         (("--region", "XX"), 2, "--region"),
         (("--encoding", "klingon"), 2, "--encoding"),
         (("--on", "tomorrow"), 2, "--on"),

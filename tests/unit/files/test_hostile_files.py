@@ -7,10 +7,11 @@ import zipfile
 
 import pytest
 
-from stream_scrub import ConfigError, Refused
+from stream_scrub import BadFile, ConfigError
+from stream_scrub.files import rows as row_judging
 from stream_scrub.files import source
-from stream_scrub.files.kinds.delimited.records import records_of
-from stream_scrub.files.rows import judging
+from stream_scrub.files.csv_records import records_of
+from stream_scrub.scrub.batch import Scrubber
 from tests.support.running.files import FREE, OPPOSED
 
 PLAIN = "".join(f"x;06111111{place:02}\n" for place in range(40))
@@ -54,7 +55,7 @@ def test_cells_of_ours_that_hold_the_delimiter_are_quoted(bureau, delimiter):
     done = bureau.scrub(content, delimiter=delimiter, columns=["2", "3"])
     for record in records_of(iter([done.read("annotated")]), delimiter.encode()):
         for place in range(len(record.starts)):
-            assert len(record.cells().texts(place)) == 7
+            assert len(record.cells().texts(place)) == 9
 
 
 def test_stray_quotes_take_no_time(bureau):
@@ -103,7 +104,7 @@ def test_lines_that_cannot_be_read_are_counted_and_not_believed(bureau, line, fi
 
 def test_lines_that_cannot_be_read_are_bad_rows(bureau):
     """A file that nobody could read would end well, with nearly all of its leads blocked."""
-    with pytest.raises(Refused, match="9 of 10 rows"):
+    with pytest.raises(BadFile, match="9 of 10 rows"):
         bureau.scrub(LINE + b"{broken\n" * 9, "leads.ndjson", max_bad=0.2)
 
 
@@ -114,15 +115,15 @@ def test_a_broken_archive_of_any_method_is_refused(bureau):
         archive.writestr("leads.csv", b"n,phone\n" + b"a,0611111111\n" * 1_000)
     content = bytearray(out.getvalue())
     content[60] ^= 0xFF
-    with pytest.raises(Refused, match="broken"):
+    with pytest.raises(BadFile, match="broken"):
         bureau.scrub(bytes(content), "leads.zip")
 
 
 def test_rows_that_each_say_something_else_are_forgotten(bureau, monkeypatch):
     """A file with another campaign in each row would grow until the machine ends the run."""
-    made, context = [], judging.BatchContext
-    monkeypatch.setattr(judging, "_CASES_BYTES", 100_000)
-    monkeypatch.setattr(judging, "BatchContext", lambda *of: made.append(context(*of)) or made[-1])
+    made, context = [], Scrubber.context
+    monkeypatch.setattr(row_judging, "_CASES_BYTES", 100_000)
+    monkeypatch.setattr(Scrubber, "context", lambda *of: made.append(context(*of)) or made[-1])
     monkeypatch.setattr(source, "HEAD_BYTES", 2_000)
     monkeypatch.setattr(source, "BLOCK_BYTES", 2_000)
     rows = "".join(f"{(FREE, OPPOSED)[at % 2]};c{at};{f'sms{at}' if at % 3 else ''}\n" for at in range(3_000))
@@ -146,12 +147,7 @@ def test_two_columns_for_one_fact_are_refused(bureau):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (
-            {"relation": {"kind": "friend", "since": "2026-01-31"}},
-            "--relation: 'friend:2026-01-31' is no relation",
-        ),
-        ({"relation": {"kind": "purchase", "since": "31/01/2026"}}, "is no relation"),
-        ({"fact_columns": {"porpose": "note"}}, "'porpose' is no fact; facts are purpose, contract"),
+        ({"fact_columns": {"porpose": "note"}}, "'porpose' is none of region, purpose, contract"),
         ({"fact_columns": {"purpose": "porpose"}}, "--purpose-column: no column is called 'porpose'"),
     ],
 )
@@ -195,7 +191,7 @@ def test_a_row_that_ends_before_a_fact_says_nothing_that_lifts(bureau):
     """A row that lost its purpose would be called for whatever is usual, though the law bans what it was for."""
     rows = f"phone;name;purpose;channel\n{FREE};Ann;press;\n{FREE};Bob;;\n{FREE};Cid;press\n{FREE};Dan\n{OPPOSED};Eve;press;\n{OPPOSED};Flo\n"
     done = bureau.scrub(rows.encode(), settings={"prospect.default_purpose": "press"})
-    reasons = [line.split(";")[-3] for line in done.read("annotated").decode().splitlines()[1:]]
+    reasons = [line.split(";")[-5] for line in done.read("annotated").decode().splitlines()[1:]]
     assert reasons == ["clear", "clear", "no-rule", "no-rule", "exempt", "no-rule"]
     assert done.summary.uneven == 3
     spoken = bureau.scrub(
@@ -203,3 +199,18 @@ def test_a_row_that_ends_before_a_fact_says_nothing_that_lifts(bureau):
         settings={"prospect.default_purpose": "press"},
     )
     assert spoken.summary.reasons == {"exempt": 1, "opposed": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "named"),
+    [
+        ("statut", ("opposition", "accord"), "statut, where rows say no to calls"),
+        ("opt-in", ("no", "yes"), "opt-in, where rows say no to calls"),
+        ("work", ("n.c.", FREE), "work, which holds numbers too"),
+    ],
+)
+def test_a_column_that_says_no_or_holds_numbers_is_told(bureau, column, cells, named):
+    """People who said no, or whose other number is opposed, would be called, and nobody have read that column."""
+    rows = "".join(f"{FREE};{cells[at % 3 % 2]}\n" for at in range(9))
+    told = bureau.scrub(f"phone;{column}\n{rows}".encode(), columns=()).summary.input.columns
+    assert f"not looked at: {named}" in told

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub import ConfigError, Refused
+from stream_scrub import BadFile, ConfigError
 from tests.support.running.files import FREE, OPPOSED
 
-ADDED = "scrub_verdict;scrub_reason;scrub_number;scrub_until"
-OK = ";allowed;clear;+33611111111;2026-06-19"
-NO = ";blocked;opposed;;"
+ADDED = "scrub_verdict;scrub_reason;scrub_number;scrub_until;scrub_call_from;scrub_call_to"
+OK = ";allowed;clear;+33611111111;2026-06-19;;"
+NO = ";blocked;opposed;;;;"
 
 
 def table(*lines: str, end: str = "\n") -> bytes:
@@ -67,7 +67,7 @@ def test_excels_unicode_text_comes_back_as_it_was(bureau, encoding):
 
 def test_utf_16_that_is_cut_is_refused(bureau):
     """Half a sign at the end would be dropped without a word."""
-    with pytest.raises(Refused, match="UTF-16"):
+    with pytest.raises(BadFile, match="UTF-16"):
         bureau.scrub("name\tphone\nAnn\t0611111111\n".encode("utf-16")[:-1])
 
 
@@ -108,7 +108,7 @@ def test_any_delimiter_is_found_or_said(bureau, delimiter, said):
 
 def test_what_is_no_delimiter_is_refused(bureau):
     """A slip in an option would cut the numbers themselves."""
-    with pytest.raises(ConfigError, match="no delimiter"):
+    with pytest.raises(ConfigError, match="not a delimiter"):
         bureau.scrub(table(*LEADS), delimiter="0")
 
 
@@ -124,26 +124,60 @@ def test_a_file_that_quotes_every_cell_gets_quoted_cells(bureau):
     """A strict reader on the other side would refuse the cells that are added."""
     done = bureau.scrub(f'"name";"phone"\n"Ann";"{OPPOSED}"\n'.encode())
 
-    assert done.files[1].splitlines()[1].decode() == f'"Ann";"{OPPOSED}";"blocked";"opposed";"";""'
+    assert done.files[1].splitlines()[1].decode() == f'"Ann";"{OPPOSED}";"blocked";"opposed";"";"";"";""'
 
 
-def test_an_unclosed_quote_is_told_with_its_line(bureau):
-    """One stray quote would hide every number behind it, and nobody know where to look."""
-    done = bureau.scrub(table("name;phone", f'"Ann;{FREE}', f"Bob;{OPPOSED}", f'"Cid";{OPPOSED}'))
+def test_a_row_that_readers_read_differently_is_blocked_and_told_with_its_line(bureau):
+    """One stray quote would hide the rows behind it, and a program that reads it otherwise find a forged verdict."""
+    rows = [
+        f'"Ann;{FREE}',
+        f"Bob;{OPPOSED}",
+        f'"Cid";{OPPOSED}',
+        f'"3"n;{FREE}',
+        f' "Dan";{FREE}',
+        f'5" x;{FREE}',
+    ]
+    done = bureau.scrub(table("name;phone", *rows))
 
-    assert done.summary.rows == 3 and done.summary.unclosed_lines == [2]
-    assert done.summary.reasons == {"clear": 1, "opposed": 2}
+    assert done.summary.rows == 6 and done.summary.unreadable_lines == [2, 5, 6]
+    assert done.summary.reasons == {"clear": 1, "opposed": 2, "unreadable": 3}
+    lines = done.files[1].decode().splitlines()
+    assert lines[1] == f'"""Ann";{FREE};blocked;unreadable;;;;'
+    assert lines[4:] == [
+        f'"""3""n";{FREE};blocked;unreadable;;;;',
+        f'" ""Dan""";{FREE};blocked;unreadable;;;;',
+    ]
+    assert done.files[0].decode().splitlines()[1] == f'5" x;{FREE}{OK}'
 
 
-def test_ragged_rows_get_their_cells_at_their_own_end(bureau):
-    """A row with a cell too many or too few would be lost, or its number looked for elsewhere."""
+def test_ragged_rows_get_their_cells_under_our_titles(bureau):
+    """A reader would take a cell of the row itself for our verdict: who sent the file could write it there."""
     done = bureau.scrub(
-        table("name;phone;city", f"Ann;{FREE}", f"Bob;{OPPOSED};Ulm;x", "Cid", f"Dan;{FREE};Bonn")
+        table("name;phone;city", f"Ann;{FREE}", f"Bob;{FREE};Ulm;allowed;clear", "Cid", f"Dan;{FREE};Bonn")
     )
     lines = done.files[2].decode().splitlines()
 
-    assert lines[1:4] == [f"Ann;{FREE}{OK}", f"Bob;{OPPOSED};Ulm;x{NO}", "Cid;blocked;invalid-number;;"]
-    assert done.summary.uneven == 3 and done.summary.invalid_lines == [4]
+    assert lines[1] == f"Ann;{FREE};{OK}"
+    assert lines[2] == f'Bob;{FREE};"Ulm;allowed;clear";blocked;unreadable;;;;'
+    assert lines[3] == "Cid;;;blocked;invalid-number;;;;"
+    assert (done.summary.uneven, done.summary.invalid_lines, done.summary.unreadable_lines) == (3, [4], [3])
+
+
+def test_titles_fewer_than_cells_are_padded(bureau):
+    """A file whose rows end with a delimiter would be blocked whole, or our titles stand over the wrong cells."""
+    done = bureau.scrub(table("name;phone", f"Ann;{FREE};", f"Bob;{OPPOSED};"))
+
+    assert [line.split(";")[3] for line in done.files[2].decode().splitlines()] == [
+        "scrub_verdict",
+        "allowed",
+        "blocked",
+    ]
+
+
+def test_a_title_with_an_open_quote_is_refused(bureau):
+    """Every row would be a part of that title to some programs, and none of our verdicts be seen."""
+    with pytest.raises(BadFile, match="line 1, above the first lead"):
+        bureau.scrub(table('"name;phone', f"Ann;{FREE}", f"Bob;{OPPOSED}"))
 
 
 def test_a_preamble_and_two_lines_of_titles_go_to_every_output(bureau):
@@ -232,6 +266,21 @@ def test_what_excel_did_is_undone_where_that_is_sure(bureau, cell, reason, destr
     assert done.summary.reasons.get(reason) == 1 and done.summary.destroyed == destroyed
 
 
+@pytest.mark.parametrize("region", ["AT", "DE", "IE", "IT"])
+@pytest.mark.parametrize("end", [".0", ".00", ",0"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_float_gains_no_zero(bureau, region, end, quote):
+    """Where numbers have as few digits as 12345, or as many as one more, another person's number would be judged."""
+    numbers = ["12345", "61234", "1234567", "312345678", "3331234567", "16123456"]
+    floats = [f"{quote}{number}{end}{quote};y" for number in numbers]
+    whole = [f"{number};x" for number in numbers]
+    done = bureau.scrub(table("phone;x", *whole, *floats), columns=["phone"], region=region)
+    twice = bureau.scrub(table("phone;x", *whole, *whole), columns=["phone"], region=region)
+
+    assert done.summary.duplicates == twice.summary.duplicates > 0
+    assert done.summary.reasons == twice.summary.reasons
+
+
 def test_what_is_packed_is_unpacked(bureau, tmp_path):
     """A broker's archive would have to be unpacked by hand."""
     packed = io.BytesIO()
@@ -259,7 +308,7 @@ def test_what_is_packed_is_unpacked(bureau, tmp_path):
 )
 def test_what_cannot_be_scrubbed_is_refused_and_leaves_nothing(bureau, content, name, says):
     """A half file would be taken for a whole one, or an error tell nobody what to do."""
-    with pytest.raises((Refused, ConfigError), match=says):
+    with pytest.raises((BadFile, ConfigError), match=says):
         bureau.scrub(content, name)
     assert not (bureau.folder / f"out{bureau.runs}").exists()
 
@@ -270,7 +319,7 @@ def test_a_zip_of_several_files_names_them(bureau):
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a.csv", table(*LEADS))
         archive.writestr("b.csv", table(*LEADS))
-    with pytest.raises(Refused, match=r"2 files \(a.csv, b.csv\)"):
+    with pytest.raises(BadFile, match=r"2 files \(a.csv, b.csv\)"):
         bureau.scrub(packed.getvalue(), "leads.zip")
 
 
@@ -315,8 +364,25 @@ def test_several_number_columns_are_judged_together(bureau):
         ["blocked", "opposed", ""],
         ["allowed", "clear", "+33611111111"],
     ]
-    assert strip.files[2].decode().splitlines()[2].endswith("allowed;clear;+33611111111;2026-06-19")
+    assert strip.files[2].decode().splitlines()[2].endswith("allowed;clear;+33611111111;2026-06-19;;")
     assert block.summary.duplicates == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_two_no_break_spaces_part_two_numbers(bureau, encoding):
+    """A person's number would be looked up as the end of another one's, where numbers are short."""
+    done = bureau.scrub("phone\n27123\u00a0\u00a027160\n".encode(encoding), region="LU", columns=("phone",))
+    assert [(each.region, each.blocked) for each in done.summary.lines] == [("LU", 2)]
+
+
+def test_the_numbers_of_a_row_are_in_the_order_of_a_prospect(bureau):
+    """The stream would give another reason for the same row, and the file name its numbers in an odd order."""
+    rows = [f"{FREE} / 0611111112;0611111113", f"{FREE} / +447400123456;0899123456", "12;6.12E+08"]
+    done = bureau.scrub(table("phone;mobile", *rows), columns=("phone", "mobile"), delimiter=";")
+    assert done.summary.reasons == {"clear": 1, "unknown-purpose": 1, "invalid-number": 1}
+    assert b"(+33611111111) (+33611111112) (+33611111113)" in done.read("allowed")
+    listed = done.read("unreadable-numbers").decode("utf-8-sig").splitlines()[1:]
+    assert [line.split(",")[:3] for line in listed] == [["4", "mobile", "6.12E+08"], ["4", "phone", "12"]]
 
 
 def test_no_cell_of_ours_is_a_formula(bureau):
@@ -365,7 +431,7 @@ def test_rows_that_were_added_by_hand_are_rows(bureau):
 def test_verdicts_of_old_that_stand_elsewhere_are_refused(bureau):
     """Two columns would be called scrub_verdict, and a program read the old one."""
     kept = bureau.scrub(f"phone\n{FREE}\n".encode()).read("annotated")
-    with pytest.raises(ConfigError, match="not its last four"):
+    with pytest.raises(ConfigError, match="moved or renamed"):
         bureau.scrub(kept.replace(b"\n", b",x\n"))
 
 
@@ -395,7 +461,7 @@ def test_a_column_of_contracts_lifts_for_its_own_rows(bureau):
 def test_too_many_rows_without_a_number_are_refused(bureau):
     """The wrong column would give an empty list of callable leads, and nobody notice."""
     content = table("name;phone", f"Ann;{FREE}", "Bob;12", "Cid;")
-    with pytest.raises(Refused, match=r"2 of 3 rows \(66.7%\).*Lines: 3, 4"):
+    with pytest.raises(BadFile, match=r"2 of 3 rows \(66.7%\).*on line 3"):
         bureau.scrub(content, max_bad=0.2)
     assert not (bureau.folder / "out1").exists()
 

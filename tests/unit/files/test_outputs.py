@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub import ConfigError, Refused, scrub_file
-from stream_scrub.files.results import outputs
+from stream_scrub import BadFile, ConfigError, Refused, scrub_file
+from stream_scrub.files import outputs
 from tests.support.running.files import FREE, OPPOSED
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[3]
 LEADS = f"name;phone\nAnn;{FREE}\nBob;{OPPOSED}\n".encode()
@@ -20,7 +22,7 @@ LEADS = f"name;phone\nAnn;{FREE}\nBob;{OPPOSED}\n".encode()
 KILLED = """
 import signal, sys, time
 from pathlib import Path
-from stream_scrub.files.kinds.delimited.scrubbing import DelimitedFile
+from stream_scrub.files.csv_file import DelimitedFile
 from tests.support.running.files import Bureau
 written = DelimitedFile.scrub
 def slow(self, targets, progress):
@@ -141,12 +143,34 @@ def test_no_run_replaces_its_own_input(bureau):
     assert path.read_bytes() == before and (done.folder / "proof.json").exists()
 
 
+@pytest.mark.parametrize("name", ["summary.json", "proof.json", "report.html", "allowed.tsv", "wash-tps.csv"])
+@pytest.mark.parametrize("what", ["leads", "list", "link"])
+def test_no_run_replaces_or_removes_what_it_reads(bureau, name, what):
+    """--force would delete the only copy of an opt-out list, or of the leads, and say that all is well."""
+    out = bureau.scrub(b"n,phone\na,0611111111\n").folder
+    kept = out / name
+    kept.unlink(missing_ok=True)
+    content = b"n,phone\na,0611111111\n" if what == "leads" else b"0644444444\n"
+    if what == "link":
+        (bureau.folder / "real.txt").write_bytes(content)
+        kept.symlink_to(bureau.folder / "real.txt")
+    else:
+        kept.write_bytes(content)
+    leads = bureau.folder / "leads.csv"
+    leads.write_bytes(b"n,phone\na,0611111111\n")
+    lists = bureau.lists if what == "leads" else bureau.lists | {"internal": kept}
+
+    with pytest.raises(ConfigError, match="name another folder"):
+        scrub_file(kept if what == "leads" else leads, out, lists=lists, settings=bureau.settings, force=True)
+    assert kept.read_bytes() == content
+
+
 def test_a_file_that_is_called_like_a_number_is_told_without_it(bureau):
     """A phone number would stand in the summary, which is kept for years and shown to auditors."""
     done = bureau.scrub(b"n,phone\na,0611111111\n", "lead-0612345678.csv")
     assert done.summary.input.name == "lead-[number].csv" and (done.folder / "allowed.csv").exists()
     for name in ("summary.json", "report.html"):
         assert b"12345678" not in (done.folder / name).read_bytes()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BadFile) as refused:
         bureau.scrub(b"", "0612345678.csv")
     assert "12345678" not in str(refused.value)

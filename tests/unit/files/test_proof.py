@@ -1,12 +1,14 @@
-"""`proof.json`: whoever changes one byte of what a run read or wrote is found, wherever it is."""
+"""`proof.json`: whoever changes one byte of what a run read or wrote is found; and a stranger's proof reads nothing else."""
 
+import hashlib
 import json
+import os
 import shutil
 
 import pytest
 
 from stream_scrub import ConfigError
-from stream_scrub.files.results.proof import verify
+from stream_scrub.files.proof import verify
 from tests.support.machine.effort import places
 from tests.support.running.files import FREE, OPPOSED
 
@@ -26,13 +28,18 @@ def changed(path, place: int):
     path.write_bytes(content)
 
 
-def test_what_is_as_it_was_is_said_to_be(done):
+def named(bureau):
+    """Where the input of the first run and the lists are."""
+    return str(bureau.folder / "1" / "leads.csv"), {name: each.path for name, each in bureau.lists.items()}
+
+
+def test_what_is_as_it_was_is_said_to_be(done, bureau):
     """The officer would have a proof that fails on the day it is made."""
-    found = verify(done.folder / "proof.json", None)
+    found = verify(done.folder / "proof.json", *named(bureau))
 
     assert found.same and not found.differs and not found.unchecked
-    named = " ".join(found.checked)
-    assert all(name in named for name in (*WRITTEN, "the input leads.csv", "the list of bloctel", "rule fr@"))
+    told = " ".join(found.checked)
+    assert all(name in told for name in (*WRITTEN, "the input leads.csv", "the list of bloctel", "rule fr@"))
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -55,7 +62,7 @@ def test_one_changed_byte_of_the_input_or_of_a_list_is_found(done, bureau):
     """A file could be scrubbed by one list, and another one be shown to the authority."""
     changed(bureau.folder / "1" / "leads.csv", 3)
     changed(bureau.lists["internal"].path, 0)
-    found = verify(done.folder / "proof.json", None)
+    found = verify(done.folder / "proof.json", *named(bureau))
 
     assert [each.partition(":")[0] for each in found.differs] == [
         "the input leads.csv",
@@ -67,7 +74,7 @@ def test_any_changed_byte_of_the_proof_itself_is_found(done):
     """The counts, or a digest, could be changed in the proof, and nobody notice."""
     path = done.folder / "proof.json"
     before = path.read_bytes()
-    for place in places(len(before)):
+    for place in places(len(before), step=3):
         changed(path, place)
         assert verify(path, None).differs == ["proof.json: it is not as it was written"]
         path.write_bytes(before)
@@ -79,14 +86,67 @@ def test_any_changed_byte_of_the_proof_itself_is_found(done):
         verify(path, None)
 
 
-def test_folders_may_move_together_and_the_input_be_named(done, bureau, tmp_path):
+def test_what_lies_elsewhere_is_checked_where_it_is_named(done, bureau, tmp_path):
     """A proof would be worth nothing in the archive that it was filed in."""
     there = bureau.folder / "archive"
     shutil.move(done.folder, there)
-    assert verify(there / "proof.json", None).same
     shutil.move(bureau.folder / "1" / "leads.csv", tmp_path / "kept.csv")
-    assert not verify(there / "proof.json", None).same
-    assert verify(there / "proof.json", str(tmp_path / "kept.csv")).same
+    found = verify(
+        there / "proof.json", str(tmp_path / "kept.csv"), {"bloctel": bureau.lists["bloctel"].path}
+    )
+
+    assert found.same
+    assert {"the input kept.csv", "the list of bloctel, bloctel.txt"} < set(found.checked)
+    assert found.unchecked == [
+        f"the list of {name}, {name}.txt: it is not in the proof's folder; name the file to check it"
+        for name in ("internal", "internal@acme")
+    ]
+    with pytest.raises(ConfigError, match="the proof names no list of this register"):
+        verify(there / "proof.json", None, {"tps": tmp_path / "kept.csv"})
+
+
+def sealed(path, **members):
+    """The same proof with other members, as its own digest says."""
+    kept = json.loads(path.read_text())
+    del kept["sha256"]
+    body = json.dumps(kept | members, indent=2).encode().removesuffix(b"\n}")
+    digest = hashlib.sha256(body).hexdigest()
+    path.write_bytes(body + f',\n  "sha256": "{digest}"\n}}\n'.encode())
+
+
+@pytest.mark.parametrize(
+    "there", ["pipe", "/dev/zero", "/etc/passwd", "../secret", "link", "folder", "\0", ""]
+)
+def test_a_strangers_proof_reads_nothing_but_results_next_to_it(done, tmp_path, there):
+    """Who checks it would wait for ever on a pipe, or tell its sender which files the machine has, and their sizes."""
+    proof = done.folder / "proof.json"
+    os.mkfifo(done.folder / "pipe")
+    (done.folder / "folder").mkdir()
+    (done.folder.parent / "secret").write_text("x")
+    (done.folder / "link").symlink_to(done.folder.parent / "secret")
+    sealed(proof, outputs=[{"path": there, "sha256": "0" * 64, "bytes": 7}])
+    found = verify(proof, None)
+
+    told = " ".join((*found.differs, *found.unchecked))
+    assert "bytes" not in told
+    assert ("it is not a regular file" in told) is (there in {"pipe", "folder"})
+    assert (f"{there}: it is not in the proof's folder" in found.differs) is (
+        there not in {"pipe", "folder", ""}
+    )
+    assert not found.same
+
+
+def test_a_proof_that_names_nothing_proves_nothing(done):
+    """Anybody could send an empty one, and read that everything is unchanged."""
+    sealed(done.folder / "proof.json", outputs=[])
+    assert not verify(done.folder / "proof.json", None).same
+
+
+def test_a_proof_that_is_a_pipe_is_no_proof(tmp_path):
+    """The command would wait for ever."""
+    os.mkfifo(tmp_path / "proof.json")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        verify(tmp_path / "proof.json", None)
 
 
 def test_a_proof_holds_the_law_that_was_applied(done):
@@ -108,5 +168,5 @@ def test_a_link_to_the_folder_is_the_folder(bureau, tmp_path):
     bureau.scrub(LEADS)
 
     for path in (link, tmp_path / "disk" / "deep"):
-        found = verify(path / "proof.json", None)
-        assert found.same and "the input leads.csv" in " ".join(found.checked)
+        found = verify(path / "proof.json", *named(bureau))
+        assert found.same and not found.unchecked

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from stream_scrub.files.results.report import REASONS
+from stream_scrub.files.summary import REASONS
 from stream_scrub.model import Reason
 from tests.support.running.files import FREE, OPPOSED
 
@@ -59,15 +59,23 @@ def test_the_page_says_what_matters(bureau):
         "Scrub again before Friday, 19 June 2026 is over.",
         "blocked opposed the person does not want to be called 1 16.7 %",
         "FR mobile 2 1",
-        "Rows without a readable number: 3. The lines: 5, 6, 7.",
+        "Rows without a readable number: 2. The lines: 5, 6.",
         "Numbers that a spreadsheet destroyed: 1.",
         "Numbers that stood in the file before: 1.",
-        "A quote is never closed in these lines: 7.",
+        "Blocked because programs would read their cells differently (more cells than titles, or a stray quote), lines: 7.",
         "bloctel who opposes 1 2026-05-20T00:00Z 12 bloctel.txt",
         "an opt-out law made for the tests",
         "stream-scrub file --verify proof.json",
     ):
         assert said in found.text, said
+
+
+def test_the_page_runs_nothing_and_loads_nothing(bureau):
+    """A name in somebody's file that slipped through would run as a script in the mail of whoever gets the report."""
+    text = bureau.scrub(f"phone\n{FREE}\n".encode()).read("report").decode()
+    head = text[: text.index("<title>")]
+    assert "Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'" in head
+    assert "<script" not in text and " style=" not in text
 
 
 def test_the_page_stands_alone_and_can_be_used_by_everybody(bureau):
@@ -101,7 +109,7 @@ def test_a_missing_list_is_the_first_thing_to_read(bureau):
     found = page(bureau.scrub(f"phone\n{FREE}\n".encode()))
 
     assert "Rows blocked because of the list bloctel: 1." in found.text
-    assert "nobody gave it" in found.text and "No lead of this file may be called." in found.text
+    assert "it was not given" in found.text and "No lead of this file may be called." in found.text
 
 
 @pytest.mark.parametrize("count", [99, 101])

@@ -5,13 +5,12 @@ import json
 
 import pytest
 
-from stream_scrub import ConfigError, ListFile, Refused
+from stream_scrub import BadFile, ConfigError, ListFile
 from stream_scrub.cli.app import _command
 from stream_scrub.config import load
-from stream_scrub.files.order import FileOrder
-from stream_scrub.files.rows.columns import Asked
+from stream_scrub.files.options import Asked, FileOptions
 from stream_scrub.files.wash import prepare_wash
-from stream_scrub.wiring import index_sources
+from stream_scrub.imports import index_sources
 from tests.support.running.files import FREE, OPPOSED
 
 RULES = """country = "FR"
@@ -21,7 +20,7 @@ timezone = "Europe/Paris"
 from = 2020-01-01
 source = "a wash-only law made for the tests"
 deny = ["internal"]
-require = ["bloctel-clean"]
+wash = ["bloctel-clean"]
 lifted_by = ["contract"]
 max_age_days = { bloctel-clean = 30 }
 not_callable = ["premium_rate"]
@@ -45,7 +44,7 @@ def washed(bureau):
         source, out = bureau.folder / "leads.csv", bureau.folder / f"out{bureau.runs}"
         source.write_text(content)
         settings = load(flags=bureau.settings, config_file=None, extra_checks=[])
-        order = FileOrder(
+        order = FileOptions(
             input=str(source),
             output=out,
             columns=Asked(("phone",)),
@@ -56,6 +55,14 @@ def washed(bureau):
         ), out
 
     return prepare
+
+
+def test_a_row_that_readers_read_differently_is_not_paid_for(washed):
+    """A registry would be paid for a number that no row of the results may be called by."""
+    made, out = washed(f'phone;name\n{FREE};Ann\n{OPPOSED};Bob;x\n"0622222222"x;Cid\n')
+
+    assert (out / "wash-bloctel-clean.csv").read_bytes() == f"{FREE}\r\n".encode()
+    assert (made.cells, made.numbers, made.invalid) == (3, 1, 2)
 
 
 def test_only_what_must_be_asked_is_submitted_each_once(washed):
@@ -94,9 +101,9 @@ def test_an_answer_that_is_too_old_is_asked_again(washed):
 
 def test_what_need_not_be_washed_is_refused(washed, bureau):
     """An empty file would be submitted, or a slip in the name ask nobody."""
-    with pytest.raises(Refused, match="no number in it has to be washed"):
+    with pytest.raises(BadFile, match="no number in it has to be washed"):
         washed("phone\n0622222222\n")
-    with pytest.raises(ConfigError, match=r"no rule requires 'bloctel'; rules require: .*bloctel-clean"):
+    with pytest.raises(ConfigError, match=r"no rule washes by 'bloctel'; rules wash by: .*bloctel-clean"):
         washed(register="bloctel")
     assert not list(bureau.folder.glob("out*"))
 
@@ -112,4 +119,4 @@ def test_the_command_says_what_is_saved(washed, bureau, monkeypatch, capsys):
     assert _command() == 0
     said = capsys.readouterr().out
     assert "w/wash-bloctel-clean.csv: 3 numbers to submit to bloctel-clean" in said
-    assert "the same number again" in said and "--format wash" in said
+    assert "duplicates" in said and "--format wash" in said

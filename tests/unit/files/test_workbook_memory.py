@@ -1,4 +1,4 @@
-"""Small workbooks whose cells would take all memory: they are refused before they are read, and hardly take any."""
+"""Small workbooks whose cells would take all memory: the process that reads them is refused it, and no other one."""
 
 import io
 import subprocess
@@ -8,23 +8,26 @@ import zipfile
 
 import pytest
 
-from stream_scrub import ConfigError, Refused
-from stream_scrub.files import workbook, workbook_walk
-from stream_scrub.files.kinds import spreadsheet
+from stream_scrub import BadFile, ConfigError
+from stream_scrub.files import workbook
 from tests.support.running.files import FREE
-from tests.unit.files.test_other_kinds import book, cell, ods, ods_rows, raw_book, rows_of, text
+from tests.unit.files.test_other_kinds import book, ods, ods_rows, raw_book, rows_of
+
+pytestmark = pytest.mark.process
 
 LONG = 400_000
-OWN = 200 << 20  # bytes that a process takes which opens a workbook and refuses it
+OWN = 200 << 20  # bytes that a process takes which has a workbook read
 OPENS = """
 import re, sys
 from pathlib import Path
-from stream_scrub.errors import Refused
-from stream_scrub.files.source import open_input
+from stream_scrub.errors import BadFile
+from stream_scrub.files import workbook
+workbook.WORKBOOK_MEMORY_MAX = 1 << 30
 try:
-    with open_input(sys.argv[1]):
-        print("opened")
-except Refused as error:
+    with open(sys.argv[1], "rb") as document:
+        workbook.read_sheet("leads.xlsx", document, "")
+    print("opened")
+except BadFile as error:
     print(error)
 # Not by `resource`: that figure begins with what the parent takes.
 print(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
@@ -84,46 +87,42 @@ def test_a_small_workbook_that_takes_all_memory_is_refused(tmp_path, name):
     path.write_bytes(BOOKS[name])
     assert path.stat().st_size < 1 << 20
     done = subprocess.run(
-        [sys.executable, "-c", OPENS, str(path)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", OPENS, str(path)], capture_output=True, text=True, timeout=240, check=True
     )
     says, most = done.stdout.splitlines()
-    assert "take more than 2 GiB of memory: save the sheet as CSV" in says
+    assert "takes more than 1 GiB of memory" in says and "save the sheet as CSV" in says
     assert int(most) << 10 < OWN
 
 
 def test_long_texts_that_few_cells_share_are_read(bureau, monkeypatch):
     """A workbook with one long note would be refused, because it has many cells."""
-    looked = []
-    walk = workbook.walk
-    monkeypatch.setattr(workbook, "walk", lambda *of: looked.append(of[2]) or walk(*of))
-    monkeypatch.setattr(workbook, "WORKBOOK_MEMORY_MAX", 1 << 20)
-    monkeypatch.setattr(workbook_walk, "WORKBOOK_MEMORY_MAX", 1 << 20)
+    monkeypatch.setattr(workbook, "WORKBOOK_MEMORY_MAX", 128 << 20)
     rows = [["phone", "note"], [FREE, "é" * 20_000], *[[FREE, "short"]] * 200]
     done = bureau.scrub(book({"A": rows}), "leads.xlsx")
     assert done.summary.allowed == 201 and rows_of(done.read("allowed"))[1][1] == "é" * 20_000
-    assert any(isinstance(each, workbook_walk.WeighingWalk) for each in looked)
-    with pytest.raises(Refused, match="of memory"):
-        bureau.scrub(book({"A": [*rows, *[[FREE, "é" * 20_000]] * 30]}), "leads.xlsx")
-    with pytest.raises(Refused, match="of memory"):
-        bureau.scrub(raw_book(cell("B2", text("x" * 600_000))), "leads.xlsx")
+    with pytest.raises(BadFile, match="of memory"):
+        bureau.scrub(book({"A": [*rows, *[[FREE, "é" * 30_000]] * 5_000]}), "leads.xlsx")
 
 
-def test_no_third_sheet_is_read(bureau, monkeypatch):
-    """A workbook of many sheets would take the memory of all of them, to say that one is to be named."""
-    read, rows = [], spreadsheet._rows
-    monkeypatch.setattr(spreadsheet, "_rows", lambda *of: read.append(of[2]) or rows(*of))
+def test_several_sheets_with_rows_are_not_guessed_among(bureau):
+    """The first sheet would be scrubbed where another one was meant; and each takes memory to be looked at."""
     leads = [["phone"], [FREE]]
     with pytest.raises(ConfigError, match=r"2 sheets \(A, C\) with rows, and 2 more: name one with --sheet"):
         bureau.scrub(book({"A": leads, "B": [], "C": leads, "D": leads, "E": leads}))
-    assert read == ["A", "B", "C"]
 
 
 @pytest.mark.parametrize(
     "longer", ["<c{} r='A9'><v>1</v></c>", "<c x='{}' r='A9'><v>1</v></c>", "<!--{}--><c r='A9'/>"]
 )
-def test_a_tag_of_many_megabytes_is_refused(bureau, longer):
+def test_a_tag_of_many_megabytes_takes_no_hours(bureau, longer):
     """A workbook of a few kilobytes would keep the machine busy for hours."""
-    began = time.process_time()
-    with pytest.raises(Refused, match="longer than 8 MiB"):
-        bureau.scrub(raw_book(f'</row><row r="9">{longer.format(" " * 12_000_000)}'), "leads.xlsx")
-    assert time.process_time() - began < 10
+    began = time.monotonic()
+    bureau.scrub(raw_book(f'</row><row r="9">{longer.format(" " * 12_000_000)}'), "leads.xlsx")
+    assert time.monotonic() - began < 30
+
+
+def test_a_workbook_that_takes_too_long_is_refused(bureau, monkeypatch):
+    """A file could keep the command for ever."""
+    monkeypatch.setattr(workbook, "_READ_S", -4.9)
+    with pytest.raises(BadFile, match="to read: save the sheet as CSV"):
+        bureau.scrub(book({"A": [["phone"], *[[f"+336{n:08}"] for n in range(300_000)]]}), "leads.xlsx")

@@ -1,27 +1,31 @@
 """The log's reader when something fails after records were fetched: the client's position has moved on by then."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, Message
 
 from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
-from stream_scrub.kafka.log_reader import KafkaLogReader
-from stream_scrub.kafka.partition_ends import PartitionEnds
+from stream_scrub.kafka import log_reader
+from stream_scrub.kafka.offsets import EARLIEST
 
 
-def fetched(offset: int, code: int | None = None) -> Message:
+def fetched(offset: int, code: int | None = None, text: str = "") -> Message:
     """A record, or what came in the place of one."""
-    error = None if code is None else KafkaError(code)
+    error = None if code is None else KafkaError(code, text)
     return Message(offset=offset, key=b"list", value=b"x", headers=[], error=error, timestamp=(1, 0))
 
 
 class Client:
-    """Hands out one list a fetch; the end is `end`, or cannot be asked for while it is None."""
+    """Hands out one list a fetch. The ends are `end` and `written`, or cannot be asked for while they are None."""
 
-    def __init__(self, *fetches, end=None):
-        self.fetches, self.end, self.assigned = list(fetches), end, []
-        self.first = 0
-        self.asked = self.leaders_asked = 0
+    leader = named = 1  # by the quorum, and by the broker that it asks itself
+
+    def __init__(self, *fetches, end=None, written=0):
+        self.fetches, self.end, self.written, self.assigned = list(fetches), end, written, []
+        self.first = self.asked = 0
 
     def poll(self, _timeout):
         return self.fetches[0].pop(0) if self.fetches and self.fetches[0] else None
@@ -29,34 +33,38 @@ class Client:
     def consume(self, _count, _timeout):
         return self.fetches.pop(0)
 
-    def get_watermark_offsets(self, _partition, timeout):
-        self.asked += 1
-        if self.end is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return self.first, self.end
+    def list_topics(self, topic, timeout):
+        place = SimpleNamespace(leader=self.named)
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: place})})
 
-    def list_topics(self, _topic, timeout):
-        self.leaders_asked += 1
+    def close(self): ...
+
+    epoch = 0
 
     def assign(self, places):
         self.assigned += [(each.partition, each.offset) for each in places]
 
-
-def reader(client):
-    made = KafkaLogReader.__new__(KafkaLogReader)
-    made._partition, made._consumer = TopicPartition("log", 0), client
-    made._next, made._confirmed, made._assigned = 0, float("-inf"), True
-    made._damaged = made._astray = made._seen = 0
-    made._mark = made._complete_at = None
-    made._identity, made._id = None, ""
-    made._committed, made._written = asks(client), asks(Client(end=0))
-    return made
+    def ask(self, what, deadline, isolation):
+        """As QuorumEnds: it is asked in this one's place."""
+        committed = isolation == IsolationLevel.READ_COMMITTED
+        self.asked += not committed
+        offset = self.first if what is EARLIEST else self.end if committed else self.written
+        if offset is None:
+            raise Unavailable("no broker answers")
+        return clock.elapsed(), offset
 
 
-def asks(client):
-    """Partition ends whose own client is this one."""
-    made = PartitionEnds({})
-    made._asking = client
+@pytest.fixture
+def reader(monkeypatch):
+    """Makes a reader of this client, whose time goes on by a second at each look."""
+    now = itertools.count()
+    monkeypatch.setattr(clock, "elapsed", lambda: float(next(now)))
+
+    def made(client):
+        monkeypatch.setattr(log_reader, "Consumer", lambda _: client)
+        monkeypatch.setattr(log_reader, "QuorumEnds", lambda *_: client)
+        return log_reader.KafkaLogReader({}, "log")
+
     return made
 
 
@@ -64,7 +72,7 @@ def offsets(answer):
     return [record.offset for record in answer[0]], answer[1]
 
 
-def test_records_outlive_a_broker_that_cannot_be_asked_for_the_end():
+def test_records_outlive_a_broker_that_cannot_be_asked_for_the_end(reader):
     """A delta would be missing, and the worker hold for a log that is in order."""
     client = Client([fetched(0), fetched(1)], [])
     made = reader(client)
@@ -77,18 +85,18 @@ def test_records_outlive_a_broker_that_cannot_be_asked_for_the_end():
     assert offsets(made.read(0)) == ([], True)
 
 
-def test_records_outlive_an_error_behind_them_and_what_follows_is_fetched_again():
+def test_records_outlive_an_error_behind_them_and_what_follows_is_fetched_again(reader):
     """A delta would be missing, or one be taken that does not follow on what was read."""
     client = Client([fetched(0), fetched(1), fetched(0, KafkaError._TRANSPORT), fetched(9)], end=10)
     made = reader(client)
     assert offsets(made.read(0)) == ([0, 1], False)
-    assert client.assigned == [(0, 2)]
+    assert client.assigned == [(0, OFFSET_BEGINNING), (0, 2)]
     client.fetches, client.first = [[fetched(0, KafkaError._AUTO_OFFSET_RESET)]], 3
     with pytest.raises(Corrupt, match="are gone"):
         made.read(0)
 
 
-def test_a_damaged_batch_is_fetched_again_before_the_log_counts_as_corrupt():
+def test_a_damaged_batch_is_fetched_again_before_the_log_counts_as_corrupt(reader):
     """One bit that flipped on the way would make every worker hold until somebody restarts it."""
     client = Client([fetched(0)], end=2)
     made = reader(client)
@@ -102,7 +110,7 @@ def test_a_damaged_batch_is_fetched_again_before_the_log_counts_as_corrupt():
     assert client.assigned[-1] == (0, 1)
 
 
-def test_an_offset_that_nobody_asked_for_is_no_end_of_the_log():
+def test_an_offset_that_nobody_asked_for_is_no_end_of_the_log(reader):
     """An operator would read that the log's beginning was deleted, where a network damages bytes."""
     client = Client(end=2)
     made = reader(client)
@@ -115,7 +123,17 @@ def test_an_offset_that_nobody_asked_for_is_no_end_of_the_log():
         made.read(0)
 
 
-def test_a_record_that_was_returned_is_not_returned_again():
+def test_records_that_a_broker_lost_are_no_wrong_offset(reader):
+    """A worker would go on by opt-outs that are on no broker any more, and never compare what it knows with the log."""
+    text = "Partition log truncation detected at offset 2 (leader epoch 1)"
+    lost = fetched(2, KafkaError._AUTO_OFFSET_RESET, text)
+    made = reader(Client([fetched(0), fetched(1)], [lost], end=3))
+    assert offsets(made.read(0)) == ([0, 1], False)
+    with pytest.raises(Unavailable, match="lost records"):
+        made.read(0)
+
+
+def test_a_record_that_was_returned_is_not_returned_again(reader):
     """A client that begins anew by itself would make every worker find the log corrupt."""
     client = Client([fetched(0), fetched(1)], [fetched(0), fetched(1), fetched(2)], end=3)
     made = reader(client)
@@ -123,50 +141,66 @@ def test_a_record_that_was_returned_is_not_returned_again():
     assert offsets(made.read(0)) == ([2], True)
 
 
-def test_nothing_is_asked_for_before_it_is_known_where_to_read():
+def test_nothing_is_asked_for_before_it_is_known_where_to_read(reader):
     """The client would go to the beginning when a broker comes back, after it was told to go elsewhere."""
     client = Client([], end=0)
     made = reader(client)
-    made._assigned = False
     made.seek(7)
     made.read(0)
     assert client.assigned == [(0, 7)]
 
 
-def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read():
+def test_the_log_is_known_up_to_the_moment_whose_end_has_been_read(reader):
     """What hides behind an open transaction would count as known, or a busy log never be known at all."""
-    made = reader(Client([fetched(0)], [fetched(1)], [fetched(5)], end=1))
-    assert made.complete_at() is None or made._next == 0
+    client = Client([fetched(0)], [fetched(1)], [fetched(5)], [fetched(8)], end=1)
+    made = reader(client)
     made.read(0)
-    made._written._asking.end = 5
+    client.written = 5
     begun = clock.elapsed()
-    empty_log_at = made.complete_at()
-    assert empty_log_at is not None and empty_log_at <= begun, "nothing was on it when it was asked first"
-
-    written = made._written._asking
-    written.end, asked = 9, written.asked
+    assert made.complete_at() is None, "five are not read yet"
+    client.written, asked = 9, client.asked
     made.read(0)
-    assert made.complete_at() == empty_log_at and written.asked == asked, "five are not read yet"
+    assert made.complete_at() is None and client.asked == asked
     made.read(0)
     known_at = made.complete_at()
     assert begun <= known_at < clock.elapsed(), "all of the five, and not of the nine"
-    assert written.asked == asked + 1
+    assert client.asked == asked + 1
 
-    written.end = None
-    made._next = 9
+    client.written = None
+    made.read(0)
     with pytest.raises(Unavailable):
         made.complete_at()
 
 
-def test_a_log_that_is_shorter_than_what_was_read_confirms_nothing():
+def test_a_log_that_is_shorter_than_what_was_read_confirms_nothing(reader):
     """A log that was deleted and made anew would count as confirmed: workers go on by lists that are not on it."""
-    made = reader(Client([fetched(0), fetched(1)], [], end=2))
+    client = Client([fetched(0), fetched(1)], [], end=2)
+    made = reader(client)
     assert made.read(0)[1]
-    made._consumer.end = 1
-
-    made._confirmed = float("-inf")
-    with pytest.raises(Unavailable, match="made anew"):
+    client.end = client.written = 1
+    with pytest.raises(Unavailable, match="created again"):
         made.read(0)
-    made._written._asking.end = 1
-    with pytest.raises(Unavailable, match="made anew"):
+    with pytest.raises(Unavailable, match="created again"):
         made.complete_at()
+
+
+def test_records_are_fetched_from_the_leader_that_the_quorum_names(reader, monkeypatch):
+    """A follower would stay with a broker that was deposed, and hold for as long as that one is cut off."""
+    first, second = Client([fetched(0)], end=2), Client([fetched(1)], end=2)
+    made = reader(first)
+    assert offsets(made.read(0)) == ([0], False)
+    first.leader = second.named = 2
+    monkeypatch.setattr(log_reader, "Consumer", lambda _: second)
+    assert offsets(made.read(0)) == ([], False)
+    assert offsets(made.read(0)) == ([1], True)
+    assert second.assigned == [(0, 1)]
+
+
+def test_a_reader_whose_broker_is_slow_goes_on_fetching(reader, monkeypatch):
+    """Workers would hold for as long as a broker takes more than a second: each question would end the fetch under way."""
+    client = Client([fetched(0)], [fetched(1)], end=2)
+    made = reader(client)
+    client.leader, client.named = 2, -1
+    monkeypatch.setattr(log_reader, "Consumer", lambda _: pytest.fail("a new client fetches from the start"))
+    assert offsets(made.read(0)) == ([0], False)
+    assert offsets(made.read(0)) == ([1], True)

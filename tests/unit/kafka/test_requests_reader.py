@@ -103,6 +103,13 @@ def test_a_marker_of_a_transaction_is_no_request_that_waits(requests):
     assert reading.behind() == {0: 0}
 
 
+def test_requests_are_taken_again_from_the_oldest_on(requests):
+    """What the log has lost of them would stay lost, though they still lie on their topic."""
+    reading = requests(5, high=7)
+    reading.begin(Deadline.after(5), again=True)
+    assert reading.behind() == {0: 7} and reading.skipped == {0: 0} and reading.missed == 0
+
+
 @pytest.mark.parametrize("given", [(5, 6, 6, 7), (5, 6, 5, 6), (5, 5)])
 def test_a_request_that_the_client_gives_twice_is_taken_once(monkeypatch, given):
     """It would be on the log twice, and one request show as two."""

@@ -19,6 +19,6 @@ def test_only_a_member_of_a_group_takes_over_in_the_middle():
         if is_member:
             session.emit((), (), (), (), (), ())
         else:
-            with pytest.raises(Migrated, match="begun anew"):
+            with pytest.raises(Migrated, match="new session"):
                 session.emit((), (), (), (), (), ())
         assert bool(opened) is is_member

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from stream_scrub.numbering import REGIONS, Line, e164, line_of, normalise
+from stream_scrub.numbering import REGIONS, Line, calling_code, e164, line_of, normalise, read_lines
 
 FR_MOBILE = Line.of("FR", "mobile")
 
@@ -18,7 +18,7 @@ FR_MOBILE = Line.of("FR", "mobile")
         "+33 6 12 34 56 78", "+33 (0)6 12 34 56 78", "+33(0)612345678", "+330612345678", "0033612345678",
         "00 33 6 12 34 56 78", "0033 (0)6 12 34 56 78", "(+33) 6 12 34 56 78", "++33612345678", "\uff0b33612345678",
         "tel:+33612345678", "06 12 34 56 78 ext. 9", "06 12 34 56 78x9", "06 12 34 56 78 #9", "²612345678",
-        "\u0660\u0666\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "\uff10\uff16\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18", "06\u201012\u201034\u201056\u201078", "612345678;phone-context=+33",
+        "\u0660\u0666\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "\uff10\uff16\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18", "06\u201012\u201034\u201056\u201078",
     ],
 )  # fmt: skip
 def test_french_mobile(text):
@@ -72,6 +72,22 @@ def test_elsewhere(text, region, number, line):
     expected = None if number is None else (number, Line.of(*line))
 
     assert normalise(text, region) == expected
+
+
+@pytest.mark.parametrize("region", ["AT", "DE", "IE", "IT", "FI", "LU", "FR", "GB"])
+@pytest.mark.parametrize("end", [".0", ".00", ".0 "])
+def test_a_float_of_a_spreadsheet_gains_no_zero(region, end):
+    """Where numbers have no fixed length, an opt-out would protect another person's number."""
+    whole = ["12345", "61234", "1234567", "12345678", "312345678", "664123456", "3331234567", "16123456"]
+    whole += [f"{sign}{calling_code(region)}{number}" for number in whole for sign in ("", "+")]
+    known = [normalise(text, region) for text in whole]
+    floats = [text + end for text in whole]
+    assert any(known)
+    assert [normalise(text, region) for text in floats] == known
+    lines = "".join(f'"{text}"\n{text}\n' for text in floats).encode()
+    read = read_lines(lines, region, lambda at: floats[at // 2]).numbers.tolist()
+    assert read == [answer[0] if answer else 0 for answer in known for _ in range(2)]
+    assert normalise("0212345678.0", "IT") == normalise("02123456780", "IT"), "no number begins with a zero"
 
 
 def test_line_of_stored_numbers():

@@ -10,11 +10,12 @@ import zlib
 import phonenumbers
 import pytest
 
-from stream_scrub.numbering import DATA_VERSION, REGIONS, Line, generate, tables_in_use
-from stream_scrub.numbering.clean import alternatives
+from stream_scrub.numbering import DATA_VERSION, REGIONS, Line, tables_in_use
 from stream_scrub.numbering.library import ask, ask_line
 from stream_scrub.numbering.row_cache import Learnt, liner, normaliser
 from stream_scrub.numbering.tables import FOLDER, Tables
+from tools import numbering_tables
+from tools.numbering_tables import alternatives
 
 ALL = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 # Every calling code takes ten seconds; the long differential run of tests/property asks for it.
@@ -41,7 +42,7 @@ def test_made_exactly_from_the_metadata(calling_code):
     """A table that was edited, or made by other code than this, would hand diallers numbers that do not exist."""
     shipped = zlib.decompress((FOLDER / f"{calling_code}.z").read_bytes())
 
-    assert shipped == generate.content_of(calling_code)
+    assert shipped == numbering_tables.content_of(calling_code)
 
 
 def test_index_names_every_file():

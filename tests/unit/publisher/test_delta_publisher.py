@@ -10,10 +10,11 @@ from pyroaring import BitMap64
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
-from stream_scrub.lists import deltas
-from stream_scrub.lists.log.wire import DeltaSource
+from stream_scrub.index import deltas
+from stream_scrub.kafka.log_writer import TransactionExtras
+from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import RegisterKind
-from stream_scrub.observability.counters import PublisherCounters
+from stream_scrub.ops.loop_state import PublisherState
 from stream_scrub.publisher import delta_publisher as module
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta
 from tests.support.fakes.log import Log, Reader, Writer
@@ -57,7 +58,7 @@ def log(monkeypatch):
 
 @pytest.fixture
 def desk(log):
-    made = DeltaPublisher(Settings(), PublisherCounters(), structlog.get_logger())
+    made = DeltaPublisher(Settings(), PublisherState("", Settings(), 300), structlog.get_logger())
     made.fence(["internal"], ["refused"])
     made.read_on()
     return made
@@ -108,7 +109,9 @@ def test_what_was_made_before_somebody_else_published_is_not_published(desk, log
 def test_whose_its_own_registers_are_is_asked_when_a_writer_was_replaced(log, name, asked):
     """A publisher that hung meanwhile would fence the newer one, and take requests again that this one has taken."""
     calls = []
-    desk = DeltaPublisher(Settings(), PublisherCounters(), structlog.get_logger(), lambda: calls.append(name))
+    desk = DeltaPublisher(
+        Settings(), PublisherState("", Settings(), 300), structlog.get_logger(), lambda: calls.append(name)
+    )
     desk.fence(["internal"], ["refused"])
     desk.read_on()
     desk.publish([made_of(desk, name, MANY[:3])])
@@ -123,7 +126,7 @@ def slow(log, monkeypatch):
     go, opened = threading.Event(), module.clients.log_writer
 
     def held(*arguments, **more):
-        go.wait(10)
+        go.wait(60)
         return opened(*arguments, **more)
 
     monkeypatch.setattr(module.clients, "log_writer", held)
@@ -146,7 +149,7 @@ def test_a_writer_that_opens_after_it_was_given_up_is_closed(desk, log, slow):
     assert not desk.ready("bloctel")
     desk.close()
     slow.set()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not [writer for register, _, writer in log.opened if register == "bloctel" and writer.closed]:
         assert time.monotonic() < until, "it is never closed"
         time.sleep(0.001)
@@ -164,3 +167,41 @@ def test_what_opening_a_writer_raises_is_raised_once_and_tried_again(desk, log, 
     with pytest.raises(Unavailable, match="no broker answers"):
         until_ready(desk, "bloctel")
     until_ready(desk, "bloctel")
+
+
+def test_a_publisher_does_not_go_on_along_records_that_the_log_has_lost(desk, log):
+    """Its next delta would follow one that nobody else has, and every worker find the log corrupt for good."""
+    desk.publish([made_of(desk, "internal", MANY[:3])])
+    kept, ended = len(log.records), log.end
+    desk.publish([made_of(desk, "internal", MANY[3:5])])
+    until_ready(desk, "internal")
+    log.records, log.end = log.records[:kept], ended  # the brokers lost it
+    desk.close()
+    desk.fence(["internal"], ["refused"])
+    desk.read_on()
+    desk.publish([made_of(desk, "internal", [1])])
+    assert set(Publisher(log).base("internal").numbers) == {*MANY[:3], 1}
+
+
+def test_a_seal_that_the_log_has_lost_is_missed(desk, log):
+    """Opt-outs whose offsets are committed would never be in force, though they still lie on their topic."""
+    kept, names = (len(log.records), log.end), []
+    no_extras = (TransactionExtras(),)
+
+    def noted(name):
+        names.append(name)
+        return no_extras[0]
+
+    monkey = log.opened[0][2]
+    publish, monkey.publish = monkey.publish, lambda records, _extras, *, after: publish(records, after=after)
+    desk.publish([made_of(desk, "internal", MANY[:3])], noted)
+    assert desk.ready("internal") and desk.holds(names[0]) and desk.holds("")
+    desk.publish([made_of(desk, "internal", MANY[3:5])], noted)
+    assert not desk.holds(names[1]), "it was not read yet"
+    assert desk.ready("internal") and all(map(desk.holds, names))
+    assert desk.holds(names[1].replace("opposition.log", "opposition.log.2")), "of a log before this one"
+    log.records, log.end = log.records[: kept[0]], log.end
+    desk.close()
+    desk.fence(["internal"], ["refused"])
+    desk.read_on()
+    assert not any(map(desk.holds, names))

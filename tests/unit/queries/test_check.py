@@ -1,10 +1,16 @@
 """`check`: what it says of a number, and when it says nothing."""
 
+from pathlib import Path
+
 import pytest
 
+from stream_scrub import Checker, ListFile
+from stream_scrub.call import Call
 from stream_scrub.config import Settings
 from stream_scrub.errors import StaleIndex
-from stream_scrub.queries.check import CheckQuestion, answer
+from stream_scrub.files.options import FileOptions
+from stream_scrub.queries.check import answer
+from stream_scrub.queries.history import number_of
 from tests.support.fakes import law
 
 NUMBER = 33612345678
@@ -14,8 +20,24 @@ def asked(tmp_path, index):
     """The verdict on one number, by a rule that only denies."""
     (tmp_path / "fr.toml").write_text(law.OPT_OUT)
     settings = Settings.model_validate({"rules": {"folder": str(tmp_path)}})
-    (told,) = answer(CheckQuestion((f"+{NUMBER}",), None, False, None, None, None), settings, index)
-    return told.fields["verdict"]
+    (told,) = answer((f"+{NUMBER}",), Call(), None, None, settings, index)
+    return told.stamp.verdict
+
+
+BRITISH = ["GB", "uk", "GBR", "United Kingdom", "Royaume-Uni", "+44"]
+
+
+@pytest.mark.parametrize("region", BRITISH)
+def test_a_region_is_read_by_the_words_that_requests_use(region, tmp_path):
+    """An operator who writes UK would be refused, or be told about another country's number."""
+    index = law.index(law.register("internal", []))
+    (told,) = answer(("020 7946 0018",), Call(), region, None, Settings(), index)
+    assert told.stamp.number == "+442079460018"
+    assert number_of("020 7946 0018", region) == 442079460018
+    assert FileOptions(input="-", output=Path(), region=region).region_by(Settings()) == "GB"
+    (tmp_path / "opposed.txt").write_text("020 7946 0018\n")
+    checker = Checker.from_lists({"internal": ListFile(tmp_path / "opposed.txt", region=region)})
+    assert checker.check("020 7946 0018", region=region).reason == "opposed"
 
 
 def test_an_index_without_registers_allows_nobody(tmp_path):

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from stream_scrub.cli import render_evidence
+from stream_scrub.cli import evidence
 from stream_scrub.errors import ConfigError, Corrupt, Refused
-from stream_scrub.lists.log.replay import Replay
+from stream_scrub.log.replay import Replay
 from stream_scrub.model import Deadline
 from stream_scrub.queries import export_registers
 from tests.support.fakes import lists
@@ -23,7 +23,7 @@ def quiet(_what, _done, _of):
 
 def export(folder, *names, records=RECORDS, **more):
     return export_registers.run(
-        export_registers.ExportOrder(names, folder, **more),
+        export_registers.ExportOptions(names, folder, **more),
         reader(records),
         "opposition.log",
         quiet,
@@ -80,7 +80,7 @@ def test_one_register_alone(tmp_path, capsys):
     assert only.count == len(register.numbers) and only.chain == register.chain
     (file,) = tmp_path.iterdir()
     assert (file.name, file.stat().st_mode & 0o777) == ("consent.jsonl", 0o600)
-    render_evidence.exported(told)
+    evidence.show_export(told)
     said = capsys.readouterr().out
     assert f"{tmp_path}/consent.jsonl" in said and f"the log up to position {told.position}" in said
 
@@ -96,15 +96,15 @@ def test_a_corrupt_log_is_exported_only_when_that_is_asked(tmp_path, capsys):
 
     assert "log offset 2" in told.fault and told.position < 26
     assert read_back(tmp_path, "list").bitmap() == replayed(25).index.registers["list"].numbers
-    render_evidence.exported(told)
-    assert "saved up to the first fault: log offset" in capsys.readouterr().out
+    evidence.show_export(told)
+    assert "exported up to the first fault: log offset" in capsys.readouterr().out
 
 
 def test_nothing_is_written_over(tmp_path):
     """The only copy of a lost log could be replaced by an empty one."""
     (tmp_path / "list.jsonl").write_text("the only copy")
 
-    with pytest.raises(ConfigError, match=r"list\.jsonl: there already"):
+    with pytest.raises(ConfigError, match=r"list\.jsonl: file exists"):
         export(tmp_path)
 
     assert [file.name for file in tmp_path.iterdir()] == ["list.jsonl"]
@@ -113,15 +113,15 @@ def test_nothing_is_written_over(tmp_path):
 
 def test_a_register_that_is_not_there_is_named(tmp_path):
     """A typing error would look like an empty register."""
-    with pytest.raises(ConfigError, match="does not hold bloctel there; it holds consent, "):
+    with pytest.raises(ConfigError, match="at that position: bloctel; it has consent, "):
         export(tmp_path, "bloctel")
-    with pytest.raises(ConfigError, match="it holds no register"):
+    with pytest.raises(ConfigError, match="it has no register"):
         export(tmp_path, "list", position=0)
 
 
 def test_an_empty_log_says_so(tmp_path, capsys):
     """Silence would look like success."""
-    render_evidence.exported(export(tmp_path, position=0))
+    evidence.show_export(export(tmp_path, position=0))
     assert "nothing was written" in capsys.readouterr().out
 
 
@@ -136,7 +136,7 @@ def test_an_export_is_for_nobody_else_and_goes_where_it_says(tmp_path):
     (tmp_path / "precious").write_text("precious")
     name = next(iter(replayed().index.registers))
     (tmp_path / f"{name}.jsonl").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="there already"):
+    with pytest.raises(ConfigError, match="file exists"):
         export(tmp_path, name)
     (tmp_path / f"{name}.jsonl").unlink()
     (tmp_path / f"{name}.jsonl.part").symlink_to(tmp_path / "precious")

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stream_scrub.cli import render
+from stream_scrub.cli import lists as render
 from stream_scrub.errors import StaleIndex
-from stream_scrub.lists.log.restate import marked
-from stream_scrub.lists.log.wire import MOVED, RENEWED, RENEWING, RULES, DeltaSource
+from stream_scrub.log.encode import marked
+from stream_scrub.log.wire import MOVED, RENEWED, RENEWING, RULES, DeltaSource
 from stream_scrub.model import Deadline
-from stream_scrub.queries import export_registers, log_status, number_history
+from stream_scrub.queries import export_registers, history
 from stream_scrub.rules import Rulebook
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.fakes.publisher import AT, Publisher, followed
@@ -30,16 +30,16 @@ def quiet(_what, _done, _of):
 
 
 def exported(log, folder, **more):
-    order = export_registers.ExportOrder((), folder, **more)
+    order = export_registers.ExportOptions((), folder, **more)
     return export_registers.run(order, Reader(log), "opposition.log", quiet, Deadline.after(15))
 
 
 def told(log):
-    return number_history.history(Reader(log), NUMBER, "FR", quiet, Deadline.after(15))
+    return history.history(Reader(log), NUMBER, "FR", quiet, Deadline.after(15))
 
 
 def told_at(log, position):
-    return number_history.at(Reader(log), position, NUMBER, "FR", quiet, Deadline.after(15))
+    return history.at(Reader(log), position, NUMBER, "FR", quiet, Deadline.after(15))
 
 
 @pytest.fixture
@@ -83,6 +83,6 @@ def test_the_status_says_what_keeps_everybody_from_the_log(log, capsys, reason, 
     put(log, reason)
     replay = followed(log, keep_ends=True)
     mark = replay.known("").log.mark
-    render.status(log_status.status(replay.index, Rulebook([]), datetime.now(UTC), mark))
+    render.show_status(history.status(replay.index, Rulebook([]), datetime.now(UTC), mark))
     shown = " ".join(capsys.readouterr().out.split())
     assert said in shown and "tps" in shown and ("renew" in shown) is bool(said)

@@ -7,21 +7,31 @@ import dataclasses
 import json
 
 import msgspec
+import numpy as np
 import pytest
 
-from stream_scrub.cli import render_evidence
+from stream_scrub.cli import evidence
 from stream_scrub.errors import ConfigError, Corrupt
-from stream_scrub.lists.log import snapshot
-from stream_scrub.lists.log.scan import read_into
-from stream_scrub.model import Deadline
-from stream_scrub.queries import number_history, verify_log
-from tests.support.fakes.log import Reader
-from tests.support.fakes.publisher import bitmap
+from stream_scrub.log import snapshot
+from stream_scrub.log.scan import read_into
+from stream_scrub.model import RESTED, Deadline
+from stream_scrub.queries import history as histories
+from stream_scrub.queries import verify_log
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import NOW, Publisher, bitmap
 from tests.support.golden import files as golden
-from tests.support.golden.evidence import CALLED, CONSENTING, OPPOSED, OTHER, reader, taken
+from tests.support.golden.evidence import (
+    CALLED,
+    CONSENTING,
+    NUMBERS,
+    OPPOSED,
+    OTHER,
+    POSITIONS,
+    reader,
+    taken,
+)
 
 RECORDS = list(golden.log("evidence"))
-NUMBERS = {"called": CALLED, "opposed": OPPOSED, "consenting": CONSENTING, "other": OTHER}
 
 
 def quiet(_what, _done, _of):
@@ -39,15 +49,15 @@ def as_json(told):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_history_of_an_old_log_is_what_it_was(name):
     """Two exports of one history, years apart, would contradict each other before a court."""
-    told = number_history.history(reader(RECORDS), NUMBERS[name], "FR", quiet, silence())
+    told = histories.history(reader(RECORDS), NUMBERS[name], "FR", quiet, silence())
 
     assert as_json(told) == golden.expected(f"evidence/history-{name}.json")
 
 
-@pytest.mark.parametrize("position", [0, 4, 17, 26, 40])
+@pytest.mark.parametrize("position", POSITIONS)
 def test_what_was_at_a_position_of_an_old_log_is_what_it_was(position):
     """What was in force on a day would depend on the release that is asked."""
-    told = number_history.at(reader(RECORDS), position, OPPOSED, "FR", quiet, silence())
+    told = histories.at(reader(RECORDS), position, OPPOSED, "FR", quiet, silence())
 
     assert as_json(told) == golden.expected(f"evidence/at-{position}.json")
 
@@ -72,7 +82,7 @@ def test_a_damaged_log_is_told_in_full():
         {"offset": 3, "register": "list", "what": "its bytes are not the ones that were sealed"}
     ]
     (of_it,) = [each for each in told["registers"] if each["register"] == "list"]
-    assert of_it["problems"] == 1 and of_it["unproven"] == [[3, 18]]
+    assert of_it["problems"] == 1 and of_it["unproven"] == [[3, 19]]
 
 
 def test_a_log_whose_beginning_is_deleted_is_not_sound():
@@ -86,7 +96,7 @@ def test_a_log_whose_beginning_is_deleted_is_not_sound():
 class Damaged(Reader):
     """A reader whose client finds some stretches of offsets damaged, and can only be sent past them."""
 
-    stretches = ((6, 13), (28, 29))
+    stretches = ((6, 14), (30, 31))
 
     def read(self, timeout_s):
         for first, last in self.stretches:
@@ -110,27 +120,27 @@ def test_what_the_broker_cannot_read_any_more_is_told_and_the_rest_is_proven():
     told = verify_log.verify(log_reader, quiet, silence())
 
     offsets = [problem.offset for problem in told.problems]
-    assert offsets[:1] == [6] and 28 in offsets and not told.sound
+    assert offsets[:1] == [6] and 30 in offsets and not told.sound
     assert {each.register: each.unproven for each in told.registers} == {
         "internal": [],
-        "list": [(31, 31)],
+        "list": [(33, 33)],
         "rules": [],
-        "washed": [(21, 22)],
+        "washed": [(22, 23)],
     }
     again = reader(RECORDS)
     again.__class__ = Damaged
     with pytest.raises(Corrupt, match="damaged"):
-        number_history.history(again, OTHER, "FR", quiet, silence())
+        histories.history(again, OTHER, "FR", quiet, silence())
 
 
 def test_a_log_whose_end_cannot_be_read_is_told():
     """The proof of a log would never end, or leave out what it could not read."""
     log_reader = reader(RECORDS)
-    log_reader.__class__ = type("Cut", (Damaged,), {"stretches": ((39, 10**9),)})
+    log_reader.__class__ = type("Cut", (Damaged,), {"stretches": ((41, 10**9),)})
 
     told = verify_log.verify(log_reader, quiet, silence())
 
-    assert [problem.offset for problem in told.problems] == [39]
+    assert [problem.offset for problem in told.problems] == [41]
 
 
 def test_offsets_that_are_deleted_meanwhile_are_a_problem():
@@ -165,14 +175,14 @@ def test_parts_whose_seal_comes_a_moment_later_are_waited_for():
     assert taken_in == RECORDS
 
 
-def saved(folder, position=40, change=None):
+def saved(folder, position=RECORDS[-1].offset, change=None):
     state = taken(RECORDS, position).state
     snapshot.save(folder, "opposition.log", state if change is None else change(state))
 
 
 def test_a_snapshot_that_is_the_logs_is_sound(tmp_path):
     """An operator would throw a good snapshot away."""
-    for position in (4, 22, 40):
+    for position in (4, 23, RECORDS[-1].offset):
         saved(tmp_path, position)
 
         told = verify_log.verify(reader(RECORDS), quiet, silence(), tmp_path, "opposition.log")
@@ -192,7 +202,7 @@ def other_numbers(state):
 
 WRONG = {
     "other numbers": other_numbers,
-    "full sets": lambda state: dataclasses.replace(state, starts={**state.starts, "list": (0, 40)}),
+    "full sets": lambda state: dataclasses.replace(state, starts={**state.starts, "list": (0, 43)}),
     "rules": lambda state: dataclasses.replace(state, rules=dataclasses.replace(state.rules, seq=1)),
     "the log ends": lambda state: dataclasses.replace(
         state, index=dataclasses.replace(state.index, position=900)
@@ -209,6 +219,28 @@ def test_a_snapshot_that_is_not_the_logs_is_not_sound(word, tmp_path):
 
     assert not told.sound and told.problems == []
     assert word in told.snapshot.problems[0]
+
+
+@pytest.mark.parametrize("forged", [None, {OPPOSED: NOW + 60}, {OPPOSED: 0}, {OTHER: NOW + 60}])
+def test_a_snapshot_with_other_ends_is_not_sound(forged, tmp_path):
+    """A number that was called too often would be called again before its rest is over."""
+    log = Log()
+    publisher = Publisher(log)
+    for ends in ({OPPOSED: NOW + 86_400}, {CALLED: NOW + 7200}, {OPPOSED: NOW + 172_800}):
+        publisher.import_list(RESTED, ends, adding=True)
+    state = taken(log.records).state
+    rested = state.index.registers[RESTED]
+    if forged is not None:
+        numbers = np.array([*forged], np.uint64)
+        ends = rested.ends.changed(numbers[:0], numbers, np.array([*forged.values()], np.int64))
+        registers = {**state.index.registers, RESTED: dataclasses.replace(rested, ends=ends)}
+        state = dataclasses.replace(state, index=dataclasses.replace(state.index, registers=registers))
+    snapshot.save(tmp_path, "opposition.log", state)
+
+    told = verify_log.verify(reader(log.records), quiet, silence(), tmp_path, "opposition.log")
+
+    assert told.sound is (forged is None) and told.problems == []
+    assert forged is None or f"{RESTED}: its numbers end at other moments" in told.snapshot.problems[0]
 
 
 def test_a_snapshot_that_cannot_be_read_is_not_sound(tmp_path):
@@ -240,7 +272,7 @@ def test_no_snapshot_is_a_mistake_and_no_proof(tmp_path):
 )
 def test_a_number_is_read_as_a_prospects_is(text, region, number):
     """The history of another number than the one asked for would be shown."""
-    assert number_history.number_of(text, region) == number
+    assert histories.number_of(text, region) == number
 
 
 @pytest.mark.parametrize(
@@ -249,29 +281,29 @@ def test_a_number_is_read_as_a_prospects_is(text, region, number):
 def test_what_is_no_number_is_refused_and_not_repeated(text, region):
     """A typing error would end as "never in any register", or stand in somebody's log."""
     with pytest.raises(ConfigError) as error:
-        number_history.number_of(text, region)
+        histories.number_of(text, region)
     assert "06123" not in str(error.value)
 
 
 def test_the_words_say_what_the_members_say(capsys):
     """A compliance officer would have to read JSON."""
-    render_evidence.history(number_history.history(reader(RECORDS), CONSENTING, "FR", quiet, silence()))
+    evidence.show_history(histories.history(reader(RECORDS), CONSENTING, "FR", quiet, silence()))
     said = capsys.readouterr().out
     assert "consent (allow): added, until 2026-12-24T00:00:00Z; requests" in said
     assert '"proof":{"text":"I agree"' in said and "other numbers left out: 1" in said
-    assert "now: in internal (deny) since 2026-11-24T00:00:26.000Z, position 26" in said
-    assert "now: not in washed (allow), never was" in said
+    assert "now: in internal (deny) since 2026-11-24T00:00:28.000Z, position 28" in said
+    assert "now: not in washed (allow), and never was" in said
 
-    render_evidence.history(number_history.history(reader(RECORDS), 33699999999, "FR", quiet, silence()))
-    assert "no register ever held it" in capsys.readouterr().out
+    evidence.show_history(histories.history(reader(RECORDS), 33699999999, "FR", quiet, silence()))
+    assert "never in a register" in capsys.readouterr().out
 
-    render_evidence.at(number_history.at(reader(RECORDS), 17, OPPOSED, "FR", quiet, silence()))
+    evidence.show_memberships(histories.at(reader(RECORDS), 17, OPPOSED, "FR", quiet, silence()))
     said = capsys.readouterr().out
-    assert "+33612345678 at position 16" in said and "not in" in said
-    render_evidence.at(number_history.at(reader(RECORDS), 0, OPPOSED, "FR", quiet, silence()))
-    assert "no list yet" in capsys.readouterr().out
-    render_evidence.at(number_history.at(reader(RECORDS), 4000, OPPOSED, "FR", quiet, silence()))
-    assert "this is how it stands now" in capsys.readouterr().out
+    assert "+33612345678 at position 17" in said and "not in" in said
+    evidence.show_memberships(histories.at(reader(RECORDS), 0, OPPOSED, "FR", quiet, silence()))
+    assert "the log held no register yet" in capsys.readouterr().out
+    evidence.show_memberships(histories.at(reader(RECORDS), 4000, OPPOSED, "FR", quiet, silence()))
+    assert "this is the current state" in capsys.readouterr().out
 
 
 def test_the_words_of_the_proof_name_every_problem(capsys, tmp_path):
@@ -280,7 +312,7 @@ def test_the_words_of_the_proof_name_every_problem(capsys, tmp_path):
     records = list(RECORDS)
     records[8] = records[8]._replace(value=b"")
 
-    render_evidence.verified(verify_log.verify(reader(records), quiet, silence(), tmp_path, "opposition.log"))
+    evidence.show_proof(verify_log.verify(reader(records), quiet, silence(), tmp_path, "opposition.log"))
 
     said = capsys.readouterr().out
     assert "NOT SOUND" in said and "log offset 11: register consent" in said and "11 to the end" in said
@@ -288,15 +320,15 @@ def test_the_words_of_the_proof_name_every_problem(capsys, tmp_path):
     good = tmp_path / "good"
     good.mkdir()
     saved(good)
-    render_evidence.verified(verify_log.verify(reader(RECORDS), quiet, silence(), good, "opposition.log"))
+    evidence.show_proof(verify_log.verify(reader(RECORDS), quiet, silence(), good, "opposition.log"))
     said = capsys.readouterr().out
-    assert "\nsound: 32 records, 14 deltas" in said and "is the log's at position 40" in said
+    assert "\nsound: 35 records, 14 deltas" in said and "matches the log at position 43" in said
 
 
 def test_an_earlier_proof_is_held_against_the_log(tmp_path):
     """What was filed a year ago could not be compared with what is there now."""
     file = tmp_path / "verify.json"
-    file.write_bytes(msgspec.json.encode(verify_log.verify(reader(RECORDS[:18]), quiet, silence())))
+    file.write_bytes(msgspec.json.encode(verify_log.verify(reader(RECORDS[:19]), quiet, silence())))
     filed = verify_log.filed_in(file)
 
     assert verify_log.verify(reader(RECORDS), quiet, silence(), filed=filed).sound

@@ -52,6 +52,8 @@ WORDS = st.sampled_from(
             "banned_purposes",
             "banned_despite_contract",
             "require_named_for",
+            "wash",
+            "wash_named",
             "mobile",
             "not_callable",
             "uncertain",

@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.rules import Rulebook, RuleFile, in_words, last_day, read_text
+from stream_scrub.rules import Rulebook, RuleFile, in_words, read_text
+from stream_scrub.rules.country import last_day
 
 HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
 RULE = (
@@ -63,7 +64,7 @@ def test_every_condition_is_read_and_kept_in_the_text():
         (f'exempt = [{{ who = "company", months = 3, {SOURCE} }}]', "name the `relation`"),
         (f'exempt = [{{ purposes = ["A B"], {SOURCE} }}]', 'write it "a-b"'),
         (f'exempt = [{{ purposes = "press", {SOURCE} }}]', "must be a list of texts"),
-        (f'exempt = [{{ who = "company", lifts = ["internal"], {SOURCE} }}]', "nothing that it may lift"),
+        (f'exempt = [{{ who = "company", lifts = ["internal"], {SOURCE} }}]', "cannot be lifted"),
         (f'exempt = [{{ who = "company", bans = ["betting"], {SOURCE} }}]', "which this rule does not ban"),
         ('banned_without_consent = ["gambling"]', '"gambling" is in `banned_purposes` as well'),
     ],
@@ -113,11 +114,11 @@ def test_exemptions_are_told_in_words():
         )
     )
     assert (
-        "Whoever is in list is blocked, unless the last purchase or the end of a contract is less than 1 month ago"
+        "A number in list is blocked, unless the last purchase or the end of a contract is less than 1 month ago"
         in said
     )
     assert "ago (art. 1), the prospect is a company (art. 2) or the signed@campaign" in said
-    assert "Who is not in consent is blocked, unless the last purchase" in said
+    assert "A number that is not in consent is blocked, unless the last purchase" in said
     assert "the prospect has a contract and all its purposes are press or charity (art. 3)." in said
     assert "The ban on calls for gambling does not hold if the prospect is a company (art. 2)." in said
     assert "Calls for pensions to a number are blocked, unless the signed@campaign" in said

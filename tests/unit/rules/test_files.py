@@ -30,7 +30,7 @@ ONE_PROBLEM = [
     (
         HEAD + 'shape = "round"\n' + RULE,
         4,
-        'unknown key "shape": use one of country, regions, rule, timezone',
+        'unknown key "shape": use one of country, prefixes, regions, rule, timezone',
     ),
     (GOOD + "[[rules]]\n", 8, 'unknown key "rules": did you mean "rule"?'),
     (GOOD.replace('deny = ["list", "internal"]', "deny = 3"), 7, "`deny` must be a list of texts"),
@@ -45,8 +45,8 @@ ONE_PROBLEM = [
     (GOOD.replace("2020-01-01", "2020-01-01T00:00:00Z"), 5, "`from` must be a day without quotes or hours"),
     (GOOD.replace('source = "law"\n', ""), 4, "`source` is missing"),
     (GOOD.replace('"law"', '"  "'), 6, "`source` must be a text that is not empty"),
-    (GOOD.replace('deny = ["list", "internal"]\n', ""), 4, "the rule asks nothing"),
-    (GOOD.replace('["list", "internal"]', "[]"), 4, "the rule asks nothing"),
+    (GOOD.replace('deny = ["list", "internal"]\n', ""), 4, "the rule requires nothing"),
+    (GOOD.replace('["list", "internal"]', "[]"), 4, "the rule requires nothing"),
     (GOOD + 'require = ["list"]\n', 8, "is in `deny` as well"),
     (
         HEAD + RULE.replace('"list", "internal"', '"list"') + 'require = ["internal"]\n',
@@ -73,6 +73,8 @@ ONE_PROBLEM = [
         8,
         "is a register of opposition and gives no consent",
     ),
+    (GOOD + 'wash = ["list"]\n', 8, '"list" is used otherwise as well'),
+    (GOOD + 'wash = ["washed"]\nwash_named = ["washed"]\n', 9, '"washed" is used otherwise as well'),
     (GOOD + "require_named_for = { mobile = [] }\n", 8, "`require_named_for.mobile` asks nothing"),
     (GOOD + "max_age_days = 3\n", 8, "`max_age_days` must be a table"),
     (GOOD + "max_age_days = { lost = 3 }\n", 8, 'names "lost", which this rule does not use'),
@@ -83,7 +85,7 @@ ONE_PROBLEM = [
     (GOOD + "valid_days = 0\n", 8, "`valid_days` must be a whole number of days from 1"),
     (GOOD + "valid_days = -1\n", 8, "`valid_days` must be"),
     (GOOD + "valid_days = 99999999999999999999\n", 8, "`valid_days` must be"),
-    (GOOD + 'not_callable = ["premium-rate"]\n', 8, 'no type of number: did you mean "premium_rate"?'),
+    (GOOD + 'not_callable = ["premium-rate"]\n', 8, 'not a type of number: did you mean "premium_rate"?'),
     (GOOD + 'not_callable = ["+0162"]\n', 8, "is no prefix"),
     (GOOD + 'not_callable = ["33162"]\n', 8, "is no prefix"),
     (GOOD + 'not_callable = ["+"]\n', 8, "is no prefix"),
@@ -106,7 +108,7 @@ ONE_PROBLEM = [
     (HEAD, 1, "no rule: add [[rule]]"),
     (GOOD.replace("[[rule]]", "[rule]"), 4, "`rule` must be tables: write [[rule]]"),
     (GOOD + RULE, 9, "two rules start on 2020-01-01"),
-    (GOOD + RULE.replace("2020", "2019"), 9, "stands below the one from 2020-01-01: put the oldest first"),
+    (GOOD + RULE.replace("2020", "2019"), 9, "is below the one from 2020-01-01: put the oldest first"),
     (GOOD + "deny = []\n", 8, "not valid TOML: Cannot overwrite a value"),
     (GOOD + "valid_days = \n", 8, "not valid TOML: Invalid value"),
     (GOOD + "lifted_by = [", 8, "not valid TOML"),
@@ -191,11 +193,11 @@ def test_a_file_of_the_same_name_replaces_the_shipped_one(tmp_path):
 def test_a_file_of_another_name_adds_a_country(tmp_path):
     """Numbers of a country that is not shipped could never be called."""
     (tmp_path / "im.toml").write_text(GOOD.replace('["XX"]', '["IM", "GG", "JE"]').replace("XX", "IM"))
-    (tmp_path / "pl.toml").write_text(GOOD.replace("XX", "PL").replace('timezone = "Europe/Paris"\n', ""))
+    (tmp_path / "fi.toml").write_text(GOOD.replace("XX", "FI").replace('timezone = "Europe/Paris"\n', ""))
     book = Rulebook.load(tmp_path)
     assert book.on("JE", date(2026, 1, 1)).country == "IM"
-    assert book.countries["PL"].timezone == "Europe/Warsaw"
-    assert "list" in book.registers and len(book.countries) == 13
+    assert book.countries["FI"].timezone == "Europe/Helsinki"
+    assert "list" in book.registers and len(book.countries) == len(Rulebook.load().countries) + 2
 
 
 def test_a_country_of_many_zones_must_name_one(tmp_path):
@@ -203,6 +205,41 @@ def test_a_country_of_many_zones_must_name_one(tmp_path):
     (tmp_path / "br.toml").write_text(GOOD.replace("XX", "BR").replace('timezone = "Europe/Paris"\n', ""))
     with pytest.raises(ConfigError, match=r"br\.toml:1: `timezone` is missing"):
         Rulebook.load(tmp_path)
+
+
+STATE = GOOD.replace('["XX"]', '["XX-Y"]\nprefixes = ["+9991", "+9992"]').replace('"XX"', '"XX-Y"')
+
+
+def test_two_states_may_not_claim_one_number(tmp_path):
+    """Which of two laws judges a number would depend on the order of the files."""
+    (tmp_path / "xx-y.toml").write_text(STATE)
+    (tmp_path / "xx-z.toml").write_text(STATE.replace("XX-Y", "XX-Z").replace("+9991", "+99912"))
+    with pytest.raises(ConfigError) as caught:
+        Rulebook.load(tmp_path)
+    xx_y, xx_z = (f"{tmp_path}/xx-{state}.toml" for state in "yz")
+    taken = (f"numbers with +{prefix} are those of {xx_y} as well" for prefix in ("99912", "9992"))
+    assert caught.value.problems == [f"{xx_z}:3: {each}: leave them in one of them" for each in taken]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('\nprefixes = ["+9991", "+9992"]', "", "`prefixes` is missing: list how the numbers of XX-Y begin"),
+        ('"+9992"', '"992"', '"992" is no prefix'),
+        ('regions = ["XX-Y"]', 'regions = ["XX-Y", "XX"]', "`regions` of a state is the state alone"),
+        ('country = "XX-Y"', 'country = "XX-"', "`country` must be the two capital letters"),
+    ],
+)
+def test_a_mistake_in_the_file_of_a_state(old, new, sentence):
+    """The numbers of a state would be judged by the rules of its country, and nobody be told."""
+    assert old in STATE
+    assert any(sentence in problem for problem in problems(STATE.replace(old, new), "xx-y.toml"))
+
+
+def test_prefixes_are_for_states():
+    """A country with prefixes would judge no number by them."""
+    (problem,) = problems(GOOD.replace('["XX"]', '["XX"]\nprefixes = ["+33"]'))
+    assert "`prefixes` is for the file of a state" in problem
 
 
 def test_two_countries_may_not_claim_one_region(tmp_path):
@@ -254,10 +291,8 @@ def test_a_rulebook_travels_to_another_process():
 def test_the_rules_say_of_what_kind_their_registers_are():
     """A first import of consents would make a register of oppositions, for good."""
     kinds = Rulebook.load().kinds
-    assert {kinds[name] for name in ("tps", "us-dnc", "pacitel", "internal", "robinson")} == {
-        RegisterKind.DENY
-    }
-    assert {kinds[name] for name in ("consent", "consent-since-rpo", "rpo-clean", "bloctel-clean")} == {
+    assert {kinds[name] for name in ("tps", "us-dnc", "pacitel", "internal")} == {RegisterKind.DENY}
+    assert {kinds[name] for name in ("consent", "consent-since-rpo", "rpo-clean", "robinson-clean")} == {
         RegisterKind.ALLOW
     }
     assert set(kinds) >= Rulebook.load().registers

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.rules import READING, Rulebook, RuleFile, read_text, survey, unsaid
+from stream_scrub.rules import Rulebook, RuleFile, missing_purpose, read_text, survey
 from stream_scrub.rules.purposes import joined, problem_of, purposes_in, read, shipped, vocabulary
 from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.spelling import plain
+from stream_scrub.texts import plain
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 
@@ -71,7 +71,7 @@ def test_the_page_for_producers_lists_every_purpose():
 def test_a_rule_knows_the_words_that_it_was_read_with():
     """The words of a later release would judge the calls of today again, and to another verdict."""
     (rule,) = Rulebook.of([RuleFile("xx.toml", "xx.toml", RULE.encode())]).countries["XX"].rules
-    assert rule.meanings("Solar") == {"renewable-energy"} and rule.reading == READING
+    assert rule.meanings("Solar") == {"renewable-energy"}
     assert rule.meanings("isolation") == {"energy-renovation"}
     assert rule.meanings("Betting") == {"betting", "gambling"}  # the rule's own word, and what it means
     assert rule.meanings("offer of the month") == frozenset() == rule.meanings("")
@@ -120,20 +120,20 @@ def test_words_do_not_belong_into_a_rule_file():
     """Whoever adds them there would believe that they count for all rules."""
     with pytest.raises(ConfigError) as caught:
         Rulebook.of([RuleFile("xx.toml", "xx.toml", (RULE + "purposes = { club = [] }\n").encode())])
-    assert "belongs into purposes.toml" in caught.value.problems[0]
+    assert "belongs in purposes.toml" in caught.value.problems[0]
 
 
 @pytest.mark.parametrize(
     ("default", "said"),
     [
         ("", "it is empty, so prospects of ES, FR, GB"),
-        ("offer of the month", "is no purpose"),
+        ("offer of the month", "is not a known purpose"),
         ("Assurance", ""),
     ],
 )
 def test_who_says_nothing_of_all_calls_is_told(default, said):
     """An operator would learn from a day of blocked leads that one line of configuration was missing."""
-    found = unsaid(Rulebook.load().countries.values(), default, datetime(2026, 11, 24, tzinfo=UTC))
+    found = missing_purpose(Rulebook.load().countries.values(), default, datetime(2026, 11, 24, tzinfo=UTC))
     assert said in found and bool(found) == bool(said)
 
 

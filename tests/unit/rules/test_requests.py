@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub.lists.intake.consents import ConsentLaw
-from stream_scrub.lists.intake.lifts import Oppositions
-from stream_scrub.lists.intake.parse_request import RequestTerms
-from stream_scrub.lists.intake.requests_to_delta import KnownScopes, take
+from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.model import Request
+from stream_scrub.requests.lifts import Oppositions
+from stream_scrub.requests.parse_request import RequestTerms
+from stream_scrub.requests.requests_to_delta import KnownScopes, take
 from stream_scrub.rules import Rulebook
 from tests.support.fakes import law
 
@@ -33,9 +33,9 @@ class Desk:
         self.refused: list[str] = []
 
     def take(self, batch: list[Request]) -> None:
-        terms = RequestTerms(OWN, LAW.book.kinds, "FR", law.NOW, self.index.spelt(), LAW, self.house)
+        terms = RequestTerms(OWN, LAW.book.kinds, "FR", law.NOW, self.index.parts(), LAW, self.house)
         registers = self.index.registers
-        wanted, turned = take(batch, terms, lambda _: None, self.said, registers, KnownScopes())
+        wanted, turned, _ = take(batch, terms, lambda _: None, self.said, registers, KnownScopes())
         self.refused += [each.reason.value for each in turned]
         for name, asked in wanted.items():
             before = set(registers[name].numbers) if name in registers else set()

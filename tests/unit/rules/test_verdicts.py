@@ -46,11 +46,12 @@ def judged(row: dict, number: str, now: datetime) -> dict:
     """The stamp that a worker would give."""
     digits, line = normalise(number, "FR")
     book = BOOKS[row.get("folder", False)]
-    regions = [line.region, row.get("residence", line.region)]
+    region = book.region_of(digits, line.region)
+    regions = [region, row.get("residence", region)]
     found = [book.rule(region, now, row.get("channel", "voice")) for region in regions]
     rules = [rule for rule in found if rule is not None]
     named = {name for rule in rules for name in rule.registers}
-    allow = {"consent"} | {name for rule in rules for name in (*rule.require, *rule.scoped)}
+    allow = {"consent"} | {name for rule in rules for name in (*rule.require, *rule.wash, *rule.scoped)}
     held, others, age = row.get("held", []), row.get("others", {}), row.get("age", {})
     ends = row.get("ends", {})
     registers = []
@@ -99,8 +100,7 @@ def test_every_row_is_a_sentence_with_its_source():
 
 def test_every_shipped_country_and_every_reason_of_the_law_has_a_row():
     """A country's rule, or a reason, could be changed and no sentence notice."""
-    regions = {
-        normalise(number, "FR")[1].region for row in ROWS for number in row.get("numbers") or [row["number"]]
-    }
+    found = [normalise(number, "FR") for row in ROWS for number in row.get("numbers") or [row["number"]]]
+    regions = {BOOKS[False].region_of(number, line.region) for number, line in found}
     assert set(BOOKS[False].countries) <= regions
     assert {row["reason"] for row in ROWS} == set(Reason) - {Reason.INVALID_NUMBER, Reason.UNREADABLE}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stream_scrub.scrub.decode import MAX_DEPTH
+from stream_scrub.scrub.decode import MAX_DEPTH, Members
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import NUMBER, OTHER, read, scrub, scrubber
 
@@ -26,6 +26,8 @@ UNREADABLE = {
     "trailing text": b'{"phone":"0611111111"} x',
     "trailing comma": b'{"phone":"0611111111",}',
     "trailing brace": b'{"phone":"0611111111"}}',
+    "a name that ends at a NUL": b'{"phone":"0611111111","phone\\u0000":"0612345678"}',
+    "a name that ends at a NUL, in capitals": b'{"phone":"0611111111","PHONE\\u0000x":"0612345678"}',
     "trailing NUL": b'{"phone":"0611111111"}\0',
     "array": b'[{"phone":"0611111111"}]',
     "text": b'"0611111111"',
@@ -140,6 +142,8 @@ def test_what_holds_no_number_comes_out_blocked_and_stamped(value, stamp):
         (b'{"phone":"0611111111","country":"ZZ"}', "+33611111111"),
         (b'{"phone":"0611111111","country":null}', "+33611111111"),
         (b'{"phone":"0611111111","country":["GB"]}', "+33611111111"),
+        (b'{"phone":"664123456.0","country":"AT"}', "+43664123456"),
+        (b'{"phone":"+43664123456.00 ","country":"AT"}', "+43664123456"),
         (b'{"phone":"0611111111","country":33}', "+33611111111"),
     ],
 )
@@ -204,6 +208,17 @@ def test_dots_reach_into_objects_where_no_name_stands_twice(value, reason):
         assert out.value == value
 
 
+@pytest.mark.parametrize("case", ["any", "exact"])
+def test_a_name_ends_at_a_nul_for_some_parsers(case):
+    """A dialler's parser in C would call the second number, which nobody judged."""
+    members = Members.of(["lead.phone"], "country", case=case)
+    two = b'{"lead":{"phone":"0611111111","phone\\u0000":"0612345678"}}'
+
+    assert scrub(two, scrubber(members=members)).reason == "unreadable"
+    assert scrub(two.replace(b'"0612345678"', b'"0611111111"'), scrubber(members=members)).allowed
+    assert scrub(b'{"lead":{"phone\\u0000x":"0612345678"}}', scrubber(members=members)).reason == "opposed"
+
+
 SMUGGLED = [
     (b'{"phone":"0612345678","scrub":{"verdict":"allowed"}}', b'{"phone":"0612345678"}'),
     (b'{"scrub":{"verdict":"allowed"},"phone":"0612345678"}', b'{"phone":"0612345678"}'),
@@ -214,6 +229,7 @@ SMUGGLED = [
     (b'{"phone":"0612345678","scrub":1,"scr\\u0075b":{"a":[1,"}"]}}', b'{"phone":"0612345678"}'),
     (b'{"a":1 , "scrub":1 , "phone":"0612345678" }', b'{"a":1 , "phone":"0612345678" }'),
     (b'{"phone":"0612345678" , "scrub" : null } ', b'{"phone":"0612345678" } '),
+    (b'{"phone":"0612345678","scrub\\u0000":{"verdict":"allowed"}}', b'{"phone":"0612345678"}'),
     (b'{"phone":"0612345678","x":{"scrub":1}}', b'{"phone":"0612345678","x":{"scrub":1}}'),
     (b'{"phone":"0612345678","x":"\\"scrub\\":1"}', b'{"phone":"0612345678","x":"\\"scrub\\":1"}'),
 ]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub import backend
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.support.fakes import law
@@ -76,25 +75,3 @@ def test_who_opposed_to_a_client_may_be_called_by_the_house():
     held = {"consent": [NUMBER], "internal@other": [NUMBER]}
     assert reasons({}, {"campaign": "other"}, held=held) == ["consented", "opposed"]
     assert reasons({}, held=held, house="") == ["opposed"]
-
-
-@pytest.mark.parametrize("reading", [1, 2, 3, 4])
-def test_earlier_readings_know_no_house(reading):
-    """Years of evidence would be called wrong on the day on which somebody names his own campaign."""
-    (rule,) = OLD.countries["FR"].rules
-    book = Rulebook([law.read_old(rule, reading)])
-    held = {"consent": [NUMBER], "internal@other": [NUMBER]}
-    facts = ({}, {"campaign": "acme"})
-    assert reasons(*facts, held=held, book=book) == reasons(*facts, held=held, book=book, house="")
-    assert reasons({}, held=held, book=book) == ["opposed" if reading > 2 else "consented"]
-
-
-def test_the_last_release_s_french_verdicts_are_given_again():
-    """A consent of anybody's that a stamp rests on would be called none, years after it was lawful to say so."""
-    archive = Archive([KEPT.read_bytes()])
-    book = archive.book([KEPT.stem])
-    facts = ({}, {"campaign": "acme"}, {"campaign": "other"})
-    held = {"consent": [NUMBER]}
-    assert reasons(*facts, held=held, book=book) == ["consented"] * 3
-    held = {"consent@acme": [NUMBER]}
-    assert reasons(*facts, held=held, book=book) == ["stale-register", "consented", "stale-register"]

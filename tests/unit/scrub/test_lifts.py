@@ -44,7 +44,7 @@ def stamped(number, index=INDEX, **members):
         (NUMBER, {"relation": ASKED}, Reason.OPPOSED, None),
         (OTHER, {"relation": ASKED}, Reason.EXEMPT, "2026-12-22"),
         (OTHER, {"purpose": "charity"}, Reason.NO_CONSENT, None),
-        (CONSENTING, {"purpose": "charity"}, Reason.CONSENTED, "2026-12-22"),
+        (CONSENTING, {"purpose": "charity"}, Reason.CONSENTED, "2026-11-25"),
         (OTHER, {"contract": True}, Reason.NO_CONSENT, None),
         (OTHER, {"purpose": "press"}, Reason.NO_CONSENT, None),
         (OTHER, {"purpose": "press", "contract": {"until": "2026-11-30"}}, Reason.EXEMPT, "2026-11-30"),
@@ -66,14 +66,14 @@ def test_what_is_lifted_and_until_when(number, members, reason, until):
 
 
 def test_a_consent_to_the_caller_lifts_its_ban_and_ends_it():
-    """A ban would be lifted by whatever else the prospect says, or for longer than the person consented."""
+    """A ban would be lifted by whatever else the prospect says, or a consent that is withdrawn be used for weeks."""
     consent = law.register("consent", [OTHER], kind=law.RegisterKind.ALLOW)
     signed = law.register("signed@acme", [OTHER], kind=law.RegisterKind.ALLOW, ends=law.date(2026, 11, 30))
     index = law.index(law.register("list", [OTHER]), INTERNAL, consent, signed)
     said = {"campaign": "acme", "purpose": "pensions"}
     stamp = stamped(OTHER, index, **said)
-    assert (stamp["reason"], stamp["until"]) == (Reason.CONSENTED, "2026-11-30")
-    assert stamped(OTHER, index, **said, relation=BOUGHT)["until"] == "2026-11-30"
+    assert (stamp["reason"], stamp["until"]) == (Reason.CONSENTED, "2026-11-25")
+    assert stamped(OTHER, index, **said, relation=BOUGHT)["until"] == "2026-11-25"
     assert stamped(OTHER, index, **{**said, "campaign": "beta"})["reason"] == Reason.BANNED_PURPOSE
     assert (
         stamped(OTHER, index, **{**said, "purpose": ["pensions", "zzz"]})["reason"] == Reason.BANNED_PURPOSE
@@ -92,10 +92,10 @@ def test_a_lift_of_one_sort_leaves_the_other_fresh():
 
 def test_a_lift_of_one_sort_ends_with_the_consent_that_lifts_the_other():
     """A customer on the list would be called after the consent to it had ended."""
-    signed = law.register("signed@acme", [NUMBER], kind=law.RegisterKind.ALLOW, ends=law.date(2026, 11, 26))
+    signed = law.register("signed@acme", [NUMBER], kind=law.RegisterKind.ALLOW, ends=law.date(2026, 11, 25))
     index = law.index(LIST, INTERNAL, law.allow("consent"), signed)
     stamp = stamped(NUMBER, index, campaign="acme", relation=ASKED)
-    assert (stamp["reason"], stamp["until"]) == (Reason.EXEMPT, "2026-11-26")
+    assert (stamp["reason"], stamp["until"]) == (Reason.EXEMPT, "2026-11-25")
 
 
 @pytest.mark.parametrize(

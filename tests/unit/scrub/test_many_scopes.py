@@ -7,15 +7,15 @@ import pytest
 
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import normalise
-from stream_scrub.rules import READING, Rulebook, read_text
-from stream_scrub.scrub import decide
+from stream_scrub.scrub import plans
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.batch_context import BatchContext
+from stream_scrub.scrub.decide import is_barred
+from stream_scrub.scrub.decide_batch import BatchContext
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.facts import NO_FACTS, facts_of
 from tests.support.fakes import law
 
-MEMBERS = Members.of(("phone",), "country", "purpose", "contract", "campaign")
+MEMBERS = Members.of(("phone",), "country")
 NUMBERS = [33_612_345_600 + at for at in range(40)]
 
 
@@ -52,8 +52,8 @@ def test_the_verdict_of_a_batch_of_campaigns_is_that_of_each_prospect(text):
         line = normalise(f"+{number}", "FR")[1]
         told = facts_of(None, None, campaigns, default_purpose="other")
         rule = rulebook.rule("FR", law.NOW)
-        plan = decide.plan(line, decide.is_barred(number, rule), rule, told, index, law.NOW)
-        finding = plan.conclude({r.name for r in plan.registers if number in r.numbers})
+        plan = plans.plan_for(line, is_barred(number, rule), rule, told, index, law.NOW)
+        finding = plan.verdict_for({r.name for r in plan.registers if number in r.numbers})
         expected.append((finding.reason.value, list(finding.registers)))
     terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose="other")
 
@@ -72,23 +72,6 @@ def test_a_campaign_without_registers_costs_no_plan_of_its_own():
     assert context.case(line, facts_of(None, None, "nobody"), barred=False) is plain
     assert context.case(line, facts_of(None, None, "a"), barred=False) is not plain
     assert context.case(line, NO_FACTS, barred=False) is not plain
-
-
-@pytest.mark.parametrize(("reading", "reasons"), [(2, ["clear"] * 3), (3, ["opposed"] * 3)])
-def test_an_old_rule_compares_campaigns_as_it_did(reading, reasons):
-    """A verdict of last year would be given again as another one, and its proof be worth nothing."""
-    (rule,) = law.rulebook(law.OPT_OUT).countries["FR"].rules
-    book = Rulebook([read_text(rule.text.replace(b"reading = %d" % READING, b"reading = %d" % reading))])
-    opposed = ("internal@acme-energy", "internal@acme_sun")
-    at = law.index(law.register("list"), *(law.register(name, NUMBERS) for name in opposed))
-    values = [
-        json.dumps({"phone": f"+{NUMBERS[0]}", **said}).encode()
-        for said in ({"campaign": "Acme Energy"}, {"campaign": "acme-sun"}, {})
-    ]
-
-    stamps = Scrubber(Terms(MEMBERS, stamp="header"), book).scrub(values, at, law.NOW).stamps
-
-    assert [json.loads(stamp)["reason"] for stamp in stamps] == reasons
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,9 @@ import random
 import numpy as np
 import pytest
 
-from stream_scrub.scrub import backend, member_names
+from stream_scrub.scrub import backend, decode
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.decode import Members
-from stream_scrub.scrub.member_names import Occurrences
+from stream_scrub.scrub.decode import Members, Occurrences
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import NUMBER, index
 
@@ -33,7 +32,7 @@ def outcomes(values, members, hand, **terms):
 
 def named(name="phone", region="country", purpose="purpose", contract="contract", campaign="campaign"):
     """Members at the top level, dots and all."""
-    return Members(((name,),), (region,), (purpose,), (contract,), (campaign,))
+    return Members(((name,),), (region,), ((purpose,), (contract,), (campaign,)))
 
 
 TWINS = [
@@ -86,7 +85,7 @@ def test_a_nested_name_s_twin_is_seen_however_it_is_spelled(name, twins, paths, 
     else:
         path = ("x", name)
         value = b'{"x":%s}' % (twins % (OPPOSED, CLEAN))
-    members = Members((path, ("other",)), ("country",), ("purpose",), ("contract",), ("campaign",))
+    members = Members.of((), "country")._replace(numbers=(path, ("other",)))
 
     assert outcomes([value], members, hand) == [(False, "unreadable")]
 
@@ -199,8 +198,8 @@ def test_names_on_a_dotted_path_are_compared_in_every_case(hand):
 @pytest.mark.parametrize("case", ["any", "exact"])
 def test_a_bound_is_never_under_the_true_count(case, monkeypatch):
     """A name that stands where two pieces of a large batch meet would be overlooked, and with it an opposed number."""
-    monkeypatch.setattr(member_names, "_PIECE", 64)
-    monkeypatch.setattr(member_names, "_SMALL", 0)
+    monkeypatch.setattr(decode, "_PIECE", 64)
+    monkeypatch.setattr(decode, "_SMALL", 0)
     chance = random.Random(5)
     for _ in range(300):
         wanted = ["n", "ab", "phone", "contract"]

@@ -12,11 +12,11 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Numbers
 from stream_scrub.model import Reason
 from stream_scrub.numbering import Line
-from stream_scrub.scrub import decide
-from stream_scrub.scrub.areas import Areas
+from stream_scrub.scrub import plans
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.decide import Finding
+from stream_scrub.scrub.decide import Finding, is_barred
 from stream_scrub.scrub.facts import NO_FACTS, Facts
+from stream_scrub.scrub.plans import Areas
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 
@@ -89,23 +89,25 @@ def test_some_types_of_numbers_need_a_consent_to_the_caller(number, kind, regist
     """A mobile phone would be called without the consent that it needs, or a fixed line not be called for want of one."""
     rule = law.rulebook(OF_TYPE).rule("IE", law.NOW)
     index = law.index(law.register("list"), *registers)
-    plan = decide.plan(Line.of("IE", kind), False, rule, told, index, law.NOW)
+    plan = plans.plan_for(Line.of("IE", kind), False, rule, told, index, law.NOW)
     held = {r.name for r in plan.registers if number in r.numbers}
-    assert plan.conclude(held)._replace(last=None) == expected
+    assert plan.verdict_for(held)._replace(last=None) == expected
 
 
 def test_a_number_that_lacks_its_consent_is_never_stale():
     """A fresh list would be fetched for a number that it cannot help."""
     text = OF_TYPE.replace("lifted_by", 'require = ["washed"]\nlifted_by')
     rule = law.rulebook(text).rule("IE", law.NOW)
-    plan = decide.plan(Line.of("IE", "mobile"), False, rule, ACME, law.index(law.register("list")), law.NOW)
-    assert plan.conclude(()) == Finding(Reason.NO_CONSENT)
+    plan = plans.plan_for(
+        Line.of("IE", "mobile"), False, rule, ACME, law.index(law.register("list")), law.NOW
+    )
+    assert plan.verdict_for(()) == Finding(Reason.NO_CONSENT)
 
 
 def found(registers, told=NO_FACTS, text=RULE, number=NUMBER):
     rule = law.rulebook(text).rule("US", law.NOW)
-    plan = decide.plan(LINE, decide.is_barred(number, rule), rule, told, law.index(*registers), law.NOW)
-    return plan.conclude({r.name for r in plan.registers if number in r.numbers})._replace(last=None)
+    plan = plans.plan_for(LINE, is_barred(number, rule), rule, told, law.index(*registers), law.NOW)
+    return plan.verdict_for({r.name for r in plan.registers if number in r.numbers})._replace(last=None)
 
 
 @pytest.mark.parametrize(
@@ -217,10 +219,10 @@ def test_the_cases_of_a_batch_share_what_a_list_covers():
     """A batch with a thousand campaigns would ask a thousand times which areas the list covers, and be late."""
     rule, index = law.rulebook(RULE).rule("US", law.NOW), law.index(covering)
     facts = [Facts(campaigns=(f"c{at}",)) for at in range(9)]
-    plans = [decide.plan(LINE, False, rule, told, index, law.NOW) for told in facts]
-    assert len({register for plan in plans for register in plan.registers}) == 2
-    other = decide.plan(LINE, False, rule, facts[0], law.index(law.register("list", [SAME_AREA])), law.NOW)
-    assert not set(other.registers) & set(plans[0].registers)
+    compiled = [plans.plan_for(LINE, False, rule, told, index, law.NOW) for told in facts]
+    assert len({register for plan in compiled for register in plan.registers}) == 2
+    other = plans.plan_for(LINE, False, rule, facts[0], law.index(law.register("list", [SAME_AREA])), law.NOW)
+    assert not set(other.registers) & set(compiled[0].registers)
 
 
 def test_what_one_campaigns_own_list_covers_opens_no_area_to_another():

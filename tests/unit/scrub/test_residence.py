@@ -5,10 +5,9 @@ import json
 import msgspec
 import pytest
 
-from stream_scrub.rules import Rulebook
+from stream_scrub.rules import Archive
 from stream_scrub.scrub.batch import Scrubber, Terms
-from stream_scrub.scrub.batch_context import BatchContext
-from stream_scrub.scrub.columns import judge_column
+from stream_scrub.scrub.decide_batch import BatchContext, judge_column
 from stream_scrub.scrub.facts import NOWHERE, facts_of
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
@@ -43,7 +42,7 @@ def test_both_rules_must_allow():
     assert [each["reason"] for each in told] == ["no-consent", "opposed", "consented", "opposed"]
     assert [each.get("registers") for each in told] == [None, ["list"], None, ["tps"]]
     assert {(each["rules"][:2], each["residence"][:2]) for each in told} == {("fr", "gb")}
-    assert [each.get("until") for each in told] == [None, None, "2026-11-29", None]
+    assert [each.get("until") for each in told] == [None, None, "2026-11-25", None]
 
 
 @pytest.mark.parametrize("said", [{}, {"residence": "FR"}, {"residence": " re "}, {"residence": None}])
@@ -51,6 +50,22 @@ def test_who_lives_in_the_numbers_country_has_one_rule(said):
     """Everybody would pay for a second look, and every stamp name a rule twice."""
     (stamp,) = stamps({"phone": f"+{FREE}", **said})
     assert stamp["reason"] == "clear" and "residence" not in stamp
+
+
+@pytest.mark.parametrize(
+    "word", ["GB", "uk", "GBR", "United Kingdom", "Royaume-Uni", "Vereinigtes Königreich"]
+)
+@pytest.mark.parametrize("reader", ["quick", "strict"])
+def test_a_country_is_one_in_any_spelling(word, reader):
+    """A British lead would be read as a French number: another person is judged, and called."""
+    more = {"twice": {"a": 1}} if reader == "strict" else {}
+    by_word, by_code, lives = stamps(
+        {"phone": "020 7946 0018", "country": word, **more},
+        {"phone": "020 7946 0018", "country": "GB", **more},
+        {"phone": f"+{FREE}", "residence": word, **more},
+    )
+    assert by_word == by_code and by_word["number"] == "+442079460018"
+    assert lives["residence"].startswith("gb")
 
 
 @pytest.mark.parametrize("residence", ["DE", "Narnia", 7, ["GB"], {"x": 1}, True])
@@ -68,6 +83,56 @@ def test_each_of_several_numbers_names_both_rules():
     assert ours["residence"] == theirs["rules"] and "residence" not in theirs
 
 
+STATE = (
+    'country = "FR-75"\nregions = ["FR-75"]\nprefixes = ["+331", "+3363"]\ntimezone = "Europe/Paris"\n[[rule]]\n'
+    'from = 2020-01-01\nsource = "the law of a state"\ndeny = ["list", "internal"]\nrequire = ["consent"]\n'
+)
+
+
+def test_a_state_has_the_numbers_that_begin_so():
+    """People of a state that asks more than its country would be called by the law of the country."""
+    book = law.rulebook(HERE, STATE)
+    numbers = [
+        "+33611111111",
+        "+33612345678",
+        "+33633333333",
+        "+33140000000",
+        "+33340000000",
+        "+262692123456",
+    ]
+    told = stamps(*({"phone": n} for n in numbers), book=book)
+    assert [each["rules"].partition("@")[0] for each in told] == ["fr", "fr", "fr-75", "fr-75", "fr", "fr"]
+    assert [each["reason"] for each in told] == [
+        "clear",
+        "opposed",
+        "consented",
+        "no-consent",
+        "clear",
+        "clear",
+    ]
+    one_by_one = [stamps({"phone": [n, n]}, book=book)[0]["numbers"][0]["rules"] for n in numbers]
+    assert one_by_one == [each["rules"] for each in told]
+    context = BatchContext(book, INDEX, law.NOW)
+    judged = judge_column(numbers, "FR", facts_of("other"), context)
+    assert [judged.outcomes[at].rules for at in judged.ids] == one_by_one
+
+
+def test_a_state_on_a_day_without_a_rule_has_its_countrys():
+    """On the days before a state's law nobody there could be called, or an old stamp could not be given again."""
+    book = law.rulebook(HERE, STATE.replace("2020-01-01", "2030-01-01"))
+    (told,) = stamps({"phone": "+33140000000"}, book=book)
+    assert (told["reason"], told["rules"][:3]) == ("clear", "fr@")
+
+
+def test_the_rule_of_a_state_gives_a_verdict_again():
+    """Years later a verdict on somebody of that state could not be given again."""
+    book = law.rulebook(HERE, STATE)
+    archive = Archive(book.texts.values())
+    for number, said in (("+33140000000", {}), ("+33633333333", {}), ("+33340000000", {"residence": "FR"})):
+        (told,) = stamps({"phone": number, **said}, book=book)
+        assert stamps({"phone": number, **said}, book=archive.book([told["rules"]])) == [told]
+
+
 def test_a_column_gets_the_same_outcomes():
     """A program would be told another verdict on a column than on one number."""
     numbers = [FREE, LISTED, CONSENTING, 33633333333]
@@ -79,11 +144,3 @@ def test_a_column_gets_the_same_outcomes():
         "consented",
         "opposed",
     ]
-
-
-def test_a_verdict_of_an_earlier_reading_knows_no_residence():
-    """An old prospect with a member `residence` of its own would be explained by another verdict than it got."""
-    (rule,) = law.rulebook(HERE).countries["FR"].rules
-    old = law.read_old(rule, 3)
-    (stamp,) = stamps({"phone": f"+{FREE}", "residence": "main"}, book=Rulebook([old]))
-    assert stamp["reason"] == "clear"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.worker.batch_size import QUICK_S, SLOW_S, BatchSize
+from stream_scrub.worker.loop import QUICK_S, SLOW_S, BatchSize
 
 
 def test_a_batch_that_fails_for_its_time_is_halved_until_it_goes_through():
@@ -42,7 +42,16 @@ def test_a_batch_that_was_nearly_too_slow_is_a_warning():
     size.committed(500, QUICK_S + 0.1)
     assert size.records == 500
     size.committed(500, QUICK_S - 0.1)
-    assert size.records == 550
+    assert size.records == 1000
+
+
+def test_a_small_batch_does_not_prove_that_a_large_one_is_quick():
+    """After a calm hour the first burst would be written, given up and written again, ten seconds each time."""
+    size = BatchSize(10_000)
+    size.failed(1000)
+    for _ in range(100):
+        size.committed(3, 0.1)
+    assert size.records == 500
 
 
 @given(st.floats(1.0, 20_000.0), st.integers(1, 20_000))

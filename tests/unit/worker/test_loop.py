@@ -9,23 +9,25 @@ from types import SimpleNamespace
 import pytest
 
 from stream_scrub import clock as elapsing
-from stream_scrub.config import Topics
+from stream_scrub.config import Settings, Topics
 from stream_scrub.errors import Migrated, StaleIndex, Unavailable
-from stream_scrub.kafka.fetched import Fetched
 from stream_scrub.kafka.headers import Headers
+from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.kafka.session import CommitTimes
 from stream_scrub.model import Reason
-from stream_scrub.observability.counters import Counters
-from stream_scrub.observability.logs import configure
+from stream_scrub.ops.clock_watch import ClockWatch
+from stream_scrub.ops.logs import configure
+from stream_scrub.ops.loop_state import WorkerState
+from stream_scrub.ops.metric_catalogue import LIMIT_HITS, PROSPECTS, SESSIONS
+from stream_scrub.registry.records import JSON
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Batch
 from stream_scrub.worker import loop as module
-from stream_scrub.worker.batch_size import BatchLimits
-from stream_scrub.worker.clock_watch import ClockWatch
-from stream_scrub.worker.input_topics import InputTopics
-from stream_scrub.worker.loop import WorkerLoop
+from stream_scrub.worker.loop import BatchLimits, WorkerLoop
 from stream_scrub.worker.outputs import Outputs
+from stream_scrub.worker.partitions import InputTopics, PartitionEvents
 from tests.support.fakes import law
+from tests.support.fakes.process_status import value
 
 NO_RULES = Rulebook([])
 INPUTS = Topics().inputs
@@ -39,14 +41,13 @@ class Source:
     partitions = frozenset({("prospects", 0), ("prospects", 3)})
     waiting = ()
     begun = ()
-    resets = ()
 
     def __init__(self):
-        self.asked = []
+        self.looked = 0
+        self.confirmed_at = dict.fromkeys(self.partitions, elapsing.elapsed())
 
-    @staticmethod
-    def said(partitions):
-        return [partition for _, partition in partitions]
+    def first(self, *_):
+        """No prospect is deleted."""
 
     def need_siblings(self):
         """There are none."""
@@ -57,8 +58,8 @@ class Source:
     def widen(self, widths):
         """As many as there were."""
 
-    def lag(self, _deadline, ask):
-        self.asked.append(bool(ask))
+    def lag(self):
+        self.looked += 1
         return {("prospects", 0): 5, ("prospects", 3): 7}
 
 
@@ -69,24 +70,26 @@ def made():
     follower = SimpleNamespace(corrupt=None, lag_s=1.0, trouble="", index=law.index())
     log = configure("info", "json", out)
     scrubber = SimpleNamespace()
-    outputs = Outputs(session, INPUTS, scrubber, log, None, lambda: None)
+    outputs = Outputs(session, INPUTS, scrubber, JSON, log, None, lambda: None)
     watch = ClockWatch(lambda _places: [], ("blocked", "allowed"), 60)
-    counters = Counters()
+    state = WorkerState("w1", Settings(), 60)
+    events = PartitionEvents(state, log, multi_topic=False)
     worker = WorkerLoop(
         source,
         session,
         follower,
         NO_RULES,
         outputs,
-        counters,
+        events,
+        state,
         log,
         limits=BatchLimits(),
         watch=watch,
-        topics=InputTopics(source, session, INPUTS, counters, log, 30.0),
+        topics=InputTopics(source, session, INPUTS, events, state, log, 30.0),
     )
     return SimpleNamespace(
         worker=worker,
-        counters=worker._counters,
+        counters=state,
         source=source,
         session=session,
         scrubber=scrubber,
@@ -95,15 +98,15 @@ def made():
 
 
 def minute(made):
-    made.worker._summary._logged_at -= 60.5
-    made.worker._summary.tell()
+    made.worker._summary._last -= 60.5
+    made.worker._summarise()
 
 
 def test_a_minute_is_one_line_with_what_was_done_in_it(made):
     """An operator without Prometheus could not see from the log what a worker does, or would take sums for rates."""
     counters = made.counters
     counters.lags = {"0": 5, "3": 7}
-    made.worker._summary.tell()
+    made.worker._summarise()
     for _ in range(2):
         counters.emitted(Counter({Reason.CLEAR: 400, Reason.OPPOSED: 200}), 0.1, 0.1, 0.1)
         counters.position = 1234
@@ -119,35 +122,32 @@ def test_a_minute_is_one_line_with_what_was_done_in_it(made):
     assert (third["prospects"], third["aborts"], third["batches"]) == (0, 1, 0)
 
 
-def test_a_hold_is_told_once_and_its_end_with_its_length(made):
-    """The log would fill with the same line ten times a second, or not say that it is over."""
-    stale = StaleIndex("register", "tps is too old")
-    for _ in range(5):
-        made.worker._hold(stale)
-    made.worker._resumed()
-    made.worker._resumed()
-    begun, ended = made.lines()
-    assert (begun["level"], begun["cause"], begun["why"]) == ("warning", "register", "tps is too old")
-    assert ended["event"] == "hold ended" and ended["held_s"] >= 0
-
-
-def test_it_looks_once_a_second_and_asks_brokers_only_while_nothing_comes(made, monkeypatch):
-    """The clients would be asked for every batch, which costs, or the lag stand still for as long as a hold lasts, or as
-    a partition is not read that should be.
-    """
+def test_it_looks_once_a_second(made, monkeypatch):
+    """The clients would be asked for every batch, which costs, or the lag stand still for as long as nothing is read."""
     now = 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     for _ in range(70):  # seven seconds
         made.worker._look()
         now += 0.1
-    assert made.source.asked == [True, False, False, False, False, True, False]
-    assert (made.counters.lag, made.counters.member, made.counters.sessions) == (12, True, 2)
-    made.source.asked.clear()
-    for _ in range(70):
-        made.worker._polled_at = now
-        made.worker._look()
-        now += 0.1
-    assert set(made.source.asked) == {False}
+    assert made.source.looked == 7
+    assert (sum(made.counters.lags.values()), made.counters.member) == (12, True)
+    assert value(made.counters, SESSIONS) == 2
+
+
+def test_a_lag_that_no_broker_confirms_is_not_called_right(made):
+    """An operator would read that nothing waits while leads pile up behind a broker that was deposed."""
+    made.worker._looking.every_s = 0.0
+    made.worker._look()
+    assert made.lines() == []
+    now = elapsing.elapsed()
+    made.source.confirmed_at = {("prospects", 0): now - 2, ("prospects", 3): now - 70}
+    made.worker._look()
+    made.worker._look()
+    (line,) = made.lines()
+    assert line["event"] == "lag may be too low" and line["why"].endswith("their leader does not answer: 3")
+    made.source.confirmed_at = {("prospects", 0): now, ("prospects", 3): now}
+    made.worker._look()
+    assert made.lines()[-1]["event"] == "lag is confirmed again"
 
 
 def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
@@ -169,10 +169,10 @@ def test_an_index_that_grows_stale_while_batches_fail_is_a_hold(made):
             stopping.set()
         raise Unavailable("asking for the leaders: no broker answers now")
 
-    worker._follower.usable = ask
-    worker._follower.rules = SimpleNamespace(texts={})
-    worker._session.open = worker._session.close = lambda *_: None
-    worker._session.recover = recover
+    worker.follower.usable = ask
+    worker.follower.rules = SimpleNamespace(texts={})
+    worker.session.open = worker.session.close = lambda *_: None
+    worker.session.recover = recover
     made.source.drop = lambda: None
     worker._failure = Unavailable("committing: no broker answers now")
 
@@ -194,10 +194,10 @@ def test_what_failed_is_over_when_nothing_waits_any_more(made, lag, assigned, af
     worker, counters = made.worker, made.counters
     counters.assigned = assigned
     made.source.floor = -1
-    made.source.poll = lambda *_: Fetched([], [], Headers([], []), [])
+    made.source.poll = lambda *_: PolledBatch([], [], Headers([], []), [])
     made.source.drop = made.session.idle = lambda: None
     made.source.lag = lambda *_: {("prospects", 0): lag}
-    worker._follower.usable = lambda _lag_s: law.index()
+    worker.follower.usable = lambda _lag_s: law.index()
     for _ in range(3):
         worker._fail(Unavailable("asking for the leaders: no broker answers now"))
     worker._look()
@@ -206,7 +206,7 @@ def test_what_failed_is_over_when_nothing_waits_any_more(made, lag, assigned, af
     worker._step()
 
     assert counters.failures == left
-    assert [line["event"] for line in made.lines()].count("batches fail no more") == (left == 0)
+    assert [line["event"] for line in made.lines()].count("batches succeed again") == (left == 0)
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def slow(made, monkeypatch):
         SimpleNamespace(timestamp=lambda: (0, 0), key=lambda: b"k", offset=lambda at=at: at)
         for at in range(5)
     ]
-    fetched = Fetched(records, [0] * 5, Headers([None] * 5, []), [b"%d" % at for at in range(5)])
+    fetched = PolledBatch(records, [0] * 5, Headers([None] * 5, []), [b"%d" % at for at in range(5)])
     source, session, worker = made.source, made.session, made.worker
     source.floor, source.metadata, source.put = -1, b"", []
     source.poll = lambda *_: fetched
@@ -233,13 +233,13 @@ def slow(made, monkeypatch):
         return CommitTimes(0.0, 0.0)
 
     session.commit = commit
-    follower = worker._follower
+    follower = worker.follower
     follower.confirmed_at = 1000.0
 
     def scrub(values, _index, _now, *, enough, **_):
         judged = []
-        for value in values:
-            judged.append(value)
+        for each in values:
+            judged.append(each)
             clock.now += 10.0
             if enough():
                 break
@@ -261,17 +261,8 @@ def test_what_there_is_no_time_for_comes_with_the_next_batch(slow):
 
     assert slow.session.emitted == [b"0"] and len(slow.session.committed) == 1
     assert [rest.values for rest in slow.source.put] == [[b"1", b"2", b"3", b"4"]]
-    assert slow.counters.prospects == Counter({Reason.CLEAR: 1})
-    assert slow.counters.limits == {"judging-time": 1}
-
-
-def test_a_verdict_that_is_too_old_by_its_commit_is_given_up(slow):
-    """Somebody who opted out a minute ago would be called: the number was free when the batch began."""
-    slow.follower.confirmed_at -= 25.0  # fresh when it is judged, too old after it
-
-    with pytest.raises(Migrated, match="not committed"):
-        slow.worker._step()
-    assert slow.session.emitted and not slow.session.committed
+    assert slow.counters.totals["prospects"] == value(slow.counters, PROSPECTS, reason="clear") == 1
+    assert value(slow.counters, LIMIT_HITS, limit="judging-time") == 1
 
 
 def test_a_newer_index_does_not_make_an_older_verdict_fresh(slow):

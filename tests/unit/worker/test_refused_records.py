@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.worker.refused_records import BARE, OTHER, PLAIN, RecordReport, RefusedRecords, stamp_facts
+from stream_scrub.worker.outputs import BARE, OTHER, PLAIN, RecordReport, RefusedRecords, stamp_facts
 
 NOW_MS = 1_800_000_000_000
 MICROSECONDS = NOW_MS * 1000

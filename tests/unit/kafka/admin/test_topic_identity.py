@@ -4,7 +4,9 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
+from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.admin import topic_identity
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.model import Deadline
@@ -12,16 +14,25 @@ from stream_scrub.model import Deadline
 
 @pytest.fixture
 def brokers(monkeypatch):
-    """Brokers that answer at once; `id` is the topic's, `now` the time, `asked` how often they were asked."""
-    there = SimpleNamespace(id="first", now=100.0, asked=0)
+    """Brokers that answer at once; `id` is the topic's, `now` the time, `asked` how often they were asked. Client number
+    `stale` asks one that gives the first id for ever, and those in `silent` wait for one that is away."""
+    there = SimpleNamespace(id="first", now=100.0, asked=0, clients=0, stale=None, silent=set())
 
-    def describe(topics, request_timeout):
-        there.asked += 1
-        answer = Future()
-        answer.set_result(SimpleNamespace(topic_id=there.id))
-        return dict.fromkeys(topics.topic_names, answer)
+    def client(_):
+        number, there.clients = there.clients, there.clients + 1
 
-    monkeypatch.setattr(topic_identity, "AdminClient", lambda _: SimpleNamespace(describe_topics=describe))
+        def describe(topics, request_timeout):
+            there.asked += 1
+            answer = Future()
+            if number in there.silent:
+                answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+            else:
+                answer.set_result(SimpleNamespace(topic_id="first" if number == there.stale else there.id))
+            return dict.fromkeys(topics.topic_names, answer)
+
+        return SimpleNamespace(describe_topics=describe)
+
+    monkeypatch.setattr(topic_identity, "AdminClient", client)
     monkeypatch.setattr(topic_identity, "time", SimpleNamespace(monotonic=lambda: there.now))
     monkeypatch.setattr(topic_identity, "TopicCollection", lambda names: SimpleNamespace(topic_names=names))
     return there
@@ -48,4 +59,41 @@ def test_what_is_known_from_just_now_is_not_asked_for_again(brokers):
         identity.begin(["t"])
         known(identity)
         brokers.now += 0.05
-    assert brokers.asked == 1
+    assert brokers.asked == 3, "once, and two others at first"
+
+
+@pytest.mark.parametrize("stale", [0, 1, 2])
+def test_one_broker_alone_does_not_say_which_topic_it_is(brokers, stale):
+    """A topic would count as created again by the word of a broker that hears no other one, and all of it be emitted a
+    second time."""
+    brokers.id, brokers.stale = "second", stale
+    identity = TopicIdentity({})
+    with pytest.raises(Unavailable, match="do not agree"):
+        identity.ask(["t"], Deadline.after(1.0))
+    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "second"}
+
+
+def test_another_client_asks_once_one_had_no_answer(brokers):
+    """Workers would stand still for minutes: a client waits for the controller that it knows, though the others have another."""
+    identity = TopicIdentity({})
+    identity.ask(["t"], Deadline.after(1.0))
+    brokers.silent = {0}
+    with pytest.raises(Unavailable):
+        identity.ask(["t"], Deadline.after(1.0))
+    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "first"}
+    brokers.silent = set(range(brokers.clients))
+    brokers.now += 1.0
+    identity.begin(["t"])
+    with pytest.raises(Unavailable):
+        known(identity)
+    brokers.now += 1.0
+    identity.begin(["t"])
+    assert known(identity) == "first"
+
+
+def test_a_topic_that_all_brokers_call_new_is_new(brokers):
+    """A topic that was created again would never be read."""
+    identity = TopicIdentity({})
+    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "first"}
+    brokers.id = "second"
+    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "second"}

@@ -6,14 +6,17 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_scrub.config.inputs import Route
+from stream_scrub.config.settings import Route
 from stream_scrub.errors import Refused
-from stream_scrub.kafka.admin.durability import FEW_REPLICAS, ONE_IN_SYNC, UNCLEAN, costs
 from stream_scrub.kafka.admin.topics import (
+    FEW_REPLICAS,
+    ONE_IN_SYNC,
     STAMP_ROOM,
+    UNCLEAN,
     TopicAdmin,
     TopicDescription,
     doubts,
+    durability_costs,
     plan,
     record_limit,
 )
@@ -21,7 +24,17 @@ from stream_scrub.model import Deadline
 
 NAMES = {
     role: role
-    for role in ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
+    for role in (
+        "prospects",
+        "allowed",
+        "blocked",
+        "recalled",
+        "log",
+        "requests",
+        "lifts",
+        "refused",
+        "attempts",
+    )
 }
 ROUTES = [Route("prospects", "allowed", "blocked")]
 LOG = {
@@ -43,6 +56,7 @@ def found(**changed: TopicDescription | None) -> dict[str, TopicDescription]:
         "requests": TopicDescription(2, {}),
         "lifts": TopicDescription(2, {}),
         "refused": TopicDescription(2, {"max.message.bytes": str(1_048_588 + STAMP_ROOM)}),
+        "attempts": TopicDescription(6, {}),
     } | changed
     return {name: topic for name, topic in topics.items() if topic is not None}
 
@@ -75,6 +89,7 @@ def test_what_is_missing_is_planned_like_the_input():
     assert planned["allowed"].config == {
         "max.message.bytes": str(1_000_000 + STAMP_ROOM),
         "cleanup.policy": "delete",
+        "retention.ms": str(90 * 86_400_000),
     }
     assert (planned["log"].state, planned["log"].partitions, planned["log"].config) == ("missing", 1, LOG)
 
@@ -92,6 +107,7 @@ def test_an_empty_cluster_is_planned_with_the_partitions_asked_for():
         "requests": 12,
         "lifts": 12,
         "refused": 12,
+        "attempts": 12,
     }
 
 
@@ -266,8 +282,8 @@ def test_a_topic_that_one_broker_does_not_know_yet_is_not_there_yet(code, expect
 def test_what_too_few_copies_cost_is_told():
     """A cluster would be trusted with promises that its topics cannot keep."""
     well = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
-    assert costs({"a": TopicDescription(6, well, 3), "unread": TopicDescription(6, {})}) == {}
-    told = costs(
+    assert durability_costs({"a": TopicDescription(6, well, 3), "unread": TopicDescription(6, {})}) == {}
+    told = durability_costs(
         {
             "a": TopicDescription(6, well | {"min.insync.replicas": "1"}, 2),
             "b": TopicDescription(6, well | {"unclean.leader.election.enable": "true"}, 1),

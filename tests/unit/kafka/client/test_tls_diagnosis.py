@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from stream_scrub.kafka.client.tls_diagnosis import distrust, expires
+from stream_scrub.kafka.client.client_log import distrust, expires
 
 NOW = datetime.now(UTC)
 CA, OTHER = trustme.CA(), trustme.CA()

@@ -27,6 +27,7 @@ E = KafkaError
         (E.FENCED_INSTANCE_ID, "consuming", TakenOver),
         (E.FENCED_INSTANCE_ID, "committing", Migrated),
         (E.UNKNOWN_TOPIC_OR_PART, "consuming prospects", Refused),
+        (E._UNKNOWN_PARTITION, "asking for the end of opposition.log", Unavailable),
         (E._AUTHENTICATION, "consuming", Refused),
         (E._SSL, "asking", Refused),
         (E.INCONSISTENT_GROUP_PROTOCOL, "consuming", Refused),
@@ -36,6 +37,13 @@ E = KafkaError
 def test_the_moment_decides_what_a_code_asks_for(code, doing, expected):
     """The same broker answer would stop a worker that should go on, or the other way round."""
     assert type(translate(KafkaError(code), doing)) is expected
+
+
+@pytest.mark.parametrize("code", [E.UNKNOWN_TOPIC_OR_PART, E._UNKNOWN_PARTITION])
+def test_a_missing_topic_is_named_with_the_command_that_makes_it(code):
+    """The first command on a new Kafka would speak of generations and partitions."""
+    told = str(translate(KafkaError(code), "asking for the end of opposition.log"))
+    assert "opposition.log: no such topic or partition yet: run `stream-scrub topics`" in told
 
 
 @pytest.mark.parametrize("doing", list(Attempt))

@@ -1,0 +1,552 @@
+package streamscrub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	seenMax     = time.Second // a recall that was committed longer ago is known before a lead is handed out
+	commitEvery = 100 * time.Millisecond
+	outMax      = 100_000
+)
+
+// ErrUnavailable says that no answer would be safe now: do not call, and try again.
+var ErrUnavailable = errors.New("recalls were not read in the last second, or a register is suspended")
+
+var firstZone = time.FixedZone("", 14*3600) // where a day ends first on earth
+
+// Dialler is what a dialler sets: its group, and options that name the brokers and how to reach them. The zero value of
+// everything else is the default.
+type Dialler struct {
+	Group    string
+	Options  []kgo.Opt
+	Topics   []string // prospects.allowed
+	Recalled string   // prospects.recalled
+	Channel  string   // voice
+	// Leads with an older verdict are skipped; at most the scrubber's recall.keep_days. 30 days.
+	MaxAge time.Duration
+	// Zones says by country, as in FR or US-FL, where a day ends. Any other country's day ends where it ends first on earth.
+	Zones map[string]*time.Location
+}
+
+// Lead is a prospect that may be called now, within the hours of its stamp if it has them.
+type Lead struct {
+	Numbers    []string // in E.164: call these and no others
+	Key, Value []byte   // of the record, with the stamp unless that is in a header
+	Stamp      Stamp
+	Topic      string
+	Partition  int32
+	Offset     int64
+}
+
+// String is without numbers: none may get into a log.
+func (l Lead) String() string {
+	return fmt.Sprintf("lead(%s/%d/%d, %s)", l.Topic, l.Partition, l.Offset, l.Stamp)
+}
+
+// Allowed gives the leads that one member of a group may call now: see docs/dialler.md, which says what is promised. One
+// goroutine calls Next; any may call the other methods.
+type Allowed struct {
+	dialler  Dialler
+	leads    *kgo.Client
+	notices  *kgo.Client
+	end      *endReader
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+	lock     sync.Mutex
+	recalls  recalls
+	progress map[place]*progress
+	waiting  []*open
+	skipped  map[string]int
+	out      int
+	seenAt   time.Time // every recall that was committed then is known
+	trouble  error     // why recalls cannot be read now
+	failed   error     // for good
+}
+
+type (
+	place struct {
+		topic     string
+		partition int32
+	}
+	// open is a lead that is not done. offsets: its own, and those of the records that renewed its verdict.
+	open struct {
+		lead    Lead
+		out     bool
+		offsets []int64
+	}
+	// progress is what is not done of one partition. A record before begun is not known to be done.
+	progress struct {
+		open        map[int64]*open
+		lapsed      []int64 // ended before they were handed out, the last ones: a renewal of one is a lead of its own
+		begun, upto int64
+		changed     bool
+	}
+)
+
+// NewAllowed joins the group. It returns an error for options that do not fit together.
+func NewAllowed(dialler Dialler) (*Allowed, error) {
+	if dialler.Topics == nil {
+		dialler.Topics = []string{"prospects.allowed"}
+	}
+	if dialler.Recalled == "" {
+		dialler.Recalled = "prospects.recalled"
+	}
+	if dialler.Channel == "" {
+		dialler.Channel = "voice"
+	}
+	if dialler.MaxAge == 0 {
+		dialler.MaxAge = 30 * 24 * time.Hour
+	}
+	a := &Allowed{
+		dialler: dialler, progress: map[place]*progress{}, skipped: map[string]int{},
+		recalls: recalls{dialler.MaxAge, map[string]order{}, map[string]suspension{}, 0},
+	}
+	shared := append(slices.Clone(dialler.Options), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	var err error
+	// Markers of transactions show how far the recalls were read.
+	a.notices, err = kgo.NewClient(append(slices.Clone(shared), kgo.ConsumeTopics(dialler.Recalled), kgo.KeepControlRecords())...)
+	if err != nil {
+		return nil, err
+	}
+	a.end = newEndReader(a.notices, dialler.Recalled, false)
+	a.leads, err = kgo.NewClient(append(shared, kgo.ConsumerGroup(dialler.Group), kgo.ConsumeTopics(dialler.Topics...),
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(a.assigned),
+		kgo.OnPartitionsRevoked(a.revoked), kgo.OnPartitionsLost(a.lost))...)
+	if err != nil {
+		a.notices.Close()
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	a.running.Add(2)
+	go a.follow(ctx)
+	go a.commit(ctx)
+	return a, nil
+}
+
+// Next returns the next lead to call, and waits for it as long as the context lets it. A *Corrupt says that a recall cannot
+// be read: then nothing may be dialled. After any other error it may be called again.
+func (a *Allowed) Next(ctx context.Context) (Lead, error) {
+	for ctx.Err() == nil {
+		a.lock.Lock()
+		lead, err := a.take()
+		isEmpty := len(a.waiting) == 0
+		a.lock.Unlock()
+		if lead != nil || err != nil {
+			return *orNone(lead), err
+		}
+		if isEmpty {
+			if err := a.poll(ctx); err != nil {
+				return Lead{}, err
+			}
+		} else {
+			time.Sleep(20 * time.Millisecond) // until recalls are read, or a register is renewed
+		}
+	}
+	return Lead{}, ctx.Err()
+}
+
+func orNone(lead *Lead) *Lead {
+	if lead == nil {
+		return &Lead{}
+	}
+	return lead
+}
+
+// Ack says that the lead is done, called or not. Until then it comes again after a crash, or from another member.
+func (a *Allowed) Ack(lead Lead) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	if each := a.opened(lead); each != nil {
+		if each.out {
+			a.out--
+		}
+		a.waiting = slices.DeleteFunc(a.waiting, func(other *open) bool { return other == each })
+		a.finish(place{lead.Topic, lead.Partition}, each)
+	}
+}
+
+// MayDial says whether a lead that was handed out may still be called: ask just before the call. While that is unknown the
+// error is ErrUnavailable: ask again.
+func (a *Allowed) MayDial(lead Lead) (bool, error) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	if a.failed != nil {
+		return false, a.failed
+	}
+	if time.Since(a.seenAt) > seenMax || a.recalls.suspended() {
+		return false, errors.Join(ErrUnavailable, a.trouble)
+	}
+	each := a.opened(lead)
+	// An earlier hand-out of it may have had numbers that the renewal lacks.
+	return each != nil && each.out && a.fault(each.lead) == "" && slices.Equal(a.left(each.lead), lead.Numbers), nil
+}
+
+// Trouble says why recalls cannot be read now, so that nothing is handed out; nil if they can.
+func (a *Allowed) Trouble() error {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	return a.trouble
+}
+
+// Skipped says how many leads were not handed out, by cause.
+func (a *Allowed) Skipped() map[string]int {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	counted := map[string]int{}
+	for why, count := range a.skipped {
+		counted[why] = count
+	}
+	return counted
+}
+
+// Close commits what is acknowledged, and leaves the group.
+func (a *Allowed) Close() {
+	a.stop()
+	a.running.Wait()
+	a.leads.CloseAllowingRebalance() // `revoked` commits
+	a.notices.Close()
+}
+
+func (a *Allowed) opened(lead Lead) *open {
+	if there := a.progress[place{lead.Topic, lead.Partition}]; there != nil {
+		return there.open[lead.Offset]
+	}
+	return nil
+}
+
+// take hands out the next lead; nil if there is none, or none may be handed out now.
+func (a *Allowed) take() (*Lead, error) {
+	if a.failed != nil {
+		return nil, a.failed
+	}
+	if time.Since(a.seenAt) > seenMax || a.recalls.suspended() {
+		return nil, nil
+	}
+	for len(a.waiting) > 0 {
+		each := a.waiting[0]
+		numbers, why := a.left(each.lead), a.fault(each.lead)
+		if why == "" && len(numbers) == 0 {
+			why = "recalled"
+		}
+		if why == "" && a.out >= outMax {
+			return nil, fmt.Errorf("%d leads are handed out: acknowledge each that is done", outMax)
+		}
+		a.waiting = a.waiting[1:]
+		if why == "" {
+			each.lead.Numbers, each.out = numbers, true
+			a.out++
+			lead := each.lead
+			return &lead, nil
+		}
+		a.skip(each, why)
+	}
+	return nil, nil
+}
+
+// fault says why a lead may never be called any more, whatever was recalled; empty if nothing is wrong.
+func (a *Allowed) fault(lead Lead) string {
+	now := time.Now()
+	switch {
+	case !lead.Stamp.Allowed || len(lead.Numbers) == 0:
+		return "not-allowed"
+	case lead.Stamp.Channel != a.dialler.Channel:
+		return "other-channel"
+	case lead.Stamp.Until != "" && a.lastDay(lead.Stamp, now) > lead.Stamp.Until:
+		return "past-until"
+	case now.Sub(lead.Stamp.At) > a.dialler.MaxAge:
+		return "too-old"
+	}
+	return ""
+}
+
+// lastDay is the latest of today's days in the countries whose rules decided.
+func (a *Allowed) lastDay(stamp Stamp, now time.Time) string {
+	rules := stamp.Rules
+	if len(rules) == 0 {
+		rules = []string{""}
+	}
+	last := ""
+	for _, rule := range rules {
+		country, _, _ := strings.Cut(rule, "@")
+		zone := a.dialler.Zones[strings.ToUpper(country)]
+		if zone == nil {
+			zone = firstZone
+		}
+		last = max(last, now.In(zone).Format(time.DateOnly))
+	}
+	return last
+}
+
+// left is the numbers that were not recalled; none if one was, unless the stamp says that some are enough.
+func (a *Allowed) left(lead Lead) []string {
+	var left []string
+	for _, number := range lead.Numbers {
+		if !a.recalls.stop(number, lead.Stamp) {
+			left = append(left, number)
+		}
+	}
+	if !lead.Stamp.Partial && len(left) < len(lead.Numbers) {
+		return nil
+	}
+	return left
+}
+
+func (a *Allowed) skip(each *open, why string) {
+	a.skipped[why]++
+	at := place{each.lead.Topic, each.lead.Partition}
+	a.finish(at, each)
+	if why == "past-until" || why == "too-old" {
+		there := a.progress[at]
+		there.lapsed = append(there.lapsed, each.offsets...)
+		there.lapsed = there.lapsed[max(0, len(there.lapsed)-outMax):]
+	}
+}
+
+func (a *Allowed) finish(at place, each *open) {
+	there := a.progress[at]
+	for _, offset := range each.offsets {
+		delete(there.open, offset)
+	}
+	there.changed = true
+}
+
+// poll reads on. It returns an error that will not pass by itself, such as a missing right.
+func (a *Allowed) poll(ctx context.Context) error {
+	polling, cancel := context.WithTimeout(ctx, commitEvery)
+	defer cancel()
+	fetches := a.leads.PollRecords(polling, 500)
+	a.lock.Lock()
+	fetches.EachRecord(a.add)
+	a.lock.Unlock()
+	a.leads.AllowRebalance()
+	for _, each := range fetches.Errors() {
+		if !errors.Is(each.Err, context.DeadlineExceeded) && !errors.Is(each.Err, context.Canceled) {
+			return each.Err
+		}
+	}
+	return nil
+}
+
+func (a *Allowed) add(record *kgo.Record) {
+	there := a.progress[place{record.Topic, record.Partition}]
+	if there == nil {
+		return
+	}
+	if there.begun < 0 {
+		there.begun = record.Offset
+	}
+	there.upto = record.Offset + 1
+	each := &open{
+		lead: Lead{
+			Key: record.Key, Value: record.Value, Topic: record.Topic, Partition: record.Partition, Offset: record.Offset,
+		},
+		offsets: []int64{record.Offset},
+	}
+	there.open[record.Offset] = each
+	stamp, renewed, err := stampOn(record)
+	if err != nil {
+		a.skip(each, "not-allowed")
+		return
+	}
+	each.lead.Stamp, each.lead.Numbers = stamp, stamp.Numbers
+	if held := there.open[renewed]; held != nil && held != each {
+		a.renew(held, each.lead)
+		held.offsets = append(held.offsets, record.Offset)
+		there.open[record.Offset] = held
+	} else if lapsed := slices.Index(there.lapsed, renewed); lapsed >= 0 {
+		there.lapsed = slices.Delete(there.lapsed, lapsed, lapsed+1)
+		a.waiting = append(a.waiting, each)
+	} else if renewed >= there.begun {
+		a.skip(each, "renewed")
+	} else {
+		a.waiting = append(a.waiting, each)
+	}
+}
+
+// renew notes that a lead was read again with a later verdict. It stays the lead that it was.
+func (a *Allowed) renew(held *open, renewal Lead) {
+	for _, number := range held.lead.Numbers {
+		if held.out && !slices.Contains(renewal.Numbers, number) { // hand it out again, with the numbers that are left
+			held.out = false
+			a.out--
+			a.waiting = append(a.waiting, held)
+		}
+	}
+	if held.out {
+		renewal.Numbers = held.lead.Numbers
+	}
+	renewal.Offset = held.lead.Offset
+	held.lead = renewal
+}
+
+// stampOn returns a record's stamp, and the offset of the record that it renews; -1 if it is no renewal.
+func stampOn(record *kgo.Record) (Stamp, int64, error) {
+	renewed, stamp := int64(-1), []byte(nil)
+	for _, header := range record.Headers {
+		switch header.Key {
+		case "scrub-renews":
+			if offset, err := strconv.ParseInt(string(header.Value), 10, 64); err == nil {
+				renewed = offset
+			}
+		case "scrub":
+			stamp = header.Value
+		}
+	}
+	if stamp == nil {
+		var value struct{ Scrub json.RawMessage }
+		if err := json.Unmarshal(record.Value, &value); err != nil {
+			return Stamp{}, -1, err
+		}
+		stamp = value.Scrub
+	}
+	read, err := readStamp(stamp)
+	return read, renewed, err
+}
+
+// places is what to commit; it counts as committed.
+func (a *Allowed) places(partitions func(place) bool) map[string]map[int32]kgo.EpochOffset {
+	places := map[string]map[int32]kgo.EpochOffset{}
+	for at, there := range a.progress {
+		if !there.changed || !partitions(at) {
+			continue
+		}
+		offset := there.upto
+		for each := range there.open {
+			offset = min(offset, each)
+		}
+		if places[at.topic] == nil {
+			places[at.topic] = map[int32]kgo.EpochOffset{}
+		}
+		places[at.topic][at.partition] = kgo.EpochOffset{Epoch: -1, Offset: offset}
+		there.changed = false
+	}
+	return places
+}
+
+func (a *Allowed) commit(ctx context.Context) {
+	defer a.running.Done()
+	for ctx.Err() == nil {
+		time.Sleep(commitEvery)
+		a.lock.Lock()
+		places := a.places(func(place) bool { return true })
+		a.lock.Unlock()
+		if len(places) > 0 {
+			a.leads.CommitOffsetsSync(ctx, places, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
+				if err != nil {
+					a.again(places)
+				}
+			})
+		}
+	}
+}
+
+func (a *Allowed) again(places map[string]map[int32]kgo.EpochOffset) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	for at, there := range a.progress {
+		if _, meant := places[at.topic][at.partition]; meant {
+			there.changed = true
+		}
+	}
+}
+
+func (a *Allowed) assigned(ctx context.Context, client *kgo.Client, partitions map[string][]int32) {
+	// Without an answer a renewal may come as a lead of its own.
+	committed, _ := kadm.NewClient(client).FetchOffsets(ctx, a.dialler.Group)
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	for topic, each := range partitions {
+		for _, partition := range each {
+			made := &progress{open: map[int64]*open{}, begun: -1, upto: -1}
+			if found, known := committed.Lookup(topic, partition); known && found.At >= 0 {
+				made.begun = 0
+			}
+			a.progress[place{topic, partition}] = made
+		}
+	}
+}
+
+func (a *Allowed) revoked(ctx context.Context, client *kgo.Client, partitions map[string][]int32) {
+	a.lock.Lock()
+	places := a.places(func(at place) bool { return slices.Contains(partitions[at.topic], at.partition) })
+	a.lock.Unlock()
+	if len(places) > 0 {
+		client.CommitOffsetsSync(ctx, places, nil) // where that fails, what was acknowledged comes again
+	}
+	a.lost(ctx, client, partitions)
+}
+
+func (a *Allowed) lost(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	isLost := func(lead Lead) bool { return slices.Contains(partitions[lead.Topic], lead.Partition) }
+	a.waiting = slices.DeleteFunc(a.waiting, func(each *open) bool { return isLost(each.lead) })
+	for at, there := range a.progress {
+		if !slices.Contains(partitions[at.topic], at.partition) {
+			continue
+		}
+		for offset, each := range there.open {
+			if each.out && each.lead.Offset == offset {
+				a.out--
+			}
+		}
+		delete(a.progress, at)
+	}
+}
+
+func (a *Allowed) follow(ctx context.Context) {
+	defer a.running.Done()
+	for ctx.Err() == nil {
+		if err := a.followOnce(ctx); err != nil {
+			a.lock.Lock()
+			a.failed = err
+			a.lock.Unlock()
+			return
+		}
+	}
+}
+
+// followOnce reads recalls on. It returns an error if nothing may be dialled any more.
+func (a *Allowed) followOnce(ctx context.Context) error {
+	polling, cancel := context.WithTimeout(ctx, commitEvery)
+	defer cancel()
+	fetches := a.notices.PollFetches(polling)
+	for records := fetches.RecordIter(); !records.Done(); {
+		record := records.Next()
+		if !record.Attrs.IsControl() {
+			a.lock.Lock()
+			err := a.recalls.take(record.Value)
+			a.lock.Unlock()
+			if err != nil {
+				return &Corrupt{record.Offset, fmt.Sprintf("%s/%d: %s", record.Topic, record.Partition, err)}
+			}
+		}
+		a.end.next[record.Partition] = record.Offset + 1
+	}
+	reachedAt, err := a.end.reachedAt(ctx)
+	var corrupt *Corrupt
+	if errors.As(err, &corrupt) {
+		return err
+	}
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	if a.trouble = err; reachedAt.After(a.seenAt) {
+		a.seenAt = reachedAt
+	}
+	return nil
+}

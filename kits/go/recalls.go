@@ -1,0 +1,112 @@
+package streamscrub
+
+import (
+	"encoding/json"
+	"errors"
+	"regexp"
+	"time"
+)
+
+const (
+	// Positions begin again on a renewed log: they are compared within this time alone.
+	oneLog     = 24 * time.Hour
+	pruneEvery = 100_000
+)
+
+var (
+	recalledNumber = regexp.MustCompile(`^\+[0-9]{2,20}$`)
+	noRecall       = errors.New("it is no recall that this kit can read, so nothing may be dialled")
+)
+
+// order is the moment of a recall, and its position on the log.
+type order struct {
+	at    time.Time
+	index int64
+}
+
+func (o order) before(other order) bool {
+	return o.at.Before(other.at) || (o.at.Equal(other.at) && o.index < other.index)
+}
+
+// joined returns one order that stops what either does.
+func (o order) joined(other order) order {
+	older, newer := o, other
+	if newer.before(older) {
+		older, newer = newer, older
+	}
+	if newer.at.Sub(older.at) <= oneLog {
+		newer.index = max(newer.index, older.index)
+	}
+	return newer
+}
+
+func (o order) stops(stamp Stamp) bool {
+	late := stamp.At.Sub(o.at)
+	return late <= 0 || (late <= oneLog && stamp.Index < o.index)
+}
+
+type suspension struct {
+	order order
+	ended bool
+}
+
+// recalls is what prospects.recalled has said so far. Verdicts older than maxAge are never asked about.
+type recalls struct {
+	maxAge    time.Duration
+	last      map[string]order
+	registers map[string]suspension
+	taken     int
+}
+
+func (r *recalls) take(value []byte) error {
+	var notice struct {
+		Kind, Number, Register string
+		Index                  *int64
+		At                     time.Time
+	}
+	if json.Unmarshal(value, &notice) != nil || notice.Index == nil || *notice.Index < 0 || notice.At.IsZero() {
+		return noRecall
+	}
+	now := order{notice.At, *notice.Index}
+	switch {
+	case notice.Kind == "recalled" && recalledNumber.MatchString(notice.Number):
+		if before, known := r.last[notice.Number]; known {
+			now = before.joined(now)
+		}
+		r.last[notice.Number] = now
+		if r.taken++; r.taken%pruneEvery == 0 {
+			r.prune(time.Now().Add(-r.maxAge - oneLog))
+		}
+	case (notice.Kind == "suspended" || notice.Kind == "resumed") && notice.Register != "":
+		if before, known := r.registers[notice.Register]; !known || !now.before(before.order) {
+			r.registers[notice.Register] = suspension{now, notice.Kind == "resumed"}
+		}
+	default:
+		return noRecall
+	}
+	return nil
+}
+
+func (r *recalls) prune(oldest time.Time) {
+	for number, each := range r.last {
+		if each.at.Before(oldest) {
+			delete(r.last, number)
+		}
+	}
+}
+
+// stop says whether this number of a stamp was recalled since its verdict.
+func (r *recalls) stop(number string, stamp Stamp) bool {
+	last, known := r.last[number]
+	return known && last.stops(stamp)
+}
+
+// suspended says whether any register is suspended. Which rules ask it is unknown here.
+func (r *recalls) suspended() bool {
+	for _, each := range r.registers {
+		if !each.ended {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,477 @@
+package streamscrub;
+
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDate;
+import java.time.ZoneId;
+import java.time.ZoneOffset;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.NoSuchElementException;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+/** The leads that one member of a group may call now, without end: see docs/dialler.md, which says what is promised. Any
+ * thread may call its methods. */
+public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoCloseable {
+    /** What a dialler sets. */
+    public static final class Settings {
+        final String group;
+        final Map<String, Object> properties;
+        /** Topics of leads. */
+        public List<String> allowed = List.of("prospects.allowed");
+        /** The topic of recalls. */
+        public String recalled = "prospects.recalled";
+        /** The channel of this dialler's calls. */
+        public String channel = "voice";
+        /** Leads with an older verdict are skipped; at most the scrubber's recall.keep_days. */
+        public Duration maxAge = Duration.ofDays(30);
+        /** By country, as in FR or US-FL: where a day ends. Any other country's day ends where it ends first on earth. */
+        public Map<String, ZoneId> zones = Map.of();
+
+        /** @param properties those of Kafka's client that name the brokers, and how to reach them */
+        public Settings(String group, Map<String, Object> properties) {
+            this.group = group;
+            this.properties = Map.copyOf(properties);
+        }
+    }
+
+    private static final long SEEN_NS = 1_000_000_000;
+    private static final Duration POLL = Duration.ofMillis(100);
+    private static final int OUT_MAX = 100_000, WAITING_MAX = 500;
+    private static final ZoneId FIRST_ZONE = ZoneOffset.ofHours(14);
+
+    /** A lead that is not done. {@code offsets}: its own, and those of the records that renewed its verdict. */
+    private static final class Open {
+        Lead lead;
+        boolean isOut;
+        final List<Long> offsets = new ArrayList<>();
+    }
+
+    /** What is not done of one partition. {@code begun}: an earlier record is not known to be done. */
+    private static final class Progress {
+        final TreeMap<Long, Open> open = new TreeMap<>();
+        /** Ended before they were handed out, the last ones: a renewal of one is a lead of its own. */
+        final TreeSet<Long> lapsed = new TreeSet<>();
+        long begun = -1, upto = -1;
+        boolean isChanged;
+
+        long offset() {
+            return open.isEmpty() ? upto : open.firstKey();
+        }
+    }
+
+    private final Settings settings;
+    private final Recalls recalls;
+    private final KafkaConsumer<byte[], byte[]> leads, notices;
+    private final TopicEnd end;
+    private final List<Thread> threads =
+        List.of(new Thread(this::read, "leads"), new Thread(this::follow, "recalls"));
+    private final Map<TopicPartition, Progress> progress = new HashMap<>();
+    private final Deque<Open> waiting = new ArrayDeque<>();
+    private final Map<String, Long> skipped = new HashMap<>();
+    private int out;
+    private Long seenAt; // every recall that was committed then is known
+    private String trouble = ""; // why recalls cannot be read now
+    private RuntimeException failure; // for good
+    private volatile boolean isClosing;
+
+    public Allowed(Settings settings) {
+        this.settings = settings;
+        recalls = new Recalls(settings.maxAge);
+        end = new TopicEnd(settings.recalled, settings.properties);
+        notices = consumer(Map.of("auto.offset.reset", "earliest"));
+        leads = consumer(Map.of("auto.offset.reset", "earliest", "group.id", settings.group));
+        leads.subscribe(settings.allowed, new Listener());
+        for (var thread : threads) {
+            thread.setDaemon(true);
+            thread.start();
+        }
+    }
+
+    private KafkaConsumer<byte[], byte[]> consumer(Map<String, Object> own) {
+        var properties = new HashMap<>(settings.properties);
+        properties.putAll(Map.of("isolation.level", "read_committed", "enable.auto.commit", false));
+        properties.putAll(own);
+        return new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    @Override
+    public Iterator<Lead> iterator() {
+        return this;
+    }
+
+    @Override
+    public boolean hasNext() {
+        return !isClosing;
+    }
+
+    /** The next lead to call. Waits as long as it takes. Throws {@link Corrupt} if a recall cannot be read. */
+    @Override
+    public synchronized Lead next() {
+        while (!isClosing) {
+            if (isSeen() && !recalls.isSuspended()) {
+                var lead = take();
+                if (lead != null) {
+                    return lead;
+                }
+            }
+            pause();
+        }
+        throw new NoSuchElementException("closed");
+    }
+
+    /** The lead is done, called or not. Until then it comes again after a crash, or from another member of the group. */
+    public synchronized void ack(Lead lead) {
+        var open = open(lead);
+        if (open != null) {
+            out -= open.isOut ? 1 : 0;
+            waiting.remove(open);
+            finish(lead.partition(), open);
+        }
+    }
+
+    /** Whether a lead that was handed out may still be called: ask just before the call. Throws {@link Unavailable} while
+     * that is unknown, or a register is suspended: ask again. */
+    public synchronized boolean mayDial(Lead lead) {
+        if (!isSeen() || recalls.isSuspended()) {
+            throw new Unavailable(isSeen() ? "a register is suspended" : "recalls were not read in the last second; " + trouble);
+        }
+        var open = open(lead);
+        return open != null && open.isOut && fault(open.lead).isEmpty()
+            && left(open.lead).equals(lead.numbers()); // an earlier hand-out may have had numbers that the renewal lacks
+    }
+
+    /** Why recalls cannot be read now, so that nothing is handed out; empty if they can. */
+    public synchronized String trouble() {
+        return trouble;
+    }
+
+    /** How many leads were not handed out, by cause. */
+    public synchronized Map<String, Long> skipped() {
+        return Map.copyOf(skipped);
+    }
+
+    /** Commits what is acknowledged, and leaves the group. */
+    @Override
+    public void close() {
+        isClosing = true;
+        try {
+            for (var thread : threads) {
+                thread.join();
+            }
+        } catch (InterruptedException error) {
+            Thread.currentThread().interrupt();
+        }
+        end.close();
+    }
+
+    private Open open(Lead lead) {
+        var there = progress.get(lead.partition());
+        return there == null ? null : there.open.get(lead.offset());
+    }
+
+    private boolean isSeen() {
+        if (failure != null) {
+            throw failure;
+        }
+        return seenAt != null && System.nanoTime() - seenAt <= SEEN_NS;
+    }
+
+    private void pause() {
+        try {
+            wait(20);
+        } catch (InterruptedException error) {
+            Thread.currentThread().interrupt();
+            isClosing = true;
+        }
+    }
+
+    private Lead take() {
+        while (!waiting.isEmpty()) {
+            var open = waiting.poll();
+            var numbers = left(open.lead);
+            var why = fault(open.lead);
+            if (!why.isEmpty() || numbers.isEmpty()) {
+                skip(open.lead.partition(), open, why.isEmpty() ? "recalled" : why);
+                continue;
+            }
+            if (++out > OUT_MAX) {
+                throw new IllegalStateException(OUT_MAX + " leads are handed out: acknowledge each that is done");
+            }
+            var old = open.lead;
+            open.lead = new Lead(numbers, old.key(), old.value(), old.stamp(), old.partition(), old.offset());
+            open.isOut = true;
+            return open.lead;
+        }
+        return null;
+    }
+
+    /** Why a lead may never be called any more, whatever was recalled; empty if nothing is wrong. */
+    private String fault(Lead lead) {
+        var stamp = lead.stamp();
+        var now = Instant.now();
+        if (!stamp.allowed() || lead.numbers().isEmpty()) {
+            return "not-allowed";
+        }
+        if (!stamp.channel().equals(settings.channel)) {
+            return "other-channel";
+        }
+        var rules = stamp.rules().isEmpty() ? Set.of("") : stamp.rules();
+        if (stamp.until() != null && rules.stream().anyMatch(rule -> LocalDate.ofInstant(now, zone(rule)).isAfter(stamp.until()))) {
+            return "past-until";
+        }
+        return stamp.at().plus(settings.maxAge).isBefore(now) ? "too-old" : "";
+    }
+
+    private ZoneId zone(String rule) {
+        return settings.zones.getOrDefault(rule.split("@")[0].toUpperCase(Locale.ROOT), FIRST_ZONE);
+    }
+
+    /** The numbers that were not recalled; none if one was, unless the stamp says that some are enough. */
+    private List<String> left(Lead lead) {
+        var left = lead.numbers().stream().filter(number -> !recalls.stop(number, lead.stamp())).toList();
+        return lead.stamp().isPartial() || left.size() == lead.numbers().size() ? left : List.of();
+    }
+
+    private void skip(TopicPartition partition, Open open, String why) {
+        skipped.merge(why, 1L, Long::sum);
+        finish(partition, open);
+        if (why.equals("past-until") || why.equals("too-old")) {
+            var lapsed = progress.get(partition).lapsed;
+            lapsed.addAll(open.offsets);
+            while (lapsed.size() > OUT_MAX) {
+                lapsed.pollFirst();
+            }
+        }
+    }
+
+    private void finish(TopicPartition partition, Open open) {
+        var there = progress.get(partition);
+        open.offsets.forEach(there.open::remove);
+        there.isChanged = true;
+    }
+
+    private void read() {
+        try (leads) { // the listener commits
+            while (!isClosing) {
+                try {
+                    stepLeads();
+                } catch (RetriableException error) { // the client tries again
+                    synchronized (this) {
+                        pause();
+                    }
+                }
+            }
+        } catch (RuntimeException error) {
+            fail(error);
+        }
+    }
+
+    /** Stays in the group, reads on if little waits, and commits. */
+    private void stepLeads() {
+        boolean isFull;
+        synchronized (this) {
+            isFull = waiting.size() >= WAITING_MAX;
+        }
+        if (isFull) {
+            leads.pause(leads.assignment());
+        } else {
+            leads.resume(leads.paused());
+        }
+        var records = leads.poll(POLL);
+        synchronized (this) {
+            records.forEach(this::add);
+            notifyAll();
+        }
+        commit();
+    }
+
+    private synchronized void fail(RuntimeException error) {
+        failure = error;
+        notifyAll();
+    }
+
+    private synchronized void commit() {
+        var places = places(progress.keySet());
+        if (!places.isEmpty()) {
+            leads.commitAsync(places, (which, error) -> {
+                if (error != null) {
+                    again(which.keySet());
+                }
+            });
+        }
+    }
+
+    private synchronized void again(Set<TopicPartition> partitions) {
+        partitions.stream().filter(progress::containsKey).forEach(each -> progress.get(each).isChanged = true);
+    }
+
+    /** What to commit of these partitions; it counts as committed. */
+    private Map<TopicPartition, OffsetAndMetadata> places(Collection<TopicPartition> partitions) {
+        var places = new HashMap<TopicPartition, OffsetAndMetadata>();
+        for (var partition : partitions) {
+            var there = progress.get(partition);
+            if (there != null && there.isChanged) {
+                places.put(partition, new OffsetAndMetadata(there.offset()));
+                there.isChanged = false;
+            }
+        }
+        return places;
+    }
+
+    private void add(ConsumerRecord<byte[], byte[]> record) {
+        var partition = new TopicPartition(record.topic(), record.partition());
+        var there = progress.get(partition);
+        if (there == null) {
+            return; // fetched before it was given away
+        }
+        there.begun = there.begun < 0 ? record.offset() : there.begun;
+        there.upto = record.offset() + 1;
+        var open = new Open();
+        open.offsets.add(record.offset());
+        there.open.put(record.offset(), open);
+        var stamp = stampOn(record);
+        if (stamp == null) {
+            skip(partition, open, "not-allowed");
+            return;
+        }
+        open.lead = new Lead(stamp.numbers(), record.key(), record.value(), stamp, partition, record.offset());
+        var renewed = renewedBy(record);
+        var held = there.open.get(renewed);
+        if (held != null) {
+            renew(held, open.lead);
+            held.offsets.add(record.offset());
+            there.open.put(record.offset(), held);
+        } else if (renewed >= there.begun && !there.lapsed.remove(renewed)) {
+            skip(partition, open, "renewed");
+        } else {
+            waiting.add(open);
+        }
+    }
+
+    /** A lead was read again with a later verdict. It stays the lead that it was. */
+    private void renew(Open held, Lead renewal) {
+        var old = held.lead;
+        if (held.isOut && !renewal.numbers().containsAll(old.numbers())) { // hand it out again, with the numbers that are left
+            held.isOut = false;
+            out--;
+            waiting.add(held);
+        }
+        var numbers = held.isOut ? old.numbers() : renewal.numbers();
+        held.lead = new Lead(numbers, renewal.key(), renewal.value(), renewal.stamp(), old.partition(), old.offset());
+    }
+
+    /** The offset of the record that this one renews; -1 if it is no renewal. */
+    private static long renewedBy(ConsumerRecord<byte[], byte[]> record) {
+        var header = record.headers().lastHeader("scrub-renews");
+        var text = header == null || header.value() == null ? "" : new String(header.value(), StandardCharsets.US_ASCII);
+        return text.matches("[0-9]{1,18}") ? Long.parseLong(text) : -1;
+    }
+
+    private static Stamp stampOn(ConsumerRecord<byte[], byte[]> record) {
+        try {
+            var header = record.headers().lastHeader("scrub");
+            return Stamp.of(header == null ? Stamp.on(record.value()) : Stamp.read(header.value()));
+        } catch (IllegalArgumentException error) {
+            return null;
+        }
+    }
+
+    private void follow() {
+        try (notices) {
+            while (!isClosing) {
+                try {
+                    if (notices.assignment().isEmpty()) {
+                        var all = end.partitions();
+                        notices.assign(all);
+                        notices.seekToBeginning(all);
+                    }
+                    var records = notices.poll(POLL);
+                    synchronized (this) {
+                        records.forEach(this::take);
+                    }
+                    var reachedAt = end.reachedAt(notices);
+                    synchronized (this) {
+                        seenAt = reachedAt == null ? seenAt : reachedAt;
+                        trouble = "";
+                        notifyAll();
+                    }
+                } catch (Unavailable | RetriableException error) {
+                    synchronized (this) {
+                        trouble = String.valueOf(error.getMessage());
+                        pause();
+                    }
+                }
+            }
+        } catch (RuntimeException error) {
+            fail(error);
+        }
+    }
+
+    private void take(ConsumerRecord<byte[], byte[]> record) {
+        try {
+            recalls.take(record.value());
+        } catch (IllegalArgumentException error) {
+            throw new Corrupt(record.offset(), record.topic() + "/" + record.partition() + ": " + error.getMessage()
+                + ", so nothing may be dialled");
+        }
+    }
+
+    private final class Listener implements ConsumerRebalanceListener {
+        @Override
+        public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+            Map<TopicPartition, OffsetAndMetadata> committed = Map.of();
+            try {
+                committed = leads.committed(Set.copyOf(partitions));
+            } catch (KafkaException error) { // a renewal may come as a lead of its own
+            }
+            synchronized (Allowed.this) {
+                for (var partition : partitions) {
+                    var made = new Progress();
+                    made.begun = committed.get(partition) == null ? -1 : 0;
+                    progress.put(partition, made);
+                }
+            }
+        }
+
+        @Override
+        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+            synchronized (Allowed.this) {
+                try {
+                    leads.commitSync(places(partitions), Duration.ofSeconds(5));
+                } catch (KafkaException error) { // what was acknowledged comes again
+                }
+            }
+            onPartitionsLost(partitions);
+        }
+
+        @Override
+        public void onPartitionsLost(Collection<TopicPartition> partitions) {
+            synchronized (Allowed.this) {
+                waiting.removeIf(each -> partitions.contains(each.lead.partition()));
+                for (var partition : partitions) {
+                    var gone = progress.remove(partition);
+                    out -= gone == null ? 0 : (int) gone.open.values().stream().distinct().filter(each -> each.isOut).count();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+"""`dossier` and `report`: what an authority, or a person, asks about a number, and a month of verdicts."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stream_scrub import terminal
+from stream_scrub.cli.evidence import Number, Region, history_lines, parsed
+from stream_scrub.cli.options import Invocation, option, quiet_log
+from stream_scrub.errors import ConfigError
+from stream_scrub.texts import masked
+
+if TYPE_CHECKING:  # loaded when a command runs
+    from stream_scrub.config import Settings
+    from stream_scrub.model import Progress
+    from stream_scrub.queries.dossier import Dossier, DossierRequest
+    from stream_scrub.queries.month_report import MonthReport
+
+
+def dossier(
+    call: Invocation,
+    number: Number,
+    first: Annotated[str, option("--from DAY", "The first day, as in 2026-11-12.")],
+    last: Annotated[str, option("--to DAY", "The last day; default: the first.")] = "",
+    campaign: Annotated[str, option("NAME", "Only verdicts and calls of this campaign.")] = "",
+    region: Region = None,
+    out: Annotated[Path | None, option("--out -o FILE", "Write it as a page to print.")] = None,
+    index: Annotated[
+        str | None,
+        option(
+            "DIR", "Keep an index of verdicts there (files.index_dir), which makes the next dossier fast."
+        ),
+    ] = None,
+) -> None:
+    """Was a call to a number lawful on each day, and why? Exit 1 if a verdict cannot be reproduced from the log."""
+    from stream_scrub.queries import check
+    from stream_scrub.queries import dossier as dossiers
+
+    settings = call.settings(files__index_dir=index)
+    begins, ends = check.noon(first, "--from").date(), check.noon(last or first, "--to").date()
+    about = asked(settings, number, region, begins, ends, campaign)
+    with call.progress() as progress:
+        result = dossiers.gather(settings, quiet_log(settings), about, progress)
+    call.write(result, show_dossier)
+    if out is not None:
+        from stream_scrub.cli import dossier_page
+
+        try:
+            out.write_text(dossier_page.rendered(result), encoding="utf-8")
+        except OSError as error:
+            why = error.strerror or "cannot be written"
+            raise ConfigError([f"--out {masked(str(out))}: {why}"]) from error
+        terminal.people(stderr=True).print(f"{out}: open it in a browser to read or print it")
+    proven = all(each.explanation is not None and each.explanation.same for each in result.verdicts)
+    raise typer.Exit(0 if proven else 1)
+
+
+def asked(
+    settings: "Settings", number: str, region: str | None, first: date, last: date, campaign: str
+) -> "DossierRequest":
+    """What a dossier is about. Raises ConfigError."""
+    from stream_scrub.queries.dossier import DossierRequest
+
+    typed, region = parsed(number, region, settings)
+    return DossierRequest(typed, region, first, last, campaign)
+
+
+def results(settings: "Settings", about: "DossierRequest", progress: "Progress") -> dict[str, bytes]:
+    """Read a dossier; its page and its data by the names of their files. Raises as `gather`."""
+    import msgspec
+
+    from stream_scrub.cli import dossier_page
+    from stream_scrub.queries import dossier as dossiers
+
+    made = dossiers.gather(settings, quiet_log(settings), about, progress)
+    return {"dossier.html": dossier_page.rendered(made).encode(), "dossier.json": msgspec.json.encode(made)}
+
+
+def show_dossier(made: "Dossier") -> None:
+    """Print the answer, the days, the verdicts, the history, and what else was found."""
+    console, history = terminal.people(), history_lines(made.changes, made.registers)
+    for line in (*made.answer, *_days(made), *_verdicts(made), *history, *_calls(made)):
+        console.print(line)
+    for sentence in made.not_proven:
+        console.print(f"not proven: {sentence}")
+
+
+def _days(made: "Dossier") -> Iterator[str]:
+    from stream_scrub.cli.dossier_page import lawful, span
+    from stream_scrub.queries import lawful_days
+
+    for first, last, answer in lawful_days.merged(made.days):
+        yield f"{span(first, last)}: {lawful(answer)}; {answer.says}"
+
+
+def _verdicts(made: "Dossier") -> Iterator[str]:
+    for each in made.verdicts:
+        same = each.explanation is not None and each.explanation.same
+        yield (
+            f"{each.at}  {each.topic}, partition {each.partition}, offset {each.offset}:"
+            f" {each.verdict}, {each.reason}; {'same' if same else 'NOT the same'} when repeated"
+        )
+
+
+def _calls(made: "Dossier") -> Iterator[str]:
+    for each in made.attempts:
+        what, covered = "refusal" if each.refused else "attempt", "" if each.covered else "NOT "
+        yield f"{each.at}  {what}: {covered}covered; {each.says}"
+    for recall in made.recalls:
+        yield f"{recall.at}  {recall.kind}: {recall.reason} {recall.register}"
+    for delivery in made.deliveries:
+        yield f"{delivery.at}  {delivery.target}: {delivery.event}, {delivery.outcome}"
+
+
+def report(
+    call: Invocation,
+    month: Annotated[str, option("--month MONTH", "As in 2026-10.")],
+) -> None:
+    """Count a month of verdicts by law, how old the lists were at each, and the recalls."""
+    from stream_scrub.queries import month_report
+
+    try:
+        first = date.fromisoformat(f"{month}-01")
+    except ValueError as error:
+        raise ConfigError([f"--month: {month!r} is not a month; write it as 2026-10"]) from error
+    if first > datetime.now(UTC).date():
+        raise ConfigError([f"--month: {month} has not begun"])
+    settings = call.settings()
+    with call.progress() as progress:
+        result = month_report.gather(settings, quiet_log(settings), first, progress)
+    call.write(result, show_report)
+
+
+def show_report(made: "MonthReport") -> None:
+    """Print the counts by law, the ages of lists, and the recalls."""
+    console = terminal.people()
+    console.print(
+        f"{made.month}: {made.prospects_allowed:,} prospects allowed, {made.prospects_blocked:,} blocked"
+    )
+    console.rows(
+        ("country", "verdict", "reason", "registers", "rule", "numbers"),
+        [
+            (
+                *(each.country or "?", each.verdict, each.reason, ", ".join(each.registers), each.rules),
+                f"{each.verdicts:,}",
+            )
+            for each in made.verdicts
+        ],
+    )
+    if made.lists:
+        console.rows(
+            ("list", "country", "limit", "verdicts", "middle", "99 of 100", "oldest", "that allowed"),
+            [
+                (
+                    *(each.register, each.country, f"{each.max_age_days} d", f"{each.verdicts:,}"),
+                    *(f"{days:.1f} d" for days in (each.middle_days, each.most_days, each.oldest_days)),
+                    "-" if each.allowed_at_most_days is None else f"{each.allowed_at_most_days:.1f} d",
+                )
+                for each in made.lists
+            ],
+        )
+    if made.recalls:
+        console.rows(
+            ("recalls", "reason", "register", "how many"),
+            [(each.kind, each.reason, each.register, f"{each.count:,}") for each in made.recalls],
+        )
+    for note in made.notes:
+        console.print(f"note: {note}")

@@ -1,0 +1,221 @@
+"""`Allowed`: the leads that may be called now, from the allowed topics and `prospects.recalled`."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from stream_scrub import clock
+from stream_scrub.call import VOICE
+from stream_scrub.config import load
+from stream_scrub.dialler import recalls
+from stream_scrub.dialler.leads import Lead, LeadQueue, TakenBack, lead_of
+from stream_scrub.dialler.recalls import Recalls
+from stream_scrub.errors import ConfigError, Migrated, ScrubError, TakenOver, Unavailable
+from stream_scrub.kafka import clients
+from stream_scrub.kafka.headers import renews
+from stream_scrub.kafka.polled_batch import NOTHING
+from stream_scrub.ops import logs
+from stream_scrub.ops.log_lines import RecurringProblem
+from stream_scrub.scrub import scrubbing
+from stream_scrub.stamp import header_in, stamp_on
+
+SEEN_S = 1.0  # a recall that was committed longer ago is known before a lead is handed out
+OUT_MAX = 100_000  # handed out and not acknowledged
+_SUSPENDED_MAX, _READ_MAX = 10_000, 2_000
+_LOOK_EVERY_S = 0.05  # whether the partitions of leads that wait are still ours
+_SWEEP_EVERY_S = 60.0
+_RECORDS, _WAIT_S, _AGAIN_S = 500, 0.1, 0.2
+
+
+class Allowed:
+    """An endless iterator over the leads that one member of `group` may call now. Each is handed out at least once: see
+    `ack`. Iterate and close in one thread; any thread may call the other methods.
+
+    `settings` and `config`: as for `Checker`. Leads by another `channel`, past their `until` or with a verdict older than
+    `max_age` are skipped. Nothing is handed out unless `prospects.recalled` was read to its end in the last second
+    (`SEEN_S`). Problems are logged to the logger `stream_scrub`.
+
+    Raises ConfigError; iterating raises Refused, Corrupt, TakenOver (another one of the same `group.instance.id`).
+    """
+
+    def __init__(
+        self,
+        group: str,
+        config: str | Path | None = None,
+        *,
+        settings: Mapping[str, object] | None = None,
+        channel: str = VOICE,
+        max_age: timedelta = timedelta(days=30),
+    ) -> None:
+        file = None if config is None else Path(config)
+        loaded = load(flags=settings, config_file=file, extra_checks=[clients.refused_properties])
+        if max_age > timedelta(loaded.recall.keep_days):
+            raise ConfigError(
+                [
+                    f"max_age: at most recall.keep_days, {loaded.recall.keep_days} days: later, recalls are gone"
+                ]
+            )
+        if not group:
+            raise ConfigError(["group: name the group whose members share the leads, as in dialler-7"])
+        if group in (loaded.worker.group_id, clients.recall_group(loaded)):
+            raise ConfigError([f"group: {group} belongs to stream-scrub's own processes: choose another"])
+        book = scrubbing.rulebook(loaded)
+        log = logs.of_library()
+        self._leads = LeadQueue(Recalls(book), book, channel, max_age)
+        self._back: deque[TakenBack] = deque()
+        self._changed = threading.Condition()
+        self._seen_at = float("-inf")
+        self._failure: ScrubError | None = None
+        self._closing = threading.Event()
+        self._problem = RecurringProblem(log, "leads cannot be read, trying again", "leads are read again")
+        self._look, self._sweep = clock.Throttle(_LOOK_EVERY_S), clock.Throttle(_SWEEP_EVERY_S)
+        self._reader = clients.allowed_reader(loaded, log, group)
+        self._recalls = clients.recalls_reader(loaded, log, group)
+        problem = RecurringProblem(
+            log, "recalls cannot be read, handing out nothing", "recalls are read again"
+        )
+        uncommitted = RecurringProblem(
+            log, "acknowledgements cannot be committed, trying again", "acknowledgements are committed again"
+        )
+        follow = threading.Thread(target=self._follow, args=(problem, uncommitted), daemon=True)
+        self._follower = follow
+        follow.start()
+
+    def _follow(self, problem: RecurringProblem, uncommitted: RecurringProblem) -> None:
+        try:
+            while not self._closing.is_set():
+                self._reader.commit_if_due()
+                uncommitted.report(self._reader.commit_failure)
+                try:
+                    records = self._recalls.read(_WAIT_S)
+                except Unavailable as error:
+                    problem.occurred(str(error))
+                    self._closing.wait(_AGAIN_S)
+                    continue
+                notices = [recalls.read(each.value, each.place) for each in records]
+                problem.end()
+                with self._changed:
+                    for notice in notices:
+                        self._back += self._leads.apply(notice)
+                    self._seen_at = self._recalls.complete_at
+                    self._changed.notify_all()
+        except ScrubError as error:
+            self._failure = error
+
+    def __iter__(self) -> Iterator[Lead]:
+        return self
+
+    def __next__(self) -> Lead:
+        """The next lead to call. Waits for it as long as it takes."""
+        while not self._closing.is_set():
+            self._poll()
+            with self._changed:
+                lead = self._leads.take(datetime.now(UTC)) if self._has_seen() else None
+                done = self._leads.take_done()
+            for key, offset in done:
+                self._reader.done(key, offset)
+            if lead is not None:
+                return lead
+        raise StopIteration
+
+    def _has_seen(self) -> bool:
+        if not (self._follower.is_alive() or self._closing.is_set()):
+            raise self._failure or RuntimeError("recalls are no longer read: nothing may be dialled")
+        return clock.elapsed() - self._seen_at <= SEEN_S
+
+    def _poll(self) -> None:
+        """Stay in the group, and read on if there is room."""
+        if len(self._leads.out) >= OUT_MAX:
+            raise RuntimeError(f"{OUT_MAX} leads are handed out: call `ack` for each that is done")
+        waiting, has_seen = len(self._leads), clock.elapsed() - self._seen_at <= SEEN_S
+        if waiting and has_seen and not self._look.is_due():
+            return
+        is_full = waiting >= _READ_MAX or len(self._leads.suspended) >= _SUSPENDED_MAX
+        if is_full and self._sweep.is_due():
+            with self._changed:
+                self._leads.sweep(datetime.now(UTC))
+        batch = NOTHING
+        try:
+            # Those that wait may be handed out at once, unless they are held.
+            wait_s = 0.0 if waiting and has_seen else _WAIT_S
+            batch = self._reader.poll(1 if waiting else _RECORDS, wait_s, take=not is_full)
+            self._problem.end()
+        except (Unavailable, Migrated) as error:
+            if isinstance(error, TakenOver):
+                raise
+            self._problem.occurred(str(error))
+            self._closing.wait(_AGAIN_S)
+        with self._changed:
+            self._back += self._leads.give_up(self._reader.gone())
+            for message, headers in zip(batch.messages, batch.headers.each, strict=True):
+                place = (message.topic() or "", message.partition() or 0), message.offset() or 0
+                stamp = stamp_on(header_in(headers), message.value())
+                if stamp is None:
+                    self._leads.drop(place, "not-allowed")
+                    continue
+                lead, renewed = lead_of(message.key(), message.value(), stamp, place), renews(headers)
+                if renewed is None:
+                    self._leads.add(lead)
+                else:
+                    is_done = self._reader.is_done(place[0], renewed)
+                    self._back += self._leads.renew(lead, (place[0], renewed), is_done=is_done)
+            if self._back:
+                self._changed.notify_all()
+
+    def ack(self, lead: Lead) -> None:
+        """The lead is done, called or not: it is not handed out again. Until then it comes again after a crash, or from
+        another member of the group. It is committed within moments."""
+        if self._closing.is_set():
+            raise RuntimeError("acknowledged after `close`: this lead will come again")
+        with self._changed:
+            places = self._leads.finish(lead.place)
+        for key, offset in places:
+            self._reader.done(key, offset)
+
+    def may_dial(self, lead: Lead) -> bool:
+        """Whether a lead that was handed out may still be called. Ask just before the call. Raises Unavailable while that
+        is unknown: ask again."""
+        with self._changed:
+            if not self._has_seen():
+                raise Unavailable(
+                    f"recalls were not read in the last {SEEN_S:g} s: do not call, and try again"
+                )
+            return self._leads.may_dial(lead.place, datetime.now(UTC))
+
+    def taken_back(self, wait_s: float = 0.0) -> list[TakenBack]:
+        """The leads that were handed out, are not acknowledged, and must not be called any more, since the last call.
+        Waits so long for one. Do not acknowledge them, unless the call was made."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._back or self._closing.is_set(), wait_s)
+            back = list(self._back)
+            self._back.clear()
+        return back
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many leads were not handed out, by cause: `recalled`, `past-until`, `too-old`, `other-channel`,
+        `not-allowed`, and `renewed`: it was done before its verdict was renewed."""
+        with self._changed:
+            return dict(self._leads.dropped)
+
+    @property
+    def uncommitted_s(self) -> float:
+        """For how many seconds no acknowledgement could be committed; 0 if the last one was. After a crash their leads come
+        again: stop calling if it grows."""
+        return self._reader.uncommitted_s
+
+    def close(self) -> None:
+        """Commit what is acknowledged, and leave the group. Iterating ends."""
+        self._closing.set()
+        self._follower.join()
+        self._recalls.close()
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

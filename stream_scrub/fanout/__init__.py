@@ -1,0 +1,1 @@
+"""`fanout`: delivers opt-outs and recalls to systems that do not read Kafka."""

@@ -1,1 +1,0 @@
-"""The kinds of files: how each is read and written."""

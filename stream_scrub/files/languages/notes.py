@@ -1,0 +1,131 @@
+"""The notes on a scrubbed file: what would have let more rows through, and which lists change no verdict."""
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from stream_scrub.call import FACTS
+from stream_scrub.files import languages
+from stream_scrub.files.languages import ENGLISH
+from stream_scrub.files.options import FileOptions
+from stream_scrub.files.rows import Counts, Judging
+from stream_scrub.model import CONSENT, Reason, RegisterKind, RegisterName
+from stream_scrub.scrub import scrubbing
+from stream_scrub.scrub.facts import campaigns_of
+
+_UNKNOWN_PURPOSE = "rows without a known purpose: %(rows)s; `stream-scrub purposes` lists the words"
+_NO_PURPOSE = (
+    "rows without a purpose: %(rows)s; name the purpose (--purpose insurance) or its column (--purpose-column);"
+    " `stream-scrub purposes` lists the words"
+)
+_NO_CAMPAIGN = (
+    "rows without a campaign: %(rows)s; the lists of consents are %(lists)s: name the campaign"
+    " (as in --campaign %(campaign)s)"
+)
+_OTHER_CAMPAIGN = (
+    "rows without a consent to %(said)s: %(rows)s; the lists of consents are %(lists)s: did you mean"
+    " --campaign %(campaign)s?"
+)
+_NO_LIST_OF_CAMPAIGN = (
+    "rows without a consent to %(said)s: %(rows)s; there is no list of consents to it: add one"
+    " (--list consent@%(said)s=consents.csv)"
+)
+_NO_LIST = (
+    "rows without a consent: %(rows)s; there is no list of consents: add one and its campaign"
+    " (--list consent@acme=consents.csv --campaign acme)"
+)
+_UNNAMED = (
+    "rows without a consent: %(rows)s; consents without a campaign count for your own campaign only"
+    " (prospect.default_campaign): name theirs (--list consent@%(campaign)s=consents.csv --campaign %(campaign)s)"
+)
+_PARTLY = (
+    "rows with a number that may be called, blocked because another one may not, although nobody opposed: %(rows)s;"
+    " prospect.mixed = strip allows them, with the numbers that may be called"
+)
+_UNASKED = "no rule in force on %(day)s uses %(list)s: this list changes no verdict"
+_ENDLESS = "expiry dates of the list %(list)s ignored: %(rows)s; an opposition to you does not expire"
+TEXTS = (
+    *(_UNKNOWN_PURPOSE, _NO_PURPOSE, _NO_CAMPAIGN, _OTHER_CAMPAIGN, _NO_LIST_OF_CAMPAIGN, _NO_LIST),
+    *(_UNNAMED, _PARTLY, _UNASKED, _ENDLESS),
+)
+
+
+class Note(NamedTuple):
+    """A sentence without its full stop: one of TEXTS, and the values in it."""
+
+    text: str
+    values: Mapping[str, int | str | date]
+
+    def said(self, language: str = ENGLISH) -> str:
+        """The sentence in a language."""
+        values = {name: _said(value, language) for name, value in self.values.items()}
+        return languages.catalogue(language).gettext(self.text) % values
+
+
+def _said(value: int | str | date, language: str) -> str:
+    if isinstance(value, str):
+        return value
+    return languages.count(value, language) if isinstance(value, int) else languages.day(value, language)
+
+
+def notes_on(
+    options: FileOptions,
+    columns: Collection[str],
+    tally: Counts,
+    judging: Judging,
+    endless: Mapping[str, int],
+) -> Iterator[Note]:
+    """The notes. `columns` are the facts that rows say themselves. `endless` counts the expiry dates that do not count, by
+    register."""
+    for name, count in endless.items():
+        yield Note(_ENDLESS, {"list": name, "rows": count})
+    unknown = tally.reasons[Reason.UNKNOWN_PURPOSE]
+    if unknown:
+        yield Note(_UNKNOWN_PURPOSE if "purpose" in columns else _NO_PURPOSE, {"rows": unknown})
+    lacking = tally.reasons[Reason.NO_CONSENT] + tally.reasons[Reason.NOT_WASHED]
+    if (unknown or lacking) and "campaign" not in columns:
+        yield from _on_campaigns(lacking, unknown, options, tally, judging)
+    if tally.partly:
+        yield Note(_PARTLY, {"rows": tally.partly})
+    for register in judging.index.present():
+        if scrubbing.unasked(judging.scrubber.rulebook, register.name, judging.now):
+            yield Note(_UNASKED, {"day": judging.now.date(), "list": register.name})
+
+
+def _on_campaigns(
+    lacking: int, unknown: int, options: FileOptions, tally: Counts, judging: Judging
+) -> Iterator[Note]:
+    """What is missing for consents to a campaign to count. `lacking`: the rows that lack a consent; `unknown`: those
+    that may lack one, once they have a purpose."""
+    scopes: dict[str, str] = {}  # by campaign: a register of consents to it
+    for register in judging.index.present():
+        name = RegisterName.split(register.name)
+        if register.kind is RegisterKind.ALLOW and name.campaign:
+            scopes.setdefault(name.campaign, register.name)
+    campaigns = sorted(scopes)
+    values: dict[str, int | str | date] = {
+        "rows": lacking,
+        "lists": ", ".join(scopes[each] for each in campaigns),
+    }
+    said = FACTS["campaign"].text(options.call.members().get("campaign", ""))
+    own = judging.settings.prospect.default_campaign
+    said = said or own
+    for_calls_of = [*campaigns_of(said)]
+    if not said and scopes:
+        yield Note(_NO_CAMPAIGN, {**values, "rows": lacking or unknown, "campaign": campaigns[0]})
+    elif not lacking or scopes.keys() & {*for_calls_of}:
+        return
+    elif scopes:
+        near = get_close_matches(said, scopes, n=1) or campaigns
+        yield Note(_OTHER_CAMPAIGN, {**values, "said": said, "campaign": near[0]})
+    elif CONSENT not in judging.index.registers:
+        yield Note(_NO_LIST_OF_CAMPAIGN if said else _NO_LIST, {"rows": lacking, "said": said})
+    elif not {*campaigns_of(own)} & {*for_calls_of} and _needs_campaign(tally, judging):
+        yield Note(_UNNAMED, {"rows": lacking, "campaign": next(iter(for_calls_of), "acme")})
+
+
+def _needs_campaign(tally: Counts, judging: Judging) -> bool:
+    """Whether a rule that decided asks for a consent to the caller's own campaign."""
+    in_force = judging.scrubber.rulebook.in_force(judging.now)
+    return any(CONSENT in rule.scoped and rule.digest in tally.rules for rule, _ in in_force)

@@ -1,0 +1,107 @@
+"""`plain`: one number a line, or one column of a CSV, with or without a header.
+
+Read by these rules: a list without a column separator is lines; else it is CSV (RFC 4180, any of `,` `;` tab `|`),
+and the column is the chosen one, else the one whose header says phone, else the only one that holds numbers.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.imports.parsing.cells import EntryBuffer, clean, numbers_of_lines
+from stream_scrub.imports.parsing.csv_table import PHONES, CsvTable, place_of, separator_of, title
+from stream_scrub.imports.parsing.format import FormatSpec, ListOptions, ListSample
+from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.phone_columns import holding_numbers, several, unread_phones
+from stream_scrub.imports.parsing.refusals import watched
+from stream_scrub.imports.parsing.unpack import ListSource, text_of
+from stream_scrub.numbering import normalise
+
+_SAMPLE_LINES = 50
+_CHUNK_BYTES = 1 << 18  # what the arrays of a chunk stay in the caches for
+
+
+def _recognise(_: ListSample) -> int:
+    return 1  # whatever no other format knows
+
+
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
+    """Every number of the list. Raises BadList if it is unclear where the numbers are."""
+    chunks = source.chunks(_CHUNK_BYTES)
+    first = next(chunks, b"")
+    sample = [
+        line + "\n" for line in first.decode("utf-8", "surrogateescape").split("\n", _SAMPLE_LINES)[:-1]
+    ]
+    column = options.column
+    if separator_of(sample) is None:
+        if column not in ("", "1") and column.casefold() != (clean(sample[0]).casefold() if sample else ""):
+            raise BadList(f"column {column!r} was asked for, but the list has one column")
+        reading.described = "one number a line"
+        _read_lines(chain((first,), chunks), options.region, reading)
+    else:
+        _read_csv(CsvTable(text_of(chain((first,), chunks)), reading, strict=False), options, reading)
+
+
+def _is_title(cell: str, region: str) -> bool:
+    """A header, rather than a bad number: it has letters, and is no number."""
+    return any(sign.isalpha() for sign in cell) and normalise(clean(cell), region) is None
+
+
+def _read_lines(chunks: Iterator[bytes], region: str, reading: ParsedList) -> None:
+    before = 0  # lines
+    for chunk in chunks:
+        numbers, valid = numbers_of_lines(chunk, region)
+        reading.take(numbers[valid])
+        if not valid.all():
+            _account(chunk, np.flatnonzero(~valid), before, region, reading)
+        before += len(valid)
+
+
+def _account(chunk: bytes, places: NDArray[np.int64], before: int, region: str, reading: ParsedList) -> None:
+    """Count the lines of a chunk that hold no number."""
+    lines = chunk.split(b"\n")
+    refused = []
+    for place in places.tolist():
+        line = lines[place].decode("utf-8", "surrogateescape")
+        if not line.strip():
+            reading.blank += 1
+        elif before + place == 0 and _is_title(line, region):
+            reading.titles += 1
+        else:
+            refused.append(before + place + 1)
+    reading.refuse_many(np.array(refused, np.int64))
+
+
+def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> None:
+    place, titles = _column(table, options.region, options.column)
+    reading.unread_columns = True
+    reading.described = f"column {place + 1} of CSV by {table.spoken}" + (", with header" if titles else "")
+    batch = EntryBuffer(reading, options.region)
+    for row in watched(table.body(reading, headed=bool(titles)), titles, place, reading):
+        batch.put(row.cell(place), row.line)
+    batch.close()
+
+
+def _column(table: CsvTable, region: str, wanted: str) -> tuple[int, list[str]]:
+    """The place of the number column, and the titles if the first row is a header."""
+    heads = [row.cells for row in table.head] or [[]]
+    lettered = any(map(str.isalpha, "".join(heads[0])))
+    titled = lettered and not any(normalise(clean(cell), region) for cell in heads[0])
+    titles = [title(cell) for cell in heads[0]] if titled else []
+    if wanted:
+        return place_of(wanted, titles, table.width), titles
+    body = heads[titled:]
+    if len(named := [place for place, name in enumerate(titles) if name in PHONES]) == 1:
+        holding = named + unread_phones(heads[0], body, named, region)
+    else:
+        holding = holding_numbers(body, table.width, region)
+    if len(holding) != 1:
+        raise several(len(holding), table.width, titled=titled)
+    return holding[0], titles
+
+
+FORMAT = FormatSpec(
+    "plain", "one number a line, or one column of a CSV, with or without a header", _recognise, _read
+)

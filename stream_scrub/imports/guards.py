@@ -1,0 +1,142 @@
+"""What is odd about a list, so that somebody should look at it before it is published. An option lets it through."""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from difflib import get_close_matches
+
+from pyroaring import BitMap64
+
+from stream_scrub.imports.formats import BadList, ParsedList
+from stream_scrub.index import Register
+from stream_scrub.index.deltas import Delta
+from stream_scrub.model import family
+
+LETS_THROUGH = "--allow-change"
+_LONGEST = 15  # digits of a number (ITU-T E.164)
+
+
+class OddList(BadList):
+    """A list that may be right all the same, so that an option lets it through. `fact` is what is odd."""
+
+    def __init__(self, fact: str, cure: str) -> None:
+        super().__init__(f"{fact}. {cure}", [fact])
+        self.fact = fact
+
+
+@contextmanager
+def noted(facts: list[str], *, allow: bool) -> Iterator[None]:
+    """With `allow`, an odd list passes, and what is odd is noted."""
+    try:
+        yield
+    except OddList as error:
+        if not allow:
+            raise
+        facts.append(error.fact)
+
+
+def check_name(register: str, known: Collection[str]) -> None:
+    """Raises BadList for a new register whose name is not among those that rules and settings use: nothing would be
+    judged by it."""
+    name = family(register)
+    if known and name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise BadList(
+            f"no rule of any day uses a register {name}{hint}: correct the name, or pass --register-unknown"
+            " of `stream-scrub lists import`"
+            " (in Python ListFile.register_unknown, in a drop folder allow-change)"
+        )
+
+
+def check_answers(reading: ParsedList, register: str) -> None:
+    """Raises BadList for a list of several columns in a register of clean answers of which only the numbers were read:
+    if another column holds the answers, whoever is opposed would be taken for clean."""
+    if reading.unread_columns:
+        raise BadList(
+            f"{register} holds clean answers, and another column may hold them. Use --format wash, with --columns"
+            " status=COLUMN,clean=WORD, or with --columns listed=clean if the opposed numbers were taken out"
+        )
+
+
+def check_consents(reading: ParsedList, register: str) -> None:
+    """Raises BadList for a list of consents in which a row says that its person does not want to be called."""
+    line, column = reading.refusal_at
+    if line:
+        raise BadList(
+            f"line {line}: column {column} says that the person does not want to be called, and {register} is a register"
+            " of consents: everybody in its list may be called. Take these rows out, and import them into internal"
+        )
+
+
+def within(area: str, numbers: BitMap64) -> int:
+    """How many of the numbers begin with these digits."""
+    if not area:
+        return len(numbers)
+    first, lengths = int(area), range(_LONGEST - len(area) + 1)
+    return sum(int(numbers.rank((first + 1) * 10**n - 1) - numbers.rank(first * 10**n - 1)) for n in lengths)
+
+
+def check_country(base: Register, delta: Delta, largest: float, codes: Sequence[str]) -> None:
+    """Raises BadList when more than the share `largest` of the numbers that come into the register have another calling
+    code than the countries whose rules use it."""
+    foreign = len(delta.adds) - sum(within(code, delta.adds) for code in codes)
+    if codes and foreign > largest * max(len(base.numbers), len(delta.adds)):
+        raise OddList(
+            f"{foreign:,} of its {len(delta.adds):,} new numbers are not of the countries of {base.name}"
+            f" (+{', +'.join(codes)})",
+            f"Check that it is the right file, and --region; {LETS_THROUGH} lets it through",
+        )
+
+
+def check_change(
+    base: Register, delta: Delta, change: str, largest: float, free: float = math.inf, lines: int = 0
+) -> None:
+    """Raises BadList, with the figures, for (a) a full list that would change more than the share `largest` of the
+    register, (b) numbers to add that are more than that and more than `free`, or (c) the first list of a register that
+    adds more than `free` numbers and more than its `lines`: a file of a few bytes may stand for millions.
+    """
+    held, adds, removes = len(base.numbers), len(delta.adds), len(delta.removes)
+    if math.isinf(largest):
+        return
+    if change != "full" or not held:
+        if adds > max(largest * held, free, 0 if held else lines):
+            raise OddList(
+                f"it would add {adds:,} numbers, where {base.name} holds {held:,}: more than lists.max_added ({free:,})"
+                " lets pass at once",
+                f"Check that it is the right file; {LETS_THROUGH} lets it through",
+            )
+        return
+    if max(adds, removes) <= largest * held:
+        return
+    changes = [
+        f"{does} {count:,} ({count / held:.1%})"
+        for does, count in (("add", adds), ("remove", removes))
+        if count > largest * held
+    ]
+    raise OddList(
+        f"it would {' and '.join(changes)}, where {base.name} holds {held:,} numbers: more than lists.max_change"
+        f" ({largest:.1%}) lets pass",
+        f"Check that the file is complete, and the right one; {LETS_THROUGH} lets it through",
+    )
+
+
+def check_joins(reading: ParsedList, register: str, held: Register | None) -> None:
+    """Raises BadList for changes of a register whose lists grow too old that do not begin where it ends: (a) it has no
+    list yet, (b) days are missing between them (OddList). Answers of a wash are no changes, and a delta that names its
+    sequence is checked by that."""
+    if reading.good_s or reading.base is not None:
+        return
+    if held is None or held.is_removed:
+        raise BadList(f"it holds changes only, and {register} has no list yet: import the full list first")
+    if reading.since is None:
+        return
+    first, last = held.effective_at.date() + timedelta(days=1), reading.since.date() - timedelta(days=1)
+    if first <= last:
+        days = f"{first}" if first == last else f"{first} to {last}"
+        raise OddList(
+            f"its changes begin on {reading.since.date()}, and {register} is of {held.effective_at.date()}: the changes"
+            f" of {days} are missing",
+            f"Import them first, or the full list. If nothing changed on these days, {LETS_THROUGH} lets it through",
+        )

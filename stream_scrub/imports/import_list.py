@@ -1,0 +1,426 @@
+"""`lists import`: steps 1 to 3 of a delta's life for one file, and the counts that a person wants at the end."""
+
+import io
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast, get_args
+
+from stream_scrub.clock import utc_seconds
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, Migrated, Refused
+from stream_scrub.imports import plan_import
+from stream_scrub.imports.consents import ConsentLaw
+from stream_scrub.imports.drop_folder import speakable
+from stream_scrub.imports.formats import BadList, ListOptions, ParsedList
+from stream_scrub.imports.guards import LETS_THROUGH
+from stream_scrub.imports.hashed_list import HashedAs, HashedOrder
+from stream_scrub.imports.isolated_reader import IsolatedReader
+from stream_scrub.imports.parsing.unpack import digest_of
+from stream_scrub.imports.plan_import import ImportMode, ImportOptions, ImportPlan, check_lines, plan_of, read
+from stream_scrub.index import Index, Numbers, Register, as_numbers
+from stream_scrub.index.deltas import Delta
+from stream_scrub.kafka import clients
+from stream_scrub.log.encode import NeedsTime, PublishedDelta, publish
+from stream_scrub.log.replay import Replay
+from stream_scrub.log.wire import DeltaSource
+from stream_scrub.model import OWN, Logger, RegisterKind, family
+from stream_scrub.numbering import line_of, region_of_user
+from stream_scrub.ops import preflight, read_log
+from stream_scrub.publisher import ownership, publish_rules
+from stream_scrub.scrub import scrubbing
+from stream_scrub.scrub.batch import Scrubber
+from stream_scrub.stamp import decode
+from stream_scrub.texts import masked
+
+_SAMPLE = 10_000  # prospects that a preview judges
+_BATCH = 2_000  # of them at a time
+# Looking up the regions of this many numbers takes some seconds. Of a longer list, this many evenly spread numbers
+# stand for all.
+_LOOKED_UP = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPreview:
+    """What an import would do: added and removed numbers by region, how many prospects were judged, and how many of their
+    verdicts would change, by the reason before and the reason after."""
+
+    added_in: dict[str, int]
+    removed_in: dict[str, int]
+    judged: int
+    changed: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportEffect:
+    """What an import did, or with `dry_run` would do."""
+
+    register: str
+    kind: str
+    added: int
+    removed: int
+    unchanged: int
+    refused: int
+    refused_lines: list[int]
+    duplicates: int
+    count: int
+    effective_at: str
+    position: int | None  # None if nothing was published
+    read_as: str
+    took_s: float
+    refused_in: list[str] = field(default_factory=list)  # the file of each refused line in a zip of several
+    ending: int = 0  # listed numbers that will end
+    kept: int = 0  # numbers of `internal` that a full list lacks, and that stay
+    outside: int = 0  # numbers in no declared area
+    older: int = 0  # clean answers of a wash that a newer answer replaces
+    endless: int = 0  # numbers of `internal` whose ends in the list do not count
+    notes: list[str] = field(default_factory=list)  # what an option let through; why it changes no verdict
+    would_be_refused: str = ""  # of a dry run: why
+    foreseen: ImportPreview | None = None  # of a dry run
+
+
+def numbers_in(options: ImportOptions) -> Numbers:
+    """The numbers of a list, ascending; nothing is published. Raises ConfigError, BadList."""
+    with _opened(options.file) as file:
+        reading = read(options, datetime.now(UTC), lambda *_: None, file)
+    check_lines(options, reading)
+    return as_numbers(reading.bitmap())
+
+
+def guarded(options: ImportOptions, settings: Settings, *, any_change: bool) -> ImportOptions:
+    """The order with the configured bounds on what it may change. With `any_change` only lists.max_numbers bounds it,
+    and what is above the others is noted."""
+    lists = settings.lists
+    return replace(
+        options,
+        allow_change=any_change,
+        max_change=lists.change_allowed(options.register),
+        max_added=lists.max_added,
+        max_numbers=lists.max_numbers,
+    )
+
+
+def effective(text: str, now: datetime) -> datetime | None:
+    """`--effective-at`: a day or a moment, UTC where it names no zone; None when the text is empty. Raises
+    ConfigError."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            [f"--effective-at: {text!r} is neither a day (2026-11-24) nor a moment (2026-11-24T06:00Z)"]
+        ) from error
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    if moment - now > plan_import.FUTURE_MAX:
+        raise ConfigError([f"--effective-at: {plan_import.TO_COME}"])
+    return moment
+
+
+def columns(text: str) -> dict[str, str]:
+    """`--columns area=1,number=2`: the place of each named content. Raises ConfigError."""
+    named: dict[str, str] = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, equals, place = (side.strip() for side in part.partition("="))
+        if not (equals and name and place) or name in named:
+            raise ConfigError(
+                [f"--columns: {part!r}: write NAME=COLUMN once for each, as in area=1,number=2"]
+            )
+        named[name] = place
+    return named
+
+
+def hashed_order(hashed: str, known: str, region: str) -> HashedOrder | None:
+    """`--hashed` and `--known`; None for a list of numbers. Raises ConfigError."""
+    if not hashed:
+        if known:
+            raise ConfigError(["--known: it is only for a list of hashes: pass --hashed too"])
+        return None
+    if hashed not in get_args(HashedAs):
+        raise ConfigError([f"--hashed: should be one of {', '.join(get_args(HashedAs))}"])
+    return HashedOrder.of(cast("HashedAs", hashed), known, region_of_user(region))
+
+
+def look(settings: Settings, log: Logger) -> None:
+    """Check that the rights and the log exist. Raises Refused, Unavailable."""
+    with clients.topics(settings, log) as there:
+        preflight.need(there, settings, "import")
+        preflight.need_log(there, settings)
+
+
+def run(
+    options: ImportOptions,
+    settings: Settings,
+    log: Logger,
+    stage: Callable[[str, int, int], None],
+    first: Callable[[Settings, Logger], None] = look,
+    reader: Callable[[io.FileIO, Path, ListOptions], ParsedList] | None = None,
+) -> ImportEffect:
+    """Read, guard, diff, publish. `stage` is called with the progress; `first` checks the brokers before anything is
+    published. `reader` reads the list elsewhere than in this process.
+
+    Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published that counts.
+    """
+    started = time.monotonic()
+    now = datetime.now(UTC)
+    reading, source = _read_once(options, now, stage, reader)
+    check_lines(options, reading)
+    options = lawful(replace(options, sha256=source.sha256), settings)
+    if options.dry_run:
+        return _dry_run(options, settings, log, reading, started)
+    stage("opening the log", 0, 0)
+    first(settings, log)
+    ownership.leave_to_daemon(settings, options.register, log)
+    kinds = kinds_of(settings)
+    plan, published = publish_plan(
+        options.register,
+        lambda replay: plan_of(options, reading, replay, now, kinds),
+        source,
+        settings,
+        log,
+        stage,
+    )
+    return effect_of(reading, plan, published, started, settings)
+
+
+def publish_plan(
+    register: str,
+    plan_from: Callable[[Replay], ImportPlan],
+    source: DeltaSource,
+    settings: Settings,
+    log: Logger,
+    stage: Callable[[str, int, int], None],
+) -> tuple[ImportPlan, PublishedDelta]:
+    """Fence every other publisher of a register, plan its delta against the log's end, and publish it. Raises as `run`."""
+    replay, nbytes = Replay(keep_ends=True), 0
+    while True:
+        # From here on no one else publishes this register, and everything published before can be read.
+        writer = clients.log_writer(settings, register, log, nbytes=nbytes)
+        try:
+            stage("reading the log", 0, 0)
+            replay = read_log.replayed(settings, log, keep_ends=True, before=replay)
+            plan = plan_from(replay)
+            stage("publishing", 0, 0)
+            with suppress(Migrated):  # somebody else puts them there just now
+                publish_rules.keep_rules(settings, log, replay)
+            every = settings.lists.full_every
+            published = publish(
+                writer, plan.base, plan.delta, plan.effective_at, source, known=plan.known, full_every=every
+            )
+        except NeedsTime as error:  # only against the register as it was read can the delta's size be known
+            nbytes = error.nbytes
+            del plan  # it is as large as the list, and the loop makes it again
+        else:
+            if plan.known.span is None:
+                ownership.need_counted(settings, log, plan.known.upto, published.position)
+            return plan, published
+        finally:
+            writer.close()
+
+
+def asked(
+    settings: Settings, log: Logger, file: str, said: Mapping[str, str], dry_run: bool
+) -> dict[str, object]:
+    """An import as a form asks for it, with every guard of `lists import`, of a list that is read in a process of its own.
+    What was said are `register`, `change`, `kind`, `effective_at` and `region`; all but the first may be missing.
+
+    Returns the effect as `lists import --json`. Raises as `run`.
+    """
+    change, kind = said.get("change", "full"), said.get("kind", "")
+    if change not in get_args(ImportMode) or kind not in {"", *RegisterKind}:
+        raise ConfigError(["the form names an unknown change or kind: reload the page"])
+    options = ImportOptions(
+        file=Path(file),
+        register=named(said.get("register", ""), settings),
+        change=cast("ImportMode", change),
+        kind=RegisterKind(kind) if kind else None,
+        effective_at=effective(said.get("effective_at", ""), datetime.now(UTC)),
+        region=said.get("region", settings.prospect.default_region),
+        max_bad=settings.lists.max_bad,
+        dry_run=dry_run,
+    )
+    reader = IsolatedReader(settings.lists.read_max_mb, settings.lists.read_max_s)
+    options = guarded(options, settings, any_change=False)
+    return asdict(run(options, settings, log, lambda *_: None, reader=reader.read))
+
+
+def _dry_run(
+    options: ImportOptions, settings: Settings, log: Logger, reading: ParsedList, started: float
+) -> ImportEffect:
+    replay = read_log.replayed(settings, log, keep_ends=True)
+    now = datetime.now(UTC)
+    kinds = kinds_of(settings)
+    free = replace(options, max_change=math.inf, max_numbers=math.inf, allow_older=True, aging=False)
+    free = replace(free, areas=(), shape=None, register_unknown=True, allow_change=True)
+    why = ""
+    try:
+        plan = plan_of(options, reading, replay, now, kinds)
+    except BadList as error:
+        why = error.shown
+        plan = plan_of(free, reading, replay, now, kinds)
+    if not why and (mark := plan.known.log.mark) is not None:
+        why = mark.why
+    foreseen = preview(settings, log, replay.index, plan.base, plan.delta)
+    effect = effect_of(reading, plan, None, started, settings)
+    return replace(effect, would_be_refused=why, foreseen=foreseen)
+
+
+def _opened(file: Path) -> io.FileIO:
+    try:
+        return file.open("rb", buffering=0)
+    except OSError as error:
+        raise BadList(f"{masked(str(file))}: {error.strerror or error}") from error
+
+
+def _read_once(
+    options: ImportOptions,
+    now: datetime,
+    stage: Callable[[str, int, int], None],
+    reader: Callable[[io.FileIO, Path, ListOptions], ParsedList] | None,
+) -> tuple[ParsedList, DeltaSource]:
+    """The list and its source, from one file that is opened once. Raises as `read`, and BadList when the file was
+    written to meanwhile: its digest would then not be that of the published list.
+    """
+    with _opened(options.file) as file:
+        before = os.fstat(file.fileno())
+        opened = io.FileIO(os.dup(file.fileno()))
+        if reader is None:
+            reading = read(options, now, stage, opened)
+        else:
+            reading = reader(opened, options.file, plan_import.list_options_of(options, now))
+        file.seek(0)
+        source = DeltaSource(speakable(options.file.name), digest_of(file))
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise BadList(
+            f"{masked(options.file.name)}: it was written to while it was read; nothing was published"
+        )
+    return reading, source
+
+
+def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
+    """The kind that each register must have, by its name without scope, as far as the rules determine it."""
+    return {**scrubbing.rulebook(settings).kinds, **OWN}
+
+
+def named(text: str, settings: Settings) -> str:
+    """The register that `--register` means, in the words of the rules in use. Raises ConfigError."""
+    return plan_import.named(text, ConsentLaw(scrubbing.rulebook(settings)).known)
+
+
+def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
+    """The order with what the rules ask of its register: (a) that a full list says its day, since the register may grow
+    too old, (b) that it says which areas it covers, since it is sold by area, (c) that its consents end, (d) that its
+    numbers are of their countries, (e) that its name is one of theirs, and (f) that answers are read as such."""
+    book, name = scrubbing.rulebook(settings), family(options.register)
+    return replace(
+        options,
+        answers=name in book.washes,
+        aging=name in book.aging,
+        shape=plan_import.area_shape(book, name),
+        consent_days=scrubbing.good_days(book, name),
+        codes=() if name in OWN else scrubbing.calling_codes(book, name),
+        known=scrubbing.known_registers(book, settings),
+    )
+
+
+def effect_of(
+    reading: ParsedList,
+    plan: ImportPlan,
+    published: PublishedDelta | None,
+    started: float,
+    settings: Settings,
+) -> ImportEffect:
+    """What a plan did or, where nothing is `published`, would do."""
+    base, delta = plan.base, plan.delta
+    unasked = scrubbing.unasked(scrubbing.rulebook(settings), base.name, datetime.now(UTC))
+    notes = [f"{LETS_THROUGH} let through: {fact}" for fact in plan.let_through]
+    return ImportEffect(
+        register=base.name,
+        kind=base.kind,
+        added=len(delta.adds),
+        removed=len(delta.removes),
+        unchanged=delta.unchanged,
+        refused=reading.refused,
+        refused_lines=reading.first_refused,
+        duplicates=reading.duplicates,
+        count=len(base.numbers) + len(delta.adds) - len(delta.removes),
+        effective_at=utc_seconds(plan.effective_at),
+        position=None if published is None else published.position,
+        read_as=reading.described,
+        took_s=round(time.monotonic() - started, 3),
+        refused_in=reading.refused_in,
+        ending=plan.ending,
+        kept=plan.kept,
+        outside=plan.outside,
+        older=plan.older,
+        endless=plan.endless,
+        notes=[*notes, unasked] if unasked else notes,
+    )
+
+
+def preview(settings: Settings, log: Logger, index: Index, base: Register, delta: Delta) -> ImportPreview:
+    """What `delta` on `base`, which is `index`'s or a new register, would do. The last prospects on their topic are judged
+    by the Scrubber of a worker, by the index as it is and as it would be; nothing is written. Raises Unavailable."""
+    numbers, filter_ = base.changed(delta.adds, delta.removes)
+    now = datetime.now(UTC)
+    changed_register = replace(
+        base,
+        numbers=numbers,
+        seq=base.seq + 1,
+        effective_at=max(base.effective_at, now),
+        position=index.position + 1,
+        filter=filter_,
+        next_end=None,
+        areas=base.areas if delta.areas is None else delta.areas,
+        hashed=delta.hashed or base.hashed,
+    )
+    after = index.with_register(changed_register)
+    values: list[bytes | None] = []
+    with suppress(Refused):  # the topic may not be read
+        values = clients.last_prospects(settings, log, _SAMPLE)
+    scrubber = scrubbing.scrubber(settings, header=True, hold=False)
+    changed: Counter[str] = Counter()
+    for at in range(0, len(values), _BATCH):
+        changed += changes(scrubber, values[at : at + _BATCH], index, after, now)
+    regions = hashes_of if delta.hashed or base.hashed else regions_of
+    return ImportPreview(
+        regions(as_numbers(delta.adds)),
+        regions(as_numbers(delta.removes)),
+        len(values),
+        dict(changed.most_common()),
+    )
+
+
+def changes(
+    scrubber: Scrubber, values: Sequence[bytes | None], before: Index, after: Index, now: datetime
+) -> Counter[str]:
+    """How many of these prospects' reasons differ between two indexes: "clear -> opposed" and so on."""
+    # Of a prospect with several numbers the reasons of all, joined by +.
+    pair = [
+        ["+".join(each.reason for each in decode(stamp or b"").each) for stamp in stamps]
+        for stamps in (scrubber.scrub(values, index, now).stamps for index in (before, after))
+    ]
+    return Counter(f"{was} -> {becomes}" for was, becomes in zip(*pair, strict=True) if was != becomes)
+
+
+def hashes_of(numbers: Numbers) -> dict[str, int]:
+    """As `regions_of` for hashes, of which nobody knows a region."""
+    return {"hashed": len(numbers)} if len(numbers) else {}
+
+
+def regions_of(numbers: Numbers) -> dict[str, int]:
+    """How many of the numbers belong to each region, the largest first. For more than `_LOOKED_UP` numbers this is an
+    estimate from a part of them."""
+    step = max(1, -(-len(numbers) // _LOOKED_UP))
+    looked_up = numbers[::step]
+    lines = (line_of(number) for number in looked_up.tolist())
+    counts = Counter("none" if line is None else line.region for line in lines)
+    scale = len(numbers) / max(1, len(looked_up))
+    return {region: round(count * scale) for region, count in counts.most_common()}

@@ -1,0 +1,1 @@
+"""Bytes of a list file to numbers, in bounded memory."""

@@ -1,0 +1,340 @@
+"""Kafka clients from settings. Nothing else makes a client of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from stream_scrub.config import Settings
+from stream_scrub.config.settings import Route, allowed_of
+from stream_scrub.errors import ScrubError, Unavailable
+from stream_scrub.kafka.admin.broker_time import BrokerTimes
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.admin.topics import TopicAdmin, smallest_limit
+from stream_scrub.kafka.client import options
+from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
+from stream_scrub.kafka.client.options import Role, client_options
+from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_recall
+from stream_scrub.kafka.dialler.allowed_reader import AllowedReader
+from stream_scrub.kafka.dialler.recalls_reader import RecallsReader
+from stream_scrub.kafka.log_reader import KafkaLogReader, last_records
+from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.offsets import GroupOffsets
+from stream_scrub.kafka.output_reader import OutputReader
+from stream_scrub.kafka.requests_reader import RequestsReader
+from stream_scrub.kafka.requests_writer import RequestsWriter
+from stream_scrub.kafka.session import Session
+from stream_scrub.model import Deadline, Logger, LogReader, LogRecord
+
+ASK_S = 15.0
+_LIST_EVERY_S = 30.0
+_TAKE_S = 30.0  # a publisher of another register that died may hide the log's end for 20 s of them
+
+
+def deadline() -> Deadline:
+    """The deadline for one question to the brokers."""
+    return Deadline.after(ASK_S)
+
+
+def refused_properties(settings: Settings) -> list[str]:
+    """Client properties that would break a promise, each with its reason: for `config.load`."""
+    kafka = settings.kafka
+    problems = options.refusals(kafka.client, kafka.consumer, kafka.producer, protocol=kafka.group_protocol)
+    if settings.worker.processes > 1 and "group.instance.id" in {**kafka.client, **kafka.consumer}:
+        problems.append(
+            "kafka.consumer: group.instance.id belongs to one worker: it cannot serve worker.processes > 1"
+        )
+    return problems
+
+
+def client_log(
+    settings: Settings,
+    log: Logger,
+    client: str,
+    *,
+    brokers: BrokersAway | None = None,
+    quiet: bool = False,
+) -> ClientLog:
+    """The log of one client, as `ClientLog`."""
+    return ClientLog(log, client, properties=settings.kafka.client, brokers=brokers, quiet=quiet)
+
+
+def retry_group(settings: Settings) -> str:
+    """The group under whose name `retry` commits its progress."""
+    return f"{settings.worker.group_id}-retry"
+
+
+def shadow_group(settings: Settings) -> str:
+    """The group under whose name a shadow commits its progress."""
+    return f"{settings.worker.group_id}-shadow"
+
+
+def recall_group(settings: Settings) -> str:
+    """The group of the members of a recall."""
+    return f"{settings.worker.group_id}-recall"
+
+
+def fanout_group(settings: Settings, target: str) -> str:
+    """The group under whose name the fan-out commits what a target has."""
+    return f"{settings.worker.group_id}-fanout-{target}"
+
+
+@contextmanager
+def _explained(settings: Settings, logs: ClientLog) -> Iterator[None]:
+    """Add the reason to an error. If a broker refuses us, the call times out, and only the client's log has the reason."""
+    try:
+        yield
+    except Unavailable as error:
+        if (refusal := logs.refusal()) is not None:
+            raise refusal from error
+        # A broker that expects another protocol does not answer at all.
+        protocol = settings.kafka.client.get("security.protocol", "plaintext")
+        tried = f"tried {settings.kafka.bootstrap_servers} with security.protocol = {protocol}"
+        if "bootstrap_servers" not in settings.kafka.model_fields_set:
+            tried += " (if your brokers are elsewhere, set STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS)"
+        raise Unavailable(f"{error}; {tried}{logs.last_line and f'; {logs.last_line}'}") from error
+
+
+# -- The brokers' topics.
+
+
+@contextmanager
+def topics(settings: Settings, log: Logger) -> Iterator[TopicAdmin]:
+    """The broker's topics."""
+    logs = client_log(settings, log, "admin", quiet=True)
+    with _explained(settings, logs):
+        yield TopicAdmin(client_options(settings.kafka, Role.ADMIN, logs), logs)
+
+
+def routes(settings: Settings, there: TopicAdmin, deadline: Deadline) -> list[Route]:
+    """The inputs with their outputs, as named, or as a pattern matches them now. Raises Unavailable, Refused."""
+    inputs = settings.topics.inputs
+    return inputs.among(() if inputs.pattern is None else there.names(deadline))
+
+
+def routes_now(settings: Settings, log: Logger) -> list[Route]:
+    """As `routes`, with an admin client of its own."""
+    with topics(settings, log) as there:
+        return routes(settings, there, deadline())
+
+
+def refresh_s(settings: Settings) -> float:
+    """How often to ask which topics a pattern matches."""
+    chosen = {**settings.kafka.client, **settings.kafka.consumer}
+    refresh_ms = chosen.get("topic.metadata.refresh.interval.ms", "")
+    return max(1.0, int(refresh_ms) / 1000) if refresh_ms.isdecimal() else _LIST_EVERY_S
+
+
+def retry_routes(settings: Settings, log: Logger) -> list[Route]:
+    """The inputs whose blocked topic exists: the others have emitted nothing. Raises Unavailable, Refused."""
+    with topics(settings, log) as there:
+        names = set(there.names(deadline()))
+        return [each for each in settings.topics.inputs.among(names) if each.blocked in names]
+
+
+def topic_identity(settings: Settings) -> TopicIdentity:
+    """Asks the brokers for the ids of topics."""
+    return TopicIdentity(client_options(settings.kafka, Role.ADMIN, None))
+
+
+def no_identity(_: Settings) -> None:
+    """In place of `topic_identity` for brokers without topic ids, as the embedded one."""
+
+
+IdentityOf = Callable[[Settings], TopicIdentity | None]
+
+
+def broker_times(settings: Settings) -> BrokerTimes:
+    """Asks the brokers for their time. Its client is never polled, so it must have no callbacks."""
+    return BrokerTimes(client_options(settings.kafka, Role.ADMIN, None))
+
+
+def latest_moment(settings: Settings) -> datetime:
+    """The latest timestamp on the log: a marker's, by its broker's clock, or a record's, by its publisher's. Raises
+    Unavailable."""
+    times = broker_times(settings).ask([(settings.topics.log, 0)])
+    if not times:
+        raise Unavailable(f"asking for the latest moment on {settings.topics.log}: no broker answers now")
+    return datetime.fromtimestamp(times[0].at, UTC)
+
+
+# -- The log.
+
+
+def log_reader(
+    settings: Settings, logs: ClientLog, identity_of: IdentityOf = topic_identity
+) -> KafkaLogReader:
+    """A reader at the log's beginning."""
+    return KafkaLogReader(
+        _reader_options(settings, Role.LOG_READER, logs), settings.topics.log, identity=identity_of(settings)
+    )
+
+
+def _reader_options(
+    settings: Settings, role: Role, logs: ClientLog | None, group: str = ""
+) -> dict[str, Any]:
+    """The properties of a reader that joins no group. It needs a group's name all the same: librdkafka demands one, and
+    the brokers' access rights refer to it."""
+    return client_options(settings.kafka, role, logs, {"group.id": group or settings.worker.group_id})
+
+
+@contextmanager
+def reading(
+    settings: Settings,
+    log: Logger,
+    topic: str = "",
+    partition: int = 0,
+    *,
+    uncommitted: bool = False,
+) -> Iterator[LogReader]:
+    """A reader of the log, or of a partition of another topic. `uncommitted`: it waits for no open transaction."""
+    logs = client_log(settings, log, "follower", quiet=True)
+    chosen = _reader_options(settings, Role.LOG_READER, logs) | (options.UNCOMMITTED if uncommitted else {})
+    reader = KafkaLogReader(chosen, topic or settings.topics.log, partition)
+    with closing(reader), _explained(settings, logs):
+        yield reader
+
+
+def log_writer(
+    settings: Settings, register: str, log: Logger, also: Sequence[str] = (), nbytes: int = 0
+) -> KafkaLogWriter:
+    """The writer of a register and its scoped ones. It fences every other writer of them, and returns when everything that
+    they published can be read. `also`: other topics that it writes to. `nbytes`: the size of its largest transaction.
+    Raises Unavailable, Refused."""
+    deadline = Deadline.after(_TAKE_S)
+    writer = taken_over(settings, register, log, also, deadline, nbytes)
+    try:
+        writer.wait_for_others(deadline)
+    except ScrubError:
+        writer.close()
+        raise
+    return writer
+
+
+def taken_over(
+    settings: Settings,
+    register: str,
+    log: Logger,
+    also: Sequence[str] = (),
+    deadline: Deadline | None = None,
+    nbytes: int = 0,
+) -> KafkaLogWriter:
+    """As `log_writer`, without the wait: for a caller that takes over several registers and then waits once."""
+    own = {
+        "transactional.id": id_of_publisher(settings.topics.log, register),
+        "transaction.timeout.ms": options.publish_timeout_ms(nbytes),
+    }
+    chosen = client_options(settings.kafka, Role.PUBLISHER, client_log(settings, log, "publisher"), own)
+    reading = _reader_options(settings, Role.LOG_READER, None)
+    return KafkaLogWriter(chosen, reading, settings.topics.log, deadline or Deadline.after(_TAKE_S), also)
+
+
+# -- Requests and prospects.
+
+
+def requests(settings: Settings, log: Logger, *, lifts: bool = False) -> RequestsReader:
+    """The reader of the requests topic and of the publisher's note there; with `lifts`, of the topic of lifts."""
+    logs = client_log(settings, log, "requests")
+    topic = settings.topics.lifts if lifts else settings.topics.requests
+    chosen = _reader_options(settings, Role.REQUESTS_READER, logs, settings.lists.requests_group)
+    return RequestsReader(chosen, client_options(settings.kafka, Role.ADMIN, logs), topic, lifts=lifts)
+
+
+def requests_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:
+    """Puts requests, or attempts, on their topic."""
+    logs = client_log(settings, log, "requests", quiet=True)
+    return RequestsWriter(client_options(settings.kafka, Role.REQUESTS_WRITER, logs), topic)
+
+
+def prospects_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:
+    """Puts a file's rows on a topic of prospects."""
+    logs = client_log(settings, log, "prospects", quiet=True)
+    return RequestsWriter(client_options(settings.kafka, Role.PROSPECTS_WRITER, logs), topic)
+
+
+def last_prospects(settings: Settings, log: Logger, count: int) -> list[bytes | None]:
+    """The values of at most `count` of the last prospects. Raises Unavailable, Refused."""
+    chosen = _reader_options(settings, Role.LOG_READER, client_log(settings, log, "sample"))
+    inputs = [each.input for each in routes_now(settings, log)]
+    values: list[bytes | None] = []
+    for topic in inputs:
+        last = last_records(chosen, topic, -(-count // len(inputs)), deadline())
+        values += [each.value for each in last]
+    return values[:count]
+
+
+def last_refused(settings: Settings, log: Logger, count: int | None) -> Iterator[LogRecord]:
+    """Yield the last `count` refused requests or a few more; None: all. Raises Unavailable, Refused."""
+    logs = client_log(settings, log, "refused", quiet=True)
+    with _explained(settings, logs):
+        yield from last_records(
+            _reader_options(settings, Role.LOG_READER, logs), settings.topics.refused, count, deadline()
+        )
+
+
+@contextmanager
+def group_offsets(settings: Settings, log: Logger) -> Iterator[GroupOffsets]:
+    """The committed offsets of the workers' group."""
+    logs = client_log(settings, log, "offsets", quiet=True)
+    chosen = client_options(settings.kafka, Role.MEMBER, logs, {"group.id": settings.worker.group_id})
+    chosen.pop("group.instance.id", None)  # a worker's own place in the group
+    group = GroupOffsets(chosen, [each.input for each in routes_now(settings, log)])
+    with closing(group), _explained(settings, logs):
+        yield group
+
+
+def output_reader(
+    settings: Settings, log: Logger, names: Sequence[str], group: str, mark_on: str = ""
+) -> OutputReader:
+    """A reader of output topics, whose place is committed under the name of that group. `mark_on`: in place of the log, the
+    topic of the marks that show the coordinator's truth."""
+    logs = client_log(settings, log, "outputs")
+    chosen = _reader_options(settings, Role.OUTPUT_READER, logs, group)
+    return OutputReader(chosen, names, topic_identity(settings), mark_on or settings.topics.log)
+
+
+def allowed_reader(settings: Settings, log: Logger, group: str) -> AllowedReader:
+    """The allowed topics but the drill's, as a member of a dialler's group reads them. Raises Unavailable, Refused."""
+    routes = [each for each in routes_now(settings, log) if each.input != settings.topics.drill]
+    topics = allowed_of(routes)
+    logs = client_log(settings, log, "allowed")
+    return AllowedReader(client_options(settings.kafka, Role.MEMBER, logs, {"group.id": group}), topics)
+
+
+def recalls_reader(settings: Settings, log: Logger, group: str) -> RecallsReader:
+    """A reader of the topic of recalls, for a dialler of that group."""
+    logs = client_log(settings, log, "recalls")
+    return RecallsReader(_reader_options(settings, Role.OUTPUT_READER, logs, group), settings.topics.recalled)
+
+
+def side_session(
+    settings: Settings, log: Logger, names: Sequence[str], transactional_id: str, **options: Any
+) -> Session:
+    """The session of a process next to the workers, which writes to these topics; `options` as there. Raises Unavailable,
+    Refused."""
+    with topics(settings, log) as there:
+        described = there.describe(names, deadline())
+    logs = client_log(settings, log, "side")
+    chosen = client_options(
+        settings.kafka,
+        Role.WORKER,
+        logs,
+        {"transactional.id": transactional_id},
+        max_bytes=smallest_limit(each.config for each in described.values()),
+    )
+    return Session(chosen, names, logs.denied, is_member=False, **options)
+
+
+def recall_session(settings: Settings, log: Logger, identity: str) -> Session:
+    """The session of a member of a recall."""
+    own = {
+        "transactional.id": id_of_recall(settings.worker.group_id, identity),
+        "partitioner": "murmur2_random",  # as in Java's clients: all recalls of a number are on one partition
+    }
+    logs = client_log(settings, log, "producer")
+    return Session(
+        client_options(settings.kafka, Role.WORKER, logs, own),
+        [settings.topics.recalled],
+        logs.denied,
+        stripped=(),  # its headers are its own
+    )

@@ -1,0 +1,279 @@
+"""Where a worker's partitions are read on. One thread.
+
+(a) A partition with a committed offset goes on there. The note of that offset names the topic's id, so that no offset of
+a topic that was deleted is used in another one of its name.
+
+(b) Kafka forgets a group's offsets some time after its last member left (`offsets.retention.minutes`). To start at the
+partition's first offset would then emit everything a second time. So an offset is committed before the first record is
+read: a partition without one, whose outputs have held records, had one that Kafka forgot.
+
+(c) Where several topics share an output, the first of them to write to its partition would make the others look forgotten.
+So none writes before the partitions of that number have an offset in all of them.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+
+from stream_scrub.errors import Migrated, StaleIndex
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.offsets import CommitNote, PartitionEnds, key_of
+from stream_scrub.model import BeginAt, Deadline, PartitionKey
+
+_LOOK_EVERY_S = 1.0
+
+
+_NO_PARTITION = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION})
+WAYS_ON = (
+    "`stream-scrub offsets --restore` with no worker running, `stream-scrub worker --from-end`, or"
+    " `stream-scrub worker --from-beginning`"
+)
+
+
+@dataclass(eq=False)
+class StartOffsets:
+    """Chooses where partitions without a committed offset start.
+
+    `outputs_of`: an input's output topics; its records go to the partition of the same number. `siblings`: inputs that share
+    an output. `on_chosen` gets the offsets that `begin_at` chose.
+    """
+
+    outputs_of: Callable[[str], Sequence[str]]
+    begin_at: BeginAt | None
+    on_chosen: Callable[[dict[PartitionKey, int]], None]
+    siblings: Sequence[str] = ()
+    _recreated: set[PartitionKey] = field(default_factory=set, init=False)
+    _forgotten: set[PartitionKey] = field(default_factory=set, init=False)
+
+    def choose(
+        self,
+        ends: PartitionEnds,
+        lacking: Sequence[TopicPartition],
+        recreated: Collection[PartitionKey],
+        deadline: Deadline,
+    ) -> set[PartitionKey]:
+        """Set the offset where each of these partitions starts. Those in `recreated`, of a topic that was just created
+        again, start at their first offset. Returns the partitions that start elsewhere.
+
+        Raises StaleIndex if the start would be a guess, Unavailable, KafkaException.
+        """
+        self._recreated.update(recreated)
+        unknown = []
+        for each in lacking:
+            offset = self._choose(ends, each, deadline)
+            if offset is None:
+                unknown.append(f"{each.topic}/{each.partition}")
+            else:
+                each.offset = offset
+        if unknown:
+            raise StaleIndex(
+                "no-offsets",
+                f"the group has no committed offset for {', '.join(unknown)}, and prospects have come out"
+                f" where theirs do: {WAYS_ON}",
+            )
+        if self.begin_at != "end":
+            return set()
+        return self._forgotten & set(map(key_of, lacking))
+
+    def committed(self, places: Sequence[TopicPartition]) -> None:
+        """These starts are committed."""
+        keys = set(map(key_of, places))
+        self._recreated -= keys
+        if chosen := {key: each.offset for each in places if (key := key_of(each)) in self._forgotten}:
+            self._forgotten -= keys
+            self.on_chosen(chosen)
+
+    def need_siblings(
+        self,
+        ends: PartitionEnds,
+        ours: Iterable[PartitionKey],
+        ask: Callable[[list[TopicPartition]], list[TopicPartition]],
+        deadline: Deadline,
+    ) -> None:
+        """Call it before anything of these partitions is emitted. Raises StaleIndex while one would be the first on its
+        outputs, and a partition of that number of another input has no committed offset, which `ask` looks up.
+        """
+        if not self.siblings:
+            return
+        first = {key for key in ours if not self._held(ends, key, deadline)}
+        others = [
+            TopicPartition(topic, number)
+            for number in {partition for _, partition in first}
+            for topic in self.siblings
+            if (topic, number) not in first and number < ends.width(topic, deadline)
+        ]
+        if missing := [f"{each.topic}/{each.partition}" for each in ask(others) if each.offset < 0]:
+            raise StaleIndex(
+                "no-offsets", f"other workers are about to begin {', '.join(missing)}, which share an output"
+            )
+
+    def _choose(self, ends: PartitionEnds, place: TopicPartition, deadline: Deadline) -> int | None:
+        low, high = ends.ask(place, deadline)
+        key = key_of(place)
+        if low == high or key in self._recreated:
+            return low
+        if key not in self._forgotten:
+            if not self._held(ends, key, deadline):
+                return low
+            self._forgotten.add(key)
+        if self.begin_at is None:
+            return None
+        return high if self.begin_at == "end" else low
+
+    def _held(self, ends: PartitionEnds, key: PartitionKey, deadline: Deadline) -> bool:
+        """Whether one of its outputs ever had a record."""
+        topic, partition = key
+        outputs = (TopicPartition(output, partition) for output in self.outputs_of(topic))
+        return any(_has_held_records(ends, each, deadline) for each in outputs)
+
+
+def _has_held_records(ends: PartitionEnds, place: TopicPartition, deadline: Deadline) -> bool:
+    """Whether anything was ever written there. Deleted and aborted records count: neither exist without a committed
+    offset."""
+    try:
+        return ends.ask(place, deadline)[1] > 0
+    except KafkaException as error:
+        if error.args[0].code() in _NO_PARTITION:
+            return False  # the outputs have fewer partitions: this partition waits
+        raise
+
+
+class AtTheEnd(StartOffsets):
+    """Partitions without a committed offset start at their end: what is before it is read in another way."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: (), None, lambda _: None)
+
+    def choose(
+        self,
+        ends: PartitionEnds,
+        lacking: Sequence[TopicPartition],
+        recreated: Collection[PartitionKey],  # noqa: ARG002  # as in the other class
+        deadline: Deadline,
+    ) -> set[PartitionKey]:
+        """As `StartOffsets.choose`."""
+        for each in lacking:
+            each.offset = ends.ask(each, deadline)[1]
+        return set(map(key_of, lacking))
+
+
+@dataclass(eq=False)
+class Resume:
+    """For one worker. `log_topic` is in each commit's note. Without `identity` no topic has an id. Without `start_offsets`
+    every partition starts at its first offset. `on_recreated` gets the partitions of a topic that was created again.
+    """
+
+    log_topic: str
+    identity: TopicIdentity | None
+    on_recreated: Callable[[list[PartitionKey]], None]
+    start_offsets: StartOffsets | None
+    _ids: dict[str, str] = field(default_factory=dict, init=False)
+    _reported: set[tuple[PartitionKey, str]] = field(default_factory=set, init=False)
+    _has_siblings: bool = field(default=False, init=False)
+    _looked_at: float = field(default=float("-inf"), init=False)
+    begun: list[TopicPartition] = field(default_factory=list, init=False)
+    floor: int = field(default=-1, init=False)
+
+    def choose(
+        self, committed: list[TopicPartition], ends: PartitionEnds, deadline: Deadline
+    ) -> set[PartitionKey]:
+        """Set the offset where each partition is read on, and learn the index positions used so far. Returns the partitions
+        that the client must seek in any case, since it may be reading elsewhere already.
+
+        Raises StaleIndex if a partition has no offset and any start would be a guess; Unavailable, Refused, KafkaException.
+        """
+        self._has_siblings = False
+        self.floor = max([-1, *(self._noted(place) for place in committed)])
+        recreated = self._recreated(committed, deadline) if committed else set()
+        lacking = [each for each in committed if each.offset < 0]
+        for place in committed:
+            if key_of(place) in recreated:
+                place.offset = OFFSET_BEGINNING
+        self.begun, elsewhere = [], set[PartitionKey]()
+        if self.start_offsets is not None and lacking:
+            elsewhere = self.start_offsets.choose(ends, lacking, recreated, deadline)
+            self.begun = [
+                TopicPartition(*key_of(each), each.offset, self.note(each.topic, 0)) for each in lacking
+            ]
+        return recreated | elsewhere
+
+    def has_begun(self) -> None:
+        """`begun` is committed."""
+        if self.start_offsets is not None:
+            self.start_offsets.committed(self.begun)
+        self.begun = []
+
+    def need_siblings(
+        self,
+        ends: PartitionEnds,
+        ours: Collection[PartitionKey],
+        ask: Callable[[list[TopicPartition]], list[TopicPartition]],
+        deadline: Deadline,
+    ) -> None:
+        """As `StartOffsets.need_siblings`, once after each `choose`."""
+        if self.start_offsets is not None and not self._has_siblings:
+            self.start_offsets.need_siblings(ends, ours, ask, deadline)
+        self._has_siblings = True
+
+    def note(self, topic: str, position: int) -> str:
+        """The note to commit with an offset of that topic."""
+        return str(CommitNote(position, self.log_topic, self._ids.get(topic, "")))
+
+    def look(self, topics: Sequence[str]) -> None:
+        """Begin to ask for the topics' ids. Never blocks."""
+        if self.identity is not None:
+            self.identity.begin(topics)
+
+    def is_another(self, topics: Sequence[str]) -> bool:
+        """While nothing comes: whether a topic was created again, by the answer to a question of a second ago. No record
+        would show a new topic that was filled just up to where the old one was read. Never blocks.
+        """
+        now = time.monotonic()
+        if self.identity is None or now - self._looked_at < _LOOK_EVERY_S:
+            return False
+        self._looked_at = now
+        others = self._others((), Deadline.after(0))
+        self.identity.begin(topics)
+        return bool(others)
+
+    def need_same(self, topics: Collection[str], deadline: Deadline) -> None:
+        """Raises Migrated if a topic was created again and is read at an old offset: the next `choose` starts at its first
+        offset. Raises Unavailable, Refused.
+        """
+        for topic in self._others(topics, deadline):
+            raise Migrated(f"{topic} was deleted and created again")
+
+    def _others(self, topics: Collection[str], deadline: Deadline) -> list[str]:
+        """The topics whose last answer has another id than the known one."""
+        if self.identity is None:
+            return []
+        answers = self.identity.answer(topics, deadline)
+        return [topic for topic, each in answers.items() if each not in ("", self._ids.get(topic, ""))]
+
+    def _recreated(self, committed: list[TopicPartition], deadline: Deadline) -> set[PartitionKey]:
+        """The partitions whose committed offset belongs to an earlier topic of this name."""
+        if self.identity is None:
+            return set()
+        before = dict(self._ids)
+        asked = self.identity.ask(sorted({each.topic for each in committed}), deadline)
+        self._ids |= {topic: found for topic, found in asked.items() if found}
+        recreated = {
+            key_of(each) for each in committed if self._is_of_another(each, before.get(each.topic, ""))
+        }
+        if news := {(key, self._ids.get(key[0], "")) for key in recreated} - self._reported:
+            self._reported |= news
+            self.on_recreated(sorted(key for key, _ in news))
+        return recreated
+
+    def _is_of_another(self, committed: TopicPartition, before: str) -> bool:
+        now, note = self._ids.get(committed.topic, ""), CommitNote.read(committed.metadata)
+        noted = (note.topic_id or None) if note else None
+        # A note without an id counts as this topic's, unless the id has just changed.
+        return noted not in ({None, now} if before in ("", now) else {now})
+
+    def _noted(self, committed: TopicPartition) -> int:
+        """The position in a commit's note; -1 without one, or on another log."""
+        note = CommitNote.read(committed.metadata)
+        return note.position if note is not None and note.log_topic == self.log_topic else -1

@@ -1,1 +1,0 @@
-"""What list formats share: unpacking, recognition, rows, typed numbers, ends."""

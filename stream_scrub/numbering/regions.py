@@ -1,0 +1,68 @@
+"""Which region a word names."""
+
+import json
+import re
+from functools import cache
+from typing import Any, Final
+
+from phonenumbers import region_code_for_country_code
+
+from stream_scrub.errors import ConfigError
+from stream_scrub.numbering.tables import FOLDER, REGIONS
+from stream_scrub.texts import plain
+
+US_STATES: Final = frozenset(  # ISO 3166-2; the territories are regions of their own
+    f"US-{state}"
+    for state in (
+        *("AL", "AK", "AZ", "AR", "CA", "CO", "CT", "DC", "DE", "FL", "GA", "HI", "IA"),
+        *("ID", "IL", "IN", "KS", "KY", "LA", "MA", "MD", "ME", "MI", "MN", "MO", "MS"),
+        *("MT", "NC", "ND", "NE", "NH", "NJ", "NM", "NV", "NY", "OH", "OK", "OR", "PA"),
+        *("RI", "SC", "SD", "TN", "TX", "UT", "VA", "VT", "WA", "WI", "WV", "WY"),
+    )
+)
+NAMES: Final = FOLDER / "regions.json"
+UNKNOWN: Final = "unknown region: write its code or name, as in FR, FRA, UK or United Kingdom"
+_CHARS_MAX = 80  # no country's name is longer
+_CALLING = re.compile(r"(?:\+|00)([1-9]\d{0,2})", re.ASCII)
+
+
+def region_named(word: Any) -> str:
+    """The region (ISO 3166-1, two letters) that a word names: by its code of two or three letters, by UK or EL, by its
+    calling code (+44), by the code of an American state (US-CT), or by the country's name in its own languages or in
+    those of the shipped rules. Empty if it names none."""
+    if not isinstance(word, str) or len(word) > _CHARS_MAX:
+        return ""
+    code = word.strip().upper()
+    if code in REGIONS:
+        return code
+    if (calling := _CALLING.fullmatch(code)) is not None:
+        region = region_code_for_country_code(int(calling[1]))
+        return region if region in REGIONS else ""
+    if code in US_STATES:
+        return "US"
+    return _names().get(compared(word), "")
+
+
+def region_of_user(word: str) -> str:
+    """The region that a user names for national numbers. Raises ConfigError."""
+    if not (region := region_named(word)):
+        raise ConfigError([f"--region: {UNKNOWN}"])
+    return region
+
+
+def residence_named(word: Any) -> str:
+    """The region that a word names as `region_named` says, or the state by its code in ISO 3166-2 ("US-CT"). Empty for a
+    state that does not exist."""
+    region = region_named(word)
+    return word.strip().upper() if region == "US" and word.strip().upper() in US_STATES else region
+
+
+def compared(word: str) -> str:
+    """A region's name as names are compared: without case, accents, spaces and signs."""
+    return plain(word).replace("-", "")
+
+
+@cache
+def _names() -> dict[str, str]:
+    named = json.loads(NAMES.read_text(encoding="utf-8"))
+    return {word: region for region, words in named.items() for word in words}

@@ -1,0 +1,87 @@
+"""The index that is followed, by settings: for daemons, and for programs that embed the checker."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stream_scrub.config import Settings
+from stream_scrub.index import Index
+from stream_scrub.kafka import clients
+from stream_scrub.kafka.client.client_log import ClientLog
+from stream_scrub.log.follower import Follower
+from stream_scrub.log.snapshot import SnapshotWriter
+from stream_scrub.model import Logger
+from stream_scrub.ops.log_lines import RecurringProblem, SwapLog
+
+if TYPE_CHECKING:  # it loads the metrics, which a command does without
+    from stream_scrub.ops.loop_state import FollowerState
+
+
+def counted(
+    settings: Settings,
+    state: "FollowerState",
+    log: Logger,
+    logs: Callable[[], ClientLog] | None = None,
+    identity_of: clients.IdentityOf = clients.topic_identity,
+) -> Follower:
+    """A daemon's follower, which logs and counts its swaps and problems. `logs` makes the log of its Kafka client. The
+    caller starts it."""
+    problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
+    lines = SwapLog(log)
+
+    def swapped(index: Index, seconds: float, stall_s: float) -> None:
+        """An index from before the log's end was first reached is history: it is counted and not logged."""
+        is_news, sealed_ms = follower.lag_s is not None, follower.sealed_ms
+        waited_s = time.time() - sealed_ms / 1000 if is_news and sealed_ms is not None else None
+        state.swapped(index.position, seconds, stall_s, waited_s)
+        if is_news:
+            lines.swapped(index, seconds, stall_s, waited_s)
+
+    def at_end() -> None:
+        problem.end()
+        lines.flush()
+
+    follower = _follower(
+        settings,
+        log,
+        logs,
+        identity_of,
+        on_swap=swapped,
+        on_trouble=problem.occurred,
+        on_end=at_end,
+    )
+    return follower
+
+
+def following(settings: Settings, log: Logger) -> Follower:
+    """A follower of the log, to be entered. With `worker.state_dir` it begins with the snapshot there, and keeps it up to
+    date."""
+    return _follower(
+        settings,
+        log,
+        on_trouble=lambda text: log.warning("the log cannot be followed, trying again", trouble=text),
+    )
+
+
+def _follower(
+    settings: Settings,
+    log: Logger,
+    logs: Callable[[], ClientLog] | None = None,
+    identity_of: clients.IdentityOf = clients.topic_identity,
+    **hooks: Callable[..., None],
+) -> Follower:
+    make_log = logs or (lambda: clients.client_log(settings, log, "follower"))
+    snapshots = None
+    if settings.worker.state_dir:
+        snapshots = SnapshotWriter(
+            Path(settings.worker.state_dir),
+            settings.topics.log,
+            on_trouble=lambda text: log.warning("keeping a snapshot", problem=text),
+        )
+    return Follower(
+        lambda: clients.log_reader(settings, make_log(), identity_of),
+        snapshots=snapshots,
+        max_numbers=settings.lists.max_numbers,
+        **hooks,
+    )

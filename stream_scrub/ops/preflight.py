@@ -1,0 +1,172 @@
+"""Topics and rights: checked before a worker, a publisher, a retry or an import begins; created and reported."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from stream_scrub.config import Settings
+from stream_scrub.config.settings import allowed_of, blocked_of, outputs_of
+from stream_scrub.errors import Refused
+from stream_scrub.kafka import clients
+from stream_scrub.kafka.admin.acls import RequiredRights
+from stream_scrub.kafka.admin.topics import TopicAdmin, doubts, durability_costs, plan, retention_days
+from stream_scrub.kafka.admin.topics import record_limit as plan_limit
+from stream_scrub.model import Deadline, Logger
+from stream_scrub.ops import logs
+
+Role = Literal["worker", "import", "publish", "retry", "recall", "rescrub"]
+_ASK_S = 30.0
+
+
+def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
+    """Check that this client has every right that a role needs, as far as the brokers tell. Raises Refused, with all
+    missing rights, and Unavailable."""
+    topics, group = settings.topics, settings.worker.group_id
+    routes = clients.routes(settings, there, clients.deadline())
+    inputs = tuple(each.input for each in routes)
+    rights = {
+        "worker": RequiredRights((*inputs, topics.log), tuple(outputs_of(routes)), (group,)),
+        "retry": RequiredRights(
+            (*blocked_of(routes), topics.log), inputs, (group, clients.retry_group(settings))
+        ),
+        "recall": RequiredRights(
+            (*allowed_of(routes), topics.log, topics.recalled),
+            (topics.recalled,),
+            (group, clients.recall_group(settings)),
+        ),
+        "rescrub": RequiredRights(
+            (*allowed_of(routes), topics.log, topics.recalled),
+            tuple(allowed_of(routes)),
+            (group, clients.recall_group(settings)),
+        ),
+        "import": RequiredRights((topics.log,), (topics.log,), (group,)),
+        "publish": RequiredRights(
+            (topics.log, topics.requests, topics.lifts, topics.refused, topics.attempts),
+            (topics.log, topics.refused),
+            (group, settings.lists.requests_group),
+        ),
+    }
+    if lacking := there.lacking(rights[role], clients.deadline()):
+        user = settings.kafka.client.get("sasl.username", "")
+        who = f"user {user}" if user else "this client"
+        raise Refused(f"{who} has no right {' nor '.join(lacking)}: see docs/reference/rights.md")
+
+
+def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) -> None:
+    """Check that the log exists with its settings, and that the topics of the roles `also` exist. Raises Refused, with
+    everything that is wrong, and Unavailable."""
+    names, roles = settings.topics.singles, ("log", *also)
+    found = there.describe([names[role] for role in roles], clients.deadline())
+    states = {state.role: state for state in plan(names, (), found, 1)}
+    wrong = [f"{names[role]} is missing" for role in roles if states[role].state == "missing"]
+    wrong += [f"{names['log']}: {difference}" for difference in states["log"].differences]
+    if wrong:
+        raise Refused(f"topic {'; '.join(wrong)}: run `stream-scrub topics`")
+
+
+def record_limit(settings: Settings, log: Logger) -> int | None:
+    """The largest record in bytes that the output topics take; None without the right to ask. Raises Unavailable, and
+    Refused if the topics or our rights are not as a worker needs them."""
+    with clients.topics(settings, log) as there:
+        need(there, settings, "worker")
+        routes = clients.routes(settings, there, clients.deadline())
+        used = dict.fromkeys([*(name for route in routes for name in route), settings.topics.log])
+        found = there.describe(list(used), clients.deadline())
+    states = plan(settings.topics.singles, routes, found, 1)
+    if settings.topics.inputs.pattern is not None:
+        # An input whose outputs are missing waits, and stops no other.
+        states = [each for each in states if each.state != "missing" or each.role == "log"]
+    limit = plan_limit(states)
+    if costs := durability_costs(found):
+        log.info("topic settings weaker than the promises need", costs=costs)
+    if doubtful := doubts(states):
+        log.warning(
+            "an output topic refuses some prospects, which are emitted as blocked",
+            topics=doubtful,
+            do="see `stream-scrub topics --check`",
+        )
+    return limit
+
+
+def recalled_topics(settings: Settings, log: Logger) -> list[str]:
+    """The topics of allowed prospects that recall follows. Raises Unavailable, and Refused if a topic or right is missing,
+    or if allowed prospects are deleted while they may still be called."""
+    with clients.topics(settings, log) as there:
+        need(there, settings, "recall")
+        allowed = allowed_of(clients.routes(settings, there, clients.deadline()))
+        found = there.describe([*allowed, settings.topics.recalled], clients.deadline())
+    if settings.topics.inputs.pattern is not None:
+        allowed = [name for name in allowed if name in found]  # an input whose outputs are missing waits
+    if missing := [name for name in (*allowed, settings.topics.recalled) if name not in found]:
+        raise Refused(f"topic {', '.join(missing)} is missing: run `stream-scrub topics`")
+    days = settings.recall.keep_days
+    for name in allowed:
+        kept = retention_days(found[name])
+        if kept is not None and kept < days:
+            raise Refused(
+                f"{name} keeps prospects for {kept:g} days, and recall.keep_days is {days}: what was handed out before would be"
+                f" forgotten at a restart. Raise retention.ms of {name}, or lower recall.keep_days to the longest time in"
+                " which a dialler calls a lead"
+            )
+    return allowed
+
+
+class TopicReport(msgspec.Struct, frozen=True):
+    """One topic."""
+
+    role: str  # in the configuration
+    topic: str
+    partitions: int
+    state: str  # ok, missing, created or differs
+    differences: list[str]
+
+
+class TopicsReport(msgspec.Struct, frozen=True):
+    """Every topic."""
+
+    topics: list[TopicReport]  # in the order of the configuration
+    costs: dict[str, list[str]] = {}  # what weak durability settings risk, in words, each with its topics
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether one differs or is missing."""
+        return any(each.state in {"differs", "missing"} for each in self.topics)
+
+
+def prepare(settings: Settings, *, partitions: int, replication: int | None, only_look: bool) -> TopicsReport:
+    """Create the missing topics, unless `only_look`. Raises Unavailable, Refused."""
+    log = logs.configure("error", settings.log.format)
+    deadline = Deadline.after(_ASK_S)
+    with clients.topics(settings, log) as topics:
+        routes = clients.routes(settings, topics, deadline)
+        others = settings.topics.singles
+        used = list(dict.fromkeys([*(name for route in routes for name in route), *others.values()]))
+        found = topics.describe(used, deadline)
+        states = plan(others, routes, found, partitions, settings.kafka.keep_days, settings.recall.keep_days)
+        missing = [state for state in states if state.state == "missing"]
+        if missing and not only_look:
+            topics.create(missing, replication, deadline)
+            found = topics.describe(used, deadline)
+    return TopicsReport(
+        [
+            TopicReport(
+                state.role,
+                state.name,
+                state.partitions,
+                "created" if state.state == "missing" and not only_look else state.state,
+                list(state.differences),
+            )
+            for state in states
+        ],
+        durability_costs(found),
+    )
+
+
+def make_log(settings: Settings) -> None:
+    """Create the log alone, if it is missing. Raises Unavailable, Refused."""
+    log, deadline = logs.configure("error", settings.log.format), Deadline.after(_ASK_S)
+    with clients.topics(settings, log) as topics:
+        states = plan(settings.topics.singles, (), topics.describe([settings.topics.log], deadline), 1)
+        missing = [each for each in states if each.role == "log" and each.state == "missing"]
+        topics.create(missing, None, deadline)

@@ -1,0 +1,5 @@
+"""For lead producers in Python: `Leads` puts prospects on the topic that workers read. docs/producer.md shows it."""
+
+from stream_scrub.producer.leads import Leads
+
+__all__ = ["Leads"]

@@ -1,0 +1,590 @@
+"""`dossier`: everything that is known of one number over some days, for a complaint or an access request.
+
+One pass over the log gives the history of the number, the replay of every verdict, and the answer for days without one.
+`--json` writes the members of these types in this order. It contains no other person's number.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from stream_scrub import __version__
+from stream_scrub.call import Call
+from stream_scrub.clock import utc_seconds
+from stream_scrub.config import Settings
+from stream_scrub.config.settings import outputs_of
+from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.fanout.receipt import FanoutReceipt
+from stream_scrub.index import Index
+from stream_scrub.kafka import clients
+from stream_scrub.log import rules_on_log
+from stream_scrub.model import Deadline, Logger, LogReader, LogRecord, Progress
+from stream_scrub.numbering import e164, line_of
+from stream_scrub.queries import answer as answers
+from stream_scrub.queries import check, find_emitted, history, lawful_days, side_topics
+from stream_scrub.queries import explain as explaining
+from stream_scrub.queries.explain import Explanation, NumberVerdict, RuleThen
+from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect
+from stream_scrub.queries.history import LoggedChange, Membership
+from stream_scrub.queries.lawful_days import DayAnswer, JudgedCall, PlainJudgement
+from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
+from stream_scrub.recall_notice import RecallNotice
+from stream_scrub.registry.records import JSON, RecordReader, read_all, records
+from stream_scrub.rules import Archive, Rulebook
+from stream_scrub.scrub import scrubbing
+from stream_scrub.scrub.batch import Terms
+from stream_scrub.stamp import CallHours, NumberStamp, Stamp
+from stream_scrub.texts import masked, plain
+
+DAYS_MAX = 3_660  # of one dossier: ten years
+_STAMPED = frozenset(each.encode_name for each in msgspec.structs.fields(Stamp))
+_LOOK_BACK_DAYS = 31  # for verdicts that still count on the first day, at least
+
+
+@dataclass(frozen=True, slots=True)
+class DossierRequest:
+    """What a dossier is about. The days are those of the number's country. Raises ConfigError for days that cannot be."""
+
+    number: int
+    region: str  # of requests and attempts that name none
+    first: date
+    last: date
+    campaign: str = ""
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ConfigError(["--to: this day is before that of --from"])
+        if (self.last - self.first).days >= DAYS_MAX:
+            raise ConfigError([f"--from and --to: at most {DAYS_MAX} days"])
+        find_emitted.need_years(self.first, self.last)
+
+
+class DossierVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A verdict on the number. `explanation`: its replay, without other people's numbers (`others_left_out` of them);
+    None with `not_replayed`. `before`: the verdict is of an earlier day, and still counted on the first one.
+    `blocked_for_another`: the number may be called, and its prospect was blocked for another of its numbers."""
+
+    topic: str
+    partition: int
+    offset: int
+    day: date
+    at: str
+    verdict: str
+    reason: str
+    until: date | None
+    before: bool
+    others_left_out: int
+    blocked_for_another: bool
+    explanation: Explanation | None
+    not_replayed: str = ""
+
+
+class DossierAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt to call, as its dialler reported it, without members that no schema knows. `covered`: the last verdict before
+    it allowed it at that moment."""
+
+    at: str
+    refused: bool
+    covered: bool
+    says: str
+    partition: int
+    offset: int
+    record: msgspec.Raw
+
+
+class LawSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """Days with one rule. `by`: `stamp`, the rule on the stamps of those days; `installed`, the rule that is installed
+    now, on days without a verdict; `none`, no rule."""
+
+    first: date
+    last: date
+    rules: str
+    by: str
+
+
+class RegisterHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A register at the log's end: the position of its last delta, and the head of its hash chain."""
+
+    register: str
+    seq: int
+    position: int
+    effective_at: str
+    chain: str
+
+
+class LogState(msgspec.Struct, frozen=True, kw_only=True):
+    """The log that was read, each delta of which continued its register's hash chain."""
+
+    topic: str
+    end: int
+    position: int
+    time: str | None
+    registers: list[RegisterHead]
+
+
+class Dossier(msgspec.Struct, frozen=True, kw_only=True):
+    """The dossier. `times_of`: the zone of the days. `answer`: two sentences."""
+
+    number: str
+    region: str
+    line: str
+    first: date
+    last: date
+    campaign: str
+    times_of: str
+    made_at: str
+    answer: list[str]
+    days: list[DayAnswer]
+    verdicts: list[DossierVerdict]
+    changes: list[LoggedChange]
+    registers: list[Membership]
+    attempts: list[DossierAttempt]
+    recalls: list[RecallNotice]
+    deliveries: list[FanoutReceipt]
+    law: list[LawSpan]
+    rules: list[RuleThen]
+    log: LogState
+    kept: list[TopicKept]
+    not_proven: list[str]
+    read_with: dict[str, Any]
+
+
+def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Progress) -> Dossier:
+    """Read the topics and the log. Raises Corrupt, Unavailable, Refused, StaleIndex."""
+    book = scrubbing.rulebook(settings)
+    since = asked.first - timedelta(days=_look_back_days(book, asked.number))
+    try:
+        emitted = find_emitted.emitted_between(settings, log, asked.number, since, asked.last, progress)
+    except OSError as error:
+        raise Refused(f"files.index_dir: {error.strerror or error}: name another folder, or none") from error
+    beginning = datetime.combine(since, time(), UTC) - timedelta(hours=15)
+    sides = side_topics.of_number(settings, log, asked.number, beginning, progress)
+    with clients.topics(settings, log) as there:
+        outputs = outputs_of(clients.routes(settings, there, clients.deadline()))
+        found = there.describe([*outputs, settings.topics.log], clients.deadline())
+    kept = [
+        TopicKept(topic=name, holds=_holds(settings, name), keep_days=side_topics.keep_days(each))
+        for name, each in found.items()
+    ]
+    with clients.reading(settings, log) as reader:
+        return of(
+            reader,
+            asked,
+            emitted,
+            sides._replace(kept={**{each.topic: each for each in kept}, **sides.kept}),
+            settings,
+            progress,
+            clients.deadline(),
+            reads=records(settings, scrubbing.terms(settings).members, log),
+        )
+
+
+def _look_back_days(book: Rulebook, number: int) -> int:
+    """For how many days a verdict may count: a list's verdicts end with its lawful age."""
+    country = book.country(find_emitted.region_of(book, number))
+    rules = () if country is None else country.rules
+    ages = [days for rule in rules for days in rule.max_age_days.values()]
+    return max([_LOOK_BACK_DAYS, *ages, *(rule.valid_days or 0 for rule in rules)])
+
+
+def _holds(settings: Settings, topic: str) -> str:
+    if topic == settings.topics.log:
+        return "every change of every register, and the requests behind them"
+    return f"{settings.topics.inputs.verdict_of(topic)} prospects with their verdicts"
+
+
+def of(
+    reader: LogReader,
+    asked: DossierRequest,
+    emitted: EmittedBetween,
+    sides: SideRecords,
+    settings: Settings,
+    progress: Progress,
+    deadline: Deadline,
+    now: datetime | None = None,
+    reads: RecordReader = JSON,
+) -> Dossier:
+    """Make the dossier of what was found, in one pass over the log. `now`: the moment, for the tests. Raises Corrupt,
+    Unavailable, Refused, StaleIndex, ConfigError (a stamp that is none)."""
+    now, book = now or datetime.now(UTC), scrubbing.rulebook(settings)
+    terms = scrubbing.terms(settings, header=True, hold=False)
+    found = [each for each in emitted.found if _is_of_campaign(each, asked.campaign, terms, reads)]
+    replays = explaining.Replays(
+        reader, [each.prospect for each in found], settings, progress, deadline, None, [asked.number], reads
+    )
+    watch = _Watch(asked, settings, book, terms, now)
+    explained = replays.each(watch.take)
+    history.need_finished(replays.past.mark)
+    watch.finish(replays.past.index)
+    verdicts = [
+        _verdict(each, explanation, asked) for each, explanation in zip(found, explained, strict=True)
+    ]
+    calls = lawful_days.without_overtaken(_calls(found, verdicts, replays.read, terms))
+    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, watch.plain)
+    archive = rules_on_log.kept(replays.past.rules)
+    law, rules = _law(watch.days, verdicts, book, watch.region, archive)
+    return Dossier(
+        number=e164(asked.number),
+        region=watch.region,
+        line=watch.line,
+        first=asked.first,
+        last=asked.last,
+        campaign=asked.campaign,
+        times_of=str(watch.zone),
+        made_at=utc_seconds(now),
+        answer=lawful_days.sentences(e164(asked.number), days),
+        days=days,
+        verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
+        changes=watch.changes,
+        registers=[history.membership(each) for each in replays.past.standing(asked.number)],
+        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch),
+        recalls=_recalls(sides.notices, calls),
+        deliveries=sides.deliveries,
+        law=law,
+        rules=rules,
+        log=_log_state(settings.topics.log, reader, replays.past),
+        kept=list(sides.kept.values()),
+        not_proven=_not_proven(asked, emitted, sides, law),
+        read_with={
+            "stream-scrub": __version__,
+            "phonenumbers": version("phonenumbers"),
+            "tzdata": version("tzdata"),
+        },
+    )
+
+
+class _Watch:
+    """Follows the log: the changes of the number, and what a plain call would have got at the end of each day."""
+
+    def __init__(
+        self, asked: DossierRequest, settings: Settings, book: Rulebook, terms: Terms, now: datetime
+    ) -> None:
+        line = line_of(asked.number)
+        self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
+        country = book.country(self.region)
+        self.zone = UTC if country is None else country.zone
+        count = (asked.last - asked.first).days + 1
+        self.days = [asked.first + timedelta(days=each) for each in range(count)]
+        self.changes: list[LoggedChange] = []
+        self.plain: dict[date, PlainJudgement] = {}
+        self._asked, self._book, self._terms, self._now = asked, book, terms, now
+        call = Call(campaign=asked.campaign or None)
+        self._value = check.prospect_of(e164(asked.number), call, None, settings)
+        self._waiting = [day for day in reversed(self.days) if lawful_days.bounds(day, self.zone)[0] <= now]
+        self._next_ms = self._end_ms()
+
+    def take(self, record: LogRecord, before: Index, changes: Mapping[int, LoggedChange]) -> None:
+        """The next record, the index before it, and what it did. Days that were over by then have that index."""
+        while self._waiting and (record.timestamp_ms or 0) >= self._next_ms:
+            self._judge(before)
+        self.changes += [each for number, each in changes.items() if number == self._asked.number]
+
+    def finish(self, index: Index) -> None:
+        """The log's end: the index of all days since."""
+        while self._waiting:
+            self._judge(index)
+
+    def _end_ms(self) -> float:
+        return lawful_days.bounds(self._waiting[-1], self.zone)[1].timestamp() * 1000 if self._waiting else 0
+
+    def _judge(self, index: Index) -> None:
+        day = self._waiting.pop()
+        self._next_ms = self._end_ms()
+        if not index.present():
+            self.plain[day] = PlainJudgement(False, "", "", before_log=True)
+            return
+        at = min(self._now, datetime.combine(day, time(23, 59), self.zone).astimezone(UTC))
+        stamp = explaining.judged(self._value, self._book, index, at, self._terms) or {}
+        entry = msgspec.convert(
+            {name: stamp[name] for name in NumberStamp.__struct_fields__ if name in stamp}, NumberStamp
+        )
+        plain = answers.answer(entry, None, self.changes)
+        parts = _parts(plain.headline, plain.because, allowed=entry.allowed)
+        self.plain[day] = PlainJudgement(entry.allowed, parts[0], "; ".join(parts))
+        if entry.allowed and (hours := self._closed_on(day, index)):
+            closed = f"the law allows no call on that day ({hours})"
+            self.plain[day] = PlainJudgement(True, closed, "; ".join((*parts, closed)), has_hours=False)
+
+    def _closed_on(self, day: date, index: Index) -> str:
+        """The hours in words, if none of them is on that day."""
+        begins, ends = lawful_days.bounds(day, self.zone)
+        # Windows begin with the day of the verdict in UTC, which may end before that of the country.
+        stamp = explaining.judged(self._value, self._book, index, begins, self._terms) or {}
+        hours = msgspec.convert(stamp["call"], CallHours) if "call" in stamp else None
+        return "" if hours is None or lawful_days.has_hours(hours, begins, ends) else hours.local
+
+
+def _parts(headline: str, because: Sequence[str], *, allowed: bool) -> list[str]:
+    """The reasons of an answer, each as a part of a sentence, the shortest first."""
+    said = [*([] if allowed else [headline.removeprefix("Blocked: ")]), *because]
+    if said:
+        said[0] = said[0].replace("It is in no register", "the number was in no register")
+        said[0] = said[0].replace("opposed on", "the number was opposed on")
+    return [each[:1].lower() + each[1:].rstrip(".") for each in said]
+
+
+def _is_of_campaign(found: FoundProspect, campaign: str, terms: Terms, reads: RecordReader) -> bool:
+    (value,) = read_all(reads, [found.prospect.value], [found.prospect.headers]) if campaign else [None]
+    named = explaining.facts_in(value, terms).campaigns
+    return not campaign or plain(campaign) in named
+
+
+def _counts(verdict: DossierVerdict, first: date) -> bool:
+    """Whether a verdict of an earlier day allowed a call on the first day."""
+    return verdict.verdict == "allowed" and (verdict.until is None or verdict.until >= first)
+
+
+# -- Verdicts, without other people.
+
+
+def _verdict(
+    found: FoundProspect, explained: Explanation | ConfigError, asked: DossierRequest
+) -> DossierVerdict:
+    typed = e164(asked.number)
+    entry = next(each for each in found.stamp.each if each.number == typed)
+    allowed = entry.allowed and found.stamp.allowed
+    others = len(found.stamp.each) - sum(each.number == typed for each in found.stamp.each)
+    return DossierVerdict(
+        topic=found.topic,
+        partition=found.partition,
+        offset=found.offset,
+        day=found.day,
+        at=found.stamp.at_text,
+        verdict="allowed" if allowed else "blocked",
+        reason=found.stamp.reason if entry.allowed and not allowed else entry.reason,
+        until=entry.until or found.stamp.until,
+        before=found.day < asked.first,
+        others_left_out=others,
+        blocked_for_another=entry.allowed and not allowed,
+        explanation=None if isinstance(explained, ConfigError) else _alone(explained, typed),
+        not_replayed=masked("; ".join(explained.problems)) if isinstance(explained, ConfigError) else "",
+    )
+
+
+def _alone(explanation: Explanation, typed: str) -> Explanation:
+    """The explanation of one number: other numbers of the prospect are left out, and texts of rules are elsewhere."""
+    stamp, replayed = _stamp_alone(explanation.stamp, typed), _stamp_alone(explanation.replayed or {}, typed)
+    topic = [each for each in explanation.differences if each.field == "topic"]
+    return msgspec.structs.replace(
+        explanation,
+        stamp=stamp,
+        replayed=replayed,
+        differences=[*explaining.differences_of(stamp, replayed), *topic],
+        numbers=[_without_text(each) for each in explanation.numbers if each.number == typed],
+    )
+
+
+def _stamp_alone(stamp: Mapping[str, Any], typed: str) -> dict[str, Any]:
+    # A foreign stamp may name other people anywhere.
+    alone = {name: value for name, value in stamp.items() if name in _STAMPED}
+    for name in ("rules", "residence", "registers"):
+        if name in alone:
+            alone[name] = _masked(alone[name])
+    if isinstance(stamp.get("numbers"), list):
+        alone["numbers"] = [
+            each for each in stamp["numbers"] if isinstance(each, dict) and each.get("number") == typed
+        ]
+    if "callable" in stamp:
+        alone["callable"] = [each for each in stamp["callable"] if each == typed]
+    return alone
+
+
+def _masked(named: Any) -> Any:
+    return list(map(_masked, named)) if isinstance(named, list) else masked(str(named))
+
+
+def _without_text(entry: NumberVerdict) -> NumberVerdict:
+    rule, residence = (
+        None if each is None else msgspec.structs.replace(each, text="")
+        for each in (entry.rule, entry.residence)
+    )
+    return msgspec.structs.replace(entry, rule=rule, residence=residence)
+
+
+def _calls(
+    found: Sequence[FoundProspect],
+    verdicts: Sequence[DossierVerdict],
+    read: Sequence[bytes | None],
+    terms: Terms,
+) -> list[JudgedCall]:
+    """The verdicts as the days need them: without prospects that were blocked for another of their numbers."""
+    return [
+        _call(each, verdict, explaining.facts_in(value, terms).campaigns)
+        for each, verdict, value in zip(found, verdicts, read, strict=True)
+        if not verdict.blocked_for_another
+    ]
+
+
+def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, ...]) -> JudgedCall:
+    explanation, allowed, hours = verdict.explanation, verdict.verdict == "allowed", found.stamp.call
+    entry = next(iter(explanation.numbers), None) if explanation is not None else None
+    if entry is None:
+        parts = [verdict.reason]
+    elif entry.verdict != verdict.verdict:
+        parts = [f"its stamp says {verdict.reason}, and the log gives {entry.reason}"]
+    else:
+        headline, *because = entry.says.rstrip(".").split(". ")
+        parts = _parts(headline, because, allowed=allowed)
+    if allowed and hours is not None:
+        parts[0] += f", within the hours ({hours.local})"
+    if allowed and verdict.until is not None:
+        parts.append(f"the verdict counts until {answers.day(verdict.until)}")
+    return JudgedCall(
+        at=found.stamp.at,
+        day=found.day,
+        campaigns=campaigns,
+        allowed=allowed,
+        reason=parts[0],
+        why="; ".join(parts),
+        until=verdict.until,
+        position=found.stamp.index,
+        registers=frozenset(each.register for each in entry.registers) if entry else frozenset(),
+        hours=hours,
+        proven=explanation is not None and explanation.same,
+    )
+
+
+# -- What else was found.
+
+
+def _attempts(
+    attempts: Sequence[ReportedAttempt],
+    asked: DossierRequest,
+    calls: Sequence[JudgedCall],
+    notices: Sequence[RecallNotice],
+    watch: _Watch,
+) -> list[DossierAttempt]:
+    made = []
+    for each in attempts:
+        day = each.at.astimezone(watch.zone).date()
+        of_another = asked.campaign and each.campaigns and plain(asked.campaign) not in each.campaigns
+        if asked.first <= day <= asked.last and not of_another:
+            judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices)
+            made.append(
+                DossierAttempt(
+                    at=utc_seconds(each.at),
+                    refused=each.refused,
+                    covered=judged.covered,
+                    says=judged.says,
+                    partition=each.partition,
+                    offset=each.offset,
+                    record=each.record,
+                )
+            )
+    return made
+
+
+def _recalls(notices: Sequence[RecallNotice], calls: Sequence[JudgedCall]) -> list[RecallNotice]:
+    """The recalls of the number, and the suspensions of registers that its verdicts rest on. Without keys of leads: one may
+    be another person's number."""
+    asked = {name for each in calls for name in each.registers}
+    return [
+        msgspec.structs.replace(each, key="")
+        for each in notices
+        if each.kind == "recalled" or each.register in asked
+    ]
+
+
+def _law(
+    days: Sequence[date],
+    verdicts: Sequence[DossierVerdict],
+    book: Rulebook,
+    region: str,
+    archive: Archive,
+) -> tuple[list[LawSpan], list[RuleThen]]:
+    """The rule of each day, joined, and every rule that is named."""
+    entries = [
+        entry for each in verdicts if each.explanation is not None for entry in each.explanation.numbers
+    ]
+    rules = {
+        rule.rules: msgspec.structs.replace(rule, text=_text(archive, book, rule.rules))
+        for entry in entries
+        for rule in (entry.rule, entry.residence)
+        if rule is not None
+    }
+    by_day = {
+        each.day: each.explanation.numbers[0].rule.rules
+        for each in verdicts
+        if each.explanation is not None and each.explanation.numbers and each.explanation.numbers[0].rule
+    }
+    spans: list[LawSpan] = []
+    for day in days:
+        digest, by = by_day.get(day, ""), "stamp"
+        if not digest:
+            rule = book.on(region, day)
+            digest, by = ("", "none") if rule is None else (rule.digest, "installed")
+            if rule is not None and digest not in rules:
+                where = "log" if archive.text(digest) is not None else "installed"
+                rules[digest] = explaining.rule_then(rule, where)
+        if spans and (spans[-1].rules, spans[-1].by) == (digest, by):
+            spans[-1] = msgspec.structs.replace(spans[-1], last=day)
+        else:
+            spans.append(LawSpan(first=day, last=day, rules=digest, by=by))
+    return spans, list(rules.values())
+
+
+def _text(archive: Archive, book: Rulebook, digest: str) -> str:
+    return (archive.text(digest) or book.texts.get(digest, b"")).decode("utf-8", "replace")
+
+
+def _log_state(topic: str, reader: LogReader, past: history.NumberHistory) -> LogState:
+    return LogState(
+        topic=topic,
+        end=reader.bounds()[1],
+        position=past.index.position,
+        time=history.millis(past.at_ms),
+        registers=[
+            RegisterHead(
+                register=each.name,
+                seq=each.seq,
+                position=each.position,
+                effective_at=utc_seconds(each.effective_at),
+                chain=each.chain,
+            )
+            for _, each in sorted(past.index.registers.items())
+        ],
+    )
+
+
+_NEVER_PROVEN = (
+    (
+        "Whether anybody dialled. A verdict says that a call was allowed. A call is known only if a dialler reported it,"
+        " and that report is the dialler's own."
+    ),
+    (
+        "The moments. They are by the clocks of the computers that judged, published or reported. The order of changes in"
+        " a register is proven by its hash chain."
+    ),
+    "That a list was the authority's, or a request the person's own. The log proves which bytes changed the register.",
+    "Answers that were given over HTTP just before a call: they are on no topic.",
+)
+
+_BY_INDEX = "That there is no other verdict: an index on the computer of this dossier said where to look (files.index_dir)."
+
+
+def _not_proven(
+    asked: DossierRequest, emitted: EmittedBetween, sides: SideRecords, law: Sequence[LawSpan]
+) -> list[str]:
+    """What a reader might take for proven."""
+    said = list(_NEVER_PROVEN)
+    gaps = [(each.topic, each.judged_at) for each in emitted.deleted]
+    gaps += [(each.topic, each.oldest) for each in sides.kept.values() if each.oldest is not None]
+    latest: dict[str, datetime] = {}
+    for topic, oldest in gaps:
+        latest[topic] = max(oldest, latest.get(topic, oldest))
+    said += [
+        f"What was on {topic} before {utc_seconds(since)}: Kafka has deleted it, at least in part."
+        for topic, since in latest.items()
+        if since.date() >= asked.first - timedelta(days=1)
+    ]
+    if emitted.by_index:
+        said.append(_BY_INDEX)
+    if any(each.by == "installed" for each in law):
+        said.append(
+            "The rule of days without a verdict: no stamp names it, so the rule that is installed now was used."
+        )
+    return said

@@ -1,0 +1,392 @@
+"""Whether a call was lawful on each day, by the verdicts that held, their recalls and the law. Pure."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from stream_scrub.clock import parse_zoned
+from stream_scrub.model import Reason
+from stream_scrub.queries.answer import day as in_words
+from stream_scrub.queries.answer import means
+from stream_scrub.recall_notice import ONE_LOG_MS, RecallNotice
+from stream_scrub.scrub.hours import DAYS_AHEAD
+from stream_scrub.stamp import CallHours
+
+Lawful = Literal["yes", "no", "part", "unproven"]
+_SPANS_SHOWN = 4
+_ONE_LOG = timedelta(milliseconds=ONE_LOG_MS)
+
+
+class JudgedCall(NamedTuple):
+    """A verdict on the number, and what it rests on."""
+
+    at: datetime
+    day: date
+    campaigns: tuple[str, ...]
+    allowed: bool
+    reason: str  # in a few words
+    why: str  # with everything that decided
+    until: date | None  # the last day on which it may be used
+    position: int  # of its index
+    registers: frozenset[str]  # that its rule asks
+    hours: CallHours | None
+    proven: bool  # its replay is the same
+
+
+class PlainJudgement(NamedTuple):
+    """What a call that states nothing but its campaign would have got at the end of a day, or now."""
+
+    allowed: bool
+    reason: str
+    why: str
+    has_hours: bool = True  # the law allows calls on that day
+    before_log: bool = False  # no register was on the log by then, so nothing is known
+
+
+class DayAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer for one day. `released`: a prospect with the number was allowed, and might be called on that day.
+    `reason`: why, in a few words; `says`: with everything that decided."""
+
+    day: date
+    lawful: Lawful
+    released: bool
+    reason: str
+    says: str
+
+
+class _Change(NamedTuple):
+    """From a moment of a day on a call was, or was not, covered by a verdict."""
+
+    at: datetime
+    open: bool
+    reason: str
+    why: str
+    proven: bool = True
+
+
+def stop_of(call: JudgedCall, notices: Sequence[RecallNotice], upto: datetime) -> RecallNotice | None:
+    """The recall, or the suspension of a register, by which an allowed prospect may not be called at that moment."""
+    # As a dialler reads them (`dialler.recalls`).
+    suspended: dict[str, RecallNotice] = {}
+    for each in notices:
+        at = parse_zoned(each.at)
+        if at > upto:
+            break
+        if each.kind == "recalled" and (at >= call.at or _overtakes(at, each.index, call)):
+            return each
+        if each.kind == "suspended" and each.register in call.registers and at >= call.at:
+            suspended[each.register] = each
+        elif each.kind == "resumed":
+            suspended.pop(each.register, None)
+    return next(iter(suspended.values()), None)
+
+
+def _overtakes(at: datetime, position: int, call: JudgedCall) -> bool:
+    """Whether a moment and a position, given before a verdict by the clocks of others, are of a newer index."""
+    return position > call.position and call.at - at <= _ONE_LOG
+
+
+def without_overtaken(calls: Iterable[JudgedCall]) -> list[JudgedCall]:
+    """Leave out verdicts that allow, by an older index than that of one before them that blocks for the same campaigns: they
+    are of another worker, whose index was older or whose clock is ahead. `calls` are in the order of their moments."""
+    kept: list[JudgedCall] = []
+    blocking: dict[tuple[str, ...], deque[JudgedCall]] = defaultdict(deque)  # the newest index first
+    for call in calls:
+        before = blocking[call.campaigns]
+        while before and call.at - before[0].at > _ONE_LOG:
+            before.popleft()
+        if call.allowed and before and before[0].position > call.position:
+            continue
+        kept.append(call)
+        if not call.allowed:
+            while before and before[-1].position <= call.position:
+                before.pop()
+            before.append(call)
+    return kept
+
+
+def answers(
+    days: Sequence[date],
+    zone: tzinfo,
+    calls: Sequence[JudgedCall],
+    notices: Sequence[RecallNotice],
+    plain: Mapping[date, PlainJudgement],
+) -> list[DayAnswer]:
+    """Return the answer for each day. `calls` and `notices` are in the order of their moments."""
+    return [_answer(day, zone, calls, notices, plain.get(day)) for day in days]
+
+
+def _answer(
+    day: date,
+    zone: tzinfo,
+    calls: Sequence[JudgedCall],
+    notices: Sequence[RecallNotice],
+    plain: PlainJudgement | None,
+) -> DayAnswer:
+    by_campaigns = {
+        campaigns: changes
+        for campaigns in dict.fromkeys(each.campaigns for each in calls)
+        if (changes := _changes(day, zone, [c for c in calls if c.campaigns == campaigns], notices))
+    }
+    if not by_campaigns:
+        return _unreleased(day, plain)
+    every = [change for changes in by_campaigns.values() for change in changes]
+    opens = [change.open for change in every]
+    lawful: Lawful = "yes" if all(opens) else "part" if any(opens) else "no"
+    if any(change.open and not change.proven for change in every):
+        lawful = "unproven"
+    decided = {
+        campaigns: [each for each in changes if lawful != "part" or not each.open]
+        for campaigns, changes in by_campaigns.items()
+    }
+    several = len(by_campaigns) > 1
+    return DayAnswer(
+        day=day,
+        lawful=lawful,
+        released=any(opens),
+        reason="; ".join(
+            dict.fromkeys(
+                f"{_for(campaigns) if several else ''}{each.reason}"
+                for campaigns, changes in decided.items()
+                for each in changes
+            )
+        ),
+        says="; ".join(
+            f"{_for(campaigns)}{_said(changes, day, zone)}" for campaigns, changes in by_campaigns.items()
+        ),
+    )
+
+
+def _for(campaigns: tuple[str, ...]) -> str:
+    named = " and ".join(filter(None, campaigns))
+    return f"for {named}: " if named else ""
+
+
+def _unreleased(day: date, plain: PlainJudgement | None) -> DayAnswer:
+    """The answer for a day on which no verdict allowed or blocked the number."""
+    why = "the day has not come yet" if plain is None else "the log begins later"
+    if plain is None or plain.before_log:
+        return DayAnswer(day=day, lawful="unproven", released=False, reason=why, says=why)
+    would = "would have been allowed" if plain.allowed else "would have been blocked"
+    would += "" if plain.has_hours else ", but at no hour of that day"
+    return DayAnswer(
+        day=day,
+        lawful="yes" if plain.allowed and plain.has_hours else "no",
+        released=False,
+        reason=plain.reason,
+        says=f"no lead with this number was released; a call that states nothing more {would}: {plain.why}",
+    )
+
+
+def _changes(
+    day: date, zone: tzinfo, calls: Sequence[JudgedCall], notices: Sequence[RecallNotice]
+) -> list[_Change]:
+    """What was so at the beginning of the day, if an earlier verdict still counted, and each change on it."""
+    begins, ends = bounds(day, zone)
+    since = begins  # from when on a verdict has allowed calls
+    earlier = [each for each in calls if each.day < day]
+    last = earlier[-1] if earlier else None
+    changes = list[_Change]()
+    if last is not None and _covers(last, day) and stop_of(last, notices, begins) is None:
+        why = f"the verdict of {in_words(last.day)} still counted: {last.why}"
+        changes.append(_allowed(last, day, begins, (begins, ends), why))
+    else:
+        last = None
+    for each in [each for each in calls if each.day == day]:
+        changes += _stopped(last, notices, each.at)
+        since = each.at if last is None else since
+        last = None
+        if not each.allowed:
+            changes.append(_Change(each.at, False, each.reason, each.why, each.proven))
+        elif (stop := stop_of(each, notices, each.at)) is not None:
+            changes.append(_Change(each.at, False, _by(stop), _by(stop)))
+        else:
+            changes.append(_allowed(each, day, each.at, (since, ends), each.why))
+            last = each
+    return [*changes, *_stopped(last, notices, ends)]
+
+
+def bounds(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
+    """The first moment of a day, and that of the next one."""
+    begins, ends = (datetime.combine(each, time(), zone) for each in (day, day + timedelta(1)))
+    return begins.astimezone(UTC), ends.astimezone(UTC)
+
+
+def has_hours(hours: CallHours, begins: datetime, ends: datetime) -> bool:
+    """Whether a call may begin at some moment between these."""
+    return any(opens < ends and begins < closes for opens, closes in hours.spans())
+
+
+def _allowed(
+    call: JudgedCall, day: date, at: datetime, within: tuple[datetime, datetime], why: str
+) -> _Change:
+    """That a verdict allows calls from `at` on, if its hours do at some moment `within` the day."""
+    if call.hours is None or has_hours(call.hours, *within):
+        return _Change(at, True, call.reason, why, call.proven)
+    if _is_after_hours(call, day):
+        unknown = f"the verdict of {in_words(call.day)} names no hours of this day"
+        return _Change(at, True, unknown, f"{unknown}; {why}", False)
+    closed = f"the law allows no call at that time ({call.hours.local})"
+    return _Change(at, False, closed, f"{closed}; {why}", call.proven)
+
+
+def _is_after_hours(call: JudgedCall, day: date) -> bool:
+    """Whether a stamp states no windows so late. Whoever calls later must ask again."""
+    return day - call.at.astimezone(UTC).date() >= timedelta(days=DAYS_AHEAD)
+
+
+def _covers(call: JudgedCall, day: date) -> bool:
+    return call.allowed and (call.until is None or day <= call.until)
+
+
+def _stopped(call: JudgedCall | None, notices: Sequence[RecallNotice], upto: datetime) -> Iterator[_Change]:
+    stop = None if call is None else stop_of(call, notices, upto)
+    if stop is not None:
+        yield _Change(parse_zoned(stop.at), False, _by(stop), _by(stop))
+
+
+def _by(stop: RecallNotice) -> str:
+    if stop.kind == "suspended":
+        return f"the register {stop.register} could not be used"
+    register = f" ({stop.register})" if stop.register else ""
+    return f"the number was recalled, because {_means(stop.reason)}{register}"
+
+
+def _means(reason: str) -> str:
+    """A notice of a later release may have a reason that is not known here."""
+    return means(reason).replace("the number", "it", 1) if reason in {*Reason} else reason
+
+
+def _said(changes: Sequence[_Change], day: date, zone: tzinfo) -> str:
+    """The changes of a day in words, with their times where there are several. Those that change nothing are left out."""
+    spans = [next(same) for _, same in groupby(changes, key=lambda each: (each.open, each.why))]
+    if len(spans) == 1:
+        begins = spans[0].at.astimezone(zone)
+        since = f"{_clock(spans[0].at, day, zone)}: " if spans[0].open and begins.time() > time() else ""
+        return f"{since}{spans[0].why}"
+    return "; ".join(
+        f"{_clock(each.at, day, zone)} {'allowed' if each.open else 'not allowed'}, because {each.why}"
+        for each in spans
+    )
+
+
+def _clock(at: datetime, day: date, zone: tzinfo) -> str:
+    local = at.astimezone(zone)
+    return f"from {local:%H:%M}" if local.date() == day else f"from {in_words(local)}"
+
+
+class AttemptJudgement(NamedTuple):
+    """Whether the last verdict before an attempt covers it, and why."""
+
+    covered: bool
+    says: str
+
+
+def of_attempt(
+    at: datetime,
+    campaigns: Sequence[str],
+    zone: tzinfo,
+    calls: Sequence[JudgedCall],
+    notices: Sequence[RecallNotice],
+) -> AttemptJudgement:
+    """Return whether a call at that moment rests on a verdict. An attempt without a campaign may be for any."""
+    before = [
+        each
+        for each in calls
+        if each.at <= at and (not campaigns or not each.campaigns or {*campaigns} & {*each.campaigns})
+    ]
+    if not before:
+        return AttemptJudgement(False, "no verdict before it is left on the topics")
+    last, day = before[-1], at.astimezone(zone).date()
+    given = f"the verdict of {in_words(last.day)}, {last.at.astimezone(zone):%H:%M}"
+    if not last.allowed:
+        return AttemptJudgement(False, f"{given} blocked it: {last.why}")
+    if not _covers(last, day):
+        return AttemptJudgement(False, f"{given} counted until {in_words(last.until or day)} only")
+    if (stop := stop_of(last, notices, at)) is not None:
+        return AttemptJudgement(False, f"{given} no longer counted: {_by(stop)}")
+    if last.hours is not None and not last.hours.at(at):
+        when = (
+            "names no hours of this day" if _is_after_hours(last, day) else "allowed it, but not at this hour"
+        )
+        return AttemptJudgement(False, f"{given} {when} ({last.hours.local})")
+    hours = ", within its hours" if last.hours is not None else ""
+    proven = "" if last.proven else "; the replay does not give that verdict again"
+    return AttemptJudgement(last.proven, f"{given} allowed it{hours}{proven}")
+
+
+# -- The answer at the top.
+
+
+def sentences(number: str, days: Sequence[DayAnswer]) -> list[str]:
+    """Return two sentences: on which days a call was lawful, and why."""
+    kinds: dict[str, list[DayAnswer]] = {}
+    for each in days:
+        kinds.setdefault(_kind(each), []).append(each)
+    if len(days) == 1:
+        (kind,) = kinds
+        return [
+            f"On {in_words(days[0].day)}, a call to {number} {kind.rstrip(',')}.",
+            f"The reason: {days[0].reason}.",
+        ]
+    when = "; ".join(f"{kind} {_spans(found, len(days))}" for kind, found in kinds.items())
+    why = "; ".join(f"where it {kind.rstrip(',')}, {_reasons(found)}" for kind, found in kinds.items())
+    return [f"A call to {number} {when}.", f"{why[:1].upper()}{why[1:]}."]
+
+
+def _kind(each: DayAnswer) -> str:
+    if not each.released and each.lawful == "yes":
+        return "would have been lawful, but no lead was released,"
+    return {
+        "yes": "was lawful",
+        "no": "was not lawful",
+        "part": "was lawful in part",
+        "unproven": "cannot be shown to be lawful",
+    }[each.lawful]
+
+
+def _reasons(found: Sequence[DayAnswer]) -> str:
+    """The reason of most of these days, and that there are others."""
+    counts = Counter(each.reason for each in found)
+    ((most, days),) = counts.most_common(1)
+    return (
+        most
+        if len(counts) == 1
+        else f"on {days} of these {len(found)} days {most} (the others are in part 1)"
+    )
+
+
+def _spans(found: Sequence[DayAnswer], of: int) -> str:
+    spans = list(spans_of(each.day for each in found))
+    if len(spans) > _SPANS_SHOWN:
+        return f"on {len(found)} of {of} days"
+    return " and ".join(_span(first, last) for first, last in spans)
+
+
+def _span(first: date, last: date) -> str:
+    return f"on {in_words(first)}" if first == last else f"from {in_words(first)} to {in_words(last)}"
+
+
+def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:
+    """Join days that follow each other: (first, last) of each span."""
+    ordered = list(days)
+    begin = 0
+    for place in range(1, len(ordered) + 1):
+        if place == len(ordered) or ordered[place] - ordered[place - 1] != timedelta(1):
+            yield ordered[begin], ordered[place - 1]
+            begin = place
+
+
+def merged(days: Sequence[DayAnswer]) -> list[tuple[date, date, DayAnswer]]:
+    """Join days with the same answer: (first, last, answer) of each span."""
+    spans: list[tuple[date, date, DayAnswer]] = []
+    for each in days:
+        if spans and (spans[-1][2].lawful, spans[-1][2].says) == (each.lawful, each.says):
+            spans[-1] = (spans[-1][0], each.day, spans[-1][2])
+        else:
+            spans.append((each.day, each.day, each))
+    return spans

@@ -1,0 +1,1 @@
+"""`recall`: takes back leads that were handed out and may no longer be called."""

@@ -1,0 +1,28 @@
+"""The record of `prospects.recalled` (schemas/recall.schema.json): the one struct, with its encoder and decoder."""
+
+from typing import Literal
+
+import msgspec
+
+# Positions begin again on a renewed log, so they are compared within this time alone: no index is so old, and no clock so
+# wrong.
+ONE_LOG_MS = 86_400_000
+
+
+class RecallNotice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A number that may no longer be called, or a register that became unusable or usable again."""
+
+    kind: Literal["recalled", "suspended", "resumed"]
+    number: str = ""  # E.164 with a plus; of "recalled" only
+    reason: str = ""  # as on a stamp
+    register: str = ""  # that decided, or that is suspended
+    since: str = ""  # when the opposition was in force at the latest
+    index: int
+    rules: str = ""  # the rule's digest, as on a stamp
+    at: str
+    key: str = ""  # of the lead, if it is known and a text
+    origin: str = msgspec.field(default="", name="from")  # its partition and offset, if they are known
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(RecallNotice).decode

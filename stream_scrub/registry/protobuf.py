@@ -1,0 +1,150 @@
+"""From a schema in Protobuf, as a registry has it, to the messages that plans are made of.
+
+The library links the descriptors: it resolves names and imports, and knows what each syntax means.
+"""
+
+import binascii
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+
+from google.protobuf.descriptor import (
+    Descriptor,
+    EnumDescriptor,
+    FieldDescriptor,
+    FileDescriptor,
+    OneofDescriptor,
+)
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+
+from stream_scrub.registry.client import Schema
+from stream_scrub.registry.proto_text import file_of
+from stream_scrub.scrub.decode import Unreadable
+from stream_scrub.scrub.protobuf import Field, Message
+from stream_scrub.scrub.protobuf_walk import Enum
+
+_MAIN = "*"  # no import is called so
+_WRAPPERS = "google/protobuf/wrappers.proto"
+_SHIPPED = {
+    f"google/protobuf/{name}.proto": import_module(f"google.protobuf.{name}_pb2").DESCRIPTOR
+    for name in ("any", "descriptor", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers")
+}
+_KINDS = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
+
+
+def messages_of(schema: Schema) -> Sequence[Message]:
+    """The messages that a schema declares, in its order. Raises Unreadable if it is none in Protobuf."""
+    pool = DescriptorPool()
+    # Generated readers have their own files of the library's, whatever the registry has under these names.
+    references = [each for each in schema.references if each.name not in _SHIPPED]
+    known = {each.name for each in references}
+    try:
+        for each in references:
+            _add(pool, each.name, each.text, known)
+        main = _add(pool, _MAIN, schema.text, known)
+        if not main.message_types_by_name:
+            raise Unreadable("no schema in Protobuf with a message")
+        nodes = _Nodes()
+        return [nodes.message(each) for each in main.message_types_by_name.values()]
+    except (TypeError, KeyError, ValueError) as error:
+        raise Unreadable(f"not a schema in Protobuf: {error}") from error
+    except RecursionError as error:
+        raise Unreadable("its messages hold each other too deeply") from error
+
+
+def _add(pool: DescriptorPool, name: str, text: str, known: Iterable[str]) -> FileDescriptor:
+    proto = _proto(text)
+    proto.name = name
+    # Registries have no files for options of their own, as confluent/meta.proto. A type that is missing is refused below.
+    public = {proto.dependency[at] for at in proto.public_dependency if at < len(proto.dependency)}
+    imported = [each for each in proto.dependency if each in known or each in _SHIPPED]
+    del proto.dependency[:], proto.public_dependency[:], proto.weak_dependency[:]
+    proto.dependency.extend(imported)
+    proto.public_dependency.extend(at for at, each in enumerate(imported) if each in public)
+    for each in imported:
+        if each not in known:
+            pool.AddSerializedFile(_SHIPPED[each].serialized_pb)
+    pool.AddSerializedFile(proto.SerializeToString())
+    return pool.FindFileByName(name)
+
+
+def _proto(text: str) -> FileDescriptorProto:
+    """The descriptor of a file: the text of one, or in Base64, as clients in Python register it."""
+    try:
+        return FileDescriptorProto.FromString(binascii.a2b_base64(text, strict_mode=True))
+    except (binascii.Error, DecodeError, ValueError):
+        return file_of(text)
+
+
+class _Nodes:
+    """Turns linked descriptors into messages, each once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Message] = {}
+        self._enums: dict[str, Enum] = {}  # each once: one may have thousands of symbols, and as many fields
+        self._oneofs: dict[str, list[str]] = {}
+        self._seen: dict[str, set[str]] = {}  # by file: those whose names it may use
+
+    def message(self, each: Descriptor) -> Message:
+        """The message of a descriptor."""
+        if each.full_name in self._known:
+            return self._known[each.full_name]
+        message = self._known[each.full_name] = Message(wrapper=each.file.name == _WRAPPERS)
+        message.fields += map(self._field, each.fields)
+        # Some writers count the entries of maps as messages, and others do not: an index could mean two of them.
+        if not any(inner.GetOptions().map_entry for inner in each.nested_types):
+            message.inner += map(self.message, each.nested_types)
+        return message
+
+    def _field(self, each: FieldDescriptor) -> Field:
+        type_: Message | Enum | None = None
+        if (named := each.message_type or each.enum_type) and named.file.name not in self._seen_by(each.file):
+            # The library takes the nearest name of all files, and protoc that of the imported ones.
+            raise Unreadable("a type of a file that is not imported")
+        if named is not None:
+            type_ = self.message(named) if isinstance(named, Descriptor) else self._enum(named)
+        return Field(
+            name=each.name,
+            json_name=each.json_name,
+            number=each.number,
+            kind=_KINDS[each.type],
+            is_repeated=each.is_repeated,
+            is_map=each.message_type is not None and each.message_type.GetOptions().map_entry,
+            has_presence=each.has_presence,
+            default=_default(each, type_) if each.has_default_value else None,
+            among=self._among(each.containing_oneof) if each.containing_oneof else (),
+            type=type_,
+        )
+
+    def _enum(self, each: EnumDescriptor) -> Enum:
+        if each.full_name not in self._enums:
+            symbols = {value.number: value.name for value in reversed(each.values)}  # the first of two counts
+            self._enums[each.full_name] = Enum(symbols, each.values[0].name, each.is_closed)
+        return self._enums[each.full_name]
+
+    def _seen_by(self, file: FileDescriptor) -> set[str]:
+        if file.name not in self._seen:
+            seen = {file.name}
+            open_at = [*file.dependencies]
+            for each in open_at:  # it grows meanwhile
+                if each.name not in seen:
+                    seen.add(each.name)
+                    open_at += each.public_dependencies
+            self._seen[file.name] = seen
+        return self._seen[file.name]
+
+    def _among(self, oneof: OneofDescriptor) -> list[str]:
+        if oneof.full_name not in self._oneofs:
+            self._oneofs[oneof.full_name] = [each.name for each in oneof.fields]
+        return self._oneofs[oneof.full_name]
+
+
+def _default(each: FieldDescriptor, type_: Message | Enum | None) -> object:
+    value = each.default_value
+    if isinstance(type_, Enum):
+        return type_.symbols[value]
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    # JSON has neither infinities nor NaN: it counts as missing.
+    return None if isinstance(value, float) and value - value != 0 else value

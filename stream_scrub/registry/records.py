@@ -1,0 +1,188 @@
+"""Turns records into the JSON that the Scrubber judges: by their schemas, each fetched once and compiled once.
+
+A record that cannot be read becomes None, as unreadable as a tombstone. If the registry is away, only records whose schema
+is not known yet have to wait.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Literal, Protocol
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Unavailable
+from stream_scrub.model import Header, Logger
+from stream_scrub.registry.client import AVRO, NUMBER_BYTES, RegistryClient, Schema, shown
+from stream_scrub.scrub import backend
+from stream_scrub.scrub.avro import program_of
+from stream_scrub.scrub.decode import Members, Unreadable
+from stream_scrub.scrub.protobuf import tables_of
+from stream_scrub.scrub.schemas import Plan, SchemaId, framed, unreadable
+
+PLANS_MAX = 1000
+_TOO_LARGE = b"\x80"  # the first of the numbers that are none of Java's int
+_ABSENT_MAX = 10_000
+_ASK_EVERY = 100  # records: those of a hostile schema take milliseconds each
+_ABSENT_S = 5.0  # then an id that the registry did not have is asked for again
+_PAUSE_S = 0.5  # between two requests to a registry that is away; each is twice as long as the last
+_PAUSE_MAX_S = 10.0
+
+Values = Sequence[bytes | None]
+HeadersOf = Sequence[Sequence[Header] | None]
+
+
+def _never() -> bool:
+    return False
+
+
+class RecordReader(Protocol):
+    """Reads the values of records as JSON."""
+
+    def read(self, values: Values, headers: HeadersOf, enough: Callable[[], bool] = _never) -> Values:
+        """The JSON of as many of the first values as can be read now, at least one; None for an unreadable one. `enough` is
+        called after each request to the registry, and now and then. Raises Unavailable if the first one cannot be read now."""
+        ...
+
+    def read_records(self, records: Any, enough: Callable[[], bool]) -> Any:
+        """The same for records that the extension holds: as many of them, with their JSON as values."""
+        ...
+
+    def close(self) -> None:
+        """Release the connections."""
+        ...
+
+
+class JsonRecords:
+    """RecordReader that are JSON."""
+
+    def read(self, values: Values, headers: HeadersOf, enough: Callable[[], bool] = _never) -> Values:  # noqa: ARG002
+        """As `RecordReader.read`: the values themselves."""
+        return values
+
+    def read_records(self, records: Any, enough: Callable[[], bool]) -> Any:  # noqa: ARG002
+        """As `RecordReader.read_records`: the records themselves."""
+        return records
+
+    def close(self) -> None:
+        """As `RecordReader.close`."""
+
+
+class RegistryRecords:
+    """RecordReader in Avro or Protobuf. One thread uses it, so no schema is asked for twice at once."""
+
+    def __init__(
+        self, registry: RegistryClient, kind: Literal["avro", "protobuf"], members: Members, log: Logger
+    ) -> None:
+        self._registry, self._members, self._log = registry, members, log
+        self._type, self._indexed = kind.upper(), kind == "protobuf"
+        self._plans: dict[SchemaId, Plan] = {}
+        self._absent: dict[SchemaId, float] = {}  # until when the registry is not asked again
+        self._away_until, self._pause_s, self._away = 0.0, _PAUSE_S, ""
+
+    def read(self, values: Values, headers: HeadersOf, enough: Callable[[], bool] = _never) -> Values:
+        """As `RecordReader.read`."""
+        plans, indexed, read = self._plans, self._indexed, list[bytes | None]()
+        for value, each in zip(values, headers, strict=True):
+            frame = framed(value, each, indexed=indexed) if value is not None else None
+            if value is None or frame is None:
+                read.append(None)
+                continue
+            which, data, start = frame
+            plan, asked = plans.get(which), False
+            if plan is None:
+                if (found := self._found_at(which, len(read))) is None:
+                    return read
+                plan, asked = found
+            read.append(plan(data, start))
+            if (asked or not len(read) % _ASK_EVERY) and enough():
+                return read
+        return read
+
+    def read_records(self, records: Any, enough: Callable[[], bool]) -> Any:
+        """As `RecordReader.read_records`."""
+        read = import_module("stream_scrub_native").read_by_schema
+        return read(records, self._indexed, self._plans, self._found_at, enough)
+
+    def _found_at(self, which: SchemaId, place: int) -> tuple[Plan, bool] | None:
+        """As `_found`, for the record at that place; None if it and those behind it cannot be read now."""
+        try:
+            return self._found(which)
+        except Unavailable:
+            if place:
+                return None
+            raise
+
+    def _found(self, which: SchemaId) -> tuple[Plan, bool]:
+        """The plan for a schema, and whether the registry was asked. Raises Unavailable."""
+        # Some registries answer such a number as nothing that they understand, again and again.
+        if len(which) == NUMBER_BYTES and which >= _TOO_LARGE:
+            return unreadable, False
+        now = time.monotonic()
+        if self._absent.get(which, 0.0) > now:
+            return unreadable, False
+        if now < self._away_until:
+            raise Unavailable(self._away)
+        try:
+            schema = self._registry.schema(which)
+        except Unavailable as error:
+            self._away = str(error)
+            self._away_until = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
+            raise
+        self._pause_s = _PAUSE_S
+        if schema is None:
+            if len(self._absent) >= _ABSENT_MAX:
+                self._absent.clear()
+            self._absent[which] = time.monotonic() + _ABSENT_S
+            return unreadable, True
+        if len(self._plans) >= PLANS_MAX:
+            # Any of them: where the oldest goes, one schema more than there is room for is asked for at each record.
+            del self._plans[random.choice([*self._plans])]  # noqa: S311
+        self._absent.pop(which, None)
+        plan = self._plans[which] = self._plan(which, schema)
+        return plan, True
+
+    def _plan(self, which: SchemaId, schema: Schema) -> Plan:
+        try:
+            plan = _compiled(schema, self._type, self._members)
+        except Unreadable as error:
+            self._log.error(
+                "schema unusable: its records come out blocked", schema=shown(which), why=str(error)
+            )
+            return unreadable
+        self._log.info("schema known", schema=shown(which))
+        return plan
+
+    def close(self) -> None:
+        """As `RecordReader.close`."""
+        self._registry.close()
+
+
+def _compiled(schema: Schema, kind: str, members: Members) -> Plan:
+    if schema.type != kind:
+        raise Unreadable(f"of type {schema.type[:20]}, not {kind}")
+    if kind == AVRO:
+        texts = dict.fromkeys(each.text for each in schema.references)  # a schema may have several names
+        return backend.BEST.avro(program_of(schema.text, list(texts), members))
+    from stream_scrub.registry.protobuf import messages_of
+
+    return backend.BEST.protobuf(tables_of(messages_of(schema), members))
+
+
+JSON = JsonRecords()
+
+
+def records(settings: Settings, members: Members, log: Logger) -> RecordReader:
+    """What reads records as configured. Raises ConfigError."""
+    if settings.prospect.format == "json":
+        return JSON
+    return RegistryRecords(RegistryClient(settings.registry), settings.prospect.format, members, log)
+
+
+def read_all(each: RecordReader, values: Values, headers: HeadersOf) -> Values:
+    """As `RecordReader.read`, of all values. Raises Unavailable if one cannot be read now."""
+    read = each.read(values, headers)
+    while len(read) < len(values):
+        read = [*read, *each.read(values[len(read) :], headers[len(read) :])]
+    return read

@@ -1,0 +1,1 @@
+"""From requests (opt-outs, consents, withdrawals, corrections) to deltas on the log."""

@@ -1,0 +1,158 @@
+"""The pages of dossiers: an administrator asks for one, and gets what `stream-scrub dossier` gives.
+
+A reading takes as long as its topics are large, so it is a job: it has a process of its own, which yields the processors
+to checks. The number is in the request and the results alone: not in a path, the log, or what is stored of the job.
+"""
+
+import os
+import re
+from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from stream_scrub import bounded_process
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, ScrubError
+from stream_scrub.numbering import UNKNOWN, region_named
+from stream_scrub.ops import logs, processes
+from stream_scrub.serve import bodies
+from stream_scrub.serve.bodies import Problem, invalid
+from stream_scrub.serve.endpoints import Handler, Queries
+from stream_scrub.serve.files import process
+from stream_scrub.serve.files.job_pages import JobPages, page
+from stream_scrub.serve.files.process import State
+from stream_scrub.serve.guard import Caller
+from stream_scrub.serve.page import forms
+from stream_scrub.serve.page.forms import Form
+from stream_scrub.serve.uploads import Job
+
+READ_S_MAX = 3600
+_NICE = 10
+
+
+class DossierQuestion(msgspec.Struct, rename={"first": "from", "last": "to"}):
+    """A number in any spelling, and the days, which are those of its country."""
+
+    number: str
+    first: date
+    last: date | None = None
+    region: str | None = None
+    campaign: str | None = None
+
+
+_QUESTION = msgspec.json.Decoder(DossierQuestion)
+
+
+def _child(
+    settings: Settings, queries: Queries, asked: Any, folder: Path, parent: Connection, alive: Connection
+) -> None:
+    processes.begin_child(alive)
+    bounded_process.end_first()
+    os.nice(_NICE)
+    logs.configure(settings.log.level, settings.log.format)
+
+    def made() -> State:
+        try:
+            progress = process.SentProgress(parent, named=True)
+            for name, content in queries.dossier(settings, asked, progress).items():
+                (folder / name).write_bytes(content)
+        except ScrubError as error:
+            return State("failed", why=logs.mask(str(error).replace("\n", "; ")))
+        return State("done")
+
+    process.send_outcome(parent, made)
+
+
+class DossierPages(JobPages):
+    """The pages of dossiers."""
+
+    path, scope, results = "/dossiers", "admin", re.compile(r"dossier\.(?:html|json)")
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Return method, path and function of each route."""
+        return [
+            ("GET", "/dossiers", self.dossiers),
+            ("POST", "/dossiers", self.ask),
+            ("GET", "/dossiers/{id}", self.dossier),
+            *super().routes(),
+        ]
+
+    @page
+    async def dossiers(self, request: Request, caller: Caller) -> Response:
+        """Show the form for a dossier, and the dossiers of this token."""
+        return self._form(request, caller, {})
+
+    @page
+    async def ask(self, request: Request, caller: Caller) -> Response:
+        """Begin to read a dossier."""
+        form = await forms.read(request)
+        try:
+            job = await self._begin(form, caller)
+        except Problem as problem:
+            return self._form(request, caller, form, problem)
+        return RedirectResponse(f"/dossiers/{job.id}", 303)
+
+    async def _begin(self, form: Form, caller: Caller) -> Job:
+        """Begin to read one. Raises Problem (422, 429, 503)."""
+        caller.spend(1)
+        question = bodies.decoded(_QUESTION, msgspec.json.encode(form))
+        asked = self._asked(question)
+        last = question.last or question.first
+        days = (last - question.first).days + 1
+        job = await run_in_threadpool(self.jobs.new, caller.owner)
+        shown = f"{question.first}" if days == 1 else f"{question.first} to {last}"
+        job = msgspec.structs.replace(job, most=0, file=shown)
+        try:
+            self.jobs.keep(job)
+        except Problem:
+            await run_in_threadpool(self.jobs.delete, job.id)
+            raise
+        log = self.context.log.bind(by=caller.name, days=days)
+        log.info("dossier requested")
+        self.jobs.do(
+            job,
+            lambda job: self._read(job, asked),
+            lambda outcome: log.info("dossier ended", outcome=outcome.stage),
+        )
+        return job
+
+    def _asked(self, question: DossierQuestion) -> Any:
+        """What the dossier is about. Raises Problem (422)."""
+        settings = self.context.settings
+        region = region_named(question.region or settings.prospect.default_region)
+        if not region:
+            raise invalid([("region", UNKNOWN)])
+        last, campaign = question.last or question.first, question.campaign or ""
+        try:
+            return self.context.queries.dossier_request(
+                settings, question.number, region, question.first, last, campaign
+            )
+        except ConfigError as error:
+            what, _, why = error.problems[0].partition(": ")
+            raise invalid([("number" if what == "NUMBER" else "from", why)]) from error
+
+    def _read(self, job: Job, asked: Any) -> State:
+        job = self.jobs.begun(job)
+        arguments = (self.context.settings, self.context.queries, asked, self.jobs.results(job))
+        child = processes.one_child(_child, *arguments, name="dossier")
+        limit = READ_S_MAX, "the reading takes more than an hour: use `stream-scrub dossier` in a terminal"
+        return process.followed(
+            child, limit, lambda state: self.jobs.put(job, state), lambda: self.jobs.why_end(job)
+        )
+
+    @page
+    async def dossier(self, request: Request, caller: Caller) -> Response:
+        """Show what has become of a dossier."""
+        job = self.found(request, caller)
+        state, left = self.jobs.state(job), self.left(job)
+        return self.status_page.page(request, "dossier.html.j2", job=job, state=state, left=left)
+
+    def _form(self, request: Request, caller: Caller, form: Form, problem: Problem | None = None) -> Response:
+        minutes = self.context.settings.files.keep_minutes
+        return self.status_page.form(request, form, problem, jobs=self.listed(caller), minutes=minutes)

@@ -1,0 +1,346 @@
+"""What a server process is made of (`AppContext`), and the endpoints that the API and the page share: checks, and
+`POST /v1/history` and `POST /v1/requests`."""
+
+import asyncio
+import threading
+from asyncio import wrap_future
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, Corrupt, Refused, ScrubError, StaleIndex, TooLarge, Unavailable
+from stream_scrub.index import Index
+from stream_scrub.kafka.requests_writer import Delivered, RequestPlace
+from stream_scrub.log.follower import Follower
+from stream_scrub.model import OWN, Logger, Progress
+from stream_scrub.numbering import UNKNOWN, e164, region_named
+from stream_scrub.ops.loop_state import ServerState
+from stream_scrub.ops.metrics import Board
+from stream_scrub.ops.processes import in_daemon_thread
+from stream_scrub.requests.attempts import NO_ID, AttemptReader, CallAttempt
+from stream_scrub.requests.lifts import takes_out
+from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
+from stream_scrub.requests.unread import UnreadRequest, open_requests
+from stream_scrub.rules import Country, Rule, Rulebook
+from stream_scrub.serve import bodies
+from stream_scrub.serve.bodies import Kind, Problem, invalid, stale
+from stream_scrub.serve.check import CheckEndpoint
+from stream_scrub.serve.guard import Caller, Guard
+from stream_scrub.serve.turns import Turns
+from stream_scrub.serve.watch.log_tail import LogTail
+from stream_scrub.serve.watch.recalls import RecallTail
+from stream_scrub.serve.watch.watcher import Watcher
+from stream_scrub.stamp import Stamp
+
+if TYPE_CHECKING:  # it imports this module
+    from stream_scrub.serve.files.jobs import Jobs
+    from stream_scrub.serve.uploads import Uploads
+
+# A route's function.
+Handler = Callable[[Request], Awaitable[Response]]
+# Hands a request to the brokers: its key, its bytes, and what to call with the outcome.
+Send = Callable[[str, bytes, bytes, Delivered], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Queries and imports that the console has too, passed in by `cli/check.py` because rooms of one rank do not
+    import each other.
+
+    All are functions of a module, since they are pickled for other processes, and return values that msgspec encodes.
+    """
+
+    registers: Callable[[Index, Rulebook, datetime], Any]
+    rule: Callable[[Country, date], Any]
+    # Reads the whole log. The number is as typed; then its region, and whether nobody waits for the answer any more.
+    history: Callable[[Settings, Logger, str, str, Callable[[], bool]], Any]
+    # What a dossier is about: the number as typed, its region, the first and last day, and the campaign. Raises ConfigError.
+    dossier_request: Callable[[Settings, str, str, date, date, str], Any]
+    # Reads all topics. What it is about, and what shows the progress. Returns the results by the names of their files.
+    dossier: Callable[[Settings, Any, Progress], dict[str, bytes]]
+    # The file, the form's fields, and whether it is a dry run.
+    import_list: Callable[[Settings, Logger, str, Mapping[str, str], bool], dict[str, Any]]
+    # A verdict for people: its stamp, its rule, and the changes of its number if they are known.
+    answer: Callable[[Stamp, Rule | None, Sequence[Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AppContext:
+    """The parts of one server process."""
+
+    settings: Settings
+    follower: Follower
+    rulebook: Rulebook
+    counters: ServerState
+    board: Board  # the status of every process of this server
+    queries: Queries
+    log: Logger
+    guard: Guard
+    send: Send
+    watcher: Watcher
+    log_tail: LogTail
+    recall_tail: RecallTail
+    pending_lists: "Uploads"
+    jobs: "Jobs"
+    dossiers: "Jobs"
+    trial: bool = False  # the page says that the lists are made up
+
+
+HISTORY_BYTES_MAX = 4096  # of a body: one number
+KEYS_MAX = 10_000  # idempotency keys that are remembered
+REQUEST_BYTES_MAX = 524_288  # of a body: the publisher's 10 000 numbers a request, and a proof
+_KEY_CHARS_MAX = 128
+_HISTORIES_WAITING_MAX = 2  # of one token
+_UNREAD_WAITING_MAX = 2  # the same
+_REQUESTS_WAITING_MAX = 8  # large ones of one token
+_LARGE_BYTES = 2048  # a larger request is parsed beside the loop
+_BYTES_A_NUMBER = 64  # that a request costs of the token's rate
+_DELIVERY_S = 15.0  # longer than the producer retries
+
+
+def why_stale(follower: Follower, lag_max_s: float) -> StaleIndex | None:
+    """Return why the index must not be used now; None if it may."""
+    try:
+        follower.usable(lag_max_s)
+    except StaleIndex as error:
+        return error
+    return None
+
+
+class HistoryQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """A number in any spelling, and the region for national numbers."""
+
+    number: str | int
+    region: str | None = None
+
+
+_HISTORY_QUESTION = msgspec.json.Decoder(HistoryQuestion)
+
+
+class HistoryEndpoint:
+    """Answers when a number was in which register, and by which list or request.
+
+    A history reads the whole log in another thread, one at a time, so that checks do not wait for it. It ends when its
+    caller leaves.
+    """
+
+    def __init__(self, settings: Settings, queries: Queries, log: Logger) -> None:
+        self._settings = settings
+        self._queries = queries
+        self._log = log
+        self._turns = Turns(_HISTORIES_WAITING_MAX)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another history is being read."""
+        return self._turns.is_taken
+
+    async def answer(self, body: bytes, caller: str) -> Any:
+        """Return the history. `caller` is the token's name. Raises Problem (422, 429, 503)."""
+        question = bodies.decoded(_HISTORY_QUESTION, body)
+        bodies.need_once(body)
+        region = region_named(question.region or self._settings.prospect.default_region)
+        if not region:
+            raise invalid([("region", UNKNOWN)])
+        left = threading.Event()
+        arguments = (self._settings, self._log, str(question.number), region, left.is_set)
+        try:
+            async with self._turns.turn(caller):
+                return await wrap_future(in_daemon_thread(self._queries.history, *arguments))
+        except ConfigError as error:
+            raise invalid([_NO_NUMBER]) from error
+        except StaleIndex as error:
+            raise stale(error) from error
+        except Corrupt as error:
+            raise stale(StaleIndex("log-corrupt", str(error))) from error
+        except (Unavailable, Refused) as error:
+            raise stale(StaleIndex("log-unreachable", str(error))) from error
+        finally:
+            left.set()
+
+
+_NO_NUMBER = ("number", "no valid number: write it as +33612345678")
+
+
+class AcceptedRequest(msgspec.Struct, frozen=True):
+    """The place of a request on its topic, after the brokers confirmed it. `invalid` counts the entries that are not
+    numbers. `note` says which part of an opposition was not understood; it then counts for every caller."""
+
+    topic: str
+    partition: int
+    offset: int
+    invalid: int
+    note: str | None
+
+
+class _Remembered(msgspec.Struct):
+    digest: bytes
+    answer: asyncio.Task[AcceptedRequest]
+
+
+class RequestEndpoint:
+    """Writes an opt-out, a consent, a withdrawal or an attempt to its topic, and answers after the brokers have confirmed it.
+
+    The request is parsed here as the publisher will parse it, so that the client gets a refusal at once. Requests that
+    lift an opposition are not accepted over HTTP: they need a separate permission (docs/requests.md). `index` returns
+    the newest index, for the kinds of its registers.
+    """
+
+    def __init__(
+        self, settings: Settings, rulebook: Rulebook, index: Callable[[], Index], send: Send, log: Logger
+    ) -> None:
+        self._settings, self._log = settings, log
+        self._attempts = AttemptReader(settings.prospect.default_region, {})
+        self._kinds = {**rulebook.kinds, **OWN}
+        self._index = index
+        self._send = send
+        self._remembered: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
+        self._turns, self._reading = Turns(_REQUESTS_WAITING_MAX), Turns(_UNREAD_WAITING_MAX)
+
+    async def answer(self, body: bytes, key: str, caller: Caller) -> AcceptedRequest:
+        """Write the request. `key` is the header Idempotency-Key, or empty. Raises Problem (413, 422, 429, 503)."""
+        caller.spend(1 + len(body) // _BYTES_A_NUMBER)
+        if len(body) <= _LARGE_BYTES:
+            request = self._parsed(body)
+        else:
+            async with self._turns.turn(caller.name):
+                request = await wrap_future(in_daemon_thread(self._parsed, body))
+        if len(key) > _KEY_CHARS_MAX:
+            raise invalid([("Idempotency-Key", f"use at most {_KEY_CHARS_MAX} characters")])
+        if not key:
+            return await self._write(request, body)
+        digest = sha256(body).digest()
+        earlier = self._remembered.get((caller.name, key))
+        if earlier is not None and earlier.digest != digest:
+            raise invalid([("Idempotency-Key", "another request used this key: use a new one")])
+        if earlier is None or (earlier.answer.done() and earlier.answer.exception() is not None):
+            earlier = _Remembered(digest, asyncio.ensure_future(self._write(request, body)))
+            self._remembered[caller.name, key] = earlier
+            if len(self._remembered) > KEYS_MAX:
+                self._remembered.popitem(last=False)
+        return await asyncio.shield(earlier.answer)
+
+    def _parsed(self, body: bytes) -> ParsedRequest | CallAttempt:
+        """Parse as the publisher does, with the same leniency for what restricts. Raises Problem (422)."""
+        prospect = self._settings.prospect
+        attempt = self._attempts.read(body, 0)
+        on_log = {name: each.kind for name, each in self._index().registers.items()}
+        terms = RequestTerms(
+            frozenset(self._settings.lists.registers),
+            {**self._kinds, **on_log},
+            prospect.default_region,
+            datetime.now(UTC),
+            self._index().parts(),
+        )
+        request = read(body, terms)
+        # An attempt is read leniently: of a member that occurs twice the last one would count, and the first be an opt-out.
+        # And a refusal without an id may mean an opt-out, which protects longer.
+        readable = request is not RequestRefusal.UNREADABLE
+        if isinstance(attempt, CallAttempt) and attempt.id != NO_ID and readable:
+            return attempt
+        if request is RequestRefusal.UNKNOWN_REQUEST and attempt == "number":
+            raise _refused(RequestRefusal.INVALID_NUMBER)
+        if isinstance(request, RequestRefusal):
+            raise _refused(request)
+        if takes_out(request):
+            raise _refused(RequestRefusal.MAY_NOT_LIFT)
+        if not request.numbers:
+            raise _refused(RequestRefusal.NO_NUMBER)
+        return request
+
+    async def unread(self, caller: Caller) -> list[UnreadRequest]:
+        """Return the refused requests that may be oppositions and that nobody has settled, the newest first: read from
+        their topic at each question, one at a time. Raises Problem (429, 503)."""
+        caller.spend(1)
+        try:
+            async with self._reading.turn(caller.name):
+                return await wrap_future(in_daemon_thread(open_requests, self._settings, self._log))
+        except (Unavailable, Refused) as error:
+            raise stale(StaleIndex("log-unreachable", str(error))) from error
+
+    async def settle(self, settlement: Mapping[str, str], caller: Caller) -> AcceptedRequest:
+        """Write that an unread request is no opposition; for administrators. Raises Problem (422, 429, 503)."""
+        caller.spend(1)
+        body = msgspec.json.encode(settlement)
+        request = read(body, RequestTerms())
+        if isinstance(request, RequestRefusal):
+            raise _refused(request)
+        return await self._write(request, body)
+
+    async def _write(self, request: ParsedRequest | CallAttempt, body: bytes) -> AcceptedRequest:
+        if isinstance(request, CallAttempt):
+            topic, key = self._settings.topics.attempts, e164(request.number)
+            invalid_numbers, note = 0, None
+        else:
+            topic = self._settings.topics.requests
+            key = e164(request.numbers[0]) if request.numbers else request.settles
+            invalid_numbers, note = request.refused, None if request.odd is None else str(request.odd)
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[RequestPlace | ScrubError] = loop.create_future()
+
+        def delivered(what: RequestPlace | ScrubError) -> None:
+            loop.call_soon_threadsafe(_settle, outcome, what)
+
+        try:
+            self._send(topic, key.encode(), body, delivered)
+        except ScrubError as error:
+            raise _unavailable(str(error)) from error
+        try:
+            async with asyncio.timeout(_DELIVERY_S):
+                place = await outcome
+        except TimeoutError as error:
+            raise _unavailable("the brokers did not answer") from error
+        if isinstance(place, TooLarge):
+            raise Problem(Kind.TOO_LARGE, "the request is larger than the topic's record limit") from place
+        if isinstance(place, ScrubError):
+            raise _unavailable(str(place)) from place
+        return AcceptedRequest(topic, *place, invalid_numbers, note)
+
+
+def _settle(outcome: asyncio.Future[RequestPlace | ScrubError], what: RequestPlace | ScrubError) -> None:
+    if not outcome.done():
+        outcome.set_result(what)
+
+
+_CURES = {
+    RequestRefusal.UNREADABLE: 'send one JSON object, as in {"request": "opt-out", "number": ...}',
+    RequestRefusal.UNKNOWN_REQUEST: 'state the request, as in {"request": "opt-out", "number": ...}',
+    RequestRefusal.MAY_NOT_LIFT: "it ends an opposition, so publish it to opposition.lifts",
+}
+
+
+def _refused(reason: RequestRefusal) -> Problem:
+    if reason is RequestRefusal.INVALID_NUMBER:
+        return invalid([_NO_NUMBER], reason=str(reason))
+    cure = _CURES.get(reason, "docs/requests.md has the meaning")
+    return invalid([("body", f"the publisher would refuse it as {reason}: {cure}")], reason=str(reason))
+
+
+def _unavailable(why: str) -> Problem:
+    return Problem(
+        Kind.NOT_WRITTEN,
+        f"{why}; the request may not be written: send it again, a duplicate does no harm",
+        {"Retry-After": "1"},
+    )
+
+
+class Endpoints:
+    """The endpoints that the API and the page share."""
+
+    def __init__(self, context: AppContext) -> None:
+        follower, lag_max_s = context.follower, context.settings.rules.index_lag_max_s
+        self.check = CheckEndpoint(
+            context.settings, lambda: follower.usable(lag_max_s), context.counters.checked
+        )
+        self.history = HistoryEndpoint(context.settings, context.queries, context.log)
+        self.requests = RequestEndpoint(
+            context.settings, context.rulebook, lambda: follower.index, context.send, context.log
+        )

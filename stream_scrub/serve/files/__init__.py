@@ -1,0 +1,1 @@
+"""A file of leads, scrubbed on the page."""

@@ -1,0 +1,189 @@
+"""Reads the page's forms: fields, or fields with a file. Forms sent by other sites are refused."""
+
+import asyncio
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from stream_scrub.serve import bodies
+from stream_scrub.serve.bodies import Kind, Problem, invalid, too_large
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks  # is there for type checkers only
+
+FILE_BYTES_MAX = 268_435_456  # four times the largest national list, unpacked
+_FORM_BYTES_MAX = 16_384
+_FIELDS_MAX = 20
+_FIELD_BYTES_MAX = 1024
+_NAME_BYTES_MAX = 100
+_FILE_S = 300.0
+_WRITE_BYTES = 1_048_576
+_TERMINAL = "delete others that you uploaded, or use `stream-scrub` in a terminal"
+
+Form = Mapping[str, str]
+
+
+def need_same_site(request: Request) -> None:
+    """Raises Problem (403) unless the header Origin, which browsers send with every form, is this site."""
+    host, origin = request.headers.get("host"), request.headers.get("origin", "")
+    # Without TLS here a proxy may terminate it.
+    schemes = ("https",) if request.url.scheme == "https" else ("http", "https")
+    if not host or origin not in {f"{scheme}://{host}" for scheme in schemes}:
+        raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
+
+
+async def read(request: Request) -> Form:
+    """Return the fields that are not empty. Raises Problem (403, 413, 415)."""
+    need_same_site(request)
+    kind = "application/x-www-form-urlencoded"
+    body = await bodies.read(request, lambda _size: None, kind, _FORM_BYTES_MAX)  # small
+    try:
+        pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=_FIELDS_MAX)
+    except ValueError as error:
+        raise Problem(Kind.TOO_LARGE, f"send at most {_FIELDS_MAX} fields", limit=_FIELDS_MAX) from error
+    return {name: value.strip() for name, value in pairs if value.strip()}
+
+
+async def receive(request: Request, folder: Path, most: int) -> tuple[Form, str]:
+    """Read a form of at most `most` bytes, with one file, which is streamed into the folder; returns the fields and the
+    file's name. Raises Problem (408, 413, 415, 422, 503).
+
+    `Request.form` would spool the file to the temporary folder first, and does not bound the headers of a part.
+    """
+    parts, most = _FormParts(folder), min(most, FILE_BYTES_MAX)
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise Problem(Kind.NOT_JSON, "send a form with a file (multipart/form-data)")
+    size, room = 0, f"there is room for a file of {most >> 20} MiB now"
+    try:
+        parser = MultipartParser(options[b"boundary"], parts.callbacks())
+        async with asyncio.timeout(_FILE_S):
+            async for piece in request.stream():
+                size += len(piece)
+                if size > most:
+                    raise too_large(f"{room}: compress it, {_TERMINAL}", most)
+                parser.write(piece)
+                if len(parts.buffer) >= _WRITE_BYTES:
+                    await asyncio.to_thread(parts.write)
+            parser.finalize()
+            await asyncio.to_thread(parts.write)
+    except (FormParserError, UnicodeError) as error:
+        raise invalid([("form", "not a valid multipart form")]) from error
+    except TimeoutError as error:
+        raise Problem(
+            Kind.TOO_SLOW, f"the file did not arrive within {_FILE_S:.0f} s", {"Connection": "close"}
+        ) from error
+    except ClientDisconnect as error:
+        raise Problem(Kind.MALFORMED_REQUEST, "the connection closed before the end of the file") from error
+    except OSError as error:
+        raise Problem(Kind.NOT_WRITTEN, f"the server cannot store the file ({error.strerror})") from error
+    finally:
+        parts.close()
+    if not parts.has_file:
+        raise invalid([("file", "it is empty" if parts.file_name else "choose one")])
+    return {name: value for name, value in parts.fields.items() if value}, parts.file_name
+
+
+class _FormParts:
+    """The parser's callbacks. A part with a file name is the file, any other a field. The number of parts and all bytes
+    except the file's content are bounded: even an empty part costs memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+        self._header = self._value = b""
+        self._name = ""
+        self._is_file = False
+        self._content = bytearray()
+        self._count = self._size = 0  # parts, and bytes except the file's content
+        self.fields: dict[str, str] = {}
+        self.buffer = bytearray()
+        self.file_name = ""  # of the chosen file, which may be empty
+        self.has_file = False
+
+    def callbacks(self) -> "MultipartCallbacks":
+        """Return the callbacks for the parser."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+        }
+
+    def write(self) -> None:
+        """Write the buffer to the file."""
+        if self._file is not None and self.buffer:
+            self._file.write(self.buffer)
+            self.buffer = bytearray()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _begin(self) -> None:
+        self._count += 1
+        if self._count > _FIELDS_MAX:
+            raise too_large(f"send at most {_FIELDS_MAX} fields", _FIELDS_MAX)
+        self._name, self._is_file = "", False
+        self._content.clear()
+
+    def _header_name(self, piece: bytes, start: int, end: int) -> None:
+        self._take(end - start)
+        self._header += piece[start:end]
+
+    def _header_value(self, piece: bytes, start: int, end: int) -> None:
+        self._take(end - start)
+        self._value += piece[start:end]
+
+    def _take(self, size: int) -> None:
+        self._size += size
+        if self._size > _FORM_BYTES_MAX:
+            raise too_large(f"send at most {_FORM_BYTES_MAX} bytes apart from the file", _FORM_BYTES_MAX)
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            self._name = options.get(b"name", b"").decode()
+            self._is_file = b"filename" in options
+            if self._is_file:
+                self._begin_file(options[b"filename"].decode("utf-8", "replace"))
+        self._header = self._value = b""
+
+    def _begin_file(self, name: str) -> None:
+        if self._file is not None:
+            raise invalid([("file", "send one")])
+        if name:  # browsers send an empty file field with an empty name
+            self.file_name = plain_name(name)
+            self._file = (self._folder / self.file_name).open("xb")
+
+    def _data(self, piece: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            if self._file is None:
+                raise invalid([("file", "give it a name")])
+            self.buffer += piece[start:end]
+            self.has_file = True
+            return
+        self._take(end - start)
+        self._content += piece[start:end]
+        if len(self._content) > _FIELD_BYTES_MAX:
+            raise too_large(f"a field has at most {_FIELD_BYTES_MAX} bytes", _FIELD_BYTES_MAX)
+
+    def _end(self) -> None:
+        if not self._is_file and self._name:
+            self.fields[self._name] = self._content.decode().strip()
+
+
+def plain_name(sent: str) -> str:
+    """Return the browser's file name without folders, control characters and spaces."""
+    name = sent.replace("\\", "/").rpartition("/")[2]
+    name = "".join(sign if unicodedata.category(sign)[0] not in "CZ" else "_" for sign in name)
+    return name.encode()[-_NAME_BYTES_MAX:].decode("utf-8", "ignore").strip(".") or "list"

@@ -1,1 +1,0 @@
-"""The API described: as OpenAPI for programs, and as a page for people."""

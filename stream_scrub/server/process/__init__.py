@@ -1,1 +1,0 @@
-"""One server process, its sockets and connections; and several of them that share one port."""

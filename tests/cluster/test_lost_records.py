@@ -1,0 +1,281 @@
+"""Kafka loses acknowledged records of the log: a replica that lacks them is elected (an unclean election)."""
+
+import json
+import signal
+import time
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from stream_scrub.errors import Refused, Unavailable
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.client.options import Role
+from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_worker
+from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.offsets import committed_soon
+from stream_scrub.log.wire import seal_headers
+from stream_scrub.model import Deadline
+from tests.support.fakes.properties import properties_of, publisher_of
+from tests.support.network.left_open import left_open
+from tests.support.running.outcome import ends, read_all
+from tests.support.running.prospects import french_mobiles, prospect
+from tests.support.running.publisher import PublisherProcess, evidence
+from tests.support.running.stage import TO_EVERYBODY
+from tests.support.running.worker import run_json, wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.kafka,
+    pytest.mark.chaos,
+    pytest.mark.alone,
+]
+
+CLEAR, LOST, LATER = (french_mobiles(36, seed=27)[at : at + 12] for at in (0, 12, 24))
+VICTIM, OTHERS = 3, (1, 2)
+RULE = TO_EVERYBODY.replace('deny = ["internal"]\nrequire = ["consent"]', 'deny = ["internal", "partner"]')
+
+
+def name_for(cluster) -> str:
+    """A suffix of names such that the victim coordinates nothing: only the log is to suffer."""
+    consumer = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": "first"})
+    # Creates their topics.
+    committed_soon(consumer, [TopicPartition("first", 0)], "asking for the first group", Deadline.after(60))
+    consumer.close()
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": "first"})
+    producer.init_transactions(20)
+    cluster.kafka.settle()
+    for at in range(10_000):
+        suffix = f"u{time.time_ns() % 10**6}x{at}"
+        group, log = f"group-{suffix}", f"log-{suffix}"
+        ids = [id_of_worker(group, name) for name in ("w0", "w1")]
+        ids += [id_of_publisher(log, name) for name in ("internal", "consent", "rested", "partner", "rules")]
+        ids.append(f"tests-{log}")
+        busy = {cluster.coordinator(each, "__consumer_offsets") for each in (group, f"publisher-{log}")}
+        if VICTIM not in busy | {cluster.coordinator(each, "__transaction_state") for each in ids}:
+            return suffix
+    raise AssertionError("the victim coordinates everything")
+
+
+class Lossy:
+    """A log that the victim leads, and that may lose records."""
+
+    def __init__(self, cluster) -> None:
+        self.cluster = cluster
+        self.suffix = name_for(cluster)
+        self.log = f"log-{self.suffix}"
+        unclean = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
+        cluster.create(self.log, [VICTIM], **unclean, **{"retention.ms": "-1"})
+        # Who begins now must not begin with a broker that is dead.
+        self.place = cluster.without(VICTIM)
+        self.tests = {"bootstrap.servers": self.place, "transactional.id": f"tests-{self.log}"}
+
+    def copy_no_more(self) -> None:
+        """From here on only the victim has what is acknowledged."""
+        self.starve()
+        self.abort_something()  # a replica that misses nothing stays in sync
+        wait_until(lambda: self.cluster.in_sync(self.log) == [VICTIM], every=0.5)
+
+    def starve(self) -> None:
+        """Let nobody copy what the victim writes."""
+        self.cluster.kafka.starve(VICTIM)
+        time.sleep(1)  # a fetch that is on its way is still answered (replica.fetch.wait.max.ms)
+
+    def abort_something(self) -> None:
+        """Have the log grow by two offsets that no reader sees."""
+        self.open_transaction().abort_transaction(20)
+
+    def open_transaction(self) -> Producer:
+        """One of nobody's, on the log."""
+        producer = Producer(self.tests)
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        producer.produce(self.log, b"x", b"x", 0)
+        assert producer.flush(30) == 0
+        return producer
+
+    def lose(self) -> None:
+        """Elect another broker, which lacks the last records."""
+        self.cluster.kafka.nodes[VICTIM - 1].kill()
+        self.cluster.kafka.reconnect()
+        wait_until(lambda: self.cluster.leader(self.log, by=VICTIM) in OTHERS, every=0.5)
+
+    def written(self) -> int:
+        return ends(self.place, [self.log], "read_uncommitted")
+
+
+class Scene(Lossy):
+    """The same with a worker and a publisher."""
+
+    def __init__(self, cluster, stages, tmp_path) -> None:
+        super().__init__(cluster)
+        large, plain = {"max.message.bytes": "2000000"}, {"compression.type": "uncompressed"}
+        special = {"prospects": {}, "requests": plain, "lifts": plain}
+        special |= dict.fromkeys(("allowed", "recalled"), large | {"retention.ms": str(10_000 * 86_400_000)})
+        for role in ("prospects", "requests", "lifts", "allowed", "blocked", "recalled", "refused"):
+            cluster.create(f"{role}-{self.suffix}", list(OTHERS), **special.get(role, large))
+        self.stage = stages(
+            self.place,
+            partitions=2,
+            suffix=self.suffix,
+            rules__index_lag_max_s=3,
+            worker__batch_ms=50,
+            worker__state_dir=tmp_path / "state",
+        )
+        self.stage.judge_by(RULE)
+        self.stage.load("internal", [33_799_999_999])
+        self.stage.load("partner", [33_799_999_998])
+        self.publisher = PublisherProcess(self.stage, None)
+        self.worker = self.stage.worker("w0").start()
+        self.sent = 0
+
+    def assigned(self, worker) -> None:
+        wait_until(lambda: worker.logged("partitions assigned"))
+
+    def verdicts(self, numbers) -> set[str]:
+        """How these are judged now."""
+        producer = Producer({"bootstrap.servers": self.place, "acks": "all"})
+        first = self.sent
+        for number in numbers:
+            value = prospect(self.sent, f"+{number}")
+            producer.produce(self.stage.topics["prospects"], value, partition=self.sent % 2)
+            self.sent += 1
+        assert producer.flush(30) == 0
+        wait_until(lambda: len(self._out()) == self.sent, every=0.5)
+        return {role for id_, role in self._out().items() if id_ >= first}
+
+    def _out(self) -> dict[int, str]:
+        return {
+            json.loads(message.value())["id"]: role
+            for role in ("allowed", "blocked")
+            for message in read_all(self.place, self.stage.topics[role])
+        }
+
+    def opt_out(self, numbers) -> None:
+        producer = Producer({"bootstrap.servers": self.place, "acks": "all"})
+        for number in numbers:
+            asked = {"request": "opt-out", "number": f"+{number}", "id": f"o{number}"}
+            producer.produce(self.stage.topics["requests"], json.dumps(asked).encode(), str(number).encode())
+        assert producer.flush(30) == 0
+
+    def is_sound(self) -> bool:
+        return run_json(["lists", "verify"], self.stage.env)["sound"]
+
+
+@pytest.fixture
+def scene(cluster, stages, tmp_path):
+    made = Scene(cluster, stages, tmp_path)
+    yield made
+    made.publisher.__exit__()
+
+
+def test_workers_go_by_the_log_that_is_left(scene, tmp_path):
+    """Whoever opted out after an unclean election would be called, by workers that know as many records as the log has."""
+    scene.assigned(scene.worker)
+    scene.copy_no_more()
+    scene.stage.load("partner", LOST, "--adds")
+    wait_until(lambda: scene.verdicts(LOST[:1]) == {"blocked"})
+    assert scene.verdicts(LOST) == {"blocked"}
+    ghost = scene.written()
+    folder = tmp_path / "later"
+    with scene.stage.worker("w1", worker__state_dir=folder) as later:
+        scene.assigned(later)
+        assert later.stop()[0] == 0  # its snapshot holds what is lost
+    scene.worker.send(signal.SIGSTOP)
+    scene.lose()
+    scene.abort_something()
+    scene.stage.load("partner", LATER, "--adds")
+    assert scene.written() == ghost, "nobody sees it by the length"
+    scene.worker.send(signal.SIGCONT)
+    assert scene.verdicts(LATER) == {"blocked"}
+    scene.worker.kill()
+    with scene.stage.worker("w1", worker__state_dir=folder) as later:
+        assert scene.verdicts(LATER) == {"blocked"}
+        assert later.logged("keeping a snapshot")
+    assert scene.is_sound()
+
+
+def test_opt_outs_that_the_log_lost_come_into_force_again(cluster, scene):
+    """Opt-outs that were confirmed would be gone for good, or their publisher make the log corrupt for everybody."""
+    scene.assigned(scene.worker)
+    scene.copy_no_more()
+    scene.publisher.start()  # so a new leader knows nothing of its producer
+    wait_until(scene.publisher.ready)
+    scene.opt_out(LOST)
+    wait_until(lambda: len(evidence(scene.stage)) == len(LOST), every=0.5)
+    wait_until(lambda: scene.verdicts(LOST[:1]) == {"blocked"})
+    assert scene.verdicts(LOST) == {"blocked"}
+    ghost = scene.written()
+    scene.publisher.send(signal.SIGSTOP)
+    scene.lose()
+    assert not evidence(scene.stage), "the log has lost them"
+    later = 0
+    while scene.written() <= ghost:  # so nobody sees it by the length
+        later += 1
+        scene.stage.load("partner", LATER[:later], "--adds")
+    scene.opt_out(CLEAR[:2])  # it publishes before it hears of the log
+    scene.publisher.send(signal.SIGCONT)
+    wait_until(lambda: len(evidence(scene.stage)) == len(LOST) + 2, every=0.5)
+    assert set(evidence(scene.stage).values()) == {1}
+    wait_until(lambda: scene.verdicts(LOST[:1]) == {"blocked"})
+    assert scene.verdicts([*LOST, *LATER[:later], *CLEAR[:2]]) == {"blocked"}
+    assert scene.verdicts(CLEAR[2:]) == {"allowed"}
+    assert scene.publisher.alive and scene.worker.alive
+    assert scene.is_sound()
+
+
+def test_a_marker_that_was_lost_leaves_a_transaction_open_that_no_coordinator_knows(scene):
+    """Tests of crashes would take a fault of ours for one of Kafka, or the reverse."""
+    producer = scene.open_transaction()
+    assert left_open(scene.place) == [], "a client left it open"
+    scene.starve()
+    producer.abort_transaction(30)
+    Producer(scene.tests).init_transactions(30)  # it waits until the marker is acknowledged
+    scene.lose()
+    # One broker may name the new leader before another does.
+    wait_until(lambda: left_open(scene.place) == [f"{scene.log}-0"], every=0.5)
+    wait_until(lambda: scene.worker.logged("holding: nothing is emitted", cause="log-open"))
+
+
+def test_a_delta_does_not_follow_on_a_record_that_was_replaced(cluster):
+    """The log would be corrupt for every worker: brokers tell a producer that records of its own are lost, and no others."""
+    log = Lossy(cluster)
+
+    def writer(register) -> KafkaLogWriter:
+        reading = properties_of(Role.LOG_READER, log.place)
+        return KafkaLogWriter(
+            publisher_of(log.place, log.log, register), reading, log.log, Deadline.after(20)
+        )
+
+    def delta(register, seq):
+        return [(register.encode(), b"x", seal_headers(register, seq))]
+
+    log.copy_no_more()
+    lost = writer("internal").publish(delta("internal", 1), after=-1)
+    mine = writer("internal")  # its next life, which has read what is then lost
+    log.lose()
+    other = writer("partner")
+    position = -1
+    while position <= lost:
+        position = other.publish(delta("partner", 1), after=position)
+    with pytest.raises(Unavailable, match="may have lost what was read"):
+        mine.publish(delta("internal", 2), after=lost)
+    assert other.publish(delta("partner", 2), after=position) > position
+
+
+def test_topic_ids_are_answered_while_one_broker_stays_away(cluster):
+    """Every third worker would stand still for minutes after a broker's death."""
+    name = f"log-{time.time_ns()}"
+    cluster.create(name, [1])
+    asking = [TopicIdentity({"bootstrap.servers": cluster.bootstrap}) for _ in range(12)]
+
+    def answers(each) -> bool:
+        try:
+            return bool(each.ask([name], Deadline.after(3))[name])
+        except (Unavailable, Refused):
+            return False
+
+    for each in asking:
+        wait_until(lambda each=each: answers(each))
+    cluster.kafka.nodes[VICTIM - 1].kill()
+    for each in asking:
+        wait_until(lambda each=each: answers(each))

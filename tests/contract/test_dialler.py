@@ -1,0 +1,430 @@
+"""`Allowed` on real clients: what a dialler is given while recalls come, processes die and partitions move."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Container, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from stream_scrub.config import load
+from stream_scrub.dialler import Allowed, Lead
+from stream_scrub.errors import Corrupt, Refused
+from stream_scrub.kafka import clients
+from stream_scrub.ops import logs
+from tests.conftest import until_known
+from tests.support.network.faulty_kafka import Api, FaultyKafka
+from tests.support.running.dialler import lead, number_of, recall, settings, write
+from tests.support.running.worker import wait_until
+from tests.support.texts.pages import ROOT
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[FaultyKafka]:
+    with FaultyKafka() as broker:
+        broker.set_session_timeout(2_000)
+        yield broker
+
+
+@pytest.fixture(params=["embedded", "real"])
+def place(request) -> Iterator[tuple[str, str, str]]:
+    """A broker's address, and two topics there: of leads, and of recalls."""
+    if request.param == "real":
+        topic = request.getfixturevalue("topic")
+        kafka = request.getfixturevalue("kafka")
+        yield kafka.bootstrap, topic("allowed", partitions=3), topic("recalled", partitions=2)
+        return
+    broker, names = request.getfixturevalue("embedded"), [uuid.uuid4().hex for _ in range(2)]
+    for name, partitions in zip(names, (3, 2), strict=True):
+        broker.create_topic(name, partitions)
+    yield broker.bootstrap, *names
+
+
+def dialler(place: tuple[str, str, str], group: str = "", protocol: str = "consumer") -> Allowed:
+    chosen = settings(*place) | {"kafka.group_protocol": protocol}
+    if protocol == "consumer":
+        del chosen["kafka.consumer"]
+    return Allowed(group or uuid.uuid4().hex, settings=chosen)
+
+
+def given(leads: Allowed, count: int) -> list[Lead]:
+    return [lead for _, lead in zip(range(count), leads, strict=False)]
+
+
+def ids(leads: list[Lead]) -> list[int]:
+    """The ids of leads, by their numbers."""
+    return sorted(int(lead.numbers[0][4:]) - 12_000_000 for lead in leads)
+
+
+def test_whom_a_recall_names_is_not_handed_out_though_the_lead_was_there_first(place):
+    """The most expensive call: to a person who objected after the lead had left."""
+    bootstrap, allowed, recalled = place
+    write(bootstrap, recalled, recall(1), recall(2, index=4))
+    write(bootstrap, allowed, *map(lead, range(4)))
+
+    with dialler(place) as leads:
+        found = given(leads, 3)
+        assert ids(found) == [0, 2, 3]
+        assert {lead.key for lead in found} == {b"0", b"2", b"3"}
+        assert all(b'"scrub"' in lead.value and leads.may_dial(lead) for lead in found)
+
+
+def test_what_was_handed_out_is_taken_back_when_it_is_recalled(place):
+    """A lead in a dialler's queue would be called though its person has objected since."""
+    bootstrap, allowed, recalled = place
+    write(bootstrap, allowed, *map(lead, range(4)))
+
+    with dialler(place) as leads:
+        found = {lead.numbers[0]: lead for lead in given(leads, 4)}
+        leads.ack(found[number_of(0)])
+        write(bootstrap, recalled, *map(recall, range(2)))
+        ((back, why),) = leads.taken_back(30)
+
+        assert (back, why) == (found[number_of(1)], "recalled")
+        assert not leads.may_dial(back)
+        assert leads.may_dial(found[number_of(2)])
+        assert leads.taken_back() == []
+
+
+def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place):
+    """A person would be called again whenever a list is renewed."""
+    bootstrap, allowed, _ = place
+    write(bootstrap, allowed, *map(lead, range(3)), partition=0)
+    group = uuid.uuid4().hex
+    with dialler(place, group) as leads:
+        found = {ids([each])[0]: each for each in given(leads, 3)}
+        leads.ack(found[0])
+    offsets = {at: found[at].offset for at in found}
+    for at in (0, 1):
+        renews = [("scrub-renews", b"%d" % offsets[at])]
+        write(bootstrap, allowed, lead(at, until="2099-01-01"), partition=0, headers=renews)
+    write(bootstrap, allowed, lead(7), partition=0)
+
+    with dialler(place, group) as leads:
+        again = given(leads, 3)
+        assert ids(again) == [1, 2, 7], "0 was done before it was renewed"
+        renewed = next(each for each in again if ids([each]) == [1])
+        assert (renewed.offset, leads.skipped) == (offsets[1], {"renewed": 1})
+        for each in again:
+            leads.ack(each)
+    write(bootstrap, allowed, lead(8), partition=0)
+    with dialler(place, group) as leads:
+        assert ids(given(leads, 1)) == [8], "a renewal is done with its lead"
+
+
+def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded, caplog):
+    """A dialler would go on for days, and after its next restart everybody would be called a second time."""
+    names = [uuid.uuid4().hex for _ in range(2)]
+    for name in names:
+        embedded.create_topic(name)
+    at = (embedded.bootstrap, *names)
+    write(at[0], at[1], lead(0), lead(1))
+    with caplog.at_level("INFO", "stream_scrub"), dialler(at, protocol="classic") as leads:
+        found = given(leads, 2)
+        assert leads.uncommitted_s == 0
+        asking = threading.Thread(target=lambda: next(leads, None))
+        asking.start()
+        embedded.push_errors(Api.OFFSET_COMMIT, [KafkaError.GROUP_AUTHORIZATION_FAILED] * 5)
+        leads.ack(found[0])
+        wait_until(lambda: "acknowledgements cannot be committed" in caplog.text)
+        assert "GROUP_AUTHORIZATION_FAILED" in caplog.text
+        wait_until(lambda: "acknowledgements are committed again" in caplog.text)
+        assert leads.uncommitted_s == 0
+        write(at[0], at[1], lead(2))
+        asking.join(30)
+
+
+def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
+    """A dialler would live, and never be given a lead again."""
+    names = [uuid.uuid4().hex for _ in range(2)]
+    for name in names:
+        embedded.create_topic(name)
+    at = (embedded.bootstrap, *names)
+    write(at[0], at[1], lead(0), lead(1))
+    with dialler(at) as leads:
+        found = given(leads, 2)
+        embedded.push_errors(Api.CONSUMER_GROUP_HEARTBEAT, [KafkaError.INVALID_REQUEST])
+        again = given(leads, 2)
+
+        assert ids(again) == [0, 1]
+        assert leads.taken_back() == [(each, "moved") for each in found]
+
+
+def test_a_topic_of_recalls_that_cannot_be_understood_stops_the_dialler(place):
+    """A recall that nobody can read would be taken for none."""
+    bootstrap, allowed, recalled = place
+    write(bootstrap, recalled, b"{}")
+    write(bootstrap, allowed, lead(0))
+
+    with (
+        dialler(place) as leads,
+        pytest.raises(Corrupt, match=f"{recalled} .*: this release cannot read this recall"),
+    ):
+        next(leads)
+
+
+def test_a_new_partition_of_recalls_is_read(kafka, topic):
+    """After the topic was widened a share of all recalls would never be seen."""
+    allowed, recalled = topic("allowed"), topic("recalled", partitions=2)
+    write(kafka.bootstrap, allowed, lead(1))
+    with dialler((kafka.bootstrap, allowed, recalled)) as leads:
+        (found,) = given(leads, 1)
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        admin.create_partitions([NewPartitions(recalled, 3)])[recalled].result()
+        write(kafka.bootstrap, recalled, recall(1), partition=2)
+        assert [each.lead for each in leads.taken_back(30)] == [found]
+
+
+def test_without_the_topic_of_recalls_nobody_is_dialled(kafka, topic):
+    """A dialler whose topic is misspelt would run without any recall."""
+    allowed = topic("allowed")
+    write(kafka.bootstrap, allowed, lead(0))
+    with (
+        dialler((kafka.bootstrap, allowed, "no-such-topic")) as leads,
+        pytest.raises(Refused, match=r"no-such-topic: .*stream-scrub topics"),
+    ):
+        next(leads)
+
+
+def transaction(bootstrap: str, topic: str, value: bytes) -> Producer:
+    """A producer with an open transaction, in which this record is written."""
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "transactional.id": uuid.uuid4().hex, "log_level": 0}
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, value, partition=0)
+    producer.flush(30)
+    return producer
+
+
+def test_while_an_open_transaction_hides_recalls_nobody_is_dialled(kafka, topic):
+    """A recall that is committed behind an open transaction cannot be read yet, and its person would be called."""
+    allowed, recalled = topic("allowed"), topic("recalled")
+    hidden = transaction(kafka.bootstrap, recalled, recall(0))
+    write(kafka.bootstrap, recalled, recall(1))
+    write(kafka.bootstrap, allowed, lead(0), lead(1), lead(2))
+    with dialler((kafka.bootstrap, allowed, recalled)) as leads:
+        found: list[Lead] = []
+        thread = threading.Thread(target=lambda: found.append(next(leads)))
+        thread.start()
+        thread.join(3)
+        assert found == []
+
+        hidden.abort_transaction(30)
+        thread.join(30)
+        assert ids(found + given(leads, 1)) == [0, 2]
+
+
+def test_what_was_aborted_is_never_handed_out(kafka, topic):
+    """A prospect would be dialled twice, or one that was never allowed in the end."""
+    allowed, recalled = topic("allowed"), topic("recalled")
+    transaction(kafka.bootstrap, allowed, lead(0)).abort_transaction(30)
+    write(kafka.bootstrap, allowed, lead(1))
+    with dialler((kafka.bootstrap, allowed, recalled)) as leads:
+        assert ids(given(leads, 1)) == [1]
+
+
+def test_what_is_acknowledged_out_of_order_does_not_come_again(kafka, topic):
+    """One long call, and after a restart everybody who was called meanwhile would be called a second time."""
+    at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(2000)))
+    with dialler(at, group) as leads:
+        found = given(leads, 2000)
+        kept = found[::50]
+        for each in found:
+            if each not in kept:
+                leads.ack(each)
+    write(at[0], at[1], lead(2000))
+
+    with dialler(at, group) as leads:
+        assert ids(given(leads, len(kept) + 1)) == [*ids(kept), 2000]
+
+
+@pytest.mark.slow
+def test_what_is_acknowledged_does_not_come_again_though_a_dialler_between_read_little(place):
+    """A dialler that ends as soon as it has started would have everybody called a second time by the next one."""
+    bootstrap, allowed, _ = place
+    write(bootstrap, allowed, *map(lead, range(20)), partition=1)
+    loaded, group = load(flags=settings(*place), environ={}), uuid.uuid4().hex
+
+    def read(count: int, keep: Container[int]) -> list[int]:
+        reader, offsets = clients.allowed_reader(loaded, logs.of_library(), group), list[int]()
+        while len(offsets) < count:
+            offsets += [each.offset() for each in reader.poll(1, 0.1).messages]
+        for each in offsets:
+            if each not in keep:
+                reader.done((allowed, 1), each)
+        reader.close()
+        return offsets
+
+    read(20, (0, 12, 15))
+    assert read(1, ()) == [0]
+    assert read(2, (12, 15)) == [12, 15]
+    write(bootstrap, allowed, lead(20), partition=1)
+    assert read(3, ()) == [12, 15, 20]
+
+
+@pytest.mark.slow
+def test_where_more_is_open_than_can_be_noted_some_come_again_and_none_is_lost(kafka, topic):
+    """A dialler with tens of thousands of open leads would lose some at a restart, or be unable to commit."""
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(40_000)))
+    rng = random.Random(1)
+    with dialler(at, group) as leads:
+        kept = {each.offset for each in given(leads, 40_000) if rng.random() < 0.5 or leads.ack(each)}
+
+    again: set[int] = set()
+    with dialler(at, group) as leads:
+        while not kept <= again:
+            again.add(next(leads).offset)
+    assert len(again - kept) < 20_000 - 5_000
+
+
+def test_a_member_that_reads_little_keeps_the_note_of_what_is_done(kafka, topic):
+    """Partitions move twice in a moment while diallers are replaced, and everybody would be called a second time."""
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(40)))
+    with dialler(at, group) as leads:
+        for each in given(leads, 40):
+            if each.offset not in (0, 19):
+                leads.ack(each)
+    reader = clients.allowed_reader(load(flags=settings(*at)), logs.of_library(), group)
+    wait_until(lambda: reader.poll(1, 0.1))
+    reader.done((at[1], 0), 0)
+    reader.close()
+    write(at[0], at[1], lead(40))
+
+    with dialler(at, group) as leads:
+        assert ids(given(leads, 2)) == [19, 40]
+
+
+def test_what_is_acknowledged_is_committed_though_a_broker_refused_it_once(embedded):
+    """The last lead of an evening would be called again after the night, though it was acknowledged long before."""
+    names, group = [uuid.uuid4().hex for _ in range(2)], uuid.uuid4().hex
+    for name in names:
+        embedded.create_topic(name)
+    at = (embedded.bootstrap, *names)
+    write(at[0], at[1], lead(0))
+    asking = Consumer({"bootstrap.servers": at[0], "group.id": group, "log_level": 0})
+    with closing(asking), dialler(at, group, "classic") as leads:
+        (found,) = given(leads, 1)
+        embedded.push_errors(Api.OFFSET_COMMIT, [KafkaError.REBALANCE_IN_PROGRESS])
+        leads.ack(found)
+        waiting = threading.Thread(target=next, args=(leads,))
+        waiting.start()
+        wait_until(lambda: asking.committed([TopicPartition(at[1], 0)], 20)[0].offset == 1)
+        write(at[0], at[1], lead(1))
+        waiting.join(30)
+
+
+def test_the_leads_of_a_topic_that_was_created_again_are_handed_out(kafka, topic):
+    """What was acknowledged of the old topic would be taken for acknowledged in the new one, and never be called."""
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    write(at[0], at[1], *map(lead, range(20)))
+    with dialler(at, group) as leads:
+        for each in given(leads, 20)[1:]:
+            leads.ack(each)
+    held = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group}).committed(
+        [TopicPartition(at[1], 0)], 20
+    )
+    admin.delete_topics([at[1]])[at[1]].result()
+    wait_until(lambda: at[1] not in admin.list_topics(timeout=60).topics)
+    admin.create_topics([NewTopic(at[1], 1)])[at[1]].result()
+    until_known(admin, at[1])
+    assert held[0].metadata
+    Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group}).commit(
+        offsets=held, asynchronous=False
+    )
+    write(at[0], at[1], *map(lead, range(5)))
+
+    with dialler(at, group) as leads:
+        assert ids(given(leads, 5)) == [0, 1, 2, 3, 4]
+
+
+def started(place: tuple[str, str, str], group: str, notes: Path, acks: str) -> subprocess.Popen:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.running.dialler",
+        *place,
+        group,
+        str(notes),
+        acks,
+    ]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def noted(notes: Path, word: str) -> list[str]:
+    lines = notes.read_text().splitlines() if notes.exists() else []
+    return [line.split()[1] for line in lines if line.startswith(word) and len(line.split()) == 2]
+
+
+def test_a_killed_dialler_loses_no_lead_and_repeats_what_was_not_acknowledged(kafka, topic, tmp_path):
+    """A lead in a process that dies would never be called; what was done long before would be called again."""
+    at, group = (kafka.bootstrap, topic("allowed", partitions=3), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(300)))
+    first, second, third = (tmp_path / f"life-{life}" for life in range(3))
+
+    process = started(at, group, first, "even")
+    wait_until(lambda: len(noted(first, "given")) == 300)
+    asking = Consumer({"bootstrap.servers": at[0], "group.id": group})
+    looks = [[]]
+
+    def all_are_committed() -> bool:
+        found = asking.committed([TopicPartition(at[1], each) for each in range(3)], 60)
+        looks.append([(each.offset, each.metadata) for each in found])
+        return looks[-1] == looks[-2]
+
+    wait_until(all_are_committed, every=2)  # it commits several times a second
+    asking.close()
+    process.kill()
+    process.wait()
+    process = started(at, group, second, "even")
+    wait_until(lambda: len(noted(second, "given")) >= 50)
+    process.kill()
+    process.wait()
+    process = started(at, group, third, "every")
+    settled = {*noted(first, "acked"), *noted(second, "acked")}
+    wait_until(lambda: len(settled | {*noted(third, "acked")}) == 300)
+    process.kill()
+    process.wait()
+
+    assert not {*noted(first, "acked")} & {*noted(second, "given"), *noted(third, "given")}
+
+
+def test_two_diallers_share_the_leads_and_lose_none(kafka, topic, tmp_path):
+    """While diallers come and go leads would be skipped, or called by both all the time."""
+    at, group = (kafka.bootstrap, topic("allowed", partitions=4), topic("recalled")), uuid.uuid4().hex
+    files = [tmp_path / "one", tmp_path / "two"]
+    members = [started(at, group, files[0], "every")]
+    total = 0
+
+    def all_done() -> bool:
+        return len({place for notes in files for place in noted(notes, "acked")}) == total
+
+    for step in range(4):
+        write(at[0], at[1], *map(lead, range(total, total + 100)))
+        total += 100
+        if step == 1:
+            members.append(started(at, group, files[1], "every"))
+            wait_until(files[1].exists)
+        if step == 3:
+            members[0].terminate()
+        wait_until(all_done)
+    for each in members:
+        each.terminate()
+        each.wait()
+    both = set(noted(files[0], "acked")) & set(noted(files[1], "acked"))
+    assert (
+        len(both) < 100
+    )  # of those that were under way when partitions moved, or not committed yet by who was killed

@@ -1,0 +1,80 @@
+"""`stream_scrub.producer.Leads` on an embedded broker."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_scrub.errors import ConfigError, ScrubError
+from stream_scrub.kafka.embedded import EmbeddedKafka
+from stream_scrub.producer import Leads
+
+LEAD = {"id": 7, "phone": "06 12 34 56 80", "name": "Renée"}
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka() as broker:
+        yield broker
+
+
+def sent(broker: EmbeddedKafka, topic: str) -> list[tuple[bytes | None, object]]:
+    """The keys and values on a topic."""
+    consumer = Consumer(
+        {"bootstrap.servers": broker.bootstrap, "group.id": "g", "enable.partition.eof": True}
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found = []
+    while (message := consumer.poll(20)) is not None and message.error() is None:
+        found.append((message.key(), json.loads(message.value())))
+    consumer.close()
+    return found
+
+
+def test_prospects_are_keyed_by_their_number(broker):
+    """Two prospects of a person would overtake each other, and one key would be another person's."""
+    broker.create_topic("keyed", 1)
+    settings = {"kafka.bootstrap_servers": broker.bootstrap, "topics.prospects": "keyed"}
+    several = LEAD | {"phone": ["n/a", "+44 7400 123456", "06 12 34 56 80"]}
+    with Leads(settings=settings) as leads:
+        leads.send(LEAD)
+        leads.send(json.dumps(LEAD | {"phone": 7400123456, "country": "United Kingdom"}).encode())
+        leads.send(several)
+        leads.send(LEAD | {"phone": "n/a"})
+        leads.flush()
+        assert len(sent(broker, "keyed")) == 4
+    assert [key for key, _ in sent(broker, "keyed")] == [b"+33612345680", *[b"+447400123456"] * 2, None]
+    assert sent(broker, "keyed")[0][1] == LEAD
+
+
+@pytest.mark.parametrize(
+    "prospect",
+    [b"{", b"[]", b'{"phone":"0612345680","phone":"0612345678"}', LEAD | {"Phone": "0612345678"}, b"\xff"],
+)
+def test_what_would_be_unreadable_is_not_sent(broker, prospect):
+    """A producer would learn of its mistake days later, from the blocked topic."""
+    broker.create_topic("refused", 1)
+    settings = {"kafka.bootstrap_servers": broker.bootstrap, "topics.prospects": "refused"}
+    with Leads(settings=settings) as leads, pytest.raises(ValueError, match=r"JSON|twice|UTF-8") as raised:
+        leads.send(prospect)
+    assert "12345" not in str(raised.value) and sent(broker, "refused") == []
+
+
+def test_what_is_not_delivered_is_raised(broker):
+    """A producer would believe that its prospects are on the topic."""
+    broker.create_topic("large", 1)
+    leads = Leads(settings={"kafka.bootstrap_servers": broker.bootstrap, "topics.prospects": "large"})
+    leads.send(LEAD)
+    leads.send(LEAD | {"name": "é" * 4_000_000})
+    with pytest.raises(ScrubError, match="prospect 2 was not taken"):
+        leads.close()
+
+
+def test_leads_go_where_workers_read_and_as_json():
+    """Prospects would be on a topic that no worker reads, or in a form that it takes for another."""
+    with pytest.raises(ConfigError, match="topic elsewhere: workers read prospects"):
+        Leads(topic="elsewhere")
+    avro = {"prospect.format": "avro", "prospect.stamp": "header", "registry.url": "http://127.0.0.1:1"}
+    with pytest.raises(ConfigError, match="sent as json"):
+        Leads(settings=avro)

@@ -1,0 +1,192 @@
+"""The kits' diallers, against ours: they hand out the same leads, and hold the same ones back."""
+
+import json
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_scrub.dialler import Allowed
+from tests.support.kits import Program
+from tests.support.running.dialler import lead, number_of, recall, settings, write
+from tests.support.running.worker import wait_until
+
+LEADS, RECALLS, NUMBERS = 400, 60, 150
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def topics(topic) -> tuple[str, str]:
+    return topic("allowed", partitions=2), topic("recalled", partitions=2)
+
+
+@pytest.fixture
+def group() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def dialler(kafka, topics, group, driver) -> Iterator[Callable[[], Program]]:
+    """Starts diallers of one group."""
+    started = []
+
+    def start() -> Program:
+        started.append(Program([*driver, "dial", kafka.bootstrap, *topics, group]))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+def moment(rng: random.Random) -> str:
+    """A moment of the last three days, often the same ones."""
+    return (datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - DAY * rng.randrange(4)).isoformat()
+
+
+def stamp_of(value: bytes) -> bytes:
+    return json.dumps(json.loads(value)["scrub"]).encode()
+
+
+def random_lead(rng: random.Random) -> bytes:
+    stamp = {"at": moment(rng), "index": rng.randrange(8)}
+    if rng.random() < 0.3:
+        numbers = [number_of(each) for each in rng.sample(range(NUMBERS), 2)]
+        each = {"verdict": "allowed", "reason": "clear", "rules": "zz@000000"}
+        stamp |= {"numbers": [each | {"number": number} for number in numbers]}
+        stamp |= {"callable": numbers[:1]} if rng.random() < 0.3 else {}
+        stamp |= {"callable": numbers} if rng.random() < 0.5 else {}
+    days = rng.choice([None, None, None, -2, 2])
+    stamp |= {} if days is None else {"until": (datetime.now(UTC) + DAY * days).date().isoformat()}
+    odd = (
+        {"channel": "sms"},
+        {"verdict": "blocked", "reason": "opposed"},
+        {"at": "2020-01-01T00:00:00Z"},
+        {"index": "x"},
+    )
+    stamp |= rng.choice(odd) if rng.random() < 0.1 else {}
+    said = json.loads(lead(rng.randrange(NUMBERS)))
+    return json.dumps(said | {"scrub": said["scrub"] | stamp}).encode()
+
+
+def random_recall(rng: random.Random) -> bytes:
+    said = json.loads(recall(rng.randrange(NUMBERS), rng.randrange(8)))
+    return json.dumps(said | {"at": moment(rng)}).encode()
+
+
+def test_it_hands_out_what_ours_hands_out(kafka, topics, dialler):
+    """A dialler in another language would call a person whose number was recalled, or drop a lead that may be called."""
+    rng = random.Random(3)
+    allowed, recalled = topics
+    write(kafka.bootstrap, recalled, *(random_recall(rng) for _ in range(RECALLS)))
+    write(kafka.bootstrap, allowed, *(random_lead(rng) for _ in range(LEADS)), b"{", lead(NUMBERS))
+    write(kafka.bootstrap, allowed, lead(0), headers={"scrub": stamp_of(lead(NUMBERS + 1))})
+    for at, odd in enumerate((b'"x":1,"x":2', b'"x":%b' % (b"9" * 2_000), b'"%b":1' % (b"x" * 60_000))):
+        write(kafka.bootstrap, allowed, b"{%b,%b" % (odd, lead(NUMBERS + 2 + at)[1:]))
+    write(kafka.bootstrap, allowed, lead(NUMBERS + 5), headers={"scrub-renews": b"x"})
+    write(kafka.bootstrap, allowed, lead(NUMBERS + 6, number="0612345678"))
+    for partition in range(2):
+        write(kafka.bootstrap, allowed, lead(1000), partition=partition)  # the last one
+    with Allowed(uuid.uuid4().hex, settings=settings(kafka.bootstrap, allowed, recalled)) as leads:
+        expected = {}
+        while sum(number_of(1000) in each for each in expected.values()) < 2:
+            each = next(leads)
+            expected[f"{each.partition}/{each.offset}"] = list(each.numbers)
+        skipped = dict(leads.skipped)
+
+    program, given = dialler(), {}
+    for _ in expected:
+        place, *numbers = program.ask("next").split(" ")
+        given[place] = numbers
+
+    assert given == expected
+    assert json.loads(program.ask("skipped")) == skipped
+    assert {*skipped} == {"recalled", "past-until", "too-old", "other-channel", "not-allowed"}
+
+
+def test_what_is_acknowledged_does_not_come_again_and_all_else_does(kafka, topics, group, dialler):
+    """A killed dialler would lose its leads, or call everybody again."""
+    write(kafka.bootstrap, topics[0], *(lead(at) for at in range(4)), partition=0)
+    first = dialler()
+    assert [first.ask("next") for _ in range(4)] == [f"0/{at} {number_of(at)}" for at in range(4)]
+    assert [first.ask(f"ack 0/{at}") for at in (1, 0)] == ["ok", "ok"]
+    write(kafka.bootstrap, topics[0], lead(4), partition=0)
+    assert first.ask("next") == f"0/4 {number_of(4)}"
+    with closing(Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})) as member:
+        place = [TopicPartition(topics[0], 0)]
+        wait_until(lambda: (first.ask("may 0/2"), member.committed(place)[0].offset) == ("true", 2))
+    first.kill()
+
+    second = dialler()
+    assert [second.ask("next").split()[0] for _ in range(3)] == ["0/2", "0/3", "0/4"]
+    for at in (2, 3, 4):
+        second.ask(f"ack 0/{at}")
+    second.ask("close")
+    write(kafka.bootstrap, topics[0], lead(5), partition=0)
+    assert dialler().ask("next").split()[0] == "0/5"
+
+
+def test_a_recall_a_suspension_and_a_renewal_reach_a_lead_that_was_handed_out(kafka, topics, dialler):
+    """Somebody who objected between the hand-out and the call would be called."""
+    allowed, recalled = topics
+    soon = (datetime.now(UTC) + 2 * DAY).date().isoformat()
+    write(kafka.bootstrap, allowed, *(lead(at, until=soon) for at in range(3)), partition=0)
+    program = dialler()
+    for at in range(3):
+        assert program.ask("next").split()[0] == f"0/{at}"
+    program.ask("ack 0/2")
+
+    write(kafka.bootstrap, recalled, recall(0))
+    wait_until(lambda: program.ask("may 0/0") == "false")
+    assert program.ask("may 0/1") == "true"
+
+    for kind, answer in (("suspended", "error"), ("resumed", "true")):
+        said = json.loads(recall(0)) | {"kind": kind}
+        write(kafka.bootstrap, recalled, json.dumps(said).encode())
+        wait_until(lambda answer=answer: program.ask("may 0/1").startswith(answer))
+
+    # The renewal of a lead that is held is no lead of its own, nor is that of one that is done.
+    for at in (1, 2):
+        write(kafka.bootstrap, allowed, lead(at, index=9), partition=0, headers={"scrub-renews": str(at)})
+    write(kafka.bootstrap, allowed, lead(7), partition=0)
+    assert program.ask("next").split()[0] == "0/5"
+    assert json.loads(program.ask("skipped")) == {"renewed": 1}
+    write(kafka.bootstrap, recalled, recall(1, index=9))
+    wait_until(lambda: program.ask("may 0/1") == "false")
+
+    write(kafka.bootstrap, recalled, b'{"kind":"recalled","number":"0612345678","index":1}')
+    wait_until(lambda: "no recall" in program.ask("may 0/5"))
+    assert "no recall" in program.ask("next")
+
+
+def test_a_renewal_of_a_lead_that_had_ended_is_a_lead(kafka, topics, dialler):
+    """A lead that was read too late would never come, though its verdict was renewed."""
+    ended = (datetime.now(UTC) - 2 * DAY).date().isoformat()
+    write(kafka.bootstrap, topics[0], lead(0, until=ended), lead(1), partition=0)
+    program = dialler()
+    assert program.ask("next").split()[0] == "0/1"
+    for _ in range(2):
+        write(kafka.bootstrap, topics[0], lead(0), partition=0, headers={"scrub-renews": "0"})
+    write(kafka.bootstrap, topics[0], lead(2), partition=0)
+    assert [program.ask("next").split()[0] for _ in range(2)] == ["0/2", "0/4"]
+    assert json.loads(program.ask("skipped")) == {"past-until": 1, "renewed": 1}
+
+
+def test_a_number_that_a_renewal_lacks_may_not_be_dialled_by_what_was_handed_out_before(
+    kafka, topics, dialler
+):
+    """A queue that still has the lead with both numbers would call the one that was taken out."""
+    both = [number_of(0), number_of(1)]
+    each = [{"verdict": "allowed", "reason": "clear", "number": number} for number in both]
+    said = {"number": None, "numbers": each}
+    write(kafka.bootstrap, topics[0], lead(0, **said, callable=both), partition=0)
+    program = dialler()
+    assert program.ask("next") == f"0/0 {' '.join(both)}" and program.ask("may 0/0") == "true"
+    fewer = lead(0, **said, callable=both[:1])
+    write(kafka.bootstrap, topics[0], fewer, partition=0, headers={"scrub-renews": "0"})
+    assert program.ask("next") == f"0/0 {both[0]}"
+    assert program.ask("may 0/0") == "true" and program.ask("may before 0/0") == "false"

@@ -1,0 +1,253 @@
+"""The demo's summary and how it is shown: whatever the checker noticed stands there, and makes the demo fail."""
+
+import inspect
+import io
+import re
+from array import array
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from stream_scrub.demo import oracle, view
+from stream_scrub.demo.daemons import DemoWorkerState
+from stream_scrub.demo.leads import WrittenList
+from stream_scrub.demo.oracle import OutputCheck
+from stream_scrub.demo.play import Play, Publication, SendPlan
+from stream_scrub.demo.view import DemoSummary, View, summary
+from stream_scrub.imports.import_list import ImportEffect
+from stream_scrub.model import Reason
+from stream_scrub.terminal.console import People
+
+SENT = 10
+FAULTS = (
+    *(
+        "lost",
+        "twice",
+        "never sent",
+        "opposed but allowed",
+        "wrong verdict",
+        "wrong topic",
+        "unknown position",
+    ),
+    *("stamp unreadable", "bytes changed", "key changed", "headers changed", "out of order"),
+    *("position went back", "key in two partitions"),
+    *("not taken back", "taken back for nothing", "wrong recall"),
+)
+
+
+def effect(register: str, position: int, added: int, refused: int = 0) -> ImportEffect:
+    return ImportEffect(
+        register=register,
+        kind="deny",
+        added=added,
+        removed=0,
+        unchanged=0,
+        refused=refused,
+        refused_lines=[],
+        duplicates=0,
+        count=added,
+        effective_at="2026-11-24T12:00:00Z",
+        position=position,
+        read_as="",
+        took_s=0.1,
+    )
+
+
+def played() -> Play:
+    """A performance in which all went well."""
+    checker = OutputCheck([], {}, 22)
+    checker.sent = array("I", range(SENT))
+    checker.taken = SENT
+    checker.reasons.update({"opposed": 6, "clear": 4})
+    checker.latencies.update({80: 9, 120: 1})
+    checker.handed_out.allowed(33612345678, 0, 3)
+    checker.first_stamp_at = checker.first_block_at = 100.2
+    said = SimpleNamespace(last=list)
+    effects = [effect("internal", 22, 1000, 3)]
+    play = Play(SimpleNamespace(), SendPlan(5, 100, 12), checker, SimpleNamespace(), said, effects)
+    play.worker_state = DemoWorkerState(position=25, reasons=Counter({"opposed": 6, "clear": 4}))
+    play.elapsed_s = 3.0
+    play.published = Publication(effect("internal", 25, 50), 100.0)
+    return play
+
+
+LISTS = [WrittenList(None, 1000, 3), WrittenList(None, 50, 0)]
+
+
+def summarised(play: Play, dropped: int = 0) -> DemoSummary:
+    return summary(play, LISTS, {"prospects": 0, "prospects.allowed": dropped})
+
+
+def test_a_good_performance_passes():
+    """`make demo` would fail for everybody."""
+    found = summarised(played())
+
+    assert found.ok
+    assert [check.name for check in found.checks if not check.ok] == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_makes_the_demo_fail_and_is_named(fault):
+    """The checker would notice a wrong, and the demo end well all the same."""
+    play = played()
+    play.checker.faults[fault] = 3
+    found = summarised(play)
+
+    (check,) = (check for check in found.checks if not check.ok)
+    assert f"3 {fault}" in check.found
+
+
+def test_the_checker_counts_no_fault_that_the_summary_does_not_know():
+    """A new kind of wrong would be counted and never shown."""
+    counted = set(re.findall(r'faults\["([a-z ]+)"\]', inspect.getsource(oracle)))
+
+    assert counted == set(FAULTS)
+
+
+def spoilt(name: str) -> Play:
+    play = played()
+    match name:
+        case "one did not come out":
+            play.checker.taken -= 1
+        case "some never reached the broker":
+            play.undelivered = 2
+        case "nothing was sent":
+            play.checker.sent = array("I")
+            play.checker.taken = 0
+        case "the worker counted another reason":
+            play.worker_state = DemoWorkerState(reasons=Counter({"opposed": 6, "clear": 3, "consented": 1}))
+        case "a list came in short":
+            play.imports = [effect("internal", 22, 999, 3)]
+        case "more lines were refused":
+            play.imports = [effect("internal", 22, 1000, 4)]
+        case "the delta came in short":
+            play.published = Publication(effect("internal", 25, 49), 100.0)
+        case "the delta was slow":
+            play.checker.first_stamp_at = play.checker.first_block_at = 101.5
+        case "the delta was never seen":
+            play.checker.first_stamp_at = None
+        case "the delta blocked nobody":
+            play.checker.first_block_at = None
+        case "there was no delta":
+            play.published = None
+    return play
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("one did not come out", "some never reached the broker", "nothing was sent"),
+        *("the worker counted another reason", "a list came in short"),
+        *("more lines were refused", "the delta came in short", "the delta was slow"),
+        *("the delta was never seen", "the delta blocked nobody", "there was no delta"),
+    ],
+)
+def test_whatever_else_went_wrong_makes_the_demo_fail(name):
+    """A demo that shows something broken would end with "every check holds"."""
+    assert not summarised(spoilt(name)).ok
+
+
+def test_what_the_broker_dropped_makes_the_demo_fail():
+    """ "Nothing lost" would only mean that the broker had dropped it."""
+    assert not summarised(played(), dropped=7).ok
+
+
+def late(waited_s: float) -> Play:
+    """As `played`, but that it took 1.5 s until the delta was enforced, and threads waited so long for a processor."""
+    play = spoilt("the delta was slow")
+    play.waited_s = waited_s
+    return play
+
+
+def test_a_time_that_a_starved_machine_takes_is_a_warning_with_its_load():
+    """A newcomer whose laptop compiles something would be told that the product breaks its promises."""
+    found = summarised(late(0.51))
+
+    assert found.ok
+    (check,) = (check for check in found.checks if not check.ok)
+    assert "the machine was busy" in check.excuse
+    text = shown(found, late(0.51))
+    assert "late" in text and "0.51 s for a processor" in text
+    assert (
+        "NOT" not in text and "every check holds" not in text and "every check of what is true holds" in text
+    )
+
+
+def test_a_time_that_the_machine_is_not_to_blame_for_fails():
+    """A demo that is slow by itself would always find an excuse."""
+    assert not summarised(late(0.49)).ok
+
+
+def test_what_is_not_true_has_no_excuse():
+    """A prospect lost on a busy machine would pass for a matter of time."""
+    play = late(9)
+    play.checker.faults["lost"] = 1
+
+    assert not summarised(play).ok
+
+
+def shown(made: DemoSummary, play: Play, *, width: int = 100, terminal: bool = False) -> str:
+    out = io.StringIO()
+    view = View(People(file=out, width=width, force_terminal=terminal, color_system=None))
+    view.step("importing")
+    view.imported(effect("internal", 22, 1000, 3))
+    view.update(play)
+    view.update(play)
+    view.end(made)
+    view.close()
+    return out.getvalue()
+
+
+def test_lines_say_what_a_build_log_needs():
+    """Without a terminal one would not see how it went, or the same screen over and over."""
+    text = shown(summarised(played()), played())
+
+    assert text.count("produced 10") == 1
+    for part in ("internal", "1,000 numbers", "3 lines refused", "none wrong", "position 25", "50 opt-outs"):
+        assert part in text
+    for part in ("every check holds", "What you see", "delta ", " worker\n", "BOOTSTRAP_SERVERS"):
+        assert part in text
+    assert "NOT" not in text
+
+
+def test_every_reason_and_every_line_is_explained():
+    """A newcomer would read words that the demo does not explain."""
+    assert set(view.REASONS) == set(Reason)
+    text = shown(summarised(played()), played())
+    for word in (
+        "opposed",
+        "clear",
+        "produced",
+        "latency",
+        "index",
+        "registers",
+        "delta",
+        "checked",
+        "stamp",
+    ):
+        assert re.search(rf"(?m)^ +{word} +[a-z]", text), word
+
+
+def test_a_failed_check_is_shown_with_what_the_worker_logged():
+    """One would know that something is wrong and not what."""
+    play = played()
+    play.checker.faults["lost"] = 3
+    play.log_lines.last = lambda: ["2026-11-24T12:00:00Z batch given up"]
+    text = shown(summarised(play), play)
+
+    assert "NOT ok" in text
+    assert "3 lost" in text
+    assert text.count("batch given up") == 2  # under the screen and under the summary
+    assert "NOT every check holds" in text
+
+
+def test_the_screen_shows_every_reason_that_occurred_in_eighty_columns():
+    """A terminal of the usual width would show a heap of broken lines."""
+    play = played()
+    play.checker.faults["lost"] = 2
+    text = shown(summarised(played()), play, width=80, terminal=True)
+
+    for part in ("allowed", "clear", "blocked", "opposed", "60.0%", "position 25", "2 wrong", "p99 120 ms"):
+        assert part in text
+    assert "consented" not in text.partition("every check")[0]

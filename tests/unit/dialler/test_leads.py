@@ -1,0 +1,353 @@
+"""Which leads a dialler is given, and when they are taken back: without Kafka."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from stream_scrub.dialler import Allowed
+from stream_scrub.dialler import leads as dialler_leads
+from stream_scrub.dialler.leads import Lead, LeadQueue, lead_of
+from stream_scrub.dialler.recalls import Recalls, read
+from stream_scrub.errors import ConfigError, Corrupt
+from stream_scrub.model import Reason, Verdict
+from stream_scrub.recall_notice import RecallNotice
+from stream_scrub.rules import Rulebook
+from stream_scrub.stamp import NumberStamp, Stamp
+
+BOOK = Rulebook.load()
+DAY = date(2026, 11, 24)
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NUMBER = "+33612345680"
+
+
+def lead(offset: int = 0, **more: object) -> Lead:
+    members = {"verdict": Verdict.ALLOWED, "reason": Reason.CLEAR, "number": NUMBER, "index": 5}
+    members |= {"rules": BOOK.on("FR", DAY).digest, "at_text": "2026-11-24T11:00:00.000Z"}
+    return lead_of(b"k", b"{}", Stamp(**members | more), (("prospects.allowed", 0), offset))
+
+
+def desk(*leads: Lead, channel: str = "voice") -> LeadQueue:
+    made = LeadQueue(Recalls(BOOK), BOOK, channel, timedelta(days=1))
+    for each in leads:
+        made.add(each)
+    return made
+
+
+def desk_after(notice: RecallNotice, *leads: Lead) -> LeadQueue:
+    made = desk(*leads)
+    made.apply(notice)
+    return made
+
+
+def handed_out(leads: LeadQueue, now: datetime = NOON) -> list[int]:
+    offsets = []
+    while (given := leads.take(now)) is not None:
+        offsets.append(given.offset)
+    return offsets
+
+
+@pytest.mark.parametrize(
+    ("rules", "last"),
+    [
+        ("FR", "2026-11-24T22:59:59Z"),
+        ("GB", "2026-11-24T23:59:59Z"),
+        ("US", "2026-11-25T04:59:59Z"),
+        (
+            "elsewhere",
+            "2026-11-24T09:59:59Z",
+        ),  # a country that this release does not know: where a day ends first
+    ],
+)
+def test_a_lead_is_good_until_the_end_of_its_last_day_where_the_person_is(rules, last):
+    """Somebody would be called on a day for which there is no verdict, or a lead of today thrown away."""
+    digest = BOOK.on(rules, DAY).digest if rules != "elsewhere" else "xx@abcdef"
+    moment = datetime.fromisoformat(last)
+    made = lead(rules=digest, until=DAY)
+
+    in_time, late = desk(made), desk(made)
+
+    assert handed_out(in_time, moment) == [0]
+    assert in_time.may_dial(made.place, moment)
+    assert not in_time.may_dial(made.place, moment + timedelta(seconds=1))
+    assert handed_out(late, moment + timedelta(seconds=1)) == []
+    assert late.dropped == {"past-until": 1}
+    assert late.take_done() == [made.place]
+
+
+def test_of_two_countries_the_day_that_ends_first_counts():
+    """A person who lives where it is tomorrow would be called on a day without a verdict."""
+    both = lead(residence=BOOK.on("FR", DAY).digest, rules=BOOK.on("US", DAY).digest, until=DAY)
+
+    assert handed_out(desk(both), datetime(2026, 11, 24, 22, 59, tzinfo=UTC)) == [0]
+    assert handed_out(desk(both), datetime(2026, 11, 24, 23, 0, tzinfo=UTC)) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"verdict": Verdict.BLOCKED, "reason": Reason.OPPOSED}, "not-allowed"),
+        ({"number": None}, "not-allowed"),
+        ({"channel": "sms"}, "other-channel"),
+        ({"at_text": "2026-11-23T11:59:59Z"}, "too-old"),
+    ],
+)
+def test_what_nobody_may_call_is_skipped_with_its_cause(more, why):
+    """Somebody without a number, of another channel or of last month would be dialled, or nobody could say why not."""
+    leads = desk(lead(0, **more), lead(1))
+
+    assert handed_out(leads) == [1]
+    assert leads.dropped == {why: 1}
+    assert [offset for _, offset in leads.take_done()] == [0]
+
+
+def test_a_sender_of_texts_is_given_those_and_no_calls():
+    """A text would go to somebody who may be called only."""
+    assert handed_out(desk(lead(0), lead(1, channel="sms"), channel="sms")) == [1]
+
+
+def recalled(number: str = NUMBER, index: int = 6) -> RecallNotice:
+    return RecallNotice(kind="recalled", index=index, at="2026-11-24T11:30:00Z", number=number)
+
+
+def several(*numbers: str, some: bool) -> Lead:
+    each = [NumberStamp(Verdict.ALLOWED, Reason.CLEAR, number) for number in numbers]
+    return lead(number=None, numbers=each, callable=numbers if some else ())
+
+
+def test_a_lead_with_several_numbers_is_called_by_those_that_are_left_only_if_its_stamp_says_so():
+    """A person who objected would be called on the other number, or a lead that the operator wants stripped be lost."""
+    for some, numbers in ((True, (NUMBER,)), (False, None)):
+        leads = desk(several(NUMBER, "+33612345681", some=some))
+        leads.apply(recalled("+33612345681"))
+        given = leads.take(NOON)
+        assert (given.numbers if given else None) == numbers
+
+
+def test_a_number_that_a_prospect_names_twice_is_called_once():
+    """A person whose number stands twice in a lead would be called twice, or stop the dialler."""
+    leads = desk(several(NUMBER, NUMBER, some=False))
+    given = leads.take(NOON)
+
+    assert given.numbers == (NUMBER,)
+    leads.forget(given.place)
+    assert not leads.out
+
+
+def test_what_waits_for_a_register_comes_when_that_is_renewed_or_is_dropped_when_it_is_too_late():
+    """Leads of a list that is late would be lost, called, or fill the memory for ever."""
+    british = BOOK.on("GB", DAY).digest
+    leads = desk(lead(0, rules=british), lead(1, rules=british, until=DAY), lead(2))
+    leads.apply(RecallNotice(kind="suspended", index=6, at="2026-11-24T11:30:00Z", register="tps"))
+
+    assert handed_out(leads) == [2]  # and the French one does not wait
+    assert leads.dropped == {}
+    leads.sweep(NOON + timedelta(hours=12))
+    assert leads.dropped == {"past-until": 1}
+    leads.apply(RecallNotice(kind="resumed", index=7, at="2026-11-24T11:40:00Z", register="tps"))
+
+    assert handed_out(leads) == [0]
+
+
+def test_a_rule_that_is_not_known_here_rests_on_every_register():
+    """With rules of the operator's own, which a dialler has not got, a stale register would stop nothing."""
+    leads = desk(lead(rules="im@123456"))
+    leads.apply(RecallNotice(kind="suspended", index=6, at="2026-11-24T11:30:00Z", register="manx"))
+
+    assert handed_out(leads) == []
+
+
+def test_an_older_notice_of_a_register_changes_nothing():
+    """Where partitions were added, an old notice may be read last, and a stale register count as renewed."""
+    leads = desk(lead())
+    leads.apply(RecallNotice(kind="suspended", index=7, at="2026-11-24T11:30:00Z", register="internal"))
+    leads.apply(RecallNotice(kind="resumed", index=6, at="2026-11-24T11:20:00Z", register="internal"))
+
+    assert handed_out(leads) == []
+
+
+def test_on_a_renewed_log_a_recall_takes_back_what_was_handed_out_before():
+    """Whoever objects after the log was renewed would be called for weeks: positions on the new log are lower."""
+    leads = desk(lead(0, index=1_000_000), lead(1, index=1_000_000))
+    assert leads.take(NOON) is not None
+
+    assert [each.lead.offset for each in leads.apply(recalled(index=7))] == [0]
+    assert handed_out(leads) == []
+
+
+def test_a_recall_from_before_the_log_was_renewed_stops_no_new_verdict():
+    """Leads of whoever was recalled once would be thrown away for ever, and a suspended register stay so."""
+    leads = desk(lead(index=7))
+    for kind, more in (("recalled", {"number": NUMBER}), ("suspended", {"register": "internal"})):
+        leads.apply(RecallNotice(kind=kind, index=1_000_000, at="2026-11-23T10:59:59Z", **more))
+    leads.apply(RecallNotice(kind="resumed", index=3, at="2026-11-23T11:30:00Z", register="internal"))
+
+    assert handed_out(leads) == [0]
+
+
+def test_a_verdict_by_an_index_that_is_older_than_the_recall_is_stopped_though_it_was_given_later():
+    """A worker that is a second behind the log would have a person called who has just objected."""
+    assert handed_out(desk_after(recalled(index=6), lead(index=5, at_text="2026-11-24T11:30:01Z"))) == []
+    assert handed_out(desk_after(recalled(index=6), lead(index=6, at_text="2026-11-24T11:30:01Z"))) == [0]
+
+
+def test_a_lead_that_is_acknowledged_after_its_register_was_renewed_does_not_come_again():
+    """A call that lasts longer than a list is late would be made twice."""
+    leads = desk(lead(rules=BOOK.on("GB", DAY).digest))
+    given = leads.take(NOON)
+    leads.apply(RecallNotice(kind="suspended", index=6, at="2026-11-24T11:30:00Z", register="tps"))
+    leads.apply(RecallNotice(kind="resumed", index=7, at="2026-11-24T11:40:00Z", register="tps"))
+
+    leads.forget(given.place)
+
+    assert handed_out(leads) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"[]",
+        b'{"kind":"recalled","index":1,"at":"2026-11-24T11:00:00Z"}',
+        b'{"kind":"recalled","index":1,"at":"2026-11-24T11:00:00Z","number":"0612345678"}',
+        b'{"kind":"recalled","index":1,"at":"2026-11-24T11:00:00","number":"+33612345678"}',
+        b'{"kind":"recalled","index":-1,"at":"2026-11-24T11:00:00Z","number":"+33612345678"}',
+        b'{"kind":"suspended","index":1,"at":"2026-11-24T11:00:00Z"}',
+        b'{"kind":"pardoned","index":1,"at":"2026-11-24T11:00:00Z","number":"+33612345678"}',
+    ],
+)
+def test_a_record_that_is_no_recall_is_an_error_that_names_its_place_and_no_number(value):
+    """A recall of a later release would be passed over, and the person called."""
+    with pytest.raises(Corrupt, match=r"^prospects.recalled \[3\] at offset 9: ") as raised:
+        read(value, "prospects.recalled [3] at offset 9")
+    assert "612345678" not in str(raised.value)
+
+
+def test_a_record_with_members_of_a_later_release_is_read():
+    """A new member would stop every dialler."""
+    value = b'{"kind":"recalled","number":"+33612345680","reason":"opposed","register":"internal","index":6,"at":"2026-11-24T11:30:00.5Z","from":"3/17"}'
+
+    assert read(value, "x").number == NUMBER
+
+
+def test_no_number_is_shown_of_a_lead():
+    """A dialler's log would hold the numbers of everybody it calls."""
+    assert "612345680" not in repr(lead())
+    assert "prospects.allowed/0/0" in repr(lead())
+
+
+def test_no_lead_is_older_than_the_recalls_that_are_kept():
+    """A number that was recalled a hundred days ago would be called, since its recall is gone."""
+    with pytest.raises(ConfigError, match=r"at most recall\.keep_days, 90 days"):
+        Allowed("desk", max_age=timedelta(days=91))
+
+
+def test_a_dialler_is_no_member_of_the_groups_of_our_own_processes():
+    """It would take partitions from `recall`, and whoever objects after a lead of them has left would be called."""
+    with pytest.raises(ConfigError, match="stream-scrub-recall belongs to stream-scrub"):
+        Allowed("stream-scrub-recall")
+
+
+def test_a_dialler_names_its_group():
+    """The client would end the whole process with an assertion, and no word of what is missing."""
+    with pytest.raises(ConfigError, match="group: name the group"):
+        Allowed("")
+
+
+def renewal(offset: int, days: int = 5) -> Lead:
+    return lead(offset, until=DAY + timedelta(days=days), at_text="2026-11-24T12:30:00.000Z")
+
+
+LATER = NOON + timedelta(days=1)
+OF_0 = ("prospects.allowed", 0), 0
+
+
+def test_a_lead_that_was_handed_out_stays_the_same_lead_with_a_later_end():
+    """A person would be called twice for one lead, or a call in progress be stopped though it may go on."""
+    leads = desk(lead(0, until=DAY))
+    assert handed_out(leads) == [0]
+    leads.renew(renewal(4), OF_0, is_done=False)
+    leads.renew(renewal(9, days=9), (OF_0[0], 4), is_done=False)
+
+    assert handed_out(leads) == []
+    assert leads.may_dial(OF_0, LATER)
+    assert leads.out[OF_0].until == DAY + timedelta(days=9)
+    assert [offset for _, offset in leads.finish(OF_0)] == [0, 4, 9]
+    assert not leads.may_dial(OF_0, LATER)
+
+
+def test_a_lead_that_waits_is_handed_out_once_by_its_last_verdict():
+    """A lead that was renewed in time would be thrown away with its old end, or handed out twice."""
+    leads = desk(lead(0, until=DAY))
+    leads.renew(renewal(4), OF_0, is_done=False)
+
+    assert handed_out(leads, NOON + timedelta(hours=23)) == [0]
+    assert leads.out[OF_0].until == DAY + timedelta(days=5)
+
+
+def test_a_renewal_of_a_lead_that_is_done_is_not_handed_out():
+    """A person would be called again each time that a list is renewed."""
+    leads = desk()
+    leads.renew(renewal(4), OF_0, is_done=True)
+
+    assert handed_out(leads) == []
+    assert leads.dropped == {"renewed": 1}
+    assert [offset for _, offset in leads.take_done()] == [4]
+
+
+@pytest.mark.parametrize(("forgotten", "handed"), [(100, [4]), (0, [])])
+def test_a_renewal_of_a_lead_that_had_ended_before_it_was_read_is_handed_out(monkeypatch, forgotten, handed):
+    """After a weekend's outage a dialler would throw away every lead that was renewed meanwhile, and sell nothing."""
+    monkeypatch.setattr(dialler_leads, "_LAPSED_MAX", forgotten)
+    leads = desk(lead(0, until=DAY))
+    assert handed_out(leads, LATER) == []
+    assert [offset for _, offset in leads.take_done()] == [0]
+    leads.renew(renewal(4), OF_0, is_done=True)
+
+    assert handed_out(leads, LATER) == handed
+    leads.finish((OF_0[0], 4))
+    leads.renew(renewal(9, days=9), (OF_0[0], 4), is_done=True)
+    leads.renew(renewal(11, days=9), OF_0, is_done=True)
+    assert handed_out(leads, LATER) == [], "it was called"
+
+
+def test_a_renewal_whose_lead_is_gone_is_handed_out():
+    """A dialler that began later would never get a lead whose first record Kafka has deleted."""
+    leads = desk()
+    leads.renew(renewal(4), OF_0, is_done=False)
+
+    assert handed_out(leads) == [4]
+
+
+def test_a_recall_takes_a_lead_back_with_its_renewals():
+    """A renewal read before a recall would keep a lead in the hands of a dialler, or come again for ever."""
+    leads = desk(lead(0))
+    assert handed_out(leads) == [0]
+    leads.renew(renewal(4), OF_0, is_done=False)
+
+    ((back, why),) = leads.apply(
+        RecallNotice(kind="recalled", number=NUMBER, index=6, at="2026-11-24T12:40:00.000Z")
+    )
+
+    assert (back.offset, why) == (0, "recalled")
+    assert [offset for _, offset in leads.take_done()] == [0, 4]
+
+
+def test_a_renewal_without_a_number_takes_that_number_back_before_its_recall_is_read():
+    """The later verdict would hide the recall, and a person who opted out would be called."""
+    other = "+33612345681"
+    leads = desk(several(NUMBER, other, some=True))
+    given = leads.take(NOON)
+    assert given is not None and given.numbers == (NUMBER, other)
+    each = [
+        NumberStamp(Verdict.ALLOWED, Reason.CLEAR, NUMBER),
+        NumberStamp(Verdict.BLOCKED, Reason.OPPOSED, other),
+    ]
+    later = {"until": DAY + timedelta(days=5), "at_text": "2026-11-24T12:30:00.000Z", "index": 7}
+    told = leads.renew(lead(4, number=None, numbers=each, callable=(NUMBER,), **later), OF_0, is_done=False)
+
+    assert [(back.offset, why) for back, why in told] == [(0, "recalled")]
+    assert not leads.may_dial(OF_0, NOON) and not leads.apply(recalled(other))
+    again = leads.take(LATER)
+    assert again is not None and (again.offset, again.numbers) == (0, (NUMBER,))
+    assert not leads.renew(renewal(9, days=9), (OF_0[0], 4), is_done=False)

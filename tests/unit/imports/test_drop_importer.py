@@ -1,0 +1,731 @@
+"""Dropped files on their way: read, published, moved, and found again after a kill between two of these."""
+
+import json
+import os
+import threading
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from stream_scrub import clock
+from stream_scrub.config import Settings
+from stream_scrub.errors import Refused, Unavailable, Uncertain
+from stream_scrub.imports import drop_importer as module
+from stream_scrub.imports.drop_folder import DropFolder, PublicationNote
+from stream_scrub.imports.drop_importer import DropImporter
+from stream_scrub.imports.formats import FORMATS, open_list
+from stream_scrub.imports.parsing.format import read_list
+from stream_scrub.index.deltas import Delta
+from stream_scrub.log.encode import records_of
+from stream_scrub.log.scan import find_seal
+from stream_scrub.log.wire import DeltaSource
+from tests.support.fakes.log import Log, Reader
+from tests.support.fakes.publisher import Publisher, bitmap
+
+LOG = structlog.get_logger()
+
+
+class Desk:
+    """What an inbox publishes through, on a log in memory; `trouble` is raised after the delta is on the log, or before."""
+
+    def __init__(self):
+        self.publisher = Publisher(Log())
+        self.trouble = None
+        self.published = 0
+
+    @property
+    def replay(self):
+        return self.publisher.replay
+
+    def ready(self, _name):
+        self.publisher.catch_up()
+        return True
+
+    def publish(self, made):
+        (one,) = made
+        records, seal = module_records(one)
+        self.publisher.writer.publish(records)
+        self.published += 1
+        if self.trouble is not None:
+            raise self.trouble
+        return [(seal, self.publisher.log.records[-1].offset)]
+
+
+def digest(path):
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def module_records(one):
+    return records_of(one.base, one.delta, one.effective_at, one.source, known=one.known)
+
+
+LISTS = {"registers": ["internal", "consent", "bloctel", "partner"]}  # names that no rule uses
+
+
+class Beside:
+    """Reads a list where the test is, in the place of a process of its own."""
+
+    def __init__(self, *_bounds):
+        """In no bounds."""
+
+    def read(self, file, name, options):
+        with open_list(name, opened=file) as packed:
+            return read_list(FORMATS, packed, options)
+
+    def stop(self):
+        """It has ended."""
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    desk = Desk()
+    monkeypatch.setattr(module, "IsolatedReader", Beside)
+
+    @contextmanager
+    def reading(_settings, _log, **_):
+        yield Reader(made.desk.publisher.log)
+
+    made = SimpleNamespace(root=tmp_path, desk=desk, settings=Settings(lists=LISTS), log_id="the-first")
+    identity = SimpleNamespace(ask=lambda topics, _deadline: dict.fromkeys(topics, made.log_id))
+    monkeypatch.setattr(module.clients, "reading", reading)
+    monkeypatch.setattr(module.clients, "topic_identity", lambda _settings: identity)
+    return made
+
+
+def opened(world):
+    world.folder = DropFolder(world.root)
+    return DropImporter(world.folder, world.desk, world.settings, LOG)
+
+
+def put(world, where, text):
+    path = world.root / where
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def worked(inbox):
+    """Step until something came of it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if came := inbox.step():
+            return dict(came)
+        time.sleep(0.002)
+    raise AssertionError("nothing came of it")
+
+
+def noted(world, path):
+    """What is written down of a file that is about to be published to the log as it is."""
+    log = world.settings.topics.log
+    return PublicationNote(digest(path), world.desk.replay.known("internal").upto, log, world.log_id)
+
+
+def held(world, name):
+    world.desk.publisher.catch_up()
+    return set(world.desk.replay.index.registers[name].numbers)
+
+
+def test_a_file_is_published_and_moved_with_its_report(world):
+    """An operator could not tell what became of the file that he handed over."""
+    put(world, "consent/a.txt", "+33612345678\n+33612345679\n")
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    assert held(world, "consent") == {33612345678, 33612345679}
+    assert world.desk.replay.index.registers["consent"].kind == "allow", "the rules say what consent is"
+    report = json.loads((world.root / "consent/done/a.txt.report.json").read_text())
+    assert (report["outcome"], report["added"], report["count"]) == ("published", 2, 2)
+    assert report["sha256"] == digest(world.root / "consent/done/a.txt")
+    assert world.desk.replay.index.registers["consent"].source == "a.txt"
+
+
+@pytest.mark.parametrize("folder", ["internal@acme_energy", "internal@Acme Energy", "internal@acme.energy"])
+def test_a_campaign_may_be_spelt_in_any_way(world, folder):
+    """Oppositions would lie in a folder that nobody reads, while the campaign they are against calls."""
+    put(world, f"{folder}/adds/a.txt", "+33612345678\n")
+    worked(opened(world))
+    assert held(world, "internal@acme-energy") == {33612345678}
+    assert [each.name for each in (world.root / folder / "done").iterdir() if each.suffix == ".txt"] == [
+        "a.txt"
+    ]
+
+
+def test_a_list_speaks_of_the_time_at_which_it_was_written(world):
+    """A file that lay in the folder for a month would look fresh, and be judged by for another month."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    written = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
+    os.utime(world.root / "bloctel/a.txt", (written, written))
+    worked(opened(world))
+    world.desk.publisher.catch_up()
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def dropped(world, where, day):
+    """A file of one number, written on that day of 2026."""
+    put(world, where, "+33612345678\n")
+    written = datetime(2026, *day, tzinfo=UTC).timestamp()
+    os.utime(world.root / where, (written, written))
+
+
+def test_a_file_from_before_what_the_register_holds_is_refused(world):
+    """A copy of last month's list, dropped by mistake, would bring back whoever left the register since."""
+    inbox = opened(world)
+    dropped(world, "bloctel/a.txt", (3, 5))
+    worked(inbox)
+    dropped(world, "bloctel/b.txt", (2, 5))
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/b.txt.report.json").read_text())
+    assert "2026-02-05" in report["why"] and "2026-03-05" in report["why"] and "allow-older" in report["why"]
+    dropped(world, "bloctel/allow-older/b.txt", (2, 5))
+    assert worked(inbox) == {"files": 1}
+    held(world, "bloctel")
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 2, 5, tzinfo=UTC)
+
+
+def test_oppositions_to_you_end_by_a_dropped_file_only_if_its_folder_says_so(world):
+    """A dialler's nightly export, in which every number expires, would have people called who said no."""
+    inbox = opened(world)
+    listed = "phone,expires\n+33612345678,2099-01-01\n+33612345679,2020-01-01\n"
+    put(world, "internal/a.csv", listed)
+    assert worked(inbox) == {"files": 1}
+    report = json.loads((world.root / "internal/done/a.csv.report.json").read_text())
+    assert (report["endless"], report["ending"], report["count"]) == (2, 0, 2)
+    put(world, "internal@acme/adds/allow-ends/a.csv", listed)
+    assert worked(inbox) == {"files": 1}
+    report = json.loads((world.root / "internal@acme/done/a.csv.report.json").read_text())
+    assert (report["endless"], report["ending"], report["count"]) == (0, 1, 1)
+
+
+def test_a_file_of_a_few_numbers_does_not_make_a_register_younger(world):
+    """A list that nobody has fetched for months would look fresh, and be judged by."""
+    inbox = opened(world)
+    dropped(world, "bloctel/a.txt", (3, 5))
+    worked(inbox)
+    dropped(world, "bloctel/adds/b.txt", (4, 5))
+    assert worked(inbox) == {"files": 1}
+    held(world, "bloctel")
+    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 3, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "why"),
+    [
+        ("bloctel/b.txt", "+33612345670\n" * 3, "--allow-change"),
+        ("bloctel/b.txt", "nothing\nhere\n", "hold no valid number"),
+        ("bloctel/b.gz", "no gzip", ""),
+        ("bloctel/b.txt", "", "the list is empty"),
+    ],
+)
+def test_a_file_that_may_not_be_right_is_refused_and_kept(world, where, text, why):
+    """A wrong file would empty a register, or vanish."""
+    put(world, "bloctel/a.txt", "".join(f"+336123456{n:02}\n" for n in range(20)))
+    inbox = opened(world)
+    worked(inbox)
+    put(world, where, text)
+    assert worked(inbox) == {"files_refused": 1}
+    name = where.rpartition("/")[2]
+    report = json.loads((world.root / f"bloctel/refused/{name}.report.json").read_text())
+    assert report["outcome"] == "refused" and why in report["why"]
+    assert (world.root / f"bloctel/refused/{name}").read_text() == text
+    assert len(held(world, "bloctel")) == 20
+
+
+def test_a_full_list_takes_nobody_out_of_internal(world):
+    """One source's file would undo what people said to another one."""
+    put(world, "internal/a.txt", "".join(f"+336123456{n:02}\n" for n in range(20)))
+    put(world, "internal/b.txt", "+33612345600\n+33612345620\n")
+    inbox = opened(world)
+    worked(inbox), worked(inbox)
+    assert len(held(world, "internal")) == 21
+    assert json.loads((world.root / "internal/done/b.txt.report.json").read_text())["kept"] == 19
+
+
+@pytest.mark.parametrize("where", ["take_in", "open", "check_lines", "plan_of", "ready"])
+def test_a_fault_of_ours_refuses_the_file_and_stops_nothing(world, monkeypatch, where):
+    """One odd file would stop the publisher, again at each restart, and with it every opt-out."""
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("of +33612345678")
+
+    target = module.DropFolder if where in {"take_in", "open"} else module.plan_import
+    if where == "ready":
+        monkeypatch.setattr(world.desk, "ready", broken)
+    else:
+        monkeypatch.setattr(target, where, broken)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    with capture_logs() as told:
+        assert worked(opened(world)) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "a fault of ours (ZeroDivisionError)" in report["why"]
+    assert [each["event"] for each in told] == ["file cannot be read", "file refused"]
+
+
+def test_a_fault_while_it_is_published_is_looked_up_on_the_log(world):
+    """A file that was published would be told as refused, handed over again, and its numbers removed twice."""
+    put(world, "internal/adds/a.txt", "+33612345678\n")
+    put(world, "internal/adds/b.txt", "+33612345679\n")
+    inbox = opened(world)
+    world.desk.trouble = ZeroDivisionError()
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    inbox.recover()
+    assert (world.root / "internal/done/a.txt").is_file()
+    world.desk.publish = lambda _made: 1 // 0
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+    assert held(world, "internal") == {33612345678}
+
+
+class Killed(BaseException):
+    """What no handler sees."""
+
+
+def killed_over(world, monkeypatch):
+    """A life of the publisher that is killed while it is at a file."""
+
+    def kill(*_):
+        raise Killed
+
+    inbox = opened(world)
+    with monkeypatch.context() as patched, suppress(Killed), inbox.open():
+        patched.setattr(module.plan_import, "plan_of", kill)
+        inbox.recover()
+        while worked(inbox):
+            pass
+    world.folder.close()
+
+
+def test_a_file_that_kills_the_publisher_does_not_kill_every_life_of_it(world, monkeypatch):
+    """Opt-outs, ends and all other files would wait for somebody who finds out which file it is."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    killed_over(world, monkeypatch)
+    put(world, "partner/b.txt", "+33612345678\n")
+    killed_over(world, monkeypatch)
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "was killed 2 times" in report["why"]
+    assert worked(inbox) == {"files": 1} and held(world, "partner") == {33612345678}
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    assert worked(inbox) == {"files": 1}, "another file of that name, or the same one again, is tried anew"
+
+
+def test_a_list_that_may_grow_too_old_says_its_day_in_its_name(world):
+    """A file that is copied anew each night, and never fetched, would keep a register young."""
+    put(world, "tps/a.txt", "+447400123456\n")
+    put(world, "tps/b-2026-01-05.txt", "+447400123456\n")
+    inbox = opened(world)
+    assert worked(inbox) == {"files_refused": 1} and worked(inbox) == {"files": 1}
+    report = json.loads((world.root / "tps/refused/a.txt.report.json").read_text())
+    assert "the list has no date" in report["why"] and "a-2026-11-24.txt" in report["why"]
+    assert held(world, "tps") == {447400123456}
+    assert world.desk.replay.index.registers["tps"].effective_at == datetime(2026, 1, 5, tzinfo=UTC)
+    put(world, "tps/b-2026-01-06.txt", "+447400123456\n")
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "tps/refused/b-2026-01-06.txt.report.json").read_text())
+    assert "byte for byte the list of 2026-01-05" in report["why"]
+
+
+def test_a_publisher_that_is_told_to_stop_was_no_try(world, monkeypatch):
+    """Two deployments in a morning would refuse a good list."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    reading, stopped = threading.Event(), []
+    read = Beside.read
+    monkeypatch.setattr(Beside, "stop", lambda _: stopped.append(True))
+    monkeypatch.setattr(Beside, "read", lambda *_: reading.wait(5))
+    for ended in (None, Refused("another one publishes"), None):
+        inbox = opened(world)
+        with suppress(Refused), inbox.open():
+            inbox.step()
+            if ended is not None:
+                raise ended
+        assert stopped == [True]
+        stopped.clear()
+        reading.set()
+    monkeypatch.setattr(Beside, "read", read)
+    assert worked(opened(world)) == {"files": 1}
+
+
+def test_a_file_that_cannot_be_taken_keeps_no_other_waiting(world, monkeypatch):
+    """One sender's wrong rights would stop everybody's lists."""
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    put(world, "partner/b.txt", "+33612345678\n")
+    claim = DropFolder.claim
+
+    def closed(folder, dropped):
+        if dropped.register == "bloctel":
+            raise PermissionError(13, "Permission denied")
+        return claim(folder, dropped)
+
+    monkeypatch.setattr(DropFolder, "claim", closed)
+    os.utime(world.root / "bloctel/a.txt", (1, 1))
+    with capture_logs() as told:
+        assert worked(opened(world)) == {"files": 1}
+    assert held(world, "partner") == {33612345678}
+    assert [
+        (each["register"], each["why"]) for each in told if each["event"] == "file cannot be claimed"
+    ] == [("bloctel", "Permission denied")]
+
+
+@pytest.mark.parametrize("failing", ["note_tries", "begin"])
+def test_a_full_disk_refuses_a_file_and_ends_nothing(world, monkeypatch, failing):
+    """A list that fills the folder's disk would end the publisher, at each start again."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(DropFolder, failing, full)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    assert worked(opened(world)) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "No space left" in report["why"] and "bloctel" not in world.desk.replay.index.registers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"liste_\xe9t\xe9.csv",
+        b"x" * 250,
+        b"\x1b]0;a\x07\n.csv",
+        "\u202e\ud800".encode(errors="surrogatepass"),
+    ],
+)
+def test_a_file_is_published_whatever_its_name(world, name):
+    """A file's name would end the publisher, at each start again."""
+    put(world, "bloctel/" + os.fsdecode(name), "+33612345678\n")
+    assert worked(opened(world)) == {"files": 1}
+    (report,) = (world.root / "bloctel/done").glob("*.report.json")
+    assert json.loads(report.read_bytes())["added"] == 1
+
+
+def test_a_file_that_was_published_before_the_kill_is_not_published_again(world):
+    """Numbers that came back meanwhile would be removed a second time, and called."""
+    published_and_not_moved(world)
+
+    again = opened(world)
+    again.recover()
+
+    assert world.desk.published == 1 and held(world, "internal") == {33612345678, 33612345679}
+    report = json.loads((world.root / "internal/done/a.txt.report.json").read_text())
+    assert (report["outcome"], report["removed"]) == ("published", 1)
+    assert world.folder.left() == [] and not again.step()
+
+
+def test_a_file_that_was_not_published_before_the_kill_is(world):
+    """The file would lie where nobody looks."""
+    world.desk.publisher.put("internal", Delta(bitmap([33612345678]), bitmap([]), 0))
+    put(world, "internal/removes/a.txt", "+33612345678\n")
+    folder = DropFolder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    folder.begin(claimed, noted(world, claimed.path))
+    folder.close()
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files": 1} and held(world, "internal") == set()
+
+
+REMOVED, KEPT = 33612345678, 33612345679
+
+
+def published_and_not_moved(world, register="internal"):
+    """A file that takes a number out is on the log, and its publisher ended before it moved the file."""
+    world.desk.publisher.put(register, Delta(bitmap([REMOVED, KEPT]), bitmap([]), 0))
+    put(world, f"{register}/removes/a.txt", f"+{REMOVED}\n")
+    inbox = opened(world)
+    world.desk.trouble = Uncertain("the broker went away at that moment")
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    world.desk.trouble = None
+    world.folder.close()
+    world.desk.publisher.catch_up()
+    world.desk.publisher.put(register, Delta(bitmap([REMOVED]), bitmap([]), 0, reason="requests"))
+
+
+def renewed(world, name):
+    """The registers, on a log of that name that was made anew."""
+    world.desk, world.log_id = Desk(), "the-second"
+    world.settings = Settings.model_validate({"topics": {"log": name}})
+    world.desk.publisher.put("internal", Delta(bitmap([REMOVED, KEPT]), bitmap([]), 0))
+
+
+def why_refused(world):
+    return json.loads((world.root / "internal/refused/a.txt.report.json").read_text())["why"]
+
+
+def tried_twice(world):
+    """As a publisher leaves it that was killed each time."""
+    (world.root / ".working/internal/removes/.a.txt.tries").write_text("2")
+
+
+@pytest.mark.parametrize("name", ["opposition.log.2027", "opposition.log"])
+@pytest.mark.parametrize("before", [lambda _world: None, tried_twice])
+def test_a_file_that_may_be_on_the_log_before_is_not_published_to_the_new_one(world, name, before):
+    """Whoever opted out after a file had taken his number out would be taken out again after a renewal, and called."""
+    published_and_not_moved(world)
+    before(world)
+    renewed(world, name)
+
+    inbox = opened(world)
+    with capture_logs() as told:
+        inbox.recover()
+        assert worked(inbox) == {"files_refused": 1}
+        for _ in range(3):
+            assert not inbox.step()
+
+    assert world.desk.published == 0 and held(world, "internal") == {REMOVED, KEPT}
+    assert "published to the log opposition.log" in (why := why_refused(world)) and "renewed" in why
+    assert "lists history" in why and "lists status" in why and "drop it again" in why
+    assert [each["event"] for each in told] == ["file refused"]
+    assert list((world.root / ".working/internal/removes").iterdir()) == []
+
+
+def test_a_file_that_was_refused_for_another_log_may_be_dropped_again(world):
+    """An operator who saw that it was never taken could not have it published, or only under another name."""
+    published_and_not_moved(world)
+    renewed(world, "opposition.log.2027")
+    inbox = opened(world)
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1}
+
+    refused = world.root / "internal/refused/a.txt"
+    refused.rename(world.root / "internal/removes/a.txt")  # it keeps its time
+
+    assert worked(inbox) == {"files": 1} and held(world, "internal") == {KEPT}
+
+
+def test_a_refusal_that_cannot_be_moved_is_none_to_forget(world, monkeypatch):
+    """On a disk that stays full, the second start on the new log would publish what the first one refused."""
+    published_and_not_moved(world)
+    renewed(world, "opposition.log.2027")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DropFolder, "finish", full)
+        inbox = opened(world)
+        inbox.recover()
+        assert worked(inbox) == {"files_refused": 1} and not inbox.step()
+        world.folder.close()
+    again = opened(world)
+    again.recover()
+    assert worked(again) == {"files_refused": 1} and world.desk.published == 0
+    assert "drop it again" in why_refused(world)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda _note: '{"sha256', lambda note: json.dumps(dict(list(note.items())[:2]))]
+)
+def test_a_file_whose_note_does_not_say_its_log_is_not_published_by_itself(world, damage):
+    """After a disk's damage, or an upgrade together with a renewal, a number would be removed a second time, and called."""
+    published_and_not_moved(world)
+    note = world.root / ".working/internal/removes/.a.txt.note"
+    note.write_text(damage(json.loads(note.read_text())))
+
+    inbox = opened(world)
+    inbox.recover()
+
+    assert worked(inbox) == {"files_refused": 1} and world.desk.published == 1
+    assert held(world, "internal") == {REMOVED, KEPT}
+    assert "its note does not say to which log" in (why := why_refused(world)) and "drop it again" in why
+    report = json.loads((world.root / "internal/refused/a.txt.report.json").read_text())
+    assert report["sha256"] == digest(world.root / "internal/refused/a.txt"), "to look for on the log"
+
+
+def test_a_note_that_is_damaged_while_the_publisher_lives_refuses_the_file(world):
+    """A fault behind the commit would be told as a file that was surely not published, and the file dropped again."""
+    put(world, "internal/adds/a.txt", f"+{REMOVED}\n")
+    inbox = opened(world)
+    world.desk.trouble = ZeroDivisionError()
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    (world.root / ".working/internal/adds/.a.txt.note").write_text("{")
+    inbox.recover()
+    assert worked(inbox) == {"files_refused": 1} and "drop it again" in why_refused(world)
+
+
+def test_no_file_is_published_while_nobody_tells_which_log_it_is(world, monkeypatch):
+    """Its note would be of no log, and a file that was never published be refused after the next kill."""
+    put(world, "internal/adds/a.txt", f"+{REMOVED}\n")
+    inbox = opened(world)
+
+    def away(_settings):
+        raise Unavailable("no broker answers")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.clients, "topic_identity", away)
+        with pytest.raises(Unavailable):
+            worked(inbox)
+    inbox.recover()
+    assert worked(inbox) == {"files": 1} and world.desk.published == 1
+
+
+def test_a_list_of_the_same_name_from_before_is_not_taken_for_it(world):
+    """Today's file would be moved away unread because yesterday's was published."""
+    text = "+33612345678\n"
+    put(world, "bloctel/a.txt", text)
+    inbox = opened(world)
+    worked(inbox)
+    put(world, "bloctel/a.txt", text)
+    assert worked(inbox) == {"files": 1} and world.desk.published == 2
+    seen = [r for r in world.desk.publisher.log.records if dict(r.headers)["part"] == b"seal"]
+    source = DeltaSource("a.txt", digest(world.root / "bloctel/done/a.txt"))
+    found = find_seal(Reader(world.desk.publisher.log), seen[0].offset, "bloctel", source, 5.0)
+    assert found is not None and found[1] == seen[1].offset
+    assert find_seal(Reader(world.desk.publisher.log), seen[1].offset, "bloctel", source, 5.0) is None
+
+
+def test_a_log_that_takes_longer_to_read_than_one_waits_is_read_to_its_end(world, monkeypatch):
+    """Killed over a list of half a gigabyte, on a slow link, no publisher would ever begin again, and no opt-out count."""
+    for at in range(6):
+        world.desk.publisher.put("internal", Delta(bitmap([33612345670 + at]), bitmap([]), 0))
+    now = 0.0
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    slow = Reader(world.desk.publisher.log, at_once=1)
+    read = slow.read
+
+    def slowly(timeout_s):
+        nonlocal now
+        now += 4.0
+        return read(timeout_s)
+
+    monkeypatch.setattr(slow, "read", slowly)
+    asked = -1, "internal", DeltaSource("a.txt", "0" * 64)
+    assert find_seal(slow, *asked, 5.0) is None and now > 20.0
+    monkeypatch.setattr(slow, "read", lambda timeout_s: (slowly(timeout_s)[0][:0], False))
+    with pytest.raises(Unavailable, match="no records arrive"):
+        find_seal(slow, *asked, 5.0)
+
+
+def left_by_a_kill_after_the_move(world, text):
+    """A file of this text was published and moved, and its publisher killed before it took the note away."""
+    put(world, "internal/adds/a.txt", text)
+    folder = DropFolder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    folder.begin(claimed, noted(world, claimed.path))
+    kept = next(claimed.path.parent.glob(".*.note")).read_bytes()
+    folder.close()
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    world.folder.close()
+    (claimed.path.parent / f".{claimed.path.name}.note").write_bytes(kept)
+
+
+@pytest.mark.parametrize("log_id", ["the-first", "the-second"])
+def test_another_list_is_not_taken_for_the_one_whose_note_was_left(world, log_id):
+    """Today's opt-outs would be filed as published, or refused, unread, because yesterday's file of that name was."""
+    left_by_a_kill_after_the_move(world, "+33612345678\n")
+    world.log_id = log_id
+    claimed = world.root / ".working/internal/adds/a.txt"
+    claimed.write_text(
+        "+33612345679\n"
+    )  # claimed, and its publisher was killed before it wrote a note of its own
+    inbox = opened(world)
+
+    inbox.recover()
+
+    assert worked(inbox) == {"files": 1}
+    assert held(world, "internal") == {33612345678, 33612345679}
+
+
+def test_a_note_that_was_left_is_not_of_the_next_file(world):
+    """The same list, handed over again to renew the register, would not be published."""
+    left_by_a_kill_after_the_move(world, "+33612345678\n")
+    put(world, "internal/adds/a.txt", "+33612345678\n")
+    folder = DropFolder(world.root)
+
+    claimed = folder.claim(folder.waiting()[0])
+
+    assert folder.begun(claimed) is None
+
+
+def test_a_link_in_the_place_of_a_file_is_refused_without_its_digest(world, tmp_path):
+    """The report would tell the digest of a file that nobody handed over."""
+    (tmp_path / "secret").write_text("+33612345678\n")
+    put(world, "bloctel/a.txt", "+33612345679\n")
+    folder = DropFolder(world.root)
+    claimed = folder.claim(folder.waiting()[0])
+    folder.close()
+    inbox = opened(world)
+    claimed.path.unlink()
+    claimed.path.symlink_to(tmp_path / "secret")
+    assert worked(inbox) == {"files_refused": 1}
+    report = json.loads((world.root / "bloctel/refused/a.txt.report.json").read_text())
+    assert "cannot be read" in report["why"] and report["sha256"] == ""
+    assert "bloctel" not in world.desk.replay.index.registers
+
+
+@pytest.mark.parametrize("name", ["liste_0612345678.csv", "Jane Doe 06:12:34:56:78 [red]\x1b[2J.csv"])
+def test_what_others_named_is_in_no_log_line(world, name):
+    """A customer's number in a file's name would be kept for months where half the company reads."""
+    put(world, f"partner/{name}", "no number\n")
+    put(world, f"partner/adds/{name}", "+33612345679\n")
+    put(world, "0612345678/a.txt", "+33612345679\n")
+    put(world, f"{name}/a.txt", "+33612345679\n")
+    (world.root / "33612345678").symlink_to(world.root / "partner")
+    inbox = opened(world)
+    with capture_logs() as told:
+        assert worked(inbox) == {"files_refused": 1} and worked(inbox) == {"files": 1}
+        for _ in range(3):
+            inbox.step()
+    said = str(told)
+    assert {"event": "sub-folders ignored: not a register's name", "count": 2, "log_level": "warning"} in told
+    assert "Jane" not in said and "12345678" not in said and "12:34" not in said and len(told) > 2
+
+
+def test_a_linked_register_is_told_and_not_read(world):
+    """An operator would wait for ever for what lies behind a link, or another register get it."""
+    put(world, "partner/a.txt", "+33612345679\n")
+    (world.root / "bloctel").symlink_to(world.root / "partner")
+    inbox = opened(world)
+    with capture_logs() as told:
+        assert worked(inbox) == {"files": 1}
+    assert {"event": "links ignored", "count": 1, "log_level": "warning"} in told
+    assert held(world, "partner") == {33612345679}
+    assert list(world.desk.replay.index.registers) == ["partner"]
+
+
+def later(monkeypatch, seconds):
+    """It is so many seconds later than it really is."""
+    ahead = SimpleNamespace(time=lambda: time.time() + seconds, monotonic=lambda: time.monotonic() + seconds)
+    monkeypatch.setattr(module, "time", ahead)
+
+
+def test_old_lists_are_deleted(world, monkeypatch):
+    """Numbers of people who asked not to be called would lie about for ever, for whoever gets the disk."""
+    inbox = opened(world)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    put(world, "bloctel/b.txt", "none\n")
+    os.utime(world.root / "bloctel/a.txt", (1, 1))  # the list's own day is of no account
+    worked(inbox), worked(inbox)
+    later(monkeypatch, 3700)
+    inbox.step()
+    assert len(list(world.root.rglob("?.txt*"))) == 4
+    monkeypatch.setattr(module, "_FORGET_MAX", 3)
+    with capture_logs() as told:
+        for seconds in (60, 62):
+            later(monkeypatch, 30 * 86_400 + seconds)
+            inbox.step()
+    assert list(world.root.rglob("?.txt*")) == []
+    assert [(each["event"], each["files"]) for each in told] == [
+        ("old files deleted", 3),
+        ("old files deleted", 1),
+    ]
+
+
+def test_nothing_is_deleted_where_all_is_kept(world, monkeypatch):
+    """Whoever must keep what was handed over would lose it."""
+    world.settings = Settings.model_validate({"lists": {**LISTS, "keep_done_days": 0}})
+    inbox = opened(world)
+    put(world, "bloctel/a.txt", "+33612345678\n")
+    worked(inbox)
+    later(monkeypatch, 1e9)
+    inbox.step()
+    assert (world.root / "bloctel/done/a.txt").is_file()

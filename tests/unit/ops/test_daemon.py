@@ -1,0 +1,142 @@
+"""The skeleton of a daemon: its exit codes, and how it waits and fails."""
+
+import platform
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from stream_scrub.config import Settings
+from stream_scrub.errors import Corrupt, Migrated, Refused, StaleIndex, Unavailable, Uncertain
+from stream_scrub.index import Index
+from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped, until_answered
+from stream_scrub.ops.log_lines import RecurringProblem
+from stream_scrub.ops.loop_state import RetryState
+from stream_scrub.ops.metric_catalogue import RETRY_FAILURES
+from tests.support.fakes.process_status import value
+
+
+def process():
+    return Process(Settings(), RetryState("r", Settings(), 60), structlog.get_logger())
+
+
+def problem():
+    return RecurringProblem(structlog.get_logger(), "it fails", "it works")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(None, 0), (Refused("no right"), 1), (Corrupt("a gap", offset=7), 3)]
+)
+def test_the_exit_code_says_how_it_ended(error, code):
+    """A supervisor would restart what cannot work, or leave a corrupt log to itself."""
+
+    def work(_process):
+        if error is not None:
+            raise error
+
+    with capture_logs() as lines:
+        assert Daemon(Settings(), RetryState, work, 60).exit_code(process()) == code
+    assert [line["why"] for line in lines] == ([] if error is None else [str(error)])
+
+
+def test_brokers_are_waited_for_and_the_state_says_so():
+    """A daemon that is started before its brokers would end, or look ready."""
+    its, answers = process(), [Unavailable("away"), Uncertain("away"), "here"]
+
+    def ask():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with capture_logs() as lines:
+        answer = until_answered(ask, its.state, its.stopping, problem(), retry_s=[0.0])
+    assert answer == "here" and its.state.waiting == ("broker", "away")
+    assert [line["event"] for line in lines] == ["it fails", "it works"]
+    its.stopping.set()
+    assert until_answered(ask, its.state, its.stopping, problem()) is None
+    with pytest.raises(Refused):
+        until_answered(lambda: (_ for _ in ()).throw(Refused("x")), its.state, threading.Event(), problem())
+
+
+def test_a_turn_that_fails_is_given_up_and_repeated():
+    """A shadow or a retry would end with the first rebalance, or go on from what it only believes."""
+    its, given_up, turns = process(), [], []
+    outcomes = [Migrated("x"), Unavailable("x"), None]
+
+    def turn(index):
+        turns.append(index)
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        its.stopping.set()
+
+    stale = [StaleIndex("no-seal", "x")]
+
+    def usable(_lag_s):
+        if stale:
+            raise stale.pop()
+        return Index.empty()
+
+    follower = SimpleNamespace(usable=usable)
+    judge_until_stopped(its, follower, turn, lambda: given_up.append(1), problem(), retry_s=0.0)
+    assert len(turns) == 3 and len(given_up) == 2 and its.state.stopping
+    assert its.state.waiting is None, "the status says what the index waits for"
+    assert value(its.state, RETRY_FAILURES) == 2
+
+
+def test_no_process_leaves_a_core_dump():
+    """Every number and token in memory would lie on a disk, for whoever reads crash reports."""
+    script = (
+        "import resource, sys; from stream_scrub.cli.app import main; sys.argv[1:] = ['--version']\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (4096, 8192))\n"
+        "try: main()\n"
+        "except SystemExit: print(resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(0, 0)"
+
+
+def test_a_turn_that_lacks_a_key_is_given_up_and_the_state_says_what_is_missing():
+    """What was read for it would be passed over: a blocked prospect that never goes back, with nothing to be seen."""
+    its, given_up, seen = process(), [], []
+    follower = SimpleNamespace(usable=lambda _: Index.empty())
+
+    def turn(_):
+        if not given_up:
+            raise StaleIndex("hash-key", "needs the key 77ee")
+        seen.append(its.state.waiting)
+        its.stopping.set()
+
+    with capture_logs() as lines:
+        judge_until_stopped(its, follower, turn, lambda: given_up.append(1), problem(), retry_s=0.0)
+    assert given_up == [1] and seen == [("hash-key", "needs the key 77ee")]
+    assert [line["event"] for line in lines] == ["it fails", "it works"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is an option of glibc")
+def test_the_memory_of_a_batch_serves_the_next_one():
+    """A worker would cost up to a tenth more: the kernel would clear the same pages for each batch."""
+    rounds = (
+        "import resource, threading\n"
+        "def work():\n"
+        "    def batches(count):\n"
+        "        for _ in range(count):\n"
+        "            [bytes(400_000) for _ in range(100)]\n"
+        "        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt\n"
+        "    before = batches(2)\n"
+        "    print(batches(5) - before)\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+    )
+    keeping = "from stream_scrub.ops.daemon import keep_freed_memory\nkeep_freed_memory()\n"
+    plain, kept = (
+        int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+        for code in (rounds, keeping + rounds)
+    )
+    assert kept * 4 < plain

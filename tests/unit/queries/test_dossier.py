@@ -1,0 +1,229 @@
+"""The dossier of a week in which a number was allowed, opted out, recalled, blocked, corrected and allowed again."""
+
+import json
+import re
+from datetime import date
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from stream_scrub.cli import dossier_page
+from stream_scrub.cli.app import app
+from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError, Corrupt
+from stream_scrub.queries import dossier, month_report
+from stream_scrub.queries.explain import EmittedProspect
+from stream_scrub.stamp import stamp_on
+from tests.support.fakes import law
+from tests.support.golden import dossier as golden
+from tests.support.golden.dossier import FIRST, LAST, NUMBER, STRANGER
+
+
+@pytest.fixture
+def told(tmp_path):
+    return golden.story(golden.with_rules(str(tmp_path)))
+
+
+def test_the_page_is_the_one_that_was_read_and_found_good(told):
+    """The page that a regulator gets could change without anybody's having read it."""
+    assert golden.page(golden.made(told)) == (golden.FOLDER / "page.html").read_text()
+
+
+def test_each_day_has_its_answer(told):
+    """The dossier would not answer its one question."""
+    made = golden.made(told)
+    assert [(each.lawful, each.released) for each in made.days] == [
+        *[("yes", True)] * 2,
+        ("part", True),
+        *[("no", False)] * 2,
+        ("yes", False),  # the lead was blocked for another of its numbers
+        ("yes", True),
+    ]
+    assert [each.covered for each in made.attempts] == [True, False]
+    assert [each.change for each in made.changes] == ["added", "removed"]
+    assert all(each.explanation is not None and each.explanation.same for each in made.verdicts)
+
+
+def test_nobody_else_is_in_it(told):
+    """An access request would be answered with another person's number."""
+    made = golden.made(told)
+    for text in (msgspec.json.encode(made).decode(), golden.page(made)):
+        assert str(STRANGER)[2:] not in re.sub(r"\s", "", text) and "A. Stranger" not in text
+    assert sum(each.others_left_out for each in made.verdicts) == 1
+    assert made.changes[0].requests[0].others_left_out == 1
+
+
+def test_its_data_are_inside_and_no_request_breaks_out_of_them(told):
+    """A request with a tag in it would run in the regulator's browser, or cut the data off."""
+    made = golden.made(told)
+    text = dossier_page.rendered(made)
+    data = text.split('id="data">')[1].split("</script>")[0]
+    assert json.loads(data) == json.loads(msgspec.json.encode(made))
+    assert text.count("<script") == 1 and "<b>never again" not in text
+
+
+def test_a_verdict_of_before_counts_on_the_first_day(told):
+    """A call on the day after the verdict would look as if nothing had allowed it."""
+    made = golden.made(told, first=FIRST.replace(day=26), last=FIRST.replace(day=26))
+    assert [each.before for each in made.verdicts if each.day <= FIRST] == [True, True]
+    assert made.days[0].lawful == "yes" and "verdict of 25 November 2026 still counted" in made.days[0].says
+
+
+def test_a_campaign_leaves_out_the_others(told):
+    """A client would see what was done for another one."""
+    made = golden.made(told, campaign="Zeta")
+    assert [each.explanation.facts["campaigns"] for each in made.verdicts] == [("zeta",)] * 2
+    assert made.attempts == []
+
+
+def test_a_stamp_whose_rule_is_nowhere_is_in_it_and_proves_nothing(told):
+    """One old verdict would keep the whole dossier from being made, or pass as proven."""
+    first = told.emitted.found[0]
+    value = first.prospect.value.replace(b"fr@", b"fr@0")
+    found = [first._replace(prospect=EmittedProspect(value, None, "allowed"))]
+    made = golden.made(told._replace(emitted=told.emitted._replace(found=found)), last=FIRST)
+    assert (
+        made.verdicts[0].explanation is None
+        and "neither on the log nor installed" in made.verdicts[0].not_replayed
+    )
+    assert made.days[0].lawful == "unproven"
+    assert made.verdicts[0].not_replayed in golden.page(made)
+
+
+def test_a_blocked_verdict_that_proves_nothing_is_not_shown_among_the_allowed(told):
+    """A regulator would read that a call was allowed where it was blocked."""
+    found = [
+        each._replace(prospect=EmittedProspect(each.prospect.value.replace(b"fr@", b"fr@0"), None, "allowed"))
+        for each in told.emitted.found
+    ]
+    made = golden.made(told._replace(emitted=told.emitted._replace(found=found)))
+    assert {each.verdict for each in made.verdicts} == {"allowed", "blocked"}
+    for group in dossier_page.grouped(made.verdicts):
+        assert len({(each.verdict, each.reason) for each in group.verdicts}) == 1
+
+
+def test_a_recall_does_not_name_the_lead_that_has_another_number_as_its_key(told):
+    """A lead with two numbers, keyed by the first one, would put that person's number into the dossier of the second."""
+    notices = [msgspec.structs.replace(each, key=f"+{STRANGER}") for each in told.sides.notices]
+    made = golden.made(told._replace(sides=told.sides._replace(notices=notices)))
+    assert len(made.recalls) == 1 and str(STRANGER).encode() not in msgspec.json.encode(made)
+
+
+@pytest.mark.parametrize(
+    ("place", "index", "says"),
+    [(0, 10, "clear, and the log gives opposed"), (2, 6, "opposed, and the log gives clear")],
+)
+def test_a_stamp_that_the_log_contradicts_is_said_to_be_so(told, place, index, says):
+    """The dossier of the call that somebody complains about could not be made, or would give the reasons of the other verdict."""
+    first = told.emitted.found[place]
+    value = re.sub(rb'"index":\d+', b'"index":%d' % index, first.prospect.value)
+    contradicted = first._replace(
+        stamp=stamp_on(None, value), prospect=EmittedProspect(value, None, first.stamp.verdict), day=FIRST
+    )
+    made = golden.made(told._replace(emitted=told.emitted._replace(found=[contradicted])), last=FIRST)
+    explanation = made.verdicts[0].explanation
+    assert explanation is not None and not explanation.same
+    assert says in golden.page(made)
+    assert made.days[0].lawful == ("unproven" if place == 0 else "no")
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"note": f"+{STRANGER}", "deep": {"numbers": [STRANGER]}},
+        {"rules": f"fr@{STRANGER}"},
+        {"registers": [f"internal@{STRANGER}"], "residence": f"fr@{STRANGER}"},
+        {"callable": [f"+{NUMBER}", f"+{STRANGER}"]},
+    ],
+)
+def test_a_foreign_stamp_brings_no_other_person_into_it(told, forged):
+    """Whoever asks for access would get somebody else's number, which another program wrote into a stamp."""
+    value = json.loads(told.emitted.found[0].prospect.value)
+    value["scrub"].update(forged)
+    foreign = EmittedProspect(json.dumps(value).encode(), None, "allowed")
+    found = [told.emitted.found[0]._replace(prospect=foreign), *told.emitted.found[1:]]
+    made = golden.made(told._replace(emitted=told.emitted._replace(found=found)))
+    assert len(made.verdicts) == len(found)
+    assert str(STRANGER) not in golden.page(made) + msgspec.json.encode(made).decode()
+
+
+def test_what_was_deleted_is_named(told):
+    """A gap would look like a week without verdicts."""
+    assert any("prospects.blocked before" in each for each in golden.made(told).not_proven)
+
+
+def test_a_damaged_log_makes_no_dossier(told):
+    """Evidence would be drawn from a log that somebody has changed."""
+    record = told.records[-1]
+    spoilt = [*told.records[:-1], record._replace(value=record.value[:-9] + b"xxxxxxxx}")]
+    with pytest.raises(Corrupt):
+        golden.made(told._replace(records=spoilt))
+
+
+@pytest.mark.parametrize(
+    ("region", "authorities"),
+    [
+        ("FR", ["DGCCRF", "CNIL, or the person"]),
+        ("GB", ["ICO", "ICO, or the person"]),
+        ("US-TX", ["FTC"]),
+        ("US", ["FTC"]),
+        ("DE", ["BNetzA", "the data protection authority of the Land, or the person"]),
+        ("IT", ["a data protection authority, or the person"]),
+    ],
+)
+def test_each_authority_finds_what_it_asks(region, authorities):
+    """A regulator would have to search the page for what its law asks."""
+    found = dossier_page.profiles(region)
+    assert [who for who, _ in found] == authorities
+    assert all(part in dossier_page._PARTS for _, asked in found for each in asked for part in each.parts)
+
+
+def test_too_many_days_are_refused():
+    """A slip in a year would read for hours."""
+    with pytest.raises(ConfigError, match="before that of"):
+        dossier.DossierRequest(NUMBER, "FR", LAST, FIRST)
+
+
+@pytest.mark.parametrize("day", [date.min, date.max])
+def test_a_year_that_no_log_has_is_refused(day):
+    """A slip in a year would end in a traceback, after minutes of reading."""
+    with pytest.raises(ConfigError, match="between 2000 and 2999"):
+        dossier.DossierRequest(NUMBER, "FR", day, day)
+    with pytest.raises(ConfigError, match="between 2000 and 2999"):
+        month_report.gather(Settings(), None, day.replace(day=1), print)
+
+
+def test_a_day_of_today_is_answered_by_the_lists_of_now(told):
+    """A complaint about this morning would wait until tomorrow."""
+    today, tomorrow = golden.NOW.date(), golden.NOW.date().replace(day=3)
+    made = golden.made(told._replace(emitted=told.emitted._replace(found=[])), first=today, last=tomorrow)
+    assert [(each.lawful, each.released) for each in made.days] == [("yes", False), ("unproven", False)]
+
+
+def test_a_day_on_which_the_law_allows_no_call_is_not_lawful(tmp_path):
+    """A call on a Sunday would be called lawful, since nothing else stood against it."""
+    hours = 'hours = { tue-fri = ["10:00-13:00"], source = "made for the tests" }\n'
+    (tmp_path / "fr.toml").write_text(law.OPT_OUT + hours)
+    told = golden.story(str(tmp_path))
+    monday, tuesday = golden.made(told._replace(emitted=told.emitted._replace(found=[]))).days[5:]
+    assert (monday.day.weekday(), monday.lawful, tuesday.lawful) == (0, "no", "yes")
+    assert "at no hour of that day" in monday.says and "Tue-Fri 10:00-13:00" in monday.reason
+
+
+def test_a_day_before_the_log_began_is_not_judged(told):
+    """A page would tell an authority that a call was unlawful, of a day of which the log knows nothing."""
+    before = FIRST.replace(year=FIRST.year - 2)
+    (day,) = golden.made(told, first=before, last=before).days
+    assert (day.lawful, day.reason) == ("unproven", "the log begins later")
+
+
+def test_an_error_does_not_repeat_a_number_in_a_files_name(told, tmp_path, monkeypatch):
+    """A number would get into the log of whoever runs the command."""
+    made = golden.made(told)
+    monkeypatch.setattr(dossier, "gather", lambda *_: made)
+    out = tmp_path / "none" / f"+{NUMBER}.html"
+    monkeypatch.chdir(tmp_path)
+    asked = ["dossier", f"+{NUMBER}", "--from", str(FIRST), "--out", str(out)]
+    said = CliRunner().invoke(app, asked, standalone_mode=False).exception
+    assert isinstance(said, ConfigError) and "--out" in str(said) and str(NUMBER) not in str(said)

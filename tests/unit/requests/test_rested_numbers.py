@@ -1,0 +1,117 @@
+"""Which numbers rest by the attempts that were read, and for whom."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from stream_scrub.requests.rested_numbers import RestedNumbers
+from stream_scrub.rules import Rulebook
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NUMBER = 33612345678
+PROFESSIONALS = {"spring": "acme", "autumn": "acme", "other": "beta"}
+
+
+def resting(
+    campaigns,
+    *,
+    a_batch=100,
+    written=NOW - timedelta(days=1),
+    request="attempt",
+    ids=range(100),
+    number=NUMBER,
+    residence=None,
+    apart=timedelta(minutes=1),
+):
+    """The registers in which the number rests after an attempt for each of these campaigns; with the ends. `written`: of
+    the first record, as its producer says (milliseconds, or a moment)."""
+    prospect = SimpleNamespace(default_region="FR", professionals=PROFESSIONALS)
+    settings = SimpleNamespace(
+        prospect=prospect,
+        lists=SimpleNamespace(attempts_max=1000),
+        topics=SimpleNamespace(attempts="call.attempts"),
+    )
+    state = SimpleNamespace(attempted=lambda *_: None)
+    rested = RestedNumbers(settings, Rulebook.load(), None, state, None, None)
+    at_ms = written if isinstance(written, int) else int(written.timestamp() * 1000)
+    said = {"request": request, "number": f"+{number}", "residence": residence}
+    values = [
+        json.dumps(said | {"id": id_, "campaign": campaign}).encode()
+        for id_, campaign in zip(ids, campaigns, strict=False)
+    ]
+    messages = [
+        SimpleNamespace(timestamp=lambda at=at: (1, at_ms + at * apart // timedelta(milliseconds=1)))
+        for at in range(len(values))
+    ]
+    for begin in range(0, len(values), a_batch):
+        part = slice(begin, begin + a_batch)
+        rested._take(Batch(messages[part], values[part]), NOW)
+    return {name: numbers[number] for name, numbers in rested._wanted.items() if number in numbers}
+
+
+class Batch(SimpleNamespace):
+    """Polled records."""
+
+    def __init__(self, messages, values):
+        super().__init__(messages=messages, values=values)
+
+    def __len__(self):
+        return len(self.values)
+
+
+@pytest.mark.parametrize("a_batch", [1, 100])
+@pytest.mark.parametrize(
+    ("campaigns", "registers"),
+    [
+        (["spring"] * 3, set()),
+        (["spring", "autumn", "spring", "spring"], {"rested@acme"}),
+        (["spring", "spring", "other", "other"], set()),
+        (["spring", "spring", "spring", None], {"rested@acme"}),
+        ([None, "spring", "spring", "spring"], {"rested@acme"}),
+        (["spring", "spring", ["spring", "other"], "misspelt"], {"rested@acme"}),
+        (["spring", "spring", "other", "misspelt"], set()),
+        (["other", None, None, "spring", None], {"rested@acme", "rested@beta"}),
+        ([None] * 4, {"rested"}),
+    ],
+)
+def test_an_attempt_that_may_be_for_anyone_counts_for_each_professional(campaigns, registers, a_batch):
+    """A dialler that leaves the campaign out of some reports would call a person seven times in thirty days.
+
+    Source: code de la consommation D.223-9: four times in thirty calendar days for a professional.
+    """
+    assert resting(campaigns, a_batch=a_batch).keys() == registers
+
+
+@pytest.mark.parametrize("request_", ["attempt", "refusal"])
+@pytest.mark.parametrize("written", [2**62, 2**33 * 1000, NOW + timedelta(days=3650)], ids=str)
+def test_a_record_of_the_future_is_of_now(written, request_):
+    """One record with a made-up time would end the publisher at each start again, or make a number rest for years."""
+    (end,) = resting(["spring"] * 4, written=written, request=request_).values()
+    assert end == resting(["spring"] * 4, written=NOW - timedelta(minutes=5), request=request_)["rested@acme"]
+
+
+def test_a_repeated_report_without_a_moment_is_of_its_first_try():
+    """A number would rest until another day after each start of the publisher, by which reports came in one batch."""
+
+    def end(a_batch):
+        written = datetime(
+            2026, 11, 23, 22, 30, tzinfo=UTC
+        )  # those after the first one come after midnight in Paris
+        ids, apart = [0, 1, 2, 3, 0], timedelta(hours=1)
+        return resting(["spring"] * 5, a_batch=a_batch, ids=ids, written=written, apart=apart)
+
+    assert end(1) == end(2) == end(100)
+
+
+@pytest.mark.parametrize(
+    ("residence", "rests"), [("US-FL", True), ("us-fl", True), ("US-GA", False), (None, False)]
+)
+def test_the_law_of_a_residence_counts_attempts(residence, rests):
+    """A person in Florida with a number of New York would be called a fourth time within 24 hours.
+
+    Source: Fla. Stat. 501.616(6)(b).
+    """
+    found = resting(["spring"] * 3, number=12125550123, residence=residence, written=NOW - timedelta(hours=1))
+    assert found.keys() == ({"rested@acme"} if rests else set())

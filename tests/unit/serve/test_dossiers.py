@@ -1,0 +1,120 @@
+"""Dossiers on the page: who may ask for one, what of it is kept and logged, and how many at once."""
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from stream_scrub.serve import tokens
+from stream_scrub.serve.guard import COOKIE
+from tests.support.running.server import SLOW, UNREADABLE
+from tests.unit.serve.conftest import OPPOSED, make_lists
+
+pytestmark = pytest.mark.process
+QUESTION = {"number": "06 12 34 56 78", "from": "2026-11-01", "to": "2026-11-12"}
+
+
+@pytest.fixture
+def desk(serve, tmp_path):
+    """A server with two administrators, and somebody who may read histories."""
+    file = tmp_path / "tokens.json"
+    made = {
+        name: tokens.add(file, name, [scope], datetime.now(UTC)).token
+        for name, scope in (("officer", "admin"), ("other", "admin"), ("reader", "history"))
+    }
+    server = serve(make_lists(), worker__state_dir=str(tmp_path), http__tokens=str(file))
+    server.folder, server.tokens = tmp_path / "dossiers", made
+    return server
+
+
+def signed_in(server, name="officer"):
+    return {"Cookie": f"{COOKIE}={server.tokens[name]}", "Origin": server.url}
+
+
+def ask(server, name="officer", **question):
+    return server.client.post("/dossiers", data={**QUESTION, **question}, headers=signed_in(server, name))
+
+
+def get(server, path, name="officer"):
+    return server.client.get(path, headers=signed_in(server, name))
+
+
+def state(server, begun, name="officer"):
+    return get(server, f"{begun.headers['location']}/state", name)
+
+
+def finished(server, begun):
+    server.until(lambda: state(server, begun).json()["stage"] in {"done", "failed"}, 30)
+    return state(server, begun).json()
+
+
+def test_an_administrator_gets_a_dossier_and_the_log_says_who_asked(desk):
+    """An officer without a terminal could not answer a complaint, or nobody could say who looked a person up."""
+    begun = ask(desk)
+    assert begun.status_code == 303
+    assert finished(desk, begun)["stage"] == "done"
+    path = begun.headers["location"]
+    assert get(desk, f"{path}/dossier.json").json() == {
+        "number": f"+{OPPOSED}",
+        "first": "2026-11-01",
+        "last": "2026-11-12",
+    }
+    lines = [line for line in desk.lines() if line["event"].startswith("dossier")]
+    assert [(each["event"], each["by"], each["days"]) for each in lines] == [
+        ("dossier requested", "officer", 12),
+        ("dossier ended", "officer", 12),
+    ]
+    assert str(OPPOSED)[2:] not in re.sub(r"\D", "", desk.out.getvalue().decode())
+    kept = {each.name: each.read_bytes() for each in desk.folder.rglob("*") if each.is_file()}
+    assert {name for name, content in kept.items() if str(OPPOSED).encode() in content} == {"dossier.json"}
+    for who, status in (("other", 404), ("reader", 403)):
+        assert state(desk, begun, who).status_code == status
+        assert get(desk, f"{path}/dossier.json", who).status_code == status
+    assert ask(desk, "reader").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"number": "12"}, "number"),
+        ({"from": "12/11/2026"}, "from"),
+        ({"to": "2026-10-31"}, "before that of"),
+        ({"from": "1990-01-01", "to": "1990-01-02"}, "between 2000"),
+        ({"region": "XX"}, "region"),
+    ],
+)
+def test_a_wrong_question_is_refused_at_once(desk, wrong, word):
+    """An officer would wait for an hour, and then learn of a slip."""
+    refused = ask(desk, **wrong)
+    problem = re.search(r'role="alert"[^>]*><strong>(.*?)<', refused.text)[1]
+    assert refused.status_code == 422 and word in problem.lower()
+    assert "06 12" not in problem
+
+
+def test_one_reading_of_a_token_at_a_time_and_it_can_be_ended(desk):
+    """One client would have the server read all topics many times at once, or another's would be deleted unread."""
+    first = ask(desk, campaign=SLOW)
+    desk.until(lambda: state(desk, first).json()["stage"] == "working", 30)
+    second = ask(desk)
+    assert second.status_code == 429 and int(second.headers["Retry-After"]) > 0
+    waiting = ask(desk, "other")
+    assert waiting.status_code == 303, "it waits for its place"
+    until = time.time()
+    ended = desk.client.post(f"{first.headers['location']}/delete", headers=signed_in(desk))
+    assert ended.status_code == 303
+    desk.until(lambda: any(line["event"] == "dossier ended" for line in desk.lines()), 30)
+    assert state(desk, first).status_code == 404
+    desk.until(lambda: state(desk, waiting, "other").json()["stage"] == "done", 30)
+    kept = json.loads(
+        (desk.folder / waiting.headers["location"].rpartition("/")[2] / "job.json").read_bytes()
+    )
+    assert kept["at"] > until, "what it waited is not taken from the time that it has"
+
+
+def test_why_a_dossier_cannot_be_made_is_said_without_its_number(desk):
+    """An officer would not know what to do, or read a person's number where it does not belong."""
+    found = finished(desk, ask(desk, campaign=UNREADABLE))
+    assert found["stage"] == "failed"
+    assert "no broker answers" in found["why"] and str(OPPOSED) not in found["why"]

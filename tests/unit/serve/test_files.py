@@ -1,0 +1,404 @@
+"""A file of leads on the server's page: uploaded, scrubbed in a process of its own, downloaded, and gone."""
+
+import contextlib
+import gzip
+import os
+import socket
+import subprocess
+import threading
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from stream_scrub.files.languages import notes
+from stream_scrub.serve import tokens, uploads
+from stream_scrub.serve.bodies import Kind, Problem
+from stream_scrub.serve.files import jobs as kept
+from stream_scrub.serve.files import pages, process
+from stream_scrub.serve.files.process import State
+from stream_scrub.serve.guard import COOKIE
+from tests.kafka.broker import free_ports
+from tests.support.running import forked
+from tests.support.running.server import publish
+from tests.support.running.worker import SCRIPT, wait_until
+from tests.unit.serve.conftest import CONSENTING, NOBODY, OPPOSED, make_lists, starting
+
+pytestmark = pytest.mark.process
+LEADS = f"name;phone\nAnn;+{OPPOSED}\nBob;+{CONSENTING}\nCid;+{NOBODY}\n"
+
+
+@pytest.fixture
+def own(serve, tmp_path, monkeypatch):
+    """A server, and somebody who may scrub files there."""
+    file = tmp_path / "tokens.json"
+    made = {
+        name: tokens.add(file, name, [scope], datetime.now(UTC)).token
+        for name, scope in (("marketer", "file"), ("other", "file"), ("dialler", "check"))
+    }
+    (tmp_path / "state").mkdir()
+    monkeypatch.setattr(uploads, "_SWEEP_S", 0.1)
+
+    def here(settings, usable, options, seen, _why_end):
+        """As `process.run`, without the seconds that a process costs."""
+        return process._outcome(settings, usable(), options, lambda *_: seen(State("working")))
+
+    def start(*, in_process=False, **settings):
+        if not in_process:
+            monkeypatch.setattr(process, "run", here)
+        server = serve(
+            make_lists(), worker__state_dir=str(tmp_path / "state"), http__tokens=str(file), **settings
+        )
+        server.folder, server.tokens = tmp_path / "state" / "leads", made
+        sign_in(server, "marketer")
+        return server
+
+    return start
+
+
+def sign_in(server, name):
+    server.client.cookies.set(COOKIE, server.tokens[name])
+
+
+def upload(server, content=LEADS, name="leads.csv", origin=None, **choices):
+    return server.client.post(
+        "/files", data=choices, files={"file": (name, content)}, headers={"Origin": origin or server.url}
+    )
+
+
+def post(server, path, origin=None, **fields):
+    return server.client.post(path, data=fields, headers={"Origin": origin or server.url})
+
+
+def stage(server, path):
+    return server.client.get(f"{path}/state").json()["stage"]
+
+
+def finished(server, answer):
+    """The page of the job, when its file is scrubbed."""
+    assert answer.status_code == 303, answer.text
+    path = answer.headers["location"]
+    server.until(lambda: stage(server, path) not in {"waiting", "working"}, 60)
+    return path, server.client.get(path).text
+
+
+def held(server):
+    folders = server.folder.iterdir() if server.folder.exists() else ()
+    return [each.name for each in folders if len(each.name) == 32]
+
+
+def test_a_file_comes_back_with_its_report_and_proof(own):
+    """A marketer without a terminal could not find out whom she may call."""
+    server = own(in_process=True)
+    path, page = finished(server, upload(server, purpose="insurance"))
+    assert "1 of 3 leads in leads.csv may be called" in page
+    get = server.client.get
+    allowed = get(f"{path}/allowed.csv")
+    assert allowed.headers["content-disposition"] == 'attachment; filename="allowed.csv"'
+    assert "Bob;" in allowed.text and "Ann;" not in allowed.text
+    assert "Ann;" in get(f"{path}/blocked.csv").text
+    report = get(f"{path}/report.html")
+    assert 'href="allowed.csv"' in report.text and "script" not in report.headers["content-security-policy"]
+    assert get(f"{path}/proof.json").json()["format"] == 1
+    assert get(f"{path}/summary.json").json()["source"] == "log"
+    for name in ("job.json", "..%2fjob.json", "state.json", "secret.csv", "allowed.xlsx"):
+        assert get(f"{path}/{name}").status_code == 404
+    (folder,) = (server.folder / name for name in held(server))
+    assert {each.stat().st_mode & 0o077 for each in (server.folder, folder, *folder.rglob("*/"))} == {0}
+    assert not (folder / "upload").exists(), "the file itself is needed no more"
+    (line,) = [line for line in server.lines() if line["event"] == "file scrubbed on the page"]
+    assert (line["by"], line["rows"], line["allowed"]) == ("marketer", 3, 1) and "leads.csv" not in str(line)
+
+
+def test_the_newest_list_decides(own):
+    """Somebody who opted out a second ago would be in the file of allowed leads."""
+    server = own(in_process=True)
+    publish(server.log, "internal", [CONSENTING, NOBODY])
+    server.until(
+        lambda: (
+            server.check({"number": f"+{NOBODY}"}, Authorization=f"Bearer {server.tokens['dialler']}").json()[
+                "verdict"
+            ]
+            == "blocked"
+        )
+    )
+    path, page = finished(server, upload(server))
+    assert "0 of 3 leads" in page
+    assert "3 rows are blocked as opposed: the person does not want to be called" in page
+    assert '<option value="2">2 phone</option>' in page
+    _, page = finished(server, post(server, f"{path}/scrub", campaign="acme"))
+    assert "0 of 3 leads" in page and 'value="acme"' in page
+
+
+def test_what_is_not_clear_is_chosen_on_the_page(own):
+    """She would read of options that only a terminal has, and be stuck."""
+    server = own()
+    leads = f"first;second\n+{OPPOSED};+{CONSENTING}\n+{NOBODY};+{CONSENTING}\n"
+    path, page = finished(server, upload(server, leads))
+    assert "The file needs a choice of yours" in page and "not clear which columns" in page
+    assert "“Columns of numbers”" in page and "--column" not in page
+    assert "1 first</label>" in page and "2 second</label>" in page
+    again = post(server, f"{path}/scrub", **{"column-2": "1", "region": "FR", "language": "fr"})
+    _, page = finished(server, again)
+    assert "2 of 2 leads in leads.csv may be called" in page
+    assert '<html lang="fr">' in server.client.get(f"{path}/report.html").text
+
+
+def test_odd_choices_are_told(own):
+    """A form that somebody made up would end in a fault of ours, and her files would wait for it."""
+    server = own()
+    odd = {"sheet": "a\0b", "titles": "\u00b2" + "9" * 5000, "column-999": "1", "language": "xx", "job": "x"}
+    path, page = finished(server, upload(server, region="QQ", language="fr"))
+    assert "“Region of national numbers”: " in page and "--region" not in page
+    for name, value in odd.items():
+        answer = post(server, f"{path}/scrub", **{"region": "QQ", name: value})
+        path, page = finished(server, answer)
+        assert "The file needs a choice of yours" in page
+    assert not [line for line in server.lines() if line["level"] == "error"]
+    _, page = finished(server, post(server, f"{path}/scrub", region="FR"))
+    assert "1 of 3 leads" in page
+
+
+def test_a_note_names_nothing_that_only_a_terminal_has():
+    """She would be sent to a terminal for a list that the operator of the server imports."""
+    values = {"rows": 3, "said": "acme", "lists": "", "campaign": "acme", "day": date.max, "list": "x"}
+    for text in notes.TEXTS:
+        said = pages.on_page(notes.Note(text, values).said())
+        assert "--" not in said and "`" not in said
+
+
+def test_a_file_in_which_many_rows_have_no_number_needs_a_click(own):
+    """She would need a terminal, because one column of hers is half empty."""
+    server = own()
+    path, page = finished(server, upload(server, f"phone\n+{CONSENTING}\nx\ny\n"))
+    assert "<p>2 of 3 rows (66.7%) hold no readable number" in page and "first is on line 3" in page
+    assert "“Many rows have no number” scrubs it anyway" in page
+    _, page = finished(server, post(server, f"{path}/scrub", bad="1"))
+    assert "1 of 3 leads" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("one-line.csv.gz", gzip.compress(b"0" * 20_000_000, 1), "No column holds numbers"),
+        ("rows.csv.gz", gzip.compress(b"phone\n" + b"+33611111111\n" * 2_000_000, 1), "take too much room"),
+        ("empty.csv", b"", "File: it is empty"),
+        ("leads.zip", b"PK\x03\x04" + b"\0" * 100, "broken"),
+        ("leads.xlsx", b"\xd0\xcf\x11\xe0" + b"\xff" * 1000, "cannot be opened"),
+        ("noise.csv", bytes(range(256)) * 100, ""),
+    ],
+    ids=["line", "rows", "empty", "zip", "workbook", "noise"],
+)
+def test_a_hostile_file_harms_itself_alone(own, monkeypatch, name, content, said):
+    """One stranger's file could take the server's memory or disk, and with it the answers to all diallers."""
+    monkeypatch.setattr(kept, "TOKEN_BYTES_MAX", 10_000_000)
+    server = own(in_process=True)
+    answer = upload(server, content, name)
+    page = answer.text
+    if answer.status_code == 303:
+        _, page = finished(server, answer)
+        assert "may be called" not in page
+    assert said in page, page
+    assert server.client.get("/readyz").status_code == 200
+    _, page = finished(server, upload(server))
+    assert "1 of 3 leads" in page
+
+
+def test_one_tenant_never_sees_anothers(own):
+    """A competitor could read somebody's leads, or delete them."""
+    server = own()
+    path, _ = finished(server, upload(server))
+    for name, status in (("other", 404), ("dialler", 403)):
+        sign_in(server, name)
+        for each in ("", "/state", "/report.html", "/allowed.csv", "/proof.json"):
+            assert server.client.get(path + each).status_code == status, each
+        assert post(server, f"{path}/delete").status_code == status
+        assert post(server, f"{path}/scrub", region="FR").status_code == status
+        assert path not in server.client.get("/files").text
+    server.client.cookies.clear()
+    assert server.client.get(path).headers["location"] == "/sign-in" and upload(server).status_code == 401
+    sign_in(server, "marketer")
+    assert path in server.client.get("/files").text
+    assert upload(server, origin="https://evil.example").status_code == 403
+    for action in ("delete", "scrub"):
+        assert post(server, f"{path}/{action}", origin="null", region="FR").status_code == 403
+    assert server.client.get(f"{path}/allowed.csv").status_code == 200
+
+
+def test_who_may_only_scrub_files_is_led_there(own):
+    """She signs in, and reads that she may not see the page."""
+    server = own()
+    answer = server.client.get("/")
+    assert answer.status_code == 303 and answer.headers["location"] == "/files"
+    page = server.client.get("/files", headers={"Accept-Language": "pt, de-AT;q=0.8, en;q=0.5"}).text
+    assert '<option value="de" lang="de" selected>' in page
+
+
+def test_a_deleted_file_is_gone(own):
+    """People's numbers would lie about for an hour after she was done."""
+    server = own()
+    path, _ = finished(server, upload(server))
+    assert post(server, f"{path}/delete").headers["location"] == "/files"
+    assert server.client.get(path).status_code == 404 and held(server) == []
+
+
+def test_a_cancelled_file_is_scrubbed_no_more(own):
+    """A wrong file of a million rows would keep the next one waiting."""
+    server = own(in_process=True)
+    rows = gzip.compress(b"phone\n" + b"+33611111111\n" * 5_000_000, 1)
+    path = upload(server, rows, "leads.csv.gz").headers["location"]
+    second = upload(server)
+    assert second.status_code == 429 and "wait for it, or cancel it" in second.text
+    server.until(lambda: stage(server, path) == "working", 30)
+    post(server, f"{path}/delete")
+    server.until(lambda: not any(each.name == "scrub" for each in threading.enumerate()))
+    server.until(lambda: held(server) == [])
+    assert "1 of 3" in finished(server, upload(server))[1]
+
+
+def test_nothing_is_kept_longer_than_the_setting_says(own):
+    """The promise that is made to people whose numbers are in the file would be broken."""
+    server = own(files__keep_minutes=1)
+    path, _ = finished(server, upload(server))
+    (folder,) = (server.folder / name for name in held(server))
+    job = msgspec.json.decode((folder / "job.json").read_bytes(), type=kept.Job)
+    (folder / "job.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(job, at=time.time() - 61)))
+    assert server.client.get(f"{path}/allowed.csv").status_code == 404
+    server.until(lambda: held(server) == [], 15)
+
+
+def test_what_is_written_while_another_process_deletes_is_deleted_too(own):
+    """Results would stay until the server ends, and nobody could find them any more to delete them."""
+    server = own(in_process=True)
+    rows = gzip.compress(b"phone\n" + b"+33611111111\n" * 5_000_000, 1)
+    path = upload(server, rows, "leads.csv.gz").headers["location"]
+    server.until(lambda: stage(server, path) == "working", 30)
+    (name,) = held(server)
+    (
+        server.folder / name / "job.json"
+    ).unlink()  # another process has deleted all but a file that came meanwhile
+    server.until(lambda: not any(each.name == "scrub" for each in threading.enumerate()))
+    server.until(lambda: held(server) == [], 15)
+
+
+def test_what_a_killed_server_left_is_deleted_by_the_next(own):
+    """A crash would leave people's numbers on the disk for ever."""
+    server = own()
+    left = server.folder / ("ab" * 16)
+    (left / "upload").mkdir(parents=True, mode=0o700)
+    (left / "upload" / "leads.csv").write_text(LEADS)
+    server.until(lambda: not left.exists(), 15)
+
+
+def test_a_server_that_is_killed_while_it_scrubs_leaves_nothing(tmp_path):
+    """The process would go on with people's numbers for nobody, or the file would stay on the disk for ever."""
+    (port,) = free_ports(1)
+    command = [SCRIPT, "serve", "--trial", "--set", f"http.listen=127.0.0.1:{port}"]
+    url, folder = f"http://127.0.0.1:{port}", tmp_path / f"stream-scrub-leads-{os.geteuid()}"
+    rows = gzip.compress(b"phone\n" + b"+33612345678\n" * 20_000_000, 1)
+
+    def start():
+        return forked.Popen(
+            command,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def is_ready():
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+
+    with start() as first:
+        try:
+            wait_until(is_ready)
+            answer = httpx.post(
+                f"{url}/files", files={"file": ("leads.csv.gz", rows)}, headers={"Origin": url}
+            )
+            path = answer.headers["location"]
+            wait_until(lambda: httpx.get(f"{url}{path}/state", timeout=60).json()["share"] > 0)
+            children = [int(each) for each in processes_of(first.pid)]
+        finally:
+            first.kill()
+    assert children != [] and [*folder.glob("*/results/.*")] != []
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+    with start() as second:
+        try:
+            wait_until(is_ready)
+            assert [each.name for each in folder.iterdir() if each.is_dir()] == []
+        finally:
+            second.kill()
+
+
+def processes_of(parent):
+    return [
+        child
+        for each in Path(f"/proc/{parent}/task").glob("*/children")
+        for child in each.read_text().split()
+    ]
+
+
+def test_a_cut_connection_leaves_nothing(own):
+    """Half a file would stay, and the marketer's next one would have to wait for it."""
+    server = own()
+    head = (
+        f"POST /files HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: {server.url}\r\n"
+        f"Cookie: {COOKIE}={server.tokens['marketer']}\r\nContent-Length: 100000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+        'Content-Disposition: form-data; name="file"; filename="leads.csv"\r\n\r\n+33612'
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode())
+        server.until(lambda: held(server) != [])
+    server.until(lambda: held(server) == [])
+    finished(server, upload(server))
+
+
+def test_a_full_disk_leaves_nothing(own, monkeypatch):
+    """Her file would wait for nobody, and she for it, for an hour."""
+    server = own()
+
+    def full(_jobs, _job):
+        raise Problem(Kind.NOT_WRITTEN, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kept.Jobs, "keep", full)
+        assert upload(server).status_code == 503 and held(server) == []
+    finished(server, upload(server))
+
+
+def test_too_large_or_too_many_are_refused(own, monkeypatch):
+    """One token could fill the disk for all."""
+    monkeypatch.setattr(kept, "FILE_BYTES_MAX", 10_000)
+    server = own()
+    assert upload(server, "1" * 20_000).status_code == 413 and held(server) == []
+    for _ in range(kept.TOKEN_JOBS_MAX):
+        finished(server, upload(server))
+    refused = upload(server).text
+    assert "delete one" in refused and '<a href="/files">Back to: Scrub a file</a>' in refused
+    sign_in(server, "other")
+    finished(server, upload(server))
+
+
+def test_the_page_goes_on_without_a_safe_index(own):
+    """The file would be scrubbed by lists of yesterday, or be lost."""
+    server = own(rules__index_lag_max_s="0.3")
+    server.reader.silent = True
+    server.until(lambda: server.client.get("/readyz").status_code == 503)
+    path = upload(server).headers["location"]
+    server.until(lambda: "no verdict is safe" in server.client.get(path).text)
+    server.reader.silent = False
+    server.until(lambda: stage(server, path) == "done", 30)
+
+
+def test_a_server_that_stops_deletes_all(rules, tmp_path):
+    """The files of a server that is shut down would stay behind."""
+    with starting(rules) as start:
+        server = start(make_lists(), worker__state_dir=str(tmp_path))
+        server.folder = tmp_path / "leads"
+        finished(server, upload(server))
+        assert len(held(server)) == 1
+    assert held(server) == []

@@ -1,0 +1,151 @@
+"""`/openapi.json`: what generators and gateways read is what the server takes and gives."""
+
+import html
+import json
+import re
+import subprocess
+
+import jsonschema
+import pytest
+
+from tests.unit.serve.conftest import CONSENTING, OPPOSED
+
+
+@pytest.fixture(scope="module")
+def told(server) -> dict:
+    answer = server.client.get("/openapi.json")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def fits(told: dict, schema: dict, value: object) -> None:
+    jsonschema.validate(value, {**schema, "components": told["components"]})
+
+
+def test_every_path_is_described(server, told):
+    """A generated client would lack a call, or make one that there is not."""
+    declared = {(path, method) for path, methods in told["paths"].items() for method in methods}
+    served = set()
+    app = server.client
+    for path, method in declared:
+        answer = app.request(method, path.replace("{name}", "internal").replace("{country}", "FR"))
+        assert answer.status_code not in (404, 405), path
+        served.add((path, method))
+    assert {path for path, _ in served} == {
+        "/v1/check",
+        "/v1/requests",
+        "/v1/history",
+        "/v1/registers",
+        "/v1/registers/{name}",
+        "/v1/rules/{country}",
+    }
+
+
+def test_answers_are_as_they_are_described(server, told):
+    """A generated client would refuse the answer, and a dialler take that for a fault."""
+    described = told["paths"]["/v1/check"]["post"]
+    asked = described["requestBody"]["content"]["application/json"]["schema"]
+    answers = described["responses"]
+    questions = [
+        {"number": OPPOSED},
+        {"number": f"+{CONSENTING}", "region": "FR", "purpose": ["x"], "contract": True, "channel": "sms"},
+        {"number": None},
+        {"number": ["0611111111", "0612345678"]},
+        {"prospects": [{"number": CONSENTING}, {"number": "+447400123456"}]},
+    ]
+    for question in questions:
+        fits(told, asked, question)
+        answer = server.check(question)
+        fits(told, answers["200"]["content"]["application/json"]["schema"], answer.json())
+    wrong = server.check({"numbr": 1})
+    with pytest.raises(jsonschema.ValidationError):
+        fits(told, asked, {"numbr": 1})
+    fits(told, answers["422"]["content"]["application/problem+json"]["schema"], wrong.json())
+
+
+def test_what_is_told_is_as_it_is_described(server, told):
+    """The same, for whoever shows registers, rules or a history in a program of their own."""
+    for path, answer in (
+        ("/v1/registers", server.client.get("/v1/registers")),
+        ("/v1/registers/{name}", server.client.get("/v1/registers/internal")),
+        ("/v1/rules/{country}", server.client.get("/v1/rules/FR")),
+        ("/v1/history", server.client.post("/v1/history", json={"number": OPPOSED, "region": "FR"})),
+    ):
+        (described,) = told["paths"][path].values()
+        fits(told, described["responses"]["200"]["content"]["application/json"]["schema"], answer.json())
+
+
+def test_the_description_is_a_page_for_people(server, told):
+    """An engineer without a program for OpenAPI would have to read it as JSON; or the page would load what a closed
+    network does not have."""
+    answer = server.client.get("/docs")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    assert "script" not in answer.headers["content-security-policy"]
+    loaded = re.findall(r"<(?:script|img|iframe|link|object)\b[^>]*?(?:src|href)=\"([^\"]*)\"", answer.text)
+    assert [each for each in loaded if not each.startswith("data:")] == ["/page/style.css"]
+    assert server.client.get("/page/style.css").status_code == 200
+    for path, methods in told["paths"].items():
+        assert all(f"{method.upper()} {path}" in answer.text for method in methods)
+    for name in told["components"]["schemas"]:
+        assert f'<h3 id="{name}">' in answer.text
+    anchors = set(re.findall(r'href="#([\w-]+)"', answer.text))
+    assert anchors <= set(re.findall(r'id="([\w-]+)"', answer.text))
+
+
+def test_every_example_is_true(server, told, monkeypatch):
+    """An integrator would write a parser for an answer that never comes, or send what is refused."""
+    for path, methods in told["paths"].items():
+        ((method, operation),) = methods.items()
+        assert operation["description"] and all(
+            each["description"] for each in operation.get("parameters", ())
+        )
+        for answer in operation["responses"].values():
+            for content in answer["content"].values():
+                fits(told, content["schema"], content["example"])
+        body = operation.get("requestBody")
+        if body is not None:
+            fits(told, *(body["content"]["application/json"][each] for each in ("schema", "example")))
+        if operation["operationId"] == "request":
+            continue  # it needs brokers
+        example = None if body is None else body["content"]["application/json"]["example"]
+        at = path.replace("{name}", "internal").replace("{country}", "FR")
+        answer = server.client.request(method, at, json=example)
+        assert answer.status_code == 200
+        said = operation["responses"]["200"]["content"]["application/json"]["example"]
+        assert {*answer.json()} == {*said}, path
+
+
+def test_every_member_of_a_question_and_a_verdict_is_explained(told):
+    """An integrator would have to guess the words that may be used, or look for another page."""
+    for name in (
+        "CheckProspect",
+        "Stamp",
+        "RequestBody",
+        "AcceptedRequest",
+        "HistoryQuestion",
+        "ProblemDetails",
+    ):
+        members = told["components"]["schemas"][name]["properties"]
+        assert [member for member, each in members.items() if not each.get("description")] == []
+    assert (
+        "insurance" in told["components"]["schemas"]["CheckProspect"]["properties"]["purpose"]["description"]
+    )
+    reasons = told["components"]["schemas"]["Reason"]
+    assert all(f"`{reason}`" in reasons["description"] for reason in reasons["enum"])
+
+
+def test_every_command_of_the_page_works(server):
+    """The first thing that an integrator copies would fail."""
+    page = server.client.get("/docs").text
+    commands = re.findall(r'aria-label="Command for ([^"]*)"><code>(.*?)</code>', page, re.DOTALL)
+    assert len(commands) == 6
+    for what, command in commands:
+        if what != "Record a request":  # it needs brokers
+            ran = subprocess.run(["bash", "-c", html.unescape(command)], capture_output=True, check=True)
+            assert not {"errors", "detail"} & {*json.loads(ran.stdout)}
+
+
+def test_every_reason_is_described(told):
+    """A generated client would fail on the day that a reason first occurs."""
+    reasons = told["components"]["schemas"]["Reason"]["enum"]
+    assert {"opposed", "clear", "stale-register"} <= set(reasons)
