@@ -21,6 +21,7 @@ from stream_scrub.files.rows import Duplicates, Judging
 from stream_scrub.files.scrub_file import CellFile, leads_of
 from stream_scrub.files.source import open_input, size_of
 from stream_scrub.index import Index
+from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import LineRecord, send_all
 from stream_scrub.model import Logger, Progress
 from stream_scrub.numbering import parted_in, region_named
@@ -80,6 +81,9 @@ def produce(
                 stack.callback(registry.close)
                 encoders = _in_avro(registry, topic, settings)
             records = records_of(leads, options, key_column, settings, encoders)
+        # Else the first row would wait for a minute, for a topic or a broker that is not there.
+        with clients.topics(settings, log) as there:
+            there.partitions(topic, clients.deadline())
         stage(f"producing {file.name}: {leads.spoken}", 0, size)
         sending = deliveries(settings, log, topic, "line")
         sent = send_all(sending, records, lambda: stage("producing", file.size, size))

@@ -92,10 +92,11 @@ def test_ndjson_is_put_there_as_it_is(produced):
         (b'{"phone":"0611111111"}\n', ("--purpose", "press"), 2, "as it is"),
         (b"phone\n0611111111\n1" + b"x" * 9_000_000, ("--column", "phone"), 1, "line 3 was not taken"),
         (b"", (), 1, "no rows"),
+        (b"phone\n0611111111\n", ("--bootstrap-servers", "127.0.0.1:9"), 1, "no broker answers now"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_produced_is_said(produced, capsys, content, options, code, said):
-    """Half a file would be on the topic, and nobody know up to where."""
+    """Half a file would be on the topic, and no one would know up to where."""
     found, _ = produced(content, *options)
     told = capsys.readouterr().err
     assert found == code and said in told, told

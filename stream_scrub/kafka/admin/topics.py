@@ -18,12 +18,14 @@ from stream_scrub.errors import Refused
 from stream_scrub.kafka.admin.acls import RequiredRights, missing
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.client.translate import translate
+from stream_scrub.kafka.offsets import partitions_of
 from stream_scrub.model import Deadline
 
 # Room for a stamp next to the largest prospect that the input takes.
 STAMP_ROOM = 16_384
 _KNOWN_AGAIN_S = 0.1
 _TURN_S = 1.0
+_REACH_S = 10.0  # a broker that says nothing for so long is not there
 _LIMIT = "max.message.bytes"
 _OUTPUTS = ("allowed", "blocked")
 # How far from the broker's clock a record's own timestamp may be. An output takes what it is given: prospects wait, so
@@ -102,9 +104,15 @@ class TopicAdmin:
         """The names of all visible topics. Raises Unavailable, Refused."""
         return list(self._cluster(deadline).topics)
 
+    def partitions(self, name: str, deadline: Deadline) -> list[int]:
+        """The partitions of a topic. Raises Unavailable, Refused."""
+        self._cluster(deadline)
+        return partitions_of(self._admin, name, deadline)
+
     def _cluster(self, deadline: Deadline) -> ClusterMetadata:
         """Brokers, and the visible topics. Asks in short turns: a refusal shows only between them, and one long call would
         wait for its timeout."""
+        deadline = Deadline.after(deadline.left(_REACH_S))
         while True:
             try:
                 return self._admin.list_topics(timeout=max(0.1, deadline.left(_TURN_S)))
