@@ -175,7 +175,7 @@ def show_drill(report: "DrillReport") -> None:
     )
 
 
-Days = Annotated[int, option("--days N", "Verdicts that end within so many days.", min=0)]
+Days = Annotated[int, option("--days N", "Verdicts that end within so many days.", min=0, max=10_000)]
 
 
 def expiring(call: Invocation, days: Days = 7) -> None:

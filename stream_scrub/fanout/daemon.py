@@ -6,7 +6,7 @@ least once, under ids that do not change. Receipts and its place are committed i
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -185,6 +185,8 @@ class FanoutLoop:
             unsealed = self._events.unsealed if key[0] == self._settings.topics.log else None
             progress.read_upto(upto if unsealed is None else unsealed, upto)
         fetched = self._reader.poll(_RECORDS, 0.0 if self._queue.is_due(clock.elapsed()) else _WAIT_S)
+        if self._reader.gone_back:
+            self._deliver_again(self._reader.gone_back)
         self._coming = chain.from_iterable(
             self._events_of(
                 (topic, partition), message.offset() or 0, value or b"", headers or (), message.timestamp()[1]
@@ -198,6 +200,17 @@ class FanoutLoop:
                 strict=True,
             )
         )
+
+    def _deliver_again(self, lost: Collection[PartitionKey]) -> None:
+        """Begin at the start of partitions that lost records: new ones may have the offsets of those that were delivered.
+        Raises Migrated."""
+        assert self._reader is not None, "it has begun"
+        ids = self._reader.ids(Deadline.after(ASK_S))
+        self._progress |= {key: Progress(ids[key[0]]) for key in lost}
+        self._commit()
+        topics = sorted({topic for topic, _ in lost})
+        self._log.error("topics lost records, delivering everything on them again", topics=topics)
+        raise Migrated(f"{', '.join(topics)} lost records: reading from the start")
 
     def _events_of(
         self, key: PartitionKey, offset: int, value: bytes, headers: Sequence[Header], moment_ms: int

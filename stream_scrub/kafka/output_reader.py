@@ -42,6 +42,8 @@ class OutputReader:
         self._ends = PartitionEnds(options)
         self._written_ends = ConfirmedEnds(options, written=True)
         self._upto: dict[PartitionKey, int] = {}
+        self.gone_back: set[PartitionKey] = set()
+        """Partitions that lost records: the client reads them from their start again."""
 
     def confirm(self, session: Session, deadline: Deadline) -> None:
         """Call it after a session was opened and before `noted`, whose answer may otherwise be older than what another
@@ -118,6 +120,8 @@ class OutputReader:
             error, offset = message.error(), message.offset() or 0
             if error is None:
                 records.append(message)
+                if offset < self._upto.get(key, 0):
+                    self.gone_back.add(key)
                 self._upto[key] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._upto[key] = max(offset, self._upto.get(key, 0))

@@ -6,6 +6,7 @@ and the caller learns whether the brokers have the record.
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -35,7 +36,7 @@ class RequestsWriter:
     callback runs in a thread of this writer."""
 
     def __init__(self, options: dict[str, Any], topic: str) -> None:
-        self._topic = topic
+        self._topic, self._options = topic, options
         with translating(Attempt.OPENING):
             self._producer = Producer(options)
         self._ended = threading.Event()
@@ -60,13 +61,20 @@ class RequestsWriter:
 
     def close(self) -> None:
         """Wait up to 5 s for deliveries, and end the thread."""
-        self._producer.flush(_FLUSH_S)
+        with suppress(KafkaException):
+            self._producer.flush(_FLUSH_S)
         self._ended.set()
         self._thread.join(_FLUSH_S)
 
     def _poll(self) -> None:
         while not self._ended.is_set():
-            self._producer.poll(_POLL_S)
+            try:
+                self._producer.poll(_POLL_S)
+            except KafkaException:  # the client failed for good, and takes no more records
+                failed, self._producer = self._producer, Producer(self._options)
+                failed.purge()
+                with suppress(KafkaException):
+                    failed.flush(_FLUSH_S)  # calls back for each of its records
 
 
 class LateWriter:

@@ -6,9 +6,11 @@ import hmac
 import json
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.support.fakes.dialler_apis import Vicidial
 from tests.support.fakes.web import Web
+from tests.support.running.clients import properties
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import french_mobiles, produce
 from tests.support.running.watch import LISTEN, Watched
@@ -97,6 +99,28 @@ def test_kills_and_an_outage_miss_no_opt_out_and_every_one_has_its_receipt(kafka
     assert len(ids) == 302 and all(len(bodies) == 1 for bodies in ids.values()), "an id changed"
     text = fanout.log_file.read_text()
     assert not any(str(number)[2:] in text for number in NUMBERS), "a number is in the log"
+
+
+def test_opt_outs_on_a_log_that_lost_its_end_are_delivered(kafka, stages):
+    """After an unclean election new opt-outs have the offsets of lost ones, and a target would hear of none of them."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    stage.load("internal", NUMBERS[:3])
+    with Web(lambda _: (204, b"")) as web, stage.fanout({"hook": webhook(stage, web.url)}) as fanout:
+        wait_until(lambda: set(told(web)) == set(NUMBERS[:3]))
+        assert fanout.stop()[0] == 0
+        # As if the log had been longer when that was committed.
+        group = f"{stage.env['STREAM_SCRUB_WORKER__GROUP_ID']}-fanout-hook"
+        consumer = Consumer({**properties(kafka.bootstrap), "group.id": group})
+        (place,) = consumer.committed([TopicPartition(stage.topics["log"], 0)], 20)
+        note = place.metadata.replace(f" {place.offset}.", f" {place.offset + 1000}.")
+        later = TopicPartition(place.topic, 0, place.offset + 1000, note)
+        consumer.commit(offsets=[later], asynchronous=False)
+        consumer.close()
+        fanout.start()
+        wait_until(lambda: fanout.logged("topics lost records"))
+        stage.load("internal", NUMBERS[:4], "--allow-change")
+        wait_until(lambda: set(told(web)) == set(NUMBERS[:4]))
+        assert fanout.stop()[0] == 0
 
 
 def test_a_target_that_is_away_delays_no_other_and_shows_itself(kafka, stages, tmp_path):

@@ -117,7 +117,14 @@ def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place
             leads.ack(each)
     write(bootstrap, allowed, lead(8), partition=0)
     with dialler(place, group) as leads:
-        assert ids(given(leads, 1)) == [8], "a renewal is done with its lead"
+        (last,) = given(leads, 1)
+        assert ids([last]) == [8], "a renewal is done with its lead"
+        leads.ack(last)
+    renews = [("scrub-renews", b"%d" % last.offset)]
+    write(bootstrap, allowed, lead(8, until="2099-01-01"), partition=0, headers=renews)
+    write(bootstrap, allowed, lead(9), partition=0)
+    with dialler(place, group) as leads:
+        assert ids(given(leads, 1)) == [9], "nothing was open before the restart"
 
 
 def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded, caplog):

@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from stream_scrub.errors import ConfigError, ScrubError
+from stream_scrub.config import load
+from stream_scrub.errors import ConfigError, ScrubError, Uncertain
+from stream_scrub.kafka import clients
 from stream_scrub.kafka.embedded import EmbeddedKafka
+from stream_scrub.ops import logs
 from stream_scrub.producer import Leads
+from tests.support.network.faulty_kafka import Api, FaultyKafka
 
 LEAD = {"id": 7, "phone": "06 12 34 56 80", "name": "Renée"}
 
@@ -69,6 +75,24 @@ def test_what_is_not_delivered_is_raised(broker):
     leads.send(LEAD | {"name": "é" * 4_000_000})
     with pytest.raises(ScrubError, match="prospect 2 was not taken"):
         leads.close()
+
+
+def test_after_a_client_that_failed_for_good_the_next_records_go_by_another():
+    """A producer would wait for ever, and a check API refuse every opt-out until somebody restarts it."""
+    with FaultyKafka() as faulty:
+        faulty.create_topic("opt-outs")
+        settings = load(flags={"kafka.bootstrap_servers": faulty.bootstrap}, environ={})
+        with closing(clients.requests_writer(settings, logs.of_library(), "opt-outs")) as writer:
+
+            def outcome():
+                answer = Future()
+                writer.send(b"k", b"v", answer.set_result)
+                return answer.result(20)
+
+            assert outcome() == (0, 0)
+            faulty.push_errors(Api.PRODUCE, [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER])
+            assert isinstance(outcome(), Uncertain)
+            assert outcome() == (0, 1)
 
 
 def test_leads_go_where_workers_read_and_as_json():

@@ -53,8 +53,10 @@ class _PartitionProgress:
                 bits = zlib.decompressobj().decompress(base64.b64decode(found[4]), _WINDOW // 8)
                 places = (8 * at + bit for at, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1)
                 noted.open = OrderedDict.fromkeys(first + each for each in places)
-                noted.upto, noted._seen, noted._is_proven = int(found[1]), (first, int(found[2])), False
-                noted.begun = int(found[3])
+                noted.upto, noted.begun = int(found[1]), int(found[3])
+                # With nothing open the note skips no record, and what comes first is new.
+                noted._is_proven = not noted.open
+                noted._seen = (first, int(found[2])) if noted.open else (first - 1, -1)
         return noted
 
     def begin(self, offset: int, timestamp_ms: int) -> bool:

@@ -82,3 +82,10 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """It is one."""
         return True
+
+
+@pytest.mark.parametrize("command", ["expiring", "rescrub"])
+def test_more_days_than_any_verdict_lasts_are_refused(command):
+    """An operator who asks for every day would be told of a bug."""
+    done = CliRunner().invoke(app, [command, "--days", "4000000"])
+    assert done.exit_code == 2 and "10000" in done.output
