@@ -55,6 +55,16 @@ def test_a_moment_that_the_clock_shows_twice_is_the_later_one(sent, local, at):
     assert datetime.fromisoformat(json.loads(record)["at"]) == datetime.fromisoformat(at)
 
 
+def test_a_day_without_an_hour_is_read_so_that_it_protects(sent):
+    """A person in Florida would be called a fourth time on the morning after three calls of an evening, because an export
+    has the day and the hour of a call in two columns."""
+    _, found = sent("1.1,spring,2026-07-01,NA,1,3055550123", zone="America/New_York")
+    (record,) = found["call.attempts"]
+    evening = datetime(2026, 7, 1, 21, tzinfo=ZoneInfo("America/New_York")).timestamp()
+    written = int(evening * 1000) + 86_400_000
+    assert AttemptReader("FR", {}).read(record, written).at > evening
+
+
 def test_a_status_means_the_same_in_small_letters(sent):
     """Somebody who said never again would be called once more, because an export writes statuses small."""
     report, found = sent(
