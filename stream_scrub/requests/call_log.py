@@ -22,6 +22,7 @@ from stream_scrub.kafka.requests_writer import Deliveries, LineRecord, send_all
 from stream_scrub.model import Logger
 from stream_scrub.numbering import e164, region_named
 from stream_scrub.requests.attempts import ATTEMPT, REFUSAL, AttemptReader, CallAttempt
+from stream_scrub.texts import masked
 
 OPT_OUT, NONE = "opt-out", "none"
 OUTCOMES = (ATTEMPT, REFUSAL, OPT_OUT, NONE)
@@ -117,9 +118,10 @@ def send_call_log(file: Path, options: CallLogOptions, settings: Settings, log: 
         with file.open(encoding="utf-8-sig", newline="") as lines:
             send(settings.topics.attempts, _attempts(lines, options, settings, sent, opt_outs))
     except OSError as error:
-        raise BadFile(f"{file.name}: {error.strerror or 'unreadable'}") from error
+        why = error.strerror or "unreadable"
+        raise BadFile(f"{masked(file.name)}: {why}; give the path of a call log") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadFile(f"{file.name} cannot be read as CSV in UTF-8: {error}") from error
+        raise BadFile(f"{masked(file.name)}: {error}; save it as CSV in UTF-8") from error
     if opt_outs:
         send(settings.topics.requests, opt_outs)
     return sent
