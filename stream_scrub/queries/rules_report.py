@@ -177,7 +177,8 @@ def warnings(
             if (country.parent or region) not in REGIONS and region != _NO_COUNTRY
         ]
         result += _unmet_prefixes(country)
-        if (theirs := of_code.get(country.code, country)).text != country.text:
+        theirs = of_code.get(country.code) or of_code.get(country.parent, country)
+        if theirs.text != country.text:
             result += _behind(country, theirs, country.day(now))
     return result
 

@@ -241,6 +241,18 @@ def test_a_day_of_a_country():
     assert rules_report.of_day(shipped, date(2026, 8, 11)).next is None
 
 
+def test_a_state_of_ones_own_is_told_what_its_country_asks(tmp_path):
+    """Its rule replaces the country's: people of the national register would be called."""
+    (tmp_path / "us-ca.toml").write_text(
+        'country = "US-CA"\nregions = ["US-CA"]\nprefixes = ["+1213"]\n[[rule]]\nfrom = 2026-01-01\nsource = "ours"\n'
+        'deny = ["internal"]\n'
+    )
+    book, shipped = Rulebook.load(tmp_path), Rulebook.load()
+    told = rules_report.warnings(book.countries.values(), shipped.countries.values(), NOW)
+    (line,) = [each for each in told if "asks more" in each]
+    assert "us-ca.toml: on 2026-11-24 the shipped rule us@" in line and "asks more: deny us-dnc;" in line
+
+
 _FR_HOURS = '["10:00-13:00", "14:00-20:00"]'
 _FR_LACKS = "hours Mon-Fri 10:00-13:00, 14:00-20:00"
 
