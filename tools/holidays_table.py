@@ -44,8 +44,9 @@ ABOLITION: Final = {
     "FR-MF": "05-28",
     "FR-YT": "04-27",
 }
-# Code Telemarketing, art. 9: calls end at 18:30 on these days, which are closed as a whole.
-CODE_NL: Final = ["05-04", "12-05", "12-24"]
+# Code Telemarketing, art. 9: calls end at 18:30 on these days, which are closed as a whole. Not on 5 May: a recognised
+# holiday of every year (Algemene termijnenwet, art. 3), of which the library has every fifth.
+CODE_NL: Final = ["05-04", "05-05", "12-05", "12-24"]
 
 
 def days_of(country: str, parts: str, first: int) -> set[date]:

@@ -196,6 +196,7 @@ def show_published(result: "RulesPublished") -> None:
 def _country_day(rulebook: "Rulebook", what: str, on: str, channel: str) -> "tuple[Country, date, str]":
     """Return the country, day and channel for the command's arguments. Raises ConfigError."""
     from stream_scrub.numbering import residence_named
+    from stream_scrub.texts import masked
 
     if "@" in what:
         for rule_country in rulebook.countries.values():
@@ -209,7 +210,7 @@ def _country_day(rulebook: "Rulebook", what: str, on: str, channel: str) -> "tup
     if country is None:
         known = ", ".join(sorted(region for each in rulebook.countries.values() for region in each.regions))
         raise ConfigError(
-            [f"no rules for {what!r}, so every prospect there is blocked; rules exist for {known}"]
+            [f"no rules for {masked(what)!r}, so every prospect there is blocked; rules exist for {known}"]
         )
     if channel not in country.channels:
         known = ", ".join(country.channels)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from stream_scrub import __version__
-from stream_scrub.call import Call
+from stream_scrub.call import VOICE, Call
 from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import outputs_of
@@ -411,11 +411,11 @@ def _calls(
     read: Sequence[bytes | None],
     terms: Terms,
 ) -> list[JudgedCall]:
-    """The verdicts as the days need them: without prospects that were blocked for another of their numbers."""
+    """The verdicts on calls as the days need them: without prospects that were blocked for another of their numbers."""
     return [
         _call(each, verdict, explaining.facts_in(value, terms).campaigns)
         for each, verdict, value in zip(found, verdicts, read, strict=True)
-        if not verdict.blocked_for_another
+        if each.stamp.channel == VOICE and not verdict.blocked_for_another
     ]
 
 
@@ -510,6 +510,7 @@ def _law(
         each.day: each.explanation.numbers[0].rule.rules
         for each in verdicts
         if each.explanation is not None and each.explanation.numbers and each.explanation.numbers[0].rule
+        if "channel" not in each.explanation.stamp  # of calls
     }
     spans: list[LawSpan] = []
     for day in days:

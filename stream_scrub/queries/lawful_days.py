@@ -297,7 +297,9 @@ def of_attempt(
     before = [
         each
         for each in calls
-        if each.at <= at and (not campaigns or not each.campaigns or {*campaigns} & {*each.campaigns})
+        # An attempt has the second in which it began, and a dialler may call in that of the verdict.
+        if each.at.replace(microsecond=0) <= at
+        and (not campaigns or not each.campaigns or {*campaigns} & {*each.campaigns})
     ]
     if not before:
         return AttemptJudgement(False, "no verdict before it is left on the topics")

@@ -177,7 +177,8 @@ def warnings(
             if (country.parent or region) not in REGIONS and region != _NO_COUNTRY
         ]
         result += _unmet_prefixes(country)
-        if (theirs := of_code.get(country.code, country)).text != country.text:
+        theirs = of_code.get(country.code) or of_code.get(country.parent, country)
+        if theirs.text != country.text:
             result += _behind(country, theirs, country.day(now))
     return result
 
@@ -189,7 +190,8 @@ def _behind(country: Country, shipped: Country, day: date) -> Iterator[str]:
         ours = country.on(first, theirs.channels[0])
         if ours is None or (theirs.end is not None and theirs.end < day):
             continue
-        points = [f"{key} {', '.join(names)}" for key, names in _lacking(ours, theirs) if names]
+        lacking = (*_lacking(ours, theirs), *_lacking_when(ours, theirs, first))
+        points = [f"{key} {', '.join(names)}" for key, names in lacking if names]
         if points:
             yield (
                 f"{country.where}: on {first} the shipped rule {theirs.digest} ({theirs.source}) asks more: "
@@ -204,16 +206,32 @@ def _lacking(ours: Rule, theirs: Rule) -> Iterator[tuple[str, list[str]]]:
         yield key, [name for name in getattr(theirs, key) if name not in asked]
     yield "require_named_for", sorted({*theirs.require_named_for} - {*ours.require_named_for})
     yield "banned purposes", sorted(theirs.banned - ours.banned)
-    yield (
-        "max_age_days",
-        [
-            f"{name} = {days}"
-            for name, days in sorted(theirs.max_age_days.items())
-            if name in asked and ours.max_age_days.get(name, days + 1) > days
-        ],
-    )
+    despite = theirs.banned_despite_contract & ours.banned
+    yield "banned_despite_contract", sorted(despite - ours.banned_despite_contract)
+    for key in ("max_age_days", "consent_days"):
+        mine: Mapping[str, int] = getattr(ours, key)
+        yield (
+            key,
+            [
+                f"{name} = {days}"
+                for name, days in sorted(getattr(theirs, key).items())
+                if name in asked and mine.get(name, days + 1) > days
+            ],
+        )
     yield "areas", sorted({*theirs.areas} & {*ours.deny} - {*ours.areas})
     yield "not_callable", sorted(theirs.not_callable_types - ours.not_callable_types)
+
+
+def _lacking_when(ours: Rule, theirs: Rule, first: date) -> Iterator[tuple[str, list[str]]]:
+    """As `_lacking`, of when and how often people may be called from that day on."""
+    days = theirs.valid_days
+    if days is not None and (ours.valid_days is None or ours.valid_days > days):
+        yield "valid_days", [str(days)]
+    if theirs.attempts is not None and theirs.attempts.asks_more_than(ours.attempts):
+        limits = ((name, getattr(theirs.attempts, name)) for name in theirs.attempts.__slots__)
+        yield "attempts", [f"{name} = {limit}" for name, limit in limits if limit]
+    if theirs.hours is not None and theirs.hours.asks_more_than(ours.hours, first):
+        yield "hours", [theirs.hours.in_words]
 
 
 def _unmet_prefixes(country: Country) -> Iterator[str]:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from stream_scrub.call import day_in
 from stream_scrub.config import Settings
 from stream_scrub.errors import BadFile, ConfigError
 from stream_scrub.kafka import clients
@@ -21,6 +22,7 @@ from stream_scrub.kafka.requests_writer import Deliveries, LineRecord, send_all
 from stream_scrub.model import Logger
 from stream_scrub.numbering import e164, region_named
 from stream_scrub.requests.attempts import ATTEMPT, REFUSAL, AttemptReader, CallAttempt
+from stream_scrub.texts import masked
 
 OPT_OUT, NONE = "opt-out", "none"
 OUTCOMES = (ATTEMPT, REFUSAL, OPT_OUT, NONE)
@@ -116,9 +118,10 @@ def send_call_log(file: Path, options: CallLogOptions, settings: Settings, log: 
         with file.open(encoding="utf-8-sig", newline="") as lines:
             send(settings.topics.attempts, _attempts(lines, options, settings, sent, opt_outs))
     except OSError as error:
-        raise BadFile(f"{file.name}: {error.strerror or 'unreadable'}") from error
+        why = error.strerror or "unreadable"
+        raise BadFile(f"{masked(file.name)}: {why}; give the path of a call log") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadFile(f"{file.name} cannot be read as CSV in UTF-8: {error}") from error
+        raise BadFile(f"{masked(file.name)}: {error}; save it as CSV in UTF-8") from error
     if opt_outs:
         send(settings.topics.requests, opt_outs)
     return sent
@@ -185,18 +188,22 @@ def _typed(cells: Mapping[str, str]) -> str:
 
 def _record(cells: Mapping[str, str], refused: bool, options: CallLogOptions) -> bytes:
     """The record of a row; empty if it has no moment that can be read, or no id. Raises ConfigError."""
-    try:
-        at = datetime.fromisoformat(cells["at"])
-    except (KeyError, ValueError):
-        return b""
-    if at.tzinfo is None and options.zone is None:
-        raise ConfigError(["--zone: the moments in this log have none; say the server's, as in Europe/Paris"])
+    at = cells.get("at", "")
+    if day_in(at) is None:  # a day without an hour is read as in any other record
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError:
+            return b""
+        if moment.tzinfo is None and options.zone is None:
+            how = "say the server's, as in Europe/Paris"
+            raise ConfigError([f"--zone: the moments in this log have none; {how}"])
+        at = (moment if moment.tzinfo else _later(moment, options.zone)).isoformat()
     said = {
         "request": REFUSAL if refused else ATTEMPT,
         "id": cells.get("id", ""),
         "number": _typed(cells),
         "region": options.region,
-        "at": (at if at.tzinfo else _later(at, options.zone)).isoformat(),
+        "at": at,
         "campaign": options.campaign or cells.get("campaign"),
         "outcome": cells.get("status"),
     }

@@ -25,7 +25,7 @@ from stream_scrub.model import RESTED, Deadline, Logger, PartitionKey, RegisterK
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.ops.loop_state import PublisherState
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, close_in_background
-from stream_scrub.requests.attempts import AttemptCounts, AttemptReader, rested_until
+from stream_scrub.requests.attempts import NO_ID, AttemptCounts, AttemptReader, rested_until
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.country import Attempts
 
@@ -138,8 +138,10 @@ class RestedNumbers:
                     limits[read.number].add(limit)
             if read.number in limits:
                 who = self._who.index(read.professional)
+                # A refusal without an id is told from others by its moment.
+                id_ = read.at if read.id == NO_ID else read.id
                 # The first report counts: one without a moment may be repeated.
-                attempts.setdefault((read.number, who, read.id), read.at)
+                attempts.setdefault((read.number, who, id_), read.at)
                 if read.refused:
                     refusals[read.number, who] = max(read.at, refusals.get((read.number, who), 0))
         if attempts:

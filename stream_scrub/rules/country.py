@@ -73,6 +73,14 @@ class Attempts:
     hours: int = 0  # or so many hours
     refusal_days: int = 0  # whole calendar days after that of a refusal
 
+    def asks_more_than(self, other: "Attempts | None") -> bool:
+        """Whether a number rests by this limit that may be called by the other one; None limits nothing."""
+        if other is None or self.refusal_days > other.refusal_days:
+            return True
+        fewer = not other.most or other.most > self.most
+        longer = self.days * 24 + self.hours > other.days * 24 + other.hours
+        return bool(self.most) and (fewer or longer)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -49,6 +49,21 @@ class Hours:
         """The spans of that day for somebody in the region; none on a day without calls."""
         return () if self.closed(day, region) else self.week[day.weekday()]
 
+    def asks_more_than(self, other: "Hours | None", since: date) -> bool:
+        """Whether a call is too early or late by these hours, from that day on, and not by the other ones; None: at any
+        time."""
+        if other is None:
+            return True
+        spans = (
+            any(begin <= opens and closes <= end for begin, end in mine)
+            for mine, theirs in zip(self.week, other.week, strict=True)
+            for opens, closes in theirs
+        )
+        days = [(self.holidays, frozenset[date]())]
+        days += [(each, other.holidays_in.get(name, frozenset())) for name, each in self.holidays_in.items()]
+        open_days = (day for mine, theirs in days for day in mine - theirs - other.holidays)
+        return not all(spans) or any(day >= since for day in open_days)
+
     @property
     def in_words(self) -> str:
         """The week for people: "Mon-Fri 10:00-13:00, 14:00-20:00"."""

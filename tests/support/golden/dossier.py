@@ -96,7 +96,7 @@ def story(folder: str) -> Story:
         {"rules": {"folder": folder}, "prospect": {"default_purpose": "other"}}
     )
     found = [
-        _judged(made.records, *each, settings)
+        judged(made.records, *each, settings)
         for each in (
             (listed, at("2026-11-25T09:30"), b'{"phone":"06 12 34 56 78","campaign":"acme","name":"A. Stranger"}'),
             (listed, at("2026-11-25T09:31"), b'{"phone":"06 12 34 56 78","campaign":"acme"}'),
@@ -138,7 +138,7 @@ def story(folder: str) -> Story:
     return Story(made.records, EmittedBetween(found, deleted), sides, settings)
 
 
-def _judged(
+def judged(
     records: list[LogRecord], position: int, moment: datetime, value: bytes, settings: Settings
 ) -> FoundProspect:
     """The prospect as a worker emitted it at that position and moment."""

@@ -213,6 +213,7 @@ def test_the_text_that_is_shown_has_the_digest(capsys):
     [
         ("XX", "", "no rules for 'XX', so every prospect there is blocked; rules exist for AS, AT, AU,"),
         ("", "", "no rules for ''"),
+        ("+33612345678", "", "no rules for '[number]'"),
         ("FR", "10/08/2026", "--on: '10/08/2026' is not a date; write it as 2026-08-10"),
         ("fr@000000", "", "fr@000000: no rule in the rule files has this digest"),
     ],

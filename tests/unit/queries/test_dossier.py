@@ -211,6 +211,22 @@ def test_a_day_on_which_the_law_allows_no_call_is_not_lawful(tmp_path):
     assert "at no hour of that day" in monday.says and "Tue-Fri 10:00-13:00" in monday.reason
 
 
+def test_a_verdict_on_a_message_says_nothing_of_calls(tmp_path):
+    """A consent to text messages would make calls lawful, and cover them."""
+    messages = (
+        '[[rule]]\nfrom = 2020-01-01\nchannels = ["sms"]\nsource = "for the tests"\ndeny = ["internal"]\n'
+    )
+    (tmp_path / "fr.toml").write_text(law.OPT_OUT + messages)
+    told = golden.story(str(tmp_path))
+    value, moment = b'{"phone":"0612345678","campaign":"acme","channel":"sms"}', golden.at("2026-11-25T09:30")
+    message = golden.judged(told.records, told.emitted.found[0].stamp.index, moment, value, told.settings)
+    made = golden.made(told._replace(emitted=told.emitted._replace(found=[message])), last=FIRST)
+    assert [(each.verdict, each.explanation.same) for each in made.verdicts] == [("allowed", True)]
+    assert not made.days[0].released and not made.attempts[0].covered
+    assert [each.by for each in made.law] == ["installed"]
+    assert "the prospect is contacted by sms" in golden.page(made)
+
+
 def test_a_day_before_the_log_began_is_not_judged(told):
     """A page would tell an authority that a call was unlawful, of a day of which the log knows nothing."""
     before = FIRST.replace(year=FIRST.year - 2)

@@ -122,11 +122,15 @@ HOURS = CallHours(["Europe/Paris"], ["2026-11-10T09:00:00Z/2026-11-10T12:00:00Z"
         (moment(10, 10), [], True, "allowed it"),
         (moment(12, 10), ["acme"], False, "counted until 11 November 2026 only"),
         (moment(11, 11), ["acme"], False, "no longer counted"),
+        # A dialler that calls within the second of the verdict reports that second.
+        (moment(10, 9, 59), ["spring"], False, "no verdict before it"),
+        (moment(10, 10), ["spring"], True, "within its hours"),
     ],
 )
 def test_a_reported_call_is_covered_or_says_why_not(at, campaigns, covered, word):
-    """A call after the recall, outside the hours or under another campaign would pass as lawful."""
-    calls = [call(moment(10, 9), until=date(2026, 11, 11), hours=HOURS)]
+    """A call after the recall, outside the hours or under another campaign would pass as lawful, or a lawful one not."""
+    at_once = call(moment(10, 10) + timedelta(milliseconds=123), campaigns=("spring",), hours=HOURS)
+    calls = [call(moment(10, 9), until=date(2026, 11, 11), hours=HOURS), at_once]
     found = of_attempt(at, campaigns, PARIS, calls, [notice(moment(11, 10))])
     assert found.covered is covered and word in found.says
 

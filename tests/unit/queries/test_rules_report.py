@@ -241,6 +241,52 @@ def test_a_day_of_a_country():
     assert rules_report.of_day(shipped, date(2026, 8, 11)).next is None
 
 
+def test_a_state_of_ones_own_is_told_what_its_country_asks(tmp_path):
+    """Its rule replaces the country's: people of the national register would be called."""
+    (tmp_path / "us-ca.toml").write_text(
+        'country = "US-CA"\nregions = ["US-CA"]\nprefixes = ["+1213"]\n[[rule]]\nfrom = 2026-01-01\nsource = "ours"\n'
+        'deny = ["internal"]\n'
+    )
+    book, shipped = Rulebook.load(tmp_path), Rulebook.load()
+    told = rules_report.warnings(book.countries.values(), shipped.countries.values(), NOW)
+    (line,) = [each for each in told if "asks more" in each]
+    assert "us-ca.toml: on 2026-11-24 the shipped rule us@" in line and "asks more: deny us-dnc;" in line
+
+
+_FR_HOURS = '["10:00-13:00", "14:00-20:00"]'
+_FR_LACKS = "hours Mon-Fri 10:00-13:00, 14:00-20:00"
+
+
+@pytest.mark.parametrize(
+    ("code", "old", "new", "lacks"),
+    [
+        ("fr", "attempts = ", "# attempts = ", "attempts most = 4, days = 30, refusal_days = 60"),
+        ("fr", "days = 30, refusal", "days = 7, refusal", "attempts most = 4, days = 30, refusal_days = 60"),
+        ("fr", "most = 4", "most = 3", None),
+        ("fr", "hours = ", "# hours = ", _FR_LACKS),
+        ("fr", _FR_HOURS, '["09:00-20:00"]', _FR_LACKS),
+        ("fr", _FR_HOURS, '["10:30-12:00"]', None),
+        ("fr", 'holidays = ["FR"], ', "", _FR_LACKS),
+        ("fr", 'RE = ["FR-RE"], ', "", _FR_LACKS),
+        ("fr", "from = 2026-08-11", "from = 2026-10-01", None),
+        ("es", "consent_days = ", "# consent_days = ", "consent_days consent = 730"),
+        ("es", "valid_days = 1 ", "valid_days = 30 ", "valid_days 1"),
+        ("gr", "valid_days = 30", "valid_days = 7", None),
+        ("it", "banned_despite_contract", "banned_purposes", "banned_despite_contract electricity, gambling, gas, lottery"),
+    ],
+)  # fmt: skip
+def test_an_own_file_is_told_each_requirement_that_it_lacks(tmp_path, code, old, new, lacks):
+    """A copy of rules from before the law counted calls or set hours would let people be called at night, for the fifth time."""
+    shipped = Rulebook.load()
+    text = shipped.countries[code.upper()].text
+    assert old in text
+    (tmp_path / f"{code}.toml").write_text(text.replace(old, new))
+    book = Rulebook.load(tmp_path)
+    told = rules_report.warnings(book.countries.values(), shipped.countries.values(), NOW)
+    found = [each.split(" asks more: ")[1] for each in told if "asks more" in each]
+    assert found == ([] if lacks is None else [f"{lacks}: take it over, unless you know better"])
+
+
 def test_today_is_the_day_in_the_country():
     """On the night of a change the report would tell yesterday's law."""
     shipped = Rulebook.load().countries

@@ -115,3 +115,18 @@ def test_the_law_of_a_residence_counts_attempts(residence, rests):
     """
     found = resting(["spring"] * 3, number=12125550123, residence=residence, written=NOW - timedelta(hours=1))
     assert found.keys() == ({"rested@acme"} if rests else set())
+
+
+@pytest.mark.parametrize(("apart", "rests"), [(timedelta(minutes=1), True), (timedelta(0), False)])
+def test_each_refusal_without_an_id_is_a_call(apart, rests):
+    """A person in Florida who refused three times today would be called a fourth time; a report that is repeated with its
+    moment counts once."""
+    found = resting(
+        ["spring"] * 3,
+        number=13055550123,
+        request="refusal",
+        ids=[None] * 3,
+        written=NOW - timedelta(hours=1),
+        apart=apart,
+    )
+    assert found.keys() == ({"rested@acme"} if rests else set())
