@@ -40,7 +40,7 @@ _ENDS = words(
 _MAYBE_ENDS = words(
     "until till validuntil validtill validto validthrough end ends endson endsat enddate enddatetime endtime dateend"
     " expire dncuntil donotcalluntil optoutuntil optedoutuntil blockeduntil suppressuntil suppresseduntil"
-    " jusquau datefin datedefin gültigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
+    " jusquau datefin datedefin gultigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
 )
 _DAYS = frozenset({"daystoexpiry", "daystoexpire", "daystoexpiration", "expirydays", "expiresindays"})
 # Genesys' lists hold several phones a row, called as people please: DNC_Home, Cell Phone, phone2.

@@ -43,26 +43,26 @@ DAYS: Final[Mapping[str, int]] = MappingProxyType({"SG": 21, "AU": 30, "FR": 30,
 CLEAN, OPPOSED, REJECTED = "clean", "opposed", "rejected"
 _TOLD = frozenset({"number", "status", "clean", "listed", "days"})
 _STATUS = words(
-    "status result verdict washresult washstatus dncstatus resultcode outcome statut résultat resultat esito stato"
+    "status result verdict washresult washstatus dncstatus resultcode outcome statut resultat esito stato"
 )
 _WORDS = {
     **dict.fromkeys(
         words(
             "clean clear cleared notregistered unregistered notonregister notlisted callable contactable allowed"
-            " nonopposé nonoppose noninscrit contattabile noniscritto onay"
+            " nonoppose noninscrit contattabile noniscritto onay"
         ),
         CLEAN,
     ),
     **dict.fromkeys(
         words(
-            "registered onregister onregistry listed dnc donotcall opposed blocked opposé oppose inscrit iscritto"
+            "registered onregister onregistry listed dnc donotcall opposed blocked oppose inscrit iscritto"
             " noncontattabile notcallable ret"
         ),
         OPPOSED,
     ),
-    **dict.fromkeys(words("invalid rejected malformed error invalide rejeté rejete scartato"), REJECTED),
+    **dict.fromkeys(words("invalid rejected malformed error invalide rejete scartato"), REJECTED),
 }
-_YES, _NO = words("y yes true 1 oui o si sì ja j"), words("n no false 0 non nein")
+_YES, _NO = words("y yes true 1 oui o si ja j"), words("n no false 0 non nein")
 _OPPOSED_IF_YES = words(
     "registered isregistered onregister listed islisted dnc ondnc isdnc donotcall opposed isopposed blocked"
     " novoicecall novoicecallregister bloctel"

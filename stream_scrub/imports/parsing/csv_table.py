@@ -1,6 +1,7 @@
 """Lists in CSV: rows with bounds, and the columns that a format asks for."""
 
 import csv
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import IO, NamedTuple, TypeVar
@@ -69,11 +70,11 @@ _HEAD_SIGNS = 1 << 20  # rows with so many signs are enough, however few they ar
 _TOLD_COLUMNS = 20
 
 
-# As `title` makes them: no case, no spaces, no signs.
+# As `title` makes them: no case, no accents, no spaces, no signs.
 PHONES = words(
     "phone phonenumber telephone telephonenumber tel mobile mobilephone mobilenumber cell cellphone msisdn number"
-    " numero numéro numérodetéléphone numerodetelephone téléphone rufnummer telefon telefonnummer telefono teléfono"
-    " telefoon telefoonnummer e164 portable primaryphone phone1"
+    " numero numerodetelephone rufnummer telefon telefonnummer telefono telefoon telefoonnummer e164 portable"
+    " primaryphone phone1"
 )
 
 
@@ -151,8 +152,8 @@ def _rows(lines: MeteredLines, separator: str, reading: ParsedList, *, strict: b
 
 
 def title(cell: str) -> str:
-    """A column's name without case, spaces and signs: "Phone_Number" is phonenumber."""
-    return "".join(filter(str.isalnum, clean(cell).casefold()))
+    """A column's name without case, accents, spaces and signs: "Numéro_Tél" is numerotel."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", clean(cell).casefold())))
 
 
 def is_header(titles: Sequence[str]) -> bool:

@@ -9,28 +9,32 @@ from stream_scrub.imports.parsing.parsed_list import ParsedList
 from stream_scrub.texts import words
 
 # What a cell, as `title` makes it, says of a person who does not want to be called. In a column of consents a no says so,
-# in a column with one of these titles a yes, or the day of it.
+# in a column with one of these titles whatever is no no.
 _REFUSALS = words(
     "optout optedout unsubscribe unsubscribed withdrawn withdrawal revoked opposed opposition objection objected"
-    " donotcall donotcontact donotphone dnc refused refusal declined blacklist blacklisted blocklist noconsent"
-    " opposé opposée oppose refus refusé refusée désinscrit désinscrite désinscription désabonné désabonnée retiré"
-    " nepasappeler nepascontacter pasdaccord nichtanrufen keineeinwilligung"
-    " abgemeldet abmeldung widerspruch widersprochen widerrufen widerruf gesperrt"
-    " afgemeld verzet geweigerd nietbellen revocato revoca opposto opposizione rifiutato cancellato disiscritto"
-    " nonchiamare baja oposición oposicion revocado rechazado nollamar"
+    " donotcall donotcontact donotphone dnc refused refusal declined blacklist blacklisted blocklist noconsent stop"
+    " oppose opposee refus refusee desinscrit desinscrite desinscription desabonne desabonnee desabonnement retire"
+    " nepasappeler nepascontacter pasdaccord listerouge nichtanrufen keineeinwilligung sperre werbesperre anrufsperre"
+    " kontaktsperre telefonsperre abgemeldet abmeldung widerspruch widersprochen widerrufen widerruf gesperrt"
+    " afgemeld afmelding uitgeschreven verzet geweigerd nietbellen revocato revoca opposto opposizione rifiuto rifiutato"
+    " cancellato disiscritto nonchiamare baja oposicion revocado rechazado nollamar listarobinson"
+    " sprzeciw rezygnacja wypisany niedzwonic"
 )
-_NO = words("no non nein nee false falsch faux falso 0 n nie nej denied refuse refuses notgiven none")
-_YES = words("yes oui ja si sí true vrai wahr vero verdadero 1 y x")
+_NO = words(
+    "no not non nein nee false falsch faux falso n nie nej ne ei nem nao denied refuse refuses notgiven none"
+)
+_YES = words("yes oui ja si true vrai wahr vero verdadero 1 y x ok tak ano sim")
+_NOTHING = words("na nan null never unknown")  # of a person who did not refuse
 _CONSENT = re.compile(
-    "consent|optin|einwilligung|zustimmung|consenso|toestemming|accord|permission|permiso|accept|acept|agreed|agrees"
-    "|autoris|autoriz|authoris|authoriz|samtyck|samtykke|zgoda|maycall|maycontact|callable|contactable|subscribed|allowed"
+    "consent|optin|einwilligung|zustimmung|consenso|toestemming|accord|permiss|permiso|accept|acept|agreed|agrees"
+    "|autoris|autoriz|authoris|authoriz|samtyck|samtykke|zgoda|maycall|maycontact|maybecalled|cancall|callok|oktocall"
+    "|callable|contactok|contactable|subscribed|allowed|rgpd|gdpr|dsgvo|marketing$"
 )
 # Around the word of a title: has_opted_out_of_calls, Phone Opt-Out, unsubscribed_at.
 _AROUND = re.compile(
     r"(?:is|has|date|phone|voice|calls?|tel|mobile)?(.{0,40}?)"
-    r"(?:at|on|date|datum|flag|(?:of|for|from)?(?:phone|voice|calls?|tel|telephone|téléphone|telefon|appels?|anrufe?))?"
+    r"(?:at|on|am|le|date|datum|flag|(?:of|for|from)?(?:phone|voice|calls?|tel|telephone|telefon|appels?|anrufe?))?"
 )
-_DAY = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d{1,4}\b.*+")
 # Of a column about something else, unless it is about calls too. Spanish has one word for opted out and for low.
 _ELSEWHERE = re.compile("mail|courriel|newsletter|postal|fax|priorid|priorit")
 _CALLS = re.compile("phone|call|tel|voice|appel|anruf|llamad|chiamat|contact")
@@ -44,12 +48,21 @@ def refusals_in(column: str, cells: Collection[str]) -> set[str]:
     if _ELSEWHERE.search(named) and not _CALLS.search(named):
         return set()
     if _asks_refusal(named):
-        return {cell for cell in cells if _DAY.fullmatch(cell.strip()) or title(cell) in _REFUSALS | _YES}
-    # A column without a title that says yes or no of each person says it of what the list is about.
-    is_answer = _CONSENT.search(named) if named else {title(cell) for cell in cells} <= _YES | _NO | {""}
-    refused = _REFUSALS | _NO if is_answer else _REFUSALS
+        return {cell for cell in cells if _says(cell) and not _says(cell) & (_NO | _NOTHING)}
+    # A column without a title that mostly says yes or no of each person says it of what the list is about.
+    said = {title(cell) for cell in cells} - {""}
+    is_answer = _CONSENT.search(named) if named else len(said & (_YES | _NO | {"0"})) * 2 > len(said)
     # A column of consents may hold their moments, each another one.
-    return {cell for cell in cells if not cell[1:2].isdigit() and title(cell) in refused}
+    if not is_answer:
+        return {cell for cell in cells if not cell[1:2].isdigit() and title(cell) in _REFUSALS}
+    return {cell for cell in cells if _says(cell) & (_REFUSALS | _NO)}
+
+
+def _says(cell: str) -> set[str]:
+    """A cell, and the first word of it, as `title` makes them; none where it is empty. A zero is a no, however it is
+    written."""
+    first, said = (cell.split() or [""])[0], title(cell)
+    return {title(first), said, *(["no"] if said and not said.strip("0") else [])} - {""}
 
 
 def _asks_refusal(named: str) -> bool:

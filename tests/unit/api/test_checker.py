@@ -282,10 +282,24 @@ def test_a_wrong_argument_says_what_it_wants(checker, question, text):
         ("phone;opt_out_phone", "", "x"),
         ("phone;Has opted out of calls", "false", "true"),
         ("phone;unsubscribed_at", "", "2026-01-31 10:00"),
+        ("phone;opted_out_at", "", "2026-01-31T10:00:00Z"),
+        ("phone;opt_out_date", "", "20260131"),
+        ("phone;opt-out", "0.0", "1.0"),
+        ("phone;opt-out", "N/A", "calls"),
+        ("phone;desinscrit", "non", "depuis mars"),
+        ("phone;de\u0301sinscrit", "", "oui"),  # as a Mac writes it
+        ("phone;Widerrufen am", "", "31. Januar"),
+        ("phone;sprzeciw", "nie", "tak"),
         ("phone;may_call", "1", "0"),
+        ("phone;consent", "1.0", "0.0"),
+        ("phone;consent", "yes", "No - asked to stop"),
+        ("phone;consent", "granted", "not granted"),
+        ("phone;GDPR", "yes", "no"),
+        ("phone;can call?", "yes", "no"),
         ("phone;acepta llamadas", "sí", "No"),
         ("phone;consent for e-mail and phone", "yes", "no"),
         ("06 12 34 56 79;ja", "ja", "nein"),  # without titles
+        ("06 12 34 56 79;maybe", "yes", "no"),
     ],
 )
 def test_a_list_of_consents_in_which_somebody_says_no_is_refused(tmp_path, head, yes, no):
@@ -332,6 +346,8 @@ def test_a_no_among_many_words_and_in_a_crms_columns_is_seen(tmp_path, head, row
         ("paid", ["1", "0"]),
         ("DNC scrubbed", ["yes", "yes"]),
         ("opt-out", ["no", ""]),
+        ("opt-out", ["0.0", "never"]),
+        ("side", ["N", "S"]),
         ("télécopie", ["+33 1 23 45 67 89", "+33 1 23 45 67 80"]),
     ],
 )
