@@ -25,7 +25,7 @@ from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import NO_END, EntryBuffer, latest
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample, mostly
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.imports.parsing.phone_columns import need_all_read
+from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
 from stream_scrub.imports.parsing.refusals import watched
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
@@ -91,7 +91,10 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     batch = EntryBuffer(reading, options.region)
     odd: list[int] = []  # the first lines whose end could not be read
     ended = unreadable = 0
-    for row in watched(table.body(reading, headed=bool(titles)), titles, places.phones[0], reading):
+    body, named = table.body(reading, headed=bool(titles)), options.column or "number" in options.columns
+    rows = all_read(table, body, places.phones, options.region, named=bool(named or not titles))
+    country = countries(table, headed=bool(titles))
+    for row in watched(rows, titles, places.phones[0], reading):
         end = _end(row, places, now)
         if end is None:
             unreadable += 1
@@ -101,7 +104,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         if not phones:
             batch.refuse(row.line)
         for phone in phones:
-            batch.put(phone, row.line, end)
+            batch.put(phone, row.line, end, region=country(row))
         ended += end != NO_END and end <= now
     batch.close()
     reading.endless = unreadable

@@ -98,9 +98,9 @@ class CsvTable:
 
     def __init__(self, text: IO[str], reading: ParsedList, *, strict: bool = True) -> None:
         lines = list(_first(text, len))
-        separator = separator_of(lines) or ","
-        self.spoken = SEPARATORS[separator]  # how the columns are separated, for people
-        self._rows = _rows(MeteredLines(chain(lines, text)), separator, reading, strict=strict)
+        self.separator = separator_of(lines) or ","
+        self.spoken = SEPARATORS[self.separator]  # how the columns are separated, for people
+        self._rows = _rows(MeteredLines(chain(lines, text)), self.separator, reading, strict=strict)
         self.head = list(_first(self._rows, lambda row: sum(map(len, row.cells)) + len(row.cells)))
         self.width = max((len(row.cells) for row in self.head), default=0)  # the most columns of these
 
