@@ -23,7 +23,7 @@ from stream_scrub import bounded_process
 
 BLOCK_ROWS = 8192
 _PLAIN = {str, int, float, bool}
-_SHORT_MAX = 1 << 24  # below, a float of 32 bits has all digits of a whole number
+_SHORT_EXACT = 1 << 24  # below, a float of 32 bits has all digits of a whole number
 # Each kind of date and time, as it is read from its text.
 _READERS: dict[type, Callable[[str], Any]] = {
     date: date.fromisoformat,
@@ -97,7 +97,7 @@ def _cell(value: Any, *, short: bool = False) -> Any:
     of 32 bits, or fewer."""
     if value is None:
         return ""
-    if short and not abs(value) < _SHORT_MAX:
+    if short and not abs(value) < _SHORT_EXACT:
         return f"{value:.6e}"  # a number that has lost its last digits says so, as in a spreadsheet
     if isinstance(value, list):
         return " / ".join(map(str, map(_cell, value)))
