@@ -33,6 +33,7 @@ from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import EntryBuffer, day_in, earliest, number_of
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.phone_columns import all_read, countries
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 from stream_scrub.texts import words
@@ -168,18 +169,20 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     ended = end <= int(options.now.timestamp())
     count = dict.fromkeys((CLEAN, OPPOSED, REJECTED), 0)
     batch = EntryBuffer(reading, wash.region, removals_last=True)
-    for row in table.body(reading, headed=bool(titles)):
+    country = countries(table, headed=bool(titles))
+    body = table.body(reading, headed=bool(titles))
+    for row in all_read(table, body, [wash.number], wash.region, named=True):
         verdict = REJECTED if kind == "rejected" else wash.verdict(row)
         if verdict is not None:
             count[verdict] += 1
         if verdict is None:
             batch.refuse(row.line)
         elif verdict == CLEAN:
-            batch.put(row.cell(wash.number), row.line, end)
-        elif verdict == REJECTED and number_of(row.cell(wash.number), wash.region) is None:
+            batch.put(row.cell(wash.number), row.line, end, region=country(row))
+        elif verdict == REJECTED and number_of(row.cell(wash.number), country(row) or wash.region) is None:
             reading.passed += 1
         else:
-            batch.put(row.cell(wash.number), row.line, removed=True)
+            batch.put(row.cell(wash.number), row.line, removed=True, region=country(row))
     batch.close()
     _note_day(reading, washed, options)
     figures = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number)

@@ -42,6 +42,20 @@ def test_the_answers_of_the_turkish_ledger(tmp_path):
     assert [*iso(reading)] == [905012345678] and [*reading.removals()] == [905012345679]
 
 
+def test_an_answer_is_about_the_country_in_its_row(tmp_path):
+    """A French number that nobody has washed would be clean, because a Belgian one of the same digits is."""
+    reading = read(tmp_path, b"phone;pays;status\n0470123456;BE;clean\n0612345678;FR;listed\n")
+
+    assert ([*reading.bitmap()], [*reading.removals()]) == ([32470123456], [33612345678])
+
+
+def test_an_answer_within_a_cell_is_not_lost(tmp_path):
+    """Somebody whom the registry found opposed would stay clean until the older answer ends."""
+    content = b'phone;status;note\n0612345678;clean;"A\n0611111111;listed;B\n0622222222;clean;C"\n'
+    with pytest.raises(BadList, match=r"line 2: .*a cell holds other rows"):
+        read(tmp_path, content)
+
+
 def test_an_operator_may_say_which_status_is_clean(tmp_path):
     """A wash of a service with codes of its own could not be used."""
     content = b"phone,code\n0612345678,C\n0611111111,D\n0622222222,W\n0633333333,\n"
