@@ -33,7 +33,7 @@ from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import EntryBuffer, day_in, earliest, number_of
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.imports.parsing.phone_columns import all_read, countries
+from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 from stream_scrub.texts import words
@@ -171,7 +171,8 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     batch = EntryBuffer(reading, wash.region, removals_last=True)
     country = countries(table, headed=bool(titles))
     body = table.body(reading, headed=bool(titles))
-    for row in all_read(table, body, [wash.number], wash.region, named=True):
+    named = options.column or "number" in options.columns or not titles
+    for row in all_read(table, body, [wash.number], wash.region, named=bool(named)):
         verdict = REJECTED if kind == "rejected" else wash.verdict(row)
         if verdict is not None:
             count[verdict] += 1
@@ -247,6 +248,7 @@ def _number(table: csv_table.CsvTable, titles: Sequence[str], region: str, wante
     if wanted:
         return csv_table.place_of(wanted, titles, table.width)
     if (found := csv_table.find(titles, csv_table.PHONES)) >= 0:
+        need_all_read(table, [found], region)
         return found
     body = [row.cells for row in table.head[bool(titles) :]]
     holding = [

@@ -191,6 +191,8 @@ def place_of(wanted: str, titles: Sequence[str], width: int) -> int:
             return int(wanted) - 1
         raise BadList(f"column {wanted} was asked for, but the list has {width}")
     if (found := find(titles, {title(wanted)})) >= 0:
+        if (count := titles.count(titles[found])) > 1:
+            raise BadList(f"{count} columns are called {masked(wanted)!r}: name one by its number, from 1")
         return found
     known = ", ".join(map(speakable, titles[:_TOLD_COLUMNS])) or "none: the first line is no header"
     raise BadList(f"no column is called {masked(wanted)!r}; columns: {known}")

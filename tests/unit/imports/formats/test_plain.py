@@ -164,6 +164,11 @@ UNREADABLE = {
     "nothing but separators": (b";\n;;\n", "", "0 of the list's 0 columns"),
     "no such name": (b"a;phone\nx;0612345678\n", "mobile", "columns: a, phone"),
     "a name without a header": (b"x;0612345678\ny;0612345678\n", "phone", "the first line is no header"),
+    "two of the same name": (
+        b"phone;phone\n0612345678;0611111111\n",
+        "Phone",
+        "2 columns are called 'Phone'",
+    ),
     "no such place": (b"a;phone\nx;0612345678\n", "3", "the list has 2"),
     "place zero": (b"a;phone\nx;0612345678\n", "0", "the list has 2"),
     "a column of a list of lines": (LINES.encode(), "phone", "has one column"),

@@ -49,6 +49,15 @@ def test_an_answer_is_about_the_country_in_its_row(tmp_path):
     assert ([*reading.bitmap()], [*reading.removals()]) == ([32470123456], [33612345678])
 
 
+@pytest.mark.parametrize(
+    "rows", ["0612345678;0611111111;listed", "0612345678;;clean\n" * 60 + "0622222222;0611111111;listed"]
+)
+def test_an_answer_about_two_numbers_is_not_read_as_about_one(tmp_path, rows):
+    """The second number would stay clean until its older answer ends, although the person opposed."""
+    with pytest.raises(BadList, match="--column"):
+        read(tmp_path, f"phone;mobile;status\n0655555555;;clean\n{rows}\n".encode())
+
+
 def test_an_answer_within_a_cell_is_not_lost(tmp_path):
     """Somebody whom the registry found opposed would stay clean until the older answer ends."""
     content = b'phone;status;note\n0612345678;clean;"A\n0611111111;listed;B\n0622222222;clean;C"\n'
