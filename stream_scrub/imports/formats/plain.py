@@ -92,7 +92,7 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
     body = table.body(reading, headed=bool(titles))
     rows = all_read(table, body, [place], options.region, named=bool(options.column or not titles))
     country = countries(table, headed=bool(titles))
-    for row in watched(rows, titles, place, reading):
+    for row in watched(rows, titles, {place}, reading):
         batch.put(row.cell(place), row.line, region=country(row))
     batch.close()
 

@@ -44,7 +44,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     body = table.body(reading, headed=bool(titles))
     rows = all_read(table, body, [phone], options.region, named=bool(options.column or not titles))
     country = countries(table, headed=bool(titles))
-    for row in watched(rows, titles, phone, reading):
+    for row in watched(rows, titles, {phone}, reading):
         cell = row.cell(phone)
         if not cell.strip() and email >= 0 and row.cell(email).strip():
             reading.passed += 1

@@ -78,6 +78,18 @@ PHONES = words(
 )
 
 
+# Of the day on which an entry ends. The second ones may be about anything.
+ENDS = words(
+    "expires expiresat expireson expiry expirydate expirydatetime expiration expirationdate expirationdatetime"
+    " expirationtime expiredate dncexpiration dncexpirationdatetime dncexpirationdate"
+)
+MAYBE_ENDS = words(
+    "until till validuntil validtill validto validthrough end ends endson endsat enddate enddatetime endtime dateend"
+    " expire dncuntil donotcalluntil optoutuntil optedoutuntil blockeduntil suppressuntil suppresseduntil"
+    " jusquau datefin datedefin gultigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
+)
+
+
 class CsvRow(NamedTuple):
     """One row and the line that it begins on, from 1."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
-from stream_scrub.imports.parsing.csv_table import CsvRow, title
+from stream_scrub.imports.parsing.csv_table import ENDS, MAYBE_ENDS, CsvRow, title
 from stream_scrub.imports.parsing.parsed_list import ParsedList
 from stream_scrub.texts import words
 
@@ -26,7 +26,7 @@ _NO = words(
 _YES = words("yes oui ja si true vrai wahr vero verdadero 1 y x ok tak ano sim")
 _NOTHING = words("na nan null never unknown")  # of a person who did not refuse
 _CONSENT = re.compile(
-    "consent|optin|einwilligung|zustimmung|consenso|toestemming|accord|permiss|permiso|accept|acept|agreed|agrees"
+    "consent(?:e?ment|imiento|imento)?|optin|einwilligung|zustimmung|consenso|toestemming|accord|permiss|permiso|accept|acept|agreed|agrees"
     "|autoris|autoriz|authoris|authoriz|samtyck|samtykke|zgoda|maycall|maycontact|maybecalled|cancall|callok|oktocall"
     "|callable|contactok|contactable|subscribed|allowed|rgpd|gdpr|dsgvo|marketing$"
 )
@@ -38,6 +38,16 @@ _AROUND = re.compile(
 # Of a column about something else, unless it is about calls too. Spanish has one word for opted out and for low.
 _ELSEWHERE = re.compile("mail|courriel|newsletter|postal|fax|priorid|priorit")
 _CALLS = re.compile("phone|call|tel|voice|appel|anruf|llamad|chiamat|contact")
+_HOLDS = (
+    ENDS
+    | MAYBE_ENDS
+    | words(
+        "valablejusquau expirele fin finvalidite findevalidite dateexpiration datedexpiration ablauf gultig scade"
+        " datascadenza validohasta caducidad vencimiento"
+    )
+)
+# A year, or a day without the century.
+_DATED = re.compile(r"(?<!\d)(?:(?:19|20)\d\d(?:\d{4})?|\d\d?[-/.]\d\d?[-/.]\d\d)(?!\d)")
 _WORDS = 50  # of a column whose title does not tell what it says
 _ROWS = 200  # of a mebibyte at most
 
@@ -71,15 +81,23 @@ def _asks_refusal(named: str) -> bool:
 
 
 def watched(
-    rows: Iterator[CsvRow], titles: Sequence[str], place: int, reading: ParsedList
+    rows: Iterator[CsvRow], titles: Sequence[str], read: Collection[int], reading: ParsedList
 ) -> Iterator[CsvRow]:
-    """The same rows, without the titles. Notes in `reading` the first one of which a column says no to calls. `titles`: of
-    the columns; `place`: that of the numbers."""
-    left = {place}  # and columns of many words, which say nothing of the kind
+    """The same rows, without the titles. Notes in `reading` the first one of which a column says no to calls, and those
+    that say until when they hold. `titles`: of the columns; `read`: the places of those that are read."""
+    left = {*read}  # and columns of many words, which say nothing of the kind
+    ends = [place for place, named in enumerate(titles) if _are_ends(named) and place not in left]
     while some := list(islice(rows, _ROWS)):
+        for place in ends:
+            if line := next((row.line for row in some if _DATED.search(row.cell(place))), 0):
+                reading.end_at = line, place + 1
         if reading.refusal_at == (0, 0):
             reading.refusal_at = _first_refusal(some, titles, left)
         yield from some
+
+
+def _are_ends(named: str) -> bool:
+    return not {named, _CONSENT.sub("", named, count=1)}.isdisjoint(_HOLDS)
 
 
 def _first_refusal(rows: Sequence[CsvRow], titles: Sequence[str], left: set[int]) -> tuple[int, int]:

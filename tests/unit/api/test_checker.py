@@ -317,6 +317,28 @@ def test_a_list_of_consents_in_which_somebody_says_no_is_refused(tmp_path, head,
 
 
 @pytest.mark.parametrize(
+    ("head", "end"),
+    [
+        ("phone;until", "4 mars 2025"),
+        ("phone;until", "04.03.25"),
+        ("phone;consent_expiry", "2025-03-04"),
+        ("phone;fin de validité", "2025-03-04"),
+        ("phone;Einwilligung gültig bis", "2025-03-04T10:00:00Z"),
+        ("phone;expires", "03/04/2025"),
+        ("phone;expires", "03/04/2025 10:00"),
+        ("phone,email,created_at,until", "a@example.com,2020-01-31,2025-03-04"),  # read as a CRM's
+    ],
+)
+def test_a_list_of_consents_that_says_in_an_unclear_way_until_when_is_refused(tmp_path, head, end):
+    """A consent of years ago would count as one for ever."""
+    listed, sign = tmp_path / "consents-2026-11-20.csv", head[5]
+    listed.write_text(f"{head}\n06 12 34 56 78{sign}{end}\n06 12 34 56 80{sign}{end.replace('2025', '')}\n")
+    with pytest.raises(BadList, match=r"line 2: column \d says until when"):
+        Checker.from_lists({"consent@acme": ListFile(listed, kind=RegisterKind.ALLOW)})
+    assert Checker.from_lists({"internal": listed}).check(OPPOSED, region="FR").reason == "opposed"
+
+
+@pytest.mark.parametrize(
     ("head", "row"),
     [
         ("phone;consent", "2026-01-31 10:%02d"),  # when each agreed
