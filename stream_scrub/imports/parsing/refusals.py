@@ -24,16 +24,19 @@ _NO = words(
     "no not non nein nee false falsch faux falso n nie nej ne ei nem nao denied refuse refuses notgiven none"
 )
 _YES = words("yes oui ja si true vrai wahr vero verdadero 1 y x ok tak ano sim")
-_NOTHING = words("na nan null never unknown")  # of a person who did not refuse
+_NOTHING = words(
+    "na nan null never unknown aucun aucune jamais keine keiner nie geen nessuno nessuna mai ninguno ninguna nunca brak"
+)  # of a person who did not refuse
 _CONSENT = re.compile(
     "consent(?:e?ment|imiento|imento)?|optin|einwilligung|zustimmung|consenso|toestemming|accord|permiss|permiso|accept|acept|agreed|agrees"
     "|autoris|autoriz|authoris|authoriz|samtyck|samtykke|zgoda|maycall|maycontact|maybecalled|cancall|callok|oktocall"
     "|callable|contactok|contactable|subscribed|allowed|rgpd|gdpr|dsgvo|marketing$"
 )
 # Around the word of a title: has_opted_out_of_calls, Phone Opt-Out, unsubscribed_at.
-_AROUND = re.compile(
-    r"(?:is|has|date|phone|voice|calls?|tel|mobile)?(.{0,40}?)"
-    r"(?:at|on|am|le|date|datum|flag|(?:of|for|from)?(?:phone|voice|calls?|tel|telephone|telefon|appels?|anrufe?))?"
+_ASKS_REFUSAL = re.compile(
+    r"(?:is|has|date(?:de|d)?|dat(?:um|a)|fecha(?:de)?|phone|voice|calls?|tel|mobile)?"
+    rf"(?:{'|'.join(sorted(_REFUSALS))})"
+    r"(?:at|on|am|le|date|s?datum|flag|(?:of|for|from)?(?:phone|voice|calls?|tel|telephone|telefon|appels?|anrufe?))?"
 )
 # Of a column about something else, unless it is about calls too. Spanish has one word for opted out and for low.
 _ELSEWHERE = re.compile("mail|courriel|newsletter|postal|fax|priorid|priorit")
@@ -57,7 +60,7 @@ def refusals_in(column: str, cells: Collection[str]) -> set[str]:
     named = title(column)
     if _ELSEWHERE.search(named) and not _CALLS.search(named):
         return set()
-    if _asks_refusal(named):
+    if _ASKS_REFUSAL.fullmatch(named):
         return {cell for cell in cells if _says(cell) and not _says(cell) & (_NO | _NOTHING)}
     # A column without a title that mostly says yes or no of each person says it of what the list is about.
     said = {title(cell) for cell in cells} - {""}
@@ -73,11 +76,6 @@ def _says(cell: str) -> set[str]:
     written."""
     first, said = (cell.split() or [""])[0], title(cell)
     return {title(first), said, *(["no"] if said and not said.strip("0") else [])} - {""}
-
-
-def _asks_refusal(named: str) -> bool:
-    around = _AROUND.fullmatch(named)
-    return named in _REFUSALS or (around is not None and around[1] in _REFUSALS)
 
 
 def watched(
@@ -106,7 +104,9 @@ def _first_refusal(rows: Sequence[CsvRow], titles: Sequence[str], left: set[int]
     for each in {*range(max(len(row.cells) for row in rows))} - left:
         column = titles[each] if each < len(titles) else ""
         cells = {row.cells[each] for row in rows if len(row.cells) > each}
-        if len(cells) > _WORDS and not (_CONSENT.search(title(column)) or _asks_refusal(title(column))):
+        if len(cells) > _WORDS and not (
+            _CONSENT.search(title(column)) or _ASKS_REFUSAL.fullmatch(title(column))
+        ):
             left.add(each)
         elif said := refusals_in(column, cells):
             return next(
