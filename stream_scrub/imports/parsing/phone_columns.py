@@ -67,9 +67,9 @@ def all_read(
 
 def _holds_row(cell: str, separator: str, phones: Sequence[int], region: str) -> bool:
     rows = [line.split(separator) for line in cell.split("\n")[1:] if separator in line]
-    return any(
-        number_of(row[place], region) is not None for row in rows for place in phones if place < len(row)
-    )
+    cells = [row[place] for row in rows for place in phones if place < len(row)]
+    # Somebody's words with a number among them are no row.
+    return any(number_of(each, region) is not None and not any(map(str.isalpha, each)) for each in cells)
 
 
 def countries(table: CsvTable, *, headed: bool) -> Callable[[CsvRow], str]:

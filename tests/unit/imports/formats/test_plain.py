@@ -73,6 +73,10 @@ PACKED = {
         b"fax;phone\n0199999999;0612345678\n0199999999;0611111111\n;0622222222\n",
         "UTF-8, column 2 of CSV by semicolon, with header",
     ),
+    "a number in somebody's words": (
+        b'tel;nom\n0612345678;"Mme A,\nrappeler au 0698765432; merci"\n0611111111;B\n0622222222;C\n',
+        "UTF-8, column 1 of CSV by semicolon, with header",
+    ),
     "a customer's number of as many digits": (
         b"id;phone\n123456789;0612345678\n223456789;0611111111\n323456789;0622222222\n",
         "UTF-8, column 2 of CSV by semicolon, with header",
