@@ -221,6 +221,8 @@ def _wash(table: csv_table.CsvTable, kind: str, options: ListOptions) -> _Wash:
                 "Y, N and I are the Australian register's results: say --region AU, or --columns clean=N"
             )
         status, meanings = letters, _AUSTRALIAN
+    elif any(place != status and _says_result(table, titles, place) for place in range(len(titles))):
+        raise BadList("several columns may hold the result: name it with --columns status=...")
     number = _number(table, titles, region, said.get("number", options.column))
     others = None
     if "clean" in said:
@@ -232,6 +234,13 @@ def _wash(table: csv_table.CsvTable, kind: str, options: ListOptions) -> _Wash:
             " when the opposed numbers were taken out of the file"
         )
     return _Wash(number, status, listed, meanings, others, region)
+
+
+def _says_result(table: csv_table.CsvTable, titles: Sequence[str], place: int) -> bool:
+    """Whether a column is titled as one with the result, and has words for it."""
+    cells = _column((row.cells for row in table.head[1:]), place)
+    known = titles[place] in _STATUS | _OPPOSED_IF_YES | _CLEAN_IF_YES
+    return known and any(csv_table.title(cell) in _WORDS for cell in cells)
 
 
 def _letters(table: csv_table.CsvTable) -> int:

@@ -49,6 +49,15 @@ def test_an_answer_is_about_the_country_in_its_row(tmp_path):
     assert ([*reading.bitmap()], [*reading.removals()]) == ([32470123456], [33612345678])
 
 
+def test_of_two_columns_with_results_none_is_guessed(tmp_path):
+    """Somebody whom one of them calls opposed would be called, because the other one says clean."""
+    content = b"phone;status;result\n0612345678;clean;clean\n0611111111;clean;listed\n"
+    with pytest.raises(BadList, match="several columns may hold the result"):
+        read(tmp_path, content)
+    reading = read(tmp_path, content, columns={"status": "result"})
+    assert ([*reading.bitmap()], [*reading.removals()]) == ([33612345678], [33611111111])
+
+
 @pytest.mark.parametrize(
     "rows", ["0612345678;0611111111;listed", "0612345678;;clean\n" * 60 + "0622222222;0611111111;listed"]
 )
