@@ -37,7 +37,7 @@ _DAYS = frozenset({"daystoexpiry", "daystoexpire", "daystoexpiration", "expiryda
 _PHONE = re.compile(
     r"(?=.)(dnc)?(home|cell|work|mobile|business|evening|day|other)?(phone|telephone|tel|number)?(number)?\d{0,2}"
 )
-_BEHIND_DAY = re.compile(r"(?<=\d)[T ].*")
+_BEHIND_DAY = re.compile(r"(?<=\d)[T ].*+")
 _DAYS_MAX = 36_500
 _TOLD = 10
 

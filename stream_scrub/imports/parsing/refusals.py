@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 
 from stream_scrub.imports.parsing.csv_table import ENDS, MAYBE_ENDS, CsvRow, title
@@ -33,10 +34,11 @@ _CONSENT = re.compile(
     "|callable|contactok|contactable|subscribed|allowed|rgpd|gdpr|dsgvo|marketing$"
 )
 # Around the word of a title: has_opted_out_of_calls, Phone Opt-Out, unsubscribed_at.
-_ASKS_REFUSAL = re.compile(
-    r"(?:is|has|date(?:de|d)?|dat(?:um|a)|fecha(?:de)?|phone|voice|calls?|tel|mobile)?"
-    rf"(?:{'|'.join(sorted(_REFUSALS))})"
-    r"(?:at|on|am|le|date|s?datum|flag|(?:of|for|from)?(?:phone|voice|calls?|tel|telephone|telefon|appels?|anrufe?))?"
+_BEFORE = ("", *words("is has date dated datede datum data fecha fechade phone voice call calls tel mobile"))
+_ABOUT = words("phone voice call calls tel telephone telefon appel appels anruf anrufe")
+_BEHIND = (
+    *("", *words("at on am le date datum sdatum flag")),
+    *(f"{of}{each}" for of in ("", "of", "for", "from") for each in _ABOUT),
 )
 # Of a column about something else, unless it is about calls too. Spanish has one word for opted out and for low.
 _ELSEWHERE = re.compile("mail|courriel|newsletter|postal|fax|priorid|priorit")
@@ -60,7 +62,7 @@ def refusals_in(column: str, cells: Collection[str]) -> set[str]:
     named = title(column)
     if _ELSEWHERE.search(named) and not _CALLS.search(named):
         return set()
-    if _ASKS_REFUSAL.fullmatch(named):
+    if _asks_refusal(named):
         return {cell for cell in cells if _says(cell) and not _says(cell) & (_NO | _NOTHING)}
     # A column without a title that mostly says yes or no of each person says it of what the list is about.
     said = {title(cell) for cell in cells} - {""}
@@ -76,6 +78,12 @@ def _says(cell: str) -> set[str]:
     written."""
     first, said = (cell.split() or [""])[0], title(cell)
     return {title(first), said, *(["no"] if said and not said.strip("0") else [])} - {""}
+
+
+@lru_cache(100)  # titles, for each batch of rows
+def _asks_refusal(named: str) -> bool:
+    rests = [named.removeprefix(each) for each in _BEFORE]
+    return any(rest.removesuffix(each) in _REFUSALS for rest in rests for each in _BEHIND)
 
 
 def watched(
@@ -104,9 +112,7 @@ def _first_refusal(rows: Sequence[CsvRow], titles: Sequence[str], left: set[int]
     for each in {*range(max(len(row.cells) for row in rows))} - left:
         column = titles[each] if each < len(titles) else ""
         cells = {row.cells[each] for row in rows if len(row.cells) > each}
-        if len(cells) > _WORDS and not (
-            _CONSENT.search(title(column)) or _ASKS_REFUSAL.fullmatch(title(column))
-        ):
+        if len(cells) > _WORDS and not (_CONSENT.search(title(column)) or _asks_refusal(title(column))):
             left.add(each)
         elif said := refusals_in(column, cells):
             return next(
